@@ -1,0 +1,173 @@
+//! What a right stack is.
+//!
+//! Let `F(t)` be the chain of frames of a thread at time `t`: `f_0` is the thread state's current frame, `f_{i+1}` is
+//! the `previous` of `f_i`, and `f_n` is its base frame. The *stack at `t`*, `S(t)`, is that chain without base frame
+//! and shim frames, each frame decoded to (function, file, location); only the leaf's location may differ between two
+//! equal chains. A sample takes place in an interval `[t0, t1]` and returns a stack `R` or a rejection. Then:
+//!
+//! 1. **existence**: there is a `t` in `[t0, t1]` with `R = S(t)`;
+//! 2. **legality**: every `S(t)` is in the workload's grammar, hence so is `R`: no two branches in one stack;
+//! 3. **base**: `R` comes from a chain that ended at the base frame; a chain that did not is rejected;
+//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers that do not reject return the same `R`,
+//!    and none may reject;
+//! 5. **account**: at a gate, `R` is what the target itself says its stack is;
+//! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL or a frame of `F(t)`;
+//!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL.
+//!
+//! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With
+//! the target running, legality is the observable part of existence.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::WalkerKind;
+use crate::walk::rejection::Rejection;
+use crate::workload::grammar::Illegal;
+
+/// Where two stacks differ first, counted from the leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    /// One stack is longer; the common part is equal.
+    Length,
+    /// Another function.
+    Function {
+        /// Frame index.
+        index: usize,
+    },
+    /// The same function on another line.
+    Line {
+        /// Frame index.
+        index: usize,
+    },
+    /// The same function and line at other columns (or end line).
+    Column {
+        /// Frame index.
+        index: usize,
+    },
+}
+
+impl Difference {
+    /// The name used in fingerprints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Function { .. } => "function",
+            Self::Line { .. } => "line",
+            Self::Column { .. } => "column",
+        }
+    }
+}
+
+/// One broken clause, with its evidence; the stacks themselves travel beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "clause")]
+pub enum Violation {
+    /// Clause 2: the stack is not in the grammar.
+    Legality {
+        /// The rule it breaks.
+        illegal: Illegal,
+    },
+    /// Clause 4: another walker saw something else in the same state.
+    Agreement {
+        /// The other walker.
+        other: WalkerKind,
+        /// Where they part.
+        difference: Difference,
+    },
+    /// Clause 4: a walker rejected a state that does not move.
+    RejectedWhileStopped {
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Clause 5: the target's own account is another.
+    Account {
+        /// Where they part.
+        difference: Difference,
+    },
+    /// Clause 6: the sequence went backwards.
+    SequenceDecreased {
+        /// Earlier value.
+        before: u64,
+        /// Later value.
+        after: u64,
+    },
+    /// Clause 6: the anchor points at no frame of the stopped thread's chain.
+    AnchorOffChain {
+        /// The anchor.
+        anchor: u64,
+    },
+    /// Clause 6: the interpreter wrote although the anchor was NULL.
+    WrittenWhileNull {
+        /// Anchor found.
+        anchor: u64,
+        /// Sequence before.
+        before: u64,
+        /// Sequence after.
+        after: u64,
+    },
+    /// Clause 6: a detached profiler left its anchor behind.
+    AnchorLeft {
+        /// The anchor.
+        anchor: u64,
+    },
+    /// Live lane: impossible stacks are more frequent with the cache than without it.
+    CacheWorse {
+        /// The cause that the excess is attributed to.
+        cause: String,
+        /// Lower confidence bound of the cached rate.
+        cached_at_least: f64,
+        /// Upper confidence bound of the uncached rate.
+        uncached_at_most: f64,
+    },
+}
+
+impl Violation {
+    /// The clause's short name, used in tables, fingerprints and JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Legality { illegal } => illegal.name(),
+            Self::Agreement { .. } => "disagreement",
+            Self::RejectedWhileStopped { .. } => "rejected-while-stopped",
+            Self::Account { .. } => "account",
+            Self::SequenceDecreased { .. } => "sequence-decreased",
+            Self::AnchorOffChain { .. } => "anchor-off-chain",
+            Self::WrittenWhileNull { .. } => "written-while-null",
+            Self::AnchorLeft { .. } => "anchor-left",
+            Self::CacheWorse { .. } => "cache-worse",
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Legality { illegal } => illegal.fmt(f),
+            Self::Agreement { other, difference } => {
+                write!(f, "{other} saw another {} in the same state", difference.name())
+            }
+            Self::RejectedWhileStopped { rejection } => {
+                write!(f, "rejected although the target did not move: {rejection}")
+            }
+            Self::Account { difference } => {
+                write!(f, "the target's own account has another {}", difference.name())
+            }
+            Self::SequenceDecreased { before, after } => write!(f, "the sequence went from {before} to {after}"),
+            Self::AnchorOffChain { anchor } => write!(f, "the anchor {anchor:#x} is no frame of the chain"),
+            Self::WrittenWhileNull { anchor, before, after } => write!(
+                f,
+                "the interpreter wrote although the anchor was NULL: anchor {anchor:#x}, sequence {before} to {after}"
+            ),
+            Self::AnchorLeft { anchor } => write!(f, "the anchor is still {anchor:#x} after the detach"),
+            Self::CacheWorse { cause, cached_at_least, uncached_at_most } => write!(
+                f,
+                "{cause}: at least {:.4} % of cached samples are impossible, at most {:.4} % of uncached ones",
+                cached_at_least * 100.0,
+                uncached_at_most * 100.0
+            ),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! How target and walkers are interleaved.

@@ -1,0 +1,1 @@
+//! Where things are in a target: `_Py_DebugOffsets` by exact version.

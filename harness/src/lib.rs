@@ -1,0 +1,21 @@
+//! Differential testing of CPython's remote-profiling frame cache.
+//!
+//! Data flows one way: a [`target::build`] runs a generated [`workload`] as a target; a [`lane`] decides how the
+//! target and the [`walk`]ers are interleaved; every walk is a [`sample::Sample`] that the [`oracle`]s judge against
+//! the definition in [`invariants`]; what they find becomes [`report`] events.
+//!
+//! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
+//! processes, clocks or terminals.
+
+pub mod cli;
+pub mod frame;
+pub mod invariants;
+pub mod lane;
+pub mod layout;
+pub mod memory;
+pub mod oracle;
+pub mod report;
+pub mod sample;
+pub mod target;
+pub mod walk;
+pub mod workload;

@@ -1,0 +1,2 @@
+//! The `framediff` command.
+fn main() {}

@@ -1,0 +1,100 @@
+//! Access to a target's memory, as a parameter of everything that walks.
+
+use thiserror::Error;
+
+/// An address in the target.
+pub type Address = u64;
+
+/// Why an access failed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MemoryError {
+    /// Nothing (or not enough) is mapped there.
+    #[error("cannot {action} {length} bytes at {address:#x}: not mapped")]
+    Unmapped {
+        /// "read" or "write".
+        action: &'static str,
+        /// First address.
+        address: Address,
+        /// Bytes asked for.
+        length: usize,
+    },
+    /// The process has ended.
+    #[error("process {pid} has ended")]
+    Gone {
+        /// The process.
+        pid: i32,
+    },
+    /// The kernel refused.
+    #[error("cannot {action} memory of process {pid} (EPERM): {advice}")]
+    Denied {
+        /// "read" or "write".
+        action: &'static str,
+        /// The process.
+        pid: i32,
+        /// Which setting refuses, and what to do.
+        advice: String,
+    },
+    /// Any other error of the system call.
+    #[error("cannot {action} {length} bytes at {address:#x} of process {pid}: {errno}")]
+    System {
+        /// "read" or "write".
+        action: &'static str,
+        /// The process.
+        pid: i32,
+        /// First address.
+        address: Address,
+        /// Bytes asked for.
+        length: usize,
+        /// The error's name and text.
+        errno: String,
+    },
+}
+
+/// One part of a vectored read.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// Where to read.
+    pub address: Address,
+    /// What to fill.
+    pub buffer: &'a mut [u8],
+}
+
+/// A target's memory: a live process, a snapshot image, a simulated interpreter, or a recorder around one of them.
+pub trait RemoteMemory {
+    /// Fills `buffer` from `address`.
+    ///
+    /// # Errors
+    /// Fails if not every byte could be read; `buffer` then holds nothing of use.
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError>;
+
+    /// Reads the segments in order, not atomically, and returns how many were filled completely.
+    ///
+    /// # Errors
+    /// Fails if not even the first segment could be read.
+    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+        for (done, segment) in segments.iter_mut().enumerate() {
+            match self.read(segment.address, segment.buffer) {
+                Ok(()) => {}
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => return Ok(done),
+            }
+        }
+        Ok(segments.len())
+    }
+
+    /// Writes `bytes` at `address`.
+    ///
+    /// # Errors
+    /// Fails if not every byte could be written.
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError>;
+
+    /// Reads one little-endian word.
+    ///
+    /// # Errors
+    /// As [`RemoteMemory::read`].
+    fn read_u64(&mut self, address: Address) -> Result<u64, MemoryError> {
+        let mut buffer = [0; 8];
+        self.read(address, &mut buffer)?;
+        Ok(u64::from_le_bytes(buffer))
+    }
+}

@@ -1,0 +1,96 @@
+//! One walk with its provenance: what a walker returns and the oracles judge.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Stack;
+use crate::walk::miss::MissReason;
+use crate::walk::rejection::Rejection;
+
+/// The walkers that can be put side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WalkerKind {
+    /// This project's walker without a cache.
+    OwnUncached,
+    /// This project's implementation of CPython 3.15's cached protocol.
+    OwnCached,
+    /// This project's reference cached walker.
+    OwnReference,
+    /// `_remote_debugging.RemoteUnwinder(cache_frames=False)` of the build under test.
+    CpythonUncached,
+    /// `_remote_debugging.RemoteUnwinder(cache_frames=True)` of the build under test.
+    CpythonCached,
+}
+
+impl WalkerKind {
+    /// The name used in tables, fingerprints and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OwnUncached => "own-uncached",
+            Self::OwnCached => "own-cached",
+            Self::OwnReference => "own-reference",
+            Self::CpythonUncached => "cpython-uncached",
+            Self::CpythonCached => "cpython-cached",
+        }
+    }
+
+    /// Whether the walker keeps a cache, and hence owns the target's anchor.
+    #[must_use]
+    pub fn is_cached(self) -> bool {
+        matches!(self, Self::OwnCached | Self::OwnReference | Self::CpythonCached)
+    }
+}
+
+impl fmt::Display for WalkerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the cache answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lookup {
+    /// The walker has no cache.
+    Uncached,
+    /// The whole chain of callers came from the cache.
+    FullHit,
+    /// The callers above the anchor's frame came from the cache.
+    PartialHit,
+    /// Nothing came from the cache.
+    Miss(MissReason),
+    /// The walker does not say (several threads share CPython's counters).
+    Unknown,
+}
+
+/// Where the frames of a stack came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// What the cache answered.
+    pub lookup: Lookup,
+    /// How many frames, counted from the root end, came from the cache.
+    pub from_cache: usize,
+}
+
+/// One thread's part of a sample.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadSample {
+    /// The kernel's thread id.
+    pub native_thread_id: u64,
+    /// The frames, or why there are none.
+    pub outcome: Result<Stack, Rejection>,
+    /// Where the frames came from.
+    pub provenance: Provenance,
+}
+
+/// One walk over all threads of a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Who walked.
+    pub walker: WalkerKind,
+    /// One entry per thread, in the order the walker met them.
+    pub threads: Vec<ThreadSample>,
+}

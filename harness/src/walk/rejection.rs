@@ -1,0 +1,74 @@
+//! Why a walk gave no stack. A rejected walk is never a stack and never a pass.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The reason a walker returned no stack for a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason", content = "detail")]
+pub enum Rejection {
+    /// A read failed: the address was unmapped, or the process is gone.
+    #[error("unreadable memory: {0}")]
+    Unreadable(String),
+    /// The chain ended somewhere else than at the base frame.
+    #[error("the chain does not end at the base frame {base:#x}; its last frame is {last:#x}")]
+    NotAtBase {
+        /// The thread state's base frame.
+        base: u64,
+        /// The last frame of the chain.
+        last: u64,
+    },
+    /// The chain is longer than the bound, or loops.
+    #[error("the chain has more than {0} frames")]
+    TooDeep(usize),
+    /// A frame's owner byte has no meaning in this layout.
+    #[error("frame {frame:#x} has owner {owner}, which this layout does not know")]
+    BadOwner {
+        /// The frame.
+        frame: u64,
+        /// Its owner byte.
+        owner: u8,
+    },
+    /// A frame's code object, text or location table does not decode.
+    #[error("code object {code:#x} does not decode: {why}")]
+    BadCode {
+        /// The code object.
+        code: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The target moved while the walk could not be verified.
+    #[error("the target moved during the walk")]
+    Moved,
+    /// The leaf is a generator's or coroutine's frame, which the reference protocol cannot hold still.
+    #[error("the leaf frame belongs to a generator")]
+    GeneratorLeaf,
+    /// The current frame is a shim frame: the thread is between C and Python.
+    #[error("the current frame is a shim frame")]
+    ShimLeaf,
+    /// The thread runs no Python frame.
+    #[error("the thread has no Python frame")]
+    Empty,
+    /// CPython's unwinder raised.
+    #[error("RemoteUnwinder raised {0}")]
+    Raised(String),
+}
+
+impl Rejection {
+    /// The name used in tables and JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::NotAtBase { .. } => "not-at-base",
+            Self::TooDeep(_) => "too-deep",
+            Self::BadOwner { .. } => "bad-owner",
+            Self::BadCode { .. } => "bad-code",
+            Self::Moved => "moved",
+            Self::GeneratorLeaf => "generator-leaf",
+            Self::ShimLeaf => "shim-leaf",
+            Self::Empty => "empty",
+            Self::Raised(_) => "raised",
+        }
+    }
+}

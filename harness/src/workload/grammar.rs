@@ -1,0 +1,306 @@
+//! The set of legal stacks of a workload, as data: a tree of call contexts.
+//!
+//! A [`Context`] is one function reached by one chain of callers. A stack is legal when its frames, from the root
+//! down, follow a path of the tree, every caller stands on a line from which the next context is called, and the
+//! leaf stands anywhere inside its own function. Two branches can therefore never mix: the callers of a context are
+//! its ancestors and nothing else.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::frame::Frame;
+
+/// Index of a function in [`Grammar::functions`].
+pub type FunctionId = u32;
+/// Index of a context in [`Grammar::contexts`]; what a gate announces.
+pub type ContextId = u32;
+
+/// The file name of the generated program; a frame's file matches if its last component is this.
+pub const WORKLOAD_FILE: &str = "workload.py";
+
+/// One code object of the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// `co_qualname`.
+    pub name: String,
+    /// `co_filename`: [`WORKLOAD_FILE`], or a synthetic name such as `<exec>`.
+    pub file: String,
+    /// The first line on which it can stand (its `def` line).
+    pub first_line: u32,
+    /// The last line on which it can stand.
+    pub last_line: u32,
+}
+
+/// The lines on which a caller can stand while a callee runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallLines {
+    /// Exactly these lines.
+    At(Vec<u32>),
+    /// Any line of the caller: finalizers, monitoring callbacks.
+    Anywhere,
+}
+
+/// A function reached by one chain of callers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// What runs.
+    pub function: FunctionId,
+    /// Who called it; absent for the root of a thread.
+    pub parent: Option<ContextId>,
+    /// Where the caller stands meanwhile; meaningless for a root.
+    pub called_from: CallLines,
+}
+
+/// The set of legal stacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grammar {
+    /// The program's code objects.
+    pub functions: Vec<Function>,
+    /// The tree; a parent always comes before its children.
+    pub contexts: Vec<Context>,
+    /// For the judge: the children of each context, by function; roots under `None`.
+    #[serde(skip)]
+    index: HashMap<(Option<ContextId>, FunctionId), Vec<ContextId>>,
+    /// For the judge: functions by name.
+    #[serde(skip)]
+    by_name: HashMap<String, Vec<FunctionId>>,
+}
+
+/// Why a stack is not legal. Frame indices count from the leaf.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Illegal {
+    /// There is no frame.
+    #[error("the stack is empty")]
+    Empty,
+    /// A frame belongs to no function of the program.
+    #[error("frame {index} is no function of the program")]
+    ForeignFrame {
+        /// Which.
+        index: usize,
+    },
+    /// The root frame is not the root of any thread: callers are missing.
+    #[error("the stack starts at a frame that no thread starts with: callers are missing")]
+    CutShort,
+    /// A frame stands under callers that never call it.
+    #[error("frame {index} never runs under these callers: the stack mixes branches")]
+    MixedBranches {
+        /// The first frame, seen from the root, that does not belong.
+        index: usize,
+    },
+    /// A frame stands on a line on which it cannot stand.
+    #[error("frame {index} cannot stand on that line")]
+    WrongLine {
+        /// Which.
+        index: usize,
+    },
+}
+
+impl Illegal {
+    /// The name used in tables and fingerprints.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::ForeignFrame { .. } => "foreign-frame",
+            Self::CutShort => "cut-short",
+            Self::MixedBranches { .. } => "mixed-branches",
+            Self::WrongLine { .. } => "wrong-line",
+        }
+    }
+}
+
+impl Grammar {
+    /// Adds a function.
+    pub fn function(&mut self, function: Function) -> FunctionId {
+        let id = FunctionId::try_from(self.functions.len()).unwrap_or(FunctionId::MAX);
+        self.by_name.entry(function.name.clone()).or_default().push(id);
+        self.functions.push(function);
+        id
+    }
+
+    /// Adds the root context of a thread.
+    pub fn root(&mut self, function: FunctionId) -> ContextId {
+        self.push(Context { function, parent: None, called_from: CallLines::Anywhere })
+    }
+
+    /// Adds a context: `function`, called by `parent` while that stands on `called_from`.
+    pub fn call(&mut self, parent: ContextId, function: FunctionId, called_from: CallLines) -> ContextId {
+        self.push(Context { function, parent: Some(parent), called_from })
+    }
+
+    fn push(&mut self, context: Context) -> ContextId {
+        let id = ContextId::try_from(self.contexts.len()).unwrap_or(ContextId::MAX);
+        self.index.entry((context.parent, context.function)).or_default().push(id);
+        self.contexts.push(context);
+        id
+    }
+
+    /// Rebuilds the lookup tables after deserialisation.
+    pub fn reindex(&mut self) {
+        self.index.clear();
+        self.by_name.clear();
+        for (id, context) in (0..).zip(&self.contexts) {
+            self.index.entry((context.parent, context.function)).or_default().push(id);
+        }
+        for (id, function) in (0..).zip(&self.functions) {
+            self.by_name.entry(function.name.clone()).or_default().push(id);
+        }
+    }
+
+    /// The functions on the path from `context` to its root, leaf first.
+    #[must_use]
+    pub fn path(&self, context: ContextId) -> Vec<&Function> {
+        let mut path = Vec::new();
+        let mut next = Some(context);
+        while let Some(entry) = next.and_then(|id| self.contexts.get(id as usize)) {
+            path.extend(self.functions.get(entry.function as usize));
+            next = entry.parent;
+        }
+        path
+    }
+
+    /// Whether `stack` (leaf first) is legal, and if not, the first rule it breaks, seen from the root.
+    ///
+    /// # Errors
+    /// The broken rule.
+    pub fn judge(&self, stack: &[Frame]) -> Result<(), Illegal> {
+        self.contexts_of(stack).map(drop)
+    }
+
+    /// The contexts that `stack` (leaf first) can be in.
+    ///
+    /// # Errors
+    /// The rule it breaks, if it can be in none.
+    pub fn contexts_of(&self, stack: &[Frame]) -> Result<Vec<ContextId>, Illegal> {
+        let root = stack.len().checked_sub(1).ok_or(Illegal::Empty)?;
+        for (index, frame) in stack.iter().enumerate().rev() {
+            if self.functions_of(frame).next().is_none() {
+                return Err(Illegal::ForeignFrame { index });
+            }
+        }
+        let mut here: Vec<ContextId> = Vec::new();
+        for (index, frame) in stack.iter().enumerate().rev() {
+            let below: Vec<ContextId> = if index == root {
+                self.functions_of(frame).flat_map(|function| self.children(None, function)).collect()
+            } else {
+                here.iter()
+                    .flat_map(|&parent| {
+                        self.functions_of(frame).flat_map(move |function| self.children(Some(parent), function))
+                    })
+                    .collect()
+            };
+            if below.is_empty() {
+                return Err(if index == root { Illegal::CutShort } else { Illegal::MixedBranches { index } });
+            }
+            let caller = stack.get(index + 1);
+            let reachable: Vec<ContextId> =
+                below.into_iter().filter(|&id| caller.is_none_or(|caller| self.called_from(id, caller))).collect();
+            if reachable.is_empty() {
+                return Err(Illegal::WrongLine { index: index + 1 });
+            }
+            here = reachable;
+            here.retain(|&id| self.stands_inside(id, frame));
+            if here.is_empty() {
+                return Err(Illegal::WrongLine { index });
+            }
+        }
+        Ok(here)
+    }
+
+    fn functions_of<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = FunctionId> + 'a {
+        let candidates = self.by_name.get(&*frame.function).map_or(&[][..], Vec::as_slice);
+        candidates.iter().copied().filter(|&id| {
+            self.functions.get(id as usize).is_some_and(|function| {
+                *function.file == *frame.file || frame.file.rsplit('/').next() == Some(function.file.as_str())
+            })
+        })
+    }
+
+    fn children(&self, parent: Option<ContextId>, function: FunctionId) -> impl Iterator<Item = ContextId> + '_ {
+        self.index.get(&(parent, function)).into_iter().flatten().copied()
+    }
+
+    fn called_from(&self, context: ContextId, caller: &Frame) -> bool {
+        match self.contexts.get(context as usize).map(|context| &context.called_from) {
+            Some(CallLines::At(lines)) => caller.location.line.is_some_and(|line| lines.contains(&line)),
+            Some(CallLines::Anywhere) => true,
+            None => false,
+        }
+    }
+
+    fn stands_inside(&self, context: ContextId, frame: &Frame) -> bool {
+        let function =
+            self.contexts.get(context as usize).and_then(|context| self.functions.get(context.function as usize));
+        match (function, frame.location.line) {
+            (Some(function), Some(line)) => (function.first_line..=function.last_line).contains(&line),
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Location;
+
+    fn branches() -> Grammar {
+        let mut grammar = Grammar::default();
+        let mut function = |name: &str, first_line, last_line| {
+            grammar.function(Function { name: name.into(), file: WORKLOAD_FILE.into(), first_line, last_line })
+        };
+        let module = function("<module>", 1, 30);
+        let [a1, a2, b1, b2, leaf] = [("a1", 1), ("a2", 4), ("b1", 7), ("b2", 10), ("leaf", 13)]
+            .map(|(name, line)| function(name, line, line + 2));
+        let root = grammar.root(module);
+        for (first, second, line) in [(a1, a2, 2), (b1, b2, 8)] {
+            let outer = grammar.call(root, first, CallLines::At(vec![20]));
+            let inner = grammar.call(outer, second, CallLines::At(vec![line]));
+            grammar.call(inner, leaf, CallLines::At(vec![line + 3]));
+        }
+        grammar
+    }
+
+    fn stack(frames: &[(&str, u32)]) -> Vec<Frame> {
+        frames
+            .iter()
+            .map(|&(function, line)| Frame {
+                function: function.into(),
+                file: "/somewhere/workload.py".into(),
+                location: Location { line: Some(line), ..Location::default() },
+            })
+            .collect()
+    }
+
+    #[test]
+    fn legal_paths_are_accepted_at_any_leaf() {
+        let grammar = branches();
+        for legal in [
+            &[("leaf", 14), ("a2", 5), ("a1", 2), ("<module>", 20)][..],
+            &[("b2", 12), ("b1", 8), ("<module>", 20)],
+            &[("<module>", 30)],
+        ] {
+            assert_eq!(grammar.judge(&stack(legal)), Ok(()), "{legal:?}");
+        }
+    }
+
+    #[test]
+    fn each_rule_is_named() {
+        let grammar = branches();
+        for (illegal, expected) in [
+            (&[][..], Illegal::Empty),
+            (&[("leaf", 14), ("b2", 5), ("a1", 2), ("<module>", 20)], Illegal::MixedBranches { index: 1 }),
+            (&[("leaf", 14), ("a1", 2), ("<module>", 20)], Illegal::MixedBranches { index: 0 }),
+            (&[("leaf", 14), ("a2", 5), ("a1", 2)], Illegal::CutShort),
+            (&[("leaf", 14), ("a2", 6), ("a1", 2), ("<module>", 20)], Illegal::WrongLine { index: 1 }),
+            (&[("leaf", 99), ("a2", 5), ("a1", 2), ("<module>", 20)], Illegal::WrongLine { index: 0 }),
+            (&[("zzz", 1), ("<module>", 20)], Illegal::ForeignFrame { index: 0 }),
+        ] {
+            assert_eq!(grammar.judge(&stack(illegal)), Err(expected), "{illegal:?}");
+        }
+    }
+}
