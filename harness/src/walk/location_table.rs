@@ -123,21 +123,26 @@ mod tests {
         Some(Location { line: Some(line), end_line: Some(end_line), column, end_column })
     }
 
-    /// What `co_linetable` and `co_positions()` of CPython 3.15 give for:
-    /// `def f(x):` / `    return g(x,` / `             y)`, at lines 1 to 3.
+    /// `co_linetable` and `co_positions()` as CPython 3.15.2 gives them for a function of `return g(x,` at line 2 and
+    /// `y)` at line 3.
     #[test]
     fn a_real_table_gives_the_real_positions() {
         let bytes = [
-            0x80, 0x00, // RESUME at 1:0-0
-            0xda, 0x0b, 0x0c, // g at 2:11-12
-            0x88, 0x55, // unused code form, same line: columns 13 to 18
+            0x81, 0x00, 0xdc, 0x0b, 0x0c, 0x88, 0x51, 0xd8, 0x0d, 0x0e, 0xf3, 0x03, 0x01, 0x0c, 0x10, 0xf0, 0x00, 0x01,
+            0x05, 0x10,
         ];
         let table = LocationTable::decode(&bytes, 1).unwrap();
-        assert_eq!(table.get(0), at(1, 1, Some(0), Some(0)));
-        assert_eq!(table.get(1), at(2, 2, Some(11), Some(12)));
-        assert_eq!(table.get(3), at(2, 2, Some(11), Some(12)));
-        assert_eq!(table.get(4), at(2, 2, Some(13), Some(18)));
-        assert_eq!(table.get(5), None);
+        let positions: Vec<_> = (0..table.units()).map(|unit| table.get(unit)).collect();
+        let expected = [
+            (2, at(1, 1, Some(0), Some(0))),
+            (5, at(2, 2, Some(11), Some(12))),
+            (1, at(2, 2, Some(13), Some(14))),
+            (1, at(3, 3, Some(13), Some(14))),
+            (4, at(2, 3, Some(11), Some(15))),
+            (1, at(2, 3, Some(4), Some(15))),
+        ];
+        let expected: Vec<_> = expected.iter().flat_map(|&(count, location)| vec![location; count]).collect();
+        assert_eq!(positions, expected);
     }
 
     #[test]
