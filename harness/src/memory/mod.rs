@@ -1,6 +1,7 @@
 //! Access to a target's memory, as a parameter of everything that walks.
 
 pub mod image;
+pub mod process;
 
 use thiserror::Error;
 
@@ -35,6 +36,14 @@ pub enum MemoryError {
         pid: i32,
         /// Which setting refuses, and what to do.
         advice: String,
+    },
+    /// The memory is guarded against writes.
+    #[error("not written: {length} bytes at {address:#x} of a target that is observed read-only (--write allows it)")]
+    ReadOnly {
+        /// First address.
+        address: Address,
+        /// Bytes that were to be written.
+        length: usize,
     },
     /// Any other error of the system call.
     #[error("cannot {action} {length} bytes at {address:#x} of process {pid}: {errno}")]

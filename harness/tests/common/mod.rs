@@ -1,18 +1,26 @@
 //! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test binary uses what it needs"
+)]
+
+pub mod target;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use framediff::target::build::{Build, Silent, cache_folder, fetch, probe};
 
 /// A release build of CPython 3.15 with the frame cache.
-#[allow(dead_code, reason = "each test binary uses what it needs")]
 pub fn release() -> Build {
     build("FRAMEDIFF_TEST_PYTHON", 0)
 }
 
 /// A debug build of CPython 3.15 with the frame cache.
-#[allow(dead_code, reason = "each test binary uses what it needs")]
 pub fn debug() -> Build {
     build("FRAMEDIFF_TEST_PYTHON_DEBUG", 1)
 }

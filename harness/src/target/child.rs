@@ -1,0 +1,291 @@
+//! A child process with pipes: what a target and the unwinder's driver have in common.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
+use thiserror::Error;
+
+use super::pipe::{self, Moved};
+use super::spawner;
+
+/// How much of a child's error output is kept: its end, where the reason stands.
+const STDERR_KEPT: usize = 8 * 1024;
+/// How long the rest of the error output of an ended child is waited for; a grandchild may hold the pipe open.
+const STDERR_REST: Duration = Duration::from_millis(500);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(Signal),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by {signal}"),
+        }
+    }
+}
+
+/// A process that ended, and its last words.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("process {pid} {end}{}", last_words(.stderr))]
+pub struct Ended {
+    /// The process.
+    pub pid: i32,
+    /// How it ended.
+    pub end: End,
+    /// The end of its error output.
+    pub stderr: String,
+}
+
+fn last_words(stderr: &str) -> String {
+    match stderr.trim_end() {
+        "" => "; it wrote nothing to stderr".into(),
+        text => format!("; the end of its stderr:\n{text}"),
+    }
+}
+
+/// Why talking to a child failed.
+#[derive(Debug, Error)]
+pub(super) enum ChildError {
+    #[error("no answer before the deadline")]
+    Deadline,
+    #[error(transparent)]
+    Ended(Ended),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A running child. Dropping it kills and reaps it.
+pub(super) struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stdout_closed: bool,
+    received: Vec<u8>,
+    stderr: Arc<Mutex<VecDeque<u8>>>,
+    stderr_done: Receiver<()>,
+    ended: Option<Ended>,
+}
+
+impl Child {
+    /// Starts `command` with all three standard streams piped.
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawner::spawn(command)?;
+        let made = Self::with_pipes(&mut child);
+        if made.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        made
+    }
+
+    fn with_pipes(child: &mut std::process::Child) -> io::Result<Self> {
+        let missing = || io::Error::other("a standard stream is missing");
+        let stdin = OwnedFd::from(child.stdin.take().ok_or_else(missing)?);
+        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(missing)?);
+        let stderr_pipe = child.stderr.take().ok_or_else(missing)?;
+        pipe::set_nonblocking(&stdin)?;
+        pipe::set_nonblocking(&stdout)?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        let raw = rustix::process::Pid::from_raw(pid.as_raw()).ok_or_else(missing)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+        let stderr = Arc::default();
+        let stderr_done = keep_end(stderr_pipe, Arc::clone(&stderr))?;
+        Ok(Self {
+            pid,
+            pidfd,
+            stdin,
+            stdout,
+            stdout_closed: false,
+            received: Vec::new(),
+            stderr,
+            stderr_done,
+            ended: None,
+        })
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The end of the error output so far.
+    pub(super) fn stderr(&self) -> String {
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, tail) = kept.as_slices();
+        String::from_utf8_lossy(&[head, tail].concat()).into_owned()
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), ChildError> {
+        while !bytes.is_empty() {
+            match pipe::write(&self.stdin, bytes)? {
+                Moved::Bytes(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Moved::Closed => return Err(self.wait_for_end(deadline)),
+                Moved::Later => {
+                    let waiting = [(self.stdin.as_fd(), PollFlags::POLLOUT), (self.pidfd.as_fd(), PollFlags::POLLIN)];
+                    if !pipe::wait(&waiting, deadline)? {
+                        return Err(ChildError::Deadline);
+                    }
+                    self.check()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives exactly `N` bytes.
+    pub(super) fn receive_array<const N: usize>(&mut self, deadline: Instant) -> Result<[u8; N], ChildError> {
+        loop {
+            if let Some(&array) = self.received.first_chunk::<N>() {
+                self.received.drain(..N);
+                return Ok(array);
+            }
+            self.receive_more(deadline)?;
+        }
+    }
+
+    /// Receives exactly `length` bytes.
+    pub(super) fn receive(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, ChildError> {
+        while self.received.len() < length {
+            self.receive_more(deadline)?;
+        }
+        Ok(self.received.drain(..length).collect())
+    }
+
+    /// Receives one line of at most `limit` bytes, without its line end.
+    pub(super) fn receive_line(&mut self, limit: usize, deadline: Instant) -> Result<Vec<u8>, ChildError> {
+        let mut searched = 0;
+        loop {
+            let fresh = self.received.get(searched..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|&byte| byte == b'\n') {
+                let mut line: Vec<u8> = self.received.drain(..=searched + at).collect();
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.received.len();
+            if searched > limit {
+                return Err(io::Error::other(format!("a line of more than {limit} bytes")).into());
+            }
+            self.receive_more(deadline)?;
+        }
+    }
+
+    fn receive_more(&mut self, deadline: Instant) -> Result<(), ChildError> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if self.stdout_closed {
+                return Err(self.wait_for_end(deadline));
+            }
+            match pipe::read(&self.stdout, &mut buffer)? {
+                Moved::Bytes(count) => {
+                    self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    return Ok(());
+                }
+                Moved::Closed => self.stdout_closed = true,
+                Moved::Later => {
+                    // The end is looked at only when the pipe is empty: what was written before it still counts.
+                    self.check()?;
+                    let waiting = [(self.stdout.as_fd(), PollFlags::POLLIN), (self.pidfd.as_fd(), PollFlags::POLLIN)];
+                    if !pipe::wait(&waiting, deadline)? {
+                        return Err(ChildError::Deadline);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until `deadline`, unless the child ends before.
+    pub(super) fn run_until(&mut self, deadline: Instant) -> Result<(), ChildError> {
+        match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline)? {
+            true => Err(self.wait_for_end(deadline)),
+            false => Ok(()),
+        }
+    }
+
+    fn wait_for_end(&mut self, deadline: Instant) -> ChildError {
+        match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline) {
+            Ok(true) => self.check().err().unwrap_or(ChildError::Deadline),
+            Ok(false) => ChildError::Deadline,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Fails if the child has ended.
+    pub(super) fn check(&mut self) -> Result<(), ChildError> {
+        self.wait_status(WaitPidFlag::WNOHANG).map(drop)
+    }
+
+    /// `waitpid`, with an end remembered and turned into an error.
+    pub(super) fn wait_status(&mut self, flags: WaitPidFlag) -> Result<WaitStatus, ChildError> {
+        if let Some(ended) = &self.ended {
+            return Err(ChildError::Ended(ended.clone()));
+        }
+        let end = loop {
+            match waitpid(self.pid, Some(flags)) {
+                Ok(WaitStatus::Exited(_, status)) => break End::Exited(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break End::Killed(signal),
+                Ok(other) => return Ok(other),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        };
+        // Everything the child wrote is in the pipe by now; a grandchild that holds it open ends the patience.
+        let _ = self.stderr_done.recv_timeout(STDERR_REST);
+        let ended = Ended { pid: self.pid.as_raw(), end, stderr: self.stderr() };
+        self.ended = Some(ended.clone());
+        Err(ChildError::Ended(ended))
+    }
+
+    /// Sends a signal; never after the child was reaped, when its number may belong to another process.
+    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), ChildError> {
+        if let Some(ended) = &self.ended {
+            return Err(ChildError::Ended(ended.clone()));
+        }
+        Ok(kill(self.pid, signal).map_err(io::Error::from)?)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
+/// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps its end.
+fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<VecDeque<u8>>>) -> io::Result<Receiver<()>> {
+    let (done, receiver) = channel();
+    std::thread::Builder::new().name("stderr".into()).spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend(buffer.get(..count).unwrap_or_default());
+            let surplus = kept.len().saturating_sub(STDERR_KEPT);
+            kept.drain(..surplus);
+        }
+        let _ = done.send(());
+    })?;
+    Ok(receiver)
+}

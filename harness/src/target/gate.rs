@@ -1,0 +1,124 @@
+//! Gates: places where a workload says where it is and waits.
+//!
+//! A target speaks on its standard output and listens on its standard input. It starts with [`HELLO`] and waits. At
+//! each gate it writes two little-endian words, its context and its native thread id, and waits for one byte: [`GO`]
+//! lets it run on; [`ACCOUNT`] makes it write its own account of its stack (a length word, then that many bytes of
+//! JSON: a list of `[qualname, filename, lineno]`, leaf first) and wait again.
+
+use thiserror::Error;
+
+use super::child::{ChildError, Ended};
+use crate::workload::grammar::ContextId;
+
+/// What a target writes once it is ready to start.
+pub const HELLO: [u8; 8] = *b"framdiff";
+/// Lets a target start, or leave a gate.
+pub const GO: u8 = b'g';
+/// Asks a target at a gate for its own account.
+pub const ACCOUNT: u8 = b'a';
+/// An account longer than this is not believed.
+pub(super) const ACCOUNT_LIMIT: usize = 1024 * 1024;
+
+/// Where a target stands and waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// The context of the workload's grammar.
+    pub context: ContextId,
+    /// The kernel's id of the thread that waits.
+    pub native_thread_id: u32,
+}
+
+impl Gate {
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        let [c0, c1, c2, c3, t0, t1, t2, t3] = bytes;
+        Self { context: u32::from_le_bytes([c0, c1, c2, c3]), native_thread_id: u32::from_le_bytes([t0, t1, t2, t3]) }
+    }
+}
+
+/// One frame of a target's own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFrame {
+    /// `co_qualname`.
+    pub function: String,
+    /// `co_filename`.
+    pub file: String,
+    /// `f_lineno`; absent on an artificial instruction.
+    pub line: Option<u32>,
+}
+
+/// Parses an account.
+pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError> {
+    let frames: Vec<(String, String, Option<u32>)> =
+        serde_json::from_slice(bytes).map_err(|error| GateError::Malformed(error.to_string()))?;
+    Ok(frames.into_iter().map(|(function, file, line)| AccountFrame { function, file, line }).collect())
+}
+
+/// Why a target did not arrive at a gate, or did not answer there.
+#[derive(Debug, Error)]
+pub enum GateError {
+    /// It did not get there in time: nothing is proved, for or against.
+    #[error(
+        "process {pid} did not reach its gate within {seconds:.1} s{stderr}: raise the deadline, or see where it loops"
+    )]
+    Deadline {
+        /// The target.
+        pid: i32,
+        /// How long it was waited for.
+        seconds: f64,
+        /// What it wrote to stderr meanwhile, in a form to append.
+        stderr: String,
+    },
+    /// It ended.
+    #[error(transparent)]
+    Ended(Ended),
+    /// It is stopped, so it cannot get anywhere.
+    #[error("process {pid} is stopped: resume it before waiting for it")]
+    Stopped {
+        /// The target.
+        pid: i32,
+    },
+    /// What it wrote is not the protocol.
+    #[error("the target's answer is not the protocol of gates: {0}")]
+    Malformed(String),
+    /// A system call failed.
+    #[error("cannot talk to the target: {0}")]
+    System(std::io::Error),
+}
+
+impl GateError {
+    pub(super) fn from_child(error: ChildError, pid: i32, waited: std::time::Duration, stderr: &str) -> Self {
+        match error {
+            ChildError::Deadline => Self::Deadline {
+                pid,
+                seconds: waited.as_secs_f64(),
+                stderr: match stderr.trim_end() {
+                    "" => String::new(),
+                    text => format!(" (its stderr: {text})"),
+                },
+            },
+            ChildError::Ended(ended) => Self::Ended(ended),
+            ChildError::System(error) => Self::System(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_is_two_little_endian_words() {
+        let gate = Gate::from_bytes([1, 2, 0, 0, 0, 0, 3, 0]);
+        assert_eq!(gate, Gate { context: 0x201, native_thread_id: 0x3_0000 });
+    }
+
+    #[test]
+    fn accounts_keep_absent_lines_and_refuse_other_shapes() {
+        let frames = parse_account(br#"[["f", "w.py", 3], ["<module>", "w.py", null]]"#).unwrap();
+        assert_eq!(frames.iter().map(|frame| frame.line).collect::<Vec<_>>(), [Some(3), None]);
+        assert_eq!(frames.first().map(|frame| frame.function.as_str()), Some("f"));
+        for bad in [&b"{}"[..], br#"[["f", "w.py"]]"#, br#"[["f", "w.py", -1]]"#, b"\xff", b""] {
+            assert!(matches!(parse_account(bad), Err(GateError::Malformed(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Launching a build on a workload, stopping it and letting it run on.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use tempfile::TempDir;
+use thiserror::Error;
+
+use super::child::{Child, ChildError};
+pub use super::child::{End, Ended};
+use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
+pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
+use crate::memory::process::ProcessMemory;
+use crate::workload::grammar::WORKLOAD_FILE;
+
+/// Below this a wait is spun: a timer's own slack is of this size.
+const SPUN: Duration = Duration::from_micros(150);
+
+/// Why a target could not be launched.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The workload's file could not be written.
+    #[error("cannot write the workload under {}: {source}; make room there, or choose another folder", folder.display())]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The interpreter could not be started.
+    #[error("cannot start {}: {source}", python.display())]
+    Spawn {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It started, but never said that it is ready.
+    #[error("{} did not get ready to run the workload: {source}", python.display())]
+    NotReady {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: GateError,
+    },
+}
+
+/// Why a target could not be stopped or resumed.
+#[derive(Debug, Error)]
+pub enum StopError {
+    /// It ended.
+    #[error(transparent)]
+    Ended(Ended),
+    /// A system call failed.
+    #[error("cannot stop or resume the target: {0}")]
+    System(io::Error),
+}
+
+impl From<ChildError> for StopError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::Ended(ended) => Self::Ended(ended),
+            ChildError::System(error) => Self::System(error),
+            ChildError::Deadline => Self::System(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// A build that runs a workload. Dropping it kills and reaps it, stopped or not; so does the end of the harness,
+/// however it ends.
+pub struct Target {
+    child: Child,
+    stopped: bool,
+    folder: TempDir,
+}
+
+impl Target {
+    /// Starts `python` on the workload `source` and waits until it says that it is ready; it then waits for
+    /// [`Target::start`]. `jit` is the run mode (`None` leaves it to the build); the workload's file lies in a fresh
+    /// folder inside `folder`.
+    ///
+    /// # Errors
+    /// The folder is not writable, the interpreter does not start, or it is not ready before `deadline`.
+    pub fn launch(
+        python: &Path,
+        jit: Option<bool>,
+        source: &str,
+        folder: &Path,
+        deadline: Instant,
+    ) -> Result<Self, LaunchError> {
+        let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("framediff-").tempdir_in(folder).map_err(not_written)?;
+        let file = folder.path().join(WORKLOAD_FILE);
+        fs::write(&file, source).map_err(not_written)?;
+        let mut command = isolated(python, jit);
+        command.arg(&file).current_dir(folder.path());
+        let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
+        let mut target = Self { child, stopped: false, folder };
+        match target.receive_hello(deadline) {
+            Ok(()) => Ok(target),
+            Err(source) => Err(LaunchError::NotReady { python: python.to_owned(), source }),
+        }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid().as_raw()
+    }
+
+    /// The folder that holds the workload's file; it goes with the target.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The end of what the target wrote to its standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.child.stderr()
+    }
+
+    /// The target's memory.
+    #[must_use]
+    pub fn memory(&self) -> ProcessMemory {
+        ProcessMemory::new(self.pid())
+    }
+
+    /// Lets a ready target start.
+    ///
+    /// # Errors
+    /// It ended, or does not listen before `deadline`.
+    pub fn start(&mut self, deadline: Instant) -> Result<(), GateError> {
+        self.ask(|child| child.send(&[GO], deadline))
+    }
+
+    /// Waits until the target announces a gate. It then waits there until [`Target::go`].
+    ///
+    /// # Errors
+    /// It ended, or is not there before `deadline`.
+    pub fn next_gate(&mut self, deadline: Instant) -> Result<Gate, GateError> {
+        self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)
+    }
+
+    /// Lets the target leave its gate.
+    ///
+    /// # Errors
+    /// It ended, or does not listen before `deadline`.
+    pub fn go(&mut self, deadline: Instant) -> Result<(), GateError> {
+        self.start(deadline)
+    }
+
+    /// The target's own account of the stack of the thread that waits at the gate, leaf first.
+    ///
+    /// # Errors
+    /// It ended, does not answer before `deadline`, or answers something else.
+    pub fn account(&mut self, deadline: Instant) -> Result<Vec<AccountFrame>, GateError> {
+        let length = self.ask(|child| {
+            child.send(&[ACCOUNT], deadline)?;
+            child.receive_array(deadline)
+        })?;
+        let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        if length > ACCOUNT_LIMIT {
+            return Err(GateError::Malformed(format!("an account of {length} bytes")));
+        }
+        parse_account(&self.ask(|child| child.receive(length, deadline))?)
+    }
+
+    /// Stops every thread of the target; when this returns none of them runs any more.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn stop(&mut self) -> Result<(), StopError> {
+        if self.stopped {
+            return Ok(self.child.check()?);
+        }
+        self.child.signal(Signal::SIGSTOP)?;
+        // The kernel reports the stop once the last thread has taken part in it.
+        while !matches!(self.child.wait_status(WaitPidFlag::WUNTRACED)?, WaitStatus::Stopped(..)) {}
+        self.stopped = true;
+        Ok(())
+    }
+
+    /// Lets a stopped target run on.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn resume(&mut self) -> Result<(), StopError> {
+        if self.stopped {
+            self.child.signal(Signal::SIGCONT)?;
+            self.stopped = false;
+            // The report is there as soon as the signal is sent; taking it leaves none for a later wait.
+            self.child.wait_status(WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG)?;
+        }
+        Ok(self.child.check()?)
+    }
+
+    /// Lets the target run for `duration`, then stops it.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), StopError> {
+        let until = Instant::now() + duration;
+        self.resume()?;
+        if duration > SPUN {
+            self.child.run_until(until)?;
+        }
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        self.stop()
+    }
+
+    /// Whether the target is stopped by [`Target::stop`].
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn receive_hello(&mut self, deadline: Instant) -> Result<(), GateError> {
+        let hello: [u8; 8] = self.ask(|child| child.receive_array(deadline))?;
+        if hello == HELLO {
+            return Ok(());
+        }
+        Err(GateError::Malformed(format!("it starts with {:?}", String::from_utf8_lossy(&hello))))
+    }
+
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut Child) -> Result<T, ChildError>) -> Result<T, GateError> {
+        if self.stopped {
+            return Err(GateError::Stopped { pid: self.pid() });
+        }
+        let begun = Instant::now();
+        ask(&mut self.child)
+            .map_err(|error| GateError::from_child(error, self.pid(), begun.elapsed(), &self.child.stderr()))
+    }
+}
+
+/// An interpreter that nothing in the user's environment or folders disturbs.
+pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
+    // The working folder is another one: a relative path must not follow it. A bare name is looked up in PATH.
+    let absolute =
+        python.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(python).ok());
+    let mut command = Command::new(absolute.as_deref().unwrap_or(python));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
+        command.env_remove(name);
+    }
+    // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
+    command.args(["-s", "-P", "-S", "-B", "-u"]).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
+    if let Some(jit) = jit {
+        command.env("PYTHON_JIT", if jit { "1" } else { "0" });
+    }
+    command
+}

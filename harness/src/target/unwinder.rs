@@ -1,0 +1,295 @@
+//! CPython's own `_remote_debugging.RemoteUnwinder`, run by the very build under test in a process of its own.
+//!
+//! The driver (`pyscripts/remote_unwinder.py`) talks over two pipes, one JSON document per line. It reads the
+//! unwinder's counters after each walk, so every sample comes with what the cache did for it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::child::{Child, ChildError, Ended};
+use super::process::isolated;
+use super::unwind_reply::{Hello, Interned, Reply};
+use crate::memory::process::permission_advice;
+use crate::sample::{Sample, WalkerKind};
+
+const DRIVER: &str = include_str!("../../../pyscripts/remote_unwinder.py");
+/// A longer line is not from the driver.
+const LINE_LIMIT: usize = 64 * 1024 * 1024;
+/// How long a batch of a live run may take; the driver sends one every 0.2 s.
+const BATCH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How much the unwinder's own counters grew during one sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Full hits.
+    pub full_hits: u64,
+    /// Partial hits.
+    pub partial_hits: u64,
+    /// Misses.
+    pub misses: u64,
+    /// Frames taken from the cache.
+    pub frames_from_cache: u64,
+    /// Frames read from the target.
+    pub frames_from_memory: u64,
+}
+
+/// A sample and what the unwinder counted during it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedSample {
+    /// The sample. An exception spoils a whole walk: it is then the outcome of one thread, the main thread.
+    pub sample: Sample,
+    /// Absent if the walk raised, or the build's unwinder does not count.
+    pub counters: Option<Counters>,
+}
+
+/// A part of a live run.
+#[derive(Clone, Debug)]
+pub struct LiveBatch {
+    /// The samples, in order.
+    pub samples: Vec<CountedSample>,
+    /// The time spent inside the unwinder.
+    pub walk_time: Duration,
+}
+
+/// When a live run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveBound {
+    /// After so many samples.
+    Samples(u64),
+    /// After so long.
+    Time(Duration),
+}
+
+/// What a live run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveTotal {
+    /// How many samples were taken.
+    pub samples: u64,
+    /// The time spent inside the unwinder.
+    pub walk_time: Duration,
+}
+
+/// Why CPython's unwinder gave no samples.
+#[derive(Debug, Error)]
+pub enum UnwinderError {
+    /// The interpreter could not be started.
+    #[error("cannot start {} for its RemoteUnwinder: {source}", python.display())]
+    Start {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The build has none, or none with a cache.
+    #[error("not available in this build: CPython {version} has no {what}")]
+    NotAvailable {
+        /// The build's version.
+        version: String,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// The kernel does not let it read the target.
+    #[error("RemoteUnwinder may not read process {pid}: {advice}")]
+    Denied {
+        /// The target.
+        pid: i32,
+        /// Which setting refuses, and what to do.
+        advice: String,
+    },
+    /// It raised outside a walk.
+    #[error("RemoteUnwinder raised {kind}: {text}")]
+    Raised {
+        /// The exception's type.
+        kind: String,
+        /// Its text.
+        text: String,
+    },
+    /// No target was opened.
+    #[error("the unwinder is not open on any process")]
+    NotOpen,
+    /// The driver did not answer in time; it was killed, since its next answer would belong to another question.
+    #[error("RemoteUnwinder did not answer before the deadline")]
+    Deadline,
+    /// The driver's process ended.
+    #[error("the process that runs RemoteUnwinder ended: {0}")]
+    Ended(Ended),
+    /// The driver's answer makes no sense.
+    #[error("the answer of RemoteUnwinder's driver makes no sense: {0}")]
+    Malformed(String),
+    /// A system call failed.
+    #[error("cannot talk to RemoteUnwinder's driver: {0}")]
+    System(io::Error),
+}
+
+impl From<ChildError> for UnwinderError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::Deadline => Self::Deadline,
+            ChildError::Ended(ended) => Self::Ended(ended),
+            ChildError::System(error) => Self::System(error),
+        }
+    }
+}
+
+/// A process that runs `RemoteUnwinder`. Dropping it ends the process.
+pub struct Unwinder {
+    child: Child,
+    hello: Hello,
+    interned: Interned,
+    open: Option<(i32, WalkerKind)>,
+}
+
+impl Unwinder {
+    /// Starts the driver on `python`.
+    ///
+    /// # Errors
+    /// It does not start before `deadline`, or the build has no `RemoteUnwinder`.
+    pub fn start(python: &Path, deadline: Instant) -> Result<Self, UnwinderError> {
+        let mut command = isolated(python, None);
+        command.args(["-c", DRIVER]);
+        let mut child =
+            Child::spawn(command).map_err(|source| UnwinderError::Start { python: python.to_owned(), source })?;
+        let line = child.receive_line(LINE_LIMIT, deadline)?;
+        let hello: Hello =
+            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()))?;
+        if !hello.unwinder {
+            return Err(UnwinderError::NotAvailable { version: hello.version, what: "RemoteUnwinder (new in 3.14)" });
+        }
+        Ok(Self { child, hello, interned: Interned::default(), open: None })
+    }
+
+    /// The version of the build that runs the unwinder.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.hello.version
+    }
+
+    /// Whether this build's unwinder has a frame cache.
+    #[must_use]
+    pub fn has_cache(&self) -> bool {
+        self.hello.cache
+    }
+
+    /// The process that runs the unwinder.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid().as_raw()
+    }
+
+    /// Builds a new unwinder on process `pid`, with or without the frame cache; the one before is dropped first.
+    ///
+    /// # Errors
+    /// The build has no cache, or `RemoteUnwinder` refuses the process.
+    pub fn open(&mut self, pid: i32, cache: bool, deadline: Instant) -> Result<(), UnwinderError> {
+        if cache && !self.hello.cache {
+            let version = self.hello.version.clone();
+            return Err(UnwinderError::NotAvailable { version, what: "frame cache (new in 3.15)" });
+        }
+        self.open = None;
+        match self.ask(&json!({"do": "open", "pid": pid, "cache": cache}), deadline) {
+            Ok(_) => {}
+            Err(UnwinderError::Raised { kind, .. }) if kind == "PermissionError" => {
+                return Err(UnwinderError::Denied { pid, advice: permission_advice(pid) });
+            }
+            Err(error) => return Err(error),
+        }
+        self.open = Some((pid, if cache { WalkerKind::CpythonCached } else { WalkerKind::CpythonUncached }));
+        Ok(())
+    }
+
+    /// Takes one sample of all threads.
+    ///
+    /// # Errors
+    /// The driver fails; an exception of the walk itself is a rejection inside the sample.
+    pub fn sample(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+        let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
+        let reply = self.ask(&json!({"do": "sample"}), deadline)?;
+        let mut samples = self.interned.samples(reply, kind, pid)?;
+        match (samples.pop(), samples.is_empty()) {
+            (Some(sample), true) => Ok(sample),
+            _ => Err(UnwinderError::Malformed("not one sample".into())),
+        }
+    }
+
+    /// Takes samples as fast as the driver can, and hands them on in batches (five a second, or 2000 samples), until
+    /// `bound`, a `Break`, or the end of the target.
+    ///
+    /// # Errors
+    /// The driver fails; exceptions of the walks are rejections inside the samples.
+    pub fn run_live(
+        &mut self,
+        bound: LiveBound,
+        mut on_batch: impl FnMut(LiveBatch) -> ControlFlow<()>,
+    ) -> Result<LiveTotal, UnwinderError> {
+        let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
+        let (samples, seconds) = match bound {
+            LiveBound::Samples(samples) => (Some(samples), None),
+            LiveBound::Time(time) => (None, Some(time.as_secs_f64())),
+        };
+        let mut total = LiveTotal::default();
+        let mut stopping = false;
+        self.send(&json!({"do": "run", "samples": samples, "seconds": seconds}), Instant::now() + BATCH_PATIENCE)?;
+        loop {
+            let reply = self.receive(Instant::now() + BATCH_PATIENCE)?;
+            let (walk_time, last) = (reply.walk_time(), reply.last);
+            let samples = self.interned.samples(reply, kind, pid)?;
+            total.samples += u64::try_from(samples.len()).unwrap_or_default();
+            total.walk_time += walk_time;
+            let wanted = on_batch(LiveBatch { samples, walk_time });
+            if last {
+                return Ok(total);
+            }
+            if wanted.is_break() && !stopping {
+                self.send(&json!({"do": "stop"}), Instant::now() + BATCH_PATIENCE)?;
+                stopping = true;
+            }
+        }
+    }
+
+    /// Drops the unwinder; the process stays for the next [`Unwinder::open`].
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn close(&mut self, deadline: Instant) -> Result<(), UnwinderError> {
+        self.open = None;
+        self.ask(&json!({"do": "close"}), deadline).map(drop)
+    }
+
+    fn ask(&mut self, request: &Value, deadline: Instant) -> Result<Reply, UnwinderError> {
+        self.send(request, deadline)?;
+        self.receive(deadline)
+    }
+
+    fn send(&mut self, request: &Value, deadline: Instant) -> Result<(), UnwinderError> {
+        let mut line = request.to_string();
+        line.push('\n');
+        let sent = self.child.send(line.as_bytes(), deadline);
+        self.poisoned_by_deadline(sent)
+    }
+
+    fn receive(&mut self, deadline: Instant) -> Result<Reply, UnwinderError> {
+        let line = self.child.receive_line(LINE_LIMIT, deadline);
+        let line = self.poisoned_by_deadline(line)?;
+        let reply: Reply =
+            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()))?;
+        match reply.error {
+            Some((kind, text)) => Err(UnwinderError::Raised { kind, text }),
+            None if reply.ok || reply.samples.is_some() => Ok(reply),
+            None => Err(UnwinderError::Malformed("neither done nor a batch".into())),
+        }
+    }
+
+    fn poisoned_by_deadline<T>(&mut self, result: Result<T, ChildError>) -> Result<T, UnwinderError> {
+        if matches!(result, Err(ChildError::Deadline)) {
+            // Killing can only fail if it has ended already.
+            let _ = self.child.signal(Signal::SIGKILL);
+        }
+        Ok(result?)
+    }
+}

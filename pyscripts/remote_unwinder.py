@@ -1,0 +1,272 @@
+"""Drives this build's own `_remote_debugging.RemoteUnwinder`: one JSON document per line, in on stdin, out on stdout.
+
+Requests:
+  {"do": "open", "pid": PID, "cache": BOOL}     a new unwinder; the one before is dropped
+  {"do": "sample"}                              one walk of all threads
+  {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
+  {"do": "stop"}                                ends a run
+  {"do": "close"}                               drops the unwinder
+
+The first line out describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
+by batches of which only the last has "last": true. An exception outside a walk is answered by {"error": [type, text]}.
+
+A batch has the samples; the frames and stacks that no batch had before; and how long the walks took:
+  "frames"   [[function, file, line, end line, column, end column], ...], numbered on from 0
+  "stacks"   [[frame number, ...], ...], leaf first, numbered on from 0
+  "samples"  [full hits, partial hits, misses, frames from the cache, frames from memory, then thread id and stack
+             number for each thread], or [error number] if the walk raised
+  "errors"   [[type, text], ...], numbered from 0 in each batch
+  "reset"    the numbers of frames and stacks start at 0 again
+The first five are the growth of the unwinder's own counters during the sample; they are null where it has none.
+"""
+
+import gc
+import json
+import os
+import select
+import sys
+import time
+
+COUNTERS = (
+    "frame_cache_hits",
+    "frame_cache_partial_hits",
+    "frame_cache_misses",
+    "frames_read_from_cache",
+    "frames_read_from_memory",
+)
+BATCH_SAMPLES = 2000
+BATCH_SECONDS = 0.2
+BATCH_FRAMES = 50_000
+INTERNED_STACKS = 50_000
+INTERNED_FRAMES = 1_000_000
+ERROR_TEXT = 500
+
+try:
+    from _remote_debugging import RemoteUnwinder
+except ImportError:
+    RemoteUnwinder = None
+HAS_CACHE = hasattr(RemoteUnwinder, "get_stats")
+
+
+def described(error):
+    return [type(error).__name__, str(error)[:ERROR_TEXT]]
+
+
+class Pipe:
+    """Lines over file descriptors 0 and 1, with nothing hidden in a buffer that `select` cannot see."""
+
+    def __init__(self):
+        self.received = b""
+        self.closed = False
+
+    def receive(self, wait=True):
+        """The next document; None at the end of the input, or if there is none yet and `wait` is false."""
+        while b"\n" not in self.received:
+            if self.closed or not wait and not select.select([0], [], [], 0)[0]:
+                return None
+            data = os.read(0, 65536)
+            self.closed = not data
+            self.received += data
+        line, self.received = self.received.split(b"\n", 1)
+        return json.loads(line)
+
+    def send(self, document):
+        data = memoryview(json.dumps(document, separators=(",", ":")).encode() + b"\n")
+        while data:
+            data = data[os.write(1, data) :]
+
+
+class Interned:
+    """The frames and stacks seen so far, so that a stack that comes again costs one number."""
+
+    def __init__(self):
+        self.frames = {}
+        self.stacks = {}
+        self.held = 0
+        self.reset = True
+        self.forget()
+
+    def forget(self):
+        self.frames.clear()
+        self.stacks.clear()
+        self.held = 0
+        self.reset = True
+        self.new_frames = []
+        self.new_stacks = []
+
+    def number(self, frames):
+        key = tuple(frames)
+        number = self.stacks.get(key)
+        if number is None:
+            number = self.stacks[key] = len(self.stacks)
+            self.held += len(key)
+            self.new_stacks.append([self.frame_number(frame) for frame in key])
+        return number
+
+    def frame_number(self, frame):
+        number = self.frames.get(frame)
+        if number is None:
+            number = self.frames[frame] = len(self.frames)
+            self.new_frames.append(plain(frame))
+        return number
+
+    def is_full(self):
+        return len(self.stacks) >= INTERNED_STACKS or self.held >= INTERNED_FRAMES
+
+
+def plain(frame):
+    if not hasattr(frame, "location"):
+        return [frame.funcname, frame.filename, frame.lineno, None, None, None]
+    location = frame.location
+    if location is None:
+        return [frame.funcname, frame.filename, None, None, None, None]
+    return [
+        frame.funcname,
+        frame.filename,
+        location.lineno,
+        location.end_lineno,
+        location.col_offset,
+        location.end_col_offset,
+    ]
+
+
+class Batch:
+    def __init__(self, driver):
+        self.driver = driver
+        self.samples = []
+        self.errors = []
+        self.error_numbers = {}
+        self.nanoseconds = 0
+        self.until = time.monotonic() + BATCH_SECONDS
+
+    def walk(self):
+        driver = self.driver
+        before = driver.counters
+        started = time.perf_counter_ns()
+        try:
+            result = driver.unwinder.get_stack_trace()
+        except Exception as error:
+            self.nanoseconds += time.perf_counter_ns() - started
+            key = tuple(described(error))
+            number = self.error_numbers.setdefault(key, len(self.errors))
+            if number == len(self.errors):
+                self.errors.append(key)
+            driver.counters = driver.read_counters()
+            self.samples.append([number])
+            return not isinstance(error, ProcessLookupError)
+        self.nanoseconds += time.perf_counter_ns() - started
+        after = driver.counters = driver.read_counters()
+        if after is None:
+            sample = [None] * len(COUNTERS)
+            threads = result
+        else:
+            sample = [new - old for new, old in zip(after, before)]
+            threads = [thread for interpreter in result for thread in interpreter.threads]
+        for thread in threads:
+            sample.append(thread.thread_id)
+            sample.append(driver.interned.number(thread.frame_info))
+        self.samples.append(sample)
+        return True
+
+    def is_full(self):
+        return (
+            len(self.samples) >= BATCH_SAMPLES
+            or time.monotonic() >= self.until
+            or len(self.driver.interned.new_frames) >= BATCH_FRAMES
+        )
+
+    def send(self, last):
+        interned = self.driver.interned
+        self.driver.pipe.send(
+            {
+                "samples": self.samples,
+                "errors": self.errors,
+                "frames": interned.new_frames,
+                "stacks": interned.new_stacks,
+                "reset": interned.reset,
+                "nanoseconds": self.nanoseconds,
+                "last": last,
+            }
+        )
+        interned.new_frames = []
+        interned.new_stacks = []
+        interned.reset = False
+        if interned.is_full():
+            interned.forget()
+
+
+class Driver:
+    def __init__(self):
+        self.pipe = Pipe()
+        self.unwinder = None
+        self.interned = Interned()
+        self.counters = None
+        self.has_counters = False
+
+    def open(self, request):
+        # The one before must be gone first: building an unwinder clears anchors, and so may dropping one.
+        self.unwinder = None
+        options = {"all_threads": True}
+        if HAS_CACHE:
+            options |= {"cache_frames": request["cache"], "stats": True, "native": False, "gc": False}
+        self.unwinder = RemoteUnwinder(request["pid"], **options)
+        self.has_counters = HAS_CACHE
+        self.counters = self.read_counters()
+
+    def read_counters(self):
+        if not self.has_counters:
+            return None
+        stats = self.unwinder.get_stats()
+        return [stats[name] for name in COUNTERS]
+
+    def sample(self):
+        batch = Batch(self)
+        batch.walk()
+        batch.send(last=True)
+
+    def run(self, request):
+        left = request["samples"]
+        until = None if request["seconds"] is None else time.monotonic() + request["seconds"]
+        going = True
+        while going:
+            batch = Batch(self)
+            while going and not batch.is_full():
+                going = batch.walk()
+                if left is not None:
+                    left -= 1
+                    going = going and left > 0
+                if until is not None and time.monotonic() >= until:
+                    going = False
+            request = self.pipe.receive(wait=False)
+            if request is not None or self.pipe.closed:
+                going = False
+            batch.send(last=not going)
+
+    def serve(self):
+        self.pipe.send(
+            {"version": "%d.%d.%d" % sys.version_info[:3], "unwinder": RemoteUnwinder is not None, "cache": HAS_CACHE}
+        )
+        while (request := self.pipe.receive()) is not None:
+            try:
+                match request["do"]:
+                    case "open":
+                        self.open(request)
+                        self.pipe.send({"ok": True})
+                    case "sample":
+                        self.sample()
+                    case "run":
+                        self.run(request)
+                    case "close":
+                        self.unwinder = None
+                        self.pipe.send({"ok": True})
+                    case "stop":
+                        # It crossed the end of its run on the way; the run's last batch was its answer.
+                        pass
+            except Exception as error:
+                self.pipe.send({"error": described(error)})
+
+
+if __name__ == "__main__":
+    # Nothing here makes cycles, and a collection in the middle of a run is a gap in the samples.
+    gc.disable()
+    Driver().serve()
