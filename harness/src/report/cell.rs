@@ -73,7 +73,7 @@ pub struct CellId {
     pub family: String,
     /// Who walks.
     pub walkers: Vec<WalkerKind>,
-    /// The workload's seed.
+    /// What `--seed` must be given to get this cell's workload again.
     pub seed: u64,
 }
 

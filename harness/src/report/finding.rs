@@ -43,7 +43,7 @@ pub struct Finding {
     pub seen: Vec<Frame>,
     /// What could have been seen.
     pub possible: Option<Possible>,
-    /// The workload's seed.
+    /// What `--seed` must be given to get this workload again.
     pub seed: u64,
     /// The one command that replays it.
     pub replay: String,

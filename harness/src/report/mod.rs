@@ -12,6 +12,6 @@ pub mod tally;
 pub mod verdict;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod summary_tests;
