@@ -33,6 +33,7 @@ pub struct CellReport {
     /// What it must show, by walker.
     pub expected: BTreeMap<WalkerKind, Expected>,
     /// How it ended.
+    #[serde(flatten)]
     pub outcome: CellOutcome,
     /// What was counted, by walker.
     pub tallies: BTreeMap<WalkerKind, Tally>,

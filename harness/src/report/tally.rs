@@ -76,6 +76,7 @@ pub struct Tally {
     /// Frames that came from the cache.
     pub from_cache: u64,
     /// Time spent walking.
+    #[serde(rename = "elapsed_seconds", with = "crate::report::json::seconds")]
     pub elapsed: Duration,
 }
 
