@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
 
 use crate::cli::exit;
 use crate::report::cell::Lane;
@@ -68,7 +67,7 @@ pub struct Check {
     pub source: BuildSource,
     /// Test only this run mode of each build
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
-    pub jit: Option<Switch>,
+    pub jit: Option<Jit>,
     /// What is run.
     #[command(flatten)]
     pub selection: Selection,
@@ -76,16 +75,16 @@ pub struct Check {
     #[command(flatten)]
     pub size: Size,
     /// The time the run may take; it is shared out fairly, and what was not run is printed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// How many targets run at once [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
     /// How the result is judged.
     #[command(flatten)]
     pub judging: Judging,
     /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
 }
 
@@ -153,7 +152,7 @@ pub struct Builds {
     #[arg(long, help_heading = "Builds")]
     pub fetch: bool,
     /// How the list is printed
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
 }
 
@@ -164,25 +163,25 @@ pub struct Attach {
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
     /// How long to sample it
-    #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget)]
+    #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// Allow writing the process's anchor, which cached walkers need; without it only uncached ones run
-    #[arg(long)]
+    #[arg(long, help_heading = "Run")]
     pub write: bool,
     /// How the result is judged.
     #[command(flatten)]
     pub judging: Judging,
     /// How the result is printed
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
 }
 
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-pub enum Switch {
-    /// On.
+/// The run mode of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Jit {
+    /// With the JIT
     On,
-    /// Off.
+    /// Without it
     Off,
 }
 
@@ -280,7 +279,7 @@ mod tests {
         assert_eq!(check.selection.family, ["recursion", "generators"]);
         assert_eq!(check.selection.seed, Some(u64::MAX));
         assert_eq!(check.size, Size { depth: Some(3), width: Some(2), speed: Some(0), frame_size: Some(9) });
-        assert_eq!((check.jit, check.format), (Some(Switch::On), Format::Json));
+        assert_eq!((check.jit, check.format), (Some(Jit::On), Format::Json));
     }
 
     #[test]

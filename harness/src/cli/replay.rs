@@ -50,7 +50,7 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::arguments::{Cli, Switch, Verb};
+    use crate::cli::arguments::{Cli, Jit, Verb};
     use crate::report::cell::Lane;
     use crate::report::fixtures;
     use clap::Parser;
@@ -68,7 +68,7 @@ mod tests {
         let cell = fixtures::cell(Lane::Live);
         let replayed = check(&command(&original, &fixtures::row(), &cell, WalkerKind::OwnCached));
         assert_eq!(replayed.source.python, [fixtures::row().python]);
-        assert_eq!((replayed.jit, replayed.selection.seed), (Some(Switch::On), Some(cell.seed)));
+        assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
         assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![cell.family]));
         assert_eq!(replayed.selection.walker, [WalkerKind::OwnCached]);
         assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));

@@ -1,5 +1,8 @@
 //! Known failures of released CPythons: reported as known, and no reason to fail.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -44,6 +47,22 @@ pub struct KnownFailures {
 /// A list of known failures that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KnownError {
+    /// The file cannot be read.
+    #[error("cannot read the known failures in {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The file can be read, but not used.
+    #[error("{}: {error}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: Box<KnownError>,
+    },
     /// It is no list of known failures.
     #[error("this is no list of known failures: {0}")]
     Malformed(String),
@@ -73,6 +92,17 @@ impl KnownFailures {
     /// As [`KnownFailures::parse`]; a test keeps it readable.
     pub fn kept() -> Result<Self, KnownError> {
         Self::parse(KEPT)
+    }
+
+    /// Reads another list than the repository's.
+    ///
+    /// # Errors
+    /// As [`KnownFailures::parse`], naming the file; or that the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, KnownError> {
+        let path_of = || path.to_path_buf();
+        let text = fs::read_to_string(path)
+            .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
+        Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })
     }
 
     /// The entries, in the order of the list.
@@ -160,5 +190,20 @@ mod tests {
             let error = KnownFailures::parse(&ONE.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        for content in [None, Some("failure = 1"), Some("\0")] {
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            let error = KnownFailures::load(&path).unwrap_err().to_string();
+            assert!(error.contains("known.toml"), "{error}");
+        }
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path), KnownFailures::parse(ONE));
     }
 }

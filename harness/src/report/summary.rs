@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::cell::{CellId, CellOutcome, Expected, Lane, NotRun, PlannedCell, Row};
+use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::{Finding, Fingerprint};
 use crate::report::known::{KnownFailure, KnownFailures};
@@ -120,7 +120,12 @@ impl Consumer for Summary {
             }
             Event::Violation(finding) => self.violation(finding),
             Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
-            Event::RunFinished { interrupted } => self.interrupted = Some(*interrupted),
+            Event::RunFinished { interrupted } => {
+                self.interrupted = Some(*interrupted);
+                if *interrupted {
+                    self.cut_off();
+                }
+            }
         }
     }
 }
@@ -271,6 +276,19 @@ impl Summary {
             });
         }
         &mut self.cells[at]
+    }
+
+    /// After an interruption, silence about a cell needs no other explanation.
+    fn cut_off(&mut self) {
+        for report in &mut self.cells {
+            if report.outcome == CellOutcome::NotRun(NotRun::Unaccounted) {
+                report.outcome = if report.tallies.is_empty() {
+                    CellOutcome::NotRun(NotRun::Interrupted)
+                } else {
+                    CellOutcome::Inconclusive(Inconclusive::Interrupted)
+                };
+            }
+        }
     }
 
     fn violation(&mut self, finding: &Finding) {

@@ -198,6 +198,18 @@ fn an_interrupted_or_unfinished_run_is_no_pass() {
 }
 
 #[test]
+fn an_interruption_explains_what_did_not_come_to_its_end() {
+    let [begun, waiting] = Lane::ALL.map(cell);
+    let mut events = vec![started(&[begun.clone(), waiting.clone()])];
+    events.extend(runs(&begun));
+    events.retain(|event| !matches!(event, Event::CellFinished { .. }));
+    events.push(Event::RunFinished { interrupted: true });
+    let doubts = judge(&events).doubts;
+    assert!(doubts.contains(&Doubt::Inconclusive { cell: begun, why: Inconclusive::Interrupted }), "{doubts:?}");
+    assert!(doubts.contains(&Doubt::NotRun { cell: waiting, why: NotRun::Interrupted }), "{doubts:?}");
+}
+
+#[test]
 fn a_violation_weighs_more_than_a_doubt() {
     let judgement =
         judge(&run(vec![violation(finding()), finished(Lane::Live, CellOutcome::NotRun(NotRun::BudgetSpent))]));

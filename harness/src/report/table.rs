@@ -40,10 +40,11 @@ fn table(block: &[Line], look: Look) -> Table {
     for line in block {
         table.add_row(cells(line));
     }
+    let gap = if look.width < 90 { 1 } else { 2 };
     for column in table.column_iter_mut() {
-        column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Right);
+        column.set_padding((0, gap)).set_cell_alignment(CellAlignment::Right);
     }
-    for (at, padding) in [(0, (0, 1)), (HEADER.len() - 1, (0, 0))] {
+    for (at, padding) in [(0, (0, gap)), (HEADER.len() - 1, (0, 0))] {
         if let Some(column) = table.column_mut(at) {
             column.set_padding(padding).set_cell_alignment(CellAlignment::Left);
         }
