@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, NotRun, Row};
-use crate::report::summary::{CellReport, DistinctViolation, Line, NotSeen, Summary};
+use crate::report::line::Line;
+use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
 use crate::report::verdict::Judgement;
 
 /// The version of the document's form; it grows when a field changes its meaning or goes away.

@@ -10,6 +10,7 @@ pub mod finding;
 pub mod human;
 pub mod json;
 pub mod known;
+pub mod line;
 pub mod progress;
 pub mod summary;
 mod table;

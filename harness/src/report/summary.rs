@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
+use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, NotRun, PlannedCell, Row};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::{Finding, Fingerprint};
 use crate::report::known::{KnownFailure, KnownFailures};
+use crate::report::line::{self, Fact, Line, LineKey, Struck};
 use crate::report::tally::Tally;
-use crate::report::verdict::{Doubt, Failure, Judgement, LineVerdict};
+use crate::report::verdict::{Doubt, Failure, Judgement};
 use crate::sample::WalkerKind;
 
 /// So many stacks without a known failure are worth a word.
@@ -54,21 +55,6 @@ pub struct DistinctViolation {
     pub first: Finding,
 }
 
-/// One line of the table: everything one walker did on one row in one lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// The row.
-    pub row: String,
-    /// The lane.
-    pub lane: Lane,
-    /// The walker.
-    pub walker: WalkerKind,
-    /// The sum over all families.
-    pub tally: Tally,
-    /// What it says.
-    pub verdict: LineVerdict,
-}
-
 /// A known failure that did not occur where it should have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotSeen {
@@ -92,15 +78,6 @@ pub struct Summary {
     violations: Vec<DistinctViolation>,
     struck: BTreeMap<LineKey, Struck>,
     interrupted: Option<bool>,
-}
-
-type LineKey = (String, Lane, WalkerKind);
-
-/// What the violations of a line were.
-#[derive(Clone, Copy, Debug, Default)]
-struct Struck {
-    known: bool,
-    failing: bool,
 }
 
 impl Consumer for Summary {
@@ -200,7 +177,7 @@ impl Summary {
     /// The lines of the table, in the order of the plan's rows, then by lane and walker.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.facts().into_iter().map(|(_, fact)| fact.line).collect()
+        self.facts().into_iter().map(|fact| fact.line).collect()
     }
 
     /// The known failures that did not occur although enough stacks were judged on a row that has them.
@@ -235,7 +212,7 @@ impl Summary {
         let violated = self.violations.iter().filter(|violation| violation.known.is_none() || self.rules.strict);
         let mut failures: Vec<Failure> =
             violated.map(|violation| Failure::Violation { fingerprint: violation.fingerprint.clone() }).collect();
-        failures.extend(facts.iter().filter_map(|(_, fact)| fact.undescribed.clone()));
+        failures.extend(facts.iter().filter_map(|fact| fact.undescribed.clone()));
 
         let mut doubts = Vec::new();
         match self.interrupted {
@@ -255,7 +232,7 @@ impl Summary {
                 }
             }
         }
-        doubts.extend(facts.into_iter().filter_map(|(_, fact)| fact.doubt));
+        doubts.extend(facts.into_iter().filter_map(|fact| fact.doubt));
         Judgement::new(failures, doubts)
     }
 
@@ -316,111 +293,7 @@ impl Summary {
         }
     }
 
-    /// What can be said of each line.
-    fn facts(&self) -> Vec<(LineKey, Fact)> {
-        let mut lines: Vec<(LineKey, LineCells)> = Vec::new();
-        for report in &self.cells {
-            let walkers: BTreeSet<_> = report.cell.walkers.iter().chain(report.tallies.keys()).copied().collect();
-            for walker in walkers {
-                let key = (report.cell.row.clone(), report.cell.lane, walker);
-                let at = lines.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-                    lines.push((key, LineCells::default()));
-                    lines.len() - 1
-                });
-                lines[at].1.add(report, walker);
-            }
-        }
-        let rank = |row: &str| self.rows.iter().position(|known| known.name == row).unwrap_or(usize::MAX);
-        lines.sort_by(|(left, _), (right, _)| (rank(&left.0), left).cmp(&(rank(&right.0), right)));
-        lines
-            .into_iter()
-            .map(|(key, cells)| {
-                let fact = cells.fact(&key, self.struck.get(&key).copied().unwrap_or_default());
-                (key, fact)
-            })
-            .collect()
-    }
-}
-
-/// The cells of a line, added up.
-#[derive(Default)]
-struct LineCells {
-    tally: Tally,
-    expected: Expected,
-    ran: bool,
-    doubtful: bool,
-}
-
-/// A line, and what it adds to the judgement.
-struct Fact {
-    line: Line,
-    undescribed: Option<Failure>,
-    doubt: Option<Doubt>,
-}
-
-impl LineCells {
-    fn add(&mut self, report: &CellReport, walker: WalkerKind) {
-        if let Some(tally) = report.tallies.get(&walker) {
-            self.tally += tally;
-        }
-        match &report.outcome {
-            CellOutcome::Ran => {
-                self.ran = true;
-                self.expected = self.expected.or(report.expected.get(&walker).copied().unwrap_or(Expected::NONE));
-            }
-            CellOutcome::NotRun(NotRun::NotApplicable(_)) => {}
-            CellOutcome::NotRun(_) | CellOutcome::Inconclusive(_) => self.doubtful = true,
-        }
-    }
-
-    fn fact(self, (row, lane, walker): &LineKey, struck: Struck) -> Fact {
-        let (row, lane, walker) = (row.clone(), *lane, *walker);
-        let wrong = self.tally.impossible() + self.tally.differences;
-        let described = struck.known || struck.failing;
-        let undescribed = (wrong > 0 && lane.has_zero_tolerance(walker) && !described).then(|| Failure::Undescribed {
-            row: row.clone(),
-            lane,
-            walker,
-            samples: wrong,
-        });
-
-        let missing = self.missing();
-        let doubt = if !self.ran {
-            None
-        } else if self.tally.accepted() == 0 {
-            Some(Doubt::NoStacks { row: row.clone(), lane, walker })
-        } else if !missing.is_empty() {
-            Some(Doubt::Vacuous { row: row.clone(), lane, walker, missing })
-        } else {
-            None
-        };
-        let verdict = if struck.failing || undescribed.is_some() {
-            LineVerdict::Fail
-        } else if matches!(doubt, Some(Doubt::Vacuous { .. })) {
-            LineVerdict::Vacuous
-        } else if doubt.is_some() || (self.ran && self.doubtful) {
-            LineVerdict::Inconclusive
-        } else if !self.ran && self.tally.samples == 0 {
-            LineVerdict::NotRun
-        } else if !self.ran {
-            LineVerdict::Inconclusive
-        } else if struck.known {
-            LineVerdict::Known
-        } else {
-            LineVerdict::Pass
-        };
-        Fact { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt }
-    }
-
-    fn missing(&self) -> Vec<String> {
-        [
-            (self.expected.full_hits, self.tally.full_hits, "full hit"),
-            (self.expected.partial_hits, self.tally.partial_hits, "partial hit"),
-            (self.expected.misses, self.tally.misses(), "miss"),
-        ]
-        .into_iter()
-        .filter(|(expected, count, _)| *expected && *count == 0)
-        .map(|(.., name)| name.to_owned())
-        .collect()
+    fn facts(&self) -> Vec<Fact> {
+        line::facts(&self.rows, &self.cells, &self.struck)
     }
 }

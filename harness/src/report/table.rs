@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
-use crate::report::summary::Line;
+use crate::report::line::Line;
 use crate::report::tally::Tally;
 use crate::report::text::{Look, clean, paragraph, short};
 use crate::report::verdict::LineVerdict;
