@@ -198,11 +198,8 @@ fn the_runtime_of_a_target_is_found_and_starts_with_the_cookie() {
 
 #[test]
 fn a_process_that_is_no_python_is_named_so() {
-    let mut sleeper = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    common::target::until_exec(&sleeper, "cat");
-    let error = runtime_address(i32::try_from(sleeper.id()).unwrap()).unwrap_err();
-    drop(sleeper.stdin.take());
-    sleeper.wait().unwrap();
+    let cat = common::Cat::start(std::path::Path::new("cat"));
+    let error = runtime_address(cat.pid()).unwrap_err();
     assert!(matches!(error, RuntimeError::NotPython { files: 1.., .. }), "{error}");
 }
 
@@ -332,9 +329,11 @@ fn a_killed_harness_leaves_no_target_behind() {
         std::io::stdin().read_line(&mut String::new()).unwrap();
         return;
     }
+    let folder = tempfile::tempdir().unwrap();
     let mut harness = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_killed_harness_leaves_no_target_behind", "--nocapture"])
         .env(HOLD, "1")
+        .env("TMPDIR", folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use tempfile::TempDir;
@@ -76,6 +77,7 @@ impl From<ChildError> for StopError {
 pub struct Target {
     child: Child,
     stopped: bool,
+    gate: Option<Gate>,
     folder: TempDir,
 }
 
@@ -100,7 +102,7 @@ impl Target {
         let mut command = isolated(python, jit);
         command.arg(&file).current_dir(folder.path());
         let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
-        let mut target = Self { child, stopped: false, folder };
+        let mut target = Self { child, stopped: false, gate: None, folder };
         match target.receive_hello(deadline) {
             Ok(()) => Ok(target),
             Err(source) => Err(LaunchError::NotReady { python: python.to_owned(), source }),
@@ -139,12 +141,15 @@ impl Target {
         self.ask(|child| child.send(&[GO], deadline))
     }
 
-    /// Waits until the target announces a gate. It then waits there until [`Target::go`].
+    /// Waits until the target has announced a gate and waits there, where it stays until [`Target::go`].
     ///
     /// # Errors
     /// It ended, or is not there before `deadline`.
     pub fn next_gate(&mut self, deadline: Instant) -> Result<Gate, GateError> {
-        self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)
+        let gate = self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)?;
+        self.gate = Some(gate);
+        self.settle(gate, deadline)?;
+        Ok(gate)
     }
 
     /// Lets the target leave its gate.
@@ -152,6 +157,7 @@ impl Target {
     /// # Errors
     /// It ended, or does not listen before `deadline`.
     pub fn go(&mut self, deadline: Instant) -> Result<(), GateError> {
+        self.gate = None;
         self.start(deadline)
     }
 
@@ -168,7 +174,11 @@ impl Target {
         if length > ACCOUNT_LIMIT {
             return Err(GateError::Malformed(format!("an account of {length} bytes")));
         }
-        parse_account(&self.ask(|child| child.receive(length, deadline))?)
+        let account = parse_account(&self.ask(|child| child.receive(length, deadline))?)?;
+        if let Some(gate) = self.gate {
+            self.settle(gate, deadline)?;
+        }
+        Ok(account)
     }
 
     /// Stops every thread of the target; when this returns none of them runs any more.
@@ -222,6 +232,27 @@ impl Target {
         self.stopped
     }
 
+    /// Waits until the thread at `gate` is blocked in its read. What it wrote arrives before it is there, and on the
+    /// way it still moves: a stop would catch it on another line, or inside its own account.
+    fn settle(&mut self, gate: Gate, deadline: Instant) -> Result<(), GateError> {
+        let path = format!("/proc/{}/task/{}/syscall", self.pid(), gate.native_thread_id);
+        self.ask(|child| {
+            loop {
+                match fs::read_to_string(&path) {
+                    Ok(call) if is_read(&call) => return Ok(()),
+                    Ok(_) if Instant::now() >= deadline => return Err(ChildError::Deadline),
+                    Ok(_) => {}
+                    Err(error) => {
+                        // The file goes with the process, whose end is the better reason.
+                        child.check()?;
+                        return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")).into());
+                    }
+                }
+                std::thread::yield_now();
+            }
+        })
+    }
+
     fn receive_hello(&mut self, deadline: Instant) -> Result<(), GateError> {
         let hello: [u8; 8] = self.ask(|child| child.receive_array(deadline))?;
         if hello == HELLO {
@@ -238,6 +269,11 @@ impl Target {
         ask(&mut self.child)
             .map_err(|error| GateError::from_child(error, self.pid(), begun.elapsed(), &self.child.stderr()))
     }
+}
+
+/// Whether a task's `syscall` file says that it is blocked in a read.
+fn is_read(call: &str) -> bool {
+    call.split_ascii_whitespace().next().and_then(|number| number.parse().ok()) == Some(libc::SYS_read)
 }
 
 /// An interpreter that nothing in the user's environment or folders disturbs.

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -86,42 +87,51 @@ pub fn line_after(output: ChildStdout, mark: &str) -> String {
         .unwrap()
 }
 
-/// Waits for the handshake that shows a child to be past its exec: `std` returns from `spawn` only then, so its
-/// name is already there.
-pub fn until_exec(child: &Child, name: &str) {
-    let comm = std::fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
-    assert_eq!(comm.trim_end(), name);
+/// A process that is no Python. It ends with its standard input, which closes when this is dropped.
+pub struct Cat(Child);
+
+impl Cat {
+    pub fn start(program: &Path) -> Self {
+        let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // `spawn` may return before the exec is complete; an echo cannot.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(child)
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.0.id()).unwrap()
+    }
+}
+
+impl Drop for Cat {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
 }
 
 /// A read of another process that the kernel refuses, whoever runs the tests.
 pub fn refused_read() -> MemoryError {
+    let read = |cat: &Cat| ProcessMemory::new(cat.pid()).read(0x1000, &mut [0; 8]).unwrap_err();
     if nix::unistd::geteuid().is_root() {
+        let cat = Cat::start(Path::new("cat"));
         // Credentials belong to threads; only glibc's wrapper spreads a change to all of them.
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let mut victim = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let pid = i32::try_from(victim.id()).unwrap();
-        let reader = std::thread::spawn(move || {
-            const NOBODY: u32 = 65534;
-            // SAFETY: takes three integers; only this thread, which ends below, changes its user.
-            let set = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
-            assert_eq!(set, 0, "cannot become another user");
-            sender.send(ProcessMemory::new(pid).read(0x1000, &mut [0; 8]).unwrap_err()).unwrap();
+        return std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                const NOBODY: u32 = 65534;
+                // SAFETY: takes three integers; only this thread, which ends below, changes its user.
+                let set = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+                assert_eq!(set, 0, "cannot become another user");
+                read(&cat)
+            });
+            reader.join().unwrap()
         });
-        reader.join().unwrap();
-        drop(victim.stdin.take());
-        victim.wait().unwrap();
-        return receiver.recv().unwrap();
     }
     // A user who may not read an executable may not read the processes that run it either.
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("cat");
     std::fs::copy(which::which("cat").unwrap(), &copy).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o111)).unwrap();
-    let mut victim = Command::new(&copy).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let pid = i32::try_from(victim.id()).unwrap();
-    let error = ProcessMemory::new(pid).read(0x1000, &mut [0; 8]).unwrap_err();
-    drop(victim.stdin.take());
-    victim.wait().unwrap();
-    error
+    read(&Cat::start(&copy))
 }
