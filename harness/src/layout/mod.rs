@@ -184,6 +184,8 @@ pub struct CodeLayout {
     pub filename: u64,
     pub qualname: u64,
     pub linetable: u64,
+    /// `co_firstlineno`, an `int`.
+    pub first_line: u64,
     pub code_adaptive: u64,
     pub bytes_size: u64,
     pub bytes_data: u64,
@@ -345,6 +347,7 @@ impl Layout {
                 filename: offset!(table, "code_object", "filename", 8)?,
                 qualname: offset!(table, "code_object", "qualname", 8)?,
                 linetable: offset!(table, "code_object", "linetable", 8)?,
+                first_line: offset!(table, "code_object", "firstlineno", 4)?,
                 code_adaptive: offset!(table, "code_object", "co_code_adaptive", 0)?,
                 bytes_size: offset!(table, "bytes_object", "ob_size", 8)?,
                 bytes_data: offset!(table, "bytes_object", "ob_sval", 0)?,

@@ -1,5 +1,7 @@
 //! Access to a target's memory, as a parameter of everything that walks.
 
+pub mod image;
+
 use thiserror::Error;
 
 /// An address in the target.

@@ -1,1 +1,3 @@
 //! What judges samples.
+
+pub mod statistics;
