@@ -1,5 +1,7 @@
 //! What is fetched, and what happens when that cannot be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use std::net::TcpListener;
@@ -8,7 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use framediff::layout::FrameCache;
-use framediff::target::build::{Archive, Build, FetchError, Silent, cache_folder, fetch, fetch_from, fetched, probe};
+use framediff::target::build::{
+    Archive, Build, FetchError, Progress, Silent, cache_folder, fetch, fetch_from, fetched, probe,
+};
 
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -102,6 +106,25 @@ fn without_network_the_error_names_the_archive_and_the_way_out() {
     assert!(matches!(error, FetchError::Network { .. }), "{error}");
     let text = error.to_string();
     assert!(text.contains("http://127.0.0.1:") && text.contains("--python"), "{text}");
+    assert_eq!(fetched(folder.path()), None);
+}
+
+/// A user who wants to stop at once.
+struct Impatient;
+
+impl Progress for Impatient {
+    fn step(&mut self, _: &str) {}
+    fn bytes(&mut self, _: u64, _: u64) {}
+    fn interrupted(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn an_interrupted_fetch_says_so_and_leaves_nothing_that_looks_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = fetch_from(&unreachable(), folder.path(), &mut Impatient).unwrap_err();
+    assert!(matches!(error, FetchError::Interrupted), "{error}");
     assert_eq!(fetched(folder.path()), None);
 }
 

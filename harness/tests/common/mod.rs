@@ -1,14 +1,7 @@
 //! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each binary uses what it needs")]
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "each test binary uses what it needs"
-)]
-
-pub mod target;
+pub(crate) mod target;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -16,17 +9,17 @@ use std::sync::OnceLock;
 use framediff::target::build::{Build, Silent, cache_folder, fetch, probe};
 
 /// A release build of CPython 3.15 with the frame cache.
-pub fn release() -> Build {
+pub(crate) fn release() -> Build {
     build("FRAMEDIFF_TEST_PYTHON", 0)
 }
 
 /// A debug build of CPython 3.15 with the frame cache.
-pub fn debug() -> Build {
+pub(crate) fn debug() -> Build {
     build("FRAMEDIFF_TEST_PYTHON_DEBUG", 1)
 }
 
 /// The interpreters that `fetch` gives, release first.
-pub fn fetched() -> &'static [PathBuf] {
+pub(crate) fn fetched() -> &'static [PathBuf] {
     static FETCHED: OnceLock<Vec<PathBuf>> = OnceLock::new();
     FETCHED.get_or_init(|| {
         let cache = cache_folder(None).unwrap_or_else(|error| panic!("{error}"));

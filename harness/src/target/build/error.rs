@@ -24,7 +24,7 @@ pub enum BuildError {
         source: std::io::Error,
     },
     /// It runs, but not as a Python does.
-    #[error("{} is not a Python 3: asked for its version, {evidence}", path.display())]
+    #[error("{} does not answer as a Python 3 would: {evidence}", path.display())]
     NotPython {
         /// As given.
         path: PathBuf,

@@ -114,10 +114,12 @@ fn from_latin1(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// The last line with anything in it, ready to be appended to a message: a traceback's last line says what is wrong.
+/// The line that says what is wrong, ready to be appended to a message: a traceback's last, otherwise the first.
 fn quote(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let Some(line) = text.lines().rev().map(str::trim).find(|line| !line.is_empty()) else {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let traceback = text.trim_start().starts_with("Traceback");
+    let Some(line) = (if traceback { lines.next_back() } else { lines.next() }) else {
         return String::new();
     };
     let printable = line.chars().filter(|character| !character.is_control()).take(120);

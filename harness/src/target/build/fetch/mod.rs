@@ -106,7 +106,7 @@ fn locked(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Resul
     remove(&complete)?;
     fs::rename(&unpacking, &complete).map_err(FetchError::folder(&complete))?;
     remove(&fetching)?;
-    fetched(cache).ok_or_else(|| FetchError::Vanished { folder: complete })
+    fetched(cache).ok_or(FetchError::Vanished { folder: complete })
 }
 
 /// Creates a folder and those above it.

@@ -142,7 +142,7 @@ case $root in
 *) root= ;;
 esac
 if [ -z "$root" ]; then
-    self=$(readlink -f -- "$0") || exit 127
+    self=$(PATH=/usr/bin:/bin readlink -f -- "$0") || exit 127
     root=${{self%/usr/bin/*}}
 fi
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --argv0 "$0" \
