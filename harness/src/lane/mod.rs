@@ -1,1 +1,10 @@
 //! How target and walkers are interleaved.
+
+pub mod cell;
+mod drivers;
+pub mod live;
+pub mod recorder;
+mod session;
+pub mod stopped;
+
+pub use drivers::Drivers;

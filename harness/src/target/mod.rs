@@ -5,7 +5,7 @@ mod child;
 pub mod gate;
 mod pipe;
 pub mod process;
-mod runtime;
+pub mod runtime;
 mod spawner;
 mod unwind_reply;
 pub mod unwinder;

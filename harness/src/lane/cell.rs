@@ -1,0 +1,163 @@
+//! What a lane is given to run, and how it ends early.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::oracle::statistics::Demand;
+use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
+use crate::sample::WalkerKind;
+use crate::target::build::{JitMode, Row};
+use crate::target::gate::GateError;
+use crate::target::process::{LaunchError, StopError};
+use crate::target::unwinder::UnwinderError;
+use crate::walk::walker::Unsupported;
+use crate::walk::weakening::Weakening;
+use crate::workload::parameters::{Overrides, Parameters};
+use crate::workload::{Family, Mode, Workload, generate};
+
+/// A target that does not get to its next gate, or a walker that does not answer, within this is given up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One workload on one row in one lane, with everything that decides how it runs.
+pub struct Cell<'a> {
+    /// Its name in reports.
+    pub id: &'a CellId,
+    /// Build and run mode.
+    pub row: &'a Row,
+    /// The workload's family.
+    pub family: Family,
+    /// What the user wants the workload to look like.
+    pub overrides: Overrides,
+    /// Faults put into the own cached walker.
+    pub weakenings: &'a BTreeSet<Weakening>,
+    /// What a comparison of the live lane must guarantee.
+    pub demand: Demand,
+    /// When the cell's share of the budget is spent.
+    pub deadline: Instant,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+    /// How often a target is let run on at most; no bound is given by a budget alone.
+    pub steps: u64,
+    /// Where targets' files are written.
+    pub folder: &'a Path,
+}
+
+/// Why a cell ended before its deadline.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// The target or a walker could not be set up.
+    #[error("{0}")]
+    SetUp(String),
+    /// Nothing is proved.
+    #[error(transparent)]
+    Inconclusive(#[from] Inconclusive),
+}
+
+impl From<Cut> for CellOutcome {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::SetUp(why) => Self::NotRun(NotRun::SetUp(why)),
+            Cut::Inconclusive(why) => Self::Inconclusive(why),
+        }
+    }
+}
+
+impl From<LaunchError> for Cut {
+    fn from(error: LaunchError) -> Self {
+        match error {
+            LaunchError::NotReady { source: GateError::Deadline { .. }, .. } => {
+                Self::Inconclusive(Inconclusive::Deadline(error.to_string()))
+            }
+            _ => Self::SetUp(error.to_string()),
+        }
+    }
+}
+
+impl From<GateError> for Cut {
+    fn from(error: GateError) -> Self {
+        let text = error.to_string();
+        Self::Inconclusive(match error {
+            GateError::Deadline { .. } => Inconclusive::Deadline(text),
+            _ => Inconclusive::TargetEnded(text),
+        })
+    }
+}
+
+impl From<StopError> for Cut {
+    fn from(error: StopError) -> Self {
+        Self::Inconclusive(Inconclusive::TargetEnded(error.to_string()))
+    }
+}
+
+impl From<UnwinderError> for Cut {
+    fn from(error: UnwinderError) -> Self {
+        let text = error.to_string();
+        match error {
+            UnwinderError::Deadline => Self::Inconclusive(Inconclusive::Deadline(text)),
+            UnwinderError::Start { .. } | UnwinderError::NotAvailable { .. } => Self::SetUp(text),
+            _ => Self::Inconclusive(Inconclusive::Unreadable(text)),
+        }
+    }
+}
+
+impl From<Unsupported> for Cut {
+    fn from(error: Unsupported) -> Self {
+        Self::SetUp(error.to_string())
+    }
+}
+
+impl Cell<'_> {
+    /// Whether `walker` takes part.
+    #[must_use]
+    pub fn has(&self, walker: WalkerKind) -> bool {
+        self.id.walkers.contains(&walker)
+    }
+
+    /// The cached walkers that take part.
+    pub fn cached(&self) -> impl Iterator<Item = WalkerKind> + '_ {
+        self.id.walkers.iter().copied().filter(|walker| walker.is_cached())
+    }
+
+    /// Whether the user stopped the run.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The cell's program.
+    #[must_use]
+    pub fn workload(&self, mode: Mode) -> Workload {
+        let mut random = ChaCha8Rng::seed_from_u64(self.id.seed);
+        let parameters = Parameters::draw(self.family, &mut random).overridden(self.family, self.overrides);
+        generate(self.family, mode, &parameters, self.id.seed)
+    }
+
+    /// The run mode as targets take it.
+    #[must_use]
+    pub fn jit(&self) -> Option<bool> {
+        match self.row.jit {
+            JitMode::Unavailable => None,
+            JitMode::Off => Some(false),
+            JitMode::On => Some(true),
+        }
+    }
+
+    /// The deadline of the `index`th of `count` equal parts of what is left.
+    #[must_use]
+    pub fn part(&self, index: u32, count: u32) -> Instant {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        now + left / count.saturating_sub(index).max(1)
+    }
+}
+
+/// A moment that only a hang can reach.
+#[must_use]
+pub fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}

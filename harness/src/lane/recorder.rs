@@ -1,0 +1,128 @@
+//! Turns what a lane sees into events: counts in increments, violations once each with a count.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::frame::Frame;
+use crate::invariants::Violation;
+use crate::lane::cell::Cell;
+use crate::report::event::Event;
+use crate::report::finding::{Finding, Fingerprint, Possible};
+use crate::report::tally::{Cause, Tally};
+use crate::sample::{ThreadSample, WalkerKind};
+
+/// How often counts are passed on.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// The evidence of a violation.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// What made it possible.
+    pub cause: Option<Cause>,
+    /// The stack that was seen.
+    pub seen: &'a [Frame],
+    /// What could have been seen.
+    pub possible: Option<Possible>,
+}
+
+/// Collects for one cell.
+pub struct Recorder<'a> {
+    cell: &'a Cell<'a>,
+    send: &'a (dyn Fn(Event) + Sync),
+    replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+    tallies: BTreeMap<WalkerKind, Tally>,
+    repeated: BTreeMap<Fingerprint, Finding>,
+    last: Instant,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder that passes events to `send`; `replay` gives the command that replays the cell for a walker.
+    pub fn new(
+        cell: &'a Cell<'a>,
+        send: &'a (dyn Fn(Event) + Sync),
+        replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+    ) -> Self {
+        Self { cell, send, replay, tallies: BTreeMap::new(), repeated: BTreeMap::new(), last: Instant::now() }
+    }
+
+    /// A recorder for another thread of the same cell.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.cell, self.send, self.replay)
+    }
+
+    /// Counts a walk of one thread.
+    pub fn count(&mut self, walker: WalkerKind, sample: &ThreadSample) {
+        self.tally(walker).count(sample);
+    }
+
+    /// Counts an impossible stack.
+    pub fn impossible(&mut self, walker: WalkerKind, cause: Cause) {
+        self.tally(walker).count_impossible(cause);
+    }
+
+    /// Counts a stack that differs from another account of the same state.
+    pub fn difference(&mut self, walker: WalkerKind) {
+        self.tally(walker).differences += 1;
+    }
+
+    /// Counts time spent walking, and passes the counts on if it is time to.
+    pub fn spent(&mut self, walker: WalkerKind, elapsed: Duration) {
+        self.tally(walker).elapsed += elapsed;
+        if self.last.elapsed() >= INTERVAL {
+            self.flush_tallies();
+        }
+    }
+
+    fn tally(&mut self, walker: WalkerKind) -> &mut Tally {
+        self.tallies.entry(walker).or_default()
+    }
+
+    /// Reports a broken clause: at once the first time, afterwards by its count.
+    pub fn violation(&mut self, walker: WalkerKind, violation: Violation, evidence: Evidence<'_>) {
+        let id = self.cell.id;
+        let mut finding = Finding {
+            row: id.row.clone(),
+            version: self.cell.row.build.version.to_string(),
+            lane: id.lane,
+            family: id.family.clone(),
+            walker,
+            violation,
+            cause: evidence.cause,
+            seen: Vec::new(),
+            possible: None,
+            seed: id.seed,
+            replay: String::new(),
+            count: 1,
+        };
+        let fingerprint = finding.fingerprint();
+        if let Some(repeated) = self.repeated.get_mut(&fingerprint) {
+            repeated.count += 1;
+            return;
+        }
+        finding.seen = evidence.seen.to_vec();
+        finding.possible = evidence.possible;
+        finding.replay = (self.replay)(walker);
+        (self.send)(Event::Violation(Box::new(finding.clone())));
+        finding.count = 0;
+        self.repeated.insert(fingerprint, finding);
+    }
+
+    fn flush_tallies(&mut self) {
+        self.last = Instant::now();
+        for (walker, tally) in std::mem::take(&mut self.tallies) {
+            (self.send)(Event::Samples { cell: self.cell.id.clone(), walker, tally });
+        }
+    }
+}
+
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        self.flush_tallies();
+        for (_, finding) in std::mem::take(&mut self.repeated) {
+            if finding.count > 0 {
+                (self.send)(Event::Violation(Box::new(finding)));
+            }
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The stopped lane: the target is frozen, all walkers look at the same state, it runs on for a while, and again.
+//!
+//! A gated program is stopped where it says that it is, so its own account can be held against the walkers. A free
+//! program is stopped after a random while, at whatever instruction it has come to. Each cached walker has a target of
+//! its own, because a thread state has one anchor; the uncached walkers look at every target.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::frame::Frame;
+use crate::invariants::Violation;
+use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::drivers::Drivers;
+use crate::lane::recorder::{Evidence, Recorder};
+use crate::lane::session::Session;
+use crate::memory::Address;
+use crate::oracle::attribution::Attribution;
+use crate::oracle::differential::{difference, difference_from_account};
+use crate::oracle::protocol::{OffChain, ProtocolWatch};
+use crate::report::cell::{CellOutcome, Inconclusive};
+use crate::report::finding::Possible;
+use crate::sample::{Sample, ThreadSample, WalkerKind};
+use crate::target::gate::Gate;
+use crate::target::maps::is_c_stack;
+use crate::target::unwinder::Unwinder;
+use crate::walk::cached::CachedWalker;
+use crate::walk::chain::{DEPTH_LIMIT, follow};
+use crate::walk::chunks::Chunks;
+use crate::walk::reference::ReferenceWalker;
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::{ThreadState, thread_states};
+use crate::walk::uncached::UncachedWalker;
+use crate::walk::walker::Walker;
+use crate::workload::grammar::Grammar;
+use crate::workload::{Family, Mode};
+
+/// Stops before the first profiler attaches and after the last one left, with every anchor NULL.
+const STOPS_WITHOUT_PROFILER: u32 = 3;
+/// Every so many gates the target is asked for its own account.
+const ACCOUNT_INTERVAL: u32 = 4;
+/// A free target runs for between one and this many microseconds, evenly in the logarithm.
+const LONGEST_RUN: f64 = 400.0;
+
+/// Runs the cell to its deadline.
+pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
+    let mut parts: Vec<Option<WalkerKind>> = cell.cached().map(Some).collect();
+    if parts.is_empty() {
+        parts.push(None);
+    }
+    let count = u32::try_from(parts.len() * 2).unwrap_or(u32::MAX);
+    let sessions = parts.into_iter().flat_map(|walker| [(walker, Mode::Gated), (walker, Mode::Free)]);
+    for (index, (walker, mode)) in (0..).zip(sessions) {
+        let until = cell.part(index, count);
+        let mut lane = match Lane::new(cell, drivers, walker, mode) {
+            Ok(lane) => lane,
+            Err(cut) => return cut.into(),
+        };
+        let result = lane.run(recorder, until);
+        lane.close(drivers);
+        if let Err(cut) = result {
+            return cut.into();
+        }
+        if cell.is_interrupted() {
+            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        }
+    }
+    CellOutcome::Ran
+}
+
+/// The cached walker that owns the target's anchors.
+enum Owner {
+    /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
+    Own(Vec<Box<dyn Walker>>),
+    /// CPython's.
+    Cpython(Unwinder),
+    /// None: only uncached walkers look.
+    Nobody,
+}
+
+struct Lane<'a> {
+    cell: &'a Cell<'a>,
+    session: Session,
+    mode: Mode,
+    grammar: Grammar,
+    uncached: UncachedWalker,
+    cpython: Option<Unwinder>,
+    owner: Owner,
+    attributions: Vec<Attribution>,
+    watch: ProtocolWatch,
+    random: ChaCha8Rng,
+    steps: u64,
+}
+
+impl<'a> Lane<'a> {
+    fn new(
+        cell: &'a Cell<'a>,
+        drivers: &mut Drivers,
+        walker: Option<WalkerKind>,
+        mode: Mode,
+    ) -> Result<Self, Cut> {
+        let workload = cell.workload(mode);
+        let session = Session::launch(cell, &workload)?;
+        let pid = session.target.pid();
+        let site = session.site;
+        let cpython =
+            if cell.has(WalkerKind::CpythonUncached) { Some(drivers.open(cell, pid, false)?) } else { None };
+        let owner = match walker {
+            Some(WalkerKind::OwnCached) => {
+                let walkers = if takes_turns(cell.family) { 2 } else { 1 };
+                let new = || CachedWalker::new(site, cell.weakenings.clone());
+                let walkers: Result<Vec<_>, _> = (0..walkers).map(|_| new()).collect();
+                Owner::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
+            }
+            Some(WalkerKind::OwnReference) => Owner::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
+            Some(WalkerKind::CpythonCached) => Owner::Cpython(drivers.open(cell, pid, true)?),
+            _ => Owner::Nobody,
+        };
+        let attributions = match &owner {
+            Owner::Own(walkers) => walkers.len(),
+            Owner::Cpython(_) | Owner::Nobody => 1,
+        };
+        Ok(Self {
+            cell,
+            mode,
+            grammar: workload.grammar,
+            uncached: UncachedWalker::new(site)?,
+            cpython,
+            owner,
+            attributions: (0..attributions).map(|_| Attribution::default()).collect(),
+            watch: ProtocolWatch::default(),
+            random: ChaCha8Rng::seed_from_u64(cell.id.seed ^ walker.map_or(0, |walker| walker as u64 + 1)),
+            steps: 0,
+            session,
+        })
+    }
+
+    fn close(self, drivers: &mut Drivers) {
+        if let Owner::Cpython(unwinder) = self.owner {
+            drivers.give_back(self.cell, unwinder);
+        }
+        if let Some(unwinder) = self.cpython {
+            drivers.give_back(self.cell, unwinder);
+        }
+    }
+
+    fn run(&mut self, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
+        self.session.target.start(patience())?;
+        for _ in 0..STOPS_WITHOUT_PROFILER {
+            self.step(recorder, false)?;
+        }
+        self.attach()?;
+        while Instant::now() < until && self.steps < self.cell.steps && !self.cell.is_interrupted() {
+            self.step(recorder, true)?;
+        }
+        self.detach(recorder)?;
+        for _ in 0..STOPS_WITHOUT_PROFILER {
+            self.step(recorder, false)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the target run on, stops it, and has it looked at.
+    fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
+        self.steps += 1;
+        let gate = match self.mode {
+            Mode::Gated => {
+                self.session.target.resume()?;
+                let gate = self.session.target.next_gate(patience())?;
+                self.session.target.stop()?;
+                Some(gate)
+            }
+            Mode::Free => {
+                let micros = LONGEST_RUN.powf(self.random.random::<f64>());
+                self.session.target.run_for(Duration::from_secs_f64(micros / 1e6))?;
+                None
+            }
+        };
+        let truth = self.look(recorder, with_owner)?;
+        if let Some(gate) = gate {
+            self.at_gate(recorder, gate, &truth)?;
+        }
+        Ok(())
+    }
+
+    /// All walkers look at the stopped target. Gives what the own uncached walker saw.
+    fn look(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<Sample, Cut> {
+        self.look_at_protocol(recorder, true)?;
+
+        let begun = Instant::now();
+        let truth = self.uncached.sample(&mut self.session.memory).map_err(unreadable)?;
+        let spent = begun.elapsed();
+        for thread in &truth.threads {
+            recorder.count(WalkerKind::OwnUncached, thread);
+            self.judge_truth(recorder, thread);
+        }
+        recorder.spent(WalkerKind::OwnUncached, spent);
+
+        if let Some(unwinder) = &mut self.cpython {
+            let begun = Instant::now();
+            let sample = unwinder.sample(patience())?.sample;
+            let spent = begun.elapsed();
+            compare(recorder, &self.grammar, None, &truth, &sample);
+            recorder.spent(sample.walker, spent);
+        }
+        if with_owner {
+            let turn = match &self.owner {
+                Owner::Own(walkers) => self.random.random_range(0..walkers.len().max(1)),
+                Owner::Cpython(_) | Owner::Nobody => 0,
+            };
+            let begun = Instant::now();
+            let sample = match &mut self.owner {
+                Owner::Own(walkers) => match walkers.get_mut(turn) {
+                    Some(walker) => Some(walker.sample(&mut self.session.memory).map_err(unreadable)?),
+                    None => None,
+                },
+                Owner::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
+                Owner::Nobody => None,
+            };
+            let spent = begun.elapsed();
+            if let Some(sample) = sample {
+                compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample);
+                recorder.spent(sample.walker, spent);
+            }
+        }
+        self.look_at_protocol(recorder, false)?;
+        Ok(truth)
+    }
+
+    fn judge_truth(&self, recorder: &mut Recorder<'_>, thread: &ThreadSample) {
+        let walker = WalkerKind::OwnUncached;
+        match &thread.outcome {
+            Ok(stack) => {
+                if let Err(illegal) = self.grammar.judge(stack) {
+                    let cause = crate::report::tally::Cause::Unattributed;
+                    recorder.impossible(walker, cause);
+                    let evidence = Evidence { cause: Some(cause), seen: stack, possible: None };
+                    recorder.violation(walker, Violation::Legality { illegal }, evidence);
+                }
+            }
+            Err(Rejection::Empty) => {}
+            Err(rejection) => recorder.violation(
+                walker,
+                Violation::RejectedWhileStopped { rejection: rejection.clone() },
+                Evidence::default(),
+            ),
+        }
+    }
+
+    /// Holds the cache's fields against the chains; `judged` on arrival, only noted before the target runs on.
+    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, judged: bool) -> Result<(), Cut> {
+        let Session { memory, site, target, .. } = &mut self.session;
+        if site.layout.thread.cache.is_none() {
+            return Ok(());
+        }
+        let pid = target.pid();
+        for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
+            if !judged {
+                self.watch.leave(&thread);
+                continue;
+            }
+            let chain: Vec<Address> = if thread.anchor == 0 {
+                Vec::new()
+            } else {
+                let chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
+                let start = thread.current_frame;
+                follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT)
+                    .map_err(unreadable)?
+                    .links
+                    .iter()
+                    .map(|frame| frame.address)
+                    .collect()
+            };
+            let place = |anchor| {
+                if is_c_stack(pid, thread.native_thread_id, anchor) { OffChain::CStack } else { OffChain::Elsewhere }
+            };
+            for violation in self.watch.look(&thread, &chain, place) {
+                recorder.violation(self.owner_kind(), violation, Evidence::default());
+            }
+        }
+        Ok(())
+    }
+
+    /// Who wrote the anchors, for reports.
+    fn owner_kind(&self) -> WalkerKind {
+        match &self.owner {
+            Owner::Own(walkers) => walkers.first().map_or(WalkerKind::OwnUncached, |walker| walker.kind()),
+            Owner::Cpython(_) => WalkerKind::CpythonCached,
+            Owner::Nobody => WalkerKind::OwnUncached,
+        }
+    }
+
+    /// Holds the gate's context and the target's own account against the walk, and lets the target go on.
+    fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
+        self.session.target.resume()?;
+        let stack = truth
+            .threads
+            .iter()
+            .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
+            .and_then(|thread| thread.outcome.as_ref().ok());
+        let stack: &[Frame] = stack.map_or(&[], |stack| stack);
+        let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
+        if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
+            let account = self.session.target.account(patience())?;
+            let told = account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
+            if let Some(difference) = difference_from_account(stack, told) {
+                let possible: Vec<Frame> = account
+                    .iter()
+                    .map(|frame| Frame {
+                        function: frame.function.as_str().into(),
+                        file: frame.file.as_str().into(),
+                        location: crate::frame::Location { line: frame.line, ..Default::default() },
+                    })
+                    .collect();
+                recorder.difference(WalkerKind::OwnUncached);
+                let evidence = Evidence { cause: None, seen: stack, possible: Some(Possible::Stack(possible)) };
+                recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
+            } else if !here {
+                return Err(Inconclusive::TargetEnded(format!(
+                    "the workload announces context {} where its own stack is another: the grammar is wrong",
+                    gate.context
+                ))
+                .into());
+            }
+        }
+        self.session.target.go(patience())?;
+        Ok(())
+    }
+
+    fn attach(&mut self) -> Result<(), Cut> {
+        if let Owner::Own(walkers) = &mut self.owner
+            && let Some(first) = walkers.first_mut()
+        {
+            first.attach(&mut self.session.memory).map_err(unreadable)?;
+        }
+        self.note_fields()
+    }
+
+    /// The walkers leave; no anchor may stay behind.
+    fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+        self.session.target.stop()?;
+        let kind = self.owner_kind();
+        match &mut self.owner {
+            Owner::Own(walkers) => {
+                for walker in walkers {
+                    walker.detach(&mut self.session.memory).map_err(unreadable)?;
+                }
+            }
+            Owner::Cpython(unwinder) => unwinder.close(patience())?,
+            Owner::Nobody => {}
+        }
+        for thread in self.threads()? {
+            if thread.anchor != 0 {
+                recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
+            }
+        }
+        self.note_fields()
+    }
+
+    fn note_fields(&mut self) -> Result<(), Cut> {
+        for thread in self.threads()? {
+            self.watch.leave(&thread);
+        }
+        Ok(())
+    }
+
+    fn threads(&mut self) -> Result<Vec<ThreadState>, Cut> {
+        let Session { memory, site, .. } = &mut self.session;
+        thread_states(memory, &site.layout, site.runtime).map_err(unreadable)
+    }
+}
+
+/// Two profilers of one target may take turns if every frame that leaves the stack moves the anchor, which shim frames
+/// do not: then the sequence is exact whoever wrote the anchor last, and without it branches mix.
+fn takes_turns(family: Family) -> bool {
+    matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+}
+
+fn unreadable(rejection: Rejection) -> Cut {
+    Inconclusive::Unreadable(rejection.to_string()).into()
+}
+
+/// Whether the reference walker documents that it cannot hold such a leaf.
+fn is_documented(walker: WalkerKind, rejection: &Rejection) -> bool {
+    walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
+}
+
+/// Counts `sample` and holds it against what the own uncached walker saw of the same state.
+fn compare(
+    recorder: &mut Recorder<'_>,
+    grammar: &Grammar,
+    attribution: Option<&mut Attribution>,
+    truth: &Sample,
+    sample: &Sample,
+) {
+    let walker = sample.walker;
+    let mut uncached = Attribution::default();
+    let attribution = attribution.unwrap_or(&mut uncached);
+    for thread in &sample.threads {
+        recorder.count(walker, thread);
+        let verdict = attribution.judge(grammar, thread);
+        let seen = truth.threads.iter().find(|other| other.native_thread_id == thread.native_thread_id);
+        let seen: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
+        match &thread.outcome {
+            Err(rejection) if is_documented(walker, rejection) => {}
+            Err(Rejection::Empty) if seen.is_empty() => {}
+            Err(rejection) => recorder.violation(
+                walker,
+                Violation::RejectedWhileStopped { rejection: rejection.clone() },
+                Evidence { possible: Some(Possible::Stack(seen.to_vec())), ..Evidence::default() },
+            ),
+            Ok(stack) => {
+                let Some(difference) = difference(stack, seen) else { continue };
+                recorder.difference(walker);
+                let possible = Some(Possible::Stack(seen.to_vec()));
+                let (violation, cause) = match verdict {
+                    Some((illegal, cause)) => {
+                        recorder.impossible(walker, cause);
+                        (Violation::Legality { illegal }, Some(cause))
+                    }
+                    None => (Violation::Agreement { other: WalkerKind::OwnUncached, difference }, None),
+                };
+                recorder.violation(walker, violation, Evidence { cause, seen: stack, possible });
+            }
+        }
+    }
+    for thread in &truth.threads {
+        let missing = sample.threads.iter().all(|other| other.native_thread_id != thread.native_thread_id);
+        if let Ok(stack) = &thread.outcome
+            && missing
+        {
+            let rejection = Rejection::Raised(format!("nothing, and left out thread {}", thread.native_thread_id));
+            let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
+            recorder.violation(walker, Violation::RejectedWhileStopped { rejection }, evidence);
+        }
+    }
+}
