@@ -4,13 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
+use crate::cli::values::{budget, confidence, families, frame_size, lanes, names, seed, walkers, weakenings};
 use crate::report::cell::Lane;
-use crate::report::finding::WALKERS;
 use crate::sample::WalkerKind;
+use crate::walk::weakening::Weakening;
+use crate::workload::{Family, FrameSize, Names, Overrides};
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
 ///
@@ -93,8 +94,8 @@ pub struct Check {
 #[command(next_help_heading = "Selection")]
 pub struct Selection {
     /// Run only this family of workloads; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub family: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = families())]
+    pub family: Vec<Family>,
     /// Run only this lane; repeatable
     #[arg(long, value_name = "LANE", value_parser = lanes())]
     pub lane: Vec<Lane>,
@@ -105,26 +106,38 @@ pub struct Selection {
     #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
     /// Put this known fault into the own cached walker, to see it found; repeatable
-    #[arg(long, value_name = "NAME")]
-    pub weaken: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = weakenings())]
+    pub weaken: Vec<Weakening>,
 }
 
 /// Overrides of what the seed decides about a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Workload (default: decided by the seed)")]
 pub struct Size {
-    /// Calls from the root to the leaf
+    /// How many frames deep a branch goes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub depth: Option<u32>,
-    /// Branches
+    /// How many branches, threads or variants there are
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub width: Option<u32>,
-    /// Work in a leaf before it returns, in loop rounds: less is faster
+    /// Rounds of a leaf's loop: with 0, calls and returns dominate
     #[arg(long, value_name = "N")]
     pub speed: Option<u32>,
-    /// Local variables of a frame
-    #[arg(long, value_name = "N")]
-    pub frame_size: Option<u32>,
+    /// Extra locals of the frames: N or equal:N for all, unequal:N for up to N
+    #[arg(long, value_name = "N", value_parser = frame_size)]
+    pub frame_size: Option<FrameSize>,
+    /// The kind of text in function names
+    #[arg(long, value_name = "KIND", value_parser = names())]
+    pub names: Option<Names>,
+}
+
+impl Size {
+    /// The same as wishes to the generator.
+    #[must_use]
+    pub fn overrides(self) -> Overrides {
+        let Self { depth, width, speed, frame_size, names } = self;
+        Overrides { depth, width, frame_size, speed, names }
+    }
 }
 
 /// How samples become a verdict.
@@ -194,41 +207,6 @@ pub enum Format {
     Json,
 }
 
-fn lanes() -> impl TypedValueParser<Value = Lane> {
-    PossibleValuesParser::new(Lane::ALL.map(Lane::name))
-        .try_map(|name| Lane::ALL.into_iter().find(|lane| lane.name() == name).ok_or("no such lane"))
-}
-
-fn walkers() -> impl TypedValueParser<Value = WalkerKind> {
-    PossibleValuesParser::new(WALKERS.map(WalkerKind::name))
-        .try_map(|name| WALKERS.into_iter().find(|walker| walker.name() == name).ok_or("no such walker"))
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, decimal or 0x..."))
-}
-
-/// A time above zero: "90s", "1m 30s"; a bare number means seconds.
-fn budget(text: &str) -> Result<Duration, String> {
-    let time = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s or 5m"))?,
-    };
-    if time.is_zero() { Err("no time at all proves nothing".to_owned()) } else { Ok(time) }
-}
-
-fn confidence(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
-        Ok(_) => Err("a confidence lies between 0 and 1, both excluded".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,16 +247,24 @@ mod tests {
     fn selections_repeat() {
         let check = check(
             "framediff check --python /a/python --python b --lane live --lane stopped --walker cpython-cached \
-             --family recursion --family generators --weaken x --depth 3 --width 2 --speed 0 --frame-size 9 --jobs 2 \
+             --family recursion --family generators --weaken leaf-reused-on-full-hit --depth 3 --width 2 --speed 0 --frame-size unequal:9 --names wide --jobs 2 \
              --jit on --cache /c --known k.toml --confidence 0.99 --format json --seed 18446744073709551615",
         );
         assert_eq!(check.source.python, [PathBuf::from("/a/python"), "b".into()]);
         assert_eq!(check.source.cache, Some("/c".into()));
         assert_eq!(check.selection.lane, [Lane::Live, Lane::Stopped]);
         assert_eq!(check.selection.walker, [WalkerKind::CpythonCached]);
-        assert_eq!(check.selection.family, ["recursion", "generators"]);
+        assert_eq!(check.selection.family, [Family::Recursion, Family::Generators]);
+        assert_eq!(check.selection.weaken, [Weakening::LeafReusedOnFullHit]);
         assert_eq!(check.selection.seed, Some(u64::MAX));
-        assert_eq!(check.size, Size { depth: Some(3), width: Some(2), speed: Some(0), frame_size: Some(9) });
+        let expected = Overrides {
+            depth: Some(3),
+            width: Some(2),
+            speed: Some(0),
+            frame_size: Some(FrameSize::Unequal(9)),
+            names: Some(Names::Wide),
+        };
+        assert_eq!(check.size.overrides(), expected);
         assert_eq!((check.jit, check.format), (Some(Jit::On), Format::Json));
     }
 
@@ -302,6 +288,9 @@ mod tests {
             "framediff --budget soon",
             "framediff --lane stepping",
             "framediff --walker py-spy",
+            "framediff --family recursive",
+            "framediff --weaken everything",
+            "framediff --frame-size large",
             "framediff --seed -1",
             "framediff --seed 0xg",
             "framediff --confidence 1",

@@ -3,3 +3,4 @@
 pub mod arguments;
 pub mod exit;
 pub mod replay;
+mod values;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::cli::arguments::Check;
+use crate::cli::values::{frame_size_text, names_text};
 use crate::report::cell::{CellId, Row};
 use crate::sample::WalkerKind;
 
@@ -20,14 +21,18 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, walker: WalkerKind) -> S
     option("--walker", walker.name().to_owned());
     option("--seed", cell.seed.to_string());
     for weakening in &check.selection.weaken {
-        option("--weaken", quote(weakening));
+        option("--weaken", weakening.name().to_owned());
     }
     let size = check.size;
-    for (name, value) in
-        [("--depth", size.depth), ("--width", size.width), ("--speed", size.speed), ("--frame-size", size.frame_size)]
-    {
+    for (name, value) in [
+        ("--depth", size.depth.map(|depth| depth.to_string())),
+        ("--width", size.width.map(|width| width.to_string())),
+        ("--speed", size.speed.map(|speed| speed.to_string())),
+        ("--frame-size", size.frame_size.map(frame_size_text)),
+        ("--names", size.names.map(|names| names_text(names).to_owned())),
+    ] {
         if let Some(value) = value {
-            option(name, value.to_string());
+            option(name, value);
         }
     }
     words.join(" ")
@@ -53,6 +58,7 @@ mod tests {
     use crate::cli::arguments::{Cli, Jit, Verb};
     use crate::report::cell::Lane;
     use crate::report::fixtures;
+    use crate::workload::Family;
     use clap::Parser;
 
     fn check(line: &str) -> Check {
@@ -64,12 +70,14 @@ mod tests {
 
     #[test]
     fn the_command_selects_the_cell_again() {
-        let original = check("framediff --weaken no-sequence-check --depth 5 --seed 1 --budget 5m");
+        let original = check(
+            "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
+        );
         let cell = fixtures::cell(Lane::Live);
         let replayed = check(&command(&original, &fixtures::row(), &cell, WalkerKind::OwnCached));
         assert_eq!(replayed.source.python, [fixtures::row().python]);
         assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
-        assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![cell.family]));
+        assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![Family::Alternating]));
         assert_eq!(replayed.selection.walker, [WalkerKind::OwnCached]);
         assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));
     }

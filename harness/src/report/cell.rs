@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::sample::WalkerKind;
+use crate::workload::Produces;
 
 /// How target and walkers are interleaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -113,6 +114,12 @@ impl Expected {
             partial_hits: self.partial_hits || other.partial_hits,
             misses: self.misses || other.misses,
         }
+    }
+}
+
+impl From<Produces> for Expected {
+    fn from(produces: Produces) -> Self {
+        Self { full_hits: produces.full_hit, partial_hits: produces.partial_hit, misses: produces.miss }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn cell(lane: Lane) -> CellId {
     CellId {
         row: ROW.into(),
         lane,
-        family: "alternating-branches".into(),
+        family: "alternating".into(),
         walkers: vec![WalkerKind::CpythonUncached, WalkerKind::CpythonCached],
         seed: 7,
     }
@@ -50,14 +50,14 @@ pub(crate) fn finding() -> Finding {
         row: ROW.into(),
         version: "3.15.2".into(),
         lane: Lane::Live,
-        family: "alternating-branches".into(),
+        family: "alternating".into(),
         walker: WalkerKind::CpythonCached,
         violation: Violation::Legality { illegal: Illegal::MixedBranches { index: 0 } },
         cause: Some(Cause::StalePartialHit),
         seen: vec![frame("a_leaf", 14), frame("b2", 8), frame("b1", 5), frame("<module>", 20)],
         possible: Some(Possible::Text("a_leaf only under a2; b2 only below b1".into())),
         seed: 7,
-        replay: "framediff check --lane live --family alternating-branches --seed 7".into(),
+        replay: "framediff check --lane live --family alternating --seed 7".into(),
         count: 3,
     }
 }

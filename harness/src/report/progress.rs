@@ -143,7 +143,7 @@ mod tests {
         state.event(&runs(&cells[0])[1]);
         assert_eq!(
             state.message(),
-            "0/2 cells, 20k samples, 3 violations; 3.15.2 release JIT, stopped, alternating-branches and 1 more"
+            "0/2 cells, 20k samples, 3 violations; 3.15.2 release JIT, stopped, alternating and 1 more"
         );
         for cell in &cells {
             state.event(&Event::CellFinished { cell: cell.clone(), outcome: CellOutcome::Ran });

@@ -64,7 +64,7 @@ fn every_part_of_the_report_is_there() {
         "3 times",
         "             > a_leaf (workload.py:14)\n               b2 (workload.py:8)\n",
         "possible   a_leaf only under a2; b2 only below b1",
-        "replay     framediff check --lane live --family alternating-branches --seed 7\n",
+        "replay     framediff check --lane live --family alternating --seed 7\n",
         "violation 2: live/cpython-cached/cache-worse/stale-partial-hit (known)\n",
         "https://github.com/python/cpython/issues/151613",
         "known failures not seen",
