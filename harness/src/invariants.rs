@@ -8,8 +8,8 @@
 //! 1. **existence**: there is a `t` in `[t0, t1]` with `R = S(t)`;
 //! 2. **legality**: every `S(t)` is in the workload's grammar, hence so is `R`: no two branches in one stack;
 //! 3. **base**: `R` comes from a chain that ended at the base frame; a chain that did not is rejected;
-//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers that do not reject return the same `R`,
-//!    and none may reject;
+//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R`, and none may reject,
+//!    but for the leaves that the reference walker documents that it cannot hold;
 //! 5. **account**: at a gate, `R` is what the target itself says its stack is;
 //! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL or a frame of `F(t)`;
 //!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL.
@@ -99,6 +99,12 @@ pub enum Violation {
         /// The anchor.
         anchor: u64,
     },
+    /// Clause 6, and known of every 3.15: the anchor stays on a shim frame that has left the stack, since leaving one
+    /// moves no anchor. A single profiler is slowed down (a miss), not misled.
+    AnchorOnDeadShim {
+        /// The anchor.
+        anchor: u64,
+    },
     /// Clause 6: the interpreter wrote although the anchor was NULL.
     WrittenWhileNull {
         /// Anchor found.
@@ -135,6 +141,7 @@ impl Violation {
             Self::Account { .. } => "account",
             Self::SequenceDecreased { .. } => "sequence-decreased",
             Self::AnchorOffChain { .. } => "anchor-off-chain",
+            Self::AnchorOnDeadShim { .. } => "anchor-on-dead-shim",
             Self::WrittenWhileNull { .. } => "written-while-null",
             Self::AnchorLeft { .. } => "anchor-left",
             Self::CacheWorse { .. } => "cache-worse",
@@ -157,6 +164,9 @@ impl fmt::Display for Violation {
             }
             Self::SequenceDecreased { before, after } => write!(f, "the sequence went from {before} to {after}"),
             Self::AnchorOffChain { anchor } => write!(f, "the anchor {anchor:#x} is no frame of the chain"),
+            Self::AnchorOnDeadShim { anchor } => {
+                write!(f, "the anchor {anchor:#x} is a shim frame that has left the stack")
+            }
             Self::WrittenWhileNull { anchor, before, after } => write!(
                 f,
                 "the interpreter wrote although the anchor was NULL: anchor {anchor:#x}, sequence {before} to {after}"

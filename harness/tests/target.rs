@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Gated, PROLOGUE, python, soon, started};
+use common::target::{Gated, PROLOGUE, python, soon, started};
 use framediff::frame::Stack;
 use framediff::memory::process::{ProcessMemory, read_only};
 use framediff::memory::{MemoryError, RemoteMemory};
@@ -221,7 +221,7 @@ fn a_deleted_file_is_read_through_the_kernel_or_named() {
 
 #[test]
 fn a_refused_read_says_which_setting_and_what_to_do() {
-    let error = common::refused_read();
+    let error = common::target::refused_read();
     let MemoryError::Denied { advice, .. } = &error else { panic!("{error}") };
     assert!(advice.contains("CAP_SYS_PTRACE"), "{advice}");
     assert!(
@@ -367,9 +367,9 @@ fn a_killed_harness_leaves_no_target_behind() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let pid: i32 = common::line_after(harness.stdout.take().unwrap(), "target ").parse().unwrap();
+    let pid: i32 = common::target::line_after(harness.stdout.take().unwrap(), "target ").parse().unwrap();
     assert_eq!(state(pid), 'T');
-    let target = common::Watched::new(pid);
+    let target = common::target::Watched::new(pid);
     harness.kill().unwrap();
     harness.wait().unwrap();
     assert!(target.ends_before(soon()), "process {pid} survived the harness");

@@ -1,1 +1,5 @@
 //! The command line: arguments, exit codes, verbs.
+
+pub mod arguments;
+pub mod exit;
+pub mod replay;

@@ -1,1 +1,481 @@
-//! Where things are in a target: `_Py_DebugOffsets` by exact version.
+//! Where things are in a target: `_Py_DebugOffsets` by exact version, or refused.
+//!
+//! The table stands at the start of the `.PyRuntime` section. It carries a version but no description of itself, and
+//! words were inserted in its middle between versions (and between pre-releases), so a version whose order is not
+//! known cannot be read at all.
+
+mod fields;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::memory::{Address, MemoryError, RemoteMemory};
+
+/// The first eight bytes of `.PyRuntime`.
+pub const COOKIE: [u8; 8] = *b"xdebugpy";
+
+/// The longest known table, in bytes.
+pub const TABLE_SIZE: usize = 111 * 8;
+
+/// No structure that a walker reads is larger (the interpreter state is the largest, some hundred KiB).
+const STRUCTURE_LIMIT: u64 = 16 << 20;
+
+/// A version as `PY_VERSION_HEX` encodes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct VersionHex(pub u32);
+
+impl VersionHex {
+    /// Major and minor version.
+    #[must_use]
+    pub fn minor(self) -> (u8, u8) {
+        let [major, minor, _, _] = self.0.to_be_bytes();
+        (major, minor)
+    }
+
+    /// Whether this is a final release: pre-releases change the table between them.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self.0 & 0xf0 == 0xf0
+    }
+}
+
+impl std::fmt::Display for VersionHex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [major, minor, micro, release] = self.0.to_be_bytes();
+        write!(f, "{major}.{minor}.{micro}")?;
+        let serial = release & 0xf;
+        match release >> 4 {
+            0xa => write!(f, "a{serial}"),
+            0xb => write!(f, "b{serial}"),
+            0xc => write!(f, "rc{serial}"),
+            0xf => Ok(()),
+            level => write!(f, "+level{level:x}.{serial}"),
+        }
+    }
+}
+
+/// What the thread state offers to a caching profiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrameCache {
+    /// No field: before 3.15.
+    Absent,
+    /// `last_profiled_frame` only: pre-releases of 3.15 before b4 (gh-151613).
+    AnchorOnly,
+    /// `last_profiled_frame` and `last_profiled_frame_seq`.
+    AnchorAndSequence,
+}
+
+impl FrameCache {
+    /// What a version has, by its number alone: the anchor came in 3.15.0a3 (gh-142137), the sequence in 3.15.0b4
+    /// (gh-151613). For listing builds whose table cannot be read; walkers go by [`Layout::frame_cache`].
+    #[must_use]
+    pub fn of_version(version: VersionHex) -> Self {
+        match version.0 {
+            ..0x030f_00a3 => Self::Absent,
+            0x030f_00a3..0x030f_00b4 => Self::AnchorOnly,
+            0x030f_00b4.. => Self::AnchorAndSequence,
+        }
+    }
+}
+
+impl std::fmt::Display for FrameCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "absent",
+            Self::AnchorOnly => "anchor only",
+            Self::AnchorAndSequence => "anchor and sequence",
+        })
+    }
+}
+
+/// Why a table of offsets was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LayoutError {
+    /// The section does not start with the cookie.
+    #[error("the .PyRuntime section does not start with `xdebugpy`: this is no CPython 3.13 or later")]
+    NoCookie,
+    /// The section ends before the table does.
+    #[error("the .PyRuntime section has {have} bytes, the offsets of this version need {need}")]
+    Truncated {
+        /// Bytes there.
+        have: usize,
+        /// Bytes needed.
+        need: usize,
+    },
+    /// A pre-release.
+    #[error(
+        "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final 3.13, 3.14 or 3.15"
+    )]
+    PreRelease(VersionHex),
+    /// A version without a known layout.
+    #[error("the layout of CPython {0} is not known; known are the final releases of 3.13, 3.14 and 3.15")]
+    UnknownVersion(VersionHex),
+    /// A free-threaded build.
+    #[error(
+        "CPython {0} is a free-threaded build: its bytecode is per thread, which the walkers do not read; use a build with the GIL"
+    )]
+    FreeThreaded(VersionHex),
+    /// An offset points outside its structure.
+    #[error("the offset {field} = {value:#x} does not fit its structure of {size:#x} bytes")]
+    DoesNotFit {
+        /// Section and word.
+        field: &'static str,
+        /// The offset.
+        value: u64,
+        /// The structure's size.
+        size: u64,
+    },
+    /// The table cannot be read from the target.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+/// `PyInterpreterState`, as far as walkers read it. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the offset of the field of that name")]
+pub struct InterpreterLayout {
+    pub next: u64,
+    pub threads_head: u64,
+}
+
+/// `PyThreadState`. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the offset of the field of that name")]
+pub struct ThreadLayout {
+    pub size: u64,
+    pub next: u64,
+    pub current_frame: u64,
+    pub native_thread_id: u64,
+    pub datastack_chunk: u64,
+    /// `base_frame`, `last_profiled_frame` and `last_profiled_frame_seq`: 3.15.
+    pub cache: Option<CacheLayout>,
+}
+
+/// The frame cache's fields in `PyThreadState`. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheLayout {
+    /// `base_frame`.
+    pub base_frame: u64,
+    /// `last_profiled_frame`.
+    pub anchor: u64,
+    /// `last_profiled_frame_seq`.
+    pub sequence: u64,
+}
+
+/// `_PyInterpreterFrame`. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the offset of the field of that name")]
+pub struct FrameLayout {
+    pub size: u64,
+    pub previous: u64,
+    pub executable: u64,
+    pub instr_ptr: u64,
+    pub owner: u64,
+    /// The tag bits of `executable`.
+    pub tag_mask: u64,
+}
+
+/// `PyCodeObject`, `PyBytesObject` and the text objects. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the offset of the field of that name")]
+pub struct CodeLayout {
+    pub size: u64,
+    pub filename: u64,
+    pub qualname: u64,
+    pub linetable: u64,
+    /// `co_firstlineno`, an `int`.
+    pub first_line: u64,
+    pub code_adaptive: u64,
+    pub bytes_size: u64,
+    pub bytes_data: u64,
+    pub text_state: u64,
+    pub text_length: u64,
+    /// Size of `PyASCIIObject`: where the data of ASCII text starts.
+    pub ascii_data: u64,
+    /// Size of `PyCompactUnicodeObject`: where the data of other compact text starts.
+    pub compact_data: u64,
+}
+
+/// Everything a walker needs to know about a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The version that the table itself names.
+    pub version: VersionHex,
+    /// Whether the build has no GIL.
+    pub free_threaded: bool,
+    /// Offset of the first interpreter's address in `_PyRuntime`.
+    pub interpreters_head: u64,
+    /// Interpreter states.
+    pub interpreter: InterpreterLayout,
+    /// Thread states.
+    pub thread: ThreadLayout,
+    /// Frames.
+    pub frame: FrameLayout,
+    /// Code objects and what they point to.
+    pub code: CodeLayout,
+}
+
+/// The words of one table, found by name.
+struct Table<'a> {
+    sections: &'a [fields::Section],
+    words: Vec<u64>,
+}
+
+impl Table<'_> {
+    fn word(&self, section: &str, name: &str) -> Option<u64> {
+        let mut index = 0;
+        for &(here, names) in self.sections {
+            match names.iter().position(|&word| here == section && word == name) {
+                Some(position) => return self.words.get(index + position).copied(),
+                None => index += names.len(),
+            }
+        }
+        None
+    }
+
+    /// An offset of `width` bytes that must lie inside its structure.
+    fn offset(&self, section: &str, field: &'static str, name: &str, width: u64) -> Result<u64, LayoutError> {
+        let size = self.word(section, "size").unwrap_or(0);
+        let value = self.word(section, name).unwrap_or(u64::MAX);
+        match value.checked_add(width) {
+            Some(end) if end <= size && size <= STRUCTURE_LIMIT => Ok(value),
+            _ => Err(LayoutError::DoesNotFit { field, value, size }),
+        }
+    }
+}
+
+/// Names a word once for the lookup and once for the error.
+macro_rules! offset {
+    ($table:expr, $section:literal, $name:literal, $width:expr) => {
+        $table.offset($section, concat!($section, ".", $name), $name, $width)
+    };
+}
+
+impl Layout {
+    /// Reads the table from the bytes at the start of a `.PyRuntime` section.
+    ///
+    /// # Errors
+    /// Refuses anything but a final release of a known minor version whose offsets all fit.
+    pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
+        if section.first_chunk() != Some(&COOKIE) {
+            return Err(LayoutError::NoCookie);
+        }
+        let words: Vec<u64> =
+            section.as_chunks().0.iter().take(TABLE_SIZE / 8).map(|chunk| u64::from_le_bytes(*chunk)).collect();
+        let &[_, version, free_threaded, ..] = words.as_slice() else {
+            return Err(LayoutError::Truncated { have: section.len(), need: TABLE_SIZE });
+        };
+        let version = VersionHex(u32::try_from(version).unwrap_or(0));
+        let (sections, tag_mask) = match version.minor() {
+            (3, 13) => (fields::V3_13, 0),
+            (3, 14) => (fields::V3_14, 1),
+            (3, 15) => (fields::V3_15, 3),
+            _ => return Err(LayoutError::UnknownVersion(version)),
+        };
+        if !version.is_final() {
+            return Err(LayoutError::PreRelease(version));
+        }
+        let need = 3 + sections.iter().map(|(_, names)| names.len()).sum::<usize>();
+        let Some(words) = words.get(3..need) else {
+            return Err(LayoutError::Truncated { have: section.len(), need: need * 8 });
+        };
+        let table = Table { sections, words: words.to_vec() };
+
+        let cache = if table.word("thread_state", "last_profiled_frame_seq").is_some() {
+            Some(CacheLayout {
+                base_frame: offset!(table, "thread_state", "base_frame", 8)?,
+                anchor: offset!(table, "thread_state", "last_profiled_frame", 8)?,
+                sequence: offset!(table, "thread_state", "last_profiled_frame_seq", 8)?,
+            })
+        } else {
+            None
+        };
+        let pointer_size = 8;
+        let ascii_data = table.word("unicode_object", "asciiobject_size").unwrap_or(u64::MAX);
+        // Before 3.15 the table does not say where compact text starts: PyCompactUnicodeObject adds two words.
+        let compact_data = table
+            .word("unicode_object", "compactunicodeobject_size")
+            .unwrap_or(ascii_data.saturating_add(2 * pointer_size));
+        for (field, value) in [
+            ("unicode_object.asciiobject_size", ascii_data),
+            ("unicode_object.compactunicodeobject_size", compact_data),
+        ] {
+            if !(16..=256).contains(&value) {
+                return Err(LayoutError::DoesNotFit { field, value, size: 256 });
+            }
+        }
+        let frame_size = table.word("interpreter_frame", "size").unwrap_or(u64::MAX);
+        let thread_size = table.word("thread_state", "size").unwrap_or(u64::MAX);
+        let code_size = table.word("code_object", "size").unwrap_or(u64::MAX);
+        for (field, value) in [
+            ("interpreter_frame.size", frame_size),
+            ("thread_state.size", thread_size),
+            ("code_object.size", code_size),
+        ] {
+            // These are read whole, once per frame or thread; the real ones are below 1 KiB.
+            if value > 1 << 16 {
+                return Err(LayoutError::DoesNotFit { field, value, size: 1 << 16 });
+            }
+        }
+        Ok(Self {
+            version,
+            free_threaded: free_threaded != 0,
+            interpreters_head: offset!(table, "runtime_state", "interpreters_head", 8)?,
+            interpreter: InterpreterLayout {
+                next: offset!(table, "interpreter_state", "next", 8)?,
+                threads_head: offset!(table, "interpreter_state", "threads_head", 8)?,
+            },
+            thread: ThreadLayout {
+                size: thread_size,
+                next: offset!(table, "thread_state", "next", 8)?,
+                current_frame: offset!(table, "thread_state", "current_frame", 8)?,
+                native_thread_id: offset!(table, "thread_state", "native_thread_id", 8)?,
+                datastack_chunk: offset!(table, "thread_state", "datastack_chunk", 8)?,
+                cache,
+            },
+            frame: FrameLayout {
+                size: frame_size,
+                previous: offset!(table, "interpreter_frame", "previous", 8)?,
+                executable: offset!(table, "interpreter_frame", "executable", 8)?,
+                instr_ptr: offset!(table, "interpreter_frame", "instr_ptr", 8)?,
+                owner: offset!(table, "interpreter_frame", "owner", 1)?,
+                tag_mask,
+            },
+            code: CodeLayout {
+                size: code_size,
+                filename: offset!(table, "code_object", "filename", 8)?,
+                qualname: offset!(table, "code_object", "qualname", 8)?,
+                linetable: offset!(table, "code_object", "linetable", 8)?,
+                first_line: offset!(table, "code_object", "firstlineno", 4)?,
+                code_adaptive: offset!(table, "code_object", "co_code_adaptive", 0)?,
+                bytes_size: offset!(table, "bytes_object", "ob_size", 8)?,
+                bytes_data: offset!(table, "bytes_object", "ob_sval", 0)?,
+                text_state: offset!(table, "unicode_object", "state", 4)?,
+                text_length: offset!(table, "unicode_object", "length", 8)?,
+                ascii_data,
+                compact_data,
+            },
+        })
+    }
+
+    /// Reads the table from a target whose `_PyRuntime` is at `runtime`.
+    ///
+    /// # Errors
+    /// As [`Layout::parse`], or the read fails.
+    pub fn read(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, LayoutError> {
+        // The rest of _PyRuntime is far longer than the difference between the versions' tables.
+        let mut table = [0; TABLE_SIZE];
+        memory.read(runtime, &mut table)?;
+        Self::parse(&table)
+    }
+
+    /// What the frame cache looks like in this build.
+    #[must_use]
+    pub fn frame_cache(&self) -> FrameCache {
+        if self.thread.cache.is_some() { FrameCache::AnchorAndSequence } else { FrameCache::Absent }
+    }
+
+    /// Refuses builds that the walkers cannot read although their offsets are known.
+    ///
+    /// # Errors
+    /// [`LayoutError::FreeThreaded`].
+    pub fn walkable(&self) -> Result<(), LayoutError> {
+        if self.free_threaded { Err(LayoutError::FreeThreaded(self.version)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table in which every structure has 512 bytes and every offset is eight times its position in its section.
+    fn table(version: u32, sections: &[fields::Section]) -> Vec<u8> {
+        let mut words = vec![u64::from_le_bytes(COOKIE), u64::from(version), 0];
+        for (_, names) in sections {
+            for (position, &name) in (0..).zip(*names) {
+                words.push(match name {
+                    "size" => 512,
+                    "asciiobject_size" => 40,
+                    "compactunicodeobject_size" => 56,
+                    _ => 8 * position,
+                });
+            }
+        }
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn tables_have_the_documented_number_of_words() {
+        for (sections, words) in [(fields::V3_13, 73), (fields::V3_14, 95), (fields::V3_15, 111)] {
+            assert_eq!(table(0, sections).len(), words * 8);
+        }
+    }
+
+    #[test]
+    fn final_releases_are_read_and_only_3_15_has_the_cache() {
+        for (version, sections, cache) in [
+            (0x030d_05f0, fields::V3_13, FrameCache::Absent),
+            (0x030e_0af0, fields::V3_14, FrameCache::Absent),
+            (0x030f_02f0, fields::V3_15, FrameCache::AnchorAndSequence),
+        ] {
+            let layout = Layout::parse(&table(version, sections)).unwrap();
+            assert_eq!(layout.frame_cache(), cache);
+            assert_eq!(layout.code.compact_data, 56);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let good = table(0x030f_02f0, fields::V3_15);
+        assert_eq!(Layout::parse(b"nonsense"), Err(LayoutError::NoCookie));
+        assert_eq!(Layout::parse(&[]), Err(LayoutError::NoCookie));
+        let short = good.get(..good.len() - 1).unwrap();
+        assert_eq!(Layout::parse(short), Err(LayoutError::Truncated { have: 887, need: 888 }));
+        for version in [0x030f_00b4, 0x030f_00a3, 0x030f_00c1] {
+            let error = Layout::parse(&table(version, fields::V3_15)).unwrap_err();
+            assert_eq!(error, LayoutError::PreRelease(VersionHex(version)));
+        }
+        for version in [0x030c_08f0, 0x0310_00f0, 0] {
+            let error = Layout::parse(&table(version, fields::V3_15)).unwrap_err();
+            assert_eq!(error, LayoutError::UnknownVersion(VersionHex(version)));
+        }
+    }
+
+    #[test]
+    fn every_offset_must_fit() {
+        let good = table(0x030f_02f0, fields::V3_15);
+        let read = ["thread_state.next", "interpreter_frame.previous", "code_object.qualname", "bytes_object.ob_sval"];
+        let mut position = 3;
+        for (section, names) in fields::V3_15 {
+            for name in *names {
+                if read.contains(&format!("{section}.{name}").as_str()) {
+                    let mut bad = good.clone();
+                    bad[position * 8..][..8].copy_from_slice(&513_u64.to_le_bytes());
+                    assert!(matches!(Layout::parse(&bad), Err(LayoutError::DoesNotFit { .. })), "{section}.{name}");
+                }
+                position += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn the_version_tells_which_cache_it_has() {
+        for (hex, cache) in [
+            (0x030e_0af0, FrameCache::Absent),
+            (0x030f_00a2, FrameCache::Absent),
+            (0x030f_00b3, FrameCache::AnchorOnly),
+            (0x030f_00b4, FrameCache::AnchorAndSequence),
+            (0x030f_02f0, FrameCache::AnchorAndSequence),
+        ] {
+            assert_eq!(FrameCache::of_version(VersionHex(hex)), cache, "{hex:x}");
+        }
+    }
+
+    #[test]
+    fn versions_print_as_python_does() {
+        for (hex, text) in [(0x030f_02f0, "3.15.2"), (0x030f_00b4, "3.15.0b4"), (0x030e_00c2, "3.14.0rc2")] {
+            assert_eq!(VersionHex(hex).to_string(), text);
+        }
+    }
+}

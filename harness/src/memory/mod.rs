@@ -1,5 +1,6 @@
 //! Access to a target's memory, as a parameter of everything that walks.
 
+pub mod image;
 pub mod process;
 
 use thiserror::Error;

@@ -1,5 +1,6 @@
 //! Real interpreters: builds, launching them on workloads, gates, and CPython's own unwinder.
 
+pub mod build;
 mod child;
 pub mod gate;
 mod pipe;

@@ -1,4 +1,17 @@
 //! Walking a thread's chain of frames over a memory trait: no process, no clock, no sleep.
 
+pub mod cache;
+pub mod cached;
+pub mod chain;
+pub mod chunks;
+pub mod code;
+pub mod location_table;
 pub mod miss;
+pub mod raw_frame;
+pub mod reference;
 pub mod rejection;
+pub mod text;
+pub mod thread_state;
+pub mod uncached;
+pub mod walker;
+pub mod weakening;

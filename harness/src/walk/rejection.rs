@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::memory::MemoryError;
+
 /// The reason a walker returned no stack for a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason", content = "detail")]
@@ -70,5 +72,11 @@ impl Rejection {
             Self::Empty => "empty",
             Self::Raised(_) => "raised",
         }
+    }
+}
+
+impl From<MemoryError> for Rejection {
+    fn from(error: MemoryError) -> Self {
+        Self::Unreadable(error.to_string())
     }
 }

@@ -1,3 +1,163 @@
 //! Generated Python programs and the set of stacks each can legally show.
+//!
+//! A program imports only modules that are compiled into the interpreter, keeps every code object alive (walkers cache
+//! code by address) and runs no Python code but its own, so its grammar can be complete.
+//!
+//! # What a program says and hears
+//! File descriptor 0 brings commands, 1 takes messages. Once everything is defined the program writes `framdiff` (8 bytes)
+//! and waits for `g`. A *free* program then runs its loop without a word. A *gated* one writes at each gate its context
+//! and its native thread id (two little-endian `u32`) and waits: `g` lets it go on, `a` makes it write its own account of
+//! its stack (a little-endian `u32` length, then a JSON list, leaf first, of `[co_qualname, co_filename, f_lineno]`) and
+//! wait again; anything else, or the end of the input, ends it.
 
+mod alternating;
+mod generators;
 pub mod grammar;
+mod parameters;
+mod program;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
+
+use grammar::Grammar;
+pub use parameters::{FrameSize, Names, Overrides, Parameters};
+use program::Program;
+
+/// What a workload exercises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Branches that take turns under one caller, on frames of equal or different addresses.
+    Alternating,
+    /// Deep stacks that swing across the borders of data-stack chunks.
+    Deep,
+    /// Direct, mutual and branching recursion.
+    Recursion,
+    /// Exceptions that unwind through handlers, `finally` blocks and context managers.
+    Exceptions,
+    /// Generators as leaves and as callers, resumed in every way and by different callers.
+    Generators,
+    /// Coroutines and asynchronous generators, driven by hand.
+    Coroutines,
+    /// Python called from C called from Python.
+    ThroughC,
+    /// Calls whose arguments do not fit.
+    FailedBind,
+    /// Python code that runs while a frame dies.
+    Finalizers,
+    /// Frames that outlive their call in frame objects and tracebacks.
+    KeptFrames,
+    /// Callbacks of `sys.monitoring`.
+    Monitoring,
+    /// Threads with branches of their own, some of which come and go.
+    Threads,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Alternating,
+        Self::Deep,
+        Self::Recursion,
+        Self::Exceptions,
+        Self::Generators,
+        Self::Coroutines,
+        Self::ThroughC,
+        Self::FailedBind,
+        Self::Finalizers,
+        Self::KeptFrames,
+        Self::Monitoring,
+        Self::Threads,
+    ];
+
+    /// The name on command lines, in tables and in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alternating => "alternating",
+            Self::Deep => "deep",
+            Self::Recursion => "recursion",
+            Self::Exceptions => "exceptions",
+            Self::Generators => "generators",
+            Self::Coroutines => "coroutines",
+            Self::ThroughC => "through-c",
+            Self::FailedBind => "failed-bind",
+            Self::Finalizers => "finalizers",
+            Self::KeptFrames => "kept-frames",
+            Self::Monitoring => "monitoring",
+            Self::Threads => "threads",
+        }
+    }
+
+    /// The family of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.name() == name)
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a program tells where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It does, and waits to be let on.
+    Gated,
+    /// It runs without a word.
+    Free,
+}
+
+/// Which answers a cache must have given after a stopped run over the gates; a run without them is vacuous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Produces {
+    /// The leaf stays and its line moves.
+    pub full_hit: bool,
+    /// The stack shrinks and grows again between gates.
+    pub partial_hit: bool,
+    /// At the least a thread's first sample.
+    pub miss: bool,
+}
+
+/// A program with its grammar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// Its family.
+    pub family: Family,
+    /// Whether it has gates.
+    pub mode: Mode,
+    /// The seed it grew from.
+    pub seed: u64,
+    /// The knobs it grew with.
+    pub parameters: Parameters,
+    /// The text of [`grammar::WORKLOAD_FILE`].
+    pub source: String,
+    /// Its legal stacks.
+    pub grammar: Grammar,
+    /// The most threads that are alive at a time.
+    pub threads: u32,
+    /// What a cache must answer along the way.
+    pub produces: Produces,
+}
+
+/// Makes the program of a family. The same arguments give the same program on every machine.
+#[must_use]
+pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) -> Workload {
+    let parameters = parameters.clone().within_bounds(family);
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut program = Program::new(mode, &parameters);
+    let main = program.declare("main");
+    let threads = match family {
+        Family::Alternating => alternating::emit(&mut program, main, &mut random),
+        Family::Generators => generators::emit(&mut program, main, &mut random),
+        _ => alternating::emit(&mut program, main, &mut random),
+    };
+    let (source, grammar) = program.finish(main);
+    let produces = Produces { full_hit: true, partial_hit: true, miss: true };
+    Workload { family, mode, seed, parameters, source, grammar, threads, produces }
+}

@@ -1,0 +1,333 @@
+//! What can be said on the command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cli::exit;
+use crate::report::cell::Lane;
+use crate::report::finding::WALKERS;
+use crate::sample::WalkerKind;
+
+/// Tests whether CPython's remote-profiling frame cache tells the truth.
+///
+/// Without a verb, `check` is meant: it runs generated programs on real interpreters, samples them with and without the
+/// frame cache, and judges every stack by what the programs can do.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "framediff", version, args_conflicts_with_subcommands = true, after_long_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    check: Check,
+}
+
+impl Cli {
+    /// What to do.
+    #[must_use]
+    pub fn verb(self) -> Verb {
+        self.verb.unwrap_or_else(|| Verb::Check(Box::new(self.check)))
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Test the frame cache of the builds under test (the default)
+    #[command(after_long_help = exit::HELP)]
+    Check(Box<Check>),
+    /// List the builds that would be tested
+    #[command(after_long_help = exit::HELP)]
+    Builds(Builds),
+    /// Compare walkers, live, on a Python process that is already there
+    #[command(after_long_help = exit::HELP)]
+    Attach(Attach),
+}
+
+/// Where builds come from.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Builds")]
+pub struct BuildSource {
+    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched ones]
+    #[arg(long, value_name = "PATH")]
+    pub python: Vec<PathBuf>,
+    /// Where fetched builds are kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Check {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Test only this run mode of each build
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// What is run.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How the workloads look.
+    #[command(flatten)]
+    pub size: Size,
+    /// The time the run may take; it is shared out fairly, and what was not run is printed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// How many targets run at once [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub jobs: Option<NonZeroUsize>,
+    /// How the result is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// Which cells of the matrix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct Selection {
+    /// Run only this family of workloads; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub family: Vec<String>,
+    /// Run only this lane; repeatable
+    #[arg(long, value_name = "LANE", value_parser = lanes())]
+    pub lane: Vec<Lane>,
+    /// Use only this walker, and what it is compared with; repeatable
+    #[arg(long, value_name = "WALKER", value_parser = walkers())]
+    pub walker: Vec<WalkerKind>,
+    /// The seed of the workloads, decimal or 0x... [default: random, and printed]
+    #[arg(long, value_name = "N", value_parser = seed)]
+    pub seed: Option<u64>,
+    /// Put this known fault into the own cached walker, to see it found; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub weaken: Vec<String>,
+}
+
+/// Overrides of what the seed decides about a workload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Workload (default: decided by the seed)")]
+pub struct Size {
+    /// Calls from the root to the leaf
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub depth: Option<u32>,
+    /// Branches
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub width: Option<u32>,
+    /// Work in a leaf before it returns, in loop rounds: less is faster
+    #[arg(long, value_name = "N")]
+    pub speed: Option<u32>,
+    /// Local variables of a frame
+    #[arg(long, value_name = "N")]
+    pub frame_size: Option<u32>,
+}
+
+/// How samples become a verdict.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(next_help_heading = "Verdict")]
+pub struct Judging {
+    /// Let known failures fail the run too
+    #[arg(long)]
+    pub strict: bool,
+    /// Known failures [default: the list that comes with framediff]
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+    /// Confidence of the comparison of cached with uncached, over the whole run
+    #[arg(long, value_name = "P", default_value = "0.9999", value_parser = confidence)]
+    pub confidence: f64,
+}
+
+/// Arguments of `builds`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Builds {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Fetch what `check` would fetch if there were no other build
+    #[arg(long, help_heading = "Builds")]
+    pub fetch: bool,
+    /// How the list is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// Arguments of `attach`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Attach {
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+    /// How long to sample it
+    #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// Allow writing the process's anchor, which cached walkers need; without it only uncached ones run
+    #[arg(long, help_heading = "Run")]
+    pub write: bool,
+    /// How the result is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// The run mode of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Jit {
+    /// With the JIT
+    On,
+    /// Without it
+    Off,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON document with a version field.
+    Json,
+}
+
+fn lanes() -> impl TypedValueParser<Value = Lane> {
+    PossibleValuesParser::new(Lane::ALL.map(Lane::name))
+        .try_map(|name| Lane::ALL.into_iter().find(|lane| lane.name() == name).ok_or("no such lane"))
+}
+
+fn walkers() -> impl TypedValueParser<Value = WalkerKind> {
+    PossibleValuesParser::new(WALKERS.map(WalkerKind::name))
+        .try_map(|name| WALKERS.into_iter().find(|walker| walker.name() == name).ok_or("no such walker"))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, decimal or 0x..."))
+}
+
+/// A time above zero: "90s", "1m 30s"; a bare number means seconds.
+fn budget(text: &str) -> Result<Duration, String> {
+    let time = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s or 5m"))?,
+    };
+    if time.is_zero() { Err("no time at all proves nothing".to_owned()) } else { Ok(time) }
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        Ok(_) => Err("a confidence lies between 0 and 1, both excluded".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Verb, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(Cli::verb)
+    }
+
+    fn check(line: &str) -> Check {
+        match parse(line) {
+            Ok(Verb::Check(check)) => *check,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn check_is_the_default_verb() {
+        for (implied, named) in [
+            ("framediff", "framediff check"),
+            ("framediff --budget 60s", "framediff check --budget 1m"),
+            ("framediff --strict --seed 7", "framediff check --seed 0x7 --strict"),
+        ] {
+            assert_eq!(check(implied), check(named));
+        }
+        let default = check("framediff");
+        assert_eq!((default.budget, default.judging.confidence), (Duration::from_secs(60), 0.9999));
+        assert_eq!((default.format, default.selection, default.size), (Format::Human, <_>::default(), <_>::default()));
+    }
+
+    #[test]
+    fn selections_repeat() {
+        let check = check(
+            "framediff check --python /a/python --python b --lane live --lane stopped --walker cpython-cached \
+             --family recursion --family generators --weaken x --depth 3 --width 2 --speed 0 --frame-size 9 --jobs 2 \
+             --jit on --cache /c --known k.toml --confidence 0.99 --format json --seed 18446744073709551615",
+        );
+        assert_eq!(check.source.python, [PathBuf::from("/a/python"), "b".into()]);
+        assert_eq!(check.source.cache, Some("/c".into()));
+        assert_eq!(check.selection.lane, [Lane::Live, Lane::Stopped]);
+        assert_eq!(check.selection.walker, [WalkerKind::CpythonCached]);
+        assert_eq!(check.selection.family, ["recursion", "generators"]);
+        assert_eq!(check.selection.seed, Some(u64::MAX));
+        assert_eq!(check.size, Size { depth: Some(3), width: Some(2), speed: Some(0), frame_size: Some(9) });
+        assert_eq!((check.jit, check.format), (Some(Jit::On), Format::Json));
+    }
+
+    #[test]
+    fn the_other_verbs_parse() {
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 4711 --seconds 30 --write") else { panic!("attach") };
+        assert_eq!((attach.pid, attach.budget, attach.write), (4711, Duration::from_secs(30), true));
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 1") else { panic!("attach") };
+        assert!(!attach.write, "read-only unless told otherwise");
+        let Ok(Verb::Builds(builds)) = parse("framediff builds --fetch --cache d --format json") else {
+            panic!("builds")
+        };
+        assert_eq!((builds.fetch, builds.source.cache, builds.format), (true, Some("d".into()), Format::Json));
+    }
+
+    #[test]
+    fn usage_errors_have_the_documented_exit_code() {
+        for line in [
+            "framediff --budget",
+            "framediff --budget 0s",
+            "framediff --budget soon",
+            "framediff --lane stepping",
+            "framediff --walker py-spy",
+            "framediff --seed -1",
+            "framediff --seed 0xg",
+            "framediff --confidence 1",
+            "framediff --confidence NaN",
+            "framediff --jobs 0",
+            "framediff --depth 0",
+            "framediff --jit maybe",
+            "framediff --strict builds",
+            "framediff attach",
+            "framediff attach 0",
+            "framediff attach self",
+            "framediff verify",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_succeed_and_help_tells_the_exit_codes() {
+        for line in ["framediff --help", "framediff check --help", "framediff builds --help", "framediff attach --help"]
+        {
+            let help = parse(line).unwrap_err();
+            assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
+            assert!(help.to_string().contains(exit::HELP), "{line}");
+        }
+        assert_eq!(parse("framediff --version").unwrap_err().exit_code(), 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! The one command that runs a cell again.
+
+use std::path::Path;
+
+use crate::cli::arguments::Check;
+use crate::report::cell::{CellId, Row};
+use crate::sample::WalkerKind;
+
+/// The command that runs `cell` of `row` again as `check` ran it, for `walker` alone.
+///
+/// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes.
+#[must_use]
+pub fn command(check: &Check, row: &Row, cell: &CellId, walker: WalkerKind) -> String {
+    let mut words = vec!["framediff".to_owned(), "check".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    option("--python", quote_path(&row.python));
+    option("--jit", if row.jit { "on" } else { "off" }.to_owned());
+    option("--lane", cell.lane.name().to_owned());
+    option("--family", quote(&cell.family));
+    option("--walker", walker.name().to_owned());
+    option("--seed", cell.seed.to_string());
+    for weakening in &check.selection.weaken {
+        option("--weaken", quote(weakening));
+    }
+    let size = check.size;
+    for (name, value) in
+        [("--depth", size.depth), ("--width", size.width), ("--speed", size.speed), ("--frame-size", size.frame_size)]
+    {
+        if let Some(value) = value {
+            option(name, value.to_string());
+        }
+    }
+    words.join(" ")
+}
+
+fn quote_path(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+/// `word` as a POSIX shell needs it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::{Cli, Jit, Verb};
+    use crate::report::cell::Lane;
+    use crate::report::fixtures;
+    use clap::Parser;
+
+    fn check(line: &str) -> Check {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().verb() {
+            Verb::Check(check) => *check,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_selects_the_cell_again() {
+        let original = check("framediff --weaken no-sequence-check --depth 5 --seed 1 --budget 5m");
+        let cell = fixtures::cell(Lane::Live);
+        let replayed = check(&command(&original, &fixtures::row(), &cell, WalkerKind::OwnCached));
+        assert_eq!(replayed.source.python, [fixtures::row().python]);
+        assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
+        assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![cell.family]));
+        assert_eq!(replayed.selection.walker, [WalkerKind::OwnCached]);
+        assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, quoted) in [
+            ("/opt/py-3.15/bin/python3.15", "/opt/py-3.15/bin/python3.15"),
+            ("", "''"),
+            ("/my builds/py", "'/my builds/py'"),
+            ("$HOME", "'$HOME'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
+    }
+}

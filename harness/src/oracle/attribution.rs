@@ -1,0 +1,140 @@
+//! What made an impossible stack possible, from the provenance of its frames and of those stored before.
+
+use std::collections::HashMap;
+
+use crate::frame::Frame;
+use crate::report::tally::Cause;
+use crate::sample::{Lookup, ThreadSample};
+use crate::workload::grammar::{Grammar, Illegal};
+
+/// Follows one walker's samples and attributes the impossible ones.
+#[derive(Debug, Default)]
+pub struct Attribution {
+    /// By thread, the last stack that the walker stored, if it was impossible.
+    stored: HashMap<u64, Vec<Frame>>,
+}
+
+impl Attribution {
+    /// Judges the next sample of a thread. A rejected sample is no stack and has no verdict.
+    pub fn judge(&mut self, grammar: &Grammar, sample: &ThreadSample) -> Option<(Illegal, Cause)> {
+        let stack = sample.outcome.as_ref().ok()?;
+        let verdict = grammar.judge(stack).err();
+        let cause = verdict.is_some().then(|| self.cause(grammar, sample, stack));
+        if sample.provenance.lookup != Lookup::FullHit {
+            match verdict {
+                Some(_) => self.stored.insert(sample.native_thread_id, stack.to_vec()),
+                None => self.stored.remove(&sample.native_thread_id),
+            };
+        }
+        verdict.zip(cause)
+    }
+
+    fn cause(&self, grammar: &Grammar, sample: &ThreadSample, stack: &[Frame]) -> Cause {
+        let fresh = stack.len().saturating_sub(sample.provenance.from_cache);
+        let cached = stack.get(fresh..).unwrap_or_default();
+        let stale = match sample.provenance.lookup {
+            Lookup::Uncached | Lookup::Miss(_) => return Cause::TornRead,
+            Lookup::Unknown => return Cause::Unattributed,
+            Lookup::FullHit => Cause::StaleFullHit,
+            Lookup::PartialHit => Cause::StalePartialHit,
+        };
+        let served_again = self.stored.get(&sample.native_thread_id).is_some_and(|stored| {
+            let same_leaf = stored.first().map(|frame| &frame.function) == stack.first().map(|frame| &frame.function);
+            stored.ends_with(cached) && (sample.provenance.lookup == Lookup::FullHit && same_leaf)
+        });
+        // Callers that are impossible among themselves were so when they were stored.
+        let stored_torn = !cached.is_empty() && grammar.judge(cached).is_err();
+        if served_again || stored_torn { Cause::StoredTornWalkServedAgain } else { stale }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Location;
+    use crate::sample::Provenance;
+    use crate::walk::miss::MissReason;
+    use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
+
+    fn grammar() -> Grammar {
+        let mut grammar = Grammar::default();
+        let [module, a, a_leaf, b, b_leaf] = [("<module>", 1), ("a", 10), ("a_leaf", 20), ("b", 30), ("b_leaf", 40)]
+            .map(|(name, first_line)| {
+                grammar.function(Function {
+                    name: name.into(),
+                    file: WORKLOAD_FILE.into(),
+                    first_line,
+                    last_line: first_line + 5,
+                })
+            });
+        let root = grammar.root(module);
+        for (branch, leaf, line) in [(a, a_leaf, 11), (b, b_leaf, 31)] {
+            let context = grammar.call(root, branch, CallLines::At(vec![2]));
+            grammar.call(context, leaf, CallLines::At(vec![line]));
+        }
+        grammar
+    }
+
+    fn sample(frames: &[(&str, u32)], lookup: Lookup, from_cache: usize) -> ThreadSample {
+        let frame = |&(function, line): &(&str, u32)| Frame {
+            function: function.into(),
+            file: WORKLOAD_FILE.into(),
+            location: Location { line: Some(line), ..Location::default() },
+        };
+        ThreadSample {
+            native_thread_id: 1,
+            outcome: Ok(frames.iter().map(frame).collect()),
+            provenance: Provenance { lookup, from_cache },
+        }
+    }
+
+    const LEGAL: [(&str, u32); 3] = [("a_leaf", 21), ("a", 11), ("<module>", 2)];
+    const MIXED: [(&str, u32); 3] = [("a_leaf", 21), ("b", 31), ("<module>", 2)];
+    const TORN: [(&str, u32); 3] = [("b_leaf", 41), ("b", 31), ("a", 11)];
+
+    fn causes(samples: &[ThreadSample]) -> Vec<Option<Cause>> {
+        let grammar = grammar();
+        let mut attribution = Attribution::default();
+        samples.iter().map(|sample| attribution.judge(&grammar, sample).map(|(_, cause)| cause)).collect()
+    }
+
+    #[test]
+    fn provenance_tells_the_cause() {
+        let miss = Lookup::Miss(MissReason::AnchorNotOnChain);
+        assert_eq!(
+            causes(&[
+                sample(&LEGAL, miss, 0),
+                sample(&MIXED, Lookup::FullHit, 2),
+                sample(&MIXED, Lookup::Uncached, 0),
+                sample(&LEGAL, miss, 0),
+                sample(&MIXED, Lookup::PartialHit, 2),
+                sample(&MIXED, Lookup::FullHit, 2),
+                sample(&MIXED, Lookup::Unknown, 2),
+            ]),
+            [
+                None,
+                Some(Cause::StaleFullHit),
+                Some(Cause::TornRead),
+                None,
+                Some(Cause::StalePartialHit),
+                Some(Cause::StoredTornWalkServedAgain),
+                Some(Cause::Unattributed),
+            ]
+        );
+    }
+
+    #[test]
+    fn callers_that_are_impossible_among_themselves_were_stored_torn() {
+        assert_eq!(
+            causes(&[sample(&TORN, Lookup::PartialHit, 2), sample(&TORN, Lookup::FullHit, 2)]),
+            [Some(Cause::StoredTornWalkServedAgain), Some(Cause::StoredTornWalkServedAgain)]
+        );
+    }
+
+    #[test]
+    fn a_rejected_sample_has_no_verdict() {
+        let mut rejected = sample(&MIXED, Lookup::Unknown, 0);
+        rejected.outcome = Err(crate::walk::rejection::Rejection::Moved);
+        assert_eq!(causes(&[rejected]), [None]);
+    }
+}

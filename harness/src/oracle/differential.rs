@@ -1,0 +1,95 @@
+//! Whether two accounts of the same state agree, frame by frame.
+
+use crate::frame::Frame;
+use crate::invariants::Difference;
+
+/// Where two stacks (leaf first) part, if they do: the most telling difference, not merely the first.
+///
+/// Another function is told before another length, another length before another line, another line before another
+/// column.
+#[must_use]
+pub fn difference(left: &[Frame], right: &[Frame]) -> Option<Difference> {
+    if left == right {
+        return None;
+    }
+    let first =
+        |differs: fn(&Frame, &Frame) -> bool| left.iter().zip(right).position(|(left, right)| differs(left, right));
+    if left.len() != right.len() {
+        // Seen from the root, since a missing or extra leaf shifts all indices that count from the leaf.
+        let function = left.iter().rev().zip(right.iter().rev()).position(|(left, right)| other_function(left, right));
+        return Some(
+            function.map_or(Difference::Length, |from_root| Difference::Function { index: left.len() - 1 - from_root }),
+        );
+    }
+    if let Some(index) = first(other_function) {
+        return Some(Difference::Function { index });
+    }
+    if let Some(index) = first(|left, right| left.location.line != right.location.line) {
+        return Some(Difference::Line { index });
+    }
+    first(|left, right| left.location != right.location).map(|index| Difference::Column { index })
+}
+
+fn other_function(left: &Frame, right: &Frame) -> bool {
+    (&left.function, &left.file) != (&right.function, &right.file)
+}
+
+/// As [`difference`], against frames of which only function, file and line are known.
+#[must_use]
+pub fn difference_from_account<'a>(
+    stack: &[Frame],
+    account: impl ExactSizeIterator<Item = (&'a str, &'a str, Option<u32>)>,
+) -> Option<Difference> {
+    let account: Vec<Frame> = account
+        .zip(stack.iter().map(Some).chain(std::iter::repeat(None)))
+        .map(|((function, file, line), seen)| {
+            // What the account does not tell is taken from the stack, so that it cannot differ.
+            let mut location = seen.map(|frame| frame.location).unwrap_or_default();
+            location.line = line;
+            Frame { function: function.into(), file: file.into(), location }
+        })
+        .collect();
+    difference(stack, &account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Location;
+
+    fn stack(frames: &[(&str, u32)]) -> Vec<Frame> {
+        let frame = |&(function, line): &(&str, u32)| Frame {
+            function: function.into(),
+            file: "workload.py".into(),
+            location: Location { line: Some(line), column: Some(4), ..Location::default() },
+        };
+        frames.iter().map(frame).collect()
+    }
+
+    #[test]
+    fn the_most_telling_difference_is_named() {
+        let seen = stack(&[("leaf", 3), ("a", 2), ("<module>", 1)]);
+        for (other, expected) in [
+            (stack(&[("leaf", 3), ("a", 2), ("<module>", 1)]), None),
+            (stack(&[("leaf", 9), ("b", 2), ("<module>", 1)]), Some(Difference::Function { index: 1 })),
+            (stack(&[("leaf", 3), ("a", 7), ("<module>", 1)]), Some(Difference::Line { index: 1 })),
+            (stack(&[("a", 2), ("<module>", 1)]), Some(Difference::Length)),
+            (stack(&[("b", 2), ("<module>", 1)]), Some(Difference::Function { index: 1 })),
+        ] {
+            assert_eq!(difference(&seen, &other), expected, "{other:?}");
+        }
+        let mut moved = seen.clone();
+        moved[0].location.column = Some(5);
+        assert_eq!(difference(&seen, &moved), Some(Difference::Column { index: 0 }));
+    }
+
+    #[test]
+    fn an_account_is_compared_by_what_it_tells() {
+        let seen = stack(&[("leaf", 3), ("<module>", 1)]);
+        let account = |line| [("leaf", "workload.py", Some(line)), ("<module>", "workload.py", Some(1))];
+        assert_eq!(difference_from_account(&seen, account(3).into_iter()), None);
+        assert_eq!(difference_from_account(&seen, account(4).into_iter()), Some(Difference::Line { index: 0 }));
+        let short = [("<module>", "workload.py", Some(1))];
+        assert_eq!(difference_from_account(&seen, short.into_iter()), Some(Difference::Length));
+    }
+}

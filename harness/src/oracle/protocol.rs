@@ -1,0 +1,121 @@
+//! The interpreter's side of the protocol, as far as a stopped target shows it.
+
+use std::collections::HashMap;
+
+use crate::invariants::Violation;
+use crate::memory::Address;
+use crate::walk::thread_state::ThreadState;
+
+/// What is known of an anchor that is no frame of the stopped thread's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffChain {
+    /// It stands on the thread's C stack, where only shim frames are: these leave without moving the anchor.
+    CStack,
+    /// It stands anywhere else.
+    Elsewhere,
+}
+
+/// Follows the cache's fields of a target's threads from stop to stop.
+#[derive(Debug, Default)]
+pub struct ProtocolWatch {
+    last: HashMap<Address, Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    native_thread_id: u64,
+    anchor: Address,
+    sequence: u64,
+}
+
+impl ProtocolWatch {
+    /// Looks at a thread of a stopped target. `chain` has the addresses of all its frames, shim frames and the base
+    /// frame included; `place` is asked where an anchor stands that is none of them.
+    pub fn look(
+        &mut self,
+        thread: &ThreadState,
+        chain: &[Address],
+        place: impl FnOnce(Address) -> OffChain,
+    ) -> Vec<Violation> {
+        let mut broken = Vec::new();
+        if let Some(seen) = self.last.get(&thread.address)
+            && seen.native_thread_id == thread.native_thread_id
+        {
+            if thread.sequence < seen.sequence {
+                broken.push(Violation::SequenceDecreased { before: seen.sequence, after: thread.sequence });
+            }
+            if seen.anchor == 0 && (thread.anchor != 0 || thread.sequence != seen.sequence) {
+                broken.push(Violation::WrittenWhileNull {
+                    anchor: thread.anchor,
+                    before: seen.sequence,
+                    after: thread.sequence,
+                });
+            }
+        }
+        if thread.anchor != 0 && !chain.contains(&thread.anchor) {
+            broken.push(match place(thread.anchor) {
+                OffChain::CStack => Violation::AnchorOnDeadShim { anchor: thread.anchor },
+                OffChain::Elsewhere => Violation::AnchorOffChain { anchor: thread.anchor },
+            });
+        }
+        self.leave(thread);
+        broken
+    }
+
+    /// Notes the fields as the harness leaves them before the target runs on, since a walker may have written them.
+    pub fn leave(&mut self, thread: &ThreadState) {
+        let seen = Seen { native_thread_id: thread.native_thread_id, anchor: thread.anchor, sequence: thread.sequence };
+        self.last.insert(thread.address, seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread(anchor: Address, sequence: u64) -> ThreadState {
+        ThreadState { native_thread_id: 5, anchor, sequence, ..ThreadState::unknown(0x1000) }
+    }
+
+    fn looks(threads: &[ThreadState]) -> Vec<&'static str> {
+        let mut watch = ProtocolWatch::default();
+        let chain = [0x30, 0x20, 0x10];
+        threads
+            .iter()
+            .flat_map(|thread| {
+                let place = |anchor| if anchor < 0x1000 { OffChain::Elsewhere } else { OffChain::CStack };
+                watch.look(thread, &chain, place)
+            })
+            .map(|violation| violation.name())
+            .collect()
+    }
+
+    #[test]
+    fn what_the_interpreter_may_do_is_no_violation() {
+        assert!(looks(&[thread(0, 7), thread(0, 7)]).is_empty());
+        assert!(looks(&[thread(0x30, 7), thread(0x20, 8), thread(0x20, 8)]).is_empty());
+    }
+
+    #[test]
+    fn each_broken_rule_is_named() {
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 6)]), ["sequence-decreased"]);
+        assert_eq!(looks(&[thread(0, 7), thread(0, 8)]), ["written-while-null"]);
+        assert_eq!(looks(&[thread(0, 7), thread(0x20, 7)]), ["written-while-null"]);
+        assert_eq!(looks(&[thread(0x40, 7)]), ["anchor-off-chain"]);
+        assert_eq!(looks(&[thread(0x7fff_0000, 7)]), ["anchor-on-dead-shim"]);
+    }
+
+    #[test]
+    fn a_thread_state_used_again_by_another_thread_starts_anew() {
+        let other = ThreadState { native_thread_id: 6, ..thread(0, 0) };
+        assert!(looks(&[thread(0x30, 7), other]).is_empty());
+    }
+
+    #[test]
+    fn what_a_walker_writes_is_not_the_interpreters() {
+        let mut watch = ProtocolWatch::default();
+        watch.look(&thread(0, 7), &[], |_| OffChain::Elsewhere);
+        watch.leave(&thread(0x30, 7));
+        assert!(watch.look(&thread(0x20, 8), &[0x20], |_| OffChain::Elsewhere).is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! Exact confidence bounds for proportions, and the comparison of two of them.
+//!
+//! A rate of impossible stacks depends on load, on luck and on how long an unlucky stored walk is served; a verdict
+//! may therefore only rest on bounds that hold at the stated confidence, whatever the rate. The bounds are those of
+//! Clopper and Pearson: they come from the binomial distribution itself, so they hold for few samples and for counts of
+//! zero, where a normal approximation does not.
+
+use serde::{Deserialize, Serialize};
+use statrs::function::beta::checked_beta_reg;
+
+/// How many of a number of samples had a property.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proportion {
+    /// Samples with the property; counts above `samples` are taken as `samples`.
+    pub hits: u64,
+    /// All samples.
+    pub samples: u64,
+}
+
+impl Proportion {
+    /// `hits` of `samples`.
+    #[must_use]
+    pub fn new(hits: u64, samples: u64) -> Self {
+        Self { hits: hits.min(samples), samples }
+    }
+
+    /// The one-sided lower bound: the true rate lies below it with a probability of at most `error`.
+    #[must_use]
+    pub fn at_least(self, error: f64) -> f64 {
+        let (hits, misses) = self.counts();
+        if hits == 0.0 { 0.0 } else { beta_quantile(hits, misses + 1.0, error.clamp(0.0, 1.0)) }
+    }
+
+    /// The one-sided upper bound: the true rate lies above it with a probability of at most `error`.
+    #[must_use]
+    pub fn at_most(self, error: f64) -> f64 {
+        let (hits, misses) = self.counts();
+        if misses == 0.0 { 1.0 } else { 1.0 - beta_quantile(misses, hits + 1.0, error.clamp(0.0, 1.0)) }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 do not occur")]
+    fn counts(self) -> (f64, f64) {
+        let hits = self.hits.min(self.samples);
+        (hits as f64, (self.samples - hits) as f64)
+    }
+}
+
+/// The point below which Beta(`a`, `b`) has the probability `p`.
+///
+/// Bisection: the distribution function is monotone, so this always ends, also far out in the tails, where Newton's
+/// method on the same function may not.
+fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
+    let (mut low, mut high) = (0.0_f64, 1.0_f64);
+    loop {
+        let middle = low + (high - low) / 2.0;
+        if middle <= low || middle >= high || high - low < high * 1e-12 {
+            return middle;
+        }
+        match checked_beta_reg(a, b, middle) {
+            Ok(probability) if probability < p => low = middle,
+            _ => high = middle,
+        }
+    }
+}
+
+/// What a comparison has to guarantee.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Demand {
+    /// The probability that no comparison of the run accuses wrongly.
+    pub confidence: f64,
+    /// How many comparisons the run makes; the permitted error is shared among them (Bonferroni).
+    pub comparisons: u64,
+    /// The excess of the cached rate that must be excluded before "not worse" is said.
+    pub margin: f64,
+}
+
+impl Demand {
+    /// The excess that must be excluded unless told otherwise: one stack in a hundred.
+    pub const MARGIN: f64 = 0.01;
+
+    /// A demand with the usual margin.
+    #[must_use]
+    pub fn new(confidence: f64, comparisons: u64) -> Self {
+        Self { confidence, comparisons, margin: Self::MARGIN }
+    }
+
+    /// The error that each single bound may have: two bounds make one comparison.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a count of comparisons is small")]
+    pub fn error_per_bound(self) -> f64 {
+        (1.0 - self.confidence).clamp(0.0, 1.0) / (2.0 * self.comparisons.max(1) as f64)
+    }
+}
+
+/// What the samples allow to be said about cached against uncached.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "comparison")]
+pub enum Comparison {
+    /// The cached rate is higher: the bounds do not overlap.
+    CachedWorse {
+        /// Lower bound of the cached rate.
+        cached_at_least: f64,
+        /// Upper bound of the uncached rate.
+        uncached_at_most: f64,
+    },
+    /// The cached rate exceeds the uncached one by less than the margin, if at all.
+    NotWorse {
+        /// Upper bound of the excess.
+        excess_at_most: f64,
+    },
+    /// Too few samples for either statement.
+    CannotTell {
+        /// Upper bound of the excess.
+        excess_at_most: f64,
+    },
+}
+
+/// Compares the rate of impossible stacks with the cache and without it.
+#[must_use]
+pub fn compare(cached: Proportion, uncached: Proportion, demand: Demand) -> Comparison {
+    let error = demand.error_per_bound();
+    let (cached_at_least, uncached_at_most) = (cached.at_least(error), uncached.at_most(error));
+    let excess_at_most = (cached.at_most(error) - uncached.at_least(error)).max(0.0);
+    if cached_at_least > uncached_at_most {
+        Comparison::CachedWorse { cached_at_least, uncached_at_most }
+    } else if excess_at_most < demand.margin {
+        Comparison::NotWorse { excess_at_most }
+    } else {
+        Comparison::CannotTell { excess_at_most }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(actual: f64, expected: f64, tolerance: f64) {
+        assert!((actual - expected).abs() <= tolerance, "{actual} is not {expected} within {tolerance}");
+    }
+
+    /// Two-sided 95 % Clopper-Pearson intervals as printed in statistical tables.
+    #[test]
+    fn bounds_are_those_of_the_tables() {
+        for (hits, samples, low, high) in [
+            (0, 10, 0.0, 0.30850),
+            (1, 10, 0.002_53, 0.445_02),
+            (5, 10, 0.187_09, 0.812_91),
+            (10, 10, 0.691_50, 1.0),
+            (4, 20, 0.057_33, 0.436_61),
+            (1, 100, 0.000_25, 0.054_46),
+            (50, 100, 0.398_32, 0.601_68),
+        ] {
+            let proportion = Proportion::new(hits, samples);
+            close(proportion.at_least(0.025), low, 1e-5);
+            close(proportion.at_most(0.025), high, 1e-5);
+        }
+    }
+
+    #[test]
+    fn bounds_without_hits_have_a_closed_form_however_far_out() {
+        for (samples, error) in [(10_u32, 0.025_f64), (1_000, 1e-4), (1_400_000, 1e-9)] {
+            let expected = 1.0 - error.powf(1.0 / f64::from(samples));
+            let actual = Proportion::new(0, u64::from(samples)).at_most(error);
+            close(actual / expected, 1.0, 1e-6);
+            close(Proportion::new(u64::from(samples), u64::from(samples)).at_least(error), 1.0 - expected, 1e-9);
+        }
+    }
+
+    #[test]
+    fn bounds_of_many_samples_agree_with_the_normal_approximation() {
+        // 97.5 % quantile of the normal distribution.
+        let quantile = 1.959_964;
+        for (hits, samples) in [(500_000, 1_000_000), (100_000, 1_400_000), (88_000, 1_000_000)] {
+            let (k, n) = (f64::from(hits), f64::from(samples));
+            let width = quantile * (k / n * (1.0 - k / n) / n).sqrt();
+            let proportion = Proportion::new(hits as u64, samples as u64);
+            close((k / n - proportion.at_least(0.025)) / width, 1.0, 0.01);
+            close((proportion.at_most(0.025) - k / n) / width, 1.0, 0.01);
+        }
+    }
+
+    #[test]
+    fn nothing_sampled_says_nothing() {
+        let nothing = Proportion::new(0, 0);
+        assert_eq!((nothing.at_least(0.01), nothing.at_most(0.01)), (0.0, 1.0));
+        let demand = Demand::new(0.9999, 1);
+        for (cached, uncached) in [(nothing, nothing), (Proportion::new(500, 500), nothing)] {
+            assert!(matches!(compare(cached, uncached, demand), Comparison::CannotTell { .. }));
+        }
+    }
+
+    #[test]
+    fn the_cache_is_accused_only_when_the_bounds_part() {
+        let demand = Demand::new(0.9999, 1);
+        let said = |cached: (u64, u64), uncached: (u64, u64)| {
+            compare(Proportion::new(cached.0, cached.1), Proportion::new(uncached.0, uncached.1), demand)
+        };
+        assert!(
+            matches!(said((880, 10_000), (1, 10_000)), Comparison::CachedWorse { cached_at_least, uncached_at_most }
+            if cached_at_least > 0.07 && uncached_at_most < 0.002)
+        );
+        assert!(
+            matches!(said((2, 10_000), (1, 10_000)), Comparison::NotWorse { excess_at_most } if excess_at_most > 0.0)
+        );
+        assert!(matches!(said((0, 10_000), (700, 10_000)), Comparison::NotWorse { excess_at_most: 0.0 }));
+        assert!(matches!(said((3, 20), (1, 20)), Comparison::CannotTell { .. }));
+    }
+
+    #[test]
+    fn more_comparisons_demand_more_evidence() {
+        let (cached, uncached) = (Proportion::new(22, 1_000), Proportion::new(0, 1_000));
+        let worse = |comparisons| {
+            matches!(compare(cached, uncached, Demand::new(0.99, comparisons)), Comparison::CachedWorse { .. })
+        };
+        assert!(worse(1));
+        assert!(!worse(1_000_000));
+        close(Demand::new(0.99, 5).error_per_bound(), 0.001, 1e-12);
+    }
+}

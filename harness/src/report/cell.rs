@@ -1,0 +1,189 @@
+//! What a run is made of: rows, lanes and the cells where they meet.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::sample::WalkerKind;
+
+/// How target and walkers are interleaved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lane {
+    /// The target is frozen while it is walked.
+    Stopped,
+    /// Target and walkers run freely.
+    Live,
+}
+
+impl Lane {
+    /// Every lane, in display order.
+    pub const ALL: [Self; 2] = [Self::Stopped, Self::Live];
+
+    /// The name used in tables, fingerprints, JSON and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Live => "live",
+        }
+    }
+
+    /// Whether one impossible stack of `walker` is a violation by itself; elsewhere only rates are compared.
+    #[must_use]
+    pub fn has_zero_tolerance(self, walker: WalkerKind) -> bool {
+        self == Self::Stopped || walker == WalkerKind::OwnReference
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One build in one run mode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// Unique name, shown everywhere: "3.15.2 release JIT".
+    pub name: String,
+    /// The interpreter.
+    pub python: PathBuf,
+    /// Its exact version as it prints it itself: "3.15.2", "3.15.0b4", "3.15.2+".
+    pub version: String,
+    /// Release, debug or free-threaded.
+    pub flavour: String,
+    /// Whether the JIT is on.
+    pub jit: bool,
+    /// What the frame cache looks like in it.
+    pub frame_cache: String,
+}
+
+/// One workload on one row in one lane: what is planned, run and reported as a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellId {
+    /// [`Row::name`].
+    pub row: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The workload's family.
+    pub family: String,
+    /// Who walks.
+    pub walkers: Vec<WalkerKind>,
+    /// What `--seed` must be given to get this cell's workload again.
+    pub seed: u64,
+}
+
+impl fmt::Display for CellId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}, {}", self.row, self.lane, self.family)?;
+        if !self.walkers.is_empty() {
+            let walkers: Vec<_> = self.walkers.iter().map(|walker| walker.name()).collect();
+            write!(f, " ({})", walkers.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the cached walkers of a cell must show for the cell to be worth anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// Full hits.
+    pub full_hits: bool,
+    /// Partial hits.
+    pub partial_hits: bool,
+    /// Misses.
+    pub misses: bool,
+}
+
+impl Expected {
+    /// All three.
+    pub const ALL: Self = Self { full_hits: true, partial_hits: true, misses: true };
+    /// None: the family or the lane promises nothing, or the counters cannot be read.
+    pub const NONE: Self = Self { full_hits: false, partial_hits: false, misses: false };
+
+    /// What either promises.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            full_hits: self.full_hits || other.full_hits,
+            partial_hits: self.partial_hits || other.partial_hits,
+            misses: self.misses || other.misses,
+        }
+    }
+}
+
+/// A cell of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCell {
+    /// Which.
+    pub cell: CellId,
+    /// What its walkers must show; a walker without an entry owes nothing.
+    pub expected: BTreeMap<WalkerKind, Expected>,
+}
+
+impl PlannedCell {
+    /// A cell of which every cached walker must show `expected`.
+    #[must_use]
+    pub fn new(cell: CellId, expected: Expected) -> Self {
+        let cached = cell.walkers.iter().copied().filter(|walker| walker.is_cached());
+        Self { expected: cached.map(|walker| (walker, expected)).collect(), cell }
+    }
+}
+
+/// Why a cell of the plan did not run.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why", content = "detail")]
+pub enum NotRun {
+    /// It makes no sense on this row, and nobody asked for it by name: not a gap in the verdict.
+    #[error("not applicable: {0}")]
+    NotApplicable(String),
+    /// The budget was spent before its turn.
+    #[error("the budget was spent before its turn; give a longer --budget or fewer families")]
+    BudgetSpent,
+    /// The run was interrupted before its turn.
+    #[error("the run was interrupted before its turn")]
+    Interrupted,
+    /// Its target or its walkers could not be set up.
+    #[error("{0}")]
+    SetUp(String),
+    /// The run ended without a word about it.
+    #[error("the run ended without its result")]
+    Unaccounted,
+}
+
+/// Why a cell that ran proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why", content = "detail")]
+pub enum Inconclusive {
+    /// The target did not reach its gate, or a walker did not answer, in time.
+    #[error("deadline passed: {0}")]
+    Deadline(String),
+    /// The target's memory could not be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The target ended early.
+    #[error("the target ended early: {0}")]
+    TargetEnded(String),
+    /// The samples are too few for a statement about cached against uncached.
+    #[error("too few samples to compare cached with uncached: {0}")]
+    TooFewSamples(String),
+    /// Interrupted while it ran.
+    #[error("interrupted while it ran")]
+    Interrupted,
+}
+
+/// How a cell ended. Violations are events of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome", content = "reason")]
+pub enum CellOutcome {
+    /// It ran its share of the budget.
+    Ran,
+    /// It did not run.
+    NotRun(NotRun),
+    /// It ran, and proves nothing.
+    Inconclusive(Inconclusive),
+}

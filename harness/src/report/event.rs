@@ -1,0 +1,62 @@
+//! What happens in a run, as data; every report is a consumer of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::cell::{CellId, CellOutcome, PlannedCell, Row};
+use crate::report::finding::Finding;
+use crate::report::tally::Tally;
+use crate::sample::WalkerKind;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// First event of a run.
+    RunStarted {
+        /// The builds under test, one entry for each run mode.
+        rows: Vec<Row>,
+        /// Every cell that ought to run.
+        plan: Vec<PlannedCell>,
+        /// The seed that all workloads derive theirs from.
+        seed: u64,
+        /// The time the run may take.
+        budget: Duration,
+    },
+    /// A cell's turn has come.
+    CellStarted {
+        /// Which.
+        cell: CellId,
+    },
+    /// Samples were taken; increments, not totals.
+    Samples {
+        /// In which cell.
+        cell: CellId,
+        /// By whom.
+        walker: WalkerKind,
+        /// What was counted since the last such event.
+        tally: Tally,
+    },
+    /// A clause is broken.
+    Violation(Box<Finding>),
+    /// A cell is done, or will not run.
+    CellFinished {
+        /// Which.
+        cell: CellId,
+        /// How it ended.
+        #[serde(flatten)]
+        outcome: CellOutcome,
+    },
+    /// Last event of a run.
+    RunFinished {
+        /// Whether the user stopped it.
+        interrupted: bool,
+    },
+}
+
+/// Something that is told what happens. Events of one cell come in order; cells interleave.
+pub trait Consumer {
+    /// Takes notice of `event`.
+    fn event(&mut self, event: &Event);
+}

@@ -1,0 +1,252 @@
+//! A violation with everything needed to understand and replay it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::frame::Frame;
+use crate::invariants::{Difference, Violation};
+use crate::report::cell::Lane;
+use crate::report::tally::Cause;
+use crate::sample::WalkerKind;
+use crate::workload::grammar::Illegal;
+
+/// What could have been seen instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Possible {
+    /// Exactly this stack, leaf first: another walker's, or the target's own account.
+    Stack(Vec<Frame>),
+    /// A set of stacks, in words.
+    Text(String),
+}
+
+/// One violation with its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Name of the row.
+    pub row: String,
+    /// The interpreter's exact version.
+    pub version: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The workload's family.
+    pub family: String,
+    /// Whose sample it is.
+    pub walker: WalkerKind,
+    /// The broken clause.
+    pub violation: Violation,
+    /// What made it possible, where that is known.
+    pub cause: Option<Cause>,
+    /// The stack, leaf first; empty where the violation is not about a stack.
+    pub seen: Vec<Frame>,
+    /// What could have been seen.
+    pub possible: Option<Possible>,
+    /// What `--seed` must be given to get this workload again.
+    pub seed: u64,
+    /// The one command that replays it.
+    pub replay: String,
+    /// How often it was seen; the rest of the finding is one example.
+    pub count: u64,
+}
+
+impl Finding {
+    /// What makes two findings the same bug.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut parts = vec![self.lane.name(), self.walker.name(), self.violation.name()];
+        if let Violation::CacheWorse { cause, .. } = &self.violation {
+            parts.push(cause);
+        } else if let Some(cause) = self.cause {
+            parts.push(cause.name());
+        }
+        match &self.violation {
+            Violation::Agreement { difference, .. } | Violation::Account { difference } => {
+                parts.push(difference.name())
+            }
+            Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name()),
+            _ => {}
+        }
+        Fingerprint(parts.join("/"))
+    }
+
+    /// The frame of [`Finding::seen`] that the violation points at.
+    #[must_use]
+    pub fn offending(&self) -> Option<usize> {
+        match &self.violation {
+            Violation::Legality { illegal } => match illegal {
+                Illegal::ForeignFrame { index } | Illegal::MixedBranches { index } | Illegal::WrongLine { index } => {
+                    Some(*index)
+                }
+                Illegal::CutShort => self.seen.len().checked_sub(1),
+                Illegal::Empty => None,
+            },
+            Violation::Agreement { difference, .. } | Violation::Account { difference } => match difference {
+                Difference::Function { index } | Difference::Line { index } | Difference::Column { index } => {
+                    Some(*index)
+                }
+                Difference::Length => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
+///
+/// It holds nothing that changes between runs (no seed, no address, no index, no rate), so that it can be written
+/// into a file of known failures.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint(String);
+
+/// A text that can be no fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text:?} is no fingerprint: it must read lane/walker/clause[/cause][/difference], but {why}")]
+pub struct BadFingerprint {
+    text: String,
+    why: &'static str,
+}
+
+impl Fingerprint {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The lane that it names.
+    #[must_use]
+    pub fn lane(&self) -> Option<Lane> {
+        let name = self.0.split('/').next()?;
+        Lane::ALL.into_iter().find(|lane| lane.name() == name)
+    }
+
+    /// The name of the walker that it is about.
+    #[must_use]
+    pub fn walker(&self) -> Option<&str> {
+        self.0.split('/').nth(1)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = BadFingerprint;
+
+    fn try_from(text: String) -> Result<Self, BadFingerprint> {
+        let well_formed =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let why = if text.split('/').count() < 3 {
+            Some("it has fewer than three parts")
+        } else if !text.split('/').all(well_formed) {
+            Some("a part is empty or holds something else than lower-case letters and dashes")
+        } else if Fingerprint(text.clone()).lane().is_none() {
+            Some("there is no such lane")
+        } else if !text.split('/').nth(1).is_some_and(|name| WALKERS.iter().any(|walker| walker.name() == name)) {
+            Some("there is no such walker")
+        } else {
+            None
+        };
+        match why {
+            Some(why) => Err(BadFingerprint { text, why }),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+/// Every walker.
+pub(crate) const WALKERS: [WalkerKind; 5] = [
+    WalkerKind::OwnUncached,
+    WalkerKind::OwnCached,
+    WalkerKind::OwnReference,
+    WalkerKind::CpythonUncached,
+    WalkerKind::CpythonCached,
+];
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+    use crate::walk::rejection::Rejection;
+
+    /// These texts stand in files of known failures: changing one orphans them.
+    #[test]
+    fn fingerprints_are_stable() {
+        let difference = Difference::Line { index: 3 };
+        for (violation, cause, expected) in [
+            (
+                Violation::CacheWorse {
+                    cause: "stale-partial-hit".into(),
+                    cached_at_least: 0.07,
+                    uncached_at_most: 0.001,
+                },
+                None,
+                "live/cpython-cached/cache-worse/stale-partial-hit",
+            ),
+            (
+                Violation::Legality { illegal: Illegal::MixedBranches { index: 1 } },
+                Some(Cause::StaleFullHit),
+                "live/cpython-cached/mixed-branches/stale-full-hit",
+            ),
+            (
+                Violation::Agreement { other: WalkerKind::OwnUncached, difference },
+                None,
+                "live/cpython-cached/disagreement/line",
+            ),
+            (
+                Violation::Account { difference },
+                Some(Cause::StaleFullHit),
+                "live/cpython-cached/account/stale-full-hit/line",
+            ),
+            (
+                Violation::RejectedWhileStopped { rejection: Rejection::NotAtBase { base: 1, last: 2 } },
+                None,
+                "live/cpython-cached/rejected-while-stopped/not-at-base",
+            ),
+            (Violation::AnchorLeft { anchor: 8 }, None, "live/cpython-cached/anchor-left"),
+        ] {
+            let finding = Finding { violation, cause, ..fixtures::finding() };
+            assert_eq!(finding.fingerprint().as_str(), expected);
+            assert_eq!(Fingerprint::try_from(expected.to_owned()), Ok(finding.fingerprint()));
+        }
+    }
+
+    #[test]
+    fn what_varies_between_runs_is_not_in_a_fingerprint() {
+        let one = fixtures::finding();
+        let mut other = fixtures::finding();
+        other.seed += 1;
+        other.count += 7;
+        other.family = "recursion".into();
+        other.row = "3.15.1 debug".into();
+        other.seen.clear();
+        assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn a_text_that_can_never_match_is_refused() {
+        for (text, why) in [
+            ("", "fewer"),
+            ("live/cpython-cached", "fewer"),
+            ("alive/cpython-cached/cache-worse", "no such lane"),
+            ("live/cpython/cache-worse", "no such walker"),
+            ("live/cpython-cached/Cache Worse", "lower-case"),
+            ("live/cpython-cached//torn-read", "empty"),
+        ] {
+            let error = Fingerprint::try_from(text.to_owned()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A small run, for the tests of the reports.
+
+use std::time::Duration;
+
+use crate::frame::{Frame, Location};
+use crate::invariants::Violation;
+use crate::report::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
+use crate::report::event::{Consumer, Event};
+use crate::report::finding::{Finding, Possible};
+use crate::report::known::KnownFailures;
+use crate::report::summary::{Rules, Summary};
+use crate::report::tally::{Cause, Tally};
+use crate::sample::WalkerKind;
+use crate::walk::miss::MissReason;
+use crate::workload::grammar::Illegal;
+
+pub(crate) const ROW: &str = "3.15.2 release JIT";
+
+pub(crate) fn row() -> Row {
+    Row {
+        name: ROW.into(),
+        python: "/opt/python/bin/python3.15".into(),
+        version: "3.15.2".into(),
+        flavour: "release".into(),
+        jit: true,
+        frame_cache: "anchor and sequence".into(),
+    }
+}
+
+pub(crate) fn cell(lane: Lane) -> CellId {
+    CellId {
+        row: ROW.into(),
+        lane,
+        family: "alternating-branches".into(),
+        walkers: vec![WalkerKind::CpythonUncached, WalkerKind::CpythonCached],
+        seed: 7,
+    }
+}
+
+pub(crate) fn frame(function: &str, line: u32) -> Frame {
+    Frame {
+        function: function.into(),
+        file: "/somewhere/workload.py".into(),
+        location: Location { line: Some(line), ..Location::default() },
+    }
+}
+
+pub(crate) fn finding() -> Finding {
+    Finding {
+        row: ROW.into(),
+        version: "3.15.2".into(),
+        lane: Lane::Live,
+        family: "alternating-branches".into(),
+        walker: WalkerKind::CpythonCached,
+        violation: Violation::Legality { illegal: Illegal::MixedBranches { index: 0 } },
+        cause: Some(Cause::StalePartialHit),
+        seen: vec![frame("a_leaf", 14), frame("b2", 8), frame("b1", 5), frame("<module>", 20)],
+        possible: Some(Possible::Text("a_leaf only under a2; b2 only below b1".into())),
+        seed: 7,
+        replay: "framediff check --lane live --family alternating-branches --seed 7".into(),
+        count: 3,
+    }
+}
+
+pub(crate) fn cache_worse(cause: &str) -> Finding {
+    Finding {
+        violation: Violation::CacheWorse { cause: cause.into(), cached_at_least: 0.0625, uncached_at_most: 0.001 },
+        cause: None,
+        ..finding()
+    }
+}
+
+pub(crate) fn tally() -> Tally {
+    Tally {
+        samples: 20_000,
+        full_hits: 10_000,
+        partial_hits: 6_000,
+        misses: [(MissReason::AnchorNull, 1), (MissReason::SequenceMismatch, 3_999)].into(),
+        from_cache: 100_000,
+        elapsed: Duration::from_secs(2),
+        ..Tally::default()
+    }
+}
+
+pub(crate) fn started(cells: &[CellId]) -> Event {
+    let plan = cells.iter().map(|cell| PlannedCell::new(cell.clone(), Expected::ALL)).collect();
+    Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60) }
+}
+
+/// The events of one cell that runs well.
+pub(crate) fn runs(cell: &CellId) -> Vec<Event> {
+    let mut events = vec![Event::CellStarted { cell: cell.clone() }];
+    events.extend(cell.walkers.iter().map(|&walker| {
+        let mut tally = tally();
+        if !walker.is_cached() {
+            (tally.full_hits, tally.partial_hits, tally.from_cache) = (0, 0, 0);
+            tally.misses.clear();
+        }
+        Event::Samples { cell: cell.clone(), walker, tally }
+    }));
+    events.push(Event::CellFinished { cell: cell.clone(), outcome: CellOutcome::Ran });
+    events
+}
+
+/// A whole run over both lanes, with `extra` before its end.
+pub(crate) fn run(extra: Vec<Event>) -> Vec<Event> {
+    let cells = Lane::ALL.map(cell);
+    let mut events = vec![started(&cells)];
+    events.extend(cells.iter().flat_map(runs));
+    events.extend(extra);
+    events.push(Event::RunFinished { interrupted: false });
+    events
+}
+
+pub(crate) fn summary(events: &[Event], strict: bool) -> Summary {
+    let mut summary = Summary::new(Rules { known: KnownFailures::kept().unwrap(), strict });
+    for event in events {
+        summary.event(event);
+    }
+    summary
+}

@@ -1,0 +1,168 @@
+//! The report for people: the table, each violation in full, what was not run, the verdict.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::frame::Frame;
+use crate::invariants::Violation;
+use crate::report::finding::{Finding, Possible};
+use crate::report::summary::{DistinctViolation, Summary};
+use crate::report::table;
+use crate::report::text::{Look, clean, paragraph, plural};
+use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
+
+/// Longer stacks are shown without their middle; the JSON document has them whole.
+const LEAF_END: usize = 10;
+const ROOT_END: usize = 3;
+const AROUND: usize = 2;
+const INDENT: &str = "             ";
+
+/// The whole report.
+#[must_use]
+pub fn render(summary: &Summary, look: Look) -> String {
+    let mut out = String::new();
+    let budget = humantime::format_duration(summary.budget());
+    let _ = writeln!(out, "seed {}, budget {budget}\n", summary.seed());
+    table::render(&mut out, &summary.lines(), look);
+    violations(&mut out, summary, look);
+    not_seen(&mut out, summary, look);
+    not_run(&mut out, summary, look);
+    verdict(&mut out, summary, look);
+    out
+}
+
+fn violations(out: &mut String, summary: &Summary, look: Look) {
+    for (index, violation) in summary.violations().iter().enumerate() {
+        let excuse = match (&violation.known, summary.strict()) {
+            (Some(_), false) => " (known)",
+            (Some(_), true) => " (known, but --strict)",
+            (None, _) => "",
+        };
+        let title = format!("violation {}: {}{excuse}", index + 1, clean(violation.fingerprint.as_str()));
+        let _ = writeln!(out, "{}", look.bold(&title));
+        describe(out, violation, look.width);
+        out.push('\n');
+    }
+}
+
+fn describe(out: &mut String, violation: &DistinctViolation, width: u16) {
+    let DistinctViolation { count, rows, first, known, .. } = violation;
+    paragraph(out, "  clause     ", &first.violation.to_string(), width);
+    if let Some(cause) = first.cause {
+        paragraph(out, "  cause      ", cause.name(), width);
+    }
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    paragraph(out, "  where      ", &format!("{} lane, {}; on {}", first.lane, first.walker, rows.join(", ")), width);
+    let how_often = match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times; the first:"),
+    };
+    paragraph(out, "  how often  ", &how_often, width);
+    if !first.seen.is_empty() {
+        let _ = writeln!(out, "  seen       {}, leaf first", plural(first.seen.len(), "frame"));
+        stack(out, &first.seen, first.offending());
+    }
+    possible(out, first, width);
+    let workload = format!("{} with seed {} on {}", first.family, first.seed, first.row);
+    paragraph(out, "  workload   ", &workload, width);
+    // One line, however long: it is there to be copied.
+    let _ = writeln!(out, "  replay     {}", clean(&first.replay));
+    if let Some(known) = known {
+        paragraph(out, "  known      ", &format!("{} ({}): {}", known.id, known.versions, known.link), width);
+        paragraph(out, INDENT, &known.note, width);
+    }
+}
+
+fn possible(out: &mut String, finding: &Finding, width: u16) {
+    match &finding.possible {
+        Some(Possible::Text(text)) => paragraph(out, "  possible   ", text, width),
+        Some(Possible::Stack(frames)) => {
+            let source = match finding.violation {
+                Violation::Agreement { other, .. } => format!("what {other} saw: "),
+                Violation::Account { .. } => "the target's account: ".to_owned(),
+                _ => String::new(),
+            };
+            let _ = writeln!(out, "  possible   {source}{}, leaf first", plural(frames.len(), "frame"));
+            stack(out, frames, finding.offending());
+        }
+        None => {}
+    }
+}
+
+fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>) {
+    let near = |index: usize| offending.is_some_and(|at| index.abs_diff(at) <= AROUND);
+    let shown = |index: usize| index < LEAF_END || index + ROOT_END >= frames.len() || near(index);
+    let mut hidden = 0;
+    for (index, frame) in frames.iter().enumerate() {
+        if !shown(index) {
+            hidden += 1;
+            continue;
+        }
+        if hidden > 0 {
+            let _ = writeln!(out, "{INDENT}  ... {} left out", plural(hidden, "frame"));
+            hidden = 0;
+        }
+        let mark = if offending == Some(index) { "> " } else { "  " };
+        let _ = writeln!(out, "{INDENT}{mark}{}", clean(&frame.to_string()));
+    }
+}
+
+fn not_seen(out: &mut String, summary: &Summary, look: Look) {
+    let not_seen = summary.known_not_seen();
+    if not_seen.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", look.bold("known failures not seen"));
+    for entry in not_seen {
+        let text = format!("{}: {} in {} stacks", entry.row, entry.known.id, entry.stacks);
+        paragraph(out, "  ", &text, look.width);
+    }
+    out.push('\n');
+}
+
+fn not_run(out: &mut String, summary: &Summary, look: Look) {
+    let mut cells: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (cell, why) in summary.not_run() {
+        let place = format!("{}, {}: {}", cell.row, cell.lane, why);
+        cells.entry(place).or_default().push(cell.family.clone());
+    }
+    if cells.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", look.bold("not run"));
+    for (place, families) in cells {
+        paragraph(out, "  ", &format!("{place}: {}", families.join(", ")), look.width);
+    }
+    out.push('\n');
+}
+
+fn verdict(out: &mut String, summary: &Summary, look: Look) {
+    let Judgement { verdict, failures, doubts } = summary.judgement();
+    let known = summary.violations().iter().filter(|violation| violation.known.is_some()).count();
+    let lines = summary.lines();
+    let samples: u64 = lines.iter().map(|line| line.tally.samples).sum();
+    let mut facts = vec![format!("{samples} samples")];
+    for (count, noun) in [(failures.len(), "failure"), (known, "known violation"), (doubts.len(), "doubt")] {
+        if count > 0 {
+            facts.push(plural(count, noun));
+        }
+    }
+    // What has no section of its own above.
+    for failure in failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. })) {
+        paragraph(out, "- ", &failure.to_string(), look.width);
+    }
+    for doubt in doubts.iter().filter(|doubt| !matches!(doubt, Doubt::NotRun { .. })) {
+        paragraph(out, "- ", &doubt.to_string(), look.width);
+    }
+    let unrun = doubts.iter().filter(|doubt| matches!(doubt, Doubt::NotRun { .. })).count();
+    if unrun > 0 {
+        paragraph(out, "- ", &format!("{} of the plan did not run", plural(unrun, "cell")), look.width);
+    }
+    let word = console::style(verdict.to_string()).bold().force_styling(look.colour);
+    let word = match verdict {
+        Verdict::Pass => word.green(),
+        Verdict::Fail => word.red(),
+        Verdict::Inconclusive => word.yellow(),
+    };
+    let _ = writeln!(out, "verdict: {word} ({})", facts.join(", "));
+}

@@ -1,0 +1,100 @@
+//! The report for programs: one document.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::cell::{CellId, NotRun, Row};
+use crate::report::line::Line;
+use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
+use crate::report::verdict::Judgement;
+
+/// The version of the document's form; it grows when a field changes its meaning or goes away.
+pub const VERSION: u32 = 1;
+
+/// Everything that is known of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The form of this document.
+    pub version: u32,
+    /// The program's own version.
+    pub framediff: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The time the run could take.
+    #[serde(rename = "budget_seconds", with = "seconds")]
+    pub budget: Duration,
+    /// Whether known failures fail the run.
+    pub strict: bool,
+    /// Whether the user stopped the run.
+    pub interrupted: bool,
+    /// Verdict, failures and doubts.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// The builds under test, one entry for each run mode.
+    pub builds: Vec<Row>,
+    /// The table: sums over families.
+    pub table: Vec<Line>,
+    /// Each distinct violation with its first example.
+    pub violations: Vec<DistinctViolation>,
+    /// Known failures that did not occur where they should have.
+    pub known_not_seen: Vec<NotSeen>,
+    /// What did not run.
+    pub not_run: Vec<NotRunCell>,
+    /// Every cell of the plan with its counts.
+    pub cells: Vec<CellReport>,
+}
+
+/// A cell that did not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotRunCell {
+    /// Which.
+    pub cell: CellId,
+    /// Why not.
+    #[serde(flatten)]
+    pub why: NotRun,
+}
+
+impl From<&Summary> for Document {
+    fn from(summary: &Summary) -> Self {
+        Self {
+            version: VERSION,
+            framediff: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: summary.seed(),
+            budget: summary.budget(),
+            strict: summary.strict(),
+            interrupted: summary.interrupted(),
+            judgement: summary.judgement(),
+            builds: summary.rows().to_vec(),
+            table: summary.lines(),
+            violations: summary.violations().to_vec(),
+            known_not_seen: summary.known_not_seen(),
+            not_run: summary.not_run().map(|(cell, why)| NotRunCell { cell: cell.clone(), why: why.clone() }).collect(),
+            cells: summary.cells().to_vec(),
+        }
+    }
+}
+
+/// The document as text, with a line break at its end.
+///
+/// # Errors
+/// None are known: everything in a document has a form in JSON.
+pub fn render(summary: &Summary) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&Document::from(summary)).map(|text| text + "\n")
+}
+
+/// A duration as a number of seconds.
+pub(crate) mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

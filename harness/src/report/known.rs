@@ -1,0 +1,209 @@
+//! Known failures of released CPythons: reported as known, and no reason to fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use semver::{Version, VersionReq};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::report::finding::{Finding, Fingerprint};
+
+/// The list that the repository keeps.
+const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
+
+/// One known failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailure {
+    /// A short unique name.
+    pub id: String,
+    /// What it looks like, exactly.
+    pub fingerprint: Fingerprint,
+    /// The releases that have it: ">=3.15.0, <=3.15.2". Pre-releases never match.
+    pub versions: VersionReq,
+    /// Where it is discussed.
+    pub link: String,
+    /// What is seen, and why, in a sentence or two.
+    pub note: String,
+}
+
+impl KnownFailure {
+    /// Whether the CPython of this version has it.
+    #[must_use]
+    pub fn applies_to(&self, version: &str) -> bool {
+        parse_version(version).is_some_and(|version| self.versions.matches(&version))
+    }
+}
+
+/// All known failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailures {
+    #[serde(default)]
+    failure: Vec<KnownFailure>,
+}
+
+/// A list of known failures that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KnownError {
+    /// The file cannot be read.
+    #[error("cannot read the known failures in {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The file can be read, but not used.
+    #[error("{}: {error}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: Box<KnownError>,
+    },
+    /// It is no list of known failures.
+    #[error("this is no list of known failures: {0}")]
+    Malformed(String),
+    /// Two entries share a name.
+    #[error("two known failures are called {0:?}; give each its own id")]
+    SameId(String),
+}
+
+impl KnownFailures {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it; an entry that could never match is an error, not a silent nothing.
+    pub fn parse(text: &str) -> Result<Self, KnownError> {
+        let list: Self = toml::from_str(text).map_err(|error| KnownError::Malformed(error.to_string()))?;
+        let mut ids: Vec<&str> = list.failure.iter().map(|failure| failure.id.as_str()).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
+            Some(id) => Err(KnownError::SameId((*id).to_owned())),
+            None => Ok(list),
+        }
+    }
+
+    /// The list that the repository keeps, as it was when this program was compiled.
+    ///
+    /// # Errors
+    /// As [`KnownFailures::parse`]; a test keeps it readable.
+    pub fn kept() -> Result<Self, KnownError> {
+        Self::parse(KEPT)
+    }
+
+    /// Reads another list than the repository's.
+    ///
+    /// # Errors
+    /// As [`KnownFailures::parse`], naming the file; or that the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, KnownError> {
+        let path_of = || path.to_path_buf();
+        let text = fs::read_to_string(path)
+            .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
+        Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })
+    }
+
+    /// The entries, in the order of the list.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownFailure> {
+        self.failure.iter()
+    }
+
+    /// The entry that describes `finding`, if any.
+    #[must_use]
+    pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
+        let fingerprint = finding.fingerprint();
+        self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
+    }
+}
+
+/// CPython's way to write a version, as semver understands it: "3.15.0b4" becomes 3.15.0-b.4. The "+" of a
+/// development build after a release says nothing about what it holds, so it counts as that release.
+fn parse_version(text: &str) -> Option<Version> {
+    let text = text.strip_suffix('+').unwrap_or(text);
+    let suffix = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (release, suffix) = text.split_at(suffix);
+    if suffix.is_empty() {
+        return Version::parse(release).ok();
+    }
+    let number = suffix.find(|c: char| c.is_ascii_digit())?;
+    let (stage, number) = suffix.split_at(number);
+    Version::parse(&format!("{release}-{stage}.{number}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    const ONE: &str = r#"
+        [[failure]]
+        id = "a"
+        fingerprint = "live/cpython-cached/cache-worse/stale-full-hit"
+        versions = ">=3.15.0, <=3.15.2"
+        link = "https://example.org/1"
+        note = "n"
+    "#;
+
+    #[test]
+    fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
+        let kept = KnownFailures::kept().unwrap();
+        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again"] {
+            let mut finding = fixtures::cache_worse(cause);
+            for (version, known) in
+                [("3.15.0", true), ("3.15.2", true), ("3.15.2+", true), ("3.15.3", false), ("3.16.0a1", false)]
+            {
+                finding.version = version.into();
+                assert_eq!(kept.find(&finding).is_some(), known, "{cause} in {version}");
+            }
+        }
+        assert_eq!(kept.find(&fixtures::cache_worse("torn-read")), None);
+        assert_eq!(kept.find(&fixtures::finding()), None);
+        assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn versions_are_read_as_cpython_writes_them() {
+        let written = |text| parse_version(text).map(|version| version.to_string());
+        assert_eq!(written("3.15.2").as_deref(), Some("3.15.2"));
+        assert_eq!(written("3.15.2+").as_deref(), Some("3.15.2"));
+        assert_eq!(written("3.15.0b4").as_deref(), Some("3.15.0-b.4"));
+        assert_eq!(written("3.15.0rc1+").as_deref(), Some("3.15.0-rc.1"));
+        for bad in ["", "3", "3.15", "+", "b4", "3.15.0b", "3.15.0 beta", "nightly"] {
+            assert_eq!(written(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lists_that_cannot_work_are_refused() {
+        assert_eq!(KnownFailures::parse(ONE).unwrap().iter().count(), 1);
+        assert_eq!(KnownFailures::parse("").unwrap().iter().count(), 0);
+        assert_eq!(KnownFailures::parse(&ONE.repeat(2)), Err(KnownError::SameId("a".into())));
+        for (from, to, why) in [
+            ("live/", "alive/", "no such lane"),
+            (">=3.15.0", ">=3.15.x.1", "version"),
+            ("link", "lnik", "lnik"),
+            ("note = \"n\"", "", "note"),
+            ("[[failure]]", "[[failures]]", "failures"),
+        ] {
+            let error = KnownFailures::parse(&ONE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        for content in [None, Some("failure = 1"), Some("\0")] {
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            let error = KnownFailures::load(&path).unwrap_err().to_string();
+            assert!(error.contains("known.toml"), "{error}");
+        }
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path), KnownFailures::parse(ONE));
+    }
+}

@@ -1,0 +1,135 @@
+//! The lines of the table, each a sum over cells, and what each adds to the judgement.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::cell::{CellOutcome, Expected, Lane, NotRun, Row};
+use crate::report::summary::CellReport;
+use crate::report::tally::Tally;
+use crate::report::verdict::{Doubt, Failure, LineVerdict};
+use crate::sample::WalkerKind;
+
+/// One line of the table: everything one walker did on one row in one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The row.
+    pub row: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The walker.
+    pub walker: WalkerKind,
+    /// The sum over all families.
+    pub tally: Tally,
+    /// What it says.
+    pub verdict: LineVerdict,
+}
+
+pub(super) type LineKey = (String, Lane, WalkerKind);
+
+/// What the violations of a line were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Struck {
+    pub(super) known: bool,
+    pub(super) failing: bool,
+}
+
+/// What can be said of each line, in the order of the rows, then by lane and walker.
+pub(super) fn facts(rows: &[Row], cells: &[CellReport], struck: &BTreeMap<LineKey, Struck>) -> Vec<Fact> {
+    let rank = |row: &str| rows.iter().position(|known| known.name == row).unwrap_or(usize::MAX);
+    let mut lines: BTreeMap<(usize, LineKey), LineCells> = BTreeMap::new();
+    for report in cells {
+        let walkers: BTreeSet<_> = report.cell.walkers.iter().chain(report.tallies.keys()).copied().collect();
+        for walker in walkers {
+            let key = (report.cell.row.clone(), report.cell.lane, walker);
+            lines.entry((rank(&key.0), key)).or_default().add(report, walker);
+        }
+    }
+    lines.into_iter().map(|((_, key), cells)| cells.fact(&key, struck.get(&key).copied().unwrap_or_default())).collect()
+}
+
+/// The cells of a line, added up.
+#[derive(Default)]
+struct LineCells {
+    tally: Tally,
+    expected: Expected,
+    ran: bool,
+    doubtful: bool,
+}
+
+/// A line, and what it adds to the judgement.
+pub(super) struct Fact {
+    /// What the table shows.
+    pub(super) line: Line,
+    /// Wrong samples that no violation describes.
+    pub(super) undescribed: Option<Failure>,
+    /// What keeps the line from passing.
+    pub(super) doubt: Option<Doubt>,
+}
+
+impl LineCells {
+    fn add(&mut self, report: &CellReport, walker: WalkerKind) {
+        if let Some(tally) = report.tallies.get(&walker) {
+            self.tally += tally;
+        }
+        match &report.outcome {
+            CellOutcome::Ran => {
+                self.ran = true;
+                self.expected = self.expected.or(report.expected.get(&walker).copied().unwrap_or(Expected::NONE));
+            }
+            CellOutcome::NotRun(NotRun::NotApplicable(_)) => {}
+            CellOutcome::NotRun(_) | CellOutcome::Inconclusive(_) => self.doubtful = true,
+        }
+    }
+
+    fn fact(self, (row, lane, walker): &LineKey, struck: Struck) -> Fact {
+        let (row, lane, walker) = (row.clone(), *lane, *walker);
+        let wrong = self.tally.impossible() + self.tally.differences;
+        let described = struck.known || struck.failing;
+        let undescribed = (wrong > 0 && lane.has_zero_tolerance(walker) && !described).then(|| Failure::Undescribed {
+            row: row.clone(),
+            lane,
+            walker,
+            samples: wrong,
+        });
+
+        let missing = self.missing();
+        let doubt = if !self.ran {
+            None
+        } else if self.tally.accepted() == 0 {
+            Some(Doubt::NoStacks { row: row.clone(), lane, walker })
+        } else if !missing.is_empty() {
+            Some(Doubt::Vacuous { row: row.clone(), lane, walker, missing })
+        } else {
+            None
+        };
+        let verdict = if struck.failing || undescribed.is_some() {
+            LineVerdict::Fail
+        } else if matches!(doubt, Some(Doubt::Vacuous { .. })) {
+            LineVerdict::Vacuous
+        } else if doubt.is_some() || (self.ran && self.doubtful) {
+            LineVerdict::Inconclusive
+        } else if !self.ran && self.tally.samples == 0 {
+            LineVerdict::NotRun
+        } else if !self.ran {
+            LineVerdict::Inconclusive
+        } else if struck.known {
+            LineVerdict::Known
+        } else {
+            LineVerdict::Pass
+        };
+        Fact { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt }
+    }
+
+    fn missing(&self) -> Vec<String> {
+        [
+            (self.expected.full_hits, self.tally.full_hits, "full hit"),
+            (self.expected.partial_hits, self.tally.partial_hits, "partial hit"),
+            (self.expected.misses, self.tally.misses(), "miss"),
+        ]
+        .into_iter()
+        .filter(|(expected, count, _)| *expected && *count == 0)
+        .map(|(.., name)| name.to_owned())
+        .collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! What is shown on a terminal while a run goes on. In a pipe, nothing.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::report::cell::CellId;
+use crate::report::event::{Consumer, Event};
+use crate::report::text::{clean, plural, short};
+
+/// How often the time is redrawn while no event comes.
+const REDRAW: Duration = Duration::from_millis(250);
+const TEMPLATE: &str = "{spent} [{bar:20}] {wide_msg}";
+
+/// A bar on standard error: time spent of the budget, samples, violations, and what runs now.
+#[derive(Debug, Default)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    state: State,
+}
+
+/// What is told.
+#[derive(Debug, Default)]
+struct State {
+    planned: usize,
+    finished: usize,
+    samples: u64,
+    violations: u64,
+    running: BTreeSet<CellId>,
+}
+
+impl Progress {
+    /// A bar if standard error is a terminal, else silence.
+    #[must_use]
+    pub fn on_stderr() -> Self {
+        let bar =
+            std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
+        Self { bar, state: State::default() }
+    }
+
+    fn start(&self, budget: Duration) {
+        let Some(bar) = &self.bar else { return };
+        let spent = move |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{}s/{}s", state.elapsed().as_secs(), budget.as_secs_f64());
+        };
+        // The template is a constant: a mistake in it shows as a plain bar, not as a lost run.
+        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> ").with_key("spent", spent));
+        bar.set_length(milliseconds(budget));
+        bar.reset_elapsed();
+        bar.enable_steady_tick(REDRAW);
+    }
+}
+
+impl Consumer for Progress {
+    fn event(&mut self, event: &Event) {
+        if let Event::RunStarted { budget, .. } = event {
+            self.start(*budget);
+        }
+        self.state.event(event);
+        let Some(bar) = &self.bar else { return };
+        if matches!(event, Event::RunFinished { .. }) {
+            bar.finish_and_clear();
+        } else {
+            bar.set_position(milliseconds(bar.elapsed()));
+            bar.set_message(self.state.message());
+        }
+    }
+}
+
+impl Drop for Progress {
+    /// A run that ends early leaves no bar behind.
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl State {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { plan, .. } => self.planned = plan.len(),
+            Event::CellStarted { cell } => {
+                self.running.insert(cell.clone());
+            }
+            Event::Samples { tally, .. } => self.samples += tally.samples,
+            Event::Violation(finding) => self.violations += finding.count.max(1),
+            Event::CellFinished { cell, .. } => {
+                self.running.remove(cell);
+                self.finished += 1;
+            }
+            Event::RunFinished { .. } => {}
+        }
+    }
+
+    fn message(&self) -> String {
+        let violations = usize::try_from(self.violations).unwrap_or(usize::MAX);
+        let mut message = format!(
+            "{}/{} cells, {} samples, {}",
+            self.finished,
+            self.planned,
+            short(self.samples),
+            plural(violations, "violation")
+        );
+        let mut running = self.running.iter();
+        if let Some(cell) = running.next() {
+            let _ = write!(message, "; {}, {}, {}", clean(&cell.row), cell.lane, clean(&cell.family));
+        }
+        match running.count() {
+            0 => {}
+            more => {
+                let _ = write!(message, " and {more} more");
+            }
+        }
+        message
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::cell::{CellOutcome, Lane};
+    use crate::report::fixtures::{cell, finding, run, runs, started};
+
+    #[test]
+    fn the_message_follows_the_events() {
+        let cells = Lane::ALL.map(cell);
+        let mut state = State::default();
+        state.event(&started(&cells));
+        assert_eq!(state.message(), "0/2 cells, 0 samples, 0 violations");
+        for cell in &cells {
+            state.event(&Event::CellStarted { cell: cell.clone() });
+        }
+        state.event(&Event::Violation(Box::new(finding())));
+        state.event(&runs(&cells[0])[1]);
+        assert_eq!(
+            state.message(),
+            "0/2 cells, 20k samples, 3 violations; 3.15.2 release JIT, stopped, alternating-branches and 1 more"
+        );
+        for cell in &cells {
+            state.event(&Event::CellFinished { cell: cell.clone(), outcome: CellOutcome::Ran });
+        }
+        assert_eq!(state.message(), "2/2 cells, 20k samples, 3 violations");
+    }
+
+    #[test]
+    fn the_bar_is_gone_when_the_run_is_over() {
+        let bar = ProgressBar::hidden();
+        let mut progress = Progress { bar: Some(bar.clone()), state: State::default() };
+        for event in run(vec![]) {
+            progress.event(&event);
+        }
+        assert!(bar.is_finished());
+        assert_eq!(bar.length(), Some(60_000));
+    }
+
+    #[test]
+    fn the_template_is_well_formed() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+}

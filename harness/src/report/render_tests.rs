@@ -1,0 +1,156 @@
+//! What the reports look like.
+
+use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
+use crate::report::event::Event;
+use crate::report::finding::{Finding, Possible};
+use crate::report::fixtures::{ROW, cache_worse, cell, finding, frame, run, summary};
+use crate::report::human::render;
+use crate::report::json::{self, Document};
+use crate::report::tally::{Cause, Tally};
+use crate::report::text::Look;
+use crate::report::verdict::Verdict;
+use crate::sample::WalkerKind;
+
+/// A run with one of everything.
+fn everything() -> Vec<Event> {
+    let mut tally = Tally { samples: 1_000, rejected: [("moved".into(), 3)].into(), ..Tally::default() };
+    tally.count_impossible(Cause::StalePartialHit);
+    let unrun = CellId { family: "recursion".into(), ..cell(Lane::Live) };
+    run(vec![
+        Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::CpythonCached, tally },
+        Event::Violation(Box::new(finding())),
+        Event::Violation(Box::new(cache_worse("stale-partial-hit"))),
+        Event::CellFinished { cell: unrun, outcome: CellOutcome::NotRun(NotRun::BudgetSpent) },
+    ])
+}
+
+fn plain(events: &[Event]) -> String {
+    render(&summary(events, false), Look::plain())
+}
+
+#[test]
+fn a_pipe_gets_plain_text_of_eighty_columns() {
+    let text = plain(&everything());
+    for line in text.lines() {
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+        let may_be_long = line.trim_start().starts_with("replay") || line.contains("https://");
+        assert!(may_be_long || line.len() <= 80, "{} columns: {line}", line.len());
+        assert_eq!(line.trim_end(), line);
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_change_nothing_else() {
+    let coloured = render(&summary(&everything(), false), Look { colour: true, ..Look::plain() });
+    assert!(coloured.contains('\u{1b}'));
+    let stripped: String = coloured.split('\u{1b}').enumerate().fold(String::new(), |text, (index, part)| {
+        text + if index == 0 { part } else { part.split_once('m').map_or(part, |(_, rest)| rest) }
+    });
+    let trimmed: Vec<&str> = stripped.lines().map(str::trim_end).collect();
+    assert_eq!(trimmed.join("\n"), plain(&everything()).trim_end());
+}
+
+#[test]
+fn every_part_of_the_report_is_there() {
+    let text = plain(&everything());
+    for part in [
+        "seed 42, budget 1m",
+        "3.15.2 release JIT, stopped\n",
+        "3.15.2 release JIT, live\n",
+        "cpython-cached: impossible: stale-partial-hit 1; rejected: moved 3;",
+        "10k/6000/4000",
+        "violation 1: live/cpython-cached/mixed-branches/stale-partial-hit\n",
+        "the stack mixes branches",
+        "3 times",
+        "             > a_leaf (workload.py:14)\n               b2 (workload.py:8)\n",
+        "possible   a_leaf only under a2; b2 only below b1",
+        "replay     framediff check --lane live --family alternating-branches --seed 7\n",
+        "violation 2: live/cpython-cached/cache-worse/stale-partial-hit (known)\n",
+        "https://github.com/python/cpython/issues/151613",
+        "known failures not seen",
+        "live-splice-full-hit in 20997 stacks",
+        "not run\n",
+        "--budget or fewer families: recursion",
+        "- 1 cell of the plan did not run",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    assert!(text.ends_with("verdict: fail (81000 samples, 1 failure, 1 known violation, 1 doubt)\n"), "{text}");
+}
+
+#[test]
+fn a_clean_run_is_a_table_and_a_verdict() {
+    let mut events = run(vec![]);
+    events.retain(|event| !matches!(event, Event::Violation(_)));
+    let text = plain(&events);
+    assert!(!text.contains("violation") && !text.contains("not run"), "{text}");
+    assert!(text.ends_with("verdict: pass (80000 samples)\n"), "{text}");
+}
+
+#[test]
+fn the_middle_of_a_deep_stack_is_left_out_but_not_the_frame_at_fault() {
+    let seen: Vec<_> = (0..1000).map(|index| frame(&format!("f{index}"), 1)).collect();
+    let violation = crate::invariants::Violation::Agreement {
+        other: WalkerKind::OwnUncached,
+        difference: crate::invariants::Difference::Line { index: 500 },
+    };
+    let possible = Some(Possible::Stack(seen.clone()));
+    let text = plain(&run(vec![Event::Violation(Box::new(Finding { seen, violation, possible, ..finding() }))]));
+    assert_eq!(text.matches("> f500 (workload.py:1)").count(), 2, "{text}");
+    assert!(text.contains("what own-uncached saw: 1000 frames"));
+    assert!(text.contains("... 488 frames left out") && text.contains("... 494 frames left out"), "{text}");
+    assert!(text.lines().count() < 80);
+}
+
+#[test]
+fn names_from_a_target_are_made_harmless() {
+    let seen = vec![frame("\u{1b}]0;owned\u{7}", 1)];
+    let text = plain(&run(vec![Event::Violation(Box::new(Finding { seen, ..finding() }))]));
+    assert!(!text.contains('\u{1b}') && text.contains(r"\u{1b}]0;owned\u{7}"));
+}
+
+#[test]
+fn the_document_can_be_read_back() {
+    let summary = summary(&everything(), false);
+    let text = json::render(&summary).unwrap();
+    let document: Document = serde_json::from_str(&text).unwrap();
+    assert_eq!(document, Document::from(&summary));
+}
+
+/// Programs rely on these names.
+#[test]
+fn the_document_has_the_fields_it_promises() {
+    let text = json::render(&summary(&everything(), false)).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (pointer, expected) in [
+        ("/version", serde_json::json!(1)),
+        ("/seed", 42.into()),
+        ("/budget_seconds", 60.0.into()),
+        ("/verdict", "fail".into()),
+        ("/failures/0/fingerprint", "live/cpython-cached/mixed-branches/stale-partial-hit".into()),
+        ("/doubts/0/reason", "not-run".into()),
+        ("/builds/0/name", ROW.into()),
+        ("/table/0/verdict", "pass".into()),
+        ("/table/0/tally/elapsed_seconds", 2.0.into()),
+        ("/table/3/tally/impossible/stale-partial-hit", 1.into()),
+        ("/violations/0/first/violation/clause", "legality".into()),
+        ("/violations/0/first/seen/0/function", "a_leaf".into()),
+        ("/violations/0/known", serde_json::Value::Null),
+        ("/violations/1/known/id", "live-splice-partial-hit".into()),
+        ("/known_not_seen/0/known/id", "live-splice-full-hit".into()),
+        ("/not_run/0/why", "budget-spent".into()),
+        ("/cells/0/outcome", "ran".into()),
+        ("/cells/0/tallies/cpython-cached/misses/sequence-mismatch", 3_999.into()),
+    ] {
+        assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} in {text}");
+    }
+    assert_eq!(Document::from(&summary(&everything(), false)).judgement.verdict, Verdict::Fail);
+}
+
+#[test]
+fn events_can_be_stored_and_read_back() {
+    for event in everything() {
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+    }
+}

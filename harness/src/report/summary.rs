@@ -1,0 +1,299 @@
+//! The fold over events from which verdict, table and documents are made. No clock, no terminal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, NotRun, PlannedCell, Row};
+use crate::report::event::{Consumer, Event};
+use crate::report::finding::{Finding, Fingerprint};
+use crate::report::known::{KnownFailure, KnownFailures};
+use crate::report::line::{self, Fact, Line, LineKey, Struck};
+use crate::report::tally::Tally;
+use crate::report::verdict::{Doubt, Failure, Judgement};
+use crate::sample::WalkerKind;
+
+/// So many stacks without a known failure are worth a word.
+pub const ENOUGH_STACKS: u64 = 10_000;
+
+/// What the verdict is judged by.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Failures that do not fail the run.
+    pub known: KnownFailures,
+    /// Let them fail it nevertheless.
+    pub strict: bool,
+}
+
+/// A cell with everything that was heard of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellReport {
+    /// Which.
+    pub cell: CellId,
+    /// What it must show, by walker.
+    pub expected: BTreeMap<WalkerKind, Expected>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: CellOutcome,
+    /// What was counted, by walker.
+    pub tallies: BTreeMap<WalkerKind, Tally>,
+}
+
+/// All violations with the same fingerprint, as far as they are equally known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DistinctViolation {
+    /// What they have in common.
+    pub fingerprint: Fingerprint,
+    /// The entry that describes them.
+    pub known: Option<KnownFailure>,
+    /// How many there are.
+    pub count: u64,
+    /// The rows on which they occurred.
+    pub rows: BTreeSet<String>,
+    /// The first of them.
+    pub first: Finding,
+}
+
+/// A known failure that did not occur where it should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotSeen {
+    /// The row that should have it.
+    pub row: String,
+    /// Which.
+    pub known: KnownFailure,
+    /// How many stacks were judged.
+    pub stacks: u64,
+}
+
+/// A run so far.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    rules: Rules,
+    rows: Vec<Row>,
+    seed: u64,
+    budget: Duration,
+    cells: Vec<CellReport>,
+    index: HashMap<CellId, usize>,
+    violations: Vec<DistinctViolation>,
+    struck: BTreeMap<LineKey, Struck>,
+    interrupted: Option<bool>,
+}
+
+impl Consumer for Summary {
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted { rows, plan, seed, budget } => {
+                (self.rows, self.seed, self.budget) = (rows.clone(), *seed, *budget);
+                for planned in plan {
+                    self.plan(planned);
+                }
+            }
+            Event::CellStarted { cell } => {
+                self.cell(cell);
+            }
+            Event::Samples { cell, walker, tally } => {
+                *self.cell(cell).tallies.entry(*walker).or_default() += tally;
+            }
+            Event::Violation(finding) => self.violation(finding),
+            Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
+            Event::RunFinished { interrupted } => {
+                self.interrupted = Some(*interrupted);
+                if *interrupted {
+                    self.cut_off();
+                }
+            }
+        }
+    }
+}
+
+impl Summary {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            rows: Vec::new(),
+            seed: 0,
+            budget: Duration::ZERO,
+            cells: Vec::new(),
+            index: HashMap::new(),
+            violations: Vec::new(),
+            struck: BTreeMap::new(),
+            interrupted: None,
+        }
+    }
+
+    /// The builds under test, one entry for each run mode.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The seed of the run.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The time the run may take.
+    #[must_use]
+    pub fn budget(&self) -> Duration {
+        self.budget
+    }
+
+    /// Whether the user stopped the run.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.interrupted == Some(true)
+    }
+
+    /// Whether known failures fail the run.
+    #[must_use]
+    pub fn strict(&self) -> bool {
+        self.rules.strict
+    }
+
+    /// Every cell, in the order of the plan.
+    #[must_use]
+    pub fn cells(&self) -> &[CellReport] {
+        &self.cells
+    }
+
+    /// The violations, in the order in which they first occurred.
+    #[must_use]
+    pub fn violations(&self) -> &[DistinctViolation] {
+        &self.violations
+    }
+
+    /// The cells that did not run, and why.
+    pub fn not_run(&self) -> impl Iterator<Item = (&CellId, &NotRun)> {
+        self.cells.iter().filter_map(|report| match &report.outcome {
+            CellOutcome::NotRun(why) => Some((&report.cell, why)),
+            _ => None,
+        })
+    }
+
+    /// The lines of the table, in the order of the plan's rows, then by lane and walker.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        self.facts().into_iter().map(|fact| fact.line).collect()
+    }
+
+    /// The known failures that did not occur although enough stacks were judged on a row that has them.
+    #[must_use]
+    pub fn known_not_seen(&self) -> Vec<NotSeen> {
+        let lines = self.lines();
+        let mut not_seen = Vec::new();
+        for row in &self.rows {
+            for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version)) {
+                let of_known = |line: &&Line| {
+                    line.row == row.name
+                        && known.fingerprint.lane() == Some(line.lane)
+                        && known.fingerprint.walker() == Some(line.walker.name())
+                };
+                let stacks = lines.iter().filter(of_known).map(|line| line.tally.accepted()).sum();
+                let seen = self
+                    .violations
+                    .iter()
+                    .any(|violation| violation.fingerprint == known.fingerprint && violation.rows.contains(&row.name));
+                if stacks >= ENOUGH_STACKS && !seen {
+                    not_seen.push(NotSeen { row: row.name.clone(), known: known.clone(), stacks });
+                }
+            }
+        }
+        not_seen
+    }
+
+    /// The verdict with its grounds.
+    #[must_use]
+    pub fn judgement(&self) -> Judgement {
+        let facts = self.facts();
+        let violated = self.violations.iter().filter(|violation| violation.known.is_none() || self.rules.strict);
+        let mut failures: Vec<Failure> =
+            violated.map(|violation| Failure::Violation { fingerprint: violation.fingerprint.clone() }).collect();
+        failures.extend(facts.iter().filter_map(|fact| fact.undescribed.clone()));
+
+        let mut doubts = Vec::new();
+        match self.interrupted {
+            Some(true) => doubts.push(Doubt::Interrupted),
+            Some(false) => {}
+            None => doubts.push(Doubt::Unfinished),
+        }
+        if !self.cells.iter().any(|report| report.outcome == CellOutcome::Ran) {
+            doubts.push(Doubt::NothingRan);
+        }
+        for CellReport { cell, outcome, .. } in &self.cells {
+            match outcome {
+                CellOutcome::Ran | CellOutcome::NotRun(NotRun::NotApplicable(_)) => {}
+                CellOutcome::NotRun(why) => doubts.push(Doubt::NotRun { cell: cell.clone(), why: why.clone() }),
+                CellOutcome::Inconclusive(why) => {
+                    doubts.push(Doubt::Inconclusive { cell: cell.clone(), why: why.clone() });
+                }
+            }
+        }
+        doubts.extend(facts.into_iter().filter_map(|fact| fact.doubt));
+        Judgement::new(failures, doubts)
+    }
+
+    fn plan(&mut self, planned: &PlannedCell) {
+        self.cell(&planned.cell).expected.clone_from(&planned.expected);
+    }
+
+    /// The report of a cell; one that was not planned is not lost.
+    fn cell(&mut self, cell: &CellId) -> &mut CellReport {
+        let next = self.cells.len();
+        let at = *self.index.entry(cell.clone()).or_insert(next);
+        if at == next {
+            self.cells.push(CellReport {
+                cell: cell.clone(),
+                expected: BTreeMap::new(),
+                outcome: CellOutcome::NotRun(NotRun::Unaccounted),
+                tallies: BTreeMap::new(),
+            });
+        }
+        &mut self.cells[at]
+    }
+
+    /// After an interruption, silence about a cell needs no other explanation.
+    fn cut_off(&mut self) {
+        for report in &mut self.cells {
+            if report.outcome == CellOutcome::NotRun(NotRun::Unaccounted) {
+                report.outcome = if report.tallies.is_empty() {
+                    CellOutcome::NotRun(NotRun::Interrupted)
+                } else {
+                    CellOutcome::Inconclusive(Inconclusive::Interrupted)
+                };
+            }
+        }
+    }
+
+    fn violation(&mut self, finding: &Finding) {
+        let known = self.rules.known.find(finding).cloned();
+        let struck = self.struck.entry((finding.row.clone(), finding.lane, finding.walker)).or_default();
+        if known.is_some() && !self.rules.strict {
+            struck.known = true;
+        } else {
+            struck.failing = true;
+        }
+        let fingerprint = finding.fingerprint();
+        let same = |earlier: &&mut DistinctViolation| earlier.fingerprint == fingerprint && earlier.known == known;
+        match self.violations.iter_mut().find(same) {
+            Some(earlier) => {
+                earlier.count += finding.count.max(1);
+                earlier.rows.insert(finding.row.clone());
+            }
+            None => self.violations.push(DistinctViolation {
+                fingerprint,
+                known,
+                count: finding.count.max(1),
+                rows: BTreeSet::from([finding.row.clone()]),
+                first: finding.clone(),
+            }),
+        }
+    }
+
+    fn facts(&self) -> Vec<Fact> {
+        line::facts(&self.rows, &self.cells, &self.struck)
+    }
+}

@@ -1,0 +1,229 @@
+//! Each rule of the verdict.
+
+use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::report::event::Event;
+use crate::report::finding::Finding;
+use crate::report::fixtures::{ROW, cache_worse, cell, finding, run, runs, started, summary};
+use crate::report::tally::{Cause, Tally};
+use crate::report::verdict::{Doubt, Failure, Judgement, LineVerdict, Verdict};
+use crate::sample::WalkerKind;
+use crate::walk::miss::MissReason;
+
+fn judge(events: &[Event]) -> Judgement {
+    summary(events, false).judgement()
+}
+
+fn finished(lane: Lane, outcome: CellOutcome) -> Event {
+    Event::CellFinished { cell: cell(lane), outcome }
+}
+
+fn violation(finding: Finding) -> Event {
+    Event::Violation(Box::new(finding))
+}
+
+/// A run in which the stopped cached walker counts `tally` and nothing else.
+fn with_stopped_tally(tally: Tally) -> Vec<Event> {
+    let mut events = run(vec![]);
+    for event in &mut events {
+        if let Event::Samples { cell, walker: WalkerKind::CpythonCached, tally: old } = event
+            && cell.lane == Lane::Stopped
+        {
+            *old = tally.clone();
+        }
+    }
+    events
+}
+
+fn verdict_of(events: &[Event], lane: Lane, walker: WalkerKind) -> LineVerdict {
+    let lines = summary(events, false).lines();
+    lines.iter().find(|line| line.lane == lane && line.walker == walker).unwrap().verdict
+}
+
+#[test]
+fn a_complete_run_without_violation_passes() {
+    let judgement = judge(&run(vec![]));
+    assert_eq!(judgement, Judgement { verdict: Verdict::Pass, failures: vec![], doubts: vec![] });
+    assert!(summary(&run(vec![]), true).lines().iter().all(|line| line.verdict == LineVerdict::Pass));
+}
+
+#[test]
+fn an_unknown_violation_fails() {
+    let events = run(vec![violation(finding())]);
+    let judgement = judge(&events);
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    assert_eq!(judgement.failures, [Failure::Violation { fingerprint: finding().fingerprint() }]);
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Fail);
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonUncached), LineVerdict::Pass);
+    assert_eq!(verdict_of(&events, Lane::Stopped, WalkerKind::CpythonCached), LineVerdict::Pass);
+}
+
+#[test]
+fn a_known_violation_is_reported_and_fails_only_a_strict_run() {
+    let events = run(vec![violation(cache_worse("stale-partial-hit"))]);
+    let lenient = summary(&events, false);
+    assert_eq!(lenient.judgement().verdict, Verdict::Pass);
+    assert_eq!(lenient.violations().len(), 1);
+    assert_eq!(lenient.violations()[0].known.as_ref().unwrap().id, "live-splice-partial-hit");
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Known);
+
+    let strict = summary(&events, true);
+    assert_eq!(strict.judgement().verdict, Verdict::Fail);
+    assert!(strict.violations()[0].known.is_some());
+}
+
+#[test]
+fn what_is_known_of_one_version_is_not_excused_in_another() {
+    let mut newer = cache_worse("stale-partial-hit");
+    (newer.version, newer.row) = ("3.15.3".into(), "3.15.3 release".into());
+    let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit")), violation(newer)]), false);
+    assert_eq!(summary.judgement().verdict, Verdict::Fail);
+    assert_eq!(summary.violations().len(), 2);
+}
+
+#[test]
+fn violations_with_one_fingerprint_are_counted_together() {
+    let again = Finding { count: 5, row: "3.15.2 debug".into(), ..finding() };
+    let summary = summary(&run(vec![violation(finding()), violation(again)]), false);
+    let [one] = summary.violations() else { panic!("{:?}", summary.violations()) };
+    assert_eq!((one.count, one.rows.len(), &one.first), (8, 2, &finding()));
+}
+
+#[test]
+fn wrong_samples_fail_even_if_nobody_described_them() {
+    let mut tally = crate::report::fixtures::tally();
+    tally.differences = 1;
+    let judgement = judge(&with_stopped_tally(tally));
+    assert_eq!(judgement.verdict, Verdict::Fail);
+    assert!(matches!(judgement.failures.as_slice(), [Failure::Undescribed { samples: 1, .. }]));
+}
+
+#[test]
+fn impossible_stacks_of_a_live_cpython_walker_are_rates_not_violations() {
+    let mut tally = Tally { samples: 10, ..Tally::default() };
+    tally.count_impossible(Cause::TornRead);
+    let event = Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::CpythonUncached, tally: tally.clone() };
+    assert_eq!(judge(&run(vec![event])).verdict, Verdict::Pass);
+    let event = Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::OwnReference, tally };
+    assert_eq!(judge(&run(vec![event])).verdict, Verdict::Fail);
+}
+
+#[test]
+fn a_missing_hit_kind_is_vacuous() {
+    let full = crate::report::fixtures::tally();
+    for (tally, missing) in [
+        (Tally { full_hits: 0, ..full.clone() }, "full hit"),
+        (Tally { partial_hits: 0, ..full.clone() }, "partial hit"),
+        (Tally { misses: [(MissReason::NoEntry, 0)].into(), ..full }, "miss"),
+    ] {
+        let events = with_stopped_tally(tally);
+        let expected = Doubt::Vacuous {
+            row: ROW.into(),
+            lane: Lane::Stopped,
+            walker: WalkerKind::CpythonCached,
+            missing: vec![missing.into()],
+        };
+        assert_eq!(judge(&events).doubts, [expected]);
+        assert_eq!(judge(&events).verdict, Verdict::Inconclusive);
+        assert_eq!(verdict_of(&events, Lane::Stopped, WalkerKind::CpythonCached), LineVerdict::Vacuous);
+    }
+}
+
+#[test]
+fn hits_may_come_from_another_family_of_the_same_line() {
+    let mut events = with_stopped_tally(Tally { full_hits: 0, ..crate::report::fixtures::tally() });
+    let mut other = cell(Lane::Stopped);
+    other.family = "recursion".into();
+    let at = events.len() - 1;
+    events.splice(at..at, runs(&other));
+    assert_eq!(judge(&events).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_walker_that_rejects_everything_does_not_pass() {
+    let tally = Tally { samples: 5, rejected: [("moved".into(), 5)].into(), ..Tally::default() };
+    let judgement = judge(&with_stopped_tally(tally));
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert!(matches!(judgement.doubts.as_slice(), [Doubt::NoStacks { .. }]), "{judgement:?}");
+}
+
+#[test]
+fn nothing_ran_is_not_success() {
+    let over = Event::RunFinished { interrupted: false };
+    assert_eq!(judge(&[started(&[]), over.clone()]).doubts, [Doubt::NothingRan]);
+    let cells = [cell(Lane::Live)];
+    let absent = finished(Lane::Live, CellOutcome::NotRun(NotRun::NotApplicable("no frame cache before 3.15".into())));
+    let judgement = judge(&[started(&cells), absent, over]);
+    assert_eq!((judgement.verdict, judgement.doubts), (Verdict::Inconclusive, vec![Doubt::NothingRan]));
+}
+
+#[test]
+fn what_is_not_applicable_does_not_keep_the_rest_from_passing() {
+    let why = NotRun::NotApplicable("no frame cache before 3.15".into());
+    assert_eq!(judge(&run(vec![finished(Lane::Live, CellOutcome::NotRun(why))])).verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_cell_that_did_not_run_or_proves_nothing_is_no_pass() {
+    for outcome in [
+        CellOutcome::NotRun(NotRun::BudgetSpent),
+        CellOutcome::NotRun(NotRun::SetUp("the target did not start".into())),
+        CellOutcome::NotRun(NotRun::Unaccounted),
+        CellOutcome::Inconclusive(Inconclusive::Deadline("gate 3".into())),
+        CellOutcome::Inconclusive(Inconclusive::Unreadable("address 0x8".into())),
+        CellOutcome::Inconclusive(Inconclusive::TooFewSamples("30".into())),
+    ] {
+        let judgement = judge(&run(vec![finished(Lane::Live, outcome.clone())]));
+        assert_eq!((judgement.verdict, judgement.doubts.len()), (Verdict::Inconclusive, 1), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_cell_that_is_never_heard_of_again_is_no_pass() {
+    let cells = Lane::ALL.map(cell);
+    let mut events = vec![started(&cells)];
+    events.extend(runs(&cells[0]));
+    events.push(Event::RunFinished { interrupted: false });
+    let judgement = judge(&events);
+    assert_eq!(judgement.doubts, [Doubt::NotRun { cell: cells[1].clone(), why: NotRun::Unaccounted }]);
+}
+
+#[test]
+fn an_interrupted_or_unfinished_run_is_no_pass() {
+    let mut events = run(vec![]);
+    events.pop();
+    assert_eq!(judge(&events).doubts, [Doubt::Unfinished]);
+    events.push(Event::RunFinished { interrupted: true });
+    assert_eq!(judge(&events).doubts, [Doubt::Interrupted]);
+    assert!(summary(&events, false).interrupted());
+}
+
+#[test]
+fn an_interruption_explains_what_did_not_come_to_its_end() {
+    let [begun, waiting] = Lane::ALL.map(cell);
+    let mut events = vec![started(&[begun.clone(), waiting.clone()])];
+    events.extend(runs(&begun));
+    events.retain(|event| !matches!(event, Event::CellFinished { .. }));
+    events.push(Event::RunFinished { interrupted: true });
+    let doubts = judge(&events).doubts;
+    assert!(doubts.contains(&Doubt::Inconclusive { cell: begun, why: Inconclusive::Interrupted }), "{doubts:?}");
+    assert!(doubts.contains(&Doubt::NotRun { cell: waiting, why: NotRun::Interrupted }), "{doubts:?}");
+}
+
+#[test]
+fn a_violation_weighs_more_than_a_doubt() {
+    let judgement =
+        judge(&run(vec![violation(finding()), finished(Lane::Live, CellOutcome::NotRun(NotRun::BudgetSpent))]));
+    assert_eq!((judgement.verdict, judgement.doubts.len()), (Verdict::Fail, 1));
+}
+
+#[test]
+fn a_known_failure_that_stays_away_is_reported() {
+    let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit"))]), false);
+    let ids: Vec<_> = summary.known_not_seen().into_iter().map(|not_seen| not_seen.known.id).collect();
+    assert_eq!(ids, ["live-splice-full-hit", "live-torn-walk-served-again"]);
+    assert_eq!(summary.judgement().verdict, Verdict::Pass);
+
+    let mut few = run(vec![]);
+    few.retain(|event| !matches!(event, Event::Samples { .. }));
+    assert!(super::fixtures::summary(&few, false).known_not_seen().is_empty());
+}

@@ -1,0 +1,134 @@
+//! The table of a run: one block for each row and lane, one line for each walker.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+
+use crate::report::line::Line;
+use crate::report::tally::Tally;
+use crate::report::text::{Look, clean, paragraph, short};
+use crate::report::verdict::LineVerdict;
+
+const HEADER: [&str; 7] = ["walker", "samples", "rejected", "impossible", "full/part/miss", "per s", "verdict"];
+
+/// Appends the blocks of all lines.
+pub(crate) fn render(out: &mut String, lines: &[Line], look: Look) {
+    for block in lines.chunk_by(|left, right| (&left.row, left.lane) == (&right.row, right.lane)) {
+        let Some(first) = block.first() else { continue };
+        out.push_str(&look.bold(&format!("{}, {}", clean(&first.row), first.lane)));
+        out.push('\n');
+        for line in table(block, look).to_string().lines() {
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        for line in block {
+            details(out, line, look.width);
+        }
+        out.push('\n');
+    }
+}
+
+fn table(block: &[Line], look: Look) -> Table {
+    let mut table = Table::new();
+    // Fits into eighty columns; where counts are enormous, a longer line is better than broken numbers.
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if look.colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(HEADER.map(|title| Cell::new(title).add_attribute(Attribute::Dim)));
+    for line in block {
+        table.add_row(cells(line));
+    }
+    let gap = if look.width < 90 { 1 } else { 2 };
+    for column in table.column_iter_mut() {
+        column.set_padding((0, gap)).set_cell_alignment(CellAlignment::Right);
+    }
+    for (at, padding) in [(0, (0, gap)), (HEADER.len() - 1, (0, 0))] {
+        if let Some(column) = table.column_mut(at) {
+            column.set_padding(padding).set_cell_alignment(CellAlignment::Left);
+        }
+    }
+    table
+}
+
+fn cells(line: &Line) -> [Cell; 7] {
+    let tally = &line.tally;
+    let cache = if line.walker.is_cached() {
+        format!("{}/{}/{}", short(tally.full_hits), short(tally.partial_hits), short(tally.misses()))
+    } else {
+        "-".to_owned()
+    };
+    let colour = match line.verdict {
+        LineVerdict::Pass => Color::Green,
+        LineVerdict::Fail => Color::Red,
+        LineVerdict::Known | LineVerdict::Vacuous | LineVerdict::Inconclusive | LineVerdict::NotRun => Color::Yellow,
+    };
+    [
+        Cell::new(line.walker.name()),
+        Cell::new(tally.samples),
+        Cell::new(percent(tally.rejected(), tally.samples)),
+        Cell::new(tally.impossible()),
+        Cell::new(cache),
+        Cell::new(tally.per_second().map_or_else(|| "-".to_owned(), rate)),
+        Cell::new(line.verdict.name()).fg(colour),
+    ]
+}
+
+/// What does not fit into the table: reasons and causes.
+fn details(out: &mut String, line: &Line, width: u16) {
+    let tally: &Tally = &line.tally;
+    let mut parts = Vec::new();
+    if tally.impossible() > 0 {
+        parts.push(format!("impossible: {}", list(tally.impossible.iter().map(|(cause, n)| (cause.name(), n)))));
+    }
+    if tally.differences > 0 {
+        parts.push(format!("different from another walker or the target's account: {}", tally.differences));
+    }
+    if tally.rejected() > 0 {
+        parts.push(format!("rejected: {}", list(tally.rejected.iter().map(|(reason, n)| (reason.as_str(), n)))));
+    }
+    if tally.misses() > 0 {
+        parts.push(format!("misses: {}", list(tally.misses.iter().map(|(reason, n)| (reason.name(), n)))));
+    }
+    if !parts.is_empty() {
+        paragraph(out, "  ", &format!("{}: {}", line.walker, parts.join("; ")), width);
+    }
+}
+
+fn list<'a>(counts: impl Iterator<Item = (&'a str, &'a u64)>) -> String {
+    let counts: Vec<_> = counts.filter(|(_, n)| **n > 0).map(|(name, n)| format!("{name} {n}")).collect();
+    counts.join(", ")
+}
+
+/// A share for people: nothing but zero reads as zero.
+#[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "-".to_owned();
+    }
+    let share = part as f64 / whole as f64 * 100.0;
+    if part > 0 && share < 0.01 { "<0.01 %".to_owned() } else { format!("{share:.2} %") }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate is positive; three digits are shown"
+)]
+fn rate(per_second: f64) -> String {
+    short(per_second.round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_zero_reads_as_zero() {
+        assert_eq!(percent(0, 0), "-");
+        assert_eq!(percent(0, 10), "0.00 %");
+        assert_eq!(percent(1, 1_000_000), "<0.01 %");
+        assert_eq!(percent(10, 10), "100.00 %");
+    }
+}

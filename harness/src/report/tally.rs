@@ -1,0 +1,200 @@
+//! What is counted while a cell runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oracle::statistics::Proportion;
+use crate::sample::{Lookup, ThreadSample};
+use crate::walk::miss::MissReason;
+
+/// What made an impossible stack possible, from provenance or from the unwinder's own counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The target moved during a walk that used no cache.
+    TornRead,
+    /// Such a walk was stored, and its frames were served again.
+    StoredTornWalkServedAgain,
+    /// A full hit appended callers that were not the leaf's.
+    StaleFullHit,
+    /// A partial hit appended callers that were not the walked frames'.
+    StalePartialHit,
+    /// The evidence fits none of the others.
+    Unattributed,
+}
+
+impl Cause {
+    /// Every cause, in display order.
+    pub const ALL: [Self; 5] = [
+        Self::TornRead,
+        Self::StoredTornWalkServedAgain,
+        Self::StaleFullHit,
+        Self::StalePartialHit,
+        Self::Unattributed,
+    ];
+
+    /// The name used in tables, fingerprints and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TornRead => "torn-read",
+            Self::StoredTornWalkServedAgain => "stored-torn-walk-served-again",
+            Self::StaleFullHit => "stale-full-hit",
+            Self::StalePartialHit => "stale-partial-hit",
+            Self::Unattributed => "unattributed",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The counts of one walker; tallies add up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Walks of a thread, rejected ones included.
+    pub samples: u64,
+    /// Walks that gave no stack, by reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Stacks that the grammar does not contain, by cause.
+    pub impossible: BTreeMap<Cause, u64>,
+    /// Samples whose callers all came from the cache.
+    pub full_hits: u64,
+    /// Samples whose older callers came from the cache.
+    pub partial_hits: u64,
+    /// Samples that took nothing from the cache, by reason.
+    pub misses: BTreeMap<MissReason, u64>,
+    /// Samples that differ from another walker's of the same state, or from the target's own account.
+    pub differences: u64,
+    /// Frames that came from the cache.
+    pub from_cache: u64,
+    /// Time spent walking.
+    #[serde(rename = "elapsed_seconds", with = "crate::report::json::seconds")]
+    pub elapsed: Duration,
+}
+
+impl Tally {
+    /// Counts one walk of a thread; judging it is for the oracles.
+    pub fn count(&mut self, sample: &ThreadSample) {
+        self.samples += 1;
+        if let Err(rejection) = &sample.outcome {
+            *self.rejected.entry(rejection.name().to_owned()).or_default() += 1;
+        }
+        match sample.provenance.lookup {
+            Lookup::FullHit => self.full_hits += 1,
+            Lookup::PartialHit => self.partial_hits += 1,
+            Lookup::Miss(reason) => *self.misses.entry(reason).or_default() += 1,
+            Lookup::Uncached | Lookup::Unknown => {}
+        }
+        self.from_cache += u64::try_from(sample.provenance.from_cache).unwrap_or(u64::MAX);
+    }
+
+    /// Counts one impossible stack.
+    pub fn count_impossible(&mut self, cause: Cause) {
+        *self.impossible.entry(cause).or_default() += 1;
+    }
+
+    /// Walks that gave no stack.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Walks that gave a stack.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.samples.saturating_sub(self.rejected())
+    }
+
+    /// Stacks that the grammar does not contain.
+    #[must_use]
+    pub fn impossible(&self) -> u64 {
+        self.impossible.values().sum()
+    }
+
+    /// Samples that took nothing from the cache.
+    #[must_use]
+    pub fn misses(&self) -> u64 {
+        self.misses.values().sum()
+    }
+
+    /// The impossible ones among the stacks.
+    #[must_use]
+    pub fn impossible_of_accepted(&self) -> Proportion {
+        Proportion::new(self.impossible(), self.accepted())
+    }
+
+    /// Samples per second of walking, if any time was spent.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    pub fn per_second(&self) -> Option<f64> {
+        let seconds = self.elapsed.as_secs_f64();
+        (seconds > 0.0).then(|| self.samples as f64 / seconds)
+    }
+}
+
+impl AddAssign<&Self> for Tally {
+    fn add_assign(&mut self, other: &Self) {
+        self.samples += other.samples;
+        merge(&mut self.rejected, &other.rejected);
+        merge(&mut self.impossible, &other.impossible);
+        self.full_hits += other.full_hits;
+        self.partial_hits += other.partial_hits;
+        merge(&mut self.misses, &other.misses);
+        self.differences += other.differences;
+        self.from_cache += other.from_cache;
+        self.elapsed += other.elapsed;
+    }
+}
+
+fn merge<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
+    for (key, count) in from {
+        *into.entry(key.clone()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Provenance;
+    use crate::walk::rejection::Rejection;
+
+    fn sample(outcome: Result<(), Rejection>, lookup: Lookup, from_cache: usize) -> ThreadSample {
+        ThreadSample {
+            native_thread_id: 1,
+            outcome: outcome.map(|()| [].into()),
+            provenance: Provenance { lookup, from_cache },
+        }
+    }
+
+    #[test]
+    fn a_rejected_walk_is_a_sample_but_not_a_stack() {
+        let mut tally = Tally::default();
+        tally.count(&sample(Ok(()), Lookup::FullHit, 3));
+        tally.count(&sample(Ok(()), Lookup::Miss(MissReason::NoEntry), 0));
+        tally.count(&sample(Err(Rejection::Moved), Lookup::PartialHit, 0));
+        assert_eq!((tally.samples, tally.rejected(), tally.accepted()), (3, 1, 2));
+        assert_eq!((tally.full_hits, tally.partial_hits, tally.misses(), tally.from_cache), (1, 1, 1, 3));
+        assert_eq!(tally.rejected.get("moved"), Some(&1));
+    }
+
+    #[test]
+    fn tallies_add_up_reason_by_reason() {
+        let mut left = Tally { samples: 1, elapsed: Duration::from_millis(500), ..Tally::default() };
+        left.count_impossible(Cause::TornRead);
+        let mut right = Tally { samples: 2, elapsed: Duration::from_millis(1500), differences: 4, ..Tally::default() };
+        right.count_impossible(Cause::TornRead);
+        right.count_impossible(Cause::StaleFullHit);
+        left += &right;
+        assert_eq!(left.impossible, BTreeMap::from([(Cause::TornRead, 2), (Cause::StaleFullHit, 1)]));
+        assert_eq!((left.samples, left.differences, left.per_second()), (3, 4, Some(1.5)));
+        assert_eq!(Tally::default().per_second(), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Text for terminals and pipes.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+
+/// How a text may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Columns to fill.
+    pub width: u16,
+    /// Whether escape codes are understood and wanted.
+    pub colour: bool,
+}
+
+impl Look {
+    /// The width of texts that go to a pipe, and the least that a terminal is taken to have.
+    const LEAST: u16 = 80;
+    /// Wider lines are hard to read.
+    const MOST: u16 = 120;
+
+    /// Without escape codes, as wide as everybody expects.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { width: Self::LEAST, colour: false }
+    }
+
+    /// What suits standard output: plain in a pipe; on a terminal its width, and colours unless `NO_COLOR` is set.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        if !std::io::stdout().is_terminal() {
+            return Self::plain();
+        }
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let (_, columns) = console::Term::stdout().size();
+        Self { width: columns.clamp(Self::LEAST, Self::MOST), colour: !set("NO_COLOR") && !dumb }
+    }
+
+    /// `text`, with emphasis where that is possible.
+    #[must_use]
+    pub fn bold(self, text: &str) -> String {
+        console::style(text).bold().force_styling(self.colour).to_string()
+    }
+}
+
+/// `text` with every character written out that could move the cursor or hide others: names come from targets.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            clean.extend(c.escape_default());
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+/// Appends `text` behind `label`, broken between words so that lines fit into `width`; a word is never broken.
+pub fn paragraph(out: &mut String, label: &str, text: &str, width: u16) {
+    let indent = label.chars().count();
+    let mut column = indent;
+    out.push_str(label);
+    for (index, word) in clean(text).split_whitespace().enumerate() {
+        let length = word.chars().count();
+        if index > 0 && column + 1 + length > usize::from(width) {
+            let _ = write!(out, "\n{:indent$}", "");
+            column = indent;
+        } else if index > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+}
+
+/// A count in at most four characters.
+#[must_use]
+pub fn short(count: u64) -> String {
+    if count < 10_000 {
+        return count.to_string();
+    }
+    let (mut whole, mut tenths, mut unit) = (count, 0, ' ');
+    for next in ['k', 'M', 'G', 'T', 'P', 'E'] {
+        if whole < 1000 {
+            break;
+        }
+        (whole, tenths, unit) = (whole / 1000, whole % 1000 / 100, next);
+    }
+    if whole < 10 { format!("{whole}.{tenths}{unit}") } else { format!("{whole}{unit}") }
+}
+
+/// "3 things", "1 thing".
+#[must_use]
+pub fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_a_target_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\x1b[2J\r\n\u{9b}é\u{202e}x"), r"a\u{1b}[2J\r\n\u{9b}é\u{202e}x");
+    }
+
+    #[test]
+    fn paragraphs_fit_and_words_stay_whole() {
+        let mut out = String::new();
+        paragraph(&mut out, "  note  ", "one two three four-and-a-very-long-word", 16);
+        assert_eq!(out, "  note  one two\n        three\n        four-and-a-very-long-word\n");
+    }
+
+    #[test]
+    fn counts_are_short() {
+        for (count, expected) in [
+            (0, "0"),
+            (9_999, "9999"),
+            (10_000, "10k"),
+            (99_960, "99k"),
+            (999_999, "999k"),
+            (1_260_000, "1.2M"),
+            (123_456_789, "123M"),
+            (u64::MAX, "18E"),
+        ] {
+            assert_eq!(short(count), expected);
+        }
+    }
+
+    #[test]
+    fn colour_is_an_option() {
+        assert_eq!(Look::plain().bold("x"), "x");
+        assert_eq!(Look { colour: true, ..Look::plain() }.bold("x"), "\u{1b}[1mx\u{1b}[0m");
+    }
+}

@@ -1,0 +1,166 @@
+//! Pass, fail, or neither.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::report::cell::{CellId, Inconclusive, Lane, NotRun};
+use crate::report::finding::Fingerprint;
+use crate::sample::WalkerKind;
+
+/// What a run says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything planned ran and was compared, and no unknown clause broke.
+    Pass,
+    /// A clause broke that is not known to break.
+    Fail,
+    /// Nothing broke, but not everything was shown either.
+    Inconclusive,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        })
+    }
+}
+
+/// Something that makes a run fail.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Failure {
+    /// A violation that no entry of the known failures describes (or any, if the run is strict).
+    #[error("{fingerprint}")]
+    Violation {
+        /// Which.
+        fingerprint: Fingerprint,
+    },
+    /// Wrong samples were counted where none is tolerated, and no violation says what they were.
+    #[error("{row}, {lane}, {walker}: {samples} wrong samples were counted but not described")]
+    Undescribed {
+        /// The row.
+        row: String,
+        /// The lane.
+        lane: Lane,
+        /// The walker.
+        walker: WalkerKind,
+        /// How many.
+        samples: u64,
+    },
+}
+
+/// Something that keeps a run from passing.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Doubt {
+    /// The user stopped the run.
+    #[error("the run was interrupted")]
+    Interrupted,
+    /// The run never said that it was over.
+    #[error("the run did not come to its end")]
+    Unfinished,
+    /// Not one cell ran.
+    #[error("nothing ran")]
+    NothingRan,
+    /// A cell ought to have run.
+    #[error("not run: {cell}: {why}")]
+    NotRun {
+        /// Which.
+        cell: CellId,
+        /// Why not.
+        why: NotRun,
+    },
+    /// A cell ran without result.
+    #[error("inconclusive: {cell}: {why}")]
+    Inconclusive {
+        /// Which.
+        cell: CellId,
+        /// Why.
+        why: Inconclusive,
+    },
+    /// A walker rejected every sample, or took none.
+    #[error("{row}, {lane}, {walker}: not one stack was returned")]
+    NoStacks {
+        /// The row.
+        row: String,
+        /// The lane.
+        lane: Lane,
+        /// The walker.
+        walker: WalkerKind,
+    },
+    /// The cache was not exercised where the workloads must exercise it.
+    #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]
+    Vacuous {
+        /// The row.
+        row: String,
+        /// The lane.
+        lane: Lane,
+        /// The walker.
+        walker: WalkerKind,
+        /// What never occurred: "full hit", "partial hit", "miss".
+        missing: Vec<String>,
+    },
+}
+
+/// The verdict with its grounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Fail if there is any failure, else inconclusive if there is any doubt, else pass.
+    pub verdict: Verdict,
+    /// What made it fail.
+    pub failures: Vec<Failure>,
+    /// What keeps it from passing, whether or not it failed.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Judgement {
+    /// The verdict that follows from these grounds.
+    #[must_use]
+    pub fn new(failures: Vec<Failure>, doubts: Vec<Doubt>) -> Self {
+        let verdict = match (failures.is_empty(), doubts.is_empty()) {
+            (false, _) => Verdict::Fail,
+            (true, false) => Verdict::Inconclusive,
+            (true, true) => Verdict::Pass,
+        };
+        Self { verdict, failures, doubts }
+    }
+}
+
+/// What one line of the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineVerdict {
+    /// Nothing broke and everything was shown.
+    Pass,
+    /// Only known failures occurred.
+    Known,
+    /// A clause broke.
+    Fail,
+    /// The workloads did not exercise the cache.
+    Vacuous,
+    /// Not everything was shown.
+    Inconclusive,
+    /// No cell ran.
+    NotRun,
+}
+
+impl LineVerdict {
+    /// The word in the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Known => "known",
+            Self::Fail => "fail",
+            Self::Vacuous => "vacuous",
+            Self::Inconclusive => "inconclusive",
+            Self::NotRun => "not run",
+        }
+    }
+}

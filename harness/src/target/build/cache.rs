@@ -1,0 +1,62 @@
+//! The folder that keeps what was fetched.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Names the folder unless a flag does.
+pub const CACHE_VARIABLE: &str = "FRAMEDIFF_CACHE";
+
+/// Why there is no folder.
+#[derive(Debug, Error)]
+pub enum CacheFolderError {
+    /// Neither flag nor variable nor a home.
+    #[error("no cache folder: the user has no home folder; set {CACHE_VARIABLE} or pass --cache")]
+    NoHome,
+    /// The current folder is gone.
+    #[error("the cache folder {} is relative to the current folder, which cannot be told: {source}", path.display())]
+    Relative {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The flag's folder, else the variable's, else the user's own cache folder.
+///
+/// # Errors
+/// Fails if none of the three names a folder. Does not touch the disk.
+pub fn cache_folder(flag: Option<&Path>) -> Result<PathBuf, CacheFolderError> {
+    choose(flag, std::env::var_os(CACHE_VARIABLE), dirs::cache_dir())
+}
+
+fn choose(flag: Option<&Path>, variable: Option<OsString>, user: Option<PathBuf>) -> Result<PathBuf, CacheFolderError> {
+    let named = flag.map(Path::to_path_buf).or_else(|| variable.filter(|value| !value.is_empty()).map(PathBuf::from));
+    let path = match named {
+        Some(path) => path,
+        None => user.ok_or(CacheFolderError::NoHome)?.join("framediff"),
+    };
+    std::path::absolute(&path).map_err(|source| CacheFolderError::Relative { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_wins_over_the_variable_and_that_over_the_users_folder() {
+        let user = || Some(PathBuf::from("/home/u/.cache"));
+        let chosen = |flag, variable: Option<&str>, user| choose(flag, variable.map(OsString::from), user).ok();
+        assert_eq!(chosen(Some(Path::new("/f")), Some("/v"), user()), Some(PathBuf::from("/f")));
+        assert_eq!(chosen(None, Some("/v"), user()), Some(PathBuf::from("/v")));
+        assert_eq!(chosen(None, Some(""), user()), Some(PathBuf::from("/home/u/.cache/framediff")));
+        assert_eq!(chosen(None, None, None), None);
+    }
+
+    #[test]
+    fn a_relative_folder_becomes_absolute() {
+        assert!(choose(Some(Path::new("here")), None, None).unwrap().is_absolute());
+    }
+}

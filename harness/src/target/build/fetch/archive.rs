@@ -1,0 +1,118 @@
+//! Which archive of Debian the machine uses, by apt's own account.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::super::run::{self, RunError};
+use super::FetchError;
+
+/// Keys of all of Debian's archives, as its package debian-archive-keyring installs them.
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
+
+/// apt only reads its settings here.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Far more than any machine's settings.
+const LIMIT: u64 = 16 << 20;
+
+/// An archive of Debian packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// Where it is, as a sources file names it.
+    pub uri: String,
+    /// The keyring that its index must be signed by; without it, the keys that apt trusts for every archive.
+    pub signed_by: Option<PathBuf>,
+}
+
+impl Archive {
+    /// The archive that apt gets Debian's section main from.
+    ///
+    /// # Errors
+    /// Fails if there is no apt, or apt has no such archive.
+    pub fn of_this_machine() -> Result<Self, FetchError> {
+        let mut command = Command::new("apt-get");
+        command.env("LC_ALL", "C").args(["indextargets", "Created-By: Packages", "--format", FORMAT]);
+        let outcome = run::run(&mut command, DEADLINE, LIMIT).map_err(|error| FetchError::Tool {
+            tool: "apt-get",
+            source: match error {
+                RunError::Start(source) | RunError::Wait(source) => source,
+                RunError::Deadline => std::io::ErrorKind::TimedOut.into(),
+            },
+        })?;
+        let (uri, entry) = choose(&String::from_utf8_lossy(&outcome.stdout)).ok_or(FetchError::NoArchive)?;
+        let own = entry.rsplit_once(':').and_then(|(file, place)| {
+            let text = fs::read_to_string(file).ok()?;
+            signed_by(&text, Path::new(file).extension().is_some_and(|end| end == "sources"), place.parse().ok()?)
+        });
+        let installed = || KEYRINGS.iter().map(PathBuf::from).find(|keyring| keyring.exists());
+        Ok(Self { uri, signed_by: own.or_else(installed) })
+    }
+}
+
+/// One line per index: what decides, first.
+const FORMAT: &str = "$(COMPONENT)\t$(REPO_URI)\t$(SOURCESENTRY)";
+
+/// The archive's URI and where apt's settings name it. Security updates and other vendors have other paths.
+fn choose(targets: &str) -> Option<(String, String)> {
+    targets.lines().find_map(|line| {
+        let mut fields = line.split('\t');
+        let (component, uri, entry) = (fields.next()?, fields.next()?, fields.next()?);
+        let path = uri.trim_end_matches('/');
+        let debian = path.ends_with("/debian") || path.contains("/archive/debian/");
+        (component == "main" && debian && !uri.starts_with("cdrom:")).then(|| (uri.to_owned(), entry.to_owned()))
+    })
+}
+
+/// The keyring that an entry of apt's settings names: the `place`th paragraph of a deb822 file, the `place`th line of
+/// another. Debian's keyrings of single releases do not count: the archive of the next release has other keys.
+fn signed_by(text: &str, deb822: bool, place: usize) -> Option<PathBuf> {
+    let index = place.checked_sub(1)?;
+    let value = if deb822 {
+        let is_comment = |line: &&str| !line.starts_with('#');
+        let lines: Vec<_> = text.lines().filter(is_comment).map(str::trim_end).collect();
+        let paragraph = lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty()).nth(index)?;
+        paragraph.iter().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("signed-by").then(|| value.trim())
+        })?
+    } else {
+        let (_, options) = text.lines().nth(index)?.split_once('[')?;
+        let options = options.split_once(']')?.0;
+        options.split_whitespace().find_map(|option| option.strip_prefix("signed-by="))?
+    };
+    let path = PathBuf::from(value);
+    let of_debian = value.starts_with("/usr/share/keyrings/debian-archive-");
+    (path.is_absolute() && path.exists() && !of_debian).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_main_archive_is_chosen_among_others() {
+        let targets = "main\thttp://mirror/debian-security/\t/etc/apt/s.list:1\n\
+                       main\tcdrom://[disk]/debian/\t/etc/apt/s.list:2\n\
+                       contrib\thttp://mirror/debian/\t/etc/apt/s.list:3\n\
+                       main\thttp://mirror/debian/\t/etc/apt/s.list:4\n";
+        assert_eq!(choose(targets), Some(("http://mirror/debian/".to_owned(), "/etc/apt/s.list:4".to_owned())));
+        assert_eq!(choose("main\thttp://mirror/ubuntu/\t/etc/apt/s.list:1\n"), None);
+        assert_eq!(choose("E: nonsense"), None);
+    }
+
+    #[test]
+    fn a_keyring_of_the_machines_own_is_found_in_both_kinds_of_file() {
+        let keyring = tempfile::NamedTempFile::new().unwrap();
+        let path = keyring.path().display();
+        let deb822 = format!("# c\nURIs: http://a\n\n\n# c\nURIs: http://b\nSigned-By: {path}\n");
+        assert_eq!(signed_by(&deb822, true, 1), None);
+        assert_eq!(signed_by(&deb822, true, 2).as_deref(), Some(keyring.path()));
+        assert_eq!(signed_by(&deb822, true, 3), None);
+        let list = format!("# c\ndeb [arch=amd64 signed-by={path}] http://b main\n");
+        assert_eq!(signed_by(&list, false, 2).as_deref(), Some(keyring.path()));
+        assert_eq!(signed_by("Signed-By: /usr/share/keyrings/debian-archive-bookworm-stable.gpg", true, 1), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! What `framediff builds` says.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Build, BuildError, fetched, on_path, probe};
+use crate::layout::FrameCache;
+
+/// How a build came to the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// By a flag.
+    Given,
+    /// On PATH.
+    Path,
+    /// In the cache folder.
+    Fetched,
+}
+
+/// One line of the list: a build, or a file that is none. What is not known is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// What would be executed.
+    pub path: PathBuf,
+    /// How it came to the list.
+    pub origin: Origin,
+    /// Its version.
+    pub version: Option<String>,
+    /// "release", "debug", "free-threaded" or "free-threaded debug".
+    pub kind: Option<&'static str>,
+    /// Whether it has a JIT that can be switched on.
+    pub jit_available: Option<bool>,
+    /// What the frame cache looks like in it.
+    pub frame_cache: Option<FrameCache>,
+    /// Why it cannot be tested.
+    pub refused: Option<String>,
+}
+
+impl Listed {
+    fn new(origin: Origin, found: &Result<Build, BuildError>) -> Self {
+        let build = found.as_ref().ok();
+        let version = match found {
+            Ok(build) => Some(build.version),
+            Err(BuildError::TooOld { version, .. } | BuildError::NoRuntimeSection { version, .. }) => Some(*version),
+            Err(_) => None,
+        };
+        Self {
+            path: match found {
+                Ok(build) => build.python.clone(),
+                Err(error) => error.path().to_path_buf(),
+            },
+            origin,
+            version: version.map(|version| version.to_string()),
+            kind: build.map(Build::kind),
+            jit_available: build.map(|build| build.jit_available),
+            frame_cache: build.map(Build::frame_cache).or(version.map(FrameCache::of_version)),
+            refused: match found {
+                Ok(build) => build.usable().err().map(|error| error.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+        }
+    }
+}
+
+/// Everything that is there: `pythons`, then PATH, then what was fetched into `cache`. Fetches nothing.
+#[must_use]
+pub fn listing(pythons: &[PathBuf], cache: &Path) -> Vec<Listed> {
+    let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe(path)));
+    let found = on_path().into_iter().map(|found| Listed::new(Origin::Path, &found));
+    let fetched = fetched(cache).into_iter().flatten().map(|path| Listed::new(Origin::Fetched, &probe(&path)));
+    given.chain(found).chain(fetched).collect()
+}

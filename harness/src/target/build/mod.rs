@@ -1,0 +1,154 @@
+//! CPython installations under test: finding, fetching and probing them.
+//!
+//! A [`Build`] is one installation as it is on disk; a [`Row`] is a build in one run mode, and every table has one line
+//! per row. [`select()`] decides which builds a run tests; [`listing`] describes all that are there.
+
+mod cache;
+mod error;
+mod fetch;
+mod image;
+mod listing;
+mod probe;
+mod progress;
+mod run;
+mod search;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::layout::{FrameCache, Layout, LayoutError, VersionHex};
+
+pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
+pub use error::BuildError;
+pub use fetch::{Archive, FetchError, fetch, fetch_from, fetched};
+pub use listing::{Listed, Origin, listing};
+pub use probe::probe;
+pub use progress::{Progress, Silent, Terminal};
+pub use search::on_path;
+pub use select::{SelectError, Selection, select};
+
+/// One CPython installation.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// What is executed: an interpreter, or a script that starts one in the same process.
+    pub python: PathBuf,
+    /// What the interpreter calls itself (`sys.executable`).
+    pub executable: PathBuf,
+    /// The ELF file with the `.PyRuntime` section: the executable or libpython.
+    pub image: PathBuf,
+    /// Its version.
+    pub version: VersionHex,
+    /// Whether it is a debug build (`Py_DEBUG`).
+    pub debug: bool,
+    /// Whether it has no GIL.
+    pub free_threaded: bool,
+    /// Whether it has a JIT that can be switched on.
+    pub jit_available: bool,
+    /// The table of offsets in its image, or why that is refused.
+    pub layout: Result<Layout, LayoutError>,
+}
+
+impl Build {
+    /// The layout, if walkers can read this build.
+    ///
+    /// # Errors
+    /// [`BuildError::Layout`]: a pre-release, an unknown version or a free-threaded build.
+    pub fn usable(&self) -> Result<&Layout, BuildError> {
+        let refused = |source| BuildError::Layout { path: self.python.clone(), source };
+        let layout = self.layout.as_ref().map_err(|error| refused(error.clone()))?;
+        layout.walkable().map_err(refused)?;
+        Ok(layout)
+    }
+
+    /// What the frame cache looks like in it; by the version's number alone if the layout is not known.
+    #[must_use]
+    pub fn frame_cache(&self) -> FrameCache {
+        self.layout.as_ref().map_or_else(|_| FrameCache::of_version(self.version), Layout::frame_cache)
+    }
+
+    /// "release", "debug", "free-threaded" or "free-threaded debug".
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (self.free_threaded, self.debug) {
+            (false, false) => "release",
+            (false, true) => "debug",
+            (true, false) => "free-threaded",
+            (true, true) => "free-threaded debug",
+        }
+    }
+}
+
+/// Whether the JIT of a build is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JitMode {
+    /// The build has none.
+    Unavailable,
+    /// It has one, switched off.
+    Off,
+    /// Switched on.
+    On,
+}
+
+impl JitMode {
+    /// The variable that puts a target into this mode, and its value; [`JitMode::Unavailable`] leaves it unset.
+    #[must_use]
+    pub fn variable(self) -> (&'static str, Option<&'static str>) {
+        let value = match self {
+            Self::Unavailable => None,
+            Self::Off => Some("0"),
+            Self::On => Some("1"),
+        };
+        ("PYTHON_JIT", value)
+    }
+}
+
+/// A build in one run mode.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The build.
+    pub build: Arc<Build>,
+    /// Its run mode.
+    pub jit: JitMode,
+    /// What tables call it, for example "3.15.2 release JIT". No two rows of a run have the same name.
+    pub name: String,
+}
+
+impl Row {
+    /// A command that runs the build in this mode.
+    #[must_use]
+    pub fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.build.python);
+        match self.jit.variable() {
+            (name, Some(value)) => command.env(name, value),
+            (name, None) => command.env_remove(name),
+        };
+        command
+    }
+}
+
+/// One row per build and run mode, in the order of `builds`.
+#[must_use]
+pub fn rows(builds: &[Arc<Build>]) -> Vec<Row> {
+    let label = |build: &Build| format!("{} {}", build.version, build.kind());
+    let mut rows = Vec::new();
+    for build in builds {
+        let mut name = label(build);
+        if builds.iter().filter(|other| label(other) == name).count() > 1 {
+            name = format!("{name} ({})", build.python.display());
+        }
+        let row = |jit, name| Row { build: Arc::clone(build), jit, name };
+        if build.jit_available {
+            rows.push(row(JitMode::Off, name.clone()));
+            rows.push(row(JitMode::On, format!("{name} JIT")));
+        } else {
+            rows.push(row(JitMode::Unavailable, name));
+        }
+    }
+    rows
+}

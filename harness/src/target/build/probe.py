@@ -1,0 +1,17 @@
+import json, sys
+jit = getattr(sys, "_jit", None)
+mapped = []
+with open("/proc/self/maps", "rb") as maps:
+    for line in maps:
+        path = line.rstrip(b"\n").split(None, 5)[5:]
+        if path and path[0].startswith(b"/") and path[0] not in mapped:
+            mapped.append(path[0])
+print(json.dumps({
+    "implementation": sys.implementation.name,
+    "hexversion": sys.hexversion,
+    "executable": (sys.executable or "").encode("utf-8", "surrogateescape").decode("latin-1"),
+    "debug": hasattr(sys, "gettotalrefcount"),
+    "free_threaded": "t" in getattr(sys, "abiflags", ""),
+    "jit_available": bool(jit and jit.is_available()),
+    "mapped": [path.decode("latin-1") for path in mapped],
+}))

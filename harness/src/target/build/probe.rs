@@ -1,0 +1,127 @@
+//! Asking a program whether it is a CPython, and which.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::run::{self, RunError};
+use super::{Build, BuildError, image};
+use crate::layout::{Layout, VersionHex};
+
+/// Runs in the candidate; needs no module outside the interpreter's own library.
+const SCRIPT: &str = include_str!("probe.py");
+
+/// The longest a candidate may take to answer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The longest answer, in bytes.
+const LIMIT: u64 = 256 << 10;
+
+/// Major and minor version of the oldest supported CPython.
+const OLDEST: (u8, u8) = (3, 13);
+
+/// What the script prints.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    implementation: String,
+    hexversion: u32,
+    executable: String,
+    debug: bool,
+    free_threaded: bool,
+    jit_available: bool,
+    mapped: Vec<String>,
+}
+
+/// Runs `path` and describes the build that it is.
+///
+/// # Errors
+/// Fails with what keeps `path` from being a supported CPython. A build whose layout is not known is not an error
+/// here: see [`Build::usable`].
+pub fn probe(path: &Path) -> Result<Build, BuildError> {
+    probe_within(path, DEADLINE)
+}
+
+/// [`probe`] with a deadline.
+pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, BuildError> {
+    let here = || path.to_path_buf();
+    // Without this a name like `python3` would be searched on PATH.
+    let python = std::path::absolute(path).map_err(|source| BuildError::Start { path: here(), source })?;
+    let answer = ask(path, &python, deadline)?;
+    if answer.implementation != "cpython" {
+        return Err(BuildError::NotCPython { path: here(), implementation: answer.implementation });
+    }
+    let version = VersionHex(answer.hexversion);
+    if version.minor() < OLDEST {
+        return Err(BuildError::TooOld { path: here(), version });
+    }
+    let mapped: Vec<PathBuf> = answer.mapped.iter().map(|file| from_latin1(file)).collect();
+    let (image, section) =
+        image::find(&mapped).ok_or_else(|| BuildError::NoRuntimeSection { path: here(), version })?;
+    let layout = Layout::parse(&section);
+    if let Ok(layout) = &layout
+        && (layout.version, layout.free_threaded) != (version, answer.free_threaded)
+    {
+        return Err(BuildError::OtherImage { path: here(), version, image, found: layout.version });
+    }
+    Ok(Build {
+        python,
+        executable: from_latin1(&answer.executable),
+        image,
+        version,
+        debug: answer.debug,
+        free_threaded: answer.free_threaded,
+        jit_available: answer.jit_available,
+        layout,
+    })
+}
+
+/// Runs the script in `python`; errors name it as the user wrote it.
+fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildError> {
+    let here = || path.to_path_buf();
+    let mut command = Command::new(python);
+    // The build's own default decides what is available; the variable only decides what is on.
+    command.args(["-I", "-S", "-c", SCRIPT]).env_remove("PYTHON_JIT");
+    let outcome = run::run(&mut command, deadline, LIMIT).map_err(|error| match error {
+        RunError::Start(source) if source.kind() == std::io::ErrorKind::NotFound => {
+            BuildError::NotFound { path: here() }
+        }
+        RunError::Start(source) | RunError::Wait(source) => BuildError::Start { path: here(), source },
+        RunError::Deadline => BuildError::Deadline { path: here(), seconds: deadline.as_secs_f32() },
+    })?;
+    let silent = || if outcome.stderr.is_empty() { &outcome.stdout } else { &outcome.stderr };
+    if !outcome.status.success() {
+        return Err(BuildError::NotPython {
+            path: here(),
+            evidence: format!("it ended with {}{}", outcome.status, quote(silent())),
+        });
+    }
+    serde_json::from_slice(&outcome.stdout).map_err(|_| BuildError::NotPython {
+        path: here(),
+        evidence: match quote(silent()) {
+            nothing if nothing.is_empty() => "it answered nothing".to_owned(),
+            words => format!("it answered{words}"),
+        },
+    })
+}
+
+/// The script sends file names byte by byte as characters, because JSON has no bytes.
+fn from_latin1(text: &str) -> PathBuf {
+    let bytes = text.chars().filter_map(|character| u8::try_from(u32::from(character)).ok()).collect();
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// The line that says what is wrong, ready to be appended to a message: a traceback's last, otherwise the first.
+fn quote(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let traceback = text.trim_start().starts_with("Traceback");
+    let Some(line) = (if traceback { lines.next_back() } else { lines.next() }) else {
+        return String::new();
+    };
+    let printable = line.chars().filter(|character| !character.is_control()).take(120);
+    format!(": {}", printable.collect::<String>())
+}

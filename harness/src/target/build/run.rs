@@ -1,0 +1,130 @@
+//! Running a program that may hang, babble or fail, and outliving none.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{Pid, getpid, getppid};
+
+/// After the kill nothing is left to write, except by a descendant that left the process group.
+const AFTER_THE_KILL: Duration = Duration::from_secs(1);
+
+/// How a program ended, and the beginning of what it wrote.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Why there is no outcome.
+#[derive(Debug)]
+pub(super) enum RunError {
+    /// It could not be started.
+    Start(io::Error),
+    /// It still ran at the deadline and was killed with its children.
+    Deadline,
+    /// Waiting for it failed.
+    Wait(io::Error),
+}
+
+/// Runs `command` in a process group of its own until `deadline` at most, keeping `limit` bytes of each output.
+/// Who writes more finds the pipe closed.
+pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<Outcome, RunError> {
+    let end = Instant::now() + deadline;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = die_with_us(command).spawn().map_err(RunError::Start)?;
+    let group = pid(&child);
+    let stdout = read_beginning(child.stdout.take(), limit);
+    let stderr = read_beginning(child.stderr.take(), limit);
+
+    let (ended, wait) = mpsc::channel();
+    // WNOWAIT leaves the process unreaped, so that its number cannot be another's when the group is killed.
+    thread::spawn(move || ended.send(waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).map(drop)));
+    let in_time = wait.recv_timeout(deadline);
+    // Children that the program left behind are not wanted either.
+    let _ = killpg(group, Signal::SIGKILL);
+    let status = child.wait().map_err(RunError::Wait)?;
+    if in_time.is_err() {
+        return Err(RunError::Deadline);
+    }
+    let rest = || end.saturating_duration_since(Instant::now()).max(AFTER_THE_KILL);
+    let stdout = stdout.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
+    let stderr = stderr.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
+    Ok(Outcome { status, stdout, stderr })
+}
+
+/// Reads up to `limit` bytes in a thread of its own, then closes.
+fn read_beginning(source: Option<impl Read + Send + 'static>, limit: u64) -> Receiver<Vec<u8>> {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(source) = source {
+            // What came before an error is still worth showing.
+            let _ = source.take(limit).read_to_end(&mut bytes);
+        }
+        send.send(bytes)
+    });
+    receive
+}
+
+/// The process number in the type that system calls take.
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Makes the kernel kill the program when the thread that starts it ends, which that thread does not do before it has
+/// waited: even `kill -9` of the harness leaves nothing behind. Ctrl-C on the terminal does not reach the program, in
+/// its own process group, but the harness, which then decides.
+pub(super) fn die_with_us(command: &mut Command) -> &mut Command {
+    let parent = getpid();
+    let hook = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have ended before the line above.
+        if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    };
+    // SAFETY: between fork and exec the hook makes two system calls and neither allocates nor takes a lock.
+    unsafe { command.process_group(0).pre_exec(hook) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, deadline: Duration) -> Result<Outcome, RunError> {
+        run(Command::new("/bin/sh").args(["-c", script]), deadline, 100)
+    }
+
+    #[test]
+    fn output_and_status_are_kept() {
+        let outcome = shell("echo out; echo err >&2; exit 3", Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            (outcome.stdout.as_slice(), outcome.stderr.as_slice(), outcome.status.code()),
+            (&b"out\n"[..], &b"err\n"[..], Some(3))
+        );
+    }
+
+    #[test]
+    fn endless_output_is_cut() {
+        assert_eq!(shell("exec yes", Duration::from_secs(10)).unwrap().stdout.len(), 100);
+    }
+
+    #[test]
+    fn a_hanging_program_dies_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script = format!("sleep 1000 > '{}' & wait", pipe.display());
+        // The pipe ends when the child, its only writer, does.
+        let (send, ended) = mpsc::channel();
+        thread::spawn(move || send.send(std::fs::read(pipe)));
+        assert!(matches!(shell(&script, Duration::from_millis(300)), Err(RunError::Deadline)));
+        assert!(ended.recv_timeout(Duration::from_secs(10)).unwrap().unwrap().is_empty());
+    }
+}

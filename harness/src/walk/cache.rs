@@ -1,0 +1,220 @@
+//! The cache itself: one entry per thread, looked up by anchor and sequence. Pure data: no memory is read here.
+
+use std::collections::HashMap;
+
+use crate::frame::Frame;
+use crate::memory::Address;
+use crate::walk::miss::MissReason;
+use crate::walk::thread_state::ThreadState;
+
+/// Threads kept at the same time (as CPython's unwinder).
+pub const THREAD_LIMIT: usize = 32;
+/// Addresses kept per entry (as CPython's unwinder): an anchor further down is not found.
+pub const ADDRESS_LIMIT: usize = 1024;
+
+/// A stored stack, leaf first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The thread state that it was walked from.
+    pub thread_state: Address,
+    /// Where its frames stood, shim frames left out; at most [`ADDRESS_LIMIT`].
+    pub addresses: Vec<Address>,
+    /// What they were.
+    pub frames: Vec<Frame>,
+    /// The sequence at the time.
+    pub sequence: u64,
+}
+
+/// What a lookup compares; a weakening turns one off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// The thread state's address.
+    pub thread_state: bool,
+    /// The sequence.
+    pub sequence: bool,
+}
+
+impl Checks {
+    /// All of them.
+    pub const ALL: Self = Self { thread_state: true, sequence: true };
+}
+
+/// Entries by native thread id.
+#[derive(Clone, Debug, Default)]
+pub struct FrameCache {
+    entries: HashMap<u64, Entry>,
+}
+
+impl FrameCache {
+    /// The entry for a thread.
+    #[must_use]
+    pub fn get(&self, native_thread_id: u64) -> Option<&Entry> {
+        self.entries.get(&native_thread_id)
+    }
+
+    /// The entry that was stored for a thread state.
+    #[must_use]
+    pub fn of_thread_state(&self, thread_state: Address) -> Option<&Entry> {
+        self.entries.values().find(|entry| entry.thread_state == thread_state)
+    }
+
+    /// Takes the entry out: whoever overwrites the anchor must, since the entry is only tied to the anchor before.
+    pub fn take(&mut self, native_thread_id: u64) -> Option<Entry> {
+        self.entries.remove(&native_thread_id)
+    }
+
+    /// Stores an entry. Drops it if as many threads as [`THREAD_LIMIT`] have one already.
+    pub fn insert(&mut self, native_thread_id: u64, mut entry: Entry) {
+        entry.addresses.truncate(ADDRESS_LIMIT);
+        if self.entries.len() < THREAD_LIMIT || self.entries.contains_key(&native_thread_id) {
+            self.entries.insert(native_thread_id, entry);
+        }
+    }
+
+    /// Drops the entries of threads for which `alive` is false.
+    pub fn retain(&mut self, alive: impl Fn(u64) -> bool) {
+        self.entries.retain(|&native_thread_id, _| alive(native_thread_id));
+    }
+
+    /// A full hit: the thread stands in the very frame that the entry starts with, and that never left the stack.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn full_hit(&self, thread: &ThreadState, checks: Checks) -> Result<&Entry, MissReason> {
+        let entry = self.usable(thread, checks)?;
+        if thread.current_frame != thread.anchor || entry.addresses.first() != Some(&thread.anchor) {
+            return Err(MissReason::EntryStartsElsewhere);
+        }
+        if checks.sequence && entry.sequence != thread.sequence {
+            return Err(MissReason::SequenceMismatch);
+        }
+        Ok(entry)
+    }
+
+    /// A partial hit: the anchor moved down by exactly the frames that stood above it, and `other_returns` more. Gives the
+    /// anchor's index.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn partial_hit(
+        &self,
+        thread: &ThreadState,
+        checks: Checks,
+        other_returns: u64,
+    ) -> Result<(&Entry, usize), MissReason> {
+        let entry = self.usable(thread, checks)?;
+        let index = entry.position(thread.anchor).ok_or(MissReason::AnchorNotInEntry)?;
+        let returns = index as u64 + other_returns;
+        if checks.sequence && entry.sequence.wrapping_add(returns) != thread.sequence {
+            return Err(MissReason::SequenceMismatch);
+        }
+        Ok((entry, index))
+    }
+
+    fn usable(&self, thread: &ThreadState, checks: Checks) -> Result<&Entry, MissReason> {
+        if thread.anchor == 0 {
+            return Err(MissReason::AnchorNull);
+        }
+        let entry = self.get(thread.native_thread_id).ok_or(MissReason::NoEntry)?;
+        if checks.thread_state && entry.thread_state != thread.address {
+            return Err(MissReason::OtherThreadState);
+        }
+        Ok(entry)
+    }
+}
+
+impl Entry {
+    /// The index of the frame that stood at `address`.
+    #[must_use]
+    pub fn position(&self, address: Address) -> Option<usize> {
+        self.addresses.iter().position(|&here| here == address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Location;
+
+    const THREAD: u64 = 7;
+    const STATE: Address = 0x1000;
+
+    fn cache() -> FrameCache {
+        let frame = |line| Frame {
+            function: "f".into(),
+            file: "workload.py".into(),
+            location: Location { line: Some(line), ..Location::default() },
+        };
+        let mut cache = FrameCache::default();
+        cache.insert(
+            THREAD,
+            Entry {
+                thread_state: STATE,
+                addresses: vec![0x30, 0x20, 0x10],
+                frames: vec![frame(3), frame(2), frame(1)],
+                sequence: u64::MAX,
+            },
+        );
+        cache
+    }
+
+    fn thread(current_frame: Address, anchor: Address, sequence: u64) -> ThreadState {
+        ThreadState {
+            address: STATE,
+            next: 0,
+            current_frame,
+            native_thread_id: THREAD,
+            datastack_chunk: 0,
+            base_frame: Some(0),
+            anchor,
+            sequence,
+        }
+    }
+
+    #[test]
+    fn a_full_hit_needs_everything_to_match() {
+        let cache = cache();
+        let hit = |thread: &ThreadState| cache.full_hit(thread, Checks::ALL).map(drop);
+        assert_eq!(hit(&thread(0x30, 0x30, u64::MAX)), Ok(()));
+        assert_eq!(hit(&thread(0x30, 0, u64::MAX)), Err(MissReason::AnchorNull));
+        assert_eq!(hit(&thread(0x30, 0x30, 0)), Err(MissReason::SequenceMismatch));
+        assert_eq!(hit(&thread(0x20, 0x20, 0)), Err(MissReason::EntryStartsElsewhere));
+        assert_eq!(hit(&thread(0x40, 0x30, u64::MAX)), Err(MissReason::EntryStartsElsewhere));
+        let other = ThreadState { native_thread_id: 8, ..thread(0x30, 0x30, u64::MAX) };
+        assert_eq!(hit(&other), Err(MissReason::NoEntry));
+        let reused = ThreadState { address: 0x2000, ..thread(0x30, 0x30, u64::MAX) };
+        assert_eq!(hit(&reused), Err(MissReason::OtherThreadState));
+    }
+
+    #[test]
+    fn a_partial_hit_counts_the_returns_and_survives_wrapping() {
+        let cache = cache();
+        let hit = |thread: &ThreadState| cache.partial_hit(thread, Checks::ALL, 0).map(|(_, index)| index);
+        assert_eq!(hit(&thread(0x40, 0x30, u64::MAX)), Ok(0));
+        assert_eq!(hit(&thread(0x40, 0x20, 0)), Ok(1));
+        assert_eq!(hit(&thread(0x10, 0x10, 1)), Ok(2));
+        assert_eq!(hit(&thread(0x10, 0x10, 2)), Err(MissReason::SequenceMismatch));
+        assert_eq!(hit(&thread(0x10, 0x18, 1)), Err(MissReason::AnchorNotInEntry));
+    }
+
+    #[test]
+    fn a_check_can_be_left_out() {
+        let cache = cache();
+        let unchecked = Checks { sequence: false, ..Checks::ALL };
+        assert!(cache.full_hit(&thread(0x30, 0x30, 5), unchecked).is_ok());
+        assert!(cache.partial_hit(&thread(0x40, 0x20, 5), unchecked, 0).is_ok());
+    }
+
+    #[test]
+    fn the_number_of_threads_is_bounded() {
+        let mut cache = FrameCache::default();
+        let entry = Entry { thread_state: STATE, addresses: vec![1; 2000], frames: vec![], sequence: 0 };
+        for thread in 0..100 {
+            cache.insert(thread, entry.clone());
+        }
+        assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), THREAD_LIMIT);
+        assert_eq!(cache.get(0).map(|entry| entry.addresses.len()), Some(ADDRESS_LIMIT));
+        cache.retain(|thread| thread < 3);
+        assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), 3);
+    }
+}

@@ -1,0 +1,265 @@
+//! The cached walker by CPython 3.15's protocol (`Modules/_remote_debugging`), step by step, with named weakenings.
+//!
+//! 1. Read the thread state and, in the same call, the predicted leaf frame.
+//! 2. Full hit: decode the leaf, read anchor and sequence again, append the stored callers. Nothing is written.
+//! 3. Otherwise copy the data stack and follow the chain until the anchor.
+//! 4. Partial hit: read anchor and sequence again, append the stored callers of the anchor's frame. If it is none,
+//!    follow the chain on to the base frame.
+//! 5. Store the stack with the sequence of step 1.
+//! 6. Write the anchor if it is not the current frame.
+//!
+//! On a running target this protocol can splice: the anchor is written after the walk, unverified.
+
+use std::collections::BTreeSet;
+
+use crate::layout::CacheLayout;
+use crate::memory::{Address, RemoteMemory};
+use crate::sample::{Lookup, Provenance, WalkerKind};
+use crate::walk::cache::{Checks, Entry, FrameCache};
+use crate::walk::chain::{Chain, End, follow};
+use crate::walk::chunks::Chunks;
+use crate::walk::code::Decoder;
+use crate::walk::miss::MissReason;
+use crate::walk::raw_frame::RawFrame;
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::{ThreadState, Window, read_anchor, write_anchor};
+use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::weakening::Weakening;
+
+/// The longest chain that CPython's unwinder follows with its cache on.
+const DEPTH_LIMIT: usize = 1024 + 512;
+/// Entries of threads that are gone are dropped every so many samples.
+const SWEEP_INTERVAL: u32 = 1024;
+
+/// See the module.
+pub struct CachedWalker {
+    site: Site,
+    fields: CacheLayout,
+    window: Window,
+    weakenings: BTreeSet<Weakening>,
+    cache: FrameCache,
+    decoder: Decoder,
+    samples: u32,
+}
+
+impl CachedWalker {
+    /// A walker with the given weakenings; none of them is CPython's protocol as it is.
+    ///
+    /// # Errors
+    /// The layout has no cache or cannot be walked.
+    pub fn new(site: Site, weakenings: BTreeSet<Weakening>) -> Result<Self, Unsupported> {
+        site.layout.walkable()?;
+        Ok(Self {
+            site,
+            fields: site.cache()?,
+            window: Window::new(&site.layout),
+            weakenings,
+            cache: FrameCache::default(),
+            decoder: Decoder::new(site.layout),
+            samples: 0,
+        })
+    }
+
+    fn is(&self, weakening: Weakening) -> bool {
+        self.weakenings.contains(&weakening)
+    }
+
+    fn checks(&self, no_sequence: Weakening) -> Checks {
+        Checks { thread_state: !self.is(Weakening::ThreadStateNotCompared), sequence: !self.is(no_sequence) }
+    }
+
+    /// Step 1: the thread state and the frame that the thread's entry starts with.
+    fn read(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        address: Address,
+        predicted: Option<Address>,
+    ) -> Result<(ThreadState, Option<RawFrame>), Rejection> {
+        let mut state = self.window.buffer();
+        let mut leaf = RawFrame::buffer(&self.site.layout);
+        let layout = &self.site.layout;
+        let filled = match predicted {
+            Some(predicted) => memory.read_vectored(&mut [
+                self.window.segment(address, &mut state),
+                crate::memory::Segment { address: predicted, buffer: &mut leaf },
+            ])?,
+            None => memory.read_vectored(&mut [self.window.segment(address, &mut state)])?,
+        };
+        let state = self.window.parse(layout, address, &state);
+        let leaf = match predicted {
+            Some(predicted) if filled == 2 => RawFrame::parse(layout, predicted, &leaf).ok(),
+            _ => None,
+        };
+        Ok((state, leaf.filter(|leaf| leaf.address == state.current_frame)))
+    }
+
+    /// Whether anchor and sequence are still what step 1 read.
+    fn unchanged(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<bool, Rejection> {
+        if self.is(Weakening::NotReadAgainBeforeUse) {
+            return Ok(true);
+        }
+        Ok(read_anchor(memory, &self.fields, thread.address)? == (thread.anchor, thread.sequence))
+    }
+
+    fn full_hit(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        predicted: Option<RawFrame>,
+    ) -> Result<Result<Walked, MissReason>, Rejection> {
+        let entry = match self.cache.full_hit(thread, self.checks(Weakening::NoSequenceCheckOnFullHit)) {
+            Ok(entry) => entry,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut frames = entry.frames.clone();
+        if !self.is(Weakening::LeafReusedOnFullHit) {
+            let raw = match predicted {
+                Some(raw) => raw,
+                None => RawFrame::read(memory, &self.site.layout, thread.current_frame)?,
+            };
+            let leaf = self.decoder.frame(memory, &raw)?;
+            if let Some(first) = frames.first_mut() {
+                *first = leaf;
+            }
+        }
+        if !self.unchanged(memory, thread)? {
+            return Ok(Err(MissReason::ChangedDuringUse));
+        }
+        let from_cache = frames.len() - 1;
+        Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
+    }
+
+    /// Step 4 for a chain that stopped at the anchor.
+    fn partial_hit(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        chain: &Chain,
+    ) -> Result<Result<(Walked, Vec<Address>), MissReason>, Rejection> {
+        let shims = if self.is(Weakening::ShimFramesCounted) {
+            chain.links.iter().filter(|frame| !frame.is_python()).count() as u64
+        } else {
+            0
+        };
+        let checks = self.checks(Weakening::NoSequenceCheckOnPartialHit);
+        let (entry, index) = match self.cache.partial_hit(thread, checks, shims) {
+            Ok(hit) => hit,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        // An entry of more frames than addresses has no address for the deepest ones.
+        let cached = entry.frames.get(index + 1..).unwrap_or_default().to_vec();
+        let cached_addresses = entry.addresses.get(index + 1..).unwrap_or_default().to_vec();
+        let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
+        let mut frames = decode(memory, &mut self.decoder, chain.python())?;
+        if !self.unchanged(memory, thread)? {
+            return Ok(Err(MissReason::ChangedDuringUse));
+        }
+        let from_cache = cached.len();
+        frames.extend(cached);
+        addresses.extend(cached_addresses);
+        Ok(Ok((Walked { frames, provenance: Provenance { lookup: Lookup::PartialHit, from_cache } }, addresses)))
+    }
+
+    /// Steps 3 to 6.
+    fn walk_chain(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        mut reason: MissReason,
+    ) -> Result<Walked, Rejection> {
+        let layout = self.site.layout;
+        let chunks = if self.is(Weakening::ChunksNotCopied) {
+            None
+        } else {
+            Some(Chunks::copy(memory, thread.datastack_chunk)?)
+        };
+        let stop_at = (thread.anchor != 0).then_some(thread.anchor);
+        let mut chain = follow(memory, &layout, thread, chunks.as_ref(), thread.current_frame, stop_at, DEPTH_LIMIT)?;
+        let mut hit = None;
+        if chain.end == End::Stopped {
+            match self.partial_hit(memory, thread, &chain)? {
+                Ok(found) => hit = Some(found),
+                Err(why) => {
+                    reason = why;
+                    let next = chain.links.last().map_or(0, |frame| frame.previous);
+                    let limit = DEPTH_LIMIT - chain.links.len().min(DEPTH_LIMIT);
+                    let rest = follow(memory, &layout, thread, chunks.as_ref(), next, None, limit)?;
+                    chain.links.extend(rest.links);
+                    chain.end = rest.end;
+                }
+            }
+        } else if stop_at.is_some() {
+            reason = MissReason::AnchorNotOnChain;
+        }
+        let (walked, addresses) = match hit {
+            Some(hit) => hit,
+            None => {
+                if chain.end != End::Base && !self.is(Weakening::ChainStoredWithoutBase) {
+                    return Err(chain.not_at_base(thread));
+                }
+                let frames = decode(memory, &mut self.decoder, chain.python())?;
+                if frames.is_empty() {
+                    return Err(Rejection::Empty);
+                }
+                let addresses = chain.python().map(|frame| frame.address).collect();
+                (Walked { frames, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }, addresses)
+            }
+        };
+        let entry =
+            Entry { thread_state: thread.address, addresses, frames: walked.frames.clone(), sequence: thread.sequence };
+        self.cache.insert(thread.native_thread_id, entry);
+        if thread.current_frame != thread.anchor {
+            write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
+        }
+        Ok(walked)
+    }
+
+    fn frames(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        predicted: Option<RawFrame>,
+    ) -> Result<Walked, Rejection> {
+        if thread.current_frame == 0 {
+            return Err(Rejection::Empty);
+        }
+        match self.full_hit(memory, thread, predicted)? {
+            Ok(walked) => Ok(walked),
+            Err(reason) => self.walk_chain(memory, thread, reason),
+        }
+    }
+
+    /// The leaf that the entry of the thread at `address` predicts.
+    fn predicted(&self, address: Address) -> Option<Address> {
+        self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied())
+    }
+}
+
+impl ThreadWalk for CachedWalker {
+    const KIND: WalkerKind = WalkerKind::OwnCached;
+
+    fn site(&self) -> &Site {
+        &self.site
+    }
+
+    fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
+        let (state, predicted) = match self.read(memory, thread, self.predicted(thread)) {
+            Ok(read) => read,
+            Err(rejection) => return (ThreadState::unknown(thread), Err(rejection)),
+        };
+        let walked = self.frames(memory, &state, predicted);
+        if walked.is_ok() {
+            self.decoder.keep();
+        } else {
+            self.decoder.forget_fresh();
+        }
+        (state, walked)
+    }
+
+    fn sweep(&mut self, threads: &[ThreadState]) {
+        self.samples = self.samples.wrapping_add(1);
+        if self.samples.is_multiple_of(SWEEP_INTERVAL) {
+            self.cache.retain(|id| threads.iter().any(|thread| thread.native_thread_id == id));
+        }
+    }
+}

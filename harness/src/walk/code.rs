@@ -1,0 +1,126 @@
+//! Code objects: from a raw frame to function, file and position.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::frame::Frame;
+use crate::layout::Layout;
+use crate::memory::{Address, RemoteMemory};
+use crate::walk::location_table::LocationTable;
+use crate::walk::raw_frame::RawFrame;
+use crate::walk::rejection::Rejection;
+use crate::walk::text;
+use crate::walk::thread_state::word;
+
+/// A longer location table is garbage, in bytes.
+const TABLE_LIMIT: u64 = 1 << 24;
+/// Decoded code objects kept; a real program of the workloads' size has far fewer.
+const KEPT_LIMIT: usize = 1 << 16;
+/// Bytes of one code unit.
+const CODE_UNIT: u64 = 2;
+
+struct Code {
+    function: Arc<str>,
+    file: Arc<str>,
+    locations: LocationTable,
+}
+
+/// Decodes frames and keeps what it learnt of code objects, by address: right only as long as the target frees no
+/// code object whose frames were seen, or another object comes to stand at its address.
+pub struct Decoder {
+    layout: Layout,
+    known: HashMap<Address, Code>,
+    /// One copy of each name and file name, so that equal frames share them.
+    texts: HashSet<Arc<str>>,
+    /// Learnt since the last [`Decoder::keep`].
+    fresh: Vec<Address>,
+}
+
+impl Decoder {
+    /// An empty decoder for a build.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, known: HashMap::new(), texts: HashSet::new(), fresh: Vec::new() }
+    }
+
+    /// Function, file and position of a frame that runs Python code.
+    ///
+    /// # Errors
+    /// [`Rejection::BadCode`] or [`Rejection::Unreadable`].
+    pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Frame, Rejection> {
+        if !self.known.contains_key(&raw.code) {
+            let code = self.read(memory, raw.code)?;
+            if self.known.len() >= KEPT_LIMIT {
+                self.known.clear();
+                self.fresh.clear();
+            }
+            self.known.insert(raw.code, code);
+            self.fresh.push(raw.code);
+        }
+        let bad = |why: String| Rejection::BadCode { code: raw.code, why };
+        let Some(code) = self.known.get(&raw.code) else { return Err(bad("lost".into())) };
+        let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
+        let location = raw
+            .instr_ptr
+            .checked_sub(start)
+            .filter(|offset| offset % CODE_UNIT == 0)
+            .and_then(|offset| u32::try_from(offset / CODE_UNIT).ok())
+            .and_then(|unit| code.locations.get(unit))
+            .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
+        Ok(Frame { function: code.function.clone(), file: code.file.clone(), location })
+    }
+
+    /// Keeps what was learnt: the walk it was learnt in turned out to be consistent.
+    pub fn keep(&mut self) {
+        self.fresh.clear();
+    }
+
+    /// Forgets what was learnt since [`Decoder::keep`]: the walk was rejected, the code objects may have been none.
+    pub fn forget_fresh(&mut self) {
+        for address in self.fresh.drain(..) {
+            self.known.remove(&address);
+        }
+    }
+
+    fn read(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Code, Rejection> {
+        let layout = self.layout.code;
+        let bad = |why: &str| Rejection::BadCode { code: address, why: why.into() };
+        let mut object = vec![0; usize::try_from(layout.size).unwrap_or(0)];
+        memory.read(address, &mut object)?;
+        let field = |offset: u64| {
+            usize::try_from(offset)
+                .ok()
+                .and_then(|offset| word(&object, offset))
+                .ok_or_else(|| bad("a field is outside"))
+        };
+        let first_line = self.first_line(&object).ok_or_else(|| bad("a field is outside"))?;
+        let (qualname, filename, table) = (field(layout.qualname)?, field(layout.filename)?, field(layout.linetable)?);
+        let function = text::read(memory, &layout, address, qualname)?;
+        let file = text::read(memory, &layout, address, filename)?;
+        let length = memory.read_u64(table.wrapping_add(layout.bytes_size))?;
+        if length > TABLE_LIMIT {
+            return Err(bad("its location table has an impossible length"));
+        }
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        memory.read(table.wrapping_add(layout.bytes_data), &mut bytes)?;
+        let locations =
+            LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
+        Ok(Code { function: self.share(function), file: self.share(file), locations })
+    }
+
+    fn first_line(&self, object: &[u8]) -> Option<i32> {
+        let offset = usize::try_from(self.layout.code.first_line).ok()?;
+        object.get(offset..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
+    }
+
+    fn share(&mut self, text: Arc<str>) -> Arc<str> {
+        if let Some(shared) = self.texts.get(&text) {
+            return shared.clone();
+        }
+        if self.texts.len() >= KEPT_LIMIT {
+            self.texts.clear();
+        }
+        self.texts.insert(text.clone());
+        text
+    }
+}

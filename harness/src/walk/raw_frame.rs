@@ -1,0 +1,88 @@
+//! One `_PyInterpreterFrame` as it stands in memory.
+
+use crate::layout::Layout;
+use crate::memory::{Address, RemoteMemory};
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::word;
+
+/// Who owns a frame's memory (`enum _frameowner` of each version).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The data stack.
+    Thread,
+    /// A generator, coroutine or async generator.
+    Generator,
+    /// A frame object that outlived its frame.
+    FrameObject,
+    /// The interpreter: a shim frame between C and Python, or the base frame. No Python code.
+    Shim,
+}
+
+impl Owner {
+    fn parse(layout: &Layout, byte: u8) -> Option<Self> {
+        Some(match (byte, layout.version.minor()) {
+            (0, _) => Self::Thread,
+            (1, _) => Self::Generator,
+            (2, _) => Self::FrameObject,
+            // 3.13: the C stack; from 3.14 on: the interpreter.
+            (3, _) | (4, (3, 14)) => Self::Shim,
+            _ => return None,
+        })
+    }
+}
+
+/// A frame's fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Where it stands.
+    pub address: Address,
+    /// The caller's frame, or NULL.
+    pub previous: Address,
+    /// The code object, tag bits cleared.
+    pub code: Address,
+    /// The instruction it is at.
+    pub instr_ptr: Address,
+    /// Who owns it.
+    pub owner: Owner,
+}
+
+impl RawFrame {
+    /// A buffer that holds one frame.
+    #[must_use]
+    pub fn buffer(layout: &Layout) -> Vec<u8> {
+        vec![0; usize::try_from(layout.frame.size).unwrap_or(0)]
+    }
+
+    /// The fields of the frame whose memory is `bytes`.
+    ///
+    /// # Errors
+    /// [`Rejection::BadOwner`], or [`Rejection::Unreadable`] if `bytes` is shorter than a frame.
+    pub fn parse(layout: &Layout, address: Address, bytes: &[u8]) -> Result<Self, Rejection> {
+        let field = |offset: u64| usize::try_from(offset).ok().and_then(|offset| word(bytes, offset));
+        let frame = &layout.frame;
+        let owner = usize::try_from(frame.owner).ok().and_then(|offset| bytes.get(offset));
+        let (Some(previous), Some(executable), Some(instr_ptr), Some(&owner)) =
+            (field(frame.previous), field(frame.executable), field(frame.instr_ptr), owner)
+        else {
+            return Err(Rejection::Unreadable(format!("frame {address:#x} is cut off")));
+        };
+        let owner = Owner::parse(layout, owner).ok_or(Rejection::BadOwner { frame: address, owner })?;
+        Ok(Self { address, previous, code: executable & !frame.tag_mask, instr_ptr, owner })
+    }
+
+    /// Reads the frame at `address`.
+    ///
+    /// # Errors
+    /// As [`RawFrame::parse`], or the read fails.
+    pub fn read(memory: &mut dyn RemoteMemory, layout: &Layout, address: Address) -> Result<Self, Rejection> {
+        let mut buffer = Self::buffer(layout);
+        memory.read(address, &mut buffer)?;
+        Self::parse(layout, address, &buffer)
+    }
+
+    /// Whether the frame runs Python code; shim frames and the base frame do not.
+    #[must_use]
+    pub fn is_python(&self) -> bool {
+        self.owner != Owner::Shim
+    }
+}

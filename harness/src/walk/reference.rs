@@ -1,0 +1,268 @@
+//! The reference cached walker: the anchor as a hazard pointer, the sequence as a seqlock.
+//!
+//! The interpreter moves the anchor whenever the anchor's frame leaves the stack. So if the anchor is the current
+//! frame *before* the walk starts, and still is after it with the same sequence, that frame lived throughout; none of
+//! its callers can have returned or yielded meanwhile, so whatever was read of them belongs together, however many
+//! reads it took.
+//!
+//! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and
+//!    sequence again, in one call. If C = L = the entry's first frame and both sequences are the stored one, the frame
+//!    never left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
+//! 2. Otherwise read the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or a
+//!    generator's (a yield moves the anchor *before* the current frame, so an anchor written in between is never
+//!    moved). Neither is ever anchored.
+//! 3. If L is not C, write C as the anchor. From here on the stored entry is tied to nothing: it is taken out of the
+//!    cache, whatever happens next.
+//! 4. Read {C, L, S} again: current frame and anchor must both be C and the sequence still S, else it is not certain
+//!    that C was on the stack when it became the anchor.
+//! 5. Follow the chain, until the old anchor if the entry holds it with the sequence it promises (**partial hit**),
+//!    else to the base frame; decode.
+//! 6. Read anchor and sequence again: C and S, else reject.
+//! 7. Store with S.
+//!
+//! Not covered: other profilers that write the same anchor; a thread state that is freed between a read and the write;
+//! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window
+//! is a few instructions, the walker's is two system calls).
+
+use crate::layout::CacheLayout;
+use crate::memory::{Address, RemoteMemory, Segment};
+use crate::sample::{Lookup, Provenance, WalkerKind};
+use crate::walk::cache::{Checks, Entry, FrameCache};
+use crate::walk::chain::{Chain, DEPTH_LIMIT, End, follow};
+use crate::walk::chunks::Chunks;
+use crate::walk::code::Decoder;
+use crate::walk::miss::MissReason;
+use crate::walk::raw_frame::{Owner, RawFrame};
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::{ThreadState, Window, anchor_segments, read_anchor, write_anchor};
+use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode};
+
+/// How often a thread is tried before its walk is rejected because it moved.
+const ATTEMPTS: usize = 4;
+/// Entries of threads that are gone are dropped every so many samples.
+const SWEEP_INTERVAL: u32 = 1024;
+
+/// See the module.
+pub struct ReferenceWalker {
+    site: Site,
+    fields: CacheLayout,
+    window: Window,
+    cache: FrameCache,
+    decoder: Decoder,
+    samples: u32,
+}
+
+/// The entry whose frames after the index complete a chain that stopped at the old anchor.
+type Callers<'a> = (&'a Entry, usize);
+
+/// What step 1 read.
+struct Glance {
+    thread: ThreadState,
+    /// The predicted leaf, if it could be read and is the current frame.
+    leaf: Option<RawFrame>,
+    /// Whether anchor and sequence were the same after the leaf was read.
+    steady: bool,
+}
+
+impl ReferenceWalker {
+    /// A walker for a build with the frame cache.
+    ///
+    /// # Errors
+    /// The layout has no cache or cannot be walked.
+    pub fn new(site: Site) -> Result<Self, Unsupported> {
+        site.layout.walkable()?;
+        Ok(Self {
+            site,
+            fields: site.cache()?,
+            window: Window::new(&site.layout),
+            cache: FrameCache::default(),
+            decoder: Decoder::new(site.layout),
+            samples: 0,
+        })
+    }
+
+    fn glance(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Glance, Rejection> {
+        let layout = &self.site.layout;
+        let predicted = self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied());
+        let mut state = self.window.buffer();
+        let Some(predicted) = predicted else {
+            memory.read_vectored(&mut [self.window.segment(address, &mut state)])?;
+            return Ok(Glance { thread: self.window.parse(layout, address, &state), leaf: None, steady: false });
+        };
+        let mut leaf = RawFrame::buffer(layout);
+        let (mut anchor, mut sequence) = ([0; 8], [0; 8]);
+        let [anchor_segment, sequence_segment] = anchor_segments(&self.fields, address, &mut anchor, &mut sequence);
+        let filled = memory.read_vectored(&mut [
+            self.window.segment(address, &mut state),
+            Segment { address: predicted, buffer: &mut leaf },
+            anchor_segment,
+            sequence_segment,
+        ])?;
+        let thread = self.window.parse(layout, address, &state);
+        let leaf = if filled == 4 { RawFrame::parse(layout, predicted, &leaf).ok() } else { None };
+        Ok(Glance {
+            thread,
+            leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
+            steady: (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence)) == (thread.anchor, thread.sequence),
+        })
+    }
+
+    /// Step 1's verdict.
+    fn full_hit(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        glance: &Glance,
+    ) -> Result<Result<Walked, MissReason>, Rejection> {
+        let entry = match self.cache.full_hit(&glance.thread, Checks::ALL) {
+            Ok(entry) => entry,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Some(raw) = glance.leaf.filter(|_| glance.steady) else { return Ok(Err(MissReason::ChangedDuringUse)) };
+        let mut frames = entry.frames.clone();
+        let leaf = self.decoder.frame(memory, &raw)?;
+        if let Some(first) = frames.first_mut() {
+            *first = leaf;
+        }
+        let from_cache = frames.len() - 1;
+        Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
+    }
+
+    /// Steps 2 to 7, once.
+    fn attempt(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        mut reason: MissReason,
+    ) -> Result<Walked, Rejection> {
+        let layout = self.site.layout;
+        refuse_unsteady_leaf(&RawFrame::read(memory, &layout, thread.current_frame)?)?;
+        let (old, index) = match self.cache.partial_hit(thread, Checks::ALL, 0) {
+            Ok((_, index)) => (self.cache.take(thread.native_thread_id), Some(index)),
+            Err(why) => {
+                // A full hit that did not hold says more than the partial one it cannot be.
+                if reason != MissReason::ChangedDuringUse {
+                    reason = why;
+                }
+                self.cache.take(thread.native_thread_id);
+                (None, None)
+            }
+        };
+        if thread.anchor != thread.current_frame {
+            write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
+        }
+        let again = self.window.read(memory, &layout, thread.address)?;
+        let held = (thread.current_frame, thread.sequence);
+        if again.current_frame != thread.current_frame || (again.anchor, again.sequence) != held {
+            return Err(Rejection::Moved);
+        }
+        let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
+        if let Some(leaf) = chain.links.first() {
+            refuse_unsteady_leaf(leaf)?;
+        }
+        let mut frames = decode(memory, &mut self.decoder, chain.python())?;
+        if read_anchor(memory, &self.fields, thread.address)? != held {
+            return Err(Rejection::Moved);
+        }
+        let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
+        let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
+        let mut from_cache = 0;
+        if let Some((entry, index)) = cached {
+            let callers = entry.frames.get(index + 1..).unwrap_or_default();
+            from_cache = callers.len();
+            frames.extend_from_slice(callers);
+            addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
+        }
+        if frames.is_empty() {
+            return Err(Rejection::Empty);
+        }
+        self.cache.insert(
+            thread.native_thread_id,
+            Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: thread.sequence },
+        );
+        Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
+    }
+
+    /// Step 5: the chain, and the entry whose callers complete it if it stopped at the old anchor.
+    fn chain<'a>(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        partial: Option<Callers<'a>>,
+        old_anchor: Address,
+        reason: &mut MissReason,
+    ) -> Result<(Chain, Option<Callers<'a>>), Rejection> {
+        let layout = &self.site.layout;
+        let start = thread.current_frame;
+        if partial.is_some() {
+            // Few frames stand above the anchor: reading them one by one is cheaper than copying the data stack.
+            let chain = follow(memory, layout, thread, None, start, Some(old_anchor), DEPTH_LIMIT)?;
+            match chain.end {
+                End::Stopped => return Ok((chain, partial)),
+                End::Base => {
+                    *reason = MissReason::AnchorNotOnChain;
+                    return Ok((chain, None));
+                }
+                End::Elsewhere => return Err(chain.not_at_base(thread)),
+            }
+        }
+        let chunks = Chunks::copy(memory, thread.datastack_chunk)?;
+        let chain = follow(memory, layout, thread, Some(&chunks), start, None, DEPTH_LIMIT)?;
+        if chain.end == End::Base { Ok((chain, None)) } else { Err(chain.not_at_base(thread)) }
+    }
+
+    fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &Glance) -> Result<Walked, Rejection> {
+        if glance.thread.current_frame == 0 {
+            return Err(Rejection::Empty);
+        }
+        match self.full_hit(memory, glance)? {
+            Ok(walked) => Ok(walked),
+            Err(reason) => self.attempt(memory, &glance.thread, reason),
+        }
+    }
+}
+
+/// Step 2: only a frame whose end moves the anchor after it moved the current frame can be held.
+fn refuse_unsteady_leaf(leaf: &RawFrame) -> Result<(), Rejection> {
+    match leaf.owner {
+        Owner::Thread => Ok(()),
+        Owner::Shim => Err(Rejection::ShimLeaf),
+        Owner::Generator | Owner::FrameObject => Err(Rejection::GeneratorLeaf),
+    }
+}
+
+impl ThreadWalk for ReferenceWalker {
+    const KIND: WalkerKind = WalkerKind::OwnReference;
+
+    fn site(&self) -> &Site {
+        &self.site
+    }
+
+    fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
+        let mut last = (ThreadState::unknown(thread), Err(Rejection::Moved));
+        for _ in 0..ATTEMPTS {
+            let glance = match self.glance(memory, thread) {
+                Ok(glance) => glance,
+                Err(rejection) => return (last.0, Err(rejection)),
+            };
+            let walked = self.frames(memory, &glance);
+            if walked.is_ok() {
+                self.decoder.keep();
+            } else {
+                self.decoder.forget_fresh();
+            }
+            let moved = walked.as_ref().is_err_and(|rejection| *rejection == Rejection::Moved);
+            last = (glance.thread, walked);
+            if !moved {
+                break;
+            }
+        }
+        last
+    }
+
+    fn sweep(&mut self, threads: &[ThreadState]) {
+        self.samples = self.samples.wrapping_add(1);
+        if self.samples.is_multiple_of(SWEEP_INTERVAL) {
+            self.cache.retain(|id| threads.iter().any(|thread| thread.native_thread_id == id));
+        }
+    }
+}

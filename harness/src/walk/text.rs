@@ -1,0 +1,91 @@
+//! `PyUnicodeObject`: names and file names.
+
+use std::sync::Arc;
+
+use crate::layout::CodeLayout;
+use crate::memory::{Address, RemoteMemory};
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::word;
+
+/// A longer name is garbage, in characters.
+const LENGTH_LIMIT: u64 = 1 << 16;
+
+/// The state word of builds with the GIL (3.13 to 3.15): interned in bits 0 and 1, then kind, compact, ascii.
+struct State(u32);
+
+impl State {
+    fn width(&self) -> usize {
+        usize::try_from((self.0 >> 2) & 7).unwrap_or(0)
+    }
+    fn is_compact(&self) -> bool {
+        self.0 & (1 << 5) != 0
+    }
+    fn is_ascii(&self) -> bool {
+        self.0 & (1 << 6) != 0
+    }
+}
+
+/// Decodes characters of `width` bytes each. Lone surrogates, which Python allows, become U+FFFD.
+#[must_use]
+pub fn decode(bytes: &[u8], width: usize) -> Option<String> {
+    let code_points: Vec<u32> = match width {
+        1 => bytes.iter().map(|&byte| u32::from(byte)).collect(),
+        2 => bytes.as_chunks().0.iter().map(|unit| u32::from(u16::from_le_bytes(*unit))).collect(),
+        4 => bytes.as_chunks().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect(),
+        _ => return None,
+    };
+    code_points
+        .into_iter()
+        .map(|point| match point {
+            0xd800..=0xdfff => Some(char::REPLACEMENT_CHARACTER),
+            _ => char::from_u32(point),
+        })
+        .collect()
+}
+
+/// Reads the text object at `address`, on behalf of the code object `code`.
+///
+/// # Errors
+/// [`Rejection::BadCode`] if it is no compact text of bounded length, [`Rejection::Unreadable`] if a read fails.
+pub fn read(
+    memory: &mut dyn RemoteMemory,
+    layout: &CodeLayout,
+    code: Address,
+    address: Address,
+) -> Result<Arc<str>, Rejection> {
+    let bad = |why: String| Rejection::BadCode { code, why };
+    let mut header = vec![0; usize::try_from(layout.ascii_data).unwrap_or(0)];
+    memory.read(address, &mut header)?;
+    let field = |offset: u64| usize::try_from(offset).ok().and_then(|offset| word(&header, offset));
+    let (Some(length), Some(state)) = (field(layout.text_length), state(&header, layout.text_state)) else {
+        return Err(bad("the text header is shorter than its fields".into()));
+    };
+    let width = if state.is_ascii() { 1 } else { state.width() };
+    if !state.is_compact() || !matches!(width, 1 | 2 | 4) || length > LENGTH_LIMIT {
+        return Err(bad(format!("{address:#x} is no text: state {:#x}, length {length}", state.0)));
+    }
+    let start = if state.is_ascii() { layout.ascii_data } else { layout.compact_data };
+    let mut data = vec![0; usize::try_from(length).unwrap_or(0) * width];
+    memory.read(address.wrapping_add(start), &mut data)?;
+    let text = decode(&data, width).filter(|text| !state.is_ascii() || text.is_ascii());
+    text.map(Into::into).ok_or_else(|| bad(format!("the text at {address:#x} is not what its state says")))
+}
+
+fn state(header: &[u8], offset: u64) -> Option<State> {
+    let bytes = header.get(usize::try_from(offset).ok()?..)?.first_chunk()?;
+    Some(State(u32::from_le_bytes(*bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_widths_decode() {
+        assert_eq!(decode(b"caf\xe9", 1).as_deref(), Some("café"));
+        assert_eq!(decode(&[0x32, 0x04, 0x00, 0xd8], 2).as_deref(), Some("в\u{fffd}"));
+        assert_eq!(decode(&[0x00, 0x00, 0x02, 0x00], 4).as_deref(), Some("𠀀"));
+        assert_eq!(decode(&[0x00, 0x00, 0x11, 0x00], 4), None);
+        assert_eq!(decode(b"abc", 3), None);
+    }
+}

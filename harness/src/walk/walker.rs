@@ -1,0 +1,139 @@
+//! What all of this project's walkers have in common.
+
+use crate::frame::Frame;
+use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
+use crate::memory::{Address, RemoteMemory};
+use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use crate::walk::code::Decoder;
+use crate::walk::raw_frame::RawFrame;
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::{ThreadState, Window, clear_anchors, thread_states};
+
+/// One build's layout and where the target's `_PyRuntime` is.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    /// Where things are.
+    pub layout: Layout,
+    /// Address of `_PyRuntime`.
+    pub runtime: Address,
+}
+
+impl Site {
+    /// The cache's fields.
+    ///
+    /// # Errors
+    /// [`NoFrameCache`] before 3.15.
+    pub fn cache(&self) -> Result<CacheLayout, NoFrameCache> {
+        self.layout.thread.cache.ok_or(NoFrameCache(self.layout.version))
+    }
+}
+
+/// A cached walker was asked for on a build without the cache's fields.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("CPython {0} has no frame cache: only the uncached walkers run on it")]
+pub struct NoFrameCache(pub VersionHex);
+
+/// Why a walker cannot be made for a build.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Unsupported {
+    /// Cached walker, no cache.
+    #[error(transparent)]
+    NoFrameCache(#[from] NoFrameCache),
+    /// Layout that the walkers cannot read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// A stack that one thread gave, and where its frames came from.
+pub(super) struct Walked {
+    pub(super) frames: Vec<Frame>,
+    pub(super) provenance: Provenance,
+}
+
+/// Something that returns stacks of a target.
+pub trait Walker: Send {
+    /// Which one it is.
+    fn kind(&self) -> WalkerKind;
+
+    /// Makes the target ready: cached walkers write NULL to every anchor.
+    ///
+    /// # Errors
+    /// The threads cannot be found or their anchors not written.
+    fn attach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
+
+    /// Walks all threads.
+    ///
+    /// # Errors
+    /// The threads cannot be found; what concerns one thread is in its [`ThreadSample`].
+    fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection>;
+
+    /// Leaves the target as it was: cached walkers write NULL to every anchor.
+    ///
+    /// # Errors
+    /// As [`Walker::attach`].
+    fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
+}
+
+/// One thread, as a walker's own strategy sees it.
+pub(super) trait ThreadWalk {
+    const KIND: WalkerKind;
+
+    fn site(&self) -> &Site;
+
+    fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>);
+
+    /// Called with the threads of this sample, once all were walked.
+    fn sweep(&mut self, threads: &[ThreadState]);
+}
+
+impl<T: ThreadWalk + Send> Walker for T {
+    fn kind(&self) -> WalkerKind {
+        T::KIND
+    }
+
+    fn attach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
+        if T::KIND.is_cached() {
+            clear_anchors(memory, &self.site().layout, self.site().runtime)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection> {
+        let found = thread_states(memory, &self.site().layout, self.site().runtime)?;
+        let mut threads = Vec::with_capacity(found.len());
+        for thread in &found {
+            let (state, result) = self.walk(memory, thread.address);
+            let (outcome, provenance) = match result {
+                Ok(walked) => (Ok(walked.frames.into()), walked.provenance),
+                Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
+            };
+            threads.push(ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance });
+        }
+        self.sweep(&found);
+        Ok(Sample { walker: T::KIND, threads })
+    }
+
+    fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
+        self.attach(memory)
+    }
+}
+
+/// Decodes the frames that run Python code.
+pub(super) fn decode<'a>(
+    memory: &mut dyn RemoteMemory,
+    decoder: &mut Decoder,
+    links: impl Iterator<Item = &'a RawFrame>,
+) -> Result<Vec<Frame>, Rejection> {
+    links.map(|raw| decoder.frame(memory, raw)).collect()
+}
+
+/// Reads a thread state; a failure is told with an empty one, since even the thread's id is then unknown.
+pub(super) fn read_thread(
+    memory: &mut dyn RemoteMemory,
+    site: &Site,
+    address: Address,
+) -> Result<ThreadState, (ThreadState, Rejection)> {
+    Window::new(&site.layout)
+        .read(memory, &site.layout, address)
+        .map_err(|rejection| (ThreadState::unknown(address), rejection))
+}

@@ -1,0 +1,81 @@
+//! Branches that take turns under one caller.
+//!
+//! With equal frames the branches stand on the same addresses: a cache that trusts an address hangs the leaf of one
+//! branch under the callers of another.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::program::{Fun, Program};
+
+/// Emits `main` and its branches; returns the number of threads.
+pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+    let (width, depth) = (p.parameters().width, p.parameters().depth);
+    let shared = random.random_bool(0.5).then(|| leaf(p, "leaf", 0));
+    let mut branches = Vec::new();
+    for branch in 0..width {
+        let below = shared.clone().unwrap_or_else(|| leaf(p, &format!("leaf_{branch}"), branch));
+        branches.push(chain(p, branch, depth, below, random));
+    }
+    p.open(main, "def main(c):");
+    p.block("while True:");
+    for (name, fun) in &branches {
+        p.call(*fun, &format!("{name}(@)"));
+        if random.random_bool(0.2) {
+            p.gate();
+        }
+    }
+    if random.random_bool(0.5) {
+        // Two branches called from one line: only the frames below can tell them apart.
+        let sites: Vec<_> = branches.iter().take(2).map(|(_, fun)| p.site(*fun)).collect();
+        let calls: Vec<_> =
+            branches.iter().zip(&sites).map(|((name, _), s)| format!("{name}({})", p.context(*s))).collect();
+        p.line(&calls.join("; "));
+        p.here(&sites);
+    }
+    p.end();
+    p.close();
+    1
+}
+
+/// A leaf with gates on several lines: the frame stays, its line moves.
+fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> (String, Fun) {
+    let name = p.name(base);
+    let fun = p.declare(&name);
+    p.open(fun, &format!("def {name}(c):"));
+    p.locals(p.parameters().frame_size.locals(index));
+    p.gate();
+    p.work();
+    p.gate();
+    p.gate();
+    p.close();
+    (name, fun)
+}
+
+/// One branch from its outermost function to the leaf; returns the outermost.
+fn chain(p: &mut Program<'_>, branch: u32, depth: u32, leaf: (String, Fun), random: &mut ChaCha8Rng) -> (String, Fun) {
+    let mut below = leaf;
+    // Each one doubles the number of contexts below it.
+    let mut doubled = 0;
+    for level in (0..depth).rev() {
+        let name = p.name(&format!("b{branch}_{level}"));
+        let fun = p.declare(&name);
+        p.open(fun, &format!("def {name}(c):"));
+        p.locals(p.parameters().frame_size.locals(branch * depth + level));
+        // The pattern of gates is the same for every branch of a level on average, not in particular.
+        if random.random_bool(0.2) {
+            p.gate();
+        }
+        p.call(below.1, &format!("{}(@)", below.0));
+        if random.random_bool(0.3) {
+            p.gate();
+        }
+        if doubled < 2 && random.random_bool(0.2) {
+            doubled += 1;
+            p.call(below.1, &format!("return {}(@)", below.0));
+        }
+        p.close();
+        below = (name, fun);
+    }
+    below
+}

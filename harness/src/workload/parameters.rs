@@ -1,0 +1,167 @@
+//! What can be tuned about a workload.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::Family;
+
+/// How large the frames are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrameSize {
+    /// Every frame has this many extra locals: frames of different branches share addresses.
+    Equal(u32),
+    /// Up to this many, differing from frame to frame: addresses of different branches drift apart.
+    Unequal(u32),
+}
+
+impl FrameSize {
+    /// The extra locals of the `index`-th function.
+    #[must_use]
+    pub fn locals(self, index: u32) -> u32 {
+        match self {
+            Self::Equal(locals) => locals,
+            Self::Unequal(most) => index.wrapping_mul(7).wrapping_add(index / 3) % most.saturating_add(1),
+        }
+    }
+
+    /// The most extra locals of any frame.
+    #[must_use]
+    pub fn most(self) -> u32 {
+        match self {
+            Self::Equal(locals) | Self::Unequal(locals) => locals,
+        }
+    }
+}
+
+/// The width of the text in function names: a walker decodes each kind from another layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Names {
+    /// One byte per character, ASCII.
+    Ascii,
+    /// One byte per character, beyond ASCII.
+    Latin1,
+    /// Two bytes per character.
+    Wide,
+    /// Four bytes per character.
+    Astral,
+}
+
+impl Names {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ascii, Self::Latin1, Self::Wide, Self::Astral];
+
+    /// What identifiers end with. These letters are fixed points of NFKC, to which Python normalises identifiers.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Ascii => "",
+            Self::Latin1 => "_\u{e9}\u{f8}",
+            Self::Wide => "_\u{6f22}\u{3bb}",
+            Self::Astral => "_\u{20000}\u{10400}",
+        }
+    }
+}
+
+/// The knobs of a workload; each family reads those that mean something to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Parameters {
+    /// How many frames deep a branch goes.
+    pub depth: u32,
+    /// How many branches, or threads, or variants there are.
+    pub width: u32,
+    /// How large the frames are.
+    pub frame_size: FrameSize,
+    /// Iterations of a leaf's loop: few make calls dominate, many make leaves dominate and become hot for the JIT.
+    pub speed: u32,
+    /// The kind of text in function names.
+    pub names: Names,
+}
+
+/// Wishes for single parameters; the others stay as drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// For [`Parameters::depth`].
+    pub depth: Option<u32>,
+    /// For [`Parameters::width`].
+    pub width: Option<u32>,
+    /// For [`Parameters::frame_size`].
+    pub frame_size: Option<FrameSize>,
+    /// For [`Parameters::speed`].
+    pub speed: Option<u32>,
+    /// For [`Parameters::names`].
+    pub names: Option<Names>,
+}
+
+/// Deeper stacks than this come near the limits of CPython's own walker (1536) and of its recursion check.
+const MOST_DEEP: u32 = 1400;
+
+impl Parameters {
+    /// Draws sensible parameters for a family.
+    #[must_use]
+    pub fn draw(family: Family, random: &mut ChaCha8Rng) -> Self {
+        let depth = match family {
+            Family::Deep => random.random_range(200..=1200),
+            Family::Recursion => random.random_range(3..=40),
+            Family::Alternating => random.random_range(1..=12),
+            Family::Exceptions => random.random_range(2..=24),
+            _ => random.random_range(1..=6),
+        };
+        let width = random.random_range(2..=8);
+        let most = match random.random_range(0..4) {
+            0 => 0,
+            1 => random.random_range(1..=8),
+            2 => random.random_range(9..=60),
+            _ => random.random_range(61..=250),
+        };
+        let frame_size = if random.random_bool(0.5) { FrameSize::Equal(most) } else { FrameSize::Unequal(most) };
+        let speed = match random.random_range(0..4) {
+            0 => 0,
+            1 => random.random_range(1..=20),
+            2 => random.random_range(21..=300),
+            _ => random.random_range(301..=3000),
+        };
+        let names = match random.random_range(0..8) {
+            0 => Names::Latin1,
+            1 => Names::Wide,
+            2 => Names::Astral,
+            _ => Names::Ascii,
+        };
+        Self { depth, width, frame_size, speed, names }.within_bounds(family)
+    }
+
+    /// These parameters with the wishes applied.
+    #[must_use]
+    pub fn overridden(self, family: Family, wishes: Overrides) -> Self {
+        Self {
+            depth: wishes.depth.unwrap_or(self.depth),
+            width: wishes.width.unwrap_or(self.width),
+            frame_size: wishes.frame_size.unwrap_or(self.frame_size),
+            speed: wishes.speed.unwrap_or(self.speed),
+            names: wishes.names.unwrap_or(self.names),
+        }
+        .within_bounds(family)
+    }
+
+    /// The nearest parameters with which the family's program still runs within the walkers' limits.
+    #[must_use]
+    pub fn within_bounds(self, family: Family) -> Self {
+        let deepest = match family {
+            Family::Deep | Family::Recursion => MOST_DEEP,
+            // Contexts along a chain of delegation are nested expressions: the parser takes 200 brackets.
+            Family::Generators | Family::Coroutines => 60,
+            _ => 200,
+        };
+        let most = 1000;
+        Self {
+            depth: self.depth.clamp(1, deepest),
+            width: self.width.clamp(2, 8),
+            frame_size: match self.frame_size {
+                FrameSize::Equal(locals) => FrameSize::Equal(locals.min(most)),
+                FrameSize::Unequal(locals) => FrameSize::Unequal(locals.min(most)),
+            },
+            ..self
+        }
+    }
+}

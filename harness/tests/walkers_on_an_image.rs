@@ -1,0 +1,387 @@
+//! The walkers over an array of bytes: every hit, miss and rejection, and what each weakening lets through.
+
+#![allow(clippy::unwrap_used, reason = "a failure of the fixture is a failure of the test")]
+
+use std::collections::BTreeSet;
+
+use framediff::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
+use framediff::memory::RemoteMemory;
+use framediff::memory::image::Image;
+use framediff::sample::{Lookup, Provenance, ThreadSample};
+use framediff::walk::cached::CachedWalker;
+use framediff::walk::miss::MissReason;
+use framediff::walk::reference::ReferenceWalker;
+use framediff::walk::rejection::Rejection;
+use framediff::walk::uncached::UncachedWalker;
+use framediff::walk::walker::{Site, Walker};
+use framediff::walk::weakening::Weakening;
+
+const RUNTIME: u64 = 0x1_0000;
+const INTERPRETER: u64 = 0x2_0000;
+const THREAD: u64 = 0x3_0000;
+const CHUNK: u64 = 0x10_0000;
+const CHUNK_SIZE: usize = 16 << 10;
+const BASE: u64 = 0x20_0000;
+const SHIM: u64 = 0x20_1000;
+const CODES: u64 = 0x30_0000;
+
+fn layout() -> Layout {
+    Layout {
+        version: VersionHex(0x030f_02f0),
+        free_threaded: false,
+        interpreters_head: 8,
+        interpreter: InterpreterLayout { next: 0, threads_head: 8 },
+        thread: ThreadLayout {
+            size: 128,
+            next: 8,
+            current_frame: 24,
+            native_thread_id: 56,
+            datastack_chunk: 64,
+            cache: Some(CacheLayout { base_frame: 32, anchor: 40, sequence: 48 }),
+        },
+        frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
+        code: CodeLayout {
+            size: 128,
+            filename: 16,
+            qualname: 24,
+            linetable: 32,
+            first_line: 40,
+            code_adaptive: 64,
+            bytes_size: 16,
+            bytes_data: 32,
+            text_state: 32,
+            text_length: 16,
+            ascii_data: 40,
+            compact_data: 56,
+        },
+    }
+}
+
+/// A small interpreter by hand: frames are pushed on one chunk, and popping one moves the anchor as CPython does.
+struct Target {
+    image: Image,
+    frames: Vec<u64>,
+    codes: u64,
+}
+
+impl Target {
+    fn new() -> Self {
+        let mut image = Image::default();
+        image.map(RUNTIME, vec![0; 64]);
+        image.map(INTERPRETER, vec![0; 64]);
+        image.map(THREAD, vec![0; 128]);
+        image.map(CHUNK, vec![0; CHUNK_SIZE]);
+        image.map(BASE, vec![0; 88]);
+        image.map(SHIM, vec![0; 88]);
+        let mut target = Self { image, frames: vec![BASE], codes: 0 };
+        target.put(RUNTIME + 8, INTERPRETER);
+        target.put(INTERPRETER + 8, THREAD);
+        target.put(THREAD + 24, BASE);
+        target.put(THREAD + 32, BASE);
+        target.put(THREAD + 56, 77);
+        target.put(THREAD + 64, CHUNK);
+        target.put(CHUNK + 8, CHUNK_SIZE as u64);
+        for shim in [BASE, SHIM] {
+            target.image.write(shim + 74, &[3]).unwrap();
+        }
+        target
+    }
+
+    fn put(&mut self, address: u64, word: u64) {
+        self.image.write(address, &word.to_le_bytes()).unwrap();
+    }
+
+    fn get(&mut self, address: u64) -> u64 {
+        self.image.read_u64(address).unwrap()
+    }
+
+    fn text(&mut self, address: u64, text: &str) {
+        let mut object = vec![0; 40];
+        object[16..24].copy_from_slice(&(text.len() as u64).to_le_bytes());
+        object[32..36].copy_from_slice(&(1_u32 << 2 | 1 << 5 | 1 << 6).to_le_bytes());
+        object.extend_from_slice(text.as_bytes());
+        self.image.map(address, object);
+    }
+
+    /// A code object of sixteen code units; unit n is at line n.
+    fn code(&mut self, name: &str) -> u64 {
+        let code = CODES + self.codes * 0x1000;
+        self.codes += 1;
+        self.image.map(code, vec![0; 128]);
+        self.put(code + 16, code + 0x100);
+        self.put(code + 24, code + 0x200);
+        self.put(code + 32, code + 0x300);
+        self.text(code + 0x100, "workload.py");
+        self.text(code + 0x200, name);
+        let table: Vec<u8> = (0..16_u8).flat_map(|unit| [0xe8, if unit == 0 { 0 } else { 2 }]).collect();
+        let mut object = vec![0; 32];
+        object[16..24].copy_from_slice(&(table.len() as u64).to_le_bytes());
+        object.extend(table);
+        self.image.map(code + 0x300, object);
+        code
+    }
+
+    fn top(&self) -> u64 {
+        *self.frames.last().unwrap()
+    }
+
+    fn push_at(&mut self, address: u64, code: u64, owner: u8) {
+        let caller = self.top();
+        self.put(address, code | 1);
+        self.put(address + 8, caller);
+        self.image.write(address + 74, &[owner]).unwrap();
+        self.frames.push(address);
+        self.put(THREAD + 24, address);
+        if owner != 3 {
+            self.line(1);
+        }
+    }
+
+    fn push(&mut self, code: u64) {
+        let next = self.frames.iter().filter(|&&frame| frame < BASE).max().map_or(CHUNK + 24, |top| top + 128);
+        self.push_at(next, code, 0);
+    }
+
+    fn line(&mut self, line: u64) {
+        let top = self.top();
+        let code = self.get(top) & !3;
+        self.put(top + 56, code + 64 + 2 * line);
+    }
+
+    fn pop(&mut self) {
+        let frame = self.frames.pop().unwrap();
+        let parent = self.top();
+        self.put(THREAD + 24, parent);
+        if self.get(frame + 74) & 0xff != 3 && self.get(THREAD + 40) == frame {
+            let sequence = self.get(THREAD + 48);
+            self.put(THREAD + 40, parent);
+            self.put(THREAD + 48, sequence + 1);
+        }
+    }
+}
+
+fn site() -> Site {
+    Site { layout: layout(), runtime: RUNTIME }
+}
+
+fn sample(walker: &mut dyn Walker, target: &mut Target) -> ThreadSample {
+    let mut sample = walker.sample(&mut target.image).unwrap();
+    assert_eq!(sample.threads.len(), 1);
+    sample.threads.remove(0)
+}
+
+fn names(sample: &ThreadSample) -> Vec<String> {
+    let stack = sample.outcome.as_ref().unwrap();
+    stack.iter().map(|frame| format!("{}:{}", frame.function, frame.location.line.unwrap())).collect()
+}
+
+fn cached(weakenings: &[Weakening]) -> CachedWalker {
+    CachedWalker::new(site(), weakenings.iter().copied().collect::<BTreeSet<_>>()).unwrap()
+}
+
+fn cached_walkers() -> [Box<dyn Walker>; 2] {
+    [Box::new(cached(&[])), Box::new(ReferenceWalker::new(site()).unwrap())]
+}
+
+fn provenance(lookup: Lookup, from_cache: usize) -> Provenance {
+    Provenance { lookup, from_cache }
+}
+
+#[test]
+fn an_uncached_walk_reads_names_and_lines_and_skips_shims() {
+    let mut target = Target::new();
+    let [module, callee] = ["<module>", "callee"].map(|name| target.code(name));
+    target.push(module);
+    target.line(4);
+    target.push_at(SHIM, 0, 3);
+    target.push(callee);
+    let mut walker = UncachedWalker::new(site()).unwrap();
+    assert_eq!(names(&sample(&mut walker, &mut target)), ["callee:1", "<module>:4"]);
+}
+
+#[test]
+fn cached_walkers_miss_then_hit_then_hit_partially() {
+    for mut walker in cached_walkers() {
+        let walker = walker.as_mut();
+        let mut target = Target::new();
+        let [module, middle, leaf, other] = ["<module>", "middle", "leaf", "other"].map(|name| target.code(name));
+        target.push(module);
+        target.push(middle);
+        target.push(leaf);
+        walker.attach(&mut target.image).unwrap();
+
+        let first = sample(walker, &mut target);
+        assert_eq!(first.provenance, provenance(Lookup::Miss(MissReason::AnchorNull), 0));
+        assert_eq!(target.get(THREAD + 40), target.top(), "the anchor is the leaf");
+
+        target.line(7);
+        let second = sample(walker, &mut target);
+        assert_eq!(second.provenance, provenance(Lookup::FullHit, 2));
+        assert_eq!(names(&second), ["leaf:7", "middle:1", "<module>:1"], "the leaf's line is fresh");
+
+        target.pop();
+        target.line(2);
+        target.push(other);
+        let third = sample(walker, &mut target);
+        assert_eq!(third.provenance, provenance(Lookup::PartialHit, 1));
+        assert_eq!(names(&third), ["other:1", "middle:2", "<module>:1"]);
+
+        walker.detach(&mut target.image).unwrap();
+        assert_eq!(target.get(THREAD + 40), 0, "a detached walker leaves no anchor");
+    }
+}
+
+/// gh-151613: the frames of another branch come to stand at the same addresses.
+fn switch_branches(target: &mut Target, walker: &mut dyn Walker) -> ThreadSample {
+    let [module, a1, a2, b1, b2] = ["<module>", "a1", "a2", "b1", "b2"].map(|name| target.code(name));
+    target.push(module);
+    target.push(a1);
+    target.push(a2);
+    walker.attach(&mut target.image).unwrap();
+    sample(walker, target);
+    let anchor = target.get(THREAD + 40);
+    target.pop();
+    target.pop();
+    target.push(b1);
+    target.push(b2);
+    assert_eq!(target.top(), anchor, "the leaf's address is used again");
+    sample(walker, target);
+    sample(walker, target)
+}
+
+#[test]
+fn reused_addresses_do_not_mix_branches() {
+    for mut walker in cached_walkers() {
+        let mut target = Target::new();
+        let last = switch_branches(&mut target, walker.as_mut());
+        assert_eq!(names(&last), ["b2:1", "b1:1", "<module>:1"]);
+    }
+}
+
+#[test]
+fn without_the_sequence_check_a_frame_at_a_stored_address_gets_another_branchs_callers() {
+    let mut target = Target::new();
+    let [module, a1, a2, b1, b2] = ["<module>", "a1", "a2", "b1", "b2"].map(|name| target.code(name));
+    target.push(module);
+    target.push(a1);
+    target.push(a2);
+    let mut walker = cached(&[Weakening::NoSequenceCheckOnFullHit, Weakening::NoSequenceCheckOnPartialHit]);
+    sample(&mut walker, &mut target);
+    for _ in 0..2 {
+        target.pop();
+    }
+    target.push(b1);
+    target.push(b2);
+    // Another unwinder of the same target wrote the anchor meanwhile.
+    let top = target.top();
+    target.put(THREAD + 40, top);
+    assert_eq!(names(&sample(&mut walker, &mut target)), ["b2:1", "a1:1", "<module>:1"]);
+    assert_eq!(names(&sample(&mut cached(&[]), &mut target)), ["b2:1", "b1:1", "<module>:1"]);
+}
+
+#[test]
+fn a_reused_leaf_has_a_stale_line() {
+    let mut target = Target::new();
+    let module = target.code("<module>");
+    target.push(module);
+    let mut walker = cached(&[Weakening::LeafReusedOnFullHit]);
+    sample(&mut walker, &mut target);
+    target.line(9);
+    assert_eq!(names(&sample(&mut walker, &mut target)), ["<module>:1"]);
+    assert_eq!(names(&sample(&mut UncachedWalker::new(site()).unwrap(), &mut target)), ["<module>:9"]);
+}
+
+#[test]
+fn a_chain_that_misses_the_base_frame_is_rejected_by_all() {
+    let mut walkers: Vec<Box<dyn Walker>> = vec![Box::new(UncachedWalker::new(site()).unwrap())];
+    walkers.extend(cached_walkers());
+    for mut walker in walkers {
+        let mut target = Target::new();
+        let [module, leaf] = ["<module>", "leaf"].map(|name| target.code(name));
+        target.push(module);
+        target.push(leaf);
+        let top = target.top();
+        target.put(top + 8, 0);
+        let rejected = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert_eq!(rejected, Rejection::NotAtBase { base: BASE, last: top }, "{}", walker.kind());
+    }
+    let mut target = Target::new();
+    let [module, leaf] = ["<module>", "leaf"].map(|name| target.code(name));
+    target.push(module);
+    target.push(leaf);
+    let top = target.top();
+    target.put(top + 8, 0);
+    let mut weakened = cached(&[Weakening::ChainStoredWithoutBase]);
+    assert_eq!(names(&sample(&mut weakened, &mut target)), ["leaf:1"]);
+}
+
+#[test]
+fn the_reference_walker_never_anchors_what_it_cannot_hold() {
+    for (owner, expected) in [(1, Rejection::GeneratorLeaf), (3, Rejection::ShimLeaf)] {
+        let mut target = Target::new();
+        let [module, generator] = ["<module>", "generator"].map(|name| target.code(name));
+        target.push(module);
+        target.push_at(SHIM, generator, owner);
+        let mut walker = ReferenceWalker::new(site()).unwrap();
+        assert_eq!(sample(&mut walker, &mut target).outcome, Err(expected));
+        assert_eq!(target.get(THREAD + 40), 0);
+    }
+}
+
+#[test]
+fn an_anchor_on_a_shim_frame_that_left_is_a_miss() {
+    for mut walker in cached_walkers() {
+        let walker = walker.as_mut();
+        let mut target = Target::new();
+        let [module, callee, other] = ["<module>", "callee", "other"].map(|name| target.code(name));
+        target.push(module);
+        target.push_at(SHIM, 0, 3);
+        target.push(callee);
+        sample(walker, &mut target);
+        target.pop();
+        assert_eq!(target.get(THREAD + 40), SHIM, "the anchor moved to the shim frame");
+        target.pop();
+        target.push(other);
+        let found = sample(walker, &mut target);
+        assert_eq!(names(&found), ["other:1", "<module>:1"]);
+        assert!(matches!(found.provenance.lookup, Lookup::Miss(_)), "{:?}", found.provenance);
+    }
+}
+
+#[test]
+fn loops_and_garbage_end_in_a_rejection() {
+    let mut walkers: Vec<Box<dyn Walker>> = vec![Box::new(UncachedWalker::new(site()).unwrap())];
+    walkers.extend(cached_walkers());
+    for mut walker in walkers {
+        let mut target = Target::new();
+        let module = target.code("<module>");
+        target.push(module);
+        let top = target.top();
+
+        target.put(top + 8, top);
+        let looping = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert!(matches!(looping, Rejection::TooDeep(_)), "{looping:?}");
+
+        target.put(top + 8, 0xdead_0000);
+        let dangling = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert!(matches!(dangling, Rejection::Unreadable(_)), "{dangling:?}");
+
+        target.put(top + 8, BASE);
+        target.put(CODES + 24, CODES);
+        let no_text = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert!(matches!(no_text, Rejection::BadCode { .. }), "{no_text:?}");
+
+        target.put(CODES + 24, CODES + 0x200);
+        target.image.write(top + 74, &[9]).unwrap();
+        let no_owner = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert_eq!(no_owner, Rejection::BadOwner { frame: top, owner: 9 });
+
+        target.put(CHUNK + 8, u64::MAX);
+        target.image.write(top + 74, &[0]).unwrap();
+        let endless = sample(walker.as_mut(), &mut target).outcome.unwrap_err();
+        assert!(matches!(endless, Rejection::Unreadable(_)), "{endless:?}");
+
+        target.put(CHUNK + 8, CHUNK_SIZE as u64);
+        assert_eq!(names(&sample(walker.as_mut(), &mut target)), ["<module>:1"], "{} recovers", walker.kind());
+    }
+}
