@@ -198,7 +198,7 @@ fn the_runtime_of_a_target_is_found_and_starts_with_the_cookie() {
 
 #[test]
 fn a_process_that_is_no_python_is_named_so() {
-    let cat = common::Cat::start(std::path::Path::new("cat"));
+    let cat = common::target::Cat::start(std::path::Path::new("cat"));
     let error = runtime_address(cat.pid()).unwrap_err();
     assert!(matches!(error, RuntimeError::NotPython { files: 1.., .. }), "{error}");
 }
@@ -208,7 +208,7 @@ fn a_deleted_file_is_read_through_the_kernel_or_named() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("python-no-more");
     std::fs::copy(which::which("cat").unwrap(), &copy).unwrap();
-    let cat = common::Cat::start(&copy);
+    let cat = common::target::Cat::start(&copy);
     std::fs::remove_file(&copy).unwrap();
     let error = runtime_address(cat.pid()).unwrap_err();
     // Only the privileged may follow the kernel's link to a mapped file that has no name any more.
