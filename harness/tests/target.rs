@@ -198,9 +198,25 @@ fn the_runtime_of_a_target_is_found_and_starts_with_the_cookie() {
 
 #[test]
 fn a_process_that_is_no_python_is_named_so() {
-    let cat = common::Cat::start(std::path::Path::new("cat"));
+    let cat = common::target::Cat::start(std::path::Path::new("cat"));
     let error = runtime_address(cat.pid()).unwrap_err();
     assert!(matches!(error, RuntimeError::NotPython { files: 1.., .. }), "{error}");
+}
+
+#[test]
+fn a_deleted_file_is_read_through_the_kernel_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("python-no-more");
+    std::fs::copy(which::which("cat").unwrap(), &copy).unwrap();
+    let cat = common::target::Cat::start(&copy);
+    std::fs::remove_file(&copy).unwrap();
+    let error = runtime_address(cat.pid()).unwrap_err();
+    // Only the privileged may follow the kernel's link to a mapped file that has no name any more.
+    if nix::unistd::geteuid().is_root() {
+        assert!(matches!(error, RuntimeError::NotPython { .. }), "{error}");
+    } else {
+        assert!(matches!(&error, RuntimeError::Deleted { image, .. } if *image == copy), "{error}");
+    }
 }
 
 #[test]
@@ -252,6 +268,19 @@ fn the_unwinder_agrees_with_the_account_and_its_counters_move() {
         }
         unwinder.close(soon()).unwrap();
         assert!(matches!(unwinder.sample(soon()), Err(UnwinderError::NotOpen)));
+    }
+}
+
+#[test]
+fn every_unwinder_starts_with_an_empty_cache() {
+    let mut target = started(&[PROLOGUE, BRANCHES].concat());
+    let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
+    target.next_gate(soon()).unwrap();
+    for _ in 0..3 {
+        unwinder.open(target.pid(), true, soon()).unwrap();
+        let lookups = [(); 2].map(|()| unwinder.sample(soon()).unwrap().sample.threads[0].provenance.lookup);
+        assert!(matches!(lookups, [Lookup::Miss(_), Lookup::FullHit]), "{lookups:?}");
+        unwinder.close(soon()).unwrap();
     }
 }
 

@@ -3,7 +3,8 @@
 //! A target speaks on its standard output and listens on its standard input. It starts with [`HELLO`] and waits. At
 //! each gate it writes two little-endian words, its context and its native thread id, and waits for one byte: [`GO`]
 //! lets it run on; [`ACCOUNT`] makes it write its own account of its stack (a length word, then that many bytes of
-//! JSON: a list of `[qualname, filename, lineno]`, leaf first) and wait again.
+//! JSON: a list of `[qualname, filename, lineno]`, leaf first) and wait again. It waits in a `read`
+//! system call of the thread that it announced, and writes nothing else to its standard output.
 
 use thiserror::Error;
 

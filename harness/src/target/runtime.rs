@@ -65,7 +65,11 @@ pub enum RuntimeError {
         image: PathBuf,
     },
     /// The file has the section, the memory does not have its content.
-    #[error("{} of process {pid} has a .PyRuntime section, but no CPython runtime is loaded from it", image.display())]
+    #[error(
+        "{} of process {pid} has a .PyRuntime section that does not start with debug offsets: \
+         it is older than CPython 3.13, which is the oldest that can be observed",
+        image.display()
+    )]
     NoCookie {
         /// The process.
         pid: i32,

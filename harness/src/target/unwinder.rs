@@ -252,7 +252,10 @@ impl Unwinder {
         }
     }
 
-    /// Drops the unwinder; the process stays for the next [`Unwinder::open`].
+    /// Drops the unwinder; the driver stays for the next [`Unwinder::open`].
+    ///
+    /// CPython 3.15.2 leaves its anchors in the target when an unwinder is dropped. Building a cached one clears
+    /// them, so opening with the cache and closing without a sample leaves a clean target.
     ///
     /// # Errors
     /// The driver fails.
