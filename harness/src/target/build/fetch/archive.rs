@@ -33,8 +33,18 @@ impl Archive {
     /// # Errors
     /// Fails if there is no apt, or apt has no such archive.
     pub fn of_this_machine() -> Result<Self, FetchError> {
+        Self::by_apt(&[])
+    }
+
+    /// [`Archive::of_this_machine`] with more settings than the machine's.
+    fn by_apt(settings: &[&str]) -> Result<Self, FetchError> {
         let mut command = Command::new("apt-get");
         command.env("LC_ALL", "C").args(["indextargets", "Created-By: Packages", "--format", FORMAT]);
+        // A fresh machine has read no index yet: its settings count all the same.
+        for setting in ["APT::Get::IndexTargets::OnlyPresent=false", "APT::Get::IndexTargets::ReleaseInfo=false"] {
+            command.args(["-o", setting]);
+        }
+        command.args(settings.iter().flat_map(|setting| ["-o", setting]));
         let outcome = run::run(&mut command, DEADLINE, LIMIT).map_err(|error| FetchError::Tool {
             tool: "apt-get",
             source: match error {
@@ -60,7 +70,8 @@ fn choose(targets: &str) -> Option<(String, String)> {
     targets.lines().find_map(|line| {
         let mut fields = line.split('\t');
         let (component, uri, entry) = (fields.next()?, fields.next()?, fields.next()?);
-        let path = uri.trim_end_matches('/');
+        // Debian's images for clouds name a list of mirrors.
+        let path = uri.trim_end_matches('/').trim_end_matches(".list");
         let debian = path.ends_with("/debian") || path.contains("/archive/debian/");
         (component == "main" && debian && !uri.starts_with("cdrom:")).then(|| (uri.to_owned(), entry.to_owned()))
     })
@@ -99,8 +110,25 @@ mod tests {
                        contrib\thttp://mirror/debian/\t/etc/apt/s.list:3\n\
                        main\thttp://mirror/debian/\t/etc/apt/s.list:4\n";
         assert_eq!(choose(targets), Some(("http://mirror/debian/".to_owned(), "/etc/apt/s.list:4".to_owned())));
+        let list = "main\tmirror+file:///etc/apt/mirrors/debian.list\t/etc/apt/s.list:1\n";
+        assert!(choose(list).is_some_and(|(uri, _)| uri.ends_with("debian.list")));
         assert_eq!(choose("main\thttp://mirror/ubuntu/\t/etc/apt/s.list:1\n"), None);
         assert_eq!(choose("E: nonsense"), None);
+    }
+
+    #[test]
+    fn settings_count_before_any_index_was_read() {
+        let empty = tempfile::tempdir().unwrap();
+        let lists = format!("Dir::State::lists={}", empty.path().display());
+        assert_eq!(Archive::by_apt(&[&lists]).unwrap(), Archive::of_this_machine().unwrap());
+    }
+
+    #[test]
+    fn settings_without_an_archive_of_debian_are_refused() {
+        let empty = tempfile::tempdir().unwrap();
+        let parts = format!("Dir::Etc::SourceParts={}", empty.path().display());
+        let error = Archive::by_apt(&["Dir::Etc::SourceList=/dev/null", &parts]).unwrap_err();
+        assert!(matches!(error, FetchError::NoArchive) && error.to_string().contains("--python"), "{error}");
     }
 
     #[test]

@@ -32,3 +32,46 @@ pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, Fet
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frees the lock when it hears of the waiting, or does not want to wait.
+    struct Waiter {
+        held: Option<File>,
+        interrupted: bool,
+    }
+
+    impl Progress for Waiter {
+        fn step(&mut self, text: &str) {
+            assert!(text.starts_with("Waiting"));
+            if !self.interrupted {
+                self.held = None;
+            }
+        }
+        fn bytes(&mut self, _: u64, _: u64) {}
+        fn interrupted(&self) -> bool {
+            self.interrupted
+        }
+    }
+
+    #[test]
+    fn who_comes_second_waits_until_the_first_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = take(&path, &mut crate::target::build::Silent).unwrap();
+        let mut waiter = Waiter { held: Some(held), interrupted: false };
+        take(&path, &mut waiter).unwrap();
+        assert!(waiter.held.is_none());
+    }
+
+    #[test]
+    fn waiting_can_be_interrupted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = take(&path, &mut crate::target::build::Silent).unwrap();
+        let mut waiter = Waiter { held: Some(held), interrupted: true };
+        assert!(matches!(take(&path, &mut waiter), Err(FetchError::Interrupted)));
+    }
+}

@@ -152,3 +152,39 @@ exec "$root/usr/lib64/ld-linux-x86-64.so.2" --argv0 "$0" \
     fs::write(&script, text).map_err(FetchError::folder(&script))?;
     fs::set_permissions(&script, Permissions::from_mode(0o755)).map_err(FetchError::folder(&script))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest of no bytes at all, as every description of SHA-256 lists it.
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_file_that_differs_from_the_index_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a_1_all.deb");
+        let package = Package { file: "a_1_all.deb".to_owned(), size: 0, sha256: EMPTY.to_owned() };
+        fs::write(&file, "").unwrap();
+        check(&package, &file).unwrap();
+        fs::write(&file, "x").unwrap();
+        assert!(matches!(check(&package, &file), Err(FetchError::Digest { .. })));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_broken_package_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a_1_all.deb");
+        fs::write(&file, "no archive").unwrap();
+        let error = extract(&file, folder.path()).unwrap_err();
+        assert!(matches!(error, FetchError::Unpack { .. }) && error.to_string().contains("a_1_all.deb"), "{error}");
+    }
+
+    #[test]
+    fn the_manifest_takes_name_and_version_from_the_file() {
+        let package = Package { file: "libx_1%3a2-3+b1_amd64.deb".to_owned(), size: 0, sha256: String::new() };
+        let Entry { name, version, .. } = entry(&package);
+        assert_eq!((name.as_str(), version.as_str()), ("libx", "1:2-3+b1"));
+    }
+}
