@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 
 use super::Mode;
-use super::grammar::{CallLines, ContextId, Function, Grammar, WORKLOAD_FILE};
+use super::grammar::{CallLines, ContextId, Function, Grammar, TRAMPOLINE, WORKLOAD_FILE};
 use super::parameters::Parameters;
 
 /// A function of the program that is being built.
@@ -98,10 +98,12 @@ import sys
 import _functools
 import _operator
 import _thread
+import _weakref
 from posix import _exit, read as _read, write as _write
 
 # A collection runs finalizers under whatever line allocated last: only deliberate ones are wanted.
 gc.disable()
+sys.setrecursionlimit(10000)
 _getframe = sys._getframe
 _tid = _thread.get_native_id
 _lock = _thread.allocate_lock()
@@ -189,6 +191,37 @@ def _account(command):
         }
     }
 
+    /// Declares a function named for `base` and opens its body.
+    pub(super) fn define(&mut self, base: &str, arguments: &str) -> Fun {
+        let name = self.name(base);
+        let fun = self.declare(&name);
+        self.open(fun, &format!("def {name}({arguments}):"));
+        fun
+    }
+
+    /// Emits `class` and the header of a class at module level; its methods are declared with [`Self::method`].
+    pub(super) fn class(&mut self, name: &str) {
+        self.block(&format!("class {name}:"));
+    }
+
+    /// Declares and opens a method of a class at module level.
+    pub(super) fn method(&mut self, class: &str, name: &str, arguments: &str) -> Fun {
+        let fun = self.declare(&format!("{class}.{name}"));
+        self.open(fun, &format!("def {name}({arguments}):"));
+        fun
+    }
+
+    /// The identifier by which a module-level function is called.
+    pub(super) fn identifier(&self, fun: Fun) -> String {
+        self.functions.get(fun.0).map_or_else(String::new, |draft| draft.name.clone())
+    }
+
+    /// Emits a plain call: `name(context)`.
+    pub(super) fn invoke(&mut self, fun: Fun) -> Site {
+        let name = self.identifier(fun);
+        self.call(fun, &format!("{name}(@)"))
+    }
+
     /// Emits `header` (`def`, `class`, its decorators) and opens the body of `fun`.
     pub(super) fn open(&mut self, fun: Fun, header: &str) {
         let first = self.text(header);
@@ -216,6 +249,22 @@ def _account(command):
         if let Some(draft) = self.functions.get_mut(fun.0) {
             (draft.first_line, draft.last_line) = (0, last);
         }
+    }
+
+    /// The trampoline to an `__init__` written in Python: a specialised instantiation pushes a frame of the interpreter's
+    /// own between caller and `__init__`. Walkers see it; `f_back`, hence the account, skips it.
+    pub(super) fn trampoline(&mut self, init: Fun) -> Fun {
+        let fun = self.declare_in(TRAMPOLINE, TRAMPOLINE);
+        self.open.push(fun);
+        self.anywhere(init);
+        self.open.pop();
+        fun
+    }
+
+    /// The last emitted line instantiates a class, perhaps through this trampoline.
+    pub(super) fn instantiates(&mut self, trampoline: Fun) {
+        let site = self.site(trampoline);
+        self.here(&[site]);
     }
 
     /// A function that lies on a single line, such as a lambda.
@@ -277,6 +326,14 @@ def _account(command):
         site
     }
 
+    /// Two new call sites of a recursive function that is written inside a line.
+    pub(super) fn sites_of(&mut self, owner: Fun, callees: [(Fun, Fuel); 2]) -> (Site, Site) {
+        self.open.push(owner);
+        let [first, second] = callees.map(|(callee, fuel)| self.fuelled(callee, fuel));
+        self.open.pop();
+        (first, second)
+    }
+
     /// A new call site that takes part in a bounded recursion.
     pub(super) fn fuelled(&mut self, callee: Fun, fuel: Fuel) -> Site {
         self.site_with(callee, CallLines::At(Vec::new()), fuel, false)
@@ -299,12 +356,16 @@ def _account(command):
 
     /// The last emitted line can call through these sites.
     pub(super) fn here(&mut self, sites: &[Site]) {
-        let line = self.last_line();
-        for site in sites {
-            let call = self.functions.get_mut(site.owner.0).and_then(|draft| draft.calls.get_mut(site.number));
-            if let Some(CallLines::At(lines)) = call.map(|call| &mut call.from) {
-                lines.push(line);
-            }
+        for &site in sites {
+            self.at_line(site, self.last_line());
+        }
+    }
+
+    /// The call site lies on this line of a text that is compiled apart.
+    pub(super) fn at_line(&mut self, site: Site, line: u32) {
+        let call = self.functions.get_mut(site.owner.0).and_then(|draft| draft.calls.get_mut(site.number));
+        if let Some(CallLines::At(lines)) = call.map(|call| &mut call.from) {
+            lines.push(line);
         }
     }
 
@@ -356,6 +417,14 @@ def _account(command):
         }
     }
 
+    /// Like [`Self::aim`] with the second cell, for a line that enters two callees.
+    pub(super) fn aim_second(&mut self, site: Site) {
+        if self.gated() {
+            let line = format!("_w[1] = {}", self.context(site));
+            self.line(&line);
+        }
+    }
+
     /// Emits an aimed call: the aim, then the line.
     pub(super) fn aimed(&mut self, callee: Fun, text: &str) -> Site {
         let site = self.site(callee);
@@ -367,8 +436,13 @@ def _account(command):
 
     /// Emits the line by which a callee takes its context from the cell.
     pub(super) fn take(&mut self) {
+        self.take_from("_w[0]");
+    }
+
+    /// Emits the line by which a callee takes its context from an expression.
+    pub(super) fn take_from(&mut self, context: &str) {
         if self.gated() {
-            self.line("c = _w[0]");
+            self.line(&format!("c = {context}"));
         }
     }
 
