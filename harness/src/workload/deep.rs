@@ -19,8 +19,9 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let towers: Vec<(Fun, u32)> = (0..p.parameters().width.min(4))
         .map(|index| {
             let swing = swing(p, index, leaf, random);
-            // Towers of unlike heights put the swing at unlike distances from a border.
-            let height = (depth / (index + 1)).max(1);
+            // The first two are about equally high: beyond the number of frames that a cache keeps, the same addresses
+            // hold other functions. The others put the swing at unlike distances from a border.
+            let height = if index < 2 { depth.saturating_sub(index * 3) } else { depth / index }.max(1);
             (tower(p, index, swing, (height / 8).max(1)), height)
         })
         .collect();

@@ -102,7 +102,9 @@ impl Parameters {
     #[must_use]
     pub fn draw(family: Family, random: &mut ChaCha8Rng) -> Self {
         let depth = match family {
-            Family::Deep => random.random_range(200..=1200),
+            // CPython's walker keeps at most 1024 frames of a stack: on both sides of that.
+            Family::Deep if random.random_bool(0.5) => random.random_range(1030..=1300),
+            Family::Deep => random.random_range(100..=900),
             Family::Recursion => random.random_range(3..=40),
             Family::Alternating => random.random_range(1..=12),
             Family::Exceptions => random.random_range(2..=24),
@@ -161,7 +163,9 @@ impl Parameters {
                 FrameSize::Equal(locals) => FrameSize::Equal(locals.min(most)),
                 FrameSize::Unequal(locals) => FrameSize::Unequal(locals.min(most)),
             },
-            ..self
+            // About twenty milliseconds: a leaf must come to its next gate.
+            speed: self.speed.min(1_000_000),
+            names: self.names,
         }
     }
 }
