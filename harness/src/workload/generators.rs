@@ -184,7 +184,7 @@ fn resumer(p: &mut Program<'_>, index: u32, kind: u32, chain: &Chain, count: Fun
     p.open(fun, &format!("def {name}(c, k, n):"));
     p.locals(p.parameters().frame_size.locals(10 + index));
     p.gate();
-    p.aimed(chain.outermost(), if kind % 2 == 0 { "next(k)" } else { "k.send(None)" });
+    p.aimed(chain.outermost(), if kind.is_multiple_of(2) { "next(k)" } else { "k.send(None)" });
     match kind {
         0 => {
             p.aimed(count, "next(n, None)");

@@ -112,7 +112,7 @@ fn callback(p: &mut Program<'_>, index: usize, event: (&str, &str, &str), helper
     // Whoever is watched has its context in `c` from its first instruction on.
     p.take_from(&format!("_n[_getframe(1).f_locals['c']][{index}]"));
     p.gate();
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         p.invoke(helper);
     }
     if index == disabling {
