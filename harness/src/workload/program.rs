@@ -120,6 +120,23 @@ impl<'a> Program<'a> {
         self.call(fun, &format!("{name}(@)"))
     }
 
+    /// Emits a call that is spread over lines: it stands on the first.
+    pub(super) fn invoke_spread(&mut self, fun: Fun) {
+        let site = self.site(fun);
+        let (name, context) = (self.identifier(fun), self.context(site));
+        self.line(&format!("{name}("));
+        self.here(&[site]);
+        self.line(&format!("    {context},"));
+        self.line(")");
+    }
+
+    /// Emits lines without code: location tables must skip far.
+    pub(super) fn gap(&mut self, lines: u32) {
+        for _ in 0..lines {
+            self.line("#");
+        }
+    }
+
     /// Emits `header` (`def`, `class`, its decorators) and opens the body of `fun`.
     pub(super) fn open(&mut self, fun: Fun, header: &str) {
         let first = self.text(header);

@@ -27,8 +27,11 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         .collect();
     let own = parts::chain(p, "own", depth, leaf);
 
-    p.line(&format!("sys.setswitchinterval({})", if random.random_bool(0.5) { "0.005" } else { "0.0002" }));
+    // CPython's own walker rejects the whole process while a thread has no Python frame yet, and a new one waits for
+    // its first turn that long: turns are short, and main has other things to do between visits.
+    p.line(&format!("sys.setswitchinterval({})", if random.random_bool(0.5) { "0.0005" } else { "0.00005" }));
     p.line("");
+    let pause = if p.gated() { 3 } else { 10 + 50_000 / (p.parameters().speed + 10) };
     p.open(main, "def main(c):");
     for &worker in &workers {
         let (name, context) = (p.identifier(worker), p.root_context(worker));
@@ -41,6 +44,9 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         p.invoke(own);
         p.gate();
         p.line("h.join()");
+        p.block(&format!("for j in range({pause}):"));
+        p.invoke(own);
+        p.end();
     }
     p.end();
     p.close();

@@ -93,14 +93,17 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     }
     let count = (p.parameters().width * 3) as usize;
     let depth = p.parameters().depth;
-    let ways: Vec<_> = (0..)
-        .zip(entries.into_iter().take(count))
-        .map(|(index, entry)| {
-            let way = way(p, index, entry, &reached);
-            // Chains of their own depth keep the shim frames of different ways apart, or not.
-            parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth.min(12) }, way)
-        })
-        .collect();
+    let mut ways = Vec::new();
+    for (index, entry) in (0..).zip(entries.into_iter().take(count)) {
+        let top = way(p, &format!("way_{index}"), index, entry, &reached);
+        // Chains of their own depth keep the shim frames of different ways apart, or not.
+        ways.push(parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth.min(12) }, top));
+        if index % 3 == 0 {
+            // A twin on the same frames: its shim frame stands where the other's stood, and an anchor that was
+            // left on that one, because nothing moves it when a shim frame goes, seems to be alive again.
+            ways.push(way(p, &format!("twin_{index}"), index, entry, &reached));
+        }
+    }
     p.open(main, "def main(c):");
     p.block("while True:");
     for way in ways {
@@ -204,8 +207,8 @@ fn method(
 }
 
 /// A function with one way into Python.
-fn way(p: &mut Program<'_>, index: u32, entry: Entry, reached: &Reached) -> Fun {
-    let name = p.name(&format!("way_{index}"));
+fn way(p: &mut Program<'_>, base: &str, index: u32, entry: Entry, reached: &Reached) -> Fun {
+    let name = p.name(base);
     let fun = p.declare(&name);
     p.open(fun, &format!("def {name}(c):"));
     p.locals(p.parameters().frame_size.locals(20 + index));
