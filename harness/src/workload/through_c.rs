@@ -130,9 +130,6 @@ fn reached(p: &mut Program<'_>) -> Reached {
         if name == "__get__" {
             continue;
         }
-        if name == "attribute" {
-            p.line("@property");
-        }
         let fun = method(p, "Box", name, arguments, result, index, leaf);
         methods.push((name, fun));
     }
@@ -192,7 +189,10 @@ fn method(
     index: u32,
     leaf: Fun,
 ) -> Fun {
-    let fun = p.method(class, name, arguments);
+    let fun = p.declare(&format!("{class}.{name}"));
+    // A decorated function begins on the line of its decorator.
+    let decorator = if name == "attribute" { "@property\n" } else { "" };
+    p.open(fun, &format!("{decorator}def {name}({arguments}):"));
     p.locals(p.parameters().frame_size.locals(index));
     // The second method of a statement has the second cell to itself.
     p.take_from(if matches!(name, "__eq__" | "__format__" | "__index__") { "_w[1]" } else { "_w[0]" });
