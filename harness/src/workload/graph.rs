@@ -165,3 +165,35 @@ impl Graph {
 fn function_id(fun: Fun) -> FunctionId {
     FunctionId::try_from(fun.0).unwrap_or(FunctionId::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuel_bounds_a_recursion() {
+        let mut graph = Graph::default();
+        let [main, f, leaf] = ["main", "f", "leaf"].map(|name| graph.declare(name, "workload.py"));
+        graph.root(main);
+        graph.add(main, Call { fuel: Fuel::Set(2), ..Call::of(f) });
+        graph.add(f, Call { fuel: Fuel::Spend, ..Call::of(f) });
+        graph.add(f, Call { fuel: Fuel::WhenSpent, ..Call::of(leaf) });
+        let unfolded = graph.unfold();
+        let deepest = unfolded.grammar.contexts.len() - 1;
+        let path: Vec<_> =
+            unfolded.grammar.path(deepest.try_into().unwrap()).iter().map(|function| function.name.clone()).collect();
+        assert_eq!(path, ["leaf", "f", "f", "f", "main"]);
+        assert_eq!(unfolded.next, "((1,),(2,0,),(3,0,),(0,4,),(),)");
+        assert_eq!(unfolded.roots, "(0,)");
+    }
+
+    #[test]
+    fn what_only_makes_a_generator_calls_nothing() {
+        let mut graph = Graph::default();
+        let [main, generator, leaf] = ["main", "generator", "leaf"].map(|name| graph.declare(name, "workload.py"));
+        graph.root(main);
+        graph.add(generator, Call::of(leaf));
+        graph.add(main, Call { barren: true, ..Call::of(generator) });
+        assert_eq!(graph.unfold().grammar.contexts.len(), 2);
+    }
+}

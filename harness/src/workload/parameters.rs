@@ -169,3 +169,27 @@ impl Parameters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn wishes_replace_what_was_drawn_and_nothing_else() {
+        for family in Family::ALL {
+            let drawn = Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(5));
+            assert_eq!(drawn, drawn.clone().within_bounds(family), "{family}");
+            assert_eq!(drawn, drawn.clone().overridden(family, Overrides::default()), "{family}");
+            let wish = Overrides { depth: Some(2), names: Some(Names::Wide), ..Overrides::default() };
+            let expected = Parameters { depth: 2, names: Names::Wide, ..drawn.clone() };
+            assert_eq!(drawn.overridden(family, wish), expected, "{family}");
+        }
+    }
+
+    #[test]
+    fn unequal_frames_differ_and_equal_ones_do_not() {
+        assert!((0..8).any(|index| FrameSize::Unequal(9).locals(index) != FrameSize::Unequal(9).locals(0)));
+        assert!((0..8).all(|index| FrameSize::Equal(9).locals(index) == 9));
+    }
+}
