@@ -11,6 +11,7 @@
 //! wait again; anything else, or the end of the input, ends it.
 
 mod alternating;
+mod calls;
 mod coroutines;
 mod deep;
 mod exceptions;
