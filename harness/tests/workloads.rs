@@ -1,4 +1,10 @@
 //! Every generated program is deterministic, compiles, and its stacks are in its grammar.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of these tests fail by panicking"
+)]
 
 use std::collections::HashSet;
 use std::io::{Read, Write};

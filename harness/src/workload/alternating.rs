@@ -11,10 +11,10 @@ use super::program::{Fun, Program};
 /// Emits `main` and its branches; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let (width, depth) = (p.parameters().width, p.parameters().depth);
-    let shared = random.random_bool(0.5).then(|| leaf(p, "leaf", 0));
+    let shared = random.random_bool(0.5).then(|| leaf(p, "leaf", 0, random));
     let mut branches = Vec::new();
     for branch in 0..width {
-        let below = shared.clone().unwrap_or_else(|| leaf(p, &format!("leaf_{branch}"), branch));
+        let below = shared.clone().unwrap_or_else(|| leaf(p, &format!("leaf_{branch}"), branch, random));
         branches.push(chain(p, branch, depth, below, random));
     }
     p.open(main, "def main(c):");
@@ -38,8 +38,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// A leaf with gates on several lines: the frame stays, its line moves.
-fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> (String, Fun) {
+/// A leaf with gates on several lines, near and far: the frame stays, its line moves.
+fn leaf(p: &mut Program<'_>, base: &str, index: u32, random: &mut ChaCha8Rng) -> (String, Fun) {
     let name = p.name(base);
     let fun = p.declare(&name);
     p.open(fun, &format!("def {name}(c):"));
@@ -47,6 +47,7 @@ fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> (String, Fun) {
     p.gate();
     p.work();
     p.gate();
+    p.gap([0, 0, 20, 70, 300][random.random_range(0..5)]);
     p.gate();
     p.close();
     (name, fun)
@@ -66,7 +67,11 @@ fn chain(p: &mut Program<'_>, branch: u32, depth: u32, leaf: (String, Fun), rand
         if random.random_bool(0.2) {
             p.gate();
         }
-        p.call(below.1, &format!("{}(@)", below.0));
+        if random.random_bool(0.2) {
+            p.invoke_spread(below.1);
+        } else {
+            p.invoke(below.1);
+        }
         if random.random_bool(0.3) {
             p.gate();
         }

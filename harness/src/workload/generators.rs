@@ -100,10 +100,7 @@ impl Chain {
     /// the outer frames: each runs its last lines right under whoever closed the chain.
     fn end(&self, p: &mut Program<'_>, text: &str) {
         let site = p.site(self.inner);
-        if p.gated() {
-            let context = p.context(site);
-            p.line(&format!("_w[1] = {context}"));
-        }
+        p.aim_second(site);
         p.line(text);
         p.here(&[site]);
         for &fun in self.funs.iter().skip(1) {
@@ -136,30 +133,25 @@ fn chain(p: &mut Program<'_>, helper_fun: Fun, helper: &str) -> Chain {
     }
     let inner = funs.first().copied().unwrap_or(helper_fun);
     let name = names.first().cloned().unwrap_or_default();
-    let take = |p: &mut Program<'_>, context: &str| {
-        if p.gated() {
-            p.line(&format!("c = {context}"));
-        }
-    };
     p.open(inner, &format!("def {name}():"));
     p.locals(size.locals(2));
-    take(p, &context);
+    p.take_from(&context);
     p.block("try:");
     p.block("while True:");
     p.gate();
     p.call(helper_fun, &format!("{helper}(@)"));
     p.block("try:");
     p.line("y = yield 1");
-    take(p, &context);
+    p.take_from(&context);
     p.gate();
     p.beside("except ValueError:");
-    take(p, &context);
+    p.take_from(&context);
     p.gate();
     p.call(helper_fun, &format!("{helper}(@)"));
     p.end();
     p.end();
     p.beside("finally:");
-    take(p, &format!("_w[1] or {context}"));
+    p.take_from(&format!("_w[1] or {context}"));
     p.gate();
     p.call(helper_fun, &format!("{helper}(@)"));
     p.end();
@@ -192,15 +184,21 @@ fn resumer(p: &mut Program<'_>, index: u32, kind: u32, chain: &Chain, count: Fun
     p.open(fun, &format!("def {name}(c, k, n):"));
     p.locals(p.parameters().frame_size.locals(10 + index));
     p.gate();
-    p.aimed(chain.outermost(), if kind % 2 == 0 { "next(k)" } else { "k.send(None)" });
+    p.aimed(chain.outermost(), if kind.is_multiple_of(2) { "next(k)" } else { "k.send(None)" });
     match kind {
-        0 => drop(p.aimed(count, "next(n, None)")),
+        0 => {
+            p.aimed(count, "next(n, None)");
+        }
         1 => {
             p.aimed(count, "for j in n:");
             p.line("    break");
         }
-        2 => drop(p.aimed(count, "any(itertools.islice(n, 2))")),
-        _ => drop(p.aimed(count, "a = [j for j in itertools.islice(n, 1)]")),
+        2 => {
+            p.aimed(count, "any(itertools.islice(n, 2))");
+        }
+        _ => {
+            p.aimed(count, "a = [j for j in itertools.islice(n, 1)]");
+        }
     }
     p.gate();
     p.aimed(chain.outermost(), if kind == 3 { "k.throw(ValueError)" } else { "k.send(1)" });

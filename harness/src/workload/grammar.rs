@@ -20,6 +20,16 @@ pub type ContextId = u32;
 /// The file name of the generated program; a frame's file matches if its last component is this.
 pub const WORKLOAD_FILE: &str = "workload.py";
 
+/// Name and file of the trampoline frame that a specialised instantiation pushes between the caller and a Python
+/// `__init__`. Its owner is the thread, so a walker sees it, without a line; the target's own account does not.
+pub const TRAMPOLINE: &str = "__init__";
+
+/// Whether `frame` is the interpreter's own trampoline to an `__init__`, which no account tells of.
+#[must_use]
+pub fn is_trampoline(frame: &Frame) -> bool {
+    *frame.function == *TRAMPOLINE && *frame.file == *TRAMPOLINE
+}
+
 /// One code object of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {

@@ -11,10 +11,24 @@
 //! wait again; anything else, or the end of the input, ends it.
 
 mod alternating;
+mod calls;
+mod coroutines;
+mod deep;
+mod exceptions;
+mod failed_bind;
+mod finalizers;
 mod generators;
 pub mod grammar;
+mod graph;
+mod kept_frames;
+mod monitoring;
 mod parameters;
+mod parts;
 mod program;
+mod prologue;
+mod recursion;
+mod threads;
+mod through_c;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -155,7 +169,16 @@ pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) 
     let threads = match family {
         Family::Alternating => alternating::emit(&mut program, main, &mut random),
         Family::Generators => generators::emit(&mut program, main, &mut random),
-        _ => alternating::emit(&mut program, main, &mut random),
+        Family::Deep => deep::emit(&mut program, main, &mut random),
+        Family::Recursion => recursion::emit(&mut program, main, &mut random),
+        Family::Exceptions => exceptions::emit(&mut program, main, &mut random),
+        Family::Coroutines => coroutines::emit(&mut program, main, &mut random),
+        Family::ThroughC => through_c::emit(&mut program, main, &mut random),
+        Family::FailedBind => failed_bind::emit(&mut program, main, &mut random),
+        Family::Finalizers => finalizers::emit(&mut program, main, &mut random),
+        Family::KeptFrames => kept_frames::emit(&mut program, main, &mut random),
+        Family::Monitoring => monitoring::emit(&mut program, main, &mut random),
+        Family::Threads => threads::emit(&mut program, main, &mut random),
     };
     let (source, grammar) = program.finish(main);
     let produces = Produces { full_hit: true, partial_hit: true, miss: true };

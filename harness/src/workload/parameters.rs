@@ -102,7 +102,9 @@ impl Parameters {
     #[must_use]
     pub fn draw(family: Family, random: &mut ChaCha8Rng) -> Self {
         let depth = match family {
-            Family::Deep => random.random_range(200..=1200),
+            // CPython's walker keeps at most 1024 frames of a stack: on both sides of that.
+            Family::Deep if random.random_bool(0.5) => random.random_range(1030..=1300),
+            Family::Deep => random.random_range(100..=900),
             Family::Recursion => random.random_range(3..=40),
             Family::Alternating => random.random_range(1..=12),
             Family::Exceptions => random.random_range(2..=24),
@@ -161,7 +163,33 @@ impl Parameters {
                 FrameSize::Equal(locals) => FrameSize::Equal(locals.min(most)),
                 FrameSize::Unequal(locals) => FrameSize::Unequal(locals.min(most)),
             },
-            ..self
+            // About twenty milliseconds: a leaf must come to its next gate.
+            speed: self.speed.min(1_000_000),
+            names: self.names,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn wishes_replace_what_was_drawn_and_nothing_else() {
+        for family in Family::ALL {
+            let drawn = Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(5));
+            assert_eq!(drawn, drawn.clone().within_bounds(family), "{family}");
+            assert_eq!(drawn, drawn.clone().overridden(family, Overrides::default()), "{family}");
+            let wish = Overrides { depth: Some(2), names: Some(Names::Wide), ..Overrides::default() };
+            let expected = Parameters { depth: 2, names: Names::Wide, ..drawn.clone() };
+            assert_eq!(drawn.overridden(family, wish), expected, "{family}");
+        }
+    }
+
+    #[test]
+    fn unequal_frames_differ_and_equal_ones_do_not() {
+        assert!((0..8).any(|index| FrameSize::Unequal(9).locals(index) != FrameSize::Unequal(9).locals(0)));
+        assert!((0..8).all(|index| FrameSize::Equal(9).locals(index) == 9));
     }
 }

@@ -8,51 +8,12 @@
 //! an argument (`_n[c][k]`: what the `k`-th call site leads to from here). A callee that is entered without arguments
 //! of ours (a `__del__`, a property) takes it from the cell `_w`, at which its caller *aimed* beforehand.
 
-use std::fmt::Write as _;
-
 use super::Mode;
-use super::grammar::{CallLines, ContextId, Function, Grammar, WORKLOAD_FILE};
+use super::grammar::{CallLines, Grammar, TRAMPOLINE, WORKLOAD_FILE};
+use super::graph::{Call, Graph, Unfolded};
+pub(super) use super::graph::{Fuel, Fun, Site};
 use super::parameters::Parameters;
-
-/// A function of the program that is being built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fun(usize);
-
-/// A call site: one of its function's calls, on the lines where its text was emitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Site {
-    owner: Fun,
-    number: usize,
-}
-
-/// How a bounded recursion goes on through a call site. Fuel mirrors the program's own counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fuel {
-    /// The callee inherits the caller's.
-    Keep,
-    /// The callee starts with this much.
-    Set(u32),
-    /// Reached only with some left; the callee has one less.
-    Spend,
-    /// Reached only with none left.
-    WhenSpent,
-}
-
-struct Call {
-    callee: Fun,
-    from: CallLines,
-    fuel: Fuel,
-    /// The callee cannot call anything here: a generator function that only makes its generator.
-    barren: bool,
-}
-
-struct Draft {
-    name: String,
-    file: String,
-    first_line: u32,
-    last_line: u32,
-    calls: Vec<Call>,
-}
+use super::prologue;
 
 /// The program under construction.
 pub(super) struct Program<'a> {
@@ -60,77 +21,24 @@ pub(super) struct Program<'a> {
     parameters: &'a Parameters,
     lines: Vec<String>,
     indent: usize,
-    functions: Vec<Draft>,
+    graph: Graph,
+    module: Fun,
     open: Vec<Fun>,
-    roots: Vec<Fun>,
     locked: bool,
-    fresh: usize,
 }
-
-const MODULE: Fun = Fun(0);
 
 impl<'a> Program<'a> {
     /// A program with its prologue: imports, and for a gated one the gate's helpers.
     pub(super) fn new(mode: Mode, parameters: &'a Parameters) -> Self {
-        let module = Draft {
-            name: "<module>".into(),
-            file: WORKLOAD_FILE.into(),
-            // A module's first instruction is on line 0.
-            first_line: 0,
-            last_line: 0,
-            calls: Vec::new(),
-        };
-        let mut program = Self {
-            mode,
-            parameters,
-            lines: Vec::new(),
-            indent: 0,
-            functions: vec![module],
-            open: vec![MODULE],
-            roots: vec![MODULE],
-            locked: false,
-            fresh: 0,
-        };
-        program.text(
-            "import gc
-import itertools
-import sys
-import _functools
-import _operator
-import _thread
-from posix import _exit, read as _read, write as _write
-
-# A collection runs finalizers under whatever line allocated last: only deliberate ones are wanted.
-gc.disable()
-_getframe = sys._getframe
-_tid = _thread.get_native_id
-_lock = _thread.allocate_lock()
-_w = [0, 0]",
-        );
+        let mut graph = Graph::default();
+        // A module's first instruction is on line 0.
+        let module = graph.declare("<module>", WORKLOAD_FILE);
+        graph.root(module);
+        let (lines, open) = (Vec::new(), vec![module]);
+        let mut program = Self { mode, parameters, lines, indent: 0, graph, module, open, locked: false };
+        program.text(prologue::IMPORTS);
         if mode == Mode::Gated {
-            program.text(
-                r##"
-_next = _functools.partial(_read, 0, 1)
-
-
-def _json(text):
-    return '"' + text.replace('\\', '\\\\').replace('"', '\\"') + '"'
-
-
-def _account(command):
-    if command != b"a":
-        _exit(0)
-    frame = _getframe(1)
-    frames = []
-    while frame is not None:
-        code = frame.f_code
-        frames.append(f"[{_json(code.co_qualname)}, {_json(code.co_filename)}, {frame.f_lineno or 'null'}]")
-        frame = frame.f_back
-    text = ("[" + ", ".join(frames) + "]").encode("utf-8", "replace")
-    message = len(text).to_bytes(4, "little") + text
-    while message:
-        message = message[_write(1, message):]"##,
-            );
+            program.text(prologue::GATE);
         }
         program.line("");
         program
@@ -163,38 +71,60 @@ def _account(command):
 
     /// Declares a code object of another file name.
     pub(super) fn declare_in(&mut self, qualname: &str, file: &str) -> Fun {
-        let fun = Fun(self.functions.len());
-        self.functions.push(Draft {
-            name: qualname.into(),
-            file: file.into(),
-            first_line: 0,
-            last_line: 0,
-            calls: Vec::new(),
-        });
-        fun
+        self.graph.declare(qualname, file)
     }
 
     /// Declares the function that a thread starts with.
     pub(super) fn declare_root(&mut self, qualname: &str) -> Fun {
         let fun = self.declare(qualname);
-        self.roots.push(fun);
+        self.graph.root(fun);
         fun
     }
 
     /// The text of a root's context, for handing it to a new thread.
     pub(super) fn root_context(&self, root: Fun) -> String {
-        match (self.mode, self.roots.iter().position(|&other| other == root)) {
+        match (self.mode, self.graph.root_number(root)) {
             (Mode::Gated, Some(position)) => format!("_r[{position}]"),
             _ => "0".into(),
+        }
+    }
+
+    /// Declares a function named for `base` and opens its body.
+    pub(super) fn define(&mut self, base: &str, arguments: &str) -> Fun {
+        let name = self.name(base);
+        let fun = self.declare(&name);
+        self.open(fun, &format!("def {name}({arguments}):"));
+        fun
+    }
+
+    /// Emits `class` and the header of a class at module level; its methods are declared with [`Self::method`].
+    pub(super) fn class(&mut self, name: &str) {
+        self.block(&format!("class {name}:"));
+    }
+
+    /// Declares and opens a method of a class at module level.
+    pub(super) fn method(&mut self, class: &str, name: &str, arguments: &str) -> Fun {
+        let fun = self.declare(&format!("{class}.{name}"));
+        self.open(fun, &format!("def {name}({arguments}):"));
+        fun
+    }
+
+    /// The identifier by which a module-level function is called.
+    pub(super) fn identifier(&self, fun: Fun) -> String {
+        self.graph.name(fun).into()
+    }
+
+    /// Emits lines without code: location tables must skip far.
+    pub(super) fn gap(&mut self, lines: u32) {
+        for _ in 0..lines {
+            self.line("#");
         }
     }
 
     /// Emits `header` (`def`, `class`, its decorators) and opens the body of `fun`.
     pub(super) fn open(&mut self, fun: Fun, header: &str) {
         let first = self.text(header);
-        if let Some(draft) = self.functions.get_mut(fun.0) {
-            draft.first_line = first;
-        }
+        self.graph.begins(fun, first);
         self.open.push(fun);
         self.indent += 1;
     }
@@ -203,26 +133,39 @@ def _account(command):
     pub(super) fn close(&mut self) {
         let last = self.last_line();
         self.indent = self.indent.saturating_sub(1);
-        if let Some(draft) = self.open.pop().and_then(|fun| self.functions.get_mut(fun.0)) {
-            draft.last_line = last;
+        if let Some(fun) = self.open.pop() {
+            self.graph.ends(fun, last);
         }
         if self.indent == 0 {
             self.line("");
         }
     }
 
-    /// A code object that is compiled from text of its own: its lines are `1..=last`.
+    /// A code object that is compiled from text of its own: its lines are `0..=last`.
     pub(super) fn compiled(&mut self, fun: Fun, last: u32) {
-        if let Some(draft) = self.functions.get_mut(fun.0) {
-            (draft.first_line, draft.last_line) = (0, last);
-        }
+        self.graph.ends(fun, last);
+    }
+
+    /// The trampoline to an `__init__` written in Python: a specialised instantiation pushes a frame of the interpreter's
+    /// own between caller and `__init__`. Walkers see it; `f_back`, hence the account, skips it.
+    pub(super) fn trampoline(&mut self, init: Fun) -> Fun {
+        let fun = self.declare_in(TRAMPOLINE, TRAMPOLINE);
+        self.open.push(fun);
+        self.anywhere(init);
+        self.open.pop();
+        fun
+    }
+
+    /// The last emitted line instantiates a class, perhaps through this trampoline.
+    pub(super) fn instantiates(&mut self, trampoline: Fun) {
+        let site = self.site(trampoline);
+        self.here(&[site]);
     }
 
     /// A function that lies on a single line, such as a lambda.
     pub(super) fn on_line(&mut self, fun: Fun, line: u32) {
-        if let Some(draft) = self.functions.get_mut(fun.0) {
-            (draft.first_line, draft.last_line) = (line, line);
-        }
+        self.graph.begins(fun, line);
+        self.graph.ends(fun, line);
     }
 
     /// Emits a line that opens a block of no function: `while`, `try`, `class` at module level.
@@ -266,7 +209,7 @@ def _account(command):
 
     /// A new call site of the open function, on no line yet.
     pub(super) fn site(&mut self, callee: Fun) -> Site {
-        self.site_with(callee, CallLines::At(Vec::new()), Fuel::Keep, false)
+        self.add(Call::of(callee))
     }
 
     /// A new call site of a function that is written inside a line of another: a generator expression, a lambda.
@@ -277,99 +220,40 @@ def _account(command):
         site
     }
 
+    /// Two new call sites of a recursive function that is written inside a line.
+    pub(super) fn sites_of(&mut self, owner: Fun, callees: [(Fun, Fuel); 2]) -> (Site, Site) {
+        self.open.push(owner);
+        let [first, second] = callees.map(|(callee, fuel)| self.fuelled(callee, fuel));
+        self.open.pop();
+        (first, second)
+    }
+
     /// A new call site that takes part in a bounded recursion.
     pub(super) fn fuelled(&mut self, callee: Fun, fuel: Fuel) -> Site {
-        self.site_with(callee, CallLines::At(Vec::new()), fuel, false)
+        self.add(Call { fuel, ..Call::of(callee) })
     }
 
     /// A call site of the open function that may be reached from any of its lines.
     pub(super) fn anywhere(&mut self, callee: Fun) -> Site {
-        self.site_with(callee, CallLines::Anywhere, Fuel::Keep, false)
+        self.add(Call { from: CallLines::Anywhere, ..Call::of(callee) })
     }
 
-    fn site_with(&mut self, callee: Fun, from: CallLines, fuel: Fuel, barren: bool) -> Site {
-        let owner = self.open.last().copied().unwrap_or(MODULE);
-        let mut number = 0;
-        if let Some(draft) = self.functions.get_mut(owner.0) {
-            number = draft.calls.len();
-            draft.calls.push(Call { callee, from, fuel, barren });
-        }
-        Site { owner, number }
+    /// Adds a call site to the open function.
+    pub(super) fn add(&mut self, call: Call) -> Site {
+        let owner = self.open.last().copied().unwrap_or(self.module);
+        self.graph.add(owner, call)
     }
 
     /// The last emitted line can call through these sites.
     pub(super) fn here(&mut self, sites: &[Site]) {
-        let line = self.last_line();
-        for site in sites {
-            let call = self.functions.get_mut(site.owner.0).and_then(|draft| draft.calls.get_mut(site.number));
-            if let Some(CallLines::At(lines)) = call.map(|call| &mut call.from) {
-                lines.push(line);
-            }
+        for &site in sites {
+            self.at_line(site, self.last_line());
         }
     }
 
-    /// Emits a line that calls through `site`; `@` in it stands for the callee's context.
-    pub(super) fn through(&mut self, site: Site, text: &str) {
-        let context = self.context(site);
-        self.line(&text.replace('@', &context));
-        self.here(&[site]);
-    }
-
-    /// Emits a line with a call of its own; `@` in it stands for the callee's context.
-    pub(super) fn call(&mut self, callee: Fun, text: &str) -> Site {
-        let site = self.site(callee);
-        self.through(site, text);
-        site
-    }
-
-    /// Emits a line that makes a generator or coroutine: the new frame is on the stack until it has made its object.
-    pub(super) fn make(&mut self, generator: Fun, text: &str) {
-        let site = self.site_with(generator, CallLines::At(Vec::new()), Fuel::Keep, true);
-        self.line(text);
-        self.here(&[site]);
-    }
-
-    /// Like [`Self::make`] for a line that was emitted already.
-    pub(super) fn makes(&mut self, generator: Fun) {
-        let site = self.site_with(generator, CallLines::At(Vec::new()), Fuel::Keep, true);
-        self.here(&[site]);
-    }
-
-    /// The text of the context that `site` leads to from the context in `c`.
-    pub(super) fn context(&self, site: Site) -> String {
-        self.context_from("c", site)
-    }
-
-    /// The text of the context that `site` leads to from the context that `base` evaluates to.
-    pub(super) fn context_from(&self, base: &str, site: Site) -> String {
-        match self.mode {
-            Mode::Gated => format!("_n[{base}][{}]", site.number),
-            Mode::Free => "0".into(),
-        }
-    }
-
-    /// Emits a line that leaves the callee's context in the cell, for a callee that gets no argument of ours.
-    pub(super) fn aim(&mut self, site: Site) {
-        if self.gated() {
-            let line = format!("_w[0] = {}", self.context(site));
-            self.line(&line);
-        }
-    }
-
-    /// Emits an aimed call: the aim, then the line.
-    pub(super) fn aimed(&mut self, callee: Fun, text: &str) -> Site {
-        let site = self.site(callee);
-        self.aim(site);
-        self.line(text);
-        self.here(&[site]);
-        site
-    }
-
-    /// Emits the line by which a callee takes its context from the cell.
-    pub(super) fn take(&mut self) {
-        if self.gated() {
-            self.line("c = _w[0]");
-        }
+    /// The call site lies on this line of a text that is compiled apart.
+    pub(super) fn at_line(&mut self, site: Site, line: u32) {
+        self.graph.at_line(site, line);
     }
 
     /// Emits a gate at the context in `c`.
@@ -411,15 +295,8 @@ def _account(command):
     /// Emits one line that gives the function `count` more locals, hence a larger frame.
     pub(super) fn locals(&mut self, count: u32) {
         if count > 0 {
-            let mut line = String::new();
-            for _ in 0..count {
-                // Writing to a String cannot fail.
-                let _ = write!(line, "v{} = ", self.fresh);
-                self.fresh += 1;
-            }
-            self.fresh = 0;
-            line.push('0');
-            self.line(&line);
+            let names: Vec<_> = (0..count).map(|index| format!("v{index}")).collect();
+            self.line(&format!("{} = 0", names.join(" = ")));
         }
     }
 
@@ -435,10 +312,8 @@ def _account(command):
         self.line("if _read(0, 1) != b'g': _exit(0)");
         self.call(main, "main(@)");
         let last = self.last_line();
-        if let Some(module) = self.functions.first_mut() {
-            module.last_line = last;
-        }
-        let (grammar, next, roots) = self.unfold();
+        self.graph.ends(self.module, last);
+        let Unfolded { grammar, next, roots } = self.graph.unfold();
         if gated {
             for (line, (name, table)) in self.lines.iter_mut().skip(tables).zip([("_n", next), ("_r", roots)]) {
                 *line = format!("{name} = {table}");
@@ -448,47 +323,4 @@ def _account(command):
         source.push('\n');
         (source, grammar)
     }
-
-    /// The tree of contexts, what each call site leads to from each of them, and the roots.
-    fn unfold(&self) -> (Grammar, String, String) {
-        let mut grammar = Grammar::default();
-        for draft in &self.functions {
-            grammar.function(Function {
-                name: draft.name.clone(),
-                file: draft.file.clone(),
-                first_line: draft.first_line,
-                last_line: draft.last_line,
-            });
-        }
-        let roots: Vec<ContextId> = self.roots.iter().map(|root| grammar.root(number(root.0))).collect();
-        let mut queue: std::collections::VecDeque<(ContextId, Fun, u32, bool)> =
-            roots.iter().zip(&self.roots).map(|(&id, &fun)| (id, fun, 0, false)).collect();
-        let mut next = String::from("(");
-        while let Some((id, fun, fuel, barren)) = queue.pop_front() {
-            next.push('(');
-            for call in self.functions.get(fun.0).filter(|_| !barren).map_or(&[][..], |draft| &draft.calls) {
-                let below = match call.fuel {
-                    Fuel::Keep => Some(fuel),
-                    Fuel::Set(fuel) => Some(fuel),
-                    Fuel::Spend => fuel.checked_sub(1),
-                    Fuel::WhenSpent => (fuel == 0).then_some(0),
-                };
-                if let Some(below) = below {
-                    let child = grammar.call(id, number(call.callee.0), call.from.clone());
-                    queue.push_back((child, call.callee, below, call.barren));
-                    let _ = write!(next, "{child},");
-                } else {
-                    next.push_str("0,");
-                }
-            }
-            next.push_str("),");
-        }
-        next.push(')');
-        let roots = roots.iter().fold(String::from("("), |text, root| format!("{text}{root},")) + ")";
-        (grammar, next, roots)
-    }
-}
-
-fn number(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
 }

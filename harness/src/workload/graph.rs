@@ -1,0 +1,199 @@
+//! Who calls whom from which line, and its unfolding into the tree of contexts.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+use super::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
+
+/// A function of the program that is being built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fun(usize);
+
+/// A call site: one of its function's calls, on the lines where its text was emitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Site {
+    owner: Fun,
+    /// Which of its function's sites, in the order of their making.
+    pub(super) number: usize,
+}
+
+/// How a bounded recursion goes on through a call site. Fuel mirrors the program's own counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fuel {
+    /// The callee inherits the caller's.
+    Keep,
+    /// The callee starts with this much.
+    Set(u32),
+    /// Reached only with some left; the callee has one less.
+    Spend,
+    /// Reached only with none left.
+    WhenSpent,
+}
+
+/// What a call site leads to.
+pub(super) struct Call {
+    /// Who is called.
+    pub(super) callee: Fun,
+    /// From which lines.
+    pub(super) from: CallLines,
+    /// How a recursion goes on.
+    pub(super) fuel: Fuel,
+    /// The callee calls nothing here: a generator function that only makes its generator, or is closed.
+    pub(super) barren: bool,
+}
+
+impl Call {
+    /// A plain call, on no line yet.
+    pub(super) fn of(callee: Fun) -> Self {
+        Self { callee, from: CallLines::At(Vec::new()), fuel: Fuel::Keep, barren: false }
+    }
+}
+
+struct Node {
+    function: Function,
+    calls: Vec<Call>,
+}
+
+/// The functions and their call sites.
+#[derive(Default)]
+pub(super) struct Graph {
+    nodes: Vec<Node>,
+    roots: Vec<Fun>,
+}
+
+/// The tree of contexts with what a gated program must know of it, as Python tuples.
+pub(super) struct Unfolded {
+    pub(super) grammar: Grammar,
+    /// For each context, what each call site of its function leads to.
+    pub(super) next: String,
+    /// The context of each root.
+    pub(super) roots: String,
+}
+
+impl Graph {
+    /// Declares a code object by its `co_qualname` and `co_filename`.
+    pub(super) fn declare(&mut self, name: &str, file: &str) -> Fun {
+        let fun = Fun(self.nodes.len());
+        let function = Function { name: name.into(), file: file.into(), first_line: 0, last_line: 0 };
+        self.nodes.push(Node { function, calls: Vec::new() });
+        fun
+    }
+
+    /// A thread starts with `fun`.
+    pub(super) fn root(&mut self, fun: Fun) {
+        self.roots.push(fun);
+    }
+
+    /// Which of the roots `fun` is.
+    pub(super) fn root_number(&self, fun: Fun) -> Option<usize> {
+        self.roots.iter().position(|&root| root == fun)
+    }
+
+    /// The `co_qualname` of `fun`.
+    pub(super) fn name(&self, fun: Fun) -> &str {
+        self.nodes.get(fun.0).map_or("", |node| &node.function.name)
+    }
+
+    /// `fun` begins on this line.
+    pub(super) fn begins(&mut self, fun: Fun, line: u32) {
+        if let Some(node) = self.nodes.get_mut(fun.0) {
+            node.function.first_line = line;
+        }
+    }
+
+    /// `fun` ends on this line.
+    pub(super) fn ends(&mut self, fun: Fun, line: u32) {
+        if let Some(node) = self.nodes.get_mut(fun.0) {
+            node.function.last_line = line;
+        }
+    }
+
+    /// Adds a call site to `owner`.
+    pub(super) fn add(&mut self, owner: Fun, call: Call) -> Site {
+        let mut number = 0;
+        if let Some(node) = self.nodes.get_mut(owner.0) {
+            number = node.calls.len();
+            node.calls.push(call);
+        }
+        Site { owner, number }
+    }
+
+    /// `site` calls from this line, too.
+    pub(super) fn at_line(&mut self, site: Site, line: u32) {
+        let call = self.nodes.get_mut(site.owner.0).and_then(|node| node.calls.get_mut(site.number));
+        if let Some(CallLines::At(lines)) = call.map(|call| &mut call.from) {
+            lines.push(line);
+        }
+    }
+
+    /// Unfolds the calls from the roots on.
+    pub(super) fn unfold(&self) -> Unfolded {
+        let mut grammar = Grammar::default();
+        for node in &self.nodes {
+            grammar.function(node.function.clone());
+        }
+        let ids: Vec<ContextId> = self.roots.iter().map(|&root| grammar.root(function_id(root))).collect();
+        let mut queue: VecDeque<(ContextId, Fun, u32, bool)> =
+            ids.iter().zip(&self.roots).map(|(&id, &fun)| (id, fun, 0, false)).collect();
+        let mut next = String::from("(");
+        // First in, first out: the table's rows come in the order of the contexts.
+        while let Some((id, fun, fuel, barren)) = queue.pop_front() {
+            next.push('(');
+            for call in self.nodes.get(fun.0).filter(|_| !barren).map_or(&[][..], |node| &node.calls) {
+                let below = match call.fuel {
+                    Fuel::Keep => Some(fuel),
+                    Fuel::Set(fuel) => Some(fuel),
+                    Fuel::Spend => fuel.checked_sub(1),
+                    Fuel::WhenSpent => (fuel == 0).then_some(0),
+                };
+                let child = below.map_or(0, |below| {
+                    let child = grammar.call(id, function_id(call.callee), call.from.clone());
+                    queue.push_back((child, call.callee, below, call.barren));
+                    child
+                });
+                // Writing to a String cannot fail.
+                let _ = write!(next, "{child},");
+            }
+            next.push_str("),");
+        }
+        next.push(')');
+        let roots = ids.iter().fold(String::from("("), |text, root| format!("{text}{root},")) + ")";
+        Unfolded { grammar, next, roots }
+    }
+}
+
+fn function_id(fun: Fun) -> FunctionId {
+    FunctionId::try_from(fun.0).unwrap_or(FunctionId::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuel_bounds_a_recursion() {
+        let mut graph = Graph::default();
+        let [main, f, leaf] = ["main", "f", "leaf"].map(|name| graph.declare(name, "workload.py"));
+        graph.root(main);
+        graph.add(main, Call { fuel: Fuel::Set(2), ..Call::of(f) });
+        graph.add(f, Call { fuel: Fuel::Spend, ..Call::of(f) });
+        graph.add(f, Call { fuel: Fuel::WhenSpent, ..Call::of(leaf) });
+        let unfolded = graph.unfold();
+        let deepest = unfolded.grammar.contexts.len() - 1;
+        let path: Vec<_> =
+            unfolded.grammar.path(deepest.try_into().unwrap()).iter().map(|function| function.name.clone()).collect();
+        assert_eq!(path, ["leaf", "f", "f", "f", "main"]);
+        assert_eq!(unfolded.next, "((1,),(2,0,),(3,0,),(0,4,),(),)");
+        assert_eq!(unfolded.roots, "(0,)");
+    }
+
+    #[test]
+    fn what_only_makes_a_generator_calls_nothing() {
+        let mut graph = Graph::default();
+        let [main, generator, leaf] = ["main", "generator", "leaf"].map(|name| graph.declare(name, "workload.py"));
+        graph.root(main);
+        graph.add(generator, Call::of(leaf));
+        graph.add(main, Call { barren: true, ..Call::of(generator) });
+        assert_eq!(graph.unfold().grammar.contexts.len(), 2);
+    }
+}
