@@ -7,6 +7,7 @@
 //! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
 //! processes, clocks or terminals.
 
+pub mod check;
 pub mod cli;
 pub mod frame;
 pub mod invariants;

@@ -1,2 +1,11 @@
 //! The `framediff` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use framediff::cli::arguments::Cli;
+use framediff::cli::verbs::run_command;
+
+fn main() -> ExitCode {
+    run_command(Cli::parse())
+}

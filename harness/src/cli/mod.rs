@@ -4,3 +4,4 @@ pub mod arguments;
 pub mod exit;
 pub mod replay;
 mod values;
+pub mod verbs;

@@ -17,8 +17,7 @@ use crate::target::process::{LaunchError, StopError};
 use crate::target::unwinder::UnwinderError;
 use crate::walk::walker::Unsupported;
 use crate::walk::weakening::Weakening;
-use crate::workload::parameters::{Overrides, Parameters};
-use crate::workload::{Family, Mode, Workload, generate};
+use crate::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
 
 /// A target that does not get to its next gate, or a walker that does not answer, within this is given up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,8 +40,6 @@ pub struct Cell<'a> {
     pub deadline: Instant,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// How often a target is let run on at most; no bound is given by a budget alone.
-    pub steps: u64,
     /// Where targets' files are written.
     pub folder: &'a Path,
 }

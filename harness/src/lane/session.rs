@@ -21,8 +21,7 @@ impl Session {
         let target = Target::launch(python, cell.jit(), &workload.source, cell.folder, patience())?;
         let runtime = runtime_address(target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
         let mut memory = target.memory();
-        let layout =
-            Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;
+        let layout = Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;
         Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
     }
 }

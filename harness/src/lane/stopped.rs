@@ -28,12 +28,13 @@ use crate::target::unwinder::Unwinder;
 use crate::walk::cached::CachedWalker;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
+use crate::walk::raw_frame::RawFrame;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, thread_states};
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::Walker;
-use crate::workload::grammar::Grammar;
+use crate::workload::grammar::{Grammar, is_trampoline};
 use crate::workload::{Family, Mode};
 
 /// Stops before the first profiler attaches and after the last one left, with every anchor NULL.
@@ -90,22 +91,15 @@ struct Lane<'a> {
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
     random: ChaCha8Rng,
-    steps: u64,
 }
 
 impl<'a> Lane<'a> {
-    fn new(
-        cell: &'a Cell<'a>,
-        drivers: &mut Drivers,
-        walker: Option<WalkerKind>,
-        mode: Mode,
-    ) -> Result<Self, Cut> {
+    fn new(cell: &'a Cell<'a>, drivers: &mut Drivers, walker: Option<WalkerKind>, mode: Mode) -> Result<Self, Cut> {
         let workload = cell.workload(mode);
         let session = Session::launch(cell, &workload)?;
         let pid = session.target.pid();
         let site = session.site;
-        let cpython =
-            if cell.has(WalkerKind::CpythonUncached) { Some(drivers.open(cell, pid, false)?) } else { None };
+        let cpython = if cell.has(WalkerKind::CpythonUncached) { Some(drivers.open(cell, pid, false)?) } else { None };
         let owner = match walker {
             Some(WalkerKind::OwnCached) => {
                 let walkers = if takes_turns(cell.family) { 2 } else { 1 };
@@ -131,7 +125,6 @@ impl<'a> Lane<'a> {
             attributions: (0..attributions).map(|_| Attribution::default()).collect(),
             watch: ProtocolWatch::default(),
             random: ChaCha8Rng::seed_from_u64(cell.id.seed ^ walker.map_or(0, |walker| walker as u64 + 1)),
-            steps: 0,
             session,
         })
     }
@@ -151,7 +144,7 @@ impl<'a> Lane<'a> {
             self.step(recorder, false)?;
         }
         self.attach()?;
-        while Instant::now() < until && self.steps < self.cell.steps && !self.cell.is_interrupted() {
+        while Instant::now() < until && !self.cell.is_interrupted() {
             self.step(recorder, true)?;
         }
         self.detach(recorder)?;
@@ -163,7 +156,6 @@ impl<'a> Lane<'a> {
 
     /// Lets the target run on, stops it, and has it looked at.
     fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
-        self.steps += 1;
         let gate = match self.mode {
             Mode::Gated => {
                 self.session.target.resume()?;
@@ -186,7 +178,8 @@ impl<'a> Lane<'a> {
 
     /// All walkers look at the stopped target. Gives what the own uncached walker saw.
     fn look(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<Sample, Cut> {
-        self.look_at_protocol(recorder, true)?;
+        self.look_at_protocol(recorder)?;
+        let shim_leaf = self.has_shim_leaf()?;
 
         let begun = Instant::now();
         let truth = self.uncached.sample(&mut self.session.memory).map_err(unreadable)?;
@@ -201,7 +194,7 @@ impl<'a> Lane<'a> {
             let begun = Instant::now();
             let sample = unwinder.sample(patience())?.sample;
             let spent = begun.elapsed();
-            compare(recorder, &self.grammar, None, &truth, &sample);
+            compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
             recorder.spent(sample.walker, spent);
         }
         if with_owner {
@@ -220,11 +213,11 @@ impl<'a> Lane<'a> {
             };
             let spent = begun.elapsed();
             if let Some(sample) = sample {
-                compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample);
+                compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample, shim_leaf);
                 recorder.spent(sample.walker, spent);
             }
         }
-        self.look_at_protocol(recorder, false)?;
+        self.note_fields()?;
         Ok(truth)
     }
 
@@ -248,18 +241,15 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Holds the cache's fields against the chains; `judged` on arrival, only noted before the target runs on.
-    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, judged: bool) -> Result<(), Cut> {
+    /// Holds the cache's fields against the chains.
+    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+        let kind = self.owner_kind();
         let Session { memory, site, target, .. } = &mut self.session;
         if site.layout.thread.cache.is_none() {
             return Ok(());
         }
         let pid = target.pid();
         for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
-            if !judged {
-                self.watch.leave(&thread);
-                continue;
-            }
             let chain: Vec<Address> = if thread.anchor == 0 {
                 Vec::new()
             } else {
@@ -276,7 +266,7 @@ impl<'a> Lane<'a> {
                 if is_c_stack(pid, thread.native_thread_id, anchor) { OffChain::CStack } else { OffChain::Elsewhere }
             };
             for violation in self.watch.look(&thread, &chain, place) {
-                recorder.violation(self.owner_kind(), violation, Evidence::default());
+                recorder.violation(kind, violation, Evidence::default());
             }
         }
         Ok(())
@@ -299,7 +289,9 @@ impl<'a> Lane<'a> {
             .iter()
             .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
             .and_then(|thread| thread.outcome.as_ref().ok());
-        let stack: &[Frame] = stack.map_or(&[], |stack| stack);
+        let stack: Vec<Frame> =
+            stack.into_iter().flat_map(|stack| stack.iter()).filter(|frame| !is_trampoline(frame)).cloned().collect();
+        let stack = stack.as_slice();
         let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
         if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
             let account = self.session.target.account(patience())?;
@@ -358,6 +350,15 @@ impl<'a> Lane<'a> {
         self.note_fields()
     }
 
+    /// Whether some thread is between C and Python, or in no Python at all.
+    fn has_shim_leaf(&mut self) -> Result<bool, Cut> {
+        let threads = self.threads()?;
+        let Session { memory, site, .. } = &mut self.session;
+        Ok(threads.iter().any(|thread| {
+            RawFrame::read(memory, &site.layout, thread.current_frame).is_ok_and(|leaf| !leaf.is_python())
+        }))
+    }
+
     fn note_fields(&mut self) -> Result<(), Cut> {
         for thread in self.threads()? {
             self.watch.leave(&thread);
@@ -381,9 +382,17 @@ fn unreadable(rejection: Rejection) -> Cut {
     Inconclusive::Unreadable(rejection.to_string()).into()
 }
 
-/// Whether the reference walker documents that it cannot hold such a leaf.
-fn is_documented(walker: WalkerKind, rejection: &Rejection) -> bool {
-    walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
+/// Whether a walker is known not to walk such a state: the reference walker says which leaves it cannot hold, and
+/// `RemoteUnwinder` raises for the whole process while a thread's current frame is a shim frame (it reads no leaf), or
+/// while a thread runs no Python yet or any more.
+fn is_documented(walker: WalkerKind, rejection: &Rejection, shim_leaf: bool) -> bool {
+    match walker {
+        WalkerKind::OwnReference => matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf),
+        WalkerKind::CpythonCached | WalkerKind::CpythonUncached => {
+            shim_leaf && matches!(rejection, Rejection::Raised(_))
+        }
+        WalkerKind::OwnCached | WalkerKind::OwnUncached => false,
+    }
 }
 
 /// Counts `sample` and holds it against what the own uncached walker saw of the same state.
@@ -393,6 +402,7 @@ fn compare(
     attribution: Option<&mut Attribution>,
     truth: &Sample,
     sample: &Sample,
+    shim_leaf: bool,
 ) {
     let walker = sample.walker;
     let mut uncached = Attribution::default();
@@ -403,7 +413,7 @@ fn compare(
         let seen = truth.threads.iter().find(|other| other.native_thread_id == thread.native_thread_id);
         let seen: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
         match &thread.outcome {
-            Err(rejection) if is_documented(walker, rejection) => {}
+            Err(rejection) if is_documented(walker, rejection, shim_leaf) => {}
             Err(Rejection::Empty) if seen.is_empty() => {}
             Err(rejection) => recorder.violation(
                 walker,

@@ -3,6 +3,7 @@
 pub mod build;
 mod child;
 pub mod gate;
+pub mod maps;
 mod pipe;
 pub mod process;
 pub mod runtime;

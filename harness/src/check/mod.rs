@@ -1,0 +1,4 @@
+//! The main job: the matrix of rows, lanes and families, run within a budget.
+
+pub mod plan;
+pub mod run;

@@ -1,0 +1,124 @@
+//! Which cells a run has, and how much of the budget each is worth.
+
+use std::collections::BTreeSet;
+
+use crate::layout::FrameCache;
+use crate::report::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
+use crate::sample::WalkerKind;
+use crate::target::build::Row;
+use crate::walk::weakening::Weakening;
+use crate::workload::{Family, Mode, Parameters, generate};
+
+/// What the user selected; empty means everything.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Families of workloads.
+    pub families: Vec<Family>,
+    /// Lanes.
+    pub lanes: Vec<Lane>,
+    /// Walkers, besides those they are compared with.
+    pub walkers: Vec<WalkerKind>,
+    /// Faults in the own cached walker.
+    pub weakenings: BTreeSet<Weakening>,
+}
+
+/// A cell and what it needs to run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What reports know of it.
+    pub planned: PlannedCell,
+    /// Index of its row.
+    pub row: usize,
+    /// Its family.
+    pub family: Family,
+    /// Its share of the budget, relative to the others.
+    pub weight: f64,
+    /// Why it cannot run, if it cannot.
+    pub not_run: Option<NotRun>,
+}
+
+/// The live lane finds the splices of gh-151613 in alternating branches; the more samples, the tighter the bounds.
+const LIVE_ALTERNATING: f64 = 6.0;
+/// A stopped cell has a gated and a free target for each cached walker.
+const STOPPED: f64 = 2.0;
+
+/// The cells of one round, all with workloads of `seed`.
+#[must_use]
+pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64) -> Vec<Step> {
+    let families = or_all(&wishes.families, &Family::ALL);
+    let lanes = or_all(&wishes.lanes, &Lane::ALL);
+    let mut steps = Vec::new();
+    for lane in lanes {
+        for &family in &families {
+            for (index, row) in rows.iter().enumerate() {
+                steps.push(step(index, row, lane, family, wishes, seed));
+            }
+        }
+    }
+    steps
+}
+
+fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|item| wished.is_empty() || wished.contains(item)).collect()
+}
+
+fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
+    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+    let walkers = walkers(lane, has_cache, wishes);
+    let not_run = (lane == Lane::Live && !has_cache).then(|| {
+        NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
+    });
+    let weight = match (lane, family) {
+        (Lane::Stopped, _) => STOPPED,
+        (Lane::Live, Family::Alternating) => LIVE_ALTERNATING,
+        (Lane::Live, _) => 1.0,
+    };
+    let expected = match lane {
+        Lane::Stopped => Expected::from(produces(family, seed)),
+        Lane::Live => Expected::NONE,
+    };
+    let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
+    let mut planned = PlannedCell::new(id, expected);
+    if family == Family::Threads {
+        // Several threads share the counters of RemoteUnwinder: its lookups are unknown there.
+        planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
+    }
+    Step { planned, row: index, family, weight, not_run }
+}
+
+fn produces(family: Family, seed: u64) -> crate::workload::Produces {
+    use rand::SeedableRng;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let parameters = Parameters::draw(family, &mut random);
+    generate(family, Mode::Gated, &parameters, seed).produces
+}
+
+/// The walkers of a cell: those wished for, and those they are compared with.
+fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
+    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
+    // Before 3.15 RemoteUnwinder stops at shim frames and reads no text but ASCII: it is no account of the stack.
+    if !has_cache {
+        return vec![OwnUncached];
+    }
+    let wished: Vec<WalkerKind> = if !wishes.walkers.is_empty() {
+        wishes.walkers.clone()
+    } else if wishes.weakenings.is_empty() {
+        vec![OwnUncached, CpythonUncached, OwnCached, OwnReference, CpythonCached]
+    } else {
+        vec![OwnCached]
+    };
+    let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
+    match lane {
+        Lane::Stopped => {
+            walkers.insert(OwnUncached);
+        }
+        Lane::Live => {
+            for (cached, uncached) in [(OwnCached, OwnUncached), (CpythonCached, CpythonUncached)] {
+                if walkers.contains(&cached) {
+                    walkers.insert(uncached);
+                }
+            }
+        }
+    }
+    walkers.into_iter().collect()
+}

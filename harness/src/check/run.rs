@@ -1,0 +1,229 @@
+//! Running the cells of a plan, as many at once as the machine has cores, each for its share of the budget.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::check::plan::{Step, Wishes, plan};
+use crate::lane::cell::Cell;
+use crate::lane::recorder::Recorder;
+use crate::lane::{Drivers, live, stopped};
+use crate::oracle::statistics::Demand;
+use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
+use crate::report::event::{Consumer, Event};
+use crate::sample::WalkerKind;
+use crate::target::build::{JitMode, Row};
+use crate::walk::weakening::Weakening;
+use crate::workload::Overrides;
+
+/// A cell that would get less than this proves too little to be worth its start-up.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
+const ROUND: f64 = 1.5;
+
+/// Everything that decides how a run goes.
+pub struct Options<'a> {
+    /// Which cells.
+    pub wishes: Wishes,
+    /// What workloads look like.
+    pub overrides: Overrides,
+    /// Seed of the first round; each further round has the next one.
+    pub seed: u64,
+    /// Whether one round has the whole budget, so that only this seed's programs run.
+    pub one_round: bool,
+    /// Time for all of it.
+    pub budget: Duration,
+    /// Targets at once.
+    pub jobs: usize,
+    /// Confidence over all comparisons of the run.
+    pub confidence: f64,
+    /// Where targets' files are written.
+    pub folder: PathBuf,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+    /// The command that replays a cell for a walker.
+    pub replay: &'a (dyn Fn(&ReportedRow, &CellId, WalkerKind) -> String + Sync),
+}
+
+/// What reports know of a row.
+#[must_use]
+pub fn reported(row: &Row) -> ReportedRow {
+    ReportedRow {
+        name: row.name.clone(),
+        python: row.build.python.clone(),
+        version: row.build.version.to_string(),
+        flavour: row.build.kind().to_owned(),
+        jit: row.jit == JitMode::On,
+        frame_cache: row.build.frame_cache().to_string(),
+    }
+}
+
+/// Runs everything and tells `consumer` on the calling thread.
+pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
+    let rounds = rounds(options, rows);
+    let steps: Vec<Vec<Step>> =
+        (0..rounds).map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round))).collect();
+    let reported: Vec<ReportedRow> = rows.iter().map(reported).collect();
+    consumer.event(&Event::RunStarted {
+        rows: reported.clone(),
+        plan: steps.iter().flatten().map(|step| step.planned.clone()).collect(),
+        seed: options.seed,
+        budget: options.budget,
+    });
+    let comparisons = steps.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
+    let demand = Demand::new(options.confidence, comparisons as u64);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let send = move |event| {
+                // The consumer only goes away if it panicked; then the run ends with it.
+                let _ = sender.send(event);
+            };
+            let end = Instant::now() + options.budget;
+            let drivers = Mutex::new(Vec::new());
+            for (index, steps) in (0..).zip(&steps) {
+                let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
+                let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
+                Round { options, rows, reported: &reported, demand, drivers: &drivers, send: &send }.run(steps, left);
+            }
+        });
+        for event in receiver {
+            consumer.event(&event);
+        }
+        if let Err(panic) = worker.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
+}
+
+/// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time.
+fn jobs(options: &Options<'_>, lane: Lane) -> usize {
+    match lane {
+        Lane::Stopped => options.jobs.max(1),
+        Lane::Live => (options.jobs / 2).max(1),
+    }
+}
+
+/// The time a lane needs for one unit of weight, summed over its steps and shared by its jobs.
+fn need(options: &Options<'_>, steps: &[Step], lane: Lane) -> f64 {
+    let weights = steps.iter().filter(|step| step.planned.cell.lane == lane && step.not_run.is_none());
+    let jobs = u32::try_from(jobs(options, lane)).unwrap_or(u32::MAX);
+    weights.map(|step| step.weight).sum::<f64>() / f64::from(jobs)
+}
+
+fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
+    if options.one_round {
+        return 1;
+    }
+    let steps = plan(rows, &options.wishes, options.seed);
+    let need: f64 = Lane::ALL.into_iter().map(|lane| need(options, &steps, lane)).sum();
+    let rounds = options.budget.as_secs_f64() / (need * ROUND).max(1e-3);
+    (1..=1000_u32).take_while(|&round| f64::from(round) <= rounds).last().map_or(1, u64::from)
+}
+
+struct Round<'a> {
+    options: &'a Options<'a>,
+    rows: &'a [Row],
+    reported: &'a [ReportedRow],
+    demand: Demand,
+    drivers: &'a Mutex<Vec<Drivers>>,
+    send: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What is left for the cells that have not begun.
+struct Left {
+    weight: f64,
+}
+
+impl Round<'_> {
+    fn run(&self, steps: &[Step], budget: Duration) {
+        let start = Instant::now();
+        let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options, steps, lane)).sum();
+        let mut used = 0.0;
+        for lane in Lane::ALL {
+            let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
+            let need = need(self.options, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
+            used += need;
+            let end = start + budget.mul_f64((used / total.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0));
+            self.run_lane(&steps, jobs(self.options, lane), end);
+        }
+    }
+
+    fn run_lane(&self, steps: &[&Step], jobs: usize, end: Instant) {
+        let left = Mutex::new(Left {
+            weight: steps.iter().filter(|step| step.not_run.is_none()).map(|step| step.weight).sum(),
+        });
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(jobs).thread_name(|index| format!("cell-{index}")).build();
+        match pool {
+            // Breadth first keeps the order of the plan.
+            Ok(pool) => pool.scope_fifo(|scope| {
+                for step in steps {
+                    let left = &left;
+                    scope.spawn_fifo(move |_| self.run_step(step, left, jobs, end));
+                }
+            }),
+            Err(_) => steps.iter().for_each(|step| self.run_step(step, &left, 1, end)),
+        }
+    }
+
+    fn run_step(&self, step: &Step, left: &Mutex<Left>, jobs: usize, end: Instant) {
+        let id = &step.planned.cell;
+        let outcome = match &step.not_run {
+            Some(why) => CellOutcome::NotRun(why.clone()),
+            None => {
+                let deadline = {
+                    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                    let share = step.weight / left.weight.max(step.weight);
+                    left.weight -= step.weight;
+                    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+                    let now = Instant::now();
+                    let time = end.saturating_duration_since(now);
+                    now + (time * jobs).mul_f64(share).min(time)
+                };
+                if self.options.interrupted.load(Ordering::Relaxed) {
+                    CellOutcome::NotRun(NotRun::Interrupted)
+                } else if deadline.saturating_duration_since(Instant::now()) < SHORTEST {
+                    CellOutcome::NotRun(NotRun::BudgetSpent)
+                } else {
+                    self.run_cell(step, deadline)
+                }
+            }
+        };
+        (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    fn run_cell(&self, step: &Step, deadline: Instant) -> CellOutcome {
+        let id = &step.planned.cell;
+        let (Some(row), Some(reported)) = (self.rows.get(step.row), self.reported.get(step.row)) else {
+            return CellOutcome::NotRun(NotRun::Unaccounted);
+        };
+        (self.send)(Event::CellStarted { cell: id.clone() });
+        let weakenings: &BTreeSet<Weakening> = &self.options.wishes.weakenings;
+        let cell = Cell {
+            id,
+            row,
+            family: step.family,
+            overrides: self.options.overrides,
+            weakenings,
+            demand: self.demand,
+            deadline,
+            interrupted: self.options.interrupted,
+            folder: &self.options.folder,
+        };
+        let replay = |walker| (self.options.replay)(reported, id, walker);
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let outcome = {
+            let mut recorder = Recorder::new(&cell, self.send, &replay);
+            match id.lane {
+                Lane::Stopped => stopped::run(&cell, &mut recorder, &mut drivers),
+                Lane::Live => live::run(&cell, &mut recorder, &mut drivers),
+            }
+        };
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(drivers);
+        outcome
+    }
+}

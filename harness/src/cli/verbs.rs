@@ -1,0 +1,212 @@
+//! What the verbs do.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::check::plan::Wishes;
+use crate::check::run::{Options, run};
+use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
+use crate::cli::{exit, replay};
+use crate::lane::attach;
+use crate::report::event::{Consumer, Event};
+use crate::report::known::KnownFailures;
+use crate::report::progress::Progress;
+use crate::report::summary::{Rules, Summary};
+use crate::report::text::Look;
+use crate::report::{human, json};
+use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
+
+/// Set by Ctrl-C and by a polite request to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Carries out the command line.
+#[must_use]
+pub fn run_command(cli: Cli) -> ExitCode {
+    let installed = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            // The second request: every child dies with this process.
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    });
+    let result = installed.map_err(Failure::from).and_then(|()| match cli.verb() {
+        Verb::Check(arguments) => check(&arguments),
+        Verb::Builds(arguments) => builds(&arguments),
+        Verb::Attach(arguments) => attach_to(&arguments),
+    });
+    match result {
+        Ok(code) => code.into(),
+        Err(_) if INTERRUPTED.load(Ordering::Relaxed) => exit::INTERRUPTED.into(),
+        Err(error) => {
+            tell(&format!("framediff: {error}"));
+            exit::USAGE.into()
+        }
+    }
+}
+
+/// To stderr; a closed one is no reason to fail.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Who closed the pipe has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+fn rules(judging: &Judging) -> Result<Rules, Failure> {
+    let known = match &judging.known {
+        Some(path) => KnownFailures::load(path)?,
+        None => KnownFailures::kept()?,
+    };
+    Ok(Rules { known, strict: judging.strict })
+}
+
+/// Tells both the verdict and the terminal.
+struct Both<'a>(&'a mut Summary, Progress);
+
+impl Consumer for Both<'_> {
+    fn event(&mut self, event: &Event) {
+        self.0.event(event);
+        self.1.event(event);
+    }
+}
+
+fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
+    match format {
+        Format::Human => print(&human::render(summary, Look::of_stdout()))?,
+        Format::Json => print(&(json::render(summary)? + "\n"))?,
+    }
+    Ok(exit::of(summary))
+}
+
+fn check(arguments: &Check) -> Result<u8, Failure> {
+    let rules = rules(&arguments.judging)?;
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
+    for note in &selection.notes {
+        tell(&format!("note: {note}"));
+    }
+    let rows: Vec<Row> = selection
+        .rows
+        .into_iter()
+        .filter(|row| match arguments.jit {
+            None => true,
+            Some(Jit::On) => row.jit == JitMode::On,
+            Some(Jit::Off) => row.jit != JitMode::On,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Err("no build has the run mode that --jit asks for".into());
+    }
+    let selected = &arguments.selection;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let folder = tempfile::Builder::new().prefix("framediff-run-").tempdir()?;
+    let replay = |row: &_, cell: &_, walker| replay::command(arguments, row, cell, walker);
+    let options = Options {
+        wishes: Wishes {
+            families: selected.family.clone(),
+            lanes: selected.lane.clone(),
+            walkers: selected.walker.clone(),
+            weakenings: selected.weaken.iter().copied().collect(),
+        },
+        overrides: arguments.size.overrides(),
+        seed: selected.seed.unwrap_or_else(random_seed),
+        one_round: selected.seed.is_some(),
+        budget: arguments.budget,
+        jobs: arguments.jobs.map_or(cores, std::num::NonZero::get),
+        confidence: arguments.judging.confidence,
+        folder: folder.path().to_owned(),
+        interrupted: &INTERRUPTED,
+        replay: &replay,
+    };
+    let mut summary = Summary::new(rules);
+    run(&options, &rows, &mut Both(&mut summary, Progress::on_stderr()));
+    report(&summary, arguments.format)
+}
+
+/// A seed short enough to be typed.
+fn random_seed() -> u64 {
+    use rand::{RngExt, SeedableRng};
+    // Different on every run is all that is asked for.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seed = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id());
+    ChaCha8Rng::seed_from_u64(seed).random_range(0..1_000_000_000)
+}
+
+fn builds(arguments: &Builds) -> Result<u8, Failure> {
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    if arguments.fetch {
+        fetch(&cache, &mut Terminal::new(interrupted))?;
+    }
+    let listed = listing(&arguments.source.python, &cache);
+    match arguments.format {
+        Format::Human => print(&table(&listed))?,
+        Format::Json => {
+            #[derive(Serialize)]
+            struct Document<'a> {
+                version: u32,
+                builds: &'a [Listed],
+            }
+            print(&(serde_json::to_string_pretty(&Document { version: json::VERSION, builds: &listed })? + "\n"))?;
+        }
+    }
+    if listed.iter().any(|build| build.refused.is_none()) {
+        return Ok(exit::PASS);
+    }
+    tell(
+        "no CPython that can be tested is here: name one with --python PATH, or let `framediff builds --fetch` fetch Debian's 3.15",
+    );
+    Ok(exit::USAGE)
+}
+
+fn table(listed: &[Listed]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["path", "version", "kind", "JIT", "frame cache", "not tested because"]);
+    for build in listed {
+        let jit = build.jit_available.map_or("", |available| if available { "available" } else { "none" });
+        let cache = build.frame_cache.map(|cache| cache.to_string()).unwrap_or_default();
+        table.add_row([
+            build.path.display().to_string(),
+            build.version.clone().unwrap_or_default(),
+            build.kind.unwrap_or_default().to_owned(),
+            jit.to_owned(),
+            cache,
+            build.refused.clone().unwrap_or_default(),
+        ]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
+}
+
+fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
+    let mut summary = Summary::new(rules(&arguments.judging)?);
+    let mut both = Both(&mut summary, Progress::on_stderr());
+    let cache = cache_folder(None)?;
+    let options = attach::Options {
+        pid: arguments.pid,
+        budget: arguments.budget,
+        write: arguments.write,
+        confidence: arguments.judging.confidence,
+        cache: &cache,
+        interrupted: &INTERRUPTED,
+    };
+    attach::run(&options, &mut both)?;
+    report(&summary, arguments.format)
+}

@@ -1,0 +1,271 @@
+//! The live comparison on a process that is already there.
+//!
+//! Such a process has no grammar. What it can legally show is learnt from the reference walker, whose stacks are
+//! verified one by one; the others are then judged by it. A path that the reference walker happened not to meet counts
+//! against cached and uncached walkers alike, so only a difference between them says something of the cache.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::lane::cell::{Cell, Cut};
+use crate::lane::drivers::Drivers;
+use crate::lane::live::{compare_cpython, compare_own, sample_until};
+use crate::lane::recorder::Recorder;
+use crate::layout::{FrameCache, Layout, LayoutError};
+use crate::memory::RemoteMemory;
+use crate::memory::process::{ProcessMemory, read_only};
+use crate::oracle::statistics::Demand;
+use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
+use crate::report::event::{Consumer, Event};
+use crate::sample::WalkerKind;
+use crate::target::build::{Build, JitMode, Row, fetched, probe};
+use crate::target::runtime::{RuntimeError, RuntimeLocation, runtime_address};
+use crate::walk::reference::ReferenceWalker;
+use crate::walk::uncached::UncachedWalker;
+use crate::walk::walker::{Site, Walker};
+use crate::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
+use crate::workload::{Family, Overrides};
+
+/// What is learnt of a process is bounded; a process that shows more different paths is not learnt in full.
+const CONTEXT_LIMIT: usize = 1 << 18;
+
+/// Why a process cannot be sampled at all.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// It is no Python that can be read.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Its layout is refused.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// How a process is sampled.
+pub struct Options<'a> {
+    /// The process.
+    pub pid: i32,
+    /// For how long.
+    pub budget: Duration,
+    /// Whether its anchors may be written.
+    pub write: bool,
+    /// Confidence of the comparison.
+    pub confidence: f64,
+    /// Where fetched builds are kept: one of them may be the process's own.
+    pub cache: &'a Path,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Samples the process and tells `consumer`.
+///
+/// # Errors
+/// The process cannot be read.
+pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
+    let location = runtime_address(options.pid)?;
+    let mut memory = ProcessMemory::new(options.pid);
+    let layout = Layout::read(&mut memory, location.address)?;
+    layout.walkable()?;
+    let site = Site { layout, runtime: location.address };
+
+    let (build, has_unwinder) = own_build(options, &location, layout);
+    let can_write = options.write && layout.frame_cache() == FrameCache::AnchorAndSequence;
+    let mut walkers = vec![WalkerKind::OwnUncached];
+    if can_write {
+        walkers.extend([WalkerKind::OwnCached, WalkerKind::OwnReference]);
+        if has_unwinder {
+            walkers.extend([WalkerKind::CpythonUncached, WalkerKind::CpythonCached]);
+        }
+    }
+    let name = format!("process {}", options.pid);
+    let id = CellId { row: name.clone(), lane: Lane::Live, family: "attached".into(), walkers, seed: 0 };
+    consumer.event(&Event::RunStarted {
+        rows: vec![ReportedRow {
+            name: name.clone(),
+            python: build.python.clone(),
+            version: layout.version.to_string(),
+            flavour: "process".into(),
+            jit: false,
+            frame_cache: layout.frame_cache().to_string(),
+        }],
+        plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
+        seed: 0,
+        budget: options.budget,
+    });
+    consumer.event(&Event::CellStarted { cell: id.clone() });
+    let row = Row { build: Arc::new(build), jit: JitMode::Unavailable, name };
+    let weakenings = std::collections::BTreeSet::new();
+    let cell = Cell {
+        id: &id,
+        row: &row,
+        family: Family::Alternating,
+        overrides: Overrides::default(),
+        weakenings: &weakenings,
+        demand: Demand::new(options.confidence, 2),
+        deadline: Instant::now() + options.budget,
+        interrupted: options.interrupted,
+        folder: options.cache,
+    };
+    let consumer = std::sync::Mutex::new(consumer);
+    let send = |event| consumer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
+    let replay = |_| format!("framediff attach {} --write", options.pid);
+    let outcome = {
+        let mut recorder = Recorder::new(&cell, &send, &replay);
+        match sample(&cell, &mut recorder, memory, site, can_write) {
+            Ok(()) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
+            Ok(()) => CellOutcome::Ran,
+            Err(cut) => cut.into(),
+        }
+    };
+    send(Event::CellFinished { cell: id.clone(), outcome });
+    send(Event::RunFinished { interrupted: cell.is_interrupted() });
+    Ok(())
+}
+
+/// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
+/// Where neither is, what is known of the process without it, and false.
+fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
+    let executable = std::fs::read_link(format!("/proc/{}/exe", options.pid)).unwrap_or_default();
+    let candidates: Vec<PathBuf> =
+        std::iter::once(executable.clone()).chain(fetched(options.cache).into_iter().flatten()).collect();
+    let same = |build: &Build| match (build.image.canonicalize(), location.image.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    if let Some(build) = candidates.iter().filter_map(|path| probe(path).ok()).find(same) {
+        return (build, true);
+    }
+    let build = Build {
+        python: executable.clone(),
+        executable,
+        image: location.image.clone(),
+        version: layout.version,
+        debug: false,
+        free_threaded: layout.free_threaded,
+        jit_available: false,
+        layout: Ok(layout),
+    };
+    (build, false)
+}
+
+fn sample(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    mut memory: ProcessMemory,
+    site: Site,
+    can_write: bool,
+) -> Result<(), Cut> {
+    let has_cpython = cell.has(WalkerKind::CpythonCached);
+    if !can_write {
+        let mut walker = UncachedWalker::new(site)?;
+        let mut memory = read_only(memory);
+        let until = cell.deadline;
+        sample_until(cell, recorder, &mut memory, &mut [&mut walker], until, |recorder, sample| {
+            for thread in &sample.threads {
+                recorder.count(sample.walker, thread);
+            }
+        })?;
+        let why =
+            "nothing cached was compared: cached walkers write the anchor, which needs --write and a CPython 3.15";
+        return Err(Inconclusive::TooFewSamples(why.into()).into());
+    }
+    let parts = if has_cpython { 3 } else { 2 };
+    let mut learnt = Learnt::default();
+    let mut reference = ReferenceWalker::new(site)?;
+    attach(&mut reference, &mut memory)?;
+    let until = cell.part(0, parts);
+    let result = sample_until(cell, recorder, &mut memory, &mut [&mut reference], until, |recorder, sample| {
+        for thread in &sample.threads {
+            recorder.count(sample.walker, thread);
+            if let Ok(stack) = &thread.outcome {
+                learnt.learn(stack);
+            }
+        }
+    });
+    detach(&mut reference, &mut memory)?;
+    result?;
+    let grammar = learnt.grammar;
+    compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
+    if has_cpython {
+        let mut drivers = Drivers::default();
+        compare_cpython(cell, recorder, &mut drivers, memory.pid(), &grammar, cell.deadline)?;
+    }
+    Ok(())
+}
+
+pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+    walker.attach(memory).map_err(|error| Inconclusive::Unreadable(error.to_string()).into())
+}
+
+pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+    walker.detach(memory).map_err(|error| Inconclusive::Unreadable(error.to_string()).into())
+}
+
+/// A grammar that grows with the stacks that were verified.
+#[derive(Default)]
+struct Learnt {
+    grammar: Grammar,
+    functions: BTreeMap<(String, String), FunctionId>,
+    contexts: BTreeMap<(Option<ContextId>, FunctionId, Option<u32>), ContextId>,
+}
+
+impl Learnt {
+    fn learn(&mut self, stack: &[crate::frame::Frame]) {
+        let mut parent: Option<(ContextId, Option<u32>)> = None;
+        for frame in stack.iter().rev() {
+            if self.grammar.contexts.len() >= CONTEXT_LIMIT {
+                return;
+            }
+            let key = (frame.function.to_string(), frame.file.to_string());
+            let function = *self.functions.entry(key).or_insert_with_key(|(name, file)| {
+                self.grammar.function(Function {
+                    name: name.clone(),
+                    file: file.clone(),
+                    first_line: 0,
+                    last_line: u32::MAX,
+                })
+            });
+            let line = parent.and_then(|(_, line)| line);
+            let key = (parent.map(|(context, _)| context), function, line);
+            let context = *self.contexts.entry(key).or_insert_with(|| match parent {
+                None => self.grammar.root(function),
+                Some((parent, Some(line))) => self.grammar.call(parent, function, CallLines::At(vec![line])),
+                Some((parent, None)) => self.grammar.call(parent, function, CallLines::Anywhere),
+            });
+            parent = Some((context, frame.location.line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Location};
+
+    #[test]
+    fn what_was_learnt_is_legal_and_a_mixture_is_not() {
+        let stack = |frames: &[(&str, u32)]| -> Vec<Frame> {
+            frames
+                .iter()
+                .map(|&(function, line)| Frame {
+                    function: function.into(),
+                    file: "/app/main.py".into(),
+                    location: Location { line: Some(line), ..Location::default() },
+                })
+                .collect()
+        };
+        let mut learnt = Learnt::default();
+        let first = stack(&[("leaf", 9), ("a", 3), ("<module>", 20)]);
+        let second = stack(&[("leaf", 8), ("b", 5), ("<module>", 21)]);
+        learnt.learn(&first);
+        learnt.learn(&second);
+        let legal = |stack: &[Frame]| learnt.grammar.judge(stack).is_ok();
+        assert!(legal(&first) && legal(&second));
+        assert!(legal(&stack(&[("leaf", 1), ("b", 5), ("<module>", 21)])));
+        assert!(!legal(&stack(&[("leaf", 9), ("a", 5), ("<module>", 21)])));
+    }
+}

@@ -1,0 +1,350 @@
+//! The live lane: target and walkers run freely.
+//!
+//! Here no walker can be held against another sample by sample. Every stack is held against the grammar; the reference
+//! walker may never return an impossible one, and of the others the cached one may not return more than the uncached
+//! one on the same target, both running in parallel.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use crate::frame::Frame;
+use crate::invariants::Violation;
+use crate::lane::attach::{attach, detach};
+use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::drivers::Drivers;
+use crate::lane::recorder::{Evidence, Recorder};
+use crate::lane::session::Session;
+use crate::memory::RemoteMemory;
+use crate::memory::process::ProcessMemory;
+use crate::oracle::attribution::Attribution;
+use crate::oracle::statistics::{Comparison, accuse, compare};
+use crate::report::cell::{CellOutcome, Inconclusive};
+use crate::report::finding::Possible;
+use crate::report::tally::{Cause, Tally};
+use crate::sample::{Sample, WalkerKind};
+use crate::target::unwinder::{LiveBound, Unwinder, UnwinderError};
+use crate::walk::cached::CachedWalker;
+use crate::walk::reference::ReferenceWalker;
+use crate::walk::uncached::UncachedWalker;
+use crate::walk::walker::{Site, Walker};
+use crate::workload::Mode;
+use crate::workload::grammar::{Grammar, Illegal};
+
+/// So many samples in a row without a list of threads mean that the target is gone.
+const LOST: u32 = 100;
+/// The deadline is looked at every so many samples.
+const BURST: u32 = 64;
+
+/// Runs the cell to its deadline.
+pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
+    let parts: Vec<Part> =
+        Part::ALL.into_iter().filter(|part| part.walkers().iter().any(|&kind| cell.has(kind))).collect();
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    for (index, part) in (0..).zip(parts) {
+        let until = cell.part(index, count);
+        let result = match part {
+            Part::Reference => reference(cell, recorder, until),
+            Part::Own => own(cell, recorder, until),
+            Part::Cpython => cpython(cell, recorder, drivers, until),
+        };
+        if let Err(cut) = result {
+            return cut.into();
+        }
+        if cell.is_interrupted() {
+            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        }
+    }
+    CellOutcome::Ran
+}
+
+/// What runs against one target.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The reference walker alone.
+    Reference,
+    /// CPython's own protocol, cached and uncached, as this project implements it.
+    Own,
+    /// CPython's own unwinder, cached and uncached.
+    Cpython,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Cpython, Self::Reference, Self::Own];
+
+    fn walkers(self) -> &'static [WalkerKind] {
+        match self {
+            Self::Reference => &[WalkerKind::OwnReference],
+            Self::Own => &[WalkerKind::OwnCached, WalkerKind::OwnUncached],
+            Self::Cpython => &[WalkerKind::CpythonCached, WalkerKind::CpythonUncached],
+        }
+    }
+}
+
+/// Judges one walker's samples as they come.
+pub(super) struct Judge<'a> {
+    grammar: &'a Grammar,
+    attribution: Attribution,
+    tally: Tally,
+    /// The first impossible stack of each cause.
+    examples: BTreeMap<Cause, (Vec<Frame>, Illegal)>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(grammar: &'a Grammar) -> Self {
+        Self { grammar, attribution: Attribution::default(), tally: Tally::default(), examples: BTreeMap::new() }
+    }
+
+    /// Gives the rules that the sample's stacks break.
+    pub(super) fn judge(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Vec<(Illegal, Cause, Vec<Frame>)> {
+        let mut broken = Vec::new();
+        for thread in &sample.threads {
+            recorder.count(sample.walker, thread);
+            self.tally.count(thread);
+            let Some((illegal, cause)) = self.attribution.judge(self.grammar, thread) else { continue };
+            recorder.impossible(sample.walker, cause);
+            self.tally.count_impossible(cause);
+            let stack = thread.outcome.as_ref().map_or(Vec::new(), |stack| stack.to_vec());
+            self.examples.entry(cause).or_insert_with(|| (stack.clone(), illegal.clone()));
+            broken.push((illegal, cause, stack));
+        }
+        broken
+    }
+}
+
+/// What the grammar allows in place of an impossible stack, in words.
+fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
+    let index = match illegal {
+        Illegal::MixedBranches { index } | Illegal::WrongLine { index } | Illegal::ForeignFrame { index } => *index,
+        Illegal::CutShort => {
+            return Possible::Text("a stack that goes on to the root of its thread".into());
+        }
+        Illegal::Empty => return Possible::Text("a stack with frames".into()),
+    };
+    let Some(frame) = stack.get(index) else { return Possible::Text("nothing".into()) };
+    let mut callers: Vec<String> = grammar
+        .contexts
+        .iter()
+        .filter(|context| {
+            grammar.functions.get(context.function as usize).is_some_and(|function| *function.name == *frame.function)
+        })
+        .filter_map(|context| grammar.contexts.get(context.parent? as usize))
+        .filter_map(|parent| grammar.functions.get(parent.function as usize))
+        .map(|function| function.name.clone())
+        .collect();
+    callers.sort();
+    callers.dedup();
+    let text = if callers.is_empty() {
+        format!("{} as the root of its thread", frame.function)
+    } else {
+        format!("{} under {}, along one branch to the root", frame.function, callers.join(" or "))
+    };
+    Possible::Text(text)
+}
+
+fn reference(cell: &Cell<'_>, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
+    let workload = cell.workload(Mode::Free);
+    let mut session = Session::launch(cell, &workload)?;
+    let mut walker = ReferenceWalker::new(session.site)?;
+    session.target.start(patience())?;
+    attach(&mut walker, &mut session.memory)?;
+    let mut judge = Judge::new(&workload.grammar);
+    let result = sample_until(cell, recorder, &mut session.memory, &mut [&mut walker], until, |recorder, sample| {
+        for (illegal, cause, stack) in judge.judge(recorder, sample) {
+            let possible = possible(&workload.grammar, &stack, &illegal);
+            let evidence = Evidence { cause: Some(cause), seen: &stack, possible: Some(possible) };
+            recorder.violation(sample.walker, Violation::Legality { illegal }, evidence);
+        }
+    });
+    // Tells how the target ended, if it did.
+    session.target.stop()?;
+    result
+}
+
+fn own(cell: &Cell<'_>, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
+    let workload = cell.workload(Mode::Free);
+    let mut session = Session::launch(cell, &workload)?;
+    session.target.start(patience())?;
+    let result = compare_own(cell, recorder, &mut session.memory, session.site, &workload.grammar, until);
+    session.target.stop()?;
+    result
+}
+
+/// CPython's protocol against no cache, both walking the process of `memory` in turns.
+pub(super) fn compare_own(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut ProcessMemory,
+    site: Site,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let mut uncached = cell.has(WalkerKind::OwnUncached).then(|| UncachedWalker::new(site)).transpose()?;
+    let mut cached =
+        cell.has(WalkerKind::OwnCached).then(|| CachedWalker::new(site, cell.weakenings.clone())).transpose()?;
+    if let Some(cached) = &mut cached {
+        attach(cached, memory)?;
+    }
+    let mut walkers: Vec<&mut dyn Walker> = Vec::new();
+    walkers.extend(cached.as_mut().map(|walker| walker as &mut dyn Walker));
+    walkers.extend(uncached.as_mut().map(|walker| walker as &mut dyn Walker));
+    let mut judges = [Judge::new(grammar), Judge::new(grammar)];
+    let result = sample_until(cell, recorder, memory, &mut walkers, until, |recorder, sample| {
+        if let Some(judge) = judges.get_mut(usize::from(!sample.walker.is_cached())) {
+            judge.judge(recorder, sample);
+        }
+    });
+    if let Some(cached) = &mut cached {
+        // A target that has ended has no anchor left to clear; the sampling above says how it ended.
+        let detached = detach(cached, memory);
+        result.and(detached)?;
+    } else {
+        result?;
+    }
+    let [cached, uncached] = &judges;
+    weigh(cell, recorder, WalkerKind::OwnCached, cached, uncached)
+}
+
+fn cpython(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, until: Instant) -> Result<(), Cut> {
+    let workload = cell.workload(Mode::Free);
+    let mut session = Session::launch(cell, &workload)?;
+    session.target.start(patience())?;
+    let result = compare_cpython(cell, recorder, drivers, session.target.pid(), &workload.grammar, until);
+    session.target.stop()?;
+    result
+}
+
+/// CPython's own unwinder with its cache against the same without, in parallel on one process.
+pub(super) fn compare_cpython(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    drivers: &mut Drivers,
+    pid: i32,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let mut open = |kind: WalkerKind| -> Result<Option<Unwinder>, Cut> {
+        cell.has(kind).then(|| drivers.open(cell, pid, kind.is_cached())).transpose()
+    };
+    let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
+    let mut cached_driver = open(WalkerKind::CpythonCached)?;
+    let mut cached = Judge::new(grammar);
+    let mut uncached = Judge::new(grammar);
+    let mut other_recorder = recorder.another();
+    let result = std::thread::scope(|scope| {
+        let uncached_run = uncached_driver.as_mut().map(|driver| {
+            let (judge, recorder) = (&mut uncached, &mut other_recorder);
+            scope.spawn(move || drive(cell, driver, judge, recorder, until))
+        });
+        let cached_run =
+            cached_driver.as_mut().map_or(Ok(()), |driver| drive(cell, driver, &mut cached, recorder, until));
+        let uncached_run = match uncached_run.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        };
+        cached_run.and(uncached_run)
+    });
+    drop(other_recorder);
+    for driver in [cached_driver, uncached_driver].into_iter().flatten() {
+        drivers.give_back(cell, driver);
+    }
+    result?;
+    weigh(cell, recorder, WalkerKind::CpythonCached, &cached, &uncached)
+}
+
+fn drive(
+    cell: &Cell<'_>,
+    driver: &mut Unwinder,
+    judge: &mut Judge<'_>,
+    recorder: &mut Recorder<'_>,
+    until: Instant,
+) -> Result<(), UnwinderError> {
+    let left = until.saturating_duration_since(Instant::now());
+    driver.run_live(LiveBound::Time(left), |batch| {
+        let mut walker = None;
+        for counted in &batch.samples {
+            judge.judge(recorder, &counted.sample);
+            walker = Some(counted.sample.walker);
+        }
+        if let Some(walker) = walker {
+            recorder.spent(walker, batch.walk_time);
+        }
+        if cell.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(())
+}
+
+/// Takes turns with the walkers until the deadline.
+pub(super) fn sample_until(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut dyn RemoteMemory,
+    walkers: &mut [&mut dyn Walker],
+    until: Instant,
+    mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
+) -> Result<(), Cut> {
+    let mut lost = 0;
+    while Instant::now() < until && !cell.is_interrupted() {
+        for _ in 0..BURST {
+            for walker in walkers.iter_mut() {
+                let begun = Instant::now();
+                let sample = walker.sample(memory);
+                let spent = begun.elapsed();
+                match sample {
+                    Ok(sample) => {
+                        lost = 0;
+                        on_sample(recorder, &sample);
+                        recorder.spent(sample.walker, spent);
+                    }
+                    Err(_) if lost < LOST => lost += 1,
+                    Err(error) => return Err(Inconclusive::Unreadable(error.to_string()).into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Accuses the cached walker of every cause by which it alone is worse than the uncached one.
+fn weigh(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    walker: WalkerKind,
+    cached: &Judge<'_>,
+    uncached: &Judge<'_>,
+) -> Result<(), Cut> {
+    if cell.is_interrupted() || !cell.has(walker) {
+        return Ok(());
+    }
+    let violations = accuse(&cached.tally, &uncached.tally, cell.demand);
+    let found = !violations.is_empty();
+    for violation in violations {
+        let example = match &violation {
+            Violation::CacheWorse { cause, .. } => cached.examples.iter().find(|(other, _)| other.name() == cause),
+            _ => None,
+        };
+        let (cause, seen, possible) = match example {
+            Some((cause, (stack, illegal))) => {
+                (Some(*cause), stack.as_slice(), Some(possible(cached.grammar, stack, illegal)))
+            }
+            None => (None, &[][..], None),
+        };
+        recorder.violation(walker, violation, Evidence { cause, seen, possible });
+    }
+    let rates = (cached.tally.impossible_of_accepted(), uncached.tally.impossible_of_accepted());
+    if let Comparison::CannotTell { excess_at_most } = compare(rates.0, rates.1, cell.demand)
+        && !found
+    {
+        let why = format!(
+            "{walker}: {} of {} impossible, uncached {} of {}; an excess of up to {:.1} % is not excluded",
+            rates.0.hits,
+            rates.0.samples,
+            rates.1.hits,
+            rates.1.samples,
+            excess_at_most * 100.0
+        );
+        return Err(Inconclusive::TooFewSamples(why).into());
+    }
+    Ok(())
+}
