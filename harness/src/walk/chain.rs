@@ -48,7 +48,7 @@ impl Chain {
 /// from `chunks` where those hold it, else from `memory`.
 ///
 /// # Errors
-/// [`Rejection::TooDeep`] after `limit` frames; otherwise as [`RawFrame::read`].
+/// [`Rejection::Loops`], or [`Rejection::TooDeep`] after `limit` frames; otherwise as [`RawFrame::read`].
 pub fn follow(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
@@ -61,7 +61,16 @@ pub fn follow(
     let mut links: Vec<RawFrame> = Vec::new();
     let size = usize::try_from(layout.frame.size).unwrap_or(usize::MAX);
     let mut address = start;
+    // Brent's cycle detection: a torn chain often bites its own tail, and would be followed to the limit.
+    let (mut landmark, mut next_landmark) = (0, 1);
     while address != 0 {
+        if address == landmark {
+            return Err(Rejection::Loops { frame: address });
+        }
+        if links.len() == next_landmark {
+            landmark = address;
+            next_landmark *= 2;
+        }
         if links.len() == limit {
             return Err(Rejection::TooDeep(limit));
         }

@@ -216,7 +216,19 @@ impl ReferenceWalker {
         }
         match self.full_hit(memory, glance)? {
             Ok(walked) => Ok(walked),
-            Err(reason) => self.attempt(memory, &glance.thread, reason),
+            Err(reason) => {
+                self.attempt(memory, &glance.thread, reason).map_err(|why| self.why(memory, &glance.thread, why))
+            }
+        }
+    }
+
+    /// What could not be read because the frame is gone was not garbage: the target moved.
+    fn why(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState, rejection: Rejection) -> Rejection {
+        match self.window.read(memory, &self.site.layout, thread.address) {
+            Ok(_) if matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf) => rejection,
+            Ok(now) if now.current_frame == thread.current_frame && now.sequence == thread.sequence => rejection,
+            Ok(_) => Rejection::Moved,
+            Err(_) => rejection,
         }
     }
 }

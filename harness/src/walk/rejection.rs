@@ -20,7 +20,13 @@ pub enum Rejection {
         /// The last frame of the chain.
         last: u64,
     },
-    /// The chain is longer than the bound, or loops.
+    /// The chain comes back to a frame that it has left.
+    #[error("the chain loops at frame {frame:#x}")]
+    Loops {
+        /// The frame.
+        frame: u64,
+    },
+    /// The chain is longer than the bound.
     #[error("the chain has more than {0} frames")]
     TooDeep(usize),
     /// A frame's owner byte has no meaning in this layout.
@@ -63,6 +69,7 @@ impl Rejection {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::NotAtBase { .. } => "not-at-base",
+            Self::Loops { .. } => "loops",
             Self::TooDeep(_) => "too-deep",
             Self::BadOwner { .. } => "bad-owner",
             Self::BadCode { .. } => "bad-code",
