@@ -170,7 +170,7 @@ fn a_cell_that_did_not_run_or_proves_nothing_is_no_pass() {
         CellOutcome::NotRun(NotRun::Unaccounted),
         CellOutcome::Inconclusive(Inconclusive::Deadline("gate 3".into())),
         CellOutcome::Inconclusive(Inconclusive::Unreadable("address 0x8".into())),
-        CellOutcome::Inconclusive(Inconclusive::TooFewSamples("30".into())),
+        CellOutcome::Inconclusive(Inconclusive::NothingCompared("30".into())),
     ] {
         let judgement = judge(&run(vec![finished(Lane::Live, outcome.clone())]));
         assert_eq!((judgement.verdict, judgement.doubts.len()), (Verdict::Inconclusive, 1), "{outcome:?}");
