@@ -87,7 +87,11 @@ mod tests {
         threads
             .iter()
             .flat_map(|thread| {
-                let place = |anchor| if anchor < 0x1000 { OffChain::Elsewhere } else { OffChain::CStack };
+                let place = |anchor| match anchor {
+                    0x50 => OffChain::Leaving,
+                    ..0x1000 => OffChain::Elsewhere,
+                    _ => OffChain::CStack,
+                };
                 watch.look(thread, &chain, place)
             })
             .map(|violation| violation.name())

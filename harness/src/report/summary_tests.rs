@@ -220,7 +220,8 @@ fn a_violation_weighs_more_than_a_doubt() {
 fn a_known_failure_that_stays_away_is_reported() {
     let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit"))]), false);
     let ids: Vec<_> = summary.known_not_seen().into_iter().map(|not_seen| not_seen.known.id).collect();
-    assert_eq!(ids, ["live-splice-full-hit", "live-torn-walk-served-again"]);
+    let live: Vec<_> = ids.iter().filter(|id| id.starts_with("live-")).collect();
+    assert_eq!(live, ["live-splice-full-hit", "live-torn-walk-served-again"]);
     assert_eq!(summary.judgement().verdict, Verdict::Pass);
 
     let mut few = run(vec![]);
