@@ -11,7 +11,8 @@
 //! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R`, and none may reject,
 //!    but for the leaves that the reference walker documents that it cannot hold;
 //! 5. **account**: at a gate, `R` is what the target itself says its stack is;
-//! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL or a frame of `F(t)`;
+//! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
+//!    or the frame that is just returning to `f_0`;
 //!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL.
 //!
 //! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With

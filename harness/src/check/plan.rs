@@ -64,9 +64,12 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
 
 fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
     let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
-    let walkers = walkers(lane, has_cache, wishes);
+    let walkers = walkers(lane, family, has_cache, wishes);
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
+    });
+    let not_run = not_run.or_else(|| {
+        walkers.is_empty().then(|| NotRun::NotApplicable("none of the walkers asked for runs this family live".into()))
     });
     let weight = match (lane, family) {
         (Lane::Stopped, _) => STOPPED,
@@ -94,7 +97,7 @@ fn produces(family: Family, seed: u64) -> crate::workload::Produces {
 }
 
 /// The walkers of a cell: those wished for, and those they are compared with.
-fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
+fn walkers(lane: Lane, family: Family, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
     use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
     // Before 3.15 RemoteUnwinder stops at shim frames and reads no text but ASCII: it is no account of the stack.
     if !has_cache {
@@ -119,6 +122,10 @@ fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
                 }
             }
         }
+    }
+    if (lane, family) == (Lane::Live, Family::Threads) {
+        // RemoteUnwinder counts for the process: what one of several threads shows cannot be attributed.
+        walkers.retain(|walker| !matches!(walker, CpythonCached | CpythonUncached));
     }
     walkers.into_iter().collect()
 }

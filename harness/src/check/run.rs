@@ -18,8 +18,10 @@ use crate::target::build::{JitMode, Row};
 use crate::walk::weakening::Weakening;
 use crate::workload::Overrides;
 
-/// A cell that would get less than this proves too little to be worth its start-up.
+/// Every cell gets at least this, whatever the cells before it took to start.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// So much of the budget may be overrun for that; what has not begun by then does not run.
+const OVERRUN: f64 = 0.15;
 /// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
 const ROUND: f64 = 1.5;
 
@@ -182,11 +184,11 @@ impl Round<'_> {
                     let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
                     let now = Instant::now();
                     let time = end.saturating_duration_since(now);
-                    now + (time * jobs).mul_f64(share).min(time)
+                    now + (time * jobs).mul_f64(share).min(time).max(SHORTEST)
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
-                } else if deadline.saturating_duration_since(Instant::now()) < SHORTEST {
+                } else if Instant::now() > end + self.options.budget.mul_f64(OVERRUN) {
                     CellOutcome::NotRun(NotRun::BudgetSpent)
                 } else {
                     self.run_cell(step, deadline)

@@ -14,12 +14,14 @@ use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 use crate::cli::{exit, replay};
 use crate::lane::attach;
+use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
 use crate::report::known::KnownFailures;
 use crate::report::progress::Progress;
 use crate::report::summary::{Rules, Summary};
 use crate::report::text::Look;
 use crate::report::{human, json};
+use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
 
 /// Set by Ctrl-C and by a polite request to end.
@@ -74,7 +76,7 @@ fn rules(judging: &Judging) -> Result<Rules, Failure> {
         Some(path) => KnownFailures::load(path)?,
         None => KnownFailures::kept()?,
     };
-    Ok(Rules { known, strict: judging.strict })
+    Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
 }
 
 /// Tells both the verdict and the terminal.
@@ -96,7 +98,11 @@ fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
 }
 
 fn check(arguments: &Check) -> Result<u8, Failure> {
-    let rules = rules(&arguments.judging)?;
+    let mut rules = rules(&arguments.judging)?;
+    if !arguments.selection.weaken.is_empty() {
+        // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
+        rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
+    }
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {

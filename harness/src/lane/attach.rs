@@ -171,7 +171,7 @@ fn sample(
         })?;
         let why =
             "nothing cached was compared: cached walkers write the anchor, which needs --write and a CPython 3.15";
-        return Err(Inconclusive::TooFewSamples(why.into()).into());
+        return Err(Inconclusive::NothingCompared(why.into()).into());
     }
     let parts = if has_cpython { 3 } else { 2 };
     let mut learnt = Learnt::default();

@@ -263,7 +263,15 @@ impl<'a> Lane<'a> {
                     .collect()
             };
             let place = |anchor| {
-                if is_c_stack(pid, thread.native_thread_id, anchor) { OffChain::CStack } else { OffChain::Elsewhere }
+                let returning = RawFrame::read(memory, &site.layout, anchor)
+                    .is_ok_and(|frame| frame.is_python() && frame.previous == thread.current_frame);
+                if returning {
+                    OffChain::Leaving
+                } else if is_c_stack(pid, thread.native_thread_id, anchor) {
+                    OffChain::CStack
+                } else {
+                    OffChain::Elsewhere
+                }
             };
             for violation in self.watch.look(&thread, &chain, place) {
                 recorder.violation(kind, violation, Evidence::default());

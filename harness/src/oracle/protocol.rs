@@ -11,6 +11,9 @@ use crate::walk::thread_state::ThreadState;
 pub enum OffChain {
     /// It stands on the thread's C stack, where only shim frames are: these leave without moving the anchor.
     CStack,
+    /// It is the frame that is just returning: the interpreter moves the current frame to the parent first, and the
+    /// anchor a few instructions later.
+    Leaving,
     /// It stands anywhere else.
     Elsewhere,
 }
@@ -53,10 +56,11 @@ impl ProtocolWatch {
             }
         }
         if thread.anchor != 0 && !chain.contains(&thread.anchor) {
-            broken.push(match place(thread.anchor) {
-                OffChain::CStack => Violation::AnchorOnDeadShim { anchor: thread.anchor },
-                OffChain::Elsewhere => Violation::AnchorOffChain { anchor: thread.anchor },
-            });
+            match place(thread.anchor) {
+                OffChain::Leaving => {}
+                OffChain::CStack => broken.push(Violation::AnchorOnDeadShim { anchor: thread.anchor }),
+                OffChain::Elsewhere => broken.push(Violation::AnchorOffChain { anchor: thread.anchor }),
+            }
         }
         self.leave(thread);
         broken
@@ -83,7 +87,11 @@ mod tests {
         threads
             .iter()
             .flat_map(|thread| {
-                let place = |anchor| if anchor < 0x1000 { OffChain::Elsewhere } else { OffChain::CStack };
+                let place = |anchor| match anchor {
+                    0x50 => OffChain::Leaving,
+                    ..0x1000 => OffChain::Elsewhere,
+                    _ => OffChain::CStack,
+                };
                 watch.look(thread, &chain, place)
             })
             .map(|violation| violation.name())
@@ -94,6 +102,7 @@ mod tests {
     fn what_the_interpreter_may_do_is_no_violation() {
         assert!(looks(&[thread(0, 7), thread(0, 7)]).is_empty());
         assert!(looks(&[thread(0x30, 7), thread(0x20, 8), thread(0x20, 8)]).is_empty());
+        assert!(looks(&[thread(0x50, 7), thread(0x30, 8)]).is_empty());
     }
 
     #[test]

@@ -175,9 +175,9 @@ pub enum Inconclusive {
     /// The target ended early.
     #[error("the target ended early: {0}")]
     TargetEnded(String),
-    /// The samples are too few for a statement about cached against uncached.
-    #[error("too few samples to compare cached with uncached: {0}")]
-    TooFewSamples(String),
+    /// Nothing was compared.
+    #[error("{0}")]
+    NothingCompared(String),
     /// Interrupted while it ran.
     #[error("interrupted while it ran")]
     Interrupted,

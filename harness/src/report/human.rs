@@ -113,9 +113,12 @@ fn not_seen(out: &mut String, summary: &Summary, look: Look) {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("known failures not seen"));
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for entry in not_seen {
-        let text = format!("{}: {} in {} stacks", entry.row, entry.known.id, entry.stacks);
-        paragraph(out, "  ", &text, look.width);
+        rows.entry(entry.known.id).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
+    }
+    for (known, rows) in rows {
+        paragraph(out, "  ", &format!("{known}: {}", rows.join(", ")), look.width);
     }
     out.push('\n');
 }

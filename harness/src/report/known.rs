@@ -7,7 +7,9 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
+use crate::sample::WalkerKind;
 
 /// The list that the repository keeps.
 const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
@@ -103,6 +105,13 @@ impl KnownFailures {
         let text = fs::read_to_string(path)
             .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
         Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })
+    }
+
+    /// Drops what is known of `walker` in `lane`.
+    pub fn forget_walker(&mut self, walker: WalkerKind, lane: Lane) {
+        self.failure.retain(|known| {
+            known.fingerprint.walker() != Some(walker.name()) || known.fingerprint.lane() != Some(lane)
+        });
     }
 
     /// The entries, in the order of the list.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
 use crate::report::cell::{CellOutcome, Expected, Lane, NotRun, Row};
 use crate::report::summary::CellReport;
 use crate::report::tally::Tally;
@@ -35,7 +36,14 @@ pub(super) struct Struck {
 }
 
 /// What can be said of each line, in the order of the rows, then by lane and walker.
-pub(super) fn facts(rows: &[Row], cells: &[CellReport], struck: &BTreeMap<LineKey, Struck>) -> Vec<Fact> {
+///
+/// In the live lane a cached walker passes only if the excess over its uncached counterpart is bounded with `confidence`.
+pub(super) fn facts(
+    rows: &[Row],
+    cells: &[CellReport],
+    struck: &BTreeMap<LineKey, Struck>,
+    confidence: f64,
+) -> Vec<Fact> {
     let rank = |row: &str| rows.iter().position(|known| known.name == row).unwrap_or(usize::MAX);
     let mut lines: BTreeMap<(usize, LineKey), LineCells> = BTreeMap::new();
     for report in cells {
@@ -45,7 +53,45 @@ pub(super) fn facts(rows: &[Row], cells: &[CellReport], struck: &BTreeMap<LineKe
             lines.entry((rank(&key.0), key)).or_default().add(report, walker);
         }
     }
-    lines.into_iter().map(|((_, key), cells)| cells.fact(&key, struck.get(&key).copied().unwrap_or_default())).collect()
+    let mut facts: Vec<Fact> = lines
+        .into_iter()
+        .map(|((_, key), cells)| cells.fact(&key, struck.get(&key).copied().unwrap_or_default()))
+        .collect();
+    let baselines: BTreeMap<LineKey, Proportion> = facts
+        .iter()
+        .map(|fact| (fact.key(), fact.line.tally.impossible_of_accepted()))
+        .filter(|(_, baseline)| baseline.samples > 0)
+        .collect();
+    for fact in &mut facts {
+        let uncached = match fact.line.walker {
+            WalkerKind::OwnCached => WalkerKind::OwnUncached,
+            WalkerKind::CpythonCached => WalkerKind::CpythonUncached,
+            _ => continue,
+        };
+        let (row, lane, _) = fact.key();
+        if lane == Lane::Live && fact.line.verdict == LineVerdict::Pass {
+            let baseline = baselines.get(&(row, lane, uncached)).copied().unwrap_or(Proportion::new(0, 0));
+            fact.bound(baseline, Demand::new(confidence, 1));
+        }
+    }
+    facts
+}
+
+impl Fact {
+    fn key(&self) -> LineKey {
+        (self.line.row.clone(), self.line.lane, self.line.walker)
+    }
+
+    /// Doubts the line if its excess over `uncached` is not bounded.
+    fn bound(&mut self, uncached: Proportion, demand: Demand) {
+        let cached = self.line.tally.impossible_of_accepted();
+        if let Comparison::CannotTell { excess_at_most } = compare(cached, uncached, demand) {
+            let (row, _, walker) = self.key();
+            let excess = format!("{:.1} %", excess_at_most * 100.0);
+            self.line.verdict = LineVerdict::Inconclusive;
+            self.doubt = Some(Doubt::TooFew { row, walker, cached, uncached, excess });
+        }
+    }
 }
 
 /// The cells of a line, added up.

@@ -68,7 +68,7 @@ fn every_part_of_the_report_is_there() {
         "violation 2: live/cpython-cached/cache-worse/stale-partial-hit (known)\n",
         "https://github.com/python/cpython/issues/151613",
         "known failures not seen",
-        "live-splice-full-hit in 20997 stacks",
+        "live-splice-full-hit: 3.15.2 release JIT (20997 stacks)",
         "not run\n",
         "--budget or fewer families: recursion",
         "- 1 cell of the plan did not run",

@@ -24,6 +24,8 @@ pub struct Rules {
     pub known: KnownFailures,
     /// Let them fail it nevertheless.
     pub strict: bool,
+    /// Confidence of the comparison of cached with uncached.
+    pub confidence: f64,
 }
 
 /// A cell with everything that was heard of it.
@@ -294,6 +296,6 @@ impl Summary {
     }
 
     fn facts(&self) -> Vec<Fact> {
-        line::facts(&self.rows, &self.cells, &self.struck)
+        line::facts(&self.rows, &self.cells, &self.struck, self.rules.confidence)
     }
 }

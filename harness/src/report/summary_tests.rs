@@ -170,7 +170,7 @@ fn a_cell_that_did_not_run_or_proves_nothing_is_no_pass() {
         CellOutcome::NotRun(NotRun::Unaccounted),
         CellOutcome::Inconclusive(Inconclusive::Deadline("gate 3".into())),
         CellOutcome::Inconclusive(Inconclusive::Unreadable("address 0x8".into())),
-        CellOutcome::Inconclusive(Inconclusive::TooFewSamples("30".into())),
+        CellOutcome::Inconclusive(Inconclusive::NothingCompared("30".into())),
     ] {
         let judgement = judge(&run(vec![finished(Lane::Live, outcome.clone())]));
         assert_eq!((judgement.verdict, judgement.doubts.len()), (Verdict::Inconclusive, 1), "{outcome:?}");
@@ -220,7 +220,8 @@ fn a_violation_weighs_more_than_a_doubt() {
 fn a_known_failure_that_stays_away_is_reported() {
     let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit"))]), false);
     let ids: Vec<_> = summary.known_not_seen().into_iter().map(|not_seen| not_seen.known.id).collect();
-    assert_eq!(ids, ["live-splice-full-hit", "live-torn-walk-served-again"]);
+    let live: Vec<_> = ids.iter().filter(|id| id.starts_with("live-")).collect();
+    assert_eq!(live, ["live-splice-full-hit", "live-torn-walk-served-again"]);
     assert_eq!(summary.judgement().verdict, Verdict::Pass);
 
     let mut few = run(vec![]);

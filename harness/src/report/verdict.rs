@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellId, Inconclusive, Lane, NotRun};
 use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
@@ -93,6 +94,23 @@ pub enum Doubt {
         lane: Lane,
         /// The walker.
         walker: WalkerKind,
+    },
+    /// The samples are too few to say whether cached is worse than uncached.
+    #[error(
+        "{row}, live, {walker}: {} of {} stacks impossible, uncached {} of {}: an excess of up to {excess} is not excluded; give a longer --budget",
+        cached.hits, cached.samples, uncached.hits, uncached.samples
+    )]
+    TooFew {
+        /// The row.
+        row: String,
+        /// The cached walker.
+        walker: WalkerKind,
+        /// Its impossible stacks.
+        cached: Proportion,
+        /// Those of its uncached counterpart.
+        uncached: Proportion,
+        /// Upper bound of the excess.
+        excess: String,
     },
     /// The cache was not exercised where the workloads must exercise it.
     #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]

@@ -149,8 +149,9 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
     }
 }
 
+/// Line 0 is one: evaluated code starts there.
 fn line_number(line: Option<i64>) -> Option<u32> {
-    line.and_then(|line| u32::try_from(line).ok()).filter(|&line| line > 0)
+    line.and_then(|line| u32::try_from(line).ok())
 }
 
 fn column_number(column: Option<i64>) -> Option<u32> {
