@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use common::command::{Outcome, Process, Running, children, framediff, outcome, state};
 use common::target::Watched;
 use framediff::cli::exit;
-use framediff::layout::{COOKIE, TABLE_SIZE};
 use framediff::report::json::Document;
 use framediff::sample::WalkerKind;
 use framediff::target::build::CACHE_VARIABLE;
@@ -23,6 +22,7 @@ use framediff::workload::grammar::WORKLOAD_FILE;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use object::read::{Object as _, ObjectSection};
 use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn refused(python: &Path, words: &[&str]) {
     outcome(["check", "--python", path], REFUSAL).assert_refused(&[&[path], words].concat());
 }
 
-/// A file that scripts and images are written to, with its folder.
+/// A shell script in `folder`.
 fn executable(folder: &TempDir, name: &str, body: &str) -> PathBuf {
     let path = folder.path().join(name);
     fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
@@ -51,11 +51,14 @@ fn executable(folder: &TempDir, name: &str, body: &str) -> PathBuf {
     path
 }
 
-/// A program that answers as a CPython of this version would.
+/// A program that answers as a CPython of this version would, with an image like the release build's.
 fn answers_as(folder: &TempDir, version: u32, free_threaded: bool) -> PathBuf {
-    let head = [u64::from_le_bytes(COOKIE), u64::from(version), u64::from(free_threaded)];
-    let mut section: Vec<u8> = head.iter().flat_map(|word| word.to_le_bytes()).collect();
-    section.resize(TABLE_SIZE, 0);
+    let original = fs::read(common::release().image).unwrap();
+    let original = object::File::parse(&*original).unwrap();
+    let mut section = original.section_by_name(".PyRuntime").unwrap().data().unwrap().to_vec();
+    // After the cookie, the section says the version and whether it is free-threaded.
+    section[8..16].copy_from_slice(&u64::from(version).to_le_bytes());
+    section[16..24].copy_from_slice(&u64::from(free_threaded).to_le_bytes());
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     let id = elf.add_section(Vec::new(), b".PyRuntime".to_vec(), SectionKind::Data);
     elf.append_section_data(id, &section, 8);
@@ -228,7 +231,7 @@ fn a_leaf_reused_on_a_full_hit_is_a_wrong_line() {
 }
 
 /// Looks at the children of a run until they are as wanted.
-fn children_when(run: &mut Running, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
+fn children_when(run: &Running, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let now = children(run.pid());
@@ -255,8 +258,8 @@ fn ctrl_c_ends_the_run_with_its_report_and_leaves_no_process() {
     for (lane, format) in [("live", "json"), ("stopped", "human")] {
         let mut command = framediff(["--budget", "60s", "--lane", lane, "--format", format, "--python"]);
         command.arg(common::release().python);
-        let mut run = Running::start(command);
-        children_when(&mut run, |children| children.iter().any(is_target));
+        let run = Running::start(command);
+        children_when(&run, |children| children.iter().any(is_target));
         let pid = Pid::from_raw(run.pid());
         // Held for a moment, it has the children that it has.
         kill(pid, Signal::SIGSTOP).unwrap();
@@ -279,13 +282,13 @@ fn ctrl_c_ends_the_run_with_its_report_and_leaves_no_process() {
 
 #[test]
 fn a_killed_run_leaves_no_process_not_even_a_stopped_one() {
-    let mut run = Running::start(stopped("60s", &["--walker", "cpython-cached"]));
+    let run = Running::start(stopped("60s", &["--walker", "cpython-cached"]));
     let is_stopped = |process: &Process| process.state == 'T';
     let complete = |children: &[Process]| {
         children.iter().any(|process| is_target(process) && is_stopped(process))
             && children.iter().any(|process| !is_target(process))
     };
-    children_when(&mut run, complete);
+    children_when(&run, complete);
     // Caught at a moment when a target is stopped, it can start nothing more before it is killed.
     let pid = Pid::from_raw(run.pid());
     let deadline = Instant::now() + Duration::from_secs(30);

@@ -47,6 +47,7 @@ pub fn framediff<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Com
 /// A run of the command whose output is collected.
 pub struct Running {
     child: Child,
+    end: Watched,
     outputs: [JoinHandle<String>; 2],
 }
 
@@ -54,15 +55,16 @@ impl Running {
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let outputs = [read(child.stdout.take().unwrap()), read(child.stderr.take().unwrap())];
-        Self { child, outputs }
+        let end = Watched::new(i32::try_from(child.id()).unwrap());
+        Self { child, end, outputs }
     }
 
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+    pub fn has_ended(&self) -> bool {
+        self.end.ends_before(Instant::now())
     }
 
     /// Ends it with `SIGKILL` and reaps it.
@@ -73,7 +75,7 @@ impl Running {
 
     /// What it did, if it ends by itself in time; no run may panic.
     pub fn ends_within(mut self, time: Duration) -> Outcome {
-        let ended = Watched::new(self.pid()).ends_before(Instant::now() + time);
+        let ended = self.end.ends_before(Instant::now() + time);
         if !ended {
             self.child.kill().unwrap();
         }
