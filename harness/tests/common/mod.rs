@@ -1,6 +1,7 @@
 //! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each binary uses what it needs")]
 
+pub(crate) mod command;
 pub(crate) mod target;
 
 use std::path::PathBuf;

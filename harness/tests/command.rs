@@ -1,0 +1,312 @@
+//! The command as users and scripts meet it: exit codes, words, and what is left behind.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::command::{Outcome, Process, Running, children, framediff, outcome, state};
+use common::target::Watched;
+use framediff::cli::exit;
+use framediff::report::json::Document;
+use framediff::sample::WalkerKind;
+use framediff::target::build::CACHE_VARIABLE;
+use framediff::walk::weakening::Weakening;
+use framediff::workload::grammar::WORKLOAD_FILE;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use object::read::{Object as _, ObjectSection};
+use object::write::Object;
+use object::{Architecture, BinaryFormat, Endianness, SectionKind};
+use tempfile::TempDir;
+
+/// Longer than any refusal takes on a loaded machine.
+const REFUSAL: Duration = Duration::from_secs(20);
+
+/// `check` of the release build in the stopped lane, on one family.
+fn stopped(budget: &str, more: &[&str]) -> Command {
+    let mut command = framediff(["check", "--lane", "stopped", "--family", "alternating", "--budget", budget]);
+    command.arg("--python").arg(common::release().python).args(more);
+    command
+}
+
+/// What a check of a build that cannot be tested says.
+fn refused(python: &Path, words: &[&str]) {
+    let path = python.to_str().unwrap();
+    outcome(["check", "--python", path], REFUSAL).assert_refused(&[&[path], words].concat());
+}
+
+/// A shell script in `folder`.
+fn executable(folder: &TempDir, name: &str, body: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A program that answers as a CPython of this version would, with an image like the release build's.
+fn answers_as(folder: &TempDir, version: u32, free_threaded: bool) -> PathBuf {
+    let original = fs::read(common::release().image).unwrap();
+    let original = object::File::parse(&*original).unwrap();
+    let mut section = original.section_by_name(".PyRuntime").unwrap().data().unwrap().to_vec();
+    // After the cookie, the section says the version and whether it is free-threaded.
+    section[8..16].copy_from_slice(&u64::from(version).to_le_bytes());
+    section[16..24].copy_from_slice(&u64::from(free_threaded).to_le_bytes());
+    let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    let id = elf.add_section(Vec::new(), b".PyRuntime".to_vec(), SectionKind::Data);
+    elf.append_section_data(id, &section, 8);
+    let image = folder.path().join("libpython");
+    fs::write(&image, elf.write().unwrap()).unwrap();
+    let answer = serde_json::json!({
+        "implementation": "cpython", "hexversion": version, "executable": "/somewhere/python",
+        "debug": false, "free_threaded": free_threaded, "jit_available": false, "mapped": [image],
+    });
+    executable(folder, "python", &format!("cat <<'END'\n{answer}\nEND"))
+}
+
+#[test]
+fn a_path_that_is_no_program_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&folder.path().join("nothing"), &["there is no such file", "check the path"]);
+    let plain = folder.path().join("plain");
+    fs::write(&plain, "print(1)").unwrap();
+    refused(&plain, &["cannot be run", "ermission denied", "name an executable CPython"]);
+}
+
+#[test]
+fn a_program_that_is_no_python_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(Path::new("/bin/true"), &["does not answer as a Python 3 would", "answered nothing"]);
+    let garbage = executable(&folder, "garbage", r"printf '\033[31mgarbage\n'");
+    refused(&garbage, &["does not answer as a Python 3 would", "garbage"]);
+}
+
+/// A CPython between 3.2 and 3.12 that is installed here.
+fn old_python() -> Option<PathBuf> {
+    let minors = (2..=12).map(|minor| format!("python3.{minor}"));
+    let paths = std::iter::once("python3".to_owned()).chain(minors).flat_map(|name| which::which_all(name).unwrap());
+    let is_old = |path: &PathBuf| {
+        let script = "import sys; sys.exit(sys.version_info >= (3, 13) or sys.implementation.name != 'cpython')";
+        Command::new(path).args(["-I", "-c", script]).output().is_ok_and(|output| output.status.success())
+    };
+    paths.into_iter().find(is_old)
+}
+
+#[test]
+fn a_cpython_before_3_13_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let supported = "supported are 3.13 and 3.14 (without frame cache) and 3.15";
+    refused(&answers_as(&folder, 0x030c_0af0, false), &["CPython 3.12.10", supported]);
+    // The machine's own one, where there is one, answers for itself.
+    if let Some(python) = old_python() {
+        refused(&python, &["CPython 3.", supported]);
+    }
+}
+
+#[test]
+fn a_prerelease_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&answers_as(&folder, 0x030f_00b3, false), &["3.15.0b3 is a pre-release", "use a final"]);
+}
+
+#[test]
+fn a_free_threaded_build_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&answers_as(&folder, 0x030f_02f0, true), &["3.15.2 is a free-threaded build", "use a build with the GIL"]);
+}
+
+#[test]
+fn without_network_and_with_nothing_installed_the_way_out_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("bin")).unwrap();
+    // Everything that fetching may call, and no Python.
+    for tool in ["apt-get", "apt-config", "dpkg", "dpkg-deb", "gpgv", "sqv", "sh", "tar", "xz", "zstd"] {
+        if let Ok(path) = which::which(tool) {
+            std::os::unix::fs::symlink(path, at("bin").join(tool)).unwrap();
+        }
+    }
+    assert!(at("bin/apt-get").exists(), "fetching needs apt-get, so does this test");
+    let closed = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    fs::write(at("sources.list"), format!("deb {closed}/debian unstable main\n")).unwrap();
+    // The machine's own settings come after this file, so it must leave them out.
+    let settings = format!(
+        "Dir::Etc::Parts \"{none}\"; Dir::Etc::Main \"/dev/null\"; Dir::Etc::SourceParts \"{none}\";\n\
+         Dir::Etc::SourceList \"{list}\"; Acquire::Retries \"0\";\n\
+         Acquire::http::Proxy \"{closed}\"; Acquire::https::Proxy \"{closed}\";\n",
+        none = at("none").display(),
+        list = at("sources.list").display(),
+    );
+    fs::write(at("apt.conf"), settings).unwrap();
+    let mut command = framediff(["--budget", "1s", "--cache"]);
+    command.arg(at("cache")).env("PATH", at("bin")).env("APT_CONFIG", at("apt.conf"));
+    command.env("http_proxy", &closed).env("https_proxy", &closed).env_remove(CACHE_VARIABLE);
+    let outcome = Running::start(command).ends_within(Duration::from_secs(30));
+    let cache = at("cache");
+    outcome.assert_refused(&[
+        "no CPython 3.15 was given, is on PATH or in",
+        cache.to_str().unwrap(),
+        &closed,
+        "Check the network and apt's proxy settings, and run again, or pass --python",
+    ]);
+}
+
+#[test]
+fn a_check_of_one_build_in_the_stopped_lane_passes() {
+    let outcome = Running::start(stopped("3s", &["--seed", "1", "--format", "json"])).ends_within(REFUSAL);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    assert_eq!(outcome.stderr, "");
+    let document = outcome.document();
+    let mut walkers: Vec<WalkerKind> = document.table.iter().map(|line| line.walker).collect();
+    walkers.sort_unstable();
+    walkers.dedup();
+    assert_eq!(walkers.len(), 5, "{walkers:?}");
+    for line in &document.table {
+        let tally = &line.tally;
+        assert!(tally.samples > 0 && tally.accepted() > 0, "{line:?}");
+        assert_eq!((tally.differences, tally.impossible()), (0, 0), "{line:?}");
+    }
+    assert_eq!(document.seed, 1);
+}
+
+#[test]
+fn a_check_is_reported_for_people_unless_a_program_asks() {
+    let outcome = Running::start(stopped("1s", &["--seed", "1", "--walker", "own-cached"])).ends_within(REFUSAL);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    assert_eq!(outcome.stderr, "");
+    for word in ["own-cached", "own-uncached", "samples", "pass"] {
+        assert!(outcome.stdout.contains(word), "{word}: {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn every_weakening_is_taken_and_an_unknown_one_is_refused() {
+    // What comes after the arguments were understood: the build.
+    for weakening in Weakening::ALL {
+        let arguments = ["check", "--weaken", weakening.name(), "--python", "/no/such/python"];
+        outcome(arguments, REFUSAL).assert_refused(&["/no/such/python", "there is no such file"]);
+    }
+    let unknown = outcome(["check", "--weaken", "no-such-check"], REFUSAL);
+    unknown.assert_refused(&["'no-such-check'", "possible values", "leaf-reused-on-full-hit"]);
+}
+
+/// The document of a run with weakenings, which must fail.
+fn weakened(seed: u64, weakenings: &[Weakening]) -> Document {
+    let seed = seed.to_string();
+    // On frames of one size the branches stand on the same addresses, whatever the seed decides.
+    let mut command = stopped("3s", &["--format", "json", "--frame-size", "equal:8", "--seed", &seed]);
+    for weakening in weakenings {
+        command.args(["--weaken", weakening.name()]);
+    }
+    let outcome: Outcome = Running::start(command).ends_within(REFUSAL);
+    assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
+    outcome.document()
+}
+
+fn assert_found(document: &Document, start: &str) {
+    let found: Vec<&str> = document.violations.iter().map(|violation| violation.fingerprint.as_str()).collect();
+    assert!(found.iter().any(|fingerprint| fingerprint.starts_with(start)), "{start}: {found:?}");
+}
+
+#[test]
+fn without_the_sequence_check_branches_are_mixed() {
+    for seed in 1..=3 {
+        let document = weakened(seed, &[Weakening::NoSequenceCheckOnFullHit, Weakening::NoSequenceCheckOnPartialHit]);
+        assert_found(&document, "stopped/own-cached/mixed-branches");
+    }
+}
+
+#[test]
+fn a_leaf_reused_on_a_full_hit_is_a_wrong_line() {
+    for seed in 1..=3 {
+        assert_found(&weakened(seed, &[Weakening::LeafReusedOnFullHit]), "stopped/own-cached/disagreement/line");
+    }
+}
+
+/// Looks at the children of a run until they are as wanted.
+fn children_when(run: &Running, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = children(run.pid());
+        if wanted(&now) {
+            return now;
+        }
+        assert!(!run.has_ended() && Instant::now() < deadline, "{now:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn is_target(process: &Process) -> bool {
+    process.command_line.contains(WORKLOAD_FILE)
+}
+
+/// The children with a descriptor each, which outlives their numbers.
+fn watch(children: &[Process]) -> Vec<(i32, Watched)> {
+    let alive = children.iter().filter(|process| state(process.pid).is_some());
+    alive.map(|process| (process.pid, Watched::new(process.pid))).collect()
+}
+
+#[test]
+fn ctrl_c_ends_the_run_with_its_report_and_leaves_no_process() {
+    for (lane, format) in [("live", "json"), ("stopped", "human")] {
+        let mut command = framediff(["--budget", "60s", "--lane", lane, "--format", format, "--python"]);
+        command.arg(common::release().python);
+        let run = Running::start(command);
+        children_when(&run, |children| children.iter().any(is_target));
+        let pid = Pid::from_raw(run.pid());
+        // Held for a moment, it has the children that it has.
+        kill(pid, Signal::SIGSTOP).unwrap();
+        assert!(matches!(waitpid(pid, Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(..))));
+        let watched = watch(&children(run.pid()));
+        kill(pid, Signal::SIGINT).unwrap();
+        kill(pid, Signal::SIGCONT).unwrap();
+        let outcome = run.ends_within(Duration::from_secs(10));
+        assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
+        if format == "json" {
+            assert!(outcome.document().interrupted);
+        } else {
+            assert!(outcome.stdout.contains("nterrupted") && outcome.stdout.contains("own-uncached"), "{outcome:?}");
+        }
+        for (pid, child) in watched {
+            assert!(child.ends_before(Instant::now()), "{lane}: process {pid} is left");
+        }
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_no_process_not_even_a_stopped_one() {
+    let run = Running::start(stopped("60s", &["--walker", "cpython-cached"]));
+    let is_stopped = |process: &Process| process.state == 'T';
+    let complete = |children: &[Process]| {
+        children.iter().any(|process| is_target(process) && is_stopped(process))
+            && children.iter().any(|process| !is_target(process))
+    };
+    children_when(&run, complete);
+    // Caught at a moment when a target is stopped, it can start nothing more before it is killed.
+    let pid = Pid::from_raw(run.pid());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let left = loop {
+        kill(pid, Signal::SIGSTOP).unwrap();
+        assert!(matches!(waitpid(pid, Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(..))));
+        let now = children(run.pid());
+        if complete(&now) {
+            break now;
+        }
+        assert!(Instant::now() < deadline, "{now:?}");
+        kill(pid, Signal::SIGCONT).unwrap();
+        std::thread::yield_now();
+    };
+    let watched = watch(&left);
+    run.kill();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for (pid, child) in watched {
+        assert!(child.ends_before(deadline), "process {pid} survived: {left:?}");
+    }
+}
