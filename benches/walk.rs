@@ -37,6 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
+        .nresamples(10_000)
+        .without_plots()
         .configure_from_args();
     for depth in DEPTHS {
         bench_depth(&mut criterion, build, depth)?;
