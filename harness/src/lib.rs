@@ -10,6 +10,7 @@
 pub mod check;
 pub mod cli;
 pub mod frame;
+pub mod fuzzing;
 pub mod invariants;
 pub mod lane;
 pub mod layout;

@@ -1,0 +1,245 @@
+//! Tables of offsets against a second description of where their words are.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use crate::layout::{COOKIE, FrameCache, Layout};
+
+/// A table that fits, and how it was damaged.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct TestCase {
+    /// Which table.
+    pub release: Release,
+    /// `micro` of its version.
+    pub micro: u8,
+    /// Level and serial of its version; a final release if absent.
+    pub pre_release: Option<u8>,
+    /// Whether it says that there is no GIL.
+    pub free_threaded: bool,
+    /// The words, each put where it fits; absent ones are zero.
+    pub offsets: Vec<u8>,
+    /// Words that are overwritten.
+    pub damage: Vec<Damage>,
+    /// At how many bytes the table ends, modulo twice its length; never if absent.
+    pub cut: Option<u16>,
+}
+
+/// The releases with a known table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
+pub enum Release {
+    /// 3.13.
+    V3_13,
+    /// 3.14.
+    V3_14,
+    /// 3.15.
+    V3_15,
+}
+
+/// One overwritten word.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct Damage {
+    /// Which, modulo their number.
+    pub index: u8,
+    /// By what.
+    pub value: Value,
+}
+
+/// Values on both sides of the borders.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Value {
+    /// About as large as the structures.
+    NearSize(i8),
+    /// Any of some size.
+    Medium(u32),
+    /// Any.
+    Any(u64),
+}
+
+/// A word that walkers read, with the index of its structure's size, each in the tables of 3.13, 3.14 and 3.15.
+struct Field {
+    size: [usize; 3],
+    word: [usize; 3],
+    width: u64,
+    read: fn(&Layout) -> Option<u64>,
+}
+
+/// The number of words.
+const WORDS: [usize; 3] = [73, 95, 111];
+/// A word that a table does not have.
+const NONE: usize = usize::MAX;
+/// The size of every structure of an undamaged table.
+const SIZE: u64 = 512;
+/// Where the sizes of the text objects are.
+const ASCII: [usize; 3] = [70, 80, 92];
+const COMPACT: [usize; 3] = [NONE, NONE, 93];
+/// Structures up to here are no reason to refuse a table; larger ones may be.
+const PLAIN: u64 = 1 << 16;
+/// Before 3.15 compact text starts so far behind where ASCII text does.
+const TWO_WORDS: u64 = 16;
+
+/// The positions were counted in the headers, not taken from the parser's names.
+const FIELDS: &[Field] = &{
+    const RUNTIME: [usize; 3] = [3, 3, 3];
+    const INTERPRETER: [usize; 3] = [6, 6, 6];
+    const THREAD: [usize; 3] = [19, 22, 22];
+    const FRAME: [usize; 3] = [28, 31, 39];
+    const CODE: [usize; 3] = [34, 39, 47];
+    const BYTES: [usize; 3] = [64, 74, 86];
+    const TEXT: [usize; 3] = [67, 77, 89];
+    const fn field(size: [usize; 3], word: [usize; 3], width: u64, read: fn(&Layout) -> Option<u64>) -> Field {
+        Field { size, word, width, read }
+    }
+    [
+        field(RUNTIME, [5, 5, 5], 8, |it| Some(it.interpreters_head)),
+        field(INTERPRETER, [8, 8, 8], 8, |it| Some(it.interpreter.next)),
+        field(INTERPRETER, [9, 9, 9], 8, |it| Some(it.interpreter.threads_head)),
+        field(THREAD, [21, 24, 24], 8, |it| Some(it.thread.next)),
+        field(THREAD, [23, 26, 26], 8, |it| Some(it.thread.current_frame)),
+        field(THREAD, [25, 28, 31], 8, |it| Some(it.thread.native_thread_id)),
+        field(THREAD, [26, 29, 32], 8, |it| Some(it.thread.datastack_chunk)),
+        field(THREAD, [NONE, NONE, 27], 8, |it| Some(it.thread.cache?.base_frame)),
+        field(THREAD, [NONE, NONE, 28], 8, |it| Some(it.thread.cache?.anchor)),
+        field(THREAD, [NONE, NONE, 29], 8, |it| Some(it.thread.cache?.sequence)),
+        field(FRAME, [29, 32, 40], 8, |it| Some(it.frame.previous)),
+        field(FRAME, [30, 33, 41], 8, |it| Some(it.frame.executable)),
+        field(FRAME, [31, 34, 42], 8, |it| Some(it.frame.instr_ptr)),
+        field(FRAME, [33, 36, 44], 1, |it| Some(it.frame.owner)),
+        field(CODE, [35, 40, 48], 8, |it| Some(it.code.filename)),
+        field(CODE, [37, 42, 50], 8, |it| Some(it.code.qualname)),
+        field(CODE, [38, 43, 51], 8, |it| Some(it.code.linetable)),
+        field(CODE, [39, 44, 52], 4, |it| Some(it.code.first_line)),
+        field(CODE, [43, 48, 56], 0, |it| Some(it.code.code_adaptive)),
+        field(BYTES, [65, 75, 87], 8, |it| Some(it.code.bytes_size)),
+        field(BYTES, [66, 76, 88], 0, |it| Some(it.code.bytes_data)),
+        field(TEXT, [68, 78, 90], 4, |it| Some(it.code.text_state)),
+        field(TEXT, [69, 79, 91], 8, |it| Some(it.code.text_length)),
+    ]
+};
+
+impl Release {
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl TestCase {
+    fn version(&self) -> u64 {
+        let minor = 13 + self.release.index() as u64;
+        3 << 24 | minor << 16 | u64::from(self.micro) << 8 | u64::from(self.pre_release.unwrap_or(0xf0))
+    }
+
+    /// The start of the `.PyRuntime` section.
+    fn section(&self) -> Vec<u8> {
+        let release = self.release.index();
+        let offset = |index| 2 * u64::from(self.offsets.get(index).copied().unwrap_or(0)) % (SIZE - 7);
+        let mut words: Vec<u64> = (0..WORDS[release]).map(offset).collect();
+        words[0] = u64::from_le_bytes(COOKIE);
+        words[1] = self.version();
+        words[2] = self.free_threaded.into();
+        for field in FIELDS {
+            words[field.size[release]] = SIZE;
+        }
+        words[ASCII[release]] = 40;
+        if let Some(word) = words.get_mut(COMPACT[release]) {
+            *word = 56;
+        }
+        for damage in &self.damage {
+            let index = usize::from(damage.index) % words.len();
+            words[index] = match damage.value {
+                Value::NearSize(delta) => SIZE.saturating_add_signed(delta.into()),
+                Value::Medium(value) => value.into(),
+                Value::Any(value) => value,
+            };
+        }
+        let mut section: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        if let Some(cut) = self.cut {
+            section.resize(usize::from(cut) % (2 * section.len()), 0);
+        }
+        section
+    }
+}
+
+/// The final release that a version names, if its table is known.
+fn final_release(version: u64) -> Option<Release> {
+    let release = match version >> 16 {
+        0x030d => Release::V3_13,
+        0x030e => Release::V3_14,
+        0x030f => Release::V3_15,
+        _ => return None,
+    };
+    (version & 0xf0 == 0xf0).then_some(release)
+}
+
+/// A table whose words may be read, or nothing.
+struct Readable<'a> {
+    words: &'a [u64],
+    release: usize,
+}
+
+impl<'a> Readable<'a> {
+    /// Cookie, version, length, and every word that walkers read inside its structure.
+    fn new(words: &'a [u64]) -> Option<Self> {
+        let &[cookie, version, ..] = words else { return None };
+        let release = final_release(version)?.index();
+        let table = Self { words: words.get(..WORDS[release])?, release };
+        let text = |size: u64| (16..=256).contains(&size);
+        let fits = |field: &Field| match (table.at(field.size), table.at(field.word)) {
+            (Some(size), Some(word)) => word.checked_add(field.width).is_some_and(|end| end <= size),
+            _ => true,
+        };
+        let sound = cookie == u64::from_le_bytes(COOKIE)
+            && table.at(ASCII).is_some_and(text)
+            && table.compact().is_some_and(text)
+            && FIELDS.iter().all(fits);
+        sound.then_some(table)
+    }
+
+    fn at(&self, index: [usize; 3]) -> Option<u64> {
+        self.words.get(index[self.release]).copied()
+    }
+
+    /// Where the data of compact text starts, which 3.15 says and others imply.
+    fn compact(&self) -> Option<u64> {
+        self.at(COMPACT).or_else(|| self.at(ASCII)?.checked_add(TWO_WORDS))
+    }
+
+    /// Whether no structure is suspiciously large.
+    fn is_plain(&self) -> bool {
+        FIELDS.iter().all(|field| self.at(field.size).is_none_or(|size| size <= PLAIN))
+    }
+}
+
+/// Checks [`Layout::parse`]: it accepts final releases of the known versions, whole tables and offsets that fit, says
+/// what the table says, and refuses nothing of the kind.
+///
+/// # Panics
+/// If it is not so.
+pub fn check(case: &TestCase) -> Outcome {
+    let section = case.section();
+    let words: Vec<u64> = section.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
+    let readable = Readable::new(&words);
+    let layout = match Layout::parse(&section) {
+        Ok(layout) => layout,
+        Err(error) => {
+            assert!(!readable.is_some_and(|table| table.is_plain()), "{error}, but nothing is wrong with {words:x?}");
+            return Outcome::Rejected;
+        }
+    };
+    let Some(table) = readable else { panic!("accepted: {words:x?}") };
+    assert_eq!(u64::from(layout.version.0), words[1]);
+    assert_eq!(layout.walkable().is_err(), words[2] != 0, "exactly free-threaded builds are not walkable");
+    assert_eq!(layout.frame_cache() == FrameCache::AnchorAndSequence, table.release == Release::V3_15.index());
+    for (position, field) in FIELDS.iter().enumerate() {
+        assert_eq!((field.read)(&layout), table.at(field.word), "field {position} of {words:x?}");
+    }
+    assert_eq!(Some(layout.code.ascii_data), table.at(ASCII));
+    assert_eq!(Some(layout.code.compact_data), table.compact());
+    Outcome::Accepted
+}
+
+#[cfg(test)]
+#[test]
+fn smoke() {
+    super::smoke::both_outcomes(check);
+}

@@ -1,0 +1,200 @@
+//! Location tables: what an encoder wrote is read back, and damage is survived.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use crate::frame::Location;
+use crate::walk::location_table::LocationTable;
+
+/// A table, and how it was damaged.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct TestCase {
+    /// `co_firstlineno`.
+    pub first_line: i32,
+    /// One byte that is overwritten after encoding.
+    pub damage: Option<Damage>,
+    /// What the table says.
+    pub entries: Vec<Entry>,
+}
+
+/// One overwritten byte.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct Damage {
+    /// Where, modulo the length.
+    pub index: u16,
+    /// By what.
+    pub byte: u8,
+}
+
+/// One run of code units with one position.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct Entry {
+    /// How many code units, modulo 8, less one.
+    pub more_units: u8,
+    /// The position.
+    pub form: Form,
+}
+
+/// The forms of an entry, with operands that are cut to what the form can hold.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Form {
+    /// The line before, narrow columns.
+    Short {
+        /// Below 80.
+        column: u8,
+        /// Below 16.
+        length: u8,
+    },
+    /// A line at most two further on, columns of a byte.
+    OneLine {
+        /// Below 3.
+        lines_on: u8,
+        /// Start.
+        column: u8,
+        /// End.
+        end_column: u8,
+    },
+    /// A line and nothing else.
+    NoColumns {
+        /// From the line before.
+        lines_on: i16,
+    },
+    /// Everything.
+    Long {
+        /// From the line before.
+        lines_on: i32,
+        /// From there to the last line.
+        more_lines: u32,
+        /// Start.
+        column: Option<u32>,
+        /// End.
+        end_column: Option<u32>,
+    },
+    /// No position.
+    Nowhere,
+}
+
+impl Entry {
+    fn units(self) -> u8 {
+        self.more_units % 8 + 1
+    }
+
+    /// Appends the entry to `bytes`, moves `line`, and returns the position; lines can be out of bounds.
+    fn encode(self, bytes: &mut Vec<u8>, line: &mut i64) -> Position {
+        let head = |code: u8| 0x80 | (code << 3) | (self.units() - 1);
+        match self.form {
+            Form::Short { column, length } => {
+                let (column, length) = (column % 80, length % 16);
+                bytes.extend([head(column / 8), (column % 8) << 4 | length]);
+                Position::at(*line, *line, Some(column.into()), Some((column + length).into()))
+            }
+            Form::OneLine { lines_on, column, end_column } => {
+                *line += i64::from(lines_on % 3);
+                bytes.extend([head(10 + lines_on % 3), column, end_column]);
+                Position::at(*line, *line, Some(column.into()), Some(end_column.into()))
+            }
+            Form::NoColumns { lines_on } => {
+                *line += i64::from(lines_on);
+                bytes.push(head(13));
+                signed(bytes, lines_on.into());
+                Position::at(*line, *line, None, None)
+            }
+            Form::Long { lines_on, more_lines, column, end_column } => {
+                // The sign takes one bit of 32.
+                let lines_on = lines_on.max(-i32::MAX);
+                *line += i64::from(lines_on);
+                let (column, end_column) = (column.filter(|&it| it < u32::MAX), end_column.filter(|&it| it < u32::MAX));
+                bytes.push(head(14));
+                signed(bytes, lines_on);
+                unsigned(bytes, more_lines);
+                unsigned(bytes, column.map_or(0, |column| column + 1));
+                unsigned(bytes, end_column.map_or(0, |column| column + 1));
+                Position::at(*line, *line + i64::from(more_lines), column, end_column)
+            }
+            Form::Nowhere => {
+                bytes.push(head(15));
+                Position { lines: None, location: Location::default() }
+            }
+        }
+    }
+}
+
+/// A position whose lines need not be ones.
+struct Position {
+    lines: Option<(i64, i64)>,
+    location: Location,
+}
+
+impl Position {
+    fn at(line: i64, end_line: i64, column: Option<u32>, end_column: Option<u32>) -> Self {
+        let bounded = |line: i64| u32::try_from(line).ok();
+        let location = Location { line: bounded(line), end_line: bounded(end_line), column, end_column };
+        Self { lines: Some((line, end_line)), location }
+    }
+
+    /// Whether its lines can be lines at all.
+    fn is_sound(&self) -> bool {
+        let bounds = 0..=i64::from(u32::MAX);
+        self.lines.is_none_or(|(line, end_line)| bounds.contains(&line) && bounds.contains(&end_line))
+    }
+}
+
+/// Six bits a byte, the lowest first; bit 6 says that more follow.
+fn unsigned(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 64 {
+        bytes.push((value % 64) as u8 | 64);
+        value /= 64;
+    }
+    bytes.push(value as u8);
+}
+
+/// The sign in the lowest bit.
+fn signed(bytes: &mut Vec<u8>, value: i32) {
+    unsigned(bytes, value.unsigned_abs() * 2 + u32::from(value < 0));
+}
+
+/// Checks [`LocationTable::decode`]: an undamaged table reads as it was written, and is refused exactly if a line of it
+/// is none; a damaged one is refused or covers its code units without a gap.
+///
+/// # Panics
+/// If it is not so.
+pub fn check(case: &TestCase) -> Outcome {
+    let mut bytes = Vec::new();
+    let mut line = i64::from(case.first_line);
+    let written: Vec<(u8, Position)> =
+        case.entries.iter().map(|entry| (entry.units(), entry.encode(&mut bytes, &mut line))).collect();
+    let damage = case.damage.filter(|_| !bytes.is_empty());
+    if let Some(damage) = damage {
+        let index = usize::from(damage.index) % bytes.len();
+        bytes[index] = damage.byte;
+    }
+
+    let table = LocationTable::decode(&bytes, case.first_line);
+    if damage.is_none() {
+        let sound = written.iter().all(|(_, position)| position.is_sound());
+        assert_eq!(table.is_some(), sound, "{bytes:x?} from line {}", case.first_line);
+    }
+    let Some(table) = table else { return Outcome::Rejected };
+    let read: Vec<Location> = (0..table.units())
+        .map(|unit| table.get(unit).unwrap_or_else(|| panic!("no position for code unit {unit}: {bytes:x?}")))
+        .collect();
+    for beyond in [table.units(), table.units() + 1, u32::MAX] {
+        assert_eq!(table.get(beyond), None, "{bytes:x?}");
+    }
+    for location in &read {
+        assert_eq!(location.line.is_some(), location.end_line.is_some(), "{bytes:x?}");
+        assert!(location.line <= location.end_line, "{location:?} from {bytes:x?}");
+    }
+    if damage.is_none() {
+        let written = written.iter().flat_map(|(units, position)| vec![position.location; usize::from(*units)]);
+        assert!(read.iter().copied().eq(written), "{read:?} from {bytes:x?}");
+    }
+    Outcome::Accepted
+}
+
+#[cfg(test)]
+#[test]
+fn smoke() {
+    super::smoke::both_outcomes(check);
+}

@@ -1,0 +1,83 @@
+//! Text of each width against what its code points say.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use crate::walk::text::decode;
+
+/// The characters of a text object, as code points in memory.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct TestCase {
+    /// The code points.
+    pub units: Units,
+    /// What follows them; the part that is shorter than a character is nothing to decode.
+    pub rest: [u8; 3],
+}
+
+/// Code points by the width in which they are stored.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Units {
+    /// One byte each: Latin-1.
+    One(Vec<u8>),
+    /// Two bytes each, lone surrogates among them.
+    Two(Vec<u16>),
+    /// Four bytes each, all of them characters.
+    Four(Vec<char>),
+    /// Four bytes each, most of them beyond the last character.
+    Garbage(Vec<u32>),
+    /// A width that no text has.
+    NoText {
+        /// The width.
+        width: u8,
+        /// What is stored.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Checks [`decode`]: nothing for code points beyond the last; else each code point is the character of that number,
+/// and a surrogate is U+FFFD.
+///
+/// # Panics
+/// If it is not so.
+pub fn check(case: &TestCase) -> Outcome {
+    let (width, points, mut bytes): (usize, Vec<u32>, Vec<u8>) = match &case.units {
+        Units::One(units) => (1, units.iter().map(|&unit| u32::from(unit)).collect(), units.clone()),
+        Units::Two(units) => (
+            2,
+            units.iter().map(|&unit| u32::from(unit)).collect(),
+            units.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+        ),
+        Units::Four(units) => (
+            4,
+            units.iter().map(|&unit| u32::from(unit)).collect(),
+            units.iter().flat_map(|&unit| u32::from(unit).to_le_bytes()).collect(),
+        ),
+        Units::Garbage(units) => (4, units.clone(), units.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+        Units::NoText { width, bytes } => {
+            let width = usize::from(*width);
+            if !matches!(width, 1 | 2 | 4) {
+                assert_eq!(decode(bytes, width), None, "width {width}");
+            }
+            return Outcome::Rejected;
+        }
+    };
+    bytes.extend(case.rest.iter().take(width - 1));
+    let Some(text) = decode(&bytes, width) else {
+        assert!(points.iter().any(|&point| point > u32::from(char::MAX)), "text was refused: {points:x?}");
+        return Outcome::Rejected;
+    };
+    assert_eq!(text.chars().count(), points.len(), "{text:?} for {points:x?}");
+    for (character, &point) in text.chars().zip(&points) {
+        let surrogate = (0xd800..0xe000).contains(&point);
+        let expected = if surrogate { 0xfffd } else { point };
+        assert_eq!(u32::from(character), expected, "{text:?} for {points:x?}");
+    }
+    Outcome::Accepted
+}
+
+#[cfg(test)]
+#[test]
+fn smoke() {
+    super::smoke::both_outcomes(check);
+}
