@@ -92,7 +92,7 @@ impl Consumer for Both<'_> {
 fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
     match format {
         Format::Human => print(&human::render(summary, Look::of_stdout()))?,
-        Format::Json => print(&(json::render(summary)? + "\n"))?,
+        Format::Json => print(&json::render(summary)?)?,
     }
     Ok(exit::of(summary))
 }

@@ -158,3 +158,35 @@ impl Cell<'_> {
 pub fn patience() -> Instant {
     Instant::now() + PATIENCE
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::process::{End, Ended};
+
+    fn late() -> GateError {
+        GateError::Deadline { pid: 7, seconds: 20.0, stderr: String::new() }
+    }
+
+    #[test]
+    fn a_deadline_proves_nothing_wherever_it_passes() {
+        let not_ready = LaunchError::NotReady { python: "/py".into(), source: late() };
+        let unwinder = UnwinderError::Deadline;
+        for (cut, words) in
+            [(Cut::from(late()), "process 7"), (not_ready.into(), "/py did not get ready"), (unwinder.into(), "")]
+        {
+            let outcome = CellOutcome::from(cut);
+            let CellOutcome::Inconclusive(Inconclusive::Deadline(text)) = &outcome else { panic!("{outcome:?}") };
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_ends_is_told_from_one_that_never_began() {
+        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new() });
+        let outcome = CellOutcome::from(Cut::from(ended()));
+        assert!(matches!(outcome, CellOutcome::Inconclusive(Inconclusive::TargetEnded(_))), "{outcome:?}");
+        let outcome = CellOutcome::from(Cut::from(LaunchError::NotReady { python: "/py".into(), source: ended() }));
+        assert!(matches!(outcome, CellOutcome::NotRun(NotRun::SetUp(_))), "{outcome:?}");
+    }
+}
