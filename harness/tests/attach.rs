@@ -199,7 +199,7 @@ fn a_process_that_may_not_be_read_is_refused_with_the_setting() {
     let outcome = if is_root {
         // Another user may neither enter the folders above the command nor those of the cache.
         let copy = folder.path().join("framediff");
-        std::fs::copy(env!("CARGO_BIN_EXE_framediff"), &copy).unwrap();
+        common::executable::write_executable(&copy, &std::fs::read(env!("CARGO_BIN_EXE_framediff")).unwrap());
         for path in [folder.path(), &copy] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }

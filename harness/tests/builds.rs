@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,8 +16,7 @@ use tempfile::TempDir;
 /// A script that answers the probe with `answer`.
 fn fake(folder: &TempDir, name: &str, answer: &serde_json::Value) -> PathBuf {
     let path = folder.path().join(name);
-    fs::write(&path, format!("#!/bin/sh\necho '{answer}'\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    common::executable::write_executable(&path, format!("#!/bin/sh\necho '{answer}'\n").as_bytes());
     path
 }
 

@@ -46,8 +46,7 @@ fn refused(python: &Path, words: &[&str]) {
 /// A shell script in `folder`.
 fn executable(folder: &TempDir, name: &str, body: &str) -> PathBuf {
     let path = folder.path().join(name);
-    fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    common::executable::write_executable(&path, format!("#!/bin/sh\n{body}\n").as_bytes());
     path
 }
 

@@ -207,7 +207,7 @@ fn a_process_that_is_no_python_is_named_so() {
 fn a_deleted_file_is_read_through_the_kernel_or_named() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("python-no-more");
-    std::fs::copy(which::which("cat").unwrap(), &copy).unwrap();
+    common::executable::write_executable(&copy, &std::fs::read(which::which("cat").unwrap()).unwrap());
     let cat = common::target::Cat::start(&copy);
     std::fs::remove_file(&copy).unwrap();
     let error = runtime_address(cat.pid()).unwrap_err();

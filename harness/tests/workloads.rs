@@ -6,6 +6,8 @@
     reason = "the helpers of these tests fail by panicking"
 )]
 
+mod common;
+
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -20,8 +22,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
-fn python() -> String {
-    std::env::var("FRAMEDIFF_TEST_PYTHON").expect("set FRAMEDIFF_TEST_PYTHON to the path of a CPython 3.13 or later")
+fn python() -> std::path::PathBuf {
+    common::release().python
 }
 
 fn drawn(family: Family, mode: Mode, seed: u64) -> Workload {
@@ -48,7 +50,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("FRAMEDIFF_TEST_PYTHON starts");
+            .expect("the interpreter starts");
         Self(child)
     }
 
@@ -130,7 +132,7 @@ for f in sorted(os.listdir(sys.argv[1])):
     with open(os.path.join(sys.argv[1], f), 'rb') as file:
         compile(file.read(), f, 'exec')";
     let output =
-        Command::new(python()).args(["-c", compile]).arg(folder.path()).output().expect("FRAMEDIFF_TEST_PYTHON starts");
+        Command::new(python()).args(["-c", compile]).arg(folder.path()).output().expect("the interpreter starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each binary uses what it needs")]
 
 pub(crate) mod command;
+pub(crate) mod executable;
 pub(crate) mod target;
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::executable::write_executable;
 use framediff::memory::process::ProcessMemory;
 use framediff::memory::{MemoryError, RemoteMemory};
 use framediff::target::process::Target;
@@ -131,7 +132,7 @@ pub fn refused_read() -> MemoryError {
     // A user who may not read an executable may not read the processes that run it either.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("cat");
-    std::fs::copy(which::which("cat").unwrap(), &copy).unwrap();
+    write_executable(&copy, &std::fs::read(which::which("cat").unwrap()).unwrap());
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o111)).unwrap();
     read(&Cat::start(&copy))
 }

@@ -1,7 +1,6 @@
 //! Every kind of bad input, with scripts that answer as interpreters would.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::layout::COOKIE;
+
+#[path = "../../../tests/common/executable.rs"]
+mod executable;
 
 /// A folder with programs in it.
 struct Folder(TempDir);
@@ -23,8 +25,7 @@ impl Folder {
     /// A shell script.
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let path = self.0.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable::write_executable(&path, format!("#!/bin/sh\n{body}\n").as_bytes());
         path
     }
 
