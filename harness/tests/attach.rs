@@ -134,8 +134,21 @@ fn assert_judged(outcome: &Outcome) {
     outcome.document();
 }
 
+/// The run proves nothing, because of what became of its target.
+fn assert_target_ended(outcome: &Outcome, words: &str) {
+    if outcome.code == Some(i32::from(exit::USAGE)) {
+        return;
+    }
+    assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+    let reason = &outcome.document().cells[0].outcome;
+    assert!(
+        matches!(reason, CellOutcome::Inconclusive(Inconclusive::TargetEnded(why)) if why.contains(words)),
+        "{reason:?}"
+    );
+}
+
 /// Attaches to a fresh program and tells it `byte`: at once, and when a cached walker is at work.
-fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program) + Sync) {
+fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program, &Outcome) + Sync) {
     std::thread::scope(|scope| {
         for walked in [false, true] {
             let then = &then;
@@ -154,7 +167,7 @@ fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program) + Sync) {
                     let pid = program.pid().to_string();
                     outcome.assert_refused(&["process", &pid]);
                 }
-                then(&mut program);
+                then(&mut program, &outcome);
             });
         }
     });
@@ -162,14 +175,16 @@ fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program) + Sync) {
 
 #[test]
 fn a_process_that_ends_in_the_middle_of_a_walk_ends_the_run() {
-    in_the_middle_of_a_walk(b'e', |program| {
+    in_the_middle_of_a_walk(b'e', |program, outcome| {
+        assert_target_ended(outcome, "has ended");
         assert_eq!(program.child.wait().unwrap().code(), Some(7));
     });
 }
 
 #[test]
 fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
-    in_the_middle_of_a_walk(b'x', |program| {
+    in_the_middle_of_a_walk(b'x', |program, outcome| {
+        assert_target_ended(outcome, "runs another program now");
         assert_eq!(program.hear(), ("exec".to_owned(), program.pid()));
         program.assert_runs(program.pid());
     });
@@ -177,7 +192,7 @@ fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
 
 #[test]
 fn a_process_that_forks_in_the_middle_of_a_walk_runs_on_with_its_child() {
-    in_the_middle_of_a_walk(b'f', |program| {
+    in_the_middle_of_a_walk(b'f', |program, _| {
         let said = [program.hear(), program.hear()];
         let child = said.iter().find(|(word, _)| word == "child").unwrap().1;
         program.assert_runs(program.pid());

@@ -17,8 +17,8 @@ use crate::lane::drivers::Drivers;
 use crate::lane::live::{compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
 use crate::layout::{FrameCache, Layout, LayoutError};
-use crate::memory::RemoteMemory;
 use crate::memory::process::{ProcessMemory, read_only};
+use crate::memory::{MemoryError, RemoteMemory};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
@@ -115,7 +115,13 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     let replay = |_| format!("framediff attach {} --write", options.pid);
     let outcome = {
         let mut recorder = Recorder::new(&cell, &send, &replay);
-        match sample(&cell, &mut recorder, memory, site, can_write) {
+        let result = sample(&cell, &mut recorder, memory, site, can_write);
+        // A comparison with what is no longer there says nothing, even if no read of it failed.
+        let result = match ended(options.pid, site) {
+            Some(why) => Err(Inconclusive::TargetEnded(why).into()),
+            None => result,
+        };
+        match result {
             Ok(()) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
             Ok(()) => CellOutcome::Ran,
             Err(cut) => cut.into(),
@@ -124,6 +130,15 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     send(Event::CellFinished { cell: id.clone(), outcome });
     send(Event::RunFinished { interrupted: cell.is_interrupted() });
     Ok(())
+}
+
+/// Why what was sampled is not there any more, if it is not.
+fn ended(pid: i32, site: Site) -> Option<String> {
+    match Layout::read(&mut ProcessMemory::new(pid), site.runtime) {
+        Ok(layout) if layout == site.layout => None,
+        Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
+        _ => Some(format!("process {pid} runs another program now")),
+    }
 }
 
 /// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
