@@ -106,6 +106,12 @@ pub enum Violation {
         /// The anchor.
         anchor: u64,
     },
+    /// Clause 6, and known of every 3.15: the anchor stays on a generator that is suspended. A yield looks at the anchor
+    /// before it moves the current frame; a profiler that writes the generator's frame in between is not noticed.
+    AnchorOnSuspendedGenerator {
+        /// The anchor.
+        anchor: u64,
+    },
     /// Clause 6: the interpreter wrote although the anchor was NULL.
     WrittenWhileNull {
         /// Anchor found.
@@ -143,6 +149,7 @@ impl Violation {
             Self::SequenceDecreased { .. } => "sequence-decreased",
             Self::AnchorOffChain { .. } => "anchor-off-chain",
             Self::AnchorOnDeadShim { .. } => "anchor-on-dead-shim",
+            Self::AnchorOnSuspendedGenerator { .. } => "anchor-on-suspended-generator",
             Self::WrittenWhileNull { .. } => "written-while-null",
             Self::AnchorLeft { .. } => "anchor-left",
             Self::CacheWorse { .. } => "cache-worse",
@@ -167,6 +174,9 @@ impl fmt::Display for Violation {
             Self::AnchorOffChain { anchor } => write!(f, "the anchor {anchor:#x} is no frame of the chain"),
             Self::AnchorOnDeadShim { anchor } => {
                 write!(f, "the anchor {anchor:#x} is a shim frame that has left the stack")
+            }
+            Self::AnchorOnSuspendedGenerator { anchor } => {
+                write!(f, "the anchor {anchor:#x} is the frame of a suspended generator")
             }
             Self::WrittenWhileNull { anchor, before, after } => write!(
                 f,

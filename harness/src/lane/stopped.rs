@@ -28,7 +28,7 @@ use crate::target::unwinder::Unwinder;
 use crate::walk::cached::CachedWalker;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
-use crate::walk::raw_frame::RawFrame;
+use crate::walk::raw_frame::{Owner as FrameOwner, RawFrame};
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, thread_states};
@@ -263,10 +263,11 @@ impl<'a> Lane<'a> {
                     .collect()
             };
             let place = |anchor| {
-                let returning = RawFrame::read(memory, &site.layout, anchor)
-                    .is_ok_and(|frame| frame.is_python() && frame.previous == thread.current_frame);
-                if returning {
+                let frame = RawFrame::read(memory, &site.layout, anchor).ok().filter(RawFrame::is_python);
+                if frame.is_some_and(|frame| frame.previous == thread.current_frame) {
                     OffChain::Leaving
+                } else if frame.is_some_and(|frame| frame.owner == FrameOwner::Generator && frame.previous == 0) {
+                    OffChain::SuspendedGenerator
                 } else if is_c_stack(pid, thread.native_thread_id, anchor) {
                     OffChain::CStack
                 } else {

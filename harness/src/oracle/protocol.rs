@@ -11,6 +11,8 @@ use crate::walk::thread_state::ThreadState;
 pub enum OffChain {
     /// It stands on the thread's C stack, where only shim frames are: these leave without moving the anchor.
     CStack,
+    /// It is the frame of a generator that is not running.
+    SuspendedGenerator,
     /// It is the frame that is just returning: the interpreter moves the current frame to the parent first, and the
     /// anchor a few instructions later.
     Leaving,
@@ -59,6 +61,9 @@ impl ProtocolWatch {
             match place(thread.anchor) {
                 OffChain::Leaving => {}
                 OffChain::CStack => broken.push(Violation::AnchorOnDeadShim { anchor: thread.anchor }),
+                OffChain::SuspendedGenerator => {
+                    broken.push(Violation::AnchorOnSuspendedGenerator { anchor: thread.anchor });
+                }
                 OffChain::Elsewhere => broken.push(Violation::AnchorOffChain { anchor: thread.anchor }),
             }
         }
@@ -89,6 +94,7 @@ mod tests {
             .flat_map(|thread| {
                 let place = |anchor| match anchor {
                     0x50 => OffChain::Leaving,
+                    0x60 => OffChain::SuspendedGenerator,
                     ..0x1000 => OffChain::Elsewhere,
                     _ => OffChain::CStack,
                 };
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(looks(&[thread(0, 7), thread(0, 8)]), ["written-while-null"]);
         assert_eq!(looks(&[thread(0, 7), thread(0x20, 7)]), ["written-while-null"]);
         assert_eq!(looks(&[thread(0x40, 7)]), ["anchor-off-chain"]);
+        assert_eq!(looks(&[thread(0x60, 7)]), ["anchor-on-suspended-generator"]);
         assert_eq!(looks(&[thread(0x7fff_0000, 7)]), ["anchor-on-dead-shim"]);
     }
 
