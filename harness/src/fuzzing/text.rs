@@ -24,8 +24,8 @@ pub enum Units {
     Two(Vec<u16>),
     /// Four bytes each, all of them characters.
     Four(Vec<char>),
-    /// Four bytes each, most of them beyond the last character.
-    Garbage(Vec<u32>),
+    /// Four bytes each, some of them no characters.
+    Mixed(Vec<Point>),
     /// A width that no text has.
     NoText {
         /// The width.
@@ -33,6 +33,42 @@ pub enum Units {
         /// What is stored.
         bytes: Vec<u8>,
     },
+}
+
+/// Four bytes of a text object, or of something else.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Point {
+    /// The last code point before a border.
+    Before(Border),
+    /// The first one behind it.
+    Behind(Border),
+    /// Any.
+    Any(u32),
+}
+
+/// Where code points begin to mean something else.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Border {
+    /// From Latin-1 to two bytes.
+    Latin1 = 0x100,
+    /// Into the surrogates.
+    Surrogates = 0xd800,
+    /// Out of the surrogates.
+    AfterSurrogates = 0xe000,
+    /// From two bytes to four.
+    TwoBytes = 0x1_0000,
+    /// Out of the characters.
+    Last = 0x11_0000,
+}
+
+impl Point {
+    fn value(self) -> u32 {
+        match self {
+            Self::Before(border) => border as u32 - 1,
+            Self::Behind(border) => border as u32,
+            Self::Any(value) => value,
+        }
+    }
 }
 
 /// Checks [`decode`]: nothing for code points beyond the last; else each code point is the character of that number,
@@ -53,7 +89,11 @@ pub fn check(case: &TestCase) -> Outcome {
             units.iter().map(|&unit| u32::from(unit)).collect(),
             units.iter().flat_map(|&unit| u32::from(unit).to_le_bytes()).collect(),
         ),
-        Units::Garbage(units) => (4, units.clone(), units.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
+        Units::Mixed(units) => (
+            4,
+            units.iter().map(|unit| unit.value()).collect(),
+            units.iter().flat_map(|unit| unit.value().to_le_bytes()).collect(),
+        ),
         Units::NoText { width, bytes } => {
             let width = usize::from(*width);
             if !matches!(width, 1 | 2 | 4) {
