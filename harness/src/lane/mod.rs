@@ -1,5 +1,6 @@
 //! How target and walkers are interleaved.
 
+mod agreement;
 pub mod attach;
 pub mod cell;
 mod drivers;

@@ -59,7 +59,7 @@ pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError
 pub enum GateError {
     /// It did not get there in time: nothing is proved, for or against.
     #[error(
-        "process {pid} did not reach its gate within {seconds:.1} s{stderr}: raise the deadline, or see where it loops"
+        "process {pid} did not reach its gate within {seconds:.1} s{stderr}: it loops, or the machine is overloaded; run fewer --jobs"
     )]
     Deadline {
         /// The target.
