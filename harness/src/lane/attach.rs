@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
-use crate::lane::live::{compare_cpython, compare_own, sample_until};
+use crate::lane::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
 use crate::layout::{FrameCache, Layout, LayoutError};
 use crate::memory::process::{ProcessMemory, read_only};
@@ -26,6 +26,7 @@ use crate::sample::WalkerKind;
 use crate::target::build::{Build, JitMode, Row, fetched, probe};
 use crate::target::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::walk::reference::ReferenceWalker;
+use crate::walk::rejection::Rejection;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Walker};
 use crate::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
@@ -213,11 +214,23 @@ fn sample(
 }
 
 pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
-    walker.attach(memory).map_err(|error| Inconclusive::Unreadable(error.to_string()).into())
+    persist(|| walker.attach(memory))
 }
 
 pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
-    walker.detach(memory).map_err(|error| Inconclusive::Unreadable(error.to_string()).into())
+    persist(|| walker.detach(memory))
+}
+
+/// Does what a thread of the running target that just ends can make fail, until it works.
+fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut> {
+    let until = Instant::now() + LOST;
+    loop {
+        match action() {
+            Ok(()) => return Ok(()),
+            Err(_) if Instant::now() < until => {}
+            Err(rejection) => return Err(Inconclusive::Unreadable(rejection.to_string()).into()),
+        }
+    }
 }
 
 /// A grammar that grows with the stacks that were verified.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::frame::Frame;
 use crate::invariants::Violation;
@@ -22,7 +22,7 @@ use crate::oracle::statistics::accuse;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::report::tally::{Cause, Tally};
-use crate::sample::{Sample, WalkerKind};
+use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::target::unwinder::{LiveBound, Unwinder, UnwinderError};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
@@ -31,8 +31,8 @@ use crate::walk::walker::{Site, Walker};
 use crate::workload::Mode;
 use crate::workload::grammar::{Grammar, Illegal};
 
-/// So many samples in a row without a list of threads mean that the target is gone.
-const LOST: u32 = 100;
+/// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
+pub(super) const LOST: Duration = Duration::from_secs(2);
 /// The deadline is looked at every so many samples.
 const BURST: u32 = 64;
 
@@ -292,7 +292,7 @@ pub(super) fn sample_until(
     until: Instant,
     mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
 ) -> Result<(), Cut> {
-    let mut lost = 0;
+    let mut lost: Option<Instant> = None;
     while Instant::now() < until && !cell.is_interrupted() {
         for _ in 0..BURST {
             for walker in walkers.iter_mut() {
@@ -301,12 +301,16 @@ pub(super) fn sample_until(
                 let spent = begun.elapsed();
                 match sample {
                     Ok(sample) => {
-                        lost = 0;
+                        lost = None;
                         on_sample(recorder, &sample);
                         recorder.spent(sample.walker, spent);
                     }
-                    Err(_) if lost < LOST => lost += 1,
-                    Err(error) => return Err(Inconclusive::Unreadable(error.to_string()).into()),
+                    Err(rejection) if lost.get_or_insert(begun).elapsed() < LOST => {
+                        let provenance = Provenance { lookup: Lookup::Unknown, from_cache: 0 };
+                        let outcome = Err(rejection);
+                        recorder.count(walker.kind(), &ThreadSample { native_thread_id: 0, outcome, provenance });
+                    }
+                    Err(rejection) => return Err(Inconclusive::Unreadable(rejection.to_string()).into()),
                 }
             }
         }
