@@ -71,7 +71,9 @@ class Pipe:
         return json.loads(line)
 
     def send(self, document):
-        data = memoryview(json.dumps(document, separators=(",", ":")).encode() + b"\n")
+        # A name read from memory that was no text can hold lone surrogates, which no JSON reader has to take.
+        text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+        data = memoryview(text.encode("utf-8", "replace") + b"\n")
         while data:
             data = data[os.write(1, data) :]
 

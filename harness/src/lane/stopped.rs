@@ -264,15 +264,16 @@ impl<'a> Lane<'a> {
                     .collect()
             };
             let place = |anchor| {
-                let frame = RawFrame::read(memory, &site.layout, anchor).ok().filter(RawFrame::is_python);
-                if frame.is_some_and(|frame| frame.previous == thread.current_frame) {
-                    OffChain::Leaving
-                } else if frame.is_some_and(|frame| frame.owner == FrameOwner::Generator && frame.previous == 0) {
-                    OffChain::SuspendedGenerator
-                } else if is_c_stack(pid, thread.native_thread_id, anchor) {
-                    OffChain::CStack
-                } else {
-                    OffChain::Elsewhere
+                // What is left of a shim frame can look like any frame, so its place is asked for first.
+                if is_c_stack(pid, thread.native_thread_id, anchor) {
+                    return OffChain::CStack;
+                }
+                match RawFrame::read(memory, &site.layout, anchor) {
+                    Ok(frame) if frame.is_python() && frame.previous == thread.current_frame => OffChain::Leaving,
+                    Ok(frame) if frame.owner == FrameOwner::Generator && frame.previous == 0 => {
+                        OffChain::SuspendedGenerator
+                    }
+                    _ => OffChain::Elsewhere,
                 }
             };
             for violation in self.watch.look(&thread, &chain, place) {

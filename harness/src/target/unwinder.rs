@@ -210,7 +210,8 @@ impl Unwinder {
     pub fn sample(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
         let reply = self.ask(&json!({"do": "sample"}), deadline)?;
-        let mut samples = self.interned.samples(reply, kind, pid)?;
+        let samples = self.interned.samples(reply, kind, pid);
+        let mut samples = self.poisoned_by_nonsense(samples)?;
         match (samples.pop(), samples.is_empty()) {
             (Some(sample), true) => Ok(sample),
             _ => Err(UnwinderError::Malformed("not one sample".into())),
@@ -238,7 +239,8 @@ impl Unwinder {
         loop {
             let reply = self.receive(Instant::now() + BATCH_PATIENCE)?;
             let (walk_time, last) = (reply.walk_time(), reply.last);
-            let samples = self.interned.samples(reply, kind, pid)?;
+            let samples = self.interned.samples(reply, kind, pid);
+            let samples = self.poisoned_by_nonsense(samples)?;
             total.samples += u64::try_from(samples.len()).unwrap_or_default();
             total.walk_time += walk_time;
             let wanted = on_batch(LiveBatch { samples, walk_time });
@@ -279,13 +281,23 @@ impl Unwinder {
     fn receive(&mut self, deadline: Instant) -> Result<Reply, UnwinderError> {
         let line = self.child.receive_line(LINE_LIMIT, deadline);
         let line = self.poisoned_by_deadline(line)?;
-        let reply: Reply =
-            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()))?;
+        let reply: Result<Reply, _> =
+            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()));
+        let reply = self.poisoned_by_nonsense(reply)?;
         match reply.error {
             Some((kind, text)) => Err(UnwinderError::Raised { kind, text }),
             None if reply.ok || reply.samples.is_some() => Ok(reply),
             None => Err(UnwinderError::Malformed("neither done nor a batch".into())),
         }
+    }
+
+    /// After an answer that makes no sense, the next one may belong to another question: the driver is done with.
+    fn poisoned_by_nonsense<T>(&mut self, result: Result<T, UnwinderError>) -> Result<T, UnwinderError> {
+        if matches!(result, Err(UnwinderError::Malformed(_))) {
+            // Killing can only fail if it has ended already.
+            let _ = self.child.signal(Signal::SIGKILL);
+        }
+        result
     }
 
     fn poisoned_by_deadline<T>(&mut self, result: Result<T, ChildError>) -> Result<T, UnwinderError> {
