@@ -23,6 +23,7 @@ The first five are the growth of the unwinder's own counters during the sample; 
 import gc
 import json
 import os
+import re
 import select
 import sys
 import time
@@ -34,6 +35,8 @@ COUNTERS = (
     "frames_read_from_cache",
     "frames_read_from_memory",
 )
+# Python allows them in names, and memory that is no text is full of them; a JSON reader need not take them.
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 BATCH_SAMPLES = 2000
 BATCH_SECONDS = 0.2
 BATCH_FRAMES = 50_000
@@ -71,9 +74,8 @@ class Pipe:
         return json.loads(line)
 
     def send(self, document):
-        # A name read from memory that was no text can hold lone surrogates, which no JSON reader has to take.
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-        data = memoryview(text.encode("utf-8", "replace") + b"\n")
+        data = memoryview(LONE_SURROGATE.sub("\ufffd", text).encode() + b"\n")
         while data:
             data = data[os.write(1, data) :]
 

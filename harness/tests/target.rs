@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::target::{Gated, PROLOGUE, python, soon, started};
 use framediff::frame::Stack;
+use framediff::layout::Layout;
 use framediff::memory::process::{ProcessMemory, read_only};
 use framediff::memory::{MemoryError, RemoteMemory};
 use framediff::sample::{Lookup, WalkerKind};
@@ -16,6 +17,8 @@ use framediff::target::gate::{AccountFrame, GateError};
 use framediff::target::process::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};
 use framediff::walk::rejection::Rejection;
+use framediff::walk::uncached::UncachedWalker;
+use framediff::walk::walker::{Site, Walker};
 
 /// Two branches over one leaf, a gate in each, for ever. `main` is there for the partial hits: on 3.15.2 the unwinder
 /// counts none when the module's frame is the only one left from the sample before.
@@ -380,4 +383,30 @@ fn memory_of_the_harness_itself_is_no_python() {
     let pid = i32::try_from(std::process::id()).unwrap();
     assert!(matches!(runtime_address(pid), Err(RuntimeError::NotPython { .. })));
     assert_eq!(ProcessMemory::new(pid).pid(), pid);
+}
+
+#[test]
+fn a_name_that_is_no_unicode_is_told_by_both_walkers_alike() {
+    let source = "
+def f():
+    gate(7)
+f.__code__ = f.__code__.replace(co_qualname='\\udc80x')
+while True:
+    f()
+";
+    let mut target = started(&[PROLOGUE, source].concat());
+    target.next_gate(soon()).unwrap();
+    target.stop().unwrap();
+    let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
+    unwinder.open(target.pid(), false, soon()).unwrap();
+    let theirs = unwinder.sample(soon()).unwrap().sample;
+
+    let mut memory = target.memory();
+    let runtime = runtime_address(target.pid()).unwrap().address;
+    let layout = Layout::read(&mut memory, runtime).unwrap();
+    let ours = UncachedWalker::new(Site { layout, runtime }).unwrap().sample(&mut memory).unwrap();
+
+    let [theirs, ours] = [theirs, ours].map(|sample| sample.threads[0].outcome.clone().unwrap());
+    assert_eq!(theirs, ours);
+    assert!(ours.iter().any(|frame| &*frame.function == "\u{fffd}x"), "{ours:?}");
 }
