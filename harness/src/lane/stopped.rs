@@ -383,8 +383,13 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Two profilers of one target may take turns if every frame that leaves the stack moves the anchor, which shim frames
-/// do not: then the sequence is exact whoever wrote the anchor last, and without it branches mix.
+/// Whether two profilers of one target may take turns.
+///
+/// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
+/// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
+/// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
+/// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
+/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C.
 fn takes_turns(family: Family) -> bool {
     matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
 }
