@@ -47,11 +47,11 @@ mod tests {
 
     #[test]
     fn the_flag_wins_over_the_variable_and_that_over_the_users_folder() {
-        let user = || Some(PathBuf::from("/home/u/.cache"));
+        let user = || Some(PathBuf::from("/someone/.cache"));
         let chosen = |flag, variable: Option<&str>, user| choose(flag, variable.map(OsString::from), user).ok();
         assert_eq!(chosen(Some(Path::new("/f")), Some("/v"), user()), Some(PathBuf::from("/f")));
         assert_eq!(chosen(None, Some("/v"), user()), Some(PathBuf::from("/v")));
-        assert_eq!(chosen(None, Some(""), user()), Some(PathBuf::from("/home/u/.cache/framediff")));
+        assert_eq!(chosen(None, Some(""), user()), Some(PathBuf::from("/someone/.cache/framediff")));
         assert_eq!(chosen(None, None, None), None);
     }
 
