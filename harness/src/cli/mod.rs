@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod exit;
+mod folder;
 pub mod replay;
 mod values;
 pub mod verbs;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
-use crate::cli::{exit, replay};
+use crate::cli::{exit, folder, replay};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
@@ -122,7 +122,7 @@ fn check(arguments: &Check) -> Result<u8, Failure> {
     }
     let selected = &arguments.selection;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let folder = tempfile::Builder::new().prefix("framediff-run-").tempdir()?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
     let replay = |row: &_, cell: &_, walker| replay::command(arguments, row, cell, walker);
     let options = Options {
         wishes: Wishes {
