@@ -13,7 +13,7 @@ const PREFIX: &str = "framediff-run-";
 ///
 /// # Errors
 /// The folder cannot be made.
-pub fn for_run(parent: &Path) -> io::Result<TempDir> {
+pub(super) fn for_run(parent: &Path) -> io::Result<TempDir> {
     for entry in fs::read_dir(parent)?.flatten() {
         if entry.file_name().to_str().is_some_and(is_abandoned) {
             // Another user's, or removed by another run just now.
