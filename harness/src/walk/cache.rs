@@ -12,6 +12,9 @@ pub const THREAD_LIMIT: usize = 32;
 /// Addresses kept per entry (as CPython's unwinder): an anchor further down is not found.
 pub const ADDRESS_LIMIT: usize = 1024;
 
+/// Entries of threads that are gone are dropped every so many samples (as CPython's unwinder).
+const SWEEP_INTERVAL: u32 = 1024;
+
 /// A stored stack, leaf first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -43,6 +46,7 @@ impl Checks {
 #[derive(Clone, Debug, Default)]
 pub struct FrameCache {
     entries: HashMap<u64, Entry>,
+    samples: u32,
 }
 
 impl FrameCache {
@@ -68,6 +72,14 @@ impl FrameCache {
         entry.addresses.truncate(ADDRESS_LIMIT);
         if self.entries.len() < THREAD_LIMIT || self.entries.contains_key(&native_thread_id) {
             self.entries.insert(native_thread_id, entry);
+        }
+    }
+
+    /// Counts a sample of `threads`, and now and then drops the entries of all others.
+    pub fn sweep(&mut self, threads: &[ThreadState]) {
+        self.samples = self.samples.wrapping_add(1);
+        if self.samples.is_multiple_of(SWEEP_INTERVAL) {
+            self.retain(|id| threads.iter().any(|thread| thread.native_thread_id == id));
         }
     }
 

@@ -28,8 +28,6 @@ use crate::walk::weakening::Weakening;
 
 /// The longest chain that CPython's unwinder follows with its cache on.
 const DEPTH_LIMIT: usize = 1024 + 512;
-/// Entries of threads that are gone are dropped every so many samples.
-const SWEEP_INTERVAL: u32 = 1024;
 
 /// See the module.
 pub struct CachedWalker {
@@ -39,7 +37,6 @@ pub struct CachedWalker {
     weakenings: BTreeSet<Weakening>,
     cache: FrameCache,
     decoder: Decoder,
-    samples: u32,
 }
 
 impl CachedWalker {
@@ -56,7 +53,6 @@ impl CachedWalker {
             weakenings,
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
-            samples: 0,
         })
     }
 
@@ -125,7 +121,7 @@ impl CachedWalker {
         if !self.unchanged(memory, thread)? {
             return Ok(Err(MissReason::ChangedDuringUse));
         }
-        let from_cache = frames.len() - 1;
+        let from_cache = frames.len().saturating_sub(1);
         Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
     }
 
@@ -257,9 +253,6 @@ impl ThreadWalk for CachedWalker {
     }
 
     fn sweep(&mut self, threads: &[ThreadState]) {
-        self.samples = self.samples.wrapping_add(1);
-        if self.samples.is_multiple_of(SWEEP_INTERVAL) {
-            self.cache.retain(|id| threads.iter().any(|thread| thread.native_thread_id == id));
-        }
+        self.cache.sweep(threads);
     }
 }

@@ -39,8 +39,6 @@ use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode};
 
 /// How often a thread is tried before its walk is rejected because it moved.
 const ATTEMPTS: usize = 4;
-/// Entries of threads that are gone are dropped every so many samples.
-const SWEEP_INTERVAL: u32 = 1024;
 
 /// See the module.
 pub struct ReferenceWalker {
@@ -49,7 +47,6 @@ pub struct ReferenceWalker {
     window: Window,
     cache: FrameCache,
     decoder: Decoder,
-    samples: u32,
 }
 
 /// The entry whose frames after the index complete a chain that stopped at the old anchor.
@@ -77,7 +74,6 @@ impl ReferenceWalker {
             window: Window::new(&site.layout),
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
-            samples: 0,
         })
     }
 
@@ -123,7 +119,7 @@ impl ReferenceWalker {
         if let Some(first) = frames.first_mut() {
             *first = leaf;
         }
-        let from_cache = frames.len() - 1;
+        let from_cache = frames.len().saturating_sub(1);
         Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
     }
 
@@ -272,9 +268,6 @@ impl ThreadWalk for ReferenceWalker {
     }
 
     fn sweep(&mut self, threads: &[ThreadState]) {
-        self.samples = self.samples.wrapping_add(1);
-        if self.samples.is_multiple_of(SWEEP_INTERVAL) {
-            self.cache.retain(|id| threads.iter().any(|thread| thread.native_thread_id == id));
-        }
+        self.cache.sweep(threads);
     }
 }
