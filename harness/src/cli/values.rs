@@ -11,12 +11,13 @@ use crate::walk::weakening::Weakening;
 use crate::workload::{Family, FrameSize, Names};
 
 /// One of a fixed set of things that have names.
-fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+fn one_of<T>(all: impl IntoIterator<Item = T>, name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(all.map(name))
-        .try_map(move |text| all.into_iter().find(|&value| name(value) == text).ok_or("there is no such name"))
+    let all: Vec<T> = all.into_iter().collect();
+    PossibleValuesParser::new(all.iter().copied().map(name).collect::<Vec<_>>())
+        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("there is no such name"))
 }
 
 pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {
@@ -32,7 +33,8 @@ pub(super) fn families() -> impl TypedValueParser<Value = Family> {
 }
 
 pub(super) fn weakenings() -> impl TypedValueParser<Value = Weakening> {
-    one_of(Weakening::ALL, Weakening::name)
+    let checked = Weakening::ALL.into_iter().filter(|weakening| weakening.applies_to(WalkerKind::OwnCached));
+    one_of(checked, Weakening::name)
 }
 
 pub(super) fn names() -> impl TypedValueParser<Value = Names> {

@@ -1,26 +1,41 @@
 //! The cache itself: one entry per thread, looked up by anchor and sequence. Pure data: no memory is read here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::frame::Frame;
 use crate::memory::Address;
 use crate::walk::miss::MissReason;
 use crate::walk::thread_state::ThreadState;
 
-/// Threads kept at the same time (as CPython's unwinder).
-pub const THREAD_LIMIT: usize = 32;
-/// Addresses kept per entry (as CPython's unwinder): an anchor further down is not found.
-pub const ADDRESS_LIMIT: usize = 1024;
+/// How much a cache holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Threads kept at the same time.
+    pub threads: usize,
+    /// Addresses kept per entry: an anchor further down is not found.
+    pub addresses: usize,
+}
+
+impl Limits {
+    /// Those of CPython's unwinder (`FRAME_CACHE_MAX_THREADS`, `FRAME_CACHE_MAX_FRAMES`).
+    pub const CPYTHON: Self = Self { threads: 32, addresses: 1024 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::CPYTHON
+    }
+}
 
 /// Entries of threads that are gone are dropped every so many samples (as CPython's unwinder).
 const SWEEP_INTERVAL: u32 = 1024;
 
 /// A stored stack, leaf first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The thread state that it was walked from.
     pub thread_state: Address,
-    /// Where its frames stood, shim frames left out; at most [`ADDRESS_LIMIT`].
+    /// Where its frames stood, shim frames left out; at most [`Limits::addresses`].
     pub addresses: Vec<Address>,
     /// What they were.
     pub frames: Vec<Frame>,
@@ -43,13 +58,33 @@ impl Checks {
 }
 
 /// Entries by native thread id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FrameCache {
-    entries: HashMap<u64, Entry>,
+    entries: BTreeMap<u64, Entry>,
+    limits: Limits,
     samples: u32,
 }
 
 impl FrameCache {
+    /// An empty cache that holds as much as `limits` says.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// All entries, by native thread id.
+    pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(&native_thread_id, entry)| (native_thread_id, entry))
+    }
+
+    /// Adds `offset` to the sequence of a thread's entry, wrapping. Lookups compare sequences with the thread's own, so
+    /// that shifting both changes nothing.
+    pub fn shift_sequence(&mut self, native_thread_id: u64, offset: u64) {
+        if let Some(entry) = self.entries.get_mut(&native_thread_id) {
+            entry.sequence = entry.sequence.wrapping_add(offset);
+        }
+    }
+
     /// The entry for a thread.
     #[must_use]
     pub fn get(&self, native_thread_id: u64) -> Option<&Entry> {
@@ -67,10 +102,10 @@ impl FrameCache {
         self.entries.remove(&native_thread_id)
     }
 
-    /// Stores an entry. Drops it if as many threads as [`THREAD_LIMIT`] have one already.
+    /// Stores an entry. Drops it if as many threads as [`Limits::threads`] have one already.
     pub fn insert(&mut self, native_thread_id: u64, mut entry: Entry) {
-        entry.addresses.truncate(ADDRESS_LIMIT);
-        if self.entries.len() < THREAD_LIMIT || self.entries.contains_key(&native_thread_id) {
+        entry.addresses.truncate(self.limits.addresses);
+        if self.entries.len() < self.limits.threads || self.entries.contains_key(&native_thread_id) {
             self.entries.insert(native_thread_id, entry);
         }
     }
@@ -224,8 +259,8 @@ mod tests {
         for thread in 0..100 {
             cache.insert(thread, entry.clone());
         }
-        assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), THREAD_LIMIT);
-        assert_eq!(cache.get(0).map(|entry| entry.addresses.len()), Some(ADDRESS_LIMIT));
+        assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), Limits::CPYTHON.threads);
+        assert_eq!(cache.get(0).map(|entry| entry.addresses.len()), Some(Limits::CPYTHON.addresses));
         cache.retain(|thread| thread < 3);
         assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), 3);
     }

@@ -23,7 +23,7 @@ use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, Window, read_anchor, write_anchor};
-use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
 use crate::walk::weakening::Weakening;
 
 /// The longest chain that CPython's unwinder follows with its cache on.
@@ -228,6 +228,16 @@ impl CachedWalker {
     /// The leaf that the entry of the thread at `address` predicts.
     fn predicted(&self, address: Address) -> Option<Address> {
         self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied())
+    }
+}
+
+impl CachingWalker for CachedWalker {
+    fn cache(&self) -> &FrameCache {
+        &self.cache
+    }
+
+    fn set_cache(&mut self, cache: FrameCache) {
+        self.cache = cache;
     }
 }
 

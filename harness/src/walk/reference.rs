@@ -20,9 +20,13 @@
 //! 6. Read anchor and sequence again: C and S, else reject.
 //! 7. Store with S.
 //!
+//! Each of these checks can be left out by a [`Weakening`]; `framediff prove` shows with a history what then goes wrong.
+//!
 //! Not covered: other profilers that write the same anchor; a thread state that is freed between a read and the write;
 //! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window
 //! is a few instructions, the walker's is two system calls).
+
+use std::collections::BTreeSet;
 
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
@@ -35,7 +39,8 @@ use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, Window, anchor_segments, read_anchor, write_anchor};
-use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::weakening::Weakening;
 
 /// How often a thread is tried before its walk is rejected because it moved.
 const ATTEMPTS: usize = 4;
@@ -45,6 +50,7 @@ pub struct ReferenceWalker {
     site: Site,
     fields: CacheLayout,
     window: Window,
+    weakenings: BTreeSet<Weakening>,
     cache: FrameCache,
     decoder: Decoder,
 }
@@ -72,9 +78,24 @@ impl ReferenceWalker {
             site,
             fields: site.cache()?,
             window: Window::new(&site.layout),
+            weakenings: BTreeSet::new(),
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
         })
+    }
+
+    /// The same walker without the checks that `weakenings` name.
+    #[must_use]
+    pub fn weakened(self, weakenings: BTreeSet<Weakening>) -> Self {
+        Self { weakenings, ..self }
+    }
+
+    fn is(&self, weakening: Weakening) -> bool {
+        self.weakenings.contains(&weakening)
+    }
+
+    fn checks(&self, no_sequence: Weakening) -> Checks {
+        Checks { thread_state: !self.is(Weakening::ThreadStateNotCompared), sequence: !self.is(no_sequence) }
     }
 
     fn glance(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Glance, Rejection> {
@@ -109,15 +130,18 @@ impl ReferenceWalker {
         memory: &mut dyn RemoteMemory,
         glance: &Glance,
     ) -> Result<Result<Walked, MissReason>, Rejection> {
-        let entry = match self.cache.full_hit(&glance.thread, Checks::ALL) {
+        let steady = glance.steady || self.is(Weakening::NotReadAgainBeforeUse);
+        let entry = match self.cache.full_hit(&glance.thread, self.checks(Weakening::NoSequenceCheckOnFullHit)) {
             Ok(entry) => entry,
             Err(reason) => return Ok(Err(reason)),
         };
-        let Some(raw) = glance.leaf.filter(|_| glance.steady) else { return Ok(Err(MissReason::ChangedDuringUse)) };
+        let Some(raw) = glance.leaf.filter(|_| steady) else { return Ok(Err(MissReason::ChangedDuringUse)) };
         let mut frames = entry.frames.clone();
-        let leaf = self.decoder.frame(memory, &raw)?;
-        if let Some(first) = frames.first_mut() {
-            *first = leaf;
+        if !self.is(Weakening::LeafReusedOnFullHit) {
+            let leaf = self.decoder.frame(memory, &raw)?;
+            if let Some(first) = frames.first_mut() {
+                *first = leaf;
+            }
         }
         let from_cache = frames.len().saturating_sub(1);
         Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
@@ -131,32 +155,25 @@ impl ReferenceWalker {
         mut reason: MissReason,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
-        refuse_unsteady_leaf(&RawFrame::read(memory, &layout, thread.current_frame)?)?;
-        let (old, index) = match self.cache.partial_hit(thread, Checks::ALL, 0) {
-            Ok((_, index)) => (self.cache.take(thread.native_thread_id), Some(index)),
-            Err(why) => {
-                // A full hit that did not hold says more than the partial one it cannot be.
-                if reason != MissReason::ChangedDuringUse {
-                    reason = why;
-                }
-                self.cache.take(thread.native_thread_id);
-                (None, None)
-            }
-        };
+        self.refuse_unsteady_leaf(&RawFrame::read(memory, &layout, thread.current_frame)?)?;
+        let (old, index) = self.take_entry(thread, &mut reason);
         if thread.anchor != thread.current_frame {
             write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
         }
         let again = self.window.read(memory, &layout, thread.address)?;
-        let held = (thread.current_frame, thread.sequence);
-        if again.current_frame != thread.current_frame || (again.anchor, again.sequence) != held {
+        let same_sequence = again.sequence == thread.sequence || self.is(Weakening::SequenceNotComparedAfterAnchoring);
+        let held = (thread.current_frame, again.sequence);
+        if (again.current_frame, again.anchor) != (thread.current_frame, thread.current_frame) || !same_sequence {
             return Err(Rejection::Moved);
         }
         let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
         if let Some(leaf) = chain.links.first() {
-            refuse_unsteady_leaf(leaf)?;
+            self.refuse_unsteady_leaf(leaf)?;
         }
         let mut frames = decode(memory, &mut self.decoder, chain.python())?;
-        if read_anchor(memory, &self.fields, thread.address)? != held {
+        let trusted = cached.is_some() && self.is(Weakening::NotReadAgainBeforeUse);
+        let moved = !trusted && read_anchor(memory, &self.fields, thread.address)? != held;
+        if moved && !self.is(Weakening::TornWalkStored) {
             return Err(Rejection::Moved);
         }
         let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
@@ -173,9 +190,33 @@ impl ReferenceWalker {
         }
         self.cache.insert(
             thread.native_thread_id,
-            Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: thread.sequence },
+            Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: again.sequence },
         );
+        if moved {
+            return Err(Rejection::Moved);
+        }
         Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
+    }
+
+    /// Step 3's entry, and the index of the anchor in it if it promises a partial hit.
+    fn take_entry(&mut self, thread: &ThreadState, reason: &mut MissReason) -> (Option<Entry>, Option<usize>) {
+        let checks = self.checks(Weakening::NoSequenceCheckOnPartialHit);
+        let index = match self.cache.partial_hit(thread, checks, 0) {
+            Ok((_, index)) => Some(index),
+            Err(why) => {
+                // A full hit that did not hold says more than the partial one it cannot be.
+                if *reason != MissReason::ChangedDuringUse {
+                    *reason = why;
+                }
+                None
+            }
+        };
+        let entry = if self.is(Weakening::EntryKeptAfterFailedAttempt) {
+            self.cache.get(thread.native_thread_id).cloned()
+        } else {
+            self.cache.take(thread.native_thread_id)
+        };
+        (entry, index)
     }
 
     /// Step 5: the chain, and the entry whose callers complete it if it stopped at the old anchor.
@@ -198,12 +239,16 @@ impl ReferenceWalker {
                     *reason = MissReason::AnchorNotOnChain;
                     return Ok((chain, None));
                 }
+                End::Elsewhere if self.is(Weakening::ChainStoredWithoutBase) => return Ok((chain, None)),
                 End::Elsewhere => return Err(chain.not_at_base(thread)),
             }
         }
         let chunks = Chunks::copy(memory, thread.datastack_chunk)?;
         let chain = follow(memory, layout, thread, Some(&chunks), start, None, DEPTH_LIMIT)?;
-        if chain.end == End::Base { Ok((chain, None)) } else { Err(chain.not_at_base(thread)) }
+        if chain.end == End::Base || self.is(Weakening::ChainStoredWithoutBase) {
+            return Ok((chain, None));
+        }
+        Err(chain.not_at_base(thread))
     }
 
     fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &Glance) -> Result<Walked, Rejection> {
@@ -218,6 +263,17 @@ impl ReferenceWalker {
         }
     }
 
+    /// Step 2: only a frame whose end moves the anchor after it moved the current frame can be held.
+    fn refuse_unsteady_leaf(&self, leaf: &RawFrame) -> Result<(), Rejection> {
+        match leaf.owner {
+            Owner::Thread => Ok(()),
+            Owner::Shim if self.is(Weakening::ShimLeafAnchored) => Ok(()),
+            Owner::Shim => Err(Rejection::ShimLeaf),
+            Owner::Generator | Owner::FrameObject if self.is(Weakening::GeneratorLeafAnchored) => Ok(()),
+            Owner::Generator | Owner::FrameObject => Err(Rejection::GeneratorLeaf),
+        }
+    }
+
     /// What could not be read because the frame is gone was not garbage: the target moved.
     fn why(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState, rejection: Rejection) -> Rejection {
         match self.window.read(memory, &self.site.layout, thread.address) {
@@ -229,12 +285,13 @@ impl ReferenceWalker {
     }
 }
 
-/// Step 2: only a frame whose end moves the anchor after it moved the current frame can be held.
-fn refuse_unsteady_leaf(leaf: &RawFrame) -> Result<(), Rejection> {
-    match leaf.owner {
-        Owner::Thread => Ok(()),
-        Owner::Shim => Err(Rejection::ShimLeaf),
-        Owner::Generator | Owner::FrameObject => Err(Rejection::GeneratorLeaf),
+impl CachingWalker for ReferenceWalker {
+    fn cache(&self) -> &FrameCache {
+        &self.cache
+    }
+
+    fn set_cache(&mut self, cache: FrameCache) {
+        self.cache = cache;
     }
 }
 

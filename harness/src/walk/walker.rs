@@ -4,6 +4,7 @@ use crate::frame::Frame;
 use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use crate::walk::cache::FrameCache;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
@@ -67,11 +68,23 @@ pub trait Walker: Send {
     /// The threads cannot be found; what concerns one thread is in its [`ThreadSample`].
     fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection>;
 
+    /// Walks the thread whose state is at `thread`, without asking the target for its threads.
+    fn sample_thread(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> ThreadSample;
+
     /// Leaves the target as it was: cached walkers write NULL to every anchor.
     ///
     /// # Errors
     /// As [`Walker::attach`].
     fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
+}
+
+/// A walker that keeps a cache: its whole memory of earlier samples, but for what it learnt of code objects.
+pub trait CachingWalker: Walker {
+    /// The cache.
+    fn cache(&self) -> &FrameCache;
+
+    /// Puts another cache in place of its own.
+    fn set_cache(&mut self, cache: FrameCache);
 }
 
 /// One thread, as a walker's own strategy sees it.
@@ -102,15 +115,19 @@ impl<T: ThreadWalk + Send> Walker for T {
         let found = thread_states(memory, &self.site().layout, self.site().runtime)?;
         let mut threads = Vec::with_capacity(found.len());
         for thread in &found {
-            let (state, result) = self.walk(memory, thread.address);
-            let (outcome, provenance) = match result {
-                Ok(walked) => (Ok(walked.frames.into()), walked.provenance),
-                Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
-            };
-            threads.push(ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance });
+            threads.push(self.sample_thread(memory, thread.address));
         }
         self.sweep(&found);
         Ok(Sample { walker: T::KIND, threads })
+    }
+
+    fn sample_thread(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> ThreadSample {
+        let (state, result) = self.walk(memory, thread);
+        let (outcome, provenance) = match result {
+            Ok(walked) => (Ok(walked.frames.into()), walked.provenance),
+            Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
+        };
+        ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance }
     }
 
     fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {

@@ -1,12 +1,16 @@
-//! Named faults that can be put into the walker of CPython's protocol, one per historical fault.
+//! Named faults that can be put into the cached walkers: one per historical fault, and one per hole of the anchor-first
+//! protocol as one would first write it down.
 
 use std::fmt;
 use std::str::FromStr;
 
+use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-/// A check that [`super::cached::CachedWalker`] leaves out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+use crate::sample::WalkerKind;
+
+/// A check that [`super::cached::CachedWalker`] or [`super::reference::ReferenceWalker`] leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Arbitrary, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weakening {
     /// A full hit does not compare the sequence (gh-151613).
@@ -25,11 +29,21 @@ pub enum Weakening {
     NotReadAgainBeforeUse,
     /// Shim frames count as returns of the anchor's frame (the marker frames of 3.15.2).
     ShimFramesCounted,
+    /// A walk whose last check failed is stored all the same (gh-151424).
+    TornWalkStored,
+    /// An entry outlives the anchor that it was tied to: it stays when an attempt overwrote the anchor and failed.
+    EntryKeptAfterFailedAttempt,
+    /// After the anchor was written, current frame and anchor are compared, but the sequence is taken as it then is.
+    SequenceNotComparedAfterAnchoring,
+    /// A generator's frame is anchored, although a yield looks at the anchor before it moves the current frame.
+    GeneratorLeafAnchored,
+    /// A shim frame is anchored, although it leaves the stack without moving the anchor.
+    ShimLeafAnchored,
 }
 
 impl Weakening {
     /// Every weakening.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
         Self::LeafReusedOnFullHit,
@@ -38,7 +52,40 @@ impl Weakening {
         Self::ThreadStateNotCompared,
         Self::NotReadAgainBeforeUse,
         Self::ShimFramesCounted,
+        Self::TornWalkStored,
+        Self::EntryKeptAfterFailedAttempt,
+        Self::SequenceNotComparedAfterAnchoring,
+        Self::GeneratorLeafAnchored,
+        Self::ShimLeafAnchored,
     ];
+
+    /// What the anchor-first protocol lacks as one would first write it down: anchor the current frame, read current
+    /// frame and anchor again, walk, compare anchor and sequence.
+    pub const ANCHOR_FIRST: [Self; 4] = [
+        Self::EntryKeptAfterFailedAttempt,
+        Self::SequenceNotComparedAfterAnchoring,
+        Self::GeneratorLeafAnchored,
+        Self::ShimLeafAnchored,
+    ];
+
+    /// Whether the walker has the check that this leaves out.
+    #[must_use]
+    pub fn applies_to(self, walker: WalkerKind) -> bool {
+        match walker {
+            WalkerKind::OwnCached => !matches!(
+                self,
+                Self::TornWalkStored
+                    | Self::EntryKeptAfterFailedAttempt
+                    | Self::SequenceNotComparedAfterAnchoring
+                    | Self::GeneratorLeafAnchored
+                    | Self::ShimLeafAnchored
+            ),
+            // It may walk live memory, since what it read is verified as a whole; and it looks its entry up before it
+            // meets a shim frame.
+            WalkerKind::OwnReference => !matches!(self, Self::ChunksNotCopied | Self::ShimFramesCounted),
+            WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached => false,
+        }
+    }
 
     /// The name used on the command line and in reports.
     #[must_use]
@@ -52,6 +99,11 @@ impl Weakening {
             Self::ThreadStateNotCompared => "thread-state-not-compared",
             Self::NotReadAgainBeforeUse => "not-read-again-before-use",
             Self::ShimFramesCounted => "shim-frames-counted",
+            Self::TornWalkStored => "torn-walk-stored",
+            Self::EntryKeptAfterFailedAttempt => "entry-kept-after-failed-attempt",
+            Self::SequenceNotComparedAfterAnchoring => "sequence-not-compared-after-anchoring",
+            Self::GeneratorLeafAnchored => "generator-leaf-anchored",
+            Self::ShimLeafAnchored => "shim-leaf-anchored",
         }
     }
 }
