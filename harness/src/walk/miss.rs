@@ -22,6 +22,8 @@ pub enum MissReason {
     AnchorNotInEntry,
     /// The walk reached the base frame without meeting the anchor.
     AnchorNotOnChain,
+    /// Frames stand above the anchor, and the walker does not trust a partial hit then.
+    StackGrew,
     /// Anchor or sequence changed while the hit was being used.
     ChangedDuringUse,
     /// CPython's unwinder reports a miss without its reason.
@@ -30,7 +32,7 @@ pub enum MissReason {
 
 impl MissReason {
     /// Every reason, in display order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AnchorNull,
         Self::NoEntry,
         Self::OtherThreadState,
@@ -38,6 +40,7 @@ impl MissReason {
         Self::SequenceMismatch,
         Self::AnchorNotInEntry,
         Self::AnchorNotOnChain,
+        Self::StackGrew,
         Self::ChangedDuringUse,
         Self::Unspecified,
     ];
@@ -53,6 +56,7 @@ impl MissReason {
             Self::SequenceMismatch => "sequence-mismatch",
             Self::AnchorNotInEntry => "anchor-not-in-entry",
             Self::AnchorNotOnChain => "anchor-not-on-chain",
+            Self::StackGrew => "stack-grew",
             Self::ChangedDuringUse => "changed-during-use",
             Self::Unspecified => "unspecified",
         }

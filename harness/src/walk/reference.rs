@@ -43,7 +43,7 @@ use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, 
 use crate::walk::weakening::Weakening;
 
 /// How often a thread is tried before its walk is rejected because it moved.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: u32 = 4;
 
 /// See the module.
 pub struct ReferenceWalker {
@@ -51,6 +51,7 @@ pub struct ReferenceWalker {
     fields: CacheLayout,
     window: Window,
     weakenings: BTreeSet<Weakening>,
+    attempts: u32,
     cache: FrameCache,
     decoder: Decoder,
 }
@@ -79,6 +80,7 @@ impl ReferenceWalker {
             fields: site.cache()?,
             window: Window::new(&site.layout),
             weakenings: BTreeSet::new(),
+            attempts: ATTEMPTS,
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
         })
@@ -88,6 +90,12 @@ impl ReferenceWalker {
     #[must_use]
     pub fn weakened(self, weakenings: BTreeSet<Weakening>) -> Self {
         Self { weakenings, ..self }
+    }
+
+    /// The same walker that tries each thread so often before it rejects its walk because it moved; at least once.
+    #[must_use]
+    pub fn attempting(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
     }
 
     fn is(&self, weakening: Weakening) -> bool {
@@ -201,8 +209,10 @@ impl ReferenceWalker {
     /// Step 3's entry, and the index of the anchor in it if it promises a partial hit.
     fn take_entry(&mut self, thread: &ThreadState, reason: &mut MissReason) -> (Option<Entry>, Option<usize>) {
         let checks = self.checks(Weakening::NoSequenceCheckOnPartialHit);
-        let index = match self.cache.partial_hit(thread, checks, 0) {
-            Ok((_, index)) => Some(index),
+        let grew = thread.anchor != thread.current_frame && !self.is(Weakening::PartialHitOnGrownStack);
+        let hit = self.cache.partial_hit(thread, checks, 0).map(|(_, index)| index);
+        let index = match hit.and_then(|index| if grew { Err(MissReason::StackGrew) } else { Ok(index) }) {
+            Ok(index) => Some(index),
             Err(why) => {
                 // A full hit that did not hold says more than the partial one it cannot be.
                 if *reason != MissReason::ChangedDuringUse {
@@ -276,8 +286,10 @@ impl ReferenceWalker {
 
     /// What could not be read because the frame is gone was not garbage: the target moved.
     fn why(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState, rejection: Rejection) -> Rejection {
+        if matches!(rejection, Rejection::Moved | Rejection::GeneratorLeaf | Rejection::ShimLeaf) {
+            return rejection;
+        }
         match self.window.read(memory, &self.site.layout, thread.address) {
-            Ok(_) if matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf) => rejection,
             Ok(now) if now.current_frame == thread.current_frame && now.sequence == thread.sequence => rejection,
             Ok(_) => Rejection::Moved,
             Err(_) => rejection,
@@ -304,7 +316,7 @@ impl ThreadWalk for ReferenceWalker {
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
         let mut last = (ThreadState::unknown(thread), Err(Rejection::Moved));
-        for _ in 0..ATTEMPTS {
+        for _ in 0..self.attempts.max(1) {
             let glance = match self.glance(memory, thread) {
                 Ok(glance) => glance,
                 Err(rejection) => return (last.0, Err(rejection)),

@@ -35,6 +35,9 @@ pub enum Weakening {
     EntryKeptAfterFailedAttempt,
     /// After the anchor was written, current frame and anchor are compared, but the sequence is taken as it then is.
     SequenceNotComparedAfterAnchoring,
+    /// A partial hit is taken although the anchor must be moved up to the current frame: if that frame had just left, the
+    /// callers that the entry vouches for leave uncounted until another frame stands at its address.
+    PartialHitOnGrownStack,
     /// A generator's frame is anchored, although a yield looks at the anchor before it moves the current frame.
     GeneratorLeafAnchored,
     /// A shim frame is anchored, although it leaves the stack without moving the anchor.
@@ -43,7 +46,7 @@ pub enum Weakening {
 
 impl Weakening {
     /// Every weakening.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
         Self::LeafReusedOnFullHit,
@@ -55,15 +58,17 @@ impl Weakening {
         Self::TornWalkStored,
         Self::EntryKeptAfterFailedAttempt,
         Self::SequenceNotComparedAfterAnchoring,
+        Self::PartialHitOnGrownStack,
         Self::GeneratorLeafAnchored,
         Self::ShimLeafAnchored,
     ];
 
     /// What the anchor-first protocol lacks as one would first write it down: anchor the current frame, read current
     /// frame and anchor again, walk, compare anchor and sequence.
-    pub const ANCHOR_FIRST: [Self; 4] = [
+    pub const ANCHOR_FIRST: [Self; 5] = [
         Self::EntryKeptAfterFailedAttempt,
         Self::SequenceNotComparedAfterAnchoring,
+        Self::PartialHitOnGrownStack,
         Self::GeneratorLeafAnchored,
         Self::ShimLeafAnchored,
     ];
@@ -77,6 +82,7 @@ impl Weakening {
                 Self::TornWalkStored
                     | Self::EntryKeptAfterFailedAttempt
                     | Self::SequenceNotComparedAfterAnchoring
+                    | Self::PartialHitOnGrownStack
                     | Self::GeneratorLeafAnchored
                     | Self::ShimLeafAnchored
             ),
@@ -102,6 +108,7 @@ impl Weakening {
             Self::TornWalkStored => "torn-walk-stored",
             Self::EntryKeptAfterFailedAttempt => "entry-kept-after-failed-attempt",
             Self::SequenceNotComparedAfterAnchoring => "sequence-not-compared-after-anchoring",
+            Self::PartialHitOnGrownStack => "partial-hit-on-grown-stack",
             Self::GeneratorLeafAnchored => "generator-leaf-anchored",
             Self::ShimLeafAnchored => "shim-leaf-anchored",
         }

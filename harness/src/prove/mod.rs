@@ -1,0 +1,5 @@
+pub mod graph;
+pub mod search;
+pub mod set;
+pub mod trace;
+pub mod walk;

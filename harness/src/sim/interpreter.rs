@@ -1,0 +1,659 @@
+//! Runs a program store by store.
+//!
+//! The interpreter's own state is Python's: which function stands at which instruction. What a walker sees is only the
+//! words. Threads take turns between operations, as the GIL has it, never inside one.
+
+use crate::memory::Address;
+use crate::sim::map::{CHUNK_COUNT, Map, Place, SHIM_COUNT};
+use crate::sim::operations::Operation;
+use crate::sim::program::{Function, FunctionId, Instruction, Program, VARIABLES, Variable};
+use crate::sim::store::Store;
+use crate::sim::variation::{Variation, Variations};
+
+/// Instructions without a store that a thread may run through at once; a thread with more of them loops, and rests.
+const SILENT_LIMIT: usize = 64;
+
+/// A program in its memory.
+pub struct Interpreter {
+    /// What runs.
+    pub program: Program,
+    /// Where.
+    pub map: Map,
+    /// How it differs from CPython.
+    pub variations: Variations,
+}
+
+/// Everything that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// By the numbers of [`Map`].
+    pub words: Vec<u64>,
+    threads: Vec<Control>,
+    generators: [Generator; VARIABLES],
+    chunk_taken: [bool; CHUNK_COUNT],
+    /// The live threads in the order of the interpreter's list.
+    list: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Control {
+    frames: Vec<Activation>,
+    /// Chunks, and how many slots of each are taken.
+    chunks: Vec<(usize, usize)>,
+    /// The operation in progress, and how much of it is done.
+    stores: Vec<Store>,
+    done: usize,
+    raising: bool,
+    rests: bool,
+    /// Its thread state is not linked yet.
+    starting: bool,
+    /// Its thread state is to be freed once its last frame has left.
+    ending: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Activation {
+    place: Place,
+    function: FunctionId,
+    next: u8,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Runs Python code.
+    Running,
+    /// Stands between C and Python.
+    Shim,
+    /// Has left the stack; its locals are cleared, which is to run this function.
+    Clearing(Option<FunctionId>),
+    /// A generator into whose delegate an exception is thrown.
+    Throwing,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Generator {
+    status: Status,
+    function: FunctionId,
+    next: u8,
+    /// The generator that it delegates to has yielded, and so must it.
+    passes_on: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Status {
+    #[default]
+    Absent,
+    Suspended,
+    Running,
+}
+
+impl Interpreter {
+    /// The program, and the state in which it starts.
+    #[must_use]
+    pub fn start(program: Program, variations: Variations) -> (Self, State) {
+        let map = Map::new(&program);
+        let interpreter = Self { program, map, variations };
+        let mut state = State {
+            words: interpreter.map.initial().to_vec(),
+            threads: vec![Control::default(); interpreter.map.threads()],
+            generators: [Generator::default(); VARIABLES],
+            chunk_taken: [false; CHUNK_COUNT],
+            list: Vec::new(),
+        };
+        for thread in (0..interpreter.map.threads()).rev() {
+            let started = interpreter.program.threads.get(thread).is_some_and(|thread| thread.started);
+            if thread == 0 || started {
+                interpreter.start_thread(&mut state, thread);
+                while state.threads[thread].starting {
+                    let Some(store) = interpreter.prepare(&mut state, thread, &mut || false) else { break };
+                    interpreter.perform(&mut state, thread, store, true);
+                }
+            }
+        }
+        (interpreter, state)
+    }
+
+    /// The threads that can move: the one inside an operation, else all that have something to do.
+    pub fn movable<'a>(&self, state: &'a State) -> impl Iterator<Item = usize> + use<'a> {
+        let inside = state.threads.iter().position(|control| control.done > 0 || control.starting);
+        (0..state.threads.len())
+            .filter(move |&thread| inside.is_none_or(|inside| inside == thread))
+            .filter(|&thread| !state.threads[thread].frames.is_empty() || state.threads[thread].done > 0)
+            .filter(|&thread| !state.threads[thread].rests)
+    }
+
+    /// Whether no thread is inside an operation.
+    #[must_use]
+    pub fn is_between_operations(&self, state: &State) -> bool {
+        state.threads.iter().all(|control| control.done == 0 && !control.starting)
+    }
+
+    /// The threads in the order of the interpreter's list.
+    #[must_use]
+    pub fn threads<'a>(&self, state: &'a State) -> &'a [usize] {
+        &state.list
+    }
+
+    /// The thread's next access. If its last operation is over, the next one is begun; at branches `choice` is asked.
+    /// Nothing if the thread has nothing left to do.
+    pub fn prepare(&self, state: &mut State, thread: usize, choice: &mut dyn FnMut() -> bool) -> Option<Store> {
+        for _ in 0..SILENT_LIMIT {
+            let control = state.threads.get(thread)?;
+            if let Some(&store) = control.stores.get(control.done) {
+                return Some(store);
+            }
+            if control.frames.is_empty() || control.rests {
+                return None;
+            }
+            self.fetch(state, thread, choice);
+        }
+        // It runs in circles without ever touching memory.
+        state.threads.get_mut(thread)?.rests = true;
+        None
+    }
+
+    /// Does the access that [`Interpreter::prepare`] gave, but for what concerns anchor and sequence: that is left to the
+    /// caller. `equal` says whether a compared anchor was equal.
+    pub fn perform(&self, state: &mut State, thread: usize, store: Store, equal: bool) {
+        match store {
+            Store::Word { word, value } => {
+                if let Some(there) = state.words.get_mut(usize::from(word)) {
+                    *there = value;
+                }
+            }
+            Store::CompareAnchor { skip, .. } if !equal => state.threads[thread].done += skip,
+            _ => {}
+        }
+        let control = &mut state.threads[thread];
+        control.done += 1;
+        if control.done >= control.stores.len() {
+            control.stores.clear();
+            control.done = 0;
+            control.starting = false;
+        }
+    }
+
+    /// One access with anchor and sequence in the words. Gives what it was.
+    pub fn step(
+        &self,
+        state: &mut State,
+        thread: usize,
+        choice: &mut dyn FnMut() -> bool,
+        first_sequence: u64,
+    ) -> Option<Store> {
+        let store = self.prepare(state, thread, choice)?;
+        let mut equal = true;
+        let words = |thread: usize| self.map.thread_words(thread);
+        match store {
+            Store::Word { .. } => {}
+            Store::CompareAnchor { thread, frame, .. } => {
+                equal = state.words[usize::from(words(thread).anchor)] == frame;
+            }
+            Store::IncrementSequence { thread } => {
+                let word = &mut state.words[usize::from(words(thread).sequence)];
+                *word = word.wrapping_add(1);
+            }
+            Store::ResetSequence { thread } => state.words[usize::from(words(thread).sequence)] = first_sequence,
+            Store::Anchor { thread, value } => state.words[usize::from(words(thread).anchor)] = value,
+        }
+        self.perform(state, thread, store, equal);
+        Some(store)
+    }
+
+    /// Where the thread stands: the frame of the function that runs.
+    fn top(&self, state: &State, thread: usize) -> Place {
+        state.threads[thread]
+            .frames
+            .iter()
+            .rev()
+            .find(|activation| !matches!(activation.kind, Kind::Clearing(_)))
+            .map_or(Place::Base(thread), |activation| activation.place)
+    }
+
+    fn function(&self, id: FunctionId) -> Option<&Function> {
+        self.program.functions.get(usize::from(id))
+    }
+
+    fn instruction(&self, activation: &Activation) -> Option<Instruction> {
+        self.function(activation.function)?.body.get(usize::from(activation.next)).copied()
+    }
+
+    /// Starts the thread's next operation.
+    fn fetch(&self, state: &mut State, thread: usize, choice: &mut dyn FnMut() -> bool) {
+        let Some(&top) = state.threads[thread].frames.last() else { return };
+        match top.kind {
+            Kind::Clearing(Some(finalizer)) => {
+                if let Some(top) = state.threads[thread].frames.last_mut() {
+                    top.kind = Kind::Clearing(None);
+                }
+                self.call(state, thread, finalizer, true);
+            }
+            Kind::Clearing(None) => {
+                state.threads[thread].frames.pop();
+                self.operation(state, thread, |_, _| {});
+                self.give_back(state, thread, top);
+            }
+            Kind::Shim => {
+                state.threads[thread].frames.pop();
+                let caller = self.top(state, thread);
+                self.operation(state, thread, |operation, _| operation.leave_shim(top.place, caller));
+                if state.threads[thread].frames.is_empty() && state.threads[thread].ending {
+                    self.free_thread(state, thread);
+                }
+            }
+            Kind::Throwing => self.thrown(state, thread, top),
+            Kind::Running if state.threads[thread].raising => self.propagate(state, thread, top),
+            Kind::Running => self.run(state, thread, top, choice),
+        }
+    }
+
+    /// Replaces the (finished) operation of a thread.
+    fn operation(&self, state: &mut State, thread: usize, build: impl FnOnce(&mut Operation<'_>, &mut State)) {
+        let old = std::mem::take(&mut state.threads[thread].stores);
+        let mut operation = Operation::new(&self.map, &self.variations, thread, old);
+        build(&mut operation, state);
+        state.threads[thread].stores = operation.done();
+        state.threads[thread].done = 0;
+    }
+
+    /// Adds to it.
+    fn append(&self, state: &mut State, thread: usize, build: impl FnOnce(&mut Operation<'_>)) {
+        let mut operation = Operation::new(&self.map, &self.variations, thread, Vec::new());
+        build(&mut operation);
+        state.threads[thread].stores.extend(operation.done());
+    }
+
+    fn run(&self, state: &mut State, thread: usize, top: Activation, choice: &mut dyn FnMut() -> bool) {
+        let is_entry = state.threads[thread].frames.len() == 2;
+        let instruction = self.instruction(&top).unwrap_or(Instruction::Return);
+        let set_next = |state: &mut State, next: u8| {
+            if let Some(top) = state.threads[thread].frames.last_mut() {
+                top.next = next;
+            }
+        };
+        if !matches!(instruction, Instruction::Delegate(_)) {
+            set_next(state, top.next.saturating_add(1));
+        }
+        match instruction {
+            Instruction::Line(line) => {
+                self.operation(state, thread, |operation, _| operation.line(top.place, top.function, line));
+            }
+            Instruction::Call(function) => self.call(state, thread, function, false),
+            Instruction::CallFromC(function) => self.call(state, thread, function, true),
+            Instruction::FailedCall(function) => self.failed_call(state, thread, function),
+            Instruction::Return | Instruction::ReturnRunning(_) if is_entry => {
+                if self.instruction(&Activation { next: 0, ..top }).is_none() {
+                    state.threads[thread].rests = true;
+                }
+                set_next(state, 0);
+            }
+            Instruction::Return => self.leave(state, thread, top, None),
+            Instruction::ReturnRunning(finalizer) => {
+                let finalizer = self.function(finalizer).map(|_| finalizer);
+                self.leave(state, thread, top, finalizer);
+            }
+            Instruction::Raise => state.threads[thread].raising = !is_entry,
+            Instruction::Create(variable, function) => self.create(state, thread, variable, function),
+            Instruction::Resume(variable) => {
+                self.resume(state, thread, variable, false);
+            }
+            Instruction::ResumeFromC(variable) => {
+                self.resume(state, thread, variable, true);
+            }
+            Instruction::Yield => self.suspend(state, thread, top),
+            Instruction::Delegate(variable) => self.delegate(state, thread, top, variable),
+            Instruction::Throw(variable) => self.throw(state, thread, variable),
+            Instruction::Drop(variable) => {
+                if let Some(generator) = state.generators.get_mut(usize::from(variable))
+                    && generator.status == Status::Suspended
+                {
+                    *generator = Generator::default();
+                }
+            }
+            Instruction::Jump(next) => set_next(state, next),
+            Instruction::Branch(next) => {
+                if choice() {
+                    set_next(state, next);
+                }
+            }
+            Instruction::StartThread(other) => {
+                let other = usize::from(other);
+                if state.threads.get(other).is_some_and(|other| other.frames.is_empty() && other.stores.is_empty()) {
+                    self.start_thread(state, other);
+                }
+            }
+            Instruction::EndThread => {
+                if is_entry && thread != 0 {
+                    state.threads[thread].ending = true;
+                    self.leave(state, thread, top, None);
+                }
+            }
+        }
+    }
+
+    /// Room for a frame on the thread's data stack: its slot, the slots that its locals cover, and a new chunk.
+    fn take(&self, state: &mut State, thread: usize, function: FunctionId) -> Option<(Place, Vec<Place>, bool)> {
+        let slots = self.map.slots();
+        let size = usize::from(self.function(function)?.slots).clamp(1, slots);
+        let control = &mut state.threads[thread];
+        let mut grown = false;
+        if control.chunks.last().is_none_or(|&(_, taken)| taken + size > slots) {
+            let chunk = state.chunk_taken.iter().position(|taken| !taken)?;
+            *state.chunk_taken.get_mut(chunk)? = true;
+            control.chunks.push((chunk, 0));
+            grown = true;
+        }
+        let (chunk, taken) = control.chunks.last_mut()?;
+        let first = *taken;
+        *taken += size;
+        let chunk = *chunk;
+        Some((Place::Slot(chunk, first), (first + 1..first + size).map(|slot| Place::Slot(chunk, slot)).collect(), grown))
+    }
+
+    /// The stores of a new chunk.
+    fn grow(&self, state: &State, operation: &mut Operation<'_>, thread: usize) {
+        let mut chunks = state.threads[thread].chunks.iter().rev().map(|&(chunk, _)| chunk);
+        let (Some(new), old) = (chunks.next(), chunks.next()) else { return };
+        if let Some((previous, mapped)) = self.map.chunk_words(new) {
+            operation.word(mapped, 1);
+            operation.word(previous, old.map_or(0, |old| self.map.chunk_address(old)));
+        }
+        operation.word(self.map.thread_words(thread).chunk, self.map.chunk_address(new));
+    }
+
+    /// Gives the slots of a frame back, and its chunk if it was the first in it and not the first of the thread.
+    fn give_back(&self, state: &mut State, thread: usize, activation: Activation) {
+        let Place::Slot(chunk, slot) = activation.place else { return };
+        let control = &mut state.threads[thread];
+        if let Some((_, taken)) = control.chunks.last_mut() {
+            *taken = slot;
+        }
+        if slot > 0 || control.chunks.len() < 2 {
+            return;
+        }
+        control.chunks.pop();
+        if let Some(taken) = state.chunk_taken.get_mut(chunk) {
+            *taken = false;
+        }
+        let before = control.chunks.last().map_or(0, |&(chunk, _)| self.map.chunk_address(chunk));
+        self.append(state, thread, |operation| {
+            operation.word(self.map.thread_words(thread).chunk, before);
+            if let Some((_, mapped)) = self.map.chunk_words(chunk) {
+                operation.word(mapped, 0);
+            }
+        });
+    }
+
+    fn shim(&self, state: &State, thread: usize) -> Option<Place> {
+        let depth = state.threads[thread].frames.iter().filter(|activation| activation.kind == Kind::Shim).count();
+        (depth < SHIM_COUNT).then_some(Place::Shim(thread, depth))
+    }
+
+    fn push(&self, state: &mut State, thread: usize, place: Place, function: FunctionId, next: u8, kind: Kind) {
+        state.threads[thread].frames.push(Activation { place, function, next, kind });
+    }
+
+    fn call(&self, state: &mut State, thread: usize, function: FunctionId, from_c: bool) {
+        let mut caller = self.top(state, thread);
+        let shim = if from_c { self.shim(state, thread) } else { None };
+        if from_c && shim.is_none() {
+            return;
+        }
+        let Some((place, covered, grown)) = self.take(state, thread, function) else { return };
+        self.operation(state, thread, |operation, state| {
+            if grown {
+                self.grow(state, operation, thread);
+            }
+            if let Some(shim) = shim {
+                operation.previous(shim, Some(caller));
+                caller = shim;
+            }
+            operation.initialise(place, function, Some(caller), &covered);
+            operation.current_frame(place);
+        });
+        if let Some(shim) = shim {
+            self.push(state, thread, shim, 0, 0, Kind::Shim);
+        }
+        self.push(state, thread, place, function, 0, Kind::Running);
+    }
+
+    /// The frame is taken and filled in, but never becomes the current one.
+    fn failed_call(&self, state: &mut State, thread: usize, function: FunctionId) {
+        let caller = self.top(state, thread);
+        let Some((place, covered, grown)) = self.take(state, thread, function) else { return };
+        self.operation(state, thread, |operation, state| {
+            if grown {
+                self.grow(state, operation, thread);
+            }
+            operation.initialise(place, function, Some(caller), &covered);
+            operation.advance(self.map.address(place), caller, Variation::AnchorKeptOnFailedBind);
+        });
+        self.give_back(state, thread, Activation { place, function, next: 0, kind: Kind::Running });
+    }
+
+    /// The topmost frame returns or is unwound.
+    fn leave(&self, state: &mut State, thread: usize, top: Activation, finalizer: Option<FunctionId>) {
+        state.threads[thread].frames.pop();
+        let caller = self.top(state, thread);
+        self.operation(state, thread, |operation, state| {
+            operation.leave(top.place, caller);
+            if let Place::Generator(variable) = top.place {
+                operation.previous(top.place, None);
+                if let Some(generator) = state.generators.get_mut(variable) {
+                    *generator = Generator::default();
+                }
+            }
+        });
+        if finalizer.is_some() && matches!(top.place, Place::Slot(..)) {
+            self.push(state, thread, top.place, top.function, 0, Kind::Clearing(finalizer));
+        } else {
+            self.give_back(state, thread, top);
+        }
+    }
+
+    fn propagate(&self, state: &mut State, thread: usize, top: Activation) {
+        let is_entry = state.threads[thread].frames.len() == 2;
+        let handler = self.function(top.function).and_then(|function| function.handler);
+        match handler.or(is_entry.then_some(0)) {
+            Some(handler) => {
+                state.threads[thread].raising = false;
+                if let Some(top) = state.threads[thread].frames.last_mut() {
+                    top.next = handler;
+                }
+            }
+            None => self.leave(state, thread, top, None),
+        }
+    }
+
+    fn create(&self, state: &mut State, thread: usize, variable: Variable, function: FunctionId) {
+        let index = usize::from(variable);
+        let absent = state.generators.get(index).is_some_and(|generator| generator.status == Status::Absent);
+        if !absent {
+            return;
+        }
+        let caller = self.top(state, thread);
+        let Some((place, covered, grown)) = self.take(state, thread, function) else { return };
+        let inline = Place::Generator(index);
+        self.operation(state, thread, |operation, state| {
+            if grown {
+                self.grow(state, operation, thread);
+            }
+            operation.initialise(place, function, Some(caller), &covered);
+            operation.current_frame(place);
+            operation.initialise(inline, function, None, &[]);
+            operation.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturnGenerator);
+            operation.current_frame(caller);
+        });
+        state.generators[index] = Generator { status: Status::Suspended, function, ..Generator::default() };
+        self.give_back(state, thread, Activation { place, function, next: 0, kind: Kind::Running });
+    }
+
+    /// A suspended generator, if that is what the variable holds; from now on it runs.
+    fn wake(&self, state: &mut State, variable: Variable) -> Option<Generator> {
+        let generator = state.generators.get_mut(usize::from(variable))?;
+        if generator.status != Status::Suspended {
+            return None;
+        }
+        generator.status = Status::Running;
+        Some(*generator)
+    }
+
+    fn resume(&self, state: &mut State, thread: usize, variable: Variable, from_c: bool) -> bool {
+        let shim = if from_c { self.shim(state, thread) } else { None };
+        if from_c && shim.is_none() {
+            return false;
+        }
+        let Some(generator) = self.wake(state, variable) else { return false };
+        let place = Place::Generator(usize::from(variable));
+        let mut caller = self.top(state, thread);
+        self.append(state, thread, |operation| {
+            if let Some(shim) = shim {
+                operation.previous(shim, Some(caller));
+                caller = shim;
+            }
+            operation.previous(place, Some(caller));
+            operation.current_frame(place);
+        });
+        if let Some(shim) = shim {
+            self.push(state, thread, shim, 0, 0, Kind::Shim);
+        }
+        self.push(state, thread, place, generator.function, generator.next, Kind::Running);
+        true
+    }
+
+    /// The topmost frame, a generator's, yields; another's does not.
+    fn suspend(&self, state: &mut State, thread: usize, top: Activation) {
+        let Place::Generator(variable) = top.place else { return };
+        let next = state.threads[thread].frames.pop().map_or(0, |top| top.next);
+        let caller = self.top(state, thread);
+        self.operation(state, thread, |operation, _| {
+            operation.suspend(top.place, caller, Variation::AnchorKeptOnYield);
+        });
+        if let Some(generator) = state.generators.get_mut(variable) {
+            generator.status = Status::Suspended;
+            generator.next = next;
+        }
+        let Some(&outer) = state.threads[thread].frames.last() else { return };
+        if let (Kind::Running, Place::Generator(outer_variable)) = (outer.kind, outer.place)
+            && self.instruction(&outer) == Some(Instruction::Delegate(u8::try_from(variable).unwrap_or(u8::MAX)))
+            && let Some(generator) = state.generators.get_mut(outer_variable)
+        {
+            generator.passes_on = true;
+        }
+    }
+
+    fn delegate(&self, state: &mut State, thread: usize, top: Activation, variable: Variable) {
+        if let Place::Generator(own) = top.place
+            && let Some(generator) = state.generators.get_mut(own)
+            && std::mem::take(&mut generator.passes_on)
+        {
+            self.suspend(state, thread, top);
+            return;
+        }
+        if !self.resume(state, thread, variable, false)
+            && let Some(top) = state.threads[thread].frames.last_mut()
+        {
+            top.next = top.next.saturating_add(1);
+        }
+    }
+
+    fn throw(&self, state: &mut State, thread: usize, variable: Variable) {
+        let index = usize::from(variable);
+        let Some(&generator) = state.generators.get(index) else { return };
+        if generator.status != Status::Suspended {
+            return;
+        }
+        let outer = Activation {
+            place: Place::Generator(index),
+            function: generator.function,
+            next: generator.next,
+            kind: Kind::Throwing,
+        };
+        if let Some(Instruction::Delegate(inner)) = self.instruction(&outer)
+            && inner != variable
+            && state.generators.get(usize::from(inner)).is_some_and(|inner| inner.status == Status::Suspended)
+            && self.shim(state, thread).is_some()
+        {
+            self.wake(state, variable);
+            let caller = self.top(state, thread);
+            self.append(state, thread, |operation| {
+                operation.previous(outer.place, Some(caller));
+                operation.current_frame(outer.place);
+            });
+            state.threads[thread].frames.push(outer);
+            state.threads[thread].raising = self.resume(state, thread, inner, true);
+        } else if self.resume(state, thread, variable, true) {
+            state.threads[thread].raising = true;
+        }
+    }
+
+    /// The throw into the delegate is over: the outer generator's frame leaves, and if the exception came through, it is
+    /// thrown into that generator itself.
+    fn thrown(&self, state: &mut State, thread: usize, top: Activation) {
+        state.threads[thread].frames.pop();
+        let caller = self.top(state, thread);
+        self.operation(state, thread, |operation, _| {
+            operation.suspend(top.place, caller, Variation::AnchorKeptOnThrow);
+        });
+        let Place::Generator(variable) = top.place else { return };
+        if let Some(generator) = state.generators.get_mut(variable) {
+            generator.status = Status::Suspended;
+            generator.passes_on = false;
+        }
+        if state.threads[thread].raising {
+            self.resume(state, thread, u8::try_from(variable).unwrap_or(u8::MAX), true);
+        }
+    }
+
+    /// Makes a thread state, links it, and enters its function.
+    fn start_thread(&self, state: &mut State, thread: usize) {
+        let Some(entry) = self.program.threads.get(thread).copied() else { return };
+        state.threads[thread] = Control::default();
+        let Some((place, covered, _)) = self.take(state, thread, entry.entry) else { return };
+        let Some(shim) = self.shim(state, thread) else { return };
+        let words = *self.map.thread_words(thread);
+        let head = state.list.first().map_or(0, |&head| self.map.thread_address(head));
+        self.operation(state, thread, |operation, state| {
+            operation.current_frame(Place::Base(thread));
+            operation.fresh_cache();
+            operation.word(words.native_thread_id, entry.native_thread_id);
+            operation.word(words.next, head);
+            operation.word(self.map.threads_head, self.map.thread_address(thread));
+            self.grow(state, operation, thread);
+            operation.previous(shim, Some(Place::Base(thread)));
+            operation.initialise(place, entry.entry, Some(shim), &covered);
+            operation.current_frame(place);
+        });
+        state.threads[thread].starting = true;
+        state.list.insert(0, thread);
+        self.push(state, thread, shim, 0, 0, Kind::Shim);
+        self.push(state, thread, place, entry.entry, 0, Kind::Running);
+    }
+
+    /// Unlinks a thread state whose last frame has left.
+    fn free_thread(&self, state: &mut State, thread: usize) {
+        let position = state.list.iter().position(|&other| other == thread);
+        let Some(position) = position else { return };
+        state.list.remove(position);
+        let next: Address = state.list.get(position).map_or(0, |&next| self.map.thread_address(next));
+        let link = match position.checked_sub(1).and_then(|before| state.list.get(before)) {
+            Some(&before) => self.map.thread_words(before).next,
+            None => self.map.threads_head,
+        };
+        let chunks = std::mem::take(&mut state.threads[thread].chunks);
+        for &(chunk, _) in &chunks {
+            if let Some(taken) = state.chunk_taken.get_mut(chunk) {
+                *taken = false;
+            }
+        }
+        self.append(state, thread, |operation| {
+            operation.word(link, next);
+            for (chunk, _) in chunks {
+                if let Some((_, mapped)) = self.map.chunk_words(chunk) {
+                    operation.word(mapped, 0);
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,42 @@
+//! The layout of the simulated interpreter's structures.
+
+use crate::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
+
+/// The offsets of Debian's release build of CPython 3.15.2, as its `_Py_DebugOffsets` has them. A test compares them
+/// with the real table.
+pub const LAYOUT: Layout = Layout {
+    version: VersionHex(0x030f_02f0),
+    free_threaded: false,
+    interpreters_head: 936,
+    interpreter: InterpreterLayout { next: 7264, threads_head: 7336 },
+    thread: ThreadLayout {
+        size: 888,
+        next: 8,
+        current_frame: 72,
+        native_thread_id: 184,
+        datastack_chunk: 256,
+        cache: Some(CacheLayout { base_frame: 80, anchor: 88, sequence: 96 }),
+    },
+    frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
+    code: CodeLayout {
+        size: 216,
+        filename: 112,
+        qualname: 128,
+        linetable: 136,
+        first_line: 68,
+        code_adaptive: 208,
+        bytes_size: 16,
+        bytes_data: 32,
+        text_state: 32,
+        text_length: 16,
+        ascii_data: 40,
+        compact_data: 56,
+    },
+};
+
+/// Offset of the inline frame in a generator object (`_Py_DebugOffsets.gen_object.gi_iframe`).
+pub const GENERATOR_FRAME: u64 = 72;
+/// `FRAME_OWNED_BY_GENERATOR` and `FRAME_OWNED_BY_INTERPRETER`, shifted to where the owner is in its word.
+pub(super) const GENERATOR_OWNER: u64 = 1 << 16;
+/// See [`GENERATOR_OWNER`].
+pub(super) const SHIM_OWNER: u64 = 3 << 16;

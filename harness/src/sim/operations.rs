@@ -1,0 +1,115 @@
+//! The order in which CPython 3.15.2 does the stores of each operation.
+
+use crate::memory::Address;
+use crate::sim::map::{FrameWords, Map, Place, Word, executable, instruction};
+use crate::sim::program::FunctionId;
+use crate::sim::store::Store;
+use crate::sim::variation::{Variation, Variations};
+
+/// Collects the stores of one operation of one thread.
+pub(super) struct Operation<'a> {
+    map: &'a Map,
+    variations: &'a Variations,
+    thread: usize,
+    stores: Vec<Store>,
+}
+
+impl<'a> Operation<'a> {
+    /// `stores` is emptied and filled.
+    pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
+        stores.clear();
+        Self { map, variations, thread, stores }
+    }
+
+    pub(super) fn done(self) -> Vec<Store> {
+        self.stores
+    }
+
+    pub(super) fn word(&mut self, word: Word, value: u64) {
+        self.stores.push(Store::Word { word, value });
+    }
+
+    pub(super) fn current_frame(&mut self, place: Place) {
+        self.word(self.map.thread_words(self.thread).current_frame, self.map.address(place));
+    }
+
+    pub(super) fn previous(&mut self, of: Place, caller: Option<Place>) {
+        if let Some(word) = self.map.previous_word(of) {
+            self.word(word, caller.map_or(0, |place| self.map.address(place)));
+        }
+    }
+
+    pub(super) fn line(&mut self, of: Place, function: FunctionId, line: u8) {
+        if let Some(&FrameWords { instruction: word, .. }) = self.map.frame_words(of) {
+            self.word(word, instruction(function, line));
+        }
+    }
+
+    /// The fields of a new frame; NULLs in the slots that its locals cover.
+    pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
+        self.previous(place, caller);
+        if let Some(words) = self.map.frame_words(place) {
+            self.word(words.code, executable(function));
+        }
+        self.line(place, function, 0);
+        for &slot in covered {
+            if let Some(&words) = self.map.frame_words(slot) {
+                for word in [words.code, words.previous, words.instruction] {
+                    self.word(word, 0);
+                }
+            }
+        }
+    }
+
+    /// The cache's fields of a new thread state.
+    pub(super) fn fresh_cache(&mut self) {
+        let thread = self.thread;
+        self.stores.extend([Store::Anchor { thread, value: 0 }, Store::ResetSequence { thread }]);
+    }
+
+    /// If the anchor is `frame`, it becomes `caller`.
+    pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
+        if self.variations.contains(&fault) {
+            return;
+        }
+        let thread = self.thread;
+        let anchor = Store::Anchor { thread, value: self.map.address(caller) };
+        let sequence = Store::IncrementSequence { thread };
+        let both = if self.variations.contains(&Variation::SequenceKept) {
+            vec![anchor]
+        } else if self.variations.contains(&Variation::AnchorBeforeSequence) {
+            vec![anchor, sequence]
+        } else {
+            vec![sequence, anchor]
+        };
+        self.stores.push(Store::CompareAnchor { thread, frame, skip: both.len() });
+        self.stores.extend(both);
+    }
+
+    /// A frame leaves by a return or an exception: the current frame first, then the anchor.
+    pub(super) fn leave(&mut self, place: Place, caller: Place) {
+        self.current_frame(caller);
+        self.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturn);
+    }
+
+    /// A generator's frame leaves by a yield or after a throw: the anchor first, then the current frame.
+    pub(super) fn suspend(&mut self, place: Place, caller: Place, fault: Variation) {
+        let current_first = self.variations.contains(&Variation::CurrentFrameFirstOnYield);
+        if current_first {
+            self.current_frame(caller);
+        }
+        self.advance(self.map.address(place), caller, fault);
+        if !current_first {
+            self.current_frame(caller);
+        }
+        self.previous(place, None);
+    }
+
+    /// A shim frame leaves: CPython has no update of the anchor there.
+    pub(super) fn leave_shim(&mut self, shim: Place, caller: Place) {
+        self.current_frame(caller);
+        if self.variations.contains(&Variation::AnchorMovedByShims) {
+            self.advance(self.map.address(shim), caller, Variation::AnchorKeptOnReturn);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What the simulated interpreter runs: functions that call, return, raise and yield, and nothing else.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+/// An index into [`Program::functions`].
+pub type FunctionId = u8;
+/// An index of a variable that holds a generator (or coroutine).
+pub type Variable = u8;
+
+/// Variables that hold generators.
+pub const VARIABLES: usize = 3;
+/// Lines of a function; each is one code unit.
+pub const LINES: u8 = 16;
+
+/// A program. Whatever an instruction cannot do (resume a generator that is running, call beyond the deepest frame) it
+/// leaves undone, so that every program is a valid one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Program {
+    /// What can be called.
+    pub functions: Vec<Function>,
+    /// The threads; the first one runs from the start, the others when they are started.
+    pub threads: Vec<Thread>,
+    /// Frames of one slot that a data-stack chunk holds.
+    pub slots_per_chunk: u8,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Function {
+    /// `co_qualname`.
+    pub name: String,
+    /// How many slots its frame takes: a larger one covers with its locals what smaller ones left there.
+    pub slots: u8,
+    /// What it does; after the last instruction it returns (an entry function starts again).
+    pub body: Vec<Instruction>,
+    /// Where it goes on if an exception reaches it; else the exception leaves it.
+    pub handler: Option<u8>,
+}
+
+/// One OS thread's Python thread state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Thread {
+    /// The function it runs, over and over.
+    pub entry: FunctionId,
+    /// The kernel's thread id. Two thread states can have the same, one after the other.
+    pub native_thread_id: u64,
+    /// Whether it is there from the start.
+    pub started: bool,
+}
+
+/// What a function does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Arbitrary, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Instruction {
+    /// Goes on at another line.
+    Line(u8),
+    /// Calls a function from Python.
+    Call(FunctionId),
+    /// Calls a function from C: behind a shim frame.
+    CallFromC(FunctionId),
+    /// Calls a function with arguments that do not fit.
+    FailedCall(FunctionId),
+    /// Returns.
+    Return,
+    /// Returns; clearing the locals runs a function.
+    ReturnRunning(FunctionId),
+    /// Raises.
+    Raise,
+    /// Calls a generator function: the variable holds the new generator.
+    Create(Variable, FunctionId),
+    /// Resumes a generator from Python.
+    Resume(Variable),
+    /// Resumes a generator from C: behind a shim frame.
+    ResumeFromC(Variable),
+    /// Yields.
+    Yield,
+    /// `yield from`, `await`: resumes a generator, and yields whenever it does, until it is over.
+    Delegate(Variable),
+    /// Throws into a suspended generator.
+    Throw(Variable),
+    /// Drops a generator; a suspended one is cleared.
+    Drop(Variable),
+    /// Goes on at the instruction of that index.
+    Jump(u8),
+    /// Goes on at that instruction or at the next one: both are possible.
+    Branch(u8),
+    /// Starts a thread.
+    StartThread(u8),
+    /// Ends the thread: its frames leave, its thread state is freed.
+    EndThread,
+}
+
+impl Function {
+    /// A function whose frame takes one slot.
+    #[must_use]
+    pub fn new(name: &str, body: &[Instruction]) -> Self {
+        Self { name: name.to_owned(), slots: 1, body: body.to_vec(), handler: None }
+    }
+
+    /// The same with a handler.
+    #[must_use]
+    pub fn handling(self, handler: u8) -> Self {
+        Self { handler: Some(handler), ..self }
+    }
+}
