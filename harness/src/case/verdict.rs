@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::path::Path;
 use std::sync::Once;
 
 use super::file::CaseFile;
@@ -61,10 +62,11 @@ pub fn caught<R>(check: impl FnOnce() -> R) -> Result<R, String> {
 
 fn described(info: &PanicHookInfo<'_>) -> String {
     let message = info.payload_as_str().unwrap_or("a panic without a message");
-    match info.location() {
-        Some(place) => format!("{}:{}: {message}", place.file(), place.line()),
-        None => message.to_owned(),
-    }
+    let Some(place) = info.location() else { return message.to_owned() };
+    // Where this is built as a dependency, as the fuzz crate does, paths are those of the machine.
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(""));
+    let file = Path::new(place.file());
+    format!("{}:{}: {message}", file.strip_prefix(repository).unwrap_or(file).display(), place.line())
 }
 
 #[cfg(test)]
