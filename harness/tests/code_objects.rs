@@ -78,11 +78,13 @@ fn compare(build: &Build, options: &[&str], wanted: usize) -> Seen {
         let expected: String =
             name.iter().map(|&point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
         assert_eq!(text::decode(&stored, width), Some(expected.clone()), "width {width}, {stored:x?}");
+        // The largest tables have hundreds of thousands of bytes.
+        let start = &table[..table.len().min(200)];
         let decoded = LocationTable::decode(&table, first_line)
-            .unwrap_or_else(|| panic!("the table of {expected} was refused: {first_line}, {table:x?}"));
-        assert_eq!(decoded.units() as usize, positions.len(), "code units of {expected}: {table:x?}");
+            .unwrap_or_else(|| panic!("the table of {expected} was refused: {first_line}, {start:x?}"));
+        assert_eq!(decoded.units() as usize, positions.len(), "code units of {expected}: {start:x?}");
         for (unit, position) in (0..).zip(&positions) {
-            assert_eq!(decoded.get(unit), Some(*position), "unit {unit} of {expected}, from {first_line}: {table:x?}");
+            assert_eq!(decoded.get(unit), Some(*position), "unit {unit} of {expected}, from {first_line}: {start:x?}");
         }
         assert_eq!(decoded.get(decoded.units()), None, "{expected}");
         seen.note(&table, &positions, width, &name);
