@@ -1,3 +1,3 @@
 #![no_main]
-use framediff::fuzzing::location_table;
-libfuzzer_sys::fuzz_target!(|case: location_table::TestCase| framediff_fuzz::tally(location_table::check(&case)));
+use framediff::fuzzing::location_table::{TARGET, TestCase};
+libfuzzer_sys::fuzz_target!(|case: TestCase| framediff_fuzz::run(&TARGET, &case));

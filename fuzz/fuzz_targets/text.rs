@@ -1,3 +1,3 @@
 #![no_main]
-use framediff::fuzzing::text;
-libfuzzer_sys::fuzz_target!(|case: text::TestCase| framediff_fuzz::tally(text::check(&case)));
+use framediff::fuzzing::text::{TARGET, TestCase};
+libfuzzer_sys::fuzz_target!(|case: TestCase| framediff_fuzz::run(&TARGET, &case));

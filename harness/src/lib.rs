@@ -5,8 +5,10 @@
 //! the definition in [`invariants`]; what they find becomes [`report`] events. [`check`] spreads all of it over a budget.
 //!
 //! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
-//! processes, clocks or terminals.
+//! processes, clocks or terminals. [`fuzzing`] checks parts of them on inputs that nobody thought of, and [`case`] keeps
+//! such inputs.
 
+pub mod case;
 pub mod check;
 pub mod cli;
 pub mod frame;

@@ -4,10 +4,15 @@ use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::target::FuzzTarget;
 use crate::layout::{COOKIE, FrameCache, Layout};
+
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "layout", check, least_accepted: 10 };
 
 /// A table that fits, and how it was damaged.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TestCase {
     /// Which table.
     pub release: Release,
@@ -38,6 +43,7 @@ pub enum Release {
 
 /// One overwritten word.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Damage {
     /// Which, modulo their number.
     pub index: u8,

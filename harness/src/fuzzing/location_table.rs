@@ -4,11 +4,16 @@ use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::target::FuzzTarget;
 use crate::frame::Location;
 use crate::walk::location_table::LocationTable;
 
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "location_table", check, least_accepted: 10 };
+
 /// A table, and how it was damaged.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TestCase {
     /// `co_firstlineno`.
     pub first_line: i32,
@@ -20,6 +25,7 @@ pub struct TestCase {
 
 /// One overwritten byte.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Damage {
     /// Where, modulo the length.
     pub index: u16,
@@ -29,6 +35,7 @@ pub struct Damage {
 
 /// One run of code units with one position.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Entry {
     /// How many code units, modulo 8, less one.
     pub more_units: u8,
@@ -38,6 +45,7 @@ pub struct Entry {
 
 /// The forms of an entry, with operands that are cut to what the form can hold.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Form {
     /// The line before, narrow columns.
     Short {

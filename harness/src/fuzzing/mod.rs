@@ -8,7 +8,17 @@
 
 pub mod layout;
 pub mod location_table;
+pub mod target;
 pub mod text;
+
+use target::AnyFuzzTarget;
+
+/// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks know them from here.
+pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
+    &layout::TARGET, //
+    &location_table::TARGET,
+    &text::TARGET,
+];
 
 /// What the code under test did with a case. Both are right answers; which one is asserted by the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,30 +31,27 @@ pub enum Outcome {
 
 #[cfg(test)]
 mod smoke {
-    use arbitrary::{Arbitrary, Unstructured};
-    use rand::Rng;
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::SeedableRng;
+    use arbitrary::Arbitrary;
 
     use super::Outcome;
+    use super::target::random_stream;
 
-    const CASES: u32 = 512;
-    /// Like most of a fuzzer's inputs, they end somewhere in the middle of a value.
-    const LONGEST: usize = 400;
+    const CASES: usize = 512;
 
     /// Checks the same cases on every machine; each outcome must be had by a tenth of them.
     pub(super) fn both_outcomes<T: for<'a> Arbitrary<'a>>(check: fn(&T) -> Outcome) {
-        let mut random = ChaCha8Rng::seed_from_u64(0x6672_616d_6564_6966);
-        let (mut accepted, mut rejected) = (0, 0);
-        for length in (0..LONGEST).cycle().step_by(7).take(CASES as usize) {
-            let mut bytes = vec![0; length];
-            random.fill_bytes(&mut bytes);
-            let case = T::arbitrary_take_rest(Unstructured::new(&bytes)).unwrap();
-            match check(&case) {
-                Outcome::Accepted => accepted += 1,
-                Outcome::Rejected => rejected += 1,
-            }
-        }
+        let cases = random_stream().take(CASES).map(Result::unwrap);
+        let outcomes: Vec<Outcome> = cases.map(|case| check(&case)).collect();
+        let accepted = outcomes.iter().filter(|&&outcome| outcome == Outcome::Accepted).count();
+        let rejected = CASES - accepted;
         assert!(accepted.min(rejected) >= CASES / 10, "{accepted} accepted, {rejected} rejected");
+    }
+
+    #[test]
+    fn the_targets_have_names_of_their_own() {
+        let mut names: Vec<_> = super::TARGETS.iter().map(|target| target.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), super::TARGETS.len());
     }
 }

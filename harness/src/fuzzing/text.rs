@@ -4,10 +4,15 @@ use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::target::FuzzTarget;
 use crate::walk::text::decode;
+
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10 };
 
 /// The characters of a text object, as code points in memory.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TestCase {
     /// The code points.
     pub units: Units,
@@ -17,6 +22,7 @@ pub struct TestCase {
 
 /// Code points by the width in which they are stored.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Units {
     /// One byte each: Latin-1.
     One(Vec<u8>),

@@ -1,0 +1,35 @@
+//! How many cases each fuzz target checks in a second, on the start of a pseudo-random stream that never changes.
+//!
+//! This is the check alone, without coverage counters and without making the case from bytes; a fuzzer is slower.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use framediff::fuzzing::{Outcome, TARGETS};
+
+const CASES: usize = 2048;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .without_plots()
+        .configure_from_args();
+    let mut group = criterion.benchmark_group("fuzz");
+    group.throughput(Throughput::Elements(CASES as u64));
+    for target in TARGETS {
+        let cases = target.random_cases(CASES)?;
+        let accepted = cases.iter().filter(|case| case.check() == Outcome::Accepted).count();
+        println!("{}: {accepted} of {CASES} cases are accepted", target.name());
+        // One iteration is the whole stream: its cases are of very different sizes.
+        group.bench_function(target.name(), |bencher| {
+            bencher.iter(|| cases.iter().for_each(|case| _ = black_box(case.check())));
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}

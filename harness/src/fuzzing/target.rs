@@ -1,0 +1,112 @@
+//! What a fuzz target consists of, and the same with its type of cases left out.
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use arbitrary::{Arbitrary, Unstructured};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Outcome;
+
+/// A fuzz target.
+#[derive(Debug)]
+pub struct FuzzTarget<T> {
+    /// Its name for `cargo fuzz` and in case files.
+    pub name: &'static str,
+    /// The check; a panic says that something is broken.
+    pub check: fn(&T) -> Outcome,
+    /// The least share of cases, in percent, that must be accepted once many were tried: a fuzzer that sees nearly
+    /// nothing but refusals tests nearly nothing.
+    pub least_accepted: u8,
+}
+
+/// What the cases of a fuzz target can do.
+pub trait Case: for<'a> Arbitrary<'a> + Serialize + DeserializeOwned + UnwindSafe + RefUnwindSafe + 'static {}
+
+impl<T> Case for T where T: for<'a> Arbitrary<'a> + Serialize + DeserializeOwned + UnwindSafe + RefUnwindSafe + 'static {}
+
+/// A case with the check that it is for.
+pub trait AnyCase: UnwindSafe + RefUnwindSafe {
+    /// Runs the check.
+    ///
+    /// # Panics
+    /// If what the check asserts does not hold.
+    fn check(&self) -> Outcome;
+
+    /// The case as it stands in a case file.
+    ///
+    /// # Errors
+    /// If JSON cannot express it.
+    fn to_value(&self) -> Result<Value, serde_json::Error>;
+}
+
+/// A fuzz target whose type of cases only it knows.
+pub trait AnyFuzzTarget: Sync {
+    /// Its name for `cargo fuzz` and in case files.
+    fn name(&self) -> &'static str;
+
+    /// The least share of cases that must be accepted, in percent.
+    fn least_accepted(&self) -> u8;
+
+    /// Reads a case as it stands in a case file.
+    ///
+    /// # Errors
+    /// If it does not fit the type of the cases.
+    fn decode(&self, case: Value) -> Result<Box<dyn AnyCase>, serde_json::Error>;
+
+    /// The first cases of a pseudo-random stream that is the same on every machine.
+    ///
+    /// # Errors
+    /// If no case can be made at all.
+    fn random_cases(&self, count: usize) -> arbitrary::Result<Vec<Box<dyn AnyCase>>>;
+}
+
+struct Bound<T> {
+    case: T,
+    check: fn(&T) -> Outcome,
+}
+
+impl<T: Case> AnyCase for Bound<T> {
+    fn check(&self) -> Outcome {
+        (self.check)(&self.case)
+    }
+
+    fn to_value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::to_value(&self.case)
+    }
+}
+
+impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn least_accepted(&self) -> u8 {
+        self.least_accepted
+    }
+
+    fn decode(&self, case: Value) -> Result<Box<dyn AnyCase>, serde_json::Error> {
+        let case = serde_json::from_value(case)?;
+        Ok(Box::new(Bound { case, check: self.check }))
+    }
+
+    fn random_cases(&self, count: usize) -> arbitrary::Result<Vec<Box<dyn AnyCase>>> {
+        let bound = |case: T| -> Box<dyn AnyCase> { Box::new(Bound { case, check: self.check }) };
+        random_stream::<T>().take(count).map(|case| case.map(bound)).collect()
+    }
+}
+
+/// Cases from pseudo-random bytes. Like most of a fuzzer's inputs, they end somewhere in the middle of a value.
+pub(super) fn random_stream<T: for<'a> Arbitrary<'a>>() -> impl Iterator<Item = arbitrary::Result<T>> {
+    const LONGEST: usize = 400;
+    let mut random = ChaCha8Rng::seed_from_u64(0x6672_616d_6564_6966);
+    (0..LONGEST).cycle().step_by(7).map(move |length| {
+        let mut bytes = vec![0; length];
+        random.fill_bytes(&mut bytes);
+        T::arbitrary_take_rest(Unstructured::new(&bytes))
+    })
+}
