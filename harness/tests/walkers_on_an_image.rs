@@ -46,6 +46,7 @@ fn layout() -> Layout {
             qualname: 24,
             linetable: 32,
             first_line: 40,
+            flags: 44,
             code_adaptive: 64,
             bytes_size: 16,
             bytes_data: 32,

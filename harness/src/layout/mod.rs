@@ -186,6 +186,9 @@ pub struct CodeLayout {
     pub linetable: u64,
     /// `co_firstlineno`, an `int`.
     pub first_line: u64,
+    /// `co_flags`, an `int`. Not in the table: in all known versions it stands right before `co_argcount`
+    /// (`_PyCode_DEF` in `cpython/code.h`).
+    pub flags: u64,
     pub code_adaptive: u64,
     pub bytes_size: u64,
     pub bytes_data: u64,
@@ -250,6 +253,12 @@ macro_rules! offset {
     ($table:expr, $section:literal, $name:literal, $width:expr) => {
         $table.offset($section, concat!($section, ".", $name), $name, $width)
     };
+}
+
+fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
+    const WIDTH: u64 = 4;
+    let refused = LayoutError::DoesNotFit { field: "code_object.argcount", value: argcount, size: WIDTH };
+    argcount.checked_sub(WIDTH).ok_or(refused)
 }
 
 impl Layout {
@@ -348,6 +357,7 @@ impl Layout {
                 qualname: offset!(table, "code_object", "qualname", 8)?,
                 linetable: offset!(table, "code_object", "linetable", 8)?,
                 first_line: offset!(table, "code_object", "firstlineno", 4)?,
+                flags: flags_offset(offset!(table, "code_object", "argcount", 4)?)?,
                 code_adaptive: offset!(table, "code_object", "co_code_adaptive", 0)?,
                 bytes_size: offset!(table, "bytes_object", "ob_size", 8)?,
                 bytes_data: offset!(table, "bytes_object", "ob_sval", 0)?,

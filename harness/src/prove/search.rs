@@ -130,13 +130,8 @@ struct Explored {
 /// # Errors
 /// The program is too large.
 pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError> {
-    let search = Search {
-        graph,
-        options,
-        units: units(graph),
-        states: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-    };
+    let search =
+        Search { graph, options, units: units(graph), states: AtomicU64::new(0), stop: AtomicBool::new(false) };
     let mut report = Report {
         outcome: Outcome::Complete { samples: Some(options.samples) },
         states: 0,
@@ -203,7 +198,11 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
 fn units(graph: &Graph) -> Vec<Vec<usize>> {
     let threads = &graph.interpreter.program.threads;
     let all: Vec<usize> = (0..graph.interpreter.map.threads()).collect();
-    if threads.iter().all(|thread| thread.started) { all.into_iter().map(|thread| vec![thread]).collect() } else { vec![all] }
+    if threads.iter().all(|thread| thread.started) {
+        all.into_iter().map(|thread| vec![thread]).collect()
+    } else {
+        vec![all]
+    }
 }
 
 impl Search<'_> {
@@ -250,7 +249,9 @@ impl Search<'_> {
             walker.set_cache(cache.clone());
             let mut walk = Walk::new(self.reach(unit, cost), trace, &mut open, branch);
             let samples = match one {
-                Some(thread) => vec![walker.sample_thread(&mut walk, self.graph.interpreter.map.thread_address(thread))],
+                Some(thread) => {
+                    vec![walker.sample_thread(&mut walk, self.graph.interpreter.map.thread_address(thread))]
+                }
                 None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
             };
             let states = self.states.fetch_add(walk.states, Ordering::Relaxed);
@@ -287,7 +288,8 @@ impl Search<'_> {
     }
 
     fn judge(&self, sample: &ThreadSample, set: &[Element], outside: Option<u64>) -> Option<(Wrong, Element)> {
-        let cheapest = |elements: &mut dyn Iterator<Item = &Element>| elements.min_by_key(|element| element.cost).copied();
+        let cheapest =
+            |elements: &mut dyn Iterator<Item = &Element>| elements.min_by_key(|element| element.cost).copied();
         if let Some(address) = outside {
             return cheapest(&mut set.iter()).map(|element| (Wrong::WroteOutside(address), element));
         }
@@ -372,10 +374,7 @@ impl Search<'_> {
                         }
                     }
                 }
-                frontier = next
-                    .into_iter()
-                    .map(|(cache, configs)| (cache, configs.into_values().collect()))
-                    .collect();
+                frontier = next.into_iter().map(|(cache, configs)| (cache, configs.into_values().collect())).collect();
             }
             if let Some((wrong, element, sample)) = best {
                 let mut events = trace.path(element.trace);

@@ -64,9 +64,9 @@ pub fn close(set: &mut Vec<Element>, reach: &Reach<'_>, trace: &mut Trace) -> Re
         }
     }
     while let Some(element) = open.pop() {
-        let current = kept.get(&element.config).is_some_and(|there| {
-            there.iter().any(|other| other.seen == element.seen && other.cost == element.cost)
-        });
+        let current = kept
+            .get(&element.config)
+            .is_some_and(|there| there.iter().any(|other| other.seen == element.seen && other.cost == element.cost));
         if !current {
             continue;
         }
@@ -75,11 +75,8 @@ pub fn close(set: &mut Vec<Element>, reach: &Reach<'_>, trace: &mut Trace) -> Re
             if reach.cost.is_some_and(|limit| cost > limit) {
                 return;
             }
-            let seen = if reach.watched.is_empty() {
-                0
-            } else {
-                element.seen | reach.graph.stacks_of(&config, reach.watched)
-            };
+            let seen =
+                if reach.watched.is_empty() { 0 } else { element.seen | reach.graph.stacks_of(&config, reach.watched) };
             let mut next = Element { config, seen, cost, trace: element.trace };
             if kept.get(&config).is_some_and(|there| there.iter().any(|other| other.covers(&next))) {
                 return;

@@ -348,7 +348,11 @@ impl Interpreter {
         let first = *taken;
         *taken += size;
         let chunk = *chunk;
-        Some((Place::Slot(chunk, first), (first + 1..first + size).map(|slot| Place::Slot(chunk, slot)).collect(), grown))
+        Some((
+            Place::Slot(chunk, first),
+            (first + 1..first + size).map(|slot| Place::Slot(chunk, slot)).collect(),
+            grown,
+        ))
     }
 
     /// The stores of a new chunk.
@@ -395,6 +399,9 @@ impl Interpreter {
     }
 
     fn call(&self, state: &mut State, thread: usize, function: FunctionId, from_c: bool) {
+        if self.program.is_generator(function) {
+            return;
+        }
         let mut caller = self.top(state, thread);
         let shim = if from_c { self.shim(state, thread) } else { None };
         if from_c && shim.is_none() {

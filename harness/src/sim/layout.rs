@@ -24,6 +24,7 @@ pub const LAYOUT: Layout = Layout {
         qualname: 128,
         linetable: 136,
         first_line: 68,
+        flags: 48,
         code_adaptive: 208,
         bytes_size: 16,
         bytes_data: 32,

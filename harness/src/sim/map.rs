@@ -33,6 +33,8 @@ pub const THREAD_COUNT: usize = 3;
 pub const SLOT_COUNT: u8 = 32;
 
 const FILE: &str = "workload.py";
+/// `CO_GENERATOR` (`cpython/code.h`).
+const CO_GENERATOR: u64 = 0x20;
 
 /// The number of a word that can change.
 pub type Word = u16;
@@ -172,7 +174,7 @@ impl Map {
             map.generator(variable);
         }
         for (function, name) in (0..).zip(program.functions.iter().map(|function| function.name.as_str())) {
-            map.code(function, name);
+            map.code(function, name, program.is_generator(function));
         }
         map.regions.sort_by_key(|region| region.start);
         map
@@ -271,11 +273,12 @@ impl Map {
     }
 
     /// A code object in which every code unit is a line.
-    fn code(&mut self, function: FunctionId, name: &str) {
+    fn code(&mut self, function: FunctionId, name: &str, is_generator: bool) {
         let code = LAYOUT.code;
         let address = code_address(function);
         let mut bytes = vec![0; 0x800];
         let (file, qualname, table) = (0x200, 0x300, 0x600);
+        put(&mut bytes, code.flags, if is_generator { CO_GENERATOR } else { 0 });
         put(&mut bytes, code.first_line, 1);
         put(&mut bytes, code.filename, address + file);
         put(&mut bytes, code.qualname, address + qualname);
@@ -341,9 +344,7 @@ impl Map {
         match place {
             Place::Base(thread) => self.thread_address(thread) + BASE_FRAME,
             Place::Shim(thread, depth) => SHIMS + STRIDE * thread as u64 + SHIM_STRIDE * depth as u64,
-            Place::Slot(chunk, slot) => {
-                self.chunk_address(chunk) + (CHUNK_HEADER + slot * self.slot_size()) as u64
-            }
+            Place::Slot(chunk, slot) => self.chunk_address(chunk) + (CHUNK_HEADER + slot * self.slot_size()) as u64,
             Place::Generator(variable) => GENERATORS + STRIDE * variable as u64 + GENERATOR_FRAME,
         }
     }
@@ -419,7 +420,12 @@ impl Map {
     ///
     /// # Errors
     /// Not mapped.
-    pub fn read(&self, address: Address, buffer: &mut [u8], mut get: impl FnMut(Word) -> u64) -> Result<(), MemoryError> {
+    pub fn read(
+        &self,
+        address: Address,
+        buffer: &mut [u8],
+        mut get: impl FnMut(Word) -> u64,
+    ) -> Result<(), MemoryError> {
         let length = buffer.len();
         let unmapped = MemoryError::Unmapped { action: "read", address, length };
         let (region, start) = self.find(address).ok_or(unmapped.clone())?;

@@ -91,6 +91,17 @@ pub enum Instruction {
     EndThread,
 }
 
+impl Program {
+    /// Whether a function is called to make generators. It then never runs as a plain function.
+    #[must_use]
+    pub fn is_generator(&self, function: FunctionId) -> bool {
+        self.functions
+            .iter()
+            .flat_map(|function| &function.body)
+            .any(|instruction| matches!(instruction, Instruction::Create(_, made) if *made == function))
+    }
+}
+
 impl Function {
     /// A function whose frame takes one slot.
     #[must_use]

@@ -48,6 +48,9 @@ pub fn matches(program: &Program, chain: &[(FunctionId, u8)], stack: &[Frame]) -
     stack.len() == chain.len()
         && stack.iter().zip(chain).all(|(frame, &(function, line))| {
             frame.location.line == Some(line.into())
-                && program.functions.get(usize::from(function)).is_some_and(|function| *function.name == *frame.function)
+                && program
+                    .functions
+                    .get(usize::from(function))
+                    .is_some_and(|function| *function.name == *frame.function)
         })
 }

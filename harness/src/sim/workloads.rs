@@ -19,7 +19,11 @@ pub struct Workload {
 
 /// All of them.
 pub const ALL: [Workload; 12] = [
-    Workload { name: "alternating", about: "two call chains of three levels in turn, and their leaves", make: alternating },
+    Workload {
+        name: "alternating",
+        about: "two call chains of three levels in turn, and their leaves",
+        make: alternating,
+    },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
     Workload { name: "generators", about: "a generator that delegates to another", make: generators },
     Workload { name: "entry", about: "calls from Python through C to Python", make: entry },
@@ -27,10 +31,18 @@ pub const ALL: [Workload; 12] = [
     Workload { name: "coroutines", about: "a coroutine that awaits another, resumed from C", make: coroutines },
     Workload { name: "throw", about: "exceptions thrown into a delegating generator", make: throw },
     Workload { name: "failed-bind", about: "calls whose arguments do not fit", make: failed_bind },
-    Workload { name: "finalizers", about: "returns that run a finalizer while the frame is still reserved", make: finalizers },
+    Workload {
+        name: "finalizers",
+        about: "returns that run a finalizer while the frame is still reserved",
+        make: finalizers,
+    },
     Workload { name: "chunks", about: "calls across the end of a data-stack chunk, frames of two sizes", make: chunks },
     Workload { name: "two-threads", about: "two threads in turn", make: two_threads },
-    Workload { name: "thread-reuse", about: "thread states made and freed, native thread ids used again", make: thread_reuse },
+    Workload {
+        name: "thread-reuse",
+        about: "thread states made and freed, native thread ids used again",
+        make: thread_reuse,
+    },
 ];
 
 /// The workload of that name.
@@ -171,7 +183,7 @@ fn two_threads() -> Program {
 
 fn thread_reuse() -> Program {
     let program = program(vec![
-        function("main", &[StartThread(1), StartThread(2)]),
+        function("main", &[StartThread(1), StartThread(2), Line(2), Line(1)]),
         function("worker", &[Call(2), Call(3), EndThread]),
         function("a", &[Call(4)]),
         function("b", &[Call(4)]),

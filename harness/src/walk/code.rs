@@ -19,7 +19,11 @@ const KEPT_LIMIT: usize = 1 << 16;
 /// Bytes of one code unit.
 const CODE_UNIT: u64 = 2;
 
+/// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` (`cpython/code.h`).
+const GENERATOR_FLAGS: u32 = 0x20 | 0x80 | 0x200;
+
 struct Code {
+    is_generator: bool,
     function: Arc<str>,
     file: Arc<str>,
     locations: LocationTable,
@@ -48,15 +52,7 @@ impl Decoder {
     /// # Errors
     /// [`Rejection::BadCode`] or [`Rejection::Unreadable`].
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Frame, Rejection> {
-        if !self.known.contains_key(&raw.code) {
-            let code = self.read(memory, raw.code)?;
-            if self.known.len() >= KEPT_LIMIT {
-                self.known.clear();
-                self.fresh.clear();
-            }
-            self.known.insert(raw.code, code);
-            self.fresh.push(raw.code);
-        }
+        self.learn(memory, raw.code)?;
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
         let Some(code) = self.known.get(&raw.code) else { return Err(bad("lost".into())) };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
@@ -68,6 +64,29 @@ impl Decoder {
             .and_then(|unit| code.locations.get(unit))
             .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
         Ok(Frame { function: code.function.clone(), file: code.file.clone(), location })
+    }
+
+    /// Whether the code at `code` is a generator's, coroutine's or asynchronous generator's: its frame leaves the data
+    /// stack by RETURN_GENERATOR, and the generator by a yield.
+    ///
+    /// # Errors
+    /// As [`Decoder::frame`].
+    pub fn is_generator(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<bool, Rejection> {
+        self.learn(memory, code)?;
+        Ok(self.known.get(&code).is_some_and(|code| code.is_generator))
+    }
+
+    fn learn(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<(), Rejection> {
+        if !self.known.contains_key(&address) {
+            let code = self.read(memory, address)?;
+            if self.known.len() >= KEPT_LIMIT {
+                self.known.clear();
+                self.fresh.clear();
+            }
+            self.known.insert(address, code);
+            self.fresh.push(address);
+        }
+        Ok(())
     }
 
     /// Keeps what was learnt: the walk it was learnt in turned out to be consistent.
@@ -93,7 +112,8 @@ impl Decoder {
                 .and_then(|offset| word(&object, offset))
                 .ok_or_else(|| bad("a field is outside"))
         };
-        let first_line = self.first_line(&object).ok_or_else(|| bad("a field is outside"))?;
+        let int = |offset: u64| int(&object, offset).ok_or_else(|| bad("a field is outside"));
+        let (first_line, flags) = (int(layout.first_line)?, int(layout.flags)?);
         let (qualname, filename, table) = (field(layout.qualname)?, field(layout.filename)?, field(layout.linetable)?);
         let function = text::read(memory, &layout, address, qualname)?;
         let file = text::read(memory, &layout, address, filename)?;
@@ -105,12 +125,8 @@ impl Decoder {
         memory.read(table.wrapping_add(layout.bytes_data), &mut bytes)?;
         let locations =
             LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
-        Ok(Code { function: self.share(function), file: self.share(file), locations })
-    }
-
-    fn first_line(&self, object: &[u8]) -> Option<i32> {
-        let offset = usize::try_from(self.layout.code.first_line).ok()?;
-        object.get(offset..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
+        let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;
+        Ok(Code { is_generator, function: self.share(function), file: self.share(file), locations })
     }
 
     fn share(&mut self, text: Arc<str>) -> Arc<str> {
@@ -123,4 +139,10 @@ impl Decoder {
         self.texts.insert(text.clone());
         text
     }
+}
+
+/// The `int` at `offset` of an object.
+fn int(object: &[u8], offset: u64) -> Option<i32> {
+    let offset = usize::try_from(offset).ok()?;
+    object.get(offset..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
 }

@@ -8,15 +8,18 @@
 //! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and
 //!    sequence again, in one call. If C = L = the entry's first frame and both sequences are the stored one, the frame
 //!    never left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
-//! 2. Otherwise read the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or a
-//!    generator's (a yield moves the anchor *before* the current frame, so an anchor written in between is never
-//!    moved). Neither is ever anchored.
+//! 2. Otherwise read the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or runs
+//!    a generator's code (a yield, and RETURN_GENERATOR in the frame on the data stack that makes the generator, move the
+//!    anchor *before* the current frame, so an anchor written in between is never moved). Neither is ever anchored.
 //! 3. If L is not C, write C as the anchor. From here on the stored entry is tied to nothing: it is taken out of the
 //!    cache, whatever happens next.
-//! 4. Read {C, L, S} again: current frame and anchor must both be C and the sequence still S, else it is not certain
-//!    that C was on the stack when it became the anchor.
-//! 5. Follow the chain, until the old anchor if the entry holds it with the sequence it promises (**partial hit**),
-//!    else to the base frame; decode.
+//! 4. Read the frame C once more, which must not be one of those that are refused, and *then* {C, L, S}: current frame and
+//!    anchor must both be C and the sequence still S. From now on C cannot leave uncounted: the frame that is current
+//!    stood there when it was looked at, or came after the write.
+//! 5. Follow the chain to the base frame; decode. Only if the anchor already was C, because all frames above it returned,
+//!    and the entry holds it with the sequence that so many returns make, its callers come from there (**partial hit**).
+//!    If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just before the write,
+//!    and another frame may stand at its address by the time of step 4.
 //! 6. Read anchor and sequence again: C and S, else reject.
 //! 7. Store with S.
 //!
@@ -163,21 +166,20 @@ impl ReferenceWalker {
         mut reason: MissReason,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
-        self.refuse_unsteady_leaf(&RawFrame::read(memory, &layout, thread.current_frame)?)?;
+        let leaf = RawFrame::read(memory, &layout, thread.current_frame)?;
+        self.refuse_unsteady_leaf(memory, &leaf)?;
         let (old, index) = self.take_entry(thread, &mut reason);
         if thread.anchor != thread.current_frame {
             write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
         }
-        let again = self.window.read(memory, &layout, thread.address)?;
+        let (leaf, again) = self.look_again(memory, thread)?;
+        self.refuse_unsteady_leaf(memory, &leaf)?;
         let same_sequence = again.sequence == thread.sequence || self.is(Weakening::SequenceNotComparedAfterAnchoring);
         let held = (thread.current_frame, again.sequence);
         if (again.current_frame, again.anchor) != (thread.current_frame, thread.current_frame) || !same_sequence {
             return Err(Rejection::Moved);
         }
         let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
-        if let Some(leaf) = chain.links.first() {
-            self.refuse_unsteady_leaf(leaf)?;
-        }
         let mut frames = decode(memory, &mut self.decoder, chain.python())?;
         let trusted = cached.is_some() && self.is(Weakening::NotReadAgainBeforeUse);
         let moved = !trusted && read_anchor(memory, &self.fields, thread.address)? != held;
@@ -204,6 +206,24 @@ impl ReferenceWalker {
             return Err(Rejection::Moved);
         }
         Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
+    }
+
+    /// Step 4's reads, in this order.
+    fn look_again(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+    ) -> Result<(RawFrame, ThreadState), Rejection> {
+        let layout = &self.site.layout;
+        let (mut leaf, mut state) = (RawFrame::buffer(layout), self.window.buffer());
+        let filled = memory.read_vectored(&mut [
+            Segment { address: thread.current_frame, buffer: &mut leaf },
+            self.window.segment(thread.address, &mut state),
+        ])?;
+        if filled != 2 {
+            return Err(Rejection::Unreadable(format!("thread state {:#x}", thread.address)));
+        }
+        Ok((RawFrame::parse(layout, thread.current_frame, &leaf)?, self.window.parse(layout, thread.address, &state)))
     }
 
     /// Step 3's entry, and the index of the anchor in it if it promises a partial hit.
@@ -274,14 +294,17 @@ impl ReferenceWalker {
     }
 
     /// Step 2: only a frame whose end moves the anchor after it moved the current frame can be held.
-    fn refuse_unsteady_leaf(&self, leaf: &RawFrame) -> Result<(), Rejection> {
-        match leaf.owner {
-            Owner::Thread => Ok(()),
-            Owner::Shim if self.is(Weakening::ShimLeafAnchored) => Ok(()),
-            Owner::Shim => Err(Rejection::ShimLeaf),
-            Owner::Generator | Owner::FrameObject if self.is(Weakening::GeneratorLeafAnchored) => Ok(()),
-            Owner::Generator | Owner::FrameObject => Err(Rejection::GeneratorLeaf),
+    fn refuse_unsteady_leaf(&mut self, memory: &mut dyn RemoteMemory, leaf: &RawFrame) -> Result<(), Rejection> {
+        if !leaf.is_python() {
+            return if self.is(Weakening::ShimLeafAnchored) { Ok(()) } else { Err(Rejection::ShimLeaf) };
         }
+        if leaf.owner != Owner::Thread {
+            return if self.is(Weakening::GeneratorLeafAnchored) { Ok(()) } else { Err(Rejection::GeneratorLeaf) };
+        }
+        if !self.is(Weakening::GeneratorBeingMadeAnchored) && self.decoder.is_generator(memory, leaf.code)? {
+            return Err(Rejection::GeneratorLeaf);
+        }
+        Ok(())
     }
 
     /// What could not be read because the frame is gone was not garbage: the target moved.

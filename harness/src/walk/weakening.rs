@@ -40,13 +40,16 @@ pub enum Weakening {
     PartialHitOnGrownStack,
     /// A generator's frame is anchored, although a yield looks at the anchor before it moves the current frame.
     GeneratorLeafAnchored,
+    /// The frame of a generator function that is just making its generator is anchored, although RETURN_GENERATOR looks
+    /// at the anchor before it moves the current frame.
+    GeneratorBeingMadeAnchored,
     /// A shim frame is anchored, although it leaves the stack without moving the anchor.
     ShimLeafAnchored,
 }
 
 impl Weakening {
     /// Every weakening.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
         Self::LeafReusedOnFullHit,
@@ -60,16 +63,18 @@ impl Weakening {
         Self::SequenceNotComparedAfterAnchoring,
         Self::PartialHitOnGrownStack,
         Self::GeneratorLeafAnchored,
+        Self::GeneratorBeingMadeAnchored,
         Self::ShimLeafAnchored,
     ];
 
     /// What the anchor-first protocol lacks as one would first write it down: anchor the current frame, read current
     /// frame and anchor again, walk, compare anchor and sequence.
-    pub const ANCHOR_FIRST: [Self; 5] = [
+    pub const ANCHOR_FIRST: [Self; 6] = [
         Self::EntryKeptAfterFailedAttempt,
         Self::SequenceNotComparedAfterAnchoring,
         Self::PartialHitOnGrownStack,
         Self::GeneratorLeafAnchored,
+        Self::GeneratorBeingMadeAnchored,
         Self::ShimLeafAnchored,
     ];
 
@@ -84,6 +89,7 @@ impl Weakening {
                     | Self::SequenceNotComparedAfterAnchoring
                     | Self::PartialHitOnGrownStack
                     | Self::GeneratorLeafAnchored
+                    | Self::GeneratorBeingMadeAnchored
                     | Self::ShimLeafAnchored
             ),
             // It may walk live memory, since what it read is verified as a whole; and it looks its entry up before it
@@ -110,6 +116,7 @@ impl Weakening {
             Self::SequenceNotComparedAfterAnchoring => "sequence-not-compared-after-anchoring",
             Self::PartialHitOnGrownStack => "partial-hit-on-grown-stack",
             Self::GeneratorLeafAnchored => "generator-leaf-anchored",
+            Self::GeneratorBeingMadeAnchored => "generator-being-made-anchored",
             Self::ShimLeafAnchored => "shim-leaf-anchored",
         }
     }
