@@ -28,7 +28,7 @@ fn main() {
     };
     let report = search(
         &graph,
-        &Options { walker: &make, samples, other_profiler: other, states: 20_000_000_000, interrupted: &|| false },
+        &Options { walker: &make, samples, clause: match std::env::var("CLAUSE").as_deref() { Ok("spliced") => Clause::Spliced, Ok("mixed") => Clause::Mixed, _ => Clause::NotThere }, reads: if std::env::var("SEG").is_ok() { Reads::Segments } else { Reads::Words }, other_profiler: other, states: 20_000_000_000, interrupted: &|| false },
     )
     .unwrap();
     println!(

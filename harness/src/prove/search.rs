@@ -24,12 +24,38 @@ use crate::walk::walker::{CachingWalker, Site};
 /// Makes the walker that is searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Box<dyn CachingWalker> + Sync);
 
+/// What counts as wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Clause {
+    /// A stack that the thread did not have during the sample.
+    #[default]
+    NotThere,
+    /// A stack that the thread never has: frames of several moments.
+    Mixed,
+    /// The same with callers from the cache: branches spliced together.
+    Spliced,
+}
+
+/// How reads are torn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// The interpreter may move between any two words.
+    #[default]
+    Words,
+    /// It moves between calls only: each segment of a read is one moment.
+    Segments,
+}
+
 /// What is searched, and how far.
 pub struct Options<'a> {
     /// The walker.
     pub walker: MakeWalker<'a>,
     /// How many samples at most.
     pub samples: u32,
+    /// What counts as wrong.
+    pub clause: Clause,
+    /// How reads are torn.
+    pub reads: Reads,
     /// Whether another profiler may anchor a thread's current frame at any time, in no time.
     pub other_profiler: bool,
     /// The search ends without a result after so many states.
@@ -237,7 +263,7 @@ impl Search<'_> {
             [thread] => Some(*thread),
             _ => None,
         };
-        let mut first = Branch { script: Vec::new(), set: set.to_vec() };
+        let mut first = Branch { script: Vec::new(), set: set.to_vec(), closed: false };
         for element in &mut first.set {
             element.trace = trace.push(element.trace, Event::Sample { thread: one });
         }
@@ -247,7 +273,7 @@ impl Search<'_> {
                 return explored;
             }
             walker.set_cache(cache.clone());
-            let mut walk = Walk::new(self.reach(unit, cost), trace, &mut open, branch);
+            let mut walk = Walk::new(self.reach(unit, cost), self.options.reads, trace, &mut open, branch);
             let samples = match one {
                 Some(thread) => {
                     vec![walker.sample_thread(&mut walk, self.graph.interpreter.map.thread_address(thread))]
@@ -299,7 +325,12 @@ impl Search<'_> {
             .zip(self.graph.stacks())
             .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
             .fold(0_u128, |legal, (number, _)| legal | 1 << number);
-        cheapest(&mut set.iter().filter(|element| element.seen & legal == 0)).map(|element| (Wrong::NotThere, element))
+        let counts = match self.options.clause {
+            Clause::NotThere => true,
+            Clause::Mixed => legal == 0,
+            Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+        };
+        cheapest(&mut set.iter().filter(|element| counts && element.seen & legal == 0)).map(|element| (Wrong::NotThere, element))
     }
 
     /// Adds states after a sample, with sequences counted from the entries.

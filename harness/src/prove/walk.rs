@@ -7,6 +7,7 @@
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
 use crate::prove::graph::{Config, GraphError};
+use crate::prove::search::Reads;
 use crate::prove::set::{Element, Reach, close};
 use crate::prove::trace::{Event, Trace};
 use crate::sim::map::{Role, Word};
@@ -17,6 +18,8 @@ pub struct Branch {
     pub script: Vec<u64>,
     /// The states, just after the last access.
     pub set: Vec<Element>,
+    /// Whether the next word is read at the same moment.
+    pub closed: bool,
 }
 
 /// One run of a walker.
@@ -28,6 +31,7 @@ pub struct Walk<'a> {
     position: usize,
     set: Vec<Element>,
     closed: bool,
+    reads: Reads,
     /// States met: of the interpreter, times what the walker has read.
     pub states: u64,
     /// Why the search must end.
@@ -38,7 +42,7 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Goes on where `branch` stands.
-    pub fn new(reach: Reach<'a>, trace: &'a mut Trace, open: &'a mut Vec<Branch>, branch: Branch) -> Self {
+    pub fn new(reach: Reach<'a>, reads: Reads, trace: &'a mut Trace, open: &'a mut Vec<Branch>, branch: Branch) -> Self {
         Self {
             reach,
             trace,
@@ -46,7 +50,8 @@ impl<'a> Walk<'a> {
             script: branch.script,
             position: 0,
             set: branch.set,
-            closed: false,
+            closed: branch.closed,
+            reads,
             states: 0,
             error: None,
             wrote_outside: None,
@@ -102,9 +107,9 @@ impl<'a> Walk<'a> {
                 note(self.trace, &mut set, Event::Read { word, value });
                 let mut script = self.script.clone();
                 script.push(value);
-                self.open.push(Branch { script, set });
+                self.open.push(Branch { script, set, closed: self.reads == Reads::Segments });
             }
-            self.closed = false;
+            self.closed = self.reads == Reads::Segments;
         }
         note(self.trace, &mut self.set, Event::Read { word, value });
         self.script.push(value);
@@ -144,6 +149,9 @@ fn note(trace: &mut Trace, set: &mut [Element], event: Event) {
 impl RemoteMemory for Walk<'_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
         let graph = self.reach.graph;
+        if self.reads == Reads::Segments && self.position == self.script.len() {
+            self.closed = false;
+        }
         graph.interpreter.map.read(address, buffer, |word| self.access(word))
     }
 

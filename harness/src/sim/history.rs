@@ -52,6 +52,9 @@ pub enum Note {
     Result(ThreadSample),
 }
 
+/// Accesses of the interpreter that are shown of those before the first sample.
+const SHOWN_BEFORE: usize = 6;
+
 /// Frames by name.
 struct Names<'a> {
     interpreter: &'a Interpreter,
@@ -174,7 +177,12 @@ pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
         }
     };
     let mut sample = 0;
-    for note in notes {
+    let first = notes.iter().position(|note| matches!(note, Note::Sample)).unwrap_or(0);
+    let shown = first.saturating_sub(SHOWN_BEFORE);
+    if shown > 0 {
+        add(0, format!("({shown} accesses)"), false);
+    }
+    for note in notes.iter().skip(shown) {
         match note {
             Note::Store { thread, store, before, after } => {
                 let names = Names { interpreter, state: after };

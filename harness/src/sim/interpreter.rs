@@ -40,6 +40,8 @@ struct Control {
     frames: Vec<Activation>,
     /// Chunks, and how many slots of each are taken.
     chunks: Vec<(usize, usize)>,
+    /// A chunk that was given back and is kept, mapped, for the next time.
+    spare: Option<usize>,
     /// The operation in progress, and how much of it is done.
     stores: Vec<Store>,
     done: usize,
@@ -232,7 +234,7 @@ impl Interpreter {
             Kind::Clearing(None) => {
                 state.threads[thread].frames.pop();
                 self.operation(state, thread, |_, _| {});
-                self.give_back(state, thread, top);
+                self.pop(state, thread, top);
             }
             Kind::Shim => {
                 state.threads[thread].frames.pop();
@@ -309,6 +311,9 @@ impl Interpreter {
                     && generator.status == Status::Suspended
                 {
                     *generator = Generator::default();
+                    self.operation(state, thread, |operation, _| {
+                        operation.clear_generator(Place::Generator(usize::from(variable)));
+                    });
                 }
             }
             Instruction::Jump(next) => set_next(state, next),
@@ -339,7 +344,10 @@ impl Interpreter {
         let control = &mut state.threads[thread];
         let mut grown = false;
         if control.chunks.last().is_none_or(|&(_, taken)| taken + size > slots) {
-            let chunk = state.chunk_taken.iter().position(|taken| !taken)?;
+            let chunk = match control.spare.take() {
+                Some(chunk) => chunk,
+                None => state.chunk_taken.iter().position(|taken| !taken)?,
+            };
             *state.chunk_taken.get_mut(chunk)? = true;
             control.chunks.push((chunk, 0));
             grown = true;
@@ -377,16 +385,25 @@ impl Interpreter {
             return;
         }
         control.chunks.pop();
-        if let Some(taken) = state.chunk_taken.get_mut(chunk) {
+        let before = control.chunks.last().map_or(0, |&(chunk, _)| self.map.chunk_address(chunk));
+        let surplus = control.spare.replace(chunk);
+        if let Some(taken) = surplus.and_then(|surplus| state.chunk_taken.get_mut(surplus)) {
             *taken = false;
         }
-        let before = control.chunks.last().map_or(0, |&(chunk, _)| self.map.chunk_address(chunk));
         self.append(state, thread, |operation| {
             operation.word(self.map.thread_words(thread).chunk, before);
-            if let Some((_, mapped)) = self.map.chunk_words(chunk) {
+            if let Some((_, mapped)) = surplus.and_then(|surplus| self.map.chunk_words(surplus)) {
                 operation.word(mapped, 0);
             }
         });
+    }
+
+    /// The storage of a frame that has left is given back.
+    fn pop(&self, state: &mut State, thread: usize, activation: Activation) {
+        if let Place::Slot(..) = activation.place {
+            self.append(state, thread, |operation| operation.clear(activation.place));
+            self.give_back(state, thread, activation);
+        }
     }
 
     fn shim(&self, state: &State, thread: usize) -> Option<Place> {
@@ -402,7 +419,7 @@ impl Interpreter {
         if self.program.is_generator(function) {
             return;
         }
-        let mut caller = self.top(state, thread);
+        let caller = self.top(state, thread);
         let shim = if from_c { self.shim(state, thread) } else { None };
         if from_c && shim.is_none() {
             return;
@@ -412,11 +429,10 @@ impl Interpreter {
             if grown {
                 self.grow(state, operation, thread);
             }
+            operation.initialise(place, function, shim.is_none().then_some(caller), &covered);
             if let Some(shim) = shim {
-                operation.previous(shim, Some(caller));
-                caller = shim;
+                operation.enter(shim, place, caller);
             }
-            operation.initialise(place, function, Some(caller), &covered);
             operation.current_frame(place);
         });
         if let Some(shim) = shim {
@@ -455,7 +471,7 @@ impl Interpreter {
         if finalizer.is_some() && matches!(top.place, Place::Slot(..)) {
             self.push(state, thread, top.place, top.function, 0, Kind::Clearing(finalizer));
         } else {
-            self.give_back(state, thread, top);
+            self.pop(state, thread, top);
         }
     }
 
@@ -488,7 +504,7 @@ impl Interpreter {
             }
             operation.initialise(place, function, Some(caller), &covered);
             operation.current_frame(place);
-            operation.initialise(inline, function, None, &[]);
+            operation.copy_to_generator(inline, function);
             operation.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturnGenerator);
             operation.current_frame(caller);
         });
@@ -513,13 +529,12 @@ impl Interpreter {
         }
         let Some(generator) = self.wake(state, variable) else { return false };
         let place = Place::Generator(usize::from(variable));
-        let mut caller = self.top(state, thread);
+        let caller = self.top(state, thread);
         self.append(state, thread, |operation| {
-            if let Some(shim) = shim {
-                operation.previous(shim, Some(caller));
-                caller = shim;
+            match shim {
+                Some(shim) => operation.enter(shim, place, caller),
+                None => operation.previous(place, Some(caller)),
             }
-            operation.previous(place, Some(caller));
             operation.current_frame(place);
         });
         if let Some(shim) = shim {
@@ -628,8 +643,8 @@ impl Interpreter {
             operation.word(words.next, head);
             operation.word(self.map.threads_head, self.map.thread_address(thread));
             self.grow(state, operation, thread);
-            operation.previous(shim, Some(Place::Base(thread)));
-            operation.initialise(place, entry.entry, Some(shim), &covered);
+            operation.initialise(place, entry.entry, None, &covered);
+            operation.enter(shim, place, Place::Base(thread));
             operation.current_frame(place);
         });
         state.threads[thread].starting = true;
@@ -648,15 +663,16 @@ impl Interpreter {
             Some(&before) => self.map.thread_words(before).next,
             None => self.map.threads_head,
         };
-        let chunks = std::mem::take(&mut state.threads[thread].chunks);
-        for &(chunk, _) in &chunks {
+        let mut chunks: Vec<usize> = state.threads[thread].chunks.drain(..).map(|(chunk, _)| chunk).collect();
+        chunks.extend(state.threads[thread].spare.take());
+        for &chunk in &chunks {
             if let Some(taken) = state.chunk_taken.get_mut(chunk) {
                 *taken = false;
             }
         }
         self.append(state, thread, |operation| {
             operation.word(link, next);
-            for (chunk, _) in chunks {
+            for chunk in chunks {
                 if let Some((_, mapped)) = self.map.chunk_words(chunk) {
                     operation.word(mapped, 0);
                 }
