@@ -1,8 +1,9 @@
 //! Arbitrary programs and interleavings: every stack that a cached walker returns was there during its sample.
 //!
 //! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
-//! and CPython's protocol while the target is at rest during samples and stops between operations only. With the target
-//! at rest it promises a hit, too, where the anchor's frame is on the stack and in the entry.
+//! be it another profiler that anchors the current frame; and CPython's protocol while it is alone, the target is at rest
+//! during samples, and stops between operations only. Then it promises a hit, too, where the anchor's frame is on the
+//! stack and in the entry.
 //!
 //! `FRAMEDIFF_WEAKEN` names checks that the walkers leave out, `FRAMEDIFF_VARY` ways in which the interpreter differs
 //! (both separated by commas): then a failure is to be found. A case can also say which clause it is known to break;
@@ -79,7 +80,10 @@ pub fn generate(
     let samples = (0..bytes.int_in_range(2..=6)?)
         .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
         .collect::<arbitrary::Result<_>>()?;
-    let legs = (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<_>>()?;
+    let mut legs = (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?;
+    if at_rest {
+        legs.iter_mut().for_each(|leg| leg.other_profiler = None);
+    }
     let decisions = (0..bytes.int_in_range(0..=12)?).map(|_| u8::arbitrary(bytes)).collect::<arbitrary::Result<_>>()?;
     let scenario = Scenario {
         program,

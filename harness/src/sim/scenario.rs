@@ -157,6 +157,9 @@ struct Target<'a> {
     decisions: std::slice::Iter<'a, u8>,
     first_sequence: u64,
     at_rest: bool,
+    /// Whether a hit is promised where the anchor's frame is on the stack and in the entry: at rest, and no other profiler
+    /// moves the anchor.
+    promises: bool,
     /// By thread, the stacks since the sample began.
     seen: Vec<Vec<Chain>>,
     scratch: Chain,
@@ -188,6 +191,7 @@ impl Scenario {
             decisions: self.decisions.iter(),
             first_sequence: self.first_sequence,
             at_rest: self.at_rest,
+            promises: self.at_rest && self.legs.iter().all(|leg| leg.other_profiler.is_none()),
             seen: vec![Vec::new(); interpreter.map.threads()],
             scratch: Chain::new(),
             notes: noted.then(Vec::new),
@@ -223,7 +227,7 @@ impl Target<'_> {
             seen.clear();
         }
         self.look();
-        let promised = self.at_rest.then(|| self.promised_hits(walker.cache())).unwrap_or_default();
+        let promised = if self.promises { self.promised_hits(walker.cache()) } else { Vec::new() };
         let threads = match thread.map(usize::from) {
             Some(thread) if thread < self.interpreter.map.threads() => {
                 let address = self.interpreter.map.thread_address(thread);
@@ -271,6 +275,11 @@ impl Target<'_> {
                 let get = |word: u16| self.state.words[usize::from(word)];
                 let anchor = get(words.anchor);
                 let id = get(words.native_thread_id);
+                // Thread states of the same id share an entry: the one walked first takes it from the other.
+                let alone = |other: &&usize| self.interpreter.program.threads[**other].native_thread_id == id;
+                if self.interpreter.threads(&self.state).iter().filter(alone).count() > 1 {
+                    return None;
+                }
                 let entry = cache.get(id).filter(|entry| entry.thread_state == map.thread_address(thread))?;
                 entry.position(anchor)?;
                 let mut frame = get(words.current_frame);

@@ -21,7 +21,7 @@
 //!    If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just before the write,
 //!    and another frame may stand at its address by the time of step 4.
 //! 6. Read anchor and sequence again: C and S, else reject.
-//! 7. Store with S.
+//! 7. Store with S, and with the addresses of the frames above the first shim frame: the anchor stops there.
 //!
 //! Each of these checks can be left out by a [`Weakening`]; `framediff prove` shows with a history what then goes wrong.
 //!
@@ -186,14 +186,20 @@ impl ReferenceWalker {
         if moved && !self.is(Weakening::TornWalkStored) {
             return Err(Rejection::Moved);
         }
-        let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
+        // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
+        // has put it, and the sequence does not count the frames between.
+        let mut addresses: Vec<Address> =
+            chain.links.iter().take_while(|frame| frame.is_python()).map(|frame| frame.address).collect();
+        let no_shim = addresses.len() == chain.links.len();
         let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
         let mut from_cache = 0;
         if let Some((entry, index)) = cached {
             let callers = entry.frames.get(index + 1..).unwrap_or_default();
             from_cache = callers.len();
             frames.extend_from_slice(callers);
-            addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
+            if no_shim {
+                addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
+            }
         }
         if frames.is_empty() {
             return Err(Rejection::Empty);
