@@ -3,7 +3,9 @@
 //! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
 //! be it another profiler that anchors the current frame; and CPython's protocol while it is alone, the target is at rest
 //! during samples, and stops between operations only. Then it promises a hit, too, where the anchor's frame is on the
-//! stack and in the entry.
+//! stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
+//! itself belongs together, if each read is one moment. The interpreter promises to move the anchor off a frame that
+//! leaves.
 //!
 //! `FRAMEDIFF_WEAKEN` names checks that the walkers leave out, `FRAMEDIFF_VARY` ways in which the interpreter differs
 //! (both separated by commas): then a failure is to be found. A case can also say which clause it is known to break;
@@ -21,7 +23,7 @@ use super::target::FuzzTarget;
 use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::program::{Function, Instruction, Program, Thread, VARIABLES};
-use crate::sim::scenario::{Broken, Contender, Leg, Scenario};
+use crate::sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
 use crate::walk::cache::Limits;
@@ -69,7 +71,11 @@ pub fn generate(
         .filter(|&kind| weakenings.is_empty() || weakenings.iter().any(|weakening| weakening.applies_to(kind)))
         .collect();
     let kind = *bytes.choose(&able)?;
-    let at_rest = kind == WalkerKind::OwnCached;
+    let setting = match kind {
+        WalkerKind::OwnCached if bytes.ratio(1, 3)? => Setting::Coarse,
+        WalkerKind::OwnReference if !bytes.ratio(1, 8)? => Setting::Moving,
+        _ => Setting::AtRest,
+    };
     let program = program(bytes)?;
     let limits = Limits::CPYTHON;
     let threads_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=2)? } else { limits.threads };
@@ -80,8 +86,9 @@ pub fn generate(
     let samples = (0..bytes.int_in_range(2..=6)?)
         .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
         .collect::<arbitrary::Result<_>>()?;
-    let mut legs = (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?;
-    if at_rest {
+    let mut legs =
+        (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?;
+    if kind == WalkerKind::OwnCached {
         legs.iter_mut().for_each(|leg| leg.other_profiler = None);
     }
     let decisions = (0..bytes.int_in_range(0..=12)?).map(|_| u8::arbitrary(bytes)).collect::<arbitrary::Result<_>>()?;
@@ -93,7 +100,7 @@ pub fn generate(
         addresses_cached: u16::try_from(addresses_cached).unwrap_or(u16::MAX),
         first_sequence,
         samples,
-        at_rest,
+        setting,
         legs,
         decisions,
     };
@@ -105,8 +112,9 @@ pub fn generate(
 fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let accesses = if bytes.ratio(2, 3)? { bytes.int_in_range(0..=8)? } else { bytes.int_in_range(0..=60)? };
     let stores = if bytes.ratio(1, 2)? { bytes.int_in_range(1..=8)? } else { bytes.int_in_range(0..=90)? };
+    let (after_write, back) = (bytes.ratio(1, 4)?, bytes.ratio(1, 4)?);
     let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
-    Ok(Leg { accesses, stores, other_profiler })
+    Ok(Leg { after_write, accesses, stores, back, other_profiler })
 }
 
 fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {
@@ -175,7 +183,7 @@ pub fn check(case: &TestCase) -> Outcome {
         Ok(ran) => ran,
         Err(error) => panic!("{error}"),
     };
-    let broken = ran.wrong().map(|(_, broken)| broken);
+    let broken = ran.broken;
     if broken != case.breaks {
         let history = case.scenario.run(true).map(|ran| render(&ran.interpreter, &ran.notes)).unwrap_or_default();
         match (broken, case.breaks) {

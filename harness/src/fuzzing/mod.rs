@@ -15,12 +15,8 @@ pub mod text;
 use target::AnyFuzzTarget;
 
 /// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks know them from here.
-pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
-    &cache_state_machine::TARGET,
-    &layout::TARGET,
-    &location_table::TARGET,
-    &text::TARGET,
-];
+pub static TARGETS: &[&dyn AnyFuzzTarget] =
+    &[&cache_state_machine::TARGET, &layout::TARGET, &location_table::TARGET, &text::TARGET];
 
 /// What the code under test did with a case. Both are right answers; which one is asserted by the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::prove::graph::{Config, Edge, FIRST_SEQUENCE, Graph, GraphError};
 use crate::prove::search::Counterexample;
 use crate::prove::set::edge;
 use crate::prove::trace::Event;
-use crate::sim::scenario::{Contender, Leg, Scenario};
+use crate::sim::scenario::{Contender, Leg, Scenario, Setting};
 use crate::walk::cache::Limits;
 
 /// The scenario in which `walker` gives the samples of a counterexample.
@@ -46,7 +46,7 @@ pub fn scenario(graph: &Graph, walker: Contender, found: &Counterexample) -> Res
         addresses_cached: u16::try_from(limits.addresses).unwrap_or(u16::MAX),
         first_sequence: FIRST_SEQUENCE,
         samples,
-        at_rest: false,
+        setting: Setting::Moving,
         legs: schedule.legs,
         decisions: schedule.decisions,
     })
@@ -65,7 +65,7 @@ struct Schedule {
 impl Schedule {
     fn leg(&mut self) -> &mut Leg {
         if self.legs.is_empty() || self.accesses > 0 || self.closed {
-            self.legs.push(Leg { accesses: self.accesses, stores: 0, other_profiler: None });
+            self.legs.push(Leg { accesses: self.accesses, ..Leg::default() });
             self.accesses = 0;
             self.closed = false;
         }

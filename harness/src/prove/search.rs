@@ -330,7 +330,8 @@ impl Search<'_> {
             Clause::Mixed => legal == 0,
             Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
         };
-        cheapest(&mut set.iter().filter(|element| counts && element.seen & legal == 0)).map(|element| (Wrong::NotThere, element))
+        cheapest(&mut set.iter().filter(|element| counts && element.seen & legal == 0))
+            .map(|element| (Wrong::NotThere, element))
     }
 
     /// Adds states after a sample, with sequences counted from the entries.

@@ -42,7 +42,13 @@ pub struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Goes on where `branch` stands.
-    pub fn new(reach: Reach<'a>, reads: Reads, trace: &'a mut Trace, open: &'a mut Vec<Branch>, branch: Branch) -> Self {
+    pub fn new(
+        reach: Reach<'a>,
+        reads: Reads,
+        trace: &'a mut Trace,
+        open: &'a mut Vec<Branch>,
+        branch: Branch,
+    ) -> Self {
         Self {
             reach,
             trace,

@@ -15,17 +15,19 @@ pub(super) struct Operation<'a> {
     variations: &'a Variations,
     thread: usize,
     stores: Vec<Store>,
+    leaving: Vec<Address>,
 }
 
 impl<'a> Operation<'a> {
     /// `stores` is emptied and filled.
     pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
         stores.clear();
-        Self { map, variations, thread, stores }
+        Self { map, variations, thread, stores, leaving: Vec::new() }
     }
 
-    pub(super) fn done(self) -> Vec<Store> {
-        self.stores
+    /// The stores, and the frames that leave by them.
+    pub(super) fn done(self) -> (Vec<Store>, Vec<Address>) {
+        (self.stores, self.leaving)
     }
 
     pub(super) fn word(&mut self, word: Word, value: u64) {
@@ -94,11 +96,13 @@ impl<'a> Operation<'a> {
 
     /// A suspended generator is cleared without being resumed: if the anchor is its frame, it becomes its `previous`.
     pub(super) fn clear_generator(&mut self, place: Place) {
+        self.leaving.push(self.map.address(place));
         self.advance_to(self.map.address(place), 0);
     }
 
     /// If the anchor is `frame`, it becomes `caller`.
     pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
+        self.leaving.push(frame);
         if self.variations.contains(&fault) {
             return;
         }

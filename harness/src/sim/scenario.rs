@@ -13,7 +13,7 @@ use crate::sample::{Lookup, ThreadSample, WalkerKind};
 use crate::sim::history::Note;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::layout::LAYOUT;
-use crate::sim::map::{Place, RUNTIME, Role};
+use crate::sim::map::{Place, RUNTIME, Role, THREAD_COUNT};
 use crate::sim::program::Program;
 use crate::sim::truth::{Chain, chain, matches};
 use crate::sim::variation::Variations;
@@ -22,6 +22,9 @@ use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::walker::{CachingWalker, Site, Unsupported};
 use crate::walk::weakening::Weakening;
+
+/// A leg goes back within so many stores, or not at all.
+const BACK_LIMIT: usize = 200;
 
 /// Which walker, and what it lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,16 +67,41 @@ impl Contender {
 }
 
 /// How long the walker goes on, and what the interpreter does then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
-    /// So many accesses of the walker to words that change; then:
+    /// Until the walker's next write, and then
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub after_write: bool,
+    /// so many accesses of the walker to words that change; then:
     pub accesses: u16,
     /// so many accesses of the interpreter; then:
     pub stores: u16,
+    /// as many more as it takes until the current frame of each thread stands again where it stood before; then:
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub back: bool,
     /// another profiler anchors this thread's current frame, in no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_profiler: Option<u8>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// What is asked of the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// The target moves between any two words that the walker reads.
+    #[default]
+    Moving,
+    /// It stands still during samples, between operations: each sample takes one leg.
+    AtRest,
+    /// It moves between the walker's reads, never inside one, and less is asked: that a stack ends at the thread's first
+    /// frame, and that callers and callees of a stack without cached frames belong together.
+    Coarse,
 }
 
 /// See the module.
@@ -95,8 +123,9 @@ pub struct Scenario {
     pub first_sequence: u64,
     /// The samples: of one thread, or of all that the interpreter's list has.
     pub samples: Vec<Option<u8>>,
-    /// Whether the target is at rest during samples, and stops only between operations: each sample takes one leg.
-    pub at_rest: bool,
+    /// When the target moves, and what is asked.
+    #[serde(default)]
+    pub setting: Setting,
     /// The schedule; after it the interpreter stands still.
     pub legs: Vec<Leg>,
     /// Which thread moves, and which way at a branch, wherever there is a choice; after them always the first.
@@ -110,6 +139,15 @@ pub enum Broken {
     /// The thread did not have the stack that was returned at any moment of the sample.
     #[error("the thread did not have this stack at any moment of the sample")]
     NotThere,
+    /// The stack does not end at the first frame of its thread.
+    #[error("the stack does not end at the first frame of its thread")]
+    CutShort,
+    /// A frame of the stack has a caller that never calls it, and none of them came from the cache.
+    #[error("a frame of the stack has a caller that never calls it")]
+    Mixed,
+    /// A frame left the stack while it was the anchor, and the interpreter did not move the anchor.
+    #[error("a frame left the stack while it was the anchor, and the anchor was not moved")]
+    AnchorNotMoved,
     /// Something else than a thread's anchor was written.
     #[error("something else than an anchor was written")]
     WroteOutside,
@@ -133,18 +171,12 @@ pub struct Judged {
 pub struct Ran {
     /// All samples in order, up to the first wrong one.
     pub samples: Vec<Judged>,
+    /// The clause that broke, in the last sample or before it.
+    pub broken: Option<Broken>,
     /// What happened, if it was to be noted.
     pub notes: Vec<Note>,
     /// Where names of frames are looked up.
     pub interpreter: Interpreter,
-}
-
-impl Ran {
-    /// The sample that broke a clause.
-    #[must_use]
-    pub fn wrong(&self) -> Option<(&Judged, Broken)> {
-        self.samples.last().and_then(|judged| Some((judged, judged.broken?)))
-    }
 }
 
 /// A moving target.
@@ -156,7 +188,12 @@ struct Target<'a> {
     leg: Option<Leg>,
     decisions: std::slice::Iter<'a, u8>,
     first_sequence: u64,
-    at_rest: bool,
+    setting: Setting,
+    /// Whether the walker has written since the leg began.
+    written: bool,
+    /// Threads whose anchor a profiler wrote during the interpreter's operation.
+    written_in_operation: bool,
+    anchor_not_moved: bool,
     /// Whether a hit is promised where the anchor's frame is on the stack and in the entry: at rest, and no other profiler
     /// moves the anchor.
     promises: bool,
@@ -190,8 +227,11 @@ impl Scenario {
             leg,
             decisions: self.decisions.iter(),
             first_sequence: self.first_sequence,
-            at_rest: self.at_rest,
-            promises: self.at_rest && self.legs.iter().all(|leg| leg.other_profiler.is_none()),
+            setting: self.setting,
+            written: false,
+            written_in_operation: false,
+            anchor_not_moved: false,
+            promises: self.setting == Setting::AtRest && self.legs.iter().all(|leg| leg.other_profiler.is_none()),
             seen: vec![Vec::new(); interpreter.map.threads()],
             scratch: Chain::new(),
             notes: noted.then(Vec::new),
@@ -199,12 +239,14 @@ impl Scenario {
         };
         let mut samples = Vec::new();
         for &thread in &self.samples {
-            if target.sample(walker.as_mut(), thread, &mut samples) {
+            if target.sample(walker.as_mut(), thread, &mut samples) || target.anchor_not_moved {
                 break;
             }
         }
+        let broken = samples.last().and_then(|last: &Judged| last.broken);
+        let broken = broken.or(target.anchor_not_moved.then_some(Broken::AnchorNotMoved));
         let notes = target.notes.unwrap_or_default();
-        Ok(Ran { samples, notes, interpreter })
+        Ok(Ran { samples, broken, notes, interpreter })
     }
 }
 
@@ -219,7 +261,7 @@ impl Target<'_> {
     fn sample(&mut self, walker: &mut dyn CachingWalker, thread: Option<u8>, samples: &mut Vec<Judged>) -> bool {
         // What is due before the first access belongs to no sample.
         self.move_if_due();
-        if self.at_rest {
+        if self.setting == Setting::AtRest {
             self.rest();
         }
         self.note(|_| Note::Sample);
@@ -227,7 +269,7 @@ impl Target<'_> {
             seen.clear();
         }
         self.look();
-        let promised = if self.promises { self.promised_hits(walker.cache()) } else { Vec::new() };
+        let promised = if self.promises { self.promised_hits(walker) } else { Vec::new() };
         let threads = match thread.map(usize::from) {
             Some(thread) if thread < self.interpreter.map.threads() => {
                 let address = self.interpreter.map.thread_address(thread);
@@ -238,18 +280,7 @@ impl Target<'_> {
         };
         for sample in threads {
             let possible = self.possible(sample.native_thread_id);
-            let program = &self.interpreter.program;
-            let broken = match &sample.outcome {
-                _ if self.wrote_outside => Some(Broken::WroteOutside),
-                Ok(stack) if !possible.iter().any(|chain| matches(program, chain, stack)) => Some(Broken::NotThere),
-                Ok(_)
-                    if promised.contains(&sample.native_thread_id)
-                        && !matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit) =>
-                {
-                    Some(Broken::HitMissed)
-                }
-                _ => None,
-            };
+            let broken = self.judge(&sample, &possible, &promised);
             self.note(|_| Note::Result(sample.clone()));
             samples.push(Judged { sample, possible, broken });
             if broken.is_some() {
@@ -259,14 +290,44 @@ impl Target<'_> {
         false
     }
 
+    fn judge(&self, sample: &ThreadSample, possible: &[Chain], promised: &[u64]) -> Option<Broken> {
+        if self.wrote_outside {
+            return Some(Broken::WroteOutside);
+        }
+        let stack = sample.outcome.as_ref().ok()?;
+        let program = &self.interpreter.program;
+        if self.setting == Setting::Coarse {
+            let ids: Vec<u8> = stack
+                .iter()
+                .filter_map(|frame| program.functions.iter().position(|function| *function.name == *frame.function))
+                .filter_map(|position| u8::try_from(position).ok())
+                .collect();
+            let thread = program.threads.iter().find(|thread| thread.native_thread_id == sample.native_thread_id)?;
+            let apart = |pair: &[u8]| !program.may_call(pair[1], pair[0]);
+            return match ids.last() {
+                Some(last) if *last != thread.entry => Some(Broken::CutShort),
+                _ if sample.provenance.from_cache == 0 && ids.windows(2).any(apart) => Some(Broken::Mixed),
+                _ => None,
+            };
+        }
+        if !possible.iter().any(|chain| matches(program, chain, stack)) {
+            return Some(Broken::NotThere);
+        }
+        let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+        (promised.contains(&sample.native_thread_id) && !hit).then_some(Broken::HitMissed)
+    }
+
     fn possible(&self, native_thread_id: u64) -> Vec<Chain> {
         let threads = &self.interpreter.program.threads;
         let of = |(thread, _): &(usize, &Vec<Chain>)| threads[*thread].native_thread_id == native_thread_id;
         self.seen.iter().enumerate().filter(of).flat_map(|(_, chains)| chains.iter().cloned()).collect()
     }
 
-    /// The threads whose anchor's frame is on the stack and in their entry.
-    fn promised_hits(&mut self, cache: &FrameCache) -> Vec<u64> {
+    /// The threads whose anchor's frame is on the stack and in their entry. The reference walker promises a hit only where
+    /// it is the current frame.
+    fn promised_hits(&self, walker: &dyn CachingWalker) -> Vec<u64> {
+        let cache = walker.cache();
+        let only_current = walker.kind() == WalkerKind::OwnReference;
         let map = &self.interpreter.map;
         let threads = self.interpreter.threads(&self.state).iter();
         threads
@@ -283,6 +344,9 @@ impl Target<'_> {
                 let entry = cache.get(id).filter(|entry| entry.thread_state == map.thread_address(thread))?;
                 entry.position(anchor)?;
                 let mut frame = get(words.current_frame);
+                if only_current && frame != anchor {
+                    return None;
+                }
                 while frame != anchor {
                     frame = get(map.previous_word(map.place(frame)?)?);
                 }
@@ -323,7 +387,15 @@ impl Target<'_> {
         let decisions = &mut self.decisions;
         let mut choice = || Self::decide(decisions, 2) == 1;
         let before = self.notes.is_some().then(|| self.state.clone());
-        let store = self.interpreter.step(&mut self.state, thread, &mut choice, self.first_sequence);
+        let stepped = self.interpreter.step(&mut self.state, thread, &mut choice, self.first_sequence);
+        let store = stepped.as_ref().map(|(store, _)| *store);
+        if let Some((_, left)) = stepped
+            && self.interpreter.is_between_operations(&self.state)
+        {
+            let anchor = self.state.words[usize::from(self.interpreter.map.thread_words(thread).anchor)];
+            self.anchor_not_moved |= left.contains(&anchor) && !self.written_in_operation;
+            self.written_in_operation = false;
+        }
         if let (Some(store), Some(before)) = (store, before) {
             self.note(|after| Note::Store { thread, store, before: Box::new(before), after: Box::new(after.clone()) });
         }
@@ -349,20 +421,39 @@ impl Target<'_> {
 
     /// Does the stores of all legs that are due.
     fn move_if_due(&mut self) {
-        while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 || self.at_rest) {
+        let at_rest = self.setting == Setting::AtRest;
+        while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && (self.written || !leg.after_write) || at_rest)
+        {
             self.leg = self.legs.next().copied();
+            self.written = false;
+            let stood = self.current_frames();
             for _ in 0..leg.stores {
                 if !self.step() {
                     break;
                 }
             }
+            if leg.back {
+                for _ in 0..BACK_LIMIT {
+                    if self.current_frames() == stood || !self.step() {
+                        break;
+                    }
+                }
+            }
             if let Some(thread) = leg.other_profiler {
                 self.other_profiler(usize::from(thread));
             }
-            if self.at_rest {
+            if at_rest {
                 return;
             }
         }
+    }
+
+    fn current_frames(&self) -> [u64; THREAD_COUNT] {
+        let mut frames = [0; THREAD_COUNT];
+        for (thread, frame) in frames.iter_mut().enumerate().take(self.interpreter.map.threads()) {
+            *frame = self.state.words[usize::from(self.interpreter.map.thread_words(thread).current_frame)];
+        }
+        frames
     }
 
     fn other_profiler(&mut self, thread: usize) {
@@ -374,18 +465,23 @@ impl Target<'_> {
         let current = self.state.words[usize::from(words.current_frame)];
         if let Some(Place::Slot(..)) = map.place(current) {
             self.state.words[usize::from(words.anchor)] = current;
+            self.written_in_operation = true;
             self.note(|state| Note::OtherProfiler { thread, state: Box::new(state.clone()) });
         }
     }
 
     /// Before each access of the walker.
     fn access(&mut self) {
-        if self.at_rest {
+        if self.setting == Setting::AtRest {
             return;
         }
-        self.move_if_due();
-        if let Some(leg) = &mut self.leg {
-            leg.accesses -= 1;
+        if self.setting == Setting::Moving {
+            self.move_if_due();
+        }
+        if let Some(leg) = &mut self.leg
+            && (self.written || !leg.after_write)
+        {
+            leg.accesses = leg.accesses.saturating_sub(1);
         }
     }
 }
@@ -394,7 +490,9 @@ impl Target<'_> {
 fn matters(interpreter: &Interpreter, store: crate::sim::store::Store) -> bool {
     use crate::sim::store::Store;
     match store {
-        Store::Word { word, .. } => !matches!(interpreter.map.role(word), Some(Role::Chunk(_) | Role::ChunkPrevious(_))),
+        Store::Word { word, .. } => {
+            !matches!(interpreter.map.role(word), Some(Role::Chunk(_) | Role::ChunkPrevious(_)))
+        }
         _ => false,
     }
 }
@@ -402,6 +500,9 @@ fn matters(interpreter: &Interpreter, store: crate::sim::store::Store) -> bool {
 impl RemoteMemory for Target<'_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
         let interpreter = self.interpreter;
+        if self.setting == Setting::Coarse {
+            self.move_if_due();
+        }
         interpreter.map.read(address, buffer, |word| {
             self.access();
             let value = self.state.words[usize::from(word)];
@@ -417,6 +518,8 @@ impl RemoteMemory for Target<'_> {
         match (word, role, bytes.first_chunk()) {
             (Some(word), Some(Role::Anchor(_)), Some(&value)) => {
                 self.access();
+                self.written = true;
+                self.written_in_operation = true;
                 let value = u64::from_le_bytes(value);
                 self.state.words[usize::from(word)] = value;
                 self.note(|state| Note::Write { word, value, state: Box::new(state.clone()) });

@@ -181,9 +181,8 @@ impl ReferenceWalker {
         }
         let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
         let mut frames = decode(memory, &mut self.decoder, chain.python())?;
-        let trusted = cached.is_some() && self.is(Weakening::NotReadAgainBeforeUse);
-        let moved = !trusted && read_anchor(memory, &self.fields, thread.address)? != held;
-        if moved && !self.is(Weakening::TornWalkStored) {
+        let unchecked = if cached.is_some() { Weakening::NotReadAgainBeforeUse } else { Weakening::TornWalkStored };
+        if !self.is(unchecked) && read_anchor(memory, &self.fields, thread.address)? != held {
             return Err(Rejection::Moved);
         }
         // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
@@ -208,9 +207,6 @@ impl ReferenceWalker {
             thread.native_thread_id,
             Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: again.sequence },
         );
-        if moved {
-            return Err(Rejection::Moved);
-        }
         Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
     }
 
