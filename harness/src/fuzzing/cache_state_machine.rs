@@ -23,7 +23,7 @@ use super::target::FuzzTarget;
 use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::program::{Function, Instruction, Program, Thread, VARIABLES};
-use crate::sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
+use crate::sim::scenario::{Broken, Contender, From, Leg, Scenario, Setting};
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
 use crate::walk::cache::Limits;
@@ -112,9 +112,10 @@ pub fn generate(
 fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let accesses = if bytes.ratio(2, 3)? { bytes.int_in_range(0..=8)? } else { bytes.int_in_range(0..=60)? };
     let stores = if bytes.ratio(1, 2)? { bytes.int_in_range(1..=8)? } else { bytes.int_in_range(0..=90)? };
-    let (after_write, back) = (bytes.ratio(1, 4)?, bytes.ratio(1, 4)?);
+    let from = *bytes.choose(&[From::LastLeg, From::LastLeg, From::NextWrite, From::NextSample])?;
+    let back = bytes.ratio(1, 4)?;
     let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
-    Ok(Leg { after_write, accesses, stores, back, other_profiler })
+    Ok(Leg { from, accesses, stores, back, other_profiler })
 }
 
 fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {

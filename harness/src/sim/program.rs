@@ -125,6 +125,17 @@ impl Program {
         })
     }
 
+    /// Whether all frames are those of functions called from Python.
+    #[must_use]
+    pub fn only_calls(&self) -> bool {
+        self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
+            !matches!(
+                instruction,
+                Instruction::CallFromC(_) | Instruction::ReturnRunning(_) | Instruction::Create(..)
+            )
+        })
+    }
+
     /// A finalizer of a generator's body runs on the stack of whoever resumes it.
     fn delegates_to(&self, variable: Variable, finalizer: FunctionId) -> bool {
         (0..).zip(&self.functions).any(|(id, function)| {

@@ -14,7 +14,7 @@ use crate::sim::history::Note;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::layout::LAYOUT;
 use crate::sim::map::{Place, RUNTIME, Role, THREAD_COUNT};
-use crate::sim::program::Program;
+use crate::sim::program::{Program, Thread};
 use crate::sim::truth::{Chain, chain, matches};
 use crate::sim::variation::Variations;
 use crate::walk::cache::{FrameCache, Limits};
@@ -70,24 +70,36 @@ impl Contender {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
-    /// Until the walker's next write, and then
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub after_write: bool,
+    /// From here on
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub from: From,
     /// so many accesses of the walker to words that change; then:
     pub accesses: u16,
     /// so many accesses of the interpreter; then:
     pub stores: u16,
-    /// as many more as it takes until the current frame of each thread stands again where it stood before; then:
-    #[serde(default, skip_serializing_if = "is_false")]
+    /// as many more as it takes until each thread's current frame stands where it stood when the sample began; then:
+    #[serde(default, skip_serializing_if = "is_default")]
     pub back: bool,
     /// another profiler anchors this thread's current frame, in no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_profiler: Option<u8>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
+/// Where the accesses of a leg are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum From {
+    /// The end of the leg before.
+    #[default]
+    LastLeg,
+    /// The walker's next write.
+    NextWrite,
+    /// The next sample's beginning.
+    NextSample,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What is asked of the samples.
@@ -100,7 +112,8 @@ pub enum Setting {
     /// It stands still during samples, between operations: each sample takes one leg.
     AtRest,
     /// It moves between the walker's reads, never inside one, and less is asked: that a stack ends at the thread's first
-    /// frame, and that callers and callees of a stack without cached frames belong together.
+    /// frame; and that callers and callees belong together, if none came from the cache and all of them stand in one
+    /// data-stack chunk, which is one read.
     Coarse,
 }
 
@@ -189,8 +202,10 @@ struct Target<'a> {
     decisions: std::slice::Iter<'a, u8>,
     first_sequence: u64,
     setting: Setting,
-    /// Whether the walker has written since the leg began.
-    written: bool,
+    /// The current frames when the sample began.
+    stood: [Address; THREAD_COUNT],
+    /// Whether what the leg counts from has been.
+    counting: bool,
     /// Threads whose anchor a profiler wrote during the interpreter's operation.
     written_in_operation: bool,
     anchor_not_moved: bool,
@@ -228,7 +243,8 @@ impl Scenario {
             decisions: self.decisions.iter(),
             first_sequence: self.first_sequence,
             setting: self.setting,
-            written: false,
+            stood: [0; THREAD_COUNT],
+            counting: leg.is_none_or(|leg| leg.from == From::LastLeg),
             written_in_operation: false,
             anchor_not_moved: false,
             promises: self.setting == Setting::AtRest && self.legs.iter().all(|leg| leg.other_profiler.is_none()),
@@ -264,6 +280,8 @@ impl Target<'_> {
         if self.setting == Setting::AtRest {
             self.rest();
         }
+        self.stood = self.current_frames();
+        self.counting |= self.leg.is_some_and(|leg| leg.from == From::NextSample);
         self.note(|_| Note::Sample);
         for seen in &mut self.seen {
             seen.clear();
@@ -302,11 +320,12 @@ impl Target<'_> {
                 .filter_map(|frame| program.functions.iter().position(|function| *function.name == *frame.function))
                 .filter_map(|position| u8::try_from(position).ok())
                 .collect();
-            let thread = program.threads.iter().find(|thread| thread.native_thread_id == sample.native_thread_id)?;
+            let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
+            let begins = |function: u8| program.threads.iter().filter(of).any(|thread| thread.entry == function);
             let apart = |pair: &[u8]| !program.may_call(pair[1], pair[0]);
             return match ids.last() {
-                Some(last) if *last != thread.entry => Some(Broken::CutShort),
-                _ if sample.provenance.from_cache == 0 && ids.windows(2).any(apart) => Some(Broken::Mixed),
+                Some(last) if !begins(*last) => Some(Broken::CutShort),
+                _ if sample.provenance.from_cache == 0 && self.is_one_chunk() && ids.windows(2).any(apart) => Some(Broken::Mixed),
                 _ => None,
             };
         }
@@ -315,6 +334,13 @@ impl Target<'_> {
         }
         let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
         (promised.contains(&sample.native_thread_id) && !hit).then_some(Broken::HitMissed)
+    }
+
+    /// Whether all frames of the only thread stand in its first chunk, but for the entry's shim frame.
+    fn is_one_chunk(&self) -> bool {
+        let map = &self.interpreter.map;
+        let grown = map.chunk_words(1).is_some_and(|(_, mapped)| self.state.words[usize::from(mapped)] != 0);
+        map.threads() == 1 && !grown && self.interpreter.program.only_calls()
     }
 
     fn possible(&self, native_thread_id: u64) -> Vec<Chain> {
@@ -422,11 +448,9 @@ impl Target<'_> {
     /// Does the stores of all legs that are due.
     fn move_if_due(&mut self) {
         let at_rest = self.setting == Setting::AtRest;
-        while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && (self.written || !leg.after_write) || at_rest)
-        {
+        while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && self.counting || at_rest) {
             self.leg = self.legs.next().copied();
-            self.written = false;
-            let stood = self.current_frames();
+            self.counting = self.leg.is_none_or(|leg| leg.from == From::LastLeg);
             for _ in 0..leg.stores {
                 if !self.step() {
                     break;
@@ -434,7 +458,7 @@ impl Target<'_> {
             }
             if leg.back {
                 for _ in 0..BACK_LIMIT {
-                    if self.current_frames() == stood || !self.step() {
+                    if self.current_frames() == self.stood || !self.step() {
                         break;
                     }
                 }
@@ -479,7 +503,7 @@ impl Target<'_> {
             self.move_if_due();
         }
         if let Some(leg) = &mut self.leg
-            && (self.written || !leg.after_write)
+            && self.counting
         {
             leg.accesses = leg.accesses.saturating_sub(1);
         }
@@ -518,7 +542,7 @@ impl RemoteMemory for Target<'_> {
         match (word, role, bytes.first_chunk()) {
             (Some(word), Some(Role::Anchor(_)), Some(&value)) => {
                 self.access();
-                self.written = true;
+                self.counting |= self.leg.is_some_and(|leg| leg.from == From::NextWrite);
                 self.written_in_operation = true;
                 let value = u64::from_le_bytes(value);
                 self.state.words[usize::from(word)] = value;
