@@ -86,8 +86,11 @@ pub fn generate(
     let samples = (0..bytes.int_in_range(2..=6)?)
         .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
         .collect::<arbitrary::Result<_>>()?;
-    let mut legs =
-        (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?;
+    let mut legs = if bytes.ratio(1, 2)? {
+        (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?
+    } else {
+        windows(bytes)?
+    };
     if kind == WalkerKind::OwnCached {
         legs.iter_mut().for_each(|leg| leg.other_profiler = None);
     }
@@ -116,6 +119,27 @@ fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let back = bytes.ratio(1, 4)?;
     let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
     Ok(Leg { from, accesses, stores, back, other_profiler })
+}
+
+/// Moves in the two places of each sample where a protocol is weakest: while it reads the thread state, and around the
+/// write of the anchor; after that often on to a moment that looks like the one before.
+fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = vec![Leg { stores: bytes.int_in_range(0..=90)?, ..Leg::default() }];
+    for _ in 0..bytes.int_in_range(1..=4)? {
+        if bytes.ratio(1, 2)? {
+            let (accesses, stores) = (bytes.int_in_range(0..=4)?, bytes.int_in_range(1..=16)?);
+            legs.push(Leg { from: From::NextSample, accesses, stores, ..Leg::default() });
+        }
+        if bytes.ratio(1, 2)? {
+            let (accesses, stores) = (bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=8)?);
+            legs.push(Leg { from: From::NextWrite, accesses, stores, back: bytes.ratio(1, 2)?, ..Leg::default() });
+        }
+        if bytes.ratio(1, 2)? {
+            let (accesses, stores) = (bytes.int_in_range(0..=40)?, bytes.int_in_range(0..=30)?);
+            legs.push(Leg { accesses, stores, ..Leg::default() });
+        }
+    }
+    Ok(legs)
 }
 
 fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {

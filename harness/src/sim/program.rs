@@ -125,13 +125,16 @@ impl Program {
         })
     }
 
-    /// Whether all frames are those of functions called from Python.
+    /// Whether all frames on the data stack are those of functions called from Python, and run.
     #[must_use]
     pub fn only_calls(&self) -> bool {
         self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
             !matches!(
                 instruction,
-                Instruction::CallFromC(_) | Instruction::ReturnRunning(_) | Instruction::Create(..)
+                Instruction::CallFromC(_)
+                    | Instruction::FailedCall(_)
+                    | Instruction::ReturnRunning(_)
+                    | Instruction::Create(..)
             )
         })
     }

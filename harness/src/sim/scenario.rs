@@ -325,7 +325,9 @@ impl Target<'_> {
             let apart = |pair: &[u8]| !program.may_call(pair[1], pair[0]);
             return match ids.last() {
                 Some(last) if !begins(*last) => Some(Broken::CutShort),
-                _ if sample.provenance.from_cache == 0 && self.is_one_chunk() && ids.windows(2).any(apart) => Some(Broken::Mixed),
+                _ if sample.provenance.from_cache == 0 && self.is_one_chunk() && ids.windows(2).any(apart) => {
+                    Some(Broken::Mixed)
+                }
                 _ => None,
             };
         }
