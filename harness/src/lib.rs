@@ -18,6 +18,7 @@ pub mod memory;
 pub mod oracle;
 pub mod report;
 pub mod sample;
+pub mod snapshot;
 pub mod target;
 pub mod walk;
 pub mod workload;
