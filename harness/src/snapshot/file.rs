@@ -129,7 +129,8 @@ fn new_file(path: &Path) -> Result<tempfile::NamedTempFile, SnapshotError> {
     made.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
-fn wrap(version: u64, compressed: &[u8]) -> Vec<u8> {
+/// A whole file of a compressed payload.
+pub(super) fn wrap(version: u64, compressed: &[u8]) -> Vec<u8> {
     let mut bytes = [MAGIC, version.to_string().as_bytes(), b"\n"].concat();
     bytes.extend((compressed.len() as u64).to_le_bytes());
     let digest = digest(&bytes, compressed);

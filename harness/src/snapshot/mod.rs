@@ -13,6 +13,8 @@ pub mod error;
 pub mod file;
 mod pieces;
 pub mod replay;
+#[cfg(test)]
+mod tests;
 mod v1;
 
 use crate::frame::Stack;
