@@ -6,9 +6,17 @@
 
 #![expect(clippy::panic, reason = "a panic is how a check tells the fuzzer that something is broken")]
 
+mod bounds;
+pub mod cached_vs_uncached;
+mod chains;
 pub mod layout;
 pub mod location_table;
+mod meter;
+pub mod mutation;
+pub mod recorded;
+mod sheet;
 pub mod text;
+pub mod walk_image;
 
 /// What the code under test did with a case. Both are right answers; which one is asserted by the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,12 +26,17 @@ impl Image {
         self.ranges.iter().map(|(&address, bytes)| (address, bytes.as_slice()))
     }
 
+    /// The bytes from `address` to the end of the range that holds it.
+    #[must_use]
+    pub fn rest(&self, address: Address) -> Option<&[u8]> {
+        let (start, bytes) = self.ranges.range(..=address).next_back()?;
+        bytes.get(usize::try_from(address - start).ok()?..)
+    }
+
     /// The `length` bytes at `address`, if one range holds them all.
     #[must_use]
     pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
-        let (start, bytes) = self.ranges.range(..=address).next_back()?;
-        let offset = usize::try_from(address - start).ok()?;
-        bytes.get(offset..offset.checked_add(length)?)
+        self.rest(address)?.get(..length)
     }
 
     /// As [`Image::get`], to change them.

@@ -8,7 +8,7 @@ use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::word;
 
 /// A longer name is garbage, in characters.
-const LENGTH_LIMIT: u64 = 1 << 16;
+pub const LENGTH_LIMIT: u64 = 1 << 16;
 
 /// The state word of builds with the GIL (3.13 to 3.15): interned in bits 0 and 1, then kind, compact, ascii.
 struct State(u32);
