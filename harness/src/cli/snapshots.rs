@@ -1,8 +1,6 @@
 //! The verbs that record targets and replay files.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,7 +14,7 @@ use crate::cli::{exit, folder};
 use crate::lane::record::{Order, record as record_target};
 use crate::report::text::clean;
 use crate::snapshot::Snapshot;
-use crate::snapshot::file::{can_save, is_snapshot};
+use crate::snapshot::file::can_save;
 use crate::snapshot::replay::{Look, answer};
 use crate::target::build::{JitMode, probe, rows};
 use crate::workload::Parameters;
@@ -43,8 +41,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
         interrupted,
     })?;
     snapshot.save(&arguments.output)?;
-    let code = show(&arguments.output, &snapshot)?;
-    Ok(code)
+    show(&arguments.output, &snapshot)
 }
 
 /// Replays files, each for itself: one that cannot be used does not keep the others from it.
@@ -67,15 +64,10 @@ pub(super) fn replay(arguments: &Replay) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// Replays a file of whatever kind.
+/// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
+/// what is none of them may still be a damaged snapshot.
 fn replay_file(path: &Path) -> Result<u8, Failure> {
-    let mut start = Vec::new();
-    let opened = File::open(path).and_then(|file| file.take(64).read_to_end(&mut start));
-    opened.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    if is_snapshot(&start) {
-        return show(path, &Snapshot::load(path)?);
-    }
-    Err(format!("{}: {}", path.display(), crate::snapshot::error::FormatError::NotSnapshot).into())
+    show(path, &Snapshot::load(path)?)
 }
 
 /// Replays a snapshot and prints what comes out.

@@ -270,7 +270,6 @@ impl Tour<'_> {
         assert_eq!(sample.threads.len(), image.chains.len(), "{} lists other threads", sample.walker);
         for (index, thread) in sample.threads.iter().enumerate() {
             let Ok(stack) = &thread.outcome else { continue };
-            let truth = image.stack(index);
             let truth = image.truth.as_ref().and_then(|truth| truth.threads.get(index)).map(|thread| &thread.outcome);
             let (kind, id, provenance) = (sample.walker, thread.native_thread_id, thread.provenance);
             assert!(
@@ -295,6 +294,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::SeedableRng;
 
+    use super::super::mutation::{Kind, Place, Value};
     use super::*;
 
     #[test]
@@ -358,12 +358,91 @@ mod tests {
             Weakening::NoSequenceCheckOnPartialHit,
             Weakening::LeafReusedOnFullHit,
             Weakening::ChainStoredWithoutBase,
-            Weakening::ThreadStateNotCompared,
-            Weakening::ShimFramesCounted,
         ] {
-            let caught = caught_after(weakening, 200_000);
-            println!("{weakening}: {caught:?}");
+            let caught = caught_after(weakening, 20_000);
             assert!(caught.is_some(), "{weakening} is not noticed");
         }
+    }
+
+    fn set(kind: Kind, index: usize, field: u8, value: u64) -> Mutation {
+        Mutation::Field(Place { kind, index: index.try_into().unwrap(), field }, Value::Any(value))
+    }
+
+    /// Whether one of these cases tells the weakened walker; none may tell the right one.
+    fn is_told(weakening: Weakening, mut cases: impl Iterator<Item = TestCase>) -> bool {
+        cases.any(|case| {
+            check(&case);
+            catch_unwind(AssertUnwindSafe(|| check_weakened(&case, &[weakening]))).is_err()
+        })
+    }
+
+    fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mutation>) -> TestCase {
+        let stops = recorded.loaded().snapshot.stops.len();
+        let on = |stops: usize| u8::try_from(stops).unwrap();
+        let steps = vec![
+            undamaged(0),
+            undamaged(on(first)),
+            Step { on: on((second + stops - first) % stops), mutations, again: false },
+        ];
+        TestCase { recorded, reference: false, lasting: Vec::new(), steps }
+    }
+
+    /// All pairs of stops with their chains.
+    fn pairs(name: &str) -> impl Iterator<Item = (Recorded, [usize; 2], [Vec<Chain>; 2])> {
+        let recorded = Recorded::try_from(name.to_owned()).unwrap();
+        let Loaded { snapshot, site, .. } = recorded.loaded();
+        let of = |stop: usize| chains(&snapshot.stops[stop].image, site);
+        let stops = 0..snapshot.stops.len();
+        stops.clone().flat_map(move |first| {
+            stops.clone().map(move |second| (recorded, [first, second], [of(first), of(second)]))
+        })
+    }
+
+    fn sequence(recorded: Recorded, stop: usize, state: Address) -> u64 {
+        let Loaded { snapshot, site, .. } = recorded.loaded();
+        let cache = site.layout.thread.cache.unwrap();
+        Reader(&snapshot.stops[stop].image).word(state + cache.sequence).unwrap()
+    }
+
+    /// The sequence is such that shim frames count as frames that left, on an anchor whose callers are others by now.
+    #[test]
+    fn counted_shim_frames_are_noticed() {
+        let cases = pairs("release-through-c").flat_map(|(recorded, stops, [before, now])| {
+            let mut cases = Vec::new();
+            for (index, link) in now[0].links.iter().enumerate().filter(|(_, link)| link.is_python) {
+                let shims = now[0].links[..index].iter().filter(|link| !link.is_python).count();
+                if let Some(place) = before[0].python().position(|address| address == link.address) {
+                    let promised = sequence(recorded, stops[0], before[0].state) + (place + shims) as u64;
+                    let anchor = set(Kind::Thread, 0, 5, link.address);
+                    let damage = vec![anchor, set(Kind::Thread, 0, 6, promised)];
+                    cases.push(two_steps(recorded, stops[0], stops[1], damage));
+                }
+            }
+            cases
+        });
+        assert!(is_told(Weakening::ShimFramesCounted, cases));
+    }
+
+    /// Another thread state has the thread's id, its frames and the sequence of its last stack; the callers are others.
+    #[test]
+    fn another_thread_state_is_noticed() {
+        let names = ["release-threads", "debug-threads"];
+        let cases = names.into_iter().flat_map(pairs).flat_map(|(recorded, stops, [before, now])| {
+            let mut cases = Vec::new();
+            for old in &before {
+                let Some(index) = now.iter().position(|chain| chain.state == old.state) else { continue };
+                let other = usize::from(index == 0);
+                let (Some(leaf), Some(base)) = (now[index].links.first(), now[index].links.last()) else { continue };
+                let promised = sequence(recorded, stops[0], old.state);
+                let fields =
+                    [(1, leaf.address), (2, old.native_thread_id), (4, base.address), (5, leaf.address), (6, promised)];
+                let mut damage: Vec<Mutation> =
+                    fields.iter().map(|&(field, value)| set(Kind::Thread, other, field, value)).collect();
+                damage.push(set(Kind::Thread, index, 2, 1));
+                cases.push(two_steps(recorded, stops[0], stops[1], damage));
+            }
+            cases
+        });
+        assert!(is_told(Weakening::ThreadStateNotCompared, cases));
     }
 }
