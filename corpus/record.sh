@@ -30,7 +30,7 @@ record release-failed-bind "$release" failed-bind 8 --stops 6
 record release-finalizers "$release" finalizers 9 --names latin1 --stops 6
 record release-kept-frames "$release" kept-frames 10 --stops 6
 record release-monitoring "$release" monitoring 11 --stops 6
-record release-threads "$release" threads 12 --width 3 --stops 6
+record release-threads "$release" threads 12 --width 3 --depth 3 --frame-size equal:8 --stops 8
 record jit-alternating "$release" alternating 13 --jit on --frame-size equal:4 --speed 2000 --stops 6
 record jit-deep "$release" deep 14 --jit on --depth 120 --frame-size equal:200
 record jit-generators "$release" generators 15 --jit on --speed 2000 --stops 6
@@ -38,7 +38,7 @@ record jit-through-c "$release" through-c 16 --jit on --speed 2000 --stops 6
 record debug-alternating "$debug" alternating 17 --frame-size equal:8 --names wide --stops 6
 record debug-deep "$debug" deep 18 --depth 200 --frame-size unequal:60
 record debug-coroutines "$debug" coroutines 19 --stops 6
-record debug-threads "$debug" threads 20 --width 2
+record debug-threads "$debug" threads 20 --width 2 --depth 2 --frame-size equal:0 --stops 8
 record old-deep "$old" deep 21 --depth 150 --frame-size unequal:100 --names astral --stops 2
 record old-generators "$old" generators 22 --depth 4
 record old-threads "$old" threads 23 --width 3 --names wide

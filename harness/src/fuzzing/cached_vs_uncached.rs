@@ -423,26 +423,36 @@ mod tests {
         assert!(is_told(Weakening::ShimFramesCounted, cases));
     }
 
-    /// Another thread state has the thread's id, its frames and the sequence of its last stack; the callers are others.
+    /// Another thread state has the thread's id, its frames and the sequence of its last stack, and the anchor on its leaf;
+    /// but the leaf's caller is not there any more.
     #[test]
     fn another_thread_state_is_noticed() {
-        let names = ["release-threads", "debug-threads"];
-        let cases = names.into_iter().flat_map(pairs).flat_map(|(recorded, stops, [before, now])| {
-            let mut cases = Vec::new();
-            for old in &before {
-                let Some(index) = now.iter().position(|chain| chain.state == old.state) else { continue };
-                let other = usize::from(index == 0);
-                let (Some(leaf), Some(base)) = (now[index].links.first(), now[index].links.last()) else { continue };
-                let promised = sequence(recorded, stops[0], old.state);
-                let fields =
-                    [(1, leaf.address), (2, old.native_thread_id), (4, base.address), (5, leaf.address), (6, promised)];
-                let mut damage: Vec<Mutation> =
-                    fields.iter().map(|&(field, value)| set(Kind::Thread, other, field, value)).collect();
-                damage.push(set(Kind::Thread, index, 2, 1));
-                cases.push(two_steps(recorded, stops[0], stops[1], damage));
-            }
-            cases
-        });
+        let cases =
+            ["release-threads", "debug-threads"].into_iter().flat_map(pairs).flat_map(|(recorded, stops, of)| {
+                let [before, now] = &of;
+                let mut cases = Vec::new();
+                for (index, (old, chain)) in before.iter().zip(now).enumerate() {
+                    let [leaf, _, caller, .., base] = chain.links.as_slice() else { continue };
+                    if old.state != chain.state || old.python().next() != Some(leaf.address) {
+                        continue;
+                    }
+                    let promised = sequence(recorded, stops[0], old.state);
+                    let other = usize::from(index == 0);
+                    let fields = [
+                        (1, leaf.address),
+                        (2, old.native_thread_id),
+                        (4, base.address),
+                        (5, leaf.address),
+                        (6, promised),
+                    ];
+                    let frames = &recorded.loaded().marks[stops[1]].frames;
+                    let frame = frames.iter().position(|&frame| frame == leaf.address).unwrap();
+                    let mut damage = vec![set(Kind::Thread, index, 2, 1), set(Kind::Frame, frame, 0, caller.address)];
+                    damage.extend(fields.map(|(field, value)| set(Kind::Thread, other, field, value)));
+                    cases.push(two_steps(recorded, stops[0], stops[1], damage));
+                }
+                cases
+            });
         assert!(is_told(Weakening::ThreadStateNotCompared, cases));
     }
 }
