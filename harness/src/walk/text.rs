@@ -28,6 +28,10 @@ impl State {
 /// Decodes characters of `width` bytes each. Lone surrogates, which Python allows, become U+FFFD.
 #[must_use]
 pub fn decode(bytes: &[u8], width: usize) -> Option<String> {
+    if width == 1 && bytes.is_ascii() {
+        // Nearly all text, at once.
+        return str::from_utf8(bytes).ok().map(str::to_owned);
+    }
     let code_points: Vec<u32> = match width {
         1 => bytes.iter().map(|&byte| u32::from(byte)).collect(),
         2 => bytes.as_chunks().0.iter().map(|unit| u32::from(u16::from_le_bytes(*unit))).collect(),
