@@ -78,21 +78,21 @@ mod tests {
     use super::*;
     use crate::memory::image::Image;
 
-    fn ranges(added: &[(Address, usize)]) -> Vec<Range<Address>> {
+    fn ranges(added: &[(Address, usize)]) -> Vec<(Address, Address)> {
         let mut ranges = Ranges::default();
         for &(address, length) in added {
             ranges.add(address, length);
         }
-        ranges.iter().collect()
+        ranges.iter().map(|range| (range.start, range.end)).collect()
     }
 
     #[test]
     fn ranges_that_touch_or_overlap_become_one_in_any_order() {
-        assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (5, 0)]), [0x10..0x18, 0x20..0x28]);
-        assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (0x18, 8)]), [0x10..0x28]);
-        assert_eq!(ranges(&[(0x20, 8), (0x10, 8), (0x30, 8), (0x8, 0x40)]), [0x8..0x48]);
-        assert_eq!(ranges(&[(0x8, 0x40), (0x10, 8)]), [0x8..0x48]);
-        assert_eq!(ranges(&[(u64::MAX - 4, 100)]), [u64::MAX - 4..u64::MAX]);
+        assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (5, 0)]), [(0x10, 0x18), (0x20, 0x28)]);
+        assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (0x18, 8)]), [(0x10, 0x28)]);
+        assert_eq!(ranges(&[(0x20, 8), (0x10, 8), (0x30, 8), (0x8, 0x40)]), [(0x8, 0x48)]);
+        assert_eq!(ranges(&[(0x8, 0x40), (0x10, 8)]), [(0x8, 0x48)]);
+        assert_eq!(ranges(&[(u64::MAX - 4, 100)]), [(u64::MAX - 4, u64::MAX)]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
         assert!(Gluer::new(&[4], &[1, 2, 3]).is_err());
         assert!(Gluer::new(&[2], &[1, 2, 3]).is_err());
         let range = |address, pieces: &[u32]| Range { address, pieces: pieces.to_vec() };
-        let big = [u16::MAX].repeat(1);
+        let big = [u16::MAX];
         let bytes = vec![0; usize::from(u16::MAX)];
         let glue = |ranges: &[Range]| Gluer::new(&big, &bytes).unwrap().glue(ranges).map(drop);
         assert_eq!(glue(&[range(0x1000, &[0]), range(0x1000 + 65_535, &[0])]), Ok(()));
