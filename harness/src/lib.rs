@@ -2,7 +2,8 @@
 //!
 //! Data flows one way: a [`target::build`] runs a generated [`workload`] as a target; a [`lane`] decides how the
 //! target and the [`walk`]ers are interleaved; every walk is a [`sample::Sample`] that the [`oracle`]s judge against
-//! the definition in [`invariants`]; what they find becomes [`report`] events. A [`snapshot`] is a target in a file. [`check`] spreads all of it over a budget.
+//! the definition in [`invariants`]; what they find becomes [`report`] events. [`check`] spreads all of it over a budget.
+//! A [`snapshot`] is what walkers read of a target, in a file.
 //!
 //! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
 //! processes, clocks or terminals.
