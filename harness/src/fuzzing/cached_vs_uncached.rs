@@ -19,7 +19,7 @@
 //!
 //! Walkers that leave out a check that decides at rest are told from right ones by this: see the tests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arbitrary::Arbitrary;
@@ -102,6 +102,7 @@ fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
     let Some(mut tour) = new() else { return (outcome, 0) };
     let mut stop = 0;
     let lasting = lasting(case, loaded);
+    let damaged = lasting.iter().any(|effect| effect.changes_code(loaded));
     let recorded = Step { on: 1, mutations: Vec::new(), again: false };
     let before = std::iter::repeat_n(&recorded, usize::from(case.before) % STEPS);
     for (index, step) in before.chain(case.steps.iter().take(STEPS)).enumerate() {
@@ -117,11 +118,11 @@ fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
         }
         for _ in 0..=u8::from(step.again) {
             let mut image = Given { chains: chains(&sheet, &loaded.site), truth: None };
-            if !tour.past.knows_the_code_of(loaded, &sheet, &image, !lasting.is_empty()) {
+            if !tour.past.knows_the_code_of(loaded, &sheet, &image, damaged) {
                 let broken = tour.broken;
                 let Some(fresh) = new() else { return (outcome, broken) };
                 tour = Tour { broken, ..fresh };
-                tour.past.knows_the_code_of(loaded, &sheet, &image, true);
+                tour.past.knows_the_code_of(loaded, &sheet, &image, damaged);
             }
             image.truth = tour.uncached.sample(&mut *sheet).ok();
             if tour.sample(&mut sheet, &image) {
@@ -169,13 +170,14 @@ struct Past {
 impl Past {
     /// A2. Notes the code objects of the image, and tells whether any was otherwise before.
     fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &Sheet, image: &Given, damaged: bool) -> bool {
+        let links = image.chains.iter().flat_map(|chain| &chain.links).filter(|link| link.is_python);
+        // Those that are code objects cannot change but by lasting damage.
+        let codes: HashSet<Address> =
+            links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).collect();
         let mut same = true;
-        for link in image.chains.iter().flat_map(|chain| &chain.links).filter(|link| link.is_python) {
-            // Those that are code objects cannot change but by lasting damage.
-            if damaged || !loaded.codes.contains(&link.code) {
-                let digest = digest_of_code(loaded, sheet, link.code);
-                same &= *self.codes.entry(link.code).or_insert(digest) == digest;
-            }
+        for code in codes {
+            let digest = digest_of_code(loaded, sheet, code);
+            same &= *self.codes.entry(code).or_insert(digest) == digest;
         }
         same
     }

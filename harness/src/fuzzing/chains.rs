@@ -83,10 +83,13 @@ fn chain(image: &Image, site: &Site, state: Address) -> Chain {
     let mut complete = true;
     let mut address = field(thread.current_frame);
     while address != 0 {
-        let at = |offset: u64| reader.word(address.wrapping_add(offset));
-        let owner = image.get(address.wrapping_add(frame.owner), 1).and_then(<[u8]>::first).copied();
+        // One lookup for the whole frame: chains are long.
+        let bytes = usize::try_from(frame.size).ok().and_then(|size| image.get(address, size));
+        let at = |offset: u64| bytes?.get(usize::try_from(offset).ok()?..)?.first_chunk();
+        let word = |offset| at(offset).map(|word| u64::from_le_bytes(*word));
+        let owner = bytes.and_then(|bytes| bytes.get(usize::try_from(frame.owner).ok()?)).copied();
         let (Some(previous), Some(executable), Some(instr_ptr), Some(owner)) =
-            (at(frame.previous), at(frame.executable), at(frame.instr_ptr), owner)
+            (word(frame.previous), word(frame.executable), word(frame.instr_ptr), owner)
         else {
             complete = false;
             break;

@@ -158,6 +158,14 @@ impl Effect {
             Self::Gone(start) => sheet.drop_range(start),
         }
     }
+
+    /// Whether code objects, or what they point to, may be others by it.
+    pub(super) fn changes_code(self, loaded: &Loaded) -> bool {
+        match self {
+            Self::Bytes(at, _, width) => loaded.is_immutable(at, width),
+            Self::Gone(_) => true,
+        }
+    }
 }
 
 impl Mutation {
@@ -215,11 +223,10 @@ impl Mutation {
 
     /// As [`Mutation::apply`], unless it would change a code object or what that points to, or drops a range.
     pub(super) fn apply_to_the_mutable(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
-        if let Some((at, bytes, width)) = self.change(loaded, &loaded.marks[stop], sheet) {
-            let end = at.saturating_add(width as u64);
-            if !loaded.immutable.iter().any(|&(from, to)| from < end && at < to) {
-                sheet.patch(at, &bytes[..width]);
-            }
+        if let Some((at, bytes, width)) = self.change(loaded, &loaded.marks[stop], sheet)
+            && !loaded.is_immutable(at, width)
+        {
+            sheet.patch(at, &bytes[..width]);
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) struct Loaded {
     /// The starts of all code objects of all stops.
     pub(super) codes: BTreeSet<Address>,
     /// What code objects, texts and tables occupy in any stop: start and end.
-    pub(super) immutable: Vec<(Address, Address)>,
+    immutable: Vec<(Address, Address)>,
 }
 
 /// Where structures stand in an image.
@@ -147,6 +147,12 @@ impl Loaded {
             }
         }
         Self { snapshot, site, marks, codes, immutable: immutable.into_iter().collect() }
+    }
+
+    /// Whether one of these bytes belongs to a code object, text or table.
+    pub(super) fn is_immutable(&self, at: Address, width: usize) -> bool {
+        let end = at.saturating_add(width as u64);
+        self.immutable.iter().any(|&(from, to)| from < end && at < to)
     }
 }
 
