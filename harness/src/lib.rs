@@ -3,6 +3,7 @@
 //! Data flows one way: a [`target::build`] runs a generated [`workload`] as a target; a [`lane`] decides how the
 //! target and the [`walk`]ers are interleaved; every walk is a [`sample::Sample`] that the [`oracle`]s judge against
 //! the definition in [`invariants`]; what they find becomes [`report`] events. [`check`] spreads all of it over a budget.
+//! A [`snapshot`] is what walkers read of a target, in a file.
 //!
 //! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
 //! processes, clocks or terminals. [`fuzzing`] checks parts of them on inputs that nobody thought of, and [`case`] keeps
@@ -22,6 +23,7 @@ pub mod prove;
 pub mod report;
 pub mod sample;
 pub mod sim;
+pub mod snapshot;
 pub mod stores;
 pub mod target;
 pub mod walk;

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use framediff::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
-use framediff::memory::RemoteMemory;
 use framediff::memory::image::Image;
+use framediff::memory::{MemoryError, RemoteMemory};
 use framediff::sample::{Lookup, Provenance, ThreadSample};
 use framediff::walk::cached::CachedWalker;
 use framediff::walk::miss::MissReason;
@@ -384,5 +384,47 @@ fn loops_and_garbage_end_in_a_rejection() {
 
         target.put(CHUNK + 8, CHUNK_SIZE as u64);
         assert_eq!(names(&sample(walker.as_mut(), &mut target)), ["<module>:1"], "{} recovers", walker.kind());
+    }
+}
+
+/// Counts what is read of an image.
+struct Counted(Image, usize);
+
+impl RemoteMemory for Counted {
+    fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.1 += 1;
+        self.0.read(address, buffer)
+    }
+
+    fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.0.write(address, bytes)
+    }
+}
+
+#[test]
+fn lists_that_loop_are_left_soon() {
+    type Damage = fn(&mut Target);
+    let damages: [(Damage, &str); 4] = [
+        (|target| target.put(INTERPRETER, INTERPRETER), "list of interpreters loops"),
+        (|target| target.put(THREAD + 8, THREAD), "list of threads loops"),
+        (|target| target.put(CHUNK, CHUNK), "data stack loops"),
+        (|target| target.put(CHUNK + 8, 16 << 20), "not mapped"),
+    ];
+    for (damage, words) in damages {
+        let mut target = Target::new();
+        let module = target.code("<module>");
+        target.push(module);
+        damage(&mut target);
+        let mut walkers: Vec<Box<dyn Walker>> = vec![Box::new(UncachedWalker::new(site()).unwrap())];
+        walkers.extend(cached_walkers());
+        for mut walker in walkers {
+            let mut memory = Counted(target.image.clone(), 0);
+            let rejection = match walker.sample(&mut memory) {
+                Ok(sample) => sample.threads[0].outcome.clone().unwrap_err(),
+                Err(rejection) => rejection,
+            };
+            assert!(matches!(&rejection, Rejection::Unreadable(why) if why.contains(words)), "{rejection}");
+            assert!(memory.1 < 40, "{}: {} reads", walker.kind(), memory.1);
+        }
     }
 }

@@ -46,6 +46,12 @@ pub enum Verb {
     /// Compare walkers, live, on a Python process that is already there
     #[command(after_long_help = exit::HELP)]
     Attach(Attach),
+    /// Record the memory of a stopped target, and what is true of it, in a file
+    #[command(after_long_help = exit::HELP)]
+    Snapshot(Snapshot),
+    /// Send every walker over recorded files again
+    #[command(after_long_help = exit::HELP)]
+    Replay(Replay),
 }
 
 /// Where builds come from.
@@ -189,6 +195,40 @@ pub struct Attach {
     pub format: Format,
 }
 
+/// Arguments of `snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Snapshot {
+    /// The CPython to record
+    #[arg(long, value_name = "PATH", help_heading = "Builds")]
+    pub python: PathBuf,
+    /// Record this run mode [default: off, where there is a JIT]
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// The family of the workload
+    #[arg(long, value_name = "NAME", value_parser = families(), help_heading = "Selection")]
+    pub family: Family,
+    /// The seed of the workload, decimal or 0x...
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "1", help_heading = "Selection")]
+    pub seed: u64,
+    /// How the workload looks.
+    #[command(flatten)]
+    pub size: Size,
+    /// How often the target is stopped and recorded
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Run")]
+    pub stops: u32,
+    /// The file; it must not be there
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Replay {
+    /// Recorded files
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
 /// The run mode of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Jit {
@@ -278,6 +318,14 @@ mod tests {
             panic!("builds")
         };
         assert_eq!((builds.fetch, builds.source.cache, builds.format), (true, Some("d".into()), Format::Json));
+        let line =
+            "framediff snapshot --python p --family through-c --seed 0x10 --jit on --depth 3 --stops 2 -o f.snapshot";
+        let Ok(Verb::Snapshot(snapshot)) = parse(line) else { panic!("snapshot") };
+        assert_eq!((snapshot.python, snapshot.output), ("p".into(), "f.snapshot".into()));
+        assert_eq!((snapshot.family, snapshot.seed, snapshot.stops), (Family::ThroughC, 16, 2));
+        assert_eq!((snapshot.jit, snapshot.size.depth), (Some(Jit::On), Some(3)));
+        let Ok(Verb::Replay(replay)) = parse("framediff replay a b") else { panic!("replay") };
+        assert_eq!(replay.files, [PathBuf::from("a"), "b".into()]);
     }
 
     #[test]
@@ -299,6 +347,10 @@ mod tests {
             "framediff --depth 0",
             "framediff --jit maybe",
             "framediff --strict builds",
+            "framediff snapshot --family deep -o f",
+            "framediff snapshot --python p --family deep --stops 0 -o f",
+            "framediff snapshot --python p --family deep",
+            "framediff replay",
             "framediff attach",
             "framediff attach 0",
             "framediff attach self",
@@ -311,8 +363,8 @@ mod tests {
 
     #[test]
     fn help_and_version_succeed_and_help_tells_the_exit_codes() {
-        for line in ["framediff --help", "framediff check --help", "framediff builds --help", "framediff attach --help"]
-        {
+        for verb in ["", "check", "builds", "attach", "snapshot", "replay"] {
+            let line = &format!("framediff {verb} --help");
             let help = parse(line).unwrap_err();
             assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
             assert!(help.to_string().contains(exit::HELP), "{line}");

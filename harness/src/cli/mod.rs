@@ -4,5 +4,6 @@ pub mod arguments;
 pub mod exit;
 mod folder;
 pub mod replay;
+mod snapshots;
 mod values;
 pub mod verbs;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
-use crate::cli::{exit, folder, replay};
+use crate::cli::{exit, folder, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
@@ -27,7 +27,7 @@ use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, 
 /// Set by Ctrl-C and by a polite request to end.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-type Failure = Box<dyn std::error::Error>;
+pub(super) type Failure = Box<dyn std::error::Error>;
 
 /// Carries out the command line.
 #[must_use]
@@ -42,6 +42,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Check(arguments) => check(&arguments),
         Verb::Builds(arguments) => builds(&arguments),
         Verb::Attach(arguments) => attach_to(&arguments),
+        Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
+        Verb::Replay(arguments) => snapshots::replay(&arguments),
     });
     match result {
         Ok(code) => code.into(),
@@ -54,11 +56,11 @@ pub fn run_command(cli: Cli) -> ExitCode {
 }
 
 /// To stderr; a closed one is no reason to fail.
-fn tell(line: &str) {
+pub(super) fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Who closed the pipe has seen enough.

@@ -6,17 +6,31 @@
 
 #![expect(clippy::panic, reason = "a panic is how a check tells the fuzzer that something is broken")]
 
+mod bounds;
 pub mod cache_state_machine;
+pub mod cached_vs_uncached;
+mod chains;
 pub mod layout;
 pub mod location_table;
+mod meter;
+pub mod mutation;
+pub mod recorded;
+mod sheet;
 pub mod target;
 pub mod text;
+pub mod walk_image;
 
 use target::AnyFuzzTarget;
 
 /// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks know them from here.
-pub static TARGETS: &[&dyn AnyFuzzTarget] =
-    &[&cache_state_machine::TARGET, &layout::TARGET, &location_table::TARGET, &text::TARGET];
+pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
+    &cache_state_machine::TARGET,
+    &cached_vs_uncached::TARGET,
+    &layout::TARGET,
+    &location_table::TARGET,
+    &text::TARGET,
+    &walk_image::TARGET,
+];
 
 /// What the code under test did with a case. Both are right answers; which one is asserted by the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::workload::grammar::Grammar;
 /// Whether a walker is known not to walk such a state: the reference walker says which leaves it cannot hold, and
 /// `RemoteUnwinder` raises for the whole process while a thread's current frame is a shim frame (it reads no leaf), or
 /// while a thread runs no Python yet or any more.
-fn is_documented(walker: WalkerKind, rejection: &Rejection, shim_leaf: bool) -> bool {
+pub(crate) fn is_documented(walker: WalkerKind, rejection: &Rejection, shim_leaf: bool) -> bool {
     match walker {
         WalkerKind::OwnReference => matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf),
         WalkerKind::CpythonCached | WalkerKind::CpythonUncached => {

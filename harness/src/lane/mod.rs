@@ -1,10 +1,11 @@
 //! How target and walkers are interleaved.
 
-mod agreement;
+pub(crate) mod agreement;
 pub mod attach;
 pub mod cell;
 mod drivers;
 pub mod live;
+pub mod record;
 pub mod recorder;
 mod session;
 pub mod stopped;

@@ -16,12 +16,31 @@ impl Image {
         self.ranges.insert(address, bytes);
     }
 
-    /// Removes the range that starts at `address`.
-    pub fn unmap(&mut self, address: Address) {
-        self.ranges.remove(&address);
+    /// Removes the range that starts at `address`, and gives its bytes.
+    pub fn unmap(&mut self, address: Address) -> Option<Vec<u8>> {
+        self.ranges.remove(&address)
     }
 
-    fn find(&mut self, address: Address, length: usize) -> Option<&mut [u8]> {
+    /// The ranges in ascending order.
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = (Address, &[u8])> {
+        self.ranges.iter().map(|(&address, bytes)| (address, bytes.as_slice()))
+    }
+
+    /// The bytes from `address` to the end of the range that holds it.
+    #[must_use]
+    pub fn rest(&self, address: Address) -> Option<&[u8]> {
+        let (start, bytes) = self.ranges.range(..=address).next_back()?;
+        bytes.get(usize::try_from(address - start).ok()?..)
+    }
+
+    /// The `length` bytes at `address`, if one range holds them all.
+    #[must_use]
+    pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
+        self.rest(address)?.get(..length)
+    }
+
+    /// As [`Image::get`], to change them.
+    pub fn get_mut(&mut self, address: Address, length: usize) -> Option<&mut [u8]> {
         let (start, bytes) = self.ranges.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address - start).ok()?;
         bytes.get_mut(offset..offset.checked_add(length)?)
@@ -31,14 +50,14 @@ impl Image {
 impl RemoteMemory for Image {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
         let length = buffer.len();
-        let bytes = self.find(address, length).ok_or(MemoryError::Unmapped { action: "read", address, length })?;
+        let bytes = self.get(address, length).ok_or(MemoryError::Unmapped { action: "read", address, length })?;
         buffer.copy_from_slice(bytes);
         Ok(())
     }
 
     fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
         let length = bytes.len();
-        let there = self.find(address, length).ok_or(MemoryError::Unmapped { action: "write", address, length })?;
+        let there = self.get_mut(address, length).ok_or(MemoryError::Unmapped { action: "write", address, length })?;
         there.copy_from_slice(bytes);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! Access to a target's memory, as a parameter of everything that walks.
 
 pub mod image;
+pub mod overlay;
 pub mod process;
+pub mod recorder;
 
 use thiserror::Error;
 
@@ -107,5 +109,19 @@ pub trait RemoteMemory {
         let mut buffer = [0; 8];
         self.read(address, &mut buffer)?;
         Ok(u64::from_le_bytes(buffer))
+    }
+}
+
+impl<M: RemoteMemory + ?Sized> RemoteMemory for &mut M {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        (**self).read(address, buffer)
+    }
+
+    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+        (**self).read_vectored(segments)
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        (**self).write(address, bytes)
     }
 }

@@ -3,6 +3,7 @@
 use crate::layout::Layout;
 use crate::memory::{Address, RemoteMemory};
 use crate::walk::chunks::Chunks;
+use crate::walk::cycle::Cycle;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::ThreadState;
@@ -61,15 +62,11 @@ pub fn follow(
     let mut links: Vec<RawFrame> = Vec::new();
     let size = usize::try_from(layout.frame.size).unwrap_or(usize::MAX);
     let mut address = start;
-    // Brent's cycle detection: a torn chain often bites its own tail, and would be followed to the limit.
-    let (mut landmark, mut next_landmark) = (0, 1);
+    // A torn chain often bites its own tail, and would be followed to the limit.
+    let mut cycle = Cycle::new();
     while address != 0 {
-        if address == landmark {
+        if cycle.closes_at(address) {
             return Err(Rejection::Loops { frame: address });
-        }
-        if links.len() == next_landmark {
-            landmark = address;
-            next_landmark *= 2;
         }
         if links.len() == limit {
             return Err(Rejection::TooDeep(limit));

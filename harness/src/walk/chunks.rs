@@ -1,17 +1,18 @@
 //! Copies of a thread's data-stack chunks, so that a chain of frames is read with few accesses.
 
 use crate::memory::{Address, RemoteMemory};
+use crate::walk::cycle::Cycle;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::word;
 
 /// The size of a chunk unless one frame needs more (`DATA_STACK_CHUNK_SIZE`).
 const USUAL_SIZE: usize = 16 << 10;
 /// A larger chunk is garbage.
-const SIZE_LIMIT: u64 = 16 << 20;
-/// All chunks of a thread together.
-const TOTAL_LIMIT: usize = 64 << 20;
+pub const SIZE_LIMIT: u64 = 16 << 20;
+/// Copying ends with the chunk with which all chunks of a thread together have more than these bytes.
+pub const TOTAL_LIMIT: usize = 64 << 20;
 /// More chunks are garbage.
-const COUNT_LIMIT: usize = 4096;
+pub const COUNT_LIMIT: usize = 4096;
 /// `_PyStackChunk`: previous, size, top; the frames follow.
 const HEADER: usize = 24;
 const SIZE_OFFSET: usize = 8;
@@ -32,7 +33,11 @@ impl Chunks {
         let mut chunks = Self::default();
         let mut total = 0;
         let mut address = head;
+        let mut cycle = Cycle::new();
         while address != 0 {
+            if cycle.closes_at(address) {
+                return Err(Rejection::Unreadable(format!("the data stack loops at chunk {address:#x}")));
+            }
             let copy = Self::copy_one(memory, address)?;
             total += copy.len();
             if chunks.copies.len() == COUNT_LIMIT || total > TOTAL_LIMIT {
@@ -57,6 +62,8 @@ impl Chunks {
             .filter(|_| (HEADER as u64..=SIZE_LIMIT).contains(&size))
             .ok_or_else(|| Rejection::Unreadable(format!("chunk {address:#x} claims {size} bytes")))?;
         if size > copy.len() {
+            // Garbage claims much: its end is looked at before room is made for all of it.
+            memory.read(address.wrapping_add(size as u64 - 1), &mut [0])?;
             copy.resize(size, 0);
             memory.read(address, &mut copy)?;
         }

@@ -13,9 +13,14 @@ use crate::walk::text;
 use crate::walk::thread_state::word;
 
 /// A longer location table is garbage, in bytes.
-const TABLE_LIMIT: u64 = 1 << 24;
+pub const TABLE_LIMIT: u64 = 1 << 22;
+/// One walk ends with the code object with which it has read more than these bytes of code objects and what they point
+/// to: real ones have some hundred bytes each.
+pub const WALK_LIMIT: usize = 1 << 24;
 /// Decoded code objects kept; a real program of the workloads' size has far fewer.
 const KEPT_LIMIT: usize = 1 << 16;
+/// Bytes from which the kept ones were decoded.
+const KEPT_BYTES: usize = 1 << 25;
 /// Bytes of one code unit.
 const CODE_UNIT: u64 = 2;
 
@@ -38,13 +43,17 @@ pub struct Decoder {
     texts: HashSet<Arc<str>>,
     /// Learnt since the last [`Decoder::keep`].
     fresh: Vec<Address>,
+    /// Bytes read since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
+    read: usize,
+    /// Bytes read for what is known, and for what was known and forgotten again.
+    kept: usize,
 }
 
 impl Decoder {
     /// An empty decoder for a build.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { layout, known: HashMap::new(), texts: HashSet::new(), fresh: Vec::new() }
+        Self { layout, known: HashMap::new(), texts: HashSet::new(), fresh: Vec::new(), read: 0, kept: 0 }
     }
 
     /// Function, file and position of a frame that runs Python code.
@@ -79,9 +88,11 @@ impl Decoder {
     fn learn(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<(), Rejection> {
         if !self.known.contains_key(&address) {
             let code = self.read(memory, address)?;
-            if self.known.len() >= KEPT_LIMIT {
+            if self.known.len() >= KEPT_LIMIT || self.kept > KEPT_BYTES {
                 self.known.clear();
                 self.fresh.clear();
+                self.texts.clear();
+                self.kept = 0;
             }
             self.known.insert(address, code);
             self.fresh.push(address);
@@ -91,11 +102,13 @@ impl Decoder {
 
     /// Keeps what was learnt: the walk it was learnt in turned out to be consistent.
     pub fn keep(&mut self) {
+        self.read = 0;
         self.fresh.clear();
     }
 
     /// Forgets what was learnt since [`Decoder::keep`]: the walk was rejected, the code objects may have been none.
     pub fn forget_fresh(&mut self) {
+        self.read = 0;
         for address in self.fresh.drain(..) {
             self.known.remove(&address);
         }
@@ -104,6 +117,9 @@ impl Decoder {
     fn read(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Code, Rejection> {
         let layout = self.layout.code;
         let bad = |why: &str| Rejection::BadCode { code: address, why: why.into() };
+        if self.read > WALK_LIMIT {
+            return Err(bad("the code objects before it are larger than those of any stack"));
+        }
         let mut object = vec![0; usize::try_from(layout.size).unwrap_or(0)];
         memory.read(address, &mut object)?;
         let field = |offset: u64| {
@@ -123,6 +139,9 @@ impl Decoder {
         }
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         memory.read(table.wrapping_add(layout.bytes_data), &mut bytes)?;
+        let read = object.len() + function.len() + file.len() + bytes.len();
+        self.read += read;
+        self.kept += read;
         let locations =
             LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
         let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;

@@ -5,6 +5,7 @@ pub mod cached;
 pub mod chain;
 pub mod chunks;
 pub mod code;
+mod cycle;
 pub mod location_table;
 pub mod miss;
 pub mod raw_frame;

@@ -8,7 +8,7 @@ use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::word;
 
 /// A longer name is garbage, in characters.
-const LENGTH_LIMIT: u64 = 1 << 16;
+pub const LENGTH_LIMIT: u64 = 1 << 16;
 
 /// The state word of builds with the GIL (3.13 to 3.15): interned in bits 0 and 1, then kind, compact, ascii.
 struct State(u32);
@@ -28,6 +28,10 @@ impl State {
 /// Decodes characters of `width` bytes each. Lone surrogates, which Python allows, become U+FFFD.
 #[must_use]
 pub fn decode(bytes: &[u8], width: usize) -> Option<String> {
+    if width == 1 && bytes.is_ascii() {
+        // Nearly all text, at once.
+        return str::from_utf8(bytes).ok().map(str::to_owned);
+    }
     let code_points: Vec<u32> = match width {
         1 => bytes.iter().map(|&byte| u32::from(byte)).collect(),
         2 => bytes.as_chunks().0.iter().map(|unit| u32::from(u16::from_le_bytes(*unit))).collect(),

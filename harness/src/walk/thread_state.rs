@@ -2,12 +2,13 @@
 
 use crate::layout::{CacheLayout, Layout};
 use crate::memory::{Address, RemoteMemory, Segment};
+use crate::walk::cycle::Cycle;
 use crate::walk::rejection::Rejection;
 
 /// More interpreters than this is garbage.
-const INTERPRETER_LIMIT: usize = 1024;
-/// More threads than this is garbage.
-const THREAD_LIMIT: usize = 1 << 15;
+pub const INTERPRETER_LIMIT: usize = 1024;
+/// More threads than this, in all interpreters, is garbage.
+pub const THREAD_LIMIT: usize = 1 << 15;
 
 /// The fields of a `PyThreadState` that a walker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u64> {
 /// Reads every thread state of every interpreter of the `_PyRuntime` at `runtime`.
 ///
 /// # Errors
-/// [`Rejection::Unreadable`], or [`Rejection::TooDeep`] if a list does not end.
+/// [`Rejection::Unreadable`], also for a list that loops, or [`Rejection::TooDeep`] for one that is too long.
 pub fn thread_states(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
@@ -115,9 +116,13 @@ pub fn thread_states(
     let window = Window::new(layout);
     let mut found = Vec::new();
     let mut interpreter = memory.read_u64(runtime.wrapping_add(layout.interpreters_head))?;
+    let mut interpreters = Cycle::new();
     for _ in 0..INTERPRETER_LIMIT {
         if interpreter == 0 {
             return Ok(found);
+        }
+        if interpreters.closes_at(interpreter) {
+            return Err(Rejection::Unreadable(format!("the list of interpreters loops at {interpreter:#x}")));
         }
         let mut head = [0; 8];
         let mut next = [0; 8];
@@ -129,7 +134,11 @@ pub fn thread_states(
             return Err(Rejection::Unreadable(format!("interpreter state {interpreter:#x}")));
         }
         let mut thread = u64::from_le_bytes(head);
+        let mut threads = Cycle::new();
         while thread != 0 {
+            if threads.closes_at(thread) {
+                return Err(Rejection::Unreadable(format!("the list of threads loops at {thread:#x}")));
+            }
             if found.len() == THREAD_LIMIT {
                 return Err(Rejection::TooDeep(THREAD_LIMIT));
             }

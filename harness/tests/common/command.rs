@@ -14,7 +14,7 @@ use framediff::target::build::CACHE_VARIABLE;
 use super::target::Watched;
 
 /// What the command did.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,

@@ -1,0 +1,123 @@
+//! The verbs that record targets and replay files.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
+use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::{exit, folder};
+use crate::lane::record::{Order, record as record_target};
+use crate::report::text::clean;
+use crate::snapshot::Snapshot;
+use crate::snapshot::file::can_save;
+use crate::snapshot::replay::{Look, answer};
+use crate::target::build::{JitMode, probe, rows};
+use crate::workload::Parameters;
+
+/// Records a target and replays what was recorded.
+pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    can_save(&arguments.output)?;
+    let build = probe(&arguments.python)?;
+    build.usable()?;
+    let wanted = |jit: JitMode| (jit == JitMode::On) == (arguments.jit == Some(Jit::On));
+    let row = rows(&[Arc::new(build)]).into_iter().find(|row| wanted(row.jit));
+    let row = row.ok_or("this build has no JIT: leave out --jit on")?;
+    // As `check` makes the workload of this seed.
+    let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
+    let parameters = Parameters::draw(arguments.family, &mut random);
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let snapshot = record_target(&Order {
+        row: &row,
+        family: arguments.family,
+        parameters: parameters.overridden(arguments.family, arguments.size.overrides()),
+        seed: arguments.seed,
+        stops: arguments.stops,
+        folder: folder.path(),
+        interrupted,
+    })?;
+    snapshot.save(&arguments.output)?;
+    show(&arguments.output, &snapshot)
+}
+
+/// Replays files, each for itself: one that cannot be used does not keep the others from it.
+pub(super) fn replay(arguments: &Replay) -> Result<u8, Failure> {
+    let mut code = exit::PASS;
+    for path in &arguments.files {
+        let one = match replay_file(path) {
+            Ok(code) => code,
+            Err(error) => {
+                tell(&format!("framediff: {error}"));
+                exit::USAGE
+            }
+        };
+        // A violation is told by the code even if another file is bad.
+        code = match (code, one) {
+            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
+            (before, now) => before.max(now),
+        };
+    }
+    Ok(code)
+}
+
+/// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
+/// what is none of them may still be a damaged snapshot.
+fn replay_file(path: &Path) -> Result<u8, Failure> {
+    show(path, &Snapshot::load(path)?)
+}
+
+/// Replays a snapshot and prints what comes out.
+fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
+    let looks = snapshot.replay().map_err(|error| format!("{}: {error}", path.display()))?;
+    let meta = &snapshot.meta;
+    let mut text = format!(
+        "{}: {}, {}, seed {}, {} stops\n",
+        path.display(),
+        meta.row(),
+        meta.family,
+        meta.seed,
+        snapshot.stops.len()
+    );
+    let broken: usize = looks.iter().map(|look| look.broken.len()).sum();
+    for look in &looks {
+        line(&mut text, look);
+    }
+    let _ = match broken {
+        0 => writeln!(text, "  pass"),
+        1 => writeln!(text, "  1 violation"),
+        _ => writeln!(text, "  {broken} violations"),
+    };
+    print(&text)?;
+    Ok(if broken == 0 { exit::PASS } else { exit::VIOLATION })
+}
+
+/// One walker on one image, and what it got wrong.
+fn line(text: &mut String, look: &Look) {
+    let _ = write!(text, "  {} {:<13}", look.stop + 1, look.walker.name());
+    match &look.sample {
+        Err(rejection) => {
+            let _ = write!(text, " {}", clean(&rejection.to_string()));
+        }
+        Ok(sample) => {
+            for thread in &sample.threads {
+                let _ = match &thread.outcome {
+                    Ok(stack) if look.walker.is_cached() => {
+                        let (answer, from_cache) = answer(thread);
+                        write!(text, " {} {from_cache}/{}", answer.name(), stack.len())
+                    }
+                    Ok(stack) => write!(text, " {}", stack.len()),
+                    Err(rejection) => write!(text, " {}", rejection.name()),
+                };
+            }
+        }
+    }
+    text.push_str(if look.anew && look.walker.is_cached() && look.stop > 0 { " (anew)\n" } else { "\n" });
+    for broken in &look.broken {
+        let thread = broken.native_thread_id.map(|id| format!("thread {id}: ")).unwrap_or_default();
+        let _ = writeln!(text, "    violation: {thread}{}", clean(&broken.fault.to_string()));
+    }
+}

@@ -1,0 +1,299 @@
+//! Cached walkers on images that do not move, against the uncached walker on the same image.
+//!
+//! A cached walker is given images of one process in any order, as often as the case likes, damaged or not; at each it
+//! must give exactly what the uncached walker gives for a thread, or reject. What a walker may assume of the images is
+//! what the interpreter guarantees, and no more:
+//!
+//! - **A1.** Let the walker's last stack of a thread (same native thread id, same thread state) come from the frames
+//!   `a_0 .. a_n` at sequence `S`. If an image has the anchor `a_i` and the sequence `S + i` for that thread, and `a_i` is
+//!   on its chain, then so are `a_i+1 .. a_n`, in this order and nothing else, and each stands where it stood. (Every frame
+//!   that leaves the stack while it is the anchor counts one up; so `a_i` lived on, and its callers waited for it.) Of
+//!   `a_i` itself nothing but the address is promised.
+//! - **A2.** While a walker lives, a code object it has seen does not change, nor do its name, file name and location table.
+//!
+//! Images that break A1 are given with the anchor NULL, which is what an interpreter shows whose profiler has just attached;
+//! that is the only case in which the order of stops matters, because two images of one process may agree by nothing but
+//! chance in anchor and sequence. Images that break A2 are given to a new walker. Everything else is open: sequences and
+//! anchors of any value, threads that exchange their ids, states or frames, chains that loop or end nowhere.
+//! Images of another snapshot are another process: a walker is made for one.
+//!
+//! Walkers that leave out a check that decides at rest are told from right ones by this: see the tests.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::chains::{Chain, Reader, chains};
+use super::mutation::{Effect, Mutation};
+use super::recorded::{Loaded, Recorded};
+use super::sheet::{Borrowed, Sheet};
+use super::target::FuzzTarget;
+use crate::frame::Stack;
+use crate::memory::Address;
+use crate::sample::{Lookup, Sample};
+use crate::walk::cached::CachedWalker;
+use crate::walk::reference::ReferenceWalker;
+use crate::walk::uncached::UncachedWalker;
+use crate::walk::walker::Walker;
+use crate::walk::weakening::Weakening;
+
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "cached_vs_uncached", check, least_accepted: 10 };
+
+/// Images of one process, and who walks them.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct TestCase {
+    /// The snapshot.
+    pub recorded: Recorded,
+    /// Whether the reference walker walks; else the one of CPython's protocol.
+    pub reference: bool,
+    /// How many stops are sampled in the recorded order, without damage of their own, before the images below; modulo 8.
+    pub before: u8,
+    /// Damage that all images have.
+    pub lasting: Vec<Mutation>,
+    /// The images.
+    pub steps: Vec<Step>,
+}
+
+/// One image.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct Step {
+    /// How many stops on from the one before, modulo their number: 1 is the order in which they were recorded.
+    pub on: u8,
+    /// Damage that only this image has; code objects are left alone.
+    pub mutations: Vec<Mutation>,
+    /// Whether it is sampled once more, with the anchors that the walker left.
+    pub again: bool,
+}
+
+/// More steps, or more damage, tell nothing more.
+const STEPS: usize = 8;
+const MUTATIONS: usize = 8;
+
+/// Checks a cached walker against the uncached one; accepted if a hit was among what was compared.
+///
+/// # Panics
+/// If the cached walker gives another stack.
+pub fn check(case: &TestCase) -> Outcome {
+    check_weakened(case, &[])
+}
+
+/// As [`check`], with faults put into the walker of CPython's protocol.
+///
+/// # Panics
+/// As [`check`].
+pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> Outcome {
+    run(case, weakenings).0
+}
+
+/// The outcome, and how often an image was given with an anchor made NULL because it breaks A1.
+fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
+    let loaded = case.recorded.loaded();
+    let new = || -> Option<Tour<'_>> {
+        let walker: Box<dyn Walker> = if case.reference {
+            Box::new(ReferenceWalker::new(loaded.site).ok()?)
+        } else {
+            Box::new(CachedWalker::new(loaded.site, weakenings.iter().copied().collect()).ok()?)
+        };
+        let uncached = UncachedWalker::new(loaded.site).ok()?;
+        Some(Tour { loaded, walker, uncached, past: Past::default(), attached: false, broken: 0 })
+    };
+    let mut outcome = Outcome::Rejected;
+    // Builds without the cache have no cached walker.
+    let Some(mut tour) = new() else { return (outcome, 0) };
+    let mut stop = 0;
+    let lasting = lasting(case, loaded);
+    let damaged = lasting.iter().any(|effect| effect.changes_code(loaded));
+    let recorded = Step { on: 1, mutations: Vec::new(), again: false };
+    let before = std::iter::repeat_n(&recorded, usize::from(case.before) % STEPS);
+    for (index, step) in before.chain(case.steps.iter().take(STEPS)).enumerate() {
+        if index > 0 {
+            stop = (stop + usize::from(step.on)) % loaded.snapshot.stops.len();
+        }
+        let mut sheet = Borrowed::new(case.recorded, stop);
+        for effect in &lasting {
+            effect.apply(&mut sheet);
+        }
+        for mutation in step.mutations.iter().take(MUTATIONS) {
+            mutation.apply_to_the_mutable(loaded, stop, &mut sheet);
+        }
+        for _ in 0..=u8::from(step.again) {
+            let mut image = Given { chains: chains(&sheet, &loaded.site), truth: None };
+            if !tour.past.knows_the_code_of(loaded, &sheet, &image, damaged) {
+                let broken = tour.broken;
+                let Some(fresh) = new() else { return (outcome, broken) };
+                tour = Tour { broken, ..fresh };
+                tour.past.knows_the_code_of(loaded, &sheet, &image, damaged);
+            }
+            image.truth = tour.uncached.sample(&mut *sheet).ok();
+            if tour.sample(&mut sheet, &image) {
+                outcome = Outcome::Accepted;
+            }
+        }
+    }
+    (outcome, tour.broken)
+}
+
+/// The lasting damage, by what it does to the first image.
+fn lasting(case: &TestCase, loaded: &Loaded) -> Vec<Effect> {
+    let mut sheet = Borrowed::new(case.recorded, 0);
+    let mut effects = Vec::new();
+    for mutation in case.lasting.iter().take(MUTATIONS) {
+        if let Some(effect) = mutation.effect(loaded, 0, &sheet) {
+            effect.apply(&mut sheet);
+            effects.push(effect);
+        }
+    }
+    effects
+}
+
+/// An image and what the uncached walker gives of it.
+struct Given {
+    chains: Vec<Chain>,
+    truth: Option<Sample>,
+}
+
+impl Given {
+    fn stack(&self, index: usize) -> Option<&Stack> {
+        self.truth.as_ref()?.threads.get(index)?.outcome.as_ref().ok()
+    }
+}
+
+/// What a walker has seen.
+#[derive(Default)]
+struct Past {
+    /// The last stack of each native thread id: its thread state, its frames' addresses, the sequence, the stack.
+    stacks: HashMap<u64, (Address, Vec<Address>, u64, Stack)>,
+    /// What code objects were.
+    codes: HashMap<Address, u64>,
+}
+
+impl Past {
+    /// A2. Notes the code objects of the image, and tells whether any was otherwise before.
+    fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &Sheet, image: &Given, damaged: bool) -> bool {
+        let links = image.chains.iter().flat_map(|chain| &chain.links).filter(|link| link.is_python);
+        // Those that are code objects cannot change but by lasting damage.
+        let codes: HashSet<Address> =
+            links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).collect();
+        let mut same = true;
+        for code in codes {
+            let digest = digest_of_code(loaded, sheet, code);
+            same &= *self.codes.entry(code).or_insert(digest) == digest;
+        }
+        same
+    }
+
+    /// A1, for the thread at `index`.
+    fn promises(&self, image: &Given, index: usize, anchor: Address, sequence: u64) -> bool {
+        let chain = &image.chains[index];
+        let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else { return true };
+        let Some(place) = addresses.iter().position(|&address| address == anchor) else { return true };
+        if *state != chain.state || stored.wrapping_add(place as u64) != sequence {
+            return true;
+        }
+        let now: Vec<Address> = chain.python().collect();
+        let Some(start) = now.iter().position(|&address| address == anchor) else { return true };
+        let callers = image.stack(index).and_then(|stack| stack.get(start + 1..));
+        now.get(start..) == addresses.get(place..) && callers == stack.get(place + 1..)
+    }
+}
+
+/// A digest of everything that a walker reads of a code object. It may cover more than that: then a walker is made anew
+/// that need not be.
+fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
+    /// No text or table of the corpus is longer.
+    const MOST: usize = 1 << 14;
+    let reader = Reader(sheet);
+    let layout = &loaded.site.layout.code;
+    let mut hasher = DefaultHasher::new();
+    let mut pointed = |field: u64, header: u64, data: &[u64]| {
+        let Some(at) = reader.word(code.wrapping_add(field)) else { return };
+        at.hash(&mut hasher);
+        // The header word by word: not all of it may be there. Of what follows, as much as there is.
+        for offset in (0..header).step_by(8) {
+            reader.word(at.wrapping_add(offset)).hash(&mut hasher);
+        }
+        for &offset in data {
+            let rest = sheet.rest(at.wrapping_add(offset));
+            rest.map(|rest| rest.get(..MOST).unwrap_or(rest)).hash(&mut hasher);
+        }
+    };
+    let texts = [layout.ascii_data, layout.compact_data];
+    pointed(layout.qualname, layout.ascii_data, &texts);
+    pointed(layout.filename, layout.ascii_data, &texts);
+    pointed(layout.linetable, layout.bytes_data, &[layout.bytes_data]);
+    sheet.get(code, usize::try_from(layout.size).unwrap_or(0)).is_some().hash(&mut hasher);
+    sheet.get(code.wrapping_add(layout.first_line), 4).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A walker on its way through the images.
+struct Tour<'a> {
+    loaded: &'a Loaded,
+    walker: Box<dyn Walker>,
+    /// Tells what is right. By A2 it may keep the code objects that it has seen, as the other.
+    uncached: UncachedWalker,
+    past: Past,
+    attached: bool,
+    /// Anchors that were made NULL because of A1.
+    broken: u32,
+}
+
+impl Tour<'_> {
+    /// Lets the walker sample an image and compares; whether a hit was compared.
+    fn sample(&mut self, sheet: &mut Sheet, image: &Given) -> bool {
+        if !self.attached {
+            // Whether it can or not: anchors are made NULL below.
+            let _ = self.walker.attach(sheet);
+        }
+        let site = &self.loaded.site;
+        let Some(cache) = site.layout.thread.cache else { return false };
+        let mut sequences = Vec::with_capacity(image.chains.len());
+        for (index, chain) in image.chains.iter().enumerate() {
+            let field = |sheet: &Sheet, offset: u64| Reader(sheet).word(chain.state.wrapping_add(offset)).unwrap_or(0);
+            let (anchor, sequence) = (field(sheet, cache.anchor), field(sheet, cache.sequence));
+            let promised = anchor == 0 || self.past.promises(image, index, anchor, sequence);
+            self.broken += u32::from(!promised);
+            if !self.attached || !promised {
+                sheet.patch(chain.state.wrapping_add(cache.anchor), &[0; 8]);
+            }
+            sequences.push(sequence);
+        }
+        self.attached = true;
+        let as_given = |sheet: &Sheet| chains(sheet, site) == image.chains;
+        if !as_given(sheet) {
+            // Thread states overlap something: the uncached walker was given another image.
+            return false;
+        }
+        let result = self.walker.sample(sheet);
+        if !as_given(sheet) {
+            // The walker's own write changed the image under it.
+            self.past.stacks.clear();
+            self.attached = false;
+            return false;
+        }
+        let Ok(sample) = result else { return false };
+        let mut hit = false;
+        assert_eq!(sample.threads.len(), image.chains.len(), "{} lists other threads", sample.walker);
+        for (index, thread) in sample.threads.iter().enumerate() {
+            let Ok(stack) = &thread.outcome else { continue };
+            let truth = image.truth.as_ref().and_then(|truth| truth.threads.get(index)).map(|thread| &thread.outcome);
+            let (kind, id, provenance) = (sample.walker, thread.native_thread_id, thread.provenance);
+            assert!(
+                matches!(truth, Some(Ok(truth)) if truth == stack),
+                "{kind} gives of thread {id} ({provenance:?}) {stack:?}, but the uncached walker {truth:?}"
+            );
+            hit |= matches!(thread.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+            let chain = &image.chains[index];
+            let seen = (chain.state, chain.python().collect(), sequences[index], stack.clone());
+            self.past.stacks.insert(chain.native_thread_id, seen);
+        }
+        hit
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! A memory that counts what is done with it, and fails when it is told to.
+
+use super::sheet::Sheet;
+use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+
+/// Counts accesses of a sheet.
+#[derive(Debug)]
+pub(super) struct Meter<'a> {
+    pub(super) sheet: &'a mut Sheet,
+    /// Reads, each segment of a vectored one for itself; whether or not they succeed.
+    pub(super) reads: u64,
+    /// Bytes asked for, but for reads that fail.
+    pub(super) bytes: u64,
+    /// Where was written, and how much.
+    pub(super) writes: Vec<(Address, usize)>,
+    /// The numbers of the reads that fail.
+    failing: &'a [u16],
+}
+
+impl<'a> Meter<'a> {
+    pub(super) fn new(sheet: &'a mut Sheet, failing: &'a [u16]) -> Self {
+        Self { sheet, reads: 0, bytes: 0, writes: Vec::new(), failing }
+    }
+}
+
+impl RemoteMemory for Meter<'_> {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.reads += 1;
+        if self.failing.iter().any(|&number| u64::from(number) + 1 == self.reads) {
+            // A short read leaves something in the buffer, and nothing of use.
+            let half = buffer.len() / 2;
+            buffer[..half].fill(0xa5);
+            return Err(MemoryError::Unmapped { action: "read", address, length: buffer.len() });
+        }
+        self.sheet.read(address, buffer)?;
+        self.bytes += buffer.len() as u64;
+        Ok(())
+    }
+
+    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+        for (done, segment) in segments.iter_mut().enumerate() {
+            match self.read(segment.address, segment.buffer) {
+                Ok(()) => {}
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => return Ok(done),
+            }
+        }
+        Ok(segments.len())
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.writes.push((address, bytes.len()));
+        self.sheet.write(address, bytes)
+    }
+}

@@ -1,0 +1,232 @@
+//! Damage to an image: anywhere, or where walkers look.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use super::chains::Reader;
+use super::recorded::{Loaded, Marks};
+use super::sheet::Sheet;
+use crate::layout::Layout;
+use crate::memory::Address;
+
+/// One change.
+#[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Mutation {
+    /// A field of a structure that walkers read.
+    Field(Place, Value),
+    /// Some bytes anywhere.
+    Bytes {
+        /// Where, counted over all ranges, modulo their length.
+        at: u32,
+        /// What is put there.
+        bytes: [u8; 4],
+    },
+    /// A range is gone.
+    Gone {
+        /// Which, modulo their number.
+        range: u16,
+    },
+}
+
+/// A field of a structure.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub struct Place {
+    /// What kind of structure.
+    pub kind: Kind,
+    /// Which one, modulo their number.
+    pub index: u16,
+    /// Which field, modulo their number.
+    pub field: u8,
+}
+
+/// The kinds of structures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
+pub enum Kind {
+    /// `_PyRuntime`.
+    Runtime,
+    /// Interpreter states.
+    Interpreter,
+    /// Thread states.
+    Thread,
+    /// Frames of any owner.
+    Frame,
+    /// Data-stack chunks.
+    Chunk,
+    /// Code objects.
+    Code,
+    /// Names and file names.
+    Text,
+    /// Location tables.
+    Table,
+}
+
+/// What a field becomes.
+#[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
+pub enum Value {
+    /// Zero, NULL.
+    Null,
+    /// A little more or less than it was.
+    Plus(i8),
+    /// The address of another structure, or one beside it.
+    Address {
+        /// What kind of structure.
+        kind: Kind,
+        /// Which one.
+        index: u16,
+        /// How many words beside it.
+        words: i8,
+    },
+    /// What another field holds.
+    Copy(Place),
+    /// A power of two, modulo 64, less one if asked for.
+    Power(u8, bool),
+    /// Any.
+    Any(u64),
+}
+
+/// Offset and width of the fields of a kind.
+fn fields(kind: Kind, layout: &Layout) -> ([(u64, usize); 7], usize) {
+    let (thread, frame, code) = (&layout.thread, &layout.frame, &layout.code);
+    let mut all = [(0, 8); 7];
+    let used: &[(u64, usize)] = match kind {
+        Kind::Runtime => &[(layout.interpreters_head, 8)],
+        Kind::Interpreter => &[(layout.interpreter.threads_head, 8), (layout.interpreter.next, 8)],
+        Kind::Thread => {
+            let cache = thread.cache.unwrap_or(crate::layout::CacheLayout {
+                base_frame: thread.current_frame,
+                anchor: thread.current_frame,
+                sequence: thread.next,
+            });
+            &[
+                (thread.next, 8),
+                (thread.current_frame, 8),
+                (thread.native_thread_id, 8),
+                (thread.datastack_chunk, 8),
+                (cache.base_frame, 8),
+                (cache.anchor, 8),
+                (cache.sequence, 8),
+            ]
+        }
+        Kind::Frame => &[(frame.previous, 8), (frame.executable, 8), (frame.instr_ptr, 8), (frame.owner, 1)],
+        Kind::Chunk => &[(0, 8), (8, 8), (16, 8)],
+        Kind::Code => &[(code.qualname, 8), (code.filename, 8), (code.linetable, 8), (code.first_line, 4)],
+        Kind::Text => &[(code.text_length, 8), (code.text_state, 4), (code.ascii_data, 4), (code.compact_data, 4)],
+        Kind::Table => &[(code.bytes_size, 8), (code.bytes_data, 1), (code.bytes_data + 1, 1)],
+    };
+    all[..used.len()].copy_from_slice(used);
+    (all, used.len())
+}
+
+fn address(kind: Kind, index: u16, marks: &Marks, runtime: Address) -> Option<Address> {
+    let places = match kind {
+        Kind::Runtime => return Some(runtime),
+        Kind::Interpreter => &marks.interpreters,
+        Kind::Thread => &marks.threads,
+        Kind::Frame => &marks.frames,
+        Kind::Chunk => &marks.chunks,
+        Kind::Code => &marks.codes,
+        Kind::Text => &marks.texts,
+        Kind::Table => &marks.tables,
+    };
+    places.get(usize::from(index) % places.len().max(1)).copied()
+}
+
+impl Place {
+    fn find(self, loaded: &Loaded, marks: &Marks) -> Option<(Address, usize)> {
+        let structure = address(self.kind, self.index, marks, loaded.site.runtime)?;
+        let (fields, count) = fields(self.kind, &loaded.site.layout);
+        let (offset, width) = fields[usize::from(self.field) % count];
+        Some((structure + offset, width))
+    }
+}
+
+/// Damage by address, the same for every image of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effect {
+    /// As many of the bytes are put there.
+    Bytes(Address, [u8; 8], usize),
+    /// The range that starts there is gone.
+    Gone(Address),
+}
+
+impl Effect {
+    pub(super) fn apply(self, sheet: &mut Sheet) {
+        match self {
+            Self::Bytes(at, bytes, width) => {
+                sheet.patch(at, &bytes[..width]);
+            }
+            Self::Gone(start) => sheet.drop_range(start),
+        }
+    }
+
+    /// Whether code objects, or what they point to, may be others by it.
+    pub(super) fn changes_code(self, loaded: &Loaded) -> bool {
+        match self {
+            Self::Bytes(at, _, width) => loaded.is_immutable(at, width),
+            Self::Gone(_) => true,
+        }
+    }
+}
+
+impl Mutation {
+    /// The bytes that it changes and what they become; nothing if it drops a range or has no place.
+    fn change(&self, loaded: &Loaded, marks: &Marks, sheet: &Sheet) -> Option<(Address, [u8; 8], usize)> {
+        match *self {
+            Self::Field(place, value) => {
+                let (at, width) = place.find(loaded, marks)?;
+                let word = |at| Reader(sheet).word(at).unwrap_or(0);
+                let new = match value {
+                    Value::Null => 0,
+                    Value::Plus(more) => word(at).wrapping_add_signed(more.into()),
+                    Value::Address { kind, index, words } => {
+                        let to = address(kind, index, marks, loaded.site.runtime)?;
+                        to.wrapping_add_signed(8 * i64::from(words))
+                    }
+                    Value::Copy(from) => word(from.find(loaded, marks)?.0),
+                    Value::Power(exponent, less) => (1_u64 << (exponent % 64)) - u64::from(less),
+                    Value::Any(value) => value,
+                };
+                Some((at, new.to_le_bytes(), width))
+            }
+            Self::Bytes { at, bytes } => {
+                let mut left = usize::try_from(at).unwrap_or(0) % marks.bytes.max(1);
+                for &(start, length) in &marks.ranges {
+                    if left < length {
+                        let mut word = [0; 8];
+                        word[..4].copy_from_slice(&bytes);
+                        return Some((start + left as u64, word, bytes.len().min(length - left)));
+                    }
+                    left -= length;
+                }
+                None
+            }
+            Self::Gone { .. } => None,
+        }
+    }
+
+    /// What it does to the image of a stop.
+    pub(super) fn effect(&self, loaded: &Loaded, stop: usize, sheet: &Sheet) -> Option<Effect> {
+        let marks = &loaded.marks[stop];
+        if let Self::Gone { range } = *self {
+            let (start, _) = marks.ranges.get(usize::from(range) % marks.ranges.len().max(1))?;
+            return Some(Effect::Gone(*start));
+        }
+        self.change(loaded, marks, sheet).map(|(at, bytes, width)| Effect::Bytes(at, bytes, width))
+    }
+
+    /// Damages the image of a stop.
+    pub(super) fn apply(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
+        if let Some(effect) = self.effect(loaded, stop, sheet) {
+            effect.apply(sheet);
+        }
+    }
+
+    /// As [`Mutation::apply`], unless it would change a code object or what that points to, or drops a range.
+    pub(super) fn apply_to_the_mutable(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
+        if let Some((at, bytes, width)) = self.change(loaded, &loaded.marks[stop], sheet)
+            && !loaded.is_immutable(at, width)
+        {
+            sheet.patch(at, &bytes[..width]);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! An image that is damaged for one case and restored after it: cloning one for each would cost more than the walk.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+
+use super::recorded::{Loaded, Recorded};
+use crate::memory::image::Image;
+use crate::memory::{Address, MemoryError, RemoteMemory};
+
+/// An image and how to restore it.
+#[derive(Debug)]
+pub(super) struct Sheet {
+    image: Image,
+    undo: Vec<Undo>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Bytes(Address, Vec<u8>),
+    Word(Address, [u8; 8]),
+    Range(Address, Vec<u8>),
+}
+
+impl Sheet {
+    /// Changes bytes, if they are there.
+    pub(super) fn patch(&mut self, address: Address, bytes: &[u8]) -> Option<()> {
+        let there = self.image.get_mut(address, bytes.len())?;
+        self.undo.push(match there.first_chunk() {
+            Some(word) if bytes.len() == 8 => Undo::Word(address, *word),
+            _ => Undo::Bytes(address, there.to_vec()),
+        });
+        there.copy_from_slice(bytes);
+        Some(())
+    }
+
+    /// Drops the range that starts at `address`.
+    pub(super) fn drop_range(&mut self, address: Address) {
+        if let Some(bytes) = self.image.unmap(address) {
+            self.undo.push(Undo::Range(address, bytes));
+        }
+    }
+
+    /// Takes everything back.
+    pub(super) fn restore(&mut self) {
+        while let Some(undo) = self.undo.pop() {
+            let (address, bytes): (_, &[u8]) = match &undo {
+                Undo::Bytes(address, bytes) => (*address, bytes),
+                Undo::Word(address, word) => (*address, word),
+                Undo::Range(address, _) => (*address, &[]),
+            };
+            if let Some(there) = self.image.get_mut(address, bytes.len()) {
+                there.copy_from_slice(bytes);
+            }
+            if let Undo::Range(address, bytes) = undo {
+                self.image.map(address, bytes);
+            }
+        }
+    }
+}
+
+impl Deref for Sheet {
+    type Target = Image;
+
+    fn deref(&self) -> &Image {
+        &self.image
+    }
+}
+
+impl RemoteMemory for Sheet {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.image.read(address, buffer)
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        let length = bytes.len();
+        self.patch(address, bytes).ok_or(MemoryError::Unmapped { action: "write", address, length })
+    }
+}
+
+thread_local! {
+    static SHEETS: RefCell<HashMap<(Recorded, usize), Sheet>> = RefCell::default();
+}
+
+/// A sheet on loan; it is restored and given back even if the check panics.
+pub(super) struct Borrowed {
+    key: (Recorded, usize),
+    sheet: Option<Sheet>,
+}
+
+impl Borrowed {
+    /// The image of a stop as it was recorded.
+    pub(super) fn new(recorded: Recorded, stop: usize) -> Self {
+        let key = (recorded, stop);
+        let kept = SHEETS.with_borrow_mut(|sheets| sheets.remove(&key));
+        let sheet = kept.unwrap_or_else(|| {
+            let Loaded { snapshot, .. } = recorded.loaded();
+            Sheet { image: snapshot.stops[stop].image.clone(), undo: Vec::new() }
+        });
+        Self { key, sheet: Some(sheet) }
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(mut sheet) = self.sheet.take() {
+            sheet.restore();
+            SHEETS.with_borrow_mut(|sheets| sheets.insert(self.key, sheet));
+        }
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = Sheet;
+
+    fn deref(&self) -> &Sheet {
+        self.sheet.as_ref().unwrap_or_else(|| unreachable!("it is there until the drop"))
+    }
+}
+
+impl DerefMut for Borrowed {
+    fn deref_mut(&mut self) -> &mut Sheet {
+        self.sheet.as_mut().unwrap_or_else(|| unreachable!("it is there until the drop"))
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_sheet_is_as_recorded_after_every_loan() {
+    for recorded in Recorded::all() {
+        let original = &recorded.loaded().snapshot.stops[0].image;
+        let ranges: Vec<Address> = original.ranges().map(|(address, _)| address).collect();
+        let mut sheet = Borrowed::new(recorded, 0);
+        for &address in &ranges {
+            sheet.patch(address, &[1; 8]);
+            sheet.patch(address + 1, &[2, 3]);
+        }
+        for &address in &ranges {
+            sheet.drop_range(address);
+        }
+        assert_eq!(sheet.ranges().len(), 0);
+        drop(sheet);
+        assert_eq!(**Borrowed::new(recorded, 0), *original, "{}", recorded.name());
+    }
+}
