@@ -7,9 +7,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
-use crate::cli::values::{budget, confidence, families, frame_size, lanes, names, seed, walkers, weakenings};
+use crate::cli::values::{
+    all_weakenings, budget, confidence, families, frame_size, lanes, names, seed, simulated_workloads, variations,
+    walkers, weakenings,
+};
+use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
 use crate::sample::WalkerKind;
+use crate::sim::variation::Variation;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Family, FrameSize, Names, Overrides};
 
@@ -52,6 +57,9 @@ pub enum Verb {
     /// Send every walker over recorded files again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
+    /// Search every interleaving of a simulated interpreter and a cached walker for a stack that was not there
+    #[command(after_long_help = exit::HELP)]
+    Prove(Box<Prove>),
 }
 
 /// Where builds come from.
@@ -224,9 +232,55 @@ pub struct Snapshot {
 /// Arguments of `replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// Recorded files
+    /// Recorded targets and saved cases
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `prove`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Prove {
+    /// Who walks
+    #[arg(long, value_name = "WALKER", default_value = "own-reference", help_heading = "Walker")]
+    pub walker: ProvedWalker,
+    /// Leave this check out of the walker; repeatable
+    #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
+    pub weaken: Vec<Weakening>,
+    /// What the simulated interpreter runs; repeatable [default: everything]
+    #[arg(long, value_name = "NAME", value_parser = simulated_workloads(), help_heading = "Interpreter")]
+    pub workload: Vec<&'static str>,
+    /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
+    #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
+    pub vary: Vec<Variation>,
+    /// Another profiler may anchor a thread's current frame at any time, in no time
+    #[arg(long, help_heading = "Interpreter")]
+    pub other_profiler: bool,
+    /// How many samples are taken
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
+    pub samples: u32,
+    /// What counts as wrong
+    #[arg(long, value_name = "CLAUSE", default_value = "not-there", help_heading = "Search")]
+    pub clause: Clause,
+    /// Between what the interpreter may move
+    #[arg(long, value_name = "READS", default_value = "words", help_heading = "Search")]
+    pub reads: Reads,
+    /// Give up after so many states
+    #[arg(long, value_name = "N", default_value = "20000000000", help_heading = "Search")]
+    pub states: u64,
+    /// Save a counterexample as a case in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Search")]
+    pub output: Option<PathBuf>,
+}
+
+/// The walkers that can be proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ProvedWalker {
+    /// The reference walker
+    OwnReference,
+    /// CPython 3.15's protocol
+    OwnCached,
+    /// The reference walker without what its first idea lacks
+    AnchorFirst,
 }
 
 /// The run mode of a build.

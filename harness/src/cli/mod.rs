@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod exit;
 mod folder;
+mod prove;
 pub mod replay;
 mod snapshots;
 mod values;

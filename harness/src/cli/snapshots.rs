@@ -1,6 +1,8 @@
 //! The verbs that record targets and replay files.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,11 +10,15 @@ use std::sync::atomic::AtomicBool;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::case::file::CaseFile;
+use crate::case::verdict::Verdict;
 use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, folder};
+use crate::fuzzing::cache_state_machine;
 use crate::lane::record::{Order, record as record_target};
 use crate::report::text::clean;
+use crate::sim::history::render;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::can_save;
 use crate::snapshot::replay::{Look, answer};
@@ -67,7 +73,31 @@ pub(super) fn replay(arguments: &Replay) -> Result<u8, Failure> {
 /// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
 /// what is none of them may still be a damaged snapshot.
 fn replay_file(path: &Path) -> Result<u8, Failure> {
-    show(path, &Snapshot::load(path)?)
+    let mut first = [0];
+    let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
+    if text { replay_case(path) } else { show(path, &Snapshot::load(path)?) }
+}
+
+/// Runs a saved case through the check of its fuzz target; one of the simulated interpreter tells its history, too.
+fn replay_case(path: &Path) -> Result<u8, Failure> {
+    let file = CaseFile::load(path)?;
+    let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
+    if file.target.name() == cache_state_machine::TARGET.name {
+        let case: cache_state_machine::TestCase = serde_json::from_value(file.case.to_value()?)?;
+        let ran = case.scenario.run(true)?;
+        text.push_str(&render(&ran.interpreter, &ran.notes));
+        let _ = match (ran.broken, case.breaks) {
+            (Some(broken), Some(_)) => writeln!(text, "known to break: {broken}"),
+            (Some(broken), None) => writeln!(text, "broken: {broken}"),
+            (None, _) => writeln!(text, "nothing is broken"),
+        };
+    }
+    let (verdict, code) = match file.run() {
+        Verdict::Accepted | Verdict::Rejected => ("pass".to_owned(), exit::PASS),
+        Verdict::Failed(message) => (clean(&message), exit::VIOLATION),
+    };
+    print(&(text + "  " + verdict.lines().next().unwrap_or_default() + "\n"))?;
+    Ok(code)
 }
 
 /// Replays a snapshot and prints what comes out.

@@ -7,6 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::report::cell::Lane;
 use crate::report::finding::WALKERS;
 use crate::sample::WalkerKind;
+use crate::sim::variation::Variation;
+use crate::sim::workloads;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Family, FrameSize, Names};
 
@@ -35,6 +37,18 @@ pub(super) fn families() -> impl TypedValueParser<Value = Family> {
 pub(super) fn weakenings() -> impl TypedValueParser<Value = Weakening> {
     let checked = Weakening::ALL.into_iter().filter(|weakening| weakening.applies_to(WalkerKind::OwnCached));
     one_of(checked, Weakening::name)
+}
+
+pub(super) fn all_weakenings() -> impl TypedValueParser<Value = Weakening> {
+    one_of(Weakening::ALL, Weakening::name)
+}
+
+pub(super) fn variations() -> impl TypedValueParser<Value = Variation> {
+    one_of(Variation::ALL, Variation::name)
+}
+
+pub(super) fn simulated_workloads() -> impl TypedValueParser<Value = &'static str> {
+    one_of(workloads::ALL.map(|workload| workload.name), |name| name)
 }
 
 pub(super) fn names() -> impl TypedValueParser<Value = Names> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
-use crate::cli::{exit, folder, replay, snapshots};
+use crate::cli::{exit, folder, prove, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
@@ -44,6 +44,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Attach(arguments) => attach_to(&arguments),
         Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
         Verb::Replay(arguments) => snapshots::replay(&arguments),
+        Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
     });
     match result {
         Ok(code) => code.into(),

@@ -12,6 +12,7 @@ use crate::memory::Address;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, SHIM_COUNT, THREAD_COUNT, Word};
 use crate::sim::program::Program;
+use crate::sim::scenario::ContenderError;
 use crate::sim::store::Store;
 use crate::sim::truth::{Chain, chain};
 use crate::sim::variation::Variations;
@@ -52,7 +53,7 @@ pub struct Edge {
 }
 
 /// Why a program cannot be searched.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 pub enum GraphError {
     /// Too many states.
     #[error("the program has more than {NODE_LIMIT} states; a smaller one is needed")]
@@ -60,6 +61,9 @@ pub enum GraphError {
     /// Too many stacks for a bit each.
     #[error("the program has more than 127 different stacks; a smaller one is needed")]
     TooManyStacks,
+    /// There is no such walker.
+    #[error(transparent)]
+    Walker(#[from] ContenderError),
     /// Sequences are kept in a byte.
     #[error("a sequence ran more than 127 away from the one it is compared with")]
     SequenceTooFar,

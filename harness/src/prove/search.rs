@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use clap::ValueEnum;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -17,15 +18,16 @@ use crate::prove::walk::{Branch, Walk, fresh};
 use crate::sample::{Lookup, ThreadSample};
 use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
+use crate::sim::scenario::ContenderError;
 use crate::sim::truth::matches;
 use crate::walk::cache::FrameCache;
 use crate::walk::walker::{CachingWalker, Site};
 
 /// Makes the walker that is searched.
-pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Box<dyn CachingWalker> + Sync);
+pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
 
 /// What counts as wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
 pub enum Clause {
     /// A stack that the thread did not have during the sample.
     #[default]
@@ -37,7 +39,7 @@ pub enum Clause {
 }
 
 /// How reads are torn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
 pub enum Reads {
     /// The interpreter may move between any two words.
     #[default]
@@ -258,7 +260,13 @@ impl Search<'_> {
         results: &mut Vec<ThreadSample>,
     ) -> Explored {
         let mut explored = Explored::default();
-        let mut walker = (self.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME });
+        let mut walker = match (self.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME }) {
+            Ok(walker) => walker,
+            Err(error) => {
+                explored.error = Some(error.into());
+                return explored;
+            }
+        };
         let one = match unit {
             [thread] => Some(*thread),
             _ => None,

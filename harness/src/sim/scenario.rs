@@ -50,6 +50,13 @@ pub enum ContenderError {
     Layout(#[from] LayoutError),
 }
 
+impl std::fmt::Display for Contender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.kind)?;
+        self.weakenings.iter().try_for_each(|weakening| write!(f, " with {weakening}"))
+    }
+}
+
 impl Contender {
     /// The walker. It tries each thread once per sample: a second try is another sample.
     ///
