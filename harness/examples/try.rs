@@ -20,6 +20,7 @@ fn main() {
     let graph = Graph::build((w.make)(), vary).unwrap();
     println!("nodes {} stacks {} in {:?}", graph.len(), graph.stacks().len(), t.elapsed());
     let kind = args[2].clone();
+    let weak2 = weak.clone();
     let make = move |site: Site| -> Box<dyn CachingWalker> {
         match kind.as_str() {
             "reference" => Box::new(ReferenceWalker::new(site).unwrap().weakened(weak.clone()).attempting(1)),
@@ -28,7 +29,19 @@ fn main() {
     };
     let report = search(
         &graph,
-        &Options { walker: &make, samples, other_profiler: other, states: 20_000_000_000, interrupted: &|| false },
+        &Options {
+            walker: &make,
+            samples,
+            clause: match std::env::var("CLAUSE").as_deref() {
+                Ok("spliced") => Clause::Spliced,
+                Ok("mixed") => Clause::Mixed,
+                _ => Clause::NotThere,
+            },
+            reads: if std::env::var("SEG").is_ok() { Reads::Segments } else { Reads::Words },
+            other_profiler: other,
+            states: 20_000_000_000,
+            interrupted: &|| false,
+        },
     )
     .unwrap();
     println!(
@@ -42,37 +55,18 @@ fn main() {
     );
     match report.outcome {
         Outcome::Counterexample(c) => {
-            println!(
-                "{:?} {:?}",
-                c.wrong,
-                graph
-                    .stacks()
-                    .iter()
-                    .enumerate()
-                    .filter(|(i, _)| c.possible >> i & 1 == 1)
-                    .map(|(_, s)| &s.1)
-                    .collect::<Vec<_>>()
-            );
-            for e in &c.events {
-                match e {
-                    framediff::prove::trace::Event::Step { before, edge } => {
-                        let e = &graph.edges(before)[*edge as usize];
-                        println!("  {:?}", e.store)
-                    }
-                    framediff::prove::trace::Event::Result { index } => {
-                        let r = &c.results[*index as usize];
-                        println!(
-                            "      => {:?} {:?}",
-                            r.provenance,
-                            r.outcome.as_ref().map(|s| s.iter().map(|f| f.to_string()).collect::<Vec<_>>())
-                        )
-                    }
-                    framediff::prove::trace::Event::Read { word, value } => {
-                        println!("      read {:?} = {:x?}", graph.interpreter.map.role(*word).unwrap(), value)
-                    }
-                    e => println!("      {e:x?}"),
-                }
-            }
+            let contender = framediff::sim::scenario::Contender {
+                kind: if args[2] == "reference" {
+                    framediff::sample::WalkerKind::OwnReference
+                } else {
+                    framediff::sample::WalkerKind::OwnCached
+                },
+                weakenings: weak2,
+            };
+            let sc = framediff::prove::replay::scenario(&graph, contender, &c).unwrap();
+            let ran = sc.run(true).unwrap();
+            println!("{}", framediff::sim::history::render(&ran.interpreter, &ran.notes));
+            println!("{:?} replay: {:?}  {}", c.wrong, ran.broken, serde_json::to_string(&sc).unwrap().len());
         }
         o => println!("{o:?}"),
     }

@@ -22,6 +22,7 @@ pub mod prove;
 pub mod report;
 pub mod sample;
 pub mod sim;
+pub mod stores;
 pub mod target;
 pub mod walk;
 pub mod workload;

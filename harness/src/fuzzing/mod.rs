@@ -6,6 +6,7 @@
 
 #![expect(clippy::panic, reason = "a panic is how a check tells the fuzzer that something is broken")]
 
+pub mod cache_state_machine;
 pub mod layout;
 pub mod location_table;
 pub mod target;
@@ -14,11 +15,8 @@ pub mod text;
 use target::AnyFuzzTarget;
 
 /// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks know them from here.
-pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
-    &layout::TARGET, //
-    &location_table::TARGET,
-    &text::TARGET,
-];
+pub static TARGETS: &[&dyn AnyFuzzTarget] =
+    &[&cache_state_machine::TARGET, &layout::TARGET, &location_table::TARGET, &text::TARGET];
 
 /// What the code under test did with a case. Both are right answers; which one is asserted by the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -200,6 +200,38 @@ pub struct CodeLayout {
     pub compact_data: u64,
 }
 
+/// Names a word once for the lookup and once for the error.
+macro_rules! offset {
+    ($table:expr, $section:literal, $name:literal, $width:expr) => {
+        $table.offset($section, concat!($section, ".", $name), $name, $width)
+    };
+}
+
+/// `PyGenObject`, which no walker reads. Offsets in bytes. It has them since 3.14.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeneratorLayout {
+    /// `gi_iframe`.
+    pub frame: u64,
+    /// `gi_frame_state`, one byte.
+    pub state: u64,
+}
+
+impl GeneratorLayout {
+    /// Reads the table from a target whose `_PyRuntime` is at `runtime`.
+    ///
+    /// # Errors
+    /// As [`Layout::read`]; [`LayoutError::DoesNotFit`] if the version has no such offsets.
+    pub fn read(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, LayoutError> {
+        let mut section = [0; TABLE_SIZE];
+        memory.read(runtime, &mut section)?;
+        let table = Table::parse(&section)?;
+        Ok(Self {
+            frame: offset!(table, "gen_object", "gi_iframe", 8)?,
+            state: offset!(table, "gen_object", "gi_frame_state", 1)?,
+        })
+    }
+}
+
 /// Everything a walker needs to know about a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -220,53 +252,16 @@ pub struct Layout {
 }
 
 /// The words of one table, found by name.
-struct Table<'a> {
-    sections: &'a [fields::Section],
+struct Table {
+    version: VersionHex,
+    free_threaded: bool,
+    tag_mask: u64,
+    sections: &'static [fields::Section],
     words: Vec<u64>,
 }
 
-impl Table<'_> {
-    fn word(&self, section: &str, name: &str) -> Option<u64> {
-        let mut index = 0;
-        for &(here, names) in self.sections {
-            match names.iter().position(|&word| here == section && word == name) {
-                Some(position) => return self.words.get(index + position).copied(),
-                None => index += names.len(),
-            }
-        }
-        None
-    }
-
-    /// An offset of `width` bytes that must lie inside its structure.
-    fn offset(&self, section: &str, field: &'static str, name: &str, width: u64) -> Result<u64, LayoutError> {
-        let size = self.word(section, "size").unwrap_or(0);
-        let value = self.word(section, name).unwrap_or(u64::MAX);
-        match value.checked_add(width) {
-            Some(end) if end <= size && size <= STRUCTURE_LIMIT => Ok(value),
-            _ => Err(LayoutError::DoesNotFit { field, value, size }),
-        }
-    }
-}
-
-/// Names a word once for the lookup and once for the error.
-macro_rules! offset {
-    ($table:expr, $section:literal, $name:literal, $width:expr) => {
-        $table.offset($section, concat!($section, ".", $name), $name, $width)
-    };
-}
-
-fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
-    const WIDTH: u64 = 4;
-    let refused = LayoutError::DoesNotFit { field: "code_object.argcount", value: argcount, size: WIDTH };
-    argcount.checked_sub(WIDTH).ok_or(refused)
-}
-
-impl Layout {
-    /// Reads the table from the bytes at the start of a `.PyRuntime` section.
-    ///
-    /// # Errors
-    /// Refuses anything but a final release of a known minor version whose offsets all fit.
-    pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
+impl Table {
+    fn parse(section: &[u8]) -> Result<Self, LayoutError> {
         if section.first_chunk() != Some(&COOKIE) {
             return Err(LayoutError::NoCookie);
         }
@@ -289,8 +284,45 @@ impl Layout {
         let Some(words) = words.get(3..need) else {
             return Err(LayoutError::Truncated { have: section.len(), need: need * 8 });
         };
-        let table = Table { sections, words: words.to_vec() };
+        Ok(Self { version, free_threaded: free_threaded != 0, tag_mask, sections, words: words.to_vec() })
+    }
 
+    fn word(&self, section: &str, name: &str) -> Option<u64> {
+        let mut index = 0;
+        for &(here, names) in self.sections {
+            match names.iter().position(|&word| here == section && word == name) {
+                Some(position) => return self.words.get(index + position).copied(),
+                None => index += names.len(),
+            }
+        }
+        None
+    }
+
+    /// An offset of `width` bytes that must lie inside its structure.
+    fn offset(&self, section: &str, field: &'static str, name: &str, width: u64) -> Result<u64, LayoutError> {
+        let size = self.word(section, "size").unwrap_or(0);
+        let value = self.word(section, name).unwrap_or(u64::MAX);
+        match value.checked_add(width) {
+            Some(end) if end <= size && size <= STRUCTURE_LIMIT => Ok(value),
+            _ => Err(LayoutError::DoesNotFit { field, value, size }),
+        }
+    }
+}
+
+fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
+    const WIDTH: u64 = 4;
+    let refused = LayoutError::DoesNotFit { field: "code_object.argcount", value: argcount, size: WIDTH };
+    argcount.checked_sub(WIDTH).ok_or(refused)
+}
+
+impl Layout {
+    /// Reads the table from the bytes at the start of a `.PyRuntime` section.
+    ///
+    /// # Errors
+    /// Refuses anything but a final release of a known minor version whose offsets all fit.
+    pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
+        let table = Table::parse(section)?;
+        let (version, free_threaded, tag_mask) = (table.version, table.free_threaded, table.tag_mask);
         let cache = if table.word("thread_state", "last_profiled_frame_seq").is_some() {
             Some(CacheLayout {
                 base_frame: offset!(table, "thread_state", "base_frame", 8)?,
@@ -329,7 +361,7 @@ impl Layout {
         }
         Ok(Self {
             version,
-            free_threaded: free_threaded != 0,
+            free_threaded,
             interpreters_head: offset!(table, "runtime_state", "interpreters_head", 8)?,
             interpreter: InterpreterLayout {
                 next: offset!(table, "interpreter_state", "next", 8)?,

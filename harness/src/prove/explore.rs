@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError};
-use crate::prove::search::{Answers, Options, Wrong};
+use crate::prove::search::{Answers, Clause, Options, Wrong};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
@@ -82,7 +82,7 @@ pub fn beginning(set: &[Element], unit: &[usize], trace: &mut Trace) -> Branch<E
     for element in &mut set {
         element.trace = trace.push(element.trace, Event::Sample { thread });
     }
-    Branch { script: Vec::new(), set }
+    Branch { script: Vec::new(), set, closed: false }
 }
 
 fn only(unit: &[usize]) -> Option<usize> {
@@ -111,7 +111,7 @@ impl Shared<'_> {
         while explored.walks < task.walks && !self.stop.load(Ordering::Relaxed) {
             let Some(branch) = open.pop() else { break };
             walker.set_cache(task.cache.clone());
-            let mut walk = Walk::new(space, task.limit, trace, &mut open, branch);
+            let mut walk = Walk::new(space, task.limit, self.options.reads, trace, &mut open, branch);
             let samples = match thread {
                 Some(thread) => vec![walker.sample_thread(&mut walk, thread)],
                 None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
@@ -158,6 +158,12 @@ impl Shared<'_> {
             .zip(self.graph.stacks())
             .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
             .fold(0_u128, |legal, (number, _)| legal | 1 << number);
-        cheapest(&mut set.iter().filter(|member| member.seen & legal == 0)).map(|member| (Wrong::NotThere, member))
+        let counts = match self.options.clause {
+            Clause::NotThere => true,
+            Clause::Mixed => legal == 0,
+            Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+        };
+        cheapest(&mut set.iter().filter(|member| counts && member.seen & legal == 0))
+            .map(|member| (Wrong::NotThere, member))
     }
 }

@@ -25,12 +25,38 @@ use crate::walk::walker::{CachingWalker, Site};
 /// Makes the walker that is searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Box<dyn CachingWalker> + Sync);
 
+/// What counts as wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Clause {
+    /// A stack that the thread did not have during the sample.
+    #[default]
+    NotThere,
+    /// A stack that the thread never has: frames of several moments.
+    Mixed,
+    /// The same with callers from the cache: branches spliced together.
+    Spliced,
+}
+
+/// How reads are torn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// The interpreter may move between any two words.
+    #[default]
+    Words,
+    /// It moves between calls only: each segment of a read is one moment.
+    Segments,
+}
+
 /// What is searched, and how far.
 pub struct Options<'a> {
     /// The walker.
     pub walker: MakeWalker<'a>,
     /// How many samples at most.
     pub samples: u32,
+    /// What counts as wrong.
+    pub clause: Clause,
+    /// How reads are torn.
+    pub reads: Reads,
     /// Whether another profiler may anchor a thread's current frame at any time, in no time.
     pub other_profiler: bool,
     /// The search ends without a result after so many states.

@@ -7,6 +7,7 @@
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
 use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::search::Reads;
 use crate::prove::set::{Element, Member, close};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
@@ -18,12 +19,14 @@ pub struct Branch<T> {
     pub script: Vec<u64>,
     /// The states, just after the last of these accesses.
     pub set: Vec<T>,
+    /// Whether the next word is read at the same moment.
+    pub closed: bool,
 }
 
 impl<T> Branch<T> {
     /// The same branch with its states written in another way.
     pub fn map<U>(self, change: impl FnMut(&T) -> U) -> Branch<U> {
-        Branch { script: self.script, set: self.set.iter().map(change).collect() }
+        Branch { script: self.script, set: self.set.iter().map(change).collect(), closed: self.closed }
     }
 }
 
@@ -35,9 +38,12 @@ pub struct Walk<'a, 'g> {
     trace: &'a mut Trace,
     open: &'a mut Vec<Branch<Member>>,
     script: Vec<u64>,
+    /// Whether the sample's first access was made.
+    begun: bool,
     position: usize,
     set: Vec<Member>,
     closed: bool,
+    reads: Reads,
     /// States met: of the interpreter, times what the walker has read.
     pub states: u64,
     /// Why the search must end.
@@ -52,6 +58,7 @@ impl<'a, 'g> Walk<'a, 'g> {
     pub fn new(
         space: &'a mut Space<'g>,
         limit: Option<u32>,
+        reads: Reads,
         trace: &'a mut Trace,
         open: &'a mut Vec<Branch<Member>>,
         branch: Branch<Member>,
@@ -62,10 +69,12 @@ impl<'a, 'g> Walk<'a, 'g> {
             limit,
             trace,
             open,
+            begun: !branch.script.is_empty(),
             script: branch.script,
             position: 0,
             set: branch.set,
-            closed: false,
+            closed: branch.closed,
+            reads,
             states: 0,
             error: None,
             wrote_outside: None,
@@ -83,11 +92,11 @@ impl<'a, 'g> Walk<'a, 'g> {
         if self.closed {
             return;
         }
-        let begins = self.script.is_empty();
-        if let Err(error) = close(&mut self.set, self.space, !begins, self.limit, self.trace) {
+        if let Err(error) = close(&mut self.set, self.space, self.begun, self.limit, self.trace) {
             self.error = Some(error);
         }
-        if begins {
+        if !self.begun {
+            self.begun = true;
             for member in &mut self.set {
                 member.seen = self.space.stacks(member.id);
             }
@@ -142,13 +151,13 @@ impl<'a, 'g> Walk<'a, 'g> {
             }
         }
         self.set.truncate(same);
-        self.closed = false;
+        self.closed = self.reads == Reads::Segments;
         for (value, mut set) in groups {
             note(self.trace, &mut set, Event::Read { word, value });
             let mut script = Vec::with_capacity(self.script.len() + 16);
             script.extend_from_slice(&self.script);
             script.push(value);
-            self.open.push(Branch { script, set });
+            self.open.push(Branch { script, set, closed: self.closed });
         }
         Some(value)
     }
@@ -186,6 +195,9 @@ fn note(trace: &mut Trace, set: &mut [Member], event: Event) {
 
 impl RemoteMemory for Walk<'_, '_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        if self.reads == Reads::Segments && self.position == self.script.len() {
+            self.closed = false;
+        }
         let graph = self.graph;
         graph.interpreter.map.read(address, buffer, |word| self.access(word))
     }

@@ -40,9 +40,13 @@ struct Control {
     frames: Vec<Activation>,
     /// Chunks, and how many slots of each are taken.
     chunks: Vec<(usize, usize)>,
+    /// A chunk that was given back and is kept, mapped, for the next time.
+    spare: Option<usize>,
     /// The operation in progress, and how much of it is done.
     stores: Vec<Store>,
     done: usize,
+    /// The frames that leave the stack by it.
+    leaving: Vec<Address>,
     raising: bool,
     rests: bool,
     /// Its thread state is not linked yet.
@@ -69,6 +73,8 @@ enum Kind {
     Clearing(Option<FunctionId>),
     /// A generator into whose delegate an exception is thrown.
     Throwing,
+    /// A generator function that is to make a generator for this variable.
+    Making(Variable),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -154,8 +160,8 @@ impl Interpreter {
     }
 
     /// Does the access that [`Interpreter::prepare`] gave, but for what concerns anchor and sequence: that is left to the
-    /// caller. `equal` says whether a compared anchor was equal.
-    pub fn perform(&self, state: &mut State, thread: usize, store: Store, equal: bool) {
+    /// caller. `equal` says whether a compared anchor was equal. If the operation is over, gives the frames that left.
+    pub fn perform(&self, state: &mut State, thread: usize, store: Store, equal: bool) -> Vec<Address> {
         match store {
             Store::Word { word, value } => {
                 if let Some(there) = state.words.get_mut(usize::from(word)) {
@@ -171,17 +177,20 @@ impl Interpreter {
             control.stores.clear();
             control.done = 0;
             control.starting = false;
+            return std::mem::take(&mut control.leaving);
         }
+        Vec::new()
     }
 
-    /// One access with anchor and sequence in the words. Gives what it was.
+    /// One access with anchor and sequence in the words. Gives what it was, and the frames that have left if it was the
+    /// last of an operation.
     pub fn step(
         &self,
         state: &mut State,
         thread: usize,
         choice: &mut dyn FnMut() -> bool,
         first_sequence: u64,
-    ) -> Option<Store> {
+    ) -> Option<(Store, Vec<Address>)> {
         let store = self.prepare(state, thread, choice)?;
         let mut equal = true;
         let words = |thread: usize| self.map.thread_words(thread);
@@ -197,8 +206,8 @@ impl Interpreter {
             Store::ResetSequence { thread } => state.words[usize::from(words(thread).sequence)] = first_sequence,
             Store::Anchor { thread, value } => state.words[usize::from(words(thread).anchor)] = value,
         }
-        self.perform(state, thread, store, equal);
-        Some(store)
+        let left = self.perform(state, thread, store, equal);
+        Some((store, left))
     }
 
     /// Where the thread stands: the frame of the function that runs.
@@ -232,7 +241,7 @@ impl Interpreter {
             Kind::Clearing(None) => {
                 state.threads[thread].frames.pop();
                 self.operation(state, thread, |_, _| {});
-                self.give_back(state, thread, top);
+                self.pop(state, thread, top);
             }
             Kind::Shim => {
                 state.threads[thread].frames.pop();
@@ -243,6 +252,7 @@ impl Interpreter {
                 }
             }
             Kind::Throwing => self.thrown(state, thread, top),
+            Kind::Making(variable) => self.return_generator(state, thread, top, variable),
             Kind::Running if state.threads[thread].raising => self.propagate(state, thread, top),
             Kind::Running => self.run(state, thread, top, choice),
         }
@@ -253,15 +263,18 @@ impl Interpreter {
         let old = std::mem::take(&mut state.threads[thread].stores);
         let mut operation = Operation::new(&self.map, &self.variations, thread, old);
         build(&mut operation, state);
-        state.threads[thread].stores = operation.done();
-        state.threads[thread].done = 0;
+        let control = &mut state.threads[thread];
+        (control.stores, control.leaving) = operation.done();
+        control.done = 0;
     }
 
     /// Adds to it.
     fn append(&self, state: &mut State, thread: usize, build: impl FnOnce(&mut Operation<'_>)) {
         let mut operation = Operation::new(&self.map, &self.variations, thread, Vec::new());
         build(&mut operation);
-        state.threads[thread].stores.extend(operation.done());
+        let (stores, leaving) = operation.done();
+        state.threads[thread].stores.extend(stores);
+        state.threads[thread].leaving.extend(leaving);
     }
 
     fn run(&self, state: &mut State, thread: usize, top: Activation, choice: &mut dyn FnMut() -> bool) {
@@ -309,6 +322,9 @@ impl Interpreter {
                     && generator.status == Status::Suspended
                 {
                     *generator = Generator::default();
+                    self.operation(state, thread, |operation, _| {
+                        operation.clear_generator(Place::Generator(usize::from(variable)));
+                    });
                 }
             }
             Instruction::Jump(next) => set_next(state, next),
@@ -319,7 +335,11 @@ impl Interpreter {
             }
             Instruction::StartThread(other) => {
                 let other = usize::from(other);
-                if state.threads.get(other).is_some_and(|other| other.frames.is_empty() && other.stores.is_empty()) {
+                // The kernel gives no id to two threads at once.
+                let id = |thread: usize| self.program.threads.get(thread).map(|thread| thread.native_thread_id);
+                let free = state.list.iter().all(|&live| id(live) != id(other))
+                    && (0..state.threads.len()).all(|thread| id(thread) != id(other) || !state.threads[thread].ending);
+                if free && state.threads.get(other).is_some() {
                     self.start_thread(state, other);
                 }
             }
@@ -339,7 +359,10 @@ impl Interpreter {
         let control = &mut state.threads[thread];
         let mut grown = false;
         if control.chunks.last().is_none_or(|&(_, taken)| taken + size > slots) {
-            let chunk = state.chunk_taken.iter().position(|taken| !taken)?;
+            let chunk = match control.spare.take() {
+                Some(chunk) => chunk,
+                None => state.chunk_taken.iter().position(|taken| !taken)?,
+            };
             *state.chunk_taken.get_mut(chunk)? = true;
             control.chunks.push((chunk, 0));
             grown = true;
@@ -377,16 +400,25 @@ impl Interpreter {
             return;
         }
         control.chunks.pop();
-        if let Some(taken) = state.chunk_taken.get_mut(chunk) {
+        let before = control.chunks.last().map_or(0, |&(chunk, _)| self.map.chunk_address(chunk));
+        let surplus = control.spare.replace(chunk);
+        if let Some(taken) = surplus.and_then(|surplus| state.chunk_taken.get_mut(surplus)) {
             *taken = false;
         }
-        let before = control.chunks.last().map_or(0, |&(chunk, _)| self.map.chunk_address(chunk));
         self.append(state, thread, |operation| {
             operation.word(self.map.thread_words(thread).chunk, before);
-            if let Some((_, mapped)) = self.map.chunk_words(chunk) {
+            if let Some((_, mapped)) = surplus.and_then(|surplus| self.map.chunk_words(surplus)) {
                 operation.word(mapped, 0);
             }
         });
+    }
+
+    /// The storage of a frame that has left is given back.
+    fn pop(&self, state: &mut State, thread: usize, activation: Activation) {
+        if let Place::Slot(..) = activation.place {
+            self.append(state, thread, |operation| operation.clear(activation.place));
+            self.give_back(state, thread, activation);
+        }
     }
 
     fn shim(&self, state: &State, thread: usize) -> Option<Place> {
@@ -402,7 +434,7 @@ impl Interpreter {
         if self.program.is_generator(function) {
             return;
         }
-        let mut caller = self.top(state, thread);
+        let caller = self.top(state, thread);
         let shim = if from_c { self.shim(state, thread) } else { None };
         if from_c && shim.is_none() {
             return;
@@ -412,11 +444,10 @@ impl Interpreter {
             if grown {
                 self.grow(state, operation, thread);
             }
+            operation.initialise(place, function, shim.is_none().then_some(caller), &covered);
             if let Some(shim) = shim {
-                operation.previous(shim, Some(caller));
-                caller = shim;
+                operation.enter(shim, place, caller);
             }
-            operation.initialise(place, function, Some(caller), &covered);
             operation.current_frame(place);
         });
         if let Some(shim) = shim {
@@ -455,7 +486,7 @@ impl Interpreter {
         if finalizer.is_some() && matches!(top.place, Place::Slot(..)) {
             self.push(state, thread, top.place, top.function, 0, Kind::Clearing(finalizer));
         } else {
-            self.give_back(state, thread, top);
+            self.pop(state, thread, top);
         }
     }
 
@@ -473,27 +504,42 @@ impl Interpreter {
         }
     }
 
+    /// Calls a generator function.
     fn create(&self, state: &mut State, thread: usize, variable: Variable, function: FunctionId) {
-        let index = usize::from(variable);
-        let absent = state.generators.get(index).is_some_and(|generator| generator.status == Status::Absent);
-        if !absent {
+        let Some(generator) = state.generators.get_mut(usize::from(variable)) else { return };
+        if generator.status != Status::Absent {
             return;
         }
+        generator.status = Status::Running;
         let caller = self.top(state, thread);
-        let Some((place, covered, grown)) = self.take(state, thread, function) else { return };
-        let inline = Place::Generator(index);
+        let Some((place, covered, grown)) = self.take(state, thread, function) else {
+            state.generators[usize::from(variable)] = Generator::default();
+            return;
+        };
         self.operation(state, thread, |operation, state| {
             if grown {
                 self.grow(state, operation, thread);
             }
             operation.initialise(place, function, Some(caller), &covered);
             operation.current_frame(place);
-            operation.initialise(inline, function, None, &[]);
-            operation.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturnGenerator);
+        });
+        self.push(state, thread, place, function, 0, Kind::Making(variable));
+    }
+
+    /// RETURN_GENERATOR: the frame is copied into the generator, and leaves.
+    fn return_generator(&self, state: &mut State, thread: usize, top: Activation, variable: Variable) {
+        state.threads[thread].frames.pop();
+        let caller = self.top(state, thread);
+        let index = usize::from(variable);
+        self.operation(state, thread, |operation, _| {
+            operation.copy_to_generator(Place::Generator(index), top.function);
+            operation.advance(self.map.address(top.place), caller, Variation::AnchorKeptOnReturnGenerator);
             operation.current_frame(caller);
         });
-        state.generators[index] = Generator { status: Status::Suspended, function, ..Generator::default() };
-        self.give_back(state, thread, Activation { place, function, next: 0, kind: Kind::Running });
+        if let Some(generator) = state.generators.get_mut(index) {
+            *generator = Generator { status: Status::Suspended, function: top.function, ..Generator::default() };
+        }
+        self.give_back(state, thread, top);
     }
 
     /// A suspended generator, if that is what the variable holds; from now on it runs.
@@ -513,13 +559,12 @@ impl Interpreter {
         }
         let Some(generator) = self.wake(state, variable) else { return false };
         let place = Place::Generator(usize::from(variable));
-        let mut caller = self.top(state, thread);
+        let caller = self.top(state, thread);
         self.append(state, thread, |operation| {
-            if let Some(shim) = shim {
-                operation.previous(shim, Some(caller));
-                caller = shim;
+            match shim {
+                Some(shim) => operation.enter(shim, place, caller),
+                None => operation.previous(place, Some(caller)),
             }
-            operation.previous(place, Some(caller));
             operation.current_frame(place);
         });
         if let Some(shim) = shim {
@@ -628,8 +673,8 @@ impl Interpreter {
             operation.word(words.next, head);
             operation.word(self.map.threads_head, self.map.thread_address(thread));
             self.grow(state, operation, thread);
-            operation.previous(shim, Some(Place::Base(thread)));
-            operation.initialise(place, entry.entry, Some(shim), &covered);
+            operation.initialise(place, entry.entry, None, &covered);
+            operation.enter(shim, place, Place::Base(thread));
             operation.current_frame(place);
         });
         state.threads[thread].starting = true;
@@ -643,20 +688,22 @@ impl Interpreter {
         let position = state.list.iter().position(|&other| other == thread);
         let Some(position) = position else { return };
         state.list.remove(position);
+        state.threads[thread].ending = false;
         let next: Address = state.list.get(position).map_or(0, |&next| self.map.thread_address(next));
         let link = match position.checked_sub(1).and_then(|before| state.list.get(before)) {
             Some(&before) => self.map.thread_words(before).next,
             None => self.map.threads_head,
         };
-        let chunks = std::mem::take(&mut state.threads[thread].chunks);
-        for &(chunk, _) in &chunks {
+        let mut chunks: Vec<usize> = state.threads[thread].chunks.drain(..).map(|(chunk, _)| chunk).collect();
+        chunks.extend(state.threads[thread].spare.take());
+        for &chunk in &chunks {
             if let Some(taken) = state.chunk_taken.get_mut(chunk) {
                 *taken = false;
             }
         }
         self.append(state, thread, |operation| {
             operation.word(link, next);
-            for (chunk, _) in chunks {
+            for chunk in chunks {
                 if let Some((_, mapped)) = self.map.chunk_words(chunk) {
                     operation.word(mapped, 0);
                 }

@@ -6,23 +6,28 @@ use crate::sim::program::FunctionId;
 use crate::sim::store::Store;
 use crate::sim::variation::{Variation, Variations};
 
+/// `PyStackRef_NULL`: no object, tagged.
+const NULL_REFERENCE: u64 = 1;
+
 /// Collects the stores of one operation of one thread.
 pub(super) struct Operation<'a> {
     map: &'a Map,
     variations: &'a Variations,
     thread: usize,
     stores: Vec<Store>,
+    leaving: Vec<Address>,
 }
 
 impl<'a> Operation<'a> {
     /// `stores` is emptied and filled.
     pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
         stores.clear();
-        Self { map, variations, thread, stores }
+        Self { map, variations, thread, stores, leaving: Vec::new() }
     }
 
-    pub(super) fn done(self) -> Vec<Store> {
-        self.stores
+    /// The stores, and the frames that leave by them.
+    pub(super) fn done(self) -> (Vec<Store>, Vec<Address>) {
+        (self.stores, self.leaving)
     }
 
     pub(super) fn word(&mut self, word: Word, value: u64) {
@@ -48,10 +53,8 @@ impl<'a> Operation<'a> {
     /// The fields of a new frame; NULLs in the slots that its locals cover.
     pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
         self.previous(place, caller);
-        if let Some(words) = self.map.frame_words(place) {
-            self.word(words.code, executable(function));
-        }
-        self.line(place, function, 0);
+        self.code(place, executable(function));
+        self.line(place, function, 1);
         for &slot in covered {
             if let Some(&words) = self.map.frame_words(slot) {
                 for word in [words.code, words.previous, words.instruction] {
@@ -67,13 +70,48 @@ impl<'a> Operation<'a> {
         self.stores.extend([Store::Anchor { thread, value: 0 }, Store::ResetSequence { thread }]);
     }
 
+    /// The frame of a generator, copied from that of the function that makes it.
+    pub(super) fn copy_to_generator(&mut self, place: Place, function: FunctionId) {
+        self.code(place, executable(function));
+        self.previous(place, None);
+        self.line(place, function, 1);
+    }
+
+    fn code(&mut self, of: Place, value: u64) {
+        if let Some(&FrameWords { code, .. }) = self.map.frame_words(of) {
+            self.word(code, value);
+        }
+    }
+
+    /// The frame's storage is given back: its reference to the code is dropped.
+    pub(super) fn clear(&mut self, place: Place) {
+        self.code(place, NULL_REFERENCE);
+    }
+
+    /// The shim frame between C and the new frame `entered`, which does not become the current one.
+    pub(super) fn enter(&mut self, shim: Place, entered: Place, caller: Place) {
+        self.previous(entered, Some(shim));
+        self.previous(shim, Some(caller));
+    }
+
+    /// A suspended generator is cleared without being resumed: if the anchor is its frame, it becomes its `previous`.
+    pub(super) fn clear_generator(&mut self, place: Place) {
+        self.leaving.push(self.map.address(place));
+        self.advance_to(self.map.address(place), 0);
+    }
+
     /// If the anchor is `frame`, it becomes `caller`.
     pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
+        self.leaving.push(frame);
         if self.variations.contains(&fault) {
             return;
         }
+        self.advance_to(frame, self.map.address(caller));
+    }
+
+    fn advance_to(&mut self, frame: Address, value: Address) {
         let thread = self.thread;
-        let anchor = Store::Anchor { thread, value: self.map.address(caller) };
+        let anchor = Store::Anchor { thread, value };
         let sequence = Store::IncrementSequence { thread };
         let both = if self.variations.contains(&Variation::SequenceKept) {
             vec![anchor]

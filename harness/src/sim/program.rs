@@ -102,6 +102,38 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Whether `callee` can stand right above `caller` on a stack.
+    #[must_use]
+    pub fn may_call(&self, caller: FunctionId, callee: FunctionId) -> bool {
+        let body = |function: FunctionId| self.functions.get(usize::from(function)).map_or(&[][..], |f| &f.body);
+        let makes = |variable: Variable| {
+            let mut all = self.functions.iter().flat_map(|function| &function.body);
+            all.any(|instruction| *instruction == Instruction::Create(variable, callee))
+        };
+        body(caller).iter().any(|instruction| match *instruction {
+            Instruction::Call(called) | Instruction::CallFromC(called) => {
+                // A finalizer runs on the stack of the caller of the function that dies.
+                called == callee || body(called).contains(&Instruction::ReturnRunning(callee))
+            }
+            Instruction::Create(_, made) => made == callee,
+            Instruction::Resume(variable)
+            | Instruction::ResumeFromC(variable)
+            | Instruction::Delegate(variable)
+            | Instruction::Throw(variable) => makes(variable) || self.delegates_to(variable, callee),
+            _ => false,
+        })
+    }
+
+    /// A finalizer of a generator's body runs on the stack of whoever resumes it.
+    fn delegates_to(&self, variable: Variable, finalizer: FunctionId) -> bool {
+        (0..).zip(&self.functions).any(|(id, function)| {
+            function.body.contains(&Instruction::ReturnRunning(finalizer))
+                && self.functions.iter().any(|maker| maker.body.contains(&Instruction::Create(variable, id)))
+        })
+    }
+}
+
 impl Function {
     /// A function whose frame takes one slot.
     #[must_use]

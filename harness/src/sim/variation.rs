@@ -24,7 +24,7 @@ pub enum Variation {
     AnchorKeptOnFailedBind,
     /// The sequence is never incremented (gh-151613).
     SequenceKept,
-    /// The anchor is stored before the sequence, as the source has it.
+    /// The anchor is stored before the sequence, as debug builds and the JIT's stencils have it.
     AnchorBeforeSequence,
     /// A yield moves the current frame before it looks at the anchor, as a return does.
     CurrentFrameFirstOnYield,

@@ -19,11 +19,7 @@ pub struct Workload {
 
 /// All of them.
 pub const ALL: [Workload; 12] = [
-    Workload {
-        name: "alternating",
-        about: "two call chains of three levels in turn, and their leaves",
-        make: alternating,
-    },
+    Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
     Workload { name: "generators", about: "a generator that delegates to another", make: generators },
     Workload { name: "entry", about: "calls from Python through C to Python", make: entry },
@@ -65,11 +61,9 @@ fn alternating() -> Program {
         function("main", &[Call(1), Call(4)]),
         function("a1", &[Call(2)]),
         function("a2", &[Call(3)]),
-        function("a3", &[Call(7)]),
+        function("a_leaf", &[Line(2)]),
         function("b1", &[Call(5)]),
         function("b2", &[Call(6)]),
-        function("b3", &[Call(8)]),
-        function("a_leaf", &[Line(2)]),
         function("b_leaf", &[Line(2)]),
     ])
 }
@@ -183,12 +177,14 @@ fn two_threads() -> Program {
 
 fn thread_reuse() -> Program {
     let program = program(vec![
-        function("main", &[StartThread(1), StartThread(2), Line(2), Line(1)]),
-        function("worker", &[Call(2), Call(3), EndThread]),
-        function("a", &[Call(4)]),
-        function("b", &[Call(4)]),
+        function("main", &[StartThread(1), Line(2), StartThread(2), Line(1)]),
+        function("worker_a", &[Call(3), EndThread]),
+        function("worker_b", &[Call(4), EndThread]),
+        function("a", &[Call(5)]),
+        function("b", &[Call(5)]),
         function("leaf", &[]),
     ]);
-    let worker = Thread { entry: 1, native_thread_id: 8, started: false };
-    Program { threads: vec![Thread { entry: 0, native_thread_id: 7, started: true }, worker, worker], ..program }
+    let worker = |entry| Thread { entry, native_thread_id: 8, started: false };
+    let main = Thread { entry: 0, native_thread_id: 7, started: true };
+    Program { threads: vec![main, worker(1), worker(2)], ..program }
 }

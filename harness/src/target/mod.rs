@@ -8,5 +8,7 @@ mod pipe;
 pub mod process;
 pub mod runtime;
 mod spawner;
+#[cfg(target_arch = "x86_64")]
+pub mod stepper;
 mod unwind_reply;
 pub mod unwinder;

@@ -21,7 +21,7 @@
 //!    If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just before the write,
 //!    and another frame may stand at its address by the time of step 4.
 //! 6. Read anchor and sequence again: C and S, else reject.
-//! 7. Store with S.
+//! 7. Store with S, and with the addresses of the frames above the first shim frame: the anchor stops there.
 //!
 //! Each of these checks can be left out by a [`Weakening`]; `framediff prove` shows with a history what then goes wrong.
 //!
@@ -181,19 +181,24 @@ impl ReferenceWalker {
         }
         let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
         let mut frames = decode(memory, &mut self.decoder, chain.python())?;
-        let trusted = cached.is_some() && self.is(Weakening::NotReadAgainBeforeUse);
-        let moved = !trusted && read_anchor(memory, &self.fields, thread.address)? != held;
-        if moved && !self.is(Weakening::TornWalkStored) {
+        let unchecked = if cached.is_some() { Weakening::NotReadAgainBeforeUse } else { Weakening::TornWalkStored };
+        if !self.is(unchecked) && read_anchor(memory, &self.fields, thread.address)? != held {
             return Err(Rejection::Moved);
         }
-        let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
+        // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
+        // has put it, and the sequence does not count the frames between.
+        let mut addresses: Vec<Address> =
+            chain.links.iter().take_while(|frame| frame.is_python()).map(|frame| frame.address).collect();
+        let no_shim = addresses.len() == chain.links.len();
         let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
         let mut from_cache = 0;
         if let Some((entry, index)) = cached {
             let callers = entry.frames.get(index + 1..).unwrap_or_default();
             from_cache = callers.len();
             frames.extend_from_slice(callers);
-            addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
+            if no_shim {
+                addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
+            }
         }
         if frames.is_empty() {
             return Err(Rejection::Empty);
@@ -202,9 +207,6 @@ impl ReferenceWalker {
             thread.native_thread_id,
             Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: again.sequence },
         );
-        if moved {
-            return Err(Rejection::Moved);
-        }
         Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
     }
 

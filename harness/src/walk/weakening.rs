@@ -29,7 +29,7 @@ pub enum Weakening {
     NotReadAgainBeforeUse,
     /// Shim frames count as returns of the anchor's frame (the marker frames of 3.15.2).
     ShimFramesCounted,
-    /// A walk whose last check failed is stored all the same (gh-151424).
+    /// A walk is returned and stored without the last check, torn or not (gh-151424).
     TornWalkStored,
     /// An entry outlives the anchor that it was tied to: it stays when an attempt overwrote the anchor and failed.
     EntryKeptAfterFailedAttempt,

@@ -1,0 +1,201 @@
+//! Arbitrary programs and interleavings: every stack that a cached walker returns was there during its sample.
+//!
+//! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
+//! be it another profiler that anchors the current frame; and CPython's protocol while it is alone, the target is at rest
+//! during samples, and stops between operations only. Then it promises a hit, too, where the anchor's frame is on the
+//! stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
+//! itself belongs together, if each read is one moment. The interpreter promises to move the anchor off a frame that
+//! leaves.
+//!
+//! `FRAMEDIFF_WEAKEN` names checks that the walkers leave out, `FRAMEDIFF_VARY` ways in which the interpreter differs
+//! (both separated by commas): then a failure is to be found. A case can also say which clause it is known to break;
+//! such are the counterexamples of `framediff prove`.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use arbitrary::{Arbitrary, Unstructured};
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::target::FuzzTarget;
+use crate::sample::WalkerKind;
+use crate::sim::history::render;
+use crate::sim::program::{Function, Instruction, Program, Thread, VARIABLES};
+use crate::sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
+use crate::sim::variation::Variation;
+use crate::sim::workloads;
+use crate::walk::cache::Limits;
+use crate::walk::weakening::Weakening;
+
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "cache_state_machine", check, least_accepted: 10 };
+
+/// A scenario, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestCase {
+    /// What is run.
+    pub scenario: Scenario,
+    /// The clause that it breaks, if it is known to break one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<Broken>,
+}
+
+static WEAKENINGS: LazyLock<BTreeSet<Weakening>> = LazyLock::new(|| named("FRAMEDIFF_WEAKEN"));
+static VARIATIONS: LazyLock<BTreeSet<Variation>> = LazyLock::new(|| named("FRAMEDIFF_VARY"));
+
+/// The names in an environment variable.
+///
+/// # Panics
+/// There is no such name: a fuzzer that runs on would find nothing, and nobody would know why.
+fn named<T: FromStr<Err = String> + Ord>(variable: &str) -> BTreeSet<T> {
+    let text = std::env::var(variable).unwrap_or_default();
+    let names = text.split(',').filter(|name| !name.is_empty());
+    names.map(|name| name.parse().unwrap_or_else(|error| panic!("{variable}: {error}"))).collect()
+}
+
+/// A case for the walkers and the interpreter with these faults; the bytes are those of [`Arbitrary`].
+///
+/// # Errors
+/// As [`Arbitrary::arbitrary`].
+pub fn generate(
+    bytes: &mut Unstructured<'_>,
+    weakenings: &BTreeSet<Weakening>,
+    variations: &BTreeSet<Variation>,
+) -> arbitrary::Result<TestCase> {
+    let both = [WalkerKind::OwnReference, WalkerKind::OwnCached];
+    let able: Vec<WalkerKind> = both
+        .into_iter()
+        .filter(|&kind| weakenings.is_empty() || weakenings.iter().any(|weakening| weakening.applies_to(kind)))
+        .collect();
+    let kind = *bytes.choose(&able)?;
+    let setting = match kind {
+        WalkerKind::OwnCached if bytes.ratio(1, 3)? => Setting::Coarse,
+        WalkerKind::OwnReference if !bytes.ratio(1, 8)? => Setting::Moving,
+        _ => Setting::AtRest,
+    };
+    let program = program(bytes)?;
+    let limits = Limits::CPYTHON;
+    let threads_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=2)? } else { limits.threads };
+    let addresses_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=5)? } else { limits.addresses };
+    let first_sequence = if bytes.ratio(1, 2)? { u64::MAX - bytes.int_in_range(0..=3)? } else { 0 };
+    let come_and_go = program.threads.iter().any(|thread| !thread.started);
+    let threads = u8::try_from(program.threads.len()).unwrap_or(1);
+    let samples = (0..bytes.int_in_range(2..=6)?)
+        .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
+        .collect::<arbitrary::Result<_>>()?;
+    let mut legs =
+        (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?;
+    if kind == WalkerKind::OwnCached {
+        legs.iter_mut().for_each(|leg| leg.other_profiler = None);
+    }
+    let decisions = (0..bytes.int_in_range(0..=12)?).map(|_| u8::arbitrary(bytes)).collect::<arbitrary::Result<_>>()?;
+    let scenario = Scenario {
+        program,
+        variations: variations.clone(),
+        walker: Contender { kind, weakenings: weakenings.clone() },
+        threads_cached: u8::try_from(threads_cached).unwrap_or(u8::MAX),
+        addresses_cached: u16::try_from(addresses_cached).unwrap_or(u16::MAX),
+        first_sequence,
+        samples,
+        setting,
+        legs,
+        decisions,
+    };
+    Ok(TestCase { scenario, breaks: None })
+}
+
+/// Mostly short waits and short moves, since what goes wrong does so between neighbouring accesses, and now and then
+/// moves that go through whole call chains.
+fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
+    let accesses = if bytes.ratio(2, 3)? { bytes.int_in_range(0..=8)? } else { bytes.int_in_range(0..=60)? };
+    let stores = if bytes.ratio(1, 2)? { bytes.int_in_range(1..=8)? } else { bytes.int_in_range(0..=90)? };
+    let (after_write, back) = (bytes.ratio(1, 4)?, bytes.ratio(1, 4)?);
+    let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
+    Ok(Leg { after_write, accesses, stores, back, other_profiler })
+}
+
+fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {
+    if bytes.ratio(1, 2)? {
+        return Ok((bytes.choose(&workloads::ALL)?.make)());
+    }
+    const NAMES: [&str; 6] = ["main", "f", "g", "h", "i", "j"];
+    let count = bytes.int_in_range(3..=NAMES.len())?;
+    let functions = NAMES
+        .iter()
+        .take(count)
+        .map(|name| {
+            let body = (0..bytes.int_in_range(0..=5)?)
+                .map(|_| Ok(within(bytes.arbitrary()?, u8::try_from(count).unwrap_or(1))))
+                .collect::<arbitrary::Result<Vec<Instruction>>>()?;
+            let handler = if bytes.ratio(1, 4)? { Some(bytes.int_in_range(0..=5)?) } else { None };
+            let slots = if bytes.ratio(1, 8)? { 2 } else { 1 };
+            Ok(Function { name: (*name).to_owned(), slots, body, handler })
+        })
+        .collect::<arbitrary::Result<_>>()?;
+    let mut threads = vec![Thread { entry: 0, native_thread_id: 7, started: true }];
+    if bytes.ratio(1, 4)? {
+        threads.push(Thread { entry: 1, native_thread_id: 8, started: bytes.arbitrary()? });
+    }
+    Ok(Program { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)? })
+}
+
+/// The same instruction about functions, variables and places that exist. No function calls `main` or itself deeper than
+/// the data stack goes.
+fn within(instruction: Instruction, functions: u8) -> Instruction {
+    use Instruction as I;
+    let function = |id: u8| 1 + id % (functions - 1);
+    let variable = |id: u8| id % u8::try_from(VARIABLES).unwrap_or(1);
+    match instruction {
+        I::Call(id) => I::Call(function(id)),
+        I::CallFromC(id) => I::CallFromC(function(id)),
+        I::FailedCall(id) => I::FailedCall(function(id)),
+        I::ReturnRunning(id) => I::ReturnRunning(function(id)),
+        I::Create(at, id) => I::Create(variable(at), function(id)),
+        I::Resume(at) => I::Resume(variable(at)),
+        I::ResumeFromC(at) => I::ResumeFromC(variable(at)),
+        I::Delegate(at) => I::Delegate(variable(at)),
+        I::Throw(at) => I::Throw(variable(at)),
+        I::Drop(at) => I::Drop(variable(at)),
+        I::Line(line) => I::Line(1 + line % 4),
+        I::Jump(to) => I::Jump(to % 6),
+        I::Branch(to) => I::Branch(to % 6),
+        I::StartThread(_) => I::StartThread(1),
+        I::Return | I::Raise | I::Yield | I::EndThread => instruction,
+    }
+}
+
+impl<'a> Arbitrary<'a> for TestCase {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        generate(bytes, &WEAKENINGS, &VARIATIONS)
+    }
+}
+
+/// Checks that a scenario breaks no clause, or the one that it is known to break. It is accepted if a sample gave a
+/// stack.
+///
+/// # Panics
+/// If it is not so; the message has the history.
+pub fn check(case: &TestCase) -> Outcome {
+    let ran = match case.scenario.run(false) {
+        Ok(ran) => ran,
+        Err(error) => panic!("{error}"),
+    };
+    let broken = ran.broken;
+    if broken != case.breaks {
+        let history = case.scenario.run(true).map(|ran| render(&ran.interpreter, &ran.notes)).unwrap_or_default();
+        match (broken, case.breaks) {
+            (Some(broken), _) => panic!("{broken}\n{history}"),
+            (None, breaks) => panic!("nothing is wrong, although `{breaks:?}` was to break\n{history}"),
+        }
+    }
+    if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) { Outcome::Accepted } else { Outcome::Rejected }
+}
+
+#[cfg(test)]
+#[test]
+fn smoke() {
+    super::smoke::both_outcomes(check);
+}

@@ -1,0 +1,241 @@
+//! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::sample::{Lookup, ThreadSample};
+use crate::sim::interpreter::{Interpreter, State};
+use crate::sim::map::{Map, Place, Role, Word, function_of, line_of};
+use crate::sim::store::Store;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// The interpreter did an access.
+    Store {
+        /// Which thread.
+        thread: usize,
+        /// What.
+        store: Store,
+        /// The state it was done in.
+        before: Box<State>,
+        /// The state after it.
+        after: Box<State>,
+    },
+    /// Another profiler anchored the thread's current frame.
+    OtherProfiler {
+        /// Whose.
+        thread: usize,
+        /// The state after it.
+        state: Box<State>,
+    },
+    /// The walker begins a sample.
+    Sample,
+    /// It read a word.
+    Read {
+        /// Which one.
+        word: Word,
+        /// Its value.
+        value: u64,
+        /// The state it was read in.
+        state: Box<State>,
+    },
+    /// It wrote a word.
+    Write {
+        /// Which one.
+        word: Word,
+        /// Its value.
+        value: u64,
+        /// The state after it.
+        state: Box<State>,
+    },
+    /// It returned this.
+    Result(ThreadSample),
+}
+
+/// Accesses of the interpreter that are shown of those before the first sample.
+const SHOWN_BEFORE: usize = 6;
+
+/// Frames by name.
+struct Names<'a> {
+    interpreter: &'a Interpreter,
+    state: &'a State,
+}
+
+impl Names<'_> {
+    fn map(&self) -> &Map {
+        &self.interpreter.map
+    }
+
+    fn code(&self, executable: u64) -> &str {
+        function_of(executable)
+            .and_then(|function| self.interpreter.program.functions.get(usize::from(function)))
+            .map_or("nothing", |function| &function.name)
+    }
+
+    fn place(&self, place: Place) -> String {
+        let name = self.map().frame_words(place).map(|words| self.code(self.state.words[usize::from(words.code)]));
+        match place {
+            Place::Base(_) => "base".to_owned(),
+            Place::Shim(_, depth) => format!("shim {depth}"),
+            Place::Slot(..) => format!("{}@{}", name.unwrap_or("?"), self.slot(place)),
+            Place::Generator(variable) => format!("{}@gen{variable}", name.unwrap_or("?")),
+        }
+    }
+
+    fn slot(&self, place: Place) -> String {
+        match place {
+            Place::Slot(chunk, slot) => (chunk * self.map().slots() + slot).to_string(),
+            Place::Generator(variable) => format!("gen{variable}"),
+            other => self.place(other),
+        }
+    }
+
+    fn frame(&self, address: u64) -> String {
+        match self.map().place(address) {
+            Some(place) => self.place(place),
+            None if address == 0 => "NULL".to_owned(),
+            None => format!("{address:#x}"),
+        }
+    }
+
+    /// A word and its value; nothing for one that tells nothing.
+    fn word(&self, word: Word, value: u64) -> Option<String> {
+        Some(match self.map().role(word)? {
+            Role::CurrentFrame(_) => format!("current_frame = {}", self.frame(value)),
+            Role::Anchor(_) => format!("anchor = {}", self.frame(value)),
+            Role::Sequence(_) => format!("sequence = {}", value.cast_signed()),
+            Role::Previous(place @ (Place::Slot(..) | Place::Generator(_))) => {
+                format!("@{} previous = {}", self.slot(place), self.frame(value))
+            }
+            Role::Previous(place) => format!("{} previous = {}", self.place(place), self.frame(value)),
+            Role::Code(place) => format!("@{} = {}", self.slot(place), self.code(value)),
+            Role::Instruction(place) => {
+                let words = self.map().frame_words(place)?;
+                let function = function_of(self.state.words[usize::from(words.code)])?;
+                format!("@{} line {}", self.slot(place), line_of(function, value)?)
+            }
+            Role::ThreadsHead => format!("threads_head = thread {}", self.thread(value)),
+            Role::Next(thread) => format!("thread {thread} next = thread {}", self.thread(value)),
+            Role::NativeThreadId(thread) => format!("thread {thread} has id {value}"),
+            Role::Chunk(_) => format!("datastack_chunk = {value:#x}"),
+            Role::ChunkPrevious(chunk) => format!("chunk {chunk} previous = {value:#x}"),
+            Role::ChunkMapped(chunk) if value == 0 => format!("chunk {chunk} unmapped"),
+            Role::ChunkMapped(chunk) => format!("chunk {chunk} mapped"),
+        })
+    }
+
+    fn thread(&self, address: u64) -> String {
+        (0..self.map().threads())
+            .find(|&thread| self.map().thread_address(thread) == address)
+            .map_or("none".to_owned(), |thread| thread.to_string())
+    }
+
+    fn store(&self, store: Store, before: &State) -> Option<String> {
+        Some(match store {
+            Store::Word { word, value } => self.word(word, value)?,
+            Store::CompareAnchor { thread, frame, .. } => {
+                let anchor = before.words[usize::from(self.map().thread_words(thread).anchor)];
+                let answer = if anchor == frame { "yes" } else { "no" };
+                format!("anchor == {}? {answer}", self.frame(frame))
+            }
+            Store::IncrementSequence { thread } | Store::ResetSequence { thread } => {
+                let sequence = self.state.words[usize::from(self.map().thread_words(thread).sequence)];
+                format!("sequence = {}", sequence.cast_signed())
+            }
+            Store::Anchor { value, .. } => format!("anchor = {}", self.frame(value)),
+        })
+    }
+}
+
+/// Whether a read of it helps to understand a history. What never changes in a run of one thread does not.
+fn tells(map: &Map, word: Word, value: u64) -> bool {
+    match map.role(word) {
+        Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead) => map.threads() > 1,
+        Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
+        Some(Role::ChunkMapped(_)) => value == 0,
+        Some(Role::Instruction(_) | Role::Previous(Place::Shim(..))) => false,
+        Some(Role::Code(_) | Role::Previous(_)) => value != 0,
+        Some(Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_)) => true,
+    }
+}
+
+/// The history as a table.
+#[must_use]
+pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
+    let threads = interpreter.map.threads() > 1;
+    let mut rows: Vec<[Vec<String>; 2]> = Vec::new();
+    let mut add = |column: usize, text: String, breaks: bool| {
+        let same = rows.last().is_some_and(|row| row[1 - column].is_empty() && !row[column].is_empty());
+        if same && !breaks {
+            if let Some(row) = rows.last_mut() {
+                row[column].push(text);
+            }
+        } else {
+            let mut row = [Vec::new(), Vec::new()];
+            row[column].push(text);
+            rows.push(row);
+        }
+    };
+    let mut sample = 0;
+    let first = notes.iter().position(|note| matches!(note, Note::Sample)).unwrap_or(0);
+    let shown = first.saturating_sub(SHOWN_BEFORE);
+    if shown > 0 {
+        add(0, format!("({shown} accesses)"), false);
+    }
+    for note in notes.iter().skip(shown) {
+        match note {
+            Note::Store { thread, store, before, after } => {
+                let names = Names { interpreter, state: after };
+                if let Some(text) = names.store(*store, before) {
+                    add(0, if threads { format!("thread {thread}: {text}") } else { text }, false);
+                }
+            }
+            Note::OtherProfiler { thread, state } => {
+                let names = Names { interpreter, state };
+                let anchor = state.words[usize::from(interpreter.map.thread_words(*thread).anchor)];
+                add(0, format!("another profiler: anchor = {}", names.frame(anchor)), false);
+            }
+            Note::Sample => {
+                sample += 1;
+                add(1, format!("sample {sample}:"), true);
+            }
+            Note::Read { word, value, state } => {
+                if tells(&interpreter.map, *word, *value)
+                    && let Some(text) = (Names { interpreter, state }).word(*word, *value)
+                {
+                    add(1, text, false);
+                }
+            }
+            Note::Write { word, value, state } => {
+                if let Some(text) = (Names { interpreter, state }).word(*word, *value) {
+                    add(1, format!("writes {text}"), false);
+                }
+            }
+            Note::Result(sample) => add(1, result(sample), true),
+        }
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(110);
+    table.set_header(["interpreter", "walker"]);
+    for [left, right] in rows {
+        table.add_row([left.join("; "), right.join("; ")]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n") + "\n"
+}
+
+fn result(sample: &ThreadSample) -> String {
+    match &sample.outcome {
+        Ok(stack) => {
+            let how = match sample.provenance.lookup {
+                Lookup::FullHit => "full hit".to_owned(),
+                Lookup::PartialHit => "partial hit".to_owned(),
+                Lookup::Miss(reason) => format!("miss ({reason})"),
+                Lookup::Uncached | Lookup::Unknown => "uncached".to_owned(),
+            };
+            let frames: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
+            format!("{how}: returns {}", frames.join(" < "))
+        }
+        Err(rejection) => format!("rejects: {rejection}"),
+    }
+}

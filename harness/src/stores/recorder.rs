@@ -1,0 +1,118 @@
+//! Keeps what a thread loads and stores until it can be named.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::naming::Naming;
+use crate::layout::{CacheLayout, FrameLayout, GeneratorLayout, ThreadLayout};
+use crate::memory::Address;
+
+/// What debug builds fill fresh, freed and guarding memory with.
+const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];
+
+/// What owns a frame, as far as its naming goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The data stack.
+    Stack,
+    /// A generator.
+    Generator,
+    /// The interpreter: a shim frame.
+    Shim,
+    /// The interpreter: the base frame.
+    Base,
+}
+
+/// One frame of the chain.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Where it stands.
+    pub address: Address,
+    /// Who owns it.
+    pub kind: Kind,
+    /// `f_executable`, tags and all.
+    pub executable: u64,
+    /// `co_qualname`; empty if there is no code.
+    pub function: Arc<str>,
+}
+
+/// The offsets that matter, all in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Offsets {
+    /// Of thread states.
+    pub thread: ThreadLayout,
+    /// Of the cache's fields in thread states.
+    pub cache: CacheLayout,
+    /// Of frames.
+    pub frame: FrameLayout,
+    /// Of generators.
+    pub generator: GeneratorLayout,
+}
+
+pub(super) enum Entry {
+    AnchorLoaded,
+    Stored {
+        address: Address,
+        value: u64,
+        size: usize,
+    },
+    /// The chain of the frame that is current now, leaf first.
+    Chain(Vec<Link>),
+}
+
+/// Keeps what one thread does.
+pub struct Recorder {
+    pub(super) offsets: Offsets,
+    pub(super) thread: Address,
+    pub(super) sequence: u64,
+    pub(super) chunk: Address,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Recorder {
+    /// For the thread state at `thread`, whose sequence and newest chunk are these; `chain` is its stack, leaf first.
+    #[must_use]
+    pub fn new(offsets: Offsets, thread: Address, sequence: u64, chunk: Address, chain: Vec<Link>) -> Self {
+        Self { offsets, thread, sequence, chunk, entries: vec![Entry::Chain(chain)] }
+    }
+
+    /// A load of `size` bytes at `address`.
+    pub fn loaded(&mut self, address: Address, size: usize) {
+        let anchor = self.thread.wrapping_add(self.offsets.cache.anchor);
+        if address <= anchor && anchor - address < size as u64 {
+            self.entries.push(Entry::AnchorLoaded);
+        }
+    }
+
+    /// A store: what is in its bytes now.
+    pub fn stored(&mut self, address: Address, bytes: &[u8]) {
+        let filler = bytes.len() >= 8 && bytes.first().is_some_and(|first| FILLERS.contains(first));
+        if filler && bytes.windows(2).all(|pair| pair.first() == pair.last()) {
+            return;
+        }
+        for (at, part) in (address..).step_by(8).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(part) {
+                *to = *from;
+            }
+            self.entries.push(Entry::Stored { address: at, value: u64::from_le_bytes(word), size: part.len() });
+        }
+    }
+
+    /// Whether a store there says that another frame is current: the chain is to be told then.
+    #[must_use]
+    pub fn is_current_frame(&self, address: Address) -> bool {
+        address == self.thread.wrapping_add(self.offsets.thread.current_frame)
+    }
+
+    /// The stack, leaf first, after a store to the current frame.
+    pub fn chain(&mut self, chain: Vec<Link>) {
+        self.entries.push(Entry::Chain(chain));
+    }
+
+    /// Names everything.
+    #[must_use]
+    pub fn finish(self) -> Vec<Store> {
+        Naming::of(&self)
+    }
+}

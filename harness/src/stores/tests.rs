@@ -1,0 +1,113 @@
+//! Naming, on accesses made by hand.
+
+use super::recorder::{Kind, Link, Offsets, Recorder};
+use super::{Code, Place, Store};
+use crate::layout::GeneratorLayout;
+use crate::memory::Address;
+use crate::sim::layout::LAYOUT;
+
+const THREAD: Address = 0x1000;
+const MAIN: Address = 0x2000;
+const LEAF: Address = 0x2100;
+const SHIM: Address = 0x9000;
+const CODE: [u64; 2] = [0x5000, 0x5100];
+
+fn recorder() -> Recorder {
+    let generator = GeneratorLayout { frame: 72, state: 67 };
+    let Some(cache) = LAYOUT.thread.cache else { panic!("no cache") };
+    let offsets = Offsets { thread: LAYOUT.thread, cache, frame: LAYOUT.frame, generator };
+    Recorder::new(offsets, THREAD, 7, 0x1_0000, vec![link(MAIN, "main", CODE[0])])
+}
+
+fn link(address: Address, function: &str, executable: u64) -> Link {
+    let kind = if address == SHIM { Kind::Shim } else { Kind::Stack };
+    Link { address, kind, executable, function: function.into() }
+}
+
+impl Recorder {
+    fn word(&mut self, address: Address, value: u64) {
+        self.stored(address, &value.to_le_bytes());
+    }
+}
+
+#[test]
+fn stores_before_a_frame_is_known_are_named_like_those_after() {
+    let mut recorder = recorder();
+    recorder.word(LEAF + LAYOUT.frame.previous, MAIN);
+    recorder.word(LEAF, CODE[1] | 1);
+    recorder.stored(LEAF + LAYOUT.frame.owner - 2, &[0, 0, 0, 0]);
+    recorder.word(LEAF + LAYOUT.frame.instr_ptr, 1);
+    recorder.word(THREAD + LAYOUT.thread.current_frame, LEAF);
+    recorder.chain(vec![link(LEAF, "leaf", CODE[1] | 1), link(MAIN, "main", CODE[0])]);
+    recorder.word(LEAF + LAYOUT.frame.instr_ptr, 2);
+    let (leaf, main) = (Place::stack("leaf"), Place::stack("main"));
+    let expected = [
+        Store::Previous(leaf.clone(), main),
+        Store::Executable(leaf.clone(), Code::Function),
+        Store::Owner(leaf.clone(), 0),
+        Store::Instruction(leaf.clone()),
+        Store::CurrentFrame(leaf),
+    ];
+    assert_eq!(recorder.finish(), expected, "the current frame's own instructions are not told");
+}
+
+#[test]
+fn one_address_holds_frames_one_after_the_other() {
+    let mut recorder = recorder();
+    for (function, code) in ["first", "second"].into_iter().zip([0x5100, 0x5200]) {
+        recorder.word(LEAF, code);
+        recorder.word(THREAD + LAYOUT.thread.current_frame, LEAF);
+        recorder.chain(vec![link(LEAF, function, code), link(MAIN, "main", CODE[0])]);
+        recorder.word(THREAD + LAYOUT.thread.current_frame, MAIN);
+        recorder.chain(vec![link(MAIN, "main", CODE[0])]);
+        recorder.word(LEAF, 1);
+    }
+    // A third one is never on the chain; its code tells its name.
+    recorder.word(LEAF, 0x5100);
+    let named: Vec<_> = recorder.finish().into_iter().filter_map(|store| store.frame().cloned()).collect();
+    assert_eq!(named, ["first", "first", "second", "second", "first"].map(Place::stack));
+}
+
+#[test]
+fn memory_that_becomes_a_shim_is_none_before_and_none_after() {
+    let mut recorder = recorder();
+    recorder.word(SHIM, 0x77);
+    recorder.word(SHIM + LAYOUT.frame.previous, 0x77);
+    recorder.word(SHIM, 0x3);
+    recorder.word(SHIM + LAYOUT.frame.previous, MAIN);
+    recorder.word(THREAD + LAYOUT.thread.current_frame, LEAF);
+    recorder.chain(vec![link(LEAF, "leaf", CODE[1]), link(SHIM, "", 3), link(MAIN, "main", CODE[0])]);
+    recorder.word(THREAD + LAYOUT.thread.current_frame, MAIN);
+    recorder.chain(vec![link(MAIN, "main", CODE[0])]);
+    recorder.word(SHIM + LAYOUT.frame.previous, 0x77);
+    let stores = recorder.finish();
+    let shim = Store::Previous(Place::shim("main"), Place::stack("main"));
+    assert_eq!(stores.iter().filter(|store| store.frame().is_some()).collect::<Vec<_>>(), [&shim]);
+}
+
+#[test]
+fn anchor_sequence_and_chunks_are_told_by_what_they_become() {
+    let mut recorder = recorder();
+    let Some(cache) = LAYOUT.thread.cache else { panic!("no cache") };
+    recorder.loaded(THREAD + cache.anchor - 8, 16);
+    recorder.loaded(THREAD + cache.sequence, 8);
+    recorder.word(THREAD + cache.sequence, 8);
+    recorder.word(THREAD + cache.sequence, 8);
+    recorder.word(THREAD + cache.anchor, MAIN);
+    recorder.word(THREAD + cache.anchor, 0xdead_beef);
+    recorder.word(THREAD + cache.anchor, 0);
+    for chunk in [0x2_0000, 0x1_0000] {
+        recorder.word(THREAD + LAYOUT.thread.datastack_chunk, chunk);
+    }
+    let expected = [
+        Store::AnchorLoaded,
+        Store::SequenceIncremented,
+        Store::Sequence(8),
+        Store::Anchor(Place::stack("main")),
+        Store::Anchor(Place::Elsewhere),
+        Store::Anchor(Place::Null),
+        Store::Chunk(1),
+        Store::Chunk(0),
+    ];
+    assert_eq!(recorder.finish(), expected);
+}

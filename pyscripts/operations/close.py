@@ -1,0 +1,19 @@
+"""A generator is closed that stands in a `try`: an exception leaves it."""
+def values():
+    try:
+        yield 1
+    finally:
+        pass
+
+
+def main():
+    before, after = gates()
+    for out, into in ROUNDS:
+        made = values()
+        next(made)
+        write(out, before); read(into, 1)
+        made.close()
+        write(out, after); read(into, 1)
+
+
+main()

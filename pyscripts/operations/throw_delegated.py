@@ -1,0 +1,28 @@
+"""An exception is thrown into a generator that delegates to another, which handles it and yields."""
+ERROR = ValueError()
+
+
+def inner():
+    try:
+        yield 1
+    except ValueError:
+        pass
+    yield 2
+
+
+def outer():
+    yield from inner()
+
+
+def main():
+    before, after = gates()
+    for out, into in ROUNDS:
+        ERROR.__traceback__ = None
+        made = outer()
+        next(made)
+        write(out, before); read(into, 1)
+        made.throw(ERROR)
+        write(out, after); read(into, 1)
+
+
+main()
