@@ -76,8 +76,10 @@ pub struct Graph {
     /// Addresses of frames; the first is NULL.
     pub addresses: Vec<Address>,
     edges: Vec<Vec<Edge>>,
-    words: Vec<u64>,
-    width: usize,
+    /// Word by word, each in all states: who reads a word of many states looks at one piece of memory.
+    words: Vec<Vec<u64>>,
+    /// The words that are the same in all states.
+    constants: Vec<Option<u64>>,
     roles: Vec<Role>,
     stacks: Vec<(u64, Chain)>,
     stack_of: Vec<[u8; THREAD_COUNT]>,
@@ -91,15 +93,14 @@ impl Graph {
     pub fn build(program: Program, variations: Variations) -> Result<Self, GraphError> {
         let (interpreter, start) = Interpreter::start(program, variations);
         let map = &interpreter.map;
-        let width = start.words.len();
-        let roles = (0..width).filter_map(|word| map.role(Word::try_from(word).ok()?)).collect();
+        let roles = (0..start.words.len()).filter_map(|word| map.role(Word::try_from(word).ok()?)).collect();
         let addresses = addresses(map);
         let index_of: FxHashMap<Address, u8> = addresses.iter().copied().zip(0..).collect();
         let mut graph = Self {
             addresses,
             edges: Vec::new(),
-            words: Vec::new(),
-            width,
+            words: vec![Vec::new(); start.words.len()],
+            constants: Vec::new(),
             roles,
             stacks: Vec::new(),
             stack_of: Vec::new(),
@@ -135,6 +136,7 @@ impl Graph {
             }
             graph.edges.push(edges);
         }
+        graph.constants = graph.words.iter().zip(&graph.roles).map(|(values, role)| constant(values, *role)).collect();
         Ok(graph)
     }
 
@@ -170,7 +172,9 @@ impl Graph {
             }
         }
         self.stack_of.push(ids);
-        self.words.extend_from_slice(&state.words);
+        for (values, &word) in self.words.iter_mut().zip(&state.words) {
+            values.push(word);
+        }
         let node = u32::try_from(node).map_err(|_| GraphError::TooManyStates)?;
         known.insert(state.clone(), node);
         queue.push_back(state);
@@ -201,7 +205,22 @@ impl Graph {
         match self.roles[usize::from(word)] {
             Role::Anchor(thread) => self.addresses[usize::from(config.anchors[thread])],
             Role::Sequence(thread) => sequence(config.sequences[thread]),
-            _ => self.words[config.node as usize * self.width + usize::from(word)],
+            _ => self.words[usize::from(word)][config.node as usize],
+        }
+    }
+
+    /// The value of a word that no state changes.
+    #[must_use]
+    pub fn constant(&self, word: Word) -> Option<u64> {
+        self.constants[usize::from(word)]
+    }
+
+    /// A word in every state, by its number; none if anchors or sequences decide.
+    #[must_use]
+    pub fn by_node(&self, word: Word) -> Option<&[u64]> {
+        match self.roles[usize::from(word)] {
+            Role::Anchor(_) | Role::Sequence(_) => None,
+            _ => Some(&self.words[usize::from(word)]),
         }
     }
 
@@ -263,6 +282,12 @@ impl Graph {
 #[must_use]
 pub fn sequence(relative: i8) -> u64 {
     FIRST_SEQUENCE.wrapping_add_signed(relative.into())
+}
+
+fn constant(values: &[u64], role: Role) -> Option<u64> {
+    let (&first, rest) = values.split_first()?;
+    let decided_elsewhere = matches!(role, Role::Anchor(_) | Role::Sequence(_));
+    (!decided_elsewhere && rest.iter().all(|value| *value == first)).then_some(first)
 }
 
 /// Every way in which a thread can go on, with the choices at branches that lead there.

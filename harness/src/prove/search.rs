@@ -6,22 +6,23 @@
 //! few, and what was shown holds for any number of them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clap::ValueEnum;
-use rayon::prelude::*;
+use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::prove::graph::{Config, FIRST_SEQUENCE, Graph, GraphError, sequence};
-use crate::prove::set::{Element, Reach, close};
+use crate::prove::explore::{Explored, Shared, Task, beginning};
+use crate::prove::found::Found;
+use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::set::{Element, close};
+use crate::prove::space::Space;
 use crate::prove::trace::{Event, NO_TRACE, Trace};
-use crate::prove::walk::{Branch, Walk, fresh};
+use crate::prove::walk::{Branch, fresh};
 use crate::sample::{Lookup, ThreadSample};
-use crate::sim::layout::LAYOUT;
-use crate::sim::map::RUNTIME;
 use crate::sim::scenario::ContenderError;
-use crate::sim::truth::matches;
 use crate::walk::cache::FrameCache;
 use crate::walk::walker::{CachingWalker, Site};
+use clap::ValueEnum;
 
 /// Makes the walker that is searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
@@ -132,25 +133,16 @@ pub struct Report {
     pub caches: u64,
 }
 
+/// Caches with the states in which a sample can begin.
 type Frontier = Vec<(FrameCache, Vec<Element>)>;
-type Found = FxHashMap<FrameCache, FxHashMap<Config, Element>>;
+
+/// After so many walks, what is left of an exploration is shared among the workers.
+const WALKS_PER_TASK: u64 = 2048;
 
 struct Search<'a> {
-    graph: &'a Graph,
-    options: &'a Options<'a>,
+    shared: Shared<'a>,
+    /// The threads that are sampled one at a time; all at once if they come and go.
     units: Vec<Vec<usize>>,
-    states: AtomicU64,
-    stop: AtomicBool,
-}
-
-/// What one cache led to.
-#[derive(Default)]
-struct Explored {
-    found: Found,
-    walks: u64,
-    answers: Answers,
-    wrong: Option<(Wrong, Element, ThreadSample)>,
-    error: Option<GraphError>,
 }
 
 /// Searches a program.
@@ -158,8 +150,8 @@ struct Explored {
 /// # Errors
 /// The program is too large.
 pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError> {
-    let search =
-        Search { graph, options, units: units(graph), states: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let shared = Shared { graph, options, states: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let search = Search { shared, units: units(graph) };
     let mut report = Report {
         outcome: Outcome::Complete { samples: Some(options.samples) },
         states: 0,
@@ -170,29 +162,14 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
     let mut known: FxHashMap<FrameCache, FxHashSet<Config>> = FxHashMap::default();
     let mut frontier: Frontier = vec![(FrameCache::default(), search.beginnings(&mut Trace::default())?)];
     for sample in 1..=options.samples {
-        let explored: Vec<Explored> = frontier
-            .par_iter()
-            .flat_map_iter(|(cache, set)| search.units.iter().map(move |unit| (cache, set, unit)))
-            .map(|(cache, set, unit)| {
-                let mut results = Vec::new();
-                search.explore(cache, set, unit, None, &mut Trace::default(), &mut results)
-            })
-            .collect();
-        let mut next: Found = FxHashMap::default();
-        let mut wrong = false;
-        for explored in explored {
-            if let Some(error) = explored.error {
-                return Err(error);
-            }
-            report.walks += explored.walks;
-            report.answers.add(explored.answers);
-            wrong |= explored.wrong.is_some();
-            for (cache, configs) in explored.found {
-                next.entry(cache).or_default().extend(configs);
-            }
+        let explored = search.sample(&frontier);
+        if let Some(error) = explored.error {
+            return Err(error);
         }
-        report.states = search.states.load(Ordering::Relaxed);
-        if wrong {
+        report.walks += explored.walks;
+        report.answers.add(explored.answers);
+        report.states = search.shared.states.load(Ordering::Relaxed);
+        if explored.wrong.is_some() {
             report.outcome = search.shortest(sample)?;
             return Ok(report);
         }
@@ -200,12 +177,12 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
             report.outcome = Outcome::Interrupted;
             return Ok(report);
         }
-        if search.stop.load(Ordering::Relaxed) {
+        if search.shared.stop.load(Ordering::Relaxed) {
             report.outcome = Outcome::OutOfStates;
             return Ok(report);
         }
         frontier.clear();
-        for (cache, configs) in next {
+        for (cache, configs) in explored.found {
             let known = known.entry(cache.clone()).or_default();
             let new: Vec<Element> =
                 configs.into_iter().filter(|(config, _)| known.insert(*config)).map(|(_, element)| element).collect();
@@ -222,7 +199,6 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
     Ok(report)
 }
 
-/// The threads that are sampled one at a time; all at once if they come and go.
 fn units(graph: &Graph) -> Vec<Vec<usize>> {
     let threads = &graph.interpreter.program.threads;
     let all: Vec<usize> = (0..graph.interpreter.map.threads()).collect();
@@ -234,162 +210,57 @@ fn units(graph: &Graph) -> Vec<Vec<usize>> {
 }
 
 impl Search<'_> {
-    fn reach<'b>(&'b self, watched: &'b [usize], cost: Option<u32>) -> Reach<'b> {
-        Reach { graph: self.graph, watched, cost, other_profiler: self.options.other_profiler }
-    }
-
     /// Every state before the first sample: the program may have run for any time, and no anchor is set.
     fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
-        let mut set = vec![fresh(self.graph.start(), NO_TRACE)];
-        let reach = Reach { other_profiler: false, ..self.reach(&[], None) };
-        close(&mut set, &reach, &mut Trace::default())?;
+        let graph = self.shared.graph;
+        let mut space = Space::new(graph, &[], false);
+        let mut set = vec![space.member(&fresh(graph.start(), NO_TRACE))];
+        close(&mut set, &mut space, false, None, &mut Trace::default())?;
+        let mut set: Vec<Element> = set.iter().map(|member| space.element(member)).collect();
         for element in &mut set {
             element.trace = trace.push(NO_TRACE, Event::Begin { config: element.config });
         }
         Ok(set)
     }
 
-    /// All ways of one sample.
-    fn explore(
-        &self,
-        cache: &FrameCache,
-        set: &[Element],
-        unit: &[usize],
-        cost: Option<u32>,
-        trace: &mut Trace,
-        results: &mut Vec<ThreadSample>,
-    ) -> Explored {
-        let mut explored = Explored::default();
-        let mut walker = match (self.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME }) {
-            Ok(walker) => walker,
-            Err(error) => {
-                explored.error = Some(error.into());
-                return explored;
-            }
-        };
-        let one = match unit {
-            [thread] => Some(*thread),
-            _ => None,
-        };
-        let mut first = Branch { script: Vec::new(), set: set.to_vec(), closed: false };
-        for element in &mut first.set {
-            element.trace = trace.push(element.trace, Event::Sample { thread: one });
-        }
-        let mut open = vec![first];
-        while let Some(branch) = open.pop() {
-            if self.stop.load(Ordering::Relaxed) {
-                return explored;
-            }
-            walker.set_cache(cache.clone());
-            let mut walk = Walk::new(self.reach(unit, cost), self.options.reads, trace, &mut open, branch);
-            let samples = match one {
-                Some(thread) => {
-                    vec![walker.sample_thread(&mut walk, self.graph.interpreter.map.thread_address(thread))]
-                }
-                None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
-            };
-            let states = self.states.fetch_add(walk.states, Ordering::Relaxed);
-            explored.walks += 1;
-            let error = walk.error.clone();
-            let outside = walk.wrote_outside;
-            let set = walk.into_set();
-            if let Some(error) = error {
-                explored.error = Some(error);
-                return explored;
-            }
-            for sample in &samples {
-                explored.answers.count(sample);
-                if let Some((wrong, element)) = self.judge(sample, &set, outside) {
-                    if explored.wrong.as_ref().is_none_or(|(_, best, _)| element.cost < best.cost) {
-                        explored.wrong = Some((wrong, element, sample.clone()));
-                    }
-                    if cost.is_none() {
-                        self.stop.store(true, Ordering::Relaxed);
-                        return explored;
-                    }
-                }
-            }
-            if states > self.options.states || (explored.walks % 1024 == 0 && (self.options.interrupted)()) {
-                self.stop.store(true, Ordering::Relaxed);
-            }
-            let result = u32::try_from(results.len()).unwrap_or(u32::MAX);
-            if trace.is_kept() {
-                results.extend(samples);
-            }
-            self.store(&mut explored.found, walker.cache(), set, result, trace);
-        }
-        explored
+    fn space(&self, unit: &[usize]) -> Space<'_> {
+        Space::new(self.shared.graph, unit, self.shared.options.other_profiler)
     }
 
-    fn judge(&self, sample: &ThreadSample, set: &[Element], outside: Option<u64>) -> Option<(Wrong, Element)> {
-        let cheapest =
-            |elements: &mut dyn Iterator<Item = &Element>| elements.min_by_key(|element| element.cost).copied();
-        if let Some(address) = outside {
-            return cheapest(&mut set.iter()).map(|element| (Wrong::WroteOutside(address), element));
-        }
-        let stack = sample.outcome.as_ref().ok()?;
-        let program = &self.graph.interpreter.program;
-        let legal = (0..)
-            .zip(self.graph.stacks())
-            .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
-            .fold(0_u128, |legal, (number, _)| legal | 1 << number);
-        let counts = match self.options.clause {
-            Clause::NotThere => true,
-            Clause::Mixed => legal == 0,
-            Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
-        };
-        cheapest(&mut set.iter().filter(|element| counts && element.seen & legal == 0))
-            .map(|element| (Wrong::NotThere, element))
-    }
-
-    /// Adds states after a sample, with sequences counted from the entries.
-    fn store(&self, found: &mut Found, cache: &FrameCache, set: Vec<Element>, result: u32, trace: &mut Trace) {
-        let mut cache = cache.clone();
-        let map = &self.graph.interpreter.map;
-        let entries: Vec<(u64, u64, u64)> =
-            cache.entries().map(|(id, entry)| (id, entry.thread_state, entry.sequence)).collect();
-        let mut offsets: Vec<Option<i8>> = vec![None; map.threads()];
-        for (id, thread_state, own) in entries {
-            let thread = (0..map.threads()).find(|&thread| map.thread_address(thread) == thread_state);
-            let offset = own.wrapping_sub(FIRST_SEQUENCE).cast_signed();
-            if let (Some(thread), Ok(offset)) = (thread, i8::try_from(offset)) {
-                debug_assert_eq!(sequence(offset), own);
-                offsets[thread] = Some(offset);
-                cache.shift_sequence(id, 0_u64.wrapping_sub(own.wrapping_sub(FIRST_SEQUENCE)));
-            }
-        }
-        let there = found.entry(cache).or_default();
-        for mut element in set {
-            element.seen = 0;
-            element.trace = trace.push(element.trace, Event::Result { index: result });
-            for (sequence, offset) in element.config.sequences.iter_mut().zip(&offsets) {
-                // A thread without an entry is compared with nothing.
-                *sequence = offset.map_or(0, |offset| sequence.saturating_sub(offset));
-            }
-            match there.get(&element.config) {
-                Some(known) if known.cost <= element.cost => {}
-                _ => {
-                    there.insert(element.config, element);
+    /// Every sample of every unit from every cache, by all workers.
+    fn sample(&self, frontier: &Frontier) -> Explored {
+        let together = Together { search: self, explored: Mutex::default(), spaces: Mutex::default() };
+        rayon::scope(|scope| {
+            for (cache, set) in frontier {
+                for (index, unit) in self.units.iter().enumerate() {
+                    let task = Task { cache, unit, limit: None, walks: WALKS_PER_TASK };
+                    let first = beginning(set, unit, &mut Trace::default());
+                    let together = &together;
+                    scope.spawn(move |scope| together.work(scope, index, task, vec![first]));
                 }
             }
-        }
+        });
+        together.explored.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counterexample with the fewest accesses of the interpreter, within so many samples.
     fn shortest(&self, samples: u32) -> Result<Outcome, GraphError> {
         let mut cost = 4;
         loop {
-            self.stop.store(false, Ordering::Relaxed);
+            self.shared.stop.store(false, Ordering::Relaxed);
             let mut trace = Trace::kept();
             let mut results = Vec::new();
             let mut best: Option<(Wrong, Element, ThreadSample)> = None;
             let mut frontier: Frontier = vec![(FrameCache::default(), self.beginnings(&mut trace)?)];
             for _ in 0..samples {
-                let mut next: Found = FxHashMap::default();
+                let mut next = Found::default();
                 for (cache, set) in &frontier {
                     for unit in &self.units {
                         let limit = best.as_ref().map_or(cost, |(_, best, _)| best.cost.saturating_sub(1).min(cost));
-                        let explored = self.explore(cache, set, unit, Some(limit), &mut trace, &mut results);
+                        let task = Task { cache, unit, limit: Some(limit), walks: u64::MAX };
+                        let first = vec![beginning(set, unit, &mut trace)];
+                        let mut space = self.space(unit);
+                        let (explored, _) = self.shared.explore(&task, &mut space, first, &mut trace, &mut results);
                         if let Some(error) = explored.error {
                             return Err(error);
                         }
@@ -398,18 +269,8 @@ impl Search<'_> {
                         {
                             best = Some(found);
                         }
-                        for (cache, configs) in explored.found {
-                            let there = next.entry(cache).or_default();
-                            for (config, element) in configs {
-                                match there.get(&config) {
-                                    Some(known) if known.cost <= element.cost => {}
-                                    _ => {
-                                        there.insert(config, element);
-                                    }
-                                }
-                            }
-                        }
-                        if (self.options.interrupted)() {
+                        next.merge(explored.found);
+                        if (self.shared.options.interrupted)() {
                             return Ok(Outcome::Interrupted);
                         }
                     }
@@ -430,15 +291,55 @@ impl Search<'_> {
     }
 }
 
+/// What the workers have in common during one sample.
+struct Together<'a> {
+    search: &'a Search<'a>,
+    explored: Mutex<Explored>,
+    /// Spaces that no worker uses now, by unit.
+    spaces: Mutex<Vec<(usize, Space<'a>)>>,
+}
+
+impl<'a> Together<'a> {
+    /// Does one task for a while, and makes two of what is left.
+    fn work<'s>(&'s self, scope: &Scope<'s>, unit: usize, task: Task<'s>, mut branches: Vec<Branch<Element>>) {
+        let mut space = self.take_space(unit);
+        while !branches.is_empty() && !self.search.shared.stop.load(Ordering::Relaxed) {
+            let trace = &mut Trace::default();
+            let (explored, rest) = self.search.shared.explore(&task, &mut space, branches, trace, &mut Vec::new());
+            lock(&self.explored).merge(explored);
+            // Neighbours lead to as many walks as each other.
+            let (mine, other): (Vec<_>, Vec<_>) = (0_usize..).zip(rest).partition(|(index, _)| index % 2 == 0);
+            branches = mine.into_iter().map(|(_, branch)| branch).collect();
+            let other: Vec<_> = other.into_iter().map(|(_, branch)| branch).collect();
+            if !other.is_empty() {
+                scope.spawn(move |scope| self.work(scope, unit, task, other));
+            }
+        }
+        lock(&self.spaces).push((unit, space));
+    }
+
+    fn take_space(&self, unit: usize) -> Space<'a> {
+        let mut spaces = lock(&self.spaces);
+        match spaces.iter().position(|(other, _)| *other == unit) {
+            Some(index) => spaces.swap_remove(index).1,
+            None => self.search.space(&self.search.units[unit]),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Answers {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.full_hits += other.full_hits;
         self.partial_hits += other.partial_hits;
         self.misses += other.misses;
         self.rejected += other.rejected;
     }
 
-    fn count(&mut self, sample: &ThreadSample) {
+    pub(super) fn count(&mut self, sample: &ThreadSample) {
         match (&sample.outcome, sample.provenance.lookup) {
             (Err(_), _) => self.rejected += 1,
             (Ok(_), Lookup::FullHit) => self.full_hits += 1,

@@ -1,10 +1,8 @@
 //! Sets of interpreter states that look the same to the walker, and what the interpreter makes of them.
 
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
-
 use crate::prove::graph::{Config, Edge, Graph, GraphError};
-use crate::prove::trace::{Event, Trace, TraceId};
+use crate::prove::space::{Id, Space};
+use crate::prove::trace::{Trace, TraceId};
 
 /// A state that the interpreter may be in, with what matters of how it came there.
 #[derive(Clone, Copy, Debug)]
@@ -19,85 +17,137 @@ pub struct Element {
     pub trace: TraceId,
 }
 
-impl Element {
+/// The same with the state's number in one [`Space`].
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// See [`Element::seen`].
+    pub seen: u128,
+    /// The state.
+    pub id: Id,
+    /// Its [`Config::node`].
+    pub node: u32,
+    /// See [`Element::cost`].
+    pub cost: u32,
+    /// See [`Element::trace`].
+    pub trace: TraceId,
+}
+
+impl Member {
     /// Whether whatever can go wrong from `other` on can go wrong from here, at no more cost: fewer stacks were seen.
     fn covers(&self, other: &Self) -> bool {
         self.seen & other.seen == self.seen && self.cost <= other.cost
     }
 }
 
-/// How far the interpreter may go.
-#[derive(Clone, Copy)]
-pub struct Reach<'a> {
-    /// What it can do.
-    pub graph: &'a Graph,
-    /// The threads whose stacks are noted.
-    pub watched: &'a [usize],
-    /// The highest [`Element::cost`]; none if costs are not counted.
-    pub cost: Option<u32>,
-    /// Whether another profiler may anchor a thread's current frame at any time.
-    pub other_profiler: bool,
+/// No further member.
+const END: u32 = u32::MAX;
+
+/// The members that are kept so far, with a list of them for each state.
+#[derive(Default)]
+pub struct Scratch {
+    /// Lists of states whose mark is another are from an earlier set, thus empty.
+    mark: u32,
+    /// By state: the mark, and the first member.
+    lists: Vec<(u32, u32)>,
+    /// In the order in which they came.
+    kept: Vec<Kept>,
 }
 
-type Kept = FxHashMap<Config, SmallVec<[Element; 1]>>;
+struct Kept {
+    member: Member,
+    /// The next one of the same state.
+    next: u32,
+    /// Whether another one came to cover it.
+    covered: bool,
+}
 
-fn keep(kept: &mut Kept, element: Element) -> bool {
-    let there = kept.entry(element.config).or_default();
-    if there.iter().any(|other| other.covers(&element)) {
-        return false;
+impl Scratch {
+    fn begin(&mut self) {
+        self.kept.clear();
+        self.mark = self.mark.wrapping_add(1);
+        if self.mark == 0 {
+            self.lists.fill((0, END));
+            self.mark = 1;
+        }
     }
-    there.retain(|other| !element.covers(other));
-    there.push(element);
-    true
+
+    /// Keeps a member unless others cover it. Gives its place, for its trace.
+    fn keep(&mut self, member: Member) -> Option<&mut Member> {
+        let state = member.id as usize;
+        if state >= self.lists.len() {
+            self.lists.resize((state + 1).next_power_of_two(), (0, END));
+        }
+        let (mark, first) = self.lists[state];
+        let first = if mark == self.mark { first } else { END };
+        let mut index = first;
+        while let Some(there) = self.kept.get(index as usize) {
+            if !there.covered && there.member.covers(&member) {
+                return None;
+            }
+            index = there.next;
+        }
+        let mut index = first;
+        while let Some(there) = self.kept.get_mut(index as usize) {
+            there.covered |= member.covers(&there.member);
+            index = there.next;
+        }
+        let index = self.kept.len() as u32;
+        self.lists[state] = (self.mark, index);
+        self.kept.push(Kept { member, next: first, covered: false });
+        self.kept.last_mut().map(|kept| &mut kept.member)
+    }
 }
 
-/// Adds every state that the interpreter can reach from those in `set`.
+/// Adds every state that the interpreter can reach from those in `set`, at a cost up to `limit` if costs are counted.
+/// Stacks on the way are noted if `watching`.
 ///
 /// # Errors
 /// [`GraphError::SequenceTooFar`].
-pub fn close(set: &mut Vec<Element>, reach: &Reach<'_>, trace: &mut Trace) -> Result<(), GraphError> {
-    let mut kept = Kept::default();
-    let mut open = Vec::with_capacity(set.len());
-    for element in set.drain(..) {
-        if keep(&mut kept, element) {
-            open.push(element);
-        }
+pub fn close(
+    set: &mut Vec<Member>,
+    space: &mut Space<'_>,
+    watching: bool,
+    limit: Option<u32>,
+    trace: &mut Trace,
+) -> Result<(), GraphError> {
+    let mut scratch = std::mem::take(&mut space.scratch);
+    scratch.begin();
+    for member in set.drain(..) {
+        scratch.keep(member);
     }
-    while let Some(element) = open.pop() {
-        let current = kept
-            .get(&element.config)
-            .is_some_and(|there| there.iter().any(|other| other.seen == element.seen && other.cost == element.cost));
-        if !current {
+    let closed = steps(&mut scratch, space, watching, limit, trace);
+    set.extend(scratch.kept.iter().filter(|kept| !kept.covered).map(|kept| kept.member));
+    space.scratch = scratch;
+    closed
+}
+
+/// Takes all steps of all members, oldest first: so most states are reached at the least cost first.
+fn steps(
+    scratch: &mut Scratch,
+    space: &mut Space<'_>,
+    watching: bool,
+    limit: Option<u32>,
+    trace: &mut Trace,
+) -> Result<(), GraphError> {
+    let mut next = 0;
+    while let Some(kept) = scratch.kept.get(next) {
+        next += 1;
+        let member = kept.member;
+        let cost = member.cost + u32::from(limit.is_some());
+        if kept.covered || limit.is_some_and(|limit| cost > limit) {
             continue;
         }
-        let mut add = |config: Config, event: Event| {
-            let cost = element.cost + u32::from(reach.cost.is_some());
-            if reach.cost.is_some_and(|limit| cost > limit) {
-                return;
-            }
-            let seen =
-                if reach.watched.is_empty() { 0 } else { element.seen | reach.graph.stacks_of(&config, reach.watched) };
-            let mut next = Element { config, seen, cost, trace: element.trace };
-            if kept.get(&config).is_some_and(|there| there.iter().any(|other| other.covers(&next))) {
-                return;
-            }
-            next.trace = trace.push(element.trace, event);
-            keep(&mut kept, next);
-            open.push(next);
-        };
-        for (index, edge) in (0..).zip(reach.graph.edges(&element.config)) {
-            let config = reach.graph.follow(&element.config, edge)?;
-            add(config, Event::Step { before: element.config, edge: index });
-        }
-        if reach.other_profiler {
-            for thread in 0..reach.graph.interpreter.map.threads() {
-                if let Some(config) = reach.graph.anchored(&element.config, thread) {
-                    add(config, Event::OtherProfiler { thread });
-                }
+        for index in space.steps(member.id)? {
+            let step = space.step(index);
+            let seen = if watching { member.seen | space.stacks(step.to) } else { 0 };
+            let after = Member { id: step.to, node: step.node, seen, cost, trace: member.trace };
+            if let Some(kept) = scratch.keep(after)
+                && trace.is_kept()
+            {
+                kept.trace = trace.push(member.trace, space.event(member.id, step));
             }
         }
     }
-    set.extend(kept.into_values().flatten());
     Ok(())
 }
 

@@ -6,30 +6,42 @@
 //! what it will do next depends on nothing but its cache and the values that it read.
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
-use crate::prove::graph::{Config, GraphError};
+use crate::prove::graph::{Config, Graph, GraphError};
 use crate::prove::search::Reads;
-use crate::prove::set::{Element, Reach, close};
+use crate::prove::set::{Element, Member, close};
+use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 use crate::sim::map::{Role, Word};
 
 /// Walker accesses up to a point, and the states that agree with them.
-pub struct Branch {
-    /// The values read so far; for a write, what was written.
+pub struct Branch<T> {
+    /// The values read so far, but of words that never change; for a write, what was written.
     pub script: Vec<u64>,
-    /// The states, just after the last access.
-    pub set: Vec<Element>,
+    /// The states, just after the last of these accesses.
+    pub set: Vec<T>,
     /// Whether the next word is read at the same moment.
     pub closed: bool,
 }
 
+impl<T> Branch<T> {
+    /// The same branch with its states written in another way.
+    pub fn map<U>(self, change: impl FnMut(&T) -> U) -> Branch<U> {
+        Branch { script: self.script, set: self.set.iter().map(change).collect(), closed: self.closed }
+    }
+}
+
 /// One run of a walker.
-pub struct Walk<'a> {
-    reach: Reach<'a>,
+pub struct Walk<'a, 'g> {
+    graph: &'g Graph,
+    space: &'a mut Space<'g>,
+    limit: Option<u32>,
     trace: &'a mut Trace,
-    open: &'a mut Vec<Branch>,
+    open: &'a mut Vec<Branch<Member>>,
     script: Vec<u64>,
+    /// Whether the sample's first access was made.
+    begun: bool,
     position: usize,
-    set: Vec<Element>,
+    set: Vec<Member>,
     closed: bool,
     reads: Reads,
     /// States met: of the interpreter, times what the walker has read.
@@ -40,19 +52,24 @@ pub struct Walk<'a> {
     pub wrote_outside: Option<Address>,
 }
 
-impl<'a> Walk<'a> {
-    /// Goes on where `branch` stands.
+impl<'a, 'g> Walk<'a, 'g> {
+    /// Goes on where `branch` stands; what is left for later goes to `open`. `limit` is the highest cost, if costs are
+    /// counted.
     pub fn new(
-        reach: Reach<'a>,
+        space: &'a mut Space<'g>,
+        limit: Option<u32>,
         reads: Reads,
         trace: &'a mut Trace,
-        open: &'a mut Vec<Branch>,
-        branch: Branch,
+        open: &'a mut Vec<Branch<Member>>,
+        branch: Branch<Member>,
     ) -> Self {
         Self {
-            reach,
+            graph: space.graph(),
+            space,
+            limit,
             trace,
             open,
+            begun: !branch.script.is_empty(),
             script: branch.script,
             position: 0,
             set: branch.set,
@@ -66,7 +83,7 @@ impl<'a> Walk<'a> {
 
     /// The states after the walker's last access.
     #[must_use]
-    pub fn into_set(self) -> Vec<Element> {
+    pub fn into_set(self) -> Vec<Member> {
         self.set
     }
 
@@ -75,14 +92,13 @@ impl<'a> Walk<'a> {
         if self.closed {
             return;
         }
-        let begins = self.script.is_empty();
-        let reach = if begins { Reach { watched: &[], ..self.reach } } else { self.reach };
-        if let Err(error) = close(&mut self.set, &reach, self.trace) {
+        if let Err(error) = close(&mut self.set, self.space, self.begun, self.limit, self.trace) {
             self.error = Some(error);
         }
-        if begins {
-            for element in &mut self.set {
-                element.seen = self.reach.graph.stacks_of(&element.config, self.reach.watched);
+        if !self.begun {
+            self.begun = true;
+            for member in &mut self.set {
+                member.seen = self.space.stacks(member.id);
             }
         }
         self.states += self.set.len() as u64;
@@ -90,37 +106,60 @@ impl<'a> Walk<'a> {
     }
 
     fn access(&mut self, word: Word) -> u64 {
+        if let Some(value) = self.graph.constant(word) {
+            if self.position == self.script.len() {
+                self.wait();
+                note(self.trace, &mut self.set, Event::Read { word, value });
+            }
+            return value;
+        }
         if let Some(&value) = self.script.get(self.position) {
             self.position += 1;
             return value;
         }
         self.wait();
-        let graph = self.reach.graph;
-        let Some(first) = self.set.first() else { return 0 };
-        let value = graph.word(&first.config, word);
-        if self.set.iter().any(|element| graph.word(&element.config, word) != value) {
-            let mut groups: Vec<(u64, Vec<Element>)> = Vec::new();
-            for element in self.set.drain(..) {
-                let value = graph.word(&element.config, word);
-                match groups.iter_mut().find(|(other, _)| *other == value) {
-                    Some((_, group)) => group.push(element),
-                    None => groups.push((value, vec![element])),
-                }
-            }
-            let mut groups = groups.into_iter();
-            self.set = groups.next().map(|(_, group)| group).unwrap_or_default();
-            for (value, mut set) in groups {
-                note(self.trace, &mut set, Event::Read { word, value });
-                let mut script = self.script.clone();
-                script.push(value);
-                self.open.push(Branch { script, set, closed: self.reads == Reads::Segments });
-            }
-            self.closed = self.reads == Reads::Segments;
-        }
+        let value = match self.graph.by_node(word) {
+            Some(values) => self.choose(word, |_, member| values[member.node as usize]),
+            None => self.choose(word, |space, member| space.word(member, word)),
+        };
+        let Some(value) = value else { return 0 };
         note(self.trace, &mut self.set, Event::Read { word, value });
         self.script.push(value);
         self.position += 1;
         value
+    }
+
+    /// Keeps the states that have the first one's value, and leaves the others for later.
+    fn choose(&mut self, word: Word, value_of: impl Fn(&Space<'g>, &Member) -> u64) -> Option<u64> {
+        let value = value_of(self.space, self.set.first()?);
+        let Some(first) = self.set.iter().position(|member| value_of(self.space, member) != value) else {
+            return Some(value);
+        };
+        let mut groups: Vec<(u64, Vec<Member>)> = Vec::new();
+        let mut same = first;
+        for index in first..self.set.len() {
+            let member = self.set[index];
+            let other = value_of(self.space, &member);
+            if other == value {
+                self.set[same] = member;
+                same += 1;
+            } else {
+                match groups.iter_mut().find(|(value, _)| *value == other) {
+                    Some((_, group)) => group.push(member),
+                    None => groups.push((other, vec![member])),
+                }
+            }
+        }
+        self.set.truncate(same);
+        self.closed = self.reads == Reads::Segments;
+        for (value, mut set) in groups {
+            note(self.trace, &mut set, Event::Read { word, value });
+            let mut script = Vec::with_capacity(self.script.len() + 16);
+            script.extend_from_slice(&self.script);
+            script.push(value);
+            self.open.push(Branch { script, set, closed: self.closed });
+        }
+        Some(value)
     }
 
     fn write_anchor(&mut self, thread: usize, word: Word, value: u64) {
@@ -129,13 +168,15 @@ impl<'a> Walk<'a> {
             return;
         }
         self.wait();
-        let Some(index) = self.reach.graph.addresses.iter().position(|&address| address == value) else {
+        let Some(index) = self.graph.addresses.iter().position(|&address| address == value) else {
             self.wrote_outside = Some(value);
             return;
         };
         let index = u8::try_from(index).unwrap_or(0);
-        for element in &mut self.set {
-            element.config.anchors[thread] = index;
+        for member in &mut self.set {
+            let mut config = *self.space.config(member.id);
+            config.anchors[thread] = index;
+            member.id = self.space.id(config);
         }
         note(self.trace, &mut self.set, Event::Write { word, value });
         self.closed = false;
@@ -144,25 +185,25 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn note(trace: &mut Trace, set: &mut [Element], event: Event) {
+fn note(trace: &mut Trace, set: &mut [Member], event: Event) {
     if trace.is_kept() {
-        for element in set {
-            element.trace = trace.push(element.trace, event);
+        for member in set {
+            member.trace = trace.push(member.trace, event);
         }
     }
 }
 
-impl RemoteMemory for Walk<'_> {
+impl RemoteMemory for Walk<'_, '_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let graph = self.reach.graph;
         if self.reads == Reads::Segments && self.position == self.script.len() {
             self.closed = false;
         }
+        let graph = self.graph;
         graph.interpreter.map.read(address, buffer, |word| self.access(word))
     }
 
     fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
-        let map = &self.reach.graph.interpreter.map;
+        let map = &self.graph.interpreter.map;
         let word = map.written(address, bytes.len());
         match (word, word.and_then(|word| map.role(word)), bytes.first_chunk()) {
             (Some(word), Some(Role::Anchor(thread)), Some(value)) => {
