@@ -1,0 +1,170 @@
+//! The search, and random schedules: what is right is proved, and every fault that is put in is found.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use arbitrary::Unstructured;
+use framediff::fuzzing::cache_state_machine::generate;
+use framediff::layout::Layout;
+use framediff::prove::graph::Graph;
+use framediff::prove::replay::scenario;
+use framediff::prove::search::{Clause, Options, Outcome, Reads, Report, search};
+use framediff::sample::WalkerKind;
+use framediff::sim::layout::LAYOUT;
+use framediff::sim::program::Instruction::{Call, Line};
+use framediff::sim::program::{Function, Program, Thread};
+use framediff::sim::scenario::{Broken, Contender};
+use framediff::sim::variation::Variation;
+use framediff::sim::workloads;
+use framediff::target::process::runtime_address;
+use framediff::walk::weakening::Weakening;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+mod common;
+
+/// One leaf under two callers.
+fn shared_leaf() -> Program {
+    Program {
+        functions: vec![
+            Function::new("main", &[Call(1), Call(2)]),
+            Function::new("a", &[Call(3)]),
+            Function::new("b", &[Call(3)]),
+            Function::new("leaf", &[Line(2)]),
+        ],
+        threads: vec![Thread { entry: 0, native_thread_id: 7, started: true }],
+        slots_per_chunk: 3,
+    }
+}
+
+fn named(workload: &str) -> Program {
+    (workloads::find(workload).unwrap().make)()
+}
+
+struct Case {
+    program: Program,
+    walker: Contender,
+    variations: BTreeSet<Variation>,
+    samples: u32,
+    clause: Clause,
+    reads: Reads,
+    other_profiler: bool,
+}
+
+impl Case {
+    fn new(program: Program, kind: WalkerKind, weakenings: &[Weakening]) -> Self {
+        Self {
+            program,
+            walker: Contender { kind, weakenings: weakenings.iter().copied().collect() },
+            variations: BTreeSet::new(),
+            samples: 6,
+            clause: Clause::NotThere,
+            reads: Reads::Words,
+            other_profiler: false,
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::build(self.program.clone(), self.variations.clone()).unwrap()
+    }
+
+    fn search(&self, graph: &Graph) -> Report {
+        let options = Options {
+            walker: &|site| self.walker.walker(site),
+            samples: self.samples,
+            clause: self.clause,
+            reads: self.reads,
+            other_profiler: self.other_profiler,
+            states: u64::MAX,
+            interrupted: &|| false,
+        };
+        search(graph, &options).unwrap()
+    }
+
+    /// Nothing is wrong in any number of samples, and the cache was used.
+    fn holds(&self) {
+        let report = self.search(&self.graph());
+        let Outcome::Complete { samples: None } = report.outcome else { panic!("{:?}", report.outcome) };
+        assert!(report.answers.full_hits > 0 && report.answers.partial_hits > 0, "{:?}", report.answers);
+    }
+
+    /// A counterexample is found, and replays.
+    fn breaks(&self) {
+        let graph = self.graph();
+        let Outcome::Counterexample(found) = self.search(&graph).outcome else { panic!("nothing was found") };
+        let ran = scenario(&graph, self.walker.clone(), &found).unwrap().run(true).unwrap();
+        assert_eq!(ran.broken, Some(Broken::NotThere));
+        assert!(!ran.notes.is_empty());
+    }
+}
+
+#[test]
+fn the_reference_walker_is_right_in_both_orders_of_stores() {
+    let case = Case::new(shared_leaf(), WalkerKind::OwnReference, &[]);
+    case.holds();
+    Case { variations: BTreeSet::from([Variation::AnchorBeforeSequence]), ..case }.holds();
+}
+
+#[test]
+fn cpythons_protocol_splices_on_a_running_target_even_if_each_read_is_one_moment() {
+    let case = Case::new(named("alternating"), WalkerKind::OwnCached, &[]);
+    Case { samples: 3, clause: Clause::Spliced, reads: Reads::Segments, ..case }.breaks();
+}
+
+#[test]
+fn the_holes_of_the_anchor_first_protocol_are_found() {
+    for (workload, weakening) in [
+        ("generator", Weakening::GeneratorLeafAnchored),
+        ("generators", Weakening::GeneratorBeingMadeAnchored),
+        ("entry", Weakening::ShimLeafAnchored),
+    ] {
+        Case { samples: 2, ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening]) }.breaks();
+    }
+    let case = Case::new(named("alternating"), WalkerKind::OwnReference, &[Weakening::PartialHitOnGrownStack]);
+    Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
+}
+
+/// The clause that breaks first on a stream of random cases that is the same on every machine.
+fn first_broken(weakenings: &[Weakening], variations: &[Variation], cases: usize) -> Option<Broken> {
+    let (weakenings, variations) = (weakenings.iter().copied().collect(), variations.iter().copied().collect());
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    (0..cases).find_map(|_| {
+        let mut bytes = [0; 300];
+        random.fill_bytes(&mut bytes);
+        let case = generate(&mut Unstructured::new(&bytes), &weakenings, &variations).unwrap();
+        case.scenario.run(false).unwrap().broken
+    })
+}
+
+#[test]
+fn random_schedules_find_nothing_where_nothing_is_wrong() {
+    assert_eq!(first_broken(&[], &[], 20_000), None);
+    assert_eq!(first_broken(&[], &[Variation::AnchorBeforeSequence], 20_000), None);
+}
+
+#[test]
+fn random_schedules_find_the_faults() {
+    for weakening in Weakening::ALL {
+        // Found by the search, and by fuzzing for longer.
+        if matches!(
+            weakening,
+            Weakening::PartialHitOnGrownStack
+                | Weakening::EntryKeptAfterFailedAttempt
+                | Weakening::ThreadStateNotCompared
+        ) {
+            continue;
+        }
+        assert!(first_broken(&[weakening], &[], 400_000).is_some(), "{weakening}");
+    }
+    for variation in Variation::ALL.into_iter().filter(|variation| variation.is_fault()) {
+        assert!(first_broken(&[], &[variation], 400_000).is_some(), "{variation}");
+    }
+}
+
+#[test]
+fn the_simulated_structures_are_those_of_the_release_build() {
+    let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
+    let runtime = runtime_address(target.pid()).unwrap().address;
+    assert_eq!(Layout::read(&mut target.memory(), runtime).unwrap(), LAYOUT);
+}
