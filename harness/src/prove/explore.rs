@@ -126,13 +126,13 @@ impl Shared<'_> {
             explored.walks += 1;
             explored.error = walk.error.take();
             let outside = walk.wrote_outside;
-            let set = walk.into_set();
+            let ended = walk.into_branch();
             if explored.error.is_some() {
                 break;
             }
             for sample in &samples {
                 explored.answers.count(sample);
-                if let Some((wrong, member)) = self.judge(sample, &set, outside) {
+                if let Some((wrong, member)) = self.judge(sample, &ended.set, outside) {
                     explored.keep_cheaper((wrong, space.element(&member), sample.clone()));
                     if task.limit.is_none() {
                         self.stop.store(true, Ordering::Relaxed);
@@ -146,7 +146,8 @@ impl Shared<'_> {
             if trace.is_kept() {
                 results.extend(samples);
             }
-            collector.add(space, walker.cache(), &set, result, trace);
+            collector.add(space, walker.cache(), &ended.set, result, trace);
+            space.reuse(ended);
         }
         explored.found = collector.into_found();
         let rest = open.into_iter().map(|branch| branch.map(|member| space.element(member))).collect();

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::prove::graph::{Config, Graph, GraphError};
 use crate::prove::set::{Element, Member, Scratch};
 use crate::prove::trace::Event;
+use crate::prove::walk::Branch;
 use crate::sim::map::Word;
 
 /// The number of a state in one [`Space`].
@@ -47,6 +48,8 @@ pub struct Space<'a> {
     steps: Vec<Step>,
     /// What closing sets works on.
     pub(super) scratch: Scratch,
+    /// Branches that were walked, to be filled again: millions are made.
+    spare: Vec<Branch<Member>>,
 }
 
 impl<'a> Space<'a> {
@@ -64,6 +67,7 @@ impl<'a> Space<'a> {
             ranges: Vec::new(),
             steps: Vec::new(),
             scratch: Scratch::default(),
+            spare: Vec::new(),
         }
     }
 
@@ -160,6 +164,22 @@ impl<'a> Space<'a> {
     #[must_use]
     pub fn word(&self, member: &Member, word: Word) -> u64 {
         self.graph.word(self.config(member.id), word)
+    }
+
+    /// A branch without states that follows `script` and then `value`.
+    pub fn branch(&mut self, script: &[u64], value: u64, closed: bool) -> Branch<Member> {
+        let mut branch = self.spare.pop().unwrap_or_else(|| Branch { script: Vec::new(), set: Vec::new(), closed });
+        branch.script.clear();
+        branch.script.extend_from_slice(script);
+        branch.script.push(value);
+        branch.set.clear();
+        branch.closed = closed;
+        branch
+    }
+
+    /// Takes back a branch that is no longer needed.
+    pub fn reuse(&mut self, branch: Branch<Member>) {
+        self.spare.push(branch);
     }
 
     /// An element by number.

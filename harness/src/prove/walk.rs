@@ -81,10 +81,10 @@ impl<'a, 'g> Walk<'a, 'g> {
         }
     }
 
-    /// The states after the walker's last access.
+    /// The walker's accesses, and the states after the last one.
     #[must_use]
-    pub fn into_set(self) -> Vec<Member> {
-        self.set
+    pub fn into_branch(self) -> Branch<Member> {
+        Branch { script: self.script, set: self.set, closed: self.closed }
     }
 
     /// Lets the interpreter move. At the sample's first access, what was there before is forgotten.
@@ -135,7 +135,8 @@ impl<'a, 'g> Walk<'a, 'g> {
         let Some(first) = self.set.iter().position(|member| value_of(self.space, member) != value) else {
             return Some(value);
         };
-        let mut groups: Vec<(u64, Vec<Member>)> = Vec::new();
+        self.closed = self.reads == Reads::Segments;
+        let others = self.open.len();
         let mut same = first;
         for index in first..self.set.len() {
             let member = self.set[index];
@@ -143,21 +144,22 @@ impl<'a, 'g> Walk<'a, 'g> {
             if other == value {
                 self.set[same] = member;
                 same += 1;
-            } else {
-                match groups.iter_mut().find(|(value, _)| *value == other) {
-                    Some((_, group)) => group.push(member),
-                    None => groups.push((other, vec![member])),
+                continue;
+            }
+            let of_value = |branch: &&mut Branch<Member>| branch.script.last() == Some(&other);
+            match self.open[others..].iter_mut().find(of_value) {
+                Some(branch) => branch.set.push(member),
+                None => {
+                    let mut branch = self.space.branch(&self.script, other, self.closed);
+                    branch.set.push(member);
+                    self.open.push(branch);
                 }
             }
         }
         self.set.truncate(same);
-        self.closed = self.reads == Reads::Segments;
-        for (value, mut set) in groups {
-            note(self.trace, &mut set, Event::Read { word, value });
-            let mut script = Vec::with_capacity(self.script.len() + 16);
-            script.extend_from_slice(&self.script);
-            script.push(value);
-            self.open.push(Branch { script, set, closed: self.closed });
+        for branch in &mut self.open[others..] {
+            let value = branch.script.last().copied().unwrap_or_default();
+            note(self.trace, &mut branch.set, Event::Read { word, value });
         }
         Some(value)
     }

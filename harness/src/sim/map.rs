@@ -441,6 +441,11 @@ impl Map {
                 break;
             }
             let bytes = get(word).to_le_bytes();
+            let whole = offset.checked_sub(start).and_then(|from| buffer.get_mut(from..from + bytes.len()));
+            if let Some(there) = whole {
+                there.copy_from_slice(&bytes);
+                continue;
+            }
             for (byte, value) in (offset..).zip(bytes) {
                 if let Some(there) = byte.checked_sub(start).and_then(|index| buffer.get_mut(index)) {
                     *there = value;
