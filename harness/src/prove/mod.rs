@@ -2,6 +2,42 @@
 //!
 //! [`graph`] enumerates what a simulated program can do, [`walk`] runs the real walker against all of it at once,
 //! [`search`] goes from sample to sample until nothing new comes, and [`replay`] turns what went wrong into a scenario.
+//!
+//! # Why CPython 3.15's protocol splices
+//! The anchor is written after the walk and never looked at again. Between the read of the current frame and that write the
+//! thread can return, and call something else, so that another frame stands at the address that is written: `b2` where `a2`
+//! was walked. Both frames leave the sequence alone, because no anchor was set while they came and went. The next sample
+//! finds current frame, anchor, first address and sequence as stored, and puts the callers of `a2` under `b2`. The search
+//! gives this history within two samples, also if each read were one moment; torn reads are another cause.
+//!
+//! # What anchoring first does not mend
+//! Writing the anchor before the walk and checking it after is not enough. Each of these was found by the search; the
+//! [`Weakening`](crate::walk::weakening::Weakening) of that name puts it back into the reference walker, and a case under
+//! `corpus/cases/cache_state_machine` has its history.
+//! - *generator-leaf-anchored*: a yield compares the anchor before it moves the current frame. An anchor written in between
+//!   stays on a generator that is suspended, and vouches for its next caller.
+//! - *generator-being-made-anchored*: RETURN_GENERATOR does the same in the frame on the data stack. So the code must be
+//!   looked at, not the owner; and between the write and the check of the current frame, else the frame that was looked at
+//!   is not the one that was anchored.
+//! - *shim-leaf-anchored*: a shim frame leaves without any comparison.
+//! - *entry-kept-after-failed-attempt*: a failed attempt leaves the anchor on a dead address; frames return uncounted, and
+//!   the sequence comes to fit the old entry.
+//! - *sequence-not-compared-after-anchoring*: the old anchor moved between the first read and the write.
+//! - *partial-hit-on-grown-stack*: the current frame returned just before it was anchored. Until another frame stands at its
+//!   address, the frames that the entry vouches for leave uncounted. There is one anchor, and both the old and the new frame
+//!   would need one: a partial hit is safe only if nothing stands above the anchor.
+//!
+//! Besides, an entry must not reach below a shim frame: there the anchor is left behind, and only another profiler can have
+//! put it further down.
+//!
+//! # What a changed interpreter would allow
+//! - If a yield moved the current frame before it compares the anchor, as a return does (`--vary
+//!   current-frame-first-on-yield`), generators could be anchored like any frame: the reference walker without that refusal
+//!   is COMPLETE on `generator`, `generators` and `throw`, for any number of samples, if each read is one moment.
+//! - If a shim frame that leaves compared the anchor, too (`--vary anchor-moved-by-shims`), shim frames could be anchored:
+//!   COMPLETE on `entry` in the same way.
+//! - Both orders of the two stores of an update are right (`--vary anchor-before-sequence`): release builds store the
+//!   sequence first, debug builds and the JIT's stencils the anchor.
 
 pub mod explore;
 pub mod found;
