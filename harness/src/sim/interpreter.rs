@@ -466,6 +466,7 @@ impl Interpreter {
             }
             operation.initialise(place, function, Some(caller), &covered);
             operation.advance(self.map.address(place), caller, Variation::AnchorKeptOnFailedBind);
+            operation.clear(place);
         });
         self.give_back(state, thread, Activation { place, function, next: 0, kind: Kind::Running });
     }

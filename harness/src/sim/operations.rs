@@ -98,6 +98,7 @@ impl<'a> Operation<'a> {
     pub(super) fn clear_generator(&mut self, place: Place) {
         self.leaving.push(self.map.address(place));
         self.advance_to(self.map.address(place), 0);
+        self.previous(place, None);
     }
 
     /// If the anchor is `frame`, it becomes `caller`.

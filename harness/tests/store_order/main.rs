@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod expected;
+mod simulated;
 
 use std::time::{Duration, Instant};
 

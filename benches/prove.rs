@@ -1,0 +1,47 @@
+//! States of the exhaustive search in a second, on all cores, for the reference walker.
+//!
+//! What limits it is the walker itself, run again for every different sequence of values that it reads: most runs copy a
+//! data-stack chunk of 16 KiB while the target moves away, and are rejected in the end.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use framediff::prove::graph::Graph;
+use framediff::prove::search::{Clause, Options, Reads, search};
+use framediff::sample::WalkerKind;
+use framediff::sim::scenario::Contender;
+use framediff::sim::workloads;
+
+const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(5))
+        .without_plots()
+        .configure_from_args();
+    let contender = Contender { kind: WalkerKind::OwnReference, weakenings: [].into() };
+    let mut group = criterion.benchmark_group("prove");
+    for name in WORKLOADS {
+        let workload = workloads::find(name).ok_or("there is no such workload")?;
+        let graph = Graph::build((workload.make)(), [].into())?;
+        let options = Options {
+            walker: &|site| contender.walker(site),
+            samples: 2,
+            clause: Clause::NotThere,
+            reads: Reads::Segments,
+            other_profiler: false,
+            states: u64::MAX,
+            interrupted: &|| false,
+        };
+        let report = search(&graph, &options)?;
+        group.throughput(Throughput::Elements(report.states));
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(search(&graph, &options))));
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}
