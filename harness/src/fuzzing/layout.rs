@@ -79,6 +79,10 @@ const SIZE: u64 = 512;
 /// Where the sizes of the text objects are.
 const ASCII: [usize; 3] = [70, 80, 92];
 const COMPACT: [usize; 3] = [NONE, NONE, 93];
+/// Where `argcount` is; the flags of a code object stand right before it.
+const ARGCOUNT: [usize; 3] = [40, 45, 53];
+/// The size of an `int`.
+const INT: u64 = 4;
 /// Structures up to here are no reason to refuse a table; larger ones may be.
 const PLAIN: u64 = 1 << 16;
 /// Before 3.15 compact text starts so far behind where ASCII text does.
@@ -115,6 +119,7 @@ const FIELDS: &[Field] = &{
         field(CODE, [37, 42, 50], 8, |it| Some(it.code.qualname)),
         field(CODE, [38, 43, 51], 8, |it| Some(it.code.linetable)),
         field(CODE, [39, 44, 52], 4, |it| Some(it.code.first_line)),
+        field(CODE, ARGCOUNT, INT, |it| Some(it.code.flags + INT)),
         field(CODE, [43, 48, 56], 0, |it| Some(it.code.code_adaptive)),
         field(BYTES, [65, 75, 87], 8, |it| Some(it.code.bytes_size)),
         field(BYTES, [66, 76, 88], 0, |it| Some(it.code.bytes_data)),
@@ -147,6 +152,7 @@ impl TestCase {
             words[field.size[release]] = SIZE;
         }
         words[ASCII[release]] = 40;
+        words[ARGCOUNT[release]] = words[ARGCOUNT[release]].max(INT);
         if let Some(word) = words.get_mut(COMPACT[release]) {
             *word = 56;
         }
@@ -197,6 +203,7 @@ impl<'a> Readable<'a> {
         let sound = cookie == u64::from_le_bytes(COOKIE)
             && table.at(ASCII).is_some_and(text)
             && table.compact().is_some_and(text)
+            && table.at(ARGCOUNT).is_some_and(|argcount| argcount >= INT)
             && FIELDS.iter().all(fits);
         sound.then_some(table)
     }
