@@ -219,8 +219,12 @@ pub fn check(case: &TestCase) -> Outcome {
     if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) { Outcome::Accepted } else { Outcome::Rejected }
 }
 
+/// Not as for decoders, where a good share of cases is to be refused: a scenario without any stack shows nothing.
 #[cfg(test)]
 #[test]
 fn smoke() {
-    super::smoke::both_outcomes(check);
+    const CASES: usize = 512;
+    let cases = super::target::random_stream().take(CASES).map(Result::unwrap);
+    let accepted = cases.filter(|case| check(case) == Outcome::Accepted).count();
+    assert!(accepted > CASES / 2, "{accepted} accepted");
 }
