@@ -91,10 +91,15 @@ impl Case {
 
     /// A counterexample is found, and replays.
     fn breaks(&self) {
+        self.breaks_by(Broken::NotThere);
+    }
+
+    fn breaks_by(&self, clause: Broken) {
         let graph = self.graph();
         let Outcome::Counterexample(found) = self.search(&graph).outcome else { panic!("nothing was found") };
-        let ran = scenario(&graph, self.walker.clone(), &found).unwrap().run(true).unwrap();
-        assert_eq!(ran.broken, Some(Broken::NotThere));
+        let ran =
+            scenario(&graph, self.walker.clone(), &found, self.reads == Reads::Samples).unwrap().run(true).unwrap();
+        assert_eq!(ran.broken, Some(clause));
         assert!(!ran.notes.is_empty());
     }
 }
@@ -123,6 +128,65 @@ fn the_holes_of_the_anchor_first_protocol_are_found() {
     }
     let case = Case::new(named("alternating"), WalkerKind::OwnReference, &[Weakening::PartialHitOnGrownStack]);
     Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
+}
+
+/// CPython's protocol on a target that moves between samples only.
+fn at_rest(workload: &str, weakenings: &[Weakening]) -> Case {
+    Case { reads: Reads::Samples, samples: 4, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
+}
+
+#[test]
+fn cpythons_protocol_is_right_on_a_target_at_rest_and_hits_wherever_it_can() {
+    for workload in workloads::ALL {
+        let case = at_rest(workload.name, &[]);
+        let outcome = case.search(&case.graph()).outcome;
+        assert!(matches!(outcome, Outcome::Complete { .. }), "{}: {outcome:?}", workload.name);
+    }
+}
+
+#[test]
+fn at_rest_another_profiler_is_harmless_as_long_as_the_sequence_is_compared() {
+    for (workload, weakening) in [
+        ("alternating", Weakening::NoSequenceCheckOnFullHit),
+        ("alternating", Weakening::NoSequenceCheckOnPartialHit),
+        ("thread-reuse", Weakening::ThreadStateNotCompared),
+    ] {
+        let case = Case { other_profiler: true, ..at_rest(workload, &[]) };
+        let outcome = case.search(&case.graph()).outcome;
+        assert!(matches!(outcome, Outcome::Complete { .. }), "{workload}: {outcome:?}");
+        Case { other_profiler: true, ..at_rest(workload, &[weakening]) }.breaks();
+    }
+}
+
+#[test]
+fn the_faults_that_show_at_rest_are_found() {
+    at_rest("alternating", &[Weakening::LeafReusedOnFullHit]).breaks();
+    at_rest("entry", &[Weakening::ShimFramesCounted]).breaks_by(Broken::HitMissed);
+    for (workload, variation, clause) in [
+        ("exceptions", Variation::AnchorKeptOnReturn, Broken::NotThere),
+        ("generator", Variation::AnchorKeptOnYield, Broken::NotThere),
+        ("generator-made", Variation::AnchorKeptOnReturnGenerator, Broken::NotThere),
+        ("throw", Variation::AnchorKeptOnThrow, Broken::NotThere),
+        ("alternating", Variation::SequenceKept, Broken::HitMissed),
+    ] {
+        Case { variations: BTreeSet::from([variation]), ..at_rest(workload, &[]) }.breaks_by(clause);
+    }
+}
+
+/// CPython's protocol on a target that moves between reads, by a clause that it keeps there.
+fn between_reads(workload: &str, clause: Clause, weakenings: &[Weakening]) -> Case {
+    Case { reads: Reads::Segments, clause, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
+}
+
+#[test]
+fn what_cpythons_protocol_keeps_on_a_moving_target_needs_its_chunk_copies_and_its_base_frame() {
+    for (workload, clause, weakening) in [
+        ("alternating", Clause::Torn, Weakening::ChunksNotCopied),
+        ("generator", Clause::CutShort, Weakening::ChainStoredWithoutBase),
+    ] {
+        between_reads(workload, clause, &[]).holds();
+        between_reads(workload, clause, &[weakening]).breaks();
+    }
 }
 
 /// The clause that breaks first on a stream of random cases that is the same on every machine.

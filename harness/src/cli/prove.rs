@@ -1,7 +1,6 @@
 //! The verb that searches.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use crate::cli::verbs::{Failure, print};
 use crate::fuzzing::cache_state_machine::{TARGET, TestCase};
 use crate::prove::graph::Graph;
 use crate::prove::replay::scenario;
-use crate::prove::search::{Counterexample, Options, Outcome, Report, search};
+use crate::prove::search::{Counterexample, Options, Outcome, Reads, Report, search};
 use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::scenario::{Broken, Contender};
@@ -75,9 +74,7 @@ fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted
     let mut text = format!("{}: {}, {}\n", workload.name, contender, workload.about);
     let code = match &report.outcome {
         Outcome::Complete { samples } => complete(&mut text, &report, *samples),
-        Outcome::Counterexample(found) => {
-            counterexample(&mut text, arguments.output.as_deref(), &graph, contender, found)?
-        }
+        Outcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
         Outcome::OutOfStates => {
             let _ = writeln!(text, "  inconclusive: more states than --states allows");
             exit::INCONCLUSIVE
@@ -121,12 +118,12 @@ fn complete(text: &mut String, report: &Report, samples: Option<u32>) -> u8 {
 
 fn counterexample(
     text: &mut String,
-    output: Option<&Path>,
+    arguments: &Prove,
     graph: &Graph,
     contender: &Contender,
     found: &Counterexample,
 ) -> Result<u8, Failure> {
-    let scenario = scenario(graph, contender.clone(), found)?;
+    let scenario = scenario(graph, contender.clone(), found, arguments.reads == Reads::Samples)?;
     let ran = scenario.run(true)?;
     let broken = ran.broken.ok_or("the counterexample does not replay: this is a fault of framediff itself")?;
     let _ = writeln!(text, "  WRONG: {broken}");
@@ -146,7 +143,7 @@ fn counterexample(
             let _ = writeln!(text, "  possible: {}", name(chain));
         }
     }
-    if let Some(folder) = output {
+    if let Some(folder) = &arguments.output {
         let case = TestCase { scenario, breaks: Some(broken) };
         let path = save(folder, &TARGET, &contender.to_string(), &case)?;
         let _ = writeln!(text, "  saved: {}", path.display());

@@ -1,9 +1,9 @@
 //! Arbitrary programs and interleavings: every stack that a cached walker returns was there during its sample.
 //!
 //! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
-//! be it another profiler that anchors the current frame; and CPython's protocol while it is alone, the target is at rest
-//! during samples, and stops between operations only. Then it promises a hit, too, where the anchor's frame is on the
-//! stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
+//! be it another profiler that anchors the current frame; and CPython's protocol while the target is at rest during
+//! samples and stops between operations only: then with another profiler, too, if every frame that leaves moves the anchor;
+//! and alone it promises a hit where the anchor's frame is on the stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
 //! itself belongs together, if each read is one moment. The interpreter promises to move the anchor off a frame that
 //! leaves.
 //!
@@ -91,7 +91,7 @@ pub fn generate(
     } else {
         windows(bytes)?
     };
-    if kind == WalkerKind::OwnCached {
+    if kind == WalkerKind::OwnCached && !(setting == Setting::AtRest && program.moves_anchor_with_every_frame()) {
         legs.iter_mut().for_each(|leg| leg.other_profiler = None);
     }
     let decisions = (0..bytes.int_in_range(0..=12)?).map(|_| u8::arbitrary(bytes)).collect::<arbitrary::Result<_>>()?;
@@ -118,7 +118,7 @@ fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let from = *bytes.choose(&[From::LastLeg, From::LastLeg, From::NextWrite, From::NextSample])?;
     let back = bytes.ratio(1, 4)?;
     let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
-    Ok(Leg { from, accesses, stores, back, other_profiler })
+    Ok(Leg { from, accesses, stores, back, other_profiler, joined: false })
 }
 
 /// Moves in the two places of each sample where a protocol is weakest: while it reads the thread state, and around the
@@ -131,7 +131,8 @@ fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
             legs.push(Leg { from: From::NextSample, accesses, stores, ..Leg::default() });
         }
         if bytes.ratio(1, 2)? {
-            let (accesses, stores) = (bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=8)?);
+            // Up to the last word of the check that follows the write.
+            let (accesses, stores) = (bytes.int_in_range(0..=9)?, bytes.int_in_range(0..=8)?);
             legs.push(Leg { from: From::NextWrite, accesses, stores, back: bytes.ratio(1, 2)?, ..Leg::default() });
         }
         if bytes.ratio(1, 2)? {

@@ -3,15 +3,16 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prove::found::{Collector, Found};
-use crate::prove::graph::{Graph, GraphError};
-use crate::prove::search::{Answers, Clause, Options, Wrong};
+use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
+use crate::prove::search::{Answers, Clause, Options, Reads, Wrong};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
-use crate::prove::walk::{Branch, Walk};
-use crate::sample::ThreadSample;
+use crate::prove::walk::{Branch, Promise, Walk};
+use crate::sample::{Lookup, ThreadSample, WalkerKind};
 use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
+use crate::sim::program::Thread;
 use crate::sim::truth::matches;
 use crate::walk::cache::FrameCache;
 use crate::walk::walker::Site;
@@ -117,7 +118,8 @@ impl Shared<'_> {
         while explored.walks < task.walks && !self.stop.load(Ordering::Relaxed) {
             let Some(branch) = open.pop() else { break };
             walker.set_cache(task.cache.clone());
-            let mut walk = Walk::new(space, task.limit, self.options.reads, trace, &mut open, branch);
+            let asked = (self.options.reads, self.promise(task, walker.kind()));
+            let mut walk = Walk::new(space, task.limit, asked, trace, &mut open, branch);
             let samples = match thread {
                 Some(thread) => vec![walker.sample_thread(&mut walk, thread)],
                 None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
@@ -154,6 +156,11 @@ impl Shared<'_> {
         (explored, rest)
     }
 
+    fn promise<'t>(&self, task: &Task<'t>, kind: WalkerKind) -> Option<Promise<'t>> {
+        let asked = self.options.reads == Reads::Samples && !self.options.other_profiler;
+        only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: task.cache, kind })
+    }
+
     fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(Wrong, Member)> {
         let cheapest = |members: &mut dyn Iterator<Item = &Member>| members.min_by_key(|member| member.cost).copied();
         if let Some(address) = outside {
@@ -169,8 +176,19 @@ impl Shared<'_> {
             Clause::NotThere => true,
             Clause::Mixed => legal == 0,
             Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+            Clause::Torn => legal == 0 && sample.provenance.from_cache == 0,
+            Clause::CutShort => {
+                let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
+                let entry = |thread: &Thread| program.functions.get(usize::from(thread.entry));
+                let mut entries = program.threads.iter().filter(of).filter_map(entry);
+                !entries.any(|entry| stack.last().is_some_and(|frame| *frame.function == *entry.name))
+            }
         };
-        cheapest(&mut set.iter().filter(|member| counts && member.seen & legal == 0))
-            .map(|member| (Wrong::NotThere, member))
+        if counts && let Some(member) = cheapest(&mut set.iter().filter(|member| member.seen & legal == 0)) {
+            return Some((Wrong::NotThere, member));
+        }
+        let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+        cheapest(&mut set.iter().filter(|member| !hit && member.seen & NO_PROMISE == 0))
+            .map(|member| (Wrong::HitMissed, member))
     }
 }

@@ -21,6 +21,8 @@ use crate::sim::variation::Variations;
 const NODE_LIMIT: usize = 1 << 22;
 /// The sequence of a new thread, and of an entry: partial hits two frames down wrap around.
 pub const FIRST_SEQUENCE: u64 = u64::MAX - 1;
+/// In a set of stacks by number, whose numbers are below: no hit is promised. (Fewer bits mean that more can go wrong.)
+pub const NO_PROMISE: u128 = 1 << 127;
 /// No stack.
 const NOTHING: u8 = u8::MAX;
 
@@ -50,6 +52,16 @@ pub struct Edge {
     equal: u32,
     /// The index of the address that is compared or stored.
     address: u8,
+}
+
+/// What becomes of a sequence that is more than 127 above the one that it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Far {
+    /// It stays there: no entry has so many frames that it could fit again. But whoever reads it twice within a sample
+    /// cannot see it change, so the interpreter must be at rest meanwhile.
+    Kept,
+    /// The search ends.
+    Refused,
 }
 
 /// Why a program cannot be searched.
@@ -83,6 +95,7 @@ pub struct Graph {
     roles: Vec<Role>,
     stacks: Vec<(u64, Chain)>,
     stack_of: Vec<[u8; THREAD_COUNT]>,
+    at_rest: Vec<bool>,
 }
 
 impl Graph {
@@ -104,6 +117,7 @@ impl Graph {
             roles,
             stacks: Vec::new(),
             stack_of: Vec::new(),
+            at_rest: Vec::new(),
             interpreter,
         };
         let mut known: FxHashMap<State, u32> = FxHashMap::default();
@@ -172,6 +186,7 @@ impl Graph {
             }
         }
         self.stack_of.push(ids);
+        self.at_rest.push(self.interpreter.is_at_rest(&state));
         for (values, &word) in self.words.iter_mut().zip(&state.words) {
             values.push(word);
         }
@@ -234,7 +249,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`GraphError::SequenceTooFar`].
-    pub fn follow(&self, config: &Config, edge: &Edge) -> Result<Config, GraphError> {
+    pub fn follow(&self, config: &Config, edge: &Edge, far: Far) -> Result<Config, GraphError> {
         let mut next = Config { node: edge.to, ..*config };
         match edge.store {
             Store::Word { .. } => {}
@@ -244,7 +259,11 @@ impl Graph {
                 }
             }
             Store::IncrementSequence { thread } => {
-                next.sequences[thread] = next.sequences[thread].checked_add(1).ok_or(GraphError::SequenceTooFar)?;
+                next.sequences[thread] = match (next.sequences[thread].checked_add(1), far) {
+                    (Some(sequence), _) => sequence,
+                    (None, Far::Kept) => i8::MAX,
+                    (None, Far::Refused) => return Err(GraphError::SequenceTooFar),
+                };
             }
             Store::ResetSequence { thread } => next.sequences[thread] = 0,
             Store::Anchor { thread, .. } => next.anchors[thread] = edge.address,
@@ -269,6 +288,12 @@ impl Graph {
     pub fn stacks_of(&self, config: &Config, threads: &[usize]) -> u128 {
         let ids = &self.stack_of[config.node as usize];
         threads.iter().map(|&thread| ids[thread]).filter(|&id| id != NOTHING).fold(0, |set, id| set | 1 << id)
+    }
+
+    /// Whether the interpreter is at rest in the state of that number.
+    #[must_use]
+    pub fn is_at_rest(&self, node: u32) -> bool {
+        self.at_rest[node as usize]
     }
 
     /// All stacks by number, each with its thread's native id.

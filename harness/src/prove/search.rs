@@ -15,7 +15,7 @@ use crate::prove::explore::{Explored, Shared, Task, beginning};
 use crate::prove::found::Found;
 use crate::prove::graph::{Config, Graph, GraphError};
 use crate::prove::set::{Element, close};
-use crate::prove::space::Space;
+use crate::prove::space::{Anchors, Space};
 use crate::prove::trace::{Event, NO_TRACE, Trace};
 use crate::prove::walk::{Branch, fresh};
 use crate::sample::{Lookup, ThreadSample};
@@ -37,6 +37,10 @@ pub enum Clause {
     Mixed,
     /// The same with callers from the cache: branches spliced together.
     Spliced,
+    /// The same without callers from the cache: frames of several moments in one walk.
+    Torn,
+    /// A stack that does not end at the first frame of its thread.
+    CutShort,
 }
 
 /// How reads are torn.
@@ -47,6 +51,9 @@ pub enum Reads {
     Words,
     /// It moves between calls only: each segment of a read is one moment.
     Segments,
+    /// It moves between samples only, and stands between two operations then, on no shim frame. A sample must be a hit,
+    /// too, where the anchor's frame is on the stack and in the entry, unless another profiler moves the anchor.
+    Samples,
 }
 
 /// What is searched, and how far.
@@ -116,6 +123,8 @@ pub enum Wrong {
     NotThere,
     /// A write to something else than an anchor, or of something that is no frame.
     WroteOutside(u64),
+    /// The target was at rest and the anchor's frame is on the stack and in the entry, yet nothing came from the cache.
+    HitMissed,
 }
 
 /// A finished search.
@@ -213,7 +222,7 @@ impl Search<'_> {
     /// Every state before the first sample: the program may have run for any time, and no anchor is set.
     fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
         let graph = self.shared.graph;
-        let mut space = Space::new(graph, &[], false);
+        let mut space = Space::new(graph, &[], None);
         let mut set = vec![space.member(&fresh(graph.start(), NO_TRACE))];
         close(&mut set, &mut space, false, None, &mut Trace::default())?;
         let mut set: Vec<Element> = set.iter().map(|member| space.element(member)).collect();
@@ -224,7 +233,10 @@ impl Search<'_> {
     }
 
     fn space(&self, unit: &[usize]) -> Space<'_> {
-        Space::new(self.shared.graph, unit, self.shared.options.other_profiler)
+        let Options { other_profiler, reads, .. } = *self.shared.options;
+        let other =
+            other_profiler.then_some(if reads == Reads::Samples { Anchors::AtRest } else { Anchors::AtAnyTime });
+        Space::new(self.shared.graph, unit, other)
     }
 
     /// Every sample of every unit from every cache, by all workers.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::graph::{Config, Far, Graph, GraphError};
 use crate::prove::set::{Element, Member, Scratch};
 use crate::prove::trace::Event;
 use crate::prove::walk::Branch;
@@ -34,11 +34,20 @@ enum How {
     OtherProfiler(u8),
 }
 
+/// When another profiler may anchor a thread's current frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchors {
+    /// Also inside an operation.
+    AtAnyTime,
+    /// Where the interpreter is at rest: see [`Graph::is_at_rest`].
+    AtRest,
+}
+
 /// See the module. Each worker has its own.
 pub struct Space<'a> {
     graph: &'a Graph,
     watched: Vec<usize>,
-    other_profiler: bool,
+    other_profiler: Option<Anchors>,
     ids: FxHashMap<Config, Id>,
     configs: Vec<Config>,
     /// The watched threads' stacks in each state.
@@ -53,10 +62,10 @@ pub struct Space<'a> {
 }
 
 impl<'a> Space<'a> {
-    /// A space in which the stacks of the `watched` threads are noted, and in which another profiler may anchor a
-    /// thread's current frame at any time.
+    /// A space in which the stacks of the `watched` threads are noted, and in which another profiler, if there is one,
+    /// may anchor a thread's current frame.
     #[must_use]
-    pub fn new(graph: &'a Graph, watched: &[usize], other_profiler: bool) -> Self {
+    pub fn new(graph: &'a Graph, watched: &[usize], other_profiler: Option<Anchors>) -> Self {
         Self {
             graph,
             watched: watched.to_vec(),
@@ -124,11 +133,17 @@ impl<'a> Space<'a> {
         }
         let (graph, config) = (self.graph, self.configs[id as usize]);
         let start = self.steps.len() as u32;
+        let far = if self.other_profiler == Some(Anchors::AtRest) { Far::Kept } else { Far::Refused };
         for (index, edge) in (0..).zip(graph.edges(&config)) {
-            let after = graph.follow(&config, edge)?;
+            let after = graph.follow(&config, edge, far)?;
             self.push(after, How::Edge(index));
         }
-        if self.other_profiler {
+        let anchors = match self.other_profiler {
+            None => false,
+            Some(Anchors::AtAnyTime) => true,
+            Some(Anchors::AtRest) => graph.is_at_rest(config.node),
+        };
+        if anchors {
             for (index, thread) in (0..).zip(0..graph.interpreter.map.threads()) {
                 if let Some(after) = graph.anchored(&config, thread) {
                     self.push(after, How::OtherProfiler(index));

@@ -6,12 +6,15 @@
 //! what it will do next depends on nothing but its cache and the values that it read.
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
-use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::graph::{Config, Graph, GraphError, NO_PROMISE};
 use crate::prove::search::Reads;
 use crate::prove::set::{Element, Member, close};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
+use crate::sample::WalkerKind;
 use crate::sim::map::{Role, Word};
+use crate::sim::promise::promises_hit;
+use crate::walk::cache::FrameCache;
 
 /// Walker accesses up to a point, and the states that agree with them.
 pub struct Branch<T> {
@@ -30,6 +33,17 @@ impl<T> Branch<T> {
     }
 }
 
+/// Of which thread's sample it is asked that it be a hit where that is promised, and of whom.
+#[derive(Clone, Copy)]
+pub struct Promise<'a> {
+    /// The thread.
+    pub thread: usize,
+    /// The walker's cache before the sample.
+    pub cache: &'a FrameCache,
+    /// The walker.
+    pub kind: WalkerKind,
+}
+
 /// One run of a walker.
 pub struct Walk<'a, 'g> {
     graph: &'g Graph,
@@ -44,6 +58,7 @@ pub struct Walk<'a, 'g> {
     set: Vec<Member>,
     closed: bool,
     reads: Reads,
+    promise: Option<Promise<'a>>,
     /// States met: of the interpreter, times what the walker has read.
     pub states: u64,
     /// Why the search must end.
@@ -58,7 +73,7 @@ impl<'a, 'g> Walk<'a, 'g> {
     pub fn new(
         space: &'a mut Space<'g>,
         limit: Option<u32>,
-        reads: Reads,
+        (reads, promise): (Reads, Option<Promise<'a>>),
         trace: &'a mut Trace,
         open: &'a mut Vec<Branch<Member>>,
         branch: Branch<Member>,
@@ -75,6 +90,7 @@ impl<'a, 'g> Walk<'a, 'g> {
             set: branch.set,
             closed: branch.closed,
             reads,
+            promise,
             states: 0,
             error: None,
             wrote_outside: None,
@@ -97,8 +113,19 @@ impl<'a, 'g> Walk<'a, 'g> {
         }
         if !self.begun {
             self.begun = true;
+            if self.reads == Reads::Samples {
+                let graph = self.graph;
+                self.set.retain(|member| graph.is_at_rest(member.node));
+            }
             for member in &mut self.set {
                 member.seen = self.space.stacks(member.id);
+                let promised = self.promise.is_some_and(|promise| {
+                    let get = |word| self.space.word(member, word);
+                    promises_hit(&self.graph.interpreter.map, promise.thread, get, promise.cache, promise.kind)
+                });
+                if !promised {
+                    member.seen |= NO_PROMISE;
+                }
             }
         }
         self.states += self.set.len() as u64;
@@ -135,7 +162,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         let Some(first) = self.set.iter().position(|member| value_of(self.space, member) != value) else {
             return Some(value);
         };
-        self.closed = self.reads == Reads::Segments;
+        self.closed = self.reads != Reads::Words;
         let others = self.open.len();
         let mut same = first;
         for index in first..self.set.len() {
@@ -181,7 +208,7 @@ impl<'a, 'g> Walk<'a, 'g> {
             member.id = self.space.id(config);
         }
         note(self.trace, &mut self.set, Event::Write { word, value });
-        self.closed = false;
+        self.closed = self.reads == Reads::Samples;
         self.script.push(value);
         self.position += 1;
     }

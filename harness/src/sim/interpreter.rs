@@ -135,6 +135,16 @@ impl Interpreter {
         state.threads.iter().all(|control| control.done == 0 && !control.starting)
     }
 
+    /// Whether no thread is inside an operation or stands on a shim frame.
+    #[must_use]
+    pub fn is_at_rest(&self, state: &State) -> bool {
+        let on_shim = |&thread: &usize| {
+            let current = state.words[usize::from(self.map.thread_words(thread).current_frame)];
+            matches!(self.map.place(current), Some(Place::Shim(..)) | None)
+        };
+        self.is_between_operations(state) && !self.threads(state).iter().any(on_shim)
+    }
+
     /// The threads in the order of the interpreter's list.
     #[must_use]
     pub fn threads<'a>(&self, state: &'a State) -> &'a [usize] {

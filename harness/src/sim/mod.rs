@@ -15,6 +15,7 @@ pub mod layout;
 pub mod map;
 mod operations;
 pub mod program;
+pub mod promise;
 pub mod scenario;
 pub mod store;
 pub mod truth;

@@ -139,6 +139,17 @@ impl Program {
         })
     }
 
+    /// Whether no shim frame ever leaves the stack but under a thread's first frame: shim frames do not move the anchor.
+    #[must_use]
+    pub fn moves_anchor_with_every_frame(&self) -> bool {
+        self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
+            !matches!(
+                instruction,
+                Instruction::CallFromC(_) | Instruction::ResumeFromC(_) | Instruction::ReturnRunning(_)
+            )
+        })
+    }
+
     /// A finalizer of a generator's body runs on the stack of whoever resumes it.
     fn delegates_to(&self, variable: Variable, finalizer: FunctionId) -> bool {
         (0..).zip(&self.functions).any(|(id, function)| {

@@ -15,6 +15,7 @@ use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::layout::LAYOUT;
 use crate::sim::map::{Place, RUNTIME, Role, THREAD_COUNT};
 use crate::sim::program::{Program, Thread};
+use crate::sim::promise::promises_hit;
 use crate::sim::truth::{Chain, chain, matches};
 use crate::sim::variation::Variations;
 use crate::walk::cache::{FrameCache, Limits};
@@ -90,6 +91,9 @@ pub struct Leg {
     /// another profiler anchors this thread's current frame, in no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_profiler: Option<u8>,
+    /// Where the target is at rest during samples: the next leg belongs to the same sample.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub joined: bool,
 }
 
 /// Where the accesses of a leg are counted from.
@@ -116,7 +120,8 @@ pub enum Setting {
     /// The target moves between any two words that the walker reads.
     #[default]
     Moving,
-    /// It stands still during samples, between operations: each sample takes one leg.
+    /// It stands still during samples, between operations: each sample takes one leg, and those that are joined to it.
+    /// Another profiler, too, comes where it stands still.
     AtRest,
     /// It moves between the walker's reads, never inside one, and less is asked: that a stack ends at the thread's first
     /// frame; and that callers and callees belong together, if none came from the cache and all of them stand in one
@@ -358,36 +363,18 @@ impl Target<'_> {
         self.seen.iter().enumerate().filter(of).flat_map(|(_, chains)| chains.iter().cloned()).collect()
     }
 
-    /// The threads whose anchor's frame is on the stack and in their entry. The reference walker promises a hit only where
-    /// it is the current frame.
+    /// The threads whose next sample must be a hit. Thread states of the same id share an entry: the one that is walked
+    /// first takes it from the other.
     fn promised_hits(&self, walker: &dyn CachingWalker) -> Vec<u64> {
-        let cache = walker.cache();
-        let only_current = walker.kind() == WalkerKind::OwnReference;
         let map = &self.interpreter.map;
-        let threads = self.interpreter.threads(&self.state).iter();
-        threads
-            .filter_map(|&thread| {
-                let words = map.thread_words(thread);
-                let get = |word: u16| self.state.words[usize::from(word)];
-                let anchor = get(words.anchor);
-                let id = get(words.native_thread_id);
-                // Thread states of the same id share an entry: the one walked first takes it from the other.
-                let alone = |other: &&usize| self.interpreter.program.threads[**other].native_thread_id == id;
-                if self.interpreter.threads(&self.state).iter().filter(alone).count() > 1 {
-                    return None;
-                }
-                let entry = cache.get(id).filter(|entry| entry.thread_state == map.thread_address(thread))?;
-                entry.position(anchor)?;
-                let mut frame = get(words.current_frame);
-                if only_current && frame != anchor {
-                    return None;
-                }
-                while frame != anchor {
-                    frame = get(map.previous_word(map.place(frame)?)?);
-                }
-                Some(id)
-            })
-            .collect()
+        let live = self.interpreter.threads(&self.state);
+        let id = |thread: usize| self.interpreter.program.threads[thread].native_thread_id;
+        let get = |word: u16| self.state.words[usize::from(word)];
+        let promised = live.iter().filter(|&&thread| {
+            live.iter().filter(|&&other| id(other) == id(thread)).count() == 1
+                && promises_hit(map, thread, get, walker.cache(), walker.kind())
+        });
+        promised.map(|&thread| id(thread)).collect()
     }
 
     /// Notes the stacks that are there now.
@@ -443,12 +430,7 @@ impl Target<'_> {
     /// On to where no thread is inside an operation and none stands on a shim frame.
     fn rest(&mut self) {
         for _ in 0..256 {
-            let map = &self.interpreter.map;
-            let on_shim = self.interpreter.threads(&self.state).iter().any(|&thread| {
-                let current = self.state.words[usize::from(map.thread_words(thread).current_frame)];
-                matches!(map.place(current), Some(Place::Shim(..)) | None)
-            });
-            if !on_shim && self.interpreter.is_between_operations(&self.state) || !self.step() {
+            if self.interpreter.is_at_rest(&self.state) || !self.step() {
                 return;
             }
         }
@@ -473,9 +455,12 @@ impl Target<'_> {
                 }
             }
             if let Some(thread) = leg.other_profiler {
+                if at_rest {
+                    self.rest();
+                }
                 self.other_profiler(usize::from(thread));
             }
-            if at_rest {
+            if at_rest && !leg.joined {
                 return;
             }
         }

@@ -18,9 +18,14 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const ALL: [Workload; 12] = [
+pub const ALL: [Workload; 13] = [
     Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
+    Workload {
+        name: "generator-made",
+        about: "a generator made under one caller, where another one's callee stands later",
+        make: generator_made,
+    },
     Workload { name: "generators", about: "a generator that delegates to another", make: generators },
     Workload { name: "entry", about: "calls from Python through C to Python", make: entry },
     Workload { name: "exceptions", about: "exceptions through one and two frames", make: exceptions },
@@ -75,6 +80,16 @@ fn generator() -> Program {
         function("first", &[Resume(0), Call(4)]),
         function("second", &[Resume(0)]),
         function("helper", &[]),
+    ])
+}
+
+fn generator_made() -> Program {
+    program(vec![
+        function("main", &[Call(1), Call(2)]),
+        function("makes", &[Create(0, 3), Drop(0)]),
+        function("calls", &[Call(4)]),
+        function("numbers", &[Yield]),
+        function("leaf", &[Line(2)]),
     ])
 }
 
