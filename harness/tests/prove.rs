@@ -9,11 +9,11 @@ use framediff::layout::Layout;
 use framediff::prove::graph::Graph;
 use framediff::prove::replay::scenario;
 use framediff::prove::search::{Clause, Options, Outcome, Reads, Report, search};
-use framediff::sample::WalkerKind;
+use framediff::sample::{Lookup, WalkerKind};
 use framediff::sim::layout::LAYOUT;
 use framediff::sim::program::Instruction::{Call, Line};
 use framediff::sim::program::{Function, Program, Thread};
-use framediff::sim::scenario::{Broken, Contender};
+use framediff::sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
 use framediff::sim::variation::Variation;
 use framediff::sim::workloads;
 use framediff::target::process::runtime_address;
@@ -231,4 +231,32 @@ fn the_simulated_structures_are_those_of_the_release_build() {
     let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
     let runtime = runtime_address(target.pid()).unwrap().address;
     assert_eq!(Layout::read(&mut target.memory(), runtime).unwrap(), LAYOUT);
+}
+
+#[test]
+fn the_child_of_a_fork_is_walked_right_whatever_was_left_in_its_anchors() {
+    for kind in [WalkerKind::OwnReference, WalkerKind::OwnCached] {
+        let scenario = Scenario {
+            program: named("two-threads"),
+            variations: BTreeSet::new(),
+            walker: Contender { kind, weakenings: BTreeSet::new() },
+            threads_cached: 32,
+            addresses_cached: 1024,
+            first_sequence: 0,
+            samples: vec![None; 3],
+            forks_before: Some(1),
+            setting: Setting::AtRest,
+            legs: vec![Leg { stores: 20, ..Leg::default() }; 3],
+            decisions: vec![0, 1, 0, 1, 1, 0],
+        };
+        let ran = scenario.run(true).unwrap();
+        assert_eq!(ran.broken, None, "{kind}");
+        let threads = |native_thread_id| {
+            ran.samples.iter().filter(|judged| judged.sample.native_thread_id == native_thread_id).count()
+        };
+        assert_eq!((threads(7), threads(8)), (3, 1), "the child has the forking thread alone");
+        assert!(ran.samples.iter().all(|judged| judged.sample.outcome.is_ok()), "{:?}", ran.samples);
+        let anew = &ran.samples[2].sample.provenance.lookup;
+        assert!(matches!(anew, Lookup::Miss(_)), "the first sample of the child: {anew:?}");
+    }
 }

@@ -81,7 +81,8 @@ pub fn generate(
     let threads_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=2)? } else { limits.threads };
     let addresses_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=5)? } else { limits.addresses };
     let first_sequence = if bytes.ratio(1, 2)? { u64::MAX - bytes.int_in_range(0..=3)? } else { 0 };
-    let come_and_go = program.threads.iter().any(|thread| !thread.started);
+    let forks_before = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(1..=3)?) } else { None };
+    let come_and_go = forks_before.is_some() || program.threads.iter().any(|thread| !thread.started);
     let threads = u8::try_from(program.threads.len()).unwrap_or(1);
     let samples = (0..bytes.int_in_range(2..=6)?)
         .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
@@ -103,6 +104,7 @@ pub fn generate(
         addresses_cached: u16::try_from(addresses_cached).unwrap_or(u16::MAX),
         first_sequence,
         samples,
+        forks_before,
         setting,
         legs,
         decisions,

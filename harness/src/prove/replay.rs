@@ -59,6 +59,7 @@ pub fn scenario(
         addresses_cached: u16::try_from(limits.addresses).unwrap_or(u16::MAX),
         first_sequence: FIRST_SEQUENCE,
         samples,
+        forks_before: None,
         setting: if at_rest { Setting::AtRest } else { Setting::Moving },
         legs: schedule.legs,
         decisions: schedule.decisions,

@@ -694,6 +694,22 @@ impl Interpreter {
         self.push(state, thread, place, entry.entry, 0, Kind::Running);
     }
 
+    /// The child that `thread` forks while no thread is inside an operation: the same memory, anchors and sequences and
+    /// all, without the other threads. (The kernel's id of its thread is left as it is: nothing here depends on it.)
+    #[must_use]
+    pub fn fork(&self, state: &State, thread: usize) -> State {
+        let mut child = state.clone();
+        for other in state.list.iter().copied().filter(|&other| other != thread) {
+            child.threads[other].frames.clear();
+            self.free_thread(&mut child, other);
+            for store in std::mem::take(&mut child.threads[other].stores) {
+                self.perform(&mut child, other, store, true);
+            }
+            child.threads[other] = Control::default();
+        }
+        child
+    }
+
     /// Unlinks a thread state whose last frame has left.
     fn free_thread(&self, state: &mut State, thread: usize) {
         let position = state.list.iter().position(|&other| other == thread);

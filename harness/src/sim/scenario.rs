@@ -148,6 +148,10 @@ pub struct Scenario {
     pub first_sequence: u64,
     /// The samples: of one thread, or of all that the interpreter's list has.
     pub samples: Vec<Option<u8>>,
+    /// Before which sample the target's first thread forks. From then on the child is walked, by a walker with an empty
+    /// cache that finds what others left in the anchors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forks_before: Option<u8>,
     /// When the target moves, and what is asked.
     #[serde(default)]
     pub setting: Setting,
@@ -266,7 +270,12 @@ impl Scenario {
             wrote_outside: false,
         };
         let mut samples = Vec::new();
-        for &thread in &self.samples {
+        for (number, &thread) in (0..).zip(&self.samples) {
+            if self.forks_before == Some(number) {
+                target.rest();
+                target.state = interpreter.fork(&target.state, 0);
+                walker.set_cache(FrameCache::new(limits));
+            }
             if target.sample(walker.as_mut(), thread, &mut samples) || target.anchor_not_moved {
                 break;
             }
