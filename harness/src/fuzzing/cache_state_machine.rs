@@ -120,29 +120,50 @@ fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let from = *bytes.choose(&[From::LastLeg, From::LastLeg, From::NextWrite, From::NextSample])?;
     let back = bytes.ratio(1, 4)?;
     let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
-    Ok(Leg { from, accesses, stores, back, other_profiler, joined: false })
+    Ok(Leg { from, accesses, stores, frames: 0, back, other_profiler, joined: false })
 }
 
-/// Moves in the two places of each sample where a protocol is weakest: while it reads the thread state, and around the
-/// write of the anchor; after that often on to a moment that looks like the one before.
+/// Moves between samples, and in the two places of each where a protocol is weakest: while it reads the thread state, and
+/// around the write of the anchor; after that often on to a moment that looks like the one before. Mostly by whole frames,
+/// since what goes wrong does so because some came or went.
 fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
-    let mut legs = vec![Leg { stores: bytes.int_in_range(0..=90)?, ..Leg::default() }];
+    let mut legs = vec![Leg { frames: bytes.int_in_range(0..=9)?, ..Leg::default() }];
     for _ in 0..bytes.int_in_range(1..=4)? {
         if bytes.ratio(1, 2)? {
-            let (accesses, stores) = (bytes.int_in_range(0..=4)?, bytes.int_in_range(1..=16)?);
-            legs.push(Leg { from: From::NextSample, accesses, stores, ..Leg::default() });
+            let (stores, frames) = moves(bytes)?;
+            legs.push(Leg {
+                from: From::NextSample,
+                accesses: bytes.int_in_range(0..=6)?,
+                stores,
+                frames,
+                ..Leg::default()
+            });
         }
         if bytes.ratio(1, 2)? {
+            let (stores, frames) = if bytes.ratio(1, 2)? { (0, 0) } else { moves(bytes)? };
             // Up to the last word of the check that follows the write.
-            let (accesses, stores) = (bytes.int_in_range(0..=9)?, bytes.int_in_range(0..=8)?);
-            legs.push(Leg { from: From::NextWrite, accesses, stores, back: bytes.ratio(1, 2)?, ..Leg::default() });
+            let (accesses, back) = (bytes.int_in_range(0..=9)?, bytes.ratio(1, 2)?);
+            legs.push(Leg { from: From::NextWrite, accesses, stores, frames, back, ..Leg::default() });
         }
-        if bytes.ratio(1, 2)? {
-            let (accesses, stores) = (bytes.int_in_range(0..=40)?, bytes.int_in_range(0..=30)?);
-            legs.push(Leg { accesses, stores, ..Leg::default() });
+        if bytes.ratio(1, 4)? {
+            let (stores, frames) = moves(bytes)?;
+            legs.push(Leg { accesses: bytes.int_in_range(0..=20)?, stores, frames, ..Leg::default() });
+        }
+        if bytes.ratio(2, 3)? {
+            let (stores, frames) = moves(bytes)?;
+            legs.push(Leg { from: From::SampleEnd, stores, frames, ..Leg::default() });
         }
     }
     Ok(legs)
+}
+
+/// A few stores, or a few changes of the current frame.
+fn moves(bytes: &mut Unstructured<'_>) -> arbitrary::Result<(u16, u8)> {
+    Ok(match bytes.int_in_range(0..=3)? {
+        0 => (bytes.int_in_range(1..=8)?, 0),
+        1 => (0, bytes.int_in_range(1..=6)?),
+        _ => (0, bytes.int_in_range(1..=2)?),
+    })
 }
 
 fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {

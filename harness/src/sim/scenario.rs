@@ -16,6 +16,7 @@ use crate::sim::layout::LAYOUT;
 use crate::sim::map::{Place, RUNTIME, Role, THREAD_COUNT};
 use crate::sim::program::{Program, Thread};
 use crate::sim::promise::promises_hit;
+use crate::sim::store::Store;
 use crate::sim::truth::{Chain, chain, matches};
 use crate::sim::variation::Variations;
 use crate::walk::cache::{FrameCache, Limits};
@@ -85,6 +86,9 @@ pub struct Leg {
     pub accesses: u16,
     /// so many accesses of the interpreter; then:
     pub stores: u16,
+    /// on until the current frame has changed so often; then:
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub frames: u8,
     /// as many more as it takes until each thread's current frame stands where it stood when the sample began; then:
     #[serde(default, skip_serializing_if = "is_default")]
     pub back: bool,
@@ -107,6 +111,8 @@ pub enum From {
     NextWrite,
     /// The next sample's beginning.
     NextSample,
+    /// The sample's end.
+    SampleEnd,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -296,6 +302,7 @@ impl Target<'_> {
 
     /// One sample; whether it is wrong.
     fn sample(&mut self, walker: &mut dyn CachingWalker, thread: Option<u8>, samples: &mut Vec<Judged>) -> bool {
+        self.counting |= self.leg.is_some_and(|leg| leg.from == From::SampleEnd);
         // What is due before the first access belongs to no sample.
         self.move_if_due();
         if self.setting == Setting::AtRest {
@@ -405,6 +412,11 @@ impl Target<'_> {
 
     /// One access of the interpreter; false if no thread has anything left to do.
     fn step(&mut self) -> bool {
+        self.store().is_some()
+    }
+
+    /// The same, with what it was.
+    fn store(&mut self) -> Option<Store> {
         let movable = self.interpreter.movable(&self.state);
         let (mut threads, mut count) = ([0; 8], 0);
         for (slot, thread) in threads.iter_mut().zip(movable) {
@@ -412,7 +424,7 @@ impl Target<'_> {
             count += 1;
         }
         if count == 0 {
-            return false;
+            return None;
         }
         let thread = threads[Self::decide(&mut self.decisions, count)];
         let decisions = &mut self.decisions;
@@ -433,7 +445,22 @@ impl Target<'_> {
         if store.is_none_or(|store| matters(self.interpreter, store)) {
             self.look();
         }
-        store.is_some()
+        store
+    }
+
+    /// On until a current frame has changed.
+    fn step_to_next_frame(&mut self) {
+        for _ in 0..BACK_LIMIT {
+            match self.store() {
+                None => return,
+                Some(Store::Word { word, .. })
+                    if matches!(self.interpreter.map.role(word), Some(Role::CurrentFrame(_))) =>
+                {
+                    return;
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// On to where no thread is inside an operation and none stands on a shim frame.
@@ -455,6 +482,9 @@ impl Target<'_> {
                 if !self.step() {
                     break;
                 }
+            }
+            for _ in 0..leg.frames {
+                self.step_to_next_frame();
             }
             if leg.back {
                 for _ in 0..BACK_LIMIT {
@@ -514,8 +544,7 @@ impl Target<'_> {
 }
 
 /// Whether a store can change a stack.
-fn matters(interpreter: &Interpreter, store: crate::sim::store::Store) -> bool {
-    use crate::sim::store::Store;
+fn matters(interpreter: &Interpreter, store: Store) -> bool {
     match store {
         Store::Word { word, .. } => {
             !matches!(interpreter.map.role(word), Some(Role::Chunk(_) | Role::ChunkPrevious(_)))
