@@ -127,43 +127,34 @@ fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
 /// around the write of the anchor; after that often on to a moment that looks like the one before. Mostly by whole frames,
 /// since what goes wrong does so because some came or went.
 fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
-    let mut legs = vec![Leg { frames: bytes.int_in_range(0..=9)?, ..Leg::default() }];
-    for _ in 0..bytes.int_in_range(1..=4)? {
+    let mut legs = Vec::new();
+    for sample in 0..bytes.int_in_range(2..=4)? {
+        let frames = bytes.int_in_range(0..=if sample == 0 { 6 } else { 3 })?;
+        let stores = if bytes.ratio(1, 4)? { bytes.int_in_range(1..=8)? } else { 0 };
+        legs.push(Leg { from: From::SampleEnd, frames, stores, ..Leg::default() });
         if bytes.ratio(1, 2)? {
-            let (stores, frames) = moves(bytes)?;
-            legs.push(Leg {
-                from: From::NextSample,
-                accesses: bytes.int_in_range(0..=6)?,
-                stores,
-                frames,
-                ..Leg::default()
-            });
-        }
-        if bytes.ratio(1, 2)? {
-            let (stores, frames) = if bytes.ratio(1, 2)? { (0, 0) } else { moves(bytes)? };
-            // Up to the last word of the check that follows the write.
-            let (accesses, back) = (bytes.int_in_range(0..=9)?, bytes.ratio(1, 2)?);
-            legs.push(Leg { from: From::NextWrite, accesses, stores, frames, back, ..Leg::default() });
-        }
-        if bytes.ratio(1, 4)? {
-            let (stores, frames) = moves(bytes)?;
-            legs.push(Leg { accesses: bytes.int_in_range(0..=20)?, stores, frames, ..Leg::default() });
+            continue;
         }
         if bytes.ratio(2, 3)? {
-            let (stores, frames) = moves(bytes)?;
-            legs.push(Leg { from: From::SampleEnd, stores, frames, ..Leg::default() });
+            let (accesses, frames, stores) =
+                (bytes.int_in_range(0..=12)?, bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=2)?);
+            legs.push(Leg { from: From::NextSample, accesses, frames, stores, ..Leg::default() });
+        }
+        if bytes.ratio(2, 3)? {
+            // Up to the last word of the check that follows the write.
+            let accesses = if bytes.ratio(3, 4)? { bytes.int_in_range(0..=2)? } else { bytes.int_in_range(3..=9)? };
+            let (frames, stores) =
+                if bytes.ratio(2, 3)? { (0, 0) } else { (bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=4)?) };
+            let back = bytes.ratio(2, 3)?;
+            legs.push(Leg { from: From::NextWrite, accesses, frames, stores, back, ..Leg::default() });
+        }
+        if bytes.ratio(1, 4)? {
+            let (accesses, frames, stores) =
+                (bytes.int_in_range(0..=30)?, bytes.int_in_range(0..=3)?, bytes.int_in_range(0..=8)?);
+            legs.push(Leg { accesses, frames, stores, ..Leg::default() });
         }
     }
     Ok(legs)
-}
-
-/// A few stores, or a few changes of the current frame.
-fn moves(bytes: &mut Unstructured<'_>) -> arbitrary::Result<(u16, u8)> {
-    Ok(match bytes.int_in_range(0..=3)? {
-        0 => (bytes.int_in_range(1..=8)?, 0),
-        1 => (0, bytes.int_in_range(1..=6)?),
-        _ => (0, bytes.int_in_range(1..=2)?),
-    })
 }
 
 fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {

@@ -84,11 +84,11 @@ pub struct Leg {
     pub from: From,
     /// so many accesses of the walker to words that change; then:
     pub accesses: u16,
-    /// so many accesses of the interpreter; then:
-    pub stores: u16,
-    /// on until the current frame has changed so often; then:
+    /// the interpreter goes on until the current frame has changed so often; then:
     #[serde(default, skip_serializing_if = "is_default")]
     pub frames: u8,
+    /// so many accesses of the interpreter; then:
+    pub stores: u16,
     /// as many more as it takes until each thread's current frame stands where it stood when the sample began; then:
     #[serde(default, skip_serializing_if = "is_default")]
     pub back: bool,
@@ -478,13 +478,13 @@ impl Target<'_> {
         while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && self.counting || at_rest) {
             self.leg = self.legs.next().copied();
             self.counting = self.leg.is_none_or(|leg| leg.from == From::LastLeg);
+            for _ in 0..leg.frames {
+                self.step_to_next_frame();
+            }
             for _ in 0..leg.stores {
                 if !self.step() {
                     break;
                 }
-            }
-            for _ in 0..leg.frames {
-                self.step_to_next_frame();
             }
             if leg.back {
                 for _ in 0..BACK_LIMIT {
