@@ -15,6 +15,7 @@
 //! Nothing in here knows of processes, clocks or terminals.
 
 mod digest;
+pub mod event;
 mod point;
 mod text;
 
