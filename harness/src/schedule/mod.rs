@@ -16,8 +16,13 @@
 
 mod digest;
 pub mod event;
+pub mod exhaustive;
 mod point;
+pub mod replay;
+pub mod shard;
 mod text;
+#[cfg(test)]
+mod toy;
 
 use serde::{Deserialize, Serialize};
 
