@@ -17,9 +17,13 @@
 mod digest;
 pub mod event;
 pub mod exhaustive;
+pub mod pct;
 mod point;
+pub mod random;
+pub mod repeat;
 pub mod replay;
 pub mod shard;
+pub mod shrink;
 mod text;
 #[cfg(test)]
 mod toy;
