@@ -127,6 +127,20 @@ pub enum Mode {
     Free,
 }
 
+impl Mode {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Gated, Self::Free];
+
+    /// The name in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gated => "gated",
+            Self::Free => "free",
+        }
+    }
+}
+
 /// Which answers a cache must have given after a stopped run over the gates; a run without them is vacuous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Produces {
