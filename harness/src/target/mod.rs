@@ -10,5 +10,7 @@ pub mod runtime;
 mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
 mod unwind_reply;
 pub mod unwinder;
