@@ -2,6 +2,7 @@
 
 pub mod build;
 mod child;
+pub(crate) mod confined;
 pub mod gate;
 pub mod maps;
 mod pipe;
