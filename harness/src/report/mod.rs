@@ -5,6 +5,7 @@
 //! there.
 
 pub mod cell;
+pub mod columns;
 pub mod event;
 pub mod finding;
 pub mod human;

@@ -14,10 +14,22 @@
 //! ```
 //! Nothing in here knows of processes, clocks or terminals.
 
+pub mod clause;
 mod digest;
 pub mod event;
+pub mod exhaustive;
+pub mod fingerprint;
+pub mod pct;
 mod point;
+pub mod random;
+pub mod repeat;
+pub mod replay;
+pub mod shape;
+pub mod shard;
+pub mod shrink;
 mod text;
+#[cfg(test)]
+mod toy;
 
 use serde::{Deserialize, Serialize};
 
