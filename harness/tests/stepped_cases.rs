@@ -18,7 +18,7 @@ fn case() -> SteppedCase {
         Parameters { depth: 3, width: 2, frame_size: FrameSize::Unequal(9), speed: 4, names: Names::Latin1 };
     SteppedCase {
         build: BuildIdentity { version: "3.15.2".into(), debug: false, jit: true },
-        workload: WorkloadIdentity::of(&generate(Family::Alternating, Mode::Free, &parameters, 7)),
+        workload: WorkloadIdentity::of(&generate(Family::Alternating, Mode::Rounds, &parameters, 7)),
         walker: WalkerKind::OwnCached,
         weakenings: [Weakening::ChunksNotCopied, Weakening::LeafReusedOnFullHit].into(),
         samples: 3,
@@ -74,7 +74,7 @@ fn the_texts_are_stable() {
     assert_eq!(
         line,
         format!(
-            "framediff@2@3.15.2,release,jit@alternating,free,7,3,2,unequal:9,4,latin1,{source}\
+            "framediff@2@3.15.2,release,jit@alternating,rounds,7,3,2,unequal:9,4,latin1,{source}\
              @own-cached,leaf-reused-on-full-hit,chunks-not-copied@3,torn@0.3:12,1.0:4,1.5/2:1\
              @stepped/own-cached/spliced/full-hit/function/read-chunk..write-anchor"
         )
@@ -88,7 +88,7 @@ fn the_texts_are_stable() {
             "case": {
                 "build": {"version": "3.15.2", "debug": false, "jit": true},
                 "workload": {
-                    "family": "alternating", "mode": "free", "seed": 7,
+                    "family": "alternating", "mode": "rounds", "seed": 7,
                     "parameters": {"depth": 3, "width": 2, "frame_size": {"unequal": 9}, "speed": 4, "names": "latin1"},
                     "source": source.to_string(),
                 },
@@ -156,7 +156,7 @@ fn a_file_that_is_no_stepped_case_is_refused_with_the_reason() {
         (with(&["case", "workload", "seed"], &json!(-1)), "-1"),
         (with(&["case", "workload", "source"], &json!("0x12")), "not 16 hexadecimal digits"),
         (with(&["case", "workload", "parameters", "depth"], &json!(100_000)), "no workload of the family alternating"),
-        (with(&["case", "workload", "mode"], &json!("gated")), "0.3:12 is inside of a sample"),
+        (with(&["case", "workload", "mode"], &json!("gated")), "its workload is gated, and has no rounds"),
         (with(&["case", "workload", "more"], &json!(1)), "unknown field `more`"),
         (with(&["case", "build", "version"], &json!("3.15.2 (main, ...)")), "is no version of a CPython"),
         (with(&["case", "build"], &json!(null)), "missing field `build`"),
@@ -197,8 +197,8 @@ fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
         (change("@own-cached,", "@py-spy,"), "no walker \"py-spy\"; known are own-uncached"),
         (change("chunks-not-copied", "chunks"), "no weakening is called `chunks`"),
         (change("@alternating,", "@recursive,"), "no family of workloads \"recursive\"; known are alternating"),
-        (change(",free,", ",loose,"), "no mode \"loose\""),
-        (change(",free,7,", ",free,+7,"), "\"+7\" is no seed"),
+        (change(",rounds,", ",loose,"), "no mode \"loose\""),
+        (change(",rounds,7,", ",rounds,+7,"), "\"+7\" is no seed"),
         (change(",latin1,", ",runes,"), "no kind of names \"runes\""),
         (change("unequal:9", "odd:9"), "frames are equal:N or unequal:N"),
         (change("@3,torn@", "@three@"), "\"three\" is no number of samples"),

@@ -1,7 +1,7 @@
 //! A stepped case on one line, for an issue or a command line: nothing in it needs quoting in a shell.
 //!
 //! ```text
-//! framediff@2@3.15.2,release@alternating,free,7,3,2,equal:0,0,ascii,0123456789abcdef@cpython-cached@2@0.2:12@FINGERPRINT
+//! framediff@2@3.15.2,release@alternating,rounds,7,3,2,equal:0,0,ascii,0123456789abcdef@cpython-cached@2@0.2:12@FINGERPRINT
 //! ```
 //! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, maybe `jit`); the workload
 //! (family, mode, seed, depth, width, frame size, speed, names, digest of the text); the walker and what is left out of it;

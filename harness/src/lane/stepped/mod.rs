@@ -1,0 +1,244 @@
+//! The stepped lane's rig: a real target and a sampler that take turns, store by store and access by access.
+//!
+//! The target's sampled thread is stopped by hardware watchpoints after each of its stores to `current_frame`, anchor and
+//! sequence; the sampler, before each of its accesses to the target's memory. A
+//! [`Scheduler`](crate::schedule::Scheduler) decides at each of these points how many stores the target does next. Between
+//! two schedules the target runs on to the gate at the start of its next round, and the walker forgets what it knows: so
+//! a schedule takes a millisecond, not the start of a process.
+//!
+//! What is right is known: the chain of the stopped target is read after every store to `current_frame`. A sample is
+//! right if it is one of the stacks that were there between its first access and its last.
+//!
+//! A [`Rig`] lives on one thread of the harness, and when it is dropped nothing is left stopped, traced or running.
+//!
+//! # What a step does not show
+//! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
+//! states between them. The stores themselves are in the order of [`crate::stores`].
+
+mod access;
+mod conductor;
+mod error;
+mod memory;
+mod own;
+mod place;
+mod target;
+mod truth;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::conductor::Conductor;
+pub use self::conductor::Keeping;
+pub use self::error::RigError;
+use self::own::Own;
+use self::place::Place;
+pub use self::target::Movement;
+use self::target::SteppedTarget;
+pub use self::truth::{Lines, Moment};
+use self::verdict::judge;
+pub use self::verdict::{Verdict, Wrong};
+use crate::layout::Layout;
+use crate::sample::{ThreadSample, WalkerKind};
+use crate::schedule::event::Event;
+use crate::schedule::{Ran, Scheduler};
+use crate::target::confined::has_fixed_addresses;
+use crate::target::process::Target;
+use crate::target::runtime::runtime_address;
+use crate::target::unwinder::Counters;
+use crate::walk::walker::Site;
+use crate::walk::weakening::Weakening;
+use crate::workload::{Mode, ROUND, Workload};
+
+/// What a rig is made of.
+#[derive(Clone, Debug)]
+pub struct RigPlan {
+    /// The interpreter, of the target and of its sampler.
+    pub python: PathBuf,
+    /// The target's run mode; `None` leaves it to the build.
+    pub jit: Option<bool>,
+    /// Who samples.
+    pub walker: WalkerKind,
+    /// Faults put into the own cached walker.
+    pub weakenings: BTreeSet<Weakening>,
+    /// What a step of the target is.
+    pub movement: Movement,
+    /// Whether the target may move between two words of a read.
+    pub tearing: bool,
+    /// What is kept of each run.
+    pub keeping: Keeping,
+    /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
+    /// then stays as it is.
+    pub warm_up: usize,
+    /// How long the target may run without a store, or wait in a system call.
+    pub patience: Duration,
+    /// Where the target's file is written.
+    pub folder: PathBuf,
+}
+
+impl RigPlan {
+    /// A plan for `walker` on `python`, with nothing kept and nothing torn.
+    #[must_use]
+    pub fn new(python: &Path, walker: WalkerKind) -> Self {
+        Self {
+            python: python.to_owned(),
+            jit: None,
+            walker,
+            weakenings: BTreeSet::new(),
+            movement: Movement::Stores,
+            tearing: false,
+            keeping: Keeping { history: false, digests: false },
+            warm_up: 200,
+            patience: Duration::from_secs(20),
+            folder: std::env::temp_dir(),
+        }
+    }
+}
+
+/// A sample and what it is worth.
+#[derive(Clone, Debug)]
+pub struct SteppedSample {
+    /// What the walker returned for the sampled thread.
+    pub sample: ThreadSample,
+    /// What CPython's unwinder counted; none for own walkers.
+    pub counters: Option<Counters>,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// The stacks that were there between its first access and its last, in order.
+    pub moments: Vec<Arc<Moment>>,
+}
+
+/// One schedule, run.
+#[derive(Clone, Debug)]
+pub struct SteppedRun {
+    /// The samples, in order.
+    pub samples: Vec<SteppedSample>,
+    /// What happened, in order; empty unless it is kept.
+    pub history: Vec<Event>,
+    /// What the scheduler was told of.
+    pub ran: Ran,
+}
+
+/// See the module.
+pub struct Rig {
+    sampler: Own,
+    target: SteppedTarget,
+    workload: Workload,
+    plan: RigPlan,
+    stores: usize,
+    place: Place,
+}
+
+impl Rig {
+    /// Starts a target on `workload`, which has rounds, and a sampler; the target stands at the start of a round.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn launch(plan: RigPlan, workload: Workload) -> Result<Self, RigError> {
+        if workload.threads > 1 {
+            return Err(RigError::Threads(workload.family));
+        }
+        if !matches!(workload.mode, Mode::Rounds | Mode::GatedRounds) {
+            return Err(RigError::NoRounds);
+        }
+        let place = Place::take()?;
+        let deadline = Instant::now() + plan.patience;
+        let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
+        place.put(target.pid())?;
+        target.start(deadline)?;
+        target.next_gate(deadline)?;
+        let mut gate = target.pass_gates(plan.warm_up, deadline)?;
+        while gate.context != ROUND {
+            target.go(deadline)?;
+            gate = target.next_gate(deadline)?;
+        }
+        let runtime = runtime_address(target.pid())?.address;
+        let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+        let sampler = Own::new(plan.walker, site, &plan.weakenings)?;
+        let Some(sampler) = sampler else { return Err(RigError::Access("CPython's".into())) };
+        let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
+        let stores = calibrate(&mut target)?;
+        Ok(Self { sampler, target, workload, plan, stores, place })
+    }
+
+    /// The target's process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.target.pid()
+    }
+
+    /// The workload.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &RigPlan {
+        &self.plan
+    }
+
+    /// How many steps a round of the target has while its anchor is NULL.
+    #[must_use]
+    pub fn steps_per_round(&self) -> usize {
+        self.stores
+    }
+
+    /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
+    #[must_use]
+    pub fn has_fixed_addresses(&self) -> bool {
+        has_fixed_addresses(self.pid())
+    }
+
+    /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
+    /// ended early.
+    ///
+    /// # Errors
+    /// See [`RigError`]. The rig may then be of no further use.
+    pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
+        self.target.rewind()?;
+        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
+        let taken = take(&mut self.sampler, &mut conductor, samples, &self.workload);
+        let (ran, history) = conductor.finish();
+        scheduler.end(&ran);
+        Ok(SteppedRun { samples: taken?, history, ran })
+    }
+}
+
+fn take(
+    sampler: &mut Own,
+    conductor: &mut Conductor<'_>,
+    samples: u32,
+    workload: &Workload,
+) -> Result<Vec<SteppedSample>, RigError> {
+    sampler.open(conductor)?;
+    let mut taken = Vec::new();
+    for number in 0..samples {
+        conductor.begin_sample(number);
+        let sample = sampler.sample(conductor)?;
+        let moments = conductor.end_sample(&sample);
+        let verdict = judge(&sample.outcome, &moments, &workload.grammar);
+        taken.push(SteppedSample { sample, counters: None, verdict, moments });
+    }
+    Ok(taken)
+}
+
+/// Runs two rounds step by step: they must be the same. Learns where the frames of a round are.
+fn calibrate(target: &mut SteppedTarget) -> Result<usize, RigError> {
+    if target.movement() == Movement::Gates {
+        return Ok(0);
+    }
+    let (first, second) = (target.round()?, target.round()?);
+    if first.is_empty() && second.is_empty() {
+        let why = "they were set, and no store was seen".into();
+        return Err(crate::target::trace::TraceError::NoWatchpoints { thread: target.pid(), why }.into());
+    }
+    let store = first.iter().zip(&second).position(|(first, second)| first != second);
+    match store.or((first.len() != second.len()).then(|| first.len().min(second.len()))) {
+        Some(store) => Err(RigError::NotRepeatable { store }),
+        None => Ok(first.len()),
+    }
+}

@@ -1,0 +1,64 @@
+//! The stepped lane's rig: a real target and real samplers, store by store.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use framediff::lane::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, Verdict};
+use framediff::sample::WalkerKind;
+use framediff::schedule::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
+use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+
+/// Two branches of three functions over one leaf, called in turn: b0_0 > b0_1 > b0_2 > leaf, b1_0 > b1_1 > b1_2 > leaf.
+fn branches() -> Workload {
+    let parameters = Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+    generate(Family::Alternating, Mode::Rounds, &parameters, 25)
+}
+
+fn plan(walker: WalkerKind) -> RigPlan {
+    RigPlan { jit: Some(false), ..RigPlan::new(&common::release().python, walker) }
+}
+
+/// One fixed schedule.
+struct Fixed(Schedule);
+
+impl Scheduler for Fixed {
+    fn begin(&mut self) -> bool {
+        true
+    }
+
+    fn steps(&mut self, at: Point, _kind: AccessKind) -> u32 {
+        self.0.steps(at)
+    }
+
+    fn end(&mut self, _ran: &Ran) {}
+}
+
+fn run(rig: &mut Rig, samples: u32, moves: &[Move]) -> SteppedRun {
+    rig.run(samples, &mut Fixed(Schedule::new(moves.to_vec()))).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn at(sample: u32, access: u32, steps: u32) -> Move {
+    Move { at: Point { sample, access, word: 0 }, steps }
+}
+
+fn functions(run: &SteppedRun, sample: usize) -> Vec<&str> {
+    run.samples[sample].sample.outcome.iter().flat_map(|stack| stack.iter()).map(|frame| &*frame.function).collect()
+}
+
+#[test]
+fn a_target_that_moves_between_samples_alone_gives_right_samples() {
+    let mut rig = Rig::launch(plan(WalkerKind::OwnCached), branches()).unwrap();
+    assert!(rig.has_fixed_addresses());
+    let per_round = u32::try_from(rig.steps_per_round()).unwrap();
+    assert_eq!(per_round, 16);
+    for steps in 0..=per_round + 2 {
+        let run = run(&mut rig, 3, &[at(0, 0, steps), at(1, 0, 1), at(2, 0, steps)]);
+        assert_eq!(run.samples.len(), 3);
+        for sample in &run.samples {
+            assert_eq!(sample.verdict, Verdict::Right, "{steps} {run:?}");
+        }
+    }
+}
