@@ -14,6 +14,7 @@ pub mod json;
 pub mod known;
 pub mod line;
 pub mod progress;
+pub mod reproducer;
 pub mod summary;
 mod table;
 pub mod tally;
