@@ -264,7 +264,7 @@ def live(target, grammar):
             give_up("the target has ended")
     print(f"{sample} samples in {LIMIT} s, {sampler.rejected} without a stack, no impossible stack")
     if others:
-        print(f"({others} impossible stacks of samples that were no {ANSWER}: torn reads, which are another fault)")
+        print(f"({others} impossible stacks of samples that were no {ANSWER}: another fault)")
     return False
 
 
