@@ -63,3 +63,62 @@ fn a_target_that_moves_between_samples_alone_gives_right_samples() {
         }
     }
 }
+
+/// Every schedule of two moves within these samples, each of 1 to `most` steps, until `visit` gives something.
+fn search<T>(
+    rig: &mut Rig,
+    samples: u32,
+    most: u32,
+    mut visit: impl FnMut(&[Move], &SteppedRun) -> Option<T>,
+) -> (Option<T>, u32) {
+    let mut count = 0;
+    // What the first move changes, it changes from its own point on.
+    let points = |run: &SteppedRun| run.ran.points.iter().map(|(point, _)| *point).collect::<Vec<_>>();
+    for first in points(&run(rig, samples, &[])) {
+        for steps in 1..=most {
+            let first = Move { at: first, steps };
+            let alone = run(rig, samples, &[first]);
+            for second in points(&alone).into_iter().filter(|point| *point > first.at) {
+                for steps in 1..=most {
+                    let moves = [first, Move { at: second, steps }];
+                    count += 1;
+                    let found = visit(&moves, &run(rig, samples, &moves));
+                    if found.is_some() {
+                        return (found, count);
+                    }
+                }
+            }
+        }
+    }
+    (None, count)
+}
+
+fn explore(walker: WalkerKind) {
+    let mut rig = Rig::launch(plan(walker), branches()).unwrap();
+    let begun = std::time::Instant::now();
+    let (found, count) = search(&mut rig, 2, 9, |moves, run| {
+        run.samples.iter().any(|sample| sample.verdict.is_wrong()).then(|| (Schedule::new(moves.to_vec()), run.clone()))
+    });
+    let Some((schedule, found)) = found else {
+    eprintln!("{walker} NONE after {count} in {:?}", begun.elapsed()); return };
+    eprintln!("{walker} {schedule} after {count} in {:?}", begun.elapsed());
+    for (index, sample) in found.samples.iter().enumerate() {
+        eprintln!("{:?} {:?} {:?} {:?}", functions(&found, index), sample.verdict, sample.sample.provenance, sample.counters);
+    }
+    for p in &found.ran.points { eprintln!("{} {}", p.0, p.1) };
+    let begun = std::time::Instant::now();
+    let (_, count) = search(&mut rig, 2, 3, |_, _| None::<()>);
+    eprintln!("{count} in {:?}", begun.elapsed());
+    drop(rig);
+    let mut rig = Rig::launch(RigPlan { keeping: Keeping { history: true, digests: true }, ..plan(walker) }, branches()).unwrap();
+    let found = run(&mut rig, 2, &schedule.moves);
+    for event in found.history { eprintln!("{event:?}"); }
+}
+#[test]
+fn x1() { explore(WalkerKind::CpythonCached); }
+#[test]
+fn x2() { explore(WalkerKind::CpythonUncached); }
+#[test]
+fn x3() { explore(WalkerKind::OwnUncached); }
+#[test]
+fn x4() { explore(WalkerKind::OwnReference); }

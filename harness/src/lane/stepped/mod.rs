@@ -17,6 +17,7 @@
 
 mod access;
 mod conductor;
+mod cpython;
 mod error;
 mod memory;
 mod own;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use self::conductor::Conductor;
 pub use self::conductor::Keeping;
+use self::cpython::Cpython;
 pub use self::error::RigError;
 use self::own::Own;
 use self::place::Place;
@@ -121,14 +123,37 @@ pub struct SteppedRun {
     pub ran: Ran,
 }
 
+enum Sampler {
+    Own(Own),
+    Cpython(Cpython),
+}
+
+impl Sampler {
+    /// Begins a schedule: it has seen nothing yet.
+    fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        match self {
+            Self::Own(own) => own.open(conductor),
+            Self::Cpython(cpython) => cpython.open(conductor),
+        }
+    }
+
+    fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<(ThreadSample, Option<Counters>), RigError> {
+        match self {
+            Self::Own(own) => Ok((own.sample(conductor)?, None)),
+            Self::Cpython(cpython) => cpython.sample(conductor),
+        }
+    }
+}
+
 /// See the module.
 pub struct Rig {
-    sampler: Own,
+    sampler: Sampler,
     target: SteppedTarget,
     workload: Workload,
     plan: RigPlan,
     stores: usize,
-    place: Place,
+    /// Left when all the others are gone.
+    _place: Place,
 }
 
 impl Rig {
@@ -156,11 +181,16 @@ impl Rig {
         }
         let runtime = runtime_address(target.pid())?.address;
         let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
-        let sampler = Own::new(plan.walker, site, &plan.weakenings)?;
-        let Some(sampler) = sampler else { return Err(RigError::Access("CPython's".into())) };
+        let sampler = match Own::new(plan.walker, site, &plan.weakenings)? {
+            Some(own) => Sampler::Own(own),
+            None => {
+                let deadline = Instant::now() + plan.patience;
+                Sampler::Cpython(Cpython::start(&plan.python, plan.walker.is_cached(), &place, deadline)?)
+            }
+        };
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
         let stores = calibrate(&mut target)?;
-        Ok(Self { sampler, target, workload, plan, stores, place })
+        Ok(Self { sampler, target, workload, plan, stores, _place: place })
     }
 
     /// The target's process.
@@ -193,6 +223,16 @@ impl Rig {
         has_fixed_addresses(self.pid())
     }
 
+    /// Whether CPython's unwinder stops at its accesses alone, by a seccomp filter; without, at all of its system calls,
+    /// which is slower. None for own walkers.
+    #[must_use]
+    pub fn is_filtered(&self) -> Option<bool> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.is_filtered()),
+        }
+    }
+
     /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
     /// ended early.
     ///
@@ -210,7 +250,7 @@ impl Rig {
 }
 
 fn take(
-    sampler: &mut Own,
+    sampler: &mut Sampler,
     conductor: &mut Conductor<'_>,
     samples: u32,
     workload: &Workload,
@@ -219,10 +259,10 @@ fn take(
     let mut taken = Vec::new();
     for number in 0..samples {
         conductor.begin_sample(number);
-        let sample = sampler.sample(conductor)?;
+        let (sample, counters) = sampler.sample(conductor)?;
         let moments = conductor.end_sample(&sample);
         let verdict = judge(&sample.outcome, &moments, &workload.grammar);
-        taken.push(SteppedSample { sample, counters: None, verdict, moments });
+        taken.push(SteppedSample { sample, counters, verdict, moments });
     }
     Ok(taken)
 }
