@@ -156,13 +156,15 @@ impl Unwinder {
         Self::start_command(python, isolated(python, None), deadline)
     }
 
-    /// Starts the driver as one that is to be traced: before each access to another process it stops for its tracer, if
-    /// the kernel allows filters, and each answer is announced by an empty write to its standard output, which fails as
-    /// the accesses do while nobody traces it. Its addresses are the same in every run.
-    pub(crate) fn start_traceable(python: &Path, deadline: Instant) -> Result<Self, UnwinderError> {
+    /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
+    /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
+    /// in every run.
+    pub(crate) fn start_traceable(python: &Path, filter: bool, deadline: Instant) -> Result<Self, UnwinderError> {
         let mut command = isolated(python, None);
         confined::fix_addresses(&mut command);
-        confined::stop_at_remote_accesses(&mut command);
+        if filter {
+            confined::stop_at_remote_accesses(&mut command);
+        }
         Self::start_command(python, command, deadline)
     }
 

@@ -3,12 +3,12 @@
 //! The driver's process is traced and stops before each of its accesses to the target. Where the kernel takes the filter,
 //! it stops there only; elsewhere it stops at all of its system calls, which is slower and shows the same.
 
-use std::path::Path;
 use std::time::Instant;
 
 use nix::libc;
 
 use super::access::Part;
+use super::RigPlan;
 use super::conductor::Conductor;
 use super::error::RigError;
 use super::place::Place;
@@ -44,15 +44,25 @@ enum Call {
 }
 
 impl Cpython {
-    pub(super) fn start(python: &Path, cached: bool, place: &Place, deadline: Instant) -> Result<Self, RigError> {
-        let unwinder = Unwinder::start_traceable(python, deadline)?;
+    pub(super) fn start(plan: &RigPlan, place: &Place, deadline: Instant) -> Result<Self, RigError> {
+        let unwinder = Unwinder::start_traceable(&plan.python, plan.filter, deadline)?;
         let pid = unwinder.pid();
         place.put(pid)?;
         let traced = Traced::attach(pid, pid)?;
-        let mut driver =
-            Self { traced, memory: ProcessMemory::new(pid), unwinder, cached, filtered: is_filtered(pid) };
+        let mut driver = Self {
+            traced,
+            unwinder,
+            memory: ProcessMemory::new(pid),
+            cached: plan.walker.is_cached(),
+            filtered: is_filtered(pid),
+        };
         driver.resume_unseen()?;
         Ok(driver)
+    }
+
+    /// The driver's process.
+    pub(super) fn pid(&self) -> i32 {
+        self.unwinder.pid()
     }
 
     /// Whether the driver stops at its accesses only.

@@ -54,6 +54,10 @@ use crate::walk::walker::Site;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Mode, ROUND, Workload};
 
+/// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
+/// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
+const WARM_UP: usize = 6000;
+
 /// What a rig is made of.
 #[derive(Clone, Debug)]
 pub struct RigPlan {
@@ -74,6 +78,9 @@ pub struct RigPlan {
     /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
     /// then stays as it is.
     pub warm_up: usize,
+    /// Whether CPython's unwinder is stopped at its accesses by a seccomp filter, if the kernel allows it, or else at all
+    /// of its system calls.
+    pub filter: bool,
     /// How long the target may run without a store, or wait in a system call.
     pub patience: Duration,
     /// Where the target's file is written.
@@ -92,7 +99,8 @@ impl RigPlan {
             movement: Movement::Stores,
             tearing: false,
             keeping: Keeping { history: false, digests: false },
-            warm_up: 200,
+            warm_up: WARM_UP,
+            filter: true,
             patience: Duration::from_secs(20),
             folder: std::env::temp_dir(),
         }
@@ -151,7 +159,7 @@ pub struct Rig {
     target: SteppedTarget,
     workload: Workload,
     plan: RigPlan,
-    stores: usize,
+    steps: Vec<usize>,
     /// Left when all the others are gone.
     _place: Place,
 }
@@ -185,12 +193,12 @@ impl Rig {
             Some(own) => Sampler::Own(own),
             None => {
                 let deadline = Instant::now() + plan.patience;
-                Sampler::Cpython(Cpython::start(&plan.python, plan.walker.is_cached(), &place, deadline)?)
+                Sampler::Cpython(Cpython::start(&plan, &place, deadline)?)
             }
         };
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
-        let stores = calibrate(&mut target)?;
-        Ok(Self { sampler, target, workload, plan, stores, _place: place })
+        let steps = target.calibrate()?;
+        Ok(Self { sampler, target, workload, plan, steps, _place: place })
     }
 
     /// The target's process.
@@ -211,10 +219,20 @@ impl Rig {
         &self.plan
     }
 
-    /// How many steps a round of the target has while its anchor is NULL.
+    /// How many steps the target has in each of its rounds while its anchor is NULL. After these rounds everything is at
+    /// the same addresses again; every schedule starts with the first.
     #[must_use]
-    pub fn steps_per_round(&self) -> usize {
-        self.stores
+    pub fn steps_of_rounds(&self) -> &[usize] {
+        &self.steps
+    }
+
+    /// The process that samples; none for own walkers.
+    #[must_use]
+    pub fn sampler_pid(&self) -> Option<i32> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.pid()),
+        }
     }
 
     /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
@@ -265,21 +283,4 @@ fn take(
         taken.push(SteppedSample { sample, counters, verdict, moments });
     }
     Ok(taken)
-}
-
-/// Runs two rounds step by step: they must be the same. Learns where the frames of a round are.
-fn calibrate(target: &mut SteppedTarget) -> Result<usize, RigError> {
-    if target.movement() == Movement::Gates {
-        return Ok(0);
-    }
-    let (first, second) = (target.round()?, target.round()?);
-    if first.is_empty() && second.is_empty() {
-        let why = "they were set, and no store was seen".into();
-        return Err(crate::target::trace::TraceError::NoWatchpoints { thread: target.pid(), why }.into());
-    }
-    let store = first.iter().zip(&second).position(|(first, second)| first != second);
-    match store.or((first.len() != second.len()).then(|| first.len().min(second.len()))) {
-        Some(store) => Err(RigError::NotRepeatable { store }),
-        None => Ok(first.len()),
-    }
 }
