@@ -31,10 +31,8 @@ pub(crate) fn has_fixed_addresses(pid: i32) -> bool {
 pub(super) fn stop_at_remote_accesses(command: &mut Command) {
     let filter = filter();
     let install = move || {
-        let program = libc::sock_fprog {
-            len: u16::try_from(filter.len()).unwrap_or(0),
-            filter: filter.as_ptr().cast_mut(),
-        };
+        let program =
+            libc::sock_fprog { len: u16::try_from(filter.len()).unwrap_or(0), filter: filter.as_ptr().cast_mut() };
         // SAFETY: both calls read integers, and the second one the program, which outlives it and is not written to.
         unsafe {
             if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 {

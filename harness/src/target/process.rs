@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use super::child::{Child, ChildError};
-use super::confined;
 pub use super::child::{End, Ended};
+use super::confined;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::process::ProcessMemory;

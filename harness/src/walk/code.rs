@@ -89,11 +89,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::frame`].
-    pub fn lines(
-        &mut self,
-        memory: &mut dyn RemoteMemory,
-        code: Address,
-    ) -> Result<BTreeSet<Option<u32>>, Rejection> {
+    pub fn lines(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<BTreeSet<Option<u32>>, Rejection> {
         self.learn(memory, code)?;
         Ok(self.known.get(&code).into_iter().flat_map(|code| code.locations.lines()).collect())
     }

@@ -8,12 +8,12 @@
 //! an argument (`_n[c][k]`: what the `k`-th call site leads to from here). A callee that is entered without arguments
 //! of ours (a `__del__`, a property) takes it from the cell `_w`, at which its caller *aimed* beforehand.
 
-use super::{Mode, ROUND};
 use super::grammar::{CallLines, Grammar, TRAMPOLINE, WORKLOAD_FILE};
 use super::graph::{Call, Graph, Unfolded};
 pub(super) use super::graph::{Fuel, Fun, Site};
 use super::parameters::Parameters;
 use super::prologue;
+use super::{Mode, ROUND};
 
 /// The program under construction.
 pub(super) struct Program<'a> {
@@ -52,6 +52,11 @@ impl<'a> Program<'a> {
     /// Whether the program has gates all over it.
     pub(super) fn gated(&self) -> bool {
         matches!(self.mode, Mode::Gated | Mode::GatedRounds)
+    }
+
+    /// Whether every round of `main` starts with a gate, and should be like the one before.
+    pub(super) fn has_rounds(&self) -> bool {
+        matches!(self.mode, Mode::Rounds | Mode::GatedRounds)
     }
 
     /// Gates are taken under the program's lock from here on: several threads have them.
@@ -284,7 +289,7 @@ impl<'a> Program<'a> {
     /// Opens the loop of `main`, and emits the gate at which every round starts if the program has one.
     pub(super) fn rounds(&mut self) {
         self.block("while True:");
-        if matches!(self.mode, Mode::Rounds | Mode::GatedRounds) {
+        if self.has_rounds() {
             self.gate_line(&ROUND.to_string());
         }
     }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use nix::libc;
 
-use super::access::Part;
 use super::RigPlan;
+use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
 use super::place::Place;
@@ -37,8 +37,14 @@ pub(super) struct Cpython {
 
 /// What the driver is about to do.
 enum Call {
-    Read { local: Vec<Part>, remote: Vec<Part> },
-    Write { local: Vec<Part>, remote: Vec<Part> },
+    Read {
+        local: Vec<Part>,
+        remote: Vec<Part>,
+    },
+    Write {
+        local: Vec<Part>,
+        remote: Vec<Part>,
+    },
     /// The unwinder is done.
     Mark,
 }
@@ -126,11 +132,8 @@ impl Cpython {
             return Err(RigError::Access(format!("it reads {remote:x?} at once")));
         }
         let mut buffers: Vec<Vec<u8>> = remote.iter().map(|&(_, length)| vec![0; length]).collect();
-        let mut segments: Vec<Segment<'_>> = remote
-            .iter()
-            .zip(&mut buffers)
-            .map(|(&(address, _), buffer)| Segment { address, buffer })
-            .collect();
+        let mut segments: Vec<Segment<'_>> =
+            remote.iter().zip(&mut buffers).map(|(&(address, _), buffer)| Segment { address, buffer }).collect();
         let filled = match at.zip(kind).filter(|_| tears) {
             Some((at, kind)) => conductor.read_torn(memory, at, kind, &mut segments)?,
             None => {

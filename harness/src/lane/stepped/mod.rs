@@ -37,8 +37,8 @@ use self::cpython::Cpython;
 pub use self::error::RigError;
 use self::own::Own;
 use self::place::Place;
-use self::target::SteppedTarget;
 pub use self::target::Movement;
+use self::target::SteppedTarget;
 pub use self::truth::{Lines, Moment};
 use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
@@ -258,8 +258,7 @@ impl Rig {
     /// See [`RigError`]. The rig may then be of no further use.
     pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
         self.target.rewind()?;
-        let mut conductor =
-            Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
+        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
         let taken = take(&mut self.sampler, &mut conductor, samples, &self.workload);
         let (ran, history) = conductor.finish();
         scheduler.end(&ran);

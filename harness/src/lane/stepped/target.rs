@@ -23,7 +23,7 @@ use crate::workload::grammar::ContextId;
 const CHUNK_LIMIT: usize = 4096;
 
 /// Rounds after which the program is at the same addresses again; where it is not, its schedules cannot be repeated.
-const LONGEST_PERIOD: usize = 12;
+const LONGEST_PERIOD: usize = 60;
 
 /// What one step of the target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

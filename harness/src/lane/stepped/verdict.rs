@@ -66,7 +66,8 @@ fn same_function(left: &Frame, right: &Frame) -> bool {
 }
 
 fn fits(stack: &[Frame], moment: &Moment) -> bool {
-    let (Some((leaf, callers)), Some((there, callers_there))) = (stack.split_first(), moment.stack.split_first()) else {
+    let (Some((leaf, callers)), Some((there, callers_there))) = (stack.split_first(), moment.stack.split_first())
+    else {
         return false;
     };
     callers == callers_there && same_function(leaf, there) && moment.leaf_lines.contains(&leaf.location.line)
@@ -107,8 +108,7 @@ mod tests {
     }
 
     fn verdict(seen: &[(&str, u32)]) -> Verdict {
-        let moments =
-            [moment(&[("main", 1)], &[1, 2]), moment(&[("leaf", 7), ("a", 5), ("main", 2)], &[7, 8])];
+        let moments = [moment(&[("main", 1)], &[1, 2]), moment(&[("leaf", 7), ("a", 5), ("main", 2)], &[7, 8])];
         judge(&Ok(stack(seen)), &moments, &grammar())
     }
 
@@ -126,12 +126,7 @@ mod tests {
             (&[("leaf", 7), ("b", 5), ("main", 2)][..], None, 1, Some(Difference::Function { index: 1 })),
             (&[("a", 5), ("main", 2)], None, 1, Some(Difference::Length)),
             // Nobody's.
-            (
-                &[("leaf", 7), ("main", 2)],
-                Some(Illegal::MixedBranches { index: 0 }),
-                0,
-                Some(Difference::Length),
-            ),
+            (&[("leaf", 7), ("main", 2)], Some(Illegal::MixedBranches { index: 0 }), 0, Some(Difference::Length)),
             // A caller's line is not free.
             (
                 &[("leaf", 7), ("a", 6), ("main", 2)],
