@@ -2,6 +2,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::sample::{Lookup, ThreadSample};
+
 /// Which side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -46,6 +48,24 @@ impl Columns {
         }
         let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
         lines.join("\n") + "\n"
+    }
+}
+
+/// What a sample gave, in a few words.
+#[must_use]
+pub fn returned(sample: &ThreadSample) -> String {
+    match &sample.outcome {
+        Ok(stack) => {
+            let how = match sample.provenance.lookup {
+                Lookup::FullHit => "full hit".to_owned(),
+                Lookup::PartialHit => "partial hit".to_owned(),
+                Lookup::Miss(reason) => format!("miss ({reason})"),
+                Lookup::Uncached | Lookup::Unknown => "uncached".to_owned(),
+            };
+            let frames: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
+            format!("{how}: returns {}", frames.join(" < "))
+        }
+        Err(rejection) => format!("rejects: {rejection}"),
     }
 }
 

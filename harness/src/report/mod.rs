@@ -7,6 +7,7 @@
 pub mod cell;
 pub mod columns;
 pub mod event;
+pub mod explain;
 pub mod finding;
 pub mod human;
 pub mod json;

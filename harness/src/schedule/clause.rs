@@ -79,23 +79,16 @@ impl FromStr for Clause {
     }
 }
 
-/// What is wrong with `seen`; nothing if it is one of the stacks that were `possible` during the sample.
+/// What is wrong with `seen`, which is none of the stacks that were `possible` during the sample.
 ///
-/// `legality` is the grammar's verdict on `seen`. Stacks are leaf first.
+/// `illegal` is the rule of the grammar that it breaks, if any. Stacks are leaf first. A stack that equals one of the others
+/// in all but its leaf's position is in the wrong location; who allows that does not ask.
 #[must_use]
-pub fn classify(
-    seen: &[Frame],
-    possible: &[Stack],
-    legality: &Result<(), Illegal>,
-    provenance: Provenance,
-) -> Option<Clause> {
-    if possible.iter().any(|stack| **stack == *seen) {
-        return None;
-    }
+pub fn classify(seen: &[Frame], possible: &[Stack], illegal: Option<&Illegal>, provenance: Provenance) -> Clause {
     let any = |which: &dyn Fn(&[Frame]) -> bool| possible.iter().any(|stack| which(stack));
     let fresh = seen.len().saturating_sub(provenance.from_cache);
     let fresh_was_there = any(&|stack| common_from_leaf(&seen[..fresh], stack) == fresh);
-    Some(if any(&|stack| stack.len() == seen.len() && common_from_leaf(seen, stack) == seen.len()) {
+    if any(&|stack| stack.len() == seen.len() && common_from_leaf(seen, stack) == seen.len()) {
         Clause::WrongLocation
     } else if any(&|stack| seen.len() < stack.len() && common_from_leaf(seen, stack) == seen.len()) {
         Clause::CutShort
@@ -103,11 +96,11 @@ pub fn classify(
         Clause::CallersErased
     } else if fresh_was_there && fresh < seen.len() && fresh > 0 {
         Clause::Spliced
-    } else if legality.is_ok() {
+    } else if illegal.is_none() {
         Clause::Stale
     } else {
         Clause::Torn
-    })
+    }
 }
 
 /// Where a wrong stack and the nearest of those that were possible part.
@@ -168,35 +161,34 @@ mod tests {
         text.split_whitespace().map(frame).collect()
     }
 
-    fn clause(seen: &str, possible: &[&str], legal: bool, from_cache: usize) -> Option<&'static str> {
+    fn clause(seen: &str, possible: &[&str], legal: bool, from_cache: usize) -> &'static str {
         let possible: Vec<Stack> = possible.iter().map(|text| stack(text)).collect();
-        let legality = if legal { Ok(()) } else { Err(Illegal::MixedBranches { index: 0 }) };
+        let illegal = (!legal).then_some(Illegal::MixedBranches { index: 0 });
         let provenance = Provenance { lookup: Lookup::Unknown, from_cache };
-        classify(&stack(seen), &possible, &legality, provenance).map(Clause::name)
+        classify(&stack(seen), &possible, illegal.as_ref(), provenance).name()
     }
 
     #[test]
     fn each_way_to_be_wrong_is_told() {
         let branches = ["a_leaf a2 a1 main", "a1 main", "b_leaf b2 b1 main"];
         for (seen, legal, from_cache, expected) in [
-            ("b_leaf b2 b1 main", true, 3, None),
-            ("b_leaf a2 a1 main", false, 3, Some("spliced")),
-            ("b_leaf b2 a1 main", false, 2, Some("spliced")),
-            ("b_leaf b2 a1 main", false, 0, Some("torn")),
-            ("b_leaf a2 a1 main", false, 2, Some("torn")),
-            ("a_leaf a2", false, 0, Some("cut-short")),
-            ("a_leaf a2 a1", false, 2, Some("cut-short")),
-            ("a_leaf main", false, 1, Some("callers-erased")),
-            ("a_leaf a1 main", false, 0, Some("callers-erased")),
-            ("a_leaf:7 a2 a1 main", true, 3, Some("wrong-location")),
-            ("a_leaf a2:2 a1 main", false, 3, Some("wrong-location")),
-            ("c_leaf c1 main", true, 0, Some("stale")),
-            ("c_leaf c1 main", true, 2, Some("stale")),
+            ("b_leaf a2 a1 main", false, 3, "spliced"),
+            ("b_leaf b2 a1 main", false, 2, "spliced"),
+            ("b_leaf b2 a1 main", false, 0, "torn"),
+            ("b_leaf a2 a1 main", false, 2, "torn"),
+            ("a_leaf a2", false, 0, "cut-short"),
+            ("a_leaf a2 a1", false, 2, "cut-short"),
+            ("a_leaf main", false, 1, "callers-erased"),
+            ("a_leaf a1 main", false, 0, "callers-erased"),
+            ("a_leaf:7 a2 a1 main", true, 3, "wrong-location"),
+            ("a_leaf a2:2 a1 main", false, 3, "wrong-location"),
+            ("c_leaf c1 main", true, 0, "stale"),
+            ("c_leaf c1 main", true, 2, "stale"),
         ] {
             assert_eq!(clause(seen, &branches, legal, from_cache), expected, "{seen} with {from_cache} from the cache");
         }
-        assert_eq!(clause("a main", &[], true, 0), Some("stale"), "nothing was possible");
-        assert_eq!(clause("a main", &["b main"], false, usize::MAX), Some("torn"), "a count that cannot be");
+        assert_eq!(clause("a main", &[], true, 0), "stale", "nothing was possible");
+        assert_eq!(clause("a main", &["b main"], false, usize::MAX), "torn", "a count that cannot be");
     }
 
     #[test]

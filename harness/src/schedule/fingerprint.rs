@@ -137,7 +137,7 @@ impl FromStr for SteppedFingerprint {
     type Err = BadSteppedFingerprint;
 
     fn from_str(text: &str) -> Result<Self, BadSteppedFingerprint> {
-        parse(text).map_err(|why| BadSteppedFingerprint { text: text.chars().take(200).collect(), why })
+        parse(text).map_err(|why| BadSteppedFingerprint { text: text.chars().take(30).collect(), why })
     }
 }
 

@@ -14,6 +14,7 @@
 //! ```
 //! Nothing in here knows of processes, clocks or terminals.
 
+pub mod cause;
 pub mod clause;
 mod digest;
 pub mod event;
@@ -27,6 +28,8 @@ pub mod replay;
 pub mod shape;
 pub mod shard;
 pub mod shrink;
+#[cfg(test)]
+pub(crate) mod story;
 mod text;
 #[cfg(test)]
 mod toy;

@@ -89,7 +89,7 @@ impl TryFrom<String> for Shape {
         if text == STILL || text.split('+').all(part) {
             Ok(Self(text))
         } else {
-            Err(BadShape(text.chars().take(120).collect()))
+            Err(BadShape(text.chars().take(60).collect()))
         }
     }
 }
@@ -132,7 +132,7 @@ mod tests {
             ("0.1:2,0.2:2,1.0:4", "read-thread-state..read-chunk+read-chunk..write-anchor+between-samples"),
             ("1.0:2,2.0:1", "between-samples"),
             ("0.1/1:2,0.1/3:2", "inside-read-chunk"),
-            ("0.2:6,1.1:2", "read-chunk..write-anchor+next+read-thread-state..read-chunk"),
+            ("0.2:6,1.1:2", "read-chunk..write-anchor+next+read-thread-state..read-anchor"),
             ("0.1:6,2.0:2,2.1:2", "read-thread-state..read-chunk+between-samples+read-thread-state..read-chunk"),
         ] {
             assert_eq!(shape(schedule), expected, "{schedule}");

@@ -1,7 +1,7 @@
 //! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
 
-use crate::report::columns::{Columns, Side};
-use crate::sample::{Lookup, ThreadSample};
+use crate::report::columns::{Columns, Side, returned};
+use crate::sample::ThreadSample;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, Word, function_of, line_of};
 use crate::sim::store::Store;
@@ -201,24 +201,8 @@ pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
                     columns.add(Side::Right, format!("writes {text}"));
                 }
             }
-            Note::Result(sample) => columns.add_below(Side::Right, result(sample)),
+            Note::Result(sample) => columns.add_below(Side::Right, returned(sample)),
         }
     }
     columns.render(["interpreter", "walker"], WIDTH)
-}
-
-fn result(sample: &ThreadSample) -> String {
-    match &sample.outcome {
-        Ok(stack) => {
-            let how = match sample.provenance.lookup {
-                Lookup::FullHit => "full hit".to_owned(),
-                Lookup::PartialHit => "partial hit".to_owned(),
-                Lookup::Miss(reason) => format!("miss ({reason})"),
-                Lookup::Uncached | Lookup::Unknown => "uncached".to_owned(),
-            };
-            let frames: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
-            format!("{how}: returns {}", frames.join(" < "))
-        }
-        Err(rejection) => format!("rejects: {rejection}"),
-    }
 }

@@ -132,6 +132,22 @@ pub enum Mode {
     GatedRounds,
 }
 
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gated, Self::Free, Self::Rounds, Self::GatedRounds];
+
+    /// The name in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gated => "gated",
+            Self::Free => "free",
+            Self::Rounds => "rounds",
+            Self::GatedRounds => "gated-rounds",
+        }
+    }
+}
+
 /// The context of the gate at which a round starts; there is no such context.
 pub const ROUND: ContextId = ContextId::MAX;
 
