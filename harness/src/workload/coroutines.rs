@@ -28,6 +28,10 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     p.open(main, "def main(c):");
     p.make(consumer, &format!("a = {consumer_name}()"));
     p.rounds();
+    if p.has_rounds() {
+        // The one from the round before may stand anywhere in its loop.
+        end(p, &[ticks, consumer], pause, &format!("a = {consumer_name}()"));
+    }
     p.make(outermost, &format!("k = {outer_name}()"));
     // Only a coroutine that has started can be thrown into.
     p.aimed(outermost, "k.send(None)");

@@ -54,6 +54,11 @@ impl<'a> Program<'a> {
         matches!(self.mode, Mode::Gated | Mode::GatedRounds)
     }
 
+    /// Whether every round of `main` starts with a gate, and should be like the one before.
+    pub(super) fn has_rounds(&self) -> bool {
+        matches!(self.mode, Mode::Rounds | Mode::GatedRounds)
+    }
+
     /// Gates are taken under the program's lock from here on: several threads have them.
     pub(super) fn lock_gates(&mut self) {
         self.locked = true;
@@ -284,7 +289,7 @@ impl<'a> Program<'a> {
     /// Opens the loop of `main`, and emits the gate at which every round starts if the program has one.
     pub(super) fn rounds(&mut self) {
         self.block("while True:");
-        if matches!(self.mode, Mode::Rounds | Mode::GatedRounds) {
+        if self.has_rounds() {
             self.gate_line(&ROUND.to_string());
         }
     }

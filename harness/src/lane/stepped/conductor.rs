@@ -1,5 +1,6 @@
 //! One run of a schedule: numbers the accesses, asks the scheduler, moves the target, and notes what happens.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::access::Part;
@@ -7,9 +8,14 @@ use super::error::RigError;
 use super::target::{SteppedTarget, Stored};
 use super::truth::Moment;
 use crate::frame::Frame;
+use crate::memory::process::ProcessMemory;
+use crate::memory::{MemoryError, RemoteMemory, Segment};
 use crate::sample::{Lookup, ThreadSample};
 use crate::schedule::event::{Access, Event, Shown, ThreadWord};
 use crate::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
+
+/// The bytes of a word; reads are torn at its multiples.
+const WORD: usize = 8;
 
 /// What is kept of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +163,72 @@ impl<'a> Conductor<'a> {
         if self.keeping.history {
             self.history.push(Event::Access(Access { at, kind, shown }));
         }
+    }
+
+    /// Reads the segments of one access, in which the target does not move. How many were filled.
+    pub(super) fn read_whole(
+        &mut self,
+        memory: &mut ProcessMemory,
+        segments: &mut [Segment<'_>],
+    ) -> Result<usize, MemoryError> {
+        let filled = memory.read_vectored(segments)?;
+        if self.is_keeping() {
+            for segment in segments.iter().take(filled) {
+                self.did_part((segment.address, segment.buffer.len()), 0, segment.buffer);
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Reads the segments of the access that came at `at`; the target may move between any two of their words. How many
+    /// were filled.
+    pub(super) fn read_torn(
+        &mut self,
+        memory: &mut ProcessMemory,
+        at: Point,
+        kind: AccessKind,
+        segments: &mut [Segment<'_>],
+    ) -> Result<Result<usize, MemoryError>, RigError> {
+        let mut here = at;
+        for (done, Segment { address, buffer }) in segments.iter_mut().enumerate() {
+            let part = (*address, buffer.len());
+            let stopped = |error| Ok(if done == 0 { Err(error) } else { Ok(done) });
+            let mut read = 0;
+            for offset in (0..part.1).step_by(WORD) {
+                let steps = if here == at { 0 } else { self.ask(here, kind) };
+                if steps > 0 {
+                    if let Err(error) = self.read_piece(memory, part, read..offset, buffer) {
+                        return stopped(error);
+                    }
+                    if self.is_keeping() {
+                        self.did(Some(at), kind);
+                    }
+                    self.go(here, steps)?;
+                    read = offset;
+                }
+                here.word += 1;
+            }
+            if let Err(error) = self.read_piece(memory, part, read..part.1, buffer) {
+                return stopped(error);
+            }
+        }
+        Ok(Ok(segments.len()))
+    }
+
+    fn read_piece(
+        &mut self,
+        memory: &mut ProcessMemory,
+        part: Part,
+        range: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let start = range.start;
+        let Some(piece) = buffer.get_mut(range).filter(|piece| !piece.is_empty()) else { return Ok(()) };
+        memory.read(part.0.wrapping_add(start as u64), piece)?;
+        if self.is_keeping() {
+            self.did_part(part, start, piece);
+        }
+        Ok(())
     }
 
     /// A sample ended. Gives the stacks that were there meanwhile.

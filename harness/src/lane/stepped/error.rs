@@ -22,11 +22,11 @@ pub enum RigError {
     /// The program cannot be brought back to where it started.
     #[error("the workload has no gate at the start of its rounds: generate it with one of the modes that have")]
     NoRounds,
-    /// Two rounds of the program store differently.
-    #[error("two rounds of the workload differ at store {store}: a schedule cannot be repeated on it")]
+    /// The rounds of the program store differently.
+    #[error("the workload stores differently in each of {rounds} rounds: a schedule cannot be repeated on it")]
     NotRepeatable {
-        /// The first store that differs, from 0.
-        store: usize,
+        /// How many were compared.
+        rounds: usize,
     },
     /// The target could not be launched.
     #[error(transparent)]

@@ -1,16 +1,11 @@
 //! The target's memory as own walkers see it: before every access, the target may move.
 
-use std::ops::Range;
-
 use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
 use crate::memory::process::ProcessMemory;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::schedule::{AccessKind, Point};
-
-/// The bytes of a word; memory is torn at its multiples.
-const WORD: usize = 8;
 
 pub(super) struct SteppedMemory<'a, 'b> {
     conductor: &'a mut Conductor<'b>,
@@ -41,46 +36,6 @@ impl<'a, 'b> SteppedMemory<'a, 'b> {
         }
         self.conductor.arrive(kind).map_err(|error| self.fail(error))
     }
-
-    /// Reads the segments; the target may move between any two words. How many were filled.
-    fn read_torn(&mut self, at: Point, kind: AccessKind, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
-        let mut here = at;
-        for done in 0..segments.len() {
-            let Some(Segment { address, buffer }) = segments.get_mut(done) else { break };
-            let part = (*address, buffer.len());
-            let mut read = 0;
-            for offset in (0..part.1).step_by(WORD) {
-                if here != at {
-                    let steps = self.conductor.ask(here, kind);
-                    if steps > 0 {
-                        if let Err(error) = self.read_piece(part, read..offset, buffer) {
-                            return if done == 0 { Err(error) } else { Ok(done) };
-                        }
-                        if self.conductor.is_keeping() {
-                            self.conductor.did(Some(at), kind);
-                        }
-                        self.conductor.go(here, steps).map_err(|error| self.fail(error))?;
-                        read = offset;
-                    }
-                }
-                here.word += 1;
-            }
-            if let Err(error) = self.read_piece(part, read..part.1, buffer) {
-                return if done == 0 { Err(error) } else { Ok(done) };
-            }
-        }
-        Ok(segments.len())
-    }
-
-    fn read_piece(&mut self, part: Part, range: Range<usize>, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let start = range.start;
-        let Some(piece) = buffer.get_mut(range).filter(|piece| !piece.is_empty()) else { return Ok(()) };
-        self.memory.read(part.0.wrapping_add(start as u64), piece)?;
-        if self.conductor.is_keeping() {
-            self.conductor.did_part(part, start, piece);
-        }
-        Ok(())
-    }
 }
 
 impl RemoteMemory for SteppedMemory<'_, '_> {
@@ -100,17 +55,11 @@ impl RemoteMemory for SteppedMemory<'_, '_> {
             None => None,
         };
         let filled = match at.zip(kind) {
-            Some((at, kind)) if self.conductor.tears() => self.read_torn(at, kind, segments),
-            _ => {
-                let filled = self.memory.read_vectored(segments);
-                if self.conductor.is_keeping() {
-                    let count = *filled.as_ref().unwrap_or(&0);
-                    for (part, segment) in parts.iter().zip(segments.iter()).take(count) {
-                        self.conductor.did_part(*part, 0, segment.buffer);
-                    }
-                }
-                filled
+            Some((at, kind)) if self.conductor.tears() => {
+                let read = self.conductor.read_torn(&mut self.memory, at, kind, segments);
+                read.map_err(|error| self.fail(error))?
             }
+            _ => self.conductor.read_whole(&mut self.memory, segments),
         };
         if self.conductor.is_keeping() {
             self.conductor.did(at, kind.unwrap_or(AccessKind::ReadOther));

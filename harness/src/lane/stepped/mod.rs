@@ -17,6 +17,7 @@
 
 mod access;
 mod conductor;
+mod cpython;
 mod error;
 mod memory;
 mod own;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use self::conductor::Conductor;
 pub use self::conductor::Keeping;
+use self::cpython::Cpython;
 pub use self::error::RigError;
 use self::own::Own;
 use self::place::Place;
@@ -51,6 +53,10 @@ use crate::target::unwinder::Counters;
 use crate::walk::walker::Site;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Mode, ROUND, Workload};
+
+/// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
+/// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
+const WARM_UP: usize = 6000;
 
 /// What a rig is made of.
 #[derive(Clone, Debug)]
@@ -72,6 +78,9 @@ pub struct RigPlan {
     /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
     /// then stays as it is.
     pub warm_up: usize,
+    /// Whether CPython's unwinder is stopped at its accesses by a seccomp filter, if the kernel allows it, or else at all
+    /// of its system calls.
+    pub filter: bool,
     /// How long the target may run without a store, or wait in a system call.
     pub patience: Duration,
     /// Where the target's file is written.
@@ -90,7 +99,8 @@ impl RigPlan {
             movement: Movement::Stores,
             tearing: false,
             keeping: Keeping { history: false, digests: false },
-            warm_up: 200,
+            warm_up: WARM_UP,
+            filter: true,
             patience: Duration::from_secs(20),
             folder: std::env::temp_dir(),
         }
@@ -121,14 +131,37 @@ pub struct SteppedRun {
     pub ran: Ran,
 }
 
+enum Sampler {
+    Own(Own),
+    Cpython(Cpython),
+}
+
+impl Sampler {
+    /// Begins a schedule: it has seen nothing yet.
+    fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        match self {
+            Self::Own(own) => own.open(conductor),
+            Self::Cpython(cpython) => cpython.open(conductor),
+        }
+    }
+
+    fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<(ThreadSample, Option<Counters>), RigError> {
+        match self {
+            Self::Own(own) => Ok((own.sample(conductor)?, None)),
+            Self::Cpython(cpython) => cpython.sample(conductor),
+        }
+    }
+}
+
 /// See the module.
 pub struct Rig {
-    sampler: Own,
+    sampler: Sampler,
     target: SteppedTarget,
     workload: Workload,
     plan: RigPlan,
-    stores: usize,
-    place: Place,
+    steps: Vec<usize>,
+    /// Left when all the others are gone.
+    _place: Place,
 }
 
 impl Rig {
@@ -156,11 +189,16 @@ impl Rig {
         }
         let runtime = runtime_address(target.pid())?.address;
         let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
-        let sampler = Own::new(plan.walker, site, &plan.weakenings)?;
-        let Some(sampler) = sampler else { return Err(RigError::Access("CPython's".into())) };
+        let sampler = match Own::new(plan.walker, site, &plan.weakenings)? {
+            Some(own) => Sampler::Own(own),
+            None => {
+                let deadline = Instant::now() + plan.patience;
+                Sampler::Cpython(Cpython::start(&plan, &place, deadline)?)
+            }
+        };
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
-        let stores = calibrate(&mut target)?;
-        Ok(Self { sampler, target, workload, plan, stores, place })
+        let steps = target.calibrate()?;
+        Ok(Self { sampler, target, workload, plan, steps, _place: place })
     }
 
     /// The target's process.
@@ -181,16 +219,36 @@ impl Rig {
         &self.plan
     }
 
-    /// How many steps a round of the target has while its anchor is NULL.
+    /// How many steps the target has in each of its rounds while its anchor is NULL. After these rounds everything is at
+    /// the same addresses again; every schedule starts with the first.
     #[must_use]
-    pub fn steps_per_round(&self) -> usize {
-        self.stores
+    pub fn steps_of_rounds(&self) -> &[usize] {
+        &self.steps
+    }
+
+    /// The process that samples; none for own walkers.
+    #[must_use]
+    pub fn sampler_pid(&self) -> Option<i32> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.pid()),
+        }
     }
 
     /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
     #[must_use]
     pub fn has_fixed_addresses(&self) -> bool {
         has_fixed_addresses(self.pid())
+    }
+
+    /// Whether CPython's unwinder stops at its accesses alone, by a seccomp filter; without, at all of its system calls,
+    /// which is slower. None for own walkers.
+    #[must_use]
+    pub fn is_filtered(&self) -> Option<bool> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.is_filtered()),
+        }
     }
 
     /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
@@ -209,7 +267,7 @@ impl Rig {
 }
 
 fn take(
-    sampler: &mut Own,
+    sampler: &mut Sampler,
     conductor: &mut Conductor<'_>,
     samples: u32,
     workload: &Workload,
@@ -218,27 +276,10 @@ fn take(
     let mut taken = Vec::new();
     for number in 0..samples {
         conductor.begin_sample(number);
-        let sample = sampler.sample(conductor)?;
+        let (sample, counters) = sampler.sample(conductor)?;
         let moments = conductor.end_sample(&sample);
         let verdict = judge(&sample.outcome, &moments, &workload.grammar);
-        taken.push(SteppedSample { sample, counters: None, verdict, moments });
+        taken.push(SteppedSample { sample, counters, verdict, moments });
     }
     Ok(taken)
-}
-
-/// Runs two rounds step by step: they must be the same. Learns where the frames of a round are.
-fn calibrate(target: &mut SteppedTarget) -> Result<usize, RigError> {
-    if target.movement() == Movement::Gates {
-        return Ok(0);
-    }
-    let (first, second) = (target.round()?, target.round()?);
-    if first.is_empty() && second.is_empty() {
-        let why = "they were set, and no store was seen".into();
-        return Err(crate::target::trace::TraceError::NoWatchpoints { thread: target.pid(), why }.into());
-    }
-    let store = first.iter().zip(&second).position(|(first, second)| first != second);
-    match store.or((first.len() != second.len()).then(|| first.len().min(second.len()))) {
-        Some(store) => Err(RigError::NotRepeatable { store }),
-        None => Ok(first.len()),
-    }
 }

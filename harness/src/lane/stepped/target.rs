@@ -22,6 +22,9 @@ use crate::workload::grammar::ContextId;
 /// Chunks of one thread; more are garbage.
 const CHUNK_LIMIT: usize = 4096;
 
+/// Rounds after which the program is at the same addresses again; where it is not, its schedules cannot be repeated.
+const LONGEST_PERIOD: usize = 60;
+
 /// What one step of the target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Movement {
@@ -64,6 +67,10 @@ pub(super) struct SteppedTarget {
     chunk: Address,
     /// The context of the gate at which it is about to wait, until it is told to go on.
     gate: Option<ContextId>,
+    /// After so many rounds everything is at the same addresses again.
+    period: usize,
+    /// How many rounds have begun since the last one at which a schedule may start.
+    phase: usize,
 }
 
 impl SteppedTarget {
@@ -103,6 +110,8 @@ impl SteppedTarget {
             now: Arc::new(now),
             chunk: 0,
             gate: None,
+            period: 1,
+            phase: 0,
         };
         std::mem::swap(&mut stepped.map, &mut map);
         // The read in which it was stopped begins anew.
@@ -171,8 +180,7 @@ impl SteppedTarget {
     }
 
     /// The stores of one round, from its start to the next one's.
-    pub(super) fn round(&mut self) -> Result<Vec<Stored>, RigError> {
-        self.rewind()?;
+    fn round(&mut self) -> Result<Vec<Stored>, RigError> {
         let mut stores = Vec::new();
         loop {
             match self.advance()? {
@@ -188,13 +196,51 @@ impl SteppedTarget {
         }
     }
 
+    /// Runs rounds step by step until it is known after how many of them the program stores the same again, at the same
+    /// addresses: what a round allocates may lie elsewhere in the next one. Gives the number of steps in each.
+    pub(super) fn calibrate(&mut self) -> Result<Vec<usize>, RigError> {
+        self.rewind()?;
+        if self.movement == Movement::Gates {
+            return Ok(vec![self.gates_of_a_round()?]);
+        }
+        let mut rounds: Vec<Vec<Stored>> = Vec::new();
+        while rounds.len() < 2 * LONGEST_PERIOD {
+            rounds.push(self.round()?);
+            if let Some(period) = period(&rounds) {
+                if rounds.iter().all(Vec::is_empty) {
+                    let why = "they were set, and no store was seen".into();
+                    return self.fail(TraceError::NoWatchpoints { thread: self.traced.thread(), why });
+                }
+                self.period = period;
+                self.phase = 0;
+                return Ok(rounds.split_off(rounds.len() - period).iter().map(Vec::len).collect());
+            }
+        }
+        Err(RigError::NotRepeatable { rounds: rounds.len() })
+    }
+
+    fn gates_of_a_round(&mut self) -> Result<usize, RigError> {
+        let mut gates = 0;
+        loop {
+            if let Progress::Gate(context) = self.advance()? {
+                gates += 1;
+                if context == ROUND {
+                    return Ok(gates);
+                }
+            }
+        }
+    }
+
     /// Runs on, without a stop at stores, to where every schedule starts.
     pub(super) fn rewind(&mut self) -> Result<(), RigError> {
-        if self.gate == Some(ROUND) {
+        let starts = |stepped: &Self| stepped.gate == Some(ROUND) && stepped.phase == 0;
+        if starts(self) {
             return Ok(());
         }
         self.traced.unwatch().or_else(|error| self.fail(error))?;
-        while !matches!(self.run()?, Progress::Gate(ROUND)) {}
+        while !starts(self) {
+            self.run()?;
+        }
         self.look()
     }
 
@@ -216,6 +262,9 @@ impl SteppedTarget {
         }
         let context = self.target.announced(self.deadline())?.context;
         self.gate = Some(context);
+        if context == ROUND {
+            self.phase = (self.phase + 1) % self.period;
+        }
         Ok(Progress::Gate(context))
     }
 
@@ -296,5 +345,29 @@ impl SteppedTarget {
             return Err(RigError::Ended(ended));
         }
         Err(error.into())
+    }
+}
+
+/// The smallest number of rounds of which the last ones and as many before them are the same.
+fn period(rounds: &[Vec<Stored>]) -> Option<usize> {
+    (1..=rounds.len() / 2).find(|&period| {
+        let (before, last) = rounds.split_at(rounds.len() - period);
+        before.ends_with(last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_period_is_found() {
+        let round = |value| vec![Stored { word: ThreadWord::CurrentFrame, value }];
+        let of = |values: &[u64]| period(&values.iter().copied().map(round).collect::<Vec<_>>());
+        assert_eq!(of(&[1]), None);
+        assert_eq!(of(&[1, 2]), None);
+        assert_eq!(of(&[1, 2, 2]), Some(1));
+        assert_eq!(of(&[7, 1, 2, 1, 2]), Some(2));
+        assert_eq!(of(&[1, 2, 3, 1, 2, 4]), None);
     }
 }
