@@ -20,6 +20,12 @@ impl Shard {
         (1..=count).contains(&index).then_some(Self { index, count })
     }
 
+    /// Part `index` (from 0) of `count` of this part.
+    #[must_use]
+    pub fn part(self, index: u64, count: u64) -> Self {
+        Self { index: self.index + self.count * (index % count.max(1)), count: self.count * count.max(1) }
+    }
+
     /// Whether what belongs to no part in particular is this one's.
     #[must_use]
     pub fn is_first(self) -> bool {
@@ -73,6 +79,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn parts_of_a_part_are_that_part() {
+        let whole: Shard = "2/3".parse().unwrap();
+        let parts: Vec<Shard> = (0..4).map(|index| whole.part(index, 4)).collect();
+        for thing in 0..50 {
+            let holders = parts.iter().filter(|part| part.holds(thing)).count();
+            assert_eq!(holders, usize::from(whole.holds(thing)), "{thing}");
+        }
+        assert!(Shard::WHOLE.part(0, 2).is_first() && !Shard::WHOLE.part(1, 2).is_first());
     }
 
     #[test]
