@@ -45,6 +45,8 @@ pub use self::verdict::{Verdict, Wrong};
 use crate::layout::Layout;
 use crate::sample::{ThreadSample, WalkerKind};
 use crate::schedule::event::Event;
+use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
+use crate::schedule::shape::Shape;
 use crate::schedule::{Ran, Scheduler};
 use crate::target::confined::has_fixed_addresses;
 use crate::target::process::Target;
@@ -123,6 +125,8 @@ pub struct SteppedSample {
 /// One schedule, run.
 #[derive(Clone, Debug)]
 pub struct SteppedRun {
+    /// Who sampled.
+    pub walker: WalkerKind,
     /// The samples, in order.
     pub samples: Vec<SteppedSample>,
     /// What happened, in order; empty unless it is kept.
@@ -131,9 +135,34 @@ pub struct SteppedRun {
     pub ran: Ran,
 }
 
+impl SteppedRun {
+    /// The first sample that is wrong, by its number.
+    #[must_use]
+    pub fn first_wrong(&self) -> Option<(usize, &Wrong)> {
+        self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
+            Verdict::Wrong(wrong) => Some((number, wrong)),
+            _ => None,
+        })
+    }
+
+    /// What makes the failure of the sample of that number the same as others; none if it did not fail.
+    #[must_use]
+    pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
+        let sample = self.samples.get(number)?;
+        let Verdict::Wrong(wrong) = &sample.verdict else { return None };
+        Some(SteppedFingerprint {
+            walker: self.walker,
+            clause: wrong.clause,
+            answer: sample.sample.provenance.lookup.into(),
+            leaf: sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf),
+            shape: Shape::of(&self.ran.schedule, &self.ran.points),
+        })
+    }
+}
+
 enum Sampler {
-    Own(Own),
-    Cpython(Cpython),
+    Own(Box<Own>),
+    Cpython(Box<Cpython>),
 }
 
 impl Sampler {
@@ -190,10 +219,10 @@ impl Rig {
         let runtime = runtime_address(target.pid())?.address;
         let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
         let sampler = match Own::new(plan.walker, site, &plan.weakenings)? {
-            Some(own) => Sampler::Own(own),
+            Some(own) => Sampler::Own(Box::new(own)),
             None => {
                 let deadline = Instant::now() + plan.patience;
-                Sampler::Cpython(Cpython::start(&plan, &place, deadline)?)
+                Sampler::Cpython(Box::new(Cpython::start(&plan, &place, deadline)?))
             }
         };
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
@@ -262,7 +291,7 @@ impl Rig {
         let taken = take(&mut self.sampler, &mut conductor, samples, &self.workload);
         let (ran, history) = conductor.finish();
         scheduler.end(&ran);
-        Ok(SteppedRun { samples: taken?, history, ran })
+        Ok(SteppedRun { walker: self.plan.walker, samples: taken?, history, ran })
     }
 }
 
@@ -278,7 +307,7 @@ fn take(
         conductor.begin_sample(number);
         let (sample, counters) = sampler.sample(conductor)?;
         let moments = conductor.end_sample(&sample);
-        let verdict = judge(&sample.outcome, &moments, &workload.grammar);
+        let verdict = judge(&sample, &moments, &workload.grammar);
         taken.push(SteppedSample { sample, counters, verdict, moments });
     }
     Ok(taken)

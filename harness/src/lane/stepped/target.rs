@@ -143,10 +143,6 @@ impl SteppedTarget {
         self.native_thread_id
     }
 
-    pub(super) fn movement(&self) -> Movement {
-        self.movement
-    }
-
     pub(super) fn watchdog(&self) -> &Watchdog {
         &self.watchdog
     }

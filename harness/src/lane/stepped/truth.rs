@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::frame::{Frame, Stack};
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::schedule::event::Standing;
+use crate::schedule::fingerprint::LeafKind;
 use crate::walk::chain::DEPTH_LIMIT;
 use crate::walk::code::Decoder;
-use crate::walk::raw_frame::RawFrame;
+use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::walker::Site;
 
@@ -24,6 +25,8 @@ pub struct Moment {
     pub stack: Stack,
     /// Where the leaf can move to.
     pub leaf_lines: Lines,
+    /// What the leaf is; it may be a shim frame, which is not in the stack.
+    pub leaf: LeafKind,
 }
 
 /// Reads the chain of one thread, whenever its current frame has changed. Nothing is kept but what a code object is.
@@ -68,8 +71,20 @@ impl TruthReader {
                 lines
             }
         };
+        let leaf = self.kind(memory, links.first())?;
         self.decoder.keep();
-        Ok((links, Moment { chain, stack: frames.into(), leaf_lines }))
+        Ok((links, Moment { chain, stack: frames.into(), leaf_lines, leaf }))
+    }
+
+    fn kind(&mut self, memory: &mut dyn RemoteMemory, leaf: Option<&RawFrame>) -> Result<LeafKind, Rejection> {
+        Ok(match leaf {
+            Some(raw) if raw.owner == Owner::Generator => LeafKind::Generator,
+            Some(raw) if raw.is_python() && self.decoder.is_generator(memory, raw.code)? => {
+                LeafKind::GeneratorBeingMade
+            }
+            Some(raw) if raw.is_python() => LeafKind::Function,
+            _ => LeafKind::Shim,
+        })
     }
 
     fn chain(&mut self, memory: &mut dyn RemoteMemory, current: Address) -> Result<Vec<RawFrame>, Rejection> {

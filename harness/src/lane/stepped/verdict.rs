@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::truth::Moment;
 use crate::frame::{Frame, Stack};
-use crate::invariants::Difference;
-use crate::oracle::differential::difference;
+use crate::sample::ThreadSample;
+use crate::schedule::clause::{Clause, Parting, classify, parting};
 use crate::walk::rejection::Rejection;
 use crate::workload::grammar::{Grammar, Illegal};
 
@@ -31,34 +31,29 @@ impl Verdict {
 /// What is wrong with a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
+    /// In which way.
+    pub clause: Clause,
     /// The rule of the program's grammar that it breaks; none if the program could have it at another time.
     pub illegal: Option<Illegal>,
-    /// Which of the stacks that were there comes nearest: the one that has most in common, seen from the root.
-    pub nearest: usize,
-    /// Where it parts from that one; none if the leaf alone stands where it cannot.
-    pub difference: Option<Difference>,
+    /// Where it and the nearest of the stacks that were there part.
+    pub parting: Option<Parting>,
 }
 
 /// Judges what a walker returned: every frame but the leaf is to be equal in function, file and position, and the leaf
 /// in function and file, on a line that the function has. The leaf moves without a store, so its position at the time of
 /// the read is not known.
-pub(super) fn judge(outcome: &Result<Stack, Rejection>, moments: &[Arc<Moment>], grammar: &Grammar) -> Verdict {
-    let stack = match outcome {
+pub(super) fn judge(sample: &ThreadSample, moments: &[Arc<Moment>], grammar: &Grammar) -> Verdict {
+    let stack = match &sample.outcome {
         Ok(stack) => stack,
         Err(rejection) => return Verdict::Rejected(rejection.clone()),
     };
     if moments.iter().any(|moment| fits(stack, moment)) {
         return Verdict::Right;
     }
-    let common = |moment: &Moment| {
-        let pairs = stack.iter().rev().zip(moment.stack.iter().rev());
-        pairs.take_while(|(seen, there)| seen == there || same_function(seen, there)).count()
-    };
-    // The first of the best.
-    let nearest = (0..moments.len()).rev().max_by_key(|&index| moments.get(index).map_or(0, |moment| common(moment)));
-    let nearest = nearest.unwrap_or(0);
-    let difference = moments.get(nearest).and_then(|moment| difference(stack, &moment.stack));
-    Verdict::Wrong(Wrong { illegal: grammar.judge(stack).err(), nearest, difference })
+    let possible: Vec<Stack> = moments.iter().map(|moment| Arc::clone(&moment.stack)).collect();
+    let illegal = grammar.judge(stack).err();
+    let clause = classify(stack, &possible, illegal.as_ref(), sample.provenance);
+    Verdict::Wrong(Wrong { clause, illegal, parting: parting(stack, &possible) })
 }
 
 fn same_function(left: &Frame, right: &Frame) -> bool {
@@ -77,6 +72,8 @@ fn fits(stack: &[Frame], moment: &Moment) -> bool {
 mod tests {
     use super::*;
     use crate::frame::Location;
+    use crate::sample::{Lookup, Provenance};
+    use crate::schedule::fingerprint::LeafKind;
     use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
 
     fn stack(frames: &[(&str, u32)]) -> Stack {
@@ -90,7 +87,7 @@ mod tests {
 
     fn moment(frames: &[(&str, u32)], leaf_lines: &[u32]) -> Arc<Moment> {
         let leaf_lines = Arc::new(leaf_lines.iter().copied().map(Some).collect());
-        Arc::new(Moment { chain: Vec::new(), stack: stack(frames), leaf_lines })
+        Arc::new(Moment { chain: Vec::new(), stack: stack(frames), leaf_lines, leaf: LeafKind::Function })
     }
 
     fn grammar() -> Grammar {
@@ -107,40 +104,37 @@ mod tests {
         grammar
     }
 
-    fn verdict(seen: &[(&str, u32)]) -> Verdict {
+    fn verdict(outcome: Result<Stack, Rejection>) -> Verdict {
         let moments = [moment(&[("main", 1)], &[1, 2]), moment(&[("leaf", 7), ("a", 5), ("main", 2)], &[7, 8])];
-        judge(&Ok(stack(seen)), &moments, &grammar())
+        let provenance = Provenance { lookup: Lookup::Uncached, from_cache: 0 };
+        judge(&ThreadSample { native_thread_id: 1, outcome, provenance }, &moments, &grammar())
     }
 
     #[test]
     fn a_stack_that_was_there_is_right_wherever_its_leaf_stood() {
         for right in [&[("main", 1)][..], &[("main", 2)], &[("leaf", 8), ("a", 5), ("main", 2)]] {
-            assert_eq!(verdict(right), Verdict::Right, "{right:?}");
+            assert_eq!(verdict(Ok(stack(right))), Verdict::Right, "{right:?}");
         }
     }
 
     #[test]
-    fn everything_else_is_wrong_and_compared_with_the_nearest() {
-        for (wrong, illegal, nearest, difference) in [
+    fn everything_else_is_wrong() {
+        let mixed = Illegal::MixedBranches { index: 0 };
+        for (wrong, clause, illegal) in [
             // Another time's.
-            (&[("leaf", 7), ("b", 5), ("main", 2)][..], None, 1, Some(Difference::Function { index: 1 })),
-            (&[("a", 5), ("main", 2)], None, 1, Some(Difference::Length)),
+            (&[("leaf", 7), ("b", 5), ("main", 2)][..], Clause::Stale, None),
+            (&[("a", 5), ("main", 2)], Clause::Stale, None),
             // Nobody's.
-            (&[("leaf", 7), ("main", 2)], Some(Illegal::MixedBranches { index: 0 }), 0, Some(Difference::Length)),
+            (&[("leaf", 7), ("main", 2)], Clause::CallersErased, Some(mixed)),
             // A caller's line is not free.
-            (
-                &[("leaf", 7), ("a", 6), ("main", 2)],
-                Some(Illegal::WrongLine { index: 1 }),
-                1,
-                Some(Difference::Line { index: 1 }),
-            ),
+            (&[("leaf", 7), ("a", 6), ("main", 2)], Clause::WrongLocation, Some(Illegal::WrongLine { index: 1 })),
             // The leaf's is, within its function.
-            (&[("main", 3)], None, 0, Some(Difference::Line { index: 0 })),
+            (&[("main", 3)], Clause::WrongLocation, None),
         ] {
-            assert_eq!(verdict(wrong), Verdict::Wrong(Wrong { illegal, nearest, difference }), "{wrong:?}");
+            let Verdict::Wrong(found) = verdict(Ok(stack(wrong))) else { panic!("{wrong:?}") };
+            assert_eq!((found.clause, found.illegal), (clause, illegal), "{wrong:?}");
         }
-        let rejected = judge(&Err(Rejection::Moved), &[], &grammar());
-        assert_eq!(rejected, Verdict::Rejected(Rejection::Moved));
-        assert!(verdict(&[]).is_wrong());
+        assert_eq!(verdict(Err(Rejection::Moved)), Verdict::Rejected(Rejection::Moved));
+        assert!(verdict(Ok(stack(&[]))).is_wrong());
     }
 }
