@@ -6,6 +6,8 @@ Requests:
   {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
   {"do": "stop"}                                ends a run
   {"do": "close"}                               drops the unwinder
+With "mark": true, an empty write to stdout comes right before the answer to "open" and "sample": a tracer sees that the
+unwinder is done.
 
 The first line out describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
 by batches of which only the last has "last": true. An exception outside a walk is answered by {"error": [type, text]}.
@@ -223,9 +225,14 @@ class Driver:
         stats = self.unwinder.get_stats()
         return [stats[name] for name in COUNTERS]
 
-    def sample(self):
+    def mark(self, request):
+        if request.get("mark"):
+            os.write(1, b"")
+
+    def sample(self, request):
         batch = Batch(self)
         batch.walk()
+        self.mark(request)
         batch.send(last=True)
 
     def run(self, request):
@@ -255,9 +262,10 @@ class Driver:
                 match request["do"]:
                     case "open":
                         self.open(request)
+                        self.mark(request)
                         self.pipe.send({"ok": True})
                     case "sample":
-                        self.sample()
+                        self.sample(request)
                     case "run":
                         self.run(request)
                     case "close":
@@ -267,6 +275,7 @@ class Driver:
                         # It crossed the end of its run on the way; the run's last batch was its answer.
                         pass
             except Exception as error:
+                self.mark(request)
                 self.pipe.send({"error": described(error)})
 
 

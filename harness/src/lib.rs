@@ -22,6 +22,7 @@ pub mod oracle;
 pub mod prove;
 pub mod report;
 pub mod sample;
+pub mod schedule;
 pub mod sim;
 pub mod snapshot;
 pub mod stores;

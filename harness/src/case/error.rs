@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::file::{FORMAT, SIZE_LIMIT, VERSION};
+use super::envelope::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
+use super::stepped::BadStepped;
 use crate::report::text::clean;
 
 /// Why a case cannot be loaded or saved.
@@ -43,6 +44,17 @@ pub enum CaseError {
     /// A version that is not known.
     #[error("this case has version {0}, known are 1 to {VERSION}: use the framediff that saved it, or a newer one")]
     UnknownVersion(u64),
+    /// A kind of case that is not known.
+    #[error("this is a case of the kind {0:?}, known are {STEPPED}: use the framediff that saved it, or a newer one")]
+    UnknownKind(String),
+    /// It is a case, but not one of those that were asked for.
+    #[error(
+        "this case is of another kind: cases of fuzz targets and of the stepped lane are both run by `framediff replay`"
+    )]
+    OtherKind,
+    /// It is a case of the stepped lane that cannot be used.
+    #[error("this case of the stepped lane cannot be used: {0}")]
+    BadStepped(#[from] BadStepped),
     /// A target that is not known.
     #[error("this case is for the fuzz target {name:?}; known are {known}")]
     UnknownTarget {
@@ -60,9 +72,9 @@ pub enum CaseError {
         why: String,
     },
     /// The case cannot be written as JSON.
-    #[error("a case of the fuzz target {target} cannot be written as JSON: {why}")]
+    #[error("a case of {target} cannot be written as JSON: {why}")]
     NotWritable {
-        /// The target.
+        /// The fuzz target, or the lane.
         target: &'static str,
         /// What is wrong with it.
         why: String,

@@ -1,4 +1,6 @@
-//! Saved cases of fuzz targets: decoded, versioned, readable files that replay on any toolchain.
+//! Saved cases: decoded, versioned, readable files that replay on any toolchain.
+//!
+//! One of a fuzz target:
 //!
 //! ```json
 //! {
@@ -10,9 +12,14 @@
 //! }
 //! ```
 //! `target` is one of [`fuzzing::TARGETS`](crate::fuzzing::TARGETS), `case` is its type of cases as serde writes it.
+//! One of the stepped lane has another kind, see [`stepped`].
+//!
 //! The bytes that a fuzzer mutates are never kept: they mean something else as soon as the type changes.
 
+mod envelope;
 pub mod error;
 pub mod file;
+pub mod line;
 mod pretty;
+pub mod stepped;
 pub mod verdict;

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
 use crate::cli::values::{
-    all_weakenings, budget, confidence, families, frame_size, lanes, names, seed, simulated_workloads, variations,
-    walkers, weakenings,
+    all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
+    weakenings,
 };
 use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
@@ -138,7 +138,7 @@ pub struct Size {
     #[arg(long, value_name = "N")]
     pub speed: Option<u32>,
     /// Extra locals of the frames: N or equal:N for all, unequal:N for up to N
-    #[arg(long, value_name = "N", value_parser = frame_size)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(FrameSize))]
     pub frame_size: Option<FrameSize>,
     /// The kind of text in function names
     #[arg(long, value_name = "KIND", value_parser = names())]

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use crate::cli::arguments::Check;
-use crate::cli::values::{frame_size_text, names_text};
 use crate::report::cell::{CellId, Row};
 use crate::sample::WalkerKind;
 
@@ -28,8 +27,8 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, walker: WalkerKind) -> S
         ("--depth", size.depth.map(|depth| depth.to_string())),
         ("--width", size.width.map(|width| width.to_string())),
         ("--speed", size.speed.map(|speed| speed.to_string())),
-        ("--frame-size", size.frame_size.map(frame_size_text)),
-        ("--names", size.names.map(|names| names_text(names).to_owned())),
+        ("--frame-size", size.frame_size.map(|size| size.to_string())),
+        ("--names", size.names.map(|names| names.name().to_owned())),
     ] {
         if let Some(value) = value {
             option(name, value);

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::case::file::CaseFile;
+use crate::case::file::AnyCaseFile;
 use crate::case::verdict::Verdict;
 use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
 use crate::cli::verbs::{Failure, print, tell};
@@ -80,7 +80,12 @@ fn replay_file(path: &Path) -> Result<u8, Failure> {
 
 /// Runs a saved case through the check of its fuzz target; one of the simulated interpreter tells its history, too.
 fn replay_case(path: &Path) -> Result<u8, Failure> {
-    let file = CaseFile::load(path)?;
+    let file = match AnyCaseFile::load(path)? {
+        AnyCaseFile::Fuzz(file) => file,
+        AnyCaseFile::Stepped(file) => {
+            return Err(format!("{}: a case of the stepped lane on {}", path.display(), file.case.build).into());
+        }
+    };
     let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
     if file.target.name() == cache_state_machine::TARGET.name {
         let case: cache_state_machine::TestCase = serde_json::from_value(file.case.to_value()?)?;

@@ -10,7 +10,7 @@ use crate::sample::WalkerKind;
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
 use crate::walk::weakening::Weakening;
-use crate::workload::{Family, FrameSize, Names};
+use crate::workload::{Family, Names};
 
 /// One of a fixed set of things that have names.
 fn one_of<T>(all: impl IntoIterator<Item = T>, name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
@@ -52,34 +52,7 @@ pub(super) fn simulated_workloads() -> impl TypedValueParser<Value = &'static st
 }
 
 pub(super) fn names() -> impl TypedValueParser<Value = Names> {
-    one_of(Names::ALL, names_text)
-}
-
-pub(super) fn names_text(names: Names) -> &'static str {
-    match names {
-        Names::Ascii => "ascii",
-        Names::Latin1 => "latin1",
-        Names::Wide => "wide",
-        Names::Astral => "astral",
-    }
-}
-
-/// "40" or "equal:40" for frames of one size, "unequal:40" for sizes up to that.
-pub(super) fn frame_size(text: &str) -> Result<FrameSize, String> {
-    let (kind, number) = text.split_once(':').unwrap_or(("equal", text));
-    let locals = number.parse().map_err(|error| format!("{error}; write it like 40, equal:40 or unequal:40"))?;
-    match kind {
-        "equal" => Ok(FrameSize::Equal(locals)),
-        "unequal" => Ok(FrameSize::Unequal(locals)),
-        _ => Err("frames are equal:N or unequal:N".to_owned()),
-    }
-}
-
-pub(super) fn frame_size_text(size: FrameSize) -> String {
-    match size {
-        FrameSize::Equal(locals) => format!("equal:{locals}"),
-        FrameSize::Unequal(most) => format!("unequal:{most}"),
-    }
+    one_of(Names::ALL, Names::name)
 }
 
 /// A number below 2^64, decimal or hexadecimal.
@@ -112,17 +85,6 @@ pub(super) fn confidence(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frame_sizes_are_read_as_they_are_written() {
-        for size in [FrameSize::Equal(0), FrameSize::Equal(40), FrameSize::Unequal(250)] {
-            assert_eq!(frame_size(&frame_size_text(size)), Ok(size));
-        }
-        assert_eq!(frame_size("40"), Ok(FrameSize::Equal(40)));
-        for bad in ["", "equal:", "odd:3", "-1", "unequal:4294967296", "equal:1:2"] {
-            assert!(frame_size(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn times_are_above_zero() {

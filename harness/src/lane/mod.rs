@@ -8,6 +8,8 @@ pub mod live;
 pub mod record;
 pub mod recorder;
 mod session;
+#[cfg(target_arch = "x86_64")]
+pub mod stepped;
 pub mod stopped;
 
 pub use drivers::Drivers;

@@ -158,13 +158,13 @@ impl<'a> Lane<'a> {
     /// Lets the target run on, stops it, and has it looked at.
     fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
         let gate = match self.mode {
-            Mode::Gated => {
+            Mode::Gated | Mode::GatedRounds => {
                 self.session.target.resume()?;
                 let gate = self.session.target.next_gate(patience())?;
                 self.session.target.stop()?;
                 Some(gate)
             }
-            Mode::Free => {
+            Mode::Free | Mode::Rounds => {
                 let micros = LONGEST_RUN.powf(self.random.random::<f64>());
                 self.session.target.run_for(Duration::from_secs_f64(micros / 1e6))?;
                 None

@@ -116,7 +116,7 @@ impl Fingerprint {
         &self.0
     }
 
-    /// The lane that it names.
+    /// The lane that it names; none for [`STEPPED_LANE`].
     #[must_use]
     pub fn lane(&self) -> Option<Lane> {
         let name = self.0.split('/').next()?;
@@ -134,13 +134,14 @@ impl TryFrom<String> for Fingerprint {
     type Error = BadFingerprint;
 
     fn try_from(text: String) -> Result<Self, BadFingerprint> {
-        let well_formed =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let well_formed = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || b"-.+".contains(&byte))
+        };
         let why = if text.split('/').count() < 3 {
             Some("it has fewer than three parts")
         } else if !text.split('/').all(well_formed) {
-            Some("a part is empty or holds something else than lower-case letters and dashes")
-        } else if Fingerprint(text.clone()).lane().is_none() {
+            Some("a part is empty or holds something else than lower-case letters, dashes, dots and plus signs")
+        } else if Fingerprint(text.clone()).lane().is_none() && text.split('/').next() != Some(STEPPED_LANE) {
             Some("there is no such lane")
         } else if !text.split('/').nth(1).is_some_and(|name| WALKERS.iter().any(|walker| walker.name() == name)) {
             Some("there is no such walker")
@@ -153,6 +154,10 @@ impl TryFrom<String> for Fingerprint {
         }
     }
 }
+
+/// The name of the lane whose failures are found by searching schedules, not by `check`. What makes two of them the same is
+/// a [`SteppedFingerprint`](crate::schedule::fingerprint::SteppedFingerprint).
+pub const STEPPED_LANE: &str = "stepped";
 
 /// Every walker.
 pub(crate) const WALKERS: [WalkerKind; 5] = [

@@ -89,7 +89,8 @@ fn possible(out: &mut String, finding: &Finding, width: u16) {
     }
 }
 
-fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>) {
+/// The frames of a stack, one on a line; the middle of a deep one is left out, but not what is around the frame at fault.
+pub(super) fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>) {
     let near = |index: usize| offending.is_some_and(|at| index.abs_diff(at) <= AROUND);
     let shown = |index: usize| index < LEAF_END || index + ROOT_END >= frames.len() || near(index);
     let mut hidden = 0;

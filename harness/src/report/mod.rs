@@ -5,13 +5,16 @@
 //! there.
 
 pub mod cell;
+pub mod columns;
 pub mod event;
+pub mod explain;
 pub mod finding;
 pub mod human;
 pub mod json;
 pub mod known;
 pub mod line;
 pub mod progress;
+pub mod reproducer;
 pub mod summary;
 mod table;
 pub mod tally;

@@ -1,8 +1,7 @@
 //! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
 
-use comfy_table::{ContentArrangement, Table, presets};
-
-use crate::sample::{Lookup, ThreadSample};
+use crate::report::columns::{Columns, Side, returned};
+use crate::sample::ThreadSample;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, Word, function_of, line_of};
 use crate::sim::store::Store;
@@ -54,6 +53,9 @@ pub enum Note {
 
 /// Accesses of the interpreter that are shown of those before the first sample.
 const SHOWN_BEFORE: usize = 6;
+
+/// Columns that a history fills.
+const WIDTH: u16 = 110;
 
 /// Frames by name.
 struct Names<'a> {
@@ -163,79 +165,44 @@ fn tells(map: &Map, word: Word, value: u64) -> bool {
 #[must_use]
 pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
     let threads = interpreter.map.threads() > 1;
-    let mut rows: Vec<[Vec<String>; 2]> = Vec::new();
-    let mut add = |column: usize, text: String, breaks: bool| {
-        let same = rows.last().is_some_and(|row| row[1 - column].is_empty() && !row[column].is_empty());
-        if same && !breaks {
-            if let Some(row) = rows.last_mut() {
-                row[column].push(text);
-            }
-        } else {
-            let mut row = [Vec::new(), Vec::new()];
-            row[column].push(text);
-            rows.push(row);
-        }
-    };
+    let mut columns = Columns::default();
     let mut sample = 0;
     let first = notes.iter().position(|note| matches!(note, Note::Sample)).unwrap_or(0);
     let shown = first.saturating_sub(SHOWN_BEFORE);
     if shown > 0 {
-        add(0, format!("({shown} accesses)"), false);
+        columns.add(Side::Left, format!("({shown} accesses)"));
     }
     for note in notes.iter().skip(shown) {
         match note {
             Note::Store { thread, store, before, after } => {
                 let names = Names { interpreter, state: after };
                 if let Some(text) = names.store(*store, before) {
-                    add(0, if threads { format!("thread {thread}: {text}") } else { text }, false);
+                    columns.add(Side::Left, if threads { format!("thread {thread}: {text}") } else { text });
                 }
             }
             Note::OtherProfiler { thread, state } => {
                 let names = Names { interpreter, state };
                 let anchor = state.words[usize::from(interpreter.map.thread_words(*thread).anchor)];
-                add(0, format!("another profiler: anchor = {}", names.frame(anchor)), false);
+                columns.add(Side::Left, format!("another profiler: anchor = {}", names.frame(anchor)));
             }
             Note::Sample => {
                 sample += 1;
-                add(1, format!("sample {sample}:"), true);
+                columns.add_below(Side::Right, format!("sample {sample}:"));
             }
             Note::Read { word, value, state } => {
                 if tells(&interpreter.map, *word, *value)
                     && let Some(text) = (Names { interpreter, state }).word(*word, *value)
                 {
-                    add(1, text, false);
+                    columns.add(Side::Right, text);
                 }
             }
             Note::Write { word, value, state } => {
                 if let Some(text) = (Names { interpreter, state }).word(*word, *value) {
-                    add(1, format!("writes {text}"), false);
+                    columns.add(Side::Right, format!("writes {text}"));
                 }
             }
-            Note::Result(sample) => add(1, result(sample), true),
+            Note::Result(sample) => columns.add_below(Side::Right, returned(sample)),
         }
     }
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(110);
-    table.set_header(["interpreter", "walker"]);
-    for [left, right] in rows {
-        table.add_row([left.join("; "), right.join("; ")]);
-    }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n") + "\n"
-}
-
-fn result(sample: &ThreadSample) -> String {
-    match &sample.outcome {
-        Ok(stack) => {
-            let how = match sample.provenance.lookup {
-                Lookup::FullHit => "full hit".to_owned(),
-                Lookup::PartialHit => "partial hit".to_owned(),
-                Lookup::Miss(reason) => format!("miss ({reason})"),
-                Lookup::Uncached | Lookup::Unknown => "uncached".to_owned(),
-            };
-            let frames: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
-            format!("{how}: returns {}", frames.join(" < "))
-        }
-        Err(rejection) => format!("rejects: {rejection}"),
-    }
+    columns.render(["interpreter", "walker"], WIDTH)
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
@@ -230,8 +230,14 @@ impl Child {
         }
     }
 
-    /// Fails if the child has ended.
+    /// Fails if the child has ended. Takes no stop, which may be waited for by whoever traces the child.
     pub(super) fn check(&mut self) -> Result<(), ChildError> {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if self.ended.is_none()
+            && !matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)))
+        {
+            return Ok(());
+        }
         self.wait_status(WaitPidFlag::WNOHANG).map(drop)
     }
 
@@ -269,7 +275,11 @@ impl Drop for Child {
     fn drop(&mut self) {
         if self.ended.is_none() {
             let _ = kill(self.pid, Signal::SIGKILL);
-            while waitpid(self.pid, None) == Err(Errno::EINTR) {}
+            // A stop that nobody took may come first.
+            while !matches!(
+                waitpid(self.pid, None),
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
+            ) {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod child;
+pub(crate) mod confined;
 pub mod gate;
 pub mod maps;
 mod pipe;
@@ -10,5 +11,7 @@ pub mod runtime;
 mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
 mod unwind_reply;
 pub mod unwinder;

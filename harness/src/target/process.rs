@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::child::{Child, ChildError};
 pub use super::child::{End, Ended};
+use super::confined;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::process::ProcessMemory;
@@ -95,11 +96,36 @@ impl Target {
         folder: &Path,
         deadline: Instant,
     ) -> Result<Self, LaunchError> {
+        Self::launch_command(python, isolated(python, jit), source, folder, deadline)
+    }
+
+    /// As [`Target::launch`], with the same addresses in every run, where the kernel allows it.
+    ///
+    /// # Errors
+    /// As [`Target::launch`].
+    pub fn launch_repeatable(
+        python: &Path,
+        jit: Option<bool>,
+        source: &str,
+        folder: &Path,
+        deadline: Instant,
+    ) -> Result<Self, LaunchError> {
+        let mut command = isolated(python, jit);
+        confined::fix_addresses(&mut command);
+        Self::launch_command(python, command, source, folder, deadline)
+    }
+
+    fn launch_command(
+        python: &Path,
+        mut command: Command,
+        source: &str,
+        folder: &Path,
+        deadline: Instant,
+    ) -> Result<Self, LaunchError> {
         let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
         let folder = tempfile::Builder::new().prefix("framediff-").tempdir_in(folder).map_err(not_written)?;
         let file = folder.path().join(WORKLOAD_FILE);
         fs::write(&file, source).map_err(not_written)?;
-        let mut command = isolated(python, jit);
         command.arg(&file).current_dir(folder.path());
         let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
         let mut target = Self { child, stopped: false, gate: None, folder };
@@ -139,6 +165,35 @@ impl Target {
     /// It ended, or does not listen before `deadline`.
     pub fn start(&mut self, deadline: Instant) -> Result<(), GateError> {
         self.ask(|child| child.send(&[GO], deadline))
+    }
+
+    /// Takes the announcement of a gate, which the target has written already or is about to write, without waiting for
+    /// it to have come to rest there.
+    pub(crate) fn announced(&mut self, deadline: Instant) -> Result<Gate, GateError> {
+        self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)
+    }
+
+    /// Lets the target leave so many gates, the one at which it waits included, and waits until it has come to rest at
+    /// the one after these.
+    ///
+    /// # Errors
+    /// It ended, or is not there before `deadline`.
+    pub fn pass_gates(&mut self, count: usize, deadline: Instant) -> Result<Gate, GateError> {
+        // What is written ahead, and what comes back, must fit into pipes that nobody empties.
+        const AT_ONCE: usize = 1000;
+        let mut left = count;
+        while left > 0 {
+            let some = left.min(AT_ONCE);
+            self.ask(|child| child.send(&vec![GO; some], deadline))?;
+            for _ in 1..some {
+                self.announced(deadline)?;
+            }
+            left -= some;
+            if left > 0 {
+                self.announced(deadline)?;
+            }
+        }
+        self.next_gate(deadline)
     }
 
     /// Waits until the target has announced a gate and waits there, where it stays until [`Target::go`].

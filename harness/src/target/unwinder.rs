@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::child::{Child, ChildError, Ended};
+use super::confined;
 use super::process::isolated;
 use super::unwind_reply::{Hello, Interned, Reply};
 use crate::memory::process::permission_advice;
@@ -151,7 +153,22 @@ impl Unwinder {
     /// # Errors
     /// It does not start before `deadline`, or the build has no `RemoteUnwinder`.
     pub fn start(python: &Path, deadline: Instant) -> Result<Self, UnwinderError> {
+        Self::start_command(python, isolated(python, None), deadline)
+    }
+
+    /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
+    /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
+    /// in every run.
+    pub(crate) fn start_traceable(python: &Path, filter: bool, deadline: Instant) -> Result<Self, UnwinderError> {
         let mut command = isolated(python, None);
+        confined::fix_addresses(&mut command);
+        if filter {
+            confined::stop_at_remote_accesses(&mut command);
+        }
+        Self::start_command(python, command, deadline)
+    }
+
+    fn start_command(python: &Path, mut command: Command, deadline: Instant) -> Result<Self, UnwinderError> {
         command.args(["-c", DRIVER]);
         let mut child =
             Child::spawn(command).map_err(|source| UnwinderError::Start { python: python.to_owned(), source })?;
@@ -176,6 +193,11 @@ impl Unwinder {
         self.hello.cache
     }
 
+    /// The end of the driver's process, if it has come.
+    pub(crate) fn check(&mut self) -> Result<(), UnwinderError> {
+        Ok(self.child.check()?)
+    }
+
     /// The process that runs the unwinder.
     #[must_use]
     pub fn pid(&self) -> i32 {
@@ -187,12 +209,29 @@ impl Unwinder {
     /// # Errors
     /// The build has no cache, or `RemoteUnwinder` refuses the process.
     pub fn open(&mut self, pid: i32, cache: bool, deadline: Instant) -> Result<(), UnwinderError> {
+        self.ask_to_open(pid, cache, false, deadline)?;
+        self.opened(pid, cache, deadline)
+    }
+
+    /// The first half of [`Unwinder::open`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub(crate) fn ask_to_open(
+        &mut self,
+        pid: i32,
+        cache: bool,
+        marked: bool,
+        deadline: Instant,
+    ) -> Result<(), UnwinderError> {
         if cache && !self.hello.cache {
             let version = self.hello.version.clone();
             return Err(UnwinderError::NotAvailable { version, what: "frame cache (new in 3.15)" });
         }
         self.open = None;
-        match self.ask(&json!({"do": "open", "pid": pid, "cache": cache}), deadline) {
+        self.send(&json!({"do": "open", "pid": pid, "cache": cache, "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::open`]: takes the answer.
+    pub(crate) fn opened(&mut self, pid: i32, cache: bool, deadline: Instant) -> Result<(), UnwinderError> {
+        match self.receive(deadline) {
             Ok(_) => {}
             Err(UnwinderError::Raised { kind, .. }) if kind == "PermissionError" => {
                 return Err(UnwinderError::Denied { pid, advice: permission_advice(pid) });
@@ -208,8 +247,20 @@ impl Unwinder {
     /// # Errors
     /// The driver fails; an exception of the walk itself is a rejection inside the sample.
     pub fn sample(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+        self.ask_for_sample(false, deadline)?;
+        self.sampled(deadline)
+    }
+
+    /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub(crate) fn ask_for_sample(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
+        self.open.ok_or(UnwinderError::NotOpen)?;
+        self.send(&json!({"do": "sample", "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::sample`]: takes the answer.
+    pub(crate) fn sampled(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
-        let reply = self.ask(&json!({"do": "sample"}), deadline)?;
+        let reply = self.receive(deadline)?;
         let samples = self.interned.samples(reply, kind, pid);
         let mut samples = self.poisoned_by_nonsense(samples)?;
         match (samples.pop(), samples.is_empty()) {

@@ -1,6 +1,6 @@
 //! Code objects: from a raw frame to function, file and position.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::frame::Frame;
@@ -83,6 +83,15 @@ impl Decoder {
     pub fn is_generator(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<bool, Rejection> {
         self.learn(memory, code)?;
         Ok(self.known.get(&code).is_some_and(|code| code.is_generator))
+    }
+
+    /// The lines on which the code at `code` can stand.
+    ///
+    /// # Errors
+    /// As [`Decoder::frame`].
+    pub fn lines(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<BTreeSet<Option<u32>>, Rejection> {
+        self.learn(memory, code)?;
+        Ok(self.known.get(&code).into_iter().flat_map(|code| code.locations.lines()).collect())
     }
 
     fn learn(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<(), Rejection> {

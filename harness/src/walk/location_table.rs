@@ -104,6 +104,11 @@ impl LocationTable {
         let after = self.entries.partition_point(|&(start, _)| start <= unit);
         self.entries.get(after.checked_sub(1)?).map(|&(_, location)| location)
     }
+
+    /// The lines of all instructions, in no order and perhaps more than once; none is that of an artificial one.
+    pub fn lines(&self) -> impl Iterator<Item = Option<u32>> + '_ {
+        self.entries.iter().map(|(_, location)| location.line)
+    }
 }
 
 fn position(line: i64, end_line: i64, column: Option<u32>, end_column: Option<u32>) -> Option<Location> {

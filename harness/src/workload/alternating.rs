@@ -18,7 +18,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         branches.push(chain(p, branch, depth, below, random));
     }
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for (name, fun) in &branches {
         p.call(*fun, &format!("{name}(@)"));
         if random.random_bool(0.2) {

@@ -27,7 +27,11 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let (outer_name, consumer_name) = (p.identifier(outermost), p.identifier(consumer));
     p.open(main, "def main(c):");
     p.make(consumer, &format!("a = {consumer_name}()"));
-    p.block("while True:");
+    p.rounds();
+    if p.has_rounds() {
+        // The one from the round before may stand anywhere in its loop.
+        end(p, &[ticks, consumer], pause, &format!("a = {consumer_name}()"));
+    }
     p.make(outermost, &format!("k = {outer_name}()"));
     // Only a coroutine that has started can be thrown into.
     p.aimed(outermost, "k.send(None)");

@@ -26,7 +26,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         })
         .collect();
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for (tower, height) in towers {
         let name = p.identifier(tower);
         let site = p.fuelled(tower, Fuel::Set(height));

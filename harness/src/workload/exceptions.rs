@@ -51,7 +51,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         })
         .collect();
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for branch in branches {
         p.block("try:");
         p.invoke(branch);

@@ -50,7 +50,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         })
         .collect();
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for caller in callers {
         p.invoke(caller);
     }

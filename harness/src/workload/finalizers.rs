@@ -49,7 +49,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         (0..p.parameters().width).map(|index| holder(p, index, (first + index) % WAYS, &mortals)).collect();
     let chained = chained(p, &mortals);
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for holder in holders {
         p.invoke(holder);
         p.gate();

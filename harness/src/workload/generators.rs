@@ -43,7 +43,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         (0..width).map(|index| resumer(p, index, random.random_range(0..4), &inner, count_fun)).collect();
 
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     p.make(count_fun, &format!("n = {count}({})", width * 3));
     p.make(inner.outermost(), &format!("k = {}()", inner.outer_name));
     for (name, fun) in &resumers {

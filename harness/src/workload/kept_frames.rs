@@ -39,7 +39,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         })
         .collect();
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for (index, keeper) in keepers.into_iter().enumerate() {
         let name = p.identifier(keeper);
         p.call(keeper, &format!("_kept[{index}] = {name}(@)"));

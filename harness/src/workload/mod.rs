@@ -8,7 +8,8 @@
 //! and waits for `g`. A *free* program then runs its loop without a word. A *gated* one writes at each gate its context
 //! and its native thread id (two little-endian `u32`) and waits: `g` lets it go on, `a` makes it write its own account of
 //! its stack (a little-endian `u32` length, then a JSON list, leaf first, of `[co_qualname, co_filename, f_lineno]`) and
-//! wait again; anything else, or the end of the input, ends it.
+//! wait again; anything else, or the end of the input, ends it. A program of *rounds* has such a gate where `main` begins its
+//! work anew, so that it can be brought back to the same state again and again.
 
 mod alternating;
 mod calls;
@@ -34,7 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use grammar::Grammar;
+use grammar::{ContextId, Grammar};
 pub use parameters::{FrameSize, Names, Overrides, Parameters};
 use program::Program;
 
@@ -125,7 +126,30 @@ pub enum Mode {
     Gated,
     /// It runs without a word.
     Free,
+    /// It runs without a word, but for a gate at the start of every round of `main`, of context [`ROUND`].
+    Rounds,
+    /// It has all gates, and one of context [`ROUND`] at the start of every round.
+    GatedRounds,
 }
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gated, Self::Free, Self::Rounds, Self::GatedRounds];
+
+    /// The name in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gated => "gated",
+            Self::Free => "free",
+            Self::Rounds => "rounds",
+            Self::GatedRounds => "gated-rounds",
+        }
+    }
+}
+
+/// The context of the gate at which a round starts; there is no such context.
+pub const ROUND: ContextId = ContextId::MAX;
 
 /// Which answers a cache must have given after a stopped run over the gates; a run without them is vacuous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,7 +78,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let toggle_name = p.identifier(toggle);
     p.open(main, "def main(c):");
     p.call(toggle, &format!("{toggle_name}(@, _all)"));
-    p.block("while True:");
+    p.rounds();
     for (index, branch) in branches.into_iter().enumerate() {
         p.invoke(branch);
         if index == 0 && random.random_bool(0.5) {

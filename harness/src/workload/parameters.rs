@@ -1,5 +1,8 @@
 //! What can be tuned about a workload.
 
+use std::fmt;
+use std::str::FromStr;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -35,6 +38,31 @@ impl FrameSize {
     }
 }
 
+/// `equal:40`, `unequal:40`.
+impl fmt::Display for FrameSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal(locals) => write!(f, "equal:{locals}"),
+            Self::Unequal(most) => write!(f, "unequal:{most}"),
+        }
+    }
+}
+
+/// `equal:40` or `40` for frames of one size, `unequal:40` for sizes up to that.
+impl FromStr for FrameSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, number) = text.split_once(':').unwrap_or(("equal", text));
+        let locals = number.parse().map_err(|error| format!("{error}; write it like 40, equal:40 or unequal:40"))?;
+        match kind {
+            "equal" => Ok(Self::Equal(locals)),
+            "unequal" => Ok(Self::Unequal(locals)),
+            _ => Err("frames are equal:N or unequal:N".to_owned()),
+        }
+    }
+}
+
 /// The width of the text in function names: a walker decodes each kind from another layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,6 +80,17 @@ pub enum Names {
 impl Names {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Ascii, Self::Latin1, Self::Wide, Self::Astral];
+
+    /// The name on command lines and in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ascii => "ascii",
+            Self::Latin1 => "latin1",
+            Self::Wide => "wide",
+            Self::Astral => "astral",
+        }
+    }
 
     /// What identifiers end with. These letters are fixed points of NFKC, to which Python normalises identifiers.
     pub(super) fn suffix(self) -> &'static str {
@@ -184,6 +223,17 @@ mod tests {
             let wish = Overrides { depth: Some(2), names: Some(Names::Wide), ..Overrides::default() };
             let expected = Parameters { depth: 2, names: Names::Wide, ..drawn.clone() };
             assert_eq!(drawn.overridden(family, wish), expected, "{family}");
+        }
+    }
+
+    #[test]
+    fn frame_sizes_are_read_as_they_are_written() {
+        for size in [FrameSize::Equal(0), FrameSize::Equal(40), FrameSize::Unequal(250)] {
+            assert_eq!(size.to_string().parse(), Ok(size));
+        }
+        assert_eq!("40".parse(), Ok(FrameSize::Equal(40)));
+        for bad in ["", "equal:", "odd:3", "-1", "unequal:4294967296", "equal:1:2"] {
+            assert!(bad.parse::<FrameSize>().is_err(), "{bad:?}");
         }
     }
 

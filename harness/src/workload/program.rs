@@ -8,12 +8,12 @@
 //! an argument (`_n[c][k]`: what the `k`-th call site leads to from here). A callee that is entered without arguments
 //! of ours (a `__del__`, a property) takes it from the cell `_w`, at which its caller *aimed* beforehand.
 
-use super::Mode;
 use super::grammar::{CallLines, Grammar, TRAMPOLINE, WORKLOAD_FILE};
 use super::graph::{Call, Graph, Unfolded};
 pub(super) use super::graph::{Fuel, Fun, Site};
 use super::parameters::Parameters;
 use super::prologue;
+use super::{Mode, ROUND};
 
 /// The program under construction.
 pub(super) struct Program<'a> {
@@ -37,7 +37,7 @@ impl<'a> Program<'a> {
         let (lines, open) = (Vec::new(), vec![module]);
         let mut program = Self { mode, parameters, lines, indent: 0, graph, module, open, locked: false };
         program.text(prologue::IMPORTS);
-        if mode == Mode::Gated {
+        if mode != Mode::Free {
             program.text(prologue::GATE);
         }
         program.line("");
@@ -49,9 +49,14 @@ impl<'a> Program<'a> {
         self.parameters
     }
 
-    /// Whether the program has gates.
+    /// Whether the program has gates all over it.
     pub(super) fn gated(&self) -> bool {
-        self.mode == Mode::Gated
+        matches!(self.mode, Mode::Gated | Mode::GatedRounds)
+    }
+
+    /// Whether every round of `main` starts with a gate, and should be like the one before.
+    pub(super) fn has_rounds(&self) -> bool {
+        matches!(self.mode, Mode::Rounds | Mode::GatedRounds)
     }
 
     /// Gates are taken under the program's lock from here on: several threads have them.
@@ -83,8 +88,8 @@ impl<'a> Program<'a> {
 
     /// The text of a root's context, for handing it to a new thread.
     pub(super) fn root_context(&self, root: Fun) -> String {
-        match (self.mode, self.graph.root_number(root)) {
-            (Mode::Gated, Some(position)) => format!("_r[{position}]"),
+        match (self.gated(), self.graph.root_number(root)) {
+            (true, Some(position)) => format!("_r[{position}]"),
             _ => "0".into(),
         }
     }
@@ -266,16 +271,27 @@ impl<'a> Program<'a> {
 
     /// Emits a gate at the context that `context` evaluates to.
     pub(super) fn gate_at(&mut self, context: &str) {
-        match self.mode {
-            Mode::Free => self.line("g = 1"),
-            Mode::Gated => {
-                let (before, after) = if self.locked { ("_lock.acquire(); ", "; _lock.release()") } else { ("", "") };
-                self.line(&format!(
-                    "{before}_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); \
-                     any(map(_account, iter(_next, b'g'))){after}"
-                ))
-            }
-        };
+        if self.gated() {
+            self.gate_line(context);
+        } else {
+            self.line("g = 1");
+        }
+    }
+
+    fn gate_line(&mut self, context: &str) {
+        let (before, after) = if self.locked { ("_lock.acquire(); ", "; _lock.release()") } else { ("", "") };
+        self.line(&format!(
+            "{before}_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); \
+             any(map(_account, iter(_next, b'g'))){after}"
+        ));
+    }
+
+    /// Opens the loop of `main`, and emits the gate at which every round starts if the program has one.
+    pub(super) fn rounds(&mut self) {
+        self.block("while True:");
+        if self.has_rounds() {
+            self.gate_line(&ROUND.to_string());
+        }
     }
 
     /// Emits the work of a leaf.

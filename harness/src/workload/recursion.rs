@@ -22,7 +22,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let first = random.random_range(0..recursions.len());
     recursions.rotate_left(first);
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for ((fun, name), fuel) in recursions {
         let site = p.fuelled(fun, Fuel::Set(fuel));
         p.through(site, &format!("{name}({fuel}, @)"));

@@ -37,7 +37,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         let (name, context) = (p.identifier(worker), p.root_context(worker));
         p.line(&format!("_thread.start_new_thread({name}, ({context},))"));
     }
-    p.block("while True:");
+    p.rounds();
     for visitor in visitors {
         let (name, context) = (p.identifier(visitor), p.root_context(visitor));
         p.line(&format!("h = _thread.start_joinable_thread(_functools.partial({name}, {context}))"));

@@ -105,7 +105,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         }
     }
     p.open(main, "def main(c):");
-    p.block("while True:");
+    p.rounds();
     for way in ways {
         p.invoke(way);
     }

@@ -1,0 +1,77 @@
+//! Schedules of the stepped lane in a second: one rig on each core, three samples in a schedule.
+//!
+//! What limits it is the kernel: each stop of the target or of the sampler is two switches between processes.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Barrier, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use framediff::lane::stepped::{Rig, RigPlan};
+use framediff::sample::WalkerKind;
+use framediff::schedule::Scheduler;
+use framediff::schedule::random::{Bounds, Random};
+use framediff::target::build::{Silent, cache_folder, fetch, probe};
+use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+
+const SAMPLES: u32 = 3;
+const BOUNDS: Bounds = Bounds { moves: 2, steps: 9 };
+const SMALL: Parameters =
+    Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+/// Of two plain branches over one leaf.
+const SEED: u64 = 25;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(5))
+        .without_plots()
+        .configure_from_args();
+    let fetched = fetch(&cache_folder(None)?, &mut Silent)?;
+    let build = probe(fetched.first().ok_or("nothing was fetched")?)?;
+    build.usable()?;
+    let rigs = std::thread::available_parallelism()?.get();
+    let mut group = criterion.benchmark_group("stepped");
+    group.throughput(Throughput::Elements(rigs as u64));
+    for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference, WalkerKind::CpythonCached] {
+        group.bench_function(walker.name(), |bencher| {
+            // A failure cannot be returned from here.
+            bencher.iter_custom(|schedules| measured(&build.python, walker, rigs, schedules).unwrap_or(Duration::MAX));
+        });
+        measured(&build.python, walker, rigs, 1)?;
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}
+
+/// The time in which each of so many rigs runs so many schedules; the rigs stand ready before.
+fn measured(python: &Path, walker: WalkerKind, rigs: usize, schedules: u64) -> Result<Duration, String> {
+    let start = Barrier::new(rigs);
+    let spent = Mutex::new(Duration::ZERO);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..rigs)
+            .map(|seed| {
+                let (start, spent) = (&start, &spent);
+                scope.spawn(move || {
+                    let plan = RigPlan { jit: Some(false), ..RigPlan::new(python, walker) };
+                    let rig = Rig::launch(plan, generate(Family::Alternating, Mode::Rounds, &SMALL, SEED));
+                    let mut scheduler = Random::new(seed as u64, schedules, BOUNDS);
+                    start.wait();
+                    let mut rig = rig.map_err(|error| error.to_string())?;
+                    let begun = Instant::now();
+                    while scheduler.begin() {
+                        rig.run(SAMPLES, &mut scheduler).map_err(|error| error.to_string())?;
+                    }
+                    let mut longest = spent.lock().unwrap_or_else(PoisonError::into_inner);
+                    *longest = begun.elapsed().max(*longest);
+                    Ok::<_, String>(())
+                })
+            })
+            .collect();
+        running.into_iter().try_for_each(|rig| rig.join().map_err(|_| "a rig panicked".to_owned())?)
+    })?;
+    Ok(spent.into_inner().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,220 @@
+//! The verbs that work on a case of the stepped lane.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::case::line::is_line;
+use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
+use crate::cli::arguments::BuildSource;
+use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
+use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::{exit, folder};
+use crate::explore::explain::explain as explained;
+use crate::explore::gates::from_gate_to_gate;
+use crate::explore::place::{find, identity, plan};
+use crate::explore::replay::{Again, Replayed, run};
+use crate::explore::search::Until;
+use crate::explore::shrink::{Budget, shrink as shrunk};
+use crate::lane::stepped::{Keeping, RigPlan};
+use crate::report::known::KnownFailures;
+use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
+use crate::report::text::{Look, clean};
+use crate::target::build::{Row, Terminal, cache_folder, select};
+use crate::workload::Workload;
+
+/// Reads a case from a line or a file.
+fn read(text: &str) -> Result<SteppedFile, Failure> {
+    if is_line(text) {
+        let case = text.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
+        return Ok(SteppedFile { note: String::new(), case });
+    }
+    Ok(SteppedFile::load(Path::new(text))?)
+}
+
+/// A case with all that it takes to run it.
+struct Ready {
+    row: Row,
+    plan: RigPlan,
+    workload: Workload,
+    // Removed in the end.
+    _folder: tempfile::TempDir,
+}
+
+impl Ready {
+    fn new(case: &SteppedCase, source: &BuildSource, interrupted: &'static AtomicBool) -> Result<Self, Failure> {
+        let workload = case.workload.generate()?;
+        let cache = cache_folder(source.cache.as_deref())?;
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+        let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
+        if identity(&row) != case.build {
+            tell(&format!("note: the case is of CPython {}, this is {}", case.build, identity(&row)));
+        }
+        let folder = folder::for_run(&std::env::temp_dir())?;
+        let plan = plan(&row, case, folder.path());
+        Ok(Self { row, plan, workload, _folder: folder })
+    }
+}
+
+/// Replays a case a number of times, each in fresh processes.
+pub(super) fn replay(
+    file: &SteppedFile,
+    name: &str,
+    source: &BuildSource,
+    times: u32,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    let case = &file.case;
+    let ready = Ready::new(case, source, interrupted)?;
+    let mut replayed = Replayed::default();
+    for _ in 0..times {
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        replayed.runs.push(run(&ready.plan, &ready.workload, case)?.1);
+    }
+    let known = KnownFailures::kept()?;
+    let known = known.find_stepped(&case.fingerprint, &identity(&ready.row).version).filter(|_| case.weakenings.is_empty());
+    let others = replayed.runs.iter().any(|run| matches!(run, Again::Other(_)));
+    let all = replayed.runs.len();
+    let (verdict, code) = match replayed.same() {
+        _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
+        0 if replayed.misfit().is_some() => ("inconclusive", exit::INCONCLUSIVE),
+        0 if !others => ("pass", exit::PASS),
+        same if known.is_some() && same == all => ("pass", exit::PASS),
+        _ => ("fail", exit::VIOLATION),
+    };
+    let mut text = format!("{name}: {} on CPython {}", case.fingerprint, identity(&ready.row));
+    if !file.note.is_empty() {
+        let _ = write!(text, ": {}", clean(&file.note));
+    }
+    let known = known.map(|known| format!(", known: {} ({})", known.id, known.link)).unwrap_or_default();
+    let _ = writeln!(text, "\n  {replayed}{known}\n  {verdict}");
+    print(&text)?;
+    Ok(code)
+}
+
+/// Replays the case that a line says.
+pub(super) fn replay_line(
+    line: &str,
+    source: &BuildSource,
+    times: u32,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    replay(&read(line)?, "case", source, times, interrupted)
+}
+
+/// Prints why a case fails.
+pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    let file = read(case)?;
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
+    let (ran, again) = run(&plan, &ready.workload, &file.case)?;
+    let mut text = format!("{} on CPython {}\n", file.case.fingerprint, identity(&ready.row));
+    if !file.note.is_empty() {
+        let _ = writeln!(text, "{}", clean(&file.note));
+    }
+    text.push('\n');
+    text.push_str(&explained(&ran, &again, Look::of_stdout().width.max(100)));
+    print(&text)?;
+    Ok(match again {
+        Again::Same | Again::Other(_) => exit::VIOLATION,
+        Again::Passed => exit::PASS,
+        Again::Misfit(_) => exit::INCONCLUSIVE,
+    })
+}
+
+/// Makes a case smaller.
+pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    let file = read(case)?;
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline: Some(Instant::now() + arguments.budget), interrupted: &stopped, first: false };
+    let budget = Budget { runs: arguments.runs, workloads: arguments.workloads, until };
+    // It is another case if the build is another.
+    let start = SteppedCase { build: identity(&ready.row), ..file.case.clone() };
+    let smaller = shrunk(&ready.plan, &start, budget)?;
+    let small = SteppedFile { note: file.note.clone(), case: smaller.case };
+    let mut text = String::new();
+    for (name, case) in [("was", &file.case), ("is", &small.case)] {
+        let WorkloadIdentity { family, parameters, .. } = &case.workload;
+        let _ = writeln!(
+            text,
+            "{name:>4}  {} in {} samples; {family}, depth {}, width {}, locals {}, speed {}, {} names",
+            case.schedule,
+            case.samples,
+            parameters.depth,
+            parameters.width,
+            parameters.frame_size,
+            parameters.speed,
+            parameters.names.name()
+        );
+    }
+    let minimal = if smaller.is_minimal {
+        "no single change makes it smaller"
+    } else {
+        "the budget was spent before everything smaller was tried"
+    };
+    let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
+    // What is claimed is tried once more, from scratch.
+    let again = run(&RigPlan { ..ready.plan.clone() }, &small.case.workload.generate()?, &small.case)?.1;
+    let code = if again == Again::Same { exit::PASS } else { exit::INCONCLUSIVE };
+    let _ = writeln!(text, "      in fresh processes: {}", Replayed { runs: vec![again] });
+    if let Some(folder) = &arguments.output {
+        let _ = writeln!(text, "      saved {}", small.save(folder)?.display());
+    }
+    let _ = writeln!(text, "      framediff replay {}", small.case);
+    print(&text)?;
+    Ok(if interrupted.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
+}
+
+/// Writes a Python file that shows the failure.
+pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    if arguments.output.exists() {
+        return Err(format!("{} is there already: name another file", arguments.output.display()).into());
+    }
+    let mut file = read(case)?;
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    if !file.case.schedule.moves_inside_samples() && !is_deterministic(&file.case) {
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
+        match from_gate_to_gate(&ready.plan, &file.case, until)? {
+            Some(gated) => file.case = gated,
+            None => tell("note: from gate to gate the same failure was not found, so both run freely"),
+        }
+    }
+    let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
+    let text = python_file(&file, duty)?;
+    fs::write(&arguments.output, &text)?;
+    // What it says of its time is measured.
+    let begun = Instant::now();
+    let output = Command::new(&ready.row.build.python).arg(&arguments.output).stdin(Stdio::null()).output()?;
+    let time = begun.elapsed();
+    let seen = match output.status.code() {
+        Some(1) => true,
+        Some(0) => false,
+        _ => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{} does not run: {}", arguments.output.display(), clean(text.trim_end())).into());
+        }
+    };
+    if seen && !is_deterministic(&file.case) {
+        duty.measured = Some(time);
+        fs::write(&arguments.output, python_file(&file, duty)?)?;
+    }
+    let kind = if is_deterministic(&file.case) { "deterministic" } else { "both run freely" };
+    let how = if seen { "it showed the failure" } else { "it did not show the failure" };
+    print(&format!("{}: {kind}; {how} in {}\n", arguments.output.display(), seconds(time)))?;
+    Ok(if seen { exit::PASS } else { exit::INCONCLUSIVE })
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,418 @@
+//! The verb that searches schedules on real processes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use crate::cli::arguments::{Format, Jit};
+use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
+use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::{exit, folder};
+use crate::explore::failures::{Failing, Kind};
+use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
+use crate::explore::place::{identity, jit, movement};
+use crate::explore::replay::{Again, on};
+use crate::explore::search::{Ended, Until};
+use crate::lane::stepped::{Rig, RigPlan};
+use crate::report::known::{KnownFailure, KnownFailures};
+use crate::report::text::{clean, paragraph, plural};
+use crate::schedule::Schedule;
+use crate::schedule::exhaustive::Bounds;
+use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+
+/// Small enough that a few steps reach everything.
+const SMALL: Parameters =
+    Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+/// More steps at a time than this make an exhaustive search of two moves long.
+const MOST_STEPS: usize = 24;
+const WIDTH: u16 = 100;
+
+/// Searches each family.
+pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
+        return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
+    }
+    let mut known = match &arguments.known {
+        Some(path) => KnownFailures::load(path)?,
+        None => KnownFailures::kept()?,
+    };
+    if !arguments.weaken.is_empty() {
+        // What a weakened walker gets wrong is its weakening's doing.
+        known = KnownFailures::default();
+    }
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
+    for note in &selection.notes {
+        tell(&format!("note: {note}"));
+    }
+    let wanted = |row: &&Row| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
+    let row = selection.rows.iter().find(wanted).ok_or("no build has the run mode that --jit asks for")?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    let mut code = exit::PASS;
+    let mut told = Vec::new();
+    for &family in &arguments.family {
+        let explored = one(arguments, row, family, folder.path(), deadline, interrupted)?;
+        let report = Report::of(arguments, &explored, &known)?;
+        if arguments.format == Format::Human {
+            print(&report.text())?;
+        }
+        code = match (code, report.code) {
+            (_, exit::INTERRUPTED) => exit::INTERRUPTED,
+            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
+            (before, now) => before.max(now),
+        };
+        told.push(report);
+        if code == exit::INTERRUPTED {
+            break;
+        }
+    }
+    if arguments.format == Format::Json {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            version: u32,
+            searches: &'a [Report],
+        }
+        print(&(serde_json::to_string_pretty(&Document { version: 1, searches: &told })? + "\n"))?;
+    }
+    Ok(code)
+}
+
+/// What was searched, and what came of it.
+struct Explored {
+    build: BuildIdentity,
+    workload: Workload,
+    bounds: Bounds,
+    outcome: Outcome,
+    /// Kinds that hold a simpler one, so that they say nothing new.
+    contained: usize,
+    time: Duration,
+}
+
+fn one(
+    arguments: &Explore,
+    row: &Row,
+    family: Family,
+    folder: &Path,
+    deadline: Option<Instant>,
+    interrupted: &AtomicBool,
+) -> Result<Explored, Failure> {
+    let mode = if arguments.step == Step::Gate { Mode::GatedRounds } else { Mode::Rounds };
+    let parameters = SMALL.within_bounds(family).overridden(family, arguments.size.overrides());
+    let workload = generate(family, mode, &parameters, arguments.seed);
+    let plan = RigPlan {
+        jit: jit(row.jit),
+        weakenings: arguments.weaken.iter().copied().collect(),
+        movement: movement(mode),
+        tearing: arguments.tear,
+        folder: folder.to_owned(),
+        ..RigPlan::new(&row.build.python, arguments.walker)
+    };
+    let steps = match arguments.steps {
+        Some(steps) => steps,
+        None => default_steps(&plan, &workload)?,
+    };
+    let bounds = Bounds { samples: arguments.samples, moves: arguments.moves, steps };
+    let (schedules, seed) = (arguments.schedules, arguments.seed);
+    let order = match arguments.order {
+        SearchOrder::Exhaustive => Order::Exhaustive(arguments.shard),
+        SearchOrder::Random => Order::Random { schedules, seed },
+        SearchOrder::Pct => Order::Pct { schedules, seed },
+    };
+    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let search = Search { plan, workload, bounds, order, jobs };
+    let begun = Instant::now();
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline, interrupted: &stopped, first: arguments.first };
+    let watch = Watch::default();
+    let mut outcome = watched(&watch, || run(&search, until, &watch))?;
+    let time = begun.elapsed();
+    let contained = drop_contained(&search, &mut outcome)?;
+    Ok(Explored { build: identity(row), workload: search.workload, bounds, outcome, contained, time })
+}
+
+/// As many as a round has: then the target can come from everywhere to everywhere.
+fn default_steps(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure> {
+    let rig = Rig::launch(plan.clone(), workload.clone())?;
+    let round = rig.steps_of_rounds().iter().copied().max().unwrap_or(1);
+    Ok(u32::try_from(round.clamp(1, MOST_STEPS))?)
+}
+
+/// Leaves out kinds whose simplest schedule fails in the same way without one of its moves: they are the others again.
+fn drop_contained(search: &Search, outcome: &mut Outcome) -> Result<usize, Failure> {
+    let failures = &mut outcome.searched.failures;
+    if failures.kinds().iter().all(|kind| kind.simplest.schedule.moves.len() < 2) {
+        return Ok(0);
+    }
+    let mut rig = Rig::launch(search.plan.clone(), search.workload.clone())?;
+    let mut broken = None;
+    let before = failures.kinds().len();
+    failures.retain(|kind| match is_contained(&mut rig, &kind.simplest) {
+        Ok(contained) => !contained,
+        Err(error) => {
+            broken = Some(error);
+            true
+        }
+    });
+    match broken {
+        Some(error) => Err(error.into()),
+        None => Ok(before - failures.kinds().len()),
+    }
+}
+
+fn is_contained(rig: &mut Rig, failing: &Failing) -> Result<bool, crate::lane::stepped::RigError> {
+    for left_out in 0..failing.schedule.moves.len() {
+        let mut moves = failing.schedule.moves.clone();
+        moves.remove(left_out);
+        let less = Failing { schedule: Schedule { moves }, ..failing.clone() };
+        if on(rig, &less.schedule, less.samples, &less.fingerprint)?.1 == Again::Same {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Runs `work` with a line on standard error, if that is a terminal.
+fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
+    use std::io::IsTerminal;
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let drawing = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let [done, known, failed] =
+                    [&watch.done, &watch.known, &watch.failed].map(|count| count.load(Ordering::Relaxed));
+                let rate = per_second(done, bar.elapsed());
+                bar.set_message(format!("{done} of {known} schedules known so far, {rate}/s, {failed} failed"));
+                bar.tick();
+                thread::park_timeout(Duration::from_millis(250));
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        drawing.thread().unpark();
+        let _ = drawing.join();
+        bar.finish_and_clear();
+        result
+    })
+}
+
+fn per_second(count: u64, time: Duration) -> u64 {
+    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    count.saturating_mul(1000) / milliseconds
+}
+
+/// One search, told.
+#[derive(Serialize)]
+struct Report {
+    build: String,
+    walker: String,
+    weakenings: Vec<String>,
+    family: String,
+    seed: u64,
+    samples: u32,
+    moves: u32,
+    steps: u32,
+    schedules: u64,
+    known_schedules: u64,
+    told: u64,
+    seconds: f64,
+    ended: &'static str,
+    failed: u64,
+    contained: usize,
+    never_came: u64,
+    leaves: Vec<LeafReport>,
+    rejected: Vec<(String, u64)>,
+    answers: Vec<(String, u64)>,
+    failures: Vec<FailureReport>,
+    verdict: &'static str,
+    #[serde(skip)]
+    code: u8,
+}
+
+#[derive(Serialize)]
+struct LeafReport {
+    leaf: String,
+    samples: u64,
+    rejected: u64,
+}
+
+#[derive(Serialize)]
+struct FailureReport {
+    fingerprint: String,
+    schedules: u64,
+    samples: u32,
+    schedule: String,
+    case: String,
+    saved: Option<String>,
+    known: Option<String>,
+}
+
+impl Report {
+    fn of(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<Self, Failure> {
+        let Explored { build, workload, bounds, outcome, contained, time } = explored;
+        let (searched, progress) = (&outcome.searched, &outcome.progress);
+        let mut failures = Vec::new();
+        let mut unknown = false;
+        for kind in searched.failures.kinds() {
+            let file = case(arguments, build, workload, kind);
+            let matching = known.find_stepped(&kind.simplest.fingerprint, &build.version);
+            unknown |= matching.is_none() || arguments.strict;
+            let saved = arguments.output.as_deref().map(|folder| file.save(folder)).transpose()?;
+            failures.push(FailureReport {
+                fingerprint: kind.simplest.fingerprint.to_string(),
+                schedules: kind.count,
+                samples: kind.simplest.samples,
+                schedule: kind.simplest.schedule.to_string(),
+                case: file.case.to_string(),
+                saved: saved.map(|path| path.display().to_string()),
+                known: matching.map(|known: &KnownFailure| known.id.clone()),
+            });
+        }
+        let tally = &searched.tally;
+        let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
+        let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
+        let (verdict, code) = match (searched.ended, unknown) {
+            (Ended::Interrupted, _) => ("interrupted", exit::INTERRUPTED),
+            (_, true) => ("fail", exit::VIOLATION),
+            // What was drawn, or what a budget allowed, was all that was asked for.
+            (Ended::First, false) => ("pass", exit::PASS),
+            (_, false) if complete && gave_a_stack => ("pass", exit::PASS),
+            _ => ("inconclusive", exit::INCONCLUSIVE),
+        };
+        let walker = arguments.walker;
+        Ok(Self {
+            build: build.to_string(),
+            walker: walker.to_string(),
+            weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+            family: workload.family.to_string(),
+            seed: workload.seed,
+            samples: bounds.samples,
+            moves: bounds.moves,
+            steps: bounds.steps,
+            schedules: tally.schedules,
+            known_schedules: if arguments.order == SearchOrder::Exhaustive { progress.known } else { arguments.schedules },
+            told: tally.told,
+            seconds: time.as_secs_f64(),
+            ended: match searched.ended {
+                Ended::Everything => "everything",
+                Ended::First => "first",
+                Ended::Deadline => "deadline",
+                Ended::Interrupted => "interrupted",
+            },
+            failed: searched.failures.count(),
+            contained: *contained,
+            never_came: progress.never_came,
+            leaves: tally
+                .leaves
+                .iter()
+                .map(|(leaf, leaves)| LeafReport {
+                    leaf: leaf.to_string(),
+                    samples: leaves.samples,
+                    rejected: leaves.rejected,
+                })
+                .collect(),
+            rejected: tally.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            answers: tally.answers.iter().map(|(answer, count)| (answer.name().to_owned(), *count)).collect(),
+            failures,
+            verdict,
+            code,
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut out = format!("{}, {}", self.build, self.walker);
+        for weakening in &self.weakenings {
+            let _ = write!(out, " without {weakening}");
+        }
+        let _ = writeln!(out, ", {} with seed {}", self.family, self.seed);
+        let rate = per_second(self.schedules, Duration::from_secs_f64(self.seconds));
+        let searched = format!(
+            "up to {} of up to {} in {}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
+            plural(self.moves as usize, "move"),
+            plural(self.steps as usize, "step"),
+            plural(self.samples as usize, "sample"),
+            self.schedules,
+            self.known_schedules,
+            self.seconds,
+            self.failed,
+        );
+        paragraph(&mut out, "  searched   ", &searched, WIDTH);
+        let answers: Vec<String> = self.answers.iter().map(|(answer, count)| format!("{answer} {count}")).collect();
+        let _ = writeln!(out, "  answers    {}", answers.join(", "));
+        let leaves: Vec<String> = self
+            .leaves
+            .iter()
+            .map(|LeafReport { leaf, samples, rejected }| {
+                let rate = *rejected as f64 * 100.0 / (*samples).max(1) as f64;
+                format!("{rate:.2} % of {samples} with a {leaf} leaf")
+            })
+            .collect();
+        let mut reasons: Vec<String> = self.rejected.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        if reasons.is_empty() {
+            reasons.push("none".to_owned());
+        }
+        paragraph(&mut out, "  rejected   ", &format!("{} ({})", leaves.join(", "), reasons.join(", ")), WIDTH);
+        if self.never_came > 0 {
+            let text = format!(
+                "{} did not run as they stand: the same moves gave other accesses; nothing is proved",
+                plural(usize::try_from(self.never_came).unwrap_or(usize::MAX), "schedule")
+            );
+            paragraph(&mut out, "  note       ", &text, WIDTH);
+        }
+        for (number, failure) in self.failures.iter().enumerate() {
+            let known = failure.known.as_ref().map(|id| format!(" (known: {id})")).unwrap_or_default();
+            let _ = writeln!(out, "\nfailure {}: {}{known}", number + 1, failure.fingerprint);
+            let _ = writeln!(
+                out,
+                "  schedule   {} in {}; {} failed so",
+                failure.schedule,
+                plural(failure.samples as usize, "sample"),
+                plural(usize::try_from(failure.schedules).unwrap_or(usize::MAX), "schedule")
+            );
+            if let Some(saved) = &failure.saved {
+                let _ = writeln!(out, "  saved      {}", clean(saved));
+            }
+            // One line, however long: it is there to be copied.
+            let _ = writeln!(out, "  replay     framediff replay {}", failure.case);
+        }
+        if self.contained > 0 {
+            let _ = writeln!(
+                out,
+                "\n{} left out: without one of their moves they are one of these",
+                plural(self.contained, "further shape")
+            );
+        }
+        let _ = writeln!(out, "\nverdict: {}\n", self.verdict);
+        out
+    }
+}
+
+fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &Kind) -> SteppedFile {
+    let Failing { fingerprint, schedule, samples } = kind.simplest.clone();
+    let case = SteppedCase {
+        build: build.clone(),
+        workload: WorkloadIdentity::of(workload),
+        walker: arguments.walker,
+        weakenings: arguments.weaken.iter().copied().collect(),
+        samples,
+        tearing: arguments.tear,
+        schedule,
+        fingerprint,
+    };
+    SteppedFile { note: String::new(), case }
+}

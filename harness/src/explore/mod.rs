@@ -1,0 +1,13 @@
+//! What is done with the stepped lane's rig: searching schedules, replaying, shrinking and explaining cases.
+//!
+//! [`search`] runs what a scheduler says on one rig, [`parallel`] on several; [`failures`] keeps what was found, each kind by
+//! its simplest schedule. [`replay`], [`shrink`] and [`explain`] start from a [`SteppedCase`](crate::case::stepped).
+
+mod between;
+pub mod explain;
+pub mod failures;
+pub mod parallel;
+pub mod place;
+pub mod replay;
+pub mod search;
+pub mod shrink;

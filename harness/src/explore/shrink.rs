@@ -1,0 +1,176 @@
+//! Makes a case small: its schedule, then its workload, then the schedule once more.
+
+use crate::case::stepped::{SteppedCase, WorkloadIdentity};
+use crate::explore::failures::Failing;
+use crate::explore::replay::{Again, on};
+use crate::explore::search::{Until, search};
+use crate::lane::stepped::{Rig, RigError, RigPlan};
+use crate::schedule::exhaustive::{Bounds, Exhaustive};
+use crate::schedule::fingerprint::SteppedFingerprint;
+use crate::schedule::shard::Shard;
+use crate::schedule::shrink::parameters;
+use crate::schedule::shrink::schedule::{Attempt, CannotShrink, shrink as shrink_schedule};
+use crate::workload::{Parameters, generate};
+
+/// How much work shrinking may be.
+#[derive(Clone, Copy)]
+pub struct Budget<'a> {
+    /// Runs for each schedule that is made smaller.
+    pub runs: u32,
+    /// Smaller workloads that are tried.
+    pub workloads: u32,
+    /// When it ends at the latest.
+    pub until: Until<'a>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest case that was found.
+    pub case: SteppedCase,
+    /// How many schedules ran.
+    pub runs: u64,
+    /// Whether no single change makes it smaller.
+    pub is_minimal: bool,
+}
+
+/// Why a case cannot be made smaller.
+#[derive(Debug, thiserror::Error)]
+pub enum ShrinkError {
+    /// It does not fail.
+    #[error(transparent)]
+    Cannot(#[from] CannotShrink),
+    /// The rig does not run.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// The workload cannot be made.
+    #[error(transparent)]
+    Case(#[from] crate::case::stepped::BadStepped),
+}
+
+/// Memory for the points of a search, in bytes.
+const POINTS: usize = 16 << 20;
+/// Steps at a time in a search on a smaller workload: enough to go once around a small one.
+const STEPS: u32 = 16;
+
+/// Makes `case` smaller on rigs of this plan.
+///
+/// # Errors
+/// See [`ShrinkError`].
+pub fn shrink(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let mut rig = Rig::launch(plan.clone(), case.workload.generate()?)?;
+    let mut shrunk = schedule(&mut rig, case, budget)?;
+    drop(rig);
+    let smaller = workload(plan, &shrunk.case, budget)?;
+    shrunk.runs += smaller.runs;
+    let workload_is_minimal = smaller.is_minimal;
+    if smaller.case.workload != shrunk.case.workload {
+        let mut rig = Rig::launch(plan.clone(), smaller.case.workload.generate()?)?;
+        let again = schedule(&mut rig, &smaller.case, budget)?;
+        shrunk = Shrunk { runs: shrunk.runs + again.runs, ..again };
+    }
+    shrunk.is_minimal &= workload_is_minimal;
+    Ok(shrunk)
+}
+
+/// Makes the schedule smaller.
+fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let mut broken = None;
+    let mut shape = case.fingerprint.shape.clone();
+    let mut cut = false;
+    let start = Attempt { samples: case.samples, schedule: case.schedule.clone() };
+    let shrunk = shrink_schedule(&start, budget.runs, |attempt| {
+        cut = cut || is_over(budget.until);
+        if broken.is_some() || cut {
+            return None;
+        }
+        let tried =
+            SteppedCase { samples: attempt.samples, schedule: attempt.schedule.clone(), ..case.clone() };
+        match on(rig, &tried) {
+            Ok((run, Again::Same)) => {
+                shape = Failing::of(&run)?.fingerprint.shape;
+                Some(())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                broken = Some(error);
+                None
+            }
+        }
+    });
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    let shrunk = shrunk?;
+    let case = SteppedCase {
+        samples: shrunk.attempt.samples,
+        schedule: shrunk.attempt.schedule,
+        fingerprint: SteppedFingerprint { shape, ..case.fingerprint.clone() },
+        ..case.clone()
+    };
+    Ok(Shrunk { case, runs: u64::from(shrunk.runs), is_minimal: shrunk.is_minimal && !cut })
+}
+
+/// Looks for the same failure, within no more moves and samples, in smaller workloads.
+fn workload(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let identity = &case.workload;
+    let mut runs = 0;
+    let mut cut = false;
+    let most = case.schedule.moves.iter().map(|one| one.steps).max().unwrap_or(0);
+    let bounds = Bounds {
+        samples: case.samples,
+        moves: u32::try_from(case.schedule.moves.len()).unwrap_or(u32::MAX),
+        steps: most.max(STEPS),
+    };
+    let smaller = parameters::shrink(identity.family, &identity.parameters, budget.workloads, |parameters| {
+        cut = cut || is_over(budget.until);
+        if cut {
+            return None;
+        }
+        let found = same_failure(plan, case, parameters, bounds, budget, &mut runs);
+        found.map(|failing| {
+            let workload = generate(identity.family, identity.mode, parameters, identity.seed);
+            SteppedCase {
+                workload: WorkloadIdentity::of(&workload),
+                samples: failing.samples,
+                schedule: failing.schedule,
+                fingerprint: failing.fingerprint,
+                ..case.clone()
+            }
+        })
+    });
+    let case = smaller.found.unwrap_or_else(|| case.clone());
+    Ok(Shrunk { case, runs, is_minimal: smaller.is_minimal && !cut })
+}
+
+/// The simplest schedule on that workload that fails in the same way.
+fn same_failure(
+    plan: &RigPlan,
+    case: &SteppedCase,
+    parameters: &Parameters,
+    bounds: Bounds,
+    budget: Budget<'_>,
+    runs: &mut u64,
+) -> Option<Failing> {
+    let WorkloadIdentity { family, mode, seed, .. } = case.workload;
+    // A workload that the rig cannot step is no smaller one.
+    let mut rig = Rig::launch(plan.clone(), generate(family, mode, parameters, seed)).ok()?;
+    let mut scheduler = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
+    let wanted = case.fingerprint.without_shape();
+    let mut found = None;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let limit = u64::from(budget.runs);
+    let interrupted = || (budget.until.interrupted)() || over.load(std::sync::atomic::Ordering::Relaxed);
+    let until = Until { interrupted: &interrupted, first: false, ..budget.until };
+    let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, tally, failures| {
+        found = failures.kinds().into_iter().find(|kind| kind.simplest.fingerprint.without_shape() == wanted).cloned();
+        let enough = found.is_some() || tally.schedules >= limit;
+        over.store(enough, std::sync::atomic::Ordering::Relaxed);
+    });
+    *runs += searched.ok()?.tally.schedules;
+    found.map(|kind| kind.simplest)
+}
+
+fn is_over(until: Until<'_>) -> bool {
+    (until.interrupted)() || until.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline)
+}

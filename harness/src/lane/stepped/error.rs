@@ -1,0 +1,75 @@
+//! Why a rig could not be set up, or could not finish a schedule.
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use crate::layout::LayoutError;
+use crate::memory::MemoryError;
+use crate::target::gate::GateError;
+use crate::target::process::{Ended, LaunchError, RuntimeError};
+use crate::target::trace::TraceError;
+use crate::target::unwinder::UnwinderError;
+use crate::walk::rejection::Rejection;
+use crate::walk::walker::Unsupported;
+use crate::workload::Family;
+
+/// Why there is no result. Nothing is proved by it, for or against.
+#[derive(Debug, Error)]
+pub enum RigError {
+    /// Workloads of this family are not driven store by store.
+    #[error("workloads of the family {0} are not stepped: their threads run by the kernel's schedule, not by ours")]
+    Threads(Family),
+    /// The program cannot be brought back to where it started.
+    #[error("the workload has no gate at the start of its rounds: generate it with one of the modes that have")]
+    NoRounds,
+    /// The rounds of the program store differently.
+    #[error("the workload stores differently in each of {rounds} rounds: a schedule cannot be repeated on it")]
+    NotRepeatable {
+        /// How many were compared.
+        rounds: usize,
+    },
+    /// The target could not be launched.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Its `_PyRuntime` was not found.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Its layout is not known.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The walker does not work on the build.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The thread at the gate is none of the interpreter's.
+    #[error("no thread state has the native thread id {0}")]
+    NoThread(u32),
+    /// The target, or CPython's unwinder, could not be traced any further.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The target ended.
+    #[error("the target ended: {0}")]
+    Ended(Ended),
+    /// The target could not be brought to its gate, or away from it.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The stopped target's own stack made no sense.
+    #[error("the chain of the stopped target cannot be read: {0}")]
+    Truth(#[from] Rejection),
+    /// The target's memory could not be accessed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// CPython's unwinder gave no samples.
+    #[error(transparent)]
+    Unwinder(#[from] UnwinderError),
+    /// CPython's unwinder did something that the rig does not know.
+    #[error("the access of CPython's unwinder is not understood: {0}")]
+    Access(String),
+    /// A thread of the harness could not be started or placed.
+    #[error("cannot {action}: {errno}")]
+    System {
+        /// What was to be done.
+        action: &'static str,
+        /// Why not.
+        errno: Errno,
+    },
+}

@@ -1,0 +1,314 @@
+//! The stepped lane's rig: a real target and a sampler that take turns, store by store and access by access.
+//!
+//! The target's sampled thread is stopped by hardware watchpoints after each of its stores to `current_frame`, anchor and
+//! sequence; the sampler, before each of its accesses to the target's memory. A
+//! [`Scheduler`](crate::schedule::Scheduler) decides at each of these points how many stores the target does next. Between
+//! two schedules the target runs on to the gate at the start of its next round, and the walker forgets what it knows: so
+//! a schedule takes a millisecond, not the start of a process.
+//!
+//! What is right is known: the chain of the stopped target is read after every store to `current_frame`. A sample is
+//! right if it is one of the stacks that were there between its first access and its last.
+//!
+//! A [`Rig`] lives on one thread of the harness, and when it is dropped nothing is left stopped, traced or running.
+//!
+//! # What a step does not show
+//! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
+//! states between them. The stores themselves are in the order of [`crate::stores`].
+
+mod access;
+mod conductor;
+mod cpython;
+mod error;
+mod memory;
+mod own;
+mod place;
+mod target;
+mod truth;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::conductor::Conductor;
+pub use self::conductor::Keeping;
+use self::cpython::Cpython;
+pub use self::error::RigError;
+use self::own::Own;
+use self::place::Place;
+pub use self::target::Movement;
+use self::target::SteppedTarget;
+pub use self::truth::{Lines, Moment};
+use self::verdict::judge;
+pub use self::verdict::{Verdict, Wrong};
+use crate::layout::Layout;
+use crate::sample::{ThreadSample, WalkerKind};
+use crate::schedule::event::Event;
+use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
+use crate::schedule::shape::Shape;
+use crate::schedule::{Ran, Scheduler};
+use crate::target::confined::has_fixed_addresses;
+use crate::target::process::Target;
+use crate::target::runtime::runtime_address;
+use crate::target::unwinder::Counters;
+use crate::walk::walker::Site;
+use crate::walk::weakening::Weakening;
+use crate::workload::{Mode, ROUND, Workload};
+
+/// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
+/// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
+const WARM_UP: usize = 6000;
+
+/// What a rig is made of.
+#[derive(Clone, Debug)]
+pub struct RigPlan {
+    /// The interpreter, of the target and of its sampler.
+    pub python: PathBuf,
+    /// The target's run mode; `None` leaves it to the build.
+    pub jit: Option<bool>,
+    /// Who samples.
+    pub walker: WalkerKind,
+    /// Faults put into the own cached walker.
+    pub weakenings: BTreeSet<Weakening>,
+    /// What a step of the target is.
+    pub movement: Movement,
+    /// Whether the target may move between two words of a read.
+    pub tearing: bool,
+    /// What is kept of each run.
+    pub keeping: Keeping,
+    /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
+    /// then stays as it is.
+    pub warm_up: usize,
+    /// Whether CPython's unwinder is stopped at its accesses by a seccomp filter, if the kernel allows it, or else at all
+    /// of its system calls.
+    pub filter: bool,
+    /// How long the target may run without a store, or wait in a system call.
+    pub patience: Duration,
+    /// Where the target's file is written.
+    pub folder: PathBuf,
+}
+
+impl RigPlan {
+    /// A plan for `walker` on `python`, with nothing kept and nothing torn.
+    #[must_use]
+    pub fn new(python: &Path, walker: WalkerKind) -> Self {
+        Self {
+            python: python.to_owned(),
+            jit: None,
+            walker,
+            weakenings: BTreeSet::new(),
+            movement: Movement::Stores,
+            tearing: false,
+            keeping: Keeping { history: false, digests: false },
+            warm_up: WARM_UP,
+            filter: true,
+            patience: Duration::from_secs(20),
+            folder: std::env::temp_dir(),
+        }
+    }
+}
+
+/// A sample and what it is worth.
+#[derive(Clone, Debug)]
+pub struct SteppedSample {
+    /// What the walker returned for the sampled thread.
+    pub sample: ThreadSample,
+    /// What CPython's unwinder counted; none for own walkers.
+    pub counters: Option<Counters>,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// The stacks that were there between its first access and its last, in order.
+    pub moments: Vec<Arc<Moment>>,
+}
+
+/// One schedule, run.
+#[derive(Clone, Debug)]
+pub struct SteppedRun {
+    /// Who sampled.
+    pub walker: WalkerKind,
+    /// The samples, in order.
+    pub samples: Vec<SteppedSample>,
+    /// What happened, in order; empty unless it is kept.
+    pub history: Vec<Event>,
+    /// What the scheduler was told of.
+    pub ran: Ran,
+}
+
+impl SteppedRun {
+    /// The first sample that is wrong, by its number.
+    #[must_use]
+    pub fn first_wrong(&self) -> Option<(usize, &Wrong)> {
+        self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
+            Verdict::Wrong(wrong) => Some((number, wrong)),
+            _ => None,
+        })
+    }
+
+    /// What makes the failure of the sample of that number the same as others; none if it did not fail.
+    #[must_use]
+    pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
+        let sample = self.samples.get(number)?;
+        let Verdict::Wrong(wrong) = &sample.verdict else { return None };
+        Some(SteppedFingerprint {
+            walker: self.walker,
+            clause: wrong.clause,
+            answer: sample.sample.provenance.lookup.into(),
+            leaf: sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf),
+            shape: Shape::of(&self.ran.schedule, &self.ran.points),
+        })
+    }
+}
+
+enum Sampler {
+    Own(Box<Own>),
+    Cpython(Box<Cpython>),
+}
+
+impl Sampler {
+    /// Begins a schedule: it has seen nothing yet.
+    fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        match self {
+            Self::Own(own) => own.open(conductor),
+            Self::Cpython(cpython) => cpython.open(conductor),
+        }
+    }
+
+    fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<(ThreadSample, Option<Counters>), RigError> {
+        match self {
+            Self::Own(own) => Ok((own.sample(conductor)?, None)),
+            Self::Cpython(cpython) => cpython.sample(conductor),
+        }
+    }
+}
+
+/// See the module.
+pub struct Rig {
+    sampler: Sampler,
+    target: SteppedTarget,
+    workload: Workload,
+    plan: RigPlan,
+    steps: Vec<usize>,
+    /// Left when all the others are gone.
+    _place: Place,
+}
+
+impl Rig {
+    /// Starts a target on `workload`, which has rounds, and a sampler; the target stands at the start of a round.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn launch(plan: RigPlan, workload: Workload) -> Result<Self, RigError> {
+        if workload.threads > 1 {
+            return Err(RigError::Threads(workload.family));
+        }
+        if !matches!(workload.mode, Mode::Rounds | Mode::GatedRounds) {
+            return Err(RigError::NoRounds);
+        }
+        let place = Place::take()?;
+        let deadline = Instant::now() + plan.patience;
+        let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
+        place.put(target.pid())?;
+        target.start(deadline)?;
+        target.next_gate(deadline)?;
+        let mut gate = target.pass_gates(plan.warm_up, deadline)?;
+        while gate.context != ROUND {
+            target.go(deadline)?;
+            gate = target.next_gate(deadline)?;
+        }
+        let runtime = runtime_address(target.pid())?.address;
+        let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+        let sampler = match Own::new(plan.walker, site, &plan.weakenings)? {
+            Some(own) => Sampler::Own(Box::new(own)),
+            None => {
+                let deadline = Instant::now() + plan.patience;
+                Sampler::Cpython(Box::new(Cpython::start(&plan, &place, deadline)?))
+            }
+        };
+        let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
+        let steps = target.calibrate()?;
+        Ok(Self { sampler, target, workload, plan, steps, _place: place })
+    }
+
+    /// The target's process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.target.pid()
+    }
+
+    /// The workload.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &RigPlan {
+        &self.plan
+    }
+
+    /// How many steps the target has in each of its rounds while its anchor is NULL. After these rounds everything is at
+    /// the same addresses again; every schedule starts with the first.
+    #[must_use]
+    pub fn steps_of_rounds(&self) -> &[usize] {
+        &self.steps
+    }
+
+    /// The process that samples; none for own walkers.
+    #[must_use]
+    pub fn sampler_pid(&self) -> Option<i32> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.pid()),
+        }
+    }
+
+    /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
+    #[must_use]
+    pub fn has_fixed_addresses(&self) -> bool {
+        has_fixed_addresses(self.pid())
+    }
+
+    /// Whether CPython's unwinder stops at its accesses alone, by a seccomp filter; without, at all of its system calls,
+    /// which is slower. None for own walkers.
+    #[must_use]
+    pub fn is_filtered(&self) -> Option<bool> {
+        match &self.sampler {
+            Sampler::Own(_) => None,
+            Sampler::Cpython(cpython) => Some(cpython.is_filtered()),
+        }
+    }
+
+    /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
+    /// ended early.
+    ///
+    /// # Errors
+    /// See [`RigError`]. The rig may then be of no further use.
+    pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
+        self.target.rewind()?;
+        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
+        let taken = take(&mut self.sampler, &mut conductor, samples, &self.workload);
+        let (ran, history) = conductor.finish();
+        scheduler.end(&ran);
+        Ok(SteppedRun { walker: self.plan.walker, samples: taken?, history, ran })
+    }
+}
+
+fn take(
+    sampler: &mut Sampler,
+    conductor: &mut Conductor<'_>,
+    samples: u32,
+    workload: &Workload,
+) -> Result<Vec<SteppedSample>, RigError> {
+    sampler.open(conductor)?;
+    let mut taken = Vec::new();
+    for number in 0..samples {
+        conductor.begin_sample(number);
+        let (sample, counters) = sampler.sample(conductor)?;
+        let moments = conductor.end_sample(&sample);
+        let verdict = judge(&sample, &moments, &workload.grammar);
+        taken.push(SteppedSample { sample, counters, verdict, moments });
+    }
+    Ok(taken)
+}

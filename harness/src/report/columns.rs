@@ -1,0 +1,89 @@
+//! A history in two columns: what one side did on the left, what the other did meanwhile on the right.
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+use crate::sample::{Lookup, ThreadSample};
+
+/// Which side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The first.
+    Left,
+    /// The second.
+    Right,
+}
+
+/// A history that is being written. What one side does in a row stands together.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    rows: Vec<[Vec<String>; 2]>,
+}
+
+impl Columns {
+    /// Adds something that `side` did, after everything else.
+    pub fn add(&mut self, side: Side, text: String) {
+        let (here, other) = if side == Side::Left { (0, 1) } else { (1, 0) };
+        match self.rows.last_mut() {
+            Some(row) if row[other].is_empty() && !row[here].is_empty() => row[here].push(text),
+            _ => self.add_below(side, text),
+        }
+    }
+
+    /// The same on a row of its own.
+    pub fn add_below(&mut self, side: Side, text: String) {
+        self.rows.push(match side {
+            Side::Left => [vec![text], Vec::new()],
+            Side::Right => [Vec::new(), vec![text]],
+        });
+    }
+
+    /// The table, in lines of at most `width` columns.
+    #[must_use]
+    pub fn render(&self, headers: [&str; 2], width: u16) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        table.set_header(headers);
+        for [left, right] in &self.rows {
+            table.add_row([left.join("; "), right.join("; ")]);
+        }
+        let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n") + "\n"
+    }
+}
+
+/// What a sample gave, in a few words.
+#[must_use]
+pub fn returned(sample: &ThreadSample) -> String {
+    match &sample.outcome {
+        Ok(stack) => {
+            let how = match sample.provenance.lookup {
+                Lookup::FullHit => "full hit".to_owned(),
+                Lookup::PartialHit => "partial hit".to_owned(),
+                Lookup::Miss(reason) => format!("miss ({reason})"),
+                Lookup::Uncached | Lookup::Unknown => "uncached".to_owned(),
+            };
+            let frames: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
+            format!("{how}: returns {}", frames.join(" < "))
+        }
+        Err(rejection) => format!("rejects: {rejection}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_side_does_in_a_row_stands_together() {
+        let mut columns = Columns::default();
+        for (side, text) in [(Side::Left, "one"), (Side::Left, "two"), (Side::Right, "three"), (Side::Left, "four")] {
+            columns.add(side, text.to_owned());
+        }
+        columns.add_below(Side::Left, "five".to_owned());
+        columns.add(Side::Left, "six".to_owned());
+        let text = columns.render(["left", "right"], 80);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines, [&["left", "right"][..], &["one;", "two"], &["three"], &["four"], &["five;", "six"]]);
+        assert!(text.lines().nth(2).is_some_and(|line| line.starts_with("   ")), "on the right: {text}");
+    }
+}

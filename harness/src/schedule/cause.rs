@@ -1,0 +1,308 @@
+//! Why a sample of a run is wrong, from the history of the run and the provenance of its frames.
+
+use std::fmt;
+
+use super::clause::Clause;
+use super::event::{Access, Event, Shown, Standing, ThreadWord};
+use super::{AccessKind, Point};
+use crate::frame::Frame;
+
+/// What made a stack possible that was not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The anchor was written for a frame that was read before the target moved on. The entry that was stored with it
+    /// vouches for callers that are not those of whatever stands there now.
+    LateAnchor {
+        /// Where the current frame was read.
+        read: Point,
+        /// Where the anchor was written.
+        write: Point,
+        /// The frame that was read; none if it is no Python frame.
+        walked: Option<Frame>,
+        /// What stood at its address when the anchor was written; none if no Python frame did.
+        there: Option<Frame>,
+        /// Whether nothing at all stood there.
+        gone: bool,
+    },
+    /// The anchor was right when it was written. Later its frame left the stack, or came under other callers, and the
+    /// interpreter did not move the anchor.
+    AnchorKept {
+        /// Where the anchor was written.
+        write: Point,
+        /// The frame that it marks.
+        walked: Option<Frame>,
+    },
+    /// What one sample read is of different moments.
+    TornWalk {
+        /// Where the thread state was read, or whatever was first.
+        read: Point,
+        /// The first access after the target had moved.
+        stale: Point,
+        /// What that access is for.
+        kind: AccessKind,
+    },
+    /// The target did not move where it matters: the walker put together what was not together by itself.
+    WalkersOwn,
+}
+
+/// The first access that acted on something that no longer held: had the target stood still until it was done, the stack
+/// would be right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The access.
+    pub at: Point,
+    /// What it is for.
+    pub kind: AccessKind,
+    /// The access that had seen what no longer held.
+    pub since: Point,
+}
+
+/// Why a sample is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What made it possible.
+    pub cause: Cause,
+    /// The access at fault; none if the target stood still.
+    pub stale: Option<Stale>,
+}
+
+/// Explains why the sample of that number, which broke `clause`, is wrong. Without its result in `events`, and without
+/// numbered accesses, there is nothing to explain.
+#[must_use]
+pub fn explain(events: &[Event], sample: u32, clause: Clause) -> Option<Explanation> {
+    let run = Run::of(events);
+    let result = events.iter().find_map(|event| match event {
+        Event::Result(number, result) if *number == sample => Some(result),
+        _ => None,
+    })?;
+    let own = run.torn(sample);
+    let cached = || run.anchored(sample).filter(|_| result.provenance.from_cache > 0);
+    let torn_first = clause == Clause::Torn || result.provenance.from_cache == 0;
+    let explained = if torn_first { own.or_else(cached) } else { cached().or(own) };
+    Some(explained.unwrap_or(Explanation { cause: Cause::WalkersOwn, stale: None }))
+}
+
+/// A run as its accesses met it.
+struct Run<'a> {
+    /// The chains, one for each change of it.
+    chains: Vec<&'a [Standing]>,
+    accesses: Vec<Met<'a>>,
+}
+
+/// A numbered access, with the index of the chain that held then.
+#[derive(Clone, Copy)]
+struct Met<'a> {
+    at: Point,
+    access: &'a Access,
+    chain: usize,
+}
+
+impl<'a> Run<'a> {
+    fn of(events: &'a [Event]) -> Self {
+        let mut run = Self { chains: Vec::new(), accesses: Vec::new() };
+        for event in events {
+            match event {
+                Event::Truth(chain) if run.chains.last().is_none_or(|last| !same_chain(last, chain)) => {
+                    run.chains.push(chain);
+                }
+                Event::Access(access) => {
+                    let chain = run.chains.len().saturating_sub(1);
+                    run.accesses.extend(access.at.map(|at| Met { at, access, chain }));
+                }
+                _ => {}
+            }
+        }
+        run
+    }
+
+    fn frame(&self, chain: usize, address: u64) -> Option<&'a Standing> {
+        self.chains.get(chain)?.iter().find(|standing| standing.address == address)
+    }
+
+    /// The first access of a sample that came after the target had moved from where it was at an earlier one.
+    fn stale(&self, since: Met<'a>) -> Option<Met<'a>> {
+        let later = |met: &&Met<'a>| met.at.sample == since.at.sample && met.at > since.at && met.chain != since.chain;
+        self.accesses.iter().find(later).copied()
+    }
+
+    /// The sample's own reads are of different moments.
+    fn torn(&self, sample: u32) -> Option<Explanation> {
+        let read = *self.accesses.iter().find(|met| met.at.sample == sample)?;
+        let stale = self.stale(read)?;
+        let cause = Cause::TornWalk { read: read.at, stale: stale.at, kind: stale.access.kind };
+        Some(Explanation { cause, stale: Some(Stale { at: stale.at, kind: stale.access.kind, since: read.at }) })
+    }
+
+    /// What became of the anchor that was written last before the sample.
+    fn anchored(&self, sample: u32) -> Option<Explanation> {
+        let (write, anchor) = self.accesses.iter().rev().find_map(|met| {
+            let before = met.at.sample < sample && met.access.kind == AccessKind::WriteAnchor;
+            shown(met.access, ThreadWord::Anchor).filter(|&anchor| before && anchor != 0).map(|anchor| (*met, anchor))
+        })?;
+        let read = self.accesses.iter().rev().find(|met| {
+            let same_sample = met.at.sample == write.at.sample && met.at < write.at;
+            same_sample && shown(met.access, ThreadWord::CurrentFrame) == Some(anchor)
+        });
+        let walked = |chain| self.frame(chain, anchor).and_then(|standing| standing.frame.clone());
+        if let Some(&read) = read
+            && (read.chain..=write.chain).any(|chain| !self.same_callers(read.chain, chain, anchor))
+        {
+            let there = self.frame(write.chain, anchor);
+            let cause = Cause::LateAnchor {
+                read: read.at,
+                write: write.at,
+                walked: walked(read.chain),
+                there: there.and_then(|standing| standing.frame.clone()),
+                gone: there.is_none(),
+            };
+            let stale = self.stale(read);
+            let stale = stale.map(|met| Stale { at: met.at, kind: met.access.kind, since: read.at });
+            return Some(Explanation { cause, stale });
+        }
+        let used = self.accesses.iter().rev().find(|met| met.at.sample == sample)?;
+        let kept = (write.chain..=used.chain).any(|chain| !self.same_callers(write.chain, chain, anchor));
+        let cause = Cause::AnchorKept { write: write.at, walked: walked(write.chain) };
+        kept.then_some(Explanation { cause, stale: None })
+    }
+
+    /// Whether two chains are the same from the frame at `address` on.
+    fn same_callers(&self, one: usize, other: usize, address: u64) -> bool {
+        let from = |chain: usize| {
+            let chain = self.chains.get(chain).copied().unwrap_or_default();
+            chain.iter().position(|standing| standing.address == address).map(|start| &chain[start..])
+        };
+        match (from(one), from(other)) {
+            (Some(one), Some(other)) => same_chain(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The value of a word of the thread state, if the access showed it.
+fn shown(access: &Access, word: ThreadWord) -> Option<u64> {
+    access.shown.iter().find_map(|shown| match shown {
+        Shown::Thread(one, value) if *one == word => Some(*value),
+        _ => None,
+    })
+}
+
+/// Whether two chains are of the same frames. Their lines move without a store.
+fn same_chain(one: &[Standing], other: &[Standing]) -> bool {
+    let function =
+        |standing: &Standing| standing.frame.as_ref().map(|frame| (frame.function.clone(), frame.file.clone()));
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| one.address == other.address && function(one) == function(other))
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            |frame: &Option<Frame>| frame.as_ref().map_or("a shim frame".to_owned(), |one| one.function.to_string());
+        match self {
+            Self::LateAnchor { read, write, walked, there, gone } => {
+                let walked_name = name(walked);
+                write!(f, "the anchor was written at {write} for {walked_name}, which had been read at {read}; ")?;
+                let function = |frame: &Option<Frame>| frame.as_ref().map(|frame| frame.function.clone());
+                if *gone {
+                    write!(f, "by then it had left the stack, and the next frame at its address is taken for it: ")?;
+                } else if function(walked) == function(there) {
+                    write!(f, "by then it had left the stack, and another call of it stood at its address: ")?;
+                } else {
+                    write!(f, "by then it had left the stack, and {} stood at its address: ", name(there))?;
+                }
+                write!(f, "the entry vouches for the callers of a frame that is gone")
+            }
+            Self::AnchorKept { write, walked } => write!(
+                f,
+                "the anchor was written at {write} for {}, while it stood there; when that frame left the stack, the \
+                 interpreter did not move the anchor, so that another frame at its address is taken for it",
+                name(walked)
+            ),
+            Self::TornWalk { read, stale, kind } => write!(
+                f,
+                "one sample read different moments: {read} saw the thread, then the target moved, and {kind} at {stale} \
+                 saw what came after"
+            ),
+            Self::WalkersOwn => f.write_str(
+                "the target did not move where it matters: the walker put together by itself what never stood together",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, kind, since } = self;
+        write!(
+            f,
+            "{at} ({kind}): what {since} had seen no longer held; had the target stood still between them, this "
+        )?;
+        f.write_str("sample would have been that of one moment")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::{B_UNDER_A, Story, names};
+    use super::*;
+
+    #[test]
+    fn an_anchor_that_is_written_late_is_told_with_both_frames() {
+        let events = Story::late_anchor();
+        let explained = explain(&events, 1, Clause::Spliced).unwrap();
+        let Cause::LateAnchor { read, write, walked, there, gone } = &explained.cause else { panic!("{explained:?}") };
+        assert_eq!((read.to_string(), write.to_string(), gone), ("0.0".into(), "0.2".into(), &false));
+        assert_eq!((names(walked.as_slice()), names(there.as_slice())), ("a_leaf".into(), "b_leaf".into()));
+        let stale = explained.stale.unwrap();
+        assert_eq!((stale.at, stale.kind, stale.since), (*write, AccessKind::WriteAnchor, *read));
+        assert_eq!(
+            explained.cause.to_string(),
+            "the anchor was written at 0.2 for a_leaf, which had been read at 0.0; by then it had left the stack, and \
+             b_leaf stood at its address: the entry vouches for the callers of a frame that is gone"
+        );
+    }
+
+    #[test]
+    fn the_same_function_again_and_nothing_at_all_are_told_apart() {
+        let again = Story::new().sample(&[0], "a_leaf a main").go("a main").go("a_leaf a main").write().end(&[], 0);
+        let again = again.go("b main").sample(&[0], "b main").end(B_UNDER_A, 2).events();
+        let told = explain(&again, 1, Clause::Spliced).unwrap().cause.to_string();
+        assert!(told.contains("another call of it stood at its address"), "{told}");
+        let gone = Story::new().sample(&[0], "a_leaf a main").go("a main").write().end(&[], 0);
+        let gone = gone.go("b main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
+        let told = explain(&gone, 1, Clause::Spliced).unwrap().cause.to_string();
+        assert!(told.contains("the next frame at its address is taken for it"), "{told}");
+    }
+
+    #[test]
+    fn an_anchor_that_the_interpreter_left_behind_is_its_fault() {
+        let events = Story::new().sample(&[0], "a_leaf a main").write().end(&[], 0);
+        let events = events.go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
+        let explained = explain(&events, 1, Clause::Spliced).unwrap();
+        assert!(matches!(explained.cause, Cause::AnchorKept { .. }), "{explained:?}");
+        assert_eq!(explained.stale, None, "no access was too late");
+        assert!(explained.cause.to_string().contains("the interpreter did not move the anchor"));
+    }
+
+    #[test]
+    fn reads_of_different_moments_are_a_torn_walk() {
+        let events = Story::new().sample(&[0, 1], "a_leaf a main").go("b_leaf b main").read_frame(2).end(B_UNDER_A, 0);
+        let explained = explain(&events.events(), 0, Clause::Torn).unwrap();
+        let expected = Cause::TornWalk {
+            read: "0.0:1".parse::<super::super::Move>().unwrap().at,
+            stale: "0.2:1".parse::<super::super::Move>().unwrap().at,
+            kind: AccessKind::ReadFrame,
+        };
+        assert_eq!(explained.cause, expected);
+        assert_eq!(explained.stale.map(|stale| stale.at.access), Some(2));
+    }
+
+    #[test]
+    fn without_a_move_it_is_the_walkers_own() {
+        let events = Story::new().sample(&[0, 1, 2], "b_leaf b main").end(B_UNDER_A, 0).events();
+        assert_eq!(explain(&events, 0, Clause::Torn).unwrap().cause, Cause::WalkersOwn);
+        assert_eq!(explain(&events, 3, Clause::Torn), None, "there is no such sample");
+        assert_eq!(explain(&[], 0, Clause::Torn), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! What makes two failures of the stepped lane the same bug.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::clause::Clause;
+use super::shape::Shape;
+use crate::report::finding::{self, STEPPED_LANE, WALKERS};
+use crate::sample::{Lookup, WalkerKind};
+
+/// What the cache answered, without the reason for a miss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// There is no cache.
+    Uncached,
+    /// A full hit.
+    FullHit,
+    /// A partial hit.
+    PartialHit,
+    /// A miss.
+    Miss,
+    /// The walker does not say.
+    Unknown,
+}
+
+impl Answer {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Uncached, Self::FullHit, Self::PartialHit, Self::Miss, Self::Unknown];
+
+    /// The name in fingerprints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uncached => "uncached",
+            Self::FullHit => "full-hit",
+            Self::PartialHit => "partial-hit",
+            Self::Miss => "miss",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Lookup> for Answer {
+    fn from(lookup: Lookup) -> Self {
+        match lookup {
+            Lookup::Uncached => Self::Uncached,
+            Lookup::FullHit => Self::FullHit,
+            Lookup::PartialHit => Self::PartialHit,
+            Lookup::Miss(_) => Self::Miss,
+            Lookup::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What stood at the leaf of the target when the walker read the thread state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeafKind {
+    /// The frame of a function, on the data stack.
+    Function,
+    /// A frame on the data stack that is just making its generator or coroutine.
+    GeneratorBeingMade,
+    /// The frame of a generator or coroutine, inside of that object.
+    Generator,
+    /// A shim frame: the thread is between C and Python.
+    Shim,
+}
+
+impl LeafKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Function, Self::GeneratorBeingMade, Self::Generator, Self::Shim];
+
+    /// The name in fingerprints and tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::GeneratorBeingMade => "generator-being-made",
+            Self::Generator => "generator",
+            Self::Shim => "shim",
+        }
+    }
+}
+
+impl fmt::Display for LeafKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What makes two failures of the stepped lane the same bug: `stepped/walker/clause/answer/leaf/shape`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SteppedFingerprint {
+    /// Whose stack it is.
+    pub walker: WalkerKind,
+    /// What is wrong with it.
+    pub clause: Clause,
+    /// What the cache had answered.
+    pub answer: Answer,
+    /// The kind of leaf.
+    pub leaf: LeafKind,
+    /// Where the target moved.
+    pub shape: Shape,
+}
+
+impl SteppedFingerprint {
+    /// All but the shape: what stays the same while a schedule is shrunk, since its moves go elsewhere.
+    #[must_use]
+    pub fn without_shape(&self) -> (WalkerKind, Clause, Answer, LeafKind) {
+        (self.walker, self.clause, self.answer, self.leaf)
+    }
+}
+
+impl fmt::Display for SteppedFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { walker, clause, answer, leaf, shape } = self;
+        write!(f, "{STEPPED_LANE}/{walker}/{clause}/{}/{leaf}/{shape}", answer.name())
+    }
+}
+
+/// A text that can be no fingerprint of the stepped lane.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker/clause/answer/leaf/shape, but {why}"
+)]
+pub struct BadSteppedFingerprint {
+    text: String,
+    why: String,
+}
+
+impl FromStr for SteppedFingerprint {
+    type Err = BadSteppedFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, BadSteppedFingerprint> {
+        parse(text).map_err(|why| BadSteppedFingerprint { text: text.chars().take(30).collect(), why })
+    }
+}
+
+fn parse(text: &str) -> Result<SteppedFingerprint, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let [lane, walker, clause, answer, leaf, shape] = parts[..] else {
+        return Err(format!("it has {} parts", parts.len()));
+    };
+    if lane != STEPPED_LANE {
+        return Err(format!("it begins with {lane:?}"));
+    }
+    let nothing = |what: &str, name: &str| format!("there is no {what} {name:?}");
+    Ok(SteppedFingerprint {
+        walker: WALKERS.into_iter().find(|one| one.name() == walker).ok_or_else(|| nothing("walker", walker))?,
+        clause: clause.parse().map_err(|_| nothing("clause", clause))?,
+        answer: Answer::ALL.into_iter().find(|one| one.name() == answer).ok_or_else(|| nothing("answer", answer))?,
+        leaf: LeafKind::ALL.into_iter().find(|one| one.name() == leaf).ok_or_else(|| nothing("kind of leaf", leaf))?,
+        shape: Shape::try_from(shape.to_owned()).map_err(|error| error.to_string())?,
+    })
+}
+
+impl TryFrom<String> for SteppedFingerprint {
+    type Error = BadSteppedFingerprint;
+
+    fn try_from(text: String) -> Result<Self, BadSteppedFingerprint> {
+        text.parse()
+    }
+}
+
+impl From<SteppedFingerprint> for String {
+    fn from(fingerprint: SteppedFingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+/// As it stands in a list of known failures.
+impl TryFrom<&SteppedFingerprint> for finding::Fingerprint {
+    type Error = finding::BadFingerprint;
+
+    fn try_from(fingerprint: &SteppedFingerprint) -> Result<Self, finding::BadFingerprint> {
+        Self::try_from(fingerprint.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Such texts stand in saved cases and in lists of known failures: changing one orphans them.
+    #[test]
+    fn fingerprints_are_stable_and_read_back() {
+        let fingerprint = SteppedFingerprint {
+            walker: WalkerKind::CpythonCached,
+            clause: Clause::Spliced,
+            answer: Lookup::FullHit.into(),
+            leaf: LeafKind::Function,
+            shape: Shape::try_from("read-chunk..write-anchor+between-samples".to_owned()).unwrap(),
+        };
+        let text = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor+between-samples";
+        assert_eq!(fingerprint.to_string(), text);
+        assert_eq!(text.parse(), Ok(fingerprint.clone()));
+        let known = finding::Fingerprint::try_from(&fingerprint).unwrap();
+        assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), None));
+        for (walker, clause, answer, leaf) in WALKERS.into_iter().flat_map(|walker| {
+            Clause::ALL.into_iter().flat_map(move |clause| {
+                Answer::ALL.into_iter().flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
+            })
+        }) {
+            let one = SteppedFingerprint { walker, clause, answer, leaf, shape: fingerprint.shape.clone() };
+            assert_eq!(one.to_string().parse(), Ok(one.clone()));
+            assert!(finding::Fingerprint::try_from(&one).is_ok(), "{one}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_fingerprint_is_refused_with_its_reason() {
+        for (text, why) in [
+            ("", "it has 1 parts"),
+            ("live/cpython-cached/spliced/full-hit/function/still", "it begins with \"live\""),
+            ("stepped/py-spy/spliced/full-hit/function/still", "there is no walker \"py-spy\""),
+            ("stepped/own-cached/wrong/full-hit/function/still", "there is no clause \"wrong\""),
+            ("stepped/own-cached/spliced/hit/function/still", "there is no answer \"hit\""),
+            ("stepped/own-cached/spliced/full-hit/class/still", "there is no kind of leaf \"class\""),
+            ("stepped/own-cached/spliced/full-hit/function/moving", "\"moving\" is no shape"),
+        ] {
+            let error = text.parse::<SteppedFingerprint>().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

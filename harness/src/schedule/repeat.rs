@@ -1,0 +1,193 @@
+//! Whether a schedule decides everything: each is run twice, and the runs must be the same.
+
+use std::fmt;
+
+use super::{AccessKind, Point, Ran, Schedule, Scheduler};
+
+/// Where two runs of one schedule part first. A rig for which there is such a place is not deterministic: what it shows
+/// cannot be replayed, and its verdicts are inconclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The schedule, as it took place first.
+    pub schedule: Schedule,
+    /// Where.
+    pub place: Place,
+}
+
+/// A place in two runs, the first one's part first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Another access, or none.
+    Access(Option<(Point, AccessKind)>, Option<(Point, AccessKind)>),
+    /// The target moved otherwise at this point, or the access read or wrote something else.
+    Content(Point, AccessKind),
+    /// The walker returned something else in this sample, or nothing.
+    Result(usize),
+    /// Other moves took place, although nothing else differs.
+    Moves,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "two runs of the schedule {} differ: ", self.schedule)?;
+        let access = |access: Option<(Point, AccessKind)>| match access {
+            Some((at, kind)) => format!("{kind} at {at}"),
+            None => "no further access".to_owned(),
+        };
+        match self.place {
+            Place::Access(first, second) => write!(f, "{} in one, {} in the other", access(first), access(second)),
+            Place::Content(at, kind) => {
+                write!(f, "at {at} the target moved otherwise, or {kind} saw something else")
+            }
+            Place::Result(sample) => write!(f, "sample {sample} gave another result"),
+            Place::Moves => f.write_str("other moves took place"),
+        }
+    }
+}
+
+/// The first difference between two runs.
+#[must_use]
+pub fn difference(first: &Ran, second: &Ran) -> Option<Place> {
+    for index in 0..first.points.len().max(second.points.len()) {
+        let (one, other) = (first.points.get(index).copied(), second.points.get(index).copied());
+        let Some((at, kind)) = one.filter(|_| one == other) else { return Some(Place::Access(one, other)) };
+        if first.contents.get(index) != second.contents.get(index) {
+            return Some(Place::Content(at, kind));
+        }
+    }
+    let results = 0..first.results.len().max(second.results.len());
+    match results.into_iter().find(|&sample| first.results.get(sample) != second.results.get(sample)) {
+        Some(sample) => Some(Place::Result(sample)),
+        None => (first.schedule != second.schedule).then_some(Place::Moves),
+    }
+}
+
+/// Runs each schedule of another scheduler twice. The second run does not count.
+#[derive(Clone, Debug)]
+pub struct Repeat<S> {
+    inner: S,
+    first: Option<Ran>,
+    difference: Option<Difference>,
+    compared: u64,
+}
+
+impl<S: Scheduler> Repeat<S> {
+    /// Repeats what `inner` runs.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner, first: None, difference: None, compared: 0 }
+    }
+
+    /// The first difference, if any. After it no schedule comes.
+    #[must_use]
+    pub fn difference(&self) -> Option<&Difference> {
+        self.difference.as_ref()
+    }
+
+    /// How many schedules ran twice. None is no proof of anything.
+    #[must_use]
+    pub fn compared(&self) -> u64 {
+        self.compared
+    }
+
+    /// The scheduler that is repeated.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S: Scheduler> Scheduler for Repeat<S> {
+    fn begin(&mut self) -> bool {
+        self.difference.is_none() && (self.first.is_some() || self.inner.begin())
+    }
+
+    fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
+        match &self.first {
+            None => self.inner.steps(at, kind),
+            Some(first) => first.schedule.steps(at),
+        }
+    }
+
+    fn end(&mut self, ran: &Ran) {
+        let Some(first) = self.first.take() else {
+            self.inner.end(ran);
+            self.first = Some(ran.clone());
+            return;
+        };
+        self.compared += 1;
+        let place = difference(&first, ran);
+        self.difference = place.map(|place| Difference { schedule: first.schedule, place });
+    }
+
+    fn is_counted(&self) -> bool {
+        self.first.is_none() && self.inner.is_counted()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::{Bounds, Random};
+    use super::super::toy::Toy;
+    use super::*;
+
+    fn random() -> Random {
+        Random::new(9, 30, Bounds { moves: 2, steps: 5 })
+    }
+
+    #[test]
+    fn each_schedule_of_the_other_runs_twice_and_counts_once() {
+        let toy = Toy::new(2);
+        let mut repeat = Repeat::new(random());
+        let counted = toy.run_all(&mut repeat);
+        assert_eq!((repeat.compared(), repeat.difference()), (30, None));
+        assert_eq!(counted, toy.run_all(&mut random()));
+    }
+
+    #[test]
+    fn the_first_difference_is_told() {
+        let change = |change: fn(&mut Ran)| {
+            let mut repeat = Repeat::new(random());
+            let mut runs = 0;
+            while repeat.begin() {
+                runs += 1;
+                if runs == 8 {
+                    // The second run of the fourth schedule goes another way.
+                    let mut other = Ran::default();
+                    struct Taken<'a>(&'a mut Repeat<Random>, &'a mut Ran);
+                    impl Scheduler for Taken<'_> {
+                        fn begin(&mut self) -> bool {
+                            true
+                        }
+                        fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
+                            self.0.steps(at, kind)
+                        }
+                        fn end(&mut self, ran: &Ran) {
+                            *self.1 = ran.clone();
+                        }
+                    }
+                    Toy::new(2).run_one(&mut Taken(&mut repeat, &mut other));
+                    change(&mut other);
+                    repeat.end(&other);
+                } else {
+                    Toy::new(2).run_one(&mut repeat);
+                }
+            }
+            assert_eq!((runs, repeat.compared()), (8, 4), "nothing runs after a difference");
+            repeat.difference().unwrap().to_string()
+        };
+        for (text, expected) in [
+            (change(|ran| ran.contents[1] ^= 1), "at 0.1 the target moved otherwise, or read-chunk saw something else"),
+            (change(|ran| ran.points.truncate(ran.points.len() - 1)), "in one, no further access in the other"),
+            (
+                change(|ran| ran.points[0].1 = AccessKind::ReadOther),
+                "read-thread-state at 0.0 in one, read-other at 0.0",
+            ),
+            (change(|ran| ran.results[1] += 1), "sample 1 gave another result"),
+            (change(|ran| ran.results.truncate(1)), "sample 1 gave another result"),
+            (change(|ran| ran.schedule.moves.clear()), "other moves took place"),
+        ] {
+            assert!(text.starts_with("two runs of the schedule ") && text.contains(expected), "{text}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Runs one schedule exactly, and tells if it no longer fits.
+
+use thiserror::Error;
+
+use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
+
+/// A schedule could not be run as it stands. Such a run shows nothing: its verdict is inconclusive, never a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Misfit {
+    /// The walker took another way.
+    #[error(
+        "the schedule no longer fits: the point {} of its move {asked} never came, so the walker or the target does \
+         otherwise than when it was made; search again on this build",
+        .asked.at
+    )]
+    NeverCame {
+        /// The move.
+        asked: Move,
+    },
+    /// The target ended, or stopped where no further step comes.
+    #[error("the schedule no longer fits: at {} the target did {done} steps instead of {}", .asked.at, .asked.steps)]
+    FewerSteps {
+        /// What was asked for.
+        asked: Move,
+        /// What was done.
+        done: u32,
+    },
+}
+
+/// The first move of `asked` that did not take place in `ran`.
+///
+/// # Errors
+/// That move.
+pub fn fits(asked: &Schedule, ran: &Ran) -> Result<(), Misfit> {
+    for &one in &asked.moves {
+        let done = ran.schedule.steps(one.at);
+        if done == one.steps {
+            continue;
+        }
+        // A run that ended early has the points up to there: they are in order.
+        return Err(if ran.points.binary_search_by_key(&one.at, |&(point, _)| point).is_ok() {
+            Misfit::FewerSteps { asked: one, done }
+        } else {
+            Misfit::NeverCame { asked: one }
+        });
+    }
+    Ok(())
+}
+
+/// Runs a schedule a number of times.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    schedule: Schedule,
+    left: u32,
+    fit: Result<(), Misfit>,
+}
+
+impl Replay {
+    /// Runs `schedule` `times` times.
+    #[must_use]
+    pub fn new(schedule: Schedule, times: u32) -> Self {
+        Self { schedule, left: times, fit: Ok(()) }
+    }
+
+    /// Whether the run that ended last was one of this schedule.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn fit(&self) -> Result<(), Misfit> {
+        self.fit
+    }
+}
+
+impl Scheduler for Replay {
+    fn begin(&mut self) -> bool {
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+
+    fn steps(&mut self, at: Point, _: AccessKind) -> u32 {
+        self.schedule.steps(at)
+    }
+
+    fn end(&mut self, ran: &Ran) {
+        self.fit = fits(&self.schedule, ran);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::toy::Toy;
+    use super::*;
+
+    #[test]
+    fn the_schedule_takes_place_as_often_as_asked() {
+        let schedule: Schedule = "0.1:2,1.0:1".parse().unwrap();
+        let mut replay = Replay::new(schedule.clone(), 3);
+        let runs = Toy::new(2).run_all(&mut replay);
+        assert_eq!(runs.len(), 3);
+        assert!(runs.iter().all(|ran| ran.schedule == schedule && *ran == runs[0]));
+        assert_eq!(replay.fit(), Ok(()));
+    }
+
+    #[test]
+    fn a_schedule_that_no_longer_fits_is_told_from_a_pass() {
+        let toy = Toy { life: 5, ..Toy::new(2) };
+        for (schedule, expected) in [
+            ("0.1:2,1.3:1,1.4:1", "the point 1.3 of its move 1.3:1 never came"),
+            ("0.0:3,0.1/1:1", "the point 0.1/1 of its move 0.1/1:1 never came"),
+            ("0.0:3,1.0:4", "at 1.0 the target did 2 steps instead of 4"),
+            ("0.0:5,1.0:1", "at 1.0 the target did 0 steps instead of 1"),
+        ] {
+            let mut replay = Replay::new(schedule.parse().unwrap(), 1);
+            toy.run_all(&mut replay);
+            let error = replay.fit().unwrap_err().to_string();
+            assert!(error.contains(expected), "{schedule}: {error}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A part of a search that can run on its own.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Part `index` (from 1) of `count`; its text is `INDEX/COUNT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    index: u64,
+    count: u64,
+}
+
+impl Shard {
+    /// Everything.
+    pub const WHOLE: Self = Self { index: 1, count: 1 };
+
+    /// Part `index` (from 1) of `count`; none if there is no such part.
+    #[must_use]
+    pub fn new(index: u64, count: u64) -> Option<Self> {
+        (1..=count).contains(&index).then_some(Self { index, count })
+    }
+
+    /// Part `index` (from 0) of `count` of this part.
+    #[must_use]
+    pub fn part(self, index: u64, count: u64) -> Self {
+        Self { index: self.index + self.count * (index % count.max(1)), count: self.count * count.max(1) }
+    }
+
+    /// Whether what belongs to no part in particular is this one's.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        self.index == 1
+    }
+
+    /// Whether the thing of that number (from 0) is in it.
+    #[must_use]
+    pub fn holds(self, number: u64) -> bool {
+        number % self.count == self.index - 1
+    }
+
+    /// How many of `things` things are in it.
+    #[must_use]
+    pub fn share(self, things: u64) -> u64 {
+        (things + self.count - self.index) / self.count
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = || {
+            let (index, count) = text.split_once('/')?;
+            Self::new(index.parse().ok()?, count.parse().ok()?)
+        };
+        parsed().ok_or_else(|| format!("`{text}` is no shard: one reads 2/3, the second of three"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_what_is_held() {
+        for count in 1..5 {
+            for things in 0..12 {
+                let shards: Vec<Shard> = (1..=count).filter_map(|index| Shard::new(index, count)).collect();
+                assert_eq!(shards.iter().map(|shard| shard.share(things)).sum::<u64>(), things);
+                for shard in shards {
+                    let held = (0..things).filter(|&thing| shard.holds(thing)).count() as u64;
+                    assert_eq!(held, shard.share(things), "{shard} of {things}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_part_are_that_part() {
+        let whole: Shard = "2/3".parse().unwrap();
+        let parts: Vec<Shard> = (0..4).map(|index| whole.part(index, 4)).collect();
+        for thing in 0..50 {
+            let holders = parts.iter().filter(|part| part.holds(thing)).count();
+            assert_eq!(holders, usize::from(whole.holds(thing)), "{thing}");
+        }
+        assert!(Shard::WHOLE.part(0, 2).is_first() && !Shard::WHOLE.part(1, 2).is_first());
+    }
+
+    #[test]
+    fn what_is_no_shard_is_refused() {
+        assert_eq!("2/3".parse::<Shard>().unwrap().to_string(), "2/3");
+        for text in ["", "1", "0/1", "3/2", "1/0", "a/b", "1/2/3"] {
+            assert!(text.parse::<Shard>().unwrap_err().contains("second of three"), "{text}");
+        }
+    }
+}

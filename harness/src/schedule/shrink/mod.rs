@@ -1,0 +1,5 @@
+//! Makes failing cases small.
+
+mod moves;
+pub mod parameters;
+pub mod schedule;

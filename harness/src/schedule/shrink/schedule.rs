@@ -1,0 +1,187 @@
+//! The smallest schedule that still fails in the same way.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use thiserror::Error;
+
+use super::moves::{Size, candidates};
+use crate::schedule::Schedule;
+
+/// A schedule and how many samples it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// How many samples the walker takes.
+    pub samples: u32,
+    /// Where the target moves meanwhile.
+    pub schedule: Schedule,
+}
+
+/// What came of shrinking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shrunk {
+    /// The smallest that was found.
+    pub attempt: Attempt,
+    /// How many runs it took.
+    pub runs: u32,
+    /// Whether it is 1-minimal: no single change of those that are tried makes it smaller and still fail. Otherwise the
+    /// budget was spent before.
+    pub is_minimal: bool,
+}
+
+/// Nothing can be made smaller.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CannotShrink {
+    /// The case does not fail to begin with.
+    #[error("the case does not fail when it is run again: there is nothing to make smaller; see `framediff replay`")]
+    Passes,
+    /// No run is allowed.
+    #[error("a budget of no runs does not even show that the case fails")]
+    NoBudget,
+}
+
+/// Makes `attempt` smaller as long as it fails in the same way, within a budget of runs.
+///
+/// `fails` runs an attempt and gives what makes two failures the same bug, or nothing if it does not fail, or if a move's
+/// point did not come. What counts as the same must not depend on where the moves are, since these go elsewhere.
+///
+/// Smaller is, in this order: fewer samples, fewer moves, fewer moves inside of torn reads, fewer inside of samples, fewer
+/// steps, earlier points. Tried are: leaving out samples and moves, moving two moves to one point, fewer steps, and other
+/// points for single moves.
+///
+/// # Errors
+/// `attempt` does not fail to begin with.
+pub fn shrink<F: Eq>(
+    attempt: &Attempt,
+    budget: u32,
+    mut fails: impl FnMut(&Attempt) -> Option<F>,
+) -> Result<Shrunk, CannotShrink> {
+    if budget == 0 {
+        return Err(CannotShrink::NoBudget);
+    }
+    let wanted = fails(attempt).ok_or(CannotShrink::Passes)?;
+    let mut smallest = attempt.clone();
+    let mut runs = 1;
+    // What passed once passes again: the rig is deterministic, and a smaller attempt meets many of the same again.
+    let mut passed = HashSet::new();
+    loop {
+        let size = Size::of(&smallest);
+        let mut found = None;
+        for candidate in candidates(&smallest) {
+            if Size::of(&candidate) >= size || passed.contains(&candidate) {
+                continue;
+            }
+            if runs == budget {
+                return Ok(Shrunk { attempt: smallest.clone(), runs, is_minimal: false });
+            }
+            runs += 1;
+            if fails(&candidate).is_some_and(|seen| seen == wanted) {
+                found = Some(candidate);
+                break;
+            }
+            passed.insert(candidate);
+        }
+        match found {
+            Some(candidate) => smallest = candidate,
+            None => return Ok(Shrunk { attempt: smallest, runs, is_minimal: true }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::random::{Bounds, Random};
+    use crate::schedule::replay::Replay;
+    use crate::schedule::toy::Toy;
+    use crate::schedule::{AccessKind, Ran};
+
+    fn attempt(samples: u32, schedule: &str) -> Attempt {
+        Attempt { samples, schedule: schedule.parse().unwrap() }
+    }
+
+    /// Runs on the toy; what does not fit does not fail.
+    fn ran(attempt: &Attempt) -> Option<Ran> {
+        let mut replay = Replay::new(attempt.schedule.clone(), 1);
+        let mut runs = Toy { words: 4, ..Toy::new(attempt.samples) }.run_all(&mut replay);
+        replay.fit().is_ok().then(|| runs.pop()).flatten()
+    }
+
+    /// The toy's bug: in some sample the target moves by five steps or more after the chunk was copied and before the anchor
+    /// is written, and stands on an even number in the next sample.
+    fn late_anchor(attempt: &Attempt) -> Option<&'static str> {
+        let ran = ran(attempt)?;
+        let mut position = 0;
+        let mut moved = None;
+        for &(at, kind) in &ran.points {
+            let steps = ran.schedule.steps(at);
+            position += steps;
+            if moved.is_some_and(|sample| sample < at.sample) && position % 2 == 0 {
+                return Some("late anchor");
+            }
+            if kind == AccessKind::WriteAnchor && steps >= 5 {
+                moved = Some(at.sample);
+            }
+        }
+        None
+    }
+
+    /// A failing attempt with many moves.
+    fn noisy(seed: u64) -> Attempt {
+        let mut random = Random::new(seed, 2000, Bounds { moves: 9, steps: 30 });
+        let runs = Toy { words: 4, ..Toy::new(6) }.run_all(&mut random);
+        let attempts = runs.into_iter().map(|ran| Attempt { samples: 6, schedule: ran.schedule });
+        let mut noisy = attempts.filter(|attempt| attempt.schedule.moves.len() > 5 && late_anchor(attempt).is_some());
+        noisy.next().unwrap()
+    }
+
+    #[test]
+    fn a_noisy_schedule_becomes_the_shortest_one() {
+        for seed in 1..=4 {
+            let start = noisy(seed);
+            let shrunk = shrink(&start, 2000, late_anchor).unwrap();
+            assert!(shrunk.is_minimal, "{shrunk:?}");
+            // Two samples are needed, and five steps are odd: a sixth makes them even. One move does it.
+            assert_eq!(shrunk.attempt, attempt(2, "0.2:6"), "{start:?}");
+        }
+    }
+
+    #[test]
+    fn moves_go_between_samples_if_they_can() {
+        let fails = |attempt: &Attempt| {
+            let ran = ran(attempt)?;
+            (ran.results.last()? % 3 == 2).then_some(())
+        };
+        let shrunk = shrink(&attempt(4, "0.1/3:2,1.1:7,2.1:5"), 1000, fails).unwrap();
+        assert_eq!((shrunk.attempt, shrunk.is_minimal), (attempt(1, "0.0:2"), true));
+    }
+
+    #[test]
+    fn another_failure_is_not_the_same() {
+        let fails = |attempt: &Attempt| {
+            let total = attempt.schedule.total_steps();
+            (total >= 3).then_some(if total >= 10 { "large" } else { "small" })
+        };
+        let shrunk = shrink(&attempt(1, "0.0:40,0.1:30"), 1000, fails).unwrap();
+        assert_eq!(shrunk.attempt, attempt(1, "0.0:10"));
+    }
+
+    #[test]
+    fn the_budget_is_kept_and_told() {
+        let mut runs = 0;
+        let counting = |attempt: &Attempt| {
+            runs += 1;
+            late_anchor(attempt)
+        };
+        let shrunk = shrink(&noisy(1), 7, counting).unwrap();
+        assert_eq!((runs, shrunk.runs, shrunk.is_minimal), (7, 7, false));
+        assert_eq!(late_anchor(&shrunk.attempt), Some("late anchor"));
+    }
+
+    #[test]
+    fn what_does_not_fail_is_not_shrunk() {
+        let passing = attempt(2, "0.0:1");
+        assert_eq!(shrink(&passing, 10, late_anchor), Err(CannotShrink::Passes));
+        assert_eq!(shrink(&passing, 0, late_anchor), Err(CannotShrink::NoBudget));
+    }
+}

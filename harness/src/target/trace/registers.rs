@@ -1,0 +1,64 @@
+//! Registers of a stopped thread, and the system call that they are about.
+
+use nix::libc::user_regs_struct;
+use nix::sys::ptrace;
+
+use super::{TraceError, Traced};
+
+/// The system call that a thread begins, is in, or ended last (x86-64).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemCall {
+    /// Its number; negative outside of any.
+    pub number: i64,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+    /// Whether it is about to begin: its result is not there yet.
+    pub begins: bool,
+}
+
+/// What a result register holds while a call is about to begin: `-ENOSYS`.
+const NO_RESULT: u64 = (-(nix::libc::ENOSYS as i64)).cast_unsigned();
+/// The number that makes the kernel leave out a call that is about to begin.
+const NO_CALL: u64 = u64::MAX;
+
+impl Traced {
+    /// The registers.
+    ///
+    /// # Errors
+    /// The thread is not stopped, or has ended.
+    pub fn registers(&self) -> Result<user_regs_struct, TraceError> {
+        ptrace::getregs(self.thread).map_err(|errno| self.error("read the registers of", errno))
+    }
+
+    /// Sets the registers.
+    ///
+    /// # Errors
+    /// As [`Traced::registers`].
+    pub fn set_registers(&mut self, registers: user_regs_struct) -> Result<(), TraceError> {
+        ptrace::setregs(self.thread, registers).map_err(|errno| self.error("set the registers of", errno))
+    }
+
+    /// The system call in which the thread is stopped.
+    ///
+    /// # Errors
+    /// As [`Traced::registers`].
+    pub fn system_call(&self) -> Result<SystemCall, TraceError> {
+        let registers = self.registers()?;
+        Ok(SystemCall {
+            number: registers.orig_rax.cast_signed(),
+            arguments: [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9],
+            begins: registers.rax == NO_RESULT,
+        })
+    }
+
+    /// Has a system call that is about to begin left out: it seems to return `result`.
+    ///
+    /// # Errors
+    /// As [`Traced::registers`].
+    pub fn leave_out_system_call(&mut self, result: i64) -> Result<(), TraceError> {
+        let mut registers = self.registers()?;
+        registers.orig_rax = NO_CALL;
+        registers.rax = result.cast_unsigned();
+        self.set_registers(registers)
+    }
+}
