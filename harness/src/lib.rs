@@ -12,6 +12,8 @@
 pub mod case;
 pub mod check;
 pub mod cli;
+#[cfg(target_arch = "x86_64")]
+pub mod explore;
 pub mod frame;
 pub mod fuzzing;
 pub mod invariants;

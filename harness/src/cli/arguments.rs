@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
+use crate::cli::stepped_arguments::{Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
     weakenings,
@@ -54,9 +55,21 @@ pub enum Verb {
     /// Record the memory of a stopped target, and what is true of it, in a file
     #[command(after_long_help = exit::HELP)]
     Snapshot(Snapshot),
-    /// Send every walker over recorded files again
+    /// Send every walker over recorded files again, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
+    /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
+    #[command(after_long_help = exit::HELP)]
+    Explore(Box<Explore>),
+    /// Make the schedule and the workload of a case small
+    #[command(after_long_help = exit::HELP)]
+    Shrink(Shrink),
+    /// Tell what happens in a case, access by access and store by store, and why the stack is wrong
+    #[command(after_long_help = exit::HELP)]
+    Explain(Explain),
+    /// Write a case as one Python file that needs nothing but the CPython it is about
+    #[command(after_long_help = exit::HELP)]
+    Reproducer(Reproducer),
     /// Search every interleaving of a simulated interpreter and a cached walker for a stack that was not there
     #[command(after_long_help = exit::HELP)]
     Prove(Box<Prove>),
@@ -232,9 +245,15 @@ pub struct Snapshot {
 /// Arguments of `replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// Recorded targets and saved cases
+    /// Recorded targets, saved cases, and cases on a line (framediff@...)
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// How often a case of the stepped lane is run, each time in fresh processes
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub times: u32,
+    /// Where cases of the stepped lane run.
+    #[command(flatten)]
+    pub source: BuildSource,
 }
 
 /// Arguments of `prove`.
@@ -379,7 +398,18 @@ mod tests {
         assert_eq!((snapshot.family, snapshot.seed, snapshot.stops), (Family::ThroughC, 16, 2));
         assert_eq!((snapshot.jit, snapshot.size.depth), (Some(Jit::On), Some(3)));
         let Ok(Verb::Replay(replay)) = parse("framediff replay a b") else { panic!("replay") };
-        assert_eq!(replay.files, [PathBuf::from("a"), "b".into()]);
+        assert_eq!((replay.files, replay.times), (vec![PathBuf::from("a"), "b".into()], 10));
+        let Ok(Verb::Explore(explore)) = parse("framediff explore --family generators --shard 2/3 --tear") else {
+            panic!("explore")
+        };
+        assert_eq!((explore.family, explore.shard.to_string()), (vec![Family::Generators], "2/3".to_owned()));
+        assert_eq!((explore.walker, explore.samples, explore.moves), (WalkerKind::CpythonCached, 3, 2));
+        let Ok(Verb::Shrink(shrink)) = parse("framediff shrink framediff@2@x --runs 7 -o d") else { panic!("shrink") };
+        assert_eq!((shrink.case.case.as_str(), shrink.runs, shrink.output), ("framediff@2@x", 7, Some("d".into())));
+        let Ok(Verb::Explain(explain)) = parse("framediff explain c.json --python p") else { panic!("explain") };
+        assert_eq!((explain.case.case.as_str(), explain.case.source.python), ("c.json", vec![PathBuf::from("p")]));
+        let Ok(Verb::Reproducer(file)) = parse("framediff reproducer c.json -o r.py") else { panic!("reproducer") };
+        assert_eq!((file.output, file.limit), ("r.py".into(), Duration::from_secs(60)));
     }
 
     #[test]
@@ -405,6 +435,12 @@ mod tests {
             "framediff snapshot --python p --family deep --stops 0 -o f",
             "framediff snapshot --python p --family deep",
             "framediff replay",
+            "framediff replay --times 0 a",
+            "framediff explore --shard 4/3",
+            "framediff explore --samples 0",
+            "framediff shrink",
+            "framediff explain",
+            "framediff reproducer c.json",
             "framediff attach",
             "framediff attach 0",
             "framediff attach self",
@@ -417,7 +453,9 @@ mod tests {
 
     #[test]
     fn help_and_version_succeed_and_help_tells_the_exit_codes() {
-        for verb in ["", "check", "builds", "attach", "snapshot", "replay"] {
+        for verb in
+            ["", "check", "builds", "attach", "snapshot", "replay", "explore", "shrink", "explain", "reproducer"]
+        {
             let line = &format!("framediff {verb} --help");
             let help = parse(line).unwrap_err();
             assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));

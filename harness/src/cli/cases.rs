@@ -78,7 +78,8 @@ pub(super) fn replay(
         replayed.runs.push(run(&ready.plan, &ready.workload, case)?.1);
     }
     let known = KnownFailures::kept()?;
-    let known = known.find_stepped(&case.fingerprint, &identity(&ready.row).version).filter(|_| case.weakenings.is_empty());
+    let known =
+        known.find_stepped(&case.fingerprint, &identity(&ready.row).version).filter(|_| case.weakenings.is_empty());
     let others = replayed.runs.iter().any(|run| matches!(run, Again::Other(_)));
     let all = replayed.runs.len();
     let (verdict, code) = match replayed.same() {
@@ -96,16 +97,6 @@ pub(super) fn replay(
     let _ = writeln!(text, "\n  {replayed}{known}\n  {verdict}");
     print(&text)?;
     Ok(code)
-}
-
-/// Replays the case that a line says.
-pub(super) fn replay_line(
-    line: &str,
-    source: &BuildSource,
-    times: u32,
-    interrupted: &'static AtomicBool,
-) -> Result<u8, Failure> {
-    replay(&read(line)?, "case", source, times, interrupted)
 }
 
 /// Prints why a case fails.

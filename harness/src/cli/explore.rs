@@ -16,15 +16,14 @@ use crate::cli::arguments::{Format, Jit};
 use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, folder};
+use crate::explore::canonical::canonical;
 use crate::explore::failures::{Failing, Kind};
 use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
 use crate::explore::place::{identity, jit, movement};
-use crate::explore::replay::{Again, on};
 use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{clean, paragraph, plural};
-use crate::schedule::Schedule;
 use crate::schedule::exhaustive::Bounds;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
 use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
@@ -94,8 +93,8 @@ struct Explored {
     workload: Workload,
     bounds: Bounds,
     outcome: Outcome,
-    /// Kinds that hold a simpler one, so that they say nothing new.
-    contained: usize,
+    /// How many kinds of failure there were before they were brought to their simplest form.
+    shapes: usize,
     time: Duration,
 }
 
@@ -137,8 +136,12 @@ fn one(
     let watch = Watch::default();
     let mut outcome = watched(&watch, || run(&search, until, &watch))?;
     let time = begun.elapsed();
-    let contained = drop_contained(&search, &mut outcome)?;
-    Ok(Explored { build: identity(row), workload: search.workload, bounds, outcome, contained, time })
+    let shapes = outcome.searched.failures.kinds().len();
+    if shapes > 0 {
+        let mut rig = Rig::launch(search.plan.clone(), search.workload.clone())?;
+        outcome.searched.failures = canonical(&mut rig, &outcome.searched.failures)?;
+    }
+    Ok(Explored { build: identity(row), workload: search.workload, bounds, outcome, shapes, time })
 }
 
 /// As many as a round has: then the target can come from everywhere to everywhere.
@@ -146,40 +149,6 @@ fn default_steps(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure> {
     let rig = Rig::launch(plan.clone(), workload.clone())?;
     let round = rig.steps_of_rounds().iter().copied().max().unwrap_or(1);
     Ok(u32::try_from(round.clamp(1, MOST_STEPS))?)
-}
-
-/// Leaves out kinds whose simplest schedule fails in the same way without one of its moves: they are the others again.
-fn drop_contained(search: &Search, outcome: &mut Outcome) -> Result<usize, Failure> {
-    let failures = &mut outcome.searched.failures;
-    if failures.kinds().iter().all(|kind| kind.simplest.schedule.moves.len() < 2) {
-        return Ok(0);
-    }
-    let mut rig = Rig::launch(search.plan.clone(), search.workload.clone())?;
-    let mut broken = None;
-    let before = failures.kinds().len();
-    failures.retain(|kind| match is_contained(&mut rig, &kind.simplest) {
-        Ok(contained) => !contained,
-        Err(error) => {
-            broken = Some(error);
-            true
-        }
-    });
-    match broken {
-        Some(error) => Err(error.into()),
-        None => Ok(before - failures.kinds().len()),
-    }
-}
-
-fn is_contained(rig: &mut Rig, failing: &Failing) -> Result<bool, crate::lane::stepped::RigError> {
-    for left_out in 0..failing.schedule.moves.len() {
-        let mut moves = failing.schedule.moves.clone();
-        moves.remove(left_out);
-        let less = Failing { schedule: Schedule { moves }, ..failing.clone() };
-        if on(rig, &less.schedule, less.samples, &less.fingerprint)?.1 == Again::Same {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// Runs `work` with a line on standard error, if that is a terminal.
@@ -233,7 +202,7 @@ struct Report {
     seconds: f64,
     ended: &'static str,
     failed: u64,
-    contained: usize,
+    shapes: usize,
     never_came: u64,
     leaves: Vec<LeafReport>,
     rejected: Vec<(String, u64)>,
@@ -264,7 +233,7 @@ struct FailureReport {
 
 impl Report {
     fn of(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<Self, Failure> {
-        let Explored { build, workload, bounds, outcome, contained, time } = explored;
+        let Explored { build, workload, bounds, outcome, shapes, time } = explored;
         let (searched, progress) = (&outcome.searched, &outcome.progress);
         let mut failures = Vec::new();
         let mut unknown = false;
@@ -305,7 +274,11 @@ impl Report {
             moves: bounds.moves,
             steps: bounds.steps,
             schedules: tally.schedules,
-            known_schedules: if arguments.order == SearchOrder::Exhaustive { progress.known } else { arguments.schedules },
+            known_schedules: if arguments.order == SearchOrder::Exhaustive {
+                progress.known
+            } else {
+                arguments.schedules
+            },
             told: tally.told,
             seconds: time.as_secs_f64(),
             ended: match searched.ended {
@@ -315,7 +288,7 @@ impl Report {
                 Ended::Interrupted => "interrupted",
             },
             failed: searched.failures.count(),
-            contained: *contained,
+            shapes: *shapes,
             never_came: progress.never_came,
             leaves: tally
                 .leaves
@@ -390,12 +363,8 @@ impl Report {
             // One line, however long: it is there to be copied.
             let _ = writeln!(out, "  replay     framediff replay {}", failure.case);
         }
-        if self.contained > 0 {
-            let _ = writeln!(
-                out,
-                "\n{} left out: without one of their moves they are one of these",
-                plural(self.contained, "further shape")
-            );
+        if self.shapes > self.failures.len() {
+            let _ = writeln!(out, "\n{} came down to these when they were made small", plural(self.shapes, "shape"));
         }
         let _ = writeln!(out, "\nverdict: {}\n", self.verdict);
         out

@@ -1,10 +1,15 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+#[cfg(target_arch = "x86_64")]
+mod cases;
 pub mod exit;
+#[cfg(target_arch = "x86_64")]
+mod explore;
 mod folder;
 mod prove;
 pub mod replay;
 mod snapshots;
+pub mod stepped_arguments;
 mod values;
 pub mod verbs;

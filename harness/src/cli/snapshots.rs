@@ -10,7 +10,9 @@ use std::sync::atomic::AtomicBool;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::case::file::AnyCaseFile;
+use crate::case::file::{AnyCaseFile, CaseFile};
+use crate::case::line::is_line;
+use crate::case::stepped::SteppedFile;
 use crate::case::verdict::Verdict;
 use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
 use crate::cli::verbs::{Failure, print, tell};
@@ -51,10 +53,10 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
 }
 
 /// Replays files, each for itself: one that cannot be used does not keep the others from it.
-pub(super) fn replay(arguments: &Replay) -> Result<u8, Failure> {
+pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let mut code = exit::PASS;
     for path in &arguments.files {
-        let one = match replay_file(path) {
+        let one = match replay_file(path, arguments, interrupted) {
             Ok(code) => code,
             Err(error) => {
                 tell(&format!("framediff: {error}"));
@@ -72,20 +74,39 @@ pub(super) fn replay(arguments: &Replay) -> Result<u8, Failure> {
 
 /// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
 /// what is none of them may still be a damaged snapshot.
-fn replay_file(path: &Path) -> Result<u8, Failure> {
+fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    if let Some(line) = path.to_str().filter(|text| is_line(text)) {
+        let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
+        return stepped(&SteppedFile { note: String::new(), case }, "case", arguments, interrupted);
+    }
     let mut first = [0];
     let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
-    if text { replay_case(path) } else { show(path, &Snapshot::load(path)?) }
+    if !text {
+        return show(path, &Snapshot::load(path)?);
+    }
+    match AnyCaseFile::load(path)? {
+        AnyCaseFile::Fuzz(file) => replay_case(path, &file),
+        AnyCaseFile::Stepped(file) => stepped(&file, &path.display().to_string(), arguments, interrupted),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stepped(
+    file: &SteppedFile,
+    name: &str,
+    arguments: &Replay,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    crate::cli::cases::replay(file, name, &arguments.source, arguments.times, interrupted)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn stepped(_: &SteppedFile, name: &str, _: &Replay, _: &'static AtomicBool) -> Result<u8, Failure> {
+    Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
 }
 
 /// Runs a saved case through the check of its fuzz target; one of the simulated interpreter tells its history, too.
-fn replay_case(path: &Path) -> Result<u8, Failure> {
-    let file = match AnyCaseFile::load(path)? {
-        AnyCaseFile::Fuzz(file) => file,
-        AnyCaseFile::Stepped(file) => {
-            return Err(format!("{}: a case of the stepped lane on {}", path.display(), file.case.build).into());
-        }
-    };
+fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
     let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
     if file.target.name() == cache_state_machine::TARGET.name {
         let case: cache_state_machine::TestCase = serde_json::from_value(file.case.to_value()?)?;

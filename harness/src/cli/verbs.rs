@@ -12,6 +12,8 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
+#[cfg(target_arch = "x86_64")]
+use crate::cli::{cases, explore};
 use crate::cli::{exit, folder, prove, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
@@ -43,7 +45,19 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Builds(arguments) => builds(&arguments),
         Verb::Attach(arguments) => attach_to(&arguments),
         Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
-        Verb::Replay(arguments) => snapshots::replay(&arguments),
+        Verb::Replay(arguments) => snapshots::replay(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Explore(arguments) => explore::explore(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Shrink(arguments) => cases::shrink(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Explain(arguments) => cases::explain(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Reproducer(arguments) => cases::reproducer(&arguments, &INTERRUPTED),
+        #[cfg(not(target_arch = "x86_64"))]
+        Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
+            Err("the stepped lane needs a machine of x86-64".into())
+        }
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
     });
     match result {

@@ -64,7 +64,7 @@ impl Failures {
         }
     }
 
-    fn add_kind(&mut self, kind: Kind) {
+    pub(super) fn add_kind(&mut self, kind: Kind) {
         match self.kinds.get_mut(&kind.simplest.fingerprint) {
             None => drop(self.kinds.insert(kind.simplest.fingerprint.clone(), kind)),
             Some(known) => {
@@ -96,11 +96,6 @@ impl Failures {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()
-    }
-
-    /// Keeps the kinds of which `keep` says so.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Kind) -> bool) {
-        self.kinds.retain(|_, kind| keep(kind));
     }
 }
 

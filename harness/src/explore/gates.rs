@@ -3,7 +3,7 @@
 use super::between::Between;
 use super::failures::Failing;
 use super::place::movement;
-use super::search::{Ended, Until, search};
+use super::search::{Until, search};
 use crate::case::stepped::{SteppedCase, WorkloadIdentity};
 use crate::lane::stepped::{Rig, RigError, RigPlan};
 use crate::schedule::exhaustive::{Bounds, Exhaustive};
@@ -40,12 +40,11 @@ pub fn from_gate_to_gate(
     let over = std::sync::atomic::AtomicBool::new(false);
     let interrupted = || (until.interrupted)() || over.load(std::sync::atomic::Ordering::Relaxed);
     let until = Until { interrupted: &interrupted, first: false, ..until };
-    let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, _, failures| {
+    search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, _, failures| {
         let kind = failures.kinds().into_iter().find(|kind| kind.simplest.fingerprint.without_shape() == wanted);
         found = kind.map(|kind| kind.simplest.clone());
         over.store(found.is_some(), std::sync::atomic::Ordering::Relaxed);
     })?;
-    debug_assert!(found.is_some() || searched.ended != Ended::First);
     Ok(found.map(|failing| SteppedCase {
         workload: identity,
         samples: failing.samples,

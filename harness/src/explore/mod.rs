@@ -4,8 +4,10 @@
 //! its simplest schedule. [`replay`], [`shrink`] and [`explain`] start from a [`SteppedCase`](crate::case::stepped).
 
 mod between;
+pub mod canonical;
 pub mod explain;
 pub mod failures;
+pub mod gates;
 pub mod parallel;
 pub mod place;
 pub mod replay;

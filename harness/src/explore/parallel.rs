@@ -83,8 +83,12 @@ pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, Ri
     let stop = AtomicBool::new(false);
     let outcomes: Vec<Result<Outcome, RigError>> = thread::scope(|scope| {
         let stop = &stop;
-        let threads: Vec<_> = (0..jobs).map(|job| scope.spawn(move || one(what, job, jobs, until, stop, watch))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let threads: Vec<_> =
+            (0..jobs).map(|job| scope.spawn(move || one(what, job, jobs, until, stop, watch))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut all = Outcome {
         searched: Searched { tally: Tally::default(), failures: Failures::default(), ended: Ended::Everything },

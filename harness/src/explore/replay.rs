@@ -5,8 +5,9 @@ use std::fmt;
 use crate::case::stepped::SteppedCase;
 use crate::explore::failures::Failing;
 use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun};
-use crate::schedule::Scheduler;
+use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::schedule::replay::{Misfit, Replay};
+use crate::schedule::{Schedule, Scheduler};
 use crate::workload::Workload;
 
 /// What became of one run of a case.
@@ -78,21 +79,26 @@ impl fmt::Display for Replayed {
 /// As [`Rig::launch`] and [`Rig::run`].
 pub fn run(plan: &RigPlan, workload: &Workload, case: &SteppedCase) -> Result<(SteppedRun, Again), RigError> {
     let mut rig = Rig::launch(plan.clone(), workload.clone())?;
-    on(&mut rig, case)
+    on(&mut rig, &case.schedule, case.samples, &case.fingerprint)
 }
 
-/// The same on a rig that is there.
+/// Runs a schedule once on a rig that is there, and compares what comes out with a failure.
 ///
 /// # Errors
 /// As [`Rig::run`].
-pub fn on(rig: &mut Rig, case: &SteppedCase) -> Result<(SteppedRun, Again), RigError> {
-    let mut replay = Replay::new(case.schedule.clone(), 1);
+pub fn on(
+    rig: &mut Rig,
+    schedule: &Schedule,
+    samples: u32,
+    wanted: &SteppedFingerprint,
+) -> Result<(SteppedRun, Again), RigError> {
+    let mut replay = Replay::new(schedule.clone(), 1);
     // True: it has one run left.
     replay.begin();
-    let run = rig.run(case.samples, &mut replay)?;
+    let run = rig.run(samples, &mut replay)?;
     // A failure is one, whatever was still to come after it.
     let again = match (Failing::of(&run), replay.fit()) {
-        (Some(failing), _) if failing.fingerprint.without_shape() == case.fingerprint.without_shape() => Again::Same,
+        (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => Again::Same,
         (_, Err(misfit)) => Again::Misfit(misfit),
         (Some(failing), Ok(())) => Again::Other(failing),
         (None, Ok(())) => Again::Passed,

@@ -199,7 +199,9 @@ impl Names {
             return None;
         }
         let place = if at.word > 0 { format!("{}/{}", at.access, at.word) } else { at.access.to_string() };
-        let shown: Vec<String> = access.shown.iter().map(|shown| self.shown(shown)).collect();
+        // What is read along with words that have a name is of no interest.
+        let of_interest = |shown: &&Shown| !tells || !matches!(shown, Shown::Other(_));
+        let shown: Vec<String> = access.shown.iter().filter(of_interest).map(|shown| self.shown(shown)).collect();
         let verb = if access.kind == AccessKind::WriteAnchor { "writes " } else { "" };
         Some(format!("{place} {}: {verb}{}", access.kind, shown.join("; ")))
     }

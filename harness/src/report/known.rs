@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::sample::WalkerKind;
+use crate::schedule::fingerprint::SteppedFingerprint;
 
 /// The list that the repository keeps.
 const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
@@ -125,6 +126,20 @@ impl KnownFailures {
         let fingerprint = finding.fingerprint();
         self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
     }
+
+    /// The entry that describes a failure of the stepped lane in the CPython of that version. An entry whose fingerprint ends
+    /// before the shape stands for every shape.
+    #[must_use]
+    pub fn find_stepped(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
+        self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+    }
+}
+
+/// Whether an entry's text is a fingerprint of the stepped lane, or all of one but its shape.
+fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
+    let text = fingerprint.to_string();
+    let rest = text.strip_prefix(known.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest == format!("/{}", fingerprint.shape))
 }
 
 /// CPython's way to write a version, as semver understands it: "3.15.0b4" becomes 3.15.0-b.4. The "+" of a
@@ -170,6 +185,27 @@ mod tests {
         assert_eq!(kept.find(&fixtures::cache_worse("torn-read")), None);
         assert_eq!(kept.find(&fixtures::finding()), None);
         assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn an_entry_without_a_shape_stands_for_every_shape() {
+        let list = |fingerprint: &str| {
+            let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", fingerprint);
+            KnownFailures::parse(&text).unwrap()
+        };
+        let seen = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor";
+        let known = |entry: &str, version| list(entry).find_stepped(&seen.parse().unwrap(), version).is_some();
+        assert!(known(seen, "3.15.2"));
+        assert!(known("stepped/cpython-cached/spliced/full-hit/function", "3.15.2"));
+        assert!(!known("stepped/cpython-cached/spliced/full-hit/function", "3.15.3"));
+        for other in [
+            "stepped/cpython-cached/spliced/full-hit",
+            "stepped/cpython-cached/spliced/full-hit/func",
+            "stepped/cpython-cached/spliced/full-hit/function/read-chunk",
+            "stepped/own-cached/spliced/full-hit/function",
+        ] {
+            assert!(!known(other, "3.15.2"), "{other}");
+        }
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl FromStr for Clause {
 
 /// What is wrong with `seen`, which is none of the stacks that were `possible` during the sample.
 ///
+/// The same functions at other places are spliced, too, if those come from the cache.
 /// `illegal` is the rule of the grammar that it breaks, if any. Stacks are leaf first. A stack that equals one of the others
 /// in all but its leaf's position is in the wrong location; who allows that does not ask.
 #[must_use]
@@ -88,7 +89,9 @@ pub fn classify(seen: &[Frame], possible: &[Stack], illegal: Option<&Illegal>, p
     let any = |which: &dyn Fn(&[Frame]) -> bool| possible.iter().any(|stack| which(stack));
     let fresh = seen.len().saturating_sub(provenance.from_cache);
     let fresh_was_there = any(&|stack| common_from_leaf(&seen[..fresh], stack) == fresh);
-    if any(&|stack| stack.len() == seen.len() && common_from_leaf(seen, stack) == seen.len()) {
+    // Cached callers at another place than the caller stands are those of another call.
+    let own_place = |stack: &[Frame]| fresh == 0 || seen[..fresh] != stack[..fresh] || fresh == seen.len();
+    if any(&|stack| stack.len() == seen.len() && common_from_leaf(seen, stack) == seen.len() && own_place(stack)) {
         Clause::WrongLocation
     } else if any(&|stack| seen.len() < stack.len() && common_from_leaf(seen, stack) == seen.len()) {
         Clause::CutShort
@@ -181,7 +184,9 @@ mod tests {
             ("a_leaf main", false, 1, "callers-erased"),
             ("a_leaf a1 main", false, 0, "callers-erased"),
             ("a_leaf:7 a2 a1 main", true, 3, "wrong-location"),
-            ("a_leaf a2:2 a1 main", false, 3, "wrong-location"),
+            ("a_leaf a2:2 a1 main", false, 0, "wrong-location"),
+            ("a_leaf a2:2 a1 main", false, 4, "wrong-location"),
+            ("a_leaf a2:2 a1 main", false, 3, "spliced"),
             ("c_leaf c1 main", true, 0, "stale"),
             ("c_leaf c1 main", true, 2, "stale"),
         ] {
