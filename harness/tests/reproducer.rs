@@ -59,7 +59,8 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
     match code {
         Some(1) => {
             assert!(output.contains("impossible stack in sample") && output.contains("cache: full-hit"), "{output}");
-            assert!(output.contains("it never runs under these callers"), "{output}");
+            // Which clause it breaks is chance: another branch's callers, or a line that calls nothing of the kind.
+            assert!(output.contains("\n  > "), "the frame at fault is marked: {output}");
         }
         Some(0) => assert!(output.contains("no impossible stack"), "{output}"),
         other => panic!("{other:?}: {output}"),
