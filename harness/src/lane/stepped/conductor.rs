@@ -158,7 +158,14 @@ impl<'a> Conductor<'a> {
             }
         }
         if at.is_some() {
-            self.add(|digest| shown.iter().fold(digest, add_shown));
+            // What lies where no frame stands any more is no part of the program's state: pointers to objects that may be
+            // elsewhere in each round.
+            let chain = &self.target.now().chain;
+            let stands = |shown: &&Shown| match shown {
+                Shown::Previous(frame, _) => chain.iter().any(|link| link.address == *frame),
+                _ => true,
+            };
+            self.digest = self.digest.map(|digest| shown.iter().filter(stands).fold(digest, add_shown));
         }
         if self.keeping.history {
             self.history.push(Event::Access(Access { at, kind, shown }));

@@ -2,7 +2,7 @@
 //!
 //! The target's sampled thread is stopped by hardware watchpoints after each of its stores to `current_frame`, anchor and
 //! sequence; the sampler, before each of its accesses to the target's memory. A
-//! [`Scheduler`](crate::schedule::Scheduler) decides at each of these points how many stores the target does next. Between
+//! [`Scheduler`] decides at each of these points how many stores the target does next. Between
 //! two schedules the target runs on to the gate at the start of its next round, and the walker forgets what it knows: so
 //! a schedule takes a millisecond, not the start of a process.
 //!
@@ -69,7 +69,7 @@ pub struct RigPlan {
     pub jit: Option<bool>,
     /// Who samples.
     pub walker: WalkerKind,
-    /// Faults put into the own cached walker.
+    /// Faults put into the own cached walkers.
     pub weakenings: BTreeSet<Weakening>,
     /// What a step of the target is.
     pub movement: Movement,

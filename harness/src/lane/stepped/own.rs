@@ -31,7 +31,7 @@ impl Own {
         Ok(Some(match kind {
             WalkerKind::OwnUncached => Self::Uncached(UncachedWalker::new(site)?),
             WalkerKind::OwnCached => Self::Cached(CachedWalker::new(site, weakenings.clone())?),
-            WalkerKind::OwnReference => Self::Reference(ReferenceWalker::new(site)?),
+            WalkerKind::OwnReference => Self::Reference(ReferenceWalker::new(site)?.weakened(weakenings.clone())),
             WalkerKind::CpythonUncached | WalkerKind::CpythonCached => return Ok(None),
         }))
     }
