@@ -75,9 +75,10 @@ fn assert_right(run: &SteppedRun) {
     }
 }
 
-/// Every schedule of two moves within two samples, each of 1 to `most` steps, until one is wrong; how many were tried.
-fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32) {
-    let mut count = 0;
+/// Every schedule of two moves within two samples, each of 1 to `most` steps, until one is wrong; how many were tried
+/// before, and how many of their samples were right.
+fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
+    let (mut count, mut right) = (0, 0);
     // What the first move changes, it changes from its own point on.
     let points = |run: &SteppedRun| run.ran.points.iter().map(|(point, _)| *point).collect::<Vec<_>>();
     for first in points(&run(rig, 2, &[])) {
@@ -86,16 +87,17 @@ fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32) {
             let alone = run(rig, 2, &[first]);
             for second in points(&alone).into_iter().filter(|point| *point > first.at) {
                 for steps in 1..=most {
-                    count += 1;
                     let run = run(rig, 2, &[first, Move { at: second, steps }]);
                     if run.first_wrong().is_some() {
-                        return (Some(run), count);
+                        return (Some(run), count, right);
                     }
+                    count += 1;
+                    right += run.samples.iter().map(|sample| u32::from(sample.verdict == Verdict::Right)).sum::<u32>();
                 }
             }
         }
     }
-    (None, count)
+    (None, count, right)
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
     let mut schedules = Vec::new();
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
         let mut rig = launch(keeping(walker), branches());
-        let (found, _) = search(&mut rig, 9);
+        let (found, ..) = search(&mut rig, 9);
         let found = found.unwrap_or_else(|| panic!("{walker} does not splice"));
         let (wrong, _) = found.first_wrong().unwrap();
         let fingerprint = found.fingerprint(wrong).unwrap();
@@ -140,9 +142,9 @@ fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
 #[test]
 fn the_reference_walker_is_right_where_the_protocol_splices() {
     let mut rig = launch(plan(WalkerKind::OwnReference), branches());
-    let (wrong, count) = search(&mut rig, 8);
+    let (wrong, count, right) = search(&mut rig, 8);
     assert!(wrong.is_none(), "{:#?}", wrong.unwrap());
-    assert!(count > 1000, "{count}");
+    assert!(count > 1000 && right > count, "{right} of twice {count}");
 }
 
 #[test]
@@ -275,6 +277,19 @@ fn a_target_that_ends_is_told_with_its_last_words() {
         let RigError::Ended(ended) = error else { panic!("{error:?}") };
         assert_eq!((ended.end, ended.stderr.as_str()), (End::Exited(3), "enough"));
     }
+}
+
+#[test]
+fn signals_arrive_as_ever() {
+    let mut rig = launch(plan(WalkerKind::OwnCached), branches());
+    let target = nix::unistd::Pid::from_raw(rig.pid());
+    // Python ignores the one, and does not know the other.
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGPIPE).unwrap();
+    assert_right(&run(&mut rig, 2, &[at(0, 0, 5)]));
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGUSR1).unwrap();
+    let error = try_run(&mut rig, 2, &[at(0, 0, 5)]).unwrap_err();
+    let RigError::Ended(ended) = error else { panic!("{error:?}") };
+    assert_eq!(ended.end, End::Killed(nix::sys::signal::Signal::SIGUSR1));
 }
 
 #[test]

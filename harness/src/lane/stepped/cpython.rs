@@ -128,7 +128,7 @@ impl Cpython {
         if !tears && !conductor.is_keeping() {
             return Ok(());
         }
-        if remote.iter().map(|(_, length)| length).sum::<usize>() > BYTE_LIMIT {
+        if remote.iter().fold(0, |sum: usize, (_, length)| sum.saturating_add(*length)) > BYTE_LIMIT {
             return Err(RigError::Access(format!("it reads {remote:x?} at once")));
         }
         let mut buffers: Vec<Vec<u8>> = remote.iter().map(|&(_, length)| vec![0; length]).collect();
