@@ -139,7 +139,8 @@ fn about(deterministic: bool, duty: Duty) -> String {
         "The fault needs the program to move during a sample, which takes luck: both run freely until it is seen."
     });
     text.push(' ');
-    text.push_str(&expected(deterministic, duty));
+    let expected = expected(deterministic, duty);
+    text.push_str(&expected.replacen("expected", "Expected", 1));
     text.push('.');
     wrapped(&text)
 }

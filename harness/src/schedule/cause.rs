@@ -205,13 +205,13 @@ impl fmt::Display for Cause {
                 write!(f, "the anchor was written at {write} for {walked_name}, which had been read at {read}; ")?;
                 let function = |frame: &Option<Frame>| frame.as_ref().map(|frame| frame.function.clone());
                 if *gone {
-                    write!(f, "by then it had left the stack, and the next frame at its address is taken for it: ")?;
+                    write!(f, "by then it had left the stack; whatever stands at its address next ")?;
                 } else if function(walked) == function(there) {
-                    write!(f, "by then it had left the stack, and another call of it stood at its address: ")?;
+                    write!(f, "by then it had left the stack, and another call of it stood at its address, which ")?;
                 } else {
-                    write!(f, "by then it had left the stack, and {} stood at its address: ", name(there))?;
+                    write!(f, "by then it had left the stack, and {} stood at its address, which ", name(there))?;
                 }
-                write!(f, "the entry vouches for the callers of a frame that is gone")
+                write!(f, "from then on is given the callers of the {walked_name} that was read")
             }
             Self::AnchorKept { write, walked } => write!(
                 f,
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(
             explained.cause.to_string(),
             "the anchor was written at 0.2 for a_leaf, which had been read at 0.0; by then it had left the stack, and \
-             b_leaf stood at its address: the entry vouches for the callers of a frame that is gone"
+             b_leaf stood at its address, which from then on is given the callers of the a_leaf that was read"
         );
     }
 
@@ -272,7 +272,7 @@ mod tests {
         let gone = Story::new().sample(&[0], "a_leaf a main").go("a main").write().end(&[], 0);
         let gone = gone.go("b main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
         let told = explain(&gone, 1, Clause::Spliced).unwrap().cause.to_string();
-        assert!(told.contains("the next frame at its address is taken for it"), "{told}");
+        assert!(told.contains("whatever stands at its address next"), "{told}");
     }
 
     #[test]
