@@ -15,7 +15,7 @@ use crate::workload::{Parameters, generate};
 /// How much work shrinking may be.
 #[derive(Clone, Copy)]
 pub struct Budget<'a> {
-    /// Runs for each schedule that is made smaller; ten times as many to find one in a smaller workload.
+    /// Runs for each schedule that is made smaller; three times as many to find one in a smaller workload.
     pub runs: u32,
     /// Smaller workloads that are tried.
     pub workloads: u32,
@@ -157,7 +157,7 @@ fn same_failure(
     let wanted = case.fingerprint.without_shape();
     let mut found = None;
     let over = std::sync::atomic::AtomicBool::new(false);
-    let limit = u64::from(budget.runs) * 10;
+    let limit = u64::from(budget.runs) * 3;
     let interrupted = || (budget.until.interrupted)() || over.load(std::sync::atomic::Ordering::Relaxed);
     let until = Until { interrupted: &interrupted, first: false, ..budget.until };
     let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, tally, failures| {

@@ -16,6 +16,9 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
@@ -43,6 +46,9 @@ pub struct TestCase {
     pub breaks: Option<Broken>,
 }
 
+/// Bytes that the choices of most cases take.
+const CHOICES: usize = 256;
+
 static WEAKENINGS: LazyLock<BTreeSet<Weakening>> = LazyLock::new(|| named("FRAMEDIFF_WEAKEN"));
 static VARIATIONS: LazyLock<BTreeSet<Variation>> = LazyLock::new(|| named("FRAMEDIFF_VARY"));
 
@@ -54,6 +60,19 @@ fn named<T: FromStr<Err = String> + Ord>(variable: &str) -> BTreeSet<T> {
     let text = std::env::var(variable).unwrap_or_default();
     let names = text.split(',').filter(|name| !name.is_empty());
     names.map(|name| name.parse().unwrap_or_else(|error| panic!("{variable}: {error}"))).collect()
+}
+
+/// How schedules are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schedules {
+    /// See [`leg`].
+    Any,
+    /// See [`windows`].
+    Windows,
+    /// See [`attempts`].
+    Attempts,
+    /// See [`rests`].
+    Rests,
 }
 
 /// A case for the walkers and the interpreter with these faults; the bytes are those of [`Arbitrary`].
@@ -76,7 +95,9 @@ pub fn generate(
         WalkerKind::OwnReference if !bytes.ratio(1, 8)? => Setting::Moving,
         _ => Setting::AtRest,
     };
-    let program = program(bytes)?;
+    let close = if setting == Setting::AtRest { Schedules::Rests } else { Schedules::Attempts };
+    let schedules = *bytes.choose(&[Schedules::Any, Schedules::Windows, close, close])?;
+    let program = program(bytes, schedules)?;
     let limits = Limits::CPYTHON;
     let threads_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=2)? } else { limits.threads };
     let addresses_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=5)? } else { limits.addresses };
@@ -84,13 +105,14 @@ pub fn generate(
     let forks_before = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(1..=3)?) } else { None };
     let come_and_go = forks_before.is_some() || program.threads.iter().any(|thread| !thread.started);
     let threads = u8::try_from(program.threads.len()).unwrap_or(1);
-    let samples = (0..bytes.int_in_range(2..=6)?)
+    let samples = (0..bytes.int_in_range(3..=6)?)
         .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
         .collect::<arbitrary::Result<_>>()?;
-    let mut legs = if bytes.ratio(1, 2)? {
-        (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<arbitrary::Result<Vec<_>>>()?
-    } else {
-        windows(bytes)?
+    let mut legs = match schedules {
+        Schedules::Any => (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<Result<_, _>>()?,
+        Schedules::Windows => windows(bytes)?,
+        Schedules::Attempts => attempts(bytes)?,
+        Schedules::Rests => rests(bytes, threads)?,
     };
     if kind == WalkerKind::OwnCached && !(setting == Setting::AtRest && program.moves_anchor_with_every_frame()) {
         legs.iter_mut().for_each(|leg| leg.other_profiler = None);
@@ -157,7 +179,44 @@ fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     Ok(legs)
 }
 
-fn program(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Program> {
+/// A few frames between samples, and in every other sample one that comes or goes after the thread state was read: attempts
+/// that succeed and attempts that fail, one after the other.
+fn attempts(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = Vec::new();
+    for _ in 0..bytes.int_in_range(3..=5)? {
+        legs.push(Leg { from: From::SampleEnd, frames: bytes.int_in_range(0..=3)?, ..Leg::default() });
+        if bytes.ratio(1, 2)? {
+            let accesses = bytes.int_in_range(3..=9)?;
+            legs.push(Leg { from: From::NextSample, accesses, frames: 1, stores: 1, ..Leg::default() });
+            if bytes.ratio(1, 8)? {
+                let accesses = bytes.int_in_range(0..=2)?;
+                legs.push(Leg { from: From::NextWrite, accesses, back: true, ..Leg::default() });
+            }
+        }
+    }
+    Ok(legs)
+}
+
+/// A few frames, or many, before each sample, and in one of them or more another profiler.
+fn rests(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = Vec::new();
+    for _ in 0..bytes.int_in_range(2..=8)? {
+        let frames = if bytes.ratio(3, 4)? { bytes.int_in_range(0..=6)? } else { bytes.int_in_range(7..=20)? };
+        let other_profiler = if bytes.ratio(1, 2)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
+        legs.push(Leg { frames, other_profiler, joined: bytes.ratio(1, 4)?, ..Leg::default() });
+    }
+    Ok(legs)
+}
+
+fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Result<Program> {
+    // Attempts fail in the most ways where two call chains alternate at the same addresses.
+    if schedules == Schedules::Attempts && bytes.ratio(2, 3)? {
+        return Ok(bytes.choose(&[workloads::alternating, workloads::failed_bind])?());
+    }
+    // Whose frames the anchor is among matters most where thread states come and go.
+    if schedules == Schedules::Rests && bytes.ratio(1, 3)? {
+        return Ok(workloads::thread_reuse());
+    }
     if bytes.ratio(1, 2)? {
         return Ok((bytes.choose(&workloads::ALL)?.make)());
     }
@@ -208,8 +267,15 @@ fn within(instruction: Instruction, functions: u8) -> Instruction {
 }
 
 impl<'a> Arbitrary<'a> for TestCase {
+    /// Half of the inputs are seeds of pseudo-random choices: a mutated input is much like the one that it was made of, while
+    /// some faults need many choices that are all new.
     fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
-        generate(bytes, &WEAKENINGS, &VARIATIONS)
+        if !bytes.ratio(1, 2)? {
+            return generate(bytes, &WEAKENINGS, &VARIATIONS);
+        }
+        let mut choices = [0; CHOICES];
+        ChaCha8Rng::seed_from_u64(bytes.arbitrary()?).fill_bytes(&mut choices);
+        generate(&mut Unstructured::new(&choices), &WEAKENINGS, &VARIATIONS)
     }
 }
 

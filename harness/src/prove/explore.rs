@@ -141,7 +141,7 @@ impl Shared<'_> {
                     }
                 }
             }
-            if states > self.options.states || (explored.walks % 1024 == 0 && (self.options.interrupted)()) {
+            if states > self.options.states || (self.options.interrupted)() {
                 self.stop.store(true, Ordering::Relaxed);
             }
             let result = u32::try_from(results.len()).unwrap_or(u32::MAX);

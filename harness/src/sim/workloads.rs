@@ -61,7 +61,7 @@ fn program(functions: Vec<Function>) -> Program {
     Program { functions, threads: vec![thread], slots_per_chunk: 8 }
 }
 
-fn alternating() -> Program {
+pub(crate) fn alternating() -> Program {
     program(vec![
         function("main", &[Call(1), Call(4)]),
         function("a1", &[Call(2)]),
@@ -146,7 +146,7 @@ fn throw() -> Program {
     ])
 }
 
-fn failed_bind() -> Program {
+pub(crate) fn failed_bind() -> Program {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[Call(3), FailedCall(3)]),
@@ -190,7 +190,7 @@ fn two_threads() -> Program {
     Program { threads: vec![thread(7), thread(8)], ..program }
 }
 
-fn thread_reuse() -> Program {
+pub(crate) fn thread_reuse() -> Program {
     let program = program(vec![
         function("main", &[StartThread(1), Line(2), StartThread(2), Line(1)]),
         function("worker_a", &[Call(3), EndThread]),
