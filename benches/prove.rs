@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             samples: 2,
             clause: Clause::NotThere,
             reads: Reads::Segments,
-            other_profiler: false,
+            anchorings: 0,
             states: u64::MAX,
             interrupted: &|| false,
         };

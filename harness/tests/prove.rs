@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use arbitrary::Unstructured;
 use framediff::fuzzing::cache_state_machine::generate;
 use framediff::layout::Layout;
-use framediff::prove::graph::Graph;
+use framediff::prove::graph::{ANY_NUMBER, Graph};
 use framediff::prove::replay::scenario;
 use framediff::prove::search::{Clause, Options, Outcome, Reads, Report, search};
 use framediff::sample::{Lookup, WalkerKind};
@@ -49,7 +49,7 @@ struct Case {
     samples: u32,
     clause: Clause,
     reads: Reads,
-    other_profiler: bool,
+    anchorings: u8,
 }
 
 impl Case {
@@ -61,7 +61,7 @@ impl Case {
             samples: 6,
             clause: Clause::NotThere,
             reads: Reads::Words,
-            other_profiler: false,
+            anchorings: 0,
         }
     }
 
@@ -75,7 +75,7 @@ impl Case {
             samples: self.samples,
             clause: self.clause,
             reads: self.reads,
-            other_profiler: self.other_profiler,
+            anchorings: self.anchorings,
             states: u64::MAX,
             interrupted: &|| false,
         };
@@ -151,10 +151,10 @@ fn at_rest_another_profiler_is_harmless_as_long_as_the_sequence_is_compared() {
         ("alternating", Weakening::NoSequenceCheckOnPartialHit),
         ("thread-reuse", Weakening::ThreadStateNotCompared),
     ] {
-        let case = Case { other_profiler: true, ..at_rest(workload, &[]) };
+        let case = Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[]) };
         let outcome = case.search(&case.graph()).outcome;
         assert!(matches!(outcome, Outcome::Complete { .. }), "{workload}: {outcome:?}");
-        Case { other_profiler: true, ..at_rest(workload, &[weakening]) }.breaks();
+        Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[weakening]) }.breaks();
     }
 }
 

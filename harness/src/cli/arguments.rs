@@ -271,9 +271,9 @@ pub struct Prove {
     /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
     #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
     pub vary: Vec<Variation>,
-    /// Another profiler may anchor a thread's current frame at any time, in no time
-    #[arg(long, help_heading = "Interpreter")]
-    pub other_profiler: bool,
+    /// Another profiler may anchor a thread's current frame at any time, in no time; so often at most, if a number is given
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
+    pub other_profiler: Option<Option<u8>>,
     /// How many samples are taken
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,

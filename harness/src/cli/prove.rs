@@ -9,7 +9,7 @@ use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit;
 use crate::cli::verbs::{Failure, print};
 use crate::fuzzing::cache_state_machine::{TARGET, TestCase};
-use crate::prove::graph::Graph;
+use crate::prove::graph::{ANY_NUMBER, Graph};
 use crate::prove::replay::scenario;
 use crate::prove::search::{Counterexample, Options, Outcome, Reads, Report, search};
 use crate::sample::WalkerKind;
@@ -65,7 +65,7 @@ fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted
             samples: arguments.samples,
             clause: arguments.clause,
             reads: arguments.reads,
-            other_profiler: arguments.other_profiler,
+            anchorings: arguments.other_profiler.map_or(0, |times| times.unwrap_or(ANY_NUMBER)),
             states: arguments.states,
             interrupted: &|| interrupted.load(Ordering::Relaxed),
         },

@@ -157,7 +157,7 @@ impl Shared<'_> {
     }
 
     fn promise<'t>(&self, task: &Task<'t>, kind: WalkerKind) -> Option<Promise<'t>> {
-        let asked = self.options.reads == Reads::Samples && !self.options.other_profiler;
+        let asked = self.options.reads == Reads::Samples && self.options.anchorings == 0;
         only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: task.cache, kind })
     }
 

@@ -23,6 +23,8 @@ const NODE_LIMIT: usize = 1 << 22;
 pub const FIRST_SEQUENCE: u64 = u64::MAX - 1;
 /// In a set of stacks by number, whose numbers are below: no hit is promised. (Fewer bits mean that more can go wrong.)
 pub const NO_PROMISE: u128 = 1 << 127;
+/// As often as it likes.
+pub const ANY_NUMBER: u8 = u8::MAX;
 /// No stack.
 const NOTHING: u8 = u8::MAX;
 
@@ -35,6 +37,8 @@ pub struct Config {
     pub anchors: [u8; THREAD_COUNT],
     /// Each thread's sequence, relative to [`FIRST_SEQUENCE`].
     pub sequences: [i8; THREAD_COUNT],
+    /// How often another profiler may still anchor; [`ANY_NUMBER`] stays.
+    pub anchorings: u8,
 }
 
 /// Something that the interpreter can do.
@@ -211,7 +215,7 @@ impl Graph {
     /// The state in which the program starts, with no anchor set.
     #[must_use]
     pub fn start(&self) -> Config {
-        Config { node: 0, anchors: [0; THREAD_COUNT], sequences: [0; THREAD_COUNT] }
+        Config { node: 0, anchors: [0; THREAD_COUNT], sequences: [0; THREAD_COUNT], anchorings: 0 }
     }
 
     /// A word in a state.
@@ -271,16 +275,25 @@ impl Graph {
         Ok(next)
     }
 
-    /// The state after another profiler has anchored the thread's current frame, in no time.
+    /// The state after another profiler has anchored the thread's current frame, in no time; none if it may not.
     #[must_use]
     pub fn anchored(&self, config: &Config, thread: usize) -> Option<Config> {
+        if config.anchorings == 0 {
+            return None;
+        }
         let map = &self.interpreter.map;
         let current = self.word(config, map.thread_words(thread).current_frame);
         let Some(Place::Slot(..)) = map.place(current) else { return None };
         let index = self.addresses.iter().position(|&address| address == current)?;
         let mut next = *config;
         next.anchors[thread] = u8::try_from(index).ok()?;
-        (next != *config).then_some(next)
+        if next == *config {
+            return None;
+        }
+        if next.anchorings != ANY_NUMBER {
+            next.anchorings -= 1;
+        }
+        Some(next)
     }
 
     /// The stacks that the chosen threads have in a state, as a set of numbers.

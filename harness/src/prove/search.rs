@@ -66,8 +66,9 @@ pub struct Options<'a> {
     pub clause: Clause,
     /// How reads are torn.
     pub reads: Reads,
-    /// Whether another profiler may anchor a thread's current frame at any time, in no time.
-    pub other_profiler: bool,
+    /// How often another profiler may anchor a thread's current frame, at any time and in no time; it may do so
+    /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) of times.
+    pub anchorings: u8,
     /// The search ends without a result after so many states.
     pub states: u64,
     /// Asked now and then.
@@ -223,7 +224,8 @@ impl Search<'_> {
     fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
         let graph = self.shared.graph;
         let mut space = Space::new(graph, &[], None);
-        let mut set = vec![space.member(&fresh(graph.start(), NO_TRACE))];
+        let start = Config { anchorings: self.shared.options.anchorings, ..graph.start() };
+        let mut set = vec![space.member(&fresh(start, NO_TRACE))];
         close(&mut set, &mut space, false, None, &mut Trace::default())?;
         let mut set: Vec<Element> = set.iter().map(|member| space.element(member)).collect();
         for element in &mut set {
@@ -233,9 +235,9 @@ impl Search<'_> {
     }
 
     fn space(&self, unit: &[usize]) -> Space<'_> {
-        let Options { other_profiler, reads, .. } = *self.shared.options;
-        let other =
-            other_profiler.then_some(if reads == Reads::Samples { Anchors::AtRest } else { Anchors::AtAnyTime });
+        let Options { anchorings, reads, .. } = *self.shared.options;
+        let when = if reads == Reads::Samples { Anchors::AtRest } else { Anchors::AtAnyTime };
+        let other = (anchorings > 0).then_some(when);
         Space::new(self.shared.graph, unit, other)
     }
 
