@@ -87,6 +87,17 @@ impl Cpython {
         Ok(self.unwinder.opened(pid, self.cached, deadline)?)
     }
 
+    /// Drops the unwinder, with the target as it is.
+    pub(super) fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        let (pid, watchdog) = (conductor.target.pid(), conductor.target.watchdog());
+        let deadline = Instant::now() + watchdog.patience();
+        self.listen()?;
+        self.unwinder.ask_to_close(true, deadline)?;
+        while !matches!(self.next(watchdog, pid)?, Call::Mark) {}
+        self.resume_unseen()?;
+        Ok(self.unwinder.closed(deadline)?)
+    }
+
     /// Takes one sample, during which the target moves.
     pub(super) fn sample(
         &mut self,
