@@ -22,6 +22,7 @@ mod actors;
 mod conductor;
 mod cpython;
 mod error;
+pub mod exits;
 mod memory;
 mod own;
 mod place;
