@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use framediff::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
 use framediff::sample::WalkerKind;
+use framediff::schedule::cast::Cast;
 use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
@@ -21,6 +22,7 @@ fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) 
         workload: WorkloadIdentity::of(&generate(family, mode, &parameters, 7)),
         walker: WalkerKind::CpythonCached,
         weakenings: [].into(),
+        cast: Cast::default(),
         samples,
         tearing: false,
         schedule: schedule.parse().unwrap(),
@@ -103,9 +105,9 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
     assert_eq!(run(&text).0, Some(0));
     // A sampler that answers with what it saw before.
     let stale = text.replace(
-        "        stacks, growth = sampler.sample()\n        for stack in stacks:\n            fault = grammar.fault(stack)\n            \
+        "        stacks, growth = samplers[name].sample()\n        rejected += not stacks\n        for stack in stacks:\n            fault = grammar.fault(stack)\n            \
          expected = None",
-        "        fresh, growth = sampler.sample()\n        stacks = before if sample > 2 else fresh\n        before = fresh\n        \
+        "        fresh, growth = samplers[name].sample()\n        stacks = before if sample > 2 else fresh\n        before = fresh\n        \
          for stack in stacks:\n            fault = grammar.fault(stack)\n            expected = None",
     );
     assert_ne!(text, stale);
@@ -146,6 +148,7 @@ fn what_cannot_be_shown_is_refused_with_the_reason() {
     assert!(error.to_string().contains("own-cached with a check left out"), "{error}");
     let stale = "stepped/cpython-cached/stale/full-hit/function/read-chunk..write-anchor";
     assert_eq!(with(&|case| case.fingerprint = stale.parse().unwrap()), NoReproducer::Legal);
+    assert_eq!(with(&|case| case.cast = "a+b".parse().unwrap()), NoReproducer::Cast);
     let error = with(&|case| case.workload.source.0 ^= 1).to_string();
     assert!(error.contains("another program by now"), "{error}");
 }
