@@ -26,8 +26,10 @@ fn corpus() -> PathBuf {
 #[test]
 fn the_committed_cases_hold_and_show_every_outcome() {
     let folders: BTreeSet<PathBuf> = files(&corpus()).into_iter().collect();
-    let expected: BTreeSet<PathBuf> = TARGETS.iter().map(|target| corpus().join(target.name())).collect();
-    assert_eq!(folders, expected, "each fuzz target has a folder of cases, and nothing else has");
+    // The cases of the stepped lane have a test of their own.
+    let names = TARGETS.iter().map(|target| target.name()).chain(["stepped"]);
+    let expected: BTreeSet<PathBuf> = names.map(|name| corpus().join(name)).collect();
+    assert_eq!(folders, expected, "each fuzz target has a folder of cases, the stepped lane has one, and nothing else");
     for target in TARGETS {
         let mut seen = Vec::new();
         for path in files(&corpus().join(target.name())) {
