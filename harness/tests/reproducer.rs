@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use framediff::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use framediff::report::known::KnownFailures;
 use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
 use framediff::sample::WalkerKind;
 use framediff::schedule::cast::Cast;
@@ -115,6 +116,28 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("the program was somewhere else"), "{output}");
     assert!(output.contains("the program was waiting in, leaf first:"), "{output}");
+}
+
+#[test]
+fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
+    let parameters = Parameters { depth: 1, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+    let mut file = file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 3, "0.0:1,1.0:8");
+    let workload = generate(Family::Alternating, Mode::GatedRounds, &parameters, 25);
+    file.case.workload = WorkloadIdentity::of(&workload);
+    file.case.cast = "a+make-b.b+a".parse().unwrap();
+    file.case.fingerprint =
+        "stepped/cpython-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap();
+    let text = reproducer(&file, duty(1)).unwrap();
+    let version = common::release().version.to_string();
+    let known = KnownFailures::kept().unwrap().find_stepped(&file.case.fingerprint, &version).is_some();
+    let (code, output, _) = run(&text);
+    assert_eq!(code, Some(i32::from(known)), "{output}");
+    assert_eq!(output.contains("the program was somewhere else"), known, "{output}");
+    assert_eq!(run(&text).1, output, "every run is the same");
+    // Without the second one nothing is wrong.
+    file.case.cast = Cast::default();
+    let (code, output, _) = run(&reproducer(&file, duty(1)).unwrap());
+    assert_eq!(code, Some(0), "{output}");
 }
 
 #[test]
