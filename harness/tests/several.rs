@@ -4,7 +4,11 @@
 
 mod common;
 
-use common::command::state;
+use std::time::Duration;
+
+use common::command::{outcome, state};
+use framediff::case::stepped::SteppedCase;
+use framediff::cli::exit;
 use framediff::lane::stepped::{Keeping, Rig, RigPlan, SteppedRun, Verdict};
 use framediff::report::known::KnownFailures;
 use framediff::sample::{Lookup, WalkerKind};
@@ -12,6 +16,7 @@ use framediff::schedule::Scheduler;
 use framediff::schedule::event::Event;
 use framediff::schedule::replay::Replay;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use serde_json::Value;
 
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
@@ -126,4 +131,37 @@ fn a_new_unwinder_makes_the_cache_of_the_old_one_lie() {
             }
         }
     }
+}
+
+#[test]
+fn a_search_with_several_unwinders_finds_known_failures_alone() {
+    let python = common::release().python;
+    let explore = |more: &[&str]| {
+        let fixed = ["explore", "--python", python.to_str().unwrap(), "--depth", "1", "--at-rest", "--format", "json"];
+        let outcome = outcome([&fixed[..], more].concat(), Duration::from_secs(120));
+        let document: Value =
+            serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+        (outcome.code.unwrap(), document["searches"][0].clone())
+    };
+    let (code, search) = explore(&["--scenario", "old-and-new"]);
+    let failures = search["failures"].as_array().unwrap();
+    assert!(search["schedules"].as_u64().unwrap() > 50 && !failures.is_empty(), "{search}");
+    assert_eq!((search["scenario"].as_str(), search["at_rest"].as_bool()), (Some("old-and-new"), Some(true)));
+    let all_known = failures.iter().all(|failure| failure["known"].is_string());
+    assert_eq!(code, i32::from(if all_known { exit::PASS } else { exit::VIOLATION }), "{search}");
+    for failure in failures {
+        let case: SteppedCase = failure["case"].as_str().unwrap().parse().unwrap();
+        assert!(!case.schedule.moves_inside_samples() && case.cast.to_string() == "old-and-new", "{case}");
+        let line = case.to_string();
+        let replay = ["replay", "--python", python.to_str().unwrap(), "--times", "2", &line];
+        let replayed = outcome(replay, Duration::from_secs(120));
+        assert!(replayed.stdout.contains("reproduces 2/2"), "{replayed:?}");
+    }
+    let (code, search) = explore(&["--scenario", "a+make-b.b+a", "--strict"]);
+    assert_eq!((code, search["scenario"].as_str()), (i32::from(exit::VIOLATION), Some("old-and-new")));
+    // The same schedules, with one unwinder.
+    let (code, search) = explore(&[]);
+    assert_eq!((code, search["failed"].as_u64(), search["scenario"].as_str()), (0, Some(0), Some("alone")), "{search}");
+    let refused = outcome(["explore", "--scenario", "both"], Duration::from_secs(120));
+    refused.assert_refused(&["\"both\" is no actor", "known are alone, alternating, old-and-new"]);
 }
