@@ -6,8 +6,8 @@ Requests:
   {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
   {"do": "stop"}                                ends a run
   {"do": "close"}                               drops the unwinder
-With "mark": true, an empty write to stdout comes right before the answer to "open" and "sample": a tracer sees that the
-unwinder is done.
+With "mark": true, an empty write to stdout comes right before the answer to "open", "sample" and "close": a tracer sees that
+the unwinder is done.
 
 The first line out describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
 by batches of which only the last has "last": true. An exception outside a walk is answered by {"error": [type, text]}.
@@ -270,6 +270,7 @@ class Driver:
                         self.run(request)
                     case "close":
                         self.unwinder = None
+                        self.mark(request)
                         self.pipe.send({"ok": True})
                     case "stop":
                         # It crossed the end of its run on the way; the run's last batch was its answer.

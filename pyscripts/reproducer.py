@@ -18,6 +18,9 @@ import time
 
 # The schedule: before sample N the target passes GATES[N] gates. None: both run freely.
 GATES = @@GATES@@
+# Which unwinders there are from the start; then what happens to them before each sample, and which of them takes it.
+AT_START = @@AT_START@@
+TURNS = @@TURNS@@
 WARM_UP = @@WARM_UP@@
 LIMIT = @@LIMIT@@
 CACHE = @@CACHE@@
@@ -94,11 +97,13 @@ class Grammar:
         return line is None or first <= line <= last
 
     def path(self, context):
-        """The functions from a context to its root, leaf first."""
+        """The functions from a context to its root, leaf first, each with the lines on which it stands (None: any)."""
         path = []
+        lines = None
         while context is not None:
-            function, context, _ = CONTEXTS[context]
-            path.append(FUNCTIONS[function][:2])
+            function, context, called_from = CONTEXTS[context]
+            path.append((*FUNCTIONS[function][:2], lines))
+            lines = called_from
         return path
 
 
@@ -189,6 +194,10 @@ def plain(frame):
     return frame.funcname, file.rsplit("/", 1)[-1], line if line and line > 0 else None
 
 
+def fits(seen, there):
+    return seen[:2] == there[:2] and (there[2] is None or seen[2] in there[2])
+
+
 def answer(growth):
     full, partial, miss, _, _ = growth
     if full + partial + miss != 1:
@@ -204,8 +213,9 @@ def tell(stack, fault, growth, sample, expected=None):
     print(f"  {why}")
     if expected is not None:
         print("the program was waiting in, leaf first:")
-        for name, file in expected:
-            print(f"    {name} ({file})")
+        for name, file, lines in expected:
+            on = "" if lines is None else ":" + " or ".join(map(str, lines))
+            print(f"    {name} ({file}{on})")
     if CACHE:
         print(f"cache: {answer(growth)}, frames from the cache {growth[3]}, read from memory {growth[4]}")
 
@@ -218,27 +228,36 @@ def stepped(target, grammar):
         target.go()
         context = target.gate()
         passed += 1
-    sampler = Sampler(target.process.pid)
-    for sample, gates in enumerate(GATES):
+    samplers = {name: Sampler(target.process.pid) for name in AT_START}
+    rejected = 0
+    for sample, (gates, (happenings, name)) in enumerate(zip(GATES, TURNS)):
+        for happening in happenings:
+            what, _, whose = happening.partition("-")
+            if what == "make":
+                samplers[whose] = Sampler(target.process.pid)
+            else:
+                # To the program it is the same whether an unwinder is dropped or its process is killed.
+                del samplers[whose]
         for _ in range(gates):
             target.go()
             context = target.gate()
-        stacks, growth = sampler.sample()
+        stacks, growth = samplers[name].sample()
+        rejected += not stacks
         for stack in stacks:
             fault = grammar.fault(stack)
             expected = None
             if context != ROUND:
                 expected = grammar.path(context)
-                there = [name for name in expected if name[0] != "__init__"]
-                seen = [frame[:2] for frame in stack if frame[0] != "__init__"]
-                if fault is None and there != seen:
-                    pairs = list(zip(seen, there))
-                    differs = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
+                there = [frame for frame in expected if frame[0] != "__init__"]
+                seen = [frame for frame in stack if frame[0] != "__init__"]
+                pairs = list(zip(seen, there))
+                differs = next((n for n, (one, other) in enumerate(pairs) if not fits(one, other)), len(pairs))
+                if fault is None and (differs < len(pairs) or len(seen) != len(there)):
                     fault = differs, "the program was somewhere else"
             if fault is not None:
                 tell(stack, fault, growth, sample, expected)
                 return True
-    print(f"{len(GATES)} samples, {sampler.rejected} without a stack, no impossible stack")
+    print(f"{len(GATES)} samples, {rejected} without a stack, no impossible stack")
     return False
 
 

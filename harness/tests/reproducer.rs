@@ -8,8 +8,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use framediff::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+use framediff::report::known::KnownFailures;
 use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
 use framediff::sample::WalkerKind;
+use framediff::schedule::cast::Cast;
 use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
@@ -21,6 +23,7 @@ fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) 
         workload: WorkloadIdentity::of(&generate(family, mode, &parameters, 7)),
         walker: WalkerKind::CpythonCached,
         weakenings: [].into(),
+        cast: Cast::default(),
         samples,
         tearing: false,
         schedule: schedule.parse().unwrap(),
@@ -103,9 +106,9 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
     assert_eq!(run(&text).0, Some(0));
     // A sampler that answers with what it saw before.
     let stale = text.replace(
-        "        stacks, growth = sampler.sample()\n        for stack in stacks:\n            fault = grammar.fault(stack)\n            \
+        "        stacks, growth = samplers[name].sample()\n        rejected += not stacks\n        for stack in stacks:\n            fault = grammar.fault(stack)\n            \
          expected = None",
-        "        fresh, growth = sampler.sample()\n        stacks = before if sample > 2 else fresh\n        before = fresh\n        \
+        "        fresh, growth = samplers[name].sample()\n        stacks = before if sample > 2 else fresh\n        before = fresh\n        \
          for stack in stacks:\n            fault = grammar.fault(stack)\n            expected = None",
     );
     assert_ne!(text, stale);
@@ -113,6 +116,28 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("the program was somewhere else"), "{output}");
     assert!(output.contains("the program was waiting in, leaf first:"), "{output}");
+}
+
+#[test]
+fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
+    let parameters = Parameters { depth: 1, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+    let mut file = file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 3, "0.0:1,1.0:8");
+    let workload = generate(Family::Alternating, Mode::GatedRounds, &parameters, 25);
+    file.case.workload = WorkloadIdentity::of(&workload);
+    file.case.cast = "a+make-b.b+a".parse().unwrap();
+    file.case.fingerprint =
+        "stepped/cpython-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap();
+    let text = reproducer(&file, duty(1)).unwrap();
+    let version = common::release().version.to_string();
+    let known = KnownFailures::kept().unwrap().find_stepped(&file.case.fingerprint, &version).is_some();
+    let (code, output, _) = run(&text);
+    assert_eq!(code, Some(i32::from(known)), "{output}");
+    assert_eq!(output.contains("the program was somewhere else"), known, "{output}");
+    assert_eq!(run(&text).1, output, "every run is the same");
+    // Without the second one nothing is wrong.
+    file.case.cast = Cast::default();
+    let (code, output, _) = run(&reproducer(&file, duty(1)).unwrap());
+    assert_eq!(code, Some(0), "{output}");
 }
 
 #[test]
@@ -146,6 +171,7 @@ fn what_cannot_be_shown_is_refused_with_the_reason() {
     assert!(error.to_string().contains("own-cached with a check left out"), "{error}");
     let stale = "stepped/cpython-cached/stale/full-hit/function/read-chunk..write-anchor";
     assert_eq!(with(&|case| case.fingerprint = stale.parse().unwrap()), NoReproducer::Legal);
+    assert_eq!(with(&|case| case.cast = "a+b".parse().unwrap()), NoReproducer::Cast);
     let error = with(&|case| case.workload.source.0 ^= 1).to_string();
     assert!(error.contains("another program by now"), "{error}");
 }

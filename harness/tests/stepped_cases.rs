@@ -9,6 +9,7 @@ use framediff::case::file::{AnyCaseFile, CaseFile};
 use framediff::case::line::is_line;
 use framediff::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, SteppedFile, WorkloadIdentity};
 use framediff::sample::WalkerKind;
+use framediff::schedule::cast::Cast;
 use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ fn case() -> SteppedCase {
         workload: WorkloadIdentity::of(&generate(Family::Alternating, Mode::Rounds, &parameters, 7)),
         walker: WalkerKind::OwnCached,
         weakenings: [Weakening::ChunksNotCopied, Weakening::LeafReusedOnFullHit].into(),
+        cast: Cast::default(),
         samples: 3,
         tearing: true,
         schedule: "0.3:12,1.0:4,1.5/2:1".parse().unwrap(),
@@ -100,6 +102,25 @@ fn the_texts_are_stable() {
     );
 }
 
+/// So old an interpreter of cases reads all that it can run.
+#[test]
+fn a_cast_is_of_the_third_version() {
+    let case = SteppedCase {
+        cast: "a+make-b.b+a".parse().unwrap(),
+        fingerprint: "stepped/own-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap(),
+        ..case()
+    };
+    let line = case.to_string();
+    assert!(line.starts_with("framediff@3@3.15.2") && line.contains("@a+make-b.b+a@3,torn@"), "{line}");
+    assert_eq!(line.parse(), Ok(case.clone()));
+    let file = SteppedFile { note: String::new(), case };
+    let text = file.text().unwrap();
+    assert!(text.contains("\"version\": 3") && text.contains("\"cast\": \"a+make-b.b+a\""), "{text}");
+    assert_eq!(parse(&text).unwrap(), file);
+    let error = parse(&text.replace("\"version\": 3", "\"version\": 2")).unwrap_err().to_string();
+    assert!(error.contains("a field of a later one"), "{error}");
+}
+
 #[test]
 fn a_line_is_the_case_and_survives_a_shell() {
     let plain = SteppedCase {
@@ -144,10 +165,12 @@ fn a_file_that_is_no_stepped_case_is_refused_with_the_reason() {
     assert!(error.contains("fuzz.json: this case is of another kind"), "{error}");
     for (text, words) in [
         (whole[..whole.len() / 2].to_owned(), "no JSON, or only a part"),
-        (with(&["version"], &json!(3)), "version 3, known are 1 to 2: use the framediff that saved it"),
+        (with(&["version"], &json!(4)), "version 4, known are 1 to 3: use the framediff that saved it"),
         (with(&["kind"], &json!("replayed")), "of the kind \"replayed\", known are stepped"),
         (with(&["kind"], &json!(null)), "its kind is missing"),
         (with(&["target"], &json!("text")), "field \"target\" too many"),
+        (with(&["case", "cast"], &json!("a+b")), "the cast is alternating, but the fingerprint is of alone"),
+        (with(&["case", "cast"], &json!("a+kill-a.a")), "a has no unwinder when it is its turn"),
         (with(&["case", "walker"], &json!("py-spy")), "unknown variant `py-spy`"),
         (with(&["case", "walker"], &json!("cpython-cached")), "the fingerprint is of own-cached"),
         (with(&["case", "weakenings"], &json!(["shim-leaf-anchored"])), "no check that `shim-leaf-anchored`"),
@@ -186,8 +209,11 @@ fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
     };
     for (text, words) in [
         (String::new(), "no case on one line"),
-        ("stepped@2@x".into(), "one begins with framediff@2@"),
-        (change("framediff@2@", "framediff@3@"), "it has version 3, known is 2"),
+        ("stepped@2@x".into(), "one begins with framediff@3@"),
+        (change("framediff@2@", "framediff@4@"), "it has version 4, known are 2 to 3"),
+        (change("framediff@2@", "framediff@3@"), "it has 7 of 8 parts"),
+        (change("@3,torn@", "@a+b@3,torn@").replace("@2@", "@3@"), "the fingerprint is of alone"),
+        (change("@3,torn@", "@b@3,torn@").replace("@2@", "@3@"), "there is no a, but one after it"),
         ("framediff@9".into(), "it has version 9"),
         (line[..line.len() / 2].to_owned(), "it is incomplete"),
         (line[..line.len() - 4].to_owned(), "is no shape"),

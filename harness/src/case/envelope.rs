@@ -14,7 +14,7 @@ use super::pretty;
 pub(super) const FORMAT: &str = "framediff-case";
 /// The newest version that is read; all from 1 on are. A new one is due when the fields around a case change, or when there is
 /// a kind of case that an older framediff cannot run: it then says which version it lacks.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 /// A longer file is none, in bytes.
 pub(super) const SIZE_LIMIT: u64 = 16 << 20;
 /// The kind of the cases of the stepped lane.
@@ -25,8 +25,11 @@ pub(super) const STEPPED: &str = "stepped";
 pub(super) enum Kind {
     /// A fuzz target, by name. Version 1, whose files name it instead of a kind.
     Fuzz(String),
-    /// The stepped lane. From version 2 on.
-    Stepped,
+    /// The stepped lane.
+    Stepped {
+        /// The version that the file has, from 2 on.
+        version: u64,
+    },
 }
 
 /// A file's content, with the case as it stands there.
@@ -51,8 +54,8 @@ impl Envelope {
         // Before anything else is looked at: another version may have other fields.
         let kind = match take(&mut fields, "version")?.as_u64() {
             Some(1) => Kind::Fuzz(text(&mut fields, "target")?),
-            Some(VERSION) => match text(&mut fields, "kind")?.as_str() {
-                STEPPED => Kind::Stepped,
+            Some(version @ 2..=VERSION) => match text(&mut fields, "kind")?.as_str() {
+                STEPPED => Kind::Stepped { version },
                 other => return Err(CaseError::UnknownKind(excerpt(other))),
             },
             Some(other) => return Err(CaseError::UnknownVersion(other)),
@@ -70,7 +73,7 @@ impl Envelope {
     pub(super) fn text(&self) -> String {
         let (version, kind): (u64, (&str, &str)) = match &self.kind {
             Kind::Fuzz(target) => (1, ("target", target)),
-            Kind::Stepped => (2, ("kind", STEPPED)),
+            Kind::Stepped { version } => (*version, ("kind", STEPPED)),
         };
         let fields = [
             ("format", FORMAT.into()),

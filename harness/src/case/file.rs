@@ -34,7 +34,7 @@ impl AnyCaseFile {
         let envelope = Envelope::parse(bytes)?;
         match envelope.kind {
             Kind::Fuzz(_) => CaseFile::open(envelope).map(Self::Fuzz),
-            Kind::Stepped => SteppedFile::open(envelope).map(Self::Stepped),
+            Kind::Stepped { .. } => SteppedFile::open(envelope).map(Self::Stepped),
         }
     }
 }

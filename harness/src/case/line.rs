@@ -5,7 +5,7 @@
 //! ```
 //! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, maybe `jit`); the workload
 //! (family, mode, seed, depth, width, frame size, speed, names, digest of the text); the walker and what is left out of it;
-//! the number of samples, with `,torn` if reads are; the schedule; the fingerprint.
+//! from version 3 on, the cast; the number of samples, with `,torn` if reads are; the schedule; the fingerprint.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,6 +15,7 @@ use super::envelope::VERSION;
 use super::error::excerpt;
 use super::stepped::{BadStepped, BuildIdentity, SteppedCase, WorkloadIdentity};
 use crate::report::finding::WALKERS;
+use crate::schedule::cast::Cast;
 use crate::workload::{Family, Mode, Names, Parameters};
 
 /// How every such line begins.
@@ -30,13 +31,16 @@ impl fmt::Display for SteppedCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { build, workload, .. } = self;
         let kind = if build.debug { "debug" } else { "release" };
-        write!(f, "{START}{VERSION}@{},{kind}{}", build.version, if build.jit { ",jit" } else { "" })?;
+        write!(f, "{START}{}@{},{kind}{}", self.version(), build.version, if build.jit { ",jit" } else { "" })?;
         let WorkloadIdentity { family, mode, seed, parameters, source } = workload;
         let Parameters { depth, width, frame_size, speed, names } = parameters;
         write!(f, "@{family},{},{seed},{depth},{width},{frame_size},{speed},{},{source}", mode.name(), names.name())?;
         write!(f, "@{}", self.walker)?;
         for weakening in &self.weakenings {
             write!(f, ",{weakening}")?;
+        }
+        if !self.cast.is_alone() {
+            write!(f, "@{}", self.cast.script())?;
         }
         write!(f, "@{}{}", self.samples, if self.tearing { ",torn" } else { "" })?;
         write!(f, "@{}@{}", self.schedule, self.fingerprint)
@@ -51,15 +55,24 @@ impl FromStr for SteppedCase {
         let Some(rest) = text.strip_prefix(START) else {
             return Err(bad(format!("it is no case on one line: one begins with {START}{VERSION}@")));
         };
-        let parts: Vec<&str> = rest.split('@').collect();
+        let mut parts: Vec<&str> = rest.split('@').collect();
         // Before anything else is looked at: another version may have other parts.
-        match parts.first() {
-            Some(version) if **version == *VERSION.to_string() => {}
+        let count = match parts.first() {
+            Some(&"2") | None => 7,
+            Some(&"3") => 8,
             Some(other) => return Err(BadStepped::UnknownVersion(excerpt(other))),
-            None => {}
+        };
+        if parts.len() != count {
+            let parts = parts.len();
+            return Err(bad(format!("it is incomplete, or has something added: it has {parts} of {count} parts")));
         }
+        let cast = if count == 8 {
+            parts.remove(4).parse().map_err(|error| bad(format!("{error}")))?
+        } else {
+            Cast::default()
+        };
         let [_, build, workload, walker, samples, schedule, fingerprint] = parts[..] else {
-            return Err(bad(format!("it is incomplete, or has something added: it has {} of 7 parts", parts.len())));
+            return Err(bad("it is incomplete".to_owned()));
         };
         let (walker, weakenings) = match walker.split_once(',') {
             Some((walker, weakenings)) => (walker, weakenings.split(',').collect()),
@@ -73,6 +86,7 @@ impl FromStr for SteppedCase {
                 .find(|known| known.name() == walker)
                 .ok_or_else(|| bad(unknown("walker", walker, &WALKERS.map(|walker| walker.name()))))?,
             weakenings: weakenings.into_iter().map(str::parse).collect::<Result<BTreeSet<_>, _>>().map_err(bad)?,
+            cast,
             samples: number("number of samples", samples.strip_suffix(",torn").unwrap_or(samples)).map_err(bad)?,
             tearing: samples.ends_with(",torn"),
             schedule: schedule.parse().map_err(|error| bad(format!("{error}")))?,

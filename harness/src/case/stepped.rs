@@ -18,6 +18,9 @@
 //!   }
 //! }
 //! ```
+//! From version 3 on there can be a `"cast": "a+b"`, in the text of [`crate::schedule::cast`]: who takes the samples. A case with
+//! one actor has none, and is of version 2.
+//!
 //! The same on one line, for an issue or a command line, is in [`line`](super::line).
 
 use std::collections::BTreeSet;
@@ -30,6 +33,7 @@ use thiserror::Error;
 use super::envelope::{Envelope, Kind, load};
 use super::error::{CaseError, excerpt};
 use crate::sample::WalkerKind;
+use crate::schedule::cast::Cast;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::schedule::{Digest, Schedule};
 use crate::walk::weakening::Weakening;
@@ -154,6 +158,9 @@ pub struct SteppedCase {
     pub walker: WalkerKind,
     /// What was left out of the walker.
     pub weakenings: BTreeSet<Weakening>,
+    /// Who takes which sample.
+    #[serde(default, skip_serializing_if = "Cast::is_alone")]
+    pub cast: Cast,
     /// How many samples were taken; the last one failed.
     pub samples: u32,
     /// Whether reads are torn: the target can move between the words of one.
@@ -174,7 +181,7 @@ pub enum BadStepped {
     #[error("{0}")]
     Inconsistent(String),
     /// It is on one line, and of another version.
-    #[error("it has version {0}, known is {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
+    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
     UnknownVersion(String),
     /// The generator has changed.
     #[error(
@@ -198,6 +205,11 @@ const MOST_SAMPLES: u32 = 100_000;
 const MOST_STEPS: u64 = 100_000_000;
 
 impl SteppedCase {
+    /// The oldest version of cases that has all of its fields.
+    pub(super) fn version(&self) -> u64 {
+        if self.cast.is_alone() { 2 } else { 3 }
+    }
+
     /// Whether its fields fit together.
     ///
     /// # Errors
@@ -221,6 +233,9 @@ impl SteppedCase {
         }
         if self.fingerprint.walker != *walker {
             return wrong(format!("the walker is {walker}, but the fingerprint is of {}", self.fingerprint.walker));
+        }
+        if self.fingerprint.cast != self.cast {
+            return wrong(format!("the cast is {}, but the fingerprint is of {}", self.cast, self.fingerprint.cast));
         }
         if let Some(weakening) = self.weakenings.iter().find(|weakening| !weakening.applies_to(*walker)) {
             return wrong(format!("{walker} has no check that `{weakening}` could leave out"));
@@ -260,12 +275,13 @@ impl SteppedFile {
     }
 
     pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {
-        if envelope.kind != Kind::Stepped {
-            return Err(CaseError::OtherKind);
-        }
+        let Kind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
         let case: SteppedCase = serde_json::from_value(envelope.case)
             .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
         case.check()?;
+        if version < case.version() {
+            return Err(CaseError::Damaged(format!("its version is {version}, and it has a field of a later one")));
+        }
         Ok(Self { note: envelope.note, case })
     }
 
@@ -289,6 +305,6 @@ impl SteppedFile {
         self.case.check()?;
         let case = serde_json::to_value(&self.case)
             .map_err(|why| CaseError::NotWritable { target: super::envelope::STEPPED, why: why.to_string() })?;
-        Ok(Envelope { kind: Kind::Stepped, note: self.note.clone(), case })
+        Ok(Envelope { kind: Kind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
     }
 }

@@ -24,6 +24,7 @@ use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{clean, paragraph, plural};
+use crate::schedule::cast::Cast;
 use crate::schedule::exhaustive::Bounds;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
 use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
@@ -111,6 +112,7 @@ fn one(
     let workload = generate(family, mode, &parameters, arguments.seed);
     let plan = RigPlan {
         jit: jit(row.jit),
+        cast: arguments.scenario.clone(),
         weakenings: arguments.weaken.iter().copied().collect(),
         movement: movement(mode),
         tearing: arguments.tear,
@@ -129,7 +131,7 @@ fn one(
         SearchOrder::Pct => Order::Pct { schedules, seed },
     };
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let search = Search { plan, workload, bounds, order, jobs };
+    let search = Search { plan, workload, bounds, order, at_rest: arguments.at_rest, jobs };
     let begun = Instant::now();
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline, interrupted: &stopped, first: arguments.first };
@@ -190,6 +192,8 @@ fn per_second(count: u64, time: Duration) -> u64 {
 struct Report {
     build: String,
     walker: String,
+    scenario: String,
+    at_rest: bool,
     weakenings: Vec<String>,
     family: String,
     seed: u64,
@@ -267,6 +271,8 @@ impl Report {
         Ok(Self {
             build: build.to_string(),
             walker: walker.to_string(),
+            scenario: arguments.scenario.to_string(),
+            at_rest: arguments.at_rest,
             weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
             family: workload.family.to_string(),
             seed: workload.seed,
@@ -312,13 +318,17 @@ impl Report {
         for weakening in &self.weakenings {
             let _ = write!(out, " without {weakening}");
         }
+        if self.scenario != Cast::default().to_string() {
+            let _ = write!(out, " {}", self.scenario);
+        }
         let _ = writeln!(out, ", {} with seed {}", self.family, self.seed);
         let rate = per_second(self.schedules, Duration::from_secs_f64(self.seconds));
         let searched = format!(
-            "up to {} of up to {} in {}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
+            "up to {} of up to {} in {}{}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
             plural(self.moves as usize, "move"),
             plural(self.steps as usize, "step"),
             plural(self.samples as usize, "sample"),
+            if self.at_rest { ", between them only" } else { "" },
             self.schedules,
             self.known_schedules,
             self.seconds,
@@ -378,6 +388,7 @@ fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &
         workload: WorkloadIdentity::of(workload),
         walker: arguments.walker,
         weakenings: arguments.weaken.iter().copied().collect(),
+        cast: arguments.scenario.clone(),
         samples,
         tearing: arguments.tear,
         schedule,

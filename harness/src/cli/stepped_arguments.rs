@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::arguments::{BuildSource, Format, Jit, Size};
 use crate::cli::values::{all_weakenings, budget, families, seed, walkers};
 use crate::sample::WalkerKind;
+use crate::schedule::cast::Cast;
 use crate::schedule::shard::Shard;
 use crate::walk::weakening::Weakening;
 use crate::workload::Family;
@@ -28,6 +29,10 @@ pub struct Explore {
     /// Leave this check out of an own walker; repeatable
     #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
     pub weaken: Vec<Weakening>,
+    /// Who takes which sample, and what happens to them: alone, alternating, old-and-new, handed-over, remade, died, or
+    /// turns as in a+make-b.b+a
+    #[arg(long, value_name = "NAME", default_value = "alone", help_heading = "Walker")]
+    pub scenario: Cast,
     /// The family of the workload; repeatable
     #[arg(long, value_name = "NAME", value_parser = families(), default_value = "alternating", help_heading = "Workload (default: a small one)")]
     pub family: Vec<Family>,
@@ -52,6 +57,9 @@ pub struct Explore {
     /// What a step is
     #[arg(long, value_name = "STEP", default_value = "store", help_heading = "Search")]
     pub step: Step,
+    /// Let the target move between samples only
+    #[arg(long, conflicts_with = "tear", help_heading = "Search")]
+    pub at_rest: bool,
     /// Let the target move between the words of a read, too
     #[arg(long, help_heading = "Search")]
     pub tear: bool,

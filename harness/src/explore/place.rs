@@ -52,6 +52,7 @@ pub fn find<'a>(rows: &'a [Row], case: &SteppedCase, given: bool) -> Result<&'a 
 pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
     RigPlan {
         jit: jit(row.jit),
+        cast: case.cast.clone(),
         weakenings: case.weakenings.clone(),
         movement: movement(case.workload.mode),
         tearing: case.tearing,

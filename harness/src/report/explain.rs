@@ -83,6 +83,7 @@ pub fn history(events: &[Event], width: u16) -> String {
     }
     // A sample's title stands before its first access, so that moves between samples are seen to be between them.
     let mut title = None;
+    let mut by = String::new();
     let mut moved = false;
     for (index, event) in events.iter().enumerate() {
         match event {
@@ -99,7 +100,12 @@ pub fn history(events: &[Event], width: u16) -> String {
                     columns.add(Side::Left, names.word(*word, *value));
                 }
             }
-            Event::Sample(number) => title = Some(format!("sample {number}:")),
+            Event::Happened(one, anchor) => {
+                let anchor = names.word(ThreadWord::Anchor, *anchor);
+                columns.add_below(Side::Right, format!("{}: {anchor}", one.describe()));
+            }
+            Event::NextIs(actor) => by = format!(" by {actor}"),
+            Event::Sample(number) => title = Some(format!("sample {number}{by}:")),
             Event::Access(access) => {
                 if let Some(title) = title.take() {
                     columns.add_below(Side::Right, title);

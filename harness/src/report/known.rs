@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::sample::WalkerKind;
+use crate::schedule::cast::Cast;
 use crate::schedule::fingerprint::SteppedFingerprint;
 
 /// The list that the repository keeps.
@@ -128,10 +129,18 @@ impl KnownFailures {
     }
 
     /// The entry that describes a failure of the stepped lane in the CPython of that version. An entry whose fingerprint ends
-    /// before the shape stands for every shape.
+    /// before the shape stands for every shape. What one unwinder gets wrong because the target moves during its samples, it
+    /// gets wrong in any company.
     #[must_use]
     pub fn find_stepped(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
-        self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+        let find = |fingerprint: &SteppedFingerprint| {
+            self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+        };
+        let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
+        find(fingerprint).or_else(|| {
+            let alone = in_company.then(|| SteppedFingerprint { cast: Cast::default(), ..fingerprint.clone() })?;
+            find(&alone)
+        })
     }
 }
 
@@ -206,6 +215,24 @@ mod tests {
         ] {
             assert!(!known(other, "3.15.2"), "{other}");
         }
+    }
+
+    #[test]
+    fn what_one_unwinder_gets_wrong_is_known_in_company_only_if_the_target_moved_meanwhile() {
+        let text = ONE.replace(
+            "live/cpython-cached/cache-worse/stale-full-hit",
+            "stepped/cpython-cached/spliced/full-hit/function",
+        );
+        let list = KnownFailures::parse(&text).unwrap();
+        let known = |fingerprint: &str| list.find_stepped(&fingerprint.parse().unwrap(), "3.15.2").is_some();
+        assert!(known(
+            "stepped/cpython-cached/alternating/spliced/full-hit/function/read-chunk..read-frame+between-samples"
+        ));
+        assert!(known("stepped/cpython-cached/died/spliced/full-hit/function/inside-read-chunk"));
+        assert!(known("stepped/cpython-cached/spliced/full-hit/function/between-samples"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/between-samples"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/still"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/partial-hit/function/read-chunk..read-frame"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::case::stepped::{BadStepped, SteppedCase, SteppedFile};
 use crate::report::text::clean;
 use crate::sample::WalkerKind;
 use crate::schedule::Point;
+use crate::schedule::cast::Turn;
 use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::Answer;
 use crate::workload::grammar::{CallLines, Grammar};
@@ -42,6 +43,12 @@ pub enum NoReproducer {
          that it is wrong; only `framediff replay` shows it"
     )]
     Legal,
+    /// Several unwinders and a target that moves all the time.
+    #[error(
+        "it takes several unwinders, or one that is made anew, and a target that moves during their samples: only \
+         `framediff replay` shows it"
+    )]
+    Cast,
     /// The program cannot be made again.
     #[error(transparent)]
     Case(#[from] BadStepped),
@@ -79,6 +86,9 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
     if !deterministic && case.fingerprint.clause == Clause::Stale {
         return Err(NoReproducer::Legal);
     }
+    if !deterministic && !case.cast.is_alone() {
+        return Err(NoReproducer::Cast);
+    }
     let stepped = case.workload.generate()?;
     let workload =
         if deterministic { stepped } else { generate(stepped.family, Mode::Free, &stepped.parameters, stepped.seed) };
@@ -98,6 +108,8 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         ("ABOUT", about(deterministic, duty)),
         ("ORIGIN", origin(file)),
         ("GATES", gates.unwrap_or_else(|| "None".to_owned())),
+        ("AT_START", list(case.cast.at_start().iter().map(|actor| string(&actor.to_string())))),
+        ("TURNS", list((0..case.samples).filter(|_| deterministic).map(|sample| turn(&case.cast.turn(sample))))),
         ("WARM_UP", duty.warm_up.to_string()),
         ("LIMIT", duty.limit.as_secs().max(1).to_string()),
         ("CACHE", python_bool(case.walker.is_cached()).to_owned()),
@@ -115,6 +127,11 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
     Ok(text)
 }
 
+fn turn(turn: &Turn) -> String {
+    let before: String = turn.before.iter().map(|one| string(&one.to_string()) + ", ").collect();
+    format!("(({}), {})", before.trim_end(), string(&turn.by.to_string()))
+}
+
 fn title(case: &SteppedCase) -> String {
     let what = match case.fingerprint.clause {
         Clause::Spliced => "puts frames under callers that are not theirs",
@@ -125,7 +142,8 @@ fn title(case: &SteppedCase) -> String {
         Clause::Stale => "returns a stack of another moment",
     };
     let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
-    format!("CPython's RemoteUnwinder{cache} {what}: a reproducer.")
+    let others = if case.cast.actors() > 1 { " when there is another one" } else { "" };
+    format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")
 }
 
 fn about(deterministic: bool, duty: Duty) -> String {
@@ -263,6 +281,8 @@ mod tests {
             "ABOUT",
             "ORIGIN",
             "GATES",
+            "AT_START",
+            "TURNS",
             "WARM_UP",
             "LIMIT",
             "CACHE",
@@ -276,6 +296,6 @@ mod tests {
         ] {
             assert_eq!(TEMPLATE.matches(&format!("@@{name}@@")).count(), 1, "{name}");
         }
-        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 14, "and no other");
+        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 16, "and no other");
     }
 }

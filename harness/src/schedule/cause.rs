@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cast::{Actor, Happening};
 use super::clause::Clause;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
@@ -31,6 +32,20 @@ pub enum Cause {
         write: Point,
         /// The frame that it marks.
         walked: Option<Frame>,
+    },
+    /// The anchor is another actor's. It stands on the address of a frame in the sampler's entry, which had left the stack while
+    /// no anchor was on it, so that the sequence does not tell.
+    AnothersAnchor {
+        /// Where the anchor was written.
+        write: Point,
+        /// By whom.
+        by: Actor,
+        /// Whose sample is wrong.
+        sampler: Actor,
+        /// The number of that one's last sample before, of which its entry is at the latest.
+        entry: u32,
+        /// Who made an unwinder meanwhile, and so set the anchor to NULL.
+        cleared: Option<Actor>,
     },
     /// What one sample read is of different moments.
     TornWalk {
@@ -87,6 +102,10 @@ struct Run<'a> {
     /// The chains, one for each change of it.
     chains: Vec<&'a [Standing]>,
     accesses: Vec<Met<'a>>,
+    /// Who took which sample, where that is told.
+    turns: Vec<(u32, Actor)>,
+    /// Who made an unwinder, before the sample of that number.
+    made: Vec<(u32, Actor)>,
 }
 
 /// A numbered access, with the index of the chain that held then.
@@ -99,9 +118,16 @@ struct Met<'a> {
 
 impl<'a> Run<'a> {
     fn of(events: &'a [Event]) -> Self {
-        let mut run = Self { chains: Vec::new(), accesses: Vec::new() };
+        let mut run = Self { chains: Vec::new(), accesses: Vec::new(), turns: Vec::new(), made: Vec::new() };
+        let (mut next, mut made) = (None, Vec::new());
         for event in events {
             match event {
+                Event::Happened(Happening::Make(actor), _) => made.push(*actor),
+                Event::NextIs(actor) => next = Some(*actor),
+                Event::Sample(number) => {
+                    run.turns.extend(next.take().map(|actor| (*number, actor)));
+                    run.made.extend(made.drain(..).map(|actor| (*number, actor)));
+                }
                 Event::Truth(chain) if run.chains.last().is_none_or(|last| !same_chain(last, chain)) => {
                     run.chains.push(chain);
                 }
@@ -159,10 +185,24 @@ impl<'a> Run<'a> {
             let stale = stale.map(|met| Stale { at: met.at, kind: met.access.kind, since: read.at });
             return Some(Explanation { cause, stale });
         }
+        if let Some(cause) = self.anothers(sample, write.at) {
+            return Some(Explanation { cause, stale: None });
+        }
         let used = self.accesses.iter().rev().find(|met| met.at.sample == sample)?;
         let kept = (write.chain..=used.chain).any(|chain| !self.same_callers(write.chain, chain, anchor));
         let cause = Cause::AnchorKept { write: write.at, walked: walked(write.chain) };
         kept.then_some(Explanation { cause, stale: None })
+    }
+
+    /// The anchor that was written there is of another actor than the one who took the sample.
+    fn anothers(&self, sample: u32, write: Point) -> Option<Cause> {
+        let by = |sample: u32| self.turns.iter().find(|(number, _)| *number == sample).map(|(_, actor)| *actor);
+        let (sampler, writer) = (by(sample)?, by(write.sample)?);
+        let own = |(number, actor): &&(u32, Actor)| *number < sample && *actor == sampler;
+        let &(entry, _) = self.turns.iter().rev().find(own).filter(|_| writer != sampler)?;
+        let meanwhile = |(before, _): &&(u32, Actor)| entry < *before && *before <= sample;
+        let cleared = self.made.iter().find(meanwhile).map(|(_, actor)| *actor);
+        Some(Cause::AnothersAnchor { write, by: writer, sampler, entry, cleared })
     }
 
     /// Whether two chains are the same from the frame at `address` on.
@@ -219,6 +259,19 @@ impl fmt::Display for Cause {
                  interpreter did not move the anchor, so that another frame at its address is taken for it",
                 name(walked)
             ),
+            Self::AnothersAnchor { write, by, sampler, entry, cleared } => {
+                write!(
+                    f,
+                    "the anchor was written at {write} by {by}, but {sampler} takes it for its own of sample {entry}"
+                )?;
+                if let Some(cleared) = cleared {
+                    write!(f, "; the unwinder of {cleared}, when it was made, had set that to NULL")?;
+                }
+                f.write_str(
+                    "; the frames of that entry left the stack while no anchor was on them, which the sequence does not count: \
+                     address and sequence both fit, and the callers are those of frames that are gone",
+                )
+            }
             Self::TornWalk { read, stale, kind } => write!(
                 f,
                 "one sample read different moments: {read} saw the thread, then the target moved, and {kind} at {stale} \
@@ -283,6 +336,23 @@ mod tests {
         assert!(matches!(explained.cause, Cause::AnchorKept { .. }), "{explained:?}");
         assert_eq!(explained.stale, None, "no access was too late");
         assert!(explained.cause.to_string().contains("the interpreter did not move the anchor"));
+    }
+
+    #[test]
+    fn an_anchor_of_another_actor_is_told_with_whoever_cleared_the_own_one() {
+        let cast = |text: &str| text.parse::<super::super::cast::Cast>().unwrap();
+        for (script, cleared) in [("a+make-b.b+a", true), ("a+b", false)] {
+            let story = Story::new().turn(&cast(script)).sample(&[0], "a_leaf a main").write().end(&[], 0);
+            let story = story.turn(&cast(script)).go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").write();
+            let story = story.end(&[], 0).turn(&cast(script)).sample(&[0], "b_leaf b main").end(B_UNDER_A, 2);
+            let explained = explain(&story.events(), 2, Clause::Spliced).unwrap();
+            let text = explained.cause.to_string();
+            assert!(
+                text.starts_with("the anchor was written at 1.1 by b, but a takes it for its own of sample 0"),
+                "{text}"
+            );
+            assert_eq!(text.contains("the unwinder of b, when it was made, had set that to NULL"), cleared, "{text}");
+        }
     }
 
     #[test]

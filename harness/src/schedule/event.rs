@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cast::{Actor, Happening};
 use super::{AccessKind, Point};
 use crate::frame::Frame;
 use crate::sample::ThreadSample;
@@ -81,6 +82,10 @@ pub enum Event {
     Step(ThreadWord, u64),
     /// The target's chain from here on, leaf first. It holds at the start and wherever it changed.
     Truth(Vec<Standing>),
+    /// This happened between two samples, and left the anchor at this value.
+    Happened(Happening, u64),
+    /// Who takes the sample that begins next; told only where there are several, or where something happens to the one.
+    NextIs(Actor),
     /// The sample of that number gave this.
     Result(u32, ThreadSample),
 }

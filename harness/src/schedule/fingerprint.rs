@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::cast::Cast;
 use super::clause::Clause;
 use super::shape::Shape;
 use crate::report::finding::{self, STEPPED_LANE, WALKERS};
@@ -92,12 +93,15 @@ impl fmt::Display for LeafKind {
     }
 }
 
-/// What makes two failures of the stepped lane the same bug: `stepped/walker/clause/answer/leaf/shape`.
+/// What makes two failures of the stepped lane the same bug: `stepped/walker/clause/answer/leaf/shape`, or, if there is more
+/// than one actor or something happens to it, `stepped/walker/cast/clause/answer/leaf/shape`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SteppedFingerprint {
     /// Whose stack it is.
     pub walker: WalkerKind,
+    /// Who took the samples.
+    pub cast: Cast,
     /// What is wrong with it.
     pub clause: Clause,
     /// What the cache had answered.
@@ -111,22 +115,26 @@ pub struct SteppedFingerprint {
 impl SteppedFingerprint {
     /// All but the shape: what stays the same while a schedule is shrunk, since its moves go elsewhere.
     #[must_use]
-    pub fn without_shape(&self) -> (WalkerKind, Clause, Answer, LeafKind) {
-        (self.walker, self.clause, self.answer, self.leaf)
+    pub fn without_shape(&self) -> (WalkerKind, Cast, Clause, Answer, LeafKind) {
+        (self.walker, self.cast.clone(), self.clause, self.answer, self.leaf)
     }
 }
 
 impl fmt::Display for SteppedFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { walker, clause, answer, leaf, shape } = self;
-        write!(f, "{STEPPED_LANE}/{walker}/{clause}/{}/{leaf}/{shape}", answer.name())
+        let Self { walker, cast, clause, answer, leaf, shape } = self;
+        write!(f, "{STEPPED_LANE}/{walker}/")?;
+        if !cast.is_alone() {
+            write!(f, "{cast}/")?;
+        }
+        write!(f, "{clause}/{}/{leaf}/{shape}", answer.name())
     }
 }
 
 /// A text that can be no fingerprint of the stepped lane.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker/clause/answer/leaf/shape, but {why}"
+    "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker[/cast]/clause/answer/leaf/shape, but {why}"
 )]
 pub struct BadSteppedFingerprint {
     text: String,
@@ -142,7 +150,8 @@ impl FromStr for SteppedFingerprint {
 }
 
 fn parse(text: &str) -> Result<SteppedFingerprint, String> {
-    let parts: Vec<&str> = text.split('/').collect();
+    let mut parts: Vec<&str> = text.split('/').collect();
+    let cast = if parts.len() == 7 { Some(parts.remove(2)) } else { None };
     let [lane, walker, clause, answer, leaf, shape] = parts[..] else {
         return Err(format!("it has {} parts", parts.len()));
     };
@@ -152,6 +161,15 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
     let nothing = |what: &str, name: &str| format!("there is no {what} {name:?}");
     Ok(SteppedFingerprint {
         walker: WALKERS.into_iter().find(|one| one.name() == walker).ok_or_else(|| nothing("walker", walker))?,
+        cast: match cast {
+            // One text for one fingerprint.
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|cast: &Cast| !cast.is_alone() && cast.to_string() == text)
+                .ok_or_else(|| nothing("cast", text))?,
+            None => Cast::default(),
+        },
         clause: clause.parse().map_err(|_| nothing("clause", clause))?,
         answer: Answer::ALL.into_iter().find(|one| one.name() == answer).ok_or_else(|| nothing("answer", answer))?,
         leaf: LeafKind::ALL.into_iter().find(|one| one.name() == leaf).ok_or_else(|| nothing("kind of leaf", leaf))?,
@@ -191,6 +209,7 @@ mod tests {
     fn fingerprints_are_stable_and_read_back() {
         let fingerprint = SteppedFingerprint {
             walker: WalkerKind::CpythonCached,
+            cast: Cast::default(),
             clause: Clause::Spliced,
             answer: Lookup::FullHit.into(),
             leaf: LeafKind::Function,
@@ -206,10 +225,15 @@ mod tests {
                 Answer::ALL.into_iter().flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
             })
         }) {
-            let one = SteppedFingerprint { walker, clause, answer, leaf, shape: fingerprint.shape.clone() };
-            assert_eq!(one.to_string().parse(), Ok(one.clone()));
-            assert!(finding::Fingerprint::try_from(&one).is_ok(), "{one}");
+            for cast in ["a", "alternating", "a+drop-a.make-b.b+a+make-a.a"] {
+                let Ok(cast) = cast.parse() else { continue };
+                let one = SteppedFingerprint { walker, cast, clause, answer, leaf, shape: fingerprint.shape.clone() };
+                assert_eq!(one.to_string().parse(), Ok(one.clone()));
+                assert!(finding::Fingerprint::try_from(&one).is_ok(), "{one}");
+            }
         }
+        let two = SteppedFingerprint { cast: "a+b".parse().unwrap(), ..fingerprint };
+        assert_eq!(two.to_string(), text.replace("/spliced", "/alternating/spliced"));
     }
 
     #[test]
@@ -222,6 +246,9 @@ mod tests {
             ("stepped/own-cached/spliced/hit/function/still", "there is no answer \"hit\""),
             ("stepped/own-cached/spliced/full-hit/class/still", "there is no kind of leaf \"class\""),
             ("stepped/own-cached/spliced/full-hit/function/moving", "\"moving\" is no shape"),
+            ("stepped/own-cached/both/spliced/full-hit/function/still", "there is no cast \"both\""),
+            ("stepped/own-cached/alone/spliced/full-hit/function/still", "there is no cast \"alone\""),
+            ("stepped/own-cached/a+b/spliced/full-hit/function/still", "there is no cast \"a+b\""),
         ] {
             let error = text.parse::<SteppedFingerprint>().unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

@@ -14,6 +14,7 @@
 //! ```
 //! Nothing in here knows of processes, clocks or terminals.
 
+pub mod cast;
 pub mod cause;
 pub mod clause;
 mod digest;

@@ -54,6 +54,12 @@ impl Shape {
         Self(if parts.is_empty() { STILL.to_owned() } else { parts.join("+") })
     }
 
+    /// Whether the target moves while it is sampled.
+    #[must_use]
+    pub fn is_inside_samples(&self) -> bool {
+        self.0.split('+').any(|part| part.contains("..") || part.starts_with("inside-"))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -136,6 +142,8 @@ mod tests {
             ("0.1:6,2.0:2,2.1:2", "read-thread-state..read-chunk+between-samples+read-thread-state..read-chunk"),
         ] {
             assert_eq!(shape(schedule), expected, "{schedule}");
+            let moves_inside = schedule.parse::<Schedule>().unwrap().moves_inside_samples();
+            assert_eq!(Shape::try_from(expected.to_owned()).unwrap().is_inside_samples(), moves_inside, "{schedule}");
         }
     }
 

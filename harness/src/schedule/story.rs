@@ -1,5 +1,6 @@
 //! Histories for tests, told in a few words.
 
+use super::cast::Cast;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
 use crate::frame::{Frame, Location, Stack};
@@ -38,6 +39,14 @@ impl Story {
         let chain = chain(stack);
         let leaf = chain.first().map_or(0, |standing| standing.address);
         self.events.extend([Event::Step(ThreadWord::CurrentFrame, leaf), Event::Truth(chain)]);
+        self
+    }
+
+    /// What happens before the next sample, and who takes it.
+    pub(crate) fn turn(mut self, cast: &Cast) -> Self {
+        let turn = cast.turn(self.sample);
+        self.events.extend(turn.before.into_iter().map(|one| Event::Happened(one, 0)));
+        self.events.push(Event::NextIs(turn.by));
         self
     }
 

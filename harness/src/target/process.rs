@@ -290,7 +290,8 @@ impl Target {
     /// Waits until the thread at `gate` is blocked in its read. What it wrote arrives before it is there, and on the
     /// way it still moves: a stop would catch it on another line, or inside its own account.
     fn settle(&mut self, gate: Gate, deadline: Instant) -> Result<(), GateError> {
-        let path = format!("/proc/{}/task/{}/syscall", self.pid(), gate.native_thread_id);
+        // Not among the tasks of the target: it may be one of a process that the target forked.
+        let path = format!("/proc/{}/syscall", gate.native_thread_id);
         self.ask(|child| {
             loop {
                 match fs::read_to_string(&path) {

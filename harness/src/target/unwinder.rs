@@ -313,13 +313,19 @@ impl Unwinder {
     /// # Errors
     /// The driver fails.
     pub fn close(&mut self, deadline: Instant) -> Result<(), UnwinderError> {
-        self.open = None;
-        self.ask(&json!({"do": "close"}), deadline).map(drop)
+        self.ask_to_close(false, deadline)?;
+        self.closed(deadline)
     }
 
-    fn ask(&mut self, request: &Value, deadline: Instant) -> Result<Reply, UnwinderError> {
-        self.send(request, deadline)?;
-        self.receive(deadline)
+    /// The first half of [`Unwinder::close`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub(crate) fn ask_to_close(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
+        self.open = None;
+        self.send(&json!({"do": "close", "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::close`]: takes the answer.
+    pub(crate) fn closed(&mut self, deadline: Instant) -> Result<(), UnwinderError> {
+        self.receive(deadline).map(drop)
     }
 
     fn send(&mut self, request: &Value, deadline: Instant) -> Result<(), UnwinderError> {

@@ -11,6 +11,7 @@ use crate::frame::Frame;
 use crate::memory::process::ProcessMemory;
 use crate::memory::{MemoryError, RemoteMemory, Segment};
 use crate::sample::{Lookup, ThreadSample};
+use crate::schedule::cast::{Actor, Happening};
 use crate::schedule::event::{Access, Event, Shown, ThreadWord};
 use crate::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
 
@@ -86,6 +87,22 @@ impl<'a> Conductor<'a> {
         self.moments.clear();
         if self.keeping.history {
             self.history.push(Event::Sample(sample));
+        }
+    }
+
+    /// This happened to an actor, while the target stood still.
+    pub(super) fn happened(&mut self, one: Happening) -> Result<(), RigError> {
+        if self.keeping.history {
+            let anchor = self.target.state()?.anchor;
+            self.history.push(Event::Happened(one, anchor));
+        }
+        Ok(())
+    }
+
+    /// Who takes the sample that begins next.
+    pub(super) fn next_is(&mut self, actor: Actor) {
+        if self.keeping.history {
+            self.history.push(Event::NextIs(actor));
         }
     }
 

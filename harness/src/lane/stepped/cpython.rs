@@ -14,7 +14,7 @@ use super::error::RigError;
 use super::place::Place;
 use crate::memory::process::ProcessMemory;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
-use crate::sample::ThreadSample;
+use crate::sample::{Sample, ThreadSample};
 use crate::schedule::AccessKind;
 use crate::target::confined::is_filtered;
 use crate::target::trace::{Resume, Stop, SystemCall, TraceError, Traced, Watchdog};
@@ -78,13 +78,49 @@ impl Cpython {
 
     /// Builds a new unwinder, on the target as it is: it sets all anchors to NULL.
     pub(super) fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
-        let (pid, watchdog) = (conductor.target.pid(), conductor.target.watchdog());
+        self.open_on(conductor.target.pid(), conductor.target.watchdog())
+    }
+
+    /// The same on process `pid`.
+    pub(super) fn open_on(&mut self, pid: i32, watchdog: &Watchdog) -> Result<(), RigError> {
         let deadline = Instant::now() + watchdog.patience();
         self.listen()?;
         self.unwinder.ask_to_open(pid, self.cached, true, deadline)?;
         while !matches!(self.next(watchdog, pid)?, Call::Mark) {}
         self.resume_unseen()?;
         Ok(self.unwinder.opened(pid, self.cached, deadline)?)
+    }
+
+    /// Takes one sample of process `pid`. `writes` is told of each address that is about to be written.
+    pub(super) fn sample_on(
+        &mut self,
+        pid: i32,
+        watchdog: &Watchdog,
+        writes: &mut dyn FnMut(Address) -> Result<(), RigError>,
+    ) -> Result<Sample, RigError> {
+        let deadline = Instant::now() + watchdog.patience();
+        self.listen()?;
+        self.unwinder.ask_for_sample(true, deadline)?;
+        loop {
+            match self.next(watchdog, pid)? {
+                Call::Read { .. } => {}
+                Call::Write { remote, .. } => remote.iter().try_for_each(|&(address, _)| writes(address))?,
+                Call::Mark => break,
+            }
+        }
+        self.resume_unseen()?;
+        Ok(self.unwinder.sampled(deadline)?.sample)
+    }
+
+    /// Drops the unwinder, with the target as it is.
+    pub(super) fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        let (pid, watchdog) = (conductor.target.pid(), conductor.target.watchdog());
+        let deadline = Instant::now() + watchdog.patience();
+        self.listen()?;
+        self.unwinder.ask_to_close(true, deadline)?;
+        while !matches!(self.next(watchdog, pid)?, Call::Mark) {}
+        self.resume_unseen()?;
+        Ok(self.unwinder.closed(deadline)?)
     }
 
     /// Takes one sample, during which the target moves.

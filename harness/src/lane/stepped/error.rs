@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::layout::LayoutError;
 use crate::memory::MemoryError;
+use crate::schedule::cast::Actor;
 use crate::target::gate::GateError;
 use crate::target::process::{Ended, LaunchError, RuntimeError};
 use crate::target::trace::TraceError;
@@ -58,6 +59,9 @@ pub enum RigError {
     /// The target's memory could not be accessed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// It is the turn of somebody who is not there; the check of a cast lets no such turn pass.
+    #[error("it is the turn of {0}, who is not there")]
+    NoActor(Actor),
     /// CPython's unwinder gave no samples.
     #[error(transparent)]
     Unwinder(#[from] UnwinderError),

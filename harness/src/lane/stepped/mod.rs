@@ -9,6 +9,8 @@
 //! What is right is known: the chain of the stopped target is read after every store to `current_frame`. A sample is
 //! right if it is one of the stacks that were there between its first access and its last.
 //!
+//! Several samplers can watch one target: a [`Cast`] says who takes each sample, and what becomes of them meanwhile.
+//!
 //! A [`Rig`] lives on one thread of the harness, and when it is dropped nothing is left stopped, traced or running.
 //!
 //! # What a step does not show
@@ -16,9 +18,11 @@
 //! states between them. The stores themselves are in the order of [`crate::stores`].
 
 mod access;
+mod actors;
 mod conductor;
 mod cpython;
 mod error;
+pub mod exits;
 mod memory;
 mod own;
 mod place;
@@ -31,11 +35,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::actors::Actors;
 use self::conductor::Conductor;
 pub use self::conductor::Keeping;
-use self::cpython::Cpython;
 pub use self::error::RigError;
-use self::own::Own;
 use self::place::Place;
 pub use self::target::Movement;
 use self::target::SteppedTarget;
@@ -44,6 +47,7 @@ use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
 use crate::layout::Layout;
 use crate::sample::{ThreadSample, WalkerKind};
+use crate::schedule::cast::{Actor, Cast};
 use crate::schedule::event::Event;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::schedule::shape::Shape;
@@ -69,6 +73,8 @@ pub struct RigPlan {
     pub jit: Option<bool>,
     /// Who samples.
     pub walker: WalkerKind,
+    /// How many of them there are, and who takes which sample.
+    pub cast: Cast,
     /// Faults put into the own cached walkers.
     pub weakenings: BTreeSet<Weakening>,
     /// What a step of the target is.
@@ -97,6 +103,7 @@ impl RigPlan {
             python: python.to_owned(),
             jit: None,
             walker,
+            cast: Cast::default(),
             weakenings: BTreeSet::new(),
             movement: Movement::Stores,
             tearing: false,
@@ -112,6 +119,8 @@ impl RigPlan {
 /// A sample and what it is worth.
 #[derive(Clone, Debug)]
 pub struct SteppedSample {
+    /// Who took it.
+    pub by: Actor,
     /// What the walker returned for the sampled thread.
     pub sample: ThreadSample,
     /// What CPython's unwinder counted; none for own walkers.
@@ -127,6 +136,8 @@ pub struct SteppedSample {
 pub struct SteppedRun {
     /// Who sampled.
     pub walker: WalkerKind,
+    /// Who of them took which sample.
+    pub cast: Cast,
     /// The samples, in order.
     pub samples: Vec<SteppedSample>,
     /// What happened, in order; empty unless it is kept.
@@ -152,6 +163,7 @@ impl SteppedRun {
         let Verdict::Wrong(wrong) = &sample.verdict else { return None };
         Some(SteppedFingerprint {
             walker: self.walker,
+            cast: self.cast.clone(),
             clause: wrong.clause,
             answer: sample.sample.provenance.lookup.into(),
             leaf: sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf),
@@ -160,37 +172,15 @@ impl SteppedRun {
     }
 }
 
-enum Sampler {
-    Own(Box<Own>),
-    Cpython(Box<Cpython>),
-}
-
-impl Sampler {
-    /// Begins a schedule: it has seen nothing yet.
-    fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
-        match self {
-            Self::Own(own) => own.open(conductor),
-            Self::Cpython(cpython) => cpython.open(conductor),
-        }
-    }
-
-    fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<(ThreadSample, Option<Counters>), RigError> {
-        match self {
-            Self::Own(own) => Ok((own.sample(conductor)?, None)),
-            Self::Cpython(cpython) => cpython.sample(conductor),
-        }
-    }
-}
-
 /// See the module.
 pub struct Rig {
-    sampler: Sampler,
+    actors: Actors,
     target: SteppedTarget,
     workload: Workload,
     plan: RigPlan,
     steps: Vec<usize>,
     /// Left when all the others are gone.
-    _place: Place,
+    place: Place,
 }
 
 impl Rig {
@@ -218,16 +208,10 @@ impl Rig {
         }
         let runtime = runtime_address(target.pid())?.address;
         let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
-        let sampler = match Own::new(plan.walker, site, &plan.weakenings)? {
-            Some(own) => Sampler::Own(Box::new(own)),
-            None => {
-                let deadline = Instant::now() + plan.patience;
-                Sampler::Cpython(Box::new(Cpython::start(&plan, &place, deadline)?))
-            }
-        };
+        let actors = Actors::start(&plan, site, &place)?;
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
         let steps = target.calibrate()?;
-        Ok(Self { sampler, target, workload, plan, steps, _place: place })
+        Ok(Self { actors, target, workload, plan, steps, place })
     }
 
     /// The target's process.
@@ -255,13 +239,10 @@ impl Rig {
         &self.steps
     }
 
-    /// The process that samples; none for own walkers.
+    /// The processes that sample, as far as they run now; none for own walkers.
     #[must_use]
-    pub fn sampler_pid(&self) -> Option<i32> {
-        match &self.sampler {
-            Sampler::Own(_) => None,
-            Sampler::Cpython(cpython) => Some(cpython.pid()),
-        }
+    pub fn sampler_pids(&self) -> Vec<i32> {
+        self.actors.pids()
     }
 
     /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
@@ -274,10 +255,7 @@ impl Rig {
     /// which is slower. None for own walkers.
     #[must_use]
     pub fn is_filtered(&self) -> Option<bool> {
-        match &self.sampler {
-            Sampler::Own(_) => None,
-            Sampler::Cpython(cpython) => Some(cpython.is_filtered()),
-        }
+        self.actors.is_filtered()
     }
 
     /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
@@ -288,27 +266,30 @@ impl Rig {
     pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
         self.target.rewind()?;
         let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
-        let taken = take(&mut self.sampler, &mut conductor, samples, &self.workload);
+        let taken = take(&mut self.actors, &self.place, &mut conductor, samples, &self.workload);
         let (ran, history) = conductor.finish();
         scheduler.end(&ran);
-        Ok(SteppedRun { walker: self.plan.walker, samples: taken?, history, ran })
+        let (walker, cast) = (self.plan.walker, self.plan.cast.clone());
+        Ok(SteppedRun { walker, cast, samples: taken?, history, ran })
     }
 }
 
 fn take(
-    sampler: &mut Sampler,
+    actors: &mut Actors,
+    place: &Place,
     conductor: &mut Conductor<'_>,
     samples: u32,
     workload: &Workload,
 ) -> Result<Vec<SteppedSample>, RigError> {
-    sampler.open(conductor)?;
+    actors.begin(place, conductor)?;
     let mut taken = Vec::new();
     for number in 0..samples {
+        let by = actors.turn(number, place, conductor)?;
         conductor.begin_sample(number);
-        let (sample, counters) = sampler.sample(conductor)?;
+        let (sample, counters) = actors.sample(by, conductor)?;
         let moments = conductor.end_sample(&sample);
         let verdict = judge(&sample, &moments, &workload.grammar);
-        taken.push(SteppedSample { sample, counters, verdict, moments });
+        taken.push(SteppedSample { by, sample, counters, verdict, moments });
     }
     Ok(taken)
 }

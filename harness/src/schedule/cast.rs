@@ -1,0 +1,382 @@
+//! Who takes each sample of a run, and what becomes of the actors before it.
+//!
+//! An *actor* is a process with one unwinder, or one of this project's walkers; all of a run's actors are of the same
+//! kind and watch the same target. The text of a cast has a *turn* for each sample, joined by `+`; a turn is what happens
+//! before the sample, each followed by a dot, and then the actor that takes it:
+//!
+//! | text | meaning |
+//! | --- | --- |
+//! | `a` | a takes this sample |
+//! | `make-b.b` | b makes a new unwinder, which sets all anchors to NULL, and takes the sample |
+//! | `drop-a.b` | a drops its unwinder |
+//! | `kill-a.b` | the process of a is killed (SIGKILL) |
+//!
+//! An actor that is not made in the text is there from the start. After the last turn come, again and again, the turns from
+//! the last one with a happening on, without it: `a+b` is a, b, a, b, ...; `a+make-b.b+a` is a, b, a, b, ... where b's
+//! unwinder is made after the first sample.
+//!
+//! The target stands still from the end of a sample until all is done that happens before the next one; then it moves, if the
+//! schedule says so. An actor that is dropped or killed between samples has done all of its accesses: one that is killed in the
+//! middle of a sample leaves no more behind than one of these.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// More turns than this are no cast but a mistake.
+const MOST_TURNS: usize = 64;
+
+/// One of those who take samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Actor(u8);
+
+impl Actor {
+    /// How many there can be: each is a process.
+    pub const MOST: usize = 4;
+    /// The first one, which is alone where there is no other.
+    pub const A: Self = Self(0);
+
+    /// Its place among all actors.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", char::from(b'a' + self.0))
+    }
+}
+
+/// What becomes of an actor between two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Happening {
+    /// It makes an unwinder, which sets all anchors to NULL.
+    Make(Actor),
+    /// It drops its unwinder.
+    Drop(Actor),
+    /// Its process is killed.
+    Kill(Actor),
+}
+
+impl Happening {
+    /// Whom it happens to.
+    #[must_use]
+    pub fn actor(self) -> Actor {
+        match self {
+            Self::Make(actor) | Self::Drop(actor) | Self::Kill(actor) => actor,
+        }
+    }
+
+    /// The same in a sentence.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Make(actor) => format!("{actor} makes an unwinder"),
+            Self::Drop(actor) => format!("{actor} drops its unwinder"),
+            Self::Kill(actor) => format!("{actor} is killed"),
+        }
+    }
+}
+
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Make(actor) => write!(f, "make-{actor}"),
+            Self::Drop(actor) => write!(f, "drop-{actor}"),
+            Self::Kill(actor) => write!(f, "kill-{actor}"),
+        }
+    }
+}
+
+/// One sample.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Turn {
+    /// What happens before it, in this order.
+    pub before: Vec<Happening>,
+    /// Who takes it.
+    pub by: Actor,
+}
+
+/// Who takes each sample of a run. See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cast {
+    turns: Vec<Turn>,
+}
+
+/// The casts that have names. Names stand in fingerprints: they never change their meaning.
+pub const SCENARIOS: [(&str, &str); 6] = [
+    ("alone", "a"),
+    ("alternating", "a+b"),
+    ("old-and-new", "a+make-b.b+a"),
+    ("handed-over", "a+drop-a.make-b.b"),
+    ("remade", "a+drop-a.make-a.a"),
+    ("died", "a+kill-a.make-b.b"),
+];
+
+/// One actor.
+impl Default for Cast {
+    fn default() -> Self {
+        Self { turns: vec![Turn { before: Vec::new(), by: Actor::A }] }
+    }
+}
+
+impl Cast {
+    /// Whether there is one actor, to whom nothing happens.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.turns.iter().all(|turn| turn.by == Actor::A && turn.before.is_empty())
+    }
+
+    /// How many actors there are.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        let of = |turn: &Turn| turn.before.iter().map(|one| one.actor()).chain([turn.by]).max();
+        self.turns.iter().filter_map(of).max().map_or(0, |last| last.index() + 1)
+    }
+
+    /// The actors that are there from the start.
+    #[must_use]
+    pub fn at_start(&self) -> Vec<Actor> {
+        (0..Actor::MOST as u8).map(Actor).take(self.actors()).filter(|&actor| !self.is_made_later(actor)).collect()
+    }
+
+    /// Whether the first that is told of it is that it makes an unwinder.
+    fn is_made_later(&self, actor: Actor) -> bool {
+        let told = self.turns.iter().flat_map(|turn| {
+            let before = turn.before.iter().map(|one| (one.actor(), matches!(one, Happening::Make(_))));
+            before.chain([(turn.by, false)])
+        });
+        told.into_iter().find(|(who, _)| *who == actor).is_some_and(|(_, made)| made)
+    }
+
+    /// The turn of the sample of that number.
+    #[must_use]
+    pub fn turn(&self, sample: u32) -> Turn {
+        let index = usize::try_from(sample).unwrap_or(usize::MAX);
+        if let Some(turn) = self.turns.get(index) {
+            return turn.clone();
+        }
+        let from = self.turns.iter().rposition(|turn| !turn.before.is_empty()).unwrap_or(0);
+        let again = self.turns.len() - from;
+        let by = self.turns.get(from + (index - from) % again.max(1)).map_or(Actor::A, |turn| turn.by);
+        Turn { before: Vec::new(), by }
+    }
+
+    /// The name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&'static str> {
+        let text = self.script();
+        SCENARIOS.iter().find(|(_, script)| *script == text).map(|(name, _)| *name)
+    }
+
+    /// The turns as text.
+    #[must_use]
+    pub fn script(&self) -> String {
+        let turn = |turn: &Turn| {
+            let before: String = turn.before.iter().map(|one| format!("{one}.")).collect();
+            before + &turn.by.to_string()
+        };
+        self.turns.iter().map(turn).collect::<Vec<_>>().join("+")
+    }
+}
+
+/// Its name, or else its turns.
+impl fmt::Display for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => f.write_str(&self.script()),
+        }
+    }
+}
+
+/// A text that can be no cast.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text:?} is no cast: {why}; known are {known}, or turns as in a+make-b.b+a", known = names().join(", "))]
+pub struct BadCast {
+    text: String,
+    why: String,
+}
+
+/// All names.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    SCENARIOS.iter().map(|(name, _)| *name).collect()
+}
+
+/// A name, or turns.
+impl FromStr for Cast {
+    type Err = BadCast;
+
+    fn from_str(text: &str) -> Result<Self, BadCast> {
+        let script = SCENARIOS.iter().find(|(name, _)| *name == text).map_or(text, |(_, script)| *script);
+        parse(script).map_err(|why| BadCast { text: text.chars().take(60).collect(), why })
+    }
+}
+
+fn parse(script: &str) -> Result<Cast, String> {
+    if script.split('+').count() > MOST_TURNS {
+        return Err(format!("it has more than {MOST_TURNS} turns"));
+    }
+    let cast = Cast { turns: script.split('+').map(turn).collect::<Result<_, _>>()? };
+    check(&cast)?;
+    // One text for one cast.
+    Ok(if cast.is_alone() { Cast::default() } else { cast })
+}
+
+fn turn(text: &str) -> Result<Turn, String> {
+    let mut parts: Vec<&str> = text.split('.').collect();
+    let by = actor(parts.pop().unwrap_or_default())?;
+    Ok(Turn { before: parts.into_iter().map(happening).collect::<Result<_, _>>()?, by })
+}
+
+fn happening(text: &str) -> Result<Happening, String> {
+    let of: (fn(Actor) -> Happening, &str) = match text.split_once('-') {
+        Some(("make", name)) => (Happening::Make, name),
+        Some(("drop", name)) => (Happening::Drop, name),
+        Some(("kill", name)) => (Happening::Kill, name),
+        _ => return Err(format!("{:?} is nothing that happens: make-, drop- and kill- are", excerpt(text))),
+    };
+    Ok(of.0(actor(of.1)?))
+}
+
+fn actor(text: &str) -> Result<Actor, String> {
+    match *text.as_bytes() {
+        [letter @ b'a'..=b'd'] => Ok(Actor(letter - b'a')),
+        _ => Err(format!("{:?} is no actor: a, b, c and d are", excerpt(text))),
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(20).collect()
+}
+
+/// Whether everybody is there when it is their turn. In the turns that come again nothing happens, so nobody leaves there.
+fn check(cast: &Cast) -> Result<(), String> {
+    let mut there = cast.at_start();
+    for turn in &cast.turns {
+        for &one in &turn.before {
+            let is_there = there.contains(&one.actor());
+            match one {
+                Happening::Make(actor) if !is_there => there.push(actor),
+                Happening::Drop(actor) | Happening::Kill(actor) if is_there => there.retain(|other| *other != actor),
+                Happening::Make(actor) => return Err(format!("{actor} has an unwinder already before {one}")),
+                Happening::Drop(actor) | Happening::Kill(actor) => {
+                    return Err(format!("{actor} has no unwinder before {one}"));
+                }
+            }
+        }
+        if !there.contains(&turn.by) {
+            return Err(format!("{} has no unwinder when it is its turn", turn.by));
+        }
+    }
+    let seen = |actor: Actor| {
+        cast.turns.iter().any(|turn| turn.by == actor || turn.before.iter().any(|one| one.actor() == actor))
+    };
+    match (0..cast.actors() as u8).map(Actor).find(|&actor| !seen(actor)) {
+        Some(actor) => Err(format!("there is no {actor}, but one after it")),
+        None => Ok(()),
+    }
+}
+
+impl TryFrom<String> for Cast {
+    type Error = BadCast;
+
+    fn try_from(text: String) -> Result<Self, BadCast> {
+        text.parse()
+    }
+}
+
+/// The turns: a file says what happens, whatever names mean.
+impl From<Cast> for String {
+    fn from(cast: Cast) -> Self {
+        cast.script()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(text: &str, samples: u32) -> String {
+        let cast: Cast = text.parse().unwrap();
+        let turn = |sample| {
+            let Turn { before, by } = cast.turn(sample);
+            before.iter().map(|one| format!("{one}.")).collect::<String>() + &by.to_string()
+        };
+        (0..samples).map(turn).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn turns_come_again_without_what_happened() {
+        for (cast, expected) in [
+            ("a", "a a a a a"),
+            ("a+b", "a b a b a"),
+            ("a+make-b.b+a", "a make-b.b a b a"),
+            ("a+a+drop-a.make-b.b", "a a drop-a.make-b.b b b"),
+            ("a+kill-a.make-a.a+b", "a kill-a.make-a.a b a b"),
+        ] {
+            assert_eq!(turns(cast, 5), expected, "{cast}");
+        }
+    }
+
+    /// Names and texts stand in saved cases and fingerprints.
+    #[test]
+    fn names_are_stable_and_read_back() {
+        for (name, script) in SCENARIOS {
+            let cast: Cast = name.parse().unwrap();
+            assert_eq!((cast.to_string(), cast.script()), (name.into(), script.into()));
+            assert_eq!(script.parse(), Ok(cast.clone()));
+            assert_eq!(serde_json::to_string(&cast).unwrap(), format!("{script:?}"));
+        }
+        let unnamed: Cast = "a+b+a".parse().unwrap();
+        assert_eq!(unnamed.to_string(), "a+b+a");
+        assert_eq!("a+a".parse(), Ok(Cast::default()));
+        assert!(Cast::default().is_alone() && !unnamed.is_alone());
+        assert_eq!(names(), ["alone", "alternating", "old-and-new", "handed-over", "remade", "died"]);
+    }
+
+    #[test]
+    fn who_is_made_is_not_there_before() {
+        let at_start = |text: &str| {
+            let cast: Cast = text.parse().unwrap();
+            (cast.actors(), cast.at_start().iter().map(ToString::to_string).collect::<String>())
+        };
+        assert_eq!(at_start("a"), (1, "a".into()));
+        assert_eq!(at_start("a+b"), (2, "ab".into()));
+        assert_eq!(at_start("a+make-b.b+a"), (2, "a".into()));
+        assert_eq!(at_start("make-a.a"), (1, String::new()));
+        assert_eq!(at_start("a+drop-b.a+make-b.b"), (2, "ab".into()));
+        assert_eq!(at_start("a+c+b"), (3, "abc".into()));
+    }
+
+    #[test]
+    fn what_is_no_cast_is_refused_with_its_reason() {
+        for (text, why) in [
+            ("", "\"\" is no actor"),
+            ("a+", "\"\" is no actor"),
+            ("a+e", "\"e\" is no actor"),
+            ("both", "\"both\" is no actor"),
+            ("A", "\"A\" is no actor"),
+            ("make-b", "\"make-b\" is no actor"),
+            ("a+fork-a.a", "\"fork-a\" is nothing that happens"),
+            ("a.b", "\"a\" is nothing that happens"),
+            ("a+make-a.a", "a has an unwinder already before make-a"),
+            ("a+drop-b.make-b.make-b.b", "b has an unwinder already before make-b"),
+            ("a+drop-a.drop-a.b", "a has no unwinder before drop-a"),
+            ("a+kill-a.a", "a has no unwinder when it is its turn"),
+            ("a+c", "there is no b, but one after it"),
+        ] {
+            let error = text.parse::<Cast>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("known are alone, alternating"), "{text}: {error}");
+        }
+        let long = vec!["a"; 65].join("+").parse::<Cast>().unwrap_err().to_string();
+        assert!(long.contains("more than 64 turns") && long.len() < 300, "{long}");
+    }
+}

@@ -1,0 +1,55 @@
+"""A thread that ends, and what takes the place of its thread state in memory.
+
+AFTER, a line that is put before this text, says what: "nothing", "bytes" or "thread".
+Gates: 1 in the thread that ends; then, in the new thread if there is one, 2 while it is called one way and 3 while it is called
+the other; then, in the main thread, 4 if all bytes are as they were made, and 5 if not.
+"""
+import sys
+from _thread import get_native_id, start_joinable_thread
+from posix import _exit, read, write
+
+# Around the size of a thread state: an allocator gives freed memory to whoever asks for as much.
+SIZES = range(600, 3000, 4)
+
+
+def gate(context):
+    write(1, (context | get_native_id() << 32).to_bytes(8, "little"))
+    if read(0, 1) != b"g":
+        _exit(0)
+
+
+def inner(context):
+    gate(context)
+
+
+def ends():
+    inner(1)
+
+
+def first():
+    inner(2)
+
+
+def second():
+    inner(3)
+
+
+def follows():
+    first()
+    second()
+
+
+def main():
+    start_joinable_thread(ends).join()
+    kept = [bytearray(size) for size in SIZES] if AFTER == "bytes" else []
+    if AFTER == "thread":
+        start_joinable_thread(follows).join()
+    gate(4)
+    whole = not any(any(one) for one in kept)
+    while True:
+        gate(4 if whole else 5)
+
+
+write(1, b"framdiff")
+read(0, 1)
+main()
