@@ -26,6 +26,7 @@ fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) 
         cast: Cast::default(),
         samples,
         tearing: false,
+        loads: false,
         schedule: schedule.parse().unwrap(),
         fingerprint: "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor".parse().unwrap(),
     };

@@ -25,6 +25,7 @@ fn case() -> SteppedCase {
         cast: Cast::default(),
         samples: 3,
         tearing: true,
+        loads: false,
         schedule: "0.3:12,1.0:4,1.5/2:1".parse().unwrap(),
         fingerprint: "stepped/own-cached/spliced/full-hit/function/read-chunk..write-anchor".parse().unwrap(),
     }
@@ -128,6 +129,7 @@ fn a_line_is_the_case_and_survives_a_shell() {
         walker: WalkerKind::CpythonCached,
         weakenings: [].into(),
         tearing: false,
+        loads: false,
         schedule: "-".parse().unwrap(),
         fingerprint: "stepped/cpython-cached/stale/miss/shim/still".parse().unwrap(),
         ..case()

@@ -5,7 +5,8 @@
 //! ```
 //! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, maybe `jit`); the workload
 //! (family, mode, seed, depth, width, frame size, speed, names, digest of the text); the walker and what is left out of it;
-//! from version 3 on, the cast; the number of samples, with `,torn` if reads are; the schedule; the fingerprint.
+//! from version 3 on, the cast; the number of samples, with `,torn` if reads are and
+//! `,loads` if loads of the anchor are steps; the schedule; the fingerprint.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -39,10 +40,11 @@ impl fmt::Display for SteppedCase {
         for weakening in &self.weakenings {
             write!(f, ",{weakening}")?;
         }
-        if !self.cast.is_alone() {
+        if self.version() > 2 {
             write!(f, "@{}", self.cast.script())?;
         }
-        write!(f, "@{}{}", self.samples, if self.tearing { ",torn" } else { "" })?;
+        let (torn, loads) = (if self.tearing { ",torn" } else { "" }, if self.loads { ",loads" } else { "" });
+        write!(f, "@{}{torn}{loads}", self.samples)?;
         write!(f, "@{}@{}", self.schedule, self.fingerprint)
     }
 }
@@ -78,6 +80,8 @@ impl FromStr for SteppedCase {
             Some((walker, weakenings)) => (walker, weakenings.split(',').collect()),
             None => (walker, Vec::new()),
         };
+        let without_loads = samples.strip_suffix(",loads").unwrap_or(samples);
+        let count = without_loads.strip_suffix(",torn").unwrap_or(without_loads);
         let case = Self {
             build: parse_build(build).map_err(bad)?,
             workload: parse_workload(workload).map_err(bad)?,
@@ -87,8 +91,9 @@ impl FromStr for SteppedCase {
                 .ok_or_else(|| bad(unknown("walker", walker, &WALKERS.map(|walker| walker.name()))))?,
             weakenings: weakenings.into_iter().map(str::parse).collect::<Result<BTreeSet<_>, _>>().map_err(bad)?,
             cast,
-            samples: number("number of samples", samples.strip_suffix(",torn").unwrap_or(samples)).map_err(bad)?,
-            tearing: samples.ends_with(",torn"),
+            samples: number("number of samples", count).map_err(bad)?,
+            tearing: without_loads.ends_with(",torn"),
+            loads: samples.ends_with(",loads"),
             schedule: schedule.parse().map_err(|error| bad(format!("{error}")))?,
             fingerprint: fingerprint.parse().map_err(|error| bad(format!("{error}")))?,
         };

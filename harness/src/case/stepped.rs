@@ -18,8 +18,8 @@
 //!   }
 //! }
 //! ```
-//! From version 3 on there can be a `"cast": "a+b"`, in the text of [`crate::schedule::cast`]: who takes the samples. A case with
-//! one actor has none, and is of version 2.
+//! From version 3 on there can be a `"cast": "a+b"`, in the text of [`crate::schedule::cast`]: who takes the samples; and a
+//! `"loads": true`. A case with one actor, whose steps are stores alone, has neither, and is of version 2.
 //!
 //! The same on one line, for an issue or a command line, is in [`line`](super::line).
 
@@ -165,6 +165,9 @@ pub struct SteppedCase {
     pub samples: u32,
     /// Whether reads are torn: the target can move between the words of one.
     pub tearing: bool,
+    /// Whether a load of the anchor is a step, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loads: bool,
     /// Where the target moved.
     pub schedule: Schedule,
     /// What failed.
@@ -207,7 +210,7 @@ const MOST_STEPS: u64 = 100_000_000;
 impl SteppedCase {
     /// The oldest version of cases that has all of its fields.
     pub(super) fn version(&self) -> u64 {
-        if self.cast.is_alone() { 2 } else { 3 }
+        if self.cast.is_alone() && !self.loads { 2 } else { 3 }
     }
 
     /// Whether its fields fit together.
@@ -230,6 +233,9 @@ impl SteppedCase {
                 "its workload is {}, and has no rounds at which a schedule starts",
                 workload.mode.name()
             ));
+        }
+        if self.loads && workload.mode != Mode::Rounds {
+            return wrong("loads are steps, but its workload moves from gate to gate".to_owned());
         }
         if self.fingerprint.walker != *walker {
             return wrong(format!("the walker is {walker}, but the fingerprint is of {}", self.fingerprint.walker));

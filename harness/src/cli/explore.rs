@@ -21,7 +21,7 @@ use crate::explore::failures::{Failing, Kind};
 use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
 use crate::explore::place::{identity, jit, movement};
 use crate::explore::search::{Ended, Until};
-use crate::lane::stepped::{Rig, RigPlan};
+use crate::lane::stepped::{Movement, Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{clean, paragraph, plural};
 use crate::schedule::cast::Cast;
@@ -114,8 +114,9 @@ fn one(
         jit: jit(row.jit),
         cast: arguments.scenario.clone(),
         weakenings: arguments.weaken.iter().copied().collect(),
-        movement: movement(mode),
+        movement: if arguments.step == Step::Load { Movement::Loads } else { movement(mode) },
         tearing: arguments.tear,
+        still: arguments.still.iter().copied().collect(),
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build.python, arguments.walker)
     };
@@ -194,6 +195,7 @@ struct Report {
     walker: String,
     scenario: String,
     at_rest: bool,
+    still: Vec<String>,
     weakenings: Vec<String>,
     family: String,
     seed: u64,
@@ -273,6 +275,7 @@ impl Report {
             walker: walker.to_string(),
             scenario: arguments.scenario.to_string(),
             at_rest: arguments.at_rest,
+            still: arguments.still.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
             weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
             family: workload.family.to_string(),
             seed: workload.seed,
@@ -324,11 +327,12 @@ impl Report {
         let _ = writeln!(out, ", {} with seed {}", self.family, self.seed);
         let rate = per_second(self.schedules, Duration::from_secs_f64(self.seconds));
         let searched = format!(
-            "up to {} of up to {} in {}{}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
+            "up to {} of up to {} in {}{}{}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
             plural(self.moves as usize, "move"),
             plural(self.steps as usize, "step"),
             plural(self.samples as usize, "sample"),
             if self.at_rest { ", between them only" } else { "" },
+            self.still.iter().map(|kind| format!(", none at {kind}")).collect::<String>(),
             self.schedules,
             self.known_schedules,
             self.seconds,
@@ -391,6 +395,7 @@ fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &
         cast: arguments.scenario.clone(),
         samples,
         tearing: arguments.tear,
+        loads: arguments.step == Step::Load,
         schedule,
         fingerprint,
     };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::arguments::{BuildSource, Format, Jit, Size};
-use crate::cli::values::{all_weakenings, budget, families, seed, walkers};
+use crate::cli::values::{accesses, all_weakenings, budget, families, seed, walkers};
 use crate::sample::WalkerKind;
+use crate::schedule::AccessKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::shard::Shard;
 use crate::walk::weakening::Weakening;
@@ -63,6 +64,9 @@ pub struct Explore {
     /// Let the target move between the words of a read, too
     #[arg(long, help_heading = "Search")]
     pub tear: bool,
+    /// Let the target not move before accesses of this kind nor in them, to see which failures need that; repeatable
+    #[arg(long, value_name = "ACCESS", value_parser = accesses(), help_heading = "Search")]
+    pub still: Vec<AccessKind>,
     /// How many schedules are drawn, if they are
     #[arg(long, value_name = "N", default_value = "10000", help_heading = "Search")]
     pub schedules: u64,
@@ -111,6 +115,8 @@ pub enum SearchOrder {
 pub enum Step {
     /// One store to current frame, anchor or sequence; needs hardware watchpoints
     Store,
+    /// The same, or one load of the anchor to compare it
+    Load,
     /// All that happens up to the next gate of the program
     Gate,
 }
@@ -132,7 +138,7 @@ pub struct Shrink {
     /// The case.
     #[command(flatten)]
     pub case: OneCase,
-    /// How often a schedule may be run to make it smaller; ten times as often to find one in a smaller workload
+    /// How often a schedule may be run to make it smaller; three times as often to find one in a smaller workload
     #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub runs: u32,
     /// How many smaller workloads are tried

@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::report::cell::Lane;
 use crate::report::finding::WALKERS;
 use crate::sample::WalkerKind;
+use crate::schedule::AccessKind;
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
 use crate::walk::weakening::Weakening;
@@ -28,6 +29,10 @@ pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {
 
 pub(super) fn walkers() -> impl TypedValueParser<Value = WalkerKind> {
     one_of(WALKERS, WalkerKind::name)
+}
+
+pub(super) fn accesses() -> impl TypedValueParser<Value = AccessKind> {
+    one_of(AccessKind::ALL, AccessKind::name)
 }
 
 pub(super) fn families() -> impl TypedValueParser<Value = Family> {

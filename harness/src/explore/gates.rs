@@ -49,6 +49,7 @@ pub fn from_gate_to_gate(
         workload: identity,
         samples: failing.samples,
         tearing: false,
+        loads: false,
         schedule: failing.schedule,
         fingerprint: failing.fingerprint,
         ..case.clone()

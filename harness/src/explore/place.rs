@@ -54,7 +54,7 @@ pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
         jit: jit(row.jit),
         cast: case.cast.clone(),
         weakenings: case.weakenings.clone(),
-        movement: movement(case.workload.mode),
+        movement: if case.loads { Movement::Loads } else { movement(case.workload.mode) },
         tearing: case.tearing,
         keeping: Keeping { history: false, digests: false },
         folder: folder.to_owned(),

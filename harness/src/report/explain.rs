@@ -75,7 +75,7 @@ pub fn history(events: &[Event], width: u16) -> String {
     let mut columns = Columns::default();
     let mut names = Names::of(events);
     let first = events.iter().position(|event| matches!(event, Event::Access(_))).unwrap_or(events.len());
-    let is_step = |event: &Event| matches!(event, Event::Step(..));
+    let is_step = |event: &Event| matches!(event, Event::Step(..) | Event::AnchorLoaded(_));
     let before = events[..first].iter().filter(|event| is_step(event)).count();
     let mut hidden = before.saturating_sub(SHOWN_BEFORE);
     if hidden > 0 {
@@ -99,6 +99,10 @@ pub fn history(events: &[Event], width: u16) -> String {
                 } else {
                     columns.add(Side::Left, names.word(*word, *value));
                 }
+            }
+            Event::AnchorLoaded(_) if hidden > 0 => hidden -= 1,
+            Event::AnchorLoaded(anchor) => {
+                columns.add(Side::Left, format!("loads {}", names.word(ThreadWord::Anchor, *anchor)));
             }
             Event::Happened(one, anchor) => {
                 let anchor = names.word(ThreadWord::Anchor, *anchor);

@@ -80,6 +80,8 @@ pub enum Event {
     Access(Access),
     /// The target does a step: a store of this value.
     Step(ThreadWord, u64),
+    /// The target does a step: it loads the anchor, which has this value, to compare it with a frame that leaves.
+    AnchorLoaded(u64),
     /// The target's chain from here on, leaf first. It holds at the start and wherever it changed.
     Truth(Vec<Standing>),
     /// This happened between two samples, and left the anchor at this value.

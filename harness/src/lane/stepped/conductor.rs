@@ -1,8 +1,10 @@
 //! One run of a schedule: numbers the accesses, asks the scheduler, moves the target, and notes what happens.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::RigPlan;
 use super::access::Part;
 use super::error::RigError;
 use super::target::{SteppedTarget, Stored};
@@ -32,6 +34,7 @@ pub(super) struct Conductor<'a> {
     scheduler: &'a mut dyn Scheduler,
     keeping: Keeping,
     tearing: bool,
+    still: &'a BTreeSet<AccessKind>,
     sample: u32,
     access: u32,
     /// Sequences are told by how much they grew: the target has run other schedules before.
@@ -48,15 +51,15 @@ impl<'a> Conductor<'a> {
     pub(super) fn new(
         target: &'a mut SteppedTarget,
         scheduler: &'a mut dyn Scheduler,
-        keeping: Keeping,
-        tearing: bool,
+        plan: &'a RigPlan,
     ) -> Result<Self, RigError> {
         let sequence = target.state()?.sequence;
         let mut conductor = Self {
             target,
             scheduler,
-            keeping,
-            tearing,
+            keeping: plan.keeping,
+            tearing: plan.tearing,
+            still: &plan.still,
             sample: 0,
             access: 0,
             sequence,
@@ -120,12 +123,21 @@ impl<'a> Conductor<'a> {
 
     /// How many steps the target did at this point.
     pub(super) fn at(&mut self, at: Point, kind: AccessKind) -> Result<(), RigError> {
-        let steps = self.ask(at, kind);
+        let steps = self.steps(at, kind);
         self.go(at, steps)
     }
 
+    /// How many steps the target is to do at this point: none where it stands still.
+    fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
+        if self.still.contains(&kind) && !at.is_between_samples() {
+            self.end_digest();
+            return 0;
+        }
+        self.ask(at, kind)
+    }
+
     /// How many steps the target is to do at this point.
-    pub(super) fn ask(&mut self, at: Point, kind: AccessKind) -> u32 {
+    fn ask(&mut self, at: Point, kind: AccessKind) -> u32 {
         self.end_digest();
         self.ran.points.push((at, kind));
         if self.keeping.digests {
@@ -138,11 +150,11 @@ impl<'a> Conductor<'a> {
     pub(super) fn go(&mut self, at: Point, steps: u32) -> Result<(), RigError> {
         for done in 0..steps {
             let stored = self.target.step()?;
-            for Stored { word, value } in stored {
+            for Stored { loaded, word, value } in stored {
                 let value = self.relative(word, value);
-                self.add(|digest| digest.text(word.name()).word(value));
+                self.add(|digest| digest.text(if loaded { "load" } else { word.name() }).word(value));
                 if self.keeping.history {
-                    self.history.push(Event::Step(word, value));
+                    self.history.push(if loaded { Event::AnchorLoaded(value) } else { Event::Step(word, value) });
                 }
                 if word == ThreadWord::CurrentFrame {
                     self.moments.push(Arc::clone(self.target.now()));
@@ -219,7 +231,7 @@ impl<'a> Conductor<'a> {
             let stopped = |error| Ok(if done == 0 { Err(error) } else { Ok(done) });
             let mut read = 0;
             for offset in (0..part.1).step_by(WORD) {
-                let steps = if here == at { 0 } else { self.ask(here, kind) };
+                let steps = if here == at { 0 } else { self.steps(here, kind) };
                 if steps > 0 {
                     if let Err(error) = self.read_piece(memory, part, read..offset, buffer) {
                         return stopped(error);

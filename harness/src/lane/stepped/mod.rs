@@ -51,7 +51,7 @@ use crate::schedule::cast::{Actor, Cast};
 use crate::schedule::event::Event;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::schedule::shape::Shape;
-use crate::schedule::{Ran, Scheduler};
+use crate::schedule::{AccessKind, Ran, Scheduler};
 use crate::target::confined::has_fixed_addresses;
 use crate::target::process::Target;
 use crate::target::runtime::runtime_address;
@@ -81,6 +81,9 @@ pub struct RigPlan {
     pub movement: Movement,
     /// Whether the target may move between two words of a read.
     pub tearing: bool,
+    /// Accesses before and in which the target does not move, but at the beginning of a sample: what a failure needs is
+    /// known by what it goes away with.
+    pub still: BTreeSet<AccessKind>,
     /// What is kept of each run.
     pub keeping: Keeping,
     /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
@@ -107,6 +110,7 @@ impl RigPlan {
             weakenings: BTreeSet::new(),
             movement: Movement::Stores,
             tearing: false,
+            still: BTreeSet::new(),
             keeping: Keeping { history: false, digests: false },
             warm_up: WARM_UP,
             filter: true,
@@ -265,7 +269,7 @@ impl Rig {
     /// See [`RigError`]. The rig may then be of no further use.
     pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
         self.target.rewind()?;
-        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, self.plan.keeping, self.plan.tearing)?;
+        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, &self.plan)?;
         let taken = take(&mut self.actors, &self.place, &mut conductor, samples, &self.workload);
         let (ran, history) = conductor.finish();
         scheduler.end(&ran);

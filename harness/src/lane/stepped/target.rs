@@ -13,7 +13,7 @@ use crate::memory::{Address, RemoteMemory};
 use crate::schedule::event::ThreadWord;
 use crate::target::gate::Gate;
 use crate::target::process::{StopError, Target};
-use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog};
+use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 use crate::walk::thread_state::{ThreadState, Window};
 use crate::walk::walker::Site;
 use crate::workload::ROUND;
@@ -30,13 +30,17 @@ const LONGEST_PERIOD: usize = 60;
 pub enum Movement {
     /// A store to `current_frame`, anchor or sequence of the sampled thread, seen by hardware watchpoints.
     Stores,
+    /// The same, or a load of the anchor: with one begins every update of it, and a yield does its other stores between the two.
+    Loads,
     /// All that happens up to the next gate of the program: where there are no watchpoints.
     Gates,
 }
 
-/// A store, or the value that a word has at a gate.
+/// A store or load, or the value that a word has at a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
+    /// Whether it was a load.
+    pub(super) loaded: bool,
     pub(super) word: ThreadWord,
     pub(super) value: u64,
 }
@@ -164,7 +168,7 @@ impl SteppedTarget {
                 Progress::Stored(stored) => break stored,
                 Progress::Gate(_) if self.movement == Movement::Gates => {
                     let value = self.state()?.current_frame;
-                    break vec![Stored { word: ThreadWord::CurrentFrame, value }];
+                    break vec![Stored { loaded: false, word: ThreadWord::CurrentFrame, value }];
                 }
                 Progress::Gate(_) => {}
             }
@@ -242,8 +246,9 @@ impl SteppedTarget {
 
     /// Runs to the next store, or the next gate.
     fn advance(&mut self) -> Result<Progress, RigError> {
-        if self.movement == Movement::Stores {
-            let words = self.map.words().map(|(_, address)| address);
+        if self.movement != Movement::Gates {
+            let loads = |word| self.movement == Movement::Loads && word == ThreadWord::Anchor;
+            let words = self.map.words().map(|(word, address)| Watched { address, loads: loads(word) });
             self.traced.watch(&words).or_else(|error| self.fail(error))?;
         }
         self.run()
@@ -266,11 +271,13 @@ impl SteppedTarget {
 
     /// Runs to the next watched store, or to the wait of a gate: then there is no store.
     fn run_on(&mut self) -> Result<Option<Vec<Stored>>, RigError> {
+        // The walker may have written it since.
+        let anchor = if self.movement == Movement::Loads { Some(self.state()?.anchor) } else { None };
         loop {
             let stop = self.traced.resume(Resume::ToSystemCall).and_then(|()| self.traced.wait(&self.watchdog));
             match stop.or_else(|error| self.fail(error))? {
                 Stop::Trap => {
-                    let stored = self.stored()?;
+                    let stored = self.stored(anchor)?;
                     if !stored.is_empty() {
                         return Ok(Some(stored));
                     }
@@ -287,12 +294,14 @@ impl SteppedTarget {
         }
     }
 
-    fn stored(&mut self) -> Result<Vec<Stored>, RigError> {
+    /// What was accessed. Where loads count, the anchor was loaded if it is what it was: an update never stores the same.
+    fn stored(&mut self, anchor: Option<Address>) -> Result<Vec<Stored>, RigError> {
         let hit = self.traced.watchpoints_hit().or_else(|error| self.fail(error))?;
         let mut stored = Vec::new();
         for (bit, (word, address)) in self.map.words().into_iter().enumerate() {
             if hit >> bit & 1 == 1 {
-                stored.push(Stored { word, value: self.memory.read_u64(address)? });
+                let value = self.memory.read_u64(address)?;
+                stored.push(Stored { loaded: word == ThreadWord::Anchor && anchor == Some(value), word, value });
             }
         }
         Ok(stored)
@@ -358,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_smallest_period_is_found() {
-        let round = |value| vec![Stored { word: ThreadWord::CurrentFrame, value }];
+        let round = |value| vec![Stored { loaded: false, word: ThreadWord::CurrentFrame, value }];
         let of = |values: &[u64]| period(&values.iter().copied().map(round).collect::<Vec<_>>());
         assert_eq!(of(&[1]), None);
         assert_eq!(of(&[1, 2]), None);

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 pub use self::error::TraceError;
 pub use self::registers::SystemCall;
 pub use self::watchdog::Watchdog;
+pub use self::watchpoints::Watched;
 use crate::memory::process::permission_advice;
 
 /// How a stopped thread goes on.

@@ -1,4 +1,4 @@
-//! Hardware watchpoints: a thread stops right after it has stored to a word (x86-64).
+//! Hardware watchpoints: a thread stops right after it has accessed a word (x86-64).
 
 use std::ffi::c_long;
 use std::mem::offset_of;
@@ -19,21 +19,32 @@ const STATUS: usize = 6;
 const CONTROL: usize = 7;
 /// In the control register: stores (01) to 8 bytes (10).
 const STORE_OF_A_WORD: u64 = 0b1001;
+/// In the control register: loads and stores (11) of 8 bytes (10). There are none for loads alone.
+const ACCESS_TO_A_WORD: u64 = 0b1011;
 /// Where these four bits stand for the first watchpoint.
 const CONDITIONS_AT: usize = 16;
 
+/// A word that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Where it is; a multiple of 8.
+    pub address: Address,
+    /// Whether loads of it count, too.
+    pub loads: bool,
+}
+
 impl Traced {
-    /// Stops the thread from now on after each store to one of the words at `addresses`, of which at most
-    /// four are watched; each is 8-byte aligned.
+    /// Stops the thread from now on after each access to one of these words, of which at most four are watched.
     ///
     /// # Errors
     /// [`TraceError::NoWatchpoints`].
-    pub fn watch(&mut self, addresses: &[Address]) -> Result<(), TraceError> {
+    pub fn watch(&mut self, words: &[Watched]) -> Result<(), TraceError> {
         self.unwatch()?;
         let mut control = 0;
-        for (index, &address) in addresses.iter().take(WATCHPOINTS).enumerate() {
+        for (index, &Watched { address, loads }) in words.iter().take(WATCHPOINTS).enumerate() {
             self.set_debug_register(index, address)?;
-            control |= 1 << (2 * index) | STORE_OF_A_WORD << (CONDITIONS_AT + 4 * index);
+            let condition = if loads { ACCESS_TO_A_WORD } else { STORE_OF_A_WORD };
+            control |= 1 << (2 * index) | condition << (CONDITIONS_AT + 4 * index);
         }
         self.set_debug_register(CONTROL, control)?;
         self.watched = true;
@@ -51,7 +62,7 @@ impl Traced {
         Ok(())
     }
 
-    /// Which of the watched words were stored to since this was asked last, as a set of bits.
+    /// Which of the watched words were accessed since this was asked last, as a set of bits.
     ///
     /// # Errors
     /// The thread is not stopped, or has ended.
