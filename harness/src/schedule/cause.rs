@@ -33,8 +33,8 @@ pub enum Cause {
         /// The frame that it marks.
         walked: Option<Frame>,
     },
-    /// The anchor is another actor's. It stands on the address of a frame in the sampler's entry, which had left the stack while
-    /// no anchor was on it, so that the sequence does not tell.
+    /// The anchor is another actor's. It stands on the address of a frame in the sampler's entry, which has left the stack without
+    /// being counted: no anchor was on it, or the sequence had gone up before the entry was made.
     AnothersAnchor {
         /// Where the anchor was written.
         write: Point,
@@ -268,8 +268,9 @@ impl fmt::Display for Cause {
                     write!(f, "; the unwinder of {cleared}, when it was made, had set that to NULL")?;
                 }
                 f.write_str(
-                    "; the frames of that entry left the stack while no anchor was on them, which the sequence does not count: \
-                     address and sequence both fit, and the callers are those of frames that are gone",
+                    "; the frames of that entry left the stack and were not counted (no anchor was on them, or the sequence \
+                     had gone up before they went): address and sequence both fit, and the callers are those of frames that \
+                     are gone",
                 )
             }
             Self::TornWalk { read, stale, kind } => write!(
