@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::command::state;
@@ -16,6 +17,7 @@ use framediff::schedule::replay::Replay;
 use framediff::schedule::{AccessKind, Move, Point, Schedule, Scheduler};
 use framediff::target::process::End;
 use framediff::target::trace::TraceError;
+use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 
 const SMALL: Parameters =
@@ -159,7 +161,7 @@ fn a_history_tells_accesses_and_steps_in_their_order() {
             Event::Step(word, _) => Some(word.name().into()),
             Event::Access(access) => Some(format!("{}", access.at?.access)),
             Event::Result(number, _) => Some(format!("result {number}")),
-            Event::Truth(_) | Event::Happened(..) | Event::NextIs(_) => None,
+            Event::AnchorLoaded(_) | Event::Truth(_) | Event::Happened(..) | Event::NextIs(_) => None,
         })
         .collect();
     let start = ["sample 0", "current_frame", "0", "current_frame", "current_frame", "1"];
@@ -258,7 +260,7 @@ fn from_gate_to_gate_a_target_moves_without_watchpoints() {
     let mut rig = launch(RigPlan { movement: Movement::Gates, ..plan(WalkerKind::OwnCached) }, workload);
     let &[gates] = rig.steps_of_rounds() else { panic!() };
     assert!(gates > 6, "{gates}");
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for steps in 0..u32::try_from(gates).unwrap() {
         let run = run(&mut rig, 2, &[at(0, 0, steps), at(1, 0, 1)]);
         assert_right(&run);
@@ -329,4 +331,62 @@ fn nothing_is_left_of_a_rig() {
 fn a_program_without_rounds_is_refused() {
     let workload = generate(Family::Alternating, Mode::Free, &SMALL, TWO_BRANCHES);
     assert!(matches!(Rig::launch(plan(WalkerKind::OwnCached), workload), Err(RigError::NoRounds)));
+}
+
+/// Each hole of the anchor-first protocol that a step can reach, on the real interpreter: without the check that closes it, this
+/// schedule gives a wrong stack; with it, the same moves give none. (A shim frame's hole is between two stores that are no steps.)
+#[test]
+fn the_holes_of_the_anchor_first_protocol_are_real() {
+    for (weakening, family, depth, movement, samples, schedule) in [
+        (Weakening::GeneratorLeafAnchored, Family::Generators, 1, Movement::Loads, 2, "0.0:18,1.0:9"),
+        (Weakening::GeneratorBeingMadeAnchored, Family::Generators, 1, Movement::Stores, 2, "0.0:1,0.3:2,1.0:2"),
+        (Weakening::PartialHitOnGrownStack, Family::Alternating, 2, Movement::Stores, 2, "0.0:2,1.0:1,1.2:2,1.3:4"),
+        (
+            Weakening::EntryKeptAfterFailedAttempt,
+            Family::Alternating,
+            2,
+            Movement::Stores,
+            2,
+            "0.0:3,1.0:1,1.4:2,1.9:5",
+        ),
+    ] {
+        let schedule: Schedule = schedule.parse().unwrap();
+        let [with, without] = [BTreeSet::new(), BTreeSet::from([weakening])].map(|weakenings| {
+            let plan = RigPlan { weakenings, movement, ..plan(WalkerKind::OwnReference) };
+            let workload = generate(family, Mode::Rounds, &Parameters { depth, ..SMALL }, TWO_BRANCHES);
+            // What the weakened walker does not read has no place in the other's schedule.
+            let mut scheduler = Replay::new(schedule.clone(), 1);
+            assert!(scheduler.begin());
+            launch(plan, workload).run(samples, &mut scheduler).unwrap_or_else(|error| panic!("{weakening}: {error}"))
+        });
+        assert!(without.first_wrong().is_some(), "{weakening}: {:#?}", without.samples);
+        assert!(with.first_wrong().is_none(), "{weakening}: {:#?}", with.samples);
+    }
+}
+
+/// What a failure needs goes away with it: the same search, with the cache or with a movement left out. (For reads that are no
+/// moment: [`a_read_that_is_no_moment_gives_stacks_that_never_were`].)
+#[test]
+fn the_causes_are_separate() {
+    let failed = |walker: WalkerKind, family: Family, still: &[AccessKind]| {
+        let workload = generate(family, Mode::Rounds, &Parameters { depth: 1, ..SMALL }, TWO_BRANCHES);
+        let plan = RigPlan { still: still.iter().copied().collect(), ..plan(walker) };
+        let mut rig = launch(plan, workload);
+        let mut random = Random::new(7, 600, Bounds { moves: 4, steps: 12 });
+        let mut failed = 0;
+        while random.begin() {
+            let run = rig.run(2, &mut random).unwrap_or_else(|error| panic!("{family}: {error}"));
+            failed += u32::from(run.first_wrong().is_some());
+        }
+        failed
+    };
+    // Of the cache: nothing is torn, and everything is on the data stack.
+    assert!(failed(WalkerKind::OwnCached, Family::Alternating, &[]) > 0);
+    assert_eq!(failed(WalkerKind::OwnUncached, Family::Alternating, &[]), 0);
+    // Of frames outside of the chunks, which are read one by one: no cache, nothing is torn, and nothing moves before the chunks
+    // are read. (Where it does, what is read of the thread state no longer fits to them.)
+    let (frames, chunks) = (AccessKind::ReadFrame, AccessKind::ReadChunk);
+    assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[chunks]) > 0);
+    assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames]) > 0);
+    assert_eq!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames, chunks]), 0);
 }
