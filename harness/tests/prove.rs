@@ -130,6 +130,22 @@ fn the_holes_of_the_anchor_first_protocol_are_found() {
     Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
 }
 
+#[test]
+fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
+    let weakening = [Weakening::SequenceNotComparedAfterAnchoring];
+    let case = |weakenings: &[Weakening]| Case {
+        samples: 1,
+        reads: Reads::Segments,
+        anchorings: 1,
+        ..Case::new(named("generators"), WalkerKind::OwnReference, weakenings)
+    };
+    case(&weakening).breaks();
+    let with = case(&[]);
+    assert!(matches!(with.search(&with.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+    let alone = Case { anchorings: 0, ..case(&weakening) };
+    assert!(matches!(alone.search(&alone.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+}
+
 /// CPython's protocol on a target that moves between samples only.
 fn at_rest(workload: &str, weakenings: &[Weakening]) -> Case {
     Case { reads: Reads::Samples, samples: 4, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }

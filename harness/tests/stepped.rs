@@ -16,7 +16,7 @@ use framediff::schedule::repeat::{Repeat, difference};
 use framediff::schedule::replay::Replay;
 use framediff::schedule::{AccessKind, Move, Point, Schedule, Scheduler};
 use framediff::target::process::End;
-use framediff::target::trace::TraceError;
+use framediff::target::trace::{TraceError, Traced, Watched};
 use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 
@@ -389,4 +389,15 @@ fn the_causes_are_separate() {
     assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[chunks]) > 0);
     assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames]) > 0);
     assert_eq!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames, chunks]), 0);
+}
+
+#[test]
+fn without_watchpoints_it_is_said_what_still_works() {
+    let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
+    let mut traced = Traced::attach(target.pid(), target.pid()).unwrap();
+    // The kernel's own memory cannot be watched, as if all registers were taken.
+    let error = traced.watch(&[Watched { address: 0xffff_8000_0000_0000, loads: false }]).unwrap_err();
+    assert!(matches!(error, TraceError::NoWatchpoints { .. }), "{error}");
+    assert!(error.to_string().contains("explore --step gate"), "{error}");
+    traced.watch(&[]).unwrap();
 }

@@ -1,12 +1,16 @@
 //! Makes a case small: its schedule, then its workload, then the schedule once more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::case::stepped::{SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
 use crate::explore::replay::{Again, on};
 use crate::explore::search::{Until, search};
 use crate::lane::stepped::{Rig, RigError, RigPlan};
+use crate::schedule::Scheduler;
 use crate::schedule::exhaustive::{Bounds, Exhaustive};
 use crate::schedule::fingerprint::SteppedFingerprint;
+use crate::schedule::random::{self, Random};
 use crate::schedule::shard::Shard;
 use crate::schedule::shrink::parameters;
 use crate::schedule::shrink::schedule::{Attempt, CannotShrink, shrink as shrink_schedule};
@@ -48,6 +52,8 @@ pub enum ShrinkError {
     Case(#[from] crate::case::stepped::BadStepped),
 }
 
+/// Schedules that are drawn in a smaller workload, for each of the simplest that is tried there.
+const DRAWN: u64 = 2;
 /// Memory for the points of a search, in bytes.
 const POINTS: usize = 16 << 20;
 /// Steps at a time in a search on a smaller workload: enough to go once around a small one.
@@ -153,20 +159,30 @@ fn same_failure(
     let WorkloadIdentity { family, mode, seed, .. } = case.workload;
     // A workload that the rig cannot step is no smaller one.
     let mut rig = Rig::launch(plan.clone(), generate(family, mode, parameters, seed)).ok()?;
-    let mut scheduler = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
+    // The simplest schedules first; then others, of which many have the moves where the protocol is thin.
+    let mut simplest = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
+    let Bounds { moves, steps, .. } = bounds;
+    let drawn = u64::from(budget.runs) * DRAWN;
+    let mut others = Random::new(seed, drawn, random::Bounds { moves, steps });
     let wanted = case.fingerprint.without_shape();
-    let mut found = None;
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let limit = u64::from(budget.runs) * 3;
-    let interrupted = || (budget.until.interrupted)() || over.load(std::sync::atomic::Ordering::Relaxed);
-    let until = Until { interrupted: &interrupted, first: false, ..budget.until };
-    let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, tally, failures| {
-        found = failures.kinds().into_iter().find(|kind| kind.simplest.fingerprint.without_shape() == wanted).cloned();
-        let enough = found.is_some() || tally.schedules >= limit;
-        over.store(enough, std::sync::atomic::Ordering::Relaxed);
-    });
-    *runs += searched.ok()?.tally.schedules;
-    found.map(|kind| kind.simplest)
+    let limits = [u64::from(budget.runs), drawn];
+    let schedulers: [&mut dyn Scheduler; 2] = [&mut simplest, &mut others];
+    for (mut scheduler, limit) in schedulers.into_iter().zip(limits) {
+        let mut found = None;
+        let over = AtomicBool::new(false);
+        let interrupted = || (budget.until.interrupted)() || over.load(Ordering::Relaxed);
+        let until = Until { interrupted: &interrupted, first: false, ..budget.until };
+        let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, tally, failures| {
+            let mut kinds = failures.kinds().into_iter();
+            found = kinds.find(|kind| kind.simplest.fingerprint.without_shape() == wanted).cloned();
+            over.store(found.is_some() || tally.schedules >= limit, Ordering::Relaxed);
+        });
+        *runs += searched.ok()?.tally.schedules;
+        if let Some(kind) = found {
+            return Some(kind.simplest);
+        }
+    }
+    None
 }
 
 fn is_over(until: Until<'_>) -> bool {

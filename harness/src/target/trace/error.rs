@@ -46,7 +46,7 @@ pub enum TraceError {
     /// There are no hardware watchpoints.
     #[error(
         "thread {thread} cannot be given hardware watchpoints ({why}): this machine, or what emulates it, has none to \
-         spare; its target can still be moved from gate to gate"
+         spare; its target can still be moved from gate to gate (explore --step gate)"
     )]
     NoWatchpoints {
         /// The thread.
