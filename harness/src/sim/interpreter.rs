@@ -23,6 +23,15 @@ pub struct Interpreter {
     pub variations: Variations,
 }
 
+/// Which store of an update comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum First {
+    /// The anchor, as the source has it.
+    Anchor,
+    /// The sequence.
+    Sequence,
+}
+
 /// Everything that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
@@ -218,6 +227,26 @@ impl Interpreter {
         }
         let left = self.perform(state, thread, store, equal);
         Some((store, left))
+    }
+
+    /// Whether the thread's next two accesses store anchor and sequence: which of them comes first.
+    #[must_use]
+    pub fn next_update(&self, state: &State, thread: usize) -> Option<First> {
+        let control = state.threads.get(thread)?;
+        match control.stores.get(control.done..)? {
+            [Store::Anchor { .. }, Store::IncrementSequence { .. }, ..] => Some(First::Anchor),
+            [Store::IncrementSequence { .. }, Store::Anchor { .. }, ..] => Some(First::Sequence),
+            _ => None,
+        }
+    }
+
+    /// Lets these two come the other way round: compilers are free to order them, and one build can have both orders.
+    pub fn swap_update(&self, state: &mut State, thread: usize) {
+        if self.next_update(state, thread).is_some()
+            && let Some(control) = state.threads.get_mut(thread)
+        {
+            control.stores.swap(control.done, control.done + 1);
+        }
     }
 
     /// Where the thread stands: the frame of the function that runs.

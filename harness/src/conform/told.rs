@@ -1,0 +1,189 @@
+//! What both interpreters tell of a run, in the same words.
+//!
+//! # What differs for a reason
+//! - **Below `main`.** The real one has the module's frame there. It is taken out of chains, links and stacks, and of the
+//!   number of frames that came from the cache; a stack without it is kept as one that is short.
+//! - **Lines.** A line of the Python text stands for the simulated line of the same operation.
+//! - **The line of the leaf before the first step.** The rig read the chain when it changed last, perhaps before `main`
+//!   went on to its gate.
+//! - **CPython's own words.** Its unwinder does not say why it missed or what it rejected, and what it reads besides is
+//!   of no account.
+//! - **Files.** Folders are those of the run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::frame::Frame;
+use crate::memory::Address;
+use crate::sample::{Lookup, ThreadSample, WalkerKind};
+use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use crate::schedule::{AccessKind, Point};
+use crate::sim::program::FunctionId;
+use crate::walk::miss::MissReason;
+
+const MODULE: &str = "<module>";
+
+/// A function and its line: none if it is on a line that no operation has.
+pub(super) type Named = (Arc<str>, Option<u32>);
+
+/// The value of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Frame(Address),
+    Number(u64),
+}
+
+/// What an access read or wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Thread(ThreadWord, Value),
+    Frame(Address),
+    Previous(Address, Address),
+    Chunk(Address, u64),
+    Other,
+}
+
+/// A frame of the chain; shim frames and the base frame have no name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) address: Address,
+    pub(super) named: Option<Named>,
+}
+
+/// What a walker returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The stack, leaf first, or the name of the rejection.
+    pub(super) outcome: Result<Vec<Named>, &'static str>,
+    pub(super) lookup: Lookup,
+    pub(super) from_cache: usize,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Sample(u32),
+    Access(Point, AccessKind, Vec<Part>),
+    Stored(ThreadWord, Value),
+    Chain(Vec<Link>),
+    Answer(Answer),
+}
+
+/// Who tells.
+pub(super) enum Speaker<'a> {
+    /// The real interpreter, with what each line of its program stands for.
+    Real(&'a BTreeMap<u32, (FunctionId, u8)>),
+    Simulated,
+}
+
+/// Tells a history.
+pub(super) struct Teller<'a> {
+    pub(super) speaker: Speaker<'a>,
+    /// Who walks in the real run.
+    pub(super) walker: WalkerKind,
+}
+
+/// The rejection of a walker that does not say why.
+const REJECTED: &str = "rejected";
+
+impl Teller<'_> {
+    fn is_cpython(&self) -> bool {
+        matches!(self.walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
+    }
+
+    /// Its history.
+    pub(super) fn tell(&self, history: &[Event]) -> Vec<Told> {
+        let mut module = None;
+        let mut told: Vec<Told> = history.iter().filter_map(|event| self.event(event, &mut module)).collect();
+        if let Some(Told::Chain(links)) = told.first_mut()
+            && let Some(Link { named: Some((_, line)), .. }) = links.first_mut()
+        {
+            *line = None;
+        }
+        told
+    }
+
+    fn event(&self, event: &Event, module: &mut Option<(Address, Address)>) -> Option<Told> {
+        let address = |address: Address| match *module {
+            Some((there, below)) if there == address => below,
+            _ => address,
+        };
+        let value = |word: ThreadWord, value: u64| match word {
+            ThreadWord::CurrentFrame | ThreadWord::Anchor => Value::Frame(address(value)),
+            ThreadWord::Sequence => Value::Number(value),
+        };
+        Some(match event {
+            Event::Sample(number) => Told::Sample(*number),
+            // What has no number is a matter of what the walker remembers of code objects.
+            Event::Access(Access { at, kind, shown }) => {
+                let part = |one: &Shown| match *one {
+                    Shown::Thread(word, number) => Some(Part::Thread(word, value(word, number))),
+                    Shown::Frame(frame) => Some(Part::Frame(frame)),
+                    Shown::Previous(frame, previous) => Some(Part::Previous(frame, address(previous))),
+                    Shown::Chunk(start, end) => Some(Part::Chunk(start, end.wrapping_sub(start))),
+                    Shown::Other(_) if self.is_cpython() => None,
+                    Shown::Other(_) => Some(Part::Other),
+                };
+                Told::Access((*at)?, *kind, shown.iter().filter_map(part).collect())
+            }
+            Event::Step(word, number) => Told::Stored(*word, value(*word, *number)),
+            Event::Truth(chain) => {
+                if let Some(index) = chain.iter().position(is_module) {
+                    let below = chain.get(index + 1).map_or(0, |below| below.address);
+                    *module = chain.get(index).map(|there| (there.address, below));
+                }
+                let links = chain.iter().filter(|standing| !is_module(standing));
+                Told::Chain(
+                    links
+                        .map(|standing| Link {
+                            address: standing.address,
+                            named: standing.frame.as_ref().map(|frame| self.named(frame)),
+                        })
+                        .collect(),
+                )
+            }
+            Event::Result(_, sample) => Told::Answer(self.answer(sample)),
+        })
+    }
+
+    fn named(&self, frame: &Frame) -> Named {
+        let line = match self.speaker {
+            Speaker::Simulated => frame.location.line,
+            Speaker::Real(lines) => {
+                frame.location.line.and_then(|line| lines.get(&line)).map(|&(_, line)| u32::from(line))
+            }
+        };
+        (Arc::clone(&frame.function), line)
+    }
+
+    fn answer(&self, sample: &ThreadSample) -> Answer {
+        let provenance = sample.provenance;
+        let mut from_cache = provenance.from_cache;
+        let outcome = match &sample.outcome {
+            Err(_) if self.is_cpython() => Err(REJECTED),
+            Err(rejection) => Err(rejection.name()),
+            Ok(stack) => {
+                let mut frames: Vec<Named> = stack.iter().map(|frame| self.named(frame)).collect();
+                if let Speaker::Real(_) = self.speaker {
+                    match frames.last() {
+                        Some((name, _)) if **name == *MODULE => drop(frames.pop()),
+                        _ => frames.push(("(no module below)".into(), None)),
+                    }
+                    if matches!(provenance.lookup, Lookup::FullHit | Lookup::PartialHit) {
+                        from_cache = from_cache.saturating_sub(1);
+                    }
+                }
+                Ok(frames)
+            }
+        };
+        let lookup = match provenance.lookup {
+            Lookup::Miss(_) if self.is_cpython() => Lookup::Miss(MissReason::Unspecified),
+            lookup => lookup,
+        };
+        Answer { outcome, lookup, from_cache }
+    }
+}
+
+fn is_module(standing: &Standing) -> bool {
+    standing.frame.as_ref().is_some_and(|frame| *frame.function == *MODULE)
+}
