@@ -22,8 +22,8 @@ pub(super) const ROUND_LINE: u8 = 2;
 
 /// The program that a family and a seed give.
 ///
-/// It is the same on every machine. Every operation stands behind an [`Instruction::Line`] of its own, and `main` begins
-/// with one more, for the gate of the round.
+/// It is the same on every machine. Every operation stands behind an [`Instruction::Line`] of its own; `main` begins with
+/// one more, for the gate of the round, and all others end with one, for the return.
 #[must_use]
 pub fn draw(family: ProgramFamily, seed: u64) -> Program {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -185,6 +185,11 @@ fn repair(program: &mut Program) -> bool {
         }
         if handler.is_some_and(|handler| handler >= function.body.len()) {
             function.handler = u8::try_from(body.len()).ok();
+        }
+        if number > 0 {
+            // The last line is the return's.
+            let last = first + u8::try_from(function.body.len()).unwrap_or(0);
+            body.push(Instruction::Line(last));
         }
         function.body = body;
     }

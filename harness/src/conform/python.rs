@@ -111,12 +111,11 @@ impl Text {
         self.on(&format!("def {}(x=1):", function.name), id, 1);
         self.indent += 1;
         self.globals(id, function);
-        self.body(id, function);
         if program.is_generator(id) && !function.body.contains(&Instruction::Yield) {
             // Whatever makes it a generator.
             self.add("if 0: yield");
         }
-        self.add("pass");
+        self.body(id, function);
         self.indent -= 1;
         self.add("");
     }
@@ -150,10 +149,10 @@ impl Text {
                 if id == 0 && index == 0 {
                     self.on(&gate(&ROUND.to_string()), id, line);
                 } else if alone {
-                    self.on("x = 0", id, line);
+                    self.on(if index + 1 == body.len() && id > 0 { "return" } else { "x = 0" }, id, line);
                 }
             } else {
-                let text = statement(function, instruction, |id| program_name(id));
+                let text = statement(instruction);
                 self.on(&text, id, line);
             }
         }
@@ -187,7 +186,8 @@ impl Text {
     }
 }
 
-fn program_name(id: FunctionId) -> String {
+/// Functions but `main` are called by their number.
+fn name(id: FunctionId) -> String {
     format!("f{id}")
 }
 
@@ -195,7 +195,7 @@ fn variable(variable: Variable) -> String {
     format!("g{variable}")
 }
 
-fn statement(_function: &Function, instruction: Instruction, name: impl Fn(FunctionId) -> String) -> String {
+fn statement(instruction: Instruction) -> String {
     match instruction {
         Instruction::Call(callee) => format!("{}()", name(callee)),
         Instruction::CallFromC(callee) => format!("any(map({}, _one))", name(callee)),

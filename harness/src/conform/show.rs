@@ -13,11 +13,10 @@ const BEFORE: usize = 40;
 const AFTER: usize = 2;
 const WIDTH: u16 = 150;
 
-/// Addresses by name: that of the function that stood there last, and a number for each address.
+/// A number for each address, in the order in which they are met.
 #[derive(Default)]
 struct Names {
     numbers: HashMap<Address, usize>,
-    functions: HashMap<Address, String>,
 }
 
 impl Names {
@@ -30,8 +29,7 @@ impl Names {
         if address == 0 {
             return "NULL".to_owned();
         }
-        let number = self.number(address);
-        format!("{}@{number}", self.functions.get(&address).map_or("", |name| name))
+        format!("@{}", self.number(address))
     }
 
     fn value(&mut self, value: Value) -> String {
@@ -66,13 +64,11 @@ impl Names {
                 for link in links {
                     match &link.named {
                         Some(name) => {
-                            self.functions.insert(link.address, name.0.to_string());
                             let number = self.number(link.address);
                             let _ = write!(text, " {}@{number}", frame(name));
                         }
                         None => {
-                            self.functions.insert(link.address, "shim".to_owned());
-                            let _ = write!(text, " {}", self.address(link.address));
+                            let _ = write!(text, " shim{}", self.address(link.address));
                         }
                     }
                 }

@@ -1,6 +1,8 @@
 //! The simulated interpreter in the place of a stepped lane's target, with the same walkers, the same points and the same
 //! steps.
 
+use std::collections::BTreeSet;
+
 use crate::frame::{Frame, Location};
 use crate::lane::stepped::access::Map as AccessMap;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
@@ -15,7 +17,6 @@ use crate::sim::store::Store;
 use crate::sim::variation::Variations;
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
-use crate::walk::thread_state::Window;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Unsupported, Walker};
 
@@ -142,11 +143,6 @@ impl Simulated {
         for sample in 0..samples {
             (turn.sample, turn.access) = (sample, 0);
             turn.history.push(Event::Sample(sample));
-            if kind == WalkerKind::CpythonUncached {
-                // It reads each thread state once more, on its way along the list.
-                let window = Window::new(&LAYOUT);
-                let _ = turn.read_vectored(&mut [window.segment(thread, &mut window.buffer())]);
-            }
             let result = walker.sample_thread(&mut turn, thread);
             turn.history.push(Event::Result(sample, result));
         }
@@ -158,8 +154,10 @@ impl Simulated {
 fn own(kind: WalkerKind) -> Result<Box<dyn Walker>, Unsupported> {
     let site = Site { layout: LAYOUT, runtime: RUNTIME };
     Ok(match kind {
-        WalkerKind::OwnUncached | WalkerKind::CpythonUncached => Box::new(UncachedWalker::new(site)?),
-        WalkerKind::OwnCached | WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, <_>::default())?),
+        WalkerKind::OwnUncached => Box::new(UncachedWalker::new(site)?),
+        WalkerKind::CpythonUncached => Box::new(UncachedWalker::new(site)?.as_cpython()),
+        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, BTreeSet::new())?),
+        WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, BTreeSet::new())?.as_cpython()),
         WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?),
     })
 }

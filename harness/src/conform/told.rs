@@ -6,8 +6,8 @@
 //! - **Lines.** A line of the Python text stands for the simulated line of the same operation.
 //! - **The line of the leaf before the first step.** The rig read the chain when it changed last, perhaps before `main`
 //!   went on to its gate.
-//! - **CPython's own words.** Its unwinder does not say why it missed or what it rejected, and what it reads besides is
-//!   of no account.
+//! - **CPython's own words.** Its unwinder does not say why it missed or what it rejected, what it reads besides is of no
+//!   account, and it decodes each frame before it goes on to the next: what it rejects, it may have walked less of.
 //! - **Files.** Folders are those of the run.
 
 use std::collections::BTreeMap;
@@ -180,10 +180,30 @@ impl Teller<'_> {
             Lookup::Miss(_) if self.is_cpython() => Lookup::Miss(MissReason::Unspecified),
             lookup => lookup,
         };
+        if outcome.is_err() {
+            return Answer { outcome, lookup: Lookup::Unknown, from_cache: 0 };
+        }
         Answer { outcome, lookup, from_cache }
     }
 }
 
 fn is_module(standing: &Standing) -> bool {
     standing.frame.as_ref().is_some_and(|frame| *frame.function == *MODULE)
+}
+
+/// Leaves out what an own walker still read of a walk that CPython's rejected at once.
+pub(super) fn shorten_rejected(real: &[Told], mut simulated: Vec<Told>) -> Vec<Told> {
+    let answers = |told: &[Told]| -> Vec<usize> {
+        (0..told.len()).filter(|&index| matches!(told.get(index), Some(Told::Answer(_)))).collect()
+    };
+    for (number, at) in answers(real).into_iter().enumerate() {
+        let Some(&end) = answers(&simulated).get(number) else { break };
+        if matches!(real.get(at), Some(Told::Answer(Answer { outcome: Err(_), .. })))
+            && at < end
+            && simulated.get(at..end).is_some_and(|more| more.iter().all(|told| matches!(told, Told::Access(..))))
+        {
+            simulated.drain(at..end);
+        }
+    }
+    simulated
 }

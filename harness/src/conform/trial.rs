@@ -11,9 +11,10 @@ use super::pairing::Pairing;
 use super::python::translate;
 use super::show::side_by_side;
 use super::simulated::Simulated;
-use super::told::{Speaker, Teller};
+use super::told::{Speaker, Teller, shorten_rejected};
 use crate::lane::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun};
 use crate::layout::Layout;
+use crate::sample::WalkerKind;
 use crate::schedule::Scheduler;
 use crate::schedule::random::{Bounds, Random};
 use crate::sim::variation::Variations;
@@ -115,6 +116,10 @@ impl Trial {
             let history = simulated.run(walker, self.samples, &run.ran.schedule, orders)?;
             let real = Teller { speaker: Speaker::Real(&translated.lines), walker }.tell(&run.history);
             let told = Teller { speaker: Speaker::Simulated, walker }.tell(&history);
+            let told = match walker {
+                WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
+                _ => told,
+            };
             let mut pairing = Pairing::default();
             conformance.compared.add(&run);
             let length = real.len().max(told.len());

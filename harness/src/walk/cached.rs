@@ -35,6 +35,10 @@ pub struct CachedWalker {
     fields: CacheLayout,
     window: Window,
     weakenings: BTreeSet<Weakening>,
+    /// See [`CachedWalker::as_cpython`].
+    as_cpython: bool,
+    /// Whether it has walked a thread before.
+    has_walked: bool,
     cache: FrameCache,
     decoder: Decoder,
 }
@@ -51,9 +55,18 @@ impl CachedWalker {
             fields: site.cache()?,
             window: Window::new(&site.layout),
             weakenings,
+            as_cpython: false,
+            has_walked: false,
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
         })
+    }
+
+    /// The same walker with an access more that CPython's unwinder has: in all walks but its first, step 3 reads the
+    /// address of the newest chunk anew, with the page that the thread state is in.
+    #[must_use]
+    pub fn as_cpython(self) -> Self {
+        Self { as_cpython: true, ..self }
     }
 
     fn is(&self, weakening: Weakening) -> bool {
@@ -167,7 +180,9 @@ impl CachedWalker {
         let chunks = if self.is(Weakening::ChunksNotCopied) {
             None
         } else {
-            Some(Chunks::copy(memory, thread.datastack_chunk)?)
+            let again = self.as_cpython && self.has_walked;
+            let newest = if again { self.window.read(memory, &layout, thread.address)? } else { *thread };
+            Some(Chunks::copy(memory, newest.datastack_chunk)?)
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let mut chain = follow(memory, &layout, thread, chunks.as_ref(), thread.current_frame, stop_at, DEPTH_LIMIT)?;
@@ -254,6 +269,7 @@ impl ThreadWalk for CachedWalker {
             Err(rejection) => return (ThreadState::unknown(thread), Err(rejection)),
         };
         let walked = self.frames(memory, &state, predicted);
+        self.has_walked = true;
         if walked.is_ok() {
             self.decoder.keep();
         } else {
