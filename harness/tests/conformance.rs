@@ -36,7 +36,14 @@ fn trial() {
         let plan =
             RigPlan { jit: Some(jit), warm_up: if jit { 6000 } else { 300 }, ..RigPlan::new(&build.python, walker) };
         let start = std::time::Instant::now();
-        let conformance = trial.run(plan, layout).unwrap();
+        let conformance = match trial.run(plan, layout) {
+            Ok(conformance) => conformance,
+            Err(error) => {
+                let program = framediff::conform::draw::draw(family, seed);
+                println!("{}", framediff::conform::python::translate(&program, &layout.frame, seed).workload.source);
+                panic!("{error}");
+            }
+        };
         println!("{family} {seed} {:?} {:?}", conformance.compared, start.elapsed());
         if let Some(disagreement) = conformance.disagreement {
             println!("{}\n{}\n{}", disagreement.source, disagreement.what, disagreement.histories);

@@ -16,7 +16,7 @@ const MOST_OPERATIONS: usize = 7;
 /// The fewest operations that make a program worth a process.
 const FEWEST: usize = 8;
 /// Frames that a chunk holds if programs are to grow beyond one.
-const FEW_SLOTS: u8 = 3;
+const FEW_SLOTS: u8 = 4;
 /// The line on which a round of `main` begins.
 pub(super) const ROUND_LINE: u8 = 2;
 
@@ -71,7 +71,18 @@ impl Draft {
         (first <= self.plain).then(|| random.random_range(first..=last))
     }
 
+    /// An instruction of `function`; none if there is none that may stand there, even if it never comes to that.
     fn instruction(&self, operation: Operation, function: FunctionId, random: &mut ChaCha8Rng) -> Option<Instruction> {
+        let is_generator = function > self.plain;
+        let fits = match operation {
+            Operation::Yield | Operation::Delegate => is_generator,
+            Operation::Return | Operation::Raise => function > 0,
+            Operation::ReturnRunning => function > 0 && !is_generator,
+            _ => true,
+        };
+        if !fits {
+            return None;
+        }
         let variable = |random: &mut ChaCha8Rng| (self.generators > 0).then(|| random.random_range(0..self.generators));
         Some(match operation {
             Operation::Line => Instruction::Line(0),
@@ -115,7 +126,7 @@ impl Draft {
         if self.family.has_handlers() && random.random_bool(0.5) && !made.body.is_empty() {
             made.handler = u8::try_from(random.random_range(1..=made.body.len())).ok();
         }
-        if self.family == ProgramFamily::Chunks && random.random_bool(0.3) {
+        if self.family == ProgramFamily::Chunks && random.random_bool(0.5) {
             made.slots = 2;
         }
         self.program.functions.push(made);

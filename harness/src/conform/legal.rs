@@ -115,6 +115,8 @@ impl Run<'_> {
                     }
                     break End::Returned;
                 }
+                // `main` never ends, and the simulated interpreter does not let it raise.
+                Instruction::Raise if function == 0 => return Err(illegal),
                 Instruction::Raise => raising = true,
                 Instruction::Create(variable, function) => {
                     let generator = self.generator(variable)?;

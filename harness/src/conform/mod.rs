@@ -12,8 +12,8 @@
 
 pub mod draw;
 pub mod family;
+mod given;
 mod legal;
-mod order;
 mod pairing;
 pub mod python;
 mod show;

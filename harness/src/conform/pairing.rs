@@ -37,6 +37,10 @@ impl Pairing {
                 word == other && self.values(real, simulated)
             }
             (&Part::Frame(real), &Part::Frame(simulated)) => self.addresses(real, simulated),
+            // No frame is its own caller: this is one that is gone.
+            (&Part::Previous(real, _), &Part::Previous(simulated, same)) if simulated == same => {
+                self.addresses(real, simulated)
+            }
             (&Part::Previous(real, above), &Part::Previous(simulated, other)) => {
                 self.addresses(real, simulated) && self.addresses(above, other)
             }

@@ -15,6 +15,8 @@ const SMALL_FRAME: u64 = 40;
 const CHUNK: u64 = 16 << 10;
 /// What the first chunk holds besides the program's frames: the header and the module's frame.
 const RESERVED: u64 = 1 << 10;
+/// Words by which generators differ, so that their objects never share a free list: allocators have one for every 16 bytes.
+const HEAP_STEP: u64 = 8;
 /// A program with fewer frames in a chunk has frames so large that no more fit.
 const MANY_SLOTS: u8 = 16;
 
@@ -176,12 +178,27 @@ impl Text {
         } else {
             SMALL_FRAME + specials
         };
-        for function in &program.functions {
-            let words = slot * u64::from(function.slots) - specials;
-            let name = &function.name;
-            self.add(&format!(
-                "{name}.__code__ = {name}.__code__.replace(co_stacksize={words} - {name}.__code__.co_nlocals)"
-            ));
+        let mut generators = 0;
+        for (id, function) in (0..).zip(&program.functions) {
+            let mut words = slot * u64::from(function.slots) - specials;
+            if program.is_generator(id) {
+                // On the data stack nothing ever stands above it. On the heap it has a size of its own, so that its next
+                // generator gets the address of its last.
+                generators += 1;
+                words += HEAP_STEP * generators;
+            }
+            let (name, code) = (&function.name, format!("{}.__code__", function.name));
+            let room = format!("{words} - {code}.co_nlocals");
+            if function.slots > 1 {
+                // It covers with locals what others left there.
+                self.add(&format!("_names = tuple(f'v{{i}}' for i in range({room} - {code}.co_stacksize))"));
+                self.add(&format!(
+                    "{name}.__code__ = {code}.replace(co_varnames={code}.co_varnames + _names, \
+                     co_nlocals={code}.co_nlocals + len(_names))"
+                ));
+            } else {
+                self.add(&format!("{name}.__code__ = {code}.replace(co_stacksize={room})"));
+            }
         }
     }
 }

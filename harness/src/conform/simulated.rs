@@ -7,11 +7,11 @@ use crate::frame::{Frame, Location};
 use crate::lane::stepped::access::Map as AccessMap;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::sample::WalkerKind;
-use crate::schedule::event::{Access, Event, Standing, ThreadWord};
+use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point, Schedule};
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::layout::LAYOUT;
-use crate::sim::map::{Place, RUNTIME, Role, function_of, line_of};
+use crate::sim::map::{MOST_SHIMS, Map, Place, RUNTIME, Role, function_of, line_of};
 use crate::sim::program::Program;
 use crate::sim::store::Store;
 use crate::sim::variation::Variations;
@@ -21,7 +21,7 @@ use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Unsupported, Walker};
 
 use super::draw::ROUND_LINE;
-use super::order::Orders;
+use super::given::{Given, Orders};
 
 /// Rounds before the first schedule: what earlier rounds left in memory is there.
 const WARM_UP: usize = 2;
@@ -41,7 +41,8 @@ pub(super) struct Simulated {
 impl Simulated {
     /// Runs `program` to the start of a round, where every schedule begins. Nothing if it has no rounds.
     pub(super) fn new(program: &Program, variations: &Variations) -> Option<Self> {
-        let (interpreter, start) = Interpreter::start(program.clone(), variations.clone());
+        let map = Map::with_shims(program, MOST_SHIMS);
+        let (interpreter, start) = Interpreter::start_in(map, program.clone(), variations.clone());
         let map = AccessMap::new(LAYOUT, LAYOUT.thread.cache?, interpreter.map.thread_address(0));
         let mut simulated = Self { interpreter, start, map, steps: 0 };
         let mut state = simulated.start.clone();
@@ -128,8 +129,8 @@ impl Simulated {
         kind: WalkerKind,
         samples: u32,
         schedule: &Schedule,
-        orders: Orders,
-    ) -> Result<Vec<Event>, Unsupported> {
+        given: Given,
+    ) -> Result<Ran, Unsupported> {
         let mut walker = own(kind)?;
         let mut state = self.start.clone();
         let thread = self.interpreter.map.thread_address(0);
@@ -137,8 +138,19 @@ impl Simulated {
         if let Some(anchor) = state.words.get_mut(usize::from(words.anchor)) {
             *anchor = 0;
         }
+        state.shims_ahead = given.shims;
         let sequence = state.words.get(usize::from(words.sequence)).copied().unwrap_or(0);
-        let mut turn = Turn { rig: self, state, schedule, orders, sample: 0, access: 0, sequence, history: Vec::new() };
+        let mut turn = Turn {
+            rig: self,
+            state,
+            schedule,
+            orders: given.orders,
+            sample: 0,
+            access: 0,
+            sequence,
+            history: Vec::new(),
+            beyond: None,
+        };
         turn.note_truth();
         for sample in 0..samples {
             (turn.sample, turn.access) = (sample, 0);
@@ -146,7 +158,7 @@ impl Simulated {
             let result = walker.sample_thread(&mut turn, thread);
             turn.history.push(Event::Result(sample, result));
         }
-        Ok(turn.history)
+        Ok(Ran { history: turn.history, beyond: turn.beyond })
     }
 }
 
@@ -184,6 +196,15 @@ struct Turn<'a> {
     access: u32,
     sequence: u64,
     history: Vec<Event>,
+    beyond: Option<usize>,
+}
+
+/// What happened in a run.
+pub(super) struct Ran {
+    pub(super) history: Vec<Event>,
+    /// The number of the event with which the walker read what is beyond the model: the memory of a shim frame or a
+    /// generator that is gone. What is there is C's.
+    pub(super) beyond: Option<usize>,
 }
 
 impl Turn<'_> {
@@ -234,10 +255,23 @@ impl Turn<'_> {
     fn did(&mut self, at: Option<Point>, kind: AccessKind, parts: &[(Address, &[u8])]) {
         let mut shown = Vec::new();
         for &(address, bytes) in parts {
+            let before = shown.len();
             self.rig.map.shown((address, bytes.len()), 0, bytes, &mut shown);
+            let place = self.rig.interpreter.map.place(address);
+            if place.is_some_and(|place| !self.rig.interpreter.is_kept(&self.state, place)) {
+                // As a leaf that was predicted, and is not, it is not used. The number of parts stays.
+                for one in shown.iter_mut().skip(before) {
+                    if let Shown::Previous(frame, previous) = one {
+                        *previous = *frame;
+                    }
+                }
+                if kind != AccessKind::ReadThreadState {
+                    self.beyond.get_or_insert(self.history.len());
+                }
+            }
         }
         for one in &mut shown {
-            if let crate::schedule::event::Shown::Thread(word, value) = one {
+            if let Shown::Thread(word, value) = one {
                 *value = self.relative(*word, *value);
             }
         }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::draw::draw;
 use super::family::ProgramFamily;
-use super::order::Order;
+use super::given::Order;
 use super::pairing::Pairing;
 use super::python::translate;
 use super::show::side_by_side;
@@ -71,6 +71,9 @@ pub struct Compared {
     pub stores: u64,
     /// Samples.
     pub samples: u64,
+    /// Schedules that were compared no further than to where the walker read the memory of a shim frame or generator that
+    /// was gone.
+    pub beyond: u64,
 }
 
 /// What came of a trial.
@@ -112,10 +115,17 @@ impl Trial {
         let mut scheduler = Random::new(self.seed, self.schedules, self.bounds);
         while scheduler.begin() {
             let run = rig.run(self.samples, &mut scheduler)?;
-            let orders = order.learn(&run);
-            let history = simulated.run(walker, self.samples, &run.ran.schedule, orders)?;
-            let real = Teller { speaker: Speaker::Real(&translated.lines), walker }.tell(&run.history);
-            let told = Teller { speaker: Speaker::Simulated, walker }.tell(&history);
+            let given = order.learn(&run);
+            let ran = simulated.run(walker, self.samples, &run.ran.schedule, given)?;
+            let mut real = Teller { speaker: Speaker::Real(&translated.lines), walker }.tell(&run.history);
+            let teller = Teller { speaker: Speaker::Simulated, walker };
+            let mut told = teller.tell(&ran.history);
+            if let Some(beyond) = ran.beyond {
+                // Each event of the simulated one is told.
+                real.truncate(beyond);
+                told.truncate(beyond);
+                conformance.compared.beyond += 1;
+            }
             let told = match walker {
                 WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
                 _ => told,
