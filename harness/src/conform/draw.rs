@@ -17,13 +17,17 @@ const MOST_OPERATIONS: usize = 7;
 const FEWEST: usize = 8;
 /// Frames that a chunk holds if programs are to grow beyond one.
 const FEW_SLOTS: u8 = 4;
-/// The line on which a round of `main` begins.
+/// The module, which calls `main`.
+pub(super) const MODULE: FunctionId = 0;
+/// `main`, of which one turn is a round.
+pub(super) const MAIN: FunctionId = 1;
+/// The line on which a round of `main` begins, and the one on which the module calls it.
 pub(super) const ROUND_LINE: u8 = 2;
 
 /// The program that a family and a seed give.
 ///
 /// It is the same on every machine. Every operation stands behind an [`Instruction::Line`] of its own; `main` begins with
-/// one more, for the gate of the round, and all others end with one, for the return.
+/// one more, for the gate of the round, and ends with a jump to it; all others end with a line for the return.
 #[must_use]
 pub fn draw(family: ProgramFamily, seed: u64) -> Program {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -34,28 +38,29 @@ pub fn draw(family: ProgramFamily, seed: u64) -> Program {
         }
     }
     // Every family has better ones: see the test.
-    let mut program = Draft::new(family, 1, 0).program;
-    program.functions.push(Function::new("f1", &[]));
-    program.functions[0].body.extend([Instruction::Line(ROUND_LINE + 1), Instruction::Call(1)]);
+    let mut program = Draft::new(family, MAIN + 1, 0).program;
+    let round = [Instruction::Line(ROUND_LINE), Instruction::Call(MAIN + 1), Instruction::Jump(0)];
+    program.functions.extend([Function::new("main", &round), Function::new("f2", &[Instruction::Line(ROUND_LINE)])]);
     program
 }
 
 struct Draft {
     family: ProgramFamily,
     program: Program,
+    /// The last function that makes no generator; those that do come after it.
     plain: FunctionId,
     generators: Variable,
 }
 
 impl Draft {
-    /// With `main` alone.
+    /// With the module alone.
     fn new(family: ProgramFamily, plain: FunctionId, generators: Variable) -> Self {
         let thread = Thread { entry: 0, native_thread_id: 7, started: true };
         let slots_per_chunk = if family == ProgramFamily::Chunks { FEW_SLOTS } else { SLOT_COUNT };
-        let main = Function::new("main", &[Instruction::Line(ROUND_LINE)]);
+        let module = Function::new("<module>", &[Instruction::Line(ROUND_LINE), Instruction::Call(MAIN)]);
         Self {
             family,
-            program: Program { functions: vec![main], threads: vec![thread], slots_per_chunk },
+            program: Program { functions: vec![module], threads: vec![thread], slots_per_chunk },
             plain,
             generators,
         }
@@ -76,8 +81,8 @@ impl Draft {
         let is_generator = function > self.plain;
         let fits = match operation {
             Operation::Yield | Operation::Delegate => is_generator,
-            Operation::Return | Operation::Raise => function > 0,
-            Operation::ReturnRunning => function > 0 && !is_generator,
+            Operation::Return => function > MAIN,
+            Operation::ReturnRunning => function > MAIN && !is_generator,
             _ => true,
         };
         if !fits {
@@ -122,7 +127,13 @@ impl Draft {
     }
 
     fn function(&mut self, function: FunctionId, random: &mut ChaCha8Rng) {
-        let mut made = Function::new(&format!("f{function}"), &self.body(function, random));
+        let body = self.body(function, random);
+        self.add(&format!("f{function}"), body, random);
+    }
+
+    /// Adds a function, perhaps with a handler.
+    fn add(&mut self, name: &str, body: Vec<Instruction>, random: &mut ChaCha8Rng) {
+        let mut made = Function::new(name, &body);
         if self.family.has_handlers() && random.random_bool(0.5) && !made.body.is_empty() {
             made.handler = u8::try_from(random.random_range(1..=made.body.len())).ok();
         }
@@ -135,26 +146,27 @@ impl Draft {
 
 fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     let generators = if family.has_generators() { random.random_range(1..=3) } else { 0 };
-    let plain = random.random_range(3..=8);
+    let plain = MAIN + random.random_range(3..=8);
     let mut draft = Draft::new(family, plain, generators);
-    for function in 1..=plain + generators {
-        draft.function(function, random);
-    }
     let mut main: Vec<Instruction> = (0..generators)
         .filter(|_| random.random_bool(0.9))
         .map(|variable| Instruction::Create(variable, plain + 1 + variable))
         .collect();
     for _ in 0..random.random_range(2..=4) {
-        let drawn = draft.body(0, random);
+        let drawn = draft.body(MAIN, random);
         main.extend(drawn);
     }
     // Lines are few.
     main.truncate(11);
+    let end = main.len();
     main.extend((0..generators).map(Instruction::Drop));
-    draft.program.functions[0].body = main;
+    let mut main = Function::new("main", &main);
     if family.has_handlers() {
-        let length = draft.program.functions[0].body.len();
-        draft.program.functions[0].handler = u8::try_from(length - usize::from(generators)).ok();
+        main.handler = u8::try_from(end).ok();
+    }
+    draft.program.functions.push(main);
+    for function in MAIN + 1..=plain + generators {
+        draft.function(function, random);
     }
     draft.program
 }
@@ -181,37 +193,43 @@ fn repair(program: &mut Program) -> bool {
             }
         }
     }
-    for (number, function) in program.functions.iter_mut().enumerate() {
-        let first = if number == 0 { ROUND_LINE + 1 } else { ROUND_LINE };
-        let mut body = if number == 0 { vec![Instruction::Line(ROUND_LINE)] } else { Vec::new() };
-        let handler = function.handler.map(usize::from);
-        for (index, (line, &instruction)) in (first..).zip(&function.body).enumerate() {
-            if handler == Some(index) {
-                function.handler = u8::try_from(body.len()).ok();
-            }
-            body.push(Instruction::Line(line));
-            if !matches!(instruction, Instruction::Line(_)) {
-                body.push(instruction);
-            }
-        }
-        if handler.is_some_and(|handler| handler >= function.body.len()) {
-            function.handler = u8::try_from(body.len()).ok();
-        }
-        if number > 0 {
-            // The last line is the return's.
-            let last = first + u8::try_from(function.body.len()).unwrap_or(0);
-            body.push(Instruction::Line(last));
-        }
-        function.body = body;
+    for (id, function) in (MODULE..).zip(&mut program.functions).skip(1) {
+        number_lines(id, function);
     }
     true
+}
+
+/// Puts each operation behind a line of its own, and adds the ends: that of a round, and the return on the last line.
+fn number_lines(id: FunctionId, function: &mut Function) {
+    let is_main = id == MAIN;
+    let first = if is_main { ROUND_LINE + 1 } else { ROUND_LINE };
+    let mut body = if is_main { vec![Instruction::Line(ROUND_LINE)] } else { Vec::new() };
+    let mut handler = None;
+    for (index, (line, &instruction)) in (first..).zip(&function.body).enumerate() {
+        if function.handler.map(usize::from) == Some(index) {
+            handler = u8::try_from(body.len()).ok();
+        }
+        body.push(Instruction::Line(line));
+        if !matches!(instruction, Instruction::Line(_)) {
+            body.push(instruction);
+        }
+    }
+    if function.handler.is_some() && handler.is_none() {
+        handler = u8::try_from(body.len()).ok();
+    }
+    body.push(if is_main {
+        Instruction::Jump(0)
+    } else {
+        Instruction::Line(first + u8::try_from(function.body.len()).unwrap_or(0))
+    });
+    (function.body, function.handler) = (body, handler);
 }
 
 /// Whether a family's own operations take place, and enough of all.
 fn is_worth_it(family: ProgramFamily, program: &Program) -> bool {
     let Ok(done) = check(program) else { return false };
     let own = family.operations().iter().filter(|operation| done.contains(operation)).count();
-    let operations: usize = program.functions.iter().map(|function| function.body.len() / 2).sum();
+    let operations: usize = program.functions.iter().skip(1).map(|function| function.body.len() / 2).sum();
     own > 0 && operations >= FEWEST && done.contains(&Operation::Call)
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::conform::draw::MAIN;
 use crate::conform::family::Operation;
 use crate::sim::program::{FunctionId, Instruction, Program, VARIABLES, Variable};
 
@@ -60,7 +61,7 @@ pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
     let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false };
     let mut run =
         Run { program, generators: [absent; VARIABLES], left: LONGEST, frames: 0, entries: 0, done: BTreeSet::new() };
-    match run.function(0, 0, None, false)? {
+    match run.function(MAIN, 0, None, false)? {
         End::Returned if run.generators.iter().all(|generator| generator.status == Status::Absent) => Ok(run.done),
         _ => Err(Illegal::Program),
     }
@@ -103,10 +104,10 @@ impl Run<'_> {
                 Instruction::Call(callee) => raising = self.call(callee)?,
                 Instruction::CallFromC(callee) => raising = self.from_c(|run| run.call(callee))?,
                 Instruction::FailedCall(_) => {}
-                Instruction::Return if function == 0 => return Err(illegal),
+                Instruction::Return if function == MAIN => return Err(illegal),
                 Instruction::Return => break End::Returned,
                 Instruction::ReturnRunning(finalizer) => {
-                    if function == 0 || own.is_some() {
+                    if function == MAIN || own.is_some() {
                         return Err(illegal);
                     }
                     // An exception in a finalizer is reported and forgotten.
@@ -115,8 +116,6 @@ impl Run<'_> {
                     }
                     break End::Returned;
                 }
-                // `main` never ends, and the simulated interpreter does not let it raise.
-                Instruction::Raise if function == 0 => return Err(illegal),
                 Instruction::Raise => raising = true,
                 Instruction::Create(variable, function) => {
                     let generator = self.generator(variable)?;
@@ -141,6 +140,8 @@ impl Run<'_> {
                 },
                 Instruction::Throw(variable) => raising = self.from_c(|run| run.throw(variable, illegal))?,
                 Instruction::Drop(variable) => self.drop(variable, illegal)?,
+                // The end of a round.
+                Instruction::Jump(0) if function == MAIN => break End::Returned,
                 Instruction::Jump(_)
                 | Instruction::Branch(_)
                 | Instruction::StartThread(_)

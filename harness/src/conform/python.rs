@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
 use crate::layout::FrameLayout;
 use crate::sim::program::{Function, FunctionId, Instruction, Program, Variable};
 use crate::workload::grammar::Grammar;
@@ -13,8 +14,8 @@ use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Produces, ROUN
 const SMALL_FRAME: u64 = 40;
 /// Bytes of a chunk (`DATA_STACK_CHUNK_SIZE`).
 const CHUNK: u64 = 16 << 10;
-/// What the first chunk holds besides the program's frames: the header and the module's frame.
-const RESERVED: u64 = 1 << 10;
+/// Its header.
+const HEADER: u64 = 24;
 /// Words by which generators differ, so that their objects never share a free list: allocators have one for every 16 bytes.
 const HEAP_STEP: u64 = 8;
 /// A program with fewer frames in a chunk has frames so large that no more fit.
@@ -41,7 +42,7 @@ pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translate
     text.add("g0 = g1 = g2 = None");
     text.add("_one = (1,)");
     text.add("");
-    for (id, function) in (0..).zip(&program.functions).skip(1) {
+    for (id, function) in (0..).zip(&program.functions).skip(usize::from(MAIN) + 1) {
         text.function(program, id, function);
     }
     for (id, function) in (0..).zip(&program.functions) {
@@ -54,7 +55,7 @@ pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translate
     text.sizes(program, frame);
     text.add("_write(1, b'framdiff')");
     text.add("if _read(0, 1) != b'g': _exit(0)");
-    text.add("main()");
+    text.on("main()", MODULE, ROUND_LINE);
     let workload = Workload {
         family: Family::Alternating,
         mode: Mode::Rounds,
@@ -123,13 +124,13 @@ impl Text {
     }
 
     fn main(&mut self, program: &Program) {
-        let Some(main) = program.functions.first() else { return };
-        self.on("def main():", 0, 1);
+        let Some(main) = program.functions.get(usize::from(MAIN)) else { return };
+        self.on("def main():", MAIN, 1);
         self.indent += 1;
-        self.globals(0, main);
+        self.globals(MAIN, main);
         self.add("while True:");
         self.indent += 1;
-        self.body(0, main);
+        self.body(MAIN, main);
         self.indent -= 2;
         self.add("");
     }
@@ -148,10 +149,10 @@ impl Text {
             if let Instruction::Line(next) = instruction {
                 line = next;
                 let alone = matches!(body.get(index + 1), None | Some(Instruction::Line(_)));
-                if id == 0 && index == 0 {
+                if id == MAIN && index == 0 {
                     self.on(&gate(&ROUND.to_string()), id, line);
                 } else if alone {
-                    self.on(if index + 1 == body.len() && id > 0 { "return" } else { "x = 0" }, id, line);
+                    self.on(if index + 1 == body.len() && id > MAIN { "return" } else { "x = 0" }, id, line);
                 }
             } else {
                 let text = statement(instruction);
@@ -168,18 +169,19 @@ impl Text {
         self.add("except E: pass");
     }
 
-    /// Gives all frames the size that the simulated interpreter's have: equal ones, so that a frame that ends leaves its
-    /// address to the next.
+    /// Gives all frames but the module's the size that the simulated interpreter's have: equal ones, so that a frame that
+    /// ends leaves its address to the next. The module's, which is small, takes a slot all the same: where few fit into a
+    /// chunk, they fill it.
     fn sizes(&mut self, program: &Program, frame: &FrameLayout) {
         // `FRAME_SPECIALS_SIZE` (`pycore_interpframe_structs.h`): what a frame has before its locals.
         let specials = (frame.size - 1) / 8;
         let slot = if program.slots_per_chunk < MANY_SLOTS {
-            (CHUNK - RESERVED) / u64::from(program.slots_per_chunk.max(1)) / 8
+            (CHUNK - HEADER) / u64::from(program.slots_per_chunk.max(1)) / 8
         } else {
             SMALL_FRAME + specials
         };
         let mut generators = 0;
-        for (id, function) in (0..).zip(&program.functions) {
+        for (id, function) in (0..).zip(&program.functions).skip(1) {
             let mut words = slot * u64::from(function.slots) - specials;
             if program.is_generator(id) {
                 // On the data stack nothing ever stands above it. On the heap it has a size of its own, so that its next

@@ -20,7 +20,7 @@ use crate::walk::reference::ReferenceWalker;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Unsupported, Walker};
 
-use super::draw::ROUND_LINE;
+use super::draw::{MAIN, ROUND_LINE};
 use super::given::{Given, Orders};
 
 /// Rounds before the first schedule: what earlier rounds left in memory is there.
@@ -79,8 +79,8 @@ impl Simulated {
 
     fn starts_round(&self, store: Store) -> bool {
         let Store::Word { word, value } = store else { return false };
-        matches!(self.interpreter.map.role(word), Some(Role::Instruction(Place::Slot(0, 0))))
-            && line_of(0, value) == Some(ROUND_LINE)
+        matches!(self.interpreter.map.role(word), Some(Role::Instruction(Place::Slot(0, 1))))
+            && line_of(MAIN, value) == Some(ROUND_LINE)
     }
 
     /// Remembers where frames are, as the rig does.

@@ -1,8 +1,6 @@
 //! What both interpreters tell of a run, in the same words.
 //!
 //! # What differs for a reason
-//! - **Below `main`.** The real one has the module's frame there. It is taken out of chains, links and stacks, and of the
-//!   number of frames that came from the cache; a stack without it is kept as one that is short.
 //! - **Lines.** A line of the Python text stands for the simulated line of the same operation.
 //! - **The line of the leaf before the first step.** The rig read the chain when it changed last, perhaps before `main`
 //!   went on to its gate.
@@ -20,8 +18,6 @@ use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point};
 use crate::sim::program::FunctionId;
 use crate::walk::miss::MissReason;
-
-const MODULE: &str = "<module>";
 
 /// A function and its line: none if it is on a line that no operation has.
 pub(super) type Named = (Arc<str>, Option<u32>);
@@ -93,8 +89,7 @@ impl Teller<'_> {
 
     /// Its history.
     pub(super) fn tell(&self, history: &[Event]) -> Vec<Told> {
-        let mut module = None;
-        let mut told: Vec<Told> = history.iter().filter_map(|event| self.event(event, &mut module)).collect();
+        let mut told: Vec<Told> = history.iter().filter_map(|event| self.event(event)).collect();
         if let Some(Told::Chain(links)) = told.first_mut()
             && let Some(Link { named: Some((_, line)), .. }) = links.first_mut()
         {
@@ -103,13 +98,9 @@ impl Teller<'_> {
         told
     }
 
-    fn event(&self, event: &Event, module: &mut Option<(Address, Address)>) -> Option<Told> {
-        let address = |address: Address| match *module {
-            Some((there, below)) if there == address => below,
-            _ => address,
-        };
+    fn event(&self, event: &Event) -> Option<Told> {
         let value = |word: ThreadWord, value: u64| match word {
-            ThreadWord::CurrentFrame | ThreadWord::Anchor => Value::Frame(address(value)),
+            ThreadWord::CurrentFrame | ThreadWord::Anchor => Value::Frame(value),
             ThreadWord::Sequence => Value::Number(value),
         };
         Some(match event {
@@ -119,7 +110,7 @@ impl Teller<'_> {
                 let part = |one: &Shown| match *one {
                     Shown::Thread(word, number) => Some(Part::Thread(word, value(word, number))),
                     Shown::Frame(frame) => Some(Part::Frame(frame)),
-                    Shown::Previous(frame, previous) => Some(Part::Previous(frame, address(previous))),
+                    Shown::Previous(frame, previous) => Some(Part::Previous(frame, previous)),
                     Shown::Chunk(start, end) => Some(Part::Chunk(start, end.wrapping_sub(start))),
                     Shown::Other(_) if self.is_cpython() => None,
                     Shown::Other(_) => Some(Part::Other),
@@ -128,19 +119,11 @@ impl Teller<'_> {
             }
             Event::Step(word, number) => Told::Stored(*word, value(*word, *number)),
             Event::Truth(chain) => {
-                if let Some(index) = chain.iter().position(is_module) {
-                    let below = chain.get(index + 1).map_or(0, |below| below.address);
-                    *module = chain.get(index).map(|there| (there.address, below));
-                }
-                let links = chain.iter().filter(|standing| !is_module(standing));
-                Told::Chain(
-                    links
-                        .map(|standing| Link {
-                            address: standing.address,
-                            named: standing.frame.as_ref().map(|frame| self.named(frame)),
-                        })
-                        .collect(),
-                )
+                let link = |Standing { address, frame }: &Standing| Link {
+                    address: *address,
+                    named: frame.as_ref().map(|frame| self.named(frame)),
+                };
+                Told::Chain(chain.iter().map(link).collect())
             }
             Event::Result(_, sample) => Told::Answer(self.answer(sample)),
         })
@@ -158,23 +141,10 @@ impl Teller<'_> {
 
     fn answer(&self, sample: &ThreadSample) -> Answer {
         let provenance = sample.provenance;
-        let mut from_cache = provenance.from_cache;
         let outcome = match &sample.outcome {
             Err(_) if self.is_cpython() => Err(REJECTED),
             Err(rejection) => Err(rejection.name()),
-            Ok(stack) => {
-                let mut frames: Vec<Named> = stack.iter().map(|frame| self.named(frame)).collect();
-                if let Speaker::Real(_) = self.speaker {
-                    match frames.last() {
-                        Some((name, _)) if **name == *MODULE => drop(frames.pop()),
-                        _ => frames.push(("(no module below)".into(), None)),
-                    }
-                    if matches!(provenance.lookup, Lookup::FullHit | Lookup::PartialHit) {
-                        from_cache = from_cache.saturating_sub(1);
-                    }
-                }
-                Ok(frames)
-            }
+            Ok(stack) => Ok(stack.iter().map(|frame| self.named(frame)).collect()),
         };
         let lookup = match provenance.lookup {
             Lookup::Miss(_) if self.is_cpython() => Lookup::Miss(MissReason::Unspecified),
@@ -183,12 +153,8 @@ impl Teller<'_> {
         if outcome.is_err() {
             return Answer { outcome, lookup: Lookup::Unknown, from_cache: 0 };
         }
-        Answer { outcome, lookup, from_cache }
+        Answer { outcome, lookup, from_cache: provenance.from_cache }
     }
-}
-
-fn is_module(standing: &Standing) -> bool {
-    standing.frame.as_ref().is_some_and(|frame| *frame.function == *MODULE)
 }
 
 /// Leaves out what an own walker still read of a walk that CPython's rejected at once.
