@@ -12,7 +12,7 @@ use framediff::schedule::random::Bounds;
 
 #[test]
 fn trial() {
-    let build = common::release();
+    let build = if std::env::var_os("D").is_some() { common::debug() } else { common::release() };
     let layout = build.layout.as_ref().unwrap();
     let get = |name: &str, default: &str| std::env::var(name).unwrap_or(default.into());
     let family: ProgramFamily = get("F", "calls").parse().unwrap();

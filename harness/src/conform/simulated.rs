@@ -17,6 +17,7 @@ use crate::sim::store::Store;
 use crate::sim::variation::Variations;
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
+use crate::walk::rejection::Rejection;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Unsupported, Walker};
 
@@ -131,10 +132,10 @@ impl Simulated {
         schedule: &Schedule,
         given: Given,
     ) -> Result<Ran, Unsupported> {
-        let mut walker = own(kind)?;
         let mut state = self.start.clone();
         let thread = self.interpreter.map.thread_address(0);
         let words = *self.interpreter.map.thread_words(0);
+        let mut walker = own(kind, state.words.get(usize::from(words.chunk)).copied().unwrap_or(0))?;
         if let Some(anchor) = state.words.get_mut(usize::from(words.anchor)) {
             *anchor = 0;
         }
@@ -156,20 +157,24 @@ impl Simulated {
             (turn.sample, turn.access) = (sample, 0);
             turn.history.push(Event::Sample(sample));
             let result = walker.sample_thread(&mut turn, thread);
+            let is_cpython = matches!(kind, WalkerKind::CpythonCached | WalkerKind::CpythonUncached);
+            if is_cpython && matches!(result.outcome, Err(Rejection::Loops { .. })) {
+                turn.beyond.get_or_insert(turn.history.len());
+            }
             turn.history.push(Event::Result(sample, result));
         }
         Ok(Ran { history: turn.history, beyond: turn.beyond })
     }
 }
 
-/// The own walker that does what `kind` does.
-fn own(kind: WalkerKind) -> Result<Box<dyn Walker>, Unsupported> {
+/// The own walker that does what `kind` does, made when `chunk` is the newest one.
+fn own(kind: WalkerKind, chunk: Address) -> Result<Box<dyn Walker>, Unsupported> {
     let site = Site { layout: LAYOUT, runtime: RUNTIME };
     Ok(match kind {
         WalkerKind::OwnUncached => Box::new(UncachedWalker::new(site)?),
         WalkerKind::CpythonUncached => Box::new(UncachedWalker::new(site)?.as_cpython()),
         WalkerKind::OwnCached => Box::new(CachedWalker::new(site, BTreeSet::new())?),
-        WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, BTreeSet::new())?.as_cpython()),
+        WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, BTreeSet::new())?.as_cpython(chunk)),
         WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?),
     })
 }
@@ -202,8 +207,9 @@ struct Turn<'a> {
 /// What happened in a run.
 pub(super) struct Ran {
     pub(super) history: Vec<Event>,
-    /// The number of the event with which the walker read what is beyond the model: the memory of a shim frame or a
-    /// generator that is gone. What is there is C's.
+    /// The number of the event from which on nothing can be compared: the walker read the memory of a shim frame or a
+    /// generator that is gone, and what is there is C's; or the chain loops, and CPython's unwinder, unlike own walkers,
+    /// follows it to its limit.
     pub(super) beyond: Option<usize>,
 }
 

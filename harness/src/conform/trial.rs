@@ -72,7 +72,7 @@ pub struct Compared {
     /// Samples.
     pub samples: u64,
     /// Schedules that were compared no further than to where the walker read the memory of a shim frame or generator that
-    /// was gone.
+    /// was gone, or CPython's unwinder followed a loop.
     pub beyond: u64,
 }
 
@@ -122,7 +122,6 @@ impl Trial {
             let mut told = teller.tell(&ran.history);
             if let Some(beyond) = ran.beyond {
                 // Each event of the simulated one is told.
-                real.truncate(beyond);
                 told.truncate(beyond);
                 conformance.compared.beyond += 1;
             }
@@ -130,6 +129,9 @@ impl Trial {
                 WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
                 _ => told,
             };
+            if ran.beyond.is_some() {
+                real.truncate(told.len());
+            }
             let mut pairing = Pairing::default();
             conformance.compared.add(&run);
             let length = real.len().max(told.len());

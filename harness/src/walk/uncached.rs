@@ -26,8 +26,10 @@ impl UncachedWalker {
         Ok(Self { site, as_cpython: false, decoder: Decoder::new(site.layout) })
     }
 
-    /// The same walker with an access more that CPython's unwinder has: it reads the address of the newest chunk anew,
-    /// with the page that the thread state is in.
+    /// The same walker in what CPython's unwinder does otherwise: it reads the address of the newest chunk anew, with the
+    /// page that the thread state is in, and takes chains as [`Chain::as_cpython`] has it.
+    ///
+    /// [`Chain::as_cpython`]: super::chain::Chain::as_cpython
     #[must_use]
     pub fn as_cpython(self) -> Self {
         Self { as_cpython: true, ..self }
@@ -47,6 +49,7 @@ impl UncachedWalker {
         if chain.end != End::Base {
             return Err(chain.not_at_base(thread));
         }
+        let chain = if self.as_cpython { chain.as_cpython()? } else { chain };
         let frames = decode(memory, &mut self.decoder, chain.python())?;
         if frames.is_empty() {
             return Err(Rejection::Empty);
