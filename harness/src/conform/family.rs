@@ -163,6 +163,22 @@ impl ProgramFamily {
         }
     }
 
+    /// What every program does.
+    #[must_use]
+    pub fn essential(self) -> Operation {
+        match self {
+            Self::Calls | Self::Chunks | Self::Mixed => Operation::Call,
+            Self::Exceptions => Operation::Raise,
+            Self::Generators => Operation::Resume,
+            Self::Delegation => Operation::Delegate,
+            Self::ResumedFromC => Operation::ResumeFromC,
+            Self::Throw => Operation::Throw,
+            Self::Entry => Operation::CallFromC,
+            Self::FailedBind => Operation::FailedCall,
+            Self::Finalizers => Operation::ReturnRunning,
+        }
+    }
+
     /// Whether programs make generators.
     #[must_use]
     pub fn has_generators(self) -> bool {

@@ -39,12 +39,22 @@ struct Generator {
     next: usize,
     /// Whether it has yielded.
     begun: bool,
+    /// Whether it yielded because the one that it delegates to did.
+    delegating: bool,
+}
+
+impl Generator {
+    /// The instruction at which it is suspended.
+    fn stands(&self) -> usize {
+        if self.delegating { self.next } else { self.next.saturating_sub(1) }
+    }
 }
 
 enum End {
     Returned,
     Raised,
-    Yielded(usize),
+    /// Where it goes on, and whether a generator that it delegates to did.
+    Yielded(usize, bool),
 }
 
 struct Run<'a> {
@@ -58,23 +68,24 @@ struct Run<'a> {
 
 /// Runs one round. Gives the operations that it did.
 pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
-    let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false };
+    let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false, delegating: false };
     let mut run =
         Run { program, generators: [absent; VARIABLES], left: LONGEST, frames: 0, entries: 0, done: BTreeSet::new() };
-    match run.function(MAIN, 0, None, false)? {
+    match run.function(MAIN, 0, None, None)? {
         End::Returned if run.generators.iter().all(|generator| generator.status == Status::Absent) => Ok(run.done),
         _ => Err(Illegal::Program),
     }
 }
 
 impl Run<'_> {
-    /// Runs a function from an instruction on; `own` is the generator that it is.
+    /// Runs a function from an instruction on; `own` is the generator that it is. An exception may be thrown into it at an
+    /// instruction.
     fn function(
         &mut self,
         function: FunctionId,
         from: usize,
         own: Option<Variable>,
-        mut raising: bool,
+        mut thrown: Option<usize>,
     ) -> Result<End, Illegal> {
         self.frames += 1;
         if self.frames > DEEPEST {
@@ -84,12 +95,9 @@ impl Run<'_> {
         let handler = code.handler.map(usize::from);
         let mut next = from;
         let end = loop {
-            if raising {
+            if let Some(at) = thrown.take() {
                 match handler {
-                    Some(handler) if next < handler => {
-                        next = handler;
-                        raising = false;
-                    }
+                    Some(handler) if at < handler => next = handler,
                     // Here the simulated interpreter would go to the handler again.
                     Some(_) => return Err(Illegal::Instruction(function, next)),
                     None => break End::Raised,
@@ -99,6 +107,7 @@ impl Run<'_> {
             self.left = self.left.checked_sub(1).ok_or(Illegal::Program)?;
             let illegal = Illegal::Instruction(function, next);
             self.done.extend(Operation::of(instruction));
+            let mut raising = false;
             match instruction {
                 Instruction::Line(_) => {}
                 Instruction::Call(callee) => raising = self.call(callee)?,
@@ -122,7 +131,8 @@ impl Run<'_> {
                     if generator.status != Status::Absent {
                         return Err(illegal);
                     }
-                    *generator = Generator { status: Status::Suspended, function, next: 0, begun: false };
+                    *generator =
+                        Generator { status: Status::Suspended, function, next: 0, begun: false, delegating: false };
                 }
                 Instruction::Resume(variable) => {
                     raising = matches!(self.resume(variable, false, illegal)?, End::Raised);
@@ -131,12 +141,12 @@ impl Run<'_> {
                     raising = self.from_c(|run| Ok(matches!(run.resume(variable, false, illegal)?, End::Raised)))?;
                 }
                 Instruction::Yield if own.is_none() => return Err(illegal),
-                Instruction::Yield => break End::Yielded(next + 1),
+                Instruction::Yield => break End::Yielded(next + 1, false),
                 Instruction::Delegate(_) if own.is_none() => return Err(illegal),
                 Instruction::Delegate(variable) => match self.resume(variable, false, illegal)? {
                     End::Returned => {}
                     End::Raised => raising = true,
-                    End::Yielded(_) => break End::Yielded(next),
+                    End::Yielded(..) => break End::Yielded(next, true),
                 },
                 Instruction::Throw(variable) => raising = self.from_c(|run| run.throw(variable, illegal))?,
                 Instruction::Drop(variable) => self.drop(variable, illegal)?,
@@ -147,7 +157,9 @@ impl Run<'_> {
                 | Instruction::StartThread(_)
                 | Instruction::EndThread => return Err(illegal),
             }
-            if !raising {
+            if raising {
+                thrown = Some(next);
+            } else {
                 next += 1;
             }
         };
@@ -161,7 +173,7 @@ impl Run<'_> {
 
     /// Whether an exception comes out of it.
     fn call(&mut self, function: FunctionId) -> Result<bool, Illegal> {
-        Ok(matches!(self.function(function, 0, None, false)?, End::Raised))
+        Ok(matches!(self.function(function, 0, None, None)?, End::Raised))
     }
 
     fn from_c<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Illegal>) -> Result<T, Illegal> {
@@ -181,11 +193,12 @@ impl Run<'_> {
         }
         generator.status = Status::Running;
         let Generator { function, next, .. } = *generator;
-        let end = self.function(function, next, Some(variable), raising)?;
+        let thrown = raising.then_some(generator.stands());
+        let end = self.function(function, next, Some(variable), thrown)?;
         let generator = self.generator(variable)?;
         match end {
-            End::Yielded(next) => {
-                *generator = Generator { status: Status::Suspended, function, next, begun: true };
+            End::Yielded(next, delegating) => {
+                *generator = Generator { status: Status::Suspended, function, next, begun: true, delegating };
             }
             End::Returned | End::Raised => generator.status = Status::Absent,
         }
@@ -196,7 +209,7 @@ impl Run<'_> {
     fn delegate(&self, generator: &Generator) -> Option<Variable> {
         let code = self.program.functions.get(usize::from(generator.function))?;
         match code.body.get(generator.next) {
-            Some(&Instruction::Delegate(inner)) if generator.begun => Some(inner),
+            Some(&Instruction::Delegate(inner)) if generator.delegating => Some(inner),
             _ => None,
         }
     }
@@ -216,10 +229,11 @@ impl Run<'_> {
                 self.frames -= 1;
                 self.generator(variable)?.status = Status::Suspended;
                 match end {
-                    End::Yielded(_) => return Ok(false),
+                    End::Yielded(..) => return Ok(false),
                     End::Raised => true,
                     End::Returned => {
-                        self.generator(variable)?.next += 1;
+                        let generator = self.generator(variable)?;
+                        (generator.next, generator.delegating) = (generator.next + 1, false);
                         false
                     }
                 }
@@ -243,8 +257,8 @@ impl Run<'_> {
     fn drop(&mut self, variable: Variable, illegal: Illegal) -> Result<(), Illegal> {
         let generator = *self.generator(variable)?;
         let code = self.program.functions.get(usize::from(generator.function)).ok_or(Illegal::Program)?;
-        let in_try = code.handler.is_some_and(|handler| generator.next < usize::from(handler));
-        if generator.status != Status::Suspended || self.delegate(&generator).is_some() || in_try && generator.begun {
+        let in_try = generator.begun && code.handler.is_some_and(|handler| generator.stands() < usize::from(handler));
+        if generator.status != Status::Suspended || self.delegate(&generator).is_some() || in_try {
             return Err(illegal);
         }
         self.generator(variable)?.status = Status::Absent;

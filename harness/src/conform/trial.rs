@@ -1,21 +1,23 @@
 //! One program on both interpreters.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use thiserror::Error;
 
-use super::draw::draw;
-use super::family::ProgramFamily;
+use super::draw::{draw, operations};
+use super::family::{Operation, ProgramFamily};
 use super::given::Order;
 use super::pairing::Pairing;
 use super::python::translate;
 use super::show::side_by_side;
 use super::simulated::Simulated;
 use super::told::{Speaker, Teller, shorten_rejected};
-use crate::lane::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun};
+use crate::lane::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
 use crate::layout::Layout;
-use crate::sample::WalkerKind;
+use crate::sample::{Lookup, WalkerKind};
 use crate::schedule::Scheduler;
+use crate::schedule::event::{Event, ThreadWord};
 use crate::schedule::random::{Bounds, Random};
 use crate::sim::variation::Variations;
 use crate::walk::walker::Unsupported;
@@ -74,6 +76,16 @@ pub struct Compared {
     /// Schedules that were compared no further than to where the walker read the memory of a shim frame or generator that
     /// was gone, or CPython's unwinder followed a loop.
     pub beyond: u64,
+    /// Stores of an anchor.
+    pub updates: u64,
+    /// Samples that were full hits.
+    pub full_hits: u64,
+    /// Samples that were partial hits.
+    pub partial_hits: u64,
+    /// Samples of cached walkers that were misses.
+    pub misses: u64,
+    /// Samples that were rejected.
+    pub rejected: u64,
 }
 
 /// What came of a trial.
@@ -81,6 +93,8 @@ pub struct Compared {
 pub struct Conformance {
     /// What was compared before it ended.
     pub compared: Compared,
+    /// The operations that the program does.
+    pub operations: BTreeSet<Operation>,
     /// Why it ended early.
     pub disagreement: Option<Disagreement>,
 }
@@ -99,7 +113,8 @@ impl Trial {
         let mut simulated =
             Simulated::new(&program, &self.variations).ok_or(ConformError::NoRounds(self.family, self.seed))?;
         let mut rig = Rig::launch(plan, translated.workload.clone())?;
-        let mut conformance = Conformance { compared: Compared::default(), disagreement: None };
+        let mut conformance =
+            Conformance { compared: Compared::default(), operations: operations(&program), disagreement: None };
         let steps = BTreeSet::from_iter(rig.steps_of_rounds().iter().copied());
         if steps != BTreeSet::from([simulated.steps_of_a_round()]) {
             conformance.disagreement = Some(Disagreement {
@@ -133,7 +148,7 @@ impl Trial {
                 real.truncate(told.len());
             }
             let mut pairing = Pairing::default();
-            conformance.compared.add(&run);
+            conformance.compared.run(&run);
             let length = real.len().max(told.len());
             let parting = (0..length).find(|&index| match (real.get(index), told.get(index)) {
                 (Some(real), Some(simulated)) => !pairing.same(real, simulated),
@@ -153,9 +168,59 @@ impl Trial {
 }
 
 impl Compared {
-    fn add(&mut self, run: &SteppedRun) {
+    fn run(&mut self, run: &SteppedRun) {
         self.schedules += 1;
         self.samples += run.samples.len() as u64;
         self.stores += run.ran.schedule.total_steps();
+        let anchors = run.history.iter().filter(|event| matches!(event, Event::Step(ThreadWord::Anchor, _)));
+        self.updates += anchors.count() as u64;
+        for SteppedSample { sample, .. } in &run.samples {
+            let count = match (&sample.outcome, sample.provenance.lookup) {
+                (Err(_), _) => &mut self.rejected,
+                (Ok(_), Lookup::FullHit) => &mut self.full_hits,
+                (Ok(_), Lookup::PartialHit) => &mut self.partial_hits,
+                (Ok(_), Lookup::Miss(_)) => &mut self.misses,
+                (Ok(_), Lookup::Uncached | Lookup::Unknown) => continue,
+            };
+            *count += 1;
+        }
+    }
+
+    /// Adds what was compared elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.schedules += other.schedules;
+        self.stores += other.stores;
+        self.samples += other.samples;
+        self.beyond += other.beyond;
+        self.updates += other.updates;
+        self.full_hits += other.full_hits;
+        self.partial_hits += other.partial_hits;
+        self.misses += other.misses;
+        self.rejected += other.rejected;
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} schedules, {} stores ({} of an anchor), {} samples ({} full hits, {} partial hits, {} misses, {} \
+             rejected); {} schedules compared in part",
+            self.schedules,
+            self.stores,
+            self.updates,
+            self.samples,
+            self.full_hits,
+            self.partial_hits,
+            self.misses,
+            self.rejected,
+            self.beyond
+        )
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", self.source, self.what, self.histories)
     }
 }

@@ -196,7 +196,7 @@ impl CachedWalker {
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let predicted = self.predicted.take();
-        let known = Known { chunks: chunks.as_ref(), frame: predicted.as_ref() };
+        let known = Known { chunks: chunks.as_ref(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
         let mut chain = follow_knowing(memory, &layout, thread, known, thread.current_frame, stop_at, DEPTH_LIMIT)?;
         if self.as_cpython {
             chain = chain.as_cpython()?;

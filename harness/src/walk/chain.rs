@@ -43,8 +43,7 @@ impl Chain {
     /// # Errors
     /// [`Rejection::Empty`] if it does not.
     pub fn as_cpython(mut self) -> Result<Self, Rejection> {
-        let runs = |frame: &RawFrame| frame.is_python() && frame.code != 0;
-        if !self.links.first().is_some_and(runs) {
+        if !self.links.first().is_some_and(RawFrame::runs) {
             return Err(Rejection::Empty);
         }
         self.links.retain(|frame| !frame.is_python() || frame.code != 0);
@@ -73,16 +72,26 @@ pub fn follow(
     stop_at: Option<Address>,
     limit: usize,
 ) -> Result<Chain, Rejection> {
-    follow_knowing(memory, layout, thread, Known { chunks, frame: None }, start, stop_at, limit)
+    follow_knowing(
+        memory,
+        layout,
+        thread,
+        Known { chunks, frame: None, starts_with_python: false },
+        start,
+        stop_at,
+        limit,
+    )
 }
 
-/// What need not be read.
+/// What need not be read, and what need not be followed.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// Copies of the data stack.
     pub chunks: Option<&'a Chunks>,
     /// One frame, as it was read before; a copy goes before it.
     pub frame: Option<&'a RawFrame>,
+    /// The chain is rejected at once if its first frame does not run Python code.
+    pub starts_with_python: bool,
 }
 
 /// The same; one frame may be known.
@@ -116,6 +125,9 @@ pub fn follow_knowing(
             (None, Some(frame)) => *frame,
             (None, None) => RawFrame::read(memory, layout, address)?,
         };
+        if known.starts_with_python && links.is_empty() && !frame.runs() {
+            return Err(Rejection::Empty);
+        }
         links.push(frame);
         if stop_at == Some(address) {
             return Ok(Chain { links, end: End::Stopped });

@@ -2,7 +2,7 @@
 
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
-use crate::walk::chain::{DEPTH_LIMIT, End, follow};
+use crate::walk::chain::{DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::rejection::Rejection;
@@ -45,7 +45,9 @@ impl UncachedWalker {
             *thread
         };
         let chunks = Chunks::copy(memory, newest.datastack_chunk)?;
-        let chain = follow(memory, &self.site.layout, thread, Some(&chunks), thread.current_frame, None, DEPTH_LIMIT)?;
+        let known = Known { chunks: Some(&chunks), frame: None, starts_with_python: self.as_cpython };
+        let layout = &self.site.layout;
+        let chain = follow_knowing(memory, layout, thread, known, thread.current_frame, None, DEPTH_LIMIT)?;
         if chain.end != End::Base {
             return Err(chain.not_at_base(thread));
         }
