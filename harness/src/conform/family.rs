@@ -138,7 +138,9 @@ impl ProgramFamily {
             Self::Generators => &[Resume, Resume, Resume, Resume, Drop, Create],
             Self::Delegation => &[Resume, Resume, Resume, Resume, Delegate, Delegate],
             Self::ResumedFromC => &[ResumeFromC, ResumeFromC, ResumeFromC, ResumeFromC, Delegate],
-            Self::Throw => &[Resume, Resume, Throw, Throw, Throw, Delegate, Raise],
+            Self::Throw => {
+                &[Resume, Resume, Resume, Throw, Throw, Throw, Throw, Delegate, Delegate, Delegate, Delegate, Raise]
+            }
             Self::Entry => &[CallFromC, CallFromC, Return],
             Self::FailedBind => &[FailedCall, FailedCall],
             Self::Finalizers => &[ReturnRunning, ReturnRunning],

@@ -714,8 +714,8 @@ impl Interpreter {
         }
     }
 
-    /// The throw into the delegate is over: the outer generator's frame leaves, and if the exception came through, it is
-    /// thrown into that generator itself.
+    /// The throw into the delegate is over: the outer generator's frame leaves. If the exception came through, it is thrown
+    /// into that generator itself.
     fn thrown(&self, state: &mut State, thread: usize, top: Activation) {
         state.threads[thread].frames.pop();
         let caller = self.top(state, thread);
@@ -727,7 +727,21 @@ impl Interpreter {
             generator.status = Status::Suspended;
             generator.passes_on = false;
         }
-        if state.threads[thread].raising {
+        // If the delegate has ended without an exception, the generator goes on behind the delegation, from C all the same.
+        let ended = match self.instruction(&top) {
+            Some(Instruction::Delegate(inner)) => {
+                state.generators.get(usize::from(inner)).is_none_or(|inner| inner.status == Status::Absent)
+            }
+            _ => false,
+        };
+        let raising = state.threads[thread].raising;
+        if ended
+            && !raising
+            && let Some(generator) = state.generators.get_mut(variable)
+        {
+            generator.next = generator.next.saturating_add(1);
+        }
+        if raising || ended {
             self.resume(state, thread, u8::try_from(variable).unwrap_or(u8::MAX), true);
         }
     }
