@@ -111,7 +111,7 @@ impl Run<'_> {
             match instruction {
                 Instruction::Line(_) => {}
                 Instruction::Call(callee) => raising = self.call(callee)?,
-                Instruction::CallFromC(callee) => raising = self.from_c(|run| run.call(callee))?,
+                Instruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee))?,
                 Instruction::FailedCall(_) => {}
                 Instruction::Return if function == MAIN => return Err(illegal),
                 Instruction::Return => break End::Returned,
@@ -120,7 +120,7 @@ impl Run<'_> {
                         return Err(illegal);
                     }
                     // An exception in a finalizer is reported and forgotten.
-                    if self.from_c(|run| run.call(finalizer))? {
+                    if self.entering(|run| run.call(finalizer))? {
                         return Err(illegal);
                     }
                     break End::Returned;
@@ -138,7 +138,7 @@ impl Run<'_> {
                     raising = matches!(self.resume(variable, false, illegal)?, End::Raised);
                 }
                 Instruction::ResumeFromC(variable) => {
-                    raising = self.from_c(|run| Ok(matches!(run.resume(variable, false, illegal)?, End::Raised)))?;
+                    raising = self.entering(|run| Ok(matches!(run.resume(variable, false, illegal)?, End::Raised)))?;
                 }
                 Instruction::Yield if own.is_none() => return Err(illegal),
                 Instruction::Yield => break End::Yielded(next + 1, false),
@@ -148,7 +148,7 @@ impl Run<'_> {
                     End::Raised => raising = true,
                     End::Yielded(..) => break End::Yielded(next, true),
                 },
-                Instruction::Throw(variable) => raising = self.from_c(|run| run.throw(variable, illegal))?,
+                Instruction::Throw(variable) => raising = self.entering(|run| run.throw(variable, illegal))?,
                 Instruction::Drop(variable) => self.drop(variable, illegal)?,
                 // The end of a round.
                 Instruction::Jump(0) if function == MAIN => break End::Returned,
@@ -176,7 +176,7 @@ impl Run<'_> {
         Ok(matches!(self.function(function, 0, None, None)?, End::Raised))
     }
 
-    fn from_c<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Illegal>) -> Result<T, Illegal> {
+    fn entering<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Illegal>) -> Result<T, Illegal> {
         self.entries += 1;
         if self.entries > MOST_ENTRIES {
             return Err(Illegal::Program);
@@ -225,7 +225,7 @@ impl Run<'_> {
             Some(inner) if self.generator(inner)?.status == Status::Suspended => {
                 self.generator(variable)?.status = Status::Running;
                 self.frames += 1;
-                let end = self.from_c(|run| run.throw_into(inner, illegal))?;
+                let end = self.entering(|run| run.throw_into(inner, illegal))?;
                 self.frames -= 1;
                 self.generator(variable)?.status = Status::Suspended;
                 match end {

@@ -241,7 +241,7 @@ impl Turn<'_> {
     /// Brings the next two stores into the build's order, if they are an update of anchor and sequence.
     fn order(&mut self) {
         let interpreter = &self.rig.interpreter;
-        if let Some(first) = interpreter.next_update(&mut self.state, 0) {
+        if let Some(first) = interpreter.next_update(&self.state, 0) {
             let wanted = self.orders.next().unwrap_or(first);
             if wanted != first {
                 interpreter.swap_update(&mut self.state, 0);
