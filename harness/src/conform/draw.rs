@@ -248,7 +248,7 @@ mod tests {
     fn every_family_has_all_of_its_operations_and_a_seed_gives_one_program() {
         for family in ProgramFamily::ALL {
             let mut seen = BTreeSet::new();
-            for seed in 0..40 {
+            for seed in 0..400 {
                 let program = draw(family, seed);
                 assert_eq!(program, draw(family, seed));
                 let done = check(&program).unwrap_or_else(|illegal| panic!("{family} {seed}: {illegal:?}"));
