@@ -13,6 +13,8 @@ pub mod case;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]
+pub mod conform;
+#[cfg(target_arch = "x86_64")]
 pub mod explore;
 pub mod frame;
 pub mod fuzzing;

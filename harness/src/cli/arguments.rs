@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
-use crate::cli::stepped_arguments::{Explain, Explore, Reproducer, Shrink};
+use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
     weakenings,
@@ -73,6 +73,8 @@ pub enum Verb {
     /// Search every interleaving of a simulated interpreter and a cached walker for a stack that was not there
     #[command(after_long_help = exit::HELP)]
     Prove(Box<Prove>),
+    /// Hold the simulated interpreter against real ones, on random programs and schedules, store by store
+    Conform(Box<Conform>),
 }
 
 /// Where builds come from.

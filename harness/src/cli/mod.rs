@@ -3,6 +3,8 @@
 pub mod arguments;
 #[cfg(target_arch = "x86_64")]
 mod cases;
+#[cfg(target_arch = "x86_64")]
+mod conform;
 pub mod exit;
 #[cfg(target_arch = "x86_64")]
 mod explore;

@@ -96,6 +96,35 @@ pub struct Explore {
     pub format: Format,
 }
 
+/// Arguments of `conform`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Conform {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Only the builds' run mode of that name [default: both]
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// Who walks
+    #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "own-cached", help_heading = "Walker")]
+    pub walker: WalkerKind,
+    /// The family of the programs; repeatable [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Programs")]
+    pub family: Vec<String>,
+    /// How many programs of each family
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
+    pub programs: u64,
+    /// The seed of the first program and its schedules, decimal or 0x...; the next program has the next one
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Programs")]
+    pub seed: u64,
+    /// How many schedules are drawn for each program
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
+    pub schedules: u64,
+    /// End after this time, whatever is left [default: when everything ran]
+    #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
+    pub budget: Option<Duration>,
+}
+
 /// A shard as it is written: clap wants a type whose errors it can print.
 pub type ShardArgument = Shard;
 

@@ -37,6 +37,14 @@ impl Columns {
         });
     }
 
+    /// Adds something that the right side did at the same time as what the left one did last.
+    pub fn beside(&mut self, text: String) {
+        match self.rows.last_mut() {
+            Some([_, right]) => right.push(text),
+            None => self.add_below(Side::Right, text),
+        }
+    }
+
     /// The table, in lines of at most `width` columns.
     #[must_use]
     pub fn render(&self, headers: [&str; 2], width: u16) -> String {

@@ -4,7 +4,7 @@
 //! words. Threads take turns between operations, as the GIL has it, never inside one.
 
 use crate::memory::Address;
-use crate::sim::map::{CHUNK_COUNT, Map, Place, SHIM_COUNT};
+use crate::sim::map::{CHUNK_COUNT, Map, Place};
 use crate::sim::operations::Operation;
 use crate::sim::program::{Function, FunctionId, Instruction, Program, VARIABLES, Variable};
 use crate::sim::store::Store;
@@ -23,6 +23,15 @@ pub struct Interpreter {
     pub variations: Variations,
 }
 
+/// Which store of an update comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum First {
+    /// The anchor, as the source has it.
+    Anchor,
+    /// The sequence.
+    Sequence,
+}
+
 /// Everything that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
@@ -33,6 +42,9 @@ pub struct State {
     chunk_taken: [bool; CHUNK_COUNT],
     /// The live threads in the order of the interpreter's list.
     list: Vec<usize>,
+    /// Where the next shim frames are to stand, the next one last. Without it a shim frame stands where its depth is: where
+    /// C has its frames is no matter of the interpreter.
+    pub shims_ahead: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,6 +111,12 @@ impl Interpreter {
     #[must_use]
     pub fn start(program: Program, variations: Variations) -> (Self, State) {
         let map = Map::new(&program);
+        Self::start_in(map, program, variations)
+    }
+
+    /// The same in the memory `map`, which was made for the program.
+    #[must_use]
+    pub fn start_in(map: Map, program: Program, variations: Variations) -> (Self, State) {
         let interpreter = Self { program, map, variations };
         let mut state = State {
             words: interpreter.map.initial().to_vec(),
@@ -106,6 +124,7 @@ impl Interpreter {
             generators: [Generator::default(); VARIABLES],
             chunk_taken: [false; CHUNK_COUNT],
             list: Vec::new(),
+            shims_ahead: Vec::new(),
         };
         for thread in (0..interpreter.map.threads()).rev() {
             let started = interpreter.program.threads.get(thread).is_some_and(|thread| thread.started);
@@ -218,6 +237,43 @@ impl Interpreter {
         }
         let left = self.perform(state, thread, store, equal);
         Some((store, left))
+    }
+
+    /// Whether memory of the C stack or the heap belongs to the frame at that place: it is there, if only suspended. Places
+    /// on the data stack keep what was there.
+    #[must_use]
+    pub fn is_kept(&self, state: &State, place: Place) -> bool {
+        let mut frames = state.threads.iter().flat_map(|control| &control.frames);
+        match place {
+            Place::Base(_) | Place::Slot(..) => true,
+            Place::Shim(..) => frames.any(|activation| activation.place == place),
+            Place::Generator(variable) => {
+                let being_made =
+                    frames.any(|one| matches!(one.kind, Kind::Making(made) if usize::from(made) == variable));
+                let status = state.generators.get(variable).map_or(Status::Absent, |generator| generator.status);
+                status != Status::Absent && !being_made
+            }
+        }
+    }
+
+    /// Whether the thread's next two accesses store anchor and sequence: which of them comes first.
+    #[must_use]
+    pub fn next_update(&self, state: &State, thread: usize) -> Option<First> {
+        let control = state.threads.get(thread)?;
+        match control.stores.get(control.done..)? {
+            [Store::Anchor { .. }, Store::IncrementSequence { .. }, ..] => Some(First::Anchor),
+            [Store::IncrementSequence { .. }, Store::Anchor { .. }, ..] => Some(First::Sequence),
+            _ => None,
+        }
+    }
+
+    /// Lets these two come the other way round: compilers are free to order them, and one build can have both orders.
+    pub fn swap_update(&self, state: &mut State, thread: usize) {
+        if self.next_update(state, thread).is_some()
+            && let Some(control) = state.threads.get_mut(thread)
+        {
+            control.stores.swap(control.done, control.done + 1);
+        }
     }
 
     /// Where the thread stands: the frame of the function that runs.
@@ -417,6 +473,9 @@ impl Interpreter {
         }
         self.append(state, thread, |operation| {
             operation.word(self.map.thread_words(thread).chunk, before);
+            if let Some((previous, _)) = self.map.chunk_words(chunk) {
+                operation.word(previous, 0);
+            }
             if let Some((_, mapped)) = surplus.and_then(|surplus| self.map.chunk_words(surplus)) {
                 operation.word(mapped, 0);
             }
@@ -433,10 +492,14 @@ impl Interpreter {
 
     fn shim(&self, state: &State, thread: usize) -> Option<Place> {
         let depth = state.threads[thread].frames.iter().filter(|activation| activation.kind == Kind::Shim).count();
-        (depth < SHIM_COUNT).then_some(Place::Shim(thread, depth))
+        let place = state.shims_ahead.last().copied().unwrap_or(depth);
+        (place < self.map.shims()).then_some(Place::Shim(thread, place))
     }
 
     fn push(&self, state: &mut State, thread: usize, place: Place, function: FunctionId, next: u8, kind: Kind) {
+        if kind == Kind::Shim {
+            state.shims_ahead.pop();
+        }
         state.threads[thread].frames.push(Activation { place, function, next, kind });
     }
 
@@ -651,8 +714,8 @@ impl Interpreter {
         }
     }
 
-    /// The throw into the delegate is over: the outer generator's frame leaves, and if the exception came through, it is
-    /// thrown into that generator itself.
+    /// The throw into the delegate is over: the outer generator's frame leaves. If the exception came through, it is thrown
+    /// into that generator itself.
     fn thrown(&self, state: &mut State, thread: usize, top: Activation) {
         state.threads[thread].frames.pop();
         let caller = self.top(state, thread);
@@ -664,7 +727,21 @@ impl Interpreter {
             generator.status = Status::Suspended;
             generator.passes_on = false;
         }
-        if state.threads[thread].raising {
+        // If the delegate has ended without an exception, the generator goes on behind the delegation, from C all the same.
+        let ended = match self.instruction(&top) {
+            Some(Instruction::Delegate(inner)) => {
+                state.generators.get(usize::from(inner)).is_none_or(|inner| inner.status == Status::Absent)
+            }
+            _ => false,
+        };
+        let raising = state.threads[thread].raising;
+        if ended
+            && !raising
+            && let Some(generator) = state.generators.get_mut(variable)
+        {
+            generator.next = generator.next.saturating_add(1);
+        }
+        if raising || ended {
             self.resume(state, thread, u8::try_from(variable).unwrap_or(u8::MAX), true);
         }
     }

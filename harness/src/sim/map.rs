@@ -25,8 +25,10 @@ pub const CHUNK_COUNT: usize = 4;
 /// `DATA_STACK_CHUNK_SIZE`.
 const CHUNK_SIZE: usize = 16 << 10;
 const CHUNK_HEADER: usize = 24;
-/// Entries from C that one thread can have at the same time.
+/// Entries from C that one thread can have at the same time, and places for their shim frames unless there are to be more.
 pub const SHIM_COUNT: usize = 6;
+/// Most places for the shim frames of a thread.
+pub const MOST_SHIMS: usize = 64;
 /// Most thread states.
 pub const THREAD_COUNT: usize = 3;
 /// Most slots of a chunk.
@@ -132,6 +134,7 @@ pub struct Map {
     slot_frames: Vec<FrameWords>,
     generator_frames: Vec<FrameWords>,
     shim_frames: Vec<Word>,
+    shims: usize,
 }
 
 static CHUNK: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
@@ -150,6 +153,12 @@ impl Map {
     /// The memory for a program.
     #[must_use]
     pub fn new(program: &Program) -> Self {
+        Self::with_shims(program, SHIM_COUNT)
+    }
+
+    /// The same with so many places for the shim frames of a thread.
+    #[must_use]
+    pub fn with_shims(program: &Program, shims: usize) -> Self {
         let slots = usize::from(program.slots_per_chunk.clamp(1, SLOT_COUNT));
         let mut map = Self {
             regions: Vec::with_capacity(32),
@@ -162,6 +171,7 @@ impl Map {
             slot_frames: Vec::new(),
             generator_frames: Vec::new(),
             shim_frames: Vec::new(),
+            shims: shims.clamp(1, MOST_SHIMS),
         };
         map.runtime();
         for thread in 0..program.threads.len().min(THREAD_COUNT) {
@@ -229,8 +239,8 @@ impl Map {
         self.region(self.thread_address(thread), bytes, at);
 
         let mut at = Vec::new();
-        let mut bytes = vec![0; SHIM_COUNT * 0x80];
-        for depth in 0..SHIM_COUNT {
+        let mut bytes = vec![0; self.shims * 0x80];
+        for depth in 0..self.shims {
             let word = self.word(Role::Previous(Place::Shim(thread, depth)));
             self.shim_frames.push(word);
             let offset = SHIM_STRIDE * depth as u64;
@@ -332,6 +342,12 @@ impl Map {
         CHUNKS + STRIDE * chunk as u64
     }
 
+    /// Places for the shim frames of a thread.
+    #[must_use]
+    pub fn shims(&self) -> usize {
+        self.shims
+    }
+
     /// Slots of a chunk.
     #[must_use]
     pub fn slots(&self) -> usize {
@@ -360,7 +376,7 @@ impl Map {
         let candidate = match address {
             SHIMS.. => {
                 let depth = usize::try_from((address - SHIMS) % STRIDE / SHIM_STRIDE).ok()?;
-                (depth < SHIM_COUNT).then_some(Place::Shim(index(SHIMS)?, depth))?
+                (depth < self.shims).then_some(Place::Shim(index(SHIMS)?, depth))?
             }
             CODES.. => return None,
             GENERATORS.. => Place::Generator(index(GENERATORS)?),
@@ -405,7 +421,7 @@ impl Map {
     pub fn previous_word(&self, place: Place) -> Option<Word> {
         match place {
             Place::Base(_) => None,
-            Place::Shim(thread, depth) => self.shim_frames.get(thread * SHIM_COUNT + depth).copied(),
+            Place::Shim(thread, depth) => self.shim_frames.get(thread * self.shims + depth).copied(),
             Place::Slot(..) | Place::Generator(_) => Some(self.frame_words(place)?.previous),
         }
     }

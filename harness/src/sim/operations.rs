@@ -50,7 +50,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The fields of a new frame; NULLs in the slots that its locals cover.
+    /// The fields of a new frame; no objects in the slots that its locals cover.
     pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
         self.previous(place, caller);
         self.code(place, executable(function));
@@ -58,7 +58,7 @@ impl<'a> Operation<'a> {
         for &slot in covered {
             if let Some(&words) = self.map.frame_words(slot) {
                 for word in [words.code, words.previous, words.instruction] {
-                    self.word(word, 0);
+                    self.word(word, NULL_REFERENCE);
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::walk::cache::{Checks, Entry, FrameCache};
-use crate::walk::chain::{Chain, End, follow};
+use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::miss::MissReason;
@@ -35,6 +35,12 @@ pub struct CachedWalker {
     fields: CacheLayout,
     window: Window,
     weakenings: BTreeSet<Weakening>,
+    /// See [`CachedWalker::as_cpython`].
+    as_cpython: bool,
+    /// The newest chunk that its first walk is to copy, if not the thread's own.
+    first_chunk: Option<Address>,
+    /// What step 1 read where it predicted the leaf.
+    predicted: Option<RawFrame>,
     cache: FrameCache,
     decoder: Decoder,
 }
@@ -51,9 +57,22 @@ impl CachedWalker {
             fields: site.cache()?,
             window: Window::new(&site.layout),
             weakenings,
+            as_cpython: false,
+            first_chunk: None,
+            predicted: None,
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
         })
+    }
+
+    /// The same walker in what CPython's unwinder does otherwise, beside its protocol. Step 3 reads the address of the
+    /// newest chunk anew, with the page that the thread state is in. In the first walk of an unwinder that page is the one
+    /// that it read when it was made, so its chunks are those from `newest_chunk` on, which was the newest one then. Where a
+    /// walk meets outside the chunks the frame that step 1 predicted, that is not read again. Chains are taken as
+    /// [`Chain::as_cpython`] has it.
+    #[must_use]
+    pub fn as_cpython(self, newest_chunk: Address) -> Self {
+        Self { as_cpython: true, first_chunk: Some(newest_chunk), ..self }
     }
 
     fn is(&self, weakening: Weakening) -> bool {
@@ -66,7 +85,7 @@ impl CachedWalker {
 
     /// Step 1: the thread state and the frame that the thread's entry starts with.
     fn read(
-        &self,
+        &mut self,
         memory: &mut dyn RemoteMemory,
         address: Address,
         predicted: Option<Address>,
@@ -86,6 +105,7 @@ impl CachedWalker {
             Some(predicted) if filled == 2 => RawFrame::parse(layout, predicted, &leaf).ok(),
             _ => None,
         };
+        self.predicted = leaf.filter(|_| self.as_cpython);
         Ok((state, leaf.filter(|leaf| leaf.address == state.current_frame)))
     }
 
@@ -167,21 +187,37 @@ impl CachedWalker {
         let chunks = if self.is(Weakening::ChunksNotCopied) {
             None
         } else {
-            Some(Chunks::copy(memory, thread.datastack_chunk)?)
+            let newest = match self.first_chunk.take() {
+                Some(chunk) => chunk,
+                None if self.as_cpython => self.window.read(memory, &layout, thread.address)?.datastack_chunk,
+                None => thread.datastack_chunk,
+            };
+            Some(Chunks::copy(memory, newest)?)
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
-        let mut chain = follow(memory, &layout, thread, chunks.as_ref(), thread.current_frame, stop_at, DEPTH_LIMIT)?;
+        let predicted = self.predicted.take();
+        let known = Known { chunks: chunks.as_ref(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
+        let mut chain = follow_knowing(memory, &layout, thread, known, thread.current_frame, stop_at, DEPTH_LIMIT)?;
+        if self.as_cpython {
+            chain = chain.as_cpython()?;
+        }
         let mut hit = None;
         if chain.end == End::Stopped {
             match self.partial_hit(memory, thread, &chain)? {
                 Ok(found) => hit = Some(found),
                 Err(why) => {
                     reason = why;
-                    let next = chain.links.last().map_or(0, |frame| frame.previous);
+                    // CPython's unwinder looks for the way on from the anchor's frame in that frame, as it now is.
+                    let last = chain.links.last().map_or((0, 0), |frame| (frame.address, frame.previous));
+                    let next = if self.as_cpython { last.0 } else { last.1 };
                     let limit = DEPTH_LIMIT - chain.links.len().min(DEPTH_LIMIT);
                     let rest = follow(memory, &layout, thread, chunks.as_ref(), next, None, limit)?;
-                    chain.links.extend(rest.links);
-                    chain.end = rest.end;
+                    let end = rest.end;
+                    chain.links.extend(rest.links.into_iter().skip(usize::from(self.as_cpython)));
+                    if self.as_cpython {
+                        chain = chain.as_cpython()?;
+                    }
+                    chain.end = end;
                 }
             }
         } else if stop_at.is_some() {

@@ -37,6 +37,19 @@ impl Chain {
         self.links.iter().filter(|frame| frame.is_python())
     }
 
+    /// The chain as CPython's unwinder takes it: a frame without code, one that is gone, is passed over, but the first must
+    /// run Python code.
+    ///
+    /// # Errors
+    /// [`Rejection::Empty`] if it does not.
+    pub fn as_cpython(mut self) -> Result<Self, Rejection> {
+        if !self.links.first().is_some_and(RawFrame::runs) {
+            return Err(Rejection::Empty);
+        }
+        self.links.retain(|frame| !frame.is_python() || frame.code != 0);
+        Ok(self)
+    }
+
     /// The rejection for a chain that did not end at the base frame.
     #[must_use]
     pub fn not_at_base(&self, thread: &ThreadState) -> Rejection {
@@ -59,6 +72,41 @@ pub fn follow(
     stop_at: Option<Address>,
     limit: usize,
 ) -> Result<Chain, Rejection> {
+    follow_knowing(
+        memory,
+        layout,
+        thread,
+        Known { chunks, frame: None, starts_with_python: false },
+        start,
+        stop_at,
+        limit,
+    )
+}
+
+/// What need not be read, and what need not be followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Copies of the data stack.
+    pub chunks: Option<&'a Chunks>,
+    /// One frame, as it was read before; a copy goes before it.
+    pub frame: Option<&'a RawFrame>,
+    /// The chain is rejected at once if its first frame does not run Python code.
+    pub starts_with_python: bool,
+}
+
+/// The same; one frame may be known.
+///
+/// # Errors
+/// As [`follow`].
+pub fn follow_knowing(
+    memory: &mut dyn RemoteMemory,
+    layout: &Layout,
+    thread: &ThreadState,
+    known: Known<'_>,
+    start: Address,
+    stop_at: Option<Address>,
+    limit: usize,
+) -> Result<Chain, Rejection> {
     let mut links: Vec<RawFrame> = Vec::new();
     let size = usize::try_from(layout.frame.size).unwrap_or(usize::MAX);
     let mut address = start;
@@ -71,10 +119,15 @@ pub fn follow(
         if links.len() == limit {
             return Err(Rejection::TooDeep(limit));
         }
-        let frame = match chunks.and_then(|chunks| chunks.get(address, size)) {
-            Some(bytes) => RawFrame::parse(layout, address, bytes)?,
-            None => RawFrame::read(memory, layout, address)?,
+        let copied = known.chunks.and_then(|chunks| chunks.get(address, size));
+        let frame = match (copied, known.frame.filter(|frame| frame.address == address)) {
+            (Some(bytes), _) => RawFrame::parse(layout, address, bytes)?,
+            (None, Some(frame)) => *frame,
+            (None, None) => RawFrame::read(memory, layout, address)?,
         };
+        if known.starts_with_python && links.is_empty() && !frame.runs() {
+            return Err(Rejection::Empty);
+        }
         links.push(frame);
         if stop_at == Some(address) {
             return Ok(Chain { links, end: End::Stopped });

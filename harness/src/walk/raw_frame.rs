@@ -80,6 +80,12 @@ impl RawFrame {
         Self::parse(layout, address, &buffer)
     }
 
+    /// Whether it runs Python code and is not gone: a frame that is, has no code.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.is_python() && self.code != 0
+    }
+
     /// Whether the frame runs Python code; shim frames and the base frame do not.
     #[must_use]
     pub fn is_python(&self) -> bool {

@@ -2,16 +2,17 @@
 
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
-use crate::walk::chain::{DEPTH_LIMIT, End, follow};
+use crate::walk::chain::{DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::ThreadState;
+use crate::walk::thread_state::{ThreadState, Window};
 use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode, read_thread};
 
 /// See the module. On a running target its stacks can be torn: the frames are read at different times.
 pub struct UncachedWalker {
     site: Site,
+    as_cpython: bool,
     decoder: Decoder,
 }
 
@@ -22,18 +23,35 @@ impl UncachedWalker {
     /// The layout cannot be walked.
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
-        Ok(Self { site, decoder: Decoder::new(site.layout) })
+        Ok(Self { site, as_cpython: false, decoder: Decoder::new(site.layout) })
+    }
+
+    /// The same walker in what CPython's unwinder does otherwise: it reads the address of the newest chunk anew, with the
+    /// page that the thread state is in, and takes chains as [`Chain::as_cpython`] has it.
+    ///
+    /// [`Chain::as_cpython`]: super::chain::Chain::as_cpython
+    #[must_use]
+    pub fn as_cpython(self) -> Self {
+        Self { as_cpython: true, ..self }
     }
 
     fn frames(&mut self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Walked, Rejection> {
         if thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
-        let chunks = Chunks::copy(memory, thread.datastack_chunk)?;
-        let chain = follow(memory, &self.site.layout, thread, Some(&chunks), thread.current_frame, None, DEPTH_LIMIT)?;
+        let newest = if self.as_cpython {
+            Window::new(&self.site.layout).read(memory, &self.site.layout, thread.address)?
+        } else {
+            *thread
+        };
+        let chunks = Chunks::copy(memory, newest.datastack_chunk)?;
+        let known = Known { chunks: Some(&chunks), frame: None, starts_with_python: self.as_cpython };
+        let layout = &self.site.layout;
+        let chain = follow_knowing(memory, layout, thread, known, thread.current_frame, None, DEPTH_LIMIT)?;
         if chain.end != End::Base {
             return Err(chain.not_at_base(thread));
         }
+        let chain = if self.as_cpython { chain.as_cpython()? } else { chain };
         let frames = decode(memory, &mut self.decoder, chain.python())?;
         if frames.is_empty() {
             return Err(Rejection::Empty);

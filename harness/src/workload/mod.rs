@@ -26,7 +26,7 @@ mod monitoring;
 mod parameters;
 mod parts;
 mod program;
-mod prologue;
+pub(crate) mod prologue;
 mod recursion;
 mod threads;
 mod through_c;

@@ -262,9 +262,6 @@ impl<'a> Program<'a> {
     }
 
     /// Emits a gate at the context in `c`.
-    ///
-    /// Message, wait and account are one statement on one line: whoever looks between the message and the answer sees
-    /// the line that the account tells.
     pub(super) fn gate(&mut self) {
         self.gate_at("c");
     }
@@ -280,10 +277,7 @@ impl<'a> Program<'a> {
 
     fn gate_line(&mut self, context: &str) {
         let (before, after) = if self.locked { ("_lock.acquire(); ", "; _lock.release()") } else { ("", "") };
-        self.line(&format!(
-            "{before}_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); \
-             any(map(_account, iter(_next, b'g'))){after}"
-        ));
+        self.line(&format!("{before}{}{after}", prologue::gate(context)));
     }
 
     /// Opens the loop of `main`, and emits the gate at which every round starts if the program has one.

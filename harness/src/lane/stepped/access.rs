@@ -8,10 +8,10 @@ use crate::schedule::AccessKind;
 use crate::schedule::event::{Shown, ThreadWord};
 
 /// A range that is accessed: its first address and its length.
-pub(super) type Part = (Address, usize);
+pub(crate) type Part = (Address, usize);
 
 /// What is known of one target's addresses.
-pub(super) struct Map {
+pub(crate) struct Map {
     layout: Layout,
     thread: Address,
     words: [(ThreadWord, Address); 3],
@@ -22,7 +22,7 @@ pub(super) struct Map {
 }
 
 impl Map {
-    pub(super) fn new(layout: Layout, cache: CacheLayout, thread: Address) -> Self {
+    pub(crate) fn new(layout: Layout, cache: CacheLayout, thread: Address) -> Self {
         let word = |word, offset| (word, thread.wrapping_add(offset));
         let words = [
             word(ThreadWord::CurrentFrame, layout.thread.current_frame),
@@ -33,15 +33,15 @@ impl Map {
     }
 
     /// The watched words of the thread state.
-    pub(super) fn words(&self) -> [(ThreadWord, Address); 3] {
+    pub(crate) fn words(&self) -> [(ThreadWord, Address); 3] {
         self.words
     }
 
-    pub(super) fn learn_chunk(&mut self, address: Address, size: u64) {
+    pub(crate) fn learn_chunk(&mut self, address: Address, size: u64) {
         self.chunks.insert(address, size);
     }
 
-    pub(super) fn learn_frame(&mut self, address: Address) {
+    pub(crate) fn learn_frame(&mut self, address: Address) {
         if self.chunk_of(address).is_none() {
             self.frames.insert(address);
         }
@@ -53,7 +53,7 @@ impl Map {
     }
 
     /// What reading these parts in one call is for; none if it is not numbered.
-    pub(super) fn read_kind(&self, parts: &[Part]) -> Option<AccessKind> {
+    pub(crate) fn read_kind(&self, parts: &[Part]) -> Option<AccessKind> {
         let holds = |word: ThreadWord| {
             let at = self.words.iter().find(|(one, _)| *one == word).map_or(0, |(_, address)| *address);
             parts.iter().any(|&part| covers(part, at))
@@ -87,13 +87,13 @@ impl Map {
     }
 
     /// What writing there is for; none if it is not numbered.
-    pub(super) fn write_kind(&self, part: Part) -> Option<AccessKind> {
+    pub(crate) fn write_kind(&self, part: Part) -> Option<AccessKind> {
         let [_, (_, anchor), _] = self.words;
         covers(part, anchor).then_some(AccessKind::WriteAnchor)
     }
 
     /// What `bytes` tell, which were read from `offset` on of the part that the walker asked for.
-    pub(super) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<Shown>) {
+    pub(crate) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<Shown>) {
         let piece = (asked.0.wrapping_add(offset as u64), bytes.len());
         let before = shown.len();
         for (word, at) in self.words {

@@ -17,7 +17,7 @@
 //! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
 //! states between them. The stores themselves are in the order of [`crate::stores`].
 
-mod access;
+pub(crate) mod access;
 mod actors;
 mod conductor;
 mod cpython;

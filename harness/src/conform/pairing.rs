@@ -1,0 +1,76 @@
+//! Whether two histories are the same but for the addresses, of which each in one stands for one in the other.
+
+use std::collections::HashMap;
+
+use super::told::{Part, Told, Value};
+use crate::memory::Address;
+
+/// Which address of the real interpreter is which of the simulated one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pairing {
+    simulated: HashMap<Address, Address>,
+    real: HashMap<Address, Address>,
+}
+
+impl Pairing {
+    /// Whether the two addresses are, or may become, a pair. NULL goes with NULL.
+    fn addresses(&mut self, real: Address, simulated: Address) -> bool {
+        if real == 0 || simulated == 0 {
+            return real == simulated;
+        }
+        let known = *self.simulated.entry(real).or_insert(simulated);
+        let back = *self.real.entry(simulated).or_insert(real);
+        known == simulated && back == real
+    }
+
+    fn values(&mut self, real: Value, simulated: Value) -> bool {
+        match (real, simulated) {
+            (Value::Frame(real), Value::Frame(simulated)) => self.addresses(real, simulated),
+            (Value::Number(real), Value::Number(simulated)) => real == simulated,
+            _ => false,
+        }
+    }
+
+    fn parts(&mut self, real: &Part, simulated: &Part) -> bool {
+        match (real, simulated) {
+            (&Part::Thread(word, real), &Part::Thread(other, simulated)) => {
+                word == other && self.values(real, simulated)
+            }
+            (&Part::Frame(real), &Part::Frame(simulated)) => self.addresses(real, simulated),
+            // No frame is its own caller: this is one that is gone.
+            (&Part::Previous(real, _), &Part::Previous(simulated, same)) if simulated == same => {
+                self.addresses(real, simulated)
+            }
+            (&Part::Previous(real, above), &Part::Previous(simulated, other)) => {
+                self.addresses(real, simulated) && self.addresses(above, other)
+            }
+            (&Part::Chunk(real, size), &Part::Chunk(simulated, other)) => {
+                size == other && self.addresses(real, simulated)
+            }
+            (Part::Other, Part::Other) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether both tell the same.
+    pub(super) fn same(&mut self, real: &Told, simulated: &Told) -> bool {
+        match (real, simulated) {
+            (Told::Sample(real), Told::Sample(simulated)) => real == simulated,
+            (Told::Stored(word, real), Told::Stored(other, simulated)) => {
+                word == other && self.values(*real, *simulated)
+            }
+            (Told::Access(at, kind, real), Told::Access(point, other, simulated)) => {
+                (at, kind, real.len()) == (point, other, simulated.len())
+                    && real.iter().zip(simulated).all(|(real, simulated)| self.parts(real, simulated))
+            }
+            (Told::Chain(real), Told::Chain(simulated)) => {
+                real.len() == simulated.len()
+                    && real.iter().zip(simulated).all(|(real, simulated)| {
+                        real.named == simulated.named && self.addresses(real.address, simulated.address)
+                    })
+            }
+            (Told::Answer(real), Told::Answer(simulated)) => real == simulated,
+            _ => false,
+        }
+    }
+}
