@@ -180,18 +180,23 @@ fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
 }
 
 /// A few frames between samples, and in every other sample one that comes or goes after the thread state was read: attempts
-/// that succeed and attempts that fail, one after the other.
+/// that succeed and attempts that fail, one after the other. Now and then more go, and another profiler anchors what comes.
 fn attempts(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     let mut legs = Vec::new();
     for _ in 0..bytes.int_in_range(3..=5)? {
         legs.push(Leg { from: From::SampleEnd, frames: bytes.int_in_range(0..=3)?, ..Leg::default() });
         if bytes.ratio(1, 2)? {
-            let accesses = bytes.int_in_range(3..=9)?;
-            legs.push(Leg { from: From::NextSample, accesses, frames: 1, stores: 1, ..Leg::default() });
-            if bytes.ratio(1, 8)? {
-                let accesses = bytes.int_in_range(0..=2)?;
-                legs.push(Leg { from: From::NextWrite, accesses, back: true, ..Leg::default() });
-            }
+            continue;
+        }
+        let inside = Leg { from: From::NextSample, accesses: bytes.int_in_range(3..=9)?, ..Leg::default() };
+        if bytes.ratio(1, 8)? {
+            legs.push(Leg { frames: bytes.int_in_range(1..=6)?, other_profiler: Some(0), ..inside });
+            continue;
+        }
+        legs.push(Leg { frames: 1, stores: 1, ..inside });
+        if bytes.ratio(1, 8)? {
+            let accesses = bytes.int_in_range(0..=2)?;
+            legs.push(Leg { from: From::NextWrite, accesses, back: true, ..Leg::default() });
         }
     }
     Ok(legs)

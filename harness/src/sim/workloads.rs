@@ -18,7 +18,7 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const ALL: [Workload; 13] = [
+pub const ALL: [Workload; 14] = [
     Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
     Workload {
@@ -28,6 +28,7 @@ pub const ALL: [Workload; 13] = [
     },
     Workload { name: "generators", about: "a generator that delegates to another", make: generators },
     Workload { name: "entry", about: "calls from Python through C to Python", make: entry },
+    Workload { name: "callback", about: "one function, called from C and from Python", make: callback },
     Workload { name: "exceptions", about: "exceptions through one and two frames", make: exceptions },
     Workload { name: "coroutines", about: "a coroutine that awaits another, resumed from C", make: coroutines },
     Workload { name: "throw", about: "exceptions thrown into a delegating generator", make: throw },
@@ -111,6 +112,15 @@ fn entry() -> Program {
         function("second", &[CallFromC(4)]),
         function("callback", &[Call(4)]),
         function("leaf", &[Line(2)]),
+    ])
+}
+
+fn callback() -> Program {
+    program(vec![
+        function("main", &[Call(1), Call(2)]),
+        function("first", &[CallFromC(3)]),
+        function("second", &[Call(3)]),
+        function("leaf", &[]),
     ])
 }
 
