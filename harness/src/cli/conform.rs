@@ -11,6 +11,7 @@ use crate::conform::family::ProgramFamily;
 use crate::conform::{Compared, Trial};
 use crate::explore::place::jit;
 use crate::lane::stepped::RigPlan;
+use crate::sample::WalkerKind;
 use crate::schedule::random::Bounds;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
 
@@ -37,6 +38,16 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     let rows: Vec<&Row> = selection.rows.iter().filter(wanted).collect();
     if rows.is_empty() {
         return Err("no build with the frame cache has the run mode that --jit asks for".into());
+    }
+    // It finds the chunks by a page of the thread state that it has read before: how long before depends on its heap.
+    let unmodelled = |row: &&&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
+    if let Some(row) = rows.iter().find(unmodelled) {
+        let walker = arguments.walker;
+        return Err(format!(
+            "{}: what {walker} of a debug build reads is not modelled; use another build or walker",
+            row.name
+        )
+        .into());
     }
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);

@@ -1,0 +1,76 @@
+//! Threads that start and end, and processes that fork.
+
+use super::{Control, Interpreter, Kind, State};
+use crate::memory::Address;
+use crate::sim::map::Place;
+
+impl Interpreter {
+    /// Makes a thread state, links it, and enters its function.
+    pub(super) fn start_thread(&self, state: &mut State, thread: usize) {
+        let Some(entry) = self.program.threads.get(thread).copied() else { return };
+        state.threads[thread] = Control::default();
+        let Some((place, covered, _)) = self.take(state, thread, entry.entry) else { return };
+        let Some(shim) = self.shim(state, thread) else { return };
+        let words = *self.map.thread_words(thread);
+        let head = state.list.first().map_or(0, |&head| self.map.thread_address(head));
+        self.operation(state, thread, |operation, state| {
+            operation.current_frame(Place::Base(thread));
+            operation.fresh_cache();
+            operation.word(words.native_thread_id, entry.native_thread_id);
+            operation.word(words.next, head);
+            operation.word(self.map.threads_head, self.map.thread_address(thread));
+            self.grow(state, operation, thread);
+            operation.initialise(place, entry.entry, None, &covered);
+            operation.enter(shim, place, Place::Base(thread));
+            operation.current_frame(place);
+        });
+        state.threads[thread].starting = true;
+        state.list.insert(0, thread);
+        self.push(state, thread, shim, 0, 0, Kind::Shim);
+        self.push(state, thread, place, entry.entry, 0, Kind::Running);
+    }
+
+    /// The child that `thread` forks while no thread is inside an operation: the same memory, anchors and sequences and
+    /// all, without the other threads. (The kernel's id of its thread is left as it is: nothing here depends on it.)
+    #[must_use]
+    pub fn fork(&self, state: &State, thread: usize) -> State {
+        let mut child = state.clone();
+        for other in state.list.iter().copied().filter(|&other| other != thread) {
+            child.threads[other].frames.clear();
+            self.free_thread(&mut child, other);
+            for store in std::mem::take(&mut child.threads[other].stores) {
+                self.perform(&mut child, other, store, true);
+            }
+            child.threads[other] = Control::default();
+        }
+        child
+    }
+
+    /// Unlinks a thread state whose last frame has left.
+    pub(super) fn free_thread(&self, state: &mut State, thread: usize) {
+        let position = state.list.iter().position(|&other| other == thread);
+        let Some(position) = position else { return };
+        state.list.remove(position);
+        state.threads[thread].ending = false;
+        let next: Address = state.list.get(position).map_or(0, |&next| self.map.thread_address(next));
+        let link = match position.checked_sub(1).and_then(|before| state.list.get(before)) {
+            Some(&before) => self.map.thread_words(before).next,
+            None => self.map.threads_head,
+        };
+        let mut chunks: Vec<usize> = state.threads[thread].chunks.drain(..).map(|(chunk, _)| chunk).collect();
+        chunks.extend(state.threads[thread].spare.take());
+        for &chunk in &chunks {
+            if let Some(taken) = state.chunk_taken.get_mut(chunk) {
+                *taken = false;
+            }
+        }
+        self.append(state, thread, |operation| {
+            operation.word(link, next);
+            for chunk in chunks {
+                if let Some((_, mapped)) = self.map.chunk_words(chunk) {
+                    operation.word(mapped, 0);
+                }
+            }
+        });
+    }
+}
