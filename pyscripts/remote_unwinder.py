@@ -37,8 +37,9 @@ COUNTERS = (
     "frames_read_from_cache",
     "frames_read_from_memory",
 )
-# Python allows them in names, and memory that is no text is full of them; a JSON reader need not take them.
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Lone surrogates, which Python allows in names, and code points that Unicode does not have: an unwinder makes strings of whatever it
+# reads, and memory that is no text is full of them. No JSON reader takes them.
+NO_CHARACTER = re.compile("[^\x00-\ud7ff\ue000-\U0010ffff]")
 BATCH_SAMPLES = 2000
 BATCH_SECONDS = 0.2
 BATCH_FRAMES = 50_000
@@ -77,7 +78,7 @@ class Pipe:
 
     def send(self, document):
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-        data = memoryview(LONE_SURROGATE.sub("\ufffd", text).encode() + b"\n")
+        data = memoryview(NO_CHARACTER.sub("\ufffd", text).encode() + b"\n")
         while data:
             data = data[os.write(1, data) :]
 

@@ -275,6 +275,27 @@ fn the_unwinder_agrees_with_the_account_and_its_counters_move() {
 }
 
 #[test]
+fn a_name_of_no_characters_is_told_all_the_same() {
+    let damaged = "
+import ctypes
+def wide_\u{20000}():
+    gate(0)
+name = wide_\u{20000}.__code__.co_qualname
+words = [ctypes.c_uint32.from_address(id(name) + offset) for offset in range(0, 120, 4)]
+[character] = [word for word in words if word.value == 0x20000]
+character.value = 0x7fffffff
+wide_\u{20000}()
+";
+    let mut target = started(&[PROLOGUE, damaged].concat());
+    target.next_gate(soon()).unwrap();
+    target.stop().unwrap();
+    let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
+    unwinder.open(target.pid(), false, soon()).unwrap();
+    let stack = only_stack(&unwinder.sample(soon()).unwrap());
+    assert!(stack.iter().any(|frame| &*frame.function == "wide_\u{fffd}"), "{stack:?}");
+}
+
+#[test]
 fn every_unwinder_starts_with_an_empty_cache() {
     let mut target = started(&[PROLOGUE, BRANCHES].concat());
     let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
