@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::frame::{Frame, Location};
 use crate::lane::stepped::access::Map as AccessMap;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+use crate::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
 use crate::sample::WalkerKind;
 use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point, Schedule};
@@ -287,11 +287,7 @@ impl Turn<'_> {
 
 impl RemoteMemory for Turn<'_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let length = buffer.len();
-        match self.read_vectored(&mut [Segment { address, buffer }])? {
-            1 => Ok(()),
-            _ => Err(MemoryError::Unmapped { action: "read", address, length }),
-        }
+        read_one(self, address, buffer)
     }
 
     fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {

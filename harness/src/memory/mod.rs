@@ -72,6 +72,15 @@ pub struct Segment<'a> {
     pub buffer: &'a mut [u8],
 }
 
+/// [`RemoteMemory::read`] for a memory whose reads are all vectored.
+pub(crate) fn read_one(memory: &mut dyn RemoteMemory, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+    let length = buffer.len();
+    match memory.read_vectored(&mut [Segment { address, buffer }])? {
+        1 => Ok(()),
+        _ => Err(MemoryError::Unmapped { action: "read", address, length }),
+    }
+}
+
 /// A target's memory: a live process, a snapshot image, a simulated interpreter, or a recorder around one of them.
 pub trait RemoteMemory {
     /// Fills `buffer` from `address`.

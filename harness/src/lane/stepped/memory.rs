@@ -4,7 +4,7 @@ use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
 use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+use crate::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
 use crate::schedule::{AccessKind, Point};
 
 pub(super) struct SteppedMemory<'a, 'b> {
@@ -40,11 +40,7 @@ impl<'a, 'b> SteppedMemory<'a, 'b> {
 
 impl RemoteMemory for SteppedMemory<'_, '_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let length = buffer.len();
-        match self.read_vectored(&mut [Segment { address, buffer }])? {
-            1 => Ok(()),
-            _ => Err(MemoryError::Unmapped { action: "read", address, length }),
-        }
+        read_one(self, address, buffer)
     }
 
     fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
