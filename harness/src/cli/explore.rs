@@ -24,6 +24,7 @@ use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Movement, Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{clean, paragraph, plural};
+use crate::schedule::AccessKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::exhaustive::Bounds;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
@@ -116,7 +117,7 @@ fn one(
         weakenings: arguments.weaken.iter().copied().collect(),
         movement: if arguments.step == Step::Load { Movement::Loads } else { movement(mode) },
         tearing: arguments.tear,
-        still: arguments.still.iter().copied().collect(),
+        still: if arguments.at_rest { AccessKind::ALL.into() } else { arguments.still.iter().copied().collect() },
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build.python, arguments.walker)
     };
@@ -132,7 +133,7 @@ fn one(
         SearchOrder::Pct => Order::Pct { schedules, seed },
     };
     let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let search = Search { plan, workload, bounds, order, at_rest: arguments.at_rest, jobs };
+    let search = Search { plan, workload, bounds, order, jobs };
     let begun = Instant::now();
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline, interrupted: &stopped, first: arguments.first };

@@ -3,7 +3,6 @@
 //! [`search`] runs what a scheduler says on one rig, [`parallel`] on several; [`failures`] keeps what was found, each kind by
 //! its simplest schedule. [`replay`], [`shrink`] and [`explain`] start from a [`SteppedCase`](crate::case::stepped).
 
-mod between;
 pub mod canonical;
 pub mod explain;
 pub mod failures;

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use super::between::Between;
 use super::failures::Failures;
 use super::search::{Ended, Searched, Tally, Until, search};
 use crate::lane::stepped::{Rig, RigError, RigPlan};
@@ -51,8 +50,6 @@ pub struct Search {
     pub bounds: Bounds,
     /// In which order.
     pub order: Order,
-    /// Whether the target moves between samples only.
-    pub at_rest: bool,
     /// How many rigs.
     pub jobs: NonZeroUsize,
 }
@@ -127,36 +124,19 @@ fn one(
 ) -> Result<Outcome, RigError> {
     let interrupted = || (until.interrupted)() || stop.load(Ordering::Relaxed);
     let until = Until { interrupted: &interrupted, ..until };
-    let share = Share::new(what, job, jobs);
-    let outcome = Rig::launch(what.plan.clone(), what.workload.clone()).and_then(|mut rig| {
-        if what.at_rest {
-            drive(&mut rig, what, Between(share), |Between(share)| share, until, watch)
-        } else {
-            drive(&mut rig, what, share, |share| share, until, watch)
-        }
-    });
-    if outcome.as_ref().map_or(true, |outcome| outcome.searched.ended == Ended::First) {
-        stop.store(true, Ordering::Relaxed);
-    }
-    outcome
-}
-
-fn drive<S: Scheduler>(
-    rig: &mut Rig,
-    what: &Search,
-    mut scheduler: S,
-    share: fn(&S) -> &Share,
-    until: Until<'_>,
-    watch: &Watch,
-) -> Result<Outcome, RigError> {
+    let mut share = Share::new(what, job, jobs);
     let (mut done, mut known, mut failed) = (0, 0, 0);
-    let mut seen = |scheduler: &S, tally: &Tally, failures: &Failures| {
+    let mut seen = |share: &Share, tally: &Tally, failures: &Failures| {
         add(&watch.done, &mut done, tally.schedules);
-        add(&watch.known, &mut known, share(scheduler).known());
+        add(&watch.known, &mut known, share.known());
         add(&watch.failed, &mut failed, failures.count());
     };
-    let searched = search(rig, what.bounds.samples, &mut scheduler, until, &mut seen)?;
-    Ok(Outcome { searched, progress: share(&scheduler).progress() })
+    let searched = Rig::launch(what.plan.clone(), what.workload.clone())
+        .and_then(|mut rig| search(&mut rig, what.bounds.samples, &mut share, until, &mut seen));
+    if searched.as_ref().map_or(true, |searched| searched.ended == Ended::First) {
+        stop.store(true, Ordering::Relaxed);
+    }
+    Ok(Outcome { searched: searched?, progress: share.progress() })
 }
 
 /// Adds to `all` by how much a rig's own number grew.

@@ -1,12 +1,13 @@
 //! Runs all that a scheduler says on one rig.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::failures::{Failing, Failures};
 use crate::lane::stepped::{Rig, RigError, SteppedRun, Verdict};
 use crate::schedule::Scheduler;
-use crate::schedule::fingerprint::{Answer, LeafKind};
+use crate::schedule::fingerprint::{Answer, LeafKind, SteppedFingerprint};
 
 /// Samples of one kind of leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -148,4 +149,30 @@ pub fn search<S: Scheduler>(
         seen(scheduler, &tally, &failures);
     };
     Ok(Searched { tally, failures, ended })
+}
+
+/// Looks for a failure that is `wanted` but for its shape, in so many schedules at most. Gives it, if it came, and how many ran.
+///
+/// # Errors
+/// As [`Rig::run`].
+pub fn find(
+    rig: &mut Rig,
+    samples: u32,
+    mut scheduler: &mut dyn Scheduler,
+    until: Until<'_>,
+    wanted: &SteppedFingerprint,
+    limit: u64,
+) -> Result<(Option<Failing>, u64), RigError> {
+    let wanted = wanted.without_shape();
+    let mut found = None;
+    let over = AtomicBool::new(false);
+    let interrupted = || (until.interrupted)() || over.load(Ordering::Relaxed);
+    let until = Until { interrupted: &interrupted, first: false, ..until };
+    let searched = search(rig, samples, &mut scheduler, until, &mut |_, tally, failures| {
+        let mut kinds = failures.kinds().into_iter();
+        let kind = kinds.find(|kind| kind.simplest.fingerprint.without_shape() == wanted);
+        found = kind.map(|kind| kind.simplest.clone());
+        over.store(found.is_some() || tally.schedules >= limit, Ordering::Relaxed);
+    })?;
+    Ok((found, searched.tally.schedules))
 }

@@ -1,11 +1,9 @@
 //! Makes a case small: its schedule, then its workload, then the schedule once more.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use crate::case::stepped::{SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
 use crate::explore::replay::{Again, on};
-use crate::explore::search::{Until, search};
+use crate::explore::search::{Until, find};
 use crate::lane::stepped::{Rig, RigError, RigPlan};
 use crate::schedule::Scheduler;
 use crate::schedule::exhaustive::{Bounds, Exhaustive};
@@ -164,22 +162,12 @@ fn same_failure(
     let Bounds { moves, steps, .. } = bounds;
     let drawn = u64::from(budget.runs) * DRAWN;
     let mut others = Random::new(seed, drawn, random::Bounds { moves, steps });
-    let wanted = case.fingerprint.without_shape();
-    let limits = [u64::from(budget.runs), drawn];
-    let schedulers: [&mut dyn Scheduler; 2] = [&mut simplest, &mut others];
-    for (mut scheduler, limit) in schedulers.into_iter().zip(limits) {
-        let mut found = None;
-        let over = AtomicBool::new(false);
-        let interrupted = || (budget.until.interrupted)() || over.load(Ordering::Relaxed);
-        let until = Until { interrupted: &interrupted, first: false, ..budget.until };
-        let searched = search(&mut rig, bounds.samples, &mut scheduler, until, &mut |_, tally, failures| {
-            let mut kinds = failures.kinds().into_iter();
-            found = kinds.find(|kind| kind.simplest.fingerprint.without_shape() == wanted).cloned();
-            over.store(found.is_some() || tally.schedules >= limit, Ordering::Relaxed);
-        });
-        *runs += searched.ok()?.tally.schedules;
-        if let Some(kind) = found {
-            return Some(kind.simplest);
+    let schedulers: [(&mut dyn Scheduler, u64); 2] = [(&mut simplest, u64::from(budget.runs)), (&mut others, drawn)];
+    for (scheduler, limit) in schedulers {
+        let (found, ran) = find(&mut rig, bounds.samples, scheduler, budget.until, &case.fingerprint, limit).ok()?;
+        *runs += ran;
+        if found.is_some() {
+            return found;
         }
     }
     None
