@@ -401,3 +401,18 @@ fn without_watchpoints_it_is_said_what_still_works() {
     assert!(error.to_string().contains("explore --step gate"), "{error}");
     traced.watch(&[]).unwrap();
 }
+
+#[test]
+fn where_the_target_stands_still_no_schedule_moves_it() {
+    let still = AccessKind::ALL.into();
+    let mut rig = launch(RigPlan { still, tearing: true, ..plan(WalkerKind::CpythonCached) }, branches());
+    let mut random = Random::new(5, 100, Bounds { moves: 4, steps: 12 });
+    let mut moves = 0;
+    while random.begin() {
+        let ran = rig.run(3, &mut random).unwrap().ran;
+        assert!(ran.points.iter().all(|(at, _)| at.is_between_samples()), "{ran:?}");
+        assert!(ran.schedule.moves.iter().all(|one| one.at.is_between_samples()), "{}", ran.schedule);
+        moves += ran.schedule.moves.len();
+    }
+    assert!(moves > 50, "{moves}");
+}
