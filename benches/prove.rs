@@ -3,11 +3,12 @@
 //! What limits it is the walker itself, run again for every different sequence of values that it reads: most runs copy a
 //! data-stack chunk of 16 KiB while the target moves away, and are rejected in the end.
 
+mod common;
+
 use std::error::Error;
 use std::hint::black_box;
-use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use criterion::Throughput;
 use framediff::prove::graph::Graph;
 use framediff::prove::search::{Clause, Options, Reads, search};
 use framediff::sample::WalkerKind;
@@ -17,12 +18,7 @@ use framediff::sim::workloads;
 const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(5))
-        .without_plots()
-        .configure_from_args();
+    let mut criterion = common::long();
     let contender = Contender { kind: WalkerKind::OwnReference, weakenings: [].into() };
     let mut group = criterion.benchmark_group("prove");
     for name in WORKLOADS {

@@ -2,12 +2,14 @@
 //!
 //! What limits it is the kernel: each stop of the target or of the sampler is two switches between processes.
 
+mod common;
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput};
+use criterion::Throughput;
 use framediff::lane::stepped::{Rig, RigPlan};
 use framediff::sample::WalkerKind;
 use framediff::schedule::Scheduler;
@@ -23,12 +25,7 @@ const SMALL: Parameters =
 const SEED: u64 = 25;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(5))
-        .without_plots()
-        .configure_from_args();
+    let mut criterion = common::long();
     let fetched = fetch(&cache_folder(None)?, &mut Silent)?;
     let build = probe(fetched.first().ok_or("nothing was fetched")?)?;
     build.usable()?;

@@ -134,7 +134,7 @@ fn an_anchor_that_came_too_late_is_moved_by_the_next_frame_there() {
 
 #[test]
 fn a_thread_that_blocks_is_let_go() {
-    let mut target = started(&[common::target::PROLOGUE, "\nimport time\ngate(1)\ntime.sleep(30)\n"].concat());
+    let mut target = started(&[common::target::PROLOGUE, "\nimport os\ngate(1)\nos.read(os.pipe()[0], 1)\n"].concat());
     let gate = target.next_gate(soon()).unwrap();
     let runtime = runtime_address(target.pid()).unwrap().address;
     let recording = Recording::new(&mut target.memory(), runtime).unwrap();

@@ -1,0 +1,16 @@
+//! What benchmarks of long runs share.
+
+use std::time::Duration;
+
+use criterion::Criterion;
+
+/// Few samples, each long enough for many runs.
+#[must_use]
+pub(crate) fn long() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(5))
+        .without_plots()
+        .configure_from_args()
+}
