@@ -12,7 +12,8 @@
 //!    but for the leaves that the reference walker documents that it cannot hold;
 //! 5. **account**: at a gate, `R` is what the target itself says its stack is;
 //! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
-//!    or the frame that is just returning to `f_0`;
+//!    or the frame that is just returning to `f_0`; if it was `f_i`, and is now its `n`th caller `f_{i+n}`, the sequence
+//!    has grown by `n`;
 //!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL.
 //!
 //! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With
@@ -100,6 +101,17 @@ pub enum Violation {
         /// The anchor.
         anchor: u64,
     },
+    /// Clause 6: the anchor and the sequence do not agree on how many frames left the stack while they were the anchor.
+    AnchorMiscounted {
+        /// The anchor as it was left.
+        before: u64,
+        /// The anchor found.
+        anchor: u64,
+        /// By how much the sequence grew.
+        counted: u64,
+        /// How many callers down the anchor moved, if it is one of the callers.
+        left: Option<usize>,
+    },
     /// Clause 6, and known of every 3.15: the anchor stays on a shim frame that has left the stack, since leaving one
     /// moves no anchor. A single profiler is slowed down (a miss), not misled.
     AnchorOnDeadShim {
@@ -148,6 +160,7 @@ impl Violation {
             Self::Account { .. } => "account",
             Self::SequenceDecreased { .. } => "sequence-decreased",
             Self::AnchorOffChain { .. } => "anchor-off-chain",
+            Self::AnchorMiscounted { .. } => "anchor-miscounted",
             Self::AnchorOnDeadShim { .. } => "anchor-on-dead-shim",
             Self::AnchorOnSuspendedGenerator { .. } => "anchor-on-suspended-generator",
             Self::WrittenWhileNull { .. } => "written-while-null",
@@ -172,6 +185,14 @@ impl fmt::Display for Violation {
             }
             Self::SequenceDecreased { before, after } => write!(f, "the sequence went from {before} to {after}"),
             Self::AnchorOffChain { anchor } => write!(f, "the anchor {anchor:#x} is no frame of the chain"),
+            Self::AnchorMiscounted { before, anchor, counted, left: Some(left) } => write!(
+                f,
+                "the anchor went from {before:#x} to {anchor:#x}, {left} callers down, and the sequence counted {counted}"
+            ),
+            Self::AnchorMiscounted { before, anchor, counted, left: None } => write!(
+                f,
+                "the anchor went from {before:#x} to {anchor:#x}, none of its callers, and the sequence counted {counted}"
+            ),
             Self::AnchorOnDeadShim { anchor } => {
                 write!(f, "the anchor {anchor:#x} is a shim frame that has left the stack")
             }

@@ -4,6 +4,7 @@
 //! program is stopped after a random while, at whatever instruction it has come to. Each cached walker has a target of
 //! its own, because a thread state has one anchor; the uncached walkers look at every target.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -19,7 +20,7 @@ use crate::lane::session::Session;
 use crate::memory::Address;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference_from_account;
-use crate::oracle::protocol::{OffChain, ProtocolWatch};
+use crate::oracle::protocol::{At, OffChain, ProtocolWatch};
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::sample::{Sample, ThreadSample, WalkerKind};
@@ -91,6 +92,8 @@ struct Lane<'a> {
     owner: Owner,
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
+    /// By thread state, the frames of each thread at the last stop.
+    chains: HashMap<Address, Vec<Address>>,
     random: ChaCha8Rng,
 }
 
@@ -125,6 +128,7 @@ impl<'a> Lane<'a> {
             owner,
             attributions: (0..attributions).map(|_| Attribution::default()).collect(),
             watch: ProtocolWatch::default(),
+            chains: HashMap::new(),
             random: ChaCha8Rng::seed_from_u64(cell.id.seed ^ walker.map_or(0, |walker| walker as u64 + 1)),
             session,
         })
@@ -170,7 +174,7 @@ impl<'a> Lane<'a> {
                 None
             }
         };
-        let truth = self.look(recorder, with_owner)?;
+        let truth = self.look(recorder, gate, with_owner)?;
         if let Some(gate) = gate {
             self.at_gate(recorder, gate, &truth)?;
         }
@@ -178,8 +182,8 @@ impl<'a> Lane<'a> {
     }
 
     /// All walkers look at the stopped target. Gives what the own uncached walker saw.
-    fn look(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<Sample, Cut> {
-        self.look_at_protocol(recorder)?;
+    fn look(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>, with_owner: bool) -> Result<Sample, Cut> {
+        self.look_at_protocol(recorder, gate)?;
         let shim_leaf = self.has_shim_leaf()?;
 
         let begun = Instant::now();
@@ -243,25 +247,23 @@ impl<'a> Lane<'a> {
     }
 
     /// Holds the cache's fields against the chains.
-    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>) -> Result<(), Cut> {
         let kind = self.owner_kind();
         let Session { memory, site, target, .. } = &mut self.session;
         if site.layout.thread.cache.is_none() {
             return Ok(());
         }
         let pid = target.pid();
+        self.chains.clear();
         for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
-            let chain: Vec<Address> = if thread.anchor == 0 {
-                Vec::new()
-            } else {
-                let chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
-                let start = thread.current_frame;
-                follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT)
-                    .map_err(unreadable)?
-                    .links
-                    .iter()
-                    .map(|frame| frame.address)
-                    .collect()
+            let chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
+            let start = thread.current_frame;
+            let chain = follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT);
+            let chain: Vec<Address> = chain.map_err(unreadable)?.links.iter().map(|frame| frame.address).collect();
+            // The other threads of the target are not at the gate.
+            let at = match gate {
+                Some(gate) if u64::from(gate.native_thread_id) == thread.native_thread_id => At::Gate,
+                _ => At::Anywhere,
             };
             let place = |anchor| {
                 // What is left of a shim frame can look like any frame, so its place is asked for first.
@@ -276,9 +278,10 @@ impl<'a> Lane<'a> {
                     _ => OffChain::Elsewhere,
                 }
             };
-            for violation in self.watch.look(&thread, &chain, place) {
+            for violation in self.watch.look(&thread, &chain, at, place) {
                 recorder.violation(kind, violation, Evidence::default());
             }
+            self.chains.insert(thread.address, chain);
         }
         Ok(())
     }
@@ -372,7 +375,8 @@ impl<'a> Lane<'a> {
 
     fn note_fields(&mut self) -> Result<(), Cut> {
         for thread in self.threads()? {
-            self.watch.leave(&thread);
+            let chain = self.chains.get(&thread.address).map(Vec::as_slice).unwrap_or_default();
+            self.watch.leave(&thread, chain);
         }
         Ok(())
     }

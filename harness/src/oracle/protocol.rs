@@ -20,17 +20,53 @@ pub enum OffChain {
     Elsewhere,
 }
 
+/// Where a thread was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Between two operations of the interpreter, as at a gate.
+    Gate,
+    /// At any instruction: one of the two stores of an update may have been done without the other.
+    Anywhere,
+}
+
 /// Follows the cache's fields of a target's threads from stop to stop.
 #[derive(Debug, Default)]
 pub struct ProtocolWatch {
     last: HashMap<Address, Seen>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     native_thread_id: u64,
     anchor: Address,
     sequence: u64,
+    /// The chain from the anchor to the base frame; empty if the anchor was no frame of the chain.
+    below: Vec<Address>,
+}
+
+impl Seen {
+    /// While the anchor's frame lives, so do its callers, and none of them changes: after `n` updates the anchor is its
+    /// `n`th caller, and the sequence has grown by `n`.
+    fn counted(&self, thread: &ThreadState, at: At) -> Result<(), Violation> {
+        if self.below.is_empty() {
+            return Ok(());
+        }
+        let moves = thread.sequence.wrapping_sub(self.sequence);
+        let is_after = |moves: u64| {
+            let caller = usize::try_from(moves).ok().and_then(|moves| self.below.get(moves));
+            caller == Some(&thread.anchor)
+        };
+        let half_done = || [moves.wrapping_sub(1), moves.wrapping_add(1)].into_iter().any(is_after);
+        if is_after(moves) || (at == At::Anywhere && half_done()) {
+            return Ok(());
+        }
+        Err(Violation::AnchorMiscounted {
+            before: self.anchor,
+            anchor: thread.anchor,
+            counted: moves,
+            left: self.below.iter().position(|&caller| caller == thread.anchor),
+        })
+    }
 }
 
 impl ProtocolWatch {
@@ -40,6 +76,7 @@ impl ProtocolWatch {
         &mut self,
         thread: &ThreadState,
         chain: &[Address],
+        at: At,
         place: impl FnOnce(Address) -> OffChain,
     ) -> Vec<Violation> {
         let mut broken = Vec::new();
@@ -56,6 +93,7 @@ impl ProtocolWatch {
                     after: thread.sequence,
                 });
             }
+            broken.extend(seen.counted(thread, at).err());
         }
         if thread.anchor != 0 && !chain.contains(&thread.anchor) {
             match place(thread.anchor) {
@@ -67,13 +105,19 @@ impl ProtocolWatch {
                 OffChain::Elsewhere => broken.push(Violation::AnchorOffChain { anchor: thread.anchor }),
             }
         }
-        self.leave(thread);
+        self.leave(thread, chain);
         broken
     }
 
     /// Notes the fields as the harness leaves them before the target runs on, since a walker may have written them.
-    pub fn leave(&mut self, thread: &ThreadState) {
-        let seen = Seen { native_thread_id: thread.native_thread_id, anchor: thread.anchor, sequence: thread.sequence };
+    pub fn leave(&mut self, thread: &ThreadState, chain: &[Address]) {
+        let anchor = chain.iter().position(|&frame| frame == thread.anchor);
+        let seen = Seen {
+            native_thread_id: thread.native_thread_id,
+            anchor: thread.anchor,
+            sequence: thread.sequence,
+            below: anchor.and_then(|anchor| chain.get(anchor..)).unwrap_or_default().to_vec(),
+        };
         self.last.insert(thread.address, seen);
     }
 }
@@ -87,6 +131,10 @@ mod tests {
     }
 
     fn looks(threads: &[ThreadState]) -> Vec<&'static str> {
+        looks_at(At::Gate, threads)
+    }
+
+    fn looks_at(at: At, threads: &[ThreadState]) -> Vec<&'static str> {
         let mut watch = ProtocolWatch::default();
         let chain = [0x30, 0x20, 0x10];
         threads
@@ -98,7 +146,7 @@ mod tests {
                     ..0x1000 => OffChain::Elsewhere,
                     _ => OffChain::CStack,
                 };
-                watch.look(thread, &chain, place)
+                watch.look(thread, &chain, at, place)
             })
             .map(|violation| violation.name())
             .collect()
@@ -108,17 +156,42 @@ mod tests {
     fn what_the_interpreter_may_do_is_no_violation() {
         assert!(looks(&[thread(0, 7), thread(0, 7)]).is_empty());
         assert!(looks(&[thread(0x30, 7), thread(0x20, 8), thread(0x20, 8)]).is_empty());
+        assert!(looks(&[thread(0x30, 7), thread(0x10, 9)]).is_empty());
         assert!(looks(&[thread(0x50, 7), thread(0x30, 8)]).is_empty());
     }
 
     #[test]
     fn each_broken_rule_is_named() {
-        assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 6)]), ["sequence-decreased"]);
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x30, 6)]), ["sequence-decreased", "anchor-miscounted"]);
         assert_eq!(looks(&[thread(0, 7), thread(0, 8)]), ["written-while-null"]);
         assert_eq!(looks(&[thread(0, 7), thread(0x20, 7)]), ["written-while-null"]);
         assert_eq!(looks(&[thread(0x40, 7)]), ["anchor-off-chain"]);
         assert_eq!(looks(&[thread(0x60, 7)]), ["anchor-on-suspended-generator"]);
         assert_eq!(looks(&[thread(0x7fff_0000, 7)]), ["anchor-on-dead-shim"]);
+    }
+
+    #[test]
+    fn every_frame_that_leaves_while_it_is_the_anchor_counts_once() {
+        let miscounted = ["anchor-miscounted"];
+        // Not counted, counted twice, and counted although it stayed.
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 7)]), miscounted);
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 9)]), miscounted);
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x30, 8)]), miscounted);
+        // A caller skipped; more moves than there are callers; moved back up; no more anchor.
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x10, 8)]), miscounted);
+        assert_eq!(looks(&[thread(0x30, 7), thread(0x10, 10)]), miscounted);
+        assert_eq!(looks(&[thread(0x20, 7), thread(0x30, 7)]), miscounted);
+        assert_eq!(looks(&[thread(0x30, 7), thread(0, 8)]), miscounted);
+    }
+
+    #[test]
+    fn half_an_update_is_no_violation_unless_at_a_gate() {
+        for half in [thread(0x20, 7), thread(0x30, 8)] {
+            assert!(looks_at(At::Anywhere, &[thread(0x30, 7), half]).is_empty());
+        }
+        for wrong in [thread(0x10, 7), thread(0x30, 9), thread(0, 8)] {
+            assert_eq!(looks_at(At::Anywhere, &[thread(0x30, 7), wrong]), ["anchor-miscounted"]);
+        }
     }
 
     #[test]
@@ -130,8 +203,8 @@ mod tests {
     #[test]
     fn what_a_walker_writes_is_not_the_interpreters() {
         let mut watch = ProtocolWatch::default();
-        watch.look(&thread(0, 7), &[], |_| OffChain::Elsewhere);
-        watch.leave(&thread(0x30, 7));
-        assert!(watch.look(&thread(0x20, 8), &[0x20], |_| OffChain::Elsewhere).is_empty());
+        watch.look(&thread(0, 7), &[], At::Gate, |_| OffChain::Elsewhere);
+        watch.leave(&thread(0x30, 7), &[0x30, 0x20]);
+        assert!(watch.look(&thread(0x20, 8), &[0x20], At::Gate, |_| OffChain::Elsewhere).is_empty());
     }
 }
