@@ -22,6 +22,8 @@ pub mod invariants;
 pub mod lane;
 pub mod layout;
 pub mod memory;
+#[cfg(target_arch = "x86_64")]
+pub mod mutants;
 pub mod oracle;
 pub mod prove;
 pub mod report;

@@ -1,0 +1,262 @@
+//! The faults that are put into an update of anchor and sequence.
+
+use iced_x86::{
+    BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
+};
+use serde::Serialize;
+
+use super::code::{Kind, Section, Span};
+use super::site::{Increment, Site};
+
+/// What a mutant does otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The anchor moves, and the sequence does not: what gh-151613 was about.
+    SequenceKept,
+    /// Neither moves: gh-151436.
+    UpdateSkipped,
+    /// The anchor stays, and the sequence counts it all the same.
+    AnchorKept,
+    /// The sequence grows by two, or shrinks by one where there is no room for another number.
+    SequenceMiscounted,
+    /// Every frame that leaves moves the anchor to its caller, whether it was the anchor or not.
+    GuardAlwaysTrue,
+    /// The anchor skips a caller.
+    AnchorToGrandparent,
+    /// The two stores are done in the other order.
+    StoresSwapped,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::SequenceKept,
+        Self::UpdateSkipped,
+        Self::AnchorKept,
+        Self::SequenceMiscounted,
+        Self::GuardAlwaysTrue,
+        Self::AnchorToGrandparent,
+        Self::StoresSwapped,
+    ];
+
+    /// The name on command lines and in tables.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SequenceKept => "sequence-kept",
+            Self::UpdateSkipped => "update-skipped",
+            Self::AnchorKept => "anchor-kept",
+            Self::SequenceMiscounted => "sequence-miscounted",
+            Self::GuardAlwaysTrue => "guard-always-true",
+            Self::AnchorToGrandparent => "anchor-to-grandparent",
+            Self::StoresSwapped => "stores-swapped",
+        }
+    }
+
+    /// Whether it shows only when the guard holds.
+    #[must_use]
+    pub fn needs_update(self) -> bool {
+        self != Self::GuardAlwaysTrue
+    }
+}
+
+/// Bytes of a file that are to be others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// Where they stand in the file.
+    pub offset: u64,
+    /// What must be there.
+    pub old: Vec<u8>,
+    /// What is to be there; as long.
+    pub new: Vec<u8>,
+}
+
+/// Executable bytes of an image that nothing uses, for code that does not fit in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// The address of the first of them.
+    pub address: u64,
+    /// Where they stand in the file.
+    pub offset: u64,
+    /// How many there are.
+    pub length: u64,
+}
+
+impl Room {
+    fn take(&mut self, length: usize) -> Option<Room> {
+        let length = length as u64;
+        let taken = Room { length, ..*self };
+        self.length = self.length.checked_sub(length)?;
+        self.address += length;
+        self.offset += length;
+        Some(taken)
+    }
+}
+
+/// How large the code in the room may be.
+const DETOUR_LIMIT: usize = 64;
+/// A jump to it.
+const JUMP: usize = 5;
+
+/// The offsets that faults need.
+#[derive(Clone, Copy, Debug)]
+pub struct Offsets {
+    /// `last_profiled_frame` in the thread state.
+    pub anchor: u64,
+    /// `previous` in a frame.
+    pub previous: u64,
+}
+
+/// Puts faults into sites of one section.
+pub struct Surgeon<'a> {
+    /// The section that the site is in.
+    pub section: &'a Section<'a>,
+    /// Offsets in the target's structures.
+    pub offsets: Offsets,
+}
+
+impl Surgeon<'_> {
+    /// What must be changed to put `fault` into `site`; `room` is used up where it is needed.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub fn edits(&self, fault: Fault, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
+        match fault {
+            Fault::SequenceKept => Ok(vec![self.nothing(site.increment.store())?]),
+            Fault::AnchorKept => Ok(vec![self.nothing(site.pointer)?]),
+            Fault::UpdateSkipped => Ok(vec![self.nothing(site.increment.store())?, self.nothing(site.pointer)?]),
+            Fault::SequenceMiscounted => Ok(vec![self.miscounted(site.increment)?]),
+            Fault::GuardAlwaysTrue => {
+                site.guards.iter().map(|guard| self.always(guard.branch, guard.taken_if_equal)).collect()
+            }
+            Fault::AnchorToGrandparent => self.grandparent(site, room),
+            Fault::StoresSwapped => Ok(vec![self.swapped(site)?]),
+        }
+    }
+
+    fn bytes(&self, span: Span) -> Result<&[u8], String> {
+        let bytes = self.section.from(span.address).and_then(|bytes| bytes.get(..span.length));
+        bytes.ok_or_else(|| format!("the code at {:#x} is not in its section", span.address))
+    }
+
+    fn edit(&self, span: Span, new: Vec<u8>) -> Result<Edit, String> {
+        let old = self.bytes(span)?.to_vec();
+        if old.len() != new.len() {
+            return Err(format!("the code at {:#x} has {} bytes, and would need {}", span.address, old.len(), new.len()));
+        }
+        Ok(Edit { offset: self.section.file_offset(span.address), old, new })
+    }
+
+    /// One instruction that does nothing in the place of one that did.
+    fn nothing(&self, span: Span) -> Result<Edit, String> {
+        self.edit(span, nops(span.length))
+    }
+
+    fn miscounted(&self, increment: Increment) -> Result<Edit, String> {
+        let span = match increment {
+            Increment::InMemory(span) => span,
+            Increment::InRegister { add, .. } => add,
+        };
+        let mut new = self.bytes(span)?.to_vec();
+        let instruction = self.section.instructions(span.address).next();
+        let code = instruction.map(|instruction| instruction.code());
+        match (code, new.as_mut_slice()) {
+            (Some(Code::Inc_rm64), [_, _, mode, ..]) => *mode |= 1 << 3,
+            (Some(Code::Add_rm64_imm8 | Code::Lea_r64_m), [.., one]) if *one == 1 => *one = 2,
+            _ => return Err(format!("how the code at {:#x} adds one is not known", span.address)),
+        }
+        self.edit(span, new)
+    }
+
+    fn always(&self, branch: Span, taken_if_equal: bool) -> Result<Edit, String> {
+        if !taken_if_equal {
+            return self.nothing(branch);
+        }
+        let new = match self.bytes(branch)? {
+            [0x74, distance] => vec![0xeb, *distance],
+            // One byte shorter, so that the target stays with a byte that does nothing before it.
+            [0x0f, 0x84, distance @ ..] => [&[0x90, 0xe9], distance].concat(),
+            _ => return Err(format!("the branch at {:#x} has a form that is not known", branch.address)),
+        };
+        self.edit(branch, new)
+    }
+
+    fn swapped(&self, site: &Site) -> Result<Edit, String> {
+        let increment = match site.increment {
+            Increment::InMemory(span) => vec![span],
+            Increment::InRegister { .. } => {
+                return Err("the sequence is incremented in a register, with other code in between".into());
+            }
+        };
+        let mut spans = [increment, vec![site.pointer]].concat();
+        spans.sort();
+        let [first, second] = spans.as_slice() else { return Err("there are no two stores".into()) };
+        if first.end() != second.address {
+            return Err("other code stands between the two stores".into());
+        }
+        let new = [self.bytes(*second)?, self.bytes(*first)?].concat();
+        self.edit(Span { address: first.address, length: first.length + second.length }, new)
+    }
+
+    /// The update is done elsewhere, and followed by a second step down.
+    fn grandparent(&self, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
+        if site.kind == Kind::Data {
+            return Err("compiled code is copied: it cannot jump to where there is room".into());
+        }
+        let start = site.address();
+        let end = site.pointer.end().max(site.increment.store().end());
+        let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let whole = Span { address: start, length };
+        if length < JUMP || length > DETOUR_LIMIT / 2 {
+            return Err(format!("the update has {length} bytes: no room for a jump, or too many to move"));
+        }
+        let mut detour: Vec<Instruction> =
+            self.section.instructions(start).take_while(|instruction| instruction.ip() < end).collect();
+        if detour.iter().any(Instruction::is_ip_rel_memory_operand) {
+            return Err("the update depends on where it stands".into());
+        }
+        let there = room.take(DETOUR_LIMIT).ok_or("there is no room left in the image")?;
+        let (thread, value) = (site.thread, site.value);
+        let anchor = MemoryOperand::with_base_displ(thread, self.offsets.anchor.cast_signed());
+        let caller = MemoryOperand::with_base_displ(value, self.offsets.previous.cast_signed());
+        let done = u64::MAX;
+        let failed = |error: IcedError| format!("the code cannot be written: {error}");
+        let step_down = || -> Result<Vec<Instruction>, IcedError> {
+            // A leaf function may keep data below its stack pointer.
+            let below = |displacement| MemoryOperand::with_base_displ(Register::RSP, displacement);
+            let mut last = Instruction::with1(Code::Pop_r64, value)?;
+            last.set_ip(done);
+            Ok(vec![
+                Instruction::with2(Code::Lea_r64_m, Register::RSP, below(-128))?,
+                Instruction::with1(Code::Push_r64, value)?,
+                Instruction::with2(Code::Mov_r64_rm64, value, anchor)?,
+                Instruction::with2(Code::Test_rm64_r64, value, value)?,
+                Instruction::with_branch(Code::Je_rel8_64, done)?,
+                Instruction::with2(Code::Mov_r64_rm64, value, caller)?,
+                Instruction::with2(Code::Mov_rm64_r64, anchor, value)?,
+                last,
+                Instruction::with2(Code::Lea_r64_m, Register::RSP, below(128))?,
+                Instruction::with_branch(Code::Jmp_rel32_64, end)?,
+            ])
+        };
+        detour.extend(step_down().map_err(failed)?);
+        let block = InstructionBlock::new(&detour, there.address);
+        let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map_err(failed)?;
+        let mut code = encoded.code_buffer;
+        if code.len() > DETOUR_LIMIT {
+            return Err(format!("the code has {} bytes, more than there is room for", code.len()));
+        }
+        code.resize(DETOUR_LIMIT, 0);
+        let distance = there.address.wrapping_sub(start + JUMP as u64).cast_signed();
+        let distance = i32::try_from(distance).map_err(|_| "the room is too far away".to_owned())?;
+        let mut jump = [&[0xe9][..], &distance.to_le_bytes()].concat();
+        jump.extend(nops(length - JUMP));
+        Ok(vec![self.edit(whole, jump)?, Edit { offset: there.offset, old: vec![0; DETOUR_LIMIT], new: code }])
+    }
+}
+
+/// `length` bytes of instructions that do nothing.
+fn nops(length: usize) -> Vec<u8> {
+    vec![0x90; length]
+}

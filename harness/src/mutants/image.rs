@@ -1,0 +1,274 @@
+//! The ELF file of a build: its update sites, and copies with faults in them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
+use thiserror::Error;
+
+use super::code::{Kind, Section};
+use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
+use super::site::{Site, SiteError, find};
+use crate::layout::Layout;
+
+/// Images are some tens of MiB.
+const SIZE_LIMIT: u64 = 512 << 20;
+/// Pages that are mapped are at least this large, and a file's last one is mapped as a whole.
+const PAGE: u64 = 4096;
+
+/// Why no mutants can be made of an image.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// It cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A copy cannot be written.
+    #[error("cannot write {}: {source}; make room there, or choose another folder with TMPDIR", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no ELF file of the kind that is understood.
+    #[error("{} is no 64-bit ELF file that can be read: {why}", path.display())]
+    Elf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The build has no frame cache.
+    #[error("{} has no frame cache (it is older than 3.15): there is nothing to mutate", path.display())]
+    NoCache {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The sites are not known.
+    #[error("{}: {source}", path.display())]
+    Sites {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SiteError,
+    },
+    /// The file is not what it was.
+    #[error("the bytes at {offset:#x} of {} are not those that were read before", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+    },
+}
+
+/// A section without its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    kind: Kind,
+    address: u64,
+    offset: u64,
+    size: u64,
+}
+
+/// A function, by its symbol.
+#[derive(Clone, Debug)]
+struct Function {
+    address: u64,
+    size: u64,
+    name: String,
+}
+
+/// An image and its sites.
+pub struct Image {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+    functions: Vec<Function>,
+    room: Room,
+    offsets: Offsets,
+    /// The address at which the file is linked to begin.
+    base: u64,
+    sites: Vec<Site>,
+}
+
+impl Image {
+    /// Reads the image at `path` of a build with this `layout`.
+    ///
+    /// # Errors
+    /// See [`ImageError`].
+    pub fn read(path: &Path, layout: &Layout) -> Result<Self, ImageError> {
+        let read = |source| ImageError::Read { path: path.to_owned(), source };
+        let size = fs::metadata(path).map_err(read)?.len();
+        if size > SIZE_LIMIT {
+            return Err(ImageError::Elf { path: path.to_owned(), why: format!("it has {size} bytes") });
+        }
+        let bytes = fs::read(path).map_err(read)?;
+        let cache = layout.thread.cache.ok_or_else(|| ImageError::NoCache { path: path.to_owned() })?;
+        let malformed = |error: object::Error| ImageError::Elf { path: path.to_owned(), why: error.to_string() };
+        let (places, functions, room, base) = {
+            let elf = ElfFile64::<LittleEndian>::parse(bytes.as_slice()).map_err(malformed)?;
+            (places(&elf), functions(&elf), room(&elf, &bytes), base(&elf))
+        };
+        let sections: Vec<Section<'_>> = places.iter().filter_map(|place| section(place, &bytes)).collect();
+        let sites =
+            find(&sections, &cache).map_err(|source| ImageError::Sites { path: path.to_owned(), source })?;
+        let offsets = Offsets { anchor: cache.anchor, previous: layout.frame.previous };
+        Ok(Self { path: path.to_owned(), places, functions, room, offsets, base, sites, bytes })
+    }
+
+    /// Where it was read from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The update sites, by address.
+    #[must_use]
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The address at which the file is linked to begin; what is loaded elsewhere moves all addresses.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The function around `address`, if the image has its symbol.
+    #[must_use]
+    pub fn function(&self, address: u64) -> Option<&str> {
+        let index = self.functions.partition_point(|function| function.address <= address).checked_sub(1)?;
+        let function = self.functions.get(index)?;
+        (address - function.address < function.size).then_some(function.name.as_str())
+    }
+
+    /// The section that holds `site`.
+    fn section_of(&self, site: &Site) -> Option<Section<'_>> {
+        let holds = |place: &&Place| {
+            place.kind == site.kind && (place.address..place.address + place.size).contains(&site.address())
+        };
+        section(self.places.iter().find(holds)?, &self.bytes)
+    }
+
+    /// The code of `site` from its first guard to the end of the update, and where in it the guard and the two stores
+    /// are over: what is seen of it where the JIT copied it to.
+    #[must_use]
+    pub fn template(&self, site: &Site) -> Option<Template> {
+        let section = self.section_of(site)?;
+        let start = site.guards.first()?.compare.address;
+        let end = site.pointer.end().max(site.increment.store().end());
+        let bytes = section.from(start)?.get(..usize::try_from(end.checked_sub(start)?).ok()?)?;
+        Some(Template { start, bytes: bytes.to_vec() })
+    }
+
+    /// What must be changed to put `fault` into the sites with these indices, each of which must allow it.
+    ///
+    /// # Errors
+    /// Why that is not possible.
+    pub fn edits(&self, fault: Fault, sites: &[usize]) -> Result<Vec<Edit>, String> {
+        let mut room = self.room;
+        let mut edits = Vec::new();
+        for &index in sites {
+            let site = self.sites.get(index).ok_or_else(|| format!("there is no site {index}"))?;
+            let section = self.section_of(site).ok_or("the site is in no section")?;
+            let surgeon = Surgeon { section: &section, offsets: self.offsets };
+            edits.extend(surgeon.edits(fault, site, &mut room)?);
+        }
+        Ok(edits)
+    }
+
+    /// Writes a copy with `edits` to `path`, executable.
+    ///
+    /// # Errors
+    /// [`ImageError::Write`], or [`ImageError::Changed`] if the edits are of another file.
+    pub fn write(&self, edits: &[Edit], path: &Path) -> Result<(), ImageError> {
+        use std::os::unix::fs::PermissionsExt;
+        let mut bytes = self.bytes.clone();
+        for edit in edits {
+            let changed = || ImageError::Changed { path: self.path.clone(), offset: edit.offset };
+            let start = usize::try_from(edit.offset).map_err(|_| changed())?;
+            let range = bytes.get_mut(start..).and_then(|bytes| bytes.get_mut(..edit.old.len())).ok_or_else(changed)?;
+            if range != edit.old.as_slice() || edit.old.len() != edit.new.len() {
+                return Err(changed());
+            }
+            range.copy_from_slice(&edit.new);
+        }
+        let write = |source| ImageError::Write { path: path.to_owned(), source };
+        fs::write(path, bytes).map_err(write)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(write)
+    }
+}
+
+/// The code of a site as it stands in the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Its address there.
+    pub start: u64,
+    /// Its bytes; nothing in them depends on where they stand.
+    pub bytes: Vec<u8>,
+}
+
+fn section<'a>(place: &Place, bytes: &'a [u8]) -> Option<Section<'a>> {
+    let start = usize::try_from(place.offset).ok()?;
+    let bytes = bytes.get(start..)?.get(..usize::try_from(place.size).ok()?)?;
+    Some(Section { kind: place.kind, address: place.address, offset: place.offset, bytes })
+}
+
+/// Code, and read-only data.
+fn places(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Place> {
+    let place = |section: object::read::elf::ElfSection64<'_, '_, LittleEndian>| {
+        let kind = match section.kind() {
+            SectionKind::Text => Kind::Text,
+            SectionKind::ReadOnlyData if section.name() == Ok(".rodata") => Kind::Data,
+            _ => return None,
+        };
+        let (offset, size) = section.file_range()?;
+        Some(Place { kind, address: section.address(), offset, size })
+    };
+    elf.sections().filter_map(place).collect()
+}
+
+fn functions(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Function> {
+    let function = |symbol: object::read::elf::ElfSymbol64<'_, '_, LittleEndian>| {
+        let name = symbol.name().ok()?.to_owned();
+        (symbol.kind() == SymbolKind::Text && symbol.size() > 0).then(|| Function {
+            address: symbol.address(),
+            size: symbol.size(),
+            name,
+        })
+    };
+    let mut functions: Vec<Function> = elf.symbols().chain(elf.dynamic_symbols()).filter_map(function).collect();
+    functions.sort_by_key(|function| function.address);
+    functions
+}
+
+/// What is left of the last page of the executable segment, as far as the file has nothing there.
+fn room(elf: &ElfFile64<'_, LittleEndian>, bytes: &[u8]) -> Room {
+    let executable = elf.elf_program_headers().iter().find(|header| {
+        let endian = LittleEndian;
+        header.p_type(endian) == elf::PT_LOAD && header.p_flags(endian).contains(elf::PF_X)
+    });
+    let Some(header) = executable else { return Room { address: 0, offset: 0, length: 0 } };
+    let endian = LittleEndian;
+    let size = header.p_filesz(endian);
+    let (address, offset) = (header.p_vaddr(endian) + size, header.p_offset(endian) + size);
+    let end = address.next_multiple_of(PAGE) - address;
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let empty = bytes.get(start..).unwrap_or_default().iter().take_while(|&&byte| byte == 0).count() as u64;
+    Room { address, offset, length: end.min(empty) }
+}
+
+fn base(elf: &ElfFile64<'_, LittleEndian>) -> u64 {
+    let endian = LittleEndian;
+    let loaded = elf.elf_program_headers().iter().filter(|header| header.p_type(endian) == elf::PT_LOAD);
+    let first = loaded.min_by_key(|header| header.p_vaddr(endian));
+    first.map_or(0, |header| header.p_vaddr(endian) - header.p_offset(endian))
+}
