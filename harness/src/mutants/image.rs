@@ -12,11 +12,14 @@ use super::code::{Kind, Section};
 use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
 use super::site::{Site, SiteError, find};
 use crate::layout::Layout;
+use crate::memory::Address;
 
 /// Images are some tens of MiB.
 const SIZE_LIMIT: u64 = 512 << 20;
 /// Pages that are mapped are at least this large, and a file's last one is mapped as a whole.
 const PAGE: u64 = 4096;
+/// Where `_PyRuntime` is.
+const RUNTIME: &str = ".PyRuntime";
 
 /// Why no mutants can be made of an image.
 #[derive(Debug, Error)]
@@ -94,8 +97,8 @@ pub struct Image {
     functions: Vec<Function>,
     room: Room,
     offsets: Offsets,
-    /// The address at which the file is linked to begin.
-    base: u64,
+    /// The address of `.PyRuntime`, as the file is linked.
+    runtime: u64,
     sites: Vec<Site>,
 }
 
@@ -113,15 +116,19 @@ impl Image {
         let bytes = fs::read(path).map_err(read)?;
         let cache = layout.thread.cache.ok_or_else(|| ImageError::NoCache { path: path.to_owned() })?;
         let malformed = |error: object::Error| ImageError::Elf { path: path.to_owned(), why: error.to_string() };
-        let (places, functions, room, base) = {
+        let (places, functions, room, runtime) = {
             let elf = ElfFile64::<LittleEndian>::parse(bytes.as_slice()).map_err(malformed)?;
-            (places(&elf), functions(&elf), room(&elf, &bytes), base(&elf))
+            let runtime = elf.section_by_name(RUNTIME).ok_or_else(|| ImageError::Elf {
+                path: path.to_owned(),
+                why: format!("it has no section {RUNTIME}"),
+            })?;
+            (places(&elf), functions(&elf), room(&elf, &bytes), runtime.address())
         };
         let sections: Vec<Section<'_>> = places.iter().filter_map(|place| section(place, &bytes)).collect();
         let sites =
             find(&sections, &cache).map_err(|source| ImageError::Sites { path: path.to_owned(), source })?;
         let offsets = Offsets { anchor: cache.anchor, previous: layout.frame.previous };
-        Ok(Self { path: path.to_owned(), places, functions, room, offsets, base, sites, bytes })
+        Ok(Self { path: path.to_owned(), places, functions, room, offsets, runtime, sites, bytes })
     }
 
     /// Where it was read from.
@@ -136,10 +143,10 @@ impl Image {
         &self.sites
     }
 
-    /// The address at which the file is linked to begin; what is loaded elsewhere moves all addresses.
+    /// By how much addresses are larger in a process whose `_PyRuntime` is at `runtime`.
     #[must_use]
-    pub fn base(&self) -> u64 {
-        self.base
+    pub fn moved_by(&self, runtime: Address) -> u64 {
+        runtime.wrapping_sub(self.runtime)
     }
 
     /// The function around `address`, if the image has its symbol.
@@ -158,13 +165,16 @@ impl Image {
         section(self.places.iter().find(holds)?, &self.bytes)
     }
 
-    /// The code of `site` from its first guard to the end of the update, and where in it the guard and the two stores
-    /// are over: what is seen of it where the JIT copied it to.
+    /// The code of a site that the JIT copies, from its guard to the end of the update: how it is recognised where it was
+    /// copied to. Nothing for a site that is executed where it is.
     #[must_use]
     pub fn template(&self, site: &Site) -> Option<Template> {
-        let section = self.section_of(site)?;
+        if site.kind == Kind::Text {
+            return None;
+        }
         let start = site.guards.first()?.compare.address;
         let end = site.pointer.end().max(site.increment.store().end());
+        let section = self.section_of(site)?;
         let bytes = section.from(start)?.get(..usize::try_from(end.checked_sub(start)?).ok()?)?;
         Some(Template { start, bytes: bytes.to_vec() })
     }
@@ -264,11 +274,4 @@ fn room(elf: &ElfFile64<'_, LittleEndian>, bytes: &[u8]) -> Room {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let empty = bytes.get(start..).unwrap_or_default().iter().take_while(|&&byte| byte == 0).count() as u64;
     Room { address, offset, length: end.min(empty) }
-}
-
-fn base(elf: &ElfFile64<'_, LittleEndian>) -> u64 {
-    let endian = LittleEndian;
-    let loaded = elf.elf_program_headers().iter().filter(|header| header.p_type(endian) == elf::PT_LOAD);
-    let first = loaded.min_by_key(|header| header.p_vaddr(endian));
-    first.map_or(0, |header| header.p_vaddr(endian) - header.p_offset(endian))
 }

@@ -5,6 +5,7 @@
 //! them, or in all; [`install`] makes such a copy a build that can be run.
 
 pub mod code;
+pub mod coverage;
 pub mod fault;
 pub mod image;
 pub mod install;

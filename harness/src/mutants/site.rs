@@ -48,6 +48,8 @@ pub enum SiteError {
 pub struct Guard {
     /// The comparison.
     pub compare: Span,
+    /// The register with the frame that leaves.
+    pub frame: Register,
     /// The branch.
     pub branch: Span,
     /// Whether the branch goes to the update (`je`), or around it (`jne`).
@@ -199,7 +201,9 @@ impl Finder<'_> {
         };
         let equal = if taken_if_equal { branch.near_branch_target() } else { branch.next_ip() };
         let Some(update) = self.update(run(self.section, equal))? else { return Ok(()) };
-        let guard = Guard { compare: compare.into(), branch: (&branch).into(), taken_if_equal };
+        let register = |operand| compare.op_kind(operand) == OpKind::Register;
+        let frame = compare.op_register(if register(0) { 0 } else { 1 });
+        let guard = Guard { compare: compare.into(), frame, branch: (&branch).into(), taken_if_equal };
         let site = sites.entry(update.pointer.address).or_insert_with(|| Site {
             kind: self.section.kind,
             guards: Vec::new(),

@@ -61,8 +61,8 @@ pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registe
     instruction
 }
 
-/// A register that can be part of an address.
-fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
+/// What is in a register that can be part of an address.
+pub(crate) fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
     let full = match register.full_register() {
         Register::RAX => registers.rax,
         Register::RBX => registers.rbx,

@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus};
 
 pub use self::instruction::{Access, Instruction};
 use self::instruction::{INSTRUCTION_LIMIT, decode};
+pub(crate) use self::instruction::value as register;
 pub use super::trace::TraceError as StepError;
 use super::trace::{Resume, Traced};
 use crate::memory::process::ProcessMemory;
