@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
+use crate::cli::mutants_arguments::Mutants;
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -75,6 +76,9 @@ pub enum Verb {
     Prove(Box<Prove>),
     /// Hold the simulated interpreter against real ones, on random programs and schedules, store by store
     Conform(Box<Conform>),
+    /// Test the harness itself: make interpreters with known faults, and see which of them the check kills
+    #[command(after_long_help = exit::HELP)]
+    Mutants(Mutants),
 }
 
 /// Where builds come from.

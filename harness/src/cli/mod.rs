@@ -9,6 +9,9 @@ pub mod exit;
 #[cfg(target_arch = "x86_64")]
 mod explore;
 mod folder;
+#[cfg(target_arch = "x86_64")]
+mod mutants;
+pub mod mutants_arguments;
 mod prove;
 pub mod replay;
 mod snapshots;

@@ -13,7 +13,7 @@ use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 #[cfg(target_arch = "x86_64")]
-use crate::cli::{cases, conform, explore};
+use crate::cli::{cases, conform, explore, mutants};
 use crate::cli::{exit, folder, prove, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
@@ -56,6 +56,10 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Reproducer(arguments) => cases::reproducer(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Conform(arguments) => conform::conform(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Mutants(arguments) => mutants::run(&arguments, &INTERRUPTED),
+        #[cfg(not(target_arch = "x86_64"))]
+        Verb::Mutants(_) => Err("machine code of x86-64 alone is understood".into()),
         #[cfg(not(target_arch = "x86_64"))]
         Verb::Conform(_) | Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
             Err("the stepped lane needs a machine of x86-64".into())

@@ -11,5 +11,6 @@ mod session;
 #[cfg(target_arch = "x86_64")]
 pub mod stepped;
 pub mod stopped;
+mod stops;
 
 pub use drivers::Drivers;

@@ -1,7 +1,8 @@
 //! The stopped lane: the target is frozen, all walkers look at the same state, it runs on for a while, and again.
 //!
 //! A gated program is stopped where it says that it is, so its own account can be held against the walkers. A free
-//! program is stopped after a random while, at whatever instruction it has come to. Each cached walker has a target of
+//! program is stopped after a random while, at whatever instruction it has come to, or where a frame has just been entered or
+//! left. Each cached walker has a target of
 //! its own, because a thread state has one anchor; the uncached walkers look at every target.
 
 use std::collections::HashMap;
@@ -17,6 +18,9 @@ use crate::lane::cell::{Cell, Cut, patience};
 use crate::lane::drivers::Drivers;
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
+#[cfg(target_arch = "x86_64")]
+use crate::lane::stops::AtStores;
+use crate::lane::stops::Stops;
 use crate::memory::Address;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference_from_account;
@@ -36,8 +40,8 @@ use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, thread_states};
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::Walker;
+use crate::workload::Family;
 use crate::workload::grammar::{Grammar, is_trampoline};
-use crate::workload::{Family, Mode};
 
 /// Stops before the first profiler attaches and after the last one left, with every anchor NULL.
 const STOPS_WITHOUT_PROFILER: u32 = 3;
@@ -45,6 +49,9 @@ const STOPS_WITHOUT_PROFILER: u32 = 3;
 const ACCOUNT_INTERVAL: u32 = 4;
 /// A free target runs for between one and this many microseconds, evenly in the logarithm.
 const LONGEST_RUN: f64 = 400.0;
+/// A target that is stopped at its stores to `current_frame` does between one and this many.
+#[cfg(target_arch = "x86_64")]
+const MOST_STORES: u32 = 8;
 
 /// Runs the cell to its deadline.
 pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
@@ -52,11 +59,12 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     if parts.is_empty() {
         parts.push(None);
     }
-    let count = u32::try_from(parts.len() * 2).unwrap_or(u32::MAX);
-    let sessions = parts.into_iter().flat_map(|walker| [(walker, Mode::Gated), (walker, Mode::Free)]);
-    for (index, (walker, mode)) in (0..).zip(sessions) {
+    let stops = Stops::of(cell.family);
+    let count = u32::try_from(parts.len() * stops.len()).unwrap_or(u32::MAX);
+    let sessions = parts.into_iter().flat_map(|walker| stops.iter().map(move |&stops| (walker, stops)));
+    for (index, (walker, stops)) in (0..).zip(sessions) {
         let until = cell.part(index, count);
-        let mut lane = match Lane::new(cell, drivers, walker, mode) {
+        let mut lane = match Lane::new(cell, drivers, walker, stops) {
             Ok(lane) => lane,
             Err(cut) => return cut.into(),
         };
@@ -84,8 +92,11 @@ enum Owner {
 
 struct Lane<'a> {
     cell: &'a Cell<'a>,
+    /// Let go of before the target ends.
+    #[cfg(target_arch = "x86_64")]
+    at_stores: Option<AtStores>,
     session: Session,
-    mode: Mode,
+    stops: Stops,
     grammar: Grammar,
     uncached: UncachedWalker,
     cpython: Option<Unwinder>,
@@ -98,15 +109,15 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(cell: &'a Cell<'a>, drivers: &mut Drivers, walker: Option<WalkerKind>, mode: Mode) -> Result<Self, Cut> {
-        let workload = cell.workload(mode);
+    fn new(cell: &'a Cell<'a>, drivers: &mut Drivers, walker: Option<WalkerKind>, stops: Stops) -> Result<Self, Cut> {
+        let workload = cell.workload(stops.mode());
         let session = Session::launch(cell, &workload)?;
         let pid = session.target.pid();
         let site = session.site;
         let cpython = if cell.has(WalkerKind::CpythonUncached) { Some(drivers.open(cell, pid, false)?) } else { None };
         let owner = match walker {
             Some(WalkerKind::OwnCached) => {
-                let walkers = if takes_turns(cell.family) { 2 } else { 1 };
+                let walkers = if takes_turns(cell.family, stops) { 2 } else { 1 };
                 let new = || CachedWalker::new(site, cell.weakenings.clone());
                 let walkers: Result<Vec<_>, _> = (0..walkers).map(|_| new()).collect();
                 Owner::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
@@ -121,7 +132,9 @@ impl<'a> Lane<'a> {
         };
         Ok(Self {
             cell,
-            mode,
+            #[cfg(target_arch = "x86_64")]
+            at_stores: None,
+            stops,
             grammar: workload.grammar,
             uncached: UncachedWalker::new(site)?,
             cpython,
@@ -145,6 +158,10 @@ impl<'a> Lane<'a> {
 
     fn run(&mut self, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
         self.session.target.start(patience())?;
+        #[cfg(target_arch = "x86_64")]
+        if self.stops == Stops::Stores {
+            self.at_stores = Some(AtStores::new(&mut self.session)?);
+        }
         for _ in 0..STOPS_WITHOUT_PROFILER {
             self.step(recorder, false)?;
         }
@@ -161,16 +178,23 @@ impl<'a> Lane<'a> {
 
     /// Lets the target run on, stops it, and has it looked at.
     fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
-        let gate = match self.mode {
-            Mode::Gated | Mode::GatedRounds => {
+        let gate = match self.stops {
+            Stops::Gates => {
                 self.session.target.resume()?;
                 let gate = self.session.target.next_gate(patience())?;
                 self.session.target.stop()?;
                 Some(gate)
             }
-            Mode::Free | Mode::Rounds => {
+            Stops::Moments => {
                 let micros = LONGEST_RUN.powf(self.random.random::<f64>());
                 self.session.target.run_for(Duration::from_secs_f64(micros / 1e6))?;
+                None
+            }
+            #[cfg(target_arch = "x86_64")]
+            Stops::Stores => {
+                if let Some(at_stores) = &mut self.at_stores {
+                    at_stores.run_on(self.random.random_range(1..=MOST_STORES))?;
+                }
                 None
             }
         };
@@ -260,9 +284,11 @@ impl<'a> Lane<'a> {
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT);
             let chain: Vec<Address> = chain.map_err(unreadable)?.links.iter().map(|frame| frame.address).collect();
-            // The other threads of the target are not at the gate.
-            let at = match gate {
-                Some(gate) if u64::from(gate.native_thread_id) == thread.native_thread_id => At::Gate,
+            let at = match (self.stops, gate) {
+                // The other threads of the target are not at the gate.
+                (Stops::Gates, Some(gate)) if u64::from(gate.native_thread_id) == thread.native_thread_id => At::Rest,
+                #[cfg(target_arch = "x86_64")]
+                (Stops::Stores, _) => At::Rest,
                 _ => At::Anywhere,
             };
             let place = |anchor| {
@@ -345,7 +371,9 @@ impl<'a> Lane<'a> {
 
     /// The walkers leave; no anchor may stay behind.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
-        self.session.target.stop()?;
+        if !self.is_traced() {
+            self.session.target.stop()?;
+        }
         let kind = self.owner_kind();
         match &mut self.owner {
             Owner::Own(walkers) => {
@@ -362,6 +390,14 @@ impl<'a> Lane<'a> {
             }
         }
         self.note_fields()
+    }
+
+    /// Whether the target is held by its tracer, and needs no signal to stop.
+    fn is_traced(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.at_stores.is_some();
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 
     /// Whether some thread is between C and Python, or in no Python at all.
@@ -393,9 +429,11 @@ impl<'a> Lane<'a> {
 /// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
 /// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
 /// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
-/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C.
-fn takes_turns(family: Family) -> bool {
-    matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C. Nor does it hold where
+/// a stop may come between a return's store to the current frame and its look at the anchor: whoever writes the anchor there
+/// takes it from the frame that leaves, which is then not counted.
+fn takes_turns(family: Family, stops: Stops) -> bool {
+    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
 }
 
 fn unreadable(rejection: Rejection) -> Cut {

@@ -179,8 +179,7 @@ impl<'a> Observer<'a> {
         let watchdog = Watchdog::new(plan.patience).map_err(|error| CoverageError::Thread(error.to_string()))?;
         let mut traced = Traced::attach(target.pid(), gate.native_thread_id.cast_signed())?;
         let word = |offset: u64, loads| Watched { address: state.address.wrapping_add(offset), loads };
-        let words =
-            [word(layout.thread.current_frame, false), word(cache.anchor, true), word(cache.sequence, false)];
+        let words = [word(layout.thread.current_frame, false), word(cache.anchor, true), word(cache.sequence, false)];
         traced.watch(&words)?;
         let known = |site: &Site| Known {
             guards: site.guards.iter().map(|guard| (guard.compare, guard.frame)).collect(),

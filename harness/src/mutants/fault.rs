@@ -143,7 +143,12 @@ impl Surgeon<'_> {
     fn edit(&self, span: Span, new: Vec<u8>) -> Result<Edit, String> {
         let old = self.bytes(span)?.to_vec();
         if old.len() != new.len() {
-            return Err(format!("the code at {:#x} has {} bytes, and would need {}", span.address, old.len(), new.len()));
+            return Err(format!(
+                "the code at {:#x} has {} bytes, and would need {}",
+                span.address,
+                old.len(),
+                new.len()
+            ));
         }
         Ok(Edit { offset: self.section.file_offset(span.address), old, new })
     }

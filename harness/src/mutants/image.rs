@@ -125,8 +125,7 @@ impl Image {
             (places(&elf), functions(&elf), room(&elf, &bytes), runtime.address())
         };
         let sections: Vec<Section<'_>> = places.iter().filter_map(|place| section(place, &bytes)).collect();
-        let sites =
-            find(&sections, &cache).map_err(|source| ImageError::Sites { path: path.to_owned(), source })?;
+        let sites = find(&sections, &cache).map_err(|source| ImageError::Sites { path: path.to_owned(), source })?;
         let offsets = Offsets { anchor: cache.anchor, previous: layout.frame.previous };
         Ok(Self { path: path.to_owned(), places, functions, room, offsets, runtime, sites, bytes })
     }

@@ -105,7 +105,8 @@ impl Starter {
         fs::write(&script, self.script(&copy)).map_err(|source| write(&script, source))?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|source| write(&script, source))?;
         let build = probe(&script)?;
-        let same = |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        let same =
+            |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if !same(&build.image, &copy) {
             return Err(InstallError::OtherImage { copy, loaded: build.image });
         }

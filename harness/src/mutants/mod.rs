@@ -7,6 +7,11 @@
 pub mod code;
 pub mod coverage;
 pub mod fault;
+pub mod hunt;
 pub mod image;
 pub mod install;
+pub mod judge;
+pub mod opcodes;
+pub mod report;
 pub mod site;
+pub mod subject;

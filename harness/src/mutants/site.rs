@@ -266,8 +266,7 @@ fn run<'a>(section: &'a Section<'a>, address: u64) -> impl Iterator<Item = Instr
 
 /// All instructions one after the other; where there is none, one byte is passed over.
 fn sweep<'a>(section: &'a Section<'a>) -> impl Iterator<Item = Instruction> + 'a {
-    let mut decoder =
-        iced_x86::Decoder::with_ip(64, section.bytes, section.address, iced_x86::DecoderOptions::NONE);
+    let mut decoder = iced_x86::Decoder::with_ip(64, section.bytes, section.address, iced_x86::DecoderOptions::NONE);
     std::iter::from_fn(move || {
         while decoder.can_decode() {
             let start = decoder.position();

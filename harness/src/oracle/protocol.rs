@@ -23,9 +23,11 @@ pub enum OffChain {
 /// Where a thread was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// Between two operations of the interpreter, as at a gate.
-    Gate,
-    /// At any instruction: one of the two stores of an update may have been done without the other.
+    /// Where no update is half done: at a gate, or right after a store to the current frame.
+    Rest,
+    /// At any instruction. One of the two stores of an update may have been done without the other; and a profiler that
+    /// sets the anchor inside a yield is not noticed by it (see [`Violation::AnchorOnSuspendedGenerator`]), so that nothing
+    /// can be said of the count from there on.
     Anywhere,
 }
 
@@ -47,17 +49,10 @@ struct Seen {
 impl Seen {
     /// While the anchor's frame lives, so do its callers, and none of them changes: after `n` updates the anchor is its
     /// `n`th caller, and the sequence has grown by `n`.
-    fn counted(&self, thread: &ThreadState, at: At) -> Result<(), Violation> {
-        if self.below.is_empty() {
-            return Ok(());
-        }
+    fn counted(&self, thread: &ThreadState) -> Result<(), Violation> {
         let moves = thread.sequence.wrapping_sub(self.sequence);
-        let is_after = |moves: u64| {
-            let caller = usize::try_from(moves).ok().and_then(|moves| self.below.get(moves));
-            caller == Some(&thread.anchor)
-        };
-        let half_done = || [moves.wrapping_sub(1), moves.wrapping_add(1)].into_iter().any(is_after);
-        if is_after(moves) || (at == At::Anywhere && half_done()) {
+        let caller = usize::try_from(moves).ok().and_then(|moves| self.below.get(moves));
+        if self.below.is_empty() || caller == Some(&thread.anchor) {
             return Ok(());
         }
         Err(Violation::AnchorMiscounted {
@@ -93,7 +88,9 @@ impl ProtocolWatch {
                     after: thread.sequence,
                 });
             }
-            broken.extend(seen.counted(thread, at).err());
+            if at == At::Rest {
+                broken.extend(seen.counted(thread).err());
+            }
         }
         if thread.anchor != 0 && !chain.contains(&thread.anchor) {
             match place(thread.anchor) {
@@ -131,7 +128,7 @@ mod tests {
     }
 
     fn looks(threads: &[ThreadState]) -> Vec<&'static str> {
-        looks_at(At::Gate, threads)
+        looks_at(At::Rest, threads)
     }
 
     fn looks_at(at: At, threads: &[ThreadState]) -> Vec<&'static str> {
@@ -185,12 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn half_an_update_is_no_violation_unless_at_a_gate() {
+    fn nothing_is_said_of_the_count_while_an_update_may_be_half_done() {
         for half in [thread(0x20, 7), thread(0x30, 8)] {
             assert!(looks_at(At::Anywhere, &[thread(0x30, 7), half]).is_empty());
-        }
-        for wrong in [thread(0x10, 7), thread(0x30, 9), thread(0, 8)] {
-            assert_eq!(looks_at(At::Anywhere, &[thread(0x30, 7), wrong]), ["anchor-miscounted"]);
         }
     }
 
@@ -203,8 +197,8 @@ mod tests {
     #[test]
     fn what_a_walker_writes_is_not_the_interpreters() {
         let mut watch = ProtocolWatch::default();
-        watch.look(&thread(0, 7), &[], At::Gate, |_| OffChain::Elsewhere);
+        watch.look(&thread(0, 7), &[], At::Rest, |_| OffChain::Elsewhere);
         watch.leave(&thread(0x30, 7), &[0x30, 0x20]);
-        assert!(watch.look(&thread(0x20, 8), &[0x20], At::Gate, |_| OffChain::Elsewhere).is_empty());
+        assert!(watch.look(&thread(0x20, 8), &[0x20], At::Rest, |_| OffChain::Elsewhere).is_empty());
     }
 }

@@ -11,9 +11,9 @@ use std::time::Instant;
 use iced_x86::InstructionInfoFactory;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 
+pub(crate) use self::instruction::value as register;
 pub use self::instruction::{Access, Instruction};
 use self::instruction::{INSTRUCTION_LIMIT, decode};
-pub(crate) use self::instruction::value as register;
 pub use super::trace::TraceError as StepError;
 use super::trace::{Resume, Traced};
 use crate::memory::process::ProcessMemory;

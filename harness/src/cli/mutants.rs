@@ -1,0 +1,237 @@
+//! The verb that tests the harness.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::cli::arguments::{Format, Jit};
+use crate::cli::mutants_arguments::Mutants;
+use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::{exit, folder};
+use crate::lane::cell::PATIENCE;
+use crate::mutants::code::Kind;
+use crate::mutants::hunt::{Hunted, Hunter};
+use crate::mutants::image::Image;
+use crate::mutants::install::{InstallError, Starter};
+use crate::mutants::judge::{Judged, equivalent};
+use crate::mutants::opcodes::Opcodes;
+use crate::mutants::report::{MutantReport, Report, RowReport, SiteReport};
+use crate::mutants::subject::{Mutant, Reach, mutants, shows};
+use crate::report::json;
+use crate::report::known::KnownFailures;
+use crate::report::text::Look;
+use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::workload::Family;
+
+/// What cannot be told from the original gets this share of the budget, to show that it is so.
+const FOR_EQUIVALENTS: u32 = 10;
+
+/// Makes mutants of each build and hunts them.
+pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
+    for note in &selection.notes {
+        tell(&format!("note: {note}"));
+    }
+    let wanted = |row: &&Row| {
+        let has_cache = row.build.layout.as_ref().is_ok_and(|layout| layout.thread.cache.is_some());
+        has_cache && arguments.jit.is_none_or(|wanted| (row.jit == JitMode::On) == (wanted == Jit::On))
+    };
+    let rows: Vec<&Row> = selection.rows.iter().filter(wanted).collect();
+    if rows.is_empty() {
+        return Err("no build with the frame cache has the run mode that --jit asks for".into());
+    }
+    let known = match &arguments.known {
+        Some(path) => KnownFailures::load(path)?,
+        None => KnownFailures::kept()?,
+    };
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let hunter = Hunter {
+        known: &known,
+        seed: arguments.seed,
+        budget: arguments.budget,
+        jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        folder: folder.path().to_owned(),
+        interrupted,
+    };
+    let mut report = Report {
+        version: json::VERSION,
+        seed: arguments.seed,
+        budget_seconds: arguments.budget.as_secs_f64(),
+        rows: Vec::new(),
+        interrupted: false,
+    };
+    for row in rows {
+        if !stopped() {
+            report.rows.push(Subject::new(arguments, &hunter, row)?.report()?);
+        }
+    }
+    report.interrupted = stopped();
+    match arguments.format {
+        Format::Human => print(&report.human(Look::of_stdout()))?,
+        Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+    }
+    Ok(code(arguments, &report))
+}
+
+/// The exit code.
+fn code(arguments: &Mutants, report: &Report) -> u8 {
+    let score = report.score();
+    if report.interrupted {
+        exit::INTERRUPTED
+    } else if report.false_alarms() > 0 || score.survived > 0 || !report.unreached().is_empty() {
+        exit::VIOLATION
+    } else if score.inconclusive > 0 || report.has_doubtful_control() || (!arguments.list && score.killed == 0) {
+        exit::INCONCLUSIVE
+    } else {
+        exit::PASS
+    }
+}
+
+/// One row at work.
+struct Subject<'a> {
+    arguments: &'a Mutants,
+    hunter: &'a Hunter<'a>,
+    row: &'a Row,
+    image: Image,
+    starter: Starter,
+    reach: Reach,
+}
+
+impl<'a> Subject<'a> {
+    fn new(arguments: &'a Mutants, hunter: &'a Hunter<'a>, row: &'a Row) -> Result<Self, Failure> {
+        let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+        let image = Image::read(&row.build.image, layout)?;
+        let starter = Starter::new(&row.build)?;
+        let reach = Reach::measure(&image, row, arguments.seed, &hunter.folder, PATIENCE, hunter.interrupted)?;
+        Ok(Self { arguments, hunter, row, image, starter, reach })
+    }
+
+    fn report(&self) -> Result<RowReport, Failure> {
+        let named = |mutant: &Mutant| {
+            let name = mutant.name();
+            let wanted = &self.arguments.mutant;
+            wanted.is_empty()
+                || wanted.iter().any(|text| {
+                    text == &name || (name.contains(text) && !text.starts_with('@')) || name.ends_with(text)
+                })
+        };
+        let mutants: Vec<Mutant> = mutants(&self.image)
+            .into_iter()
+            .filter(|mutant| named(mutant) && shows(&self.image, mutant, self.row.jit))
+            .collect();
+        let bar = bar(mutants.len());
+        let mut report = RowReport {
+            row: self.row.name.clone(),
+            image: self.image.path().display().to_string(),
+            sites: self.sites(),
+            control: Vec::new(),
+            mutants: Vec::new(),
+        };
+        if !self.arguments.list {
+            for _ in 0..self.arguments.control {
+                bar.set_message("the original");
+                report.control.push(
+                    self.with_copy(&[], |row| self.hunter.hunt(row, &Family::ALL, self.hunter.budget))?
+                        .unwrap_or_else(|why| Hunted::Inconclusive { why }),
+                );
+            }
+        }
+        for mutant in mutants {
+            if self.hunter.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+            bar.set_message(mutant.name());
+            if let Some(judged) = self.judge(&mutant)? {
+                report.mutants.push(MutantReport { mutant: mutant.name(), judged });
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(report)
+    }
+
+    fn judge(&self, mutant: &Mutant) -> Result<Option<Judged>, Failure> {
+        let edits = match &mutant.edits {
+            Ok(edits) => edits,
+            Err(why) => return Ok(Some(Judged::NotViable { why: why.clone() })),
+        };
+        if self.arguments.list {
+            return Ok(None);
+        }
+        let budget = match equivalent(mutant, &self.reach) {
+            Some(_) => self.hunter.budget / FOR_EQUIVALENTS,
+            None => self.hunter.budget,
+        };
+        let families = self.reach.families(&mutant.sites);
+        let hunted = self.with_copy(edits, |row| self.hunter.hunt(row, &families, budget))?;
+        Ok(Some(match hunted {
+            Ok(hunted) => Judged::of(hunted, mutant, &self.reach),
+            Err(why) => Judged::NotViable { why },
+        }))
+    }
+
+    /// Runs `work` on a copy of the build with `edits`; tells why if the copy does not start.
+    fn with_copy<T>(
+        &self,
+        edits: &[crate::mutants::fault::Edit],
+        work: impl FnOnce(&Row) -> T,
+    ) -> Result<Result<T, String>, Failure> {
+        let folder = tempfile::tempdir_in(&self.hunter.folder)?;
+        self.image.write(edits, &self.starter.image_in(folder.path()))?;
+        let build = match self.starter.install(folder.path()) {
+            Ok(build) => build,
+            Err(error @ InstallError::Probe(_)) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let row = Row { build: Arc::new(build), jit: self.row.jit, name: self.row.name.clone() };
+        Ok(Ok(work(&row)))
+    }
+
+    fn sites(&self) -> Vec<SiteReport> {
+        let opcodes = Opcodes::of(&self.row.build);
+        let site = |(index, site): (usize, &crate::mutants::site::Site)| {
+            let total = self.reach.total(&[index]);
+            let mut operations: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+            for (operation, reached) in self.reach.operations(index) {
+                let counts = operations.entry(opcodes.name(operation)).or_default();
+                *counts = (counts.0 + reached.guards, counts.1 + reached.updates);
+            }
+            let reaches = |(family, coverage): (&Family, &crate::mutants::coverage::Coverage)| {
+                let updates = coverage.iter().any(|(&(of, _), reached)| of == index && reached.updates > 0);
+                updates.then(|| family.name().to_owned())
+            };
+            SiteReport {
+                site: index,
+                address: format!("{:#x}", site.address()),
+                compiled: site.kind == Kind::Data,
+                function: self.image.function(site.address()).map(str::to_owned),
+                guards: total.guards,
+                updates: total.updates,
+                operations: operations.into_iter().map(|(name, (guards, updates))| (name, guards, updates)).collect(),
+                families: self.reach.at_gates.iter().filter_map(reaches).collect(),
+            }
+        };
+        // What the JIT copies is executed only where it is on.
+        let executed =
+            |(_, site): &(usize, &crate::mutants::site::Site)| self.row.jit == JitMode::On || site.kind == Kind::Text;
+        self.image.sites().iter().enumerate().filter(executed).map(site).collect()
+    }
+}
+
+/// A bar if standard error is a terminal, else silence.
+fn bar(mutants: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(mutants as u64), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

@@ -1,0 +1,41 @@
+//! What can be said to `mutants`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::arguments::{BuildSource, Format, Jit};
+use crate::cli::values::{budget, seed};
+
+/// Arguments of `mutants`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Mutants {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Only the builds' run mode of that name [default: both]
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// Only mutants with this in their name, as `sequence-kept`, `@everywhere` or `@3`; repeatable [default: all]
+    #[arg(long, value_name = "TEXT", help_heading = "Mutants")]
+    pub mutant: Vec<String>,
+    /// Show the sites, what reaches them and the mutants, and check none
+    #[arg(long, help_heading = "Mutants")]
+    pub list: bool,
+    /// The seed of the programs, decimal or 0x...
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Run")]
+    pub seed: u64,
+    /// The time for one mutant
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// How often the original is checked like a mutant
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Run")]
+    pub control: u32,
+    /// Read known failures from this file instead of the list that came with framediff
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub known: Option<PathBuf>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Human, help_heading = "Run")]
+    pub format: Format,
+}

@@ -1,0 +1,97 @@
+//! Where the target of the stopped lane is stopped.
+
+use crate::workload::{Family, Mode};
+
+/// Where a target is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stops {
+    /// At the gates of its program.
+    Gates,
+    /// After a random while, at whatever instruction it has come to.
+    Moments,
+    /// Right after it stored to `current_frame`: a frame has just been entered or left.
+    #[cfg(target_arch = "x86_64")]
+    Stores,
+}
+
+impl Stops {
+    /// All that a family's targets can be stopped at.
+    pub(super) fn of(family: Family) -> &'static [Self] {
+        #[cfg(target_arch = "x86_64")]
+        if family != Family::Threads {
+            // A watchpoint stops one thread: the others of a target would go on.
+            return &[Self::Gates, Self::Stores, Self::Moments];
+        }
+        let _ = family;
+        &[Self::Gates, Self::Moments]
+    }
+
+    /// The program that is stopped there.
+    pub(super) fn mode(self) -> Mode {
+        match self {
+            Self::Gates => Mode::Gated,
+            _ => Mode::Free,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use at_stores::AtStores;
+
+#[cfg(target_arch = "x86_64")]
+mod at_stores {
+    use crate::lane::cell::{Cut, PATIENCE};
+    use crate::lane::session::Session;
+    use crate::report::cell::Inconclusive;
+    use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
+    use crate::walk::thread_state::thread_states;
+
+    /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. It is stopped but while
+    /// [`AtStores::run_on`] runs, and goes on when this is dropped.
+    pub(in crate::lane) struct AtStores {
+        traced: Traced,
+        watchdog: Watchdog,
+    }
+
+    impl AtStores {
+        /// Takes the target of `session`, which runs.
+        pub(in crate::lane) fn new(session: &mut Session) -> Result<Self, Cut> {
+            let pid = session.target.pid();
+            let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
+            let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
+                .map_err(|rejection| unreadable(rejection.to_string()))?;
+            let id = u64::from(pid.cast_unsigned());
+            let main = threads.iter().find(|thread| thread.native_thread_id == id);
+            let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
+            let watchdog = Watchdog::new(PATIENCE).map_err(|error| Cut::SetUp(error.to_string()))?;
+            let mut traced = Traced::attach(pid, pid)?;
+            let offset = session.site.layout.thread.current_frame;
+            traced.watch(&[Watched { address: main.address.wrapping_add(offset), loads: false }])?;
+            Ok(Self { traced, watchdog })
+        }
+
+        /// Lets the target do so many stores.
+        pub(in crate::lane) fn run_on(&mut self, stores: u32) -> Result<(), Cut> {
+            let mut left = stores;
+            while left > 0 {
+                self.traced.resume(Resume::Freely)?;
+                if self.traced.wait(&self.watchdog)? == Stop::Trap && self.traced.watchpoints_hit()? != 0 {
+                    left -= 1;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl From<TraceError> for Cut {
+        fn from(error: TraceError) -> Self {
+            let text = error.to_string();
+            match error {
+                TraceError::Ended { .. } => Inconclusive::TargetEnded(text).into(),
+                TraceError::Blocked { .. } | TraceError::Loops { .. } => Inconclusive::Deadline(text).into(),
+                TraceError::Denied { .. } | TraceError::NoWatchpoints { .. } => Self::SetUp(text),
+                TraceError::Memory(_) | TraceError::System { .. } => Inconclusive::Unreadable(text).into(),
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Running the check against a mutant until something is broken.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::check::plan::Wishes;
+use crate::check::run::{Options, run};
+use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::report::event::{Consumer, Event};
+use crate::report::finding::Finding;
+use crate::report::known::KnownFailures;
+use crate::target::build::Row;
+use crate::workload::{Family, Overrides};
+
+/// How the check is run.
+pub struct Hunter<'a> {
+    /// What released CPythons are known to break: no kill.
+    pub known: &'a KnownFailures,
+    /// Seed of the programs.
+    pub seed: u64,
+    /// Time for one mutant.
+    pub budget: Duration,
+    /// Targets at once.
+    pub jobs: usize,
+    /// Where targets' files are written.
+    pub folder: PathBuf,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Hunted {
+    /// A clause broke that the original does not break.
+    Killed(Kill),
+    /// The whole budget was spent, and nothing broke.
+    Passed {
+        /// Walks of a thread.
+        samples: u64,
+    },
+    /// The target or its driver died.
+    Died {
+        /// What was seen of it.
+        how: String,
+    },
+    /// Nothing is shown.
+    Inconclusive {
+        /// Why.
+        why: String,
+    },
+}
+
+/// The first broken clause.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Kill {
+    /// The clause.
+    pub clause: String,
+    /// Whose sample, or whose anchor, it was.
+    pub walker: String,
+    /// The workload's family.
+    pub family: String,
+    /// Walks of a thread until the run stopped.
+    pub samples: u64,
+    /// Time until the clause broke, in seconds.
+    pub seconds: f64,
+    /// The one command that replays it.
+    pub replay: String,
+}
+
+impl Hunter<'_> {
+    /// Checks `row` with workloads of `families`, as many at once as there are jobs, those first that come first.
+    #[must_use]
+    pub fn hunt(&self, row: &Row, families: &[Family], budget: Duration) -> Hunted {
+        let begun = Instant::now();
+        let jobs = self.jobs.max(1);
+        let mut samples = 0;
+        let groups = families.chunks(jobs).count();
+        for (index, group) in families.chunks(jobs).enumerate() {
+            let groups_left = u32::try_from(groups - index).unwrap_or(u32::MAX);
+            let share = budget.saturating_sub(begun.elapsed()) / groups_left.max(1);
+            let mut watch = Watch::new(self, begun);
+            let replay = |_: &_, cell: &crate::report::cell::CellId, walker: crate::sample::WalkerKind| {
+                format!(
+                    "framediff check --python MUTANT --lane {} --family {} --walker {} --seed {}",
+                    cell.lane.name(),
+                    cell.family,
+                    walker.name(),
+                    cell.seed
+                )
+            };
+            let stop = AtomicBool::new(false);
+            let options = Options {
+                wishes: Wishes { families: group.to_vec(), lanes: vec![Lane::Stopped], ..Wishes::default() },
+                overrides: Overrides::default(),
+                seed: self.seed,
+                one_round: true,
+                budget: share,
+                jobs,
+                confidence: 0.999,
+                folder: self.folder.clone(),
+                interrupted: &stop,
+                replay: &replay,
+            };
+            run(&options, std::slice::from_ref(row), &mut Stopping { watch: &mut watch, stop: &stop });
+            samples += watch.samples;
+            if let Some(hunted) = watch.outcome(samples) {
+                return hunted;
+            }
+        }
+        Hunted::Passed { samples }
+    }
+}
+
+/// Looks at events until the first that decides.
+struct Watch<'a> {
+    hunter: &'a Hunter<'a>,
+    begun: Instant,
+    samples: u64,
+    broken: Option<(Box<Finding>, Duration)>,
+    died: Option<String>,
+    doubt: Option<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(hunter: &'a Hunter<'a>, begun: Instant) -> Self {
+        Self { hunter, begun, samples: 0, broken: None, died: None, doubt: None }
+    }
+
+    fn outcome(self, samples: u64) -> Option<Hunted> {
+        if self.hunter.interrupted.load(Ordering::Relaxed) {
+            return Some(Hunted::Inconclusive { why: "interrupted".into() });
+        }
+        if let Some((finding, after)) = self.broken {
+            return Some(Hunted::Killed(Kill {
+                clause: finding.violation.name().into(),
+                walker: finding.walker.name().into(),
+                family: finding.family,
+                samples,
+                seconds: after.as_secs_f64(),
+                replay: finding.replay,
+            }));
+        }
+        // A target that dies has shown nothing about the truth of its stacks.
+        if let Some(how) = self.died {
+            return Some(Hunted::Died { how });
+        }
+        self.doubt.map(|why| Hunted::Inconclusive { why })
+    }
+}
+
+/// Ends the run as soon as something decides.
+struct Stopping<'a, 'b> {
+    watch: &'a mut Watch<'b>,
+    stop: &'a AtomicBool,
+}
+
+impl Consumer for Stopping<'_, '_> {
+    fn event(&mut self, event: &Event) {
+        let watch = &mut *self.watch;
+        match event {
+            Event::Samples { tally, .. } => watch.samples += tally.samples,
+            Event::Violation(finding) if watch.broken.is_none() && watch.hunter.known.find(finding).is_none() => {
+                watch.broken = Some((finding.clone(), watch.begun.elapsed()));
+            }
+            Event::CellFinished { outcome, .. } => match outcome {
+                CellOutcome::Ran | CellOutcome::NotRun(NotRun::NotApplicable(_) | NotRun::Interrupted) => {}
+                CellOutcome::Inconclusive(Inconclusive::Interrupted) => {}
+                CellOutcome::Inconclusive(Inconclusive::TargetEnded(how)) => watch.died = Some(how.clone()),
+                CellOutcome::NotRun(NotRun::SetUp(how)) => watch.died = Some(how.clone()),
+                CellOutcome::NotRun(why) => watch.doubt = Some(why.to_string()),
+                CellOutcome::Inconclusive(why) => watch.doubt = Some(why.to_string()),
+            },
+            _ => {}
+        }
+        let decided = watch.broken.is_some() || watch.died.is_some();
+        if decided || watch.hunter.interrupted.load(Ordering::Relaxed) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}

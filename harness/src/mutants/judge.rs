@@ -1,0 +1,91 @@
+//! What a hunt says of a mutant.
+
+use serde::Serialize;
+
+use super::coverage::Reached;
+use super::fault::Fault;
+use super::hunt::{Hunted, Kill};
+use super::subject::{Mutant, Reach};
+
+/// A mutant's outcome.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Judged {
+    /// A clause broke that the original does not break.
+    Killed(Kill),
+    /// Nothing broke, though something could have: the harness is not good enough.
+    Survived {
+        /// Walks of a thread.
+        samples: u64,
+    },
+    /// Nothing broke, and nothing can.
+    Equivalent {
+        /// Why.
+        argument: String,
+        /// Walks of a thread.
+        samples: u64,
+    },
+    /// It cannot be made, or does not start.
+    NotViable {
+        /// Why.
+        why: String,
+    },
+    /// The target died, which shows nothing about its stacks.
+    Died {
+        /// What was seen of it.
+        how: String,
+    },
+    /// Nothing is shown.
+    Inconclusive {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Judged {
+    /// The outcome in one word or two.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Killed(_) => "killed",
+            Self::Survived { .. } => "survived",
+            Self::Equivalent { .. } => "equivalent",
+            Self::NotViable { .. } => "not viable",
+            Self::Died { .. } => "died",
+            Self::Inconclusive { .. } => "inconclusive",
+        }
+    }
+
+    /// The outcome of a hunt for `mutant`.
+    #[must_use]
+    pub fn of(hunted: Hunted, mutant: &Mutant, reach: &Reach) -> Self {
+        match hunted {
+            Hunted::Killed(kill) => Self::Killed(kill),
+            Hunted::Died { how } => Self::Died { how },
+            Hunted::Inconclusive { why } => Self::Inconclusive { why },
+            Hunted::Passed { samples } => match equivalent(mutant, reach) {
+                Some(argument) => Self::Equivalent { argument, samples },
+                None => Self::Survived { samples },
+            },
+        }
+    }
+}
+
+/// Why nobody can tell `mutant` from the original, if that is so.
+#[must_use]
+pub fn equivalent(mutant: &Mutant, reach: &Reach) -> Option<String> {
+    if mutant.fault == Fault::StoresSwapped {
+        return Some(
+            "debug builds and code compiled by the JIT store in the other order, and pass: whoever reads both words while an \
+             update is half done sees one new and one old, and compares them with an entry of which neither is true"
+                .into(),
+        );
+    }
+    let Reached { guards, updates } = reach.total(&mutant.sites);
+    (mutant.fault.needs_update() && guards > 0 && updates == 0).then(|| {
+        format!(
+            "the guard was evaluated {guards} times and never held, whichever frame the anchor was set to: a frame that leaves \
+             here was never current, so that no profiler can have set the anchor to it"
+        )
+    })
+}

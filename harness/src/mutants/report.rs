@@ -1,0 +1,265 @@
+//! What `framediff mutants` tells.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::hunt::{Hunted, Kill};
+use super::judge::Judged;
+use crate::report::text::{Look, paragraph};
+
+/// Everything of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Of the format.
+    pub version: u32,
+    /// Seed of the programs.
+    pub seed: u64,
+    /// Time for one mutant, in seconds.
+    pub budget_seconds: f64,
+    /// By build and run mode.
+    pub rows: Vec<RowReport>,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+}
+
+/// One build in one run mode.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowReport {
+    /// Its name.
+    pub row: String,
+    /// The file whose copies are changed.
+    pub image: String,
+    /// Its update sites.
+    pub sites: Vec<SiteReport>,
+    /// The original, checked as the mutants are.
+    pub control: Vec<Hunted>,
+    /// Its mutants.
+    pub mutants: Vec<MutantReport>,
+}
+
+/// One site.
+#[derive(Clone, Debug, Serialize)]
+pub struct SiteReport {
+    /// Its number.
+    pub site: usize,
+    /// Its address in the image.
+    pub address: String,
+    /// Whether it is copied by the JIT.
+    pub compiled: bool,
+    /// The function around it, where the image has symbols.
+    pub function: Option<String>,
+    /// How often its guard was evaluated.
+    pub guards: u64,
+    /// How often its guard held.
+    pub updates: u64,
+    /// What frames did that left here, with how often the guard was evaluated and held.
+    pub operations: Vec<(String, u64, u64)>,
+    /// Families that reach the update with the anchor set at gates.
+    pub families: Vec<String>,
+}
+
+/// One mutant.
+#[derive(Clone, Debug, Serialize)]
+pub struct MutantReport {
+    /// Its name.
+    pub mutant: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub judged: Judged,
+}
+
+/// How many there are of each outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// Killed.
+    pub killed: usize,
+    /// Survived.
+    pub survived: usize,
+    /// Equivalent to the original.
+    pub equivalent: usize,
+    /// Not viable.
+    pub not_viable: usize,
+    /// Died.
+    pub died: usize,
+    /// Undecided.
+    pub inconclusive: usize,
+}
+
+impl Report {
+    fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
+        self.rows.iter().flat_map(|row| &row.mutants)
+    }
+
+    /// The counts of all rows.
+    #[must_use]
+    pub fn score(&self) -> Score {
+        let mut score = Score::default();
+        for mutant in self.mutants() {
+            *match mutant.judged {
+                Judged::Killed(_) => &mut score.killed,
+                Judged::Survived { .. } => &mut score.survived,
+                Judged::Equivalent { .. } => &mut score.equivalent,
+                Judged::NotViable { .. } => &mut score.not_viable,
+                Judged::Died { .. } => &mut score.died,
+                Judged::Inconclusive { .. } => &mut score.inconclusive,
+            } += 1;
+        }
+        score
+    }
+
+    /// Whether the original broke a clause: then no kill means anything.
+    #[must_use]
+    pub fn false_alarms(&self) -> usize {
+        self.controls().filter(|control| matches!(control, Hunted::Killed(_))).count()
+    }
+
+    /// Whether the original was not checked to the end, somewhere.
+    #[must_use]
+    pub fn has_doubtful_control(&self) -> bool {
+        self.controls().any(|control| matches!(control, Hunted::Died { .. } | Hunted::Inconclusive { .. }))
+    }
+
+    fn controls(&self) -> impl Iterator<Item = &Hunted> {
+        self.rows.iter().flat_map(|row| &row.control)
+    }
+
+    /// Sites of any row whose guard nothing evaluates.
+    #[must_use]
+    pub fn unreached(&self) -> Vec<String> {
+        let unreached = |row: &RowReport| {
+            let sites = row.sites.iter().filter(|site| site.guards == 0);
+            sites.map(|site| format!("{}: site {} at {}", row.row, site.site, site.address)).collect::<Vec<_>>()
+        };
+        self.rows.iter().flat_map(unreached).collect()
+    }
+
+    /// Median and longest time to a kill, in seconds.
+    #[must_use]
+    pub fn times(&self) -> Option<(f64, f64)> {
+        let kill = |mutant: &MutantReport| match &mutant.judged {
+            Judged::Killed(kill) => Some(kill.seconds),
+            _ => None,
+        };
+        let mut times: Vec<f64> = self.mutants().filter_map(kill).collect();
+        times.sort_by(f64::total_cmp);
+        Some((*times.get(times.len() / 2)?, *times.last()?))
+    }
+
+    /// The report for people.
+    #[must_use]
+    pub fn human(&self, look: Look) -> String {
+        let mut out = String::new();
+        for row in &self.rows {
+            row.render(&mut out, look);
+        }
+        let score = self.score();
+        let Score { killed, survived, equivalent, not_viable, died, inconclusive } = score;
+        let _ = writeln!(
+            out,
+            "{killed} killed, {survived} survived, {equivalent} equivalent, {not_viable} not viable, {died} died, \
+             {inconclusive} inconclusive"
+        );
+        if let Some((median, worst)) = self.times() {
+            let _ = writeln!(out, "time to kill: median {median:.2} s, worst {worst:.2} s");
+        }
+        let alarms = self.false_alarms();
+        let controls = self.controls().count();
+        if controls > 0 {
+            let _ =
+                writeln!(out, "the original: {alarms} false alarms in {controls} runs with the same seed and budget");
+        }
+        for unreached in self.unreached() {
+            let _ = writeln!(out, "never reached: {unreached}");
+        }
+        out
+    }
+}
+
+impl RowReport {
+    fn render(&self, out: &mut String, look: Look) {
+        let compiled = self.sites.iter().filter(|site| site.compiled).count();
+        let title = format!(
+            "{}: {} update sites ({} ordinary, {compiled} in the JIT's templates)",
+            self.row,
+            self.sites.len(),
+            self.sites.len() - compiled
+        );
+        out.push_str(&look.bold(&title));
+        out.push('\n');
+        let mut sites = table(&["site", "address", "guards", "updates", "left by"]);
+        for site in &self.sites {
+            let mut operations: Vec<&(String, u64, u64)> = site.operations.iter().collect();
+            operations.sort_by_key(|(_, guards, _)| std::cmp::Reverse(*guards));
+            let left: Vec<&str> = operations.iter().take(4).map(|(name, ..)| name.as_str()).collect();
+            let function = site.function.as_deref().map(|function| format!(" {function}")).unwrap_or_default();
+            sites.add_row([
+                site.site.to_string(),
+                format!("{}{}{function}", site.address, if site.compiled { " JIT" } else { "" }),
+                site.guards.to_string(),
+                site.updates.to_string(),
+                left.join(", "),
+            ]);
+        }
+        push(out, &mut sites, &[0, 2, 3]);
+        out.push('\n');
+        if self.mutants.is_empty() {
+            return;
+        }
+        let mut mutants = table(&["mutant", "outcome", "clause", "walker", "family", "samples", "s"]);
+        for mutant in &self.mutants {
+            let cells = match &mutant.judged {
+                Judged::Killed(Kill { clause, walker, family, samples, seconds, .. }) => {
+                    [clause.clone(), walker.clone(), family.clone(), samples.to_string(), format!("{seconds:.2}")]
+                }
+                Judged::Survived { samples } | Judged::Equivalent { samples, .. } => {
+                    ["", "", "", &samples.to_string(), ""].map(str::to_owned)
+                }
+                _ => [""; 5].map(str::to_owned),
+            };
+            mutants.add_row([vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat());
+        }
+        push(out, &mut mutants, &[5, 6]);
+        let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+        for mutant in &self.mutants {
+            let (Judged::Equivalent { argument: why, .. }
+            | Judged::NotViable { why }
+            | Judged::Died { how: why }
+            | Judged::Inconclusive { why }) = &mutant.judged
+            else {
+                continue;
+            };
+            let reason = format!("{}: {why}", mutant.judged.name());
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, mutants)) => mutants.push(&mutant.mutant),
+                None => reasons.push((reason, vec![&mutant.mutant])),
+            }
+        }
+        for (reason, mutants) in reasons {
+            paragraph(out, "  ", &format!("{} {reason}", mutants.join(", ")), look.width);
+        }
+        out.push('\n');
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.force_no_tty().set_header(header);
+    table
+}
+
+/// Appends the table, with numbers to the right.
+fn push(out: &mut String, table: &mut Table, numbers: &[usize]) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if numbers.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for line in table.lines() {
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}

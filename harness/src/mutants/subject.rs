@@ -1,0 +1,169 @@
+//! A build whose mutants are made: its sites, what reaches them, and every mutant of them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::code::Kind;
+use super::coverage::{Arming, Coverage, CoverageError, Operation, Plan, Reached, measure};
+use super::fault::{Edit, Fault};
+use super::image::Image;
+use crate::target::build::{JitMode, Row};
+use crate::workload::{Family, Mode, Parameters, generate};
+
+/// How many gates a program passes while what it reaches is measured.
+const GATES: u32 = 150;
+
+/// What reaches the sites of one build in one run mode.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// By family, with the anchor set at gates.
+    pub at_gates: BTreeMap<Family, Coverage>,
+    /// The same, with the anchor set to every frame that is entered.
+    pub always: BTreeMap<Family, Coverage>,
+}
+
+impl Reach {
+    /// Runs a program of each family twice. Threads are left out: one thread is watched, and would wait for the others.
+    ///
+    /// # Errors
+    /// See [`CoverageError`].
+    pub fn measure(
+        image: &Image,
+        row: &Row,
+        seed: u64,
+        folder: &Path,
+        patience: Duration,
+        interrupted: &AtomicBool,
+    ) -> Result<Self, CoverageError> {
+        let mut reach = Self::default();
+        for family in Family::ALL.into_iter().filter(|&family| family != Family::Threads) {
+            let parameters = Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(seed));
+            let workload = generate(family, Mode::Gated, &parameters, seed);
+            for arming in [Arming::AtGates, Arming::Always] {
+                if interrupted.load(Ordering::Relaxed) {
+                    return Ok(reach);
+                }
+                let plan = Plan {
+                    python: &row.build.python,
+                    jit: match row.jit {
+                        JitMode::Unavailable => None,
+                        JitMode::Off => Some(false),
+                        JitMode::On => Some(true),
+                    },
+                    source: &workload.source,
+                    folder,
+                    gates: GATES,
+                    arming,
+                    patience,
+                };
+                let coverage = measure(image, &plan)?;
+                match arming {
+                    Arming::AtGates => reach.at_gates.insert(family, coverage),
+                    Arming::Always => reach.always.insert(family, coverage),
+                };
+            }
+        }
+        Ok(reach)
+    }
+
+    /// How often any of `sites` was reached, whoever the anchor was set to.
+    #[must_use]
+    pub fn total(&self, sites: &[usize]) -> Reached {
+        let mut total = Reached::default();
+        for coverage in self.at_gates.values().chain(self.always.values()) {
+            total.add(reached(coverage, sites));
+        }
+        total
+    }
+
+    /// The operations that reach `site`, by what they are.
+    #[must_use]
+    pub fn operations(&self, site: usize) -> BTreeMap<Operation, Reached> {
+        let mut operations: BTreeMap<Operation, Reached> = BTreeMap::new();
+        for coverage in self.at_gates.values().chain(self.always.values()) {
+            for (&(_, operation), &reached) in coverage.iter().filter(|((of, _), _)| *of == site) {
+                operations.entry(operation).or_default().add(reached);
+            }
+        }
+        operations
+    }
+
+    /// All families, those first that reach any of `sites` most often: by updates at gates, then by any updates, then by
+    /// guards.
+    #[must_use]
+    pub fn families(&self, sites: &[usize]) -> Vec<Family> {
+        let weight = |family: &Family| {
+            let of = |coverages: &BTreeMap<Family, Coverage>| {
+                coverages.get(family).map(|coverage| reached(coverage, sites)).unwrap_or_default()
+            };
+            let (gates, always) = (of(&self.at_gates), of(&self.always));
+            (gates.updates, always.updates, always.guards)
+        };
+        let mut families = Family::ALL.to_vec();
+        families.sort_by_key(|family| std::cmp::Reverse(weight(family)));
+        families
+    }
+}
+
+fn reached(coverage: &Coverage, sites: &[usize]) -> Reached {
+    let mut total = Reached::default();
+    for (_, &reached) in coverage.iter().filter(|((site, _), _)| sites.contains(site)) {
+        total.add(reached);
+    }
+    total
+}
+
+/// One mutant of an image.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// Its fault.
+    pub fault: Fault,
+    /// Where: all sites, or one.
+    pub sites: Vec<usize>,
+    /// Whether that is everywhere.
+    pub everywhere: bool,
+    /// What is changed, or why it cannot be made.
+    pub edits: Result<Vec<Edit>, String>,
+}
+
+impl Mutant {
+    /// The name on command lines and in tables.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (self.everywhere, self.sites.first()) {
+            (false, Some(site)) => format!("{}@{site}", self.fault.name()),
+            _ => format!("{}@everywhere", self.fault.name()),
+        }
+    }
+}
+
+/// Every mutant of `image`: each fault in all sites that allow it, and in each.
+#[must_use]
+pub fn mutants(image: &Image) -> Vec<Mutant> {
+    let all: Vec<usize> = (0..image.sites().len()).collect();
+    let mut mutants = Vec::new();
+    for fault in Fault::ALL {
+        let possible: Vec<usize> = all.iter().copied().filter(|&site| image.edits(fault, &[site]).is_ok()).collect();
+        let edits = if possible.is_empty() { Err("no site allows it".into()) } else { image.edits(fault, &possible) };
+        mutants.push(Mutant { fault, sites: possible, everywhere: true, edits });
+    }
+    for fault in Fault::ALL {
+        for &site in &all {
+            let edits = image.edits(fault, &[site]);
+            mutants.push(Mutant { fault, sites: vec![site], everywhere: false, edits });
+        }
+    }
+    mutants
+}
+
+/// Whether a mutant shows in a run mode at all: what the JIT copies does only where it is on.
+#[must_use]
+pub fn shows(image: &Image, mutant: &Mutant, jit: JitMode) -> bool {
+    let compiled = |&site: &usize| image.sites().get(site).is_some_and(|site| site.kind == Kind::Data);
+    jit == JitMode::On || !mutant.sites.iter().all(compiled)
+}
