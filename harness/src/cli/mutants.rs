@@ -1,6 +1,6 @@
 //! The verb that tests the harness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +20,11 @@ use crate::mutants::install::{InstallError, Starter};
 use crate::mutants::judge::{Judged, equivalent};
 use crate::mutants::opcodes::Opcodes;
 use crate::mutants::report::{MutantReport, Report, RowReport, SiteReport};
-use crate::mutants::subject::{Mutant, Reach, mutants, shows};
+use crate::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::text::Look;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
-use crate::workload::Family;
 
 /// What cannot be told from the original gets this share of the budget, to show that it is so.
 const FOR_EQUIVALENTS: u32 = 10;
@@ -53,7 +52,6 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     let folder = folder::for_run(&std::env::temp_dir())?;
     let hunter = Hunter {
         known: &known,
-        seed: arguments.seed,
         budget: arguments.budget,
         jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         folder: folder.path().to_owned(),
@@ -134,10 +132,11 @@ impl<'a> Subject<'a> {
             mutants: Vec::new(),
         };
         if !self.arguments.list {
+            let all: Vec<Seeded> = self.reach.always.keys().copied().collect();
             for _ in 0..self.arguments.control {
                 bar.set_message("the original");
                 report.control.push(
-                    self.with_copy(&[], |row| self.hunter.hunt(row, &Family::ALL, self.hunter.budget))?
+                    self.with_copy(&[], |row| self.hunter.hunt(row, &all, self.hunter.budget))?
                         .unwrap_or_else(|why| Hunted::Inconclusive { why }),
                 );
             }
@@ -168,8 +167,11 @@ impl<'a> Subject<'a> {
             Some(_) => self.hunter.budget / FOR_EQUIVALENTS,
             None => self.hunter.budget,
         };
-        let families = self.reach.families(&mutant.sites);
-        let hunted = self.with_copy(edits, |row| self.hunter.hunt(row, &families, budget))?;
+        let mut programs = self.reach.programs(&mutant.sites);
+        if programs.is_empty() {
+            programs = self.reach.always.keys().copied().collect();
+        }
+        let hunted = self.with_copy(edits, |row| self.hunter.hunt(row, &programs, budget))?;
         Ok(Some(match hunted {
             Ok(hunted) => Judged::of(hunted, mutant, &self.reach),
             Err(why) => Judged::NotViable { why },
@@ -202,7 +204,7 @@ impl<'a> Subject<'a> {
                 let counts = operations.entry(opcodes.name(operation)).or_default();
                 *counts = (counts.0 + reached.guards, counts.1 + reached.updates);
             }
-            let reaches = |(family, coverage): (&Family, &crate::mutants::coverage::Coverage)| {
+            let reaches = |((family, _), coverage): (&Seeded, &crate::mutants::coverage::Coverage)| {
                 let updates = coverage.iter().any(|(&(of, _), reached)| of == index && reached.updates > 0);
                 updates.then(|| family.name().to_owned())
             };
@@ -214,7 +216,7 @@ impl<'a> Subject<'a> {
                 guards: total.guards,
                 updates: total.updates,
                 operations: operations.into_iter().map(|(name, (guards, updates))| (name, guards, updates)).collect(),
-                families: self.reach.at_gates.iter().filter_map(reaches).collect(),
+                families: self.reach.at_gates.iter().filter_map(reaches).collect::<BTreeSet<_>>().into_iter().collect(),
             }
         };
         // What the JIT copies is executed only where it is on.

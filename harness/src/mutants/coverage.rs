@@ -18,20 +18,29 @@ use super::site::Site;
 use crate::layout::{CacheLayout, Layout, LayoutError};
 use crate::memory::process::ProcessMemory;
 use crate::memory::{Address, MemoryError, RemoteMemory};
-use crate::target::gate::{Gate, GateError};
-use crate::target::process::{LaunchError, RuntimeError, Target, runtime_address};
+use crate::target::gate::GateError;
+use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{Window, thread_states, write_anchor};
 
-/// Whom the anchor is set to.
+/// How the target runs, and whom the anchor is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arming {
-    /// The frame that is current at each gate: what a profiler does that samples there.
-    AtGates,
-    /// Also every frame, as soon as it is current: what a profiler might do that samples at that moment.
-    Always,
+pub enum Run {
+    /// From gate to gate; the anchor is set to the frame that is current at each: what a profiler does that samples there.
+    Gates {
+        /// How many gates are passed.
+        gates: u32,
+    },
+    /// Without gates; the anchor is set to every frame, as soon as it is current: what a profiler might do that samples at
+    /// that moment.
+    Free {
+        /// How long it runs before it is watched, for the JIT to compile what is executed often.
+        warm: Duration,
+        /// How many stops there are.
+        stops: u32,
+    },
 }
 
 /// Why nothing is known.
@@ -49,6 +58,9 @@ pub enum CoverageError {
     /// It did not get to its next gate.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// It cannot be stopped.
+    #[error(transparent)]
+    Stop(#[from] StopError),
     /// Its memory cannot be accessed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -73,6 +85,9 @@ pub enum CoverageError {
     },
 }
 
+/// Bytes of an instruction without its cache entries.
+const CODE_UNIT: u64 = 2;
+
 /// How often a site was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
@@ -96,8 +111,9 @@ pub type Coverage = BTreeMap<(usize, Operation), Reached>;
 /// How a frame left the stack: by the instruction it was at, or the one that its caller was at if it never ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// The frame was at an instruction with this opcode.
-    At(u8),
+    /// The frame was at an instruction with the first of these opcodes, behind one with the second: some are done when they
+    /// look at the anchor, and the frame is already where it will go on.
+    At(u8, u8),
     /// The frame had not begun to run; its caller was at an instruction with this opcode.
     NotBegun(u8),
     /// What was read makes no sense.
@@ -110,14 +126,12 @@ pub struct Plan<'a> {
     pub python: &'a Path,
     /// Its run mode.
     pub jit: Option<bool>,
-    /// A gated program.
+    /// The program, with or without gates.
     pub source: &'a str,
     /// Where its file is written.
     pub folder: &'a Path,
-    /// How many gates are passed.
-    pub gates: u32,
-    /// Whom the anchor is set to.
-    pub arming: Arming,
+    /// How it runs.
+    pub run: Run,
     /// How long the target may take from gate to gate.
     pub patience: Duration,
 }
@@ -130,16 +144,29 @@ pub fn measure(image: &Image, plan: &Plan<'_>) -> Result<Coverage, CoverageError
     let soon = || Instant::now() + plan.patience;
     let mut target = Target::launch(plan.python, plan.jit, plan.source, plan.folder, soon())?;
     target.start(soon())?;
-    let gate = target.next_gate(soon())?;
-    let mut observer = Observer::new(image, plan, &target, gate)?;
-    observer.run_on()?;
-    for _ in 0..plan.gates {
-        observer.arm_at_gate()?;
-        target.go(soon())?;
-        observer.run_on()?;
-        target.announced(soon())?;
+    match plan.run {
+        Run::Gates { gates } => {
+            let gate = target.next_gate(soon())?;
+            let mut observer = Observer::new(image, plan, &target, gate.native_thread_id)?;
+            observer.run_to_gate()?;
+            for _ in 0..gates {
+                observer.arm_at_gate()?;
+                target.go(soon())?;
+                observer.run_to_gate()?;
+                target.announced(soon())?;
+            }
+            Ok(observer.coverage)
+        }
+        Run::Free { warm, stops } => {
+            target.run_for(warm)?;
+            target.resume()?;
+            let mut observer = Observer::new(image, plan, &target, target.pid().cast_unsigned())?;
+            for _ in 0..stops {
+                observer.run_on()?;
+            }
+            Ok(observer.coverage)
+        }
     }
-    Ok(observer.coverage)
 }
 
 /// Where a site's instructions end, in the image.
@@ -167,17 +194,17 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(image: &Image, plan: &'a Plan<'a>, target: &Target, gate: Gate) -> Result<Self, CoverageError> {
+    fn new(image: &Image, plan: &'a Plan<'a>, target: &Target, thread: u32) -> Result<Self, CoverageError> {
         let runtime = runtime_address(target.pid())?.address;
         let mut memory = target.memory();
         let layout = Layout::read(&mut memory, runtime)?;
         let cache = layout.thread.cache.ok_or_else(|| CoverageError::Thread("the build has no frame cache".into()))?;
         let state = thread_states(&mut memory, &layout, runtime)?
             .into_iter()
-            .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
-            .ok_or_else(|| CoverageError::Thread(format!("no thread state has the id {}", gate.native_thread_id)))?;
+            .find(|state| state.native_thread_id == u64::from(thread))
+            .ok_or_else(|| CoverageError::Thread(format!("no thread state has the id {thread}")))?;
         let watchdog = Watchdog::new(plan.patience).map_err(|error| CoverageError::Thread(error.to_string()))?;
-        let mut traced = Traced::attach(target.pid(), gate.native_thread_id.cast_signed())?;
+        let mut traced = Traced::attach(target.pid(), thread.cast_signed())?;
         let word = |offset: u64, loads| Watched { address: state.address.wrapping_add(offset), loads };
         let words = [word(layout.thread.current_frame, false), word(cache.anchor, true), word(cache.sequence, false)];
         traced.watch(&words)?;
@@ -209,8 +236,18 @@ impl<'a> Observer<'a> {
         Ok(write_anchor(&mut self.memory, &self.cache, self.thread, state.current_frame)?)
     }
 
-    /// Runs on to the wait of the next gate.
+    /// Runs on to the next stop at a watched word.
     fn run_on(&mut self) -> Result<(), CoverageError> {
+        loop {
+            self.traced.resume(Resume::Freely)?;
+            if self.traced.wait(&self.watchdog)? == Stop::Trap {
+                return self.trapped();
+            }
+        }
+    }
+
+    /// Runs on to the wait of the next gate.
+    fn run_to_gate(&mut self) -> Result<(), CoverageError> {
         loop {
             self.traced.resume(Resume::ToSystemCall)?;
             match self.traced.wait(&self.watchdog)? {
@@ -298,7 +335,9 @@ impl<'a> Observer<'a> {
         }
         let begun = frame.instr_ptr != frame.code.wrapping_add(self.layout.code.code_adaptive);
         if begun || frame.owner == Owner::Generator {
-            return self.opcode(frame.instr_ptr).map_or(Operation::Unknown, Operation::At);
+            let opcode = self.opcode(frame.instr_ptr);
+            let before = self.opcode(frame.instr_ptr.wrapping_sub(CODE_UNIT));
+            return opcode.zip(before).map_or(Operation::Unknown, |(opcode, before)| Operation::At(opcode, before));
         }
         let caller = RawFrame::read(&mut self.memory, &self.layout, frame.previous);
         let opcode = caller.ok().and_then(|caller| self.opcode(caller.instr_ptr));
@@ -315,7 +354,7 @@ impl<'a> Observer<'a> {
     fn moved(&mut self) -> Result<(), CoverageError> {
         let current = self.memory.read_u64(self.thread.wrapping_add(self.layout.thread.current_frame))?;
         let before = std::mem::replace(&mut self.current, current);
-        if self.plan.arming == Arming::Always && self.entered(current, before) {
+        if matches!(self.plan.run, Run::Free { .. }) && self.entered(current, before) {
             write_anchor(&mut self.memory, &self.cache, self.thread, current)?;
         }
         Ok(())

@@ -6,21 +6,24 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::subject::Seeded;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
-use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
 use crate::report::known::KnownFailures;
+use crate::sample::WalkerKind;
 use crate::target::build::Row;
 use crate::workload::{Family, Overrides};
+
+/// Each program gets this at the least: the walkers of all three ways to stop want their turn.
+const SHORTEST: Duration = Duration::from_millis(600);
 
 /// How the check is run.
 pub struct Hunter<'a> {
     /// What released CPythons are known to break: no kill.
     pub known: &'a KnownFailures,
-    /// Seed of the programs.
-    pub seed: u64,
     /// Time for one mutant.
     pub budget: Duration,
     /// Targets at once.
@@ -72,46 +75,57 @@ pub struct Kill {
 }
 
 impl Hunter<'_> {
-    /// Checks `row` with workloads of `families`, as many at once as there are jobs, those first that come first.
+    /// Checks `row` with these programs, those first that come first, at least one, for an equal share of `budget` each.
     #[must_use]
-    pub fn hunt(&self, row: &Row, families: &[Family], budget: Duration) -> Hunted {
+    pub fn hunt(&self, row: &Row, programs: &[Seeded], budget: Duration) -> Hunted {
         let begun = Instant::now();
-        let jobs = self.jobs.max(1);
         let mut samples = 0;
-        let groups = families.chunks(jobs).count();
-        for (index, group) in families.chunks(jobs).enumerate() {
-            let groups_left = u32::try_from(groups - index).unwrap_or(u32::MAX);
-            let share = budget.saturating_sub(begun.elapsed()) / groups_left.max(1);
+        let mut left = programs;
+        while let Some(&(_, seed)) = left.first() {
+            // What runs at once has one seed.
+            let alike = left.iter().take(self.jobs.max(1)).take_while(|(_, other)| *other == seed).count();
+            let (group, rest) = left.split_at(alike);
+            let programs_left = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            let share = budget.saturating_sub(begun.elapsed()) / programs_left * u32::try_from(alike).unwrap_or(1);
+            left = rest;
+            let families = group.iter().map(|(family, _)| *family).collect();
             let mut watch = Watch::new(self, begun);
-            let replay = |_: &_, cell: &crate::report::cell::CellId, walker: crate::sample::WalkerKind| {
-                format!(
-                    "framediff check --python MUTANT --lane {} --family {} --walker {} --seed {}",
-                    cell.lane.name(),
-                    cell.family,
-                    walker.name(),
-                    cell.seed
-                )
-            };
-            let stop = AtomicBool::new(false);
-            let options = Options {
-                wishes: Wishes { families: group.to_vec(), lanes: vec![Lane::Stopped], ..Wishes::default() },
-                overrides: Overrides::default(),
-                seed: self.seed,
-                one_round: true,
-                budget: share,
-                jobs,
-                confidence: 0.999,
-                folder: self.folder.clone(),
-                interrupted: &stop,
-                replay: &replay,
-            };
-            run(&options, std::slice::from_ref(row), &mut Stopping { watch: &mut watch, stop: &stop });
+            self.check(row, families, seed, share, &mut watch);
             samples += watch.samples;
             if let Some(hunted) = watch.outcome(samples) {
                 return hunted;
             }
         }
+        if samples == 0 {
+            return Hunted::Inconclusive { why: "no sample was taken".into() };
+        }
         Hunted::Passed { samples }
+    }
+
+    fn check(&self, row: &Row, families: Vec<Family>, seed: u64, budget: Duration, watch: &mut Watch<'_>) {
+        let replay = |_: &_, cell: &CellId, walker: WalkerKind| {
+            format!(
+                "framediff check --python MUTANT --lane {} --family {} --walker {} --seed {}",
+                cell.lane.name(),
+                cell.family,
+                walker.name(),
+                cell.seed
+            )
+        };
+        let stop = AtomicBool::new(false);
+        let options = Options {
+            wishes: Wishes { families, lanes: vec![Lane::Stopped], ..Wishes::default() },
+            overrides: Overrides::default(),
+            seed,
+            one_round: true,
+            budget: budget.max(SHORTEST),
+            jobs: self.jobs,
+            confidence: 0.999,
+            folder: self.folder.clone(),
+            interrupted: &stop,
+            replay: &replay,
+        };
+        run(&options, std::slice::from_ref(row), &mut Stopping { watch, stop: &stop });
     }
 }
 

@@ -11,6 +11,9 @@ const SCRIPT: &str = "\
 import json, _opcode_metadata as m
 print(json.dumps({name: number for table in (m.opmap, m._specialized_opmap) for name, number in table.items()}))";
 
+/// What is done when it looks at the anchor.
+const DONE: [&str; 3] = ["RETURN_GENERATOR", "YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE"];
+
 /// Names by number.
 #[derive(Clone, Debug, Default)]
 pub struct Opcodes(BTreeMap<u8, String>);
@@ -32,7 +35,10 @@ impl Opcodes {
     pub fn name(&self, operation: Operation) -> String {
         let name = |opcode: u8| self.0.get(&opcode).cloned().unwrap_or_else(|| format!("opcode {opcode}"));
         match operation {
-            Operation::At(opcode) => name(opcode),
+            Operation::At(opcode, before) => match name(before) {
+                done if DONE.contains(&done.as_str()) => done,
+                _ => name(opcode),
+            },
             Operation::NotBegun(opcode) => format!("not begun, {}", name(opcode)),
             Operation::Unknown => "unknown".into(),
         }

@@ -9,26 +9,36 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::code::Kind;
-use super::coverage::{Arming, Coverage, CoverageError, Operation, Plan, Reached, measure};
+use super::coverage::{Coverage, CoverageError, Operation, Plan, Reached, Run, measure};
 use super::fault::{Edit, Fault};
 use super::image::Image;
 use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Mode, Parameters, generate};
 
-/// How many gates a program passes while what it reaches is measured.
-const GATES: u32 = 150;
+/// How many programs of each family are run to see what they reach.
+const PROGRAMS: u64 = 4;
+/// How many gates each passes.
+const GATES: u32 = 60;
+/// How often each is stopped when it runs without gates.
+const STOPS: u32 = 2000;
+/// How long it runs before that where a JIT is to compile it.
+const WARM: Duration = Duration::from_millis(150);
+
+/// A program: its family, and its seed.
+pub type Seeded = (Family, u64);
 
 /// What reaches the sites of one build in one run mode.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
-    /// By family, with the anchor set at gates.
-    pub at_gates: BTreeMap<Family, Coverage>,
-    /// The same, with the anchor set to every frame that is entered.
-    pub always: BTreeMap<Family, Coverage>,
+    /// By program, with the anchor set at gates.
+    pub at_gates: BTreeMap<Seeded, Coverage>,
+    /// By program, with the anchor set to every frame that is entered.
+    pub always: BTreeMap<Seeded, Coverage>,
 }
 
 impl Reach {
-    /// Runs a program of each family twice. Threads are left out: one thread is watched, and would wait for the others.
+    /// Runs programs of each family, from `seed` on. Threads are left out: one thread is watched, and would wait for the
+    /// others.
     ///
     /// # Errors
     /// See [`CoverageError`].
@@ -41,13 +51,19 @@ impl Reach {
         interrupted: &AtomicBool,
     ) -> Result<Self, CoverageError> {
         let mut reach = Self::default();
-        for family in Family::ALL.into_iter().filter(|&family| family != Family::Threads) {
+        let seeds = (0..PROGRAMS).map(|index| seed.wrapping_add(index));
+        let families = Family::ALL.into_iter().filter(|&family| family != Family::Threads);
+        let programs: Vec<Seeded> = seeds.flat_map(|seed| families.clone().map(move |family| (family, seed))).collect();
+        let warm = if row.jit == JitMode::On { WARM } else { Duration::ZERO };
+        for program @ (family, seed) in programs {
             let parameters = Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(seed));
-            let workload = generate(family, Mode::Gated, &parameters, seed);
-            for arming in [Arming::AtGates, Arming::Always] {
+            for (mode, run) in
+                [(Mode::Gated, Run::Gates { gates: GATES }), (Mode::Free, Run::Free { warm, stops: STOPS })]
+            {
                 if interrupted.load(Ordering::Relaxed) {
                     return Ok(reach);
                 }
+                let workload = generate(family, mode, &parameters, seed);
                 let plan = Plan {
                     python: &row.build.python,
                     jit: match row.jit {
@@ -57,25 +73,29 @@ impl Reach {
                     },
                     source: &workload.source,
                     folder,
-                    gates: GATES,
-                    arming,
+                    run,
                     patience,
                 };
                 let coverage = measure(image, &plan)?;
-                match arming {
-                    Arming::AtGates => reach.at_gates.insert(family, coverage),
-                    Arming::Always => reach.always.insert(family, coverage),
-                };
+                if mode == Mode::Gated {
+                    reach.at_gates.insert(program, coverage);
+                } else {
+                    reach.always.insert(program, coverage);
+                }
             }
         }
         Ok(reach)
+    }
+
+    fn coverages(&self) -> impl Iterator<Item = &Coverage> {
+        self.at_gates.values().chain(self.always.values())
     }
 
     /// How often any of `sites` was reached, whoever the anchor was set to.
     #[must_use]
     pub fn total(&self, sites: &[usize]) -> Reached {
         let mut total = Reached::default();
-        for coverage in self.at_gates.values().chain(self.always.values()) {
+        for coverage in self.coverages() {
             total.add(reached(coverage, sites));
         }
         total
@@ -85,7 +105,7 @@ impl Reach {
     #[must_use]
     pub fn operations(&self, site: usize) -> BTreeMap<Operation, Reached> {
         let mut operations: BTreeMap<Operation, Reached> = BTreeMap::new();
-        for coverage in self.at_gates.values().chain(self.always.values()) {
+        for coverage in self.coverages() {
             for (&(_, operation), &reached) in coverage.iter().filter(|((of, _), _)| *of == site) {
                 operations.entry(operation).or_default().add(reached);
             }
@@ -93,20 +113,20 @@ impl Reach {
         operations
     }
 
-    /// All families, those first that reach any of `sites` most often: by updates at gates, then by any updates, then by
-    /// guards.
+    /// The programs that reach any of `sites`, those first that reach them most often: by updates at gates, then by any
+    /// updates, then by guards.
     #[must_use]
-    pub fn families(&self, sites: &[usize]) -> Vec<Family> {
-        let weight = |family: &Family| {
-            let of = |coverages: &BTreeMap<Family, Coverage>| {
-                coverages.get(family).map(|coverage| reached(coverage, sites)).unwrap_or_default()
+    pub fn programs(&self, sites: &[usize]) -> Vec<Seeded> {
+        let weight = |program: &Seeded| {
+            let of = |coverages: &BTreeMap<Seeded, Coverage>| {
+                coverages.get(program).map(|coverage| reached(coverage, sites)).unwrap_or_default()
             };
             let (gates, always) = (of(&self.at_gates), of(&self.always));
-            (gates.updates, always.updates, always.guards)
+            (gates.updates, always.updates, always.guards + gates.guards)
         };
-        let mut families = Family::ALL.to_vec();
-        families.sort_by_key(|family| std::cmp::Reverse(weight(family)));
-        families
+        let mut programs: Vec<Seeded> = self.always.keys().copied().filter(|program| weight(program).2 > 0).collect();
+        programs.sort_by_key(|program| std::cmp::Reverse(weight(program)));
+        programs
     }
 }
 

@@ -13,8 +13,10 @@
 
 mod alternating;
 mod calls;
+mod construction;
 mod coroutines;
 mod deep;
+mod delegates;
 mod exceptions;
 mod failed_bind;
 mod finalizers;
@@ -67,11 +69,15 @@ pub enum Family {
     Monitoring,
     /// Threads with branches of their own, some of which come and go.
     Threads,
+    /// Instances made by a specialised call, some of them in vain.
+    Construction,
+    /// Generators that delegate to an iterator that is none.
+    Delegates,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Alternating,
         Self::Deep,
         Self::Recursion,
@@ -84,6 +90,8 @@ impl Family {
         Self::KeptFrames,
         Self::Monitoring,
         Self::Threads,
+        Self::Construction,
+        Self::Delegates,
     ];
 
     /// The name on command lines, in tables and in saved cases.
@@ -102,6 +110,8 @@ impl Family {
             Self::KeptFrames => "kept-frames",
             Self::Monitoring => "monitoring",
             Self::Threads => "threads",
+            Self::Construction => "construction",
+            Self::Delegates => "delegates",
         }
     }
 
@@ -203,6 +213,8 @@ pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) 
         Family::KeptFrames => kept_frames::emit(&mut program, main, &mut random),
         Family::Monitoring => monitoring::emit(&mut program, main, &mut random),
         Family::Threads => threads::emit(&mut program, main, &mut random),
+        Family::Construction => construction::emit(&mut program, main, &mut random),
+        Family::Delegates => delegates::emit(&mut program, main, &mut random),
     };
     let (source, grammar) = program.finish(main);
     let produces = Produces { full_hit: true, partial_hit: true, miss: true };

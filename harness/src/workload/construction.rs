@@ -1,0 +1,68 @@
+//! Instances made by a specialised call: a trampoline frame and one for `__init__`, made together. Where the arguments do
+//! not fit a code object that `__init__` was given since, both are given back without having run.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::parts;
+use super::program::{Fun, Program};
+
+/// A call is specialised after a few executions.
+const ROUNDS: u32 = 14;
+/// In this round the arguments do not fit.
+const MISFIT: u32 = 11;
+
+/// Emits `main` and the functions that make instances; returns the number of threads.
+pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+    let leaf = parts::leaf(p, "leaf", 0);
+    p.class("Made");
+    let init = p.method("Made", "__init__", "self, c");
+    p.gate();
+    p.invoke(leaf);
+    p.close();
+    p.end();
+    p.line("");
+    let trampoline = p.trampoline(init);
+    p.text("def _wider(self, a, b, d):\n    pass\n\n");
+    p.line("_fits, _misfit = Made.__init__.__code__, _wider.__code__");
+    p.line("");
+    let depth = p.parameters().depth;
+    let makers: Vec<Fun> = (0..p.parameters().width)
+        .map(|index| {
+            let maker = maker(p, index, init, trampoline, random.random_bool(0.7));
+            parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth }, maker)
+        })
+        .collect();
+    p.open(main, "def main(c):");
+    p.rounds();
+    for maker in makers {
+        p.invoke(maker);
+    }
+    p.gate();
+    p.end();
+    p.close();
+    1
+}
+
+/// A function that makes instances at one place, once in vain if `fails`.
+fn maker(p: &mut Program<'_>, index: u32, init: Fun, trampoline: Fun, fails: bool) -> Fun {
+    let fun = p.define(&format!("make_{index}"), "c");
+    p.locals(p.parameters().frame_size.locals(index));
+    p.gate();
+    p.block(&format!("for i in range({ROUNDS}):"));
+    if fails {
+        p.line(&format!("if i == {MISFIT}: Made.__init__.__code__ = _misfit"));
+        p.line(&format!("if i == {}: Made.__init__.__code__ = _fits", MISFIT + 1));
+    }
+    p.block("try:");
+    let site = p.site(init);
+    p.through(site, "Made(@)");
+    p.instantiates(trampoline);
+    p.beside("except TypeError:");
+    p.gate();
+    p.end();
+    p.end();
+    p.gate();
+    p.close();
+    fun
+}
