@@ -23,6 +23,7 @@ pub mod lane;
 pub mod layout;
 pub mod memory;
 pub mod oracle;
+pub mod peers;
 pub mod prove;
 pub mod report;
 pub mod sample;
