@@ -25,6 +25,7 @@ pub mod memory;
 #[cfg(target_arch = "x86_64")]
 pub mod mutants;
 pub mod oracle;
+pub mod peers;
 pub mod prove;
 pub mod report;
 pub mod sample;
@@ -33,5 +34,7 @@ pub mod sim;
 pub mod snapshot;
 pub mod stores;
 pub mod target;
+#[cfg(target_arch = "x86_64")]
+pub mod unwinder_mutants;
 pub mod walk;
 pub mod workload;

@@ -200,6 +200,8 @@ account_tests! {
     accounts_agree_kept_frames: KeptFrames,
     accounts_agree_monitoring: Monitoring,
     accounts_agree_threads: Threads,
+    accounts_agree_construction: Construction,
+    accounts_agree_delegates: Delegates,
 }
 
 #[test]

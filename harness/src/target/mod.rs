@@ -8,7 +8,7 @@ pub mod maps;
 mod pipe;
 pub mod process;
 pub mod runtime;
-mod spawner;
+pub(crate) mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
 #[cfg(target_arch = "x86_64")]

@@ -24,7 +24,7 @@ static SPAWNER: OnceLock<Mutex<Sender<Request>>> = OnceLock::new();
 
 /// Starts `command` in a process group of its own (Ctrl-C reaches the harness alone), bound to the harness' life,
 /// readable by other children of the harness, and without core dumps.
-pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
+pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
     let parent = getpid();
     command.process_group(0);
     // SAFETY: the closure runs in the forked child before exec and makes system calls only.

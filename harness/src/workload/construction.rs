@@ -1,5 +1,6 @@
 //! Instances made by a specialised call: a trampoline frame and one for `__init__`, made together. Where the arguments do
-//! not fit a code object that `__init__` was given since, both are given back without having run.
+//! not fit a code object that `__init__` was given since, both are given back without having run. So are the frames of what
+//! `exec` runs and of what C calls without arguments, where arguments are asked for.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -33,10 +34,12 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
             parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth }, maker)
         })
         .collect();
+    let in_vain = [("exec_in_vain", "exec(_wider.__code__)"), ("call_in_vain", "next(iter(_wider, None))")]
+        .map(|(name, text)| in_vain(p, name, text));
     p.open(main, "def main(c):");
     p.rounds();
-    for maker in makers {
-        p.invoke(maker);
+    for fun in makers.into_iter().chain(in_vain) {
+        p.invoke(fun);
     }
     p.gate();
     p.end();
@@ -61,6 +64,20 @@ fn maker(p: &mut Program<'_>, index: u32, init: Fun, trampoline: Fun, fails: boo
     p.beside("except TypeError:");
     p.gate();
     p.end();
+    p.end();
+    p.gate();
+    p.close();
+    fun
+}
+
+/// A function in which C makes a frame in vain.
+fn in_vain(p: &mut Program<'_>, name: &str, text: &str) -> Fun {
+    let fun = p.define(name, "c");
+    p.gate();
+    p.block("try:");
+    p.line(text);
+    p.beside("except TypeError:");
+    p.gate();
     p.end();
     p.gate();
     p.close();

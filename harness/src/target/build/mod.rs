@@ -25,7 +25,7 @@ use crate::layout::{FrameCache, Layout, LayoutError, VersionHex};
 
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
 pub use error::BuildError;
-pub use fetch::{Archive, FetchError, fetch, fetch_from, fetched};
+pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
 pub use listing::{Listed, Origin, listing};
 pub use probe::probe;
 pub use progress::{Progress, Silent, Terminal};

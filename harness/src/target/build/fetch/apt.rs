@@ -77,6 +77,39 @@ impl Apt {
         Ok(packages)
     }
 
+    /// The file of `name` in exactly this version, alone; the inner error is apt's answer if it has no such version.
+    pub(super) fn plan_one(
+        &self,
+        name: &str,
+        version: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Result<Package, String>, FetchError> {
+        let wanted = format!("{name}={version}");
+        let mut packages = Vec::new();
+        let arguments = ["download", "--print-uris", "-qq", wanted.as_str()];
+        let answer = self.run_in("none", &arguments, progress, &mut |line, _| packages.extend(package(line)))?;
+        let none = || format!("apt names no file for {wanted}");
+        Ok(answer.and_then(|()| packages.pop().ok_or_else(none)))
+    }
+
+    /// Fetches what [`Apt::plan_one`] found.
+    pub(super) fn download_one(
+        &self,
+        name: &str,
+        version: &str,
+        total: u64,
+        progress: &mut dyn Progress,
+    ) -> Result<(), FetchError> {
+        let failed = |detail| FetchError::Network { what: "a package", uri: self.uri.clone(), detail };
+        let wanted = format!("{name}={version}");
+        let mut report = |line: &str, progress: &mut dyn Progress| {
+            if let Some(percent) = percent(line) {
+                progress.bytes((total as f64 * percent / 100.0) as u64, total);
+            }
+        };
+        self.run_in(PACKAGES, &["download", "-q", &wanted], progress, &mut report)?.map_err(failed)
+    }
+
     /// Fetches `names` with all they need, of which `there` of `total` bytes are there.
     pub(super) fn download(
         &self,
@@ -108,9 +141,21 @@ impl Apt {
         size(&self.file(package)).max(size(&partial)).min(package.size)
     }
 
-    /// Runs apt, handing each line of its output on; if it fails, its complaints are the inner error.
+    /// [`Apt::run_in`] the folder where it keeps its state.
     fn run(
         &self,
+        arguments: &[&str],
+        progress: &mut dyn Progress,
+        line: &mut dyn FnMut(&str, &mut dyn Progress),
+    ) -> Result<Result<(), String>, FetchError> {
+        self.run_in("", arguments, progress, line)
+    }
+
+    /// Runs apt in a folder below its own, handing each line of its output on; if it fails, its complaints are the inner
+    /// error.
+    fn run_in(
+        &self,
+        below: &str,
         arguments: &[&str],
         progress: &mut dyn Progress,
         line: &mut dyn FnMut(&str, &mut dyn Progress),
@@ -118,7 +163,7 @@ impl Apt {
         let failed = |source| FetchError::Tool { tool: "apt-get", source };
         let mut command = Command::new("apt-get");
         command.arg("-c").arg(self.folder.join("apt.conf")).args(arguments).env("LC_ALL", "C");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(self.folder.join(below)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = die_with_us(&mut command).spawn().map_err(failed)?;
         let complaints = child.stderr.take().map(|stderr| {
             thread::spawn(move || {

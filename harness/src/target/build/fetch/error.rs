@@ -109,6 +109,36 @@ pub enum FetchError {
         /// What is wrong with it.
         source: Box<BuildError>,
     },
+    /// No interpreter was fetched whose tests these could be.
+    #[error(
+        "CPython {version} has no tests of its own, and tests are fetched only for the CPython in {}{}: \
+             install the tests that belong to it (Debian's are in the package libpython3.15-testsuite), or test what framediff fetches",
+        cache.display(), fetched(.have)
+    )]
+    TestsOfAnother {
+        /// The version whose tests are wanted.
+        version: String,
+        /// The cache folder.
+        cache: PathBuf,
+        /// The package's version of the interpreters there, if there are any.
+        have: Option<String>,
+    },
+    /// The archive has moved on.
+    #[error(
+        "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again, which fetches both anew, \
+             or unpack libpython3.15-testsuite {version} from elsewhere (snapshot.debian.org has every version) and name the folder",
+        folder.display()
+    )]
+    TestsNotOffered {
+        /// The archive.
+        uri: String,
+        /// The package's version of the fetched interpreters.
+        version: String,
+        /// apt's own words.
+        detail: String,
+        /// The folder of the fetched interpreters.
+        folder: PathBuf,
+    },
     /// Somebody removed it.
     #[error("{} vanished while it was fetched; run again", folder.display())]
     Vanished {
@@ -118,6 +148,10 @@ pub enum FetchError {
     /// The user wants to stop.
     #[error("interrupted; the next run carries on with what was fetched")]
     Interrupted,
+}
+
+fn fetched(have: &Option<String>) -> String {
+    have.as_ref().map_or_else(|| " (none yet)".to_owned(), |version| format!(" ({version})"))
 }
 
 /// Less than this is no room to work.
@@ -157,6 +191,15 @@ impl FetchError {
 /// Fails early if what is to come cannot fit.
 pub(super) fn need_space(folder: &Path, total: u64, there: u64) -> Result<(), FetchError> {
     let need = total.saturating_sub(there) + UNPACKED * total;
+    match free(folder) {
+        Some(free) if free < need => Err(FetchError::DiskFull { folder: folder.to_path_buf(), free, need }),
+        _ => Ok(()),
+    }
+}
+
+/// Fails early if the unpacked tests cannot fit: they are text, and seven times as large as their package.
+pub(super) fn need_space_for_tests(folder: &Path, size: u64) -> Result<(), FetchError> {
+    let need = size.saturating_mul(9);
     match free(folder) {
         Some(free) if free < need => Err(FetchError::DiskFull { folder: folder.to_path_buf(), free, need }),
         _ => Ok(()),

@@ -5,6 +5,7 @@
 //! CACHE/fetching/               apt's state: the index, packages complete and partial; what an interrupted run left
 //! CACHE/debian-3.15.unpacking/  packages being unpacked
 //! CACHE/debian-3.15/            complete: appears by a rename, never changes after
+//! CACHE/debian-3.15-tests/      CPython's own tests, once they are asked for; made likewise
 //! ```
 //! The machine's own apt does the work with its own proxies, keys and mirror, but with a state of its own, so that no
 //! privilege is needed and nothing of the system is touched.
@@ -13,6 +14,7 @@ mod apt;
 mod archive;
 mod error;
 mod lock;
+mod tests_of;
 mod unpack;
 
 use std::fs;
@@ -23,6 +25,7 @@ use super::Progress;
 
 pub use archive::Archive;
 pub use error::FetchError;
+pub use tests_of::{fetch_tests, fetch_tests_from};
 
 /// What is asked of the archive; the rest follows from dependencies.
 const PACKAGES: [&str; 2] = ["python3.15", "python3.15-dbg"];
@@ -91,22 +94,36 @@ fn locked(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Resul
     progress.step(&format!("Fetching CPython 3.15 from {} ({} packages)", archive.uri, packages.len()));
     apt.download(&PACKAGES, there, total, progress)?;
 
-    let unpacking = cache.join(format!("{COMPLETE}.unpacking"));
-    remove(&unpacking)?;
-    create(&unpacking)?;
+    let unpacking = unpacking(cache, COMPLETE)?;
     progress.step("Checking and unpacking");
     let files: Vec<_> = packages.iter().map(|package| (package, apt.file(package))).collect();
-    unpack::unpack(&files, archive, &unpacking, progress)?;
+    unpack::unpack(&files, &unpacking, progress)?;
+    unpack::launchers(&unpacking)?;
+    unpack::write_manifest(&files, archive, &unpacking)?;
     for python in PYTHONS {
         super::probe(&unpacking.join(python)).map_err(|source| FetchError::Unusable { source: Box::new(source) })?;
     }
 
-    let complete = cache.join(COMPLETE);
-    // A folder without manifest: not ours to trust, and in the way of the rename.
-    remove(&complete)?;
-    fs::rename(&unpacking, &complete).map_err(FetchError::folder(&complete))?;
+    let complete = publish(&unpacking, cache, COMPLETE)?;
     remove(&fetching)?;
     fetched(cache).ok_or(FetchError::Vanished { folder: complete })
+}
+
+/// An empty folder to unpack what is to become the folder `name`.
+fn unpacking(cache: &Path, name: &str) -> Result<PathBuf, FetchError> {
+    let folder = cache.join(format!("{name}.unpacking"));
+    remove(&folder)?;
+    create(&folder)?;
+    Ok(folder)
+}
+
+/// Makes what was unpacked the complete folder `name`.
+fn publish(unpacking: &Path, cache: &Path, name: &str) -> Result<PathBuf, FetchError> {
+    let complete = cache.join(name);
+    // A folder without manifest or of another version: not ours to trust, and in the way of the rename.
+    remove(&complete)?;
+    fs::rename(unpacking, &complete).map_err(FetchError::folder(&complete))?;
+    Ok(complete)
 }
 
 /// Creates a folder and those above it.

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::super::Progress;
@@ -26,25 +26,24 @@ const LEFT_OUT: [&str; 5] =
     ["./usr/lib/debug", "./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/lib/*.a"];
 
 /// The manifest's content.
-#[derive(Serialize)]
-struct Manifest<'a> {
+#[derive(Serialize, Deserialize)]
+struct Manifest {
     format: u32,
-    archive: &'a str,
+    archive: String,
     packages: Vec<Entry>,
 }
 
 /// A package in the manifest.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Entry {
     name: String,
     version: String,
     sha256: String,
 }
 
-/// Checks each file against the index, unpacks it below `root`, and makes the interpreters run from there.
+/// Checks each file against the index and unpacks it below `root`.
 pub(super) fn unpack(
     files: &[(&Package, PathBuf)],
-    archive: &Archive,
     root: &Path,
     progress: &mut dyn Progress,
 ) -> Result<(), FetchError> {
@@ -59,14 +58,30 @@ pub(super) fn unpack(
         done += package.size;
         progress.bytes(done, total);
     }
+    Ok(())
+}
+
+/// Makes the interpreters below `root` run from there.
+pub(super) fn launchers(root: &Path) -> Result<(), FetchError> {
     for (name, elf) in INTERPRETERS {
         launcher(&root.join("usr/bin"), name, elf)?;
     }
+    Ok(())
+}
+
+/// Writes down what `root` holds.
+pub(super) fn write_manifest(files: &[(&Package, PathBuf)], archive: &Archive, root: &Path) -> Result<(), FetchError> {
     let packages = files.iter().map(|(package, _)| entry(package)).collect();
-    let manifest = Manifest { format: 1, archive: &archive.uri, packages };
+    let manifest = Manifest { format: 1, archive: archive.uri.clone(), packages };
     let path = root.join(MANIFEST);
     let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from);
     text.and_then(|text| fs::write(&path, text)).map_err(FetchError::folder(&path))
+}
+
+/// The version of a package that the complete folder `root` holds; nothing if the folder is not complete or lacks it.
+pub(super) fn version(root: &Path, name: &str) -> Option<String> {
+    let manifest: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST)).ok()?).ok()?;
+    manifest.packages.into_iter().find(|entry| entry.name == name).map(|entry| entry.version)
 }
 
 /// A package's file is named NAME_VERSION_ARCHITECTURE.deb, with the version's colon escaped.

@@ -1,0 +1,102 @@
+//! Fetching CPython's own tests, of exactly the version of the fetched interpreters.
+
+use std::path::{Path, PathBuf};
+
+use super::super::Progress;
+use super::apt::Apt;
+use super::{
+    Archive, COMPLETE, FetchError, PACKAGES, create, error, fetched, lock, publish, remove, unpack, unpacking,
+};
+use crate::layout::VersionHex;
+
+/// The package that has them. It depends on the interpreter, which is there already.
+const PACKAGE: &str = "libpython3.15-testsuite";
+
+/// The complete folder.
+const TESTS: &str = "debian-3.15-tests";
+
+/// Where in it the files are that the package `test` of the interpreter's own library lacks.
+const FOLDER: &str = "usr/lib/python3.15/test";
+
+/// Fetches the tests of CPython `version` into `cache`, unless they are there, and returns the folder with the files of
+/// the package `test`. Only tests of the interpreters that [`super::fetch`] put there are to be had.
+///
+/// # Errors
+/// Fails if the interpreters in `cache` are of another version or none are there, if the archive has moved on to another
+/// version, and as [`super::fetch`].
+pub fn fetch_tests(version: VersionHex, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
+    let wanted = wanted(version, cache)?;
+    match present(cache, &wanted) {
+        Some(folder) => Ok(folder),
+        None => fetch_tests_from(&Archive::of_this_machine()?, version, cache, progress),
+    }
+}
+
+/// [`fetch_tests`] from an archive of the caller's choice.
+///
+/// # Errors
+/// As [`fetch_tests`].
+pub fn fetch_tests_from(
+    archive: &Archive,
+    version: VersionHex,
+    cache: &Path,
+    progress: &mut dyn Progress,
+) -> Result<PathBuf, FetchError> {
+    let wanted = wanted(version, cache)?;
+    if let Some(folder) = present(cache, &wanted) {
+        return Ok(folder);
+    }
+    let result = locked(archive, &wanted, cache, progress);
+    progress.finish();
+    result.map_err(|error| error.or_full_disk(cache))
+}
+
+/// The package's version that belongs to the interpreters in `cache`, if these are CPython `version`.
+fn wanted(version: VersionHex, cache: &Path) -> Result<String, FetchError> {
+    let [package, _] = PACKAGES;
+    let have = fetched(cache).and_then(|_| unpack::version(&cache.join(COMPLETE), package));
+    // "3.15.2-1": all before the hyphen is CPython's own version.
+    let of_this = |have: &String| have.rsplit_once('-').is_some_and(|(upstream, _)| upstream == version.to_string());
+    match have {
+        Some(have) if of_this(&have) => Ok(have),
+        have => Err(FetchError::TestsOfAnother { version: version.to_string(), cache: cache.to_path_buf(), have }),
+    }
+}
+
+/// The folder with the tests, if they are there in this version.
+fn present(cache: &Path, wanted: &str) -> Option<PathBuf> {
+    let root = cache.join(TESTS);
+    let folder = root.join(FOLDER);
+    (unpack::version(&root, PACKAGE)? == wanted && folder.is_dir()).then_some(folder)
+}
+
+fn locked(archive: &Archive, wanted: &str, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
+    let _lock = lock::take(&cache.join("fetch.lock"), progress)?;
+    // Another harness may have fetched while this one waited.
+    if let Some(folder) = present(cache, wanted) {
+        return Ok(folder);
+    }
+    let fetching = cache.join("fetching");
+    create(&fetching)?;
+    let apt = Apt::new(&fetching, archive)?;
+    progress.step(&format!("Reading the package index of {}", archive.uri));
+    apt.update(progress)?;
+    let package = apt.plan_one(PACKAGE, wanted, progress)?.map_err(|detail| FetchError::TestsNotOffered {
+        uri: archive.uri.clone(),
+        version: wanted.to_owned(),
+        detail,
+        folder: cache.join(COMPLETE),
+    })?;
+    error::need_space_for_tests(cache, package.size)?;
+    progress.step(&format!("Fetching CPython's tests ({PACKAGE} {wanted}) from {}", archive.uri));
+    apt.download_one(PACKAGE, wanted, package.size, progress)?;
+
+    let unpacking = unpacking(cache, TESTS)?;
+    progress.step("Checking and unpacking");
+    let files = [(&package, apt.file(&package))];
+    unpack::unpack(&files, &unpacking, progress)?;
+    unpack::write_manifest(&files, archive, &unpacking)?;
+    let complete = publish(&unpacking, cache, TESTS)?;
+    remove(&fetching)?;
+    present(cache, wanted).ok_or(FetchError::Vanished { folder: complete })
+}

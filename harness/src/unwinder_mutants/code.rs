@@ -1,0 +1,181 @@
+//! A module's functions, decoded.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+
+/// The largest function that is decoded.
+const FUNCTION_LIMIT: u64 = 1 << 20;
+
+/// A function, or the part of one that the compiler put elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct Function {
+    /// As the symbol table has it, with the compiler's endings.
+    pub(super) name: String,
+    /// Its address.
+    pub(super) start: u64,
+    /// Its instructions in the order of their addresses.
+    pub(super) instructions: Vec<Instruction>,
+    bytes: Vec<u8>,
+}
+
+impl Function {
+    /// Decodes a function.
+    pub(super) fn new(name: &str, start: u64, bytes: &[u8]) -> Self {
+        let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
+        let instructions = decoder.iter().collect();
+        Self { name: name.to_owned(), start, instructions, bytes: bytes.to_vec() }
+    }
+
+    /// The name in the source: without `.lto_priv.0`, `.cold` and the like.
+    pub(super) fn source_name(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+
+    /// The instruction at `index`.
+    pub(super) fn at(&self, index: usize) -> Option<&Instruction> {
+        self.instructions.get(index)
+    }
+
+    /// The bytes of an instruction of this function.
+    pub(super) fn bytes_of(&self, instruction: &Instruction) -> &[u8] {
+        let from = usize::try_from(instruction.ip().wrapping_sub(self.start)).unwrap_or(usize::MAX);
+        from.checked_add(instruction.len()).and_then(|to| self.bytes.get(from..to)).unwrap_or_default()
+    }
+
+    /// The number of the instruction at an address.
+    pub(super) fn index_of(&self, address: u64) -> Option<usize> {
+        self.instructions.binary_search_by_key(&address, Instruction::ip).ok()
+    }
+
+    /// The numbers of the instructions around `index`, itself included.
+    pub(super) fn around(&self, index: usize, distance: usize) -> std::ops::Range<usize> {
+        index.saturating_sub(distance)..(index + distance + 1).min(self.instructions.len())
+    }
+
+    /// The equality jump (`je`, `jne`) that the comparison at `index` decides: nothing between changes the flags.
+    pub(super) fn decided(&self, index: usize) -> Option<usize> {
+        (index + 1..self.instructions.len())
+            .take_while(|&next| {
+                let before = self.at(next - 1);
+                next == index + 1 || before.is_some_and(|before| before.rflags_modified() == 0 && !leaves(before))
+            })
+            .take(4)
+            .find(|&next| self.at(next).is_some_and(is_equality_jump))
+    }
+
+    /// Where the equality jump at `index` leads: if equal, and if not.
+    pub(super) fn branches(&self, index: usize) -> Option<(u64, u64)> {
+        let jump = self.at(index).filter(|jump| is_equality_jump(jump))?;
+        let (taken, passed) = (jump.near_branch_target(), jump.next_ip());
+        Some(if jump.mnemonic() == Mnemonic::Je { (taken, passed) } else { (passed, taken) })
+    }
+}
+
+/// All code of a module that has a name.
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub(super) functions: Vec<Function>,
+}
+
+impl Code {
+    /// Decodes every function of `file`.
+    pub(super) fn of(file: &object::File<'_>) -> object::Result<Self> {
+        let mut functions = Vec::new();
+        for symbol in file.symbols() {
+            let (start, size) = (symbol.address(), symbol.size());
+            if symbol.kind() != SymbolKind::Text || size == 0 || size > FUNCTION_LIMIT {
+                continue;
+            }
+            let Some(index) = symbol.section_index() else { continue };
+            let section = file.section_by_index(index)?;
+            let (Ok(name), Some(bytes)) = (symbol.name(), section.data_range(start, size)?) else { continue };
+            functions.push(Function::new(name, start, bytes));
+        }
+        functions.sort_by_key(|function| function.start);
+        functions.dedup_by_key(|function| function.start);
+        Ok(Self { functions })
+    }
+
+    /// The functions that the source calls `name`, without parts that the compiler split off.
+    pub(super) fn named(&self, name: &str) -> Vec<&Function> {
+        let whole = |function: &&Function| !function.name.contains(".cold") && !function.name.contains(".part");
+        self.functions.iter().filter(|function| function.source_name() == name).filter(whole).collect()
+    }
+
+    /// All places that satisfy `wanted`.
+    pub(super) fn places<'a>(&'a self, wanted: impl Fn(&'a Function, usize) -> bool) -> Vec<(&'a Function, usize)> {
+        let places = self
+            .functions
+            .iter()
+            .flat_map(|function| (0..function.instructions.len()).map(move |index| (function, index)));
+        places.filter(|&(function, index)| wanted(function, index)).collect()
+    }
+
+    /// The direct calls of the function at `address`.
+    pub(super) fn calls_of(&self, address: u64) -> Vec<(&Function, usize)> {
+        self.places(|function, index| function.at(index).is_some_and(|call| calls(call, address)))
+    }
+}
+
+/// Whether an instruction calls the function at `address`.
+pub(super) fn calls(instruction: &Instruction, address: u64) -> bool {
+    instruction.mnemonic() == Mnemonic::Call
+        && matches!(instruction.op0_kind(), OpKind::NearBranch64)
+        && instruction.near_branch_target() == address
+}
+
+/// Whether control may go elsewhere.
+fn leaves(instruction: &Instruction) -> bool {
+    instruction.flow_control() != iced_x86::FlowControl::Next
+}
+
+/// `je` or `jne`.
+pub(super) fn is_equality_jump(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Je | Mnemonic::Jne)
+}
+
+/// The register of a memory operand that is just that register and `offset`, if it may point to a structure.
+pub(super) fn pointer_at(instruction: &Instruction, offset: u64) -> Option<Register> {
+    let has_memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
+    let base = instruction.memory_base();
+    let plain = instruction.memory_index() == Register::None
+        && instruction.segment_prefix() == Register::None
+        && instruction.memory_displacement64() == offset
+        && !matches!(base, Register::None | Register::RIP | Register::RSP | Register::RBP);
+    (has_memory && plain).then_some(base)
+}
+
+/// Whether an operand of the instruction is this very register.
+pub(super) fn has_register(instruction: &Instruction, register: Register) -> bool {
+    (0..instruction.op_count())
+        .any(|operand| instruction.op_kind(operand) == OpKind::Register && instruction.op_register(operand) == register)
+}
+
+/// The register of `test r, r`.
+pub(super) fn tested(instruction: &Instruction) -> Option<Register> {
+    let same = instruction.mnemonic() == Mnemonic::Test
+        && instruction.op0_kind() == OpKind::Register
+        && instruction.op1_kind() == OpKind::Register
+        && instruction.op0_register() == instruction.op1_register();
+    same.then(|| instruction.op0_register())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_belongs_to_the_last_comparison_before_it() {
+        // cmp [rax+0x10],rcx; mov rdx,rax; jne +0; cmp rax,rcx; add rax,1; jne +0
+        let bytes = [
+            0x48, 0x39, 0x48, 0x10, 0x48, 0x89, 0xc2, 0x75, 0x00, 0x48, 0x39, 0xc8, 0x48, 0x83, 0xc0, 0x01, 0x75, 0x00,
+        ];
+        let function = Function::new("f.lto_priv.0", 0x1000, &bytes);
+        assert_eq!(function.source_name(), "f");
+        assert_eq!(function.decided(0), Some(2));
+        assert_eq!(function.decided(3), None);
+        assert_eq!(function.branches(2), Some((0x1009, 0x1009)));
+        assert_eq!(function.at(0).and_then(|compare| pointer_at(compare, 0x10)), Some(Register::RAX));
+        assert_eq!(function.at(0).and_then(|compare| pointer_at(compare, 0x18)), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! Where the fields are that the checks look at, by the module's debug information.
+
+use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Unit, UnitOffset};
+use object::{Object, ObjectSection};
+
+use super::ModuleError;
+
+type Reader<'a> = EndianSlice<'a, LittleEndian>;
+
+/// How many names a type may have before it is a structure.
+const NAMES: usize = 16;
+
+/// Offsets of fields, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    /// In a cache entry: the thread state that it is for.
+    pub(super) entry_thread_state: u64,
+    /// In a cache entry: the sequence.
+    pub(super) entry_sequence: u64,
+    /// In a cache entry: the first address.
+    pub(super) entry_addresses: u64,
+    /// In a cache entry: how many addresses there are.
+    pub(super) entry_count: u64,
+    /// In a cache entry: the list of frames.
+    pub(super) entry_frames: u64,
+    /// In a walk: the base frame.
+    pub(super) walk_base: u64,
+    /// In a walk: whether it stopped at the anchor.
+    pub(super) walk_stopped: u64,
+    /// In the unwinder: the target's offset of the anchor.
+    pub(super) unwinder_anchor: u64,
+}
+
+impl Fields {
+    /// Reads them.
+    pub(super) fn of(file: &object::File<'_>) -> Result<Self, ModuleError> {
+        let load = |id: gimli::SectionId| -> Result<Reader<'_>, gimli::Error> {
+            let data = file.section_by_name(id.name()).and_then(|section| section.data().ok());
+            Ok(EndianSlice::new(data.unwrap_or_default(), LittleEndian))
+        };
+        let broken = |error: gimli::Error| ModuleError::Field(format!("anything ({error})"));
+        let types = Types::new(Dwarf::load(load).map_err(broken)?).map_err(broken)?;
+        let field = |structure: &str, path: &[&str]| {
+            types.offset(structure, path).ok_or_else(|| ModuleError::Field(format!("{structure}.{}", path.join("."))))
+        };
+        Ok(Self {
+            entry_thread_state: field("FrameCacheEntry", &["thread_state_addr"])?,
+            entry_sequence: field("FrameCacheEntry", &["last_profiled_frame_seq"])?,
+            entry_addresses: field("FrameCacheEntry", &["addrs"])?,
+            entry_count: field("FrameCacheEntry", &["num_addrs"])?,
+            entry_frames: field("FrameCacheEntry", &["frame_list"])?,
+            walk_base: field("FrameWalkContext", &["base_frame_addr"])?,
+            walk_stopped: field("FrameWalkContext", &["stopped_at_cached_frame"])?,
+            unwinder_anchor: field("RemoteUnwinderObject", &["debug_offsets", "thread_state", "last_profiled_frame"])?,
+        })
+    }
+}
+
+/// A type's place: the number of its unit, and where it is in there.
+type Place = (usize, UnitOffset);
+
+struct Types<'a> {
+    dwarf: Dwarf<Reader<'a>>,
+    units: Vec<Unit<Reader<'a>>>,
+}
+
+impl<'a> Types<'a> {
+    fn new(dwarf: Dwarf<Reader<'a>>) -> gimli::Result<Self> {
+        let mut units = Vec::new();
+        let mut headers = dwarf.units();
+        while let Some(header) = headers.next()? {
+            units.push(dwarf.unit(header)?);
+        }
+        Ok(Self { dwarf, units })
+    }
+
+    /// Where the field is to which `path` leads, in the structure of this name. Structures of one name must agree.
+    fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
+        let mut offsets = self.called(structure).into_iter().filter_map(|place| self.follow(place, path));
+        let first = offsets.next()?;
+        offsets.all(|offset| offset == first).then_some(first)
+    }
+
+    /// Every type of this name.
+    fn called(&self, wanted: &str) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (number, unit) in self.units.iter().enumerate() {
+            let mut entries = unit.entries();
+            while let Ok(Some(entry)) = entries.next_dfs() {
+                if matches!(entry.tag(), gimli::DW_TAG_typedef | gimli::DW_TAG_structure_type)
+                    && entry.attr_value(gimli::DW_AT_name).is_some_and(|name| self.is(unit, name, wanted))
+                {
+                    places.push((number, entry.offset()));
+                }
+            }
+        }
+        places
+    }
+
+    fn is(&self, unit: &Unit<Reader<'a>>, name: AttributeValue<Reader<'a>>, wanted: &str) -> bool {
+        self.dwarf.attr_string(unit, name).is_ok_and(|name| name.slice() == wanted.as_bytes())
+    }
+
+    fn follow(&self, mut place: Place, path: &[&str]) -> Option<u64> {
+        let mut sum: u64 = 0;
+        for name in path {
+            let (offset, of_type) = self.member(self.structure(place)?, name)?;
+            sum = sum.checked_add(offset)?;
+            place = of_type;
+        }
+        Some(sum)
+    }
+
+    /// The structure that a type is by another name.
+    fn structure(&self, mut place: Place) -> Option<Place> {
+        for _ in 0..NAMES {
+            let unit = self.units.get(place.0)?;
+            let entry = unit.entry(place.1).ok()?;
+            match entry.tag() {
+                gimli::DW_TAG_structure_type => return Some(place),
+                gimli::DW_TAG_typedef | gimli::DW_TAG_const_type | gimli::DW_TAG_volatile_type => {
+                    place = self.place(place.0, entry.attr_value(gimli::DW_AT_type)?)?;
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// A member's offset and its type.
+    fn member(&self, structure: Place, wanted: &str) -> Option<(u64, Place)> {
+        let unit = self.units.get(structure.0)?;
+        let mut tree = unit.entries_tree(Some(structure.1)).ok()?;
+        let mut members = tree.root().ok()?.children();
+        while let Some(member) = members.next().ok()? {
+            let entry = member.entry();
+            if entry.tag() == gimli::DW_TAG_member
+                && entry.attr_value(gimli::DW_AT_name).is_some_and(|name| self.is(unit, name, wanted))
+            {
+                let offset = entry.attr_value(gimli::DW_AT_data_member_location)?.udata_value()?;
+                return Some((offset, self.place(structure.0, entry.attr_value(gimli::DW_AT_type)?)?));
+            }
+        }
+        None
+    }
+
+    /// What a reference from unit `from` leads to.
+    fn place(&self, from: usize, reference: AttributeValue<Reader<'a>>) -> Option<Place> {
+        match reference {
+            AttributeValue::UnitRef(offset) => Some((from, offset)),
+            AttributeValue::DebugInfoRef(offset) => self
+                .units
+                .iter()
+                .enumerate()
+                .find_map(|(number, unit)| Some((number, offset.to_unit_offset(&unit.header)?))),
+            _ => None,
+        }
+    }
+}
