@@ -3,7 +3,8 @@
 use crate::report::summary::Summary;
 use crate::report::verdict::Verdict;
 
-/// Everything planned ran and was compared; no unknown clause broke.
+/// Everything planned ran and was compared; no unknown clause broke. Too few samples to decide a live comparison change
+/// nothing about that: the report names it as advice.
 pub const PASS: u8 = 0;
 /// A clause broke that is not known to break (with `--strict`: any clause).
 pub const VIOLATION: u8 = 1;
@@ -18,6 +19,7 @@ pub const INTERRUPTED: u8 = 130;
 pub const HELP: &str = "\
 Exit codes:
   0    pass: everything planned ran and was compared, and nothing unknown broke
+       (a live comparison that too few samples leave undecided is advice only)
   1    violation: a clause broke that is not known to break (with --strict: any)
   2    usage or set-up: wrong arguments, no usable build, no permission
   3    inconclusive: nothing broke, but not everything was shown (budget spent,
@@ -40,8 +42,10 @@ pub fn of(summary: &Summary) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::cell::Lane;
     use crate::report::event::Event;
-    use crate::report::fixtures::{cache_worse, finding, run, started, summary};
+    use crate::report::fixtures::{cache_worse, few, finding, run, started, summary, with_tally};
+    use crate::sample::WalkerKind;
 
     #[test]
     fn every_verdict_has_its_code() {
@@ -49,6 +53,7 @@ mod tests {
         let over = |interrupted| Event::RunFinished { interrupted };
         for (events, strict, expected) in [
             (run(vec![]), false, PASS),
+            (with_tally(Lane::Live, WalkerKind::CpythonCached, &few()), false, PASS),
             (run(vec![violation(finding())]), false, VIOLATION),
             (run(vec![violation(cache_worse("stale-full-hit"))]), false, PASS),
             (run(vec![violation(cache_worse("stale-full-hit"))]), true, VIOLATION),

@@ -112,6 +112,30 @@ pub(crate) fn run(extra: Vec<Event>) -> Vec<Event> {
     events
 }
 
+/// A cached walker that showed everything, in few samples.
+pub(crate) fn few() -> Tally {
+    Tally {
+        samples: 20,
+        full_hits: 10,
+        partial_hits: 5,
+        misses: [(MissReason::AnchorNull, 5)].into(),
+        ..Tally::default()
+    }
+}
+
+/// A run in which `walker` counts `tally` in `lane` and nothing else.
+pub(crate) fn with_tally(lane: Lane, walker: WalkerKind, tally: &Tally) -> Vec<Event> {
+    let mut events = run(vec![]);
+    for event in &mut events {
+        if let Event::Samples { cell, walker: of, tally: old } = event
+            && (cell.lane, *of) == (lane, walker)
+        {
+            old.clone_from(tally);
+        }
+    }
+    events
+}
+
 pub(crate) fn summary(events: &[Event], strict: bool) -> Summary {
     let mut summary = Summary::new(Rules { known: KnownFailures::kept().unwrap(), strict, confidence: 0.9999 });
     for event in events {

@@ -27,7 +27,9 @@ pub fn render(summary: &Summary, look: Look) -> String {
     violations(&mut out, summary, look);
     not_seen(&mut out, summary, look);
     not_run(&mut out, summary, look);
-    verdict(&mut out, summary, look);
+    let judgement = summary.judgement();
+    undecided(&mut out, &judgement, look);
+    verdict(&mut out, summary, judgement, look);
     out
 }
 
@@ -140,13 +142,30 @@ fn not_run(out: &mut String, summary: &Summary, look: Look) {
     out.push('\n');
 }
 
-fn verdict(out: &mut String, summary: &Summary, look: Look) {
-    let Judgement { verdict, failures, doubts } = summary.judgement();
+/// Comparisons for which the samples were too few; they decide nothing.
+fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
+    if judgement.advice.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", look.bold("undecided (no ground of the verdict)"));
+    for advice in &judgement.advice {
+        paragraph(out, "  ", &advice.to_string(), look.width);
+    }
+    out.push('\n');
+}
+
+fn verdict(out: &mut String, summary: &Summary, judgement: Judgement, look: Look) {
+    let Judgement { verdict, failures, doubts, advice } = judgement;
     let known = summary.violations().iter().filter(|violation| violation.known.is_some()).count();
     let lines = summary.lines();
     let samples: u64 = lines.iter().map(|line| line.tally.samples).sum();
     let mut facts = vec![format!("{samples} samples")];
-    for (count, noun) in [(failures.len(), "failure"), (known, "known violation"), (doubts.len(), "doubt")] {
+    for (count, noun) in [
+        (failures.len(), "failure"),
+        (known, "known violation"),
+        (doubts.len(), "doubt"),
+        (advice.len(), "undecided comparison"),
+    ] {
         if count > 0 {
             facts.push(plural(count, noun));
         }

@@ -28,7 +28,7 @@ pub struct Document {
     pub strict: bool,
     /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// Verdict, failures and doubts.
+    /// Verdict, failures, doubts and advice.
     #[serde(flatten)]
     pub judgement: Judgement,
     /// The builds under test, one entry for each run mode.

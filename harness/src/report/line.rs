@@ -8,7 +8,7 @@ use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
 use crate::report::cell::{CellOutcome, Expected, Lane, NotRun, Row};
 use crate::report::summary::CellReport;
 use crate::report::tally::Tally;
-use crate::report::verdict::{Doubt, Failure, LineVerdict};
+use crate::report::verdict::{Advice, Doubt, Failure, LineVerdict};
 use crate::sample::WalkerKind;
 
 /// One line of the table: everything one walker did on one row in one lane.
@@ -37,7 +37,8 @@ pub(super) struct Struck {
 
 /// What can be said of each line, in the order of the rows, then by lane and walker.
 ///
-/// In the live lane a cached walker passes only if the excess over its uncached counterpart is bounded with `confidence`.
+/// In the live lane a cached walker passes only if the excess over its uncached counterpart is bounded with `confidence`; if
+/// it is not, that is advice, and no doubt.
 pub(super) fn facts(
     rows: &[Row],
     cells: &[CellReport],
@@ -82,14 +83,18 @@ impl Fact {
         (self.line.row.clone(), self.line.lane, self.line.walker)
     }
 
-    /// Doubts the line if its excess over `uncached` is not bounded.
+    /// Leaves the line undecided if its excess over `uncached` is not bounded.
     fn bound(&mut self, uncached: Proportion, demand: Demand) {
         let cached = self.line.tally.impossible_of_accepted();
-        if let Comparison::CannotTell { excess_at_most } = compare(cached, uncached, demand) {
+        if uncached.samples == 0 {
+            let (row, _, walker) = self.key();
+            self.line.verdict = LineVerdict::Inconclusive;
+            self.doubt = Some(Doubt::NothingToCompare { row, walker });
+        } else if let Comparison::CannotTell { excess_at_most } = compare(cached, uncached, demand) {
             let (row, _, walker) = self.key();
             let excess = format!("{:.1} %", excess_at_most * 100.0);
-            self.line.verdict = LineVerdict::Inconclusive;
-            self.doubt = Some(Doubt::TooFew { row, walker, cached, uncached, excess });
+            self.line.verdict = LineVerdict::Undecided;
+            self.advice = Some(Advice::TooFew { row, walker, cached, uncached, excess });
         }
     }
 }
@@ -111,6 +116,8 @@ pub(super) struct Fact {
     pub(super) undescribed: Option<Failure>,
     /// What keeps the line from passing.
     pub(super) doubt: Option<Doubt>,
+    /// What is to be said of it besides.
+    pub(super) advice: Option<Advice>,
 }
 
 impl LineCells {
@@ -164,7 +171,7 @@ impl LineCells {
         } else {
             LineVerdict::Pass
         };
-        Fact { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt }
+        Fact { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt, advice: None }
     }
 
     fn missing(&self) -> Vec<String> {

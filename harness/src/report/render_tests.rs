@@ -3,7 +3,7 @@
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Possible};
-use crate::report::fixtures::{ROW, cache_worse, cell, finding, frame, run, summary};
+use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
 use crate::report::human::render;
 use crate::report::json::{self, Document};
 use crate::report::tally::{Cause, Tally};
@@ -85,6 +85,36 @@ fn a_clean_run_is_a_table_and_a_verdict() {
     let text = plain(&events);
     assert!(!text.contains("violation") && !text.contains("not run"), "{text}");
     assert!(text.ends_with("verdict: pass (80000 samples)\n"), "{text}");
+}
+
+#[test]
+fn an_undecided_comparison_is_named_with_its_figures_and_what_to_do() {
+    let events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
+    let text = plain(&events);
+    for part in [
+        "undecided\n",
+        "undecided (no ground of the verdict)\n  3.15.2 release JIT, live, cpython-cached: 0 of 20 stacks impossible,",
+        "39.1 %",
+        "--budget",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    assert!(text.ends_with("verdict: pass (60020 samples, 1 undecided comparison)\n"), "{text}");
+
+    let text = json::render(&summary(&events, false)).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (pointer, expected) in [
+        ("/verdict", serde_json::json!("pass")),
+        ("/doubts", serde_json::json!([])),
+        ("/advice/0/reason", "too-few".into()),
+        ("/advice/0/walker", "cpython-cached".into()),
+        ("/advice/0/cached/samples", 20.into()),
+        ("/advice/0/uncached/samples", 20_000.into()),
+        ("/advice/0/excess", "39.1 %".into()),
+        ("/table/3/verdict", "undecided".into()),
+    ] {
+        assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} in {text}");
+    }
 }
 
 #[test]

@@ -234,8 +234,12 @@ impl Summary {
                 }
             }
         }
-        doubts.extend(facts.into_iter().filter_map(|fact| fact.doubt));
-        Judgement::new(failures, doubts)
+        let mut advice = Vec::new();
+        for fact in facts {
+            doubts.extend(fact.doubt);
+            advice.extend(fact.advice);
+        }
+        Judgement::new(failures, doubts, advice)
     }
 
     fn plan(&mut self, planned: &PlannedCell) {

@@ -1,11 +1,12 @@
 //! Each rule of the verdict.
 
+use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::Event;
 use crate::report::finding::Finding;
-use crate::report::fixtures::{ROW, cache_worse, cell, finding, run, runs, started, summary};
+use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
 use crate::report::tally::{Cause, Tally};
-use crate::report::verdict::{Doubt, Failure, Judgement, LineVerdict, Verdict};
+use crate::report::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
 use crate::sample::WalkerKind;
 use crate::walk::miss::MissReason;
 
@@ -21,17 +22,8 @@ fn violation(finding: Finding) -> Event {
     Event::Violation(Box::new(finding))
 }
 
-/// A run in which the stopped cached walker counts `tally` and nothing else.
-fn with_stopped_tally(tally: Tally) -> Vec<Event> {
-    let mut events = run(vec![]);
-    for event in &mut events {
-        if let Event::Samples { cell, walker: WalkerKind::CpythonCached, tally: old } = event
-            && cell.lane == Lane::Stopped
-        {
-            *old = tally.clone();
-        }
-    }
-    events
+fn with_stopped_tally(tally: &Tally) -> Vec<Event> {
+    with_tally(Lane::Stopped, WalkerKind::CpythonCached, tally)
 }
 
 fn verdict_of(events: &[Event], lane: Lane, walker: WalkerKind) -> LineVerdict {
@@ -42,7 +34,7 @@ fn verdict_of(events: &[Event], lane: Lane, walker: WalkerKind) -> LineVerdict {
 #[test]
 fn a_complete_run_without_violation_passes() {
     let judgement = judge(&run(vec![]));
-    assert_eq!(judgement, Judgement { verdict: Verdict::Pass, failures: vec![], doubts: vec![] });
+    assert_eq!(judgement, Judgement { verdict: Verdict::Pass, failures: vec![], doubts: vec![], advice: vec![] });
     assert!(summary(&run(vec![]), true).lines().iter().all(|line| line.verdict == LineVerdict::Pass));
 }
 
@@ -92,7 +84,7 @@ fn violations_with_one_fingerprint_are_counted_together() {
 fn wrong_samples_fail_even_if_nobody_described_them() {
     let mut tally = crate::report::fixtures::tally();
     tally.differences = 1;
-    let judgement = judge(&with_stopped_tally(tally));
+    let judgement = judge(&with_stopped_tally(&tally));
     assert_eq!(judgement.verdict, Verdict::Fail);
     assert!(matches!(judgement.failures.as_slice(), [Failure::Undescribed { samples: 1, .. }]));
 }
@@ -115,7 +107,7 @@ fn a_missing_hit_kind_is_vacuous() {
         (Tally { partial_hits: 0, ..full.clone() }, "partial hit"),
         (Tally { misses: [(MissReason::NoEntry, 0)].into(), ..full }, "miss"),
     ] {
-        let events = with_stopped_tally(tally);
+        let events = with_stopped_tally(&tally);
         let expected = Doubt::Vacuous {
             row: ROW.into(),
             lane: Lane::Stopped,
@@ -130,7 +122,7 @@ fn a_missing_hit_kind_is_vacuous() {
 
 #[test]
 fn hits_may_come_from_another_family_of_the_same_line() {
-    let mut events = with_stopped_tally(Tally { full_hits: 0, ..crate::report::fixtures::tally() });
+    let mut events = with_stopped_tally(&Tally { full_hits: 0, ..crate::report::fixtures::tally() });
     let mut other = cell(Lane::Stopped);
     other.family = "recursion".into();
     let at = events.len() - 1;
@@ -141,9 +133,56 @@ fn hits_may_come_from_another_family_of_the_same_line() {
 #[test]
 fn a_walker_that_rejects_everything_does_not_pass() {
     let tally = Tally { samples: 5, rejected: [("moved".into(), 5)].into(), ..Tally::default() };
-    let judgement = judge(&with_stopped_tally(tally));
+    let judgement = judge(&with_stopped_tally(&tally));
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert!(matches!(judgement.doubts.as_slice(), [Doubt::NoStacks { .. }]), "{judgement:?}");
+}
+
+#[test]
+fn too_few_live_samples_advise_and_decide_nothing() {
+    let events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
+    let judgement = judge(&events);
+    let [Advice::TooFew { row, walker, cached, uncached, excess }] = judgement.advice.as_slice() else {
+        panic!("{judgement:?}")
+    };
+    assert_eq!((row.as_str(), *walker), (ROW, WalkerKind::CpythonCached));
+    assert_eq!((*cached, *uncached), (Proportion::new(0, 20), Proportion::new(0, 20_000)));
+    // Of 20 samples none: 1 - 0.00005^(1/20).
+    assert_eq!(excess, "39.1 %");
+    assert_eq!((judgement.verdict, judgement.doubts), (Verdict::Pass, vec![]));
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Undecided);
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonUncached), LineVerdict::Pass);
+}
+
+#[test]
+fn too_few_samples_excuse_nothing_else() {
+    let mut events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
+    events.insert(events.len() - 1, finished(Lane::Stopped, CellOutcome::NotRun(NotRun::BudgetSpent)));
+    let judgement = judge(&events);
+    assert_eq!((judgement.verdict, judgement.doubts.len(), judgement.advice.len()), (Verdict::Inconclusive, 1, 1));
+    events.insert(events.len() - 1, violation(finding()));
+    assert_eq!(judge(&events).verdict, Verdict::Fail);
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Fail);
+}
+
+#[test]
+fn no_uncached_stack_at_all_is_a_doubt() {
+    let events = with_tally(Lane::Live, WalkerKind::CpythonUncached, &Tally::default());
+    let judgement = judge(&events);
+    let (row, lane) = (ROW.to_owned(), Lane::Live);
+    let expected = [
+        Doubt::NoStacks { row: row.clone(), lane, walker: WalkerKind::CpythonUncached },
+        Doubt::NothingToCompare { row, walker: WalkerKind::CpythonCached },
+    ];
+    assert_eq!((judgement.verdict, judgement.advice), (Verdict::Inconclusive, vec![]));
+    assert_eq!(judgement.doubts, expected);
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Inconclusive);
+}
+
+#[test]
+fn few_stopped_samples_are_enough() {
+    let judgement = judge(&with_stopped_tally(&few()));
+    assert_eq!((judgement.verdict, judgement.advice), (Verdict::Pass, vec![]));
 }
 
 #[test]

@@ -62,7 +62,11 @@ fn cells(line: &Line) -> [Cell; 7] {
     let colour = match line.verdict {
         LineVerdict::Pass => Color::Green,
         LineVerdict::Fail => Color::Red,
-        LineVerdict::Known | LineVerdict::Vacuous | LineVerdict::Inconclusive | LineVerdict::NotRun => Color::Yellow,
+        LineVerdict::Known
+        | LineVerdict::Vacuous
+        | LineVerdict::Inconclusive
+        | LineVerdict::Undecided
+        | LineVerdict::NotRun => Color::Yellow,
     };
     [
         Cell::new(line.walker.name()),

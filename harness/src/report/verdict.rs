@@ -95,6 +95,33 @@ pub enum Doubt {
         /// The walker.
         walker: WalkerKind,
     },
+    /// In the live lane, a cached walker returned stacks and its uncached counterpart none.
+    #[error("{row}, live, {walker}: not one uncached stack to compare with")]
+    NothingToCompare {
+        /// The row.
+        row: String,
+        /// The cached walker.
+        walker: WalkerKind,
+    },
+    /// The cache was not exercised where the workloads must exercise it.
+    #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]
+    Vacuous {
+        /// The row.
+        row: String,
+        /// The lane.
+        lane: Lane,
+        /// The walker.
+        walker: WalkerKind,
+        /// What never occurred: "full hit", "partial hit", "miss".
+        missing: Vec<String>,
+    },
+}
+
+/// Something to know about a run that decides nothing: how many samples the time sufficed for is chance, and chance must
+/// not turn a pass into anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Advice {
     /// The samples are too few to say whether cached is worse than uncached.
     #[error(
         "{row}, live, {walker}: {} of {} stacks impossible, uncached {} of {}: an excess of up to {excess} is not excluded; give a longer --budget",
@@ -112,18 +139,6 @@ pub enum Doubt {
         /// Upper bound of the excess.
         excess: String,
     },
-    /// The cache was not exercised where the workloads must exercise it.
-    #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]
-    Vacuous {
-        /// The row.
-        row: String,
-        /// The lane.
-        lane: Lane,
-        /// The walker.
-        walker: WalkerKind,
-        /// What never occurred: "full hit", "partial hit", "miss".
-        missing: Vec<String>,
-    },
 }
 
 /// The verdict with its grounds.
@@ -135,18 +150,20 @@ pub struct Judgement {
     pub failures: Vec<Failure>,
     /// What keeps it from passing, whether or not it failed.
     pub doubts: Vec<Doubt>,
+    /// What does not bear on the verdict.
+    pub advice: Vec<Advice>,
 }
 
 impl Judgement {
     /// The verdict that follows from these grounds.
     #[must_use]
-    pub fn new(failures: Vec<Failure>, doubts: Vec<Doubt>) -> Self {
+    pub fn new(failures: Vec<Failure>, doubts: Vec<Doubt>, advice: Vec<Advice>) -> Self {
         let verdict = match (failures.is_empty(), doubts.is_empty()) {
             (false, _) => Verdict::Fail,
             (true, false) => Verdict::Inconclusive,
             (true, true) => Verdict::Pass,
         };
-        Self { verdict, failures, doubts }
+        Self { verdict, failures, doubts, advice }
     }
 }
 
@@ -164,6 +181,8 @@ pub enum LineVerdict {
     Vacuous,
     /// Not everything was shown.
     Inconclusive,
+    /// Nothing broke, but the samples are too few to compare rates.
+    Undecided,
     /// No cell ran.
     NotRun,
 }
@@ -178,6 +197,7 @@ impl LineVerdict {
             Self::Fail => "fail",
             Self::Vacuous => "vacuous",
             Self::Inconclusive => "inconclusive",
+            Self::Undecided => "undecided",
             Self::NotRun => "not run",
         }
     }
