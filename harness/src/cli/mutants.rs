@@ -14,6 +14,7 @@ use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, folder};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
+use crate::mutants::history;
 use crate::mutants::hunt::{Hunted, Hunter};
 use crate::mutants::image::Image;
 use crate::mutants::install::{InstallError, Starter};
@@ -21,10 +22,12 @@ use crate::mutants::judge::{Judged, equivalent};
 use crate::mutants::opcodes::Opcodes;
 use crate::mutants::report::{MutantReport, Report, RowReport, SiteReport};
 use crate::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
+use crate::mutants::weakened;
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::text::Look;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::walk::weakening::Weakening;
 
 /// What cannot be told from the original gets this share of the budget, to show that it is so.
 const FOR_EQUIVALENTS: u32 = 10;
@@ -62,6 +65,8 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         seed: arguments.seed,
         budget_seconds: arguments.budget.as_secs_f64(),
         rows: Vec::new(),
+        own_control: None,
+        own: Vec::new(),
         interrupted: false,
     };
     for row in rows {
@@ -69,12 +74,39 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
             report.rows.push(Subject::new(arguments, &hunter, row)?.report()?);
         }
     }
+    own_walkers(arguments, interrupted, &mut report);
     report.interrupted = stopped();
     match arguments.format {
         Format::Human => print(&report.human(Look::of_stdout()))?,
         Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
     }
     Ok(code(arguments, &report))
+}
+
+/// Leaves checks out of this project's own walkers.
+fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Report) {
+    let wanted: Vec<Weakening> =
+        Weakening::ALL.into_iter().filter(|weakening| is_wanted(arguments, weakening.name())).collect();
+    if arguments.list || wanted.is_empty() {
+        return;
+    }
+    let cases = weakened::CASES;
+    report.own_control = Some(weakened::hunt(None, cases / 10, arguments.seed, interrupted));
+    for weakening in wanted {
+        let judged = match weakened::hunt(Some(weakening), cases, arguments.seed, interrupted) {
+            Hunted::Killed(kill) => Judged::Killed(kill),
+            Hunted::Passed { samples } => Judged::Survived { samples },
+            Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
+        };
+        let issue = history::of_weakening(weakening).map(|issue| issue.name);
+        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged });
+    }
+}
+
+/// Whether `--mutant` names it: in full, by a part, or by its place.
+fn is_wanted(arguments: &Mutants, name: &str) -> bool {
+    let named = |text: &String| if text.contains('@') { name.ends_with(text) } else { name.contains(text) };
+    arguments.mutant.is_empty() || arguments.mutant.iter().any(named)
 }
 
 /// The exit code.
@@ -111,17 +143,9 @@ impl<'a> Subject<'a> {
     }
 
     fn report(&self) -> Result<RowReport, Failure> {
-        let named = |mutant: &Mutant| {
-            let name = mutant.name();
-            let wanted = &self.arguments.mutant;
-            wanted.is_empty()
-                || wanted.iter().any(|text| {
-                    text == &name || (name.contains(text) && !text.starts_with('@')) || name.ends_with(text)
-                })
-        };
         let mutants: Vec<Mutant> = mutants(&self.image)
             .into_iter()
-            .filter(|mutant| named(mutant) && shows(&self.image, mutant, self.row.jit))
+            .filter(|mutant| is_wanted(self.arguments, &mutant.name()) && shows(&self.image, mutant, self.row.jit))
             .collect();
         let bar = bar(mutants.len());
         let mut report = RowReport {
@@ -147,7 +171,11 @@ impl<'a> Subject<'a> {
             }
             bar.set_message(mutant.name());
             if let Some(judged) = self.judge(&mutant)? {
-                report.mutants.push(MutantReport { mutant: mutant.name(), judged });
+                report.mutants.push(MutantReport {
+                    mutant: mutant.name(),
+                    issue: history::of_fault(mutant.fault).map(|issue| issue.name),
+                    judged,
+                });
             }
             bar.inc(1);
         }

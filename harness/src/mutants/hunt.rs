@@ -75,12 +75,15 @@ pub struct Kill {
 }
 
 impl Hunter<'_> {
-    /// Checks `row` with these programs, those first that come first, at least one, for an equal share of `budget` each.
+    /// Checks `row` with these programs, those first that come first, for an equal share of `budget` each; with no more of
+    /// them than it suffices for.
     #[must_use]
     pub fn hunt(&self, row: &Row, programs: &[Seeded], budget: Duration) -> Hunted {
         let begun = Instant::now();
         let mut samples = 0;
-        let mut left = programs;
+        let enough = budget.as_millis() / SHORTEST.as_millis() * self.jobs as u128;
+        let enough = usize::try_from(enough).unwrap_or(usize::MAX).max(1);
+        let mut left = programs.get(..enough).unwrap_or(programs);
         while let Some(&(_, seed)) = left.first() {
             // What runs at once has one seed.
             let alike = left.iter().take(self.jobs.max(1)).take_while(|(_, other)| *other == seed).count();

@@ -7,6 +7,7 @@
 pub mod code;
 pub mod coverage;
 pub mod fault;
+pub mod history;
 pub mod hunt;
 pub mod image;
 pub mod install;
@@ -15,3 +16,6 @@ pub mod opcodes;
 pub mod report;
 pub mod site;
 pub mod subject;
+#[cfg(test)]
+mod tests;
+pub mod weakened;

@@ -1,10 +1,12 @@
 //! What `framediff mutants` tells.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::history;
 use super::hunt::{Hunted, Kill};
 use super::judge::Judged;
 use crate::report::text::{Look, paragraph};
@@ -20,6 +22,10 @@ pub struct Report {
     pub budget_seconds: f64,
     /// By build and run mode.
     pub rows: Vec<RowReport>,
+    /// This project's own walkers, unchanged, against random schedules.
+    pub own_control: Option<Hunted>,
+    /// The same with one check left out.
+    pub own: Vec<MutantReport>,
     /// Whether the user stopped it.
     pub interrupted: bool,
 }
@@ -65,6 +71,8 @@ pub struct SiteReport {
 pub struct MutantReport {
     /// Its name.
     pub mutant: String,
+    /// The fault of the past that it is.
+    pub issue: Option<&'static str>,
     /// What came of it.
     #[serde(flatten)]
     pub judged: Judged,
@@ -89,7 +97,7 @@ pub struct Score {
 
 impl Report {
     fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
-        self.rows.iter().flat_map(|row| &row.mutants)
+        self.rows.iter().flat_map(|row| &row.mutants).chain(&self.own)
     }
 
     /// The counts of all rows.
@@ -122,7 +130,7 @@ impl Report {
     }
 
     fn controls(&self) -> impl Iterator<Item = &Hunted> {
-        self.rows.iter().flat_map(|row| &row.control)
+        self.rows.iter().flat_map(|row| &row.control).chain(&self.own_control)
     }
 
     /// Sites of any row whose guard nothing evaluates.
@@ -147,6 +155,37 @@ impl Report {
         Some((*times.get(times.len() / 2)?, *times.last()?))
     }
 
+    /// What became of the faults of the past.
+    fn render_history(&self, out: &mut String) {
+        let mut lines = table(&["fault of the past", "", "mutants", "killed", "equivalent", "by"]);
+        for issue in history::ALL {
+            let of: Vec<&MutantReport> = self.mutants().filter(|mutant| mutant.issue == Some(issue.name)).collect();
+            let count = |name: &str| of.iter().filter(|mutant| mutant.judged.name() == name).count().to_string();
+            let clauses: BTreeSet<&str> = of
+                .iter()
+                .filter_map(|mutant| match &mutant.judged {
+                    Judged::Killed(kill) => Some(kill.clause.as_str()),
+                    _ => None,
+                })
+                .collect();
+            if !of.is_empty() {
+                let clauses: Vec<&str> = clauses.into_iter().collect();
+                lines.add_row([
+                    issue.name.to_owned(),
+                    issue.what.to_owned(),
+                    of.len().to_string(),
+                    count("killed"),
+                    count("equivalent"),
+                    clauses.join(", "),
+                ]);
+            }
+        }
+        if lines.row_count() > 0 {
+            push(out, &mut lines, &[2, 3, 4]);
+            out.push('\n');
+        }
+    }
+
     /// The report for people.
     #[must_use]
     pub fn human(&self, look: Look) -> String {
@@ -154,6 +193,12 @@ impl Report {
         for row in &self.rows {
             row.render(&mut out, look);
         }
+        if !self.own.is_empty() {
+            out.push_str(&look.bold("own walkers, simulated interpreter, random schedules"));
+            out.push('\n');
+            render_mutants(&mut out, &self.own, look);
+        }
+        self.render_history(&mut out);
         let score = self.score();
         let Score { killed, survived, equivalent, not_viable, died, inconclusive } = score;
         let _ = writeln!(
@@ -207,40 +252,44 @@ impl RowReport {
         if self.mutants.is_empty() {
             return;
         }
-        let mut mutants = table(&["mutant", "outcome", "clause", "walker", "family", "samples", "s"]);
-        for mutant in &self.mutants {
-            let cells = match &mutant.judged {
-                Judged::Killed(Kill { clause, walker, family, samples, seconds, .. }) => {
-                    [clause.clone(), walker.clone(), family.clone(), samples.to_string(), format!("{seconds:.2}")]
-                }
-                Judged::Survived { samples } | Judged::Equivalent { samples, .. } => {
-                    ["", "", "", &samples.to_string(), ""].map(str::to_owned)
-                }
-                _ => [""; 5].map(str::to_owned),
-            };
-            mutants.add_row([vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat());
-        }
-        push(out, &mut mutants, &[5, 6]);
-        let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
-        for mutant in &self.mutants {
-            let (Judged::Equivalent { argument: why, .. }
-            | Judged::NotViable { why }
-            | Judged::Died { how: why }
-            | Judged::Inconclusive { why }) = &mutant.judged
-            else {
-                continue;
-            };
-            let reason = format!("{}: {why}", mutant.judged.name());
-            match reasons.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, mutants)) => mutants.push(&mutant.mutant),
-                None => reasons.push((reason, vec![&mutant.mutant])),
-            }
-        }
-        for (reason, mutants) in reasons {
-            paragraph(out, "  ", &format!("{} {reason}", mutants.join(", ")), look.width);
-        }
-        out.push('\n');
+        render_mutants(out, &self.mutants, look);
     }
+}
+
+fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
+    let mut mutants = table(&["mutant", "outcome", "clause", "walker", "family", "samples", "s"]);
+    for mutant in list {
+        let cells = match &mutant.judged {
+            Judged::Killed(Kill { clause, walker, family, samples, seconds, .. }) => {
+                [clause.clone(), walker.clone(), family.clone(), samples.to_string(), format!("{seconds:.2}")]
+            }
+            Judged::Survived { samples } | Judged::Equivalent { samples, .. } => {
+                ["", "", "", &samples.to_string(), ""].map(str::to_owned)
+            }
+            _ => [""; 5].map(str::to_owned),
+        };
+        mutants.add_row([vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat());
+    }
+    push(out, &mut mutants, &[5, 6]);
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for mutant in list {
+        let (Judged::Equivalent { argument: why, .. }
+        | Judged::NotViable { why }
+        | Judged::Died { how: why }
+        | Judged::Inconclusive { why }) = &mutant.judged
+        else {
+            continue;
+        };
+        let reason = format!("{}: {why}", mutant.judged.name());
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, mutants)) => mutants.push(&mutant.mutant),
+            None => reasons.push((reason, vec![&mutant.mutant])),
+        }
+    }
+    for (reason, mutants) in reasons {
+        paragraph(out, "  ", &format!("{} {reason}", mutants.join(", ")), look.width);
+    }
+    out.push('\n');
 }
 
 fn table(header: &[&str]) -> Table {

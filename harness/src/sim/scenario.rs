@@ -191,6 +191,21 @@ pub enum Broken {
     HitMissed,
 }
 
+impl Broken {
+    /// The name in tables and in saved cases.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotThere => "not-there",
+            Self::CutShort => "cut-short",
+            Self::Mixed => "mixed",
+            Self::AnchorNotMoved => "anchor-not-moved",
+            Self::WroteOutside => "wrote-outside",
+            Self::HitMissed => "hit-missed",
+        }
+    }
+}
+
 /// One thread's sample, judged.
 #[derive(Clone, Debug)]
 pub struct Judged {

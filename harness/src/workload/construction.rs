@@ -34,8 +34,15 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
             parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth }, maker)
         })
         .collect();
-    let in_vain = [("exec_in_vain", "exec(_wider.__code__)"), ("call_in_vain", "next(iter(_wider, None))")]
-        .map(|(name, text)| in_vain(p, name, text));
+    p.line("_module = type(itertools)('_module')");
+    p.line("_module.__dir__ = _wider");
+    p.line("");
+    let in_vain = [
+        ("exec_in_vain", "exec(_wider.__code__)"),
+        ("call_in_vain", "next(iter(_wider, None))"),
+        ("list_in_vain", "dir(_module)"),
+    ]
+    .map(|(name, text)| in_vain(p, name, text));
     p.open(main, "def main(c):");
     p.rounds();
     for fun in makers.into_iter().chain(in_vain) {

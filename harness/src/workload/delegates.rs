@@ -5,38 +5,56 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::parts;
-use super::program::{Fun, Program};
+use super::program::{Fun, Program, Site};
+
+/// A method of the iterator.
+struct Method {
+    name: &'static str,
+    arguments: &'static str,
+    first: Option<&'static str>,
+    last: &'static str,
+}
+
+const METHODS: [Method; 4] = [
+    Method { name: "__iter__", arguments: "self", first: None, last: "return self" },
+    Method { name: "__next__", arguments: "self", first: None, last: "return 1" },
+    Method { name: "send", arguments: "self, x", first: None, last: "return 1" },
+    Method {
+        name: "throw",
+        arguments: "self, *x",
+        first: Some("if isinstance(x[0], KeyError) or x[0] is KeyError: raise KeyError"),
+        last: "return 1",
+    },
+];
 
 /// Emits `main`, the iterator, its generator and those who resume it; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
-    let methods = ["__next__", "send", "throw"].map(|method| p.declare(&format!("Delegate.{method}")));
-    let [next, send, throw] = methods;
+    let methods: Vec<(&Method, Fun)> =
+        METHODS.iter().map(|method| (method, p.declare(&format!("Delegate.{}", method.name)))).collect();
 
     // The generator comes first: the methods must know through which sites they are reached.
     let outer = p.name("outer");
     let outer_fun = p.declare(&outer);
     p.open(outer_fun, &format!("def {outer}():"));
     p.locals(p.parameters().frame_size.locals(1));
-    let sites = methods.map(|method| p.site(method));
+    let sites: Vec<Site> = methods.iter().map(|(_, fun)| p.site(*fun)).collect();
     p.line("yield from _delegate");
     p.here(&sites);
     p.close();
 
     p.class("Delegate");
-    p.line("def __iter__(self): return self");
-    for ((method, site), arguments) in [next, send, throw].into_iter().zip(sites).zip(["self", "self, x", "self, *x"]) {
-        let name = ["__next__", "send", "throw"].into_iter().zip(methods).find(|(_, fun)| *fun == method);
-        p.open(method, &format!("def {}({arguments}):", name.map_or("", |(name, _)| name)));
+    for ((method, fun), site) in methods.into_iter().zip(sites) {
+        p.open(fun, &format!("def {}({}):", method.name, method.arguments));
         let context = p.context_from("_w[0]", site);
         p.take_from(&context);
         p.gate();
-        if method == throw {
-            p.line("if x[0] is KeyError: raise KeyError");
+        if let Some(first) = method.first {
+            p.line(first);
         }
         p.invoke(leaf);
         p.gate();
-        p.line("return 1");
+        p.line(method.last);
         p.close();
     }
     p.end();

@@ -1,0 +1,52 @@
+//! Which faults that CPython once had are put in again.
+
+use super::fault::Fault;
+use crate::walk::weakening::Weakening;
+
+/// A fault of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// What it is called on CPython's tracker.
+    pub name: &'static str,
+    /// What went wrong.
+    pub what: &'static str,
+}
+
+/// A full hit reported a stale line.
+pub const STALE_LEAF: Issue = Issue { name: "gh-142137", what: "the leaf is taken from the cache" };
+/// A chain that never reached the base frame was cached.
+pub const CUT_SHORT: Issue = Issue { name: "gh-142852", what: "a chain without base frame is stored" };
+/// A miss walked live memory.
+pub const TORN: Issue = Issue { name: "gh-151424", what: "a walk of moving memory is stored" };
+/// Leaving by yield, RETURN_GENERATOR, throw or a failed bind did not move the anchor.
+pub const NOT_MOVED: Issue = Issue { name: "gh-151436", what: "a frame leaves and the anchor stays" };
+/// A later frame at the same address was taken for the anchor's.
+pub const REUSED_ADDRESS: Issue = Issue { name: "gh-151613", what: "frames at one address are not told apart" };
+/// Entries that are no frames were counted as frames that left.
+pub const MARKERS: Issue = Issue { name: "marker frames", what: "what is no frame counts as one that left" };
+
+/// All of them, oldest first.
+pub const ALL: [Issue; 6] = [STALE_LEAF, CUT_SHORT, TORN, NOT_MOVED, REUSED_ADDRESS, MARKERS];
+
+/// The fault of the past that this one is.
+#[must_use]
+pub fn of_fault(fault: Fault) -> Option<Issue> {
+    match fault {
+        Fault::UpdateSkipped => Some(NOT_MOVED),
+        Fault::SequenceKept | Fault::SequenceMiscounted => Some(REUSED_ADDRESS),
+        Fault::AnchorKept | Fault::GuardAlwaysTrue | Fault::AnchorToGrandparent | Fault::StoresSwapped => None,
+    }
+}
+
+/// The fault of the past that this one is.
+#[must_use]
+pub fn of_weakening(weakening: Weakening) -> Option<Issue> {
+    match weakening {
+        Weakening::LeafReusedOnFullHit => Some(STALE_LEAF),
+        Weakening::ChainStoredWithoutBase => Some(CUT_SHORT),
+        Weakening::ChunksNotCopied | Weakening::TornWalkStored => Some(TORN),
+        Weakening::NoSequenceCheckOnFullHit | Weakening::NoSequenceCheckOnPartialHit => Some(REUSED_ADDRESS),
+        Weakening::ShimFramesCounted => Some(MARKERS),
+        _ => None,
+    }
+}
