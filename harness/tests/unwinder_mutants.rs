@@ -21,6 +21,8 @@ use framediff::target::unwinder::Unwinder;
 use framediff::unwinder_mutants::{Fault, Findings, ModuleError, apply, find};
 use framediff::walk::thread_state::{ThreadState, read_anchor, thread_states, write_anchor};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 /// The file of a build's `_remote_debugging`.
@@ -416,4 +418,32 @@ fn a_module_without_cache_is_refused() {
     let path = String::from_utf8(output.stdout).unwrap();
     let error = find(&std::fs::read(path.trim()).unwrap()).unwrap_err();
     assert!(matches!(error, ModuleError::Field(_)) && error.to_string().contains("FrameCacheEntry"), "{error}");
+}
+
+#[test]
+fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
+    let build = common::release();
+    let bytes = std::fs::read(module(&build.python)).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut refused, mut looked_at) = (0, 0);
+    for round in 0..24 {
+        let mut bytes = bytes.clone();
+        if round % 4 == 0 {
+            bytes.truncate(random.random_range(0..bytes.len()));
+        }
+        for _ in 0..1 << random.random_range(0..14) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        match find(&bytes) {
+            Err(_) => refused += 1,
+            Ok(findings) => {
+                looked_at += 1;
+                for patches in findings.faults.into_iter().filter_map(|(_, found)| found.ok()) {
+                    assert_eq!(apply(&bytes, &patches).unwrap().len(), bytes.len());
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && looked_at > 0, "{refused} {looked_at}");
 }

@@ -145,7 +145,7 @@ pub(super) fn with_first_of(
     let mut stub = [load, &frames_at.to_le_bytes()].concat();
     // mov rsi, [rsi + items]; mov rsi, [rsi]; jmp to the function
     stub.extend([0x48, 0x8b, 0x76, items_at.cast_unsigned(), 0x48, 0x8b, 0x36, 0xe9]);
-    let end = room + stub.len() as u64 + 4;
+    let end = room.wrapping_add(stub.len() as u64 + 4);
     stub.extend(distance(end, call.near_branch_target())?.to_le_bytes());
     let decoded: Vec<_> = Decoder::with_ip(64, &stub, room, DecoderOptions::NONE).iter().collect();
     let [load, items_load, item, jump] = decoded.as_slice() else { return Err(wrong()) };
@@ -177,12 +177,11 @@ pub(super) fn returns_one(instructions: &[Instruction], bytes: &[u8]) -> Result<
     let too_short = || NotViable("the function is too short".to_owned());
     let first = body.first().ok_or_else(too_short)?;
     let start = instructions.first().ok_or_else(too_short)?.ip();
-    let from = usize::try_from(first.ip() - start).map_err(|_| too_short())?;
-    let old = bytes.get(from..from + RETURN_ONE.len()).ok_or_else(too_short)?;
+    let from = usize::try_from(first.ip().wrapping_sub(start)).map_err(|_| too_short())?;
+    let old = bytes.get(from..from.saturating_add(RETURN_ONE.len())).ok_or_else(too_short)?;
     // A jump from inside the function into the replaced bytes would find something else there.
-    let into = |it: &&Instruction| {
-        it.near_branch_target() > first.ip() && it.near_branch_target() < first.ip() + RETURN_ONE.len() as u64
-    };
+    let into =
+        |it: &&Instruction| (1..RETURN_ONE.len() as u64).contains(&it.near_branch_target().wrapping_sub(first.ip()));
     if instructions.iter().any(|it| into(&it)) {
         return Err(NotViable("the function jumps to its own beginning".to_owned()));
     }

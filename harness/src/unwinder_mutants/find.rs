@@ -42,7 +42,7 @@ fn patch(code: &Code, edit: Edit, offset: &dyn Fn(u64) -> Option<u64>) -> Result
     let outside = || NotViable(format!("{address:#x} is not in the file"));
     let function = code.functions.iter().find(|function| function.index_of(address).is_some());
     let place = match function {
-        Some(function) => format!("{}+{:#x}", function.name, address - function.start),
+        Some(function) => format!("{}+{:#x}", function.name, address.wrapping_sub(function.start)),
         None => format!("{address:#x}, after all code"),
     };
     Ok(Patch { offset: offset(address).ok_or_else(outside)?, old, new, place })

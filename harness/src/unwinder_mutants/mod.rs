@@ -212,7 +212,8 @@ fn offset_in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     file.sections().find_map(|section| {
         let (start, size) = section.file_range()?;
         let within = address.checked_sub(section.address())?;
-        (within < size && section.kind() == object::SectionKind::Text).then(|| start + within)
+        let is_code = section.kind() == object::SectionKind::Text;
+        start.checked_add(within).filter(|_| within < size && is_code)
     })
 }
 
