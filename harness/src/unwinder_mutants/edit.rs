@@ -121,18 +121,53 @@ pub(super) fn third_argument_zero(mark: &Instruction, old: &[u8]) -> Result<Edit
     replace(mark, old, &[0x31, 0xd2], right)
 }
 
-/// Turns `mov r, 1` into `mov r, 0`.
-pub(super) fn zero_for_one(load: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
-    let mut new = old.to_vec();
-    if load.code() != Code::Mov_r32_imm32 || new.len() < 4 || load.immediate32() != 1 {
-        return Err(not_viable("no load of 1 of a known form", load));
+/// Makes the call of a function whose second argument is an item of a list one whose second argument is the first item of
+/// another list, which `entry` has at `frames`: the call goes to `room`, and from there on.
+pub(super) fn with_first_of(
+    call: &Instruction,
+    old: &[u8],
+    (entry, frames, items): (Register, u64, u64),
+    room: u64,
+) -> Result<[Edit; 2], NotViable> {
+    let wrong = || not_viable("no way to redirect the call", call);
+    let distance = |from: u64, to: u64| i32::try_from(to.wrapping_sub(from).cast_signed()).map_err(|_| wrong());
+    let frames_at = i32::try_from(frames).map_err(|_| wrong())?;
+    let items_at = i8::try_from(items).map_err(|_| wrong())?;
+    // mov rsi, [entry + frames]
+    let load: &[u8] = match entry {
+        Register::RBX => &[0x48, 0x8b, 0xb3],
+        Register::R12 => &[0x49, 0x8b, 0xb4, 0x24],
+        Register::R13 => &[0x49, 0x8b, 0xb5],
+        Register::R14 => &[0x49, 0x8b, 0xb6],
+        Register::R15 => &[0x49, 0x8b, 0xb7],
+        _ => return Err(not_viable("no register that a call keeps points to the entry", call)),
+    };
+    let mut stub = [load, &frames_at.to_le_bytes()].concat();
+    // mov rsi, [rsi + items]; mov rsi, [rsi]; jmp to the function
+    stub.extend([0x48, 0x8b, 0x76, items_at.cast_unsigned(), 0x48, 0x8b, 0x36, 0xe9]);
+    let end = room.wrapping_add(stub.len() as u64 + 4);
+    stub.extend(distance(end, call.near_branch_target())?.to_le_bytes());
+    let decoded: Vec<_> = Decoder::with_ip(64, &stub, room, DecoderOptions::NONE).iter().collect();
+    let [load, items_load, item, jump] = decoded.as_slice() else { return Err(wrong()) };
+    let loads = |it: &Instruction, base, offset| {
+        it.code() == Code::Mov_r64_rm64
+            && it.op0_register() == Register::RSI
+            && it.memory_base() == base
+            && it.memory_displacement64() == offset
+    };
+    let right = loads(load, entry, frames)
+        && loads(items_load, Register::RSI, items)
+        && loads(item, Register::RSI, 0)
+        && jump.near_branch_target() == call.near_branch_target();
+    if !right {
+        return Err(wrong());
     }
-    if let Some(byte) = old.len().checked_sub(4).and_then(|at| new.get_mut(at)) {
-        *byte = 0;
-    }
-    let right =
-        |new: &[Instruction]| new.first().is_some_and(|new| new.code() == load.code() && new.immediate32() == 0);
-    replace(load, old, &new, right)
+    let to_room = [&[0xe8], distance(call.next_ip(), room)?.to_le_bytes().as_slice()].concat();
+    let redirected = |new: &[Instruction]| {
+        new.first().is_some_and(|new| new.mnemonic() == Mnemonic::Call && new.near_branch_target() == room)
+    };
+    let call = replace(call, old, &to_room, redirected)?;
+    Ok([call, Edit { address: room, old: vec![0; stub.len()], new: stub }])
 }
 
 /// Makes a function return 1 at once: `mov eax, 1; ret` in the place of its first instructions.
@@ -142,12 +177,11 @@ pub(super) fn returns_one(instructions: &[Instruction], bytes: &[u8]) -> Result<
     let too_short = || NotViable("the function is too short".to_owned());
     let first = body.first().ok_or_else(too_short)?;
     let start = instructions.first().ok_or_else(too_short)?.ip();
-    let from = usize::try_from(first.ip() - start).map_err(|_| too_short())?;
-    let old = bytes.get(from..from + RETURN_ONE.len()).ok_or_else(too_short)?;
+    let from = usize::try_from(first.ip().wrapping_sub(start)).map_err(|_| too_short())?;
+    let old = bytes.get(from..from.saturating_add(RETURN_ONE.len())).ok_or_else(too_short)?;
     // A jump from inside the function into the replaced bytes would find something else there.
-    let into = |it: &&Instruction| {
-        it.near_branch_target() > first.ip() && it.near_branch_target() < first.ip() + RETURN_ONE.len() as u64
-    };
+    let into =
+        |it: &&Instruction| (1..RETURN_ONE.len() as u64).contains(&it.near_branch_target().wrapping_sub(first.ip()));
     if instructions.iter().any(|it| into(&it)) {
         return Err(NotViable("the function jumps to its own beginning".to_owned()));
     }
@@ -199,6 +233,20 @@ mod tests {
         assert!(store_zero(&decoded(&bytes), &bytes, Register::R12).is_err());
         let short = [0x48, 0x89, 0x00];
         assert!(store_zero(&decoded(&short), &short, Register::RDX).is_err());
+    }
+
+    #[test]
+    fn a_call_is_redirected_only_with_a_register_that_it_keeps() {
+        let bytes = [0xe8, 0x0b, 0, 0, 0];
+        let redirected = |entry| with_first_of(&decoded(&bytes), &bytes, (entry, 0x2028, 0x18), 0x2000);
+        let [call, stub] = redirected(Register::R15).unwrap();
+        assert_eq!(call.new, [0xe8, 0xfb, 0x0f, 0, 0]);
+        let expected = [
+            0x49, 0x8b, 0xb7, 0x28, 0x20, 0, 0, 0x48, 0x8b, 0x76, 0x18, 0x48, 0x8b, 0x36, 0xe9, 0xfd, 0xef, 0xff, 0xff,
+        ];
+        assert_eq!((stub.address, stub.new.as_slice(), stub.old.len()), (0x2000, &expected[..], expected.len()));
+        assert!(redirected(Register::RBX).is_ok() && redirected(Register::R12).is_ok());
+        assert!(redirected(Register::RAX).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) struct Fields {
     pub(super) entry_count: u64,
     /// In a cache entry: the list of frames.
     pub(super) entry_frames: u64,
+    /// In a list: where its items are.
+    pub(super) list_items: u64,
     /// In a walk: the base frame.
     pub(super) walk_base: u64,
     /// In a walk: whether it stopped at the anchor.
@@ -49,6 +51,7 @@ impl Fields {
             entry_addresses: field("FrameCacheEntry", &["addrs"])?,
             entry_count: field("FrameCacheEntry", &["num_addrs"])?,
             entry_frames: field("FrameCacheEntry", &["frame_list"])?,
+            list_items: field("PyListObject", &["ob_item"])?,
             walk_base: field("FrameWalkContext", &["base_frame_addr"])?,
             walk_stopped: field("FrameWalkContext", &["stopped_at_cached_frame"])?,
             unwinder_anchor: field("RemoteUnwinderObject", &["debug_offsets", "thread_state", "last_profiled_frame"])?,

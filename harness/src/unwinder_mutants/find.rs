@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::code::{Code, Function, calls, has_register, is_equality_jump, pointer_at, tested};
 use super::edit::{self, Edit};
@@ -27,8 +27,9 @@ const CALL: usize = 10;
 type Place<'a> = (&'a Function, usize);
 
 /// Looks for everything.
-pub(super) fn all(code: &Code, fields: &Fields, offset: &dyn Fn(u64) -> Option<u64>) -> Findings {
-    let finder = Finder { code, fields };
+/// `room` is where more code can be put, `offset` where an address is in the file.
+pub(super) fn all(code: &Code, fields: &Fields, room: Option<u64>, offset: &dyn Fn(u64) -> Option<u64>) -> Findings {
+    let finder = Finder { code, fields, room };
     let patches = |fault| {
         let edits = finder.edits(fault)?;
         edits.into_iter().map(|edit| patch(code, edit, offset)).collect()
@@ -39,8 +40,11 @@ pub(super) fn all(code: &Code, fields: &Fields, offset: &dyn Fn(u64) -> Option<u
 fn patch(code: &Code, edit: Edit, offset: &dyn Fn(u64) -> Option<u64>) -> Result<Patch, NotViable> {
     let Edit { address, old, new } = edit;
     let outside = || NotViable(format!("{address:#x} is not in the file"));
-    let function = code.functions.iter().rev().find(|function| function.start <= address).ok_or_else(outside)?;
-    let place = format!("{}+{:#x}", function.name, address - function.start);
+    let function = code.functions.iter().find(|function| function.index_of(address).is_some());
+    let place = match function {
+        Some(function) => format!("{}+{:#x}", function.name, address.wrapping_sub(function.start)),
+        None => format!("{address:#x}, after all code"),
+    };
     Ok(Patch { offset: offset(address).ok_or_else(outside)?, old, new, place })
 }
 
@@ -59,6 +63,7 @@ fn only<'a>(what: &str, places: Vec<Place<'a>>) -> Result<Place<'a>, NotViable> 
 struct Finder<'a> {
     code: &'a Code,
     fields: &'a Fields,
+    room: Option<u64>,
 }
 
 impl<'a> Finder<'a> {
@@ -319,41 +324,32 @@ impl<'a> Finder<'a> {
         only("the call that copies chunks on a miss", places)
     }
 
-    /// The stored leaf appended in the place of the fresh one: the fresh one is passed over as if it were a frame without
-    /// entry, and the loop over the stored ones starts at the first.
+    /// The stored leaf appended in the place of the fresh one: the first frame that is appended after anchor and sequence
+    /// were read again.
     fn leaf_reused(&self) -> Result<Vec<Edit>, NotViable> {
+        const APPEND: usize = 40;
         let (function, sequence) = self.full_hit()?;
         let reads_again = self.code.named("frame_cache_anchor_matches");
-        let confirmed = (sequence..(sequence + FULL_HIT).min(function.instructions.len()))
-            .find(|&near| reads_again.iter().any(|it| function.at(near).is_some_and(|call| calls(call, it.start))));
-        let confirmed = confirmed.ok_or_else(|| NotViable("no second read follows the comparison".to_owned()))?;
-        let after = confirmed + 1..(confirmed + FULL_HIT).min(function.instructions.len());
-        let append = after
-            .clone()
-            .find(|&near| function.at(near).is_some_and(|call| call.mnemonic() == Mnemonic::Call))
+        let after = |index: usize| index + 1..(index + APPEND).min(function.instructions.len());
+        let confirmed = after(sequence)
+            .find(|&near| reads_again.iter().any(|it| function.at(near).is_some_and(|call| calls(call, it.start))))
+            .ok_or_else(|| NotViable("no second read follows the comparison".to_owned()))?;
+        let (append, call) = after(confirmed)
+            .filter_map(|near| Some((near, function.at(near)?)))
+            .find(|(_, call)| call.mnemonic() == Mnemonic::Call && call.op0_kind() == OpKind::NearBranch64)
             .ok_or_else(|| NotViable("the fresh leaf is not appended".to_owned()))?;
-        let tests = (confirmed + 1..append)
-            .filter(|&near| {
-                function.at(near).and_then(tested).is_some_and(|register| register.size() == 8)
-                    && function.at(near + 1).is_some_and(is_equality_jump)
-            })
-            .map(|near| (function, near + 1));
-        let (_, skip) = only("the question whether there is a leaf", tests.collect())?;
-        let skip = function.at(skip).filter(|jump| jump.mnemonic() == Mnemonic::Je).ok_or_else(gone)?;
-        let starts = after
-            .filter(|&near| {
-                let pair = function.at(near).zip(function.at(near + 1));
-                pair.is_some_and(|(load, compare)| {
-                    load.code() == iced_x86::Code::Mov_r32_imm32
-                        && load.immediate32() == 1
-                        && compare.mnemonic() == Mnemonic::Cmp
-                        && has_register(compare, load.op0_register().full_register())
-                })
-            })
-            .map(|near| (function, near));
-        let (_, start) = only("a loop over the stored frames that starts at the second", starts.collect())?;
-        let start = function.at(start).ok_or_else(gone)?;
-        Ok(vec![edit::always(skip, function.bytes_of(skip))?, edit::zero_for_one(start, function.bytes_of(start))?])
+        // A register that the call keeps, and that points to the entry after it without having been written, does before.
+        let list = after(append)
+            .filter_map(|near| Some((near, pointer_at(function.at(near)?, self.fields.entry_frames)?)))
+            .next()
+            .ok_or_else(|| NotViable("the stored frames are not looked at after the fresh leaf".to_owned()))?;
+        let (used, entry) = list;
+        if (append + 1..used).any(|near| function.at(near).is_some_and(|it| writes(it, entry))) {
+            return Err(NotViable("the entry's register is written after the fresh leaf is appended".to_owned()));
+        }
+        let room = self.room.ok_or_else(|| NotViable("there is no room for more code".to_owned()))?;
+        let list = (entry, self.fields.entry_frames, self.fields.list_items);
+        Ok(edit::with_first_of(call, function.bytes_of(call), list, room)?.into())
     }
 }
 
@@ -373,6 +369,14 @@ fn before(index: usize, distance: usize) -> Range<usize> {
 /// The instruction at `index` and the two before it.
 fn three(function: &Function, index: usize) -> Option<(&Instruction, &Instruction, &Instruction)> {
     Some((function.at(index.checked_sub(2)?)?, function.at(index - 1)?, function.at(index)?))
+}
+
+/// Whether an instruction may write a register.
+fn writes(instruction: &Instruction, register: Register) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    factory.info(instruction).used_registers().iter().any(|used| {
+        used.register().full_register() == register && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
+    })
 }
 
 /// Whether a comparison is with a register, not with a number.
@@ -426,6 +430,7 @@ mod tests {
         entry_addresses: 24,
         entry_count: 0x2018,
         entry_frames: 0x2028,
+        list_items: 0x18,
         walk_base: 16,
         walk_stopped: 0x88,
         unwinder_anchor: 0x8110,
@@ -449,7 +454,7 @@ mod tests {
             Function::new(name, 0x1000 * (number as u64 + 1), &parts.concat())
         };
         let code = Code { functions: functions.iter().enumerate().map(decoded).collect() };
-        all(&code, &FIELDS, &|address| Some(address - 0x800)).patches(fault).map(<[Patch]>::to_vec)
+        all(&code, &FIELDS, None, &|address| Some(address - 0x800)).patches(fault).map(<[Patch]>::to_vec)
     }
 
     fn full_hit(parts: &[&[u8]]) -> Result<Vec<Patch>, NotViable> {

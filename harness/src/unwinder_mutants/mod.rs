@@ -19,7 +19,7 @@ mod find;
 
 use std::fmt;
 
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSegment};
 use thiserror::Error;
 
 use self::code::Code;
@@ -197,16 +197,48 @@ pub fn find(module: &[u8]) -> Result<Findings, ModuleError> {
         return Err(ModuleError::Stripped);
     }
     let fields = Fields::of(&file)?;
-    Ok(find::all(&code, &fields, &|address| offset_in_file(&file, address)))
+    let room = room_for_code(&file, module);
+    let in_room = |address: u64| {
+        let room = room?;
+        let within = address.checked_sub(room.address)?;
+        (within < room.size).then(|| room.offset + within)
+    };
+    let room_start = room.map(|room| room.address);
+    Ok(find::all(&code, &fields, room_start, &|address| offset_in_file(&file, address).or_else(|| in_room(address))))
 }
 
-/// Where in the file the byte is that is loaded at `address`.
+/// Where in the file the byte of a function is that is loaded at `address`.
 fn offset_in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     file.sections().find_map(|section| {
         let (start, size) = section.file_range()?;
         let within = address.checked_sub(section.address())?;
-        (within < size && section.kind() == object::SectionKind::Text).then(|| start + within)
+        let is_code = section.kind() == object::SectionKind::Text;
+        start.checked_add(within).filter(|_| within < size && is_code)
     })
+}
+
+/// Bytes that are loaded as code and belong to nothing.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    address: u64,
+    offset: u64,
+    size: u64,
+}
+
+/// Code is mapped page by page: after its end there is room up to the end of the page, if the file has only zeros there and
+/// nothing else lies in them.
+fn room_for_code(file: &object::File<'_>, module: &[u8]) -> Option<Room> {
+    const PAGE: u64 = 4096;
+    let executable = |segment: &object::Segment<'_, '_>| matches!(segment.flags(), object::SegmentFlags::Elf { p_flags, .. } if p_flags.0 & object::elf::PF_X.0 != 0);
+    let segment = file.segments().find(executable)?;
+    let (start, size) = segment.file_range();
+    let (offset, address) = (start.checked_add(size)?, segment.address().checked_add(size)?);
+    let end = offset.checked_next_multiple_of(PAGE)?;
+    let bytes = module.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)?;
+    let others = file.segments().map(|segment| segment.file_range());
+    let free = others.into_iter().all(|(other, size)| other >= end || other.saturating_add(size) <= offset);
+    let unused = segment.size() == size && address % PAGE == offset % PAGE && bytes.iter().all(|&byte| byte == 0);
+    (free && unused && end > offset).then_some(Room { address, offset, size: end - offset })
 }
 
 /// A patched copy.
