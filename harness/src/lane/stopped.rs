@@ -49,6 +49,9 @@ const STOPS_WITHOUT_PROFILER: u32 = 3;
 const ACCOUNT_INTERVAL: u32 = 4;
 /// A free target runs for between one and this many microseconds, evenly in the logarithm.
 const LONGEST_RUN: f64 = 400.0;
+/// A target whose code is to be compiled runs for at most this long before it is stopped at its stores.
+#[cfg(target_arch = "x86_64")]
+const WARM: Duration = Duration::from_millis(150);
 /// A target that is stopped at its stores to `current_frame` does between one and this many.
 #[cfg(target_arch = "x86_64")]
 const MOST_STORES: u32 = 8;
@@ -160,6 +163,12 @@ impl<'a> Lane<'a> {
         self.session.target.start(patience())?;
         #[cfg(target_arch = "x86_64")]
         if self.stops == Stops::Stores {
+            if self.cell.jit() == Some(true) {
+                // Stopped at every store, it would take long until anything is executed often enough to be compiled.
+                let left = until.saturating_duration_since(Instant::now());
+                self.session.target.run_for(WARM.min(left / 3))?;
+                self.session.target.resume()?;
+            }
             self.at_stores = Some(AtStores::new(&mut self.session)?);
         }
         for _ in 0..STOPS_WITHOUT_PROFILER {
@@ -369,8 +378,12 @@ impl<'a> Lane<'a> {
         self.note_fields()
     }
 
-    /// The walkers leave; no anchor may stay behind.
+    /// The walkers leave; no anchor may stay behind. A gated target is at a gate then, so that no update is half done, of
+    /// which the rest would come afterwards.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+        if self.stops == Stops::Gates {
+            self.session.target.next_gate(patience())?;
+        }
         if !self.is_traced() {
             self.session.target.stop()?;
         }
@@ -389,7 +402,12 @@ impl<'a> Lane<'a> {
                 recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
             }
         }
-        self.note_fields()
+        self.note_fields()?;
+        if self.stops == Stops::Gates {
+            self.session.target.resume()?;
+            self.session.target.go(patience())?;
+        }
+        Ok(())
     }
 
     /// Whether the target is held by its tracer, and needs no signal to stop.

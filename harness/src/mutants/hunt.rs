@@ -14,11 +14,13 @@ use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
 use crate::report::known::KnownFailures;
 use crate::sample::WalkerKind;
-use crate::target::build::Row;
+use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Overrides};
 
 /// Each program gets this at the least: the walkers of all three ways to stop want their turn.
 const SHORTEST: Duration = Duration::from_millis(600);
+/// The same where a JIT is to compile it first.
+const SHORTEST_COMPILED: Duration = Duration::from_secs(3);
 
 /// How the check is run.
 pub struct Hunter<'a> {
@@ -81,7 +83,8 @@ impl Hunter<'_> {
     pub fn hunt(&self, row: &Row, programs: &[Seeded], budget: Duration) -> Hunted {
         let begun = Instant::now();
         let mut samples = 0;
-        let enough = budget.as_millis() / SHORTEST.as_millis() * self.jobs as u128;
+        let shortest = if row.jit == JitMode::On { SHORTEST_COMPILED } else { SHORTEST };
+        let enough = budget.as_millis() / shortest.as_millis() * self.jobs as u128;
         let enough = usize::try_from(enough).unwrap_or(usize::MAX).max(1);
         let mut left = programs.get(..enough).unwrap_or(programs);
         while let Some(&(_, seed)) = left.first() {

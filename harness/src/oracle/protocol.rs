@@ -81,7 +81,9 @@ impl ProtocolWatch {
             if thread.sequence < seen.sequence {
                 broken.push(Violation::SequenceDecreased { before: seen.sequence, after: thread.sequence });
             }
-            if seen.anchor == 0 && (thread.anchor != 0 || thread.sequence != seen.sequence) {
+            // A profiler that clears the anchor inside an update leaves the rest of it to come.
+            let wrote = thread.anchor != 0 || thread.sequence != seen.sequence;
+            if at == At::Rest && seen.anchor == 0 && wrote {
                 broken.push(Violation::WrittenWhileNull {
                     anchor: thread.anchor,
                     before: seen.sequence,
