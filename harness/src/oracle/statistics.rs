@@ -50,13 +50,13 @@ impl Proportion {
 
 /// The point below which Beta(`a`, `b`) has the probability `p`.
 ///
-/// Bisection: the distribution function is monotone, so this always ends, also far out in the tails, where Newton's
-/// method on the same function may not.
+/// Bisection until no number lies between: the distribution function is monotone, so this always ends, also far out in the
+/// tails, where Newton's method on the same function may not.
 fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     loop {
         let middle = low + (high - low) / 2.0;
-        if middle <= low || middle >= high || high - low < high * 1e-12 {
+        if middle <= low || middle >= high {
             return middle;
         }
         match checked_beta_reg(a, b, middle) {
