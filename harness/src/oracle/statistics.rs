@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn an_excess_as_large_as_the_margin_is_not_excluded() {
+        let said = |margin| {
+            let demand = Demand { margin, ..Demand::new(0.9999, 1) };
+            compare(Proportion::new(2, 10_000), Proportion::new(1, 10_000), demand)
+        };
+        let Comparison::NotWorse { excess_at_most } = said(0.01) else { panic!("{:?}", said(0.01)) };
+        assert_eq!(said(excess_at_most), Comparison::CannotTell { excess_at_most });
+    }
+
+    #[test]
     fn more_comparisons_demand_more_evidence() {
         let (cached, uncached) = (Proportion::new(22, 1_000), Proportion::new(0, 1_000));
         let worse = |comparisons| {
