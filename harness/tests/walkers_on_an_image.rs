@@ -272,23 +272,29 @@ fn reused_addresses_do_not_mix_branches() {
 
 #[test]
 fn without_the_sequence_check_a_frame_at_a_stored_address_gets_another_branchs_callers() {
-    let mut target = Target::new();
-    let [module, a1, a2, b1, b2] = ["<module>", "a1", "a2", "b1", "b2"].map(|name| target.code(name));
-    target.push(module);
-    target.push(a1);
-    target.push(a2);
-    let mut walker = cached(&[Weakening::NoSequenceCheckOnFullHit, Weakening::NoSequenceCheckOnPartialHit]);
-    sample(&mut walker, &mut target);
-    for _ in 0..2 {
-        target.pop();
+    let unchecked = BTreeSet::from([Weakening::NoSequenceCheckOnFullHit, Weakening::NoSequenceCheckOnPartialHit]);
+    let mut walkers: Vec<(Box<dyn Walker>, &str)> = vec![
+        (Box::new(CachedWalker::new(site(), unchecked.clone()).unwrap()), "a1:1"),
+        (Box::new(ReferenceWalker::new(site()).unwrap().weakened(unchecked)), "a1:1"),
+    ];
+    walkers.extend(cached_walkers().map(|walker| (walker, "b1:1")));
+    for (mut walker, caller) in walkers {
+        let mut target = Target::new();
+        let [module, a1, a2, b1, b2] = ["<module>", "a1", "a2", "b1", "b2"].map(|name| target.code(name));
+        target.push(module);
+        target.push(a1);
+        target.push(a2);
+        sample(walker.as_mut(), &mut target);
+        for _ in 0..2 {
+            target.pop();
+        }
+        target.push(b1);
+        target.push(b2);
+        // Another unwinder of the same target wrote the anchor meanwhile.
+        let top = target.top();
+        target.put(THREAD + 40, top);
+        assert_eq!(names(&sample(walker.as_mut(), &mut target)), ["b2:1", caller, "<module>:1"], "{}", walker.kind());
     }
-    target.push(b1);
-    target.push(b2);
-    // Another unwinder of the same target wrote the anchor meanwhile.
-    let top = target.top();
-    target.put(THREAD + 40, top);
-    assert_eq!(names(&sample(&mut walker, &mut target)), ["b2:1", "a1:1", "<module>:1"]);
-    assert_eq!(names(&sample(&mut cached(&[]), &mut target)), ["b2:1", "b1:1", "<module>:1"]);
 }
 
 #[test]
@@ -851,5 +857,27 @@ fn a_chain_on_which_the_anchor_is_not_is_looked_at_to_its_end() {
             Some(name) => assert_eq!(names(&found), [name]),
             None => assert_eq!(found.outcome, Err(Rejection::NotAtBase { base: BASE, last: top })),
         }
+    }
+}
+
+#[test]
+fn an_entry_is_for_the_thread_state_that_it_was_stored_for() {
+    const OTHER: u64 = 0x4_0000;
+    let unchecked = BTreeSet::from([Weakening::ThreadStateNotCompared]);
+    let mut walkers: Vec<(Box<dyn Walker>, bool)> = vec![
+        (Box::new(CachedWalker::new(site(), unchecked.clone()).unwrap()), true),
+        (Box::new(ReferenceWalker::new(site()).unwrap().weakened(unchecked)), true),
+    ];
+    walkers.extend(cached_walkers().map(|walker| (walker, false)));
+    for (mut walker, weakened) in walkers {
+        let mut target = target(&["<module>", "leaf"]);
+        sample(walker.as_mut(), &mut target);
+        // The kernel gives the thread's id to another thread, which has come to the same frames.
+        let state = target.image.get(THREAD, 128).unwrap().to_vec();
+        target.image.map(OTHER, state);
+        let found = walker.sample_thread(&mut target.image, OTHER);
+        let hit = !matches!(found.provenance.lookup, Lookup::Miss(MissReason::OtherThreadState));
+        assert_eq!(hit, weakened, "{}: {:?}", walker.kind(), found.provenance);
+        assert_eq!(names(&found), ["leaf:1", "<module>:1"]);
     }
 }
