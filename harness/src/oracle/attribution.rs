@@ -132,6 +132,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_stored_is_served_again_by_a_full_hit_on_its_leaf() {
+        const OTHER_LEAF: [(&str, u32); 3] = [("a", 11), ("b", 31), ("<module>", 2)];
+        let miss = Lookup::Miss(MissReason::AnchorNull);
+        let after = |first, then| causes(&[first, then])[1];
+        let torn = || sample(&MIXED, miss, 0);
+        assert_eq!(after(torn(), sample(&MIXED, Lookup::FullHit, 2)), Some(Cause::StoredTornWalkServedAgain));
+        assert_eq!(after(torn(), sample(&OTHER_LEAF, Lookup::FullHit, 2)), Some(Cause::StaleFullHit));
+        // The callers of a partial hit are possible by themselves: what is wrong is that they were put under these frames.
+        assert_eq!(after(torn(), sample(&MIXED, Lookup::PartialHit, 1)), Some(Cause::StalePartialHit));
+        assert_eq!(after(torn(), sample(&OTHER_LEAF, Lookup::PartialHit, 1)), Some(Cause::StalePartialHit));
+        // A full hit stores nothing.
+        let stale = || sample(&MIXED, Lookup::FullHit, 2);
+        assert_eq!(after(stale(), stale()), Some(Cause::StaleFullHit));
+    }
+
+    #[test]
     fn a_rejected_sample_has_no_verdict() {
         let mut rejected = sample(&MIXED, Lookup::Unknown, 0);
         rejected.outcome = Err(crate::walk::rejection::Rejection::Moved);

@@ -50,13 +50,13 @@ impl Proportion {
 
 /// The point below which Beta(`a`, `b`) has the probability `p`.
 ///
-/// Bisection: the distribution function is monotone, so this always ends, also far out in the tails, where Newton's
-/// method on the same function may not.
+/// Bisection until no number lies between: the distribution function is monotone, so this always ends, also far out in the
+/// tails, where Newton's method on the same function may not.
 fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     loop {
         let middle = low + (high - low) / 2.0;
-        if middle <= low || middle >= high || high - low < high * 1e-12 {
+        if middle <= low || middle >= high {
             return middle;
         }
         match checked_beta_reg(a, b, middle) {
@@ -229,6 +229,16 @@ mod tests {
         );
         assert!(matches!(said((0, 10_000), (700, 10_000)), Comparison::NotWorse { excess_at_most: 0.0 }));
         assert!(matches!(said((3, 20), (1, 20)), Comparison::CannotTell { .. }));
+    }
+
+    #[test]
+    fn an_excess_as_large_as_the_margin_is_not_excluded() {
+        let said = |margin| {
+            let demand = Demand { margin, ..Demand::new(0.9999, 1) };
+            compare(Proportion::new(2, 10_000), Proportion::new(1, 10_000), demand)
+        };
+        let Comparison::NotWorse { excess_at_most } = said(0.01) else { panic!("{:?}", said(0.01)) };
+        assert_eq!(said(excess_at_most), Comparison::CannotTell { excess_at_most });
     }
 
     #[test]

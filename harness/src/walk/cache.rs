@@ -264,4 +264,71 @@ mod tests {
         cache.retain(|thread| thread < 3);
         assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), 3);
     }
+
+    /// Two threads, each with an entry.
+    fn two() -> FrameCache {
+        let mut cache = cache();
+        cache.insert(8, Entry { thread_state: 0x2000, addresses: vec![], frames: vec![], sequence: 5 });
+        cache
+    }
+
+    #[test]
+    fn entries_are_found_by_thread_and_by_thread_state() {
+        let mut cache = two();
+        let states: Vec<_> = cache.entries().map(|(thread, entry)| (thread, entry.thread_state)).collect();
+        assert_eq!(states, [(THREAD, STATE), (8, 0x2000)]);
+        assert_eq!(cache.get(8), cache.of_thread_state(0x2000));
+        assert_eq!(cache.get(THREAD), cache.of_thread_state(STATE));
+        assert_eq!((cache.get(9), cache.of_thread_state(0x3000)), (None, None));
+        assert_eq!(cache.take(8).map(|entry| entry.thread_state), Some(0x2000));
+        assert_eq!((cache.take(8), cache.entries().count()), (None, 1));
+    }
+
+    #[test]
+    fn a_sequence_is_shifted_for_one_thread() {
+        let mut cache = two();
+        cache.shift_sequence(THREAD, 2);
+        cache.shift_sequence(9, 2);
+        assert_eq!(cache.entries().map(|(_, entry)| entry.sequence).collect::<Vec<_>>(), [1, 5]);
+    }
+
+    #[test]
+    fn a_full_cache_takes_no_new_thread_but_renews_the_others() {
+        let mut cache = FrameCache::new(Limits { threads: 1, addresses: 2 });
+        for (thread, sequence) in [(7, 1), (8, 2), (7, 3)] {
+            cache.insert(thread, Entry { thread_state: STATE, addresses: vec![3, 2, 1], frames: vec![], sequence });
+        }
+        let kept: Vec<_> = cache.entries().map(|(thread, entry)| (thread, entry.sequence)).collect();
+        assert_eq!(kept, [(7, 3)]);
+        assert_eq!(cache.get(7).and_then(|entry| entry.position(2)), Some(1));
+        assert_eq!(cache.get(7).and_then(|entry| entry.position(1)), None);
+    }
+
+    #[test]
+    fn entries_of_threads_that_are_gone_are_swept_now_and_then() {
+        let mut cache = two();
+        let alive = [ThreadState { native_thread_id: 8, ..ThreadState::unknown(0x2000) }];
+        for _ in 1..SWEEP_INTERVAL {
+            cache.sweep(&alive);
+        }
+        assert_eq!(cache.entries().count(), 2);
+        cache.sweep(&alive);
+        assert_eq!(cache.entries().map(|(thread, _)| thread).collect::<Vec<_>>(), [8]);
+    }
+
+    #[test]
+    fn returns_of_other_frames_count_too() {
+        let cache = cache();
+        let hit = |sequence, others| cache.partial_hit(&thread(0x40, 0x20, sequence), Checks::ALL, others);
+        assert_eq!(hit(2, 2).map(|(_, index)| index), Ok(1));
+        assert_eq!(hit(0, 2).map(drop), Err(MissReason::SequenceMismatch));
+    }
+
+    #[test]
+    fn another_thread_state_is_taken_if_it_is_not_compared() {
+        let reused = ThreadState { address: 0x2000, ..thread(0x30, 0x30, u64::MAX) };
+        let unchecked = Checks { thread_state: false, ..Checks::ALL };
+        assert!(cache().full_hit(&reused, unchecked).is_ok());
+        assert_eq!(cache().full_hit(&reused, Checks::ALL).map(drop), Err(MissReason::OtherThreadState));
+    }
 }

@@ -141,3 +141,103 @@ pub fn follow_knowing(
     });
     Ok(Chain { links, end: if at_base { End::Base } else { End::Elsewhere } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::image::Image;
+    use crate::sim::layout::LAYOUT;
+    use crate::walk::raw_frame::Owner;
+
+    const FRAMES: Address = 0x1000;
+    const CODE: Address = 0x9000;
+
+    /// Where frame `index` stands.
+    fn at(index: u64) -> Address {
+        FRAMES + index * 0x100
+    }
+
+    /// Frames by owner, leaf first; each is called by the next.
+    fn chain(owners: &[u8]) -> Image {
+        let mut image = Image::default();
+        for (index, &owner) in (0..).zip(owners) {
+            let previous = if index + 1 == owners.len() as u64 { 0 } else { at(index + 1) };
+            let mut bytes = RawFrame::buffer(&LAYOUT);
+            bytes[..8].copy_from_slice(&CODE.to_le_bytes());
+            bytes[8..16].copy_from_slice(&previous.to_le_bytes());
+            bytes[74] = owner;
+            image.map(at(index), bytes);
+        }
+        image
+    }
+
+    fn thread(base_frame: Option<Address>) -> ThreadState {
+        ThreadState { base_frame, ..ThreadState::unknown(0x10) }
+    }
+
+    const NOTHING: Known<'static> = Known { chunks: None, frame: None, starts_with_python: false };
+
+    fn followed(owners: &[u8], thread: &ThreadState, known: Known<'_>, limit: usize) -> Result<Chain, Rejection> {
+        follow_knowing(&mut chain(owners), &LAYOUT, thread, known, at(0), None, limit)
+    }
+
+    #[test]
+    fn a_chain_ends_at_the_base_frame_where_the_thread_has_one() {
+        let end = |owners: &[u8], base| followed(owners, &thread(base), NOTHING, 9).unwrap().end;
+        assert_eq!(end(&[0, 0, 3], Some(at(2))), End::Base);
+        assert_eq!(end(&[0, 0, 3], Some(at(1))), End::Elsewhere);
+        // Before 3.15 it is told by its owner.
+        assert_eq!(end(&[0, 0, 3], None), End::Base);
+        assert_eq!(end(&[0, 3, 0], None), End::Elsewhere);
+    }
+
+    #[test]
+    fn a_chain_stops_where_it_is_to_stop() {
+        let thread = thread(Some(at(2)));
+        let stopped = follow(&mut chain(&[0, 0, 3]), &LAYOUT, &thread, None, at(0), Some(at(1)), 9).unwrap();
+        let met: Vec<Address> = stopped.links.iter().map(|frame| frame.address).collect();
+        assert_eq!((stopped.end, met), (End::Stopped, vec![at(0), at(1)]));
+        assert_eq!(stopped.not_at_base(&thread), Rejection::NotAtBase { base: at(2), last: at(1) });
+    }
+
+    #[test]
+    fn a_chain_may_be_as_long_as_the_limit() {
+        let followed = |limit| followed(&[0, 0, 3], &thread(None), NOTHING, limit).map(|chain| chain.links.len());
+        assert_eq!((followed(3), followed(2)), (Ok(3), Err(Rejection::TooDeep(2))));
+    }
+
+    #[test]
+    fn a_known_frame_is_taken_for_its_own_address_only() {
+        let known = |address| RawFrame { address, previous: at(1), code: 0x77, instr_ptr: 0, owner: Owner::Thread };
+        let codes = |frame: &RawFrame| {
+            let known = Known { frame: Some(frame), ..NOTHING };
+            let chain = followed(&[0, 0, 3], &thread(None), known, 9).unwrap();
+            chain.links.iter().map(|frame| frame.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&known(at(0))), [0x77, 0x9000, 0x9000]);
+        assert_eq!(codes(&known(0x50)), [0x9000, 0x9000, 0x9000]);
+    }
+
+    #[test]
+    fn only_the_first_frame_must_run_python_and_only_if_asked() {
+        let python = Known { starts_with_python: true, ..NOTHING };
+        let links = |owners: &[u8], known| followed(owners, &thread(None), known, 9).map(|chain| chain.links.len());
+        assert_eq!(links(&[3, 0, 3], NOTHING), Ok(3));
+        assert_eq!(links(&[3, 0, 3], python), Err(Rejection::Empty));
+        assert_eq!(links(&[0, 3, 0, 3], python), Ok(4));
+    }
+
+    #[test]
+    fn cpython_passes_over_frames_that_are_gone_but_not_over_the_first() {
+        let frame = |owner, code| RawFrame { address: 1, previous: 0, code, instr_ptr: 0, owner };
+        let taken = |links: &[RawFrame]| {
+            let chain = Chain { links: links.to_vec(), end: End::Base };
+            chain.as_cpython().map(|chain| chain.links)
+        };
+        let (leaf, gone, shim) = (frame(Owner::Thread, 5), frame(Owner::Thread, 0), frame(Owner::Shim, 0));
+        assert_eq!(taken(&[leaf, gone, shim, leaf]), Ok(vec![leaf, shim, leaf]));
+        assert_eq!(taken(&[gone, leaf]), Err(Rejection::Empty));
+        assert_eq!(taken(&[shim, leaf]), Err(Rejection::Empty));
+        assert_eq!(taken(&[]), Err(Rejection::Empty));
+    }
+}

@@ -80,3 +80,96 @@ impl Chunks {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryError;
+    use crate::memory::image::Image;
+
+    const FIRST: Address = 0x100_0000;
+
+    /// A chunk of `size` bytes, 7 in each but its header.
+    fn chunk(previous: Address, size: u64) -> Vec<u8> {
+        let mut bytes = vec![7; usize::try_from(size).unwrap()];
+        bytes[..8].copy_from_slice(&previous.to_le_bytes());
+        bytes[8..16].copy_from_slice(&size.to_le_bytes());
+        bytes
+    }
+
+    /// `count` chunks of `size` bytes, whose frames are zeros; counts its reads.
+    struct Many {
+        count: u64,
+        size: u64,
+        reads: usize,
+    }
+
+    impl RemoteMemory for Many {
+        fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+            self.reads += 1;
+            let (index, offset) = ((address - FIRST) / SIZE_LIMIT, (address - FIRST) % SIZE_LIMIT);
+            if offset + buffer.len() as u64 > self.size {
+                return Err(MemoryError::Unmapped { action: "read", address, length: buffer.len() });
+            }
+            buffer.fill(0);
+            if let Some(header) = buffer.get_mut(..HEADER) {
+                let previous = if index + 1 < self.count { FIRST + (index + 1) * SIZE_LIMIT } else { 0 };
+                header[..8].copy_from_slice(&previous.to_le_bytes());
+                header[8..16].copy_from_slice(&self.size.to_le_bytes());
+            }
+            Ok(())
+        }
+
+        fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+            Err(MemoryError::ReadOnly { address, length: bytes.len() })
+        }
+    }
+
+    fn copied(count: u64, size: u64) -> (Result<usize, Rejection>, usize) {
+        let mut memory = Many { count, size, reads: 0 };
+        let copied = Chunks::copy(&mut memory, FIRST).map(|chunks| chunks.copies.len());
+        (copied, memory.reads)
+    }
+
+    #[test]
+    fn chunks_of_every_size_are_copied_whole() {
+        for size in [HEADER as u64, 100, 16 << 10, 40_000] {
+            let mut image = Image::default();
+            image.map(FIRST, chunk(0x10, 16 << 10));
+            image.map(0x10, chunk(0, size));
+            let chunks = Chunks::copy(&mut image, FIRST).unwrap();
+            let size = usize::try_from(size).unwrap();
+            assert_eq!(chunks.get(0x10, size), Some(chunk(0, size as u64).as_slice()));
+            assert_eq!(chunks.get(0x11, size), None);
+            assert_eq!(chunks.get(FIRST + 24, 2), Some([7, 7].as_slice()));
+            assert_eq!(chunks.get(FIRST - 1, 2), None);
+        }
+        assert!(Chunks::copy(&mut Image::default(), 0).unwrap().copies.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_of_the_usual_size_takes_one_read() {
+        assert_eq!(copied(3, 16 << 10), (Ok(3), 3));
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        for (size, why) in [(23, "claims 23 bytes"), (SIZE_LIMIT + 1, "claims 16777217 bytes")] {
+            let mut image = Image::default();
+            image.map(FIRST, vec![0; USUAL_SIZE]);
+            image.write(FIRST + 8, &size.to_le_bytes()).unwrap();
+            let refused = Chunks::copy(&mut image, FIRST).unwrap_err();
+            assert!(matches!(&refused, Rejection::Unreadable(text) if text.contains(why)), "{refused}");
+        }
+    }
+
+    #[test]
+    fn so_many_chunks_and_bytes_are_copied_and_no_more() {
+        assert_eq!(copied(COUNT_LIMIT as u64, 64).0, Ok(COUNT_LIMIT));
+        let endless = Err(Rejection::Unreadable(format!("the data stack from chunk {FIRST:#x} on does not end")));
+        assert_eq!(copied(COUNT_LIMIT as u64 + 1, 64).0, endless);
+        let most = TOTAL_LIMIT as u64 / SIZE_LIMIT;
+        assert_eq!(copied(most, SIZE_LIMIT).0.map(|count| count as u64), Ok(most));
+        assert_eq!(copied(most + 1, SIZE_LIMIT).0, endless);
+    }
+}

@@ -174,3 +174,188 @@ fn int(object: &[u8], offset: u64) -> Option<i32> {
     let offset = usize::try_from(offset).ok()?;
     object.get(offset..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::image::Image;
+    use crate::sim::layout::LAYOUT;
+    use crate::walk::raw_frame::Owner;
+
+    const TABLE: Address = 0x1000_0000;
+    const NO_TABLE: Address = 0x2000_0000;
+    const FILE: Address = 0x50;
+
+    fn text(image: &mut Image, address: Address, text: &str) {
+        let mut object = vec![0; 40];
+        object[16..24].copy_from_slice(&(text.len() as u64).to_le_bytes());
+        object[32..36].copy_from_slice(&(1_u32 << 2 | 1 << 5 | 1 << 6).to_le_bytes());
+        object.extend_from_slice(text.as_bytes());
+        image.map(address, object);
+    }
+
+    /// Code object `index`, of 216 bytes; its name has three characters and its file name four.
+    fn code(image: &mut Image, index: u64, flags: u32) -> Address {
+        let address = 0x1_0000 + index * 0x1000;
+        let mut object = vec![0; 216];
+        object[48..52].copy_from_slice(&flags.to_le_bytes());
+        object[68..72].copy_from_slice(&10_u32.to_le_bytes());
+        for (offset, pointer) in [(112, FILE), (128, address + 0x400), (136, TABLE)] {
+            object[offset..offset + 8].copy_from_slice(&pointer.to_le_bytes());
+        }
+        image.map(address, object);
+        text(image, address + 0x400, &format!("f{index:02}"));
+        text(image, FILE, "w.py");
+        address
+    }
+
+    fn table(image: &mut Image, address: Address, bytes: &[u8]) {
+        let mut object = vec![0; 32];
+        object[16..24].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        object.extend_from_slice(bytes);
+        image.map(address, object);
+    }
+
+    /// An image with a table of two units on line 10, one on line 12 and one on none.
+    fn small() -> Image {
+        let mut image = Image::default();
+        table(&mut image, TABLE, &[0xe9, 0x00, 0xe8, 0x04, 0xf8]);
+        image
+    }
+
+    fn at(code: Address, offset: u64) -> RawFrame {
+        RawFrame { address: 0x10, previous: 0, code, instr_ptr: code + 208 + offset, owner: Owner::Thread }
+    }
+
+    fn name(decoder: &mut Decoder, image: &mut Image, code: Address) -> String {
+        decoder.frame(image, &at(code, 0)).unwrap().function.to_string()
+    }
+
+    #[test]
+    fn a_frame_stands_at_an_instruction_of_its_code() {
+        let mut image = small();
+        let code = code(&mut image, 1, 0);
+        let mut decoder = Decoder::new(LAYOUT);
+        let lines = [0, 2, 4, 6].map(|offset| decoder.frame(&mut image, &at(code, offset)).unwrap().location.line);
+        assert_eq!(lines, [Some(10), Some(10), Some(12), None]);
+        for offset in [1, 3, 8, 0_u64.wrapping_sub(2)] {
+            let raw = RawFrame { instr_ptr: (code + 208).wrapping_add(offset), ..at(code, 0) };
+            let refused = decoder.frame(&mut image, &raw);
+            assert!(matches!(refused, Err(Rejection::BadCode { .. })), "{offset}: {refused:?}");
+        }
+        let lines = decoder.lines(&mut image, code).unwrap();
+        assert_eq!(lines, BTreeSet::from([None, Some(10), Some(12)]));
+    }
+
+    #[test]
+    fn generators_are_told_by_their_flags() {
+        let mut image = small();
+        for (index, flags, expected) in
+            [(1, 0x20, true), (2, 0x80, true), (3, 0x200, true), (4, 0, false), (5, !0x2a0, false), (6, !0, true)]
+        {
+            let code = code(&mut image, index, flags);
+            assert_eq!(Decoder::new(LAYOUT).is_generator(&mut image, code), Ok(expected), "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_is_not_read_again_and_names_are_shared() {
+        let mut image = small();
+        let codes = [1, 2, 3].map(|index| code(&mut image, index, 0));
+        let mut decoder = Decoder::new(LAYOUT);
+        let frames = codes.map(|code| decoder.frame(&mut image, &at(code, 0)).unwrap());
+        assert_eq!(frames.each_ref().map(|frame| &*frame.function), ["f01", "f02", "f03"]);
+        assert!(frames.iter().all(|frame| Arc::ptr_eq(&frame.file, &frames[0].file)));
+        for code in codes {
+            image.unmap(code);
+        }
+        assert_eq!(codes.map(|code| name(&mut decoder, &mut image, code)), ["f01", "f02", "f03"]);
+    }
+
+    #[test]
+    fn what_was_learnt_in_a_rejected_walk_is_forgotten_and_nothing_else() {
+        let mut image = small();
+        let [first, second] = [1, 2].map(|index| code(&mut image, index, 0));
+        let mut decoder = Decoder::new(LAYOUT);
+        assert_eq!(name(&mut decoder, &mut image, first), "f01");
+        decoder.keep();
+        assert_eq!(name(&mut decoder, &mut image, second), "f02");
+        decoder.forget_fresh();
+        for code in [first, second] {
+            text(&mut image, code + 0x400, "new");
+        }
+        assert_eq!(name(&mut decoder, &mut image, first), "f01");
+        assert_eq!(name(&mut decoder, &mut image, second), "new");
+    }
+
+    /// Code object `index` with `length` bytes that are no location table: they are read before that is seen.
+    fn garbage(image: &mut Image, index: u64, length: usize) -> Address {
+        let address = code(image, index, 0);
+        image.write(address + 136, &NO_TABLE.to_le_bytes()).unwrap();
+        table(image, NO_TABLE, &vec![0; length]);
+        address
+    }
+
+    fn why(decoder: &mut Decoder, image: &mut Image, code: Address) -> String {
+        decoder.frame(image, &at(code, 0)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_location_table_has_a_longest_length() {
+        let longest = usize::try_from(TABLE_LIMIT).unwrap();
+        for (length, expected) in [(longest, "does not decode"), (longest + 1, "impossible length")] {
+            let mut image = small();
+            let code = garbage(&mut image, 1, length);
+            let why = why(&mut Decoder::new(LAYOUT), &mut image, code);
+            assert!(why.ends_with(expected), "{why}");
+        }
+    }
+
+    /// What a code object takes, without its location table: itself, name and file name.
+    const REST: usize = 216 + 3 + 4;
+
+    #[test]
+    fn a_walk_ends_when_it_has_read_too_much_of_code_objects() {
+        for more in [0, 1] {
+            let mut image = small();
+            let codes = [1, 2, 3, 4].map(|index| garbage(&mut image, index, WALK_LIMIT / 4 - REST));
+            text(&mut image, codes[0] + 0x400, &"f01."[..3 + more]);
+            let last = code(&mut image, 5, 0);
+            for end in [Decoder::keep, Decoder::forget_fresh] {
+                let mut decoder = Decoder::new(LAYOUT);
+                for code in codes {
+                    assert!(why(&mut decoder, &mut image, code).ends_with("does not decode"));
+                }
+                if more == 0 {
+                    assert_eq!(name(&mut decoder, &mut image, last), "f05");
+                } else {
+                    assert!(why(&mut decoder, &mut image, last).ends_with("larger than those of any stack"));
+                }
+                end(&mut decoder);
+                assert_eq!(name(&mut decoder, &mut image, last), "f05", "the next walk begins anew");
+            }
+        }
+    }
+
+    #[test]
+    fn all_is_forgotten_when_it_has_become_too_much() {
+        for (more, forgotten) in [(0, false), (1, true)] {
+            let mut image = small();
+            let [first, last] = [1, 2].map(|index| code(&mut image, index, 0));
+            let mut decoder = Decoder::new(LAYOUT);
+            assert_eq!(name(&mut decoder, &mut image, first), "f01");
+            decoder.keep();
+            // With these two, whose tables have five bytes, as much as may be kept.
+            let length = (KEPT_BYTES - 2 * (REST + 5)) / 8 - REST;
+            for index in 3..11 {
+                let code = garbage(&mut image, index, length);
+                why(&mut decoder, &mut image, code);
+                decoder.keep();
+            }
+            text(&mut image, last + 0x400, &"f02."[..3 + more]);
+            name(&mut decoder, &mut image, last);
+            text(&mut image, first + 0x400, "new");
+            assert_eq!(name(&mut decoder, &mut image, first) == "new", forgotten);
+        }
+    }
+}

@@ -2,8 +2,8 @@
 
 use crate::memory::Address;
 
-/// Brent's algorithm over the addresses of a list: a cycle is told before it was gone around three times, and nothing
-/// is kept but one address.
+/// Brent's algorithm over the addresses of a list: a cycle is told before three times as many addresses were met as there
+/// are, and nothing is kept but one of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle {
     landmark: Address,
@@ -27,5 +27,25 @@ impl Cycle {
         }
         self.met += 1;
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cycle_is_told_soon_and_nothing_else() {
+        for before in 0..20 {
+            for around in 1..20 {
+                let mut cycle = Cycle::new();
+                let all = before + around;
+                let list = (1..=before).chain((before + 1..=all).cycle()).take(1000);
+                let told = list.zip(0..).find(|&(address, _)| cycle.closes_at(address)).map(|(_, met)| met);
+                assert!(told.is_some_and(|met| (all..3 * all).contains(&met)), "{before}, {around}: {told:?}");
+            }
+        }
+        let mut cycle = Cycle::new();
+        assert!(!(1..10_000).any(|address| cycle.closes_at(address)));
     }
 }

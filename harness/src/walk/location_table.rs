@@ -12,9 +12,6 @@ pub struct LocationTable {
     units: u32,
 }
 
-/// More code units than this is garbage: the largest real code objects have some hundred thousand.
-const UNIT_LIMIT: u32 = 1 << 26;
-
 struct Reader<'a> {
     bytes: std::slice::Iter<'a, u8>,
 }
@@ -84,7 +81,7 @@ impl LocationTable {
                 _ => Location::default(),
             };
             table.entries.push((table.units, location));
-            table.units = table.units.checked_add(u32::from(first & 7) + 1).filter(|&units| units < UNIT_LIMIT)?;
+            table.units = table.units.checked_add(u32::from(first & 7) + 1)?;
         }
         Some(table)
     }
@@ -162,6 +159,12 @@ mod tests {
         assert_eq!(table.get(2), at(12, 12, None, None));
         assert_eq!(table.get(3), Some(Location::default()));
         assert_eq!(table.units(), 4);
+    }
+
+    #[test]
+    fn the_lines_are_those_of_the_entries() {
+        let table = LocationTable::decode(&[0xe9, 0x04, 0xf8, 0xe8, 0x02], 10).unwrap();
+        assert_eq!(table.lines().collect::<Vec<_>>(), [Some(12), None, Some(13)]);
     }
 
     #[test]

@@ -68,3 +68,16 @@ impl fmt::Display for MissReason {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_name_everywhere() {
+        for reason in MissReason::ALL {
+            assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{reason}\""));
+            assert_eq!(reason.to_string(), reason.name());
+        }
+    }
+}

@@ -92,3 +92,48 @@ impl RawFrame {
         self.owner != Owner::Shim
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::VersionHex;
+    use crate::sim::layout::LAYOUT;
+
+    fn parsed(version: u32, owner: u8) -> Result<RawFrame, Rejection> {
+        let mut bytes = RawFrame::buffer(&LAYOUT);
+        bytes[..8].copy_from_slice(&0x4003_u64.to_le_bytes());
+        bytes[8..16].copy_from_slice(&0x5003_u64.to_le_bytes());
+        bytes[56..64].copy_from_slice(&0x6003_u64.to_le_bytes());
+        bytes[74] = owner;
+        RawFrame::parse(&Layout { version: VersionHex(version), ..LAYOUT }, 0x10, &bytes)
+    }
+
+    #[test]
+    fn owners_are_those_of_the_version() {
+        for version in [0x030d_00f0, 0x030e_00f0, 0x030f_00f0] {
+            let known = [Owner::Thread, Owner::Generator, Owner::FrameObject, Owner::Shim];
+            for (byte, owner) in (0..).zip(known) {
+                let frame = parsed(version, byte).unwrap();
+                assert_eq!((frame.owner, frame.is_python()), (owner, owner != Owner::Shim));
+            }
+            assert_eq!(parsed(version, 4).is_ok(), version == 0x030e_00f0);
+            assert_eq!(parsed(version, 5), Err(Rejection::BadOwner { frame: 0x10, owner: 5 }));
+        }
+    }
+
+    #[test]
+    fn only_the_code_object_is_tagged() {
+        let frame = parsed(0x030f_00f0, 1).unwrap();
+        assert_eq!((frame.code, frame.previous, frame.instr_ptr), (0x4000, 0x5003, 0x6003));
+        assert!(
+            frame.runs() && !RawFrame { code: 0, ..frame }.runs() && !RawFrame { owner: Owner::Shim, ..frame }.runs()
+        );
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_off_is_refused() {
+        let cut = RawFrame::parse(&LAYOUT, 0x10, &[0; 74]);
+        assert_eq!(cut, Err(Rejection::Unreadable("frame 0x10 is cut off".into())));
+        assert_eq!(RawFrame::buffer(&LAYOUT).len(), 88);
+    }
+}

@@ -87,3 +87,27 @@ impl From<MemoryError> for Rejection {
         Self::Unreadable(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_the_same_name_in_tables_and_documents() {
+        for rejection in [
+            Rejection::Unreadable("why".into()),
+            Rejection::NotAtBase { base: 1, last: 2 },
+            Rejection::Loops { frame: 1 },
+            Rejection::TooDeep(1),
+            Rejection::BadOwner { frame: 1, owner: 9 },
+            Rejection::BadCode { code: 1, why: "why".into() },
+            Rejection::Moved,
+            Rejection::GeneratorLeaf,
+            Rejection::ShimLeaf,
+            Rejection::Empty,
+            Rejection::Raised("RuntimeError".into()),
+        ] {
+            assert_eq!(serde_json::to_value(&rejection).unwrap()["reason"], rejection.name());
+        }
+    }
+}

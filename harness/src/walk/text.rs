@@ -83,6 +83,8 @@ fn state(header: &[u8], offset: u64) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::image::Image;
+    use crate::sim::layout::LAYOUT;
 
     #[test]
     fn all_widths_decode() {
@@ -91,5 +93,57 @@ mod tests {
         assert_eq!(decode(&[0x00, 0x00, 0x02, 0x00], 4).as_deref(), Some("𠀀"));
         assert_eq!(decode(&[0x00, 0x00, 0x11, 0x00], 4), None);
         assert_eq!(decode(b"abc", 3), None);
+    }
+
+    /// The text object that CPython would make of `data`.
+    fn read_as(state: u32, start: usize, length: u64, data: &[u8]) -> Result<Arc<str>, Rejection> {
+        let layout = LAYOUT.code;
+        let mut object = vec![0; start];
+        object[16..24].copy_from_slice(&length.to_le_bytes());
+        object[32..36].copy_from_slice(&state.to_le_bytes());
+        object.extend_from_slice(data);
+        let mut image = Image::default();
+        image.map(0x100, object);
+        read(&mut image, &layout, 0x42, 0x100)
+    }
+
+    const COMPACT: u32 = 1 << 5;
+    const ASCII: u32 = 1 << 6;
+    /// Interned, and more that says nothing about the form.
+    const OTHER: u32 = 3 | 1 << 7;
+
+    #[test]
+    fn text_objects_are_read_by_their_state() {
+        let text = |width: u32, start, length, data: &[u8]| {
+            read_as(OTHER | width << 2 | COMPACT, start, length, data).unwrap()
+        };
+        assert_eq!(&*read_as(OTHER | 1 << 2 | COMPACT | ASCII, 40, 4, b"name, and no more").unwrap(), "name");
+        assert_eq!(&*text(1, 56, 4, b"caf\xe9"), "café");
+        assert_eq!(&*text(2, 56, 2, &[0x32, 0x04, b'a', 0]), "вa");
+        assert_eq!(&*text(4, 56, 1, &[0, 0, 2, 0]), "𠀀");
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        for (state, start, length, data) in [
+            (1 << 2 | ASCII, 40, 1, &b"a"[..]),
+            (1 << 2, 56, 1, b"a"),
+            (COMPACT, 56, 1, b"a"),
+            (3 << 2 | COMPACT, 56, 1, b"abc"),
+            (1 << 2 | COMPACT | ASCII, 40, 4, b"caf\xe9"),
+            (4 << 2 | COMPACT, 56, 1, &[0, 0, 0x11, 0]),
+        ] {
+            let refused = read_as(state, start, length, data);
+            assert!(matches!(refused, Err(Rejection::BadCode { code: 0x42, .. })), "{state:#x}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_a_longest_length() {
+        let long = vec![b'a'; usize::try_from(LENGTH_LIMIT).unwrap() + 1];
+        let of = |length| read_as(1 << 2 | COMPACT | ASCII, 40, length, &long);
+        assert_eq!(of(LENGTH_LIMIT).map(|text| text.len() as u64), Ok(LENGTH_LIMIT));
+        assert!(matches!(of(LENGTH_LIMIT + 1), Err(Rejection::BadCode { .. })));
+        assert_eq!(LENGTH_LIMIT, 65_536);
     }
 }

@@ -138,3 +138,29 @@ impl FromStr for Weakening {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weakening_has_one_name_everywhere() {
+        for weakening in Weakening::ALL {
+            assert_eq!(serde_json::to_string(&weakening).unwrap(), format!("\"{weakening}\""));
+            assert_eq!(weakening.name().parse(), Ok(weakening));
+        }
+        let unknown = "no-such-check".parse::<Weakening>().unwrap_err();
+        assert!(unknown.contains("`no-such-check`") && unknown.ends_with("shim-leaf-anchored"), "{unknown}");
+    }
+
+    #[test]
+    fn a_weakening_applies_where_there_is_such_a_check() {
+        let applied = |walker| Weakening::ALL.into_iter().filter(move |weakening| weakening.applies_to(walker));
+        assert_eq!((applied(WalkerKind::OwnCached).count(), applied(WalkerKind::OwnReference).count()), (8, 13));
+        assert!(Weakening::ANCHOR_FIRST.iter().all(|weakening| weakening.applies_to(WalkerKind::OwnReference)));
+        assert!(applied(WalkerKind::OwnCached).all(|weakening| !Weakening::ANCHOR_FIRST.contains(&weakening)));
+        for other in [WalkerKind::OwnUncached, WalkerKind::CpythonUncached, WalkerKind::CpythonCached] {
+            assert_eq!(applied(other).count(), 0);
+        }
+    }
+}
