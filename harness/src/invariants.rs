@@ -14,7 +14,10 @@
 //! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
 //!    or the frame that is just returning to `f_0`; if it was `f_i`, and is now its `n`th caller `f_{i+n}`, the sequence
 //!    has grown by `n`;
-//!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL.
+//!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL;
+//! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
+//!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
+//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse).
 //!
 //! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With
 //! the target running, legality is the observable part of existence.
@@ -24,6 +27,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::WalkerKind;
+use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
 use crate::workload::grammar::Illegal;
 
@@ -138,6 +142,25 @@ pub enum Violation {
         /// The anchor.
         anchor: u64,
     },
+    /// Clause 7: the anchor is not where a sample that gave a stack promises it.
+    AnchorNotWritten {
+        /// The frame that the thread stood in.
+        current_frame: u64,
+        /// The anchor after the sample.
+        anchor: u64,
+    },
+    /// Clause 7: the anchor's frame stood in the stack that the walker stored last and has not left since, and the walker did
+    /// not find it in its cache.
+    HitMissed {
+        /// The anchor.
+        anchor: u64,
+        /// How many frames of the stored stack left.
+        left: usize,
+        /// By how much the sequence grew since.
+        counted: u64,
+        /// What the walker says.
+        reason: MissReason,
+    },
     /// Live lane: impossible stacks are more frequent with the cache than without it.
     CacheWorse {
         /// The cause that the excess is attributed to.
@@ -165,6 +188,8 @@ impl Violation {
             Self::AnchorOnSuspendedGenerator { .. } => "anchor-on-suspended-generator",
             Self::WrittenWhileNull { .. } => "written-while-null",
             Self::AnchorLeft { .. } => "anchor-left",
+            Self::AnchorNotWritten { .. } => "anchor-not-written",
+            Self::HitMissed { .. } => "hit-missed",
             Self::CacheWorse { .. } => "cache-worse",
         }
     }
@@ -204,6 +229,15 @@ impl fmt::Display for Violation {
                 "the interpreter wrote although the anchor was NULL: anchor {anchor:#x}, sequence {before} to {after}"
             ),
             Self::AnchorLeft { anchor } => write!(f, "the anchor is still {anchor:#x} after the detach"),
+            Self::AnchorNotWritten { current_frame, anchor } => write!(
+                f,
+                "the walker gave a stack and left the anchor {anchor:#x}, while the current frame is {current_frame:#x}"
+            ),
+            Self::HitMissed { anchor, left, counted, reason } => write!(
+                f,
+                "the anchor {anchor:#x} stands since it was stored, {left} callers down, the sequence counted {counted}, and the \
+                 walker takes nothing from its cache: {reason}"
+            ),
             Self::CacheWorse { cause, cached_at_least, uncached_at_most } => write!(
                 f,
                 "{cause}: at least {:.4} % of cached samples are impossible, at most {:.4} % of uncached ones",

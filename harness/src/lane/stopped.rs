@@ -24,6 +24,7 @@ use crate::lane::stops::Stops;
 use crate::memory::Address;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference_from_account;
+use crate::oracle::hits::{Before, HitWatch, anchor_left};
 use crate::oracle::protocol::{At, OffChain, ProtocolWatch};
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
@@ -31,6 +32,7 @@ use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
 use crate::target::unwinder::Unwinder;
+use crate::walk::cache::Limits;
 use crate::walk::cached::CachedWalker;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
@@ -106,8 +108,9 @@ struct Lane<'a> {
     owner: Owner,
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
-    /// By thread state, the frames of each thread at the last stop.
-    chains: HashMap<Address, Vec<Address>>,
+    hits: HitWatch,
+    /// By thread state, each thread at this stop, before any walker looked.
+    before: HashMap<Address, Before>,
     random: ChaCha8Rng,
 }
 
@@ -144,7 +147,8 @@ impl<'a> Lane<'a> {
             owner,
             attributions: (0..attributions).map(|_| Attribution::default()).collect(),
             watch: ProtocolWatch::default(),
-            chains: HashMap::new(),
+            hits: HitWatch::default(),
+            before: HashMap::new(),
             random: ChaCha8Rng::seed_from_u64(cell.id.seed ^ walker.map_or(0, |walker| walker as u64 + 1)),
             session,
         })
@@ -252,11 +256,35 @@ impl<'a> Lane<'a> {
             let spent = begun.elapsed();
             if let Some(sample) = sample {
                 compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample, shim_leaf);
+                self.judge_use(recorder, &sample)?;
                 recorder.spent(sample.walker, spent);
             }
         }
         self.note_fields()?;
         Ok(truth)
+    }
+
+    /// Whether a cached walker used its cache as it should, and left the anchor where it should.
+    fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Result<(), Cut> {
+        // Where several threads share CPython's counters, these do not tell who hit.
+        let tells = self.cell.family != Family::Threads || sample.walker != WalkerKind::CpythonCached;
+        let alone = !matches!(&self.owner, Owner::Own(walkers) if walkers.len() > 1);
+        let fits = self.before.len() <= Limits::CPYTHON.threads;
+        if !fits {
+            self.hits.forget();
+            return Ok(());
+        }
+        for after in self.threads()? {
+            let Some(before) = self.before.get(&after.address) else { continue };
+            let id = before.thread.native_thread_id;
+            let Some(thread) = sample.threads.iter().find(|thread| thread.native_thread_id == id) else { continue };
+            let missed = if tells && alone { self.hits.judge(sample.walker, before, thread) } else { None };
+            let evidence = || Evidence { seen: thread.outcome.as_deref().unwrap_or_default(), ..Evidence::default() };
+            for violation in anchor_left(&before.thread, &after, thread).into_iter().chain(missed) {
+                recorder.violation(sample.walker, violation, evidence());
+            }
+        }
+        Ok(())
     }
 
     fn judge_truth(&self, recorder: &mut Recorder<'_>, thread: &ThreadSample) {
@@ -287,12 +315,14 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         let pid = target.pid();
-        self.chains.clear();
+        self.before.clear();
         for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
             let chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT);
-            let chain: Vec<Address> = chain.map_err(unreadable)?.links.iter().map(|frame| frame.address).collect();
+            let links = chain.map_err(unreadable)?.links;
+            let python = links.iter().take_while(|frame| frame.runs()).count();
+            let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
                 // The other threads of the target are not at the gate.
                 (Stops::Gates, Some(gate)) if u64::from(gate.native_thread_id) == thread.native_thread_id => At::Rest,
@@ -316,7 +346,7 @@ impl<'a> Lane<'a> {
             for violation in self.watch.look(&thread, &chain, at, place) {
                 recorder.violation(kind, violation, Evidence::default());
             }
-            self.chains.insert(thread.address, chain);
+            self.before.insert(thread.address, Before { thread, at, chain, python });
         }
         Ok(())
     }
@@ -429,7 +459,7 @@ impl<'a> Lane<'a> {
 
     fn note_fields(&mut self) -> Result<(), Cut> {
         for thread in self.threads()? {
-            let chain = self.chains.get(&thread.address).map(Vec::as_slice).unwrap_or_default();
+            let chain = self.before.get(&thread.address).map(|before| before.chain.as_slice()).unwrap_or_default();
             self.watch.leave(&thread, chain);
         }
         Ok(())

@@ -2,5 +2,6 @@
 
 pub mod attribution;
 pub mod differential;
+pub mod hits;
 pub mod protocol;
 pub mod statistics;

@@ -1,0 +1,243 @@
+//! What a cache is there for: a frame that has stood since it was stored is found in it.
+//!
+//! A cached walker that gave a stack stored it, or served it and left it stored; its anchor was then the current frame. From
+//! there on the interpreter alone writes the anchor: it moves down to the caller when its frame leaves, and never up. So an
+//! anchor that is found on one of the frames of that stack, on a chain that is the same from there down, has stood all the
+//! time, and so have its callers; its place in the stack is by how many frames the anchor was moved. A walker that does not
+//! find it in its cache has a wrong entry or makes a wrong comparison, or the interpreter counted wrongly: no stack is wrong
+//! for that, but the cache is of no use.
+//!
+//! This holds at rest (see [`At::Rest`]) and with one profiler alone. Frames below a shim frame are left out: no anchor gets
+//! there, since leaving a shim frame moves none.
+
+use std::collections::HashMap;
+
+use crate::invariants::Violation;
+use crate::memory::Address;
+use crate::oracle::protocol::At;
+use crate::sample::{Lookup, ThreadSample, WalkerKind};
+use crate::walk::cache::Limits;
+use crate::walk::thread_state::ThreadState;
+
+/// A thread as it was before a sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Its state.
+    pub thread: ThreadState,
+    /// Where it was stopped.
+    pub at: At,
+    /// The addresses of its frames, shim frames and the base frame included.
+    pub chain: Vec<Address>,
+    /// How many of them, from the first on, run Python code.
+    pub python: usize,
+}
+
+/// Follows the samples of the one cached walker of a target.
+#[derive(Debug, Default)]
+pub struct HitWatch {
+    /// By thread state, what the walker must have stored.
+    stored: HashMap<Address, Stored>,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    native_thread_id: u64,
+    sequence: u64,
+    chain: Vec<Address>,
+    /// How many of the chain's frames the anchor can get to.
+    python: usize,
+}
+
+impl Stored {
+    /// How many frames left until the anchor came where it is now; none if nothing is known of that.
+    fn left(&self, before: &Before) -> Option<usize> {
+        let same_thread = self.native_thread_id == before.thread.native_thread_id;
+        let anchor = before.thread.anchor;
+        let index = self.chain.iter().take(self.python).position(|&frame| frame == anchor)?;
+        let now = before.chain.iter().position(|&frame| frame == anchor)?;
+        (same_thread && self.chain.get(index..) == before.chain.get(now..)).then_some(index)
+    }
+}
+
+impl HitWatch {
+    /// Judges the walker's sample of a thread. `Err` are samples that gave no stack: nothing is said of the next one either,
+    /// because what a walker keeps then is its own affair.
+    pub fn judge(&mut self, walker: WalkerKind, before: &Before, sample: &ThreadSample) -> Option<Violation> {
+        let stored = self.stored.remove(&before.thread.address);
+        if !is_promised(walker) || sample.outcome.is_err() || before.at != At::Rest {
+            return None;
+        }
+        let reason = match sample.provenance.lookup {
+            Lookup::Miss(reason) => Some(reason),
+            Lookup::FullHit | Lookup::PartialHit => None,
+            Lookup::Uncached | Lookup::Unknown => return None,
+        };
+        let Before { thread, chain, python, .. } = before;
+        let broken = reason.and_then(|reason| {
+            let stored = stored?;
+            let left = stored.left(before)?;
+            let counted = thread.sequence.wrapping_sub(stored.sequence);
+            Some(Violation::HitMissed { anchor: thread.anchor, left, counted, reason })
+        });
+        let now = Stored {
+            native_thread_id: thread.native_thread_id,
+            sequence: thread.sequence,
+            chain: chain.clone(),
+            python: (*python).min(Limits::CPYTHON.addresses),
+        };
+        self.stored.insert(thread.address, now);
+        broken
+    }
+
+    /// Forgets all: more threads than a cache holds, or another profiler.
+    pub fn forget(&mut self) {
+        self.stored.clear();
+    }
+}
+
+/// The reference walker gives up its entry, and its hits, where it cannot be sure; it says so with each miss.
+fn is_promised(walker: WalkerKind) -> bool {
+    matches!(walker, WalkerKind::OwnCached | WalkerKind::CpythonCached)
+}
+
+/// Whether the anchor that a walker leaves is the one that its sample promises: with the target stopped, whoever gave a stack
+/// leaves the anchor at the frame that the thread stands in.
+#[must_use]
+pub fn anchor_left(before: &ThreadState, after: &ThreadState, sample: &ThreadSample) -> Option<Violation> {
+    let is_one = before.address == after.address && before.native_thread_id == sample.native_thread_id;
+    let wrong = is_one && sample.outcome.is_ok() && after.anchor != before.current_frame;
+    wrong.then_some(Violation::AnchorNotWritten { current_frame: before.current_frame, anchor: after.anchor })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::Provenance;
+    use crate::walk::miss::MissReason;
+    use crate::walk::rejection::Rejection;
+
+    const MISS: Lookup = Lookup::Miss(MissReason::Unspecified);
+
+    fn before(anchor: Address, sequence: u64, chain: &[Address]) -> Before {
+        let current_frame = chain.first().copied().unwrap_or(0);
+        let thread =
+            ThreadState { native_thread_id: 5, anchor, sequence, current_frame, ..ThreadState::unknown(0x1000) };
+        // The last one is the base frame.
+        Before { thread, at: At::Rest, chain: chain.to_vec(), python: chain.len().saturating_sub(1) }
+    }
+
+    fn sample(lookup: Lookup) -> ThreadSample {
+        let outcome = Ok(Vec::new().into());
+        ThreadSample { native_thread_id: 5, outcome, provenance: Provenance { lookup, from_cache: 0 } }
+    }
+
+    fn judges(walker: WalkerKind, samples: &[(Before, ThreadSample)]) -> Vec<Option<&'static str>> {
+        let mut watch = HitWatch::default();
+        samples
+            .iter()
+            .map(|(before, sample)| watch.judge(walker, before, sample).map(|violation| violation.name()))
+            .collect()
+    }
+
+    /// Whether the last of these samples is a violation; those before must be none.
+    fn is_missed(samples: &[(Before, ThreadSample)]) -> bool {
+        let mut judged = judges(WalkerKind::OwnCached, samples);
+        let last = judged.pop().flatten();
+        assert!(judged.iter().all(Option::is_none), "{judged:?}");
+        last.is_some()
+    }
+
+    #[test]
+    fn a_miss_where_the_anchor_never_left_the_stack_is_one() {
+        let first = (before(0, 7, &[0x30, 0x20, 0x10]), sample(MISS));
+        for now in [
+            before(0x30, 7, &[0x30, 0x20, 0x10]),
+            before(0x30, 7, &[0x50, 0x40, 0x30, 0x20, 0x10]),
+            before(0x20, 8, &[0x20, 0x10]),
+            before(0x20, 8, &[0x31, 0x20, 0x10]),
+            // Counted wrongly: then the walker is right, and the interpreter wrong.
+            before(0x20, 7, &[0x20, 0x10]),
+        ] {
+            assert!(is_missed(&[first.clone(), (now.clone(), sample(MISS))]), "{now:?}");
+            for hit in [Lookup::FullHit, Lookup::PartialHit, Lookup::Unknown] {
+                assert!(!is_missed(&[first.clone(), (now.clone(), sample(hit))]), "{now:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_served_is_still_stored() {
+        let chain = [0x30, 0x20, 0x10];
+        let hit = (before(0x30, 7, &chain), sample(Lookup::FullHit));
+        assert!(is_missed(&[hit.clone(), hit, (before(0x20, 8, &[0x20, 0x10]), sample(MISS))]));
+    }
+
+    #[test]
+    fn an_anchor_of_which_nothing_is_known_may_be_missed() {
+        let first = (before(0, 7, &[0x30, 0x20, 0x10]), sample(MISS));
+        for now in [
+            // NULL, off the chain, at the base frame, not of that stack, and with other callers than it had.
+            before(0, 7, &[0x30, 0x20, 0x10]),
+            before(0x30, 7, &[0x20, 0x10]),
+            before(0x10, 9, &[0x10]),
+            before(0x40, 7, &[0x40, 0x30, 0x20, 0x10]),
+            before(0x30, 7, &[0x30, 0x10]),
+        ] {
+            assert!(!is_missed(&[first.clone(), (now.clone(), sample(MISS))]), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn no_anchor_gets_below_a_shim_frame() {
+        let first = Before { python: 1, ..before(0, 7, &[0x30, 0x7000, 0x20, 0x10]) };
+        let samples = |now| [(first.clone(), sample(MISS)), (now, sample(MISS))];
+        assert!(!is_missed(&samples(before(0x20, 8, &[0x20, 0x10]))));
+        assert!(is_missed(&samples(before(0x30, 7, &[0x30, 0x7000, 0x20, 0x10]))));
+    }
+
+    #[test]
+    fn an_entry_keeps_so_many_addresses() {
+        let chain: Vec<Address> = (1..=2000).rev().collect();
+        let missed = |left: usize| {
+            let now = before(chain[left], 7 + left as u64, &chain[left..]);
+            is_missed(&[(before(0, 7, &chain), sample(MISS)), (now, sample(MISS))])
+        };
+        assert!(missed(Limits::CPYTHON.addresses - 1));
+        assert!(!missed(Limits::CPYTHON.addresses));
+    }
+
+    #[test]
+    fn nothing_is_said_after_a_rejection_or_a_stop_anywhere() {
+        let chain = [0x30, 0x20, 0x10];
+        let first = (before(0, 7, &chain), sample(MISS));
+        let again = (before(0x30, 7, &chain), sample(MISS));
+        let rejected = ThreadSample { outcome: Err(Rejection::Empty), ..sample(MISS) };
+        assert!(!is_missed(&[first.clone(), (before(0x30, 7, &chain), rejected), again.clone()]));
+        let anywhere = Before { at: At::Anywhere, ..before(0x30, 7, &chain) };
+        assert!(!is_missed(&[first.clone(), (anywhere.clone(), sample(MISS))]));
+        assert!(!is_missed(&[first.clone(), (anywhere, sample(Lookup::FullHit)), again.clone()]));
+        let mut other = again;
+        other.0.thread.native_thread_id = 6;
+        assert!(!is_missed(&[first, other]));
+    }
+
+    #[test]
+    fn the_reference_walker_promises_nothing() {
+        let chain = [0x30, 0x20, 0x10];
+        let samples = [(before(0, 7, &chain), sample(MISS)), (before(0x30, 7, &chain), sample(MISS))];
+        assert_eq!(judges(WalkerKind::OwnReference, &samples), [None, None]);
+        assert_eq!(judges(WalkerKind::CpythonCached, &samples), [None, Some("hit-missed")]);
+    }
+
+    #[test]
+    fn whoever_gives_a_stack_leaves_the_anchor_at_its_leaf() {
+        let thread = before(0, 7, &[0x30, 0x20]).thread;
+        let left = |anchor, sample: &ThreadSample| {
+            anchor_left(&thread, &ThreadState { anchor, ..thread }, sample).map(|violation| violation.name())
+        };
+        assert_eq!(left(0x30, &sample(MISS)), None);
+        assert_eq!(left(0, &sample(MISS)), Some("anchor-not-written"));
+        assert_eq!(left(0x20, &sample(Lookup::PartialHit)), Some("anchor-not-written"));
+        assert_eq!(left(0, &ThreadSample { outcome: Err(Rejection::Empty), ..sample(MISS) }), None);
+    }
+}
