@@ -14,6 +14,7 @@ use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, folder};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
+use crate::mutants::fault::Edit;
 use crate::mutants::history;
 use crate::mutants::hunt::{Hunted, Hunter};
 use crate::mutants::image::Image;
@@ -160,7 +161,7 @@ impl<'a> Subject<'a> {
             for _ in 0..self.arguments.control {
                 bar.set_message("the original");
                 report.control.push(
-                    self.with_copy(&[], |row| self.hunter.hunt(row, &all, self.hunter.budget))?
+                    self.with_copy("original", &[], |row| self.hunter.hunt(row, &all, self.hunter.budget))?
                         .unwrap_or_else(|why| Hunted::Inconclusive { why }),
                 );
             }
@@ -199,7 +200,7 @@ impl<'a> Subject<'a> {
         if programs.is_empty() {
             programs = self.reach.always.keys().copied().collect();
         }
-        let hunted = self.with_copy(edits, |row| self.hunter.hunt(row, &programs, budget))?;
+        let hunted = self.with_copy(&mutant.name(), edits, |row| self.hunter.hunt(row, &programs, budget))?;
         Ok(Some(match hunted {
             Ok(hunted) => Judged::of(hunted, mutant, &self.reach),
             Err(why) => Judged::NotViable { why },
@@ -209,12 +210,25 @@ impl<'a> Subject<'a> {
     /// Runs `work` on a copy of the build with `edits`; tells why if the copy does not start.
     fn with_copy<T>(
         &self,
-        edits: &[crate::mutants::fault::Edit],
+        name: &str,
+        edits: &[Edit],
         work: impl FnOnce(&Row) -> T,
     ) -> Result<Result<T, String>, Failure> {
-        let folder = tempfile::tempdir_in(&self.hunter.folder)?;
-        self.image.write(edits, &self.starter.image_in(folder.path()))?;
-        let build = match self.starter.install(folder.path()) {
+        let temporary;
+        let folder = match &self.arguments.keep {
+            Some(keep) => {
+                let folder = std::path::absolute(keep)?.join(self.row.name.replace(' ', "-")).join(name);
+                std::fs::create_dir_all(&folder)
+                    .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+                folder
+            }
+            None => {
+                temporary = tempfile::tempdir_in(&self.hunter.folder)?;
+                temporary.path().to_owned()
+            }
+        };
+        self.image.write(edits, &self.starter.image_in(&folder))?;
+        let build = match self.starter.install(&folder) {
             Ok(build) => build,
             Err(error @ InstallError::Probe(_)) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error.into()),

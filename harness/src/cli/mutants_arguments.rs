@@ -23,6 +23,9 @@ pub struct Mutants {
     /// Show the sites, what reaches them and the mutants, and check none
     #[arg(long, help_heading = "Mutants")]
     pub list: bool,
+    /// Keep the mutants in this folder, one folder each with a `python` to start
+    #[arg(long, value_name = "DIR", help_heading = "Mutants")]
+    pub keep: Option<PathBuf>,
     /// The seed of the programs, decimal or 0x...
     #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Run")]
     pub seed: u64,

@@ -109,9 +109,12 @@ impl Hunter<'_> {
     }
 
     fn check(&self, row: &Row, families: Vec<Family>, seed: u64, budget: Duration, watch: &mut Watch<'_>) {
+        // Where the mutants are not kept, the path is that of a folder that is gone.
+        let python = row.build.python.display();
+        let jit = if row.jit == JitMode::On { "on" } else { "off" };
         let replay = |_: &_, cell: &CellId, walker: WalkerKind| {
             format!(
-                "framediff check --python MUTANT --lane {} --family {} --walker {} --seed {}",
+                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {}",
                 cell.lane.name(),
                 cell.family,
                 walker.name(),
