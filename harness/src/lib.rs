@@ -34,7 +34,5 @@ pub mod sim;
 pub mod snapshot;
 pub mod stores;
 pub mod target;
-#[cfg(target_arch = "x86_64")]
-pub mod unwinder_mutants;
 pub mod walk;
 pub mod workload;

@@ -16,5 +16,7 @@ mod prove;
 pub mod replay;
 mod snapshots;
 pub mod stepped_arguments;
+#[cfg(target_arch = "x86_64")]
+mod unwinder_mutants;
 mod values;
 pub mod verbs;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::cli::arguments::{Format, Jit};
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder};
+use crate::cli::{exit, folder, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
 use crate::mutants::fault::Edit;
@@ -21,9 +22,12 @@ use crate::mutants::image::Image;
 use crate::mutants::install::{InstallError, Starter};
 use crate::mutants::judge::{Judged, equivalent};
 use crate::mutants::opcodes::Opcodes;
+use crate::mutants::peers::{Baseline, Peers};
 use crate::mutants::report::{MutantReport, Report, RowReport, SiteReport};
 use crate::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
+use crate::mutants::unwinder::Fault as UnwinderFault;
 use crate::mutants::weakened;
+use crate::peers::cpython_tests::Suite;
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::text::Look;
@@ -58,6 +62,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         known: &known,
         budget: arguments.budget,
         jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        walkers: Vec::new(),
         folder: folder.path().to_owned(),
         interrupted,
     };
@@ -66,13 +71,27 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         seed: arguments.seed,
         budget_seconds: arguments.budget.as_secs_f64(),
         rows: Vec::new(),
+        unwinder: Vec::new(),
         own_control: None,
         own: Vec::new(),
         interrupted: false,
     };
+    let faults: Vec<UnwinderFault> =
+        UnwinderFault::ALL.into_iter().filter(|fault| is_wanted(arguments, fault.name())).collect();
+    let mut patched: Vec<&Path> = Vec::new();
     for row in rows {
-        if !stopped() {
-            report.rows.push(Subject::new(arguments, &hunter, row)?.report()?);
+        if stopped() {
+            break;
+        }
+        let peers =
+            if arguments.peers && !arguments.list { Some(baseline(arguments, row, &cache, &stopped)?) } else { None };
+        if is_any_wanted(arguments, row)? {
+            report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report()?);
+        }
+        // The module is the same whether there is a JIT or not.
+        if !faults.is_empty() && !patched.contains(&row.build.python.as_path()) && !stopped() {
+            patched.push(&row.build.python);
+            report.unwinder.push(unwinder_mutants::report(arguments, &hunter, row, &faults, peers.as_ref())?);
         }
     }
     own_walkers(arguments, interrupted, &mut report);
@@ -82,6 +101,15 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
     }
     Ok(code(arguments, &report))
+}
+
+/// Runs CPython's own tests on the original.
+fn baseline(arguments: &Mutants, row: &Row, cache: &Path, stopped: &dyn Fn() -> bool) -> Result<Baseline, Failure> {
+    let suite = match &arguments.peer_tests {
+        Some(folder) => Suite::Folder(std::path::absolute(folder)?),
+        None => Suite::of(&row.build, cache, &mut Terminal::new(stopped))?,
+    };
+    Ok(Baseline::of(row, suite, stopped)?)
 }
 
 /// Leaves checks out of this project's own walkers.
@@ -100,7 +128,7 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Repor
             Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
         let issue = history::of_weakening(weakening).map(|issue| issue.name);
-        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged });
+        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None });
     }
 }
 
@@ -108,6 +136,13 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Repor
 fn is_wanted(arguments: &Mutants, name: &str) -> bool {
     let named = |text: &String| if text.contains('@') { name.ends_with(text) } else { name.contains(text) };
     arguments.mutant.is_empty() || arguments.mutant.iter().any(named)
+}
+
+/// Whether `--mutant` names any of the interpreter's.
+fn is_any_wanted(arguments: &Mutants, row: &Row) -> Result<bool, Failure> {
+    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let all = mutants(&Image::read(&row.build.image, layout)?);
+    Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
 }
 
 /// The exit code.
@@ -132,15 +167,21 @@ struct Subject<'a> {
     image: Image,
     starter: Starter,
     reach: Reach,
+    peers: Option<&'a Baseline>,
 }
 
 impl<'a> Subject<'a> {
-    fn new(arguments: &'a Mutants, hunter: &'a Hunter<'a>, row: &'a Row) -> Result<Self, Failure> {
+    fn new(
+        arguments: &'a Mutants,
+        hunter: &'a Hunter<'a>,
+        row: &'a Row,
+        peers: Option<&'a Baseline>,
+    ) -> Result<Self, Failure> {
         let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
         let image = Image::read(&row.build.image, layout)?;
         let starter = Starter::new(&row.build)?;
         let reach = Reach::measure(&image, row, arguments.seed, &hunter.folder, PATIENCE, hunter.interrupted)?;
-        Ok(Self { arguments, hunter, row, image, starter, reach })
+        Ok(Self { arguments, hunter, row, image, starter, reach, peers })
     }
 
     fn report(&self) -> Result<RowReport, Failure> {
@@ -155,6 +196,7 @@ impl<'a> Subject<'a> {
             sites: self.sites(),
             control: Vec::new(),
             mutants: Vec::new(),
+            peers: self.peers.map(Baseline::report),
         };
         if !self.arguments.list {
             let all: Vec<Seeded> = self.reach.always.keys().copied().collect();
@@ -171,11 +213,12 @@ impl<'a> Subject<'a> {
                 break;
             }
             bar.set_message(mutant.name());
-            if let Some(judged) = self.judge(&mutant)? {
+            if let Some((judged, peers)) = self.judge(&mutant)? {
                 report.mutants.push(MutantReport {
                     mutant: mutant.name(),
                     issue: history::of_fault(mutant.fault).map(|issue| issue.name),
                     judged,
+                    peers,
                 });
             }
             bar.inc(1);
@@ -184,10 +227,10 @@ impl<'a> Subject<'a> {
         Ok(report)
     }
 
-    fn judge(&self, mutant: &Mutant) -> Result<Option<Judged>, Failure> {
+    fn judge(&self, mutant: &Mutant) -> Result<Option<(Judged, Option<Peers>)>, Failure> {
         let edits = match &mutant.edits {
             Ok(edits) => edits,
-            Err(why) => return Ok(Some(Judged::NotViable { why: why.clone() })),
+            Err(why) => return Ok(Some((Judged::NotViable { why: why.clone() }, None))),
         };
         if self.arguments.list {
             return Ok(None);
@@ -200,11 +243,14 @@ impl<'a> Subject<'a> {
         if programs.is_empty() {
             programs = self.reach.always.keys().copied().collect();
         }
-        let hunted = self.with_copy(&mutant.name(), edits, |row| self.hunter.hunt(row, &programs, budget))?;
-        Ok(Some(match hunted {
-            Ok(hunted) => Judged::of(hunted, mutant, &self.reach),
-            Err(why) => Judged::NotViable { why },
-        }))
+        let whole = mutant.everywhere || self.arguments.whole;
+        let stopped = || self.hunter.interrupted.load(Ordering::Relaxed);
+        let judged = self.with_copy(&mutant.name(), edits, |row| {
+            let hunted = self.hunter.hunt(row, &programs, budget);
+            let peers = self.peers.and_then(|peers| peers.judge(&row.build, whole, &stopped).ok());
+            (Judged::of(hunted, mutant, &self.reach), peers)
+        })?;
+        Ok(Some(judged.unwrap_or_else(|why| (Judged::NotViable { why }, None))))
     }
 
     /// Runs `work` on a copy of the build with `edits`; tells why if the copy does not start.

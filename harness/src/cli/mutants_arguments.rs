@@ -35,6 +35,15 @@ pub struct Mutants {
     /// How often the original is checked like a mutant
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Run")]
     pub control: u32,
+    /// Also run CPython's own tests of remote inspection on each mutant; they are fetched if need be
+    #[arg(long, help_heading = "Peers")]
+    pub peers: bool,
+    /// The folder with CPython's own test_external_inspection.py [default: the build's own library, or what is fetched]
+    #[arg(long, value_name = "DIR", requires = "peers", help_heading = "Peers")]
+    pub peer_tests: Option<PathBuf>,
+    /// Run all of test_external_inspection on mutants of a single site, too, instead of its TestFrameCaching alone
+    #[arg(long, requires = "peers", help_heading = "Peers")]
+    pub whole: bool,
     /// Read known failures from this file instead of the list that came with framediff
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub known: Option<PathBuf>,

@@ -26,6 +26,8 @@ const SHORTEST_COMPILED: Duration = Duration::from_secs(3);
 pub struct Hunter<'a> {
     /// What released CPythons are known to break: no kill.
     pub known: &'a KnownFailures,
+    /// The walkers, besides those that they are compared with; none stand for all.
+    pub walkers: Vec<WalkerKind>,
     /// Time for one mutant.
     pub budget: Duration,
     /// Targets at once.
@@ -123,7 +125,7 @@ impl Hunter<'_> {
         };
         let stop = AtomicBool::new(false);
         let options = Options {
-            wishes: Wishes { families, lanes: vec![Lane::Stopped], ..Wishes::default() },
+            wishes: Wishes { families, lanes: vec![Lane::Stopped], walkers: self.walkers.clone(), ..Wishes::default() },
             overrides: Overrides::default(),
             seed,
             one_round: true,

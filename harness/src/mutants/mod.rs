@@ -13,9 +13,11 @@ pub mod image;
 pub mod install;
 pub mod judge;
 pub mod opcodes;
+pub mod peers;
 pub mod report;
 pub mod site;
 pub mod subject;
 #[cfg(test)]
 mod tests;
+pub mod unwinder;
 pub mod weakened;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::history;
 use super::hunt::{Hunted, Kill};
 use super::judge::Judged;
+use super::peers::{BaselineReport, Peers, Said};
 use crate::report::text::{Look, paragraph};
 
 /// Everything of a run.
@@ -22,6 +23,8 @@ pub struct Report {
     pub budget_seconds: f64,
     /// By build and run mode.
     pub rows: Vec<RowReport>,
+    /// CPython's unwinder, by build.
+    pub unwinder: Vec<UnwinderReport>,
     /// This project's own walkers, unchanged, against random schedules.
     pub own_control: Option<Hunted>,
     /// The same with one check left out.
@@ -40,6 +43,21 @@ pub struct RowReport {
     /// Its update sites.
     pub sites: Vec<SiteReport>,
     /// The original, checked as the mutants are.
+    pub control: Vec<Hunted>,
+    /// Its mutants.
+    pub mutants: Vec<MutantReport>,
+    /// CPython's own tests on the original; none if they were not asked for.
+    pub peers: Option<Vec<BaselineReport>>,
+}
+
+/// CPython's unwinder in one build.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnwinderReport {
+    /// The build and its run mode.
+    pub row: String,
+    /// The file whose copies are changed; none if it cannot be looked at.
+    pub module: Option<String>,
+    /// The original's schedules against the original.
     pub control: Vec<Hunted>,
     /// Its mutants.
     pub mutants: Vec<MutantReport>,
@@ -76,6 +94,9 @@ pub struct MutantReport {
     /// What came of it.
     #[serde(flatten)]
     pub judged: Judged,
+    /// What CPython's own tests say of it; none if they were not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
 }
 
 /// How many there are of each outcome.
@@ -97,7 +118,8 @@ pub struct Score {
 
 impl Report {
     fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
-        self.rows.iter().flat_map(|row| &row.mutants).chain(&self.own)
+        let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
+        self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(&self.own)
     }
 
     /// The counts of all rows.
@@ -130,7 +152,8 @@ impl Report {
     }
 
     fn controls(&self) -> impl Iterator<Item = &Hunted> {
-        self.rows.iter().flat_map(|row| &row.control).chain(&self.own_control)
+        let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.control);
+        self.rows.iter().flat_map(|row| &row.control).chain(unwinder).chain(&self.own_control)
     }
 
     /// Sites of any row whose guard nothing evaluates.
@@ -193,6 +216,11 @@ impl Report {
         for row in &self.rows {
             row.render(&mut out, look);
         }
+        for unwinder in self.unwinder.iter().filter(|unwinder| !unwinder.mutants.is_empty()) {
+            out.push_str(&look.bold(&format!("CPython's unwinder, {}", unwinder.row)));
+            out.push('\n');
+            render_mutants(&mut out, &unwinder.mutants, look);
+        }
         if !self.own.is_empty() {
             out.push_str(&look.bold("own walkers, simulated interpreter, random schedules"));
             out.push('\n');
@@ -249,6 +277,14 @@ impl RowReport {
         }
         push(out, &mut sites, &[0, 2, 3]);
         out.push('\n');
+        for BaselineReport { suite, ran, always_passed, seconds } in self.peers.iter().flatten() {
+            let ran: Vec<String> = ran.iter().map(ToString::to_string).collect();
+            let _ = writeln!(
+                out,
+                "{suite} on the original: {} tests ran, {always_passed} passed each time, {seconds:.1} s",
+                ran.join(" and ")
+            );
+        }
         if self.mutants.is_empty() {
             return;
         }
@@ -257,7 +293,12 @@ impl RowReport {
 }
 
 fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
-    let mut mutants = table(&["mutant", "outcome", "clause", "walker", "family", "samples", "s"]);
+    let mut header = vec!["mutant", "outcome", "clause", "walker", "family", "samples", "s"];
+    let asked = list.iter().any(|mutant| mutant.peers.is_some());
+    if asked {
+        header.extend(["TestFrameCaching", "test_external_inspection"]);
+    }
+    let mut mutants = table(&header);
     for mutant in list {
         let cells = match &mutant.judged {
             Judged::Killed(Kill { clause, walker, family, samples, seconds, .. }) => {
@@ -268,7 +309,13 @@ fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
             }
             _ => [""; 5].map(str::to_owned),
         };
-        mutants.add_row([vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat());
+        let mut cells = [vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat();
+        if asked {
+            let said = |said: Option<&Said>| said.map_or("", Said::name).to_owned();
+            cells.push(said(mutant.peers.as_ref().map(|peers| &peers.frame_caching)));
+            cells.push(said(mutant.peers.as_ref().and_then(|peers| peers.external_inspection.as_ref())));
+        }
+        mutants.add_row(cells);
     }
     push(out, &mut mutants, &[5, 6]);
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();

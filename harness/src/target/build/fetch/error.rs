@@ -126,7 +126,7 @@ pub enum FetchError {
     /// The archive has moved on.
     #[error(
         "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again, which fetches both anew, \
-             or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its snapshot archive) and name the folder",
+             or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its snapshot archive) and name the folder of its test_external_inspection.py with --peer-tests",
         folder.display()
     )]
     TestsNotOffered {

@@ -16,6 +16,8 @@ mod code;
 mod edit;
 mod fields;
 mod find;
+pub mod module;
+pub mod stepped;
 
 use std::fmt;
 
@@ -112,6 +114,16 @@ impl Fault {
             Self::ChunksNotCopied => "a miss walks live memory instead of chunk copies",
             Self::LeafReusedOnFullHit => "a full hit returns the stored leaf instead of decoding it afresh",
         }
+    }
+
+    /// Whether a target that one unwinder looks at and that stands still meanwhile shows it. The others take two unwinders, or
+    /// a target that moves while it is looked at.
+    #[must_use]
+    pub fn shows_when_stopped(self) -> bool {
+        matches!(
+            self,
+            Self::IndexNotAdded | Self::AnchorNotWritten | Self::AnchorWrittenNull | Self::LeafReusedOnFullHit
+        )
     }
 }
 

@@ -1,0 +1,167 @@
+//! A build whose interpreter imports a patched `_remote_debugging`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+use thiserror::Error;
+
+use super::{Findings, ModuleError, NotViable, OtherBytes, apply, find};
+use crate::target::build::{Build, BuildError, probe};
+
+/// Writes where the module is, with what no terminal may change.
+const SCRIPT: &str =
+    "import os, sys, _remote_debugging; sys.stdout.buffer.write(os.fsencode(_remote_debugging.__file__))";
+/// The switches that drivers are started with, so that the module is the one that they import.
+const SWITCHES: [&str; 5] = ["-s", "-P", "-S", "-B", "-c"];
+
+/// Why no copy is there to be run.
+#[derive(Debug, Error)]
+pub enum CopyError {
+    /// The interpreter does not tell where its module is.
+    #[error("{} does not tell where its module _remote_debugging is: {why}", python.display())]
+    NoModule {
+        /// The interpreter.
+        python: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is no module that can be looked at.
+    #[error("{}: {source}", path.display())]
+    Module {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ModuleError,
+    },
+    /// The fault is not viable.
+    #[error(transparent)]
+    NotViable(#[from] NotViable),
+    /// The patches are for another file.
+    #[error(transparent)]
+    OtherBytes(#[from] OtherBytes),
+    /// The interpreter does not start with the copy.
+    #[error("it does not start with the copy: {0}")]
+    Probe(#[from] BuildError),
+    /// It imports another module than the copy.
+    #[error("the copy at {} was not imported, but {}", copy.display(), imported.display())]
+    OtherModule {
+        /// The copy.
+        copy: PathBuf,
+        /// What was imported.
+        imported: PathBuf,
+    },
+}
+
+/// The module of a build.
+pub struct Module {
+    python: PathBuf,
+    path: PathBuf,
+    bytes: Vec<u8>,
+    findings: Findings,
+}
+
+impl Module {
+    /// Finds the module of `build`, and what can be done to it.
+    ///
+    /// # Errors
+    /// The interpreter has none, or none that can be looked at.
+    pub fn of(build: &Build) -> Result<Self, CopyError> {
+        let path = path(&build.python)?;
+        let bytes = fs::read(&path).map_err(|source| CopyError::File { path: path.clone(), source })?;
+        let findings = find(&bytes).map_err(|source| CopyError::Module { path: path.clone(), source })?;
+        Ok(Self { python: build.python.clone(), path, bytes, findings })
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What can be done to it.
+    #[must_use]
+    pub fn findings(&self) -> &Findings {
+        &self.findings
+    }
+
+    /// A copy with a fault, in a folder of its own within `parent`.
+    ///
+    /// # Errors
+    /// The fault is not viable, or the copy cannot be written or is not imported.
+    pub fn with(&self, fault: super::Fault, parent: &Path) -> Result<Patched, CopyError> {
+        let patched = apply(&self.bytes, self.findings.patches(fault)?)?;
+        let io = |path: &Path, source| CopyError::File { path: path.to_owned(), source };
+        let folder = tempfile::tempdir_in(parent).map_err(|source| io(parent, source))?;
+        // Nothing else may be in the folder that is searched for modules first.
+        let library = folder.path().join("library");
+        fs::create_dir(&library).map_err(|source| io(&library, source))?;
+        let copy = library.join(self.path.file_name().unwrap_or_default());
+        fs::write(&copy, patched).map_err(|source| io(&copy, source))?;
+        let script = folder.path().join("python");
+        let text = [
+            b"#!/bin/sh\nPYTHONPATH=".to_vec(),
+            quoted(library.as_os_str()),
+            b" exec ".to_vec(),
+            quoted(self.python.as_os_str()),
+            b" \"$@\"\n".to_vec(),
+        ];
+        fs::write(&script, text.concat()).map_err(|source| io(&script, source))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|source| io(&script, source))?;
+        let imported = path(&script)?;
+        if imported != copy {
+            return Err(CopyError::OtherModule { copy, imported });
+        }
+        let build = probe(&script)?;
+        Ok(Patched { build, _folder: folder })
+    }
+}
+
+/// A build with a patched module, until it is dropped.
+pub struct Patched {
+    /// The build. Its interpreter is the original's, and says so.
+    pub build: Build,
+    _folder: TempDir,
+}
+
+/// The file of the module that `python` imports.
+fn path(python: &Path) -> Result<PathBuf, CopyError> {
+    let none = |why: String| CopyError::NoModule { python: python.to_owned(), why };
+    let output = Command::new(python).args(SWITCHES).arg(SCRIPT).output().map_err(|error| none(error.to_string()))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(none(text.trim_end().lines().next_back().unwrap_or("it failed").to_owned()));
+    }
+    Ok(PathBuf::from(OsString::from_vec(output.stdout)))
+}
+
+/// A word as the shell takes it.
+fn quoted(word: &OsStr) -> Vec<u8> {
+    let inner = word.as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"'\\''"[..]);
+    [b"'", inner.as_slice(), b"'"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_stays_one_word() {
+        for (word, expected) in [("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'")] {
+            assert_eq!(quoted(OsStr::new(word)), expected.as_bytes());
+        }
+    }
+}

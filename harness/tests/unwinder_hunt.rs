@@ -1,0 +1,75 @@
+//! `mutants` on CPython's own unwinder.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::command::outcome;
+use framediff::cli::exit;
+use serde_json::Value;
+
+/// Longer than any of these takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What `mutants` tells of these mutants.
+fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>) {
+    let python = python.to_str().unwrap();
+    let fixed = ["mutants", "--python", python, "--jit", "off", "--format", "json"];
+    let named: Vec<&str> = names.iter().flat_map(|name| ["--mutant", name]).collect();
+    let outcome = outcome([&fixed[..], &named, more].concat(), PATIENCE);
+    let document = serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"));
+    (document, outcome.code)
+}
+
+#[test]
+fn both_lanes_kill_what_they_are_there_for_and_the_original_survives() {
+    let expected = [
+        ("no-sequence-check-on-full-hit", "spliced", Some("gh-151613")),
+        ("index-not-added", "hit-missed", None),
+        ("not-read-again-before-use", "spliced", None),
+        ("chain-stored-without-base", "cut-short", Some("gh-142852")),
+        ("anchor-not-written", "anchor-not-written", None),
+        ("chunks-not-copied", "wrong-location", Some("gh-151424")),
+    ];
+    for build in [common::release(), common::debug()] {
+        let (document, code) = mutants(&build.python, &expected.map(|(name, ..)| name), &["--budget", "60s"]);
+        let unwinder = &document["unwinder"][0];
+        for (mutant, (name, clause, issue)) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {
+            assert_eq!(
+                (mutant["mutant"].as_str(), mutant["outcome"].as_str()),
+                (Some(name), Some("killed")),
+                "{mutant}"
+            );
+            assert_eq!((mutant["clause"].as_str(), mutant["issue"].as_str()), (Some(clause), issue), "{mutant}");
+        }
+        assert_eq!(unwinder["mutants"].as_array().unwrap().len(), expected.len());
+        assert_eq!(unwinder["control"][0]["outcome"], "passed", "{unwinder}");
+        // Only the interpreter's own mutants need its sites.
+        assert_eq!(document["rows"].as_array().map(Vec::len), Some(0));
+        assert_eq!(code, Some(i32::from(exit::PASS)), "{document}");
+    }
+}
+
+#[test]
+fn peers_are_asked_for_the_same_mutant() {
+    let folder = tempfile::tempdir().unwrap();
+    // A test of the fault itself: it sees the copy, and the original at first.
+    let text = "import unittest, _remote_debugging
+class TestFrameCaching(unittest.TestCase):
+    def test_a(self): pass
+class TestAll(unittest.TestCase):
+    def test_b(self): self.assertNotIn('library', _remote_debugging.__file__.split('/'))
+";
+    std::fs::write(folder.path().join("test_external_inspection.py"), text).unwrap();
+    let tests = folder.path().to_str().unwrap();
+    let peers = ["--peers", "--peer-tests", tests, "--control", "0"];
+    let (document, _) = mutants(&common::release().python, &["index-not-added"], &peers);
+    let mutant = &document["unwinder"][0]["mutants"][0];
+    assert_eq!(mutant["peers"]["frame_caching"]["outcome"], "survived", "{mutant}");
+    let whole = &mutant["peers"]["external_inspection"];
+    let test = "test.test_external_inspection.TestAll.test_b";
+    assert_eq!((whole["outcome"].as_str(), whole["by"].as_str()), (Some("killed"), Some(test)), "{mutant}");
+}
