@@ -37,6 +37,7 @@ fn hunt(build: Build, family: Family) -> Hunted {
         known: &KnownFailures::kept().unwrap(),
         budget: Duration::from_secs(20),
         jobs: 1,
+        walkers: Vec::new(),
         folder: folder.path().to_owned(),
         interrupted: &AtomicBool::new(false),
     };
