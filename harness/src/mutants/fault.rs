@@ -213,7 +213,7 @@ impl Surgeon<'_> {
         let end = site.pointer.end().max(site.increment.store().end());
         let length = usize::try_from(end - start).unwrap_or(usize::MAX);
         let whole = Span { address: start, length };
-        if length < JUMP || length > DETOUR_LIMIT / 2 {
+        if !(JUMP..=DETOUR_LIMIT / 2).contains(&length) {
             return Err(format!("the update has {length} bytes: no room for a jump, or too many to move"));
         }
         let mut detour: Vec<Instruction> =
