@@ -1,7 +1,7 @@
 //! Conformance: the same schedules on the simulated interpreter and on the real one.
 //!
 //! A random [`crate::sim::program::Program`] is [drawn](draw::draw) and [translated](python::translate) into Python, so
-//! that one round of its `main` is one round of the workload. A [`Rig`] runs the Python under a walker and schedules that
+//! that one round of its `main` is one round of the workload. A [`Rig`](crate::lane::stepped::Rig) runs the Python under a walker and schedules that
 //! are drawn as well; the simulated interpreter runs the program under the same code of the walker (for CPython's own, the
 //! one that follows its protocol) and the same schedule. They must tell the same: each store to current frame, anchor and
 //! sequence, the chain after each store to the current frame with the lines of all its frames, each access of the walker

@@ -6,7 +6,7 @@
 //! their order meets the very anchors and sequences that the interpreter left, and its cache answers as it did on the
 //! process: as long as it leaves the anchors that the profiler left, which [`replay`] watches.
 //!
-//! [`file`] is the file of a snapshot. Nothing in one is altered but the name of the folder that the workload ran in,
+//! [`mod@file`] is the file of a snapshot. Nothing in one is altered but the name of the folder that the workload ran in,
 //! which would tell of the machine: it is replaced by another text of the same length.
 
 pub mod error;
