@@ -86,6 +86,7 @@ fn mutant(fault: Fault, judged: Judged) -> MutantReport {
         mutant: fault.name().to_owned(),
         issue: history::of_unwinder_fault(fault).map(|issue| issue.name),
         judged,
+        out_of_reach: fault.out_of_reach(),
         peers: None,
     }
 }

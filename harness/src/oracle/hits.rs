@@ -60,8 +60,8 @@ impl Stored {
 }
 
 impl HitWatch {
-    /// Judges the walker's sample of a thread. `Err` are samples that gave no stack: nothing is said of the next one either,
-    /// because what a walker keeps then is its own affair.
+    /// Judges the walker's sample of a thread. Nothing is said of one that gave no stack, nor of the next one: what a
+    /// walker keeps then is its own affair.
     pub fn judge(&mut self, walker: WalkerKind, before: &Before, sample: &ThreadSample) -> Option<Violation> {
         let stored = self.stored.remove(&before.thread.address);
         if !is_promised(walker) || sample.outcome.is_err() || before.at != At::Rest {

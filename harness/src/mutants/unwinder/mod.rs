@@ -116,6 +116,16 @@ impl Fault {
         }
     }
 
+    /// What it takes to see it, if no lane has that.
+    #[must_use]
+    pub fn out_of_reach(self) -> Option<&'static str> {
+        (self == Self::ThreadStateNotCompared).then_some(
+            "it takes two unwinders and a thread with the kernel's id of one that ended, which no lane makes; in the model it is \
+             wrong (framediff prove --walker own-cached --weaken thread-state-not-compared --workload thread-reuse --samples 2 \
+             --reads samples --other-profiler), and with one profiler it is not",
+        )
+    }
+
     /// Whether a target that one unwinder looks at and that stands still meanwhile shows it. The others take two unwinders, or
     /// a target that moves while it is looked at.
     #[must_use]
