@@ -128,13 +128,7 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Repor
             Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
         let issue = history::of_weakening(weakening).map(|issue| issue.name);
-        report.own.push(MutantReport {
-            mutant: weakening.name().to_owned(),
-            issue,
-            judged,
-            out_of_reach: None,
-            peers: None,
-        });
+        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None });
     }
 }
 
@@ -224,7 +218,6 @@ impl<'a> Subject<'a> {
                     mutant: mutant.name(),
                     issue: history::of_fault(mutant.fault).map(|issue| issue.name),
                     judged,
-                    out_of_reach: None,
                     peers,
                 });
             }

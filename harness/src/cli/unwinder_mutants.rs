@@ -15,9 +15,9 @@ use crate::mutants::judge::Judged;
 use crate::mutants::peers::Baseline;
 use crate::mutants::report::{MutantReport, UnwinderReport};
 use crate::mutants::subject::Seeded;
-use crate::mutants::unwinder::Fault;
 use crate::mutants::unwinder::module::{CopyError, Module, Patched};
 use crate::mutants::unwinder::stepped::{Original, Plan, plans};
+use crate::mutants::unwinder::{Fault, alone};
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
 use crate::workload::Family;
@@ -69,7 +69,10 @@ pub(super) fn report(
         let hunted = hunt(arguments, hunter, row, fault, &patched, &mut original);
         let judged = match hunted {
             Hunted::Killed(kill) => Judged::Killed(kill),
-            Hunted::Passed { samples } => Judged::Survived { samples },
+            Hunted::Passed { samples } => match alone::equivalent(fault) {
+                Some(argument) => Judged::Equivalent { argument, samples },
+                None => Judged::Survived { samples },
+            },
             Hunted::Died { how } => Judged::Died { how },
             Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
@@ -86,7 +89,6 @@ fn mutant(fault: Fault, judged: Judged) -> MutantReport {
         mutant: fault.name().to_owned(),
         issue: history::of_unwinder_fault(fault).map(|issue| issue.name),
         judged,
-        out_of_reach: fault.out_of_reach(),
         peers: None,
     }
 }

@@ -94,9 +94,6 @@ pub struct MutantReport {
     /// What came of it.
     #[serde(flatten)]
     pub judged: Judged,
-    /// What it takes to see the fault, if no lane has that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub out_of_reach: Option<&'static str>,
     /// What CPython's own tests say of it; none if they were not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
@@ -334,11 +331,6 @@ fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
         match reasons.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, mutants)) => mutants.push(&mutant.mutant),
             None => reasons.push((reason, vec![&mutant.mutant])),
-        }
-    }
-    for mutant in list {
-        if let (Judged::Survived { .. }, Some(why)) = (&mutant.judged, mutant.out_of_reach) {
-            reasons.push((format!("survived: {why}"), vec![&mutant.mutant]));
         }
     }
     for (reason, mutants) in reasons {

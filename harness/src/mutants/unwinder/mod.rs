@@ -12,6 +12,7 @@
 //! All of this is pure: bytes in, patches out. A patched copy of the module is imported from a folder that stands in
 //! `PYTHONPATH`, which an interpreter searches before its own library.
 
+pub mod alone;
 mod code;
 mod edit;
 mod fields;
@@ -114,16 +115,6 @@ impl Fault {
             Self::ChunksNotCopied => "a miss walks live memory instead of chunk copies",
             Self::LeafReusedOnFullHit => "a full hit returns the stored leaf instead of decoding it afresh",
         }
-    }
-
-    /// What it takes to see it, if no lane has that.
-    #[must_use]
-    pub fn out_of_reach(self) -> Option<&'static str> {
-        (self == Self::ThreadStateNotCompared).then_some(
-            "it takes two unwinders and a thread with the kernel's id of one that ended, which no lane makes; in the model it is \
-             wrong (framediff prove --walker own-cached --weaken thread-state-not-compared --workload thread-reuse --samples 2 \
-             --reads samples --other-profiler), and with one profiler it is not",
-        )
     }
 
     /// Whether a target that one unwinder looks at and that stands still meanwhile shows it. The others take two unwinders, or
