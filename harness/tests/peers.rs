@@ -65,7 +65,7 @@ fn assert_gone(file: &Path) {
     let until = Instant::now() + Duration::from_secs(10);
     while !matches!(common::command::state(pid), None | Some('Z' | 'X')) {
         assert!(Instant::now() < until, "{pid} still runs");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::yield_now();
     }
 }
 
@@ -165,7 +165,7 @@ fn a_killed_harness_leaves_nothing_behind() {
     let until = late();
     while !file.exists() {
         assert!(Instant::now() < until && harness.try_wait().unwrap().is_none(), "it did not begin");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::yield_now();
     }
     harness.kill().unwrap();
     harness.wait().unwrap();

@@ -3,17 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::cli::arguments::Jit;
 use crate::cli::stepped_arguments::Conform;
-use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder};
+use crate::cli::verbs::{Failure, print};
+use crate::cli::{exit, folder, rows};
 use crate::conform::family::ProgramFamily;
 use crate::conform::{Compared, Trial};
-use crate::explore::place::jit;
 use crate::lane::stepped::RigPlan;
 use crate::sample::WalkerKind;
 use crate::schedule::random::Bounds;
-use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::target::build::Row;
 
 /// Samples of a schedule, and its moves.
 const SAMPLES: u32 = 3;
@@ -25,22 +23,10 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
         [] => ProgramFamily::ALL.to_vec(),
         names => names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, String>>()?,
     };
-    let cache = cache_folder(arguments.source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
-    for note in &selection.notes {
-        tell(&format!("note: {note}"));
-    }
-    let wanted = |row: &&Row| {
-        let has_cache = row.build.layout.as_ref().is_ok_and(|layout| layout.thread.cache.is_some());
-        has_cache && arguments.jit.is_none_or(|wanted| (row.jit == JitMode::On) == (wanted == Jit::On))
-    };
-    let rows: Vec<&Row> = selection.rows.iter().filter(wanted).collect();
-    if rows.is_empty() {
-        return Err("no build with the frame cache has the run mode that --jit asks for".into());
-    }
+    let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     // It finds the chunks by a page of the thread state that it has read before: how long before depends on its heap.
-    let unmodelled = |row: &&&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
+    let unmodelled = |row: &&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
     if let Some(row) = rows.iter().find(unmodelled) {
         let walker = arguments.walker;
         return Err(format!(
@@ -51,7 +37,7 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     }
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
-    for row in rows {
+    for row in &rows {
         let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
         let mut compared = Compared::default();
         for seed in (arguments.seed..).take(usize::try_from(arguments.programs)?) {
@@ -67,7 +53,7 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
                 let variations = <_>::default();
                 let trial = Trial { family, seed, schedules, samples: SAMPLES, bounds: BOUNDS, variations };
                 let plan = RigPlan {
-                    jit: jit(row.jit),
+                    jit: row.jit.switch(),
                     folder: folder.path().to_owned(),
                     ..RigPlan::new(&row.build.python, arguments.walker)
                 };

@@ -19,7 +19,7 @@ use crate::cli::{exit, folder};
 use crate::explore::canonical::canonical;
 use crate::explore::failures::{Failing, Kind};
 use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
-use crate::explore::place::{identity, jit, movement};
+use crate::explore::place::{identity, movement};
 use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Movement, Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
@@ -112,7 +112,7 @@ fn one(
     let parameters = SMALL.within_bounds(family).overridden(family, arguments.size.overrides());
     let workload = generate(family, mode, &parameters, arguments.seed);
     let plan = RigPlan {
-        jit: jit(row.jit),
+        jit: row.jit.switch(),
         cast: arguments.scenario.clone(),
         weakenings: arguments.weaken.iter().copied().collect(),
         movement: if arguments.step == Step::Load { Movement::Loads } else { movement(mode) },

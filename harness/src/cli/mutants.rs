@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::arguments::{Format, Jit};
+use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder, unwinder_mutants};
+use crate::cli::verbs::{Failure, print};
+use crate::cli::{exit, folder, rows, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
 use crate::mutants::fault::Edit;
@@ -31,7 +31,7 @@ use crate::peers::cpython_tests::Suite;
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::text::Look;
-use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::target::build::{JitMode, Row, Terminal, cache_folder};
 use crate::walk::weakening::Weakening;
 
 /// What cannot be told from the original gets this share of the budget, to show that it is so.
@@ -41,18 +41,7 @@ const FOR_EQUIVALENTS: u32 = 10;
 pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let stopped = || interrupted.load(Ordering::Relaxed);
     let cache = cache_folder(arguments.source.cache.as_deref())?;
-    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
-    for note in &selection.notes {
-        tell(&format!("note: {note}"));
-    }
-    let wanted = |row: &&Row| {
-        let has_cache = row.build.layout.as_ref().is_ok_and(|layout| layout.thread.cache.is_some());
-        has_cache && arguments.jit.is_none_or(|wanted| (row.jit == JitMode::On) == (wanted == Jit::On))
-    };
-    let rows: Vec<&Row> = selection.rows.iter().filter(wanted).collect();
-    if rows.is_empty() {
-        return Err("no build with the frame cache has the run mode that --jit asks for".into());
-    }
+    let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     let known = match &arguments.known {
         Some(path) => KnownFailures::load(path)?,
         None => KnownFailures::kept()?,
@@ -79,7 +68,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     let faults: Vec<UnwinderFault> =
         UnwinderFault::ALL.into_iter().filter(|fault| is_wanted(arguments, fault.name())).collect();
     let mut patched: Vec<&Path> = Vec::new();
-    for row in rows {
+    for row in &rows {
         if stopped() {
             break;
         }

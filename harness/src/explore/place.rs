@@ -51,7 +51,7 @@ pub fn find<'a>(rows: &'a [Row], case: &SteppedCase, given: bool) -> Result<&'a 
 #[must_use]
 pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
     RigPlan {
-        jit: jit(row.jit),
+        jit: row.jit.switch(),
         cast: case.cast.clone(),
         weakenings: case.weakenings.clone(),
         movement: if case.loads { Movement::Loads } else { movement(case.workload.mode) },
@@ -59,16 +59,6 @@ pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
         keeping: Keeping { history: false, digests: false },
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build.python, case.walker)
-    }
-}
-
-/// The run mode as targets take it.
-#[must_use]
-pub fn jit(mode: JitMode) -> Option<bool> {
-    match mode {
-        JitMode::Unavailable => None,
-        JitMode::Off => Some(false),
-        JitMode::On => Some(true),
     }
 }
 

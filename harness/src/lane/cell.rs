@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use crate::sample::WalkerKind;
-use crate::target::build::{JitMode, Row};
+use crate::target::build::Row;
 use crate::target::gate::GateError;
 use crate::target::process::{LaunchError, StopError};
 use crate::target::unwinder::UnwinderError;
@@ -137,11 +137,7 @@ impl Cell<'_> {
     /// The run mode as targets take it.
     #[must_use]
     pub fn jit(&self) -> Option<bool> {
-        match self.row.jit {
-            JitMode::Unavailable => None,
-            JitMode::Off => Some(false),
-            JitMode::On => Some(true),
-        }
+        self.row.jit.switch()
     }
 
     /// The deadline of the `index`th of `count` equal parts of what is left.

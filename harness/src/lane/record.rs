@@ -16,7 +16,7 @@ use crate::memory::{Address, MemoryError, RemoteMemory};
 use crate::sample::{Sample, WalkerKind};
 use crate::snapshot::replay::walker;
 use crate::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
-use crate::target::build::{JitMode, Row};
+use crate::target::build::Row;
 use crate::target::gate::GateError;
 use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use crate::walk::rejection::Rejection;
@@ -87,11 +87,7 @@ pub enum RecordError {
 /// The target cannot be launched, does not come to its gates or cannot be walked.
 pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
     let workload = generate(order.family, Mode::Gated, &order.parameters, order.seed);
-    let jit = match order.row.jit {
-        JitMode::Unavailable => None,
-        JitMode::Off => Some(false),
-        JitMode::On => Some(true),
-    };
+    let jit = order.row.jit.switch();
     let mut target = Target::launch(&order.row.build.python, jit, &workload.source, order.folder, patience())?;
     let runtime = runtime_address(target.pid())?.address;
     let mut memory = target.memory();

@@ -8,17 +8,16 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
 use object::{LittleEndian, elf};
 use thiserror::Error;
 
-use crate::target::build::{Build, BuildError, probe};
+use super::script::{self, quoted};
+use crate::target::build::{Build, BuildError, ask, probe};
 
-/// Prints how the interpreter was started, the folder that its executable is in, and its `sys.prefix`.
+/// Prints the command by which the interpreter was started, and its executable.
 const SCRIPT: &str = "\
 import os, sys
 sys.stdout.buffer.write(open('/proc/self/cmdline', 'rb').read() + b'\\0' + os.fsencode(os.readlink('/proc/self/exe')))";
@@ -74,13 +73,12 @@ impl Starter {
     /// [`InstallError::Unknown`].
     pub fn new(build: &Build) -> Result<Self, InstallError> {
         let unknown = |why: String| InstallError::Unknown { python: build.python.clone(), why };
-        let output = Command::new(&build.python).args([FIRST, "-S", "-c", SCRIPT]).output();
-        let output = output.map_err(|error| unknown(error.to_string()))?;
+        let answer = ask(&build.python, &[FIRST, "-S", "-c", SCRIPT]).map_err(|error| unknown(error.to_string()))?;
         let mut words: Vec<OsString> =
-            output.stdout.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
+            answer.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
         let program = words.pop().map(PathBuf::from).unwrap_or_default();
-        let own = words.iter().position(|word| word == FIRST).filter(|_| output.status.success());
-        words.truncate(own.ok_or_else(|| unknown(format!("it ended with {}", output.status)))?);
+        let own = words.iter().position(|word| word == FIRST);
+        words.truncate(own.ok_or_else(|| unknown("its command line is another one".into()))?);
         let home = build.executable.parent().map(Path::to_owned);
         let home = home.ok_or_else(|| unknown("it has no folder".into()))?;
         if let [_] = words.as_slice() {
@@ -102,8 +100,7 @@ impl Starter {
         let text = [b"home = ", self.home.as_os_str().as_bytes(), b"\n"].concat();
         fs::write(&configuration, text).map_err(|source| write(&configuration, source))?;
         let script = folder.join("python");
-        fs::write(&script, self.script(&copy)).map_err(|source| write(&script, source))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|source| write(&script, source))?;
+        script::write(&script, &self.script(&copy)).map_err(|source| write(&script, source))?;
         let build = probe(&script)?;
         let same =
             |one: &Path, other: &Path| matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
@@ -155,18 +152,4 @@ fn loader(program: &Path) -> Option<PathBuf> {
     let header = file.elf_program_headers().iter().find(|header| header.p_type(endian) == elf::PT_INTERP)?;
     let name = header.data(endian, bytes.as_slice()).ok()?;
     Some(PathBuf::from(OsStr::from_bytes(name.split(|&byte| byte == 0).next()?)))
-}
-
-/// A word as the shell takes it.
-fn quoted(word: &OsStr) -> Vec<u8> {
-    let mut quoted = vec![b'\''];
-    for &byte in word.as_bytes() {
-        if byte == b'\'' {
-            quoted.extend(b"'\\''");
-        } else {
-            quoted.push(byte);
-        }
-    }
-    quoted.push(b'\'');
-    quoted
 }

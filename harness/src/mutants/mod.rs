@@ -16,6 +16,7 @@ pub mod judge;
 pub mod opcodes;
 pub mod peers;
 pub mod report;
+mod script;
 pub mod site;
 pub mod subject;
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! What a build calls its opcodes.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use crate::mutants::coverage::Operation;
-use crate::target::build::Build;
+use crate::target::build::{Build, ask};
 
 /// Prints names by number; the numbers are those of the interpreter that is asked.
 const SCRIPT: &str = "\
@@ -22,9 +21,8 @@ impl Opcodes {
     /// Asks `build`. One that does not answer has numbers only.
     #[must_use]
     pub fn of(build: &Build) -> Self {
-        let output = Command::new(&build.python).args(["-I", "-S", "-c", SCRIPT]).output();
-        let answer: Option<BTreeMap<String, u16>> =
-            output.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok());
+        let answer = ask(&build.python, &["-I", "-S", "-c", SCRIPT]).ok();
+        let answer: Option<BTreeMap<String, u16>> = answer.and_then(|answer| serde_json::from_slice(&answer).ok());
         let named = answer.unwrap_or_default().into_iter();
         // What is above are no opcodes of bytecode.
         Self(named.filter_map(|(name, number)| Some((u8::try_from(number).ok()?, name))).collect())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
-use crate::target::build::{Build, JitMode, Row};
+use crate::target::build::{Build, Row};
 
 /// The longest that the tests of the frame cache may take.
 const FRAME_CACHING: Duration = Duration::from_secs(60);
@@ -111,11 +111,7 @@ impl Baseline {
     /// # Errors
     /// Nothing ran, or the caller wants to stop.
     pub fn of(row: &Row, suite: Suite, interrupted: &dyn Fn() -> bool) -> Result<Self, PeerError> {
-        let jit = match row.jit {
-            JitMode::Unavailable => None,
-            JitMode::Off => Some(false),
-            JitMode::On => Some(true),
-        };
+        let jit = row.jit.switch();
         let mut baseline = Self { suite, jit, frame_caching: Vec::new(), external_inspection: Vec::new() };
         for _ in 0..BASELINE {
             let outcome = baseline.run(&row.build, Which::FrameCaching, interrupted)?;

@@ -68,11 +68,7 @@ impl Reach {
                 let workload = generate(family, mode, &parameters, seed);
                 let plan = Plan {
                     python: &row.build.python,
-                    jit: match row.jit {
-                        JitMode::Unavailable => None,
-                        JitMode::Off => Some(false),
-                        JitMode::On => Some(true),
-                    },
+                    jit: row.jit.switch(),
                     source: &workload.source,
                     folder,
                     run,

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -41,7 +41,9 @@ pub(super) struct Group {
     child: Child,
     pid: Pid,
     lines: Receiver<Vec<u8>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stderr: Receiver<Vec<u8>>,
+    /// Told when the first process has ended.
+    end: Receiver<()>,
     ended: Option<End>,
 }
 
@@ -63,8 +65,17 @@ impl Group {
                 }
             }
         });
-        let stderr = child.stderr.take().map(|stderr| thread::spawn(move || end_of(stderr)));
-        Ok(Self { child, pid, lines, stderr, ended: None })
+        let (send, stderr) = mpsc::channel();
+        if let Some(pipe) = child.stderr.take() {
+            thread::spawn(move || send.send(end_of(pipe)));
+        }
+        let (send, end) = mpsc::channel();
+        thread::spawn(move || {
+            // It stays unreaped, so that its number cannot be another's.
+            let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            send.send(())
+        });
+        Ok(Self { child, pid, lines, stderr, end, ended: None })
     }
 
     /// Waits for a line or the end.
@@ -88,7 +99,9 @@ impl Group {
                 Ok(line) => return Ok(Next::Line(line)),
                 Err(RecvTimeoutError::Timeout) => {}
                 // It closed its output, and may still run.
-                Err(RecvTimeoutError::Disconnected) => thread::sleep(ASK.min(deadline - now)),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = self.end.recv_timeout(ASK.min(deadline - now));
+                }
             }
             if self.has_ended()? {
                 self.ended = Some(self.kill()?);
@@ -101,12 +114,7 @@ impl Group {
         if self.ended.is_none() {
             self.ended = self.kill().ok();
         }
-        let patience = Instant::now() + AFTER_THE_KILL;
-        while self.stderr.as_ref().is_some_and(|reader| !reader.is_finished()) && Instant::now() < patience {
-            thread::sleep(Duration::from_millis(5));
-        }
-        let finished = self.stderr.take_if(|reader| reader.is_finished());
-        let bytes = finished.and_then(|reader| reader.join().ok()).unwrap_or_default();
+        let bytes = self.stderr.recv_timeout(AFTER_THE_KILL).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 

@@ -1,18 +1,17 @@
 //! A build whose interpreter imports a patched `_remote_debugging`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
 use thiserror::Error;
 
 use super::{Findings, ModuleError, NotViable, OtherBytes, apply, find};
-use crate::target::build::{Build, BuildError, probe};
+use crate::mutants::script::{quoted, write};
+use crate::target::build::{Build, BuildError, ask, probe};
 
 /// Writes where the module is, with what no terminal may change.
 const SCRIPT: &str =
@@ -119,8 +118,7 @@ impl Module {
             quoted(self.python.as_os_str()),
             b" \"$@\"\n".to_vec(),
         ];
-        fs::write(&script, text.concat()).map_err(|source| io(&script, source))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(|source| io(&script, source))?;
+        write(&script, &text.concat()).map_err(|source| io(&script, source))?;
         let imported = path(&script)?;
         if imported != copy {
             return Err(CopyError::OtherModule { copy, imported });
@@ -140,28 +138,7 @@ pub struct Patched {
 /// The file of the module that `python` imports.
 fn path(python: &Path) -> Result<PathBuf, CopyError> {
     let none = |why: String| CopyError::NoModule { python: python.to_owned(), why };
-    let output = Command::new(python).args(SWITCHES).arg(SCRIPT).output().map_err(|error| none(error.to_string()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(none(text.trim_end().lines().next_back().unwrap_or("it failed").to_owned()));
-    }
-    Ok(PathBuf::from(OsString::from_vec(output.stdout)))
-}
-
-/// A word as the shell takes it.
-fn quoted(word: &OsStr) -> Vec<u8> {
-    let inner = word.as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"'\\''"[..]);
-    [b"'", inner.as_slice(), b"'"].concat()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_stays_one_word() {
-        for (word, expected) in [("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'")] {
-            assert_eq!(quoted(OsStr::new(word)), expected.as_bytes());
-        }
-    }
+    let arguments = [&SWITCHES[..], &[SCRIPT]].concat();
+    let answer = ask(python, &arguments).map_err(|error| none(error.to_string()))?;
+    Ok(PathBuf::from(OsString::from_vec(answer)))
 }

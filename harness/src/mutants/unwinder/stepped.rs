@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::Fault;
 use crate::case::stepped::{SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
-use crate::explore::place::{identity, jit};
+use crate::explore::place::identity;
 use crate::explore::search::{Ended, Until, search};
 use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun};
 use crate::mutants::hunt::{Hunted, Kill};
@@ -157,7 +157,7 @@ impl<'a> Original<'a> {
         let family = plan.family();
         let workload = generate(family, Mode::Rounds, &parameters.within_bounds(family), SEED);
         let plan = RigPlan {
-            jit: jit(self.row.jit),
+            jit: self.row.jit.switch(),
             cast: plan.cast(),
             still: plan.still(),
             folder: self.folder.clone(),

@@ -29,6 +29,7 @@ pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests
 pub use listing::{Listed, Origin, listing};
 pub use probe::probe;
 pub use progress::{Progress, Silent, Terminal};
+pub(crate) use run::ask;
 pub use search::on_path;
 pub use select::{SelectError, Selection, select};
 
@@ -105,6 +106,16 @@ impl JitMode {
             Self::On => Some("1"),
         };
         ("PYTHON_JIT", value)
+    }
+
+    /// The run mode as targets take it: nothing where there is no JIT to be switched.
+    #[must_use]
+    pub fn switch(self) -> Option<bool> {
+        match self {
+            Self::Unavailable => None,
+            Self::Off => Some(false),
+            Self::On => Some(true),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -58,6 +59,27 @@ pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Resu
     let stdout = stdout.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
     let stderr = stderr.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
     Ok(Outcome { status, stdout, stderr })
+}
+
+/// The longest an interpreter may take to answer, and its longest answer in bytes.
+const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER: u64 = 256 << 10;
+
+/// What `python` writes when it is run with `arguments`.
+///
+/// # Errors
+/// It cannot be run, does not end in time, or fails; then with the last line of its complaints.
+pub(crate) fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
+    let outcome = run(Command::new(python).args(arguments), PATIENCE, ANSWER).map_err(|error| match error {
+        RunError::Start(error) | RunError::Wait(error) => error,
+        RunError::Deadline => io::ErrorKind::TimedOut.into(),
+    })?;
+    if outcome.status.success() {
+        return Ok(outcome.stdout);
+    }
+    let text = String::from_utf8_lossy(&outcome.stderr);
+    let reason = text.trim_end().lines().next_back().unwrap_or_default();
+    Err(io::Error::other(format!("it ended with {}: {reason}", outcome.status)))
 }
 
 /// Reads up to `limit` bytes in a thread of its own, then closes.

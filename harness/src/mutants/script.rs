@@ -1,0 +1,32 @@
+//! Shell scripts that start an interpreter.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Writes a script that can be executed.
+pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
+/// A word as the shell takes it.
+pub(super) fn quoted(word: &OsStr) -> Vec<u8> {
+    let inner = word.as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"'\\''"[..]);
+    [b"'", inner.as_slice(), b"'"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_stays_one_word() {
+        for (word, expected) in [("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'")] {
+            assert_eq!(quoted(OsStr::new(word)), expected.as_bytes());
+        }
+    }
+}
