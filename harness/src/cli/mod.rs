@@ -5,6 +5,7 @@ pub mod arguments;
 mod cases;
 #[cfg(target_arch = "x86_64")]
 mod conform;
+pub mod emit_unittest;
 pub mod exit;
 #[cfg(target_arch = "x86_64")]
 mod explore;

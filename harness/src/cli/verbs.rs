@@ -14,7 +14,7 @@ use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{exit, folder, prove, replay, snapshots};
+use crate::cli::{emit_unittest, exit, folder, prove, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
@@ -65,6 +65,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
             Err("the stepped lane needs a machine of x86-64".into())
         }
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
+        Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
     });
     match result {
         Ok(code) => code.into(),

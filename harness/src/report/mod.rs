@@ -14,11 +14,13 @@ pub mod json;
 pub mod known;
 pub mod line;
 pub mod progress;
+mod python;
 pub mod reproducer;
 pub mod summary;
 mod table;
 pub mod tally;
 pub mod text;
+pub mod unittest_file;
 pub mod verdict;
 
 #[cfg(test)]

@@ -7,17 +7,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::case::stepped::{BadStepped, SteppedCase, SteppedFile};
+use crate::report::python::{boolean, contexts, functions, list, program, string};
 use crate::report::text::clean;
 use crate::sample::WalkerKind;
 use crate::schedule::Point;
 use crate::schedule::cast::Turn;
 use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::Answer;
-use crate::workload::grammar::{CallLines, Grammar};
 use crate::workload::{Mode, generate};
 
 /// The Python that surrounds the data.
@@ -112,7 +111,7 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         ("TURNS", list((0..case.samples).filter(|_| deterministic).map(|sample| turn(&case.cast.turn(sample))))),
         ("WARM_UP", duty.warm_up.to_string()),
         ("LIMIT", duty.limit.as_secs().max(1).to_string()),
-        ("CACHE", python_bool(case.walker.is_cached()).to_owned()),
+        ("CACHE", boolean(case.walker.is_cached()).to_owned()),
         ("ANSWER", answer),
         ("JIT", if case.build.jit { "True" } else { "None" }.to_owned()),
         ("VERSION", string(&case.build.version)),
@@ -193,86 +192,9 @@ fn wrapped(text: &str) -> String {
     out.trim_end().to_owned()
 }
 
-/// A string literal of Python: one of JSON is.
-fn string(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-fn python_bool(value: bool) -> &'static str {
-    if value { "True" } else { "False" }
-}
-
-/// A list of as many lines as it takes.
-fn list(items: impl Iterator<Item = String>) -> String {
-    const WIDTH: usize = 100;
-    let mut lines: Vec<String> = vec![String::new()];
-    let mut several = false;
-    for item in items {
-        let full = lines.last().is_some_and(|line| !line.is_empty() && line.len() + item.len() + 6 > WIDTH);
-        if full {
-            lines.push(String::new());
-            several = true;
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(&item);
-            line.push(',');
-        }
-    }
-    if several { format!("[\n    {}\n]", lines.join("\n    ")) } else { format!("[{}]", lines.concat()) }
-}
-
-fn functions(grammar: &Grammar) -> String {
-    list(grammar.functions.iter().map(|function| {
-        let (name, file) = (string(&function.name), string(&function.file));
-        format!("({name}, {file}, {}, {})", function.first_line, function.last_line)
-    }))
-}
-
-fn contexts(grammar: &Grammar) -> String {
-    list(grammar.contexts.iter().map(|context| {
-        let parent = context.parent.map_or("None".to_owned(), |parent| parent.to_string());
-        let lines = match &context.called_from {
-            CallLines::Anywhere => "None".to_owned(),
-            CallLines::At(lines) => {
-                let lines: String = lines.iter().map(|line| format!("{line}, ")).collect();
-                format!("({})", lines.trim_end())
-            }
-        };
-        format!("({}, {parent}, {lines})", context.function)
-    }))
-}
-
-/// The program as a literal that can be read.
-fn program(source: &str) -> String {
-    if source.contains("'''") || source.ends_with(['\\', '\'']) || source.contains('\r') {
-        string(source)
-    } else {
-        format!("r'''{source}'''")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn programs_are_literals_that_mean_themselves() {
-        assert_eq!(program("a = '\\n'\nb\n"), "r'''a = '\\n'\nb\n'''");
-        assert_eq!(program("a = ''''''"), "\"a = ''''''\"");
-        assert_eq!(program("a\\"), "\"a\\\\\"");
-    }
-
-    #[test]
-    fn lists_are_broken_into_lines() {
-        assert_eq!(list(["1", "2"].iter().map(ToString::to_string)), "[1, 2,]");
-        assert_eq!(list(std::iter::empty()), "[]");
-        let long = list((0..60).map(|number| format!("({number}, None, None)")));
-        assert!(long.lines().count() > 10 && long.lines().all(|line| line.len() <= 104), "{long}");
-        assert_eq!(long.matches("None)").count(), 60);
-    }
 
     #[test]
     fn the_template_has_each_place_once() {

@@ -1,0 +1,29 @@
+//! The verb that writes a test file for CPython's own tree.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::exit;
+use crate::cli::verbs::{Failure, print};
+use crate::report::unittest_file::unittest_file;
+
+/// Arguments of `emit-unittest`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct EmitUnittest {
+    /// The file; one that is there is replaced [default: standard output]
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+}
+
+/// Writes the file.
+pub(super) fn emit(arguments: &EmitUnittest) -> Result<u8, Failure> {
+    let text = unittest_file();
+    match &arguments.output {
+        None => print(&text)?,
+        Some(path) => {
+            std::fs::write(path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+    }
+    Ok(exit::PASS)
+}
