@@ -49,6 +49,14 @@ NATIVE = "<native>"
 
 COUNTERS = {"full hit": "frame_cache_hits", "partial hit": "frame_cache_partial_hits", "miss": "frame_cache_misses"}
 
+# Has every function instrumented, with a callback that is no Python code. It goes on a line that programs have anyway.
+PLAIN = "gc.disable()\n"
+MONITORED = (
+    "gc.disable(); _m = sys.monitoring; _m.use_tool_id(3, 'frame cache'); "
+    "_e = _m.events.PY_START | _m.events.PY_RESUME | _m.events.PY_RETURN | _m.events.PY_YIELD | _m.events.PY_UNWIND; "
+    "any(_m.register_callback(3, 1 << n, slice) for n in range(20) if _e & 1 << n); _m.set_events(3, _e)\n"
+)
+
 jit = getattr(sys, "_jit", None)
 JIT_MODES = (False, True) if jit is not None and jit.is_available() else (None,)
 
@@ -80,11 +88,11 @@ class Program:
 class Target:
     """A program that runs in a process of its own. It dies with this object at the latest."""
 
-    def __init__(self, program, jit):
+    def __init__(self, source, jit):
         self.folder = tempfile.TemporaryDirectory()
         self.path = os.path.join(self.folder.name, "workload.py")
         with open(self.path, "w", encoding="utf-8") as file:
-            file.write(program.source)
+            file.write(source)
         environment = dict(os.environ, PYTHONHASHSEED="0", PYTHONUTF8="1")
         if jit is not None:
             environment["PYTHON_JIT"] = "1" if jit else "0"
@@ -193,10 +201,14 @@ class OneUnwinder:
     # Whether a leaf that is further down in its text than before must be the same frame.
     straight = False
 
-    def run_program(self, cached, visit):
-        """Has `visit(target, unwinders, gate, context, thread)` called at each gate, in each mode of the JIT."""
+    def run_program(self, cached, choose, monitored=False):
+        """Samples at each gate with the unwinder that `choose` returns, in each mode of the JIT."""
+        source = self.program.source
+        if monitored:
+            source = source.replace(PLAIN, MONITORED, 1)
+            self.assertNotEqual(source, self.program.source)
         for jit in JIT_MODES:
-            with self.subTest(jit=jit), Target(self.program, jit) as target:
+            with self.subTest(jit=jit), Target(source, jit) as target:
                 target.ready()
                 uncached = Unwinder(target, cache_frames=False, native=True, gc=False)
                 unwinders = [Unwinder(target, cache_frames=True, **options) for options in cached]
@@ -209,7 +221,7 @@ class OneUnwinder:
                     context, thread = target.gate()
                     where = f"gate {gate}, context {context}"
                     truth = uncached.sample(thread)
-                    unwinder = visit(gate, unwinders)
+                    unwinder = choose(unwinders)
                     stack = unwinder.sample(thread)
                     account = target.account()
                     self.check(where, context, truth, stack, account)
@@ -247,10 +259,13 @@ class OneUnwinder:
             self.assertEqual(answer, "full hit", f"{where}: the leaf has stayed")
 
     def test_one_unwinder(self):
-        self.run_program([{"native": False, "gc": False}], lambda gate, unwinders: unwinders[0])
+        self.run_program([{"native": False, "gc": False}], lambda unwinders: unwinders[0])
 
     def test_one_unwinder_that_marks_native_code(self):
-        self.run_program([{"native": True, "gc": True}], lambda gate, unwinders: unwinders[0])
+        self.run_program([{"native": True, "gc": True}], lambda unwinders: unwinders[0])
+
+    def test_one_unwinder_on_monitored_code(self):
+        self.run_program([{"native": False, "gc": False}], lambda unwinders: unwinders[0], monitored=True)
 
 
 class TwoUnwinders(OneUnwinder):
@@ -263,7 +278,7 @@ class TwoUnwinders(OneUnwinder):
 
     def test_two_unwinders_that_take_turns(self):
         turns = random.Random(self.id())
-        self.run_program([{"native": False, "gc": False}] * 2, lambda gate, unwinders: turns.choice(unwinders))
+        self.run_program([{"native": False, "gc": False}] * 2, turns.choice)
 
 
 # What all programs begin with.

@@ -9,11 +9,13 @@
 //! processes, clocks or terminals. [`fuzzing`] checks parts of them on inputs that nobody thought of, and [`case`] keeps
 //! such inputs.
 
+pub mod bundle;
 pub mod case;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]
 pub mod conform;
+mod digest;
 #[cfg(target_arch = "x86_64")]
 pub mod explore;
 pub mod frame;

@@ -277,7 +277,15 @@ impl SteppedFile {
     /// # Errors
     /// That it cannot be read or is no stepped case, naming the file.
     pub fn load(path: &Path) -> Result<Self, CaseError> {
-        load(path, |bytes| Self::open(Envelope::parse(bytes)?))
+        load(path, Self::parse)
+    }
+
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// That it is no stepped case.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
+        Self::open(Envelope::parse(bytes)?)
     }
 
     pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::layout::FrameCache;
 use crate::report::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
 use crate::sample::WalkerKind;
+use crate::schedule::shard::Shard;
 use crate::target::build::Row;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Family, Mode, Parameters, generate};
@@ -56,6 +57,17 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// The cells of a shard; those of all rounds are dealt out one by one, so that over all shards each is there once.
+#[must_use]
+pub fn dealt(rounds: Vec<Vec<Step>>, shard: Shard) -> Vec<Vec<Step>> {
+    let mut number = 0;
+    let mut held = |_: &Step| {
+        number += 1;
+        shard.holds(number - 1)
+    };
+    rounds.into_iter().map(|steps| steps.into_iter().filter(|step| held(step)).collect()).collect()
 }
 
 fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::check::plan::{Step, Wishes, plan};
+use crate::check::plan::{Step, Wishes, dealt, plan};
+use crate::digest;
 use crate::lane::cell::Cell;
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
+use crate::report::part::{Part, plan_digest};
 use crate::sample::WalkerKind;
+use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::walk::weakening::Weakening;
 use crate::workload::Overrides;
@@ -35,6 +38,8 @@ pub struct Options<'a> {
     pub seed: u64,
     /// Whether one round has the whole budget, so that only this seed's programs run.
     pub one_round: bool,
+    /// Which of the cells; the others are for other machines.
+    pub shard: Shard,
     /// Time for all of it.
     pub budget: Duration,
     /// Targets at once.
@@ -65,16 +70,20 @@ pub fn reported(row: &Row) -> ReportedRow {
 /// Runs everything and tells `consumer` on the calling thread.
 pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     let rounds = rounds(options, rows);
-    let steps: Vec<Vec<Step>> =
+    let whole: Vec<Vec<Step>> =
         (0..rounds).map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round))).collect();
+    let part = part(options, rows, &whole);
+    // Whichever shard this is, the comparisons of all of them share the confidence.
+    let comparisons = whole.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
+    let steps = dealt(whole, options.shard);
     let reported: Vec<ReportedRow> = rows.iter().map(reported).collect();
     consumer.event(&Event::RunStarted {
         rows: reported.clone(),
         plan: steps.iter().flatten().map(|step| step.planned.clone()).collect(),
         seed: options.seed,
         budget: options.budget,
+        part: Some(part),
     });
-    let comparisons = steps.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
     let demand = Demand::new(options.confidence, comparisons as u64);
     let (sender, receiver) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -99,6 +108,21 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
         }
     });
     consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
+}
+
+fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
+    let planned = || whole.iter().flatten().map(|step| &step.planned);
+    // One that cannot be read can hardly run; the report then says nothing of it.
+    let digest = |row: &Row| digest::of_file(&row.build.image).ok();
+    Part {
+        shards: vec![options.shard.index()],
+        of: options.shard.count(),
+        cells: planned().count() as u64,
+        plan: plan_digest(planned(), options.overrides),
+        interpreters: rows.iter().filter_map(|row| Some((row.name.clone(), digest(row)?))).collect(),
+        weakenings: options.wishes.weakenings.iter().copied().collect(),
+        confidence: options.confidence,
+    }
 }
 
 /// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time.

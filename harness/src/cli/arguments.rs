@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::reports_arguments::{Compare, Merge};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -17,6 +18,7 @@ use crate::cli::values::{
 use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
 use crate::sample::WalkerKind;
+use crate::schedule::shard::Shard;
 use crate::sim::variation::Variation;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Family, FrameSize, Names, Overrides};
@@ -80,6 +82,12 @@ pub enum Verb {
     /// Test the harness itself: make interpreters with known faults, and see which of them the check kills
     #[command(after_long_help = exit::HELP)]
     Mutants(Mutants),
+    /// Put the JSON reports of the shards of one run together, and judge them as one
+    #[command(after_long_help = exit::HELP)]
+    Merge(Merge),
+    /// Tell which failures of two JSON reports are new, still there or gone
+    #[command(after_long_help = exit::HELP)]
+    Compare(Compare),
     /// Write a unittest file for CPython's own tree that needs nothing but the standard library
     #[command(after_long_help = exit::HELP)]
     EmitUnittest(EmitUnittest),
@@ -118,6 +126,9 @@ pub struct Check {
     /// How many targets run at once [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
+    /// Make a bundle of each distinct failure in this folder, for `replay` and `explain` on another machine
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub bundles: Option<PathBuf>,
     /// How the result is judged.
     #[command(flatten)]
     pub judging: Judging,
@@ -142,6 +153,9 @@ pub struct Selection {
     /// The seed of the workloads, decimal or 0x... [default: random, and printed]
     #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
+    /// Run only cells of part K of N, for N machines to share a run of one seed; `merge` puts their reports together
+    #[arg(long, value_name = "K/N", requires = "seed", default_value_t = Shard::WHOLE)]
+    pub shard: Shard,
     /// Put this known fault into the own cached walker, to see it found; repeatable
     #[arg(long, value_name = "NAME", value_parser = weakenings())]
     pub weaken: Vec<Weakening>,
@@ -255,12 +269,15 @@ pub struct Snapshot {
 /// Arguments of `replay`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// Recorded targets, saved cases, and cases on a line (framediff@...)
+    /// Recorded targets, saved cases, bundles, and cases on a line (framediff@...)
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// How often a case of the stepped lane is run, each time in fresh processes
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub times: u32,
+    /// The time for running a cell of `check` again
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
     /// Where cases of the stepped lane run.
     #[command(flatten)]
     pub source: BuildSource,

@@ -7,12 +7,15 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::bundle::about::About;
+use crate::bundle::{Bundle, name};
 use crate::case::line::is_line;
 use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::BuildSource;
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
+use crate::cli::snapshots::starts_as_bundle;
 use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder};
+use crate::cli::{bundles, exit, folder};
 use crate::explore::explain::explain as explained;
 use crate::explore::gates::from_gate_to_gate;
 use crate::explore::place::{find, identity, plan};
@@ -26,13 +29,23 @@ use crate::report::text::{Look, clean};
 use crate::target::build::{Row, Terminal, cache_folder, select};
 use crate::workload::Workload;
 
-/// Reads a case from a line or a file.
+/// Reads a case from a line, a file or a bundle.
 fn read(text: &str) -> Result<SteppedFile, Failure> {
+    if let Some(bundle) = open_bundle(text)? {
+        let other = "this bundle is of no case of the stepped lane: `framediff replay` and `explain` open it";
+        return Ok(bundles::case(Path::new(text), &bundle)?.ok_or(other)?);
+    }
     if is_line(text) {
         let case = text.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
         return Ok(SteppedFile { note: String::new(), case });
     }
     Ok(SteppedFile::load(Path::new(text))?)
+}
+
+/// The bundle at a path, if one is there.
+fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
+    let path = Path::new(text);
+    Ok(if !is_line(text) && starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
 }
 
 /// A case with all that it takes to run it.
@@ -102,7 +115,46 @@ pub(super) fn replay(
 /// Prints why a case fails.
 pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let OneCase { case, source } = &arguments.case;
+    let bundle = open_bundle(case)?;
+    if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.file(name::CASE).is_none()) {
+        return bundles::explain(Path::new(case), bundle);
+    }
     let file = read(case)?;
+    let (text, again) = explanation(&file, source, interrupted)?;
+    print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &text))?;
+    Ok(match again {
+        Again::Same | Again::Other(_) => exit::VIOLATION,
+        Again::Passed => exit::PASS,
+        Again::Misfit(_) => exit::INCONCLUSIVE,
+    })
+}
+
+/// Makes a bundle of a case, explained by one more run.
+pub(super) fn bundle(
+    file: &SteppedFile,
+    row: &Row,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<Bundle, Failure> {
+    let (log, _) = explanation(file, source, interrupted)?;
+    let workload = file.case.workload.generate()?;
+    let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
+    let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
+    let bundle = bundles::with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
+    let duty = Duty { limit: Duration::from_secs(60), measured: None, warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up };
+    Ok(match python_file(file, duty) {
+        Ok(text) => bundle.with(name::REPRODUCER, text),
+        // `replay` shows it.
+        Err(_) => bundle,
+    })
+}
+
+/// What happens in a case and why it fails, from one run.
+fn explanation(
+    file: &SteppedFile,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<(String, Again), Failure> {
     let ready = Ready::new(&file.case, source, interrupted)?;
     let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
     let (ran, again) = run(&plan, &ready.workload, &file.case)?;
@@ -112,12 +164,7 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
     }
     text.push('\n');
     text.push_str(&explained(&ran, &again, Look::of_stdout().width.max(100)));
-    print(&text)?;
-    Ok(match again {
-        Again::Same | Again::Other(_) => exit::VIOLATION,
-        Again::Passed => exit::PASS,
-        Again::Misfit(_) => exit::INCONCLUSIVE,
-    })
+    Ok((text, again))
 }
 
 /// Makes a case smaller.

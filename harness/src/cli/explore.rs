@@ -12,10 +12,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
-use crate::cli::arguments::{Format, Jit};
+use crate::cli::arguments::{BuildSource, Format, Jit};
 use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
-use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder};
+use crate::cli::verbs::{Failure, known_failures, print, tell};
+use crate::cli::{cases, exit, folder};
 use crate::explore::canonical::canonical;
 use crate::explore::failures::{Failing, Kind};
 use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
@@ -42,13 +42,13 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
         return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
     }
-    let mut known = match &arguments.known {
-        Some(path) => KnownFailures::load(path)?,
-        None => KnownFailures::kept()?,
-    };
+    let mut known = known_failures(arguments.known.as_deref())?;
     if !arguments.weaken.is_empty() {
         // What a weakened walker gets wrong is its weakening's doing.
         known = KnownFailures::default();
+    }
+    for folder in arguments.output.iter().chain(&arguments.bundles) {
+        folder::for_results(folder)?;
     }
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
@@ -67,6 +67,14 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
         let report = Report::of(arguments, &explored, &known)?;
         if arguments.format == Format::Human {
             print(&report.text())?;
+        }
+        if let Some(folder) = &arguments.bundles {
+            for kind in explored.outcome.searched.failures.kinds() {
+                let file = case(arguments, &explored.build, &explored.workload, kind);
+                let source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+                let bundle = cases::bundle(&file, row, &source, interrupted)?;
+                tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+            }
         }
         code = match (code, report.code) {
             (_, exit::INTERRUPTED) => exit::INTERRUPTED,

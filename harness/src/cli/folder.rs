@@ -23,6 +23,15 @@ pub(super) fn for_run(parent: &Path) -> io::Result<TempDir> {
     tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir_in(parent)
 }
 
+/// Makes the folder in which results will be saved, and tries whether a file can be made there: before the work.
+///
+/// # Errors
+/// It cannot be made or written to; the message names it.
+pub(super) fn for_results(folder: &Path) -> Result<(), String> {
+    let tried = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    tried.map(drop).map_err(|error| format!("nothing can be written into {}: {error}", folder.display()))
+}
+
 /// Whether a folder of this name belongs to a process that is no more.
 fn is_abandoned(name: &str) -> bool {
     let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);

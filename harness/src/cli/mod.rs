@@ -1,6 +1,7 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+mod bundles;
 #[cfg(target_arch = "x86_64")]
 mod cases;
 #[cfg(target_arch = "x86_64")]
@@ -15,6 +16,8 @@ mod mutants;
 pub mod mutants_arguments;
 mod prove;
 pub mod replay;
+mod reports;
+pub mod reports_arguments;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 mod snapshots;

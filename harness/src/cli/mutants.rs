@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::{Failure, print};
+use crate::cli::verbs::{Failure, known_failures, print};
 use crate::cli::{exit, folder, rows, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
@@ -29,7 +29,6 @@ use crate::mutants::unwinder::Fault as UnwinderFault;
 use crate::mutants::weakened;
 use crate::peers::cpython_tests::Suite;
 use crate::report::json;
-use crate::report::known::KnownFailures;
 use crate::report::text::Look;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder};
 use crate::walk::weakening::Weakening;
@@ -42,10 +41,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     let stopped = || interrupted.load(Ordering::Relaxed);
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
-    let known = match &arguments.known {
-        Some(path) => KnownFailures::load(path)?,
-        None => KnownFailures::kept()?,
-    };
+    let known = known_failures(arguments.known.as_deref())?;
     let folder = folder::for_run(&std::env::temp_dir())?;
     let hunter = Hunter {
         known: &known,

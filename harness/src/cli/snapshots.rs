@@ -10,13 +10,15 @@ use std::sync::atomic::AtomicBool;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::bundle::Bundle;
+use crate::bundle::archive::is_bundle;
 use crate::case::file::{AnyCaseFile, CaseFile};
 use crate::case::line::is_line;
 use crate::case::stepped::SteppedFile;
 use crate::case::verdict::Verdict;
 use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
 use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{exit, folder};
+use crate::cli::{bundles, exit, folder};
 use crate::fuzzing::cache_state_machine;
 use crate::lane::record::{Order, record as record_target};
 use crate::report::text::clean;
@@ -82,12 +84,25 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
     let mut first = [0];
     let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
     if !text {
-        return show(path, &Snapshot::load(path)?);
+        if !starts_as_bundle(path) {
+            return show(path, &Snapshot::load(path)?);
+        }
+        let bundle = Bundle::load(path)?;
+        return match bundles::case(path, &bundle)? {
+            Some(case) => stepped(&case, &path.display().to_string(), arguments, interrupted),
+            None => bundles::replay(path, &bundle, arguments, interrupted),
+        };
     }
     match AnyCaseFile::load(path)? {
         AnyCaseFile::Fuzz(file) => replay_case(path, &file),
         AnyCaseFile::Stepped(file) => stepped(&file, &path.display().to_string(), arguments, interrupted),
     }
+}
+
+/// Whether a file starts as a bundle does.
+pub(super) fn starts_as_bundle(path: &Path) -> bool {
+    let mut first = [0; 2];
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && is_bundle(&first)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -127,7 +142,7 @@ fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
 }
 
 /// Replays a snapshot and prints what comes out.
-fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
+pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
     let looks = snapshot.replay().map_err(|error| format!("{}: {error}", path.display()))?;
     let meta = &snapshot.meta;
     let mut text = format!(

@@ -85,6 +85,9 @@ pub struct Explore {
     /// Save the simplest case of each kind of failure in this folder
     #[arg(short, long, value_name = "DIR", help_heading = "Run")]
     pub output: Option<PathBuf>,
+    /// Make a bundle of the simplest case of each kind of failure in this folder
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub bundles: Option<PathBuf>,
     /// Let known failures fail the run too
     #[arg(long, help_heading = "Verdict")]
     pub strict: bool,
@@ -153,7 +156,7 @@ pub enum Step {
 /// A case of the stepped lane and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct OneCase {
-    /// A saved case, or one on a line (framediff@...)
+    /// A saved case, a bundle, or a case on a line (framediff@...)
     #[arg(value_name = "CASE")]
     pub case: String,
     /// Where it runs.

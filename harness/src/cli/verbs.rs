@@ -1,6 +1,7 @@
 //! What the verbs do.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{emit_unittest, exit, folder, prove, replay, snapshots};
+use crate::cli::{bundles, emit_unittest, exit, folder, prove, replay, reports, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
@@ -65,6 +66,8 @@ pub fn run_command(cli: Cli) -> ExitCode {
             Err("the stepped lane needs a machine of x86-64".into())
         }
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
+        Verb::Merge(arguments) => reports::merge(&arguments),
+        Verb::Compare(arguments) => reports::compare(&arguments),
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
     });
     match result {
@@ -95,11 +98,16 @@ fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-fn rules(judging: &Judging) -> Result<Rules, Failure> {
-    let known = match &judging.known {
+/// The known failures of a file, or else those that come with this program.
+pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failure> {
+    Ok(match path {
         Some(path) => KnownFailures::load(path)?,
         None => KnownFailures::kept()?,
-    };
+    })
+}
+
+fn rules(judging: &Judging) -> Result<Rules, Failure> {
+    let known = known_failures(judging.known.as_deref())?;
     Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
 }
 
@@ -121,7 +129,10 @@ fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
     Ok(exit::of(summary))
 }
 
-fn check(arguments: &Check) -> Result<u8, Failure> {
+pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
+    if let Some(folder) = &arguments.bundles {
+        folder::for_results(folder)?;
+    }
     let mut rules = rules(&arguments.judging)?;
     if !arguments.selection.weaken.is_empty() {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
@@ -158,6 +169,7 @@ fn check(arguments: &Check) -> Result<u8, Failure> {
         overrides: arguments.size.overrides(),
         seed: selected.seed.unwrap_or_else(random_seed),
         one_round: selected.seed.is_some(),
+        shard: selected.shard,
         budget: arguments.budget,
         jobs: arguments.jobs.map_or(cores, std::num::NonZero::get),
         confidence: arguments.judging.confidence,
@@ -167,6 +179,9 @@ fn check(arguments: &Check) -> Result<u8, Failure> {
     };
     let mut summary = Summary::new(rules);
     run(&options, &rows, &mut Both(&mut summary, Progress::on_stderr()));
+    if let Some(folder) = &arguments.bundles {
+        bundles::of_check(folder, arguments, &rows, &summary, &INTERRUPTED)?;
+    }
     report(&summary, arguments.format)
 }
 

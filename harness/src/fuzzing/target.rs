@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Outcome;
+use crate::case::verdict::caught;
 
 /// A fuzz target.
 #[derive(Debug)]
@@ -63,6 +64,13 @@ pub trait AnyFuzzTarget: Sync {
     /// # Errors
     /// If no case can be made at all.
     fn random_cases(&self, count: usize) -> arbitrary::Result<Vec<Box<dyn AnyCase>>>;
+
+    /// Inputs of a fuzzer that give a case which is accepted, and as many at most of those that give a case which is refused,
+    /// from the beginning of the same stream. A case that fails is none of them: it is for the smoke tests to tell.
+    ///
+    /// # Errors
+    /// If no case can be made at all.
+    fn seeds(&self, count: usize) -> arbitrary::Result<Vec<Vec<u8>>>;
 }
 
 struct Bound<T> {
@@ -98,15 +106,38 @@ impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
         let bound = |case: T| -> Box<dyn AnyCase> { Box::new(Bound { case, check: self.check }) };
         random_stream::<T>().take(count).map(|case| case.map(bound)).collect()
     }
+
+    fn seeds(&self, count: usize) -> arbitrary::Result<Vec<Vec<u8>>> {
+        /// As many inputs as are looked at for each one that is wanted.
+        const LOOKED_AT: usize = 16;
+        let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
+        for bytes in random_inputs().take(count * LOOKED_AT) {
+            let case = T::arbitrary_take_rest(Unstructured::new(&bytes))?;
+            match caught(|| (self.check)(&case)) {
+                Ok(Outcome::Accepted) => accepted.push(bytes),
+                Ok(Outcome::Rejected) => rejected.push(bytes),
+                Err(_) => {}
+            }
+        }
+        accepted.truncate(count);
+        rejected.truncate(accepted.len().min(count / 4));
+        accepted.append(&mut rejected);
+        Ok(accepted)
+    }
 }
 
 /// Cases from pseudo-random bytes. Like most of a fuzzer's inputs, they end somewhere in the middle of a value.
 pub(super) fn random_stream<T: for<'a> Arbitrary<'a>>() -> impl Iterator<Item = arbitrary::Result<T>> {
+    random_inputs().map(|bytes| T::arbitrary_take_rest(Unstructured::new(&bytes)))
+}
+
+/// The bytes that they are made of.
+fn random_inputs() -> impl Iterator<Item = Vec<u8>> {
     const LONGEST: usize = 400;
     let mut random = ChaCha8Rng::seed_from_u64(0x6672_616d_6564_6966);
     (0..LONGEST).cycle().step_by(7).map(move |length| {
         let mut bytes = vec![0; length];
         random.fill_bytes(&mut bytes);
-        T::arbitrary_take_rest(Unstructured::new(&bytes))
+        bytes
     })
 }

@@ -96,6 +96,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
         seed: 0,
         budget: options.budget,
+        part: None,
     });
     consumer.event(&Event::CellStarted { cell: id.clone() });
     let row = Row { build: Arc::new(build), jit: JitMode::Unavailable, name };

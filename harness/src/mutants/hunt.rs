@@ -14,6 +14,7 @@ use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
 use crate::report::known::KnownFailures;
 use crate::sample::WalkerKind;
+use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Overrides};
 
@@ -129,6 +130,7 @@ impl Hunter<'_> {
             overrides: Overrides::default(),
             seed,
             one_round: true,
+            shard: Shard::WHOLE,
             budget: budget.max(SHORTEST),
             jobs: self.jobs,
             confidence: 0.999,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, CellOutcome, PlannedCell, Row};
 use crate::report::finding::Finding;
+use crate::report::part::Part;
 use crate::report::tally::Tally;
 use crate::sample::WalkerKind;
 
@@ -23,6 +24,8 @@ pub enum Event {
         seed: u64,
         /// The time the run may take.
         budget: Duration,
+        /// Which part of a run that several machines may share; none where there is no such run.
+        part: Option<Part>,
     },
     /// A cell's turn has come.
     CellStarted {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::report::finding::{Finding, Possible};
+use crate::report::part::Part;
 use crate::report::summary::{DistinctViolation, Summary};
 use crate::report::table;
 use crate::report::text::{Look, clean, paragraph, plural};
@@ -22,7 +23,8 @@ const INDENT: &str = "             ";
 pub fn render(summary: &Summary, look: Look) -> String {
     let mut out = String::new();
     let budget = humantime::format_duration(summary.budget());
-    let _ = writeln!(out, "seed {}, budget {budget}\n", summary.seed());
+    let shards = summary.part().map(shards).unwrap_or_default();
+    let _ = writeln!(out, "seed {}, budget {budget}{shards}\n", summary.seed());
     table::render(&mut out, &summary.lines(), look);
     violations(&mut out, summary, look);
     not_seen(&mut out, summary, look);
@@ -31,6 +33,17 @@ pub fn render(summary: &Summary, look: Look) -> String {
     undecided(&mut out, &judgement, look);
     verdict(&mut out, summary, judgement, look);
     out
+}
+
+/// Which shards of how many a report is about, if it is not about the only one.
+fn shards(part: &Part) -> String {
+    let shards: Vec<String> = part.shards.iter().map(u64::to_string).collect();
+    match (part.of, shards.as_slice()) {
+        (1, _) => String::new(),
+        (of, [shard]) => format!(", shard {shard}/{of}"),
+        (of, all) if all.len() as u64 == of => format!(", all {of} shards"),
+        (of, some) => format!(", shards {} of {of}", some.join(", ")),
+    }
 }
 
 fn violations(out: &mut String, summary: &Summary, look: Look) {
@@ -45,6 +58,14 @@ fn violations(out: &mut String, summary: &Summary, look: Look) {
         describe(out, violation, look.width);
         out.push('\n');
     }
+}
+
+/// One violation in full.
+#[must_use]
+pub fn violation(violation: &DistinctViolation, look: Look) -> String {
+    let mut out = format!("{}\n", clean(violation.fingerprint.as_str()));
+    describe(&mut out, violation, look.width);
+    out
 }
 
 fn describe(out: &mut String, violation: &DistinctViolation, width: u16) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, NotRun, Row};
 use crate::report::line::Line;
+use crate::report::part::Part;
 use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
 use crate::report::verdict::Judgement;
 
@@ -24,6 +25,9 @@ pub struct Document {
     /// The time the run could take.
     #[serde(rename = "budget_seconds", with = "seconds")]
     pub budget: Duration,
+    /// Which part of a run that several machines can share; reports of older versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// Whether known failures fail the run.
     pub strict: bool,
     /// Whether the user stopped the run.
@@ -62,6 +66,7 @@ impl From<&Summary> for Document {
             framediff: env!("CARGO_PKG_VERSION").to_owned(),
             seed: summary.seed(),
             budget: summary.budget(),
+            part: summary.part().cloned(),
             strict: summary.strict(),
             interrupted: summary.interrupted(),
             judgement: summary.judgement(),

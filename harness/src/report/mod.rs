@@ -6,6 +6,7 @@
 
 pub mod cell;
 pub mod columns;
+pub mod compare;
 pub mod event;
 pub mod explain;
 pub mod finding;
@@ -13,6 +14,9 @@ pub mod human;
 pub mod json;
 pub mod known;
 pub mod line;
+pub mod load;
+pub mod merge;
+pub mod part;
 pub mod progress;
 mod python;
 pub mod reproducer;
@@ -23,6 +27,8 @@ pub mod text;
 pub mod unittest_file;
 pub mod verdict;
 
+#[cfg(test)]
+mod compare_tests;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::report::event::{Consumer, Event};
 use crate::report::finding::{Finding, Fingerprint};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::line::{self, Fact, Line, LineKey, Struck};
+use crate::report::part::Part;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Doubt, Failure, Judgement};
 use crate::sample::WalkerKind;
@@ -80,13 +81,17 @@ pub struct Summary {
     violations: Vec<DistinctViolation>,
     struck: BTreeMap<LineKey, Struck>,
     interrupted: Option<bool>,
+    part: Option<Part>,
+    /// Whether the reports of other parts were to be here, too.
+    merged: bool,
 }
 
 impl Consumer for Summary {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { rows, plan, seed, budget } => {
+            Event::RunStarted { rows, plan, seed, budget, part } => {
                 (self.rows, self.seed, self.budget) = (rows.clone(), *seed, *budget);
+                self.part.clone_from(part);
                 for planned in plan {
                     self.plan(planned);
                 }
@@ -123,6 +128,8 @@ impl Summary {
             violations: Vec::new(),
             struck: BTreeMap::new(),
             interrupted: None,
+            part: None,
+            merged: false,
         }
     }
 
@@ -142,6 +149,17 @@ impl Summary {
     #[must_use]
     pub fn budget(&self) -> Duration {
         self.budget
+    }
+
+    /// Which part of a run this is, if several machines can share it.
+    #[must_use]
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
+    }
+
+    /// From here on a missing part is a doubt.
+    pub(super) fn is_merged(&mut self) {
+        self.merged = true;
     }
 
     /// Whether the user stopped the run.
@@ -222,6 +240,9 @@ impl Summary {
             Some(false) => {}
             None => doubts.push(Doubt::Unfinished),
         }
+        if let Some(part) = self.part.as_ref().filter(|part| self.merged && part.missing().next().is_some()) {
+            doubts.push(Doubt::ShardsMissing { shards: part.missing().collect(), of: part.of });
+        }
         if !self.cells.iter().any(|report| report.outcome == CellOutcome::Ran) {
             doubts.push(Doubt::NothingRan);
         }
@@ -275,25 +296,32 @@ impl Summary {
     }
 
     fn violation(&mut self, finding: &Finding) {
+        self.violations_of(finding, finding.count.max(1), &BTreeSet::from([finding.row.clone()]));
+    }
+
+    /// `count` violations on `rows`, of which `finding` is one.
+    pub(super) fn violations_of(&mut self, finding: &Finding, count: u64, rows: &BTreeSet<String>) {
         let known = self.rules.known.find(finding).cloned();
-        let struck = self.struck.entry((finding.row.clone(), finding.lane, finding.walker)).or_default();
-        if known.is_some() && !self.rules.strict {
-            struck.known = true;
-        } else {
-            struck.failing = true;
+        for row in rows {
+            let struck = self.struck.entry((row.clone(), finding.lane, finding.walker)).or_default();
+            if known.is_some() && !self.rules.strict {
+                struck.known = true;
+            } else {
+                struck.failing = true;
+            }
         }
         let fingerprint = finding.fingerprint();
         let same = |earlier: &&mut DistinctViolation| earlier.fingerprint == fingerprint && earlier.known == known;
         match self.violations.iter_mut().find(same) {
             Some(earlier) => {
-                earlier.count += finding.count.max(1);
-                earlier.rows.insert(finding.row.clone());
+                earlier.count += count;
+                earlier.rows.extend(rows.iter().cloned());
             }
             None => self.violations.push(DistinctViolation {
                 fingerprint,
                 known,
-                count: finding.count.max(1),
-                rows: BTreeSet::from([finding.row.clone()]),
+                count,
+                rows: rows.clone(),
                 first: finding.clone(),
             }),
         }

@@ -66,6 +66,14 @@ pub enum Doubt {
     /// The run never said that it was over.
     #[error("the run did not come to its end")]
     Unfinished,
+    /// The reports of other parts of the run are not among those that were merged.
+    #[error("missing: the report of {} of {of} shards: {}", shards.len(), shards.iter().map(|shard| format!("{shard}/{of}")).collect::<Vec<_>>().join(", "))]
+    ShardsMissing {
+        /// Which, from 1.
+        shards: Vec<u64>,
+        /// Of how many.
+        of: u64,
+    },
     /// Not one cell ran.
     #[error("nothing ran")]
     NothingRan,

@@ -20,6 +20,18 @@ impl Shard {
         (1..=count).contains(&index).then_some(Self { index, count })
     }
 
+    /// Which part it is, from 1.
+    #[must_use]
+    pub fn index(self) -> u64 {
+        self.index
+    }
+
+    /// Of how many.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
     /// Part `index` (from 0) of `count` of this part.
     #[must_use]
     pub fn part(self, index: u64, count: u64) -> Self {
@@ -42,6 +54,12 @@ impl Shard {
     #[must_use]
     pub fn share(self, things: u64) -> u64 {
         (things + self.count - self.index) / self.count
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
     }
 }
 

@@ -119,7 +119,7 @@ pub struct Parameters {
 }
 
 /// Wishes for single parameters; the others stay as drawn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrides {
     /// For [`Parameters::depth`].
     pub depth: Option<u32>,

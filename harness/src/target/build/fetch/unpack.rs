@@ -1,18 +1,18 @@
 //! From checked packages to interpreters that run where they lie.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufRead, BufReader};
+use std::fs::{self, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::super::Progress;
 use super::super::run::die_with_us;
 use super::apt::Package;
 use super::{Archive, FetchError};
+use crate::digest;
 
 /// Names what a complete folder holds.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -93,27 +93,12 @@ fn entry(package: &Package) -> Entry {
 
 /// Compares a file with the signed index; one that differs is removed, so that it is fetched again.
 fn check(package: &Package, file: &Path) -> Result<(), FetchError> {
-    let found = digest(file).map_err(FetchError::folder(file))?;
+    let found = digest::of_file(file).map_err(FetchError::folder(file))?;
     if found == package.sha256 {
         return Ok(());
     }
     fs::remove_file(file).map_err(FetchError::folder(file))?;
     Err(FetchError::Digest { file: file.to_path_buf(), expected: package.sha256.clone(), found })
-}
-
-/// A file's SHA-256 in hexadecimal digits.
-fn digest(file: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let mut reader = BufReader::with_capacity(1 << 20, File::open(file)?);
-    loop {
-        let bytes = reader.fill_buf()?;
-        if bytes.is_empty() {
-            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
-        }
-        hasher.update(bytes);
-        let read = bytes.len();
-        reader.consume(read);
-    }
 }
 
 /// Unpacks one package: dpkg-deb makes a tar of it, tar unpacks without owners and special permissions.

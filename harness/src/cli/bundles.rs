@@ -1,0 +1,239 @@
+//! Bundles: made of failures, and opened again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+
+use crate::bundle::about::{About, Again, Told};
+use crate::bundle::archive::BundleError;
+use crate::bundle::{Bundle, name};
+use crate::case::stepped::{SteppedFile, WorkloadIdentity};
+use crate::cli::arguments::{BuildSource, Check, Cli, Jit, Replay, Size, Verb};
+use crate::cli::verbs::{Failure, check, print, tell};
+use crate::cli::{exit, folder, snapshots};
+use crate::lane::record::{Order, record};
+use crate::report::cell::Lane;
+use crate::report::human;
+use crate::report::summary::{DistinctViolation, Summary};
+use crate::report::text::{Look, clean};
+use crate::snapshot::Snapshot;
+use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::workload::{Mode, Parameters, Workload, generate};
+
+/// Stops of the snapshot in a bundle.
+const STOPS: u32 = 6;
+
+/// Makes a bundle of each distinct violation of a run of `check`.
+pub(super) fn of_check(
+    folder: &Path,
+    arguments: &Check,
+    rows: &[Row],
+    summary: &Summary,
+    interrupted: &AtomicBool,
+) -> Result<(), Failure> {
+    let weakenings = &arguments.selection.weaken;
+    for violation in summary.violations() {
+        let finding = &violation.first;
+        let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
+        let again = Again::of(finding, arguments.size.overrides(), weakenings.clone());
+        let Some(again) = again else { continue };
+        let bundle = of_violation(row, violation, again, interrupted)?;
+        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+    }
+    Ok(())
+}
+
+fn of_violation(
+    row: &Row,
+    violation: &DistinctViolation,
+    again: Again,
+    interrupted: &AtomicBool,
+) -> Result<Bundle, Failure> {
+    let stopped = again.lane == Lane::Stopped;
+    let workload = program(&again, if stopped { Mode::Gated } else { Mode::Free });
+    let mut log = human::violation(violation, Look::plain());
+    let snapshot = if stopped { Some(recorded(row, &again, &workload, interrupted)) } else { None };
+    let snapshot = match snapshot {
+        Some(Ok(bytes)) => Some(bytes),
+        Some(Err(error)) => {
+            log.push_str(&format!("\nno snapshot: {}\n", clean(&error.to_string())));
+            None
+        }
+        None => None,
+    };
+    let replay = format!(
+        "framediff replay BUNDLE\nframediff explain BUNDLE\n\nThe cell alone, on the machine where it was seen:\n{}\n",
+        clean(&violation.first.replay)
+    );
+    let told = Told {
+        finding: violation.first.clone(),
+        count: violation.count,
+        known: violation.known.as_ref().map(|known| known.id.clone()),
+        again,
+    };
+    let bundle = Bundle::new(About::new(violation.fingerprint.to_string(), row))
+        .with(name::FINDING, serde_json::to_vec_pretty(&told)?);
+    let bundle = with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
+    Ok(match snapshot {
+        Some(bytes) => bundle.with(name::SNAPSHOT, bytes),
+        None => bundle,
+    })
+}
+
+/// As `check` makes the program of this seed.
+fn program(again: &Again, mode: Mode) -> Workload {
+    generate(again.family, mode, &parameters(again), again.seed)
+}
+
+fn parameters(again: &Again) -> Parameters {
+    use rand::SeedableRng;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(again.seed);
+    Parameters::draw(again.family, &mut random).overridden(again.family, again.overrides)
+}
+
+/// The program and its stacks.
+pub(super) fn with_workload(bundle: Bundle, workload: &Workload) -> Result<Bundle, Failure> {
+    let grammar = serde_json::json!({ "workload": WorkloadIdentity::of(workload), "grammar": workload.grammar });
+    Ok(bundle
+        .with(name::WORKLOAD, workload.source.as_str())
+        .with(name::GRAMMAR, serde_json::to_vec_pretty(&grammar)?))
+}
+
+/// What walkers read of a target that runs the program again.
+fn recorded(row: &Row, again: &Again, workload: &Workload, interrupted: &AtomicBool) -> Result<Vec<u8>, Failure> {
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let snapshot = record(&Order {
+        row,
+        family: again.family,
+        parameters: workload.parameters.clone(),
+        seed: again.seed,
+        stops: STOPS,
+        folder: folder.path(),
+        interrupted,
+    })?;
+    Ok(snapshot.to_bytes()?)
+}
+
+/// The case of the stepped lane in a bundle, if it is of one.
+pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, Failure> {
+    let Some(bytes) = bundle.file(name::CASE) else { return Ok(None) };
+    let damaged = |why: String| BundleError::damaged(path, &format!("{}: {why}", name::CASE));
+    Ok(Some(SteppedFile::parse(bytes).map_err(|error| damaged(error.to_string()))?))
+}
+
+fn finding(path: &Path, bundle: &Bundle) -> Result<Told, Failure> {
+    let bytes = bundle.file(name::FINDING).unwrap_or_default();
+    let damaged = |why: String| BundleError::damaged(path, &format!("{}: {}", name::FINDING, clean(&why)));
+    Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
+}
+
+/// Runs the cell of a failure of `check` again, and sends the walkers over the snapshot.
+pub(super) fn replay(
+    path: &Path,
+    bundle: &Bundle,
+    arguments: &Replay,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    let told = finding(path, bundle)?;
+    if let Some(bytes) = bundle.file(name::SNAPSHOT) {
+        let snapshot = Snapshot::from_bytes(bytes)
+            .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
+        snapshots::show(path, &snapshot)?;
+    }
+    let row = row(bundle, &arguments.source, interrupted)?;
+    let mut again = again(&told.again)?;
+    again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+    again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
+    again.budget = arguments.budget;
+    let code = check(&again)?;
+    let seen = if code == exit::PASS { "was not seen again, or only as a known one" } else { "see above" };
+    print(&format!("{}: {}: {seen}\n", path.display(), clean(&bundle.about.fingerprint)))?;
+    Ok(code)
+}
+
+/// The run of `check` that has nothing but this cell. It is put together from typed fields alone: whatever stands in a bundle can
+/// choose a workload, and nothing else.
+fn again(again: &Again) -> Result<Check, Failure> {
+    let Verb::Check(check) = Cli::try_parse_from(["framediff", "check"])?.verb() else {
+        return Err("`check` is no verb".into());
+    };
+    let mut check = *check;
+    check.selection.lane = vec![again.lane];
+    check.selection.family = vec![again.family];
+    check.selection.walker = vec![again.walker];
+    check.selection.seed = Some(again.seed);
+    check.selection.weaken.clone_from(&again.weakenings);
+    let Again { overrides, .. } = again;
+    check.size = Size {
+        depth: overrides.depth,
+        width: overrides.width,
+        speed: overrides.speed,
+        frame_size: overrides.frame_size,
+        names: overrides.names,
+    };
+    Ok(check)
+}
+
+/// The interpreter of a bundle, or the nearest one that is here; which is said.
+fn row(bundle: &Bundle, source: &BuildSource, interrupted: &'static AtomicBool) -> Result<Row, Failure> {
+    let wanted = &bundle.about.interpreter;
+    let cache = cache_folder(source.cache.as_deref())?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+    let given = !source.python.is_empty();
+    let rows = &selection.rows;
+    let jit = if wanted.jit { " JIT" } else { "" };
+    let name = clean(&format!("{} {}{jit}", wanted.version, wanted.flavour));
+    if let Some(row) = rows.iter().find(|row| wanted.is(row)) {
+        return Ok(row.clone());
+    }
+    let like = rows.iter().find(|row| wanted.is_like(row));
+    let Some(row) = like.or_else(|| rows.iter().find(|row| given && wanted.is_kind(row))) else {
+        return Err(format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH").into());
+    };
+    let told = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
+    tell(&format!(
+        "note: the bundle is of another interpreter than {}: of CPython {name}{told}, this is {}",
+        row.build.python.display(),
+        row.name
+    ));
+    Ok(row.clone())
+}
+
+/// Prints a failure of `check` as it was told, and where.
+pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
+    let told = finding(path, bundle)?;
+    let mut text = about(bundle);
+    text.push('\n');
+    for line in bundle.text(name::LOG).unwrap_or_default().lines() {
+        text.push_str(&clean(line));
+        text.push('\n');
+    }
+    let has = |name| bundle.file(name).is_some();
+    text.push_str(&format!(
+        "  again      framediff replay {}{}\n",
+        path.display(),
+        if has(name::SNAPSHOT) { ", which sends the walkers over its snapshot, too" } else { "" }
+    ));
+    print(&text)?;
+    Ok(if told.known.is_some() { exit::PASS } else { exit::VIOLATION })
+}
+
+/// What a bundle is, and where it was made.
+pub(super) fn about(bundle: &Bundle) -> String {
+    let About { framediff, fingerprint, interpreter, machine, .. } = &bundle.about;
+    let told = interpreter.sys_version.as_deref().unwrap_or("its version was not told");
+    let id = interpreter.build_id.as_deref().unwrap_or("none");
+    let mut text = String::new();
+    for (label, value) in [
+        ("bundle", fingerprint.clone()),
+        ("of", format!("CPython {} {}{}", interpreter.version, interpreter.flavour, if interpreter.jit { " JIT" } else { "" })),
+        ("", format!("{told}, build id {id}")),
+        ("on", format!("Linux {}, {}", machine.kernel, machine.processor)),
+        ("by", format!("framediff {framediff}")),
+    ] {
+        text.push_str(&format!("  {label:<10} {}\n", clean(&value)));
+    }
+    text
+}

@@ -1,0 +1,188 @@
+//! The reports of the shards of one run, judged as one.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::report::cell::{PlannedCell, Row};
+use crate::report::event::{Consumer, Event};
+use crate::report::json::Document;
+use crate::report::known::KnownFailures;
+use crate::report::part::Part;
+use crate::report::summary::{CellReport, Rules, Summary};
+
+/// A report and where it was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it holds.
+    pub document: Document,
+}
+
+/// Why reports are not of one run.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum MergeError {
+    /// There is nothing to merge.
+    #[error("no report was given")]
+    Nothing,
+    /// It does not tell which part of a run it is.
+    #[error(
+        "{} does not tell which part of a run it is about: it is of an older framediff, or of `attach`; write it anew with \
+         `framediff check --shard K/N --seed SEED --format json`", path.display()
+    )]
+    NoPart {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two reports are of different runs.
+    #[error("{} and {} are not of one run: {what} differ: {left} and {right}", first.display(), other.display())]
+    Differ {
+        /// One file.
+        first: PathBuf,
+        /// The other one.
+        other: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// In the first.
+        left: String,
+        /// In the other.
+        right: String,
+    },
+    /// A shard is there twice.
+    #[error("{} and {} both have shard {shard}/{of}: leave one of them out", first.display(), other.display())]
+    Twice {
+        /// One file.
+        first: PathBuf,
+        /// The other one.
+        other: PathBuf,
+        /// Which shard.
+        shard: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// It does not have the cells of its shards.
+    #[error("{} is damaged: it has {has} cells, its shards have {must}", path.display())]
+    Cells {
+        /// The file.
+        path: PathBuf,
+        /// How many it has.
+        has: u64,
+        /// How many it must have.
+        must: u64,
+    },
+}
+
+/// More shards than this, or cells, are no run.
+const MOST: u64 = 1 << 24;
+
+/// Merges the reports of shards. A shard that is missing is no error, but keeps the run from passing.
+///
+/// # Errors
+/// The reports are not of one run, or one of them is there twice.
+pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, MergeError> {
+    let first = sources.first().ok_or(MergeError::Nothing)?;
+    let parts: Vec<&Part> = sources.iter().map(part).collect::<Result<_, _>>()?;
+    let first_part = parts.first().copied().ok_or(MergeError::Nothing)?;
+    for (other, other_part) in sources.iter().zip(&parts).skip(1) {
+        one_run(first, first_part, other, other_part)?;
+    }
+    let mut shards: Vec<(u64, &Source)> = sources
+        .iter()
+        .zip(&parts)
+        .flat_map(|(source, part)| part.shards.iter().map(move |&shard| (shard, source)))
+        .collect();
+    shards.sort_by_key(|(shard, _)| *shard);
+    if let Some([(shard, first), (_, other)]) = shards.array_windows().find(|[(left, _), (right, _)]| left == right) {
+        let (first, other) = (first.path.clone(), other.path.clone());
+        return Err(MergeError::Twice { first, other, shard: *shard, of: first_part.of });
+    }
+    let part = Part { shards: shards.iter().map(|(shard, _)| *shard).collect(), ..first_part.clone() };
+
+    let cells = in_order(sources, &parts)?;
+    let rules = Rules { known: known.clone(), strict: first.document.strict, confidence: part.confidence };
+    let mut summary = Summary::new(rules);
+    summary.event(&Event::RunStarted {
+        rows: first.document.builds.clone(),
+        plan: cells
+            .iter()
+            .map(|report| PlannedCell { cell: report.cell.clone(), expected: report.expected.clone() })
+            .collect(),
+        seed: first.document.seed,
+        budget: sources.iter().map(|source| source.document.budget).fold(Duration::ZERO, Duration::saturating_add),
+        part: Some(part),
+    });
+    summary.is_merged();
+    for CellReport { cell, outcome, tallies, .. } in cells {
+        for (&walker, tally) in tallies {
+            summary.event(&Event::Samples { cell: cell.clone(), walker, tally: tally.clone() });
+        }
+        summary.event(&Event::CellFinished { cell: cell.clone(), outcome: outcome.clone() });
+    }
+    for violation in sources.iter().flat_map(|source| &source.document.violations) {
+        summary.violations_of(&violation.first, violation.count, &violation.rows);
+    }
+    summary.event(&Event::RunFinished { interrupted: sources.iter().any(|source| source.document.interrupted) });
+    Ok(summary)
+}
+
+fn part(source: &Source) -> Result<&Part, MergeError> {
+    let Source { path, document } = source;
+    let part = document.part.as_ref().ok_or_else(|| MergeError::NoPart { path: path.clone() })?;
+    let cells = document.cells.len() as u64;
+    let is_sane =
+        part.of <= MOST && part.cells <= MOST && part.shards.iter().all(|shard| (1..=part.of).contains(shard));
+    let must = if is_sane { (0..part.cells).filter(|&number| part.holds(number)).count() as u64 } else { 0 };
+    if !is_sane || cells != must {
+        return Err(MergeError::Cells { path: path.clone(), has: cells, must });
+    }
+    Ok(part)
+}
+
+/// Whether two reports are of one run; where they were made, and with what budget, makes no difference.
+fn one_run(first: &Source, first_part: &Part, other: &Source, other_part: &Part) -> Result<(), MergeError> {
+    let (left, right) = (&first.document, &other.document);
+    let builds = |rows: &[Row]| {
+        let described = |row: &Row| format!("{} ({}, {}, {})", row.name, row.version, row.flavour, row.frame_cache);
+        rows.iter().map(described).collect::<Vec<_>>().join(", ")
+    };
+    let interpreters = |part: &Part| {
+        let short = |(row, digest): (&String, &String)| format!("{row}: {}", digest.get(..12).unwrap_or(digest));
+        part.interpreters.iter().map(short).collect::<Vec<_>>().join(", ")
+    };
+    let weakenings = |part: &Part| part.weakenings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    for (what, left, right) in [
+        ("the seeds", left.seed.to_string(), right.seed.to_string()),
+        ("the versions of framediff", left.framediff.clone(), right.framediff.clone()),
+        ("the builds", builds(&left.builds), builds(&right.builds)),
+        ("the interpreters", interpreters(first_part), interpreters(other_part)),
+        ("whether the run is strict", left.strict.to_string(), right.strict.to_string()),
+        ("the numbers of shards", first_part.of.to_string(), other_part.of.to_string()),
+        ("the faults put in", weakenings(first_part), weakenings(other_part)),
+        ("the confidences", first_part.confidence.to_string(), other_part.confidence.to_string()),
+        ("the numbers of cells", first_part.cells.to_string(), other_part.cells.to_string()),
+        ("what was selected, or how the workloads look", first_part.plan.clone(), other_part.plan.clone()),
+    ] {
+        if left != right {
+            let (first, other) = (first.path.clone(), other.path.clone());
+            return Err(MergeError::Differ { first, other, what, left, right });
+        }
+    }
+    Ok(())
+}
+
+/// The cells in the order of the plan: each report has its own in that order.
+fn in_order<'a>(sources: &'a [Source], parts: &[&Part]) -> Result<Vec<&'a CellReport>, MergeError> {
+    let mut left: Vec<_> = sources.iter().map(|source| source.document.cells.iter()).collect();
+    let count = parts.first().map_or(0, |part| part.cells);
+    let mut cells = Vec::new();
+    for number in 0..count {
+        for (left, part) in left.iter_mut().zip(parts) {
+            if part.holds(number) {
+                cells.extend(left.next());
+            }
+        }
+    }
+    Ok(cells)
+}
