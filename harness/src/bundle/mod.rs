@@ -18,6 +18,8 @@
 
 pub mod about;
 pub mod archive;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

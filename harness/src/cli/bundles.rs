@@ -95,9 +95,7 @@ fn parameters(again: &Again) -> Parameters {
 /// The program and its stacks.
 pub(super) fn with_workload(bundle: Bundle, workload: &Workload) -> Result<Bundle, Failure> {
     let grammar = serde_json::json!({ "workload": WorkloadIdentity::of(workload), "grammar": workload.grammar });
-    Ok(bundle
-        .with(name::WORKLOAD, workload.source.as_str())
-        .with(name::GRAMMAR, serde_json::to_vec_pretty(&grammar)?))
+    Ok(bundle.with(name::WORKLOAD, workload.source.as_str()).with(name::GRAMMAR, serde_json::to_vec_pretty(&grammar)?))
 }
 
 /// What walkers read of a target that runs the program again.
@@ -190,7 +188,9 @@ fn row(bundle: &Bundle, source: &BuildSource, interrupted: &'static AtomicBool) 
     }
     let like = rows.iter().find(|row| wanted.is_like(row));
     let Some(row) = like.or_else(|| rows.iter().find(|row| given && wanted.is_kind(row))) else {
-        return Err(format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH").into());
+        return Err(
+            format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH").into()
+        );
     };
     let told = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
     tell(&format!(
@@ -228,7 +228,15 @@ pub(super) fn about(bundle: &Bundle) -> String {
     let mut text = String::new();
     for (label, value) in [
         ("bundle", fingerprint.clone()),
-        ("of", format!("CPython {} {}{}", interpreter.version, interpreter.flavour, if interpreter.jit { " JIT" } else { "" })),
+        (
+            "of",
+            format!(
+                "CPython {} {}{}",
+                interpreter.version,
+                interpreter.flavour,
+                if interpreter.jit { " JIT" } else { "" }
+            ),
+        ),
         ("", format!("{told}, build id {id}")),
         ("on", format!("Linux {}, {}", machine.kernel, machine.processor)),
         ("by", format!("framediff {framediff}")),

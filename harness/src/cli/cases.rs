@@ -12,8 +12,8 @@ use crate::bundle::{Bundle, name};
 use crate::case::line::is_line;
 use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::BuildSource;
-use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::snapshots::starts_as_bundle;
+use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{bundles, exit, folder};
 use crate::explore::explain::explain as explained;
@@ -141,7 +141,11 @@ pub(super) fn bundle(
     let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
     let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
     let bundle = bundles::with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
-    let duty = Duty { limit: Duration::from_secs(60), measured: None, warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up };
+    let duty = Duty {
+        limit: Duration::from_secs(60),
+        measured: None,
+        warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up,
+    };
     Ok(match python_file(file, duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),
         // `replay` shows it.

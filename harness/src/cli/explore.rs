@@ -71,7 +71,8 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
         if let Some(folder) = &arguments.bundles {
             for kind in explored.outcome.searched.failures.kinds() {
                 let file = case(arguments, &explored.build, &explored.workload, kind);
-                let source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+                let source =
+                    BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
                 let bundle = cases::bundle(&file, row, &source, interrupted)?;
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }

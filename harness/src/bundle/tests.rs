@@ -1,0 +1,107 @@
+//! What is made is opened again, and nothing else is opened.
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{Builder, EntryType, Header};
+
+use super::about::{About, FORMAT, Interpreter, Machine, VERSION};
+use super::archive::is_bundle;
+use super::{Bundle, name};
+
+fn about() -> About {
+    About {
+        format: FORMAT.into(),
+        version: VERSION,
+        framediff: "0.1.0".into(),
+        fingerprint: "stopped/own-cached/disagreement/line".into(),
+        interpreter: Interpreter {
+            version: "3.15.2".into(),
+            flavour: "release".into(),
+            jit: false,
+            sys_version: None,
+            build_id: Some("ab".into()),
+            sha256: Some("cd".into()),
+        },
+        machine: Machine { kernel: "7.0".into(), processor: "a processor".into() },
+    }
+}
+
+fn bundle() -> Bundle {
+    Bundle::new(about()).with(name::CASE, "{}").with(name::LOG, "seen\n")
+}
+
+/// A gzipped tar with these entries, whatever they are.
+fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+    let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, kind, content) in entries {
+        let mut header = Header::new_ustar();
+        // Written as it is: the library would not make a hostile one.
+        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        builder.append(&header, *content).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn what_is_made_is_opened_again_and_always_the_same() {
+    let bytes = bundle().to_bytes().unwrap();
+    assert!(is_bundle(&bytes));
+    assert_eq!(bytes, bundle().to_bytes().unwrap());
+    let opened = Bundle::from_bytes(&bytes).unwrap();
+    assert_eq!(opened, bundle());
+    assert_eq!((opened.text(name::LOG).as_deref(), opened.file(name::SNAPSHOT)), (Some("seen\n"), None));
+}
+
+#[test]
+fn a_part_of_a_bundle_is_none() {
+    let bytes = bundle().to_bytes().unwrap();
+    for length in 0..bytes.len() {
+        assert!(Bundle::from_bytes(&bytes[..length]).is_err(), "{length} of {}", bytes.len());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.bundle");
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = Bundle::load(&path).unwrap_err().to_string();
+    assert!(error.contains("cut.bundle is no bundle, or only a part of one"), "{error}");
+}
+
+#[test]
+fn what_is_in_no_bundle_is_refused() {
+    let regular = EntryType::Regular;
+    let about = serde_json::to_vec(&about()).unwrap();
+    let own = (name::ABOUT, regular, about.as_slice());
+    let newer = serde_json::to_vec(&About { version: 9, ..super::tests::about() }).unwrap();
+    let case = (name::CASE, regular, &b"{}"[..]);
+    for (entries, words) in [
+        (vec![own, case, ("../../etc/passwd", regular, b"x")], "etc/passwd"),
+        (vec![own, case, ("/tmp/x", regular, b"x")], "/tmp/x"),
+        (vec![own, case, ("./case.json", regular, b"x")], "./case.json"),
+        (vec![own, (name::CASE, EntryType::Symlink, b"")], "case.json"),
+        (vec![own, case, case], "case.json is in it twice"),
+        (vec![own], "one of finding.json and case.json"),
+        (vec![own, case, (name::FINDING, regular, b"{}")], "one of finding.json and case.json"),
+        (vec![case], "bundle.json is not in it"),
+        (vec![(name::ABOUT, regular, b"{}"), case], "framediff-bundle"),
+        (vec![(name::ABOUT, regular, &newer), case], "version 9, known is 1"),
+    ] {
+        let error = Bundle::from_bytes(&archive(&entries)).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(Bundle::from_bytes(b"no archive").is_err());
+}
+
+#[test]
+fn what_unpacks_to_far_too_much_is_refused() {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..300 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    let error = Bundle::from_bytes(&encoder.finish().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("more than 256 MiB when it is unpacked"), "{error}");
+}

@@ -1,0 +1,98 @@
+//! A failure in one file, opened again.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use common::command::{Outcome, outcome};
+use framediff::bundle::{Bundle, name};
+use framediff::cli::exit;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn bundles(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn run(words: &[&str]) -> Outcome {
+    outcome(words, PATIENCE)
+}
+
+#[test]
+fn a_failure_of_check_is_told_and_seen_again_from_its_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("made/here");
+    let (release, debug) = (common::release().python, common::debug().python);
+    let (release, debug) = (release.to_str().unwrap(), debug.to_str().unwrap());
+    let fixed = ["check", "--python", release, "--jit", "off", "--lane", "stopped", "--family", "recursion"];
+    let fault = ["--weaken", "leaf-reused-on-full-hit", "--seed", "3", "--depth", "4", "--budget", "2s"];
+    let made = run(&[&fixed[..], &fault, &["--bundles", out.to_str().unwrap()]].concat());
+    assert_eq!(made.code, Some(i32::from(exit::VIOLATION)), "{made:?}");
+    let all = bundles(&out);
+    assert!(!all.is_empty() && all.iter().all(|path| made.stderr.contains(path.to_str().unwrap())), "{made:?}");
+    let path = all[0].to_str().unwrap();
+    let bundle = Bundle::load(&all[0]).unwrap();
+    for name in [name::FINDING, name::WORKLOAD, name::GRAMMAR, name::SNAPSHOT, name::LOG, name::REPLAY] {
+        assert!(bundle.file(name).is_some_and(|content| !content.is_empty()), "{name}");
+    }
+    let interpreter = &bundle.about.interpreter;
+    assert_eq!((interpreter.version.as_str(), interpreter.flavour.as_str()), ("3.15.2", "release"));
+    assert!(interpreter.sha256.is_some() && interpreter.build_id.is_some(), "{interpreter:?}");
+
+    let explained = run(&["explain", path]);
+    assert_eq!(explained.code, Some(i32::from(exit::VIOLATION)), "{explained:?}");
+    for words in [bundle.about.fingerprint.as_str(), "CPython 3.15.2 release", "clause", "framediff replay"] {
+        assert!(explained.stdout.contains(words), "{words}: {explained:?}");
+    }
+    let replayed = run(&["replay", path, "--budget", "2s", "--python", release]);
+    assert_eq!(replayed.code, Some(i32::from(exit::VIOLATION)), "{replayed:?}");
+    assert!(replayed.stdout.contains(&bundle.about.fingerprint) && replayed.stdout.contains("stops"), "{replayed:?}");
+    assert!(!replayed.stderr.contains("another interpreter"), "{replayed:?}");
+    // A debug build is another kind: it is not taken for the release.
+    run(&["replay", path, "--python", debug]).stderr.contains("no such build is here").then_some(()).unwrap();
+}
+
+#[test]
+fn a_case_of_the_stepped_lane_is_replayed_from_its_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, python) = (folder.path().to_str().unwrap(), common::release().python);
+    let python = python.to_str().unwrap();
+    let made = run(&["explore", "--python", python, "--samples", "2", "--moves", "2", "--first", "--bundles", out]);
+    let all = bundles(folder.path());
+    assert_eq!(all.len(), 1, "{made:?}");
+    let bundle = Bundle::load(&all[0]).unwrap();
+    assert!(bundle.file(name::CASE).is_some() && bundle.file(name::REPRODUCER).is_some());
+    let path = all[0].to_str().unwrap();
+    let explained = run(&["explain", path, "--python", python]);
+    assert_eq!(explained.code, Some(i32::from(exit::VIOLATION)), "{explained:?}");
+    assert!(explained.stdout.contains("possible") && explained.stdout.contains("build id"), "{explained:?}");
+    let replayed = run(&["replay", path, "--times", "2", "--python", python]);
+    // It is known of 3.15.2.
+    assert_eq!(replayed.code, Some(i32::from(exit::PASS)), "{replayed:?}");
+    assert!(replayed.stdout.contains("2/2"), "{replayed:?}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_before_the_run() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = file.path().join("below-a-file");
+    let folder = folder.to_str().unwrap();
+    let python = common::release().python;
+    let python = python.to_str().unwrap();
+    for verb in ["check", "explore"] {
+        run(&[verb, "--python", python, "--bundles", folder]).assert_refused(&["nothing can be written", folder]);
+    }
+}
+
+#[test]
+fn a_damaged_bundle_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.bundle");
+    std::fs::write(&path, [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    let path = path.to_str().unwrap();
+    run(&["replay", path]).assert_refused(&["cut.bundle is no bundle"]);
+    run(&["explain", path]).assert_refused(&["cut.bundle is no bundle"]);
+}
