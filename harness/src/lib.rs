@@ -10,6 +10,7 @@
 //! such inputs.
 
 pub mod case;
+pub mod bench;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]

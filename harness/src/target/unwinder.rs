@@ -251,6 +251,15 @@ impl Unwinder {
         self.sampled(deadline)
     }
 
+    /// As [`Unwinder::sample`], with the time that the driver measured around `get_stack_trace`.
+    ///
+    /// # Errors
+    /// As [`Unwinder::sample`].
+    pub fn timed_sample(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
+        self.ask_for_sample(false, deadline)?;
+        self.sampled_in(deadline)
+    }
+
     /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
     pub(crate) fn ask_for_sample(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
         self.open.ok_or(UnwinderError::NotOpen)?;
@@ -259,12 +268,17 @@ impl Unwinder {
 
     /// The second half of [`Unwinder::sample`]: takes the answer.
     pub(crate) fn sampled(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+        Ok(self.sampled_in(deadline)?.0)
+    }
+
+    fn sampled_in(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
         let reply = self.receive(deadline)?;
+        let walk_time = reply.walk_time();
         let samples = self.interned.samples(reply, kind, pid);
         let mut samples = self.poisoned_by_nonsense(samples)?;
         match (samples.pop(), samples.is_empty()) {
-            (Some(sample), true) => Ok(sample),
+            (Some(sample), true) => Ok((sample, walk_time)),
             _ => Err(UnwinderError::Malformed("not one sample".into())),
         }
     }
