@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
-use crate::frame::Stack;
 use crate::report::columns::{Columns, Side, returned};
 use crate::report::human;
 use crate::report::text::{clean, paragraph};
@@ -11,6 +10,7 @@ use crate::schedule::AccessKind;
 use crate::schedule::cause::explain;
 use crate::schedule::clause::{Clause, parting};
 use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use crate::stack::Stack;
 
 /// The failure that a run ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
