@@ -16,8 +16,38 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// Whether the sample has the threads and the stacks.
+    pub(super) fn is_seen_by(self, sample: &Sample) -> bool {
+        self.check_stacks(sample).is_ok()
+    }
+
     /// What the cache answered, if the sample is what it is claimed to be.
     pub(super) fn check(self, sample: &Sample, counters: Option<Counters>) -> Result<Lookups, String> {
+        self.check_stacks(sample)?;
+        let found = answers(sample, counters);
+        let all = self.threads as u64;
+        let expected = match (sample.walker.is_cached(), self.changed) {
+            (false, _) => return Ok(found),
+            (true, 0) => Lookups { full: all, ..Lookups::default() },
+            (true, _) => Lookups { partial: all, ..Lookups::default() },
+        };
+        let is_missed = found == Lookups { misses: all, ..Lookups::default() };
+        // How many threads a cache holds is a finding; who answers otherwise for one thread measures something else.
+        let is_limit = self.threads > 1 && self.changed == 0 && found.full > 0 && found.full + found.misses == all;
+        // The reference walker trusts no entry below frames that are new, and walks again: that is its price.
+        let is_price = sample.walker == WalkerKind::OwnReference && self.changed > 0 && is_missed;
+        // Of the whole stack only the module's frame is left: nothing is in the cache below it.
+        let is_all = self.changed > 0 && self.changed + 1 >= self.depth && is_missed;
+        if found == expected || is_limit || is_price || is_all {
+            return Ok(found);
+        }
+        Err(format!(
+            "its cache answered with {} full hits, {} partial hits and {} misses instead of {}, {} and 0",
+            found.full, found.partial, found.misses, expected.full, expected.partial
+        ))
+    }
+
+    fn check_stacks(self, sample: &Sample) -> Result<(), String> {
         if sample.threads.len() != self.threads {
             let found = sample.threads.iter().find_map(|thread| thread.outcome.as_ref().err());
             return Err(match found {
@@ -32,24 +62,7 @@ impl Claim {
                 Err(rejection) => return Err(rejection.to_string()),
             }
         }
-        let found = answers(sample, counters);
-        let all = self.threads as u64;
-        let expected = match (sample.walker.is_cached(), self.changed) {
-            (false, _) => return Ok(found),
-            (true, 0) => Lookups { full: all, ..Lookups::default() },
-            (true, _) => Lookups { partial: all, ..Lookups::default() },
-        };
-        // How many threads CPython's cache holds is a finding; who answers otherwise for one thread measures something else.
-        let is_limit = sample.walker == WalkerKind::CpythonCached && self.threads > 1 && found.full > 0;
-        // It trusts no entry below frames that are new, and walks again: that is its price.
-        let is_price = sample.walker == WalkerKind::OwnReference && self.changed > 0 && found.misses == all;
-        if found == expected || is_limit || is_price {
-            return Ok(found);
-        }
-        Err(format!(
-            "its cache answered {} full hits, {} partial hits and {} misses instead of {} and {}",
-            found.full, found.partial, found.misses, expected.full, expected.partial
-        ))
+        Ok(())
     }
 }
 
@@ -102,12 +115,12 @@ mod tests {
         assert_eq!(STILL.check(&full, None), Ok(Lookups { full: 1, ..Lookups::default() }));
         let uncached = sample(WalkerKind::CpythonUncached, 2, &[Lookup::Uncached]);
         assert_eq!(STILL.check(&uncached, None), Ok(Lookups::default()));
-        let changed = Claim { changed: 1, ..STILL };
-        let partial = sample(WalkerKind::OwnCached, 2, &[Lookup::PartialHit]);
+        let changed = Claim { changed: 1, depth: 3, ..STILL };
+        let partial = sample(WalkerKind::OwnCached, 3, &[Lookup::PartialHit]);
         assert_eq!(changed.check(&partial, None), Ok(Lookups { partial: 1, ..Lookups::default() }));
-        let grown = sample(WalkerKind::OwnReference, 2, &[Lookup::Miss(MissReason::StackGrew)]);
+        let grown = sample(WalkerKind::OwnReference, 3, &[Lookup::Miss(MissReason::StackGrew)]);
         assert_eq!(changed.check(&grown, None), Ok(Lookups { misses: 1, ..Lookups::default() }));
-        assert!(STILL.check(&grown, None).is_err());
+        assert!(Claim { depth: 3, ..STILL }.check(&grown, None).is_err());
     }
 
     #[test]
@@ -128,7 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stack_that_is_new_nothing_can_come_from_a_cache() {
+        let all = Claim { changed: 1, ..STILL };
+        let miss = sample(WalkerKind::CpythonCached, 2, &[Lookup::Miss(MissReason::Unspecified)]);
+        assert_eq!(all.check(&miss, None).unwrap().misses, 1);
+        assert!(Claim { depth: 3, ..all }.check(&sample(WalkerKind::CpythonCached, 3, &[Lookup::Miss(MissReason::Unspecified)]), None).is_err());
+    }
+
+    #[test]
     fn the_unwinder_that_holds_fewer_threads_than_there_are_is_counted_as_it_is() {
+        let two_of_two = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit, Lookup::PartialHit]);
+        assert!(Claim { threads: 2, ..STILL }.check(&two_of_two, None).unwrap_err().contains("1 partial hits"));
         let some = sample(WalkerKind::CpythonCached, 2, &[Lookup::Unknown; 3]);
         let counters = Counters { full_hits: 2, misses: 1, ..Counters::default() };
         let found = Claim { threads: 3, ..STILL }.check(&some, Some(counters)).unwrap();

@@ -14,6 +14,9 @@ pub const VERSION: u32 = 1;
 
 /// The contender of the cost to the target: nobody samples it.
 pub const NOBODY: &str = "nobody";
+/// The contender of the cost to the target that reads as much, but of its own memory: what it slows is not due to being
+/// read, but to a neighbour that works.
+pub const BYSTANDER: &str = "bystander";
 
 /// Everything that one run measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +44,8 @@ pub struct Document {
     pub builds: Vec<BenchedBuild>,
     /// What was measured.
     pub points: Vec<Point>,
+    /// What the reader should know of the run.
+    pub notes: Vec<String>,
     /// What was wanted and not measured.
     pub left_out: Vec<LeftOut>,
 }
@@ -145,7 +150,7 @@ pub type Launches = Vec<Vec<f64>>;
 /// One contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// A walker's name, or [`NOBODY`].
+    /// A walker's name, [`NOBODY`] or [`BYSTANDER`].
     pub contender: String,
     /// Nanoseconds of one sample; in the part `cost`, of one block of the target's work; in `targets`, the time of the run
     /// divided by all samples taken in it.

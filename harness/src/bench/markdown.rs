@@ -263,6 +263,9 @@ fn breakdown(document: &Document, points: &[&Point]) -> String {
 }
 
 fn closing(out: &mut String, document: &Document) {
+    for note in &document.notes {
+        let _ = writeln!(out, "\nNote: {}", clean(note));
+    }
     if let Some(peak) = document.peak_bytes {
         let _ = writeln!(out, "\nThe harness held {} of memory at the most.", bytes(peak as f64));
     }

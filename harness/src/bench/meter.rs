@@ -1,7 +1,8 @@
 //! What walks ask of a target's memory.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::bench::statistics::median;
 use crate::memory::process::ProcessMemory;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 
@@ -76,7 +77,7 @@ impl BareRead {
         Self { memory, ranges, buffers }
     }
 
-    /// The mean time of so many reads, in nanoseconds.
+    /// The median time of so many reads, in nanoseconds.
     ///
     /// # Errors
     /// Not everything that was there when it was noted can be read now.
@@ -84,20 +85,27 @@ impl BareRead {
         let mut segments: Vec<Segment<'_>> = (self.ranges.iter().zip(&mut self.buffers))
             .map(|(&(address, _), buffer)| Segment { address, buffer })
             .collect();
-        let begun = Instant::now();
+        let mut times = Vec::new();
         for _ in 0..reads.max(1) {
+            let begun = Instant::now();
             let filled = self.memory.read_vectored(&mut segments)?;
+            times.push(begun.elapsed());
             if let Some(&(address, length)) = self.ranges.get(filled) {
                 return Err(MemoryError::Unmapped { action: "read", address, length });
             }
         }
-        Ok(mean(begun.elapsed(), reads))
+        Ok(middle(&times))
     }
 }
 
-/// Nanoseconds of each of so many.
+/// The median of times in nanoseconds: whoever was interrupted in the middle of a call says nothing about it.
+pub(super) fn middle(times: &[Duration]) -> f64 {
+    let mut times: Vec<f64> = times.iter().map(|time| nanoseconds(*time)).collect();
+    median(&mut times).unwrap_or(1.0)
+}
+
+/// A time in nanoseconds. No time at all, which is the clock's grain, could not be put into a ratio.
 #[allow(clippy::cast_precision_loss, reason = "a time in nanoseconds")]
-pub(super) fn mean(time: std::time::Duration, count: u64) -> f64 {
-    // The clock's own grain: no time at all cannot be put into a ratio.
-    time.as_nanos().max(1) as f64 / count.max(1) as f64
+pub(super) fn nanoseconds(time: Duration) -> f64 {
+    time.as_nanos().max(1) as f64
 }

@@ -13,7 +13,7 @@ use crate::bench::machine::{Machine, peak_bytes};
 use crate::bench::plan::Plan;
 use crate::bench::rounds::Bench;
 use crate::bench::turn::Team;
-use crate::bench::walks;
+use crate::bench::{cost, targets, walks};
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Row};
 
@@ -43,7 +43,7 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
         interrupted: options.interrupted,
         random: ChaCha8Rng::seed_from_u64(options.seed),
     };
-    let (mut points, mut left_out) = (Vec::new(), Vec::new());
+    let (mut points, mut left_out, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     let all = rows.len() * options.plan.points.len();
     for (number, row) in rows.iter().enumerate() {
         let mut leave_out = |place: Place, why: &str| {
@@ -70,6 +70,9 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
                 }
             }
         }
+        if let Some(trouble) = team.ok().and_then(|team| team.tracers.trouble) {
+            notes.push(format!("{}: what CPython's walkers ask of memory could not be traced: {trouble}", row.name));
+        }
         for &place in &options.plan.left_out {
             leave_out(place, "no time: a longer --budget or --part includes it");
         }
@@ -86,6 +89,7 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
         peak_bytes: peak_bytes(),
         builds: rows.iter().map(build).collect(),
         points,
+        notes,
         left_out,
     }
 }
@@ -100,7 +104,8 @@ fn point(
 ) -> Result<Point, Failure> {
     match place.part {
         Part::SpeedUp | Part::Change | Part::Threads => walks::point(bench, row, place, walkers, team, share),
-        Part::Cost | Part::Targets => Err("not yet".into()),
+        Part::Cost => cost::point(bench, row, place, walkers, team, share),
+        Part::Targets => targets::point(bench, row, place, walkers, share),
     }
 }
 

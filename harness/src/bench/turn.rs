@@ -5,17 +5,19 @@
 //! its driver, around `get_stack_trace`.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use crate::bench::Failure;
-use crate::bench::claim::Claim;
+use crate::bench::claim::{Claim, answers};
 use crate::bench::document::Lookups;
-use crate::bench::meter::{Accesses, Meter, mean};
-use crate::bench::stand::{Stand, soon};
+use crate::bench::meter::{Accesses, Meter, middle};
+use crate::bench::stand::{PATIENCE, Stand, soon};
+use crate::bench::trace::Tracers;
 use crate::memory::process::ProcessMemory;
 use crate::sample::{Sample, WalkerKind};
 use crate::target::build::Row;
-use crate::target::unwinder::{Counters, LiveBound, Unwinder, UnwinderError};
+use crate::target::unwinder::{Counters, LiveBound, Pace, Unwinder, UnwinderError};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::uncached::UncachedWalker;
@@ -38,10 +40,31 @@ impl<E: Into<Failure>> From<E> for Trouble {
 /// Samples of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Block {
-    /// Mean time of a sample in nanoseconds.
+    /// What the block stands for in nanoseconds: the median time of a sample, where that is measured.
     pub(super) nanoseconds: f64,
     pub(super) samples: u64,
     pub(super) lookups: Lookups,
+}
+
+impl Block {
+    pub(super) fn of(times: &[Duration], lookups: Lookups) -> Self {
+        Self { nanoseconds: middle(times), samples: times.len() as u64, lookups }
+    }
+}
+
+/// Samples of a target that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) samples: u64,
+    pub(super) lookups: Lookups,
+}
+
+/// How soon a driver that samples a running target hears that it is over.
+const WATCH_BATCH: Duration = Duration::from_millis(10);
+
+/// Whether the other end has said so, or is gone.
+pub(super) fn is_done(done: &Receiver<()>) -> bool {
+    !matches!(done.try_recv(), Err(TryRecvError::Empty))
 }
 
 /// The own walker of that kind; none if it is CPython's.
@@ -58,6 +81,7 @@ pub(super) fn own_walker(kind: WalkerKind, site: Site) -> Result<Option<Box<dyn 
 /// Who can be measured on a build: its own unwinder's process is started once and serves all turns of it.
 pub(super) struct Team {
     unwinder: Option<Unwinder>,
+    pub(super) tracers: Tracers,
 }
 
 impl Team {
@@ -73,7 +97,7 @@ impl Team {
         } else {
             None
         };
-        Ok(Self { unwinder })
+        Ok(Self { unwinder, tracers: Tracers::default() })
     }
 
     /// Begins the turn of `kind` on the target, which keeps waiting at its gate.
@@ -138,10 +162,12 @@ impl Turn<'_> {
 
     /// Takes so many samples of a target that stands still, one after the other.
     pub(super) fn block(&mut self, samples: u64, claim: Claim) -> Result<Block, Trouble> {
-        let (mut lookups, mut time) = (Lookups::default(), Duration::ZERO);
+        let (mut lookups, mut times) = (Lookups::default(), Vec::new());
         if let Walks::Cpython(unwinder) = &mut self.walks {
+            let pace = Pace { times: true, ..Pace::default() };
             let mut wrong = None;
-            let total = unwinder.run_live(LiveBound::Samples(samples), |batch| {
+            unwinder.run_paced(LiveBound::Samples(samples), pace, |batch| {
+                times.extend(batch.times);
                 for counted in &batch.samples {
                     match claim.check(&counted.sample, counted.counters) {
                         Ok(found) => lookups += found,
@@ -150,17 +176,48 @@ impl Turn<'_> {
                 }
                 if wrong.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            if let Some(why) = wrong {
-                return Err(Trouble::Refused(why));
-            }
-            return Ok(Block { nanoseconds: mean(total.walk_time, total.samples), samples: total.samples, lookups });
+            return match wrong {
+                Some(why) => Err(Trouble::Refused(why)),
+                None => Ok(Block::of(&times, lookups)),
+            };
         }
         for _ in 0..samples {
-            let (sample, counters, taken) = self.sample()?;
+            let (sample, counters, time) = self.sample()?;
             lookups += claim.check(&sample, counters).map_err(Trouble::Refused)?;
-            time += taken;
+            times.push(time);
         }
-        Ok(Block { nanoseconds: mean(time, samples), samples, lookups })
+        Ok(Block::of(&times, lookups))
+    }
+
+    /// Takes samples of a target that runs, until `done`; if there is an `interval`, no more than one in each.
+    pub(super) fn watch(&mut self, done: &Receiver<()>, interval: Option<Duration>) -> Result<Watched, Trouble> {
+        let mut watched = Watched::default();
+        if let Walks::Cpython(unwinder) = &mut self.walks {
+            let pace = Pace { interval, batch: Some(WATCH_BATCH), times: false };
+            unwinder.run_paced(LiveBound::Time(PATIENCE), pace, |batch| {
+                for counted in &batch.samples {
+                    watched.samples += 1;
+                    watched.lookups += answers(&counted.sample, counted.counters);
+                }
+                if is_done(done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            return Ok(watched);
+        }
+        let mut due = Instant::now();
+        while !is_done(done) {
+            if let Some(interval) = interval {
+                due += interval;
+                // Whoever hears that it is over waits no longer.
+                match done.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            let (sample, counters, _) = self.sample()?;
+            watched.samples += 1;
+            watched.lookups += answers(&sample, counters);
+        }
+        Ok(watched)
     }
 
     /// Leaves the target without an anchor.

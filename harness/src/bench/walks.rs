@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::document::{Lookups, Part, Place, Point};
-use crate::bench::meter::{Accesses, BareRead, mean};
+use crate::bench::meter::{Accesses, BareRead};
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
@@ -44,6 +44,12 @@ pub(super) fn point(
     measure(bench, (&row.name, place), &names, share, &mut scene)
 }
 
+/// A target at a gate, and what CPython's walkers ask of it.
+struct Stage {
+    stand: Stand,
+    traced: Vec<Option<Accesses>>,
+}
+
 /// Walkers on a target at a gate.
 struct Walks<'a> {
     row: &'a Row,
@@ -68,24 +74,38 @@ impl Walks<'_> {
 }
 
 impl Scene for Walks<'_> {
-    type Stage = Stand;
+    type Stage = Stage;
 
-    fn launch(&mut self, folder: &Path) -> Result<Stand, Failure> {
-        Stand::launch(self.row, &self.source, folder)
+    fn launch(&mut self, folder: &Path) -> Result<Stage, Failure> {
+        let mut stage = Stage { stand: Stand::launch(self.row, &self.source, folder)?, traced: Vec::new() };
+        let (steps, claim) = (self.steps(), self.claim());
+        let mut step = |stand: &mut Stand| if steps { stand.next() } else { Ok(()) };
+        for &kind in self.kinds {
+            let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
+            let tracers = &mut self.team.tracers;
+            stage.traced.push(if is_cpython {
+                tracers.accesses(self.row, kind, &mut stage.stand, claim, &mut step)
+            } else {
+                None
+            });
+        }
+        Ok(stage)
     }
 
-    fn yardstick(&mut self, stand: &mut Stand) -> Result<f64, Failure> {
-        yardstick(stand)
+    fn yardstick(&mut self, stage: &mut Stage) -> Result<f64, Failure> {
+        yardstick(&stage.stand)
     }
 
-    fn block(&mut self, stand: &mut Stand, index: usize) -> Result<Taken, Trouble> {
+    fn block(&mut self, stage: &mut Stage, index: usize) -> Result<Taken, Trouble> {
         let (steps, claim) = (self.steps(), self.claim());
         let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
+        let stand = &mut stage.stand;
         let mut turn = self.team.begin(kind, stand)?;
         let result = blocks(&mut turn, stand, steps, claim, self.counts.get_mut(index));
         // The next contender must find no anchor, whatever became of this one.
         turn.end()?;
-        let (block, accesses) = result?;
+        let (block, metered) = result?;
+        let accesses = metered.or_else(|| stage.traced.get(index).cloned().flatten());
         let bare = accesses.as_ref().map(|accesses| {
             let reads = block.samples.min(BARE_READS);
             BareRead::new(stand.target.memory(), accesses.ranges.clone()).block(reads)
@@ -107,8 +127,9 @@ fn blocks(
     claim: Claim,
     count: Option<&mut Option<u64>>,
 ) -> Result<(Block, Option<Accesses>), Trouble> {
-    // The first sample fills the caches; from the second on everything comes as it is claimed.
+    // The first samples fill the caches; then everything comes as it is claimed.
     turn.sample()?;
+    one(turn, stand, steps, claim)?;
     let (_, time) = one(turn, stand, steps, claim)?;
     if steps {
         stand.next()?;
@@ -120,13 +141,13 @@ fn blocks(
     if !steps {
         return Ok((turn.block(samples, claim)?, accesses));
     }
-    let (mut lookups, mut total) = (Lookups::default(), Duration::ZERO);
+    let (mut lookups, mut times) = (Lookups::default(), Vec::new());
     for _ in 0..samples {
         let (found, time) = one(turn, stand, steps, claim)?;
         lookups += found;
-        total += time;
+        times.push(time);
     }
-    Ok((Block { nanoseconds: mean(total, samples), samples, lookups }, accesses))
+    Ok((Block::of(&times, lookups), accesses))
 }
 
 /// One sample, if need be after a gate.
