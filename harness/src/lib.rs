@@ -53,6 +53,7 @@
 //! together, and how to add to it, is in the [`guide`].
 
 pub mod case;
+pub mod bench;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]

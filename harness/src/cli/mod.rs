@@ -1,6 +1,8 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+mod bench;
+pub mod bench_arguments;
 #[cfg(target_arch = "x86_64")]
 mod cases;
 #[cfg(target_arch = "x86_64")]
@@ -14,7 +16,6 @@ mod mutants;
 pub mod mutants_arguments;
 mod prove;
 pub mod replay;
-#[cfg(target_arch = "x86_64")]
 mod rows;
 mod snapshots;
 pub mod stepped_arguments;
