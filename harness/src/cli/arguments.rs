@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::report_arguments::Reports;
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -120,6 +121,9 @@ pub struct Check {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Which cells of the matrix.
@@ -220,6 +224,9 @@ pub struct Attach {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Arguments of `snapshot`.

@@ -14,6 +14,8 @@ mod mutants;
 pub mod mutants_arguments;
 mod prove;
 pub mod replay;
+pub mod report_arguments;
+mod reports;
 #[cfg(target_arch = "x86_64")]
 mod rows;
 mod snapshots;
