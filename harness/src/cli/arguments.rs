@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::report_arguments::Reports;
+use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -60,6 +60,9 @@ pub enum Verb {
     /// Send every walker over recorded files again, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
+    /// Report saved documents again, or all of a night together
+    #[command(after_long_help = exit::HELP)]
+    Report(Report),
     /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
     #[command(after_long_help = exit::HELP)]
     Explore(Box<Explore>),

@@ -14,6 +14,7 @@ mod mutants;
 pub mod mutants_arguments;
 mod prove;
 pub mod replay;
+mod report;
 pub mod report_arguments;
 mod reports;
 #[cfg(target_arch = "x86_64")]

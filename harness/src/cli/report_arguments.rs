@@ -37,6 +37,48 @@ pub enum ReportKind {
     Markdown,
 }
 
+/// Arguments of `report`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Report {
+    /// JSON or JSON lines of check or attach, JSON of mutants or explain, and saved cases of explore
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How they are reported
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: ReportFormat,
+    /// Where to [default: standard output]
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+}
+
+/// In which form saved documents are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Human,
+    /// The document, or one document of several.
+    Json,
+    /// JUnit's XML.
+    Junit,
+    /// A page that needs nothing else.
+    Html,
+    /// Text for a step summary or an issue.
+    Markdown,
+}
+
+impl ReportKind {
+    /// The form of the whole report; none for events as they come.
+    pub(super) fn format(self) -> Option<ReportFormat> {
+        match self {
+            Self::Json => Some(ReportFormat::Json),
+            Self::JsonLines => None,
+            Self::Junit => Some(ReportFormat::Junit),
+            Self::Html => Some(ReportFormat::Html),
+            Self::Markdown => Some(ReportFormat::Markdown),
+        }
+    }
+}
+
 impl FromStr for ReportTo {
     type Err = String;
 

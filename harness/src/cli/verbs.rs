@@ -15,7 +15,7 @@ use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Ve
 use crate::cli::reports::Reporting;
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{exit, folder, prove, replay, snapshots};
+use crate::cli::{exit, folder, prove, replay, report, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::json;
@@ -43,6 +43,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Builds(arguments) => builds(&arguments),
         Verb::Attach(arguments) => attach_to(&arguments),
         Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
+        Verb::Report(arguments) => report::report(&arguments),
         Verb::Replay(arguments) => snapshots::replay(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Explore(arguments) => explore::explore(&arguments, &INTERRUPTED),

@@ -5,31 +5,118 @@
 
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::judge::Judged;
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::report::{MutantReport, Report as Mutants};
 use crate::report::cell::{CellId, CellOutcome, NotRun};
 use crate::report::finding::Finding;
 use crate::report::human;
 use crate::report::json::Document;
 use crate::report::line::Line;
+use crate::report::saved::{Content, Saved};
 use crate::report::summary::{CellReport, DistinctViolation};
-use crate::report::text::{clean, plural};
-use crate::report::verdict::{Advice, Doubt, Failure};
+use crate::report::text::{Look, clean, plural};
+use crate::report::verdict::{Advice, Doubt, Failure, Verdict};
 
 /// Text of violations is broken at this column.
 const WIDTH: u16 = 100;
 
-/// The report of one run.
+/// The report of everything in `all`.
 ///
 /// # Errors
 /// None are known: every text can be written as XML.
-pub fn render(document: &Document) -> Result<String, SerializeError> {
+pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
     let mut report = Report::new("framediff");
-    report.add_test_suites(suites(document));
-    report.to_string()
+    for one in all {
+        let mut suites = match &one.content {
+            Content::Check(document) => suites(document),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(mutants) => mutant_suites(mutants),
+            Content::Explanation(document, _) => vec![stepped(one, &document.fingerprint)],
+            Content::Case(file, _) => vec![stepped(one, &file.case.fingerprint.to_string())],
+        };
+        if all.len() > 1 {
+            // Several runs have suites of the same name.
+            for suite in &mut suites {
+                suite.name = text(&format!("{}: {}", one.name, suite.name.as_str())).into();
+            }
+        }
+        report.add_test_suites(suites);
+    }
+    // The schema of Jenkins' xUnit plugin (junit-10.xsd) knows this attribute in suites, but not above them.
+    Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
 }
 
-/// The suites of a run.
-#[must_use]
-pub fn suites(document: &Document) -> Vec<TestSuite> {
+/// A case of the stepped lane that failed.
+fn stepped(saved: &Saved, fingerprint: &str) -> TestSuite {
+    let told = saved.human(Look { width: WIDTH, colour: false });
+    let case = match saved.verdict() {
+        Verdict::Pass => passed(fingerprint, &told),
+        Verdict::Fail => broken(fingerprint, NonSuccessKind::Failure, fingerprint, &saved.in_short(), &told),
+        Verdict::Inconclusive => broken(fingerprint, NonSuccessKind::Error, fingerprint, &saved.in_short(), &told),
+    };
+    suite("stepped", vec![case])
+}
+
+/// The mutants of a run, and what else decides it.
+#[cfg(target_arch = "x86_64")]
+fn mutant_suites(report: &Mutants) -> Vec<TestSuite> {
+    let groups = report.groups().map(|(title, mutants)| suite(&title, mutants.iter().map(mutant).collect()));
+    let mut suites: Vec<TestSuite> = groups.collect();
+    let name = "the original is not killed, and every site is reached";
+    let remark = format!("verdict: {}", report.verdict());
+    let alarms = report.false_alarms();
+    let unreached = report.unreached();
+    let whole = if alarms > 0 || !unreached.is_empty() {
+        let message = format!("{}, {}", plural(alarms, "false alarm"), plural(unreached.len(), "site never reached"));
+        broken(name, NonSuccessKind::Failure, "original", &message, &unreached.join("\n"))
+    } else if report.interrupted || report.has_doubtful_control() || report.score().killed == 0 {
+        broken(
+            name,
+            NonSuccessKind::Error,
+            "inconclusive",
+            &remark,
+            "the run did not come to its end, or killed nothing",
+        )
+    } else {
+        passed(name, &remark)
+    };
+    suites.push(suite("run", vec![whole]));
+    suites
+}
+
+#[cfg(target_arch = "x86_64")]
+fn mutant(report: &MutantReport) -> TestCase {
+    let name = &report.mutant;
+    let kind = report.judged.name();
+    match &report.judged {
+        Judged::Killed(kill) => passed(
+            name,
+            &format!("killed by {}, {}, {} in {:.2} s", kill.clause, kill.walker, kill.family, kill.seconds),
+        ),
+        Judged::Survived { samples } => {
+            broken(name, NonSuccessKind::Failure, kind, &format!("survived {samples} samples"), "nothing broke")
+        }
+        // It cannot be told from the original: there was nothing to kill.
+        Judged::Equivalent { argument: why, .. } | Judged::NotViable { why } => {
+            skipped(name, &format!("{kind}: {why}"))
+        }
+        Judged::Died { how: why } | Judged::Inconclusive { why } => broken(name, NonSuccessKind::Error, kind, why, why),
+    }
+}
+
+fn suite(name: &str, cases: Vec<TestCase>) -> TestSuite {
+    let mut suite = TestSuite::new(text(name));
+    for mut case in cases {
+        case.set_classname(suite.name.clone());
+        suite.add_test_case(case);
+    }
+    suite
+}
+
+/// The suites of a run of the check.
+fn suites(document: &Document) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     let mut suite_of = |name: String| match suites.iter().position(|suite| suite.name.as_str() == name) {
         Some(index) => index,
@@ -83,21 +170,21 @@ fn text(text: &str) -> String {
 }
 
 /// A test case that did not pass, in a few words and in many.
-pub(super) fn broken(name: &str, kind: NonSuccessKind, clause: &str, message: &str, description: &str) -> TestCase {
+fn broken(name: &str, kind: NonSuccessKind, clause: &str, message: &str, description: &str) -> TestCase {
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(text(clause)).set_message(text(message)).set_description(text(description));
     TestCase::new(text(name), status)
 }
 
 /// A test case that did not run.
-pub(super) fn skipped(name: &str, why: &str) -> TestCase {
+fn skipped(name: &str, why: &str) -> TestCase {
     let mut status = TestCaseStatus::skipped();
     status.set_message(text(why));
     TestCase::new(text(name), status)
 }
 
 /// A test case that passed, with a remark if there is one.
-pub(super) fn passed(name: &str, remark: &str) -> TestCase {
+fn passed(name: &str, remark: &str) -> TestCase {
     let mut case = TestCase::new(text(name), TestCaseStatus::success());
     if !remark.is_empty() {
         case.set_system_out(text(remark));
@@ -219,7 +306,8 @@ mod tests {
     use crate::report::fixtures::{ROW, cache_worse, cell as id, finding, frame, run, summary};
 
     fn written(events: &[Event]) -> Report {
-        let text = render(&Document::from(&summary(events, false))).unwrap();
+        let content = Content::Check(Box::new(Document::from(&summary(events, false))));
+        let text = render(&[Saved { name: "check".into(), content }]).unwrap();
         Report::deserialize_from_str(&text).unwrap()
     }
 
