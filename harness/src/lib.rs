@@ -32,6 +32,7 @@ pub mod sample;
 pub mod schedule;
 pub mod sim;
 pub mod snapshot;
+pub mod stack;
 pub mod stores;
 pub mod target;
 pub mod walk;

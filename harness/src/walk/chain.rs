@@ -67,7 +67,7 @@ pub fn follow(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
-    chunks: Option<&Chunks>,
+    chunks: Option<&Chunks<'_>>,
     start: Address,
     stop_at: Option<Address>,
     limit: usize,
@@ -87,7 +87,7 @@ pub fn follow(
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     /// Copies of the data stack.
-    pub chunks: Option<&'a Chunks>,
+    pub chunks: Option<&'a Chunks<'a>>,
     /// One frame, as it was read before; a copy goes before it.
     pub frame: Option<&'a RawFrame>,
     /// The chain is rejected at once if its first frame does not run Python code.

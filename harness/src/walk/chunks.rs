@@ -1,5 +1,8 @@
 //! Copies of a thread's data-stack chunks, so that a chain of frames is read with few accesses.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use crate::memory::{Address, RemoteMemory};
 use crate::walk::cycle::Cycle;
 use crate::walk::rejection::Rejection;
@@ -20,11 +23,42 @@ const SIZE_OFFSET: usize = 8;
 /// The copies, newest chunk first. Each was read at another time: only a target that does not move makes them one
 /// picture.
 #[derive(Debug, Default)]
-pub struct Chunks {
-    copies: Vec<(Address, Vec<u8>)>,
+pub struct Chunks<'a> {
+    copies: Vec<(Address, Cow<'a, [u8]>)>,
+    /// Copies of something else, behind those of chunks.
+    others: usize,
+    /// The copy that held what was asked for last: a chain goes through them one by one.
+    last: Cell<usize>,
 }
 
-impl Chunks {
+impl<'a> Chunks<'a> {
+    /// Copies that were made on the guess that they are the chunks from `head` on; nothing if they are not.
+    pub(super) fn guessed(head: Address, copies: impl Iterator<Item = (Address, &'a [u8])>) -> Option<Self> {
+        let mut chunks = Self::default();
+        let mut expected = head;
+        for (address, copy) in copies {
+            let size = word(copy, SIZE_OFFSET)?;
+            if address != expected || usize::try_from(size) != Ok(copy.len()) {
+                return None;
+            }
+            expected = word(copy, 0)?;
+            chunks.copies.push((address, Cow::Borrowed(copy)));
+        }
+        (expected == 0).then_some(chunks)
+    }
+
+    /// Where the chunks are, and their sizes in bytes.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Address, usize)> {
+        let chunks = self.copies.len() - self.others;
+        self.copies.iter().take(chunks).map(|(address, copy)| (*address, copy.len()))
+    }
+
+    /// Adds the copy of something else that may be on the chain.
+    pub(super) fn add(&mut self, address: Address, copy: &'a [u8]) {
+        self.copies.push((address, Cow::Borrowed(copy)));
+        self.others += 1;
+    }
+
     /// Copies the chunks from `head` on.
     ///
     /// # Errors
@@ -44,7 +78,7 @@ impl Chunks {
                 return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
             }
             let next = word(&copy, 0).unwrap_or(0);
-            chunks.copies.push((address, copy));
+            chunks.copies.push((address, Cow::Owned(copy)));
             address = next;
         }
         Ok(chunks)
@@ -74,9 +108,15 @@ impl Chunks {
     /// The `length` bytes at `address`, if a copy holds them all.
     #[must_use]
     pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
-        self.copies.iter().find_map(|(start, copy)| {
+        let within = |index: usize| {
+            let (start, copy) = self.copies.get(index)?;
             let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
             copy.get(offset..offset.checked_add(length)?)
+        };
+        within(self.last.get()).or_else(|| {
+            let found = (0..self.copies.len()).find(|&index| within(index).is_some())?;
+            self.last.set(found);
+            within(found)
         })
     }
 }

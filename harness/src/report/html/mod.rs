@@ -20,7 +20,7 @@ use crate::report::verdict::Verdict;
 
 const STYLE: &str = include_str!("style.css");
 /// Nothing may be loaded, whatever a text contains.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The page of everything in `all`.
 #[must_use]
