@@ -40,6 +40,3 @@ impl fmt::Display for Frame {
         }
     }
 }
-
-/// A thread's Python frames, leaf first, base frame and shim frames left out.
-pub type Stack = Arc<[Frame]>;

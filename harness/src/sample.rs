@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::frame::Stack;
+use crate::stack::Stack;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
 
@@ -92,5 +93,5 @@ pub struct Sample {
     /// Who walked.
     pub walker: WalkerKind,
     /// One entry per thread, in the order the walker met them.
-    pub threads: Vec<ThreadSample>,
+    pub threads: SmallVec<[ThreadSample; 1]>,
 }

@@ -120,11 +120,11 @@ fn what_is_not_of_one_run_is_refused() {
         (&other_size, &["how the workloads look"]),
         (&other_count, &["the numbers of shards differ: 2 and 3"]),
         (&old, &["old.json", "older framediff", "--shard K/N"]),
-        (&newer, &["newer.json", "version 9", "known is 1"]),
-        (&cut, &["cut.json is no JSON"]),
-        (&foreign, &["foreign.json is JSON, but no report"]),
+        (&newer, &["newer.json", "version 9", "expected is version 1"]),
+        (&cut, &["cut.json", "it is no JSON"]),
+        (&foreign, &["foreign.json cannot be reported"]),
         (&fewer, &["fewer.json is damaged"]),
-        (&folder.path().join("missing.json"), &["cannot read the report", "missing.json"]),
+        (&folder.path().join("missing.json"), &["cannot read", "missing.json"]),
     ] {
         merge(&[&one, file], &[]).assert_refused(words);
     }

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::target::{Gated, PROLOGUE, python, soon, started};
-use framediff::frame::Stack;
 use framediff::layout::Layout;
 use framediff::memory::process::{ProcessMemory, read_only};
 use framediff::memory::{MemoryError, RemoteMemory};
 use framediff::sample::{Lookup, WalkerKind};
+use framediff::stack::Stack;
 use framediff::target::gate::{AccountFrame, GateError};
 use framediff::target::process::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};

@@ -1,8 +1,9 @@
 //! The file of a bundle.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -171,7 +172,9 @@ impl Bundle {
         let slug: String = self.about.fingerprint.chars().take(100).map(plain).collect();
         let path = folder.join(format!("{slug}-{}.bundle", digest.get(..8).unwrap_or(&digest)));
         let system = |source| BundleError::System { action: "write", path: path.clone(), source };
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(system)?;
+        let mut builder = tempfile::Builder::new();
+        // As any other file: the user's mask decides.
+        let mut file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(system)?;
         file.write_all(&bytes).map_err(system)?;
         file.persist(&path).map_err(|error| system(error.error))?;
         Ok(path)

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::bench_arguments::Bench;
+use crate::cli::compare::Compare;
 use crate::cli::emit_unittest::EmitUnittest;
 use crate::cli::exit;
+use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::reports_arguments::{Compare, Merge};
+use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -62,6 +65,9 @@ pub enum Verb {
     /// Send every walker over recorded files again, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
+    /// Report saved documents again, or all of a night together
+    #[command(after_long_help = exit::HELP)]
+    Report(Report),
     /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
     #[command(after_long_help = exit::HELP)]
     Explore(Box<Explore>),
@@ -91,6 +97,9 @@ pub enum Verb {
     /// Write a unittest file for CPython's own tree that needs nothing but the standard library
     #[command(after_long_help = exit::HELP)]
     EmitUnittest(EmitUnittest),
+    /// Measure what the frame cache gains and what being sampled costs the target
+    #[command(after_long_help = exit::HELP)]
+    Bench(Box<Bench>),
 }
 
 /// Where builds come from.
@@ -135,6 +144,9 @@ pub struct Check {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Which cells of the matrix.
@@ -238,6 +250,9 @@ pub struct Attach {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Arguments of `snapshot`.

@@ -52,7 +52,8 @@ fn of_violation(
 ) -> Result<Bundle, Failure> {
     let stopped = again.lane == Lane::Stopped;
     let workload = program(&again, if stopped { Mode::Gated } else { Mode::Free });
-    let mut log = human::violation(violation, Look::plain());
+    let mut log = format!("{}\n", clean(violation.fingerprint.as_str()));
+    human::describe(&mut log, violation, Look::plain().width);
     let snapshot = if stopped { Some(recorded(row, &again, &workload, interrupted)) } else { None };
     let snapshot = match snapshot {
         Some(Ok(bytes)) => Some(bytes),

@@ -11,7 +11,7 @@ use crate::bundle::about::About;
 use crate::bundle::{Bundle, name};
 use crate::case::line::is_line;
 use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
-use crate::cli::arguments::BuildSource;
+use crate::cli::arguments::{BuildSource, Format};
 use crate::cli::snapshots::starts_as_bundle;
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::verbs::{Failure, print, tell};
@@ -23,6 +23,7 @@ use crate::explore::replay::{Again, Replayed, run};
 use crate::explore::search::Until;
 use crate::explore::shrink::{Budget, shrink as shrunk};
 use crate::lane::stepped::{Keeping, RigPlan};
+use crate::report::explain::{Document, KIND, VERSION};
 use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::{Look, clean};
@@ -120,8 +121,13 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         return bundles::explain(Path::new(case), bundle);
     }
     let file = read(case)?;
-    let (text, again) = explanation(&file, source, interrupted)?;
-    print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &text))?;
+    let (document, again) = explanation(&file, source, interrupted)?;
+    match arguments.format {
+        Format::Human => {
+            print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;
+        }
+        Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
+    }
     Ok(match again {
         Again::Same | Again::Other(_) => exit::VIOLATION,
         Again::Passed => exit::PASS,
@@ -136,7 +142,7 @@ pub(super) fn bundle(
     source: &BuildSource,
     interrupted: &'static AtomicBool,
 ) -> Result<Bundle, Failure> {
-    let (log, _) = explanation(file, source, interrupted)?;
+    let log = explanation(file, source, interrupted)?.0.text(Look::plain());
     let workload = file.case.workload.generate()?;
     let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
     let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
@@ -158,17 +164,21 @@ fn explanation(
     file: &SteppedFile,
     source: &BuildSource,
     interrupted: &'static AtomicBool,
-) -> Result<(String, Again), Failure> {
+) -> Result<(Document, Again), Failure> {
     let ready = Ready::new(&file.case, source, interrupted)?;
     let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
     let (ran, again) = run(&plan, &ready.workload, &file.case)?;
-    let mut text = format!("{} on CPython {}\n", file.case.fingerprint, identity(&ready.row));
-    if !file.note.is_empty() {
-        let _ = writeln!(text, "{}", clean(&file.note));
-    }
-    text.push('\n');
-    text.push_str(&explained(&ran, &again, Look::of_stdout().width.max(100)));
-    Ok((text, again))
+    let document = Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: env!("CARGO_PKG_VERSION").to_owned(),
+        case: file.case.to_string(),
+        note: file.note.clone(),
+        fingerprint: file.case.fingerprint.to_string(),
+        build: identity(&ready.row).to_string(),
+        explanation: explained(&ran, &again),
+    };
+    Ok((document, again))
 }
 
 /// Makes a case smaller.

@@ -1,9 +1,12 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+mod bench;
+pub mod bench_arguments;
 mod bundles;
 #[cfg(target_arch = "x86_64")]
 mod cases;
+pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;
 pub mod emit_unittest;
@@ -11,14 +14,15 @@ pub mod exit;
 #[cfg(target_arch = "x86_64")]
 mod explore;
 mod folder;
+pub mod merge;
 #[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
 mod prove;
 pub mod replay;
+mod report;
+pub mod report_arguments;
 mod reports;
-pub mod reports_arguments;
-#[cfg(target_arch = "x86_64")]
 mod rows;
 mod snapshots;
 pub mod stepped_arguments;

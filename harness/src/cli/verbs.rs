@@ -13,17 +13,15 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
-use crate::cli::{bundles, emit_unittest, exit, folder, prove, replay, reports, snapshots};
+use crate::cli::reports::Reporting;
+use crate::cli::{bench, bundles, compare, emit_unittest, exit, folder, merge, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
 use crate::lane::attach;
 use crate::report::cell::Lane;
-use crate::report::event::{Consumer, Event};
+use crate::report::json;
 use crate::report::known::KnownFailures;
-use crate::report::progress::Progress;
-use crate::report::summary::{Rules, Summary};
-use crate::report::text::Look;
-use crate::report::{human, json};
+use crate::report::summary::Rules;
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
 
@@ -46,6 +44,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Builds(arguments) => builds(&arguments),
         Verb::Attach(arguments) => attach_to(&arguments),
         Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
+        Verb::Report(arguments) => report::report(&arguments),
         Verb::Replay(arguments) => snapshots::replay(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Explore(arguments) => explore::explore(&arguments, &INTERRUPTED),
@@ -65,9 +64,10 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Conform(_) | Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
             Err("the stepped lane needs a machine of x86-64".into())
         }
+        Verb::Bench(arguments) => bench::bench(&arguments, &INTERRUPTED),
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
-        Verb::Merge(arguments) => reports::merge(&arguments),
-        Verb::Compare(arguments) => reports::compare(&arguments),
+        Verb::Merge(arguments) => merge::merge(&arguments),
+        Verb::Compare(arguments) => compare::compare(&arguments),
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
     });
     match result {
@@ -111,24 +111,6 @@ fn rules(judging: &Judging) -> Result<Rules, Failure> {
     Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
 }
 
-/// Tells both the verdict and the terminal.
-struct Both<'a>(&'a mut Summary, Progress);
-
-impl Consumer for Both<'_> {
-    fn event(&mut self, event: &Event) {
-        self.0.event(event);
-        self.1.event(event);
-    }
-}
-
-fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
-    match format {
-        Format::Human => print(&human::render(summary, Look::of_stdout()))?,
-        Format::Json => print(&json::render(summary)?)?,
-    }
-    Ok(exit::of(summary))
-}
-
 pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     if let Some(folder) = &arguments.bundles {
         folder::for_results(folder)?;
@@ -138,6 +120,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {
@@ -177,16 +160,15 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         interrupted: &INTERRUPTED,
         replay: &replay,
     };
-    let mut summary = Summary::new(rules);
-    run(&options, &rows, &mut Both(&mut summary, Progress::on_stderr()));
+    run(&options, &rows, &mut reporting);
     if let Some(folder) = &arguments.bundles {
-        bundles::of_check(folder, arguments, &rows, &summary, &INTERRUPTED)?;
+        bundles::of_check(folder, arguments, &rows, reporting.summary(), &INTERRUPTED)?;
     }
-    report(&summary, arguments.format)
+    reporting.finish(arguments.format)
 }
 
 /// A seed short enough to be typed.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     use rand::{RngExt, SeedableRng};
     // Different on every run is all that is asked for.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -241,8 +223,7 @@ fn table(listed: &[Listed]) -> String {
 }
 
 fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
-    let mut summary = Summary::new(rules(&arguments.judging)?);
-    let mut both = Both(&mut summary, Progress::on_stderr());
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules(&arguments.judging)?)?;
     let cache = cache_folder(None)?;
     let options = attach::Options {
         pid: arguments.pid,
@@ -252,6 +233,6 @@ fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
         cache: &cache,
         interrupted: &INTERRUPTED,
     };
-    attach::run(&options, &mut both)?;
-    report(&summary, arguments.format)
+    attach::run(&options, &mut reporting)?;
+    reporting.finish(arguments.format)
 }

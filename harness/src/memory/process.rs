@@ -7,11 +7,14 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::{Pid, Uid, geteuid};
+use smallvec::SmallVec;
 
 use super::{Address, MemoryError, RemoteMemory, Segment};
 
 /// How many segments one system call takes.
 const SEGMENTS_PER_CALL: usize = libc::UIO_MAXIOV as usize;
+/// Fewer segments than this take no allocation.
+const INLINE: usize = 16;
 /// The number of the capability that lets a process read any other.
 const CAP_SYS_PTRACE: u32 = 19;
 
@@ -46,12 +49,12 @@ impl ProcessMemory {
 
     /// One system call; how many bytes it filled.
     fn read_call(&self, segments: &mut [Segment<'_>]) -> Result<usize, Errno> {
-        let remote: Vec<RemoteIoVec> = segments
-            .iter()
-            .map(|segment| Ok(RemoteIoVec { base: base(segment.address)?, len: segment.buffer.len() }))
-            .collect::<Result<_, Errno>>()?;
-        let mut local: Vec<IoSliceMut<'_>> =
-            segments.iter_mut().map(|segment| IoSliceMut::new(segment.buffer)).collect();
+        let mut remote: SmallVec<[RemoteIoVec; INLINE]> = SmallVec::new();
+        let mut local: SmallVec<[IoSliceMut<'_>; INLINE]> = SmallVec::new();
+        for segment in segments {
+            remote.push(RemoteIoVec { base: base(segment.address)?, len: segment.buffer.len() });
+            local.push(IoSliceMut::new(segment.buffer));
+        }
         process_vm_readv(self.pid, &mut local, &remote)
     }
 }

@@ -16,6 +16,7 @@ use crate::sim::program::Thread;
 use crate::sim::truth::matches;
 use crate::walk::cache::FrameCache;
 use crate::walk::walker::Site;
+use smallvec::smallvec;
 
 /// What all explorations of a search share.
 pub struct Shared<'a> {
@@ -121,7 +122,7 @@ impl Shared<'_> {
             let asked = (self.options.reads, self.promise(task, walker.kind()));
             let mut walk = Walk::new(space, task.limit, asked, trace, &mut open, branch);
             let samples = match thread {
-                Some(thread) => vec![walker.sample_thread(&mut walk, thread)],
+                Some(thread) => smallvec![walker.sample_thread(&mut walk, thread)],
                 None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
             };
             let states = self.states.fetch_add(walk.states, Ordering::Relaxed);

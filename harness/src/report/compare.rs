@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::report::cell::{CellOutcome, Row};
 use crate::report::json::Document;
-use crate::report::load::{LoadError, Report, load};
+use crate::report::known::KnownFailures;
+use crate::report::saved::{Content, SavedError, content, read};
 
 /// Why two reports cannot be compared.
 #[derive(Debug, Error)]
 pub enum CompareError {
     /// One of them is no report.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Load(#[from] SavedError),
     /// One is of `check`, the other of `explore`.
     #[error("{} is a report of {left}, {} one of {right}: nothing in them can be compared", old.display(), new.display())]
     Kinds {
@@ -140,24 +142,18 @@ struct Found {
 }
 
 impl Told {
-    fn load(path: &Path) -> Result<Self, LoadError> {
-        match load(path)? {
-            Report::Check(document) => Ok(Self::of_check(&document)),
-            Report::Other(value) => {
-                let foreign = || LoadError::Foreign { path: path.to_owned(), wanted: WANTED };
-                let is_search = value.get("searches").is_some() && value.get("version").is_some();
-                let searches: Searches = is_search.then_some(value).ok_or_else(foreign).and_then(|value| {
-                    serde_json::from_value(value).map_err(|error| LoadError::Damaged {
-                        path: path.to_owned(),
-                        by: "explore".into(),
-                        why: crate::report::text::clean(&error.to_string()),
-                    })
-                })?;
-                if searches.version != 1 {
-                    return Err(LoadError::OtherVersion { path: path.to_owned(), version: searches.version });
-                }
-                Ok(Self::of_explore(searches))
-            }
+    fn load(path: &Path) -> Result<Self, SavedError> {
+        let (name, bytes) = read(path)?;
+        let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if value.get("searches").is_some() {
+            return Ok(Self::of_explore(content::<Searches>(&name, "a report of `explore`", 1, value)?));
+        }
+        match Content::parse(&name, &bytes, &KnownFailures::default())? {
+            Content::Check(document) => Ok(Self::of_check(&document)),
+            _ => Err(SavedError::Foreign {
+                name,
+                why: "only reports of `check`, `merge` and `explore` are compared".into(),
+            }),
         }
     }
 
@@ -179,8 +175,11 @@ impl Told {
             let known = violation.known.as_ref().map(|known| known.id.clone());
             entry.known = if entry.count == 0 { known } else { entry.known.take().and(known) };
             entry.count += violation.count;
-            let of_row = |row: &String| place(row, first.lane.name(), &first.family, first.walker.name());
-            entry.places.extend(violation.rows.iter().map(of_row));
+            let at = |row: &str, family: &str| place(row, first.lane.name(), family, first.walker.name());
+            entry.places.extend(violation.places.iter().map(|place| at(&place.row, &place.family)));
+            if violation.places.is_empty() {
+                entry.places.extend(violation.rows.iter().map(|row| at(row, &first.family)));
+            }
         }
         let alike = |row: &Row| format!("{}, JIT {}, {}", row.flavour, row.jit, row.frame_cache);
         let rows = document.builds.iter().map(|row| (row.name.clone(), alike(row))).collect();
@@ -208,12 +207,9 @@ impl Told {
     }
 }
 
-const WANTED: &str = "`check`, `merge` or `explore` with `--format json`";
-
 /// What is needed of a report of `explore`.
 #[derive(Deserialize)]
 struct Searches {
-    version: u64,
     searches: Vec<Search>,
 }
 

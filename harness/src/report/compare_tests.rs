@@ -9,7 +9,7 @@ use crate::report::cell::{CellOutcome, Lane, NotRun};
 use crate::report::compare::{Comparison, Fate, compare};
 use crate::report::event::Event;
 use crate::report::fixtures::{cache_worse, cell, finding, run, summary};
-use crate::report::json;
+use crate::report::json::{self, Document};
 
 struct Reports(TempDir);
 
@@ -26,7 +26,7 @@ impl Reports {
 
     /// Compares two runs with these events besides those of a run without failure.
     fn compare(&self, old: Vec<Event>, new: Vec<Event>, change: impl Fn(String) -> String) -> Comparison {
-        let [old, new] = [old, new].map(|events| json::render(&summary(&run(events), false)).unwrap());
+        let [old, new] = [old, new].map(|events| json::render(&Document::from(&summary(&run(events), false))).unwrap());
         compare(&self.of("old.json", &old), &self.of("new.json", &change(new))).unwrap()
     }
 }
@@ -95,7 +95,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
         let comparison = compare(&old, &reports.of("new.json", &new)).unwrap();
         assert_eq!(fates(&comparison), [(expected, false)], "{new}");
     }
-    let check = reports.of("check.json", &json::render(&summary(&run(vec![]), false)).unwrap());
+    let check = reports.of("check.json", &json::render(&Document::from(&summary(&run(vec![]), false))).unwrap());
     let error = compare(&reports.of("old.json", &search(1, "everything", "")), &check).unwrap_err().to_string();
     assert!(error.contains("report of explore") && error.contains("one of check"), "{error}");
 }

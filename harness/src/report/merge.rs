@@ -7,10 +7,11 @@ use thiserror::Error;
 
 use crate::report::cell::{PlannedCell, Row};
 use crate::report::event::{Consumer, Event};
+use crate::report::finding::Finding;
 use crate::report::json::Document;
 use crate::report::known::KnownFailures;
 use crate::report::part::Part;
-use crate::report::summary::{CellReport, Rules, Summary};
+use crate::report::summary::{CellReport, DistinctViolation, Rules, Summary};
 
 /// A report and where it was read.
 #[derive(Clone, Debug)]
@@ -120,11 +121,29 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
         }
         summary.event(&Event::CellFinished { cell: cell.clone(), outcome: outcome.clone() });
     }
-    for violation in sources.iter().flat_map(|source| &source.document.violations) {
-        summary.violations_of(&violation.first, violation.count, &violation.rows);
+    for finding in sources.iter().flat_map(|source| findings(&source.document)) {
+        summary.event(&Event::Violation(Box::new(finding)));
     }
     summary.event(&Event::RunFinished { interrupted: sources.iter().any(|source| source.document.interrupted) });
     Ok(summary)
+}
+
+/// The findings of a report, one for each cell in which they occurred; all of a kind have the evidence of the first.
+fn findings(document: &Document) -> impl Iterator<Item = Finding> + '_ {
+    document.violations.iter().flat_map(|DistinctViolation { first, count, places, .. }| {
+        let version =
+            |row: &str| document.builds.iter().find(|build| build.name == row).map(|build| build.version.clone());
+        let whole = places.is_empty().then(|| Finding { count: *count, ..first.clone() });
+        let of_place = places.iter().map(move |place| Finding {
+            row: place.row.clone(),
+            version: version(&place.row).unwrap_or_else(|| first.version.clone()),
+            family: place.family.clone(),
+            seed: place.seed,
+            count: place.count,
+            ..first.clone()
+        });
+        whole.into_iter().chain(of_place)
+    })
 }
 
 fn part(source: &Source) -> Result<&Part, MergeError> {

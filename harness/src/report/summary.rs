@@ -19,7 +19,7 @@ use crate::sample::WalkerKind;
 pub const ENOUGH_STACKS: u64 = 10_000;
 
 /// What the verdict is judged by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// Failures that do not fail the run.
     pub known: KnownFailures,
@@ -54,8 +54,52 @@ pub struct DistinctViolation {
     pub count: u64,
     /// The rows on which they occurred.
     pub rows: BTreeSet<String>,
+    /// The cells in which they occurred; lane and walker are in the fingerprint.
+    #[serde(default)]
+    pub places: Vec<Place>,
     /// The first of them.
     pub first: Finding,
+}
+
+/// A cell in which a violation occurred.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The row.
+    pub row: String,
+    /// The workload's family.
+    pub family: String,
+    /// The seed of the cell.
+    pub seed: u64,
+    /// How often.
+    pub count: u64,
+}
+
+impl DistinctViolation {
+    /// How often it occurred in `cell`.
+    #[must_use]
+    pub fn count_in(&self, cell: &CellId) -> u64 {
+        let here = |place: &&Place| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
+        let counts = self.places.iter().filter(here).map(|place| place.count);
+        if self.first.lane == cell.lane { counts.sum() } else { 0 }
+    }
+
+    fn add(&mut self, finding: &Finding) {
+        let count = finding.count.max(1);
+        self.count += count;
+        self.rows.insert(finding.row.clone());
+        let same = |place: &&mut Place| {
+            (&place.row, &place.family, place.seed) == (&finding.row, &finding.family, finding.seed)
+        };
+        match self.places.iter_mut().find(same) {
+            Some(place) => place.count += count,
+            None => self.places.push(Place {
+                row: finding.row.clone(),
+                family: finding.family.clone(),
+                seed: finding.seed,
+                count,
+            }),
+        }
+    }
 }
 
 /// A known failure that did not occur where it should have.
@@ -70,7 +114,7 @@ pub struct NotSeen {
 }
 
 /// A run so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     rules: Rules,
     rows: Vec<Row>,
@@ -296,35 +340,29 @@ impl Summary {
     }
 
     fn violation(&mut self, finding: &Finding) {
-        self.violations_of(finding, finding.count.max(1), &BTreeSet::from([finding.row.clone()]));
-    }
-
-    /// `count` violations on `rows`, of which `finding` is one.
-    pub(super) fn violations_of(&mut self, finding: &Finding, count: u64, rows: &BTreeSet<String>) {
         let known = self.rules.known.find(finding).cloned();
-        for row in rows {
-            let struck = self.struck.entry((row.clone(), finding.lane, finding.walker)).or_default();
-            if known.is_some() && !self.rules.strict {
-                struck.known = true;
-            } else {
-                struck.failing = true;
-            }
+        let struck = self.struck.entry((finding.row.clone(), finding.lane, finding.walker)).or_default();
+        if known.is_some() && !self.rules.strict {
+            struck.known = true;
+        } else {
+            struck.failing = true;
         }
         let fingerprint = finding.fingerprint();
         let same = |earlier: &&mut DistinctViolation| earlier.fingerprint == fingerprint && earlier.known == known;
-        match self.violations.iter_mut().find(same) {
-            Some(earlier) => {
-                earlier.count += count;
-                earlier.rows.extend(rows.iter().cloned());
-            }
-            None => self.violations.push(DistinctViolation {
-                fingerprint,
-                known,
-                count,
-                rows: rows.clone(),
-                first: finding.clone(),
-            }),
+        if let Some(earlier) = self.violations.iter_mut().find(same) {
+            earlier.add(finding);
+            return;
         }
+        let mut violation = DistinctViolation {
+            fingerprint,
+            known,
+            count: 0,
+            rows: BTreeSet::new(),
+            places: Vec::new(),
+            first: finding.clone(),
+        };
+        violation.add(finding);
+        self.violations.push(violation);
     }
 
     fn facts(&self) -> Vec<Fact> {

@@ -8,8 +8,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Frame, Stack};
+use crate::frame::Frame;
 use crate::sample::Provenance;
+use crate::stack::Stack;
 use crate::workload::grammar::Illegal;
 
 /// In which way a stack that was not there is wrong.

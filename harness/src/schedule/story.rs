@@ -3,8 +3,9 @@
 use super::cast::Cast;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
-use crate::frame::{Frame, Location, Stack};
+use crate::frame::{Frame, Location};
 use crate::sample::{Lookup, Provenance, ThreadSample};
+use crate::stack::Stack;
 use crate::walk::miss::MissReason;
 
 /// The stack that a splice gives: one branch's leaf under the callers of the other.

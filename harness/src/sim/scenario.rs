@@ -24,6 +24,7 @@ use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::walker::{CachingWalker, Site, Unsupported};
 use crate::walk::weakening::Weakening;
+use smallvec::{SmallVec, smallvec};
 
 /// A leg goes back within so many stores, or not at all.
 const BACK_LIMIT: usize = 200;
@@ -334,9 +335,9 @@ impl Target<'_> {
         let threads = match thread.map(usize::from) {
             Some(thread) if thread < self.interpreter.map.threads() => {
                 let address = self.interpreter.map.thread_address(thread);
-                vec![walker.sample_thread(self, address)]
+                smallvec![walker.sample_thread(self, address)]
             }
-            Some(_) => Vec::new(),
+            Some(_) => SmallVec::new(),
             None => walker.sample(self).map(|sample| sample.threads).unwrap_or_default(),
         };
         for sample in threads {

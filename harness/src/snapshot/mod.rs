@@ -17,10 +17,10 @@ pub mod replay;
 mod tests;
 mod v1;
 
-use crate::frame::Stack;
 use crate::layout::VersionHex;
 use crate::memory::Address;
 use crate::memory::image::Image;
+use crate::stack::Stack;
 use crate::target::build::JitMode;
 use crate::target::gate::AccountFrame;
 use crate::workload::grammar::ContextId;

@@ -1,13 +1,14 @@
 //! What the unwinder's driver answers, turned into samples.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use smallvec::smallvec;
 
 use super::unwinder::{CountedSample, Counters, UnwinderError};
-use crate::frame::{Frame, Location, Stack};
+use crate::frame::{Frame, Location};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use crate::stack::Stack;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
 
@@ -34,6 +35,7 @@ pub(super) struct Reply {
     stacks: Vec<Vec<usize>>,
     reset: bool,
     pub(super) nanoseconds: u64,
+    pub(super) times: Vec<u64>,
     pub(super) last: bool,
 }
 
@@ -99,7 +101,7 @@ impl Interned {
                 outcome: Err(rejection.ok_or_else(|| malformed("an error number that was never told"))?),
                 provenance: Provenance { lookup, from_cache: 0 },
             };
-            return Ok(CountedSample { sample: Sample { walker: kind, threads: vec![thread] }, counters: None });
+            return Ok(CountedSample { sample: Sample { walker: kind, threads: smallvec![thread] }, counters: None });
         }
         let (grown, threads) = sample.split_at_checked(5).ok_or_else(|| malformed("a sample without counters"))?;
         let counters = match *grown {
@@ -119,7 +121,7 @@ impl Interned {
                 let stack = stack.ok_or_else(|| malformed("a stack number that was never told"))?;
                 Ok(ThreadSample {
                     native_thread_id: id.ok_or_else(|| malformed("a thread without an id"))?,
-                    outcome: if stack.is_empty() { Err(Rejection::Empty) } else { Ok(Arc::clone(stack)) },
+                    outcome: if stack.is_empty() { Err(Rejection::Empty) } else { Ok(stack.clone()) },
                     provenance: provenance(kind, counters, count, stack.len()),
                 })
             })

@@ -1,10 +1,12 @@
 //! The cache itself: one entry per thread, looked up by anchor and sequence. Pure data: no memory is read here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::frame::Frame;
 use crate::memory::Address;
 use crate::walk::miss::MissReason;
+use crate::walk::shared::Shared;
 use crate::walk::thread_state::ThreadState;
 
 /// How much a cache holds.
@@ -36,9 +38,9 @@ pub struct Entry {
     /// The thread state that it was walked from.
     pub thread_state: Address,
     /// Where its frames stood, shim frames left out; at most [`Limits::addresses`].
-    pub addresses: Vec<Address>,
+    pub addresses: Shared<Address>,
     /// What they were.
-    pub frames: Vec<Frame>,
+    pub frames: Shared<Arc<Frame>>,
     /// The sequence at the time.
     pub sequence: u64,
 }
@@ -187,18 +189,17 @@ mod tests {
     const STATE: Address = 0x1000;
 
     fn cache() -> FrameCache {
-        let frame = |line| Frame {
-            function: "f".into(),
-            file: "workload.py".into(),
-            location: Location { line: Some(line), ..Location::default() },
+        let frame = |line| {
+            let location = Location { line: Some(line), ..Location::default() };
+            Arc::new(Frame { function: "f".into(), file: "workload.py".into(), location })
         };
         let mut cache = FrameCache::default();
         cache.insert(
             THREAD,
             Entry {
                 thread_state: STATE,
-                addresses: vec![0x30, 0x20, 0x10],
-                frames: vec![frame(3), frame(2), frame(1)],
+                addresses: vec![0x30, 0x20, 0x10].into(),
+                frames: vec![frame(3), frame(2), frame(1)].into(),
                 sequence: u64::MAX,
             },
         );
@@ -255,7 +256,8 @@ mod tests {
     #[test]
     fn the_number_of_threads_is_bounded() {
         let mut cache = FrameCache::default();
-        let entry = Entry { thread_state: STATE, addresses: vec![1; 2000], frames: vec![], sequence: 0 };
+        let entry =
+            Entry { thread_state: STATE, addresses: vec![1; 2000].into(), frames: Shared::default(), sequence: 0 };
         for thread in 0..100 {
             cache.insert(thread, entry.clone());
         }
@@ -268,7 +270,10 @@ mod tests {
     /// Two threads, each with an entry.
     fn two() -> FrameCache {
         let mut cache = cache();
-        cache.insert(8, Entry { thread_state: 0x2000, addresses: vec![], frames: vec![], sequence: 5 });
+        cache.insert(
+            8,
+            Entry { thread_state: 0x2000, addresses: Shared::default(), frames: Shared::default(), sequence: 5 },
+        );
         cache
     }
 
@@ -296,7 +301,10 @@ mod tests {
     fn a_full_cache_takes_no_new_thread_but_renews_the_others() {
         let mut cache = FrameCache::new(Limits { threads: 1, addresses: 2 });
         for (thread, sequence) in [(7, 1), (8, 2), (7, 3)] {
-            cache.insert(thread, Entry { thread_state: STATE, addresses: vec![3, 2, 1], frames: vec![], sequence });
+            cache.insert(
+                thread,
+                Entry { thread_state: STATE, addresses: vec![3, 2, 1].into(), frames: Shared::default(), sequence },
+            );
         }
         let kept: Vec<_> = cache.entries().map(|(thread, entry)| (thread, entry.sequence)).collect();
         assert_eq!(kept, [(7, 3)]);

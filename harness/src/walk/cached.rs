@@ -2,7 +2,8 @@
 //!
 //! 1. Read the thread state and, in the same call, the predicted leaf frame.
 //! 2. Full hit: decode the leaf, read anchor and sequence again, append the stored callers. Nothing is written.
-//! 3. Otherwise copy the data stack and follow the chain until the anchor.
+//! 3. Otherwise copy the data stack and follow the chain until the anchor. (CPython's unwinder always copies all of it;
+//!    this one, if it expects a partial hit, no more than the chain needs.)
 //! 4. Partial hit: read anchor and sequence again, append the stored callers of the anchor's frame. If it is none,
 //!    follow the chain on to the base frame.
 //! 5. Store the stack with the sequence of step 1.
@@ -11,10 +12,13 @@
 //! On a running target this protocol can splice: the anchor is written after the walk, unverified.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use crate::frame::Frame;
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
+use crate::stack::Stack;
 use crate::walk::cache::{Checks, Entry, FrameCache};
 use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::walk::chunks::Chunks;
@@ -22,12 +26,21 @@ use crate::walk::code::Decoder;
 use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
+use crate::walk::roster::{Roster, Seen, Wishes};
+use crate::walk::shared::Shared;
 use crate::walk::thread_state::{ThreadState, Window, read_anchor, write_anchor};
 use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
 use crate::walk::weakening::Weakening;
 
 /// The longest chain that CPython's unwinder follows with its cache on.
 const DEPTH_LIMIT: usize = 1024 + 512;
+
+/// What a chain and the cache make together.
+struct Joined {
+    frames: Shared<Arc<Frame>>,
+    addresses: Shared<Address>,
+    provenance: Provenance,
+}
 
 /// See the module.
 pub struct CachedWalker {
@@ -43,6 +56,7 @@ pub struct CachedWalker {
     predicted: Option<RawFrame>,
     cache: FrameCache,
     decoder: Decoder,
+    roster: Roster,
 }
 
 impl CachedWalker {
@@ -62,6 +76,7 @@ impl CachedWalker {
             predicted: None,
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
+            roster: Roster::default(),
         })
     }
 
@@ -127,22 +142,22 @@ impl CachedWalker {
             Ok(entry) => entry,
             Err(reason) => return Ok(Err(reason)),
         };
-        let mut frames = entry.frames.clone();
-        if !self.is(Weakening::LeafReusedOnFullHit) {
+        let Some(stored) = entry.frames.first().cloned() else { return Ok(Err(MissReason::EntryStartsElsewhere)) };
+        let callers = entry.frames.skip(1);
+        let leaf = if self.is(Weakening::LeafReusedOnFullHit) {
+            stored
+        } else {
             let raw = match predicted {
                 Some(raw) => raw,
                 None => RawFrame::read(memory, &self.site.layout, thread.current_frame)?,
             };
-            let leaf = self.decoder.frame(memory, &raw)?;
-            if let Some(first) = frames.first_mut() {
-                *first = leaf;
-            }
-        }
+            self.decoder.frame(memory, &raw)?
+        };
         if !self.unchanged(memory, thread)? {
             return Ok(Err(MissReason::ChangedDuringUse));
         }
-        let from_cache = frames.len().saturating_sub(1);
-        Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
+        let provenance = Provenance { lookup: Lookup::FullHit, from_cache: callers.len() };
+        Ok(Ok(Walked { stack: Stack::new(leaf, callers), provenance }))
     }
 
     /// Step 4 for a chain that stopped at the anchor.
@@ -151,7 +166,7 @@ impl CachedWalker {
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
         chain: &Chain,
-    ) -> Result<Result<(Walked, Vec<Address>), MissReason>, Rejection> {
+    ) -> Result<Result<Joined, MissReason>, Rejection> {
         let shims = if self.is(Weakening::ShimFramesCounted) {
             chain.links.iter().filter(|frame| !frame.is_python()).count() as u64
         } else {
@@ -163,17 +178,14 @@ impl CachedWalker {
             Err(reason) => return Ok(Err(reason)),
         };
         // An entry of more frames than addresses has no address for the deepest ones.
-        let cached = entry.frames.get(index + 1..).unwrap_or_default().to_vec();
-        let cached_addresses = entry.addresses.get(index + 1..).unwrap_or_default().to_vec();
-        let mut addresses: Vec<Address> = chain.python().map(|frame| frame.address).collect();
-        let mut frames = decode(memory, &mut self.decoder, chain.python())?;
+        let (callers, addresses) = (entry.frames.skip(index + 1), entry.addresses.skip(index + 1));
+        let frames = decode(memory, &mut self.decoder, chain.python())?;
         if !self.unchanged(memory, thread)? {
             return Ok(Err(MissReason::ChangedDuringUse));
         }
-        let from_cache = cached.len();
-        frames.extend(cached);
-        addresses.extend(cached_addresses);
-        Ok(Ok((Walked { frames, provenance: Provenance { lookup: Lookup::PartialHit, from_cache } }, addresses)))
+        let provenance = Provenance { lookup: Lookup::PartialHit, from_cache: callers.len() };
+        let addresses = addresses.below(chain.python().map(|frame| frame.address).collect());
+        Ok(Ok(Joined { frames: callers.below(frames), addresses, provenance }))
     }
 
     /// Steps 3 to 6.
@@ -184,8 +196,12 @@ impl CachedWalker {
         mut reason: MissReason,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
-        let chunks = if self.is(Weakening::ChunksNotCopied) {
+        let promised = self.cache.partial_hit(thread, self.checks(Weakening::NoSequenceCheckOnPartialHit), 0).is_ok();
+        let mut chunks = if self.is(Weakening::ChunksNotCopied) {
             None
+        } else if promised && !self.as_cpython {
+            // Few of them hold what stands above the anchor.
+            Some(Chunks::when_needed(thread.datastack_chunk))
         } else {
             let newest = match self.first_chunk.take() {
                 Some(chunk) => chunk,
@@ -196,7 +212,7 @@ impl CachedWalker {
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let predicted = self.predicted.take();
-        let known = Known { chunks: chunks.as_ref(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
+        let known = Known { chunks: chunks.as_mut(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
         let mut chain = follow_knowing(memory, &layout, thread, known, thread.current_frame, stop_at, DEPTH_LIMIT)?;
         if self.as_cpython {
             chain = chain.as_cpython()?;
@@ -211,7 +227,7 @@ impl CachedWalker {
                     let last = chain.links.last().map_or((0, 0), |frame| (frame.address, frame.previous));
                     let next = if self.as_cpython { last.0 } else { last.1 };
                     let limit = DEPTH_LIMIT - chain.links.len().min(DEPTH_LIMIT);
-                    let rest = follow(memory, &layout, thread, chunks.as_ref(), next, None, limit)?;
+                    let rest = follow(memory, &layout, thread, chunks.as_mut(), next, None, limit)?;
                     let end = rest.end;
                     chain.links.extend(rest.links.into_iter().skip(usize::from(self.as_cpython)));
                     if self.as_cpython {
@@ -223,27 +239,24 @@ impl CachedWalker {
         } else if stop_at.is_some() {
             reason = MissReason::AnchorNotOnChain;
         }
-        let (walked, addresses) = match hit {
+        let Joined { frames, addresses, provenance } = match hit {
             Some(hit) => hit,
             None => {
                 if chain.end != End::Base && !self.is(Weakening::ChainStoredWithoutBase) {
                     return Err(chain.not_at_base(thread));
                 }
-                let frames = decode(memory, &mut self.decoder, chain.python())?;
-                if frames.is_empty() {
-                    return Err(Rejection::Empty);
-                }
+                let frames = decode(memory, &mut self.decoder, chain.python())?.into();
                 let addresses = chain.python().map(|frame| frame.address).collect();
-                (Walked { frames, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }, addresses)
+                Joined { frames, addresses, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }
             }
         };
-        let entry =
-            Entry { thread_state: thread.address, addresses, frames: walked.frames.clone(), sequence: thread.sequence };
+        let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
+        let entry = Entry { thread_state: thread.address, addresses, frames, sequence: thread.sequence };
         self.cache.insert(thread.native_thread_id, entry);
         if thread.current_frame != thread.anchor {
             write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
         }
-        Ok(walked)
+        Ok(Walked { stack, provenance })
     }
 
     fn frames(
@@ -261,6 +274,22 @@ impl CachedWalker {
         }
     }
 
+    /// Steps 2 to 6.
+    fn walk_from(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: ThreadState,
+        predicted: Option<RawFrame>,
+    ) -> (ThreadState, Result<Walked, Rejection>) {
+        let walked = self.frames(memory, &thread, predicted);
+        if walked.is_ok() {
+            self.decoder.keep();
+        } else {
+            self.decoder.forget_fresh();
+        }
+        (thread, walked)
+    }
+
     /// The leaf that the entry of the thread at `address` predicts.
     fn predicted(&self, address: Address) -> Option<Address> {
         self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied())
@@ -273,6 +302,7 @@ impl CachingWalker for CachedWalker {
     }
 
     fn set_cache(&mut self, cache: FrameCache) {
+        self.roster.forget();
         self.cache = cache;
     }
 }
@@ -284,18 +314,32 @@ impl ThreadWalk for CachedWalker {
         &self.site
     }
 
-    fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
-        let (state, predicted) = match self.read(memory, thread, self.predicted(thread)) {
-            Ok(read) => read,
-            Err(rejection) => return (ThreadState::unknown(thread), Err(rejection)),
-        };
-        let walked = self.frames(memory, &state, predicted);
-        if walked.is_ok() {
-            self.decoder.keep();
-        } else {
-            self.decoder.forget_fresh();
+    fn roster(&mut self) -> Option<&mut Roster> {
+        // CPython's unwinder keeps one interpreter and one thread in mind, and asks for all the same.
+        if self.as_cpython { None } else { Some(&mut self.roster) }
+    }
+
+    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+        if let Some(leaf) = self.predicted(thread.address) {
+            wishes.add(leaf, usize::try_from(self.site.layout.frame.size).unwrap_or(0));
         }
-        (state, walked)
+    }
+
+    fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
+        if !seen.is_fresh {
+            // Meanwhile other threads were walked: what was seen of this one is old.
+            return self.walk(memory, seen.thread.address);
+        }
+        let layout = &self.site.layout;
+        let leaf = seen.wishes().next().and_then(|(address, bytes)| RawFrame::parse(layout, address, bytes).ok());
+        self.walk_from(memory, seen.thread, leaf.filter(|leaf| leaf.address == seen.thread.current_frame))
+    }
+
+    fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
+        match self.read(memory, thread, self.predicted(thread)) {
+            Ok((state, predicted)) => self.walk_from(memory, state, predicted),
+            Err(rejection) => (ThreadState::unknown(thread), Err(rejection)),
+        }
     }
 
     fn sweep(&mut self, threads: &[ThreadState]) {

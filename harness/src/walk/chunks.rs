@@ -1,5 +1,7 @@
 //! Copies of a thread's data-stack chunks, so that a chain of frames is read with few accesses.
 
+use std::borrow::Cow;
+
 use crate::memory::{Address, RemoteMemory};
 use crate::walk::cycle::Cycle;
 use crate::walk::rejection::Rejection;
@@ -20,34 +22,78 @@ const SIZE_OFFSET: usize = 8;
 /// The copies, newest chunk first. Each was read at another time: only a target that does not move makes them one
 /// picture.
 #[derive(Debug, Default)]
-pub struct Chunks {
-    copies: Vec<(Address, Vec<u8>)>,
+pub struct Chunks<'a> {
+    copies: Vec<(Address, Cow<'a, [u8]>)>,
+    /// Copies of something else, behind those of chunks.
+    others: usize,
+    /// The copy that held what was asked for last: a chain goes through them one by one.
+    last: usize,
+    /// Where the list goes on behind what was copied.
+    next: Address,
+    head: Address,
+    bytes: usize,
+    cycle: Cycle,
 }
 
-impl Chunks {
+impl<'a> Chunks<'a> {
+    /// Copies that were made on the guess that they are the chunks from `head` on; nothing if they are not.
+    pub(super) fn guessed(head: Address, copies: impl Iterator<Item = (Address, &'a [u8])>) -> Option<Self> {
+        let mut chunks = Self::default();
+        let mut expected = head;
+        for (address, copy) in copies {
+            let size = word(copy, SIZE_OFFSET)?;
+            if address != expected || usize::try_from(size) != Ok(copy.len()) {
+                return None;
+            }
+            expected = word(copy, 0)?;
+            chunks.copies.push((address, Cow::Borrowed(copy)));
+        }
+        (expected == 0).then_some(chunks)
+    }
+
+    /// Where the chunks are, and their sizes in bytes.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Address, usize)> {
+        let chunks = self.copies.len() - self.others;
+        self.copies.iter().take(chunks).map(|(address, copy)| (*address, copy.len()))
+    }
+
+    /// Adds the copy of something else that may be on the chain.
+    pub(super) fn add(&mut self, address: Address, copy: &'a [u8]) {
+        self.copies.push((address, Cow::Borrowed(copy)));
+        self.others += 1;
+    }
+
     /// Copies the chunks from `head` on.
     ///
     /// # Errors
     /// [`Rejection::Unreadable`] for an address that cannot be read, a size out of bounds or a list that does not end.
     pub fn copy(memory: &mut dyn RemoteMemory, head: Address) -> Result<Self, Rejection> {
-        let mut chunks = Self::default();
-        let mut total = 0;
-        let mut address = head;
-        let mut cycle = Cycle::new();
-        while address != 0 {
-            if cycle.closes_at(address) {
-                return Err(Rejection::Unreadable(format!("the data stack loops at chunk {address:#x}")));
-            }
-            let copy = Self::copy_one(memory, address)?;
-            total += copy.len();
-            if chunks.copies.len() == COUNT_LIMIT || total > TOTAL_LIMIT {
-                return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
-            }
-            let next = word(&copy, 0).unwrap_or(0);
-            chunks.copies.push((address, copy));
-            address = next;
+        let mut chunks = Self::when_needed(head);
+        while chunks.next != 0 {
+            chunks.copy_next(memory)?;
         }
         Ok(chunks)
+    }
+
+    /// The chunks from `head` on, each to be copied when something is asked for that no copy holds.
+    #[must_use]
+    pub fn when_needed(head: Address) -> Self {
+        Self { next: head, head, ..Self::default() }
+    }
+
+    fn copy_next(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
+        let Self { next: address, head, .. } = *self;
+        if self.cycle.closes_at(address) {
+            return Err(Rejection::Unreadable(format!("the data stack loops at chunk {address:#x}")));
+        }
+        let copy = Self::copy_one(memory, address)?;
+        self.bytes += copy.len();
+        if self.copies.len() == COUNT_LIMIT || self.bytes > TOTAL_LIMIT {
+            return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
+        }
+        self.next = word(&copy, 0).unwrap_or(0);
+        self.copies.push((address, Cow::Owned(copy)));
+        Ok(())
     }
 
     fn copy_one(memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<u8>, Rejection> {
@@ -71,13 +117,37 @@ impl Chunks {
         Ok(copy)
     }
 
-    /// The `length` bytes at `address`, if a copy holds them all.
-    #[must_use]
-    pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
-        self.copies.iter().find_map(|(start, copy)| {
-            let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-            copy.get(offset..offset.checked_add(length)?)
-        })
+    /// The `length` bytes at `address`, if a chunk holds them all. Copies what is still to be copied until one does.
+    ///
+    /// # Errors
+    /// As [`Chunks::copy`].
+    pub fn get(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        address: Address,
+        length: usize,
+    ) -> Result<Option<&[u8]>, Rejection> {
+        if self.within(self.last, address, length).is_none() {
+            let mut index = 0;
+            while self.within(index, address, length).is_none() {
+                index += 1;
+                if index >= self.copies.len() {
+                    if self.next == 0 {
+                        return Ok(None);
+                    }
+                    index = self.copies.len();
+                    self.copy_next(memory)?;
+                }
+            }
+            self.last = index;
+        }
+        Ok(self.within(self.last, address, length))
+    }
+
+    fn within(&self, index: usize, address: Address, length: usize) -> Option<&[u8]> {
+        let (start, copy) = self.copies.get(index)?;
+        let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
+        copy.get(offset..offset.checked_add(length)?)
     }
 }
 
@@ -137,14 +207,27 @@ mod tests {
             let mut image = Image::default();
             image.map(FIRST, chunk(0x10, 16 << 10));
             image.map(0x10, chunk(0, size));
-            let chunks = Chunks::copy(&mut image, FIRST).unwrap();
             let size = usize::try_from(size).unwrap();
-            assert_eq!(chunks.get(0x10, size), Some(chunk(0, size as u64).as_slice()));
-            assert_eq!(chunks.get(0x11, size), None);
-            assert_eq!(chunks.get(FIRST + 24, 2), Some([7, 7].as_slice()));
-            assert_eq!(chunks.get(FIRST - 1, 2), None);
+            for mut chunks in [Chunks::copy(&mut image, FIRST).unwrap(), Chunks::when_needed(FIRST)] {
+                let mut get = |address, length| chunks.get(&mut image, address, length).unwrap().map(<[u8]>::to_vec);
+                assert_eq!(get(FIRST + 24, 2), Some(vec![7, 7]));
+                assert_eq!(get(0x10, size), Some(chunk(0, size as u64)));
+                assert_eq!(get(0x11, size), None);
+                assert_eq!(get(FIRST - 1, 2), None);
+                assert_eq!(get(FIRST + 24, 2), Some(vec![7, 7]));
+            }
         }
         assert!(Chunks::copy(&mut Image::default(), 0).unwrap().copies.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_is_copied_when_it_is_needed() {
+        let mut memory = Many { count: 3, size: 16 << 10, reads: 0 };
+        let mut chunks = Chunks::when_needed(FIRST);
+        for (index, reads) in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (3, 3)] {
+            let found = chunks.get(&mut memory, FIRST + index * SIZE_LIMIT + 64, 8).unwrap().is_some();
+            assert_eq!((found, memory.reads), (index < 3, reads), "{index}");
+        }
     }
 
     #[test]

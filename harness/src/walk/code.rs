@@ -32,6 +32,8 @@ struct Code {
     function: Arc<str>,
     file: Arc<str>,
     locations: LocationTable,
+    /// Its frames by entry of the table, as far as they were asked for.
+    frames: Box<[Option<Arc<Frame>>]>,
 }
 
 /// Decodes frames and keeps what it learnt of code objects, by address: right only as long as the target frees no
@@ -56,23 +58,25 @@ impl Decoder {
         Self { layout, known: HashMap::new(), texts: HashSet::new(), fresh: Vec::new(), read: 0, kept: 0 }
     }
 
-    /// Function, file and position of a frame that runs Python code.
+    /// Function, file and position of a frame that runs Python code. Equal frames of one code object are one.
     ///
     /// # Errors
     /// [`Rejection::BadCode`] or [`Rejection::Unreadable`].
-    pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Frame, Rejection> {
+    pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
         self.learn(memory, raw.code)?;
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
-        let Some(code) = self.known.get(&raw.code) else { return Err(bad("lost".into())) };
+        let Some(code) = self.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
-        let location = raw
+        let (entry, location) = raw
             .instr_ptr
             .checked_sub(start)
             .filter(|offset| offset % CODE_UNIT == 0)
             .and_then(|offset| u32::try_from(offset / CODE_UNIT).ok())
-            .and_then(|unit| code.locations.get(unit))
+            .and_then(|unit| code.locations.entry(unit))
             .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
-        Ok(Frame { function: code.function.clone(), file: code.file.clone(), location })
+        let Some(known) = code.frames.get_mut(entry) else { return Err(bad("lost".into())) };
+        let new = || Arc::new(Frame { function: code.function.clone(), file: code.file.clone(), location });
+        Ok(Arc::clone(known.get_or_insert_with(new)))
     }
 
     /// Whether the code at `code` is a generator's, coroutine's or asynchronous generator's: its frame leaves the data
@@ -154,7 +158,8 @@ impl Decoder {
         let locations =
             LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
         let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;
-        Ok(Code { is_generator, function: self.share(function), file: self.share(file), locations })
+        let frames = vec![None; locations.entries()].into();
+        Ok(Code { is_generator, function: self.share(function), file: self.share(file), locations, frames })
     }
 
     fn share(&mut self, text: Arc<str>) -> Arc<str> {

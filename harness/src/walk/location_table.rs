@@ -92,14 +92,26 @@ impl LocationTable {
         self.units
     }
 
+    /// How many entries the table has.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The position of the instruction at code unit `unit`, if the table covers it.
     #[must_use]
     pub fn get(&self, unit: u32) -> Option<Location> {
+        self.entry(unit).map(|(_, location)| location)
+    }
+
+    /// The same with the number of its entry, which all its instructions share.
+    #[must_use]
+    pub fn entry(&self, unit: u32) -> Option<(usize, Location)> {
         if unit >= self.units {
             return None;
         }
-        let after = self.entries.partition_point(|&(start, _)| start <= unit);
-        self.entries.get(after.checked_sub(1)?).map(|&(_, location)| location)
+        let entry = self.entries.partition_point(|&(start, _)| start <= unit).checked_sub(1)?;
+        self.entries.get(entry).map(|&(_, location)| (entry, location))
     }
 
     /// The lines of all instructions, in no order and perhaps more than once; none is that of an artificial one.

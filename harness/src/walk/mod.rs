@@ -11,6 +11,8 @@ pub mod miss;
 pub mod raw_frame;
 pub mod reference;
 pub mod rejection;
+mod roster;
+pub mod shared;
 pub mod text;
 pub mod thread_state;
 pub mod uncached;

@@ -34,19 +34,25 @@ use std::collections::BTreeSet;
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
-use crate::walk::cache::{Checks, Entry, FrameCache};
+use crate::stack::Stack;
+use crate::walk::cache::{Checks, Entry, FrameCache, Limits};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, follow};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::{ThreadState, Window, anchor_segments, read_anchor, write_anchor};
+use crate::walk::roster::{Roster, Seen, Wishes};
+use crate::walk::shared::Shared;
+use crate::walk::thread_state::{ThreadState, Window, anchor_segments, read_anchor, word, write_anchor};
 use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
 use crate::walk::weakening::Weakening;
 
 /// How often a thread is tried before its walk is rejected because it moved.
 const ATTEMPTS: u32 = 4;
+
+/// Whatever can be walked is kept, so that depth costs nothing: with the longest chains, a MiB a thread.
+const LIMITS: Limits = Limits { threads: 256, addresses: DEPTH_LIMIT };
 
 /// See the module.
 pub struct ReferenceWalker {
@@ -57,6 +63,7 @@ pub struct ReferenceWalker {
     attempts: u32,
     cache: FrameCache,
     decoder: Decoder,
+    roster: Roster,
 }
 
 /// The entry whose frames after the index complete a chain that stopped at the old anchor.
@@ -84,8 +91,9 @@ impl ReferenceWalker {
             window: Window::new(&site.layout),
             weakenings: BTreeSet::new(),
             attempts: ATTEMPTS,
-            cache: FrameCache::default(),
+            cache: FrameCache::new(LIMITS),
             decoder: Decoder::new(site.layout),
+            roster: Roster::default(),
         })
     }
 
@@ -147,15 +155,12 @@ impl ReferenceWalker {
             Err(reason) => return Ok(Err(reason)),
         };
         let Some(raw) = glance.leaf.filter(|_| steady) else { return Ok(Err(MissReason::ChangedDuringUse)) };
-        let mut frames = entry.frames.clone();
-        if !self.is(Weakening::LeafReusedOnFullHit) {
-            let leaf = self.decoder.frame(memory, &raw)?;
-            if let Some(first) = frames.first_mut() {
-                *first = leaf;
-            }
-        }
-        let from_cache = frames.len().saturating_sub(1);
-        Ok(Ok(Walked { frames, provenance: Provenance { lookup: Lookup::FullHit, from_cache } }))
+        let Some(stored) = entry.frames.first().cloned() else { return Ok(Err(MissReason::EntryStartsElsewhere)) };
+        let callers = entry.frames.skip(1);
+        let reused = self.is(Weakening::LeafReusedOnFullHit);
+        let leaf = if reused { stored } else { self.decoder.frame(memory, &raw)? };
+        let provenance = Provenance { lookup: Lookup::FullHit, from_cache: callers.len() };
+        Ok(Ok(Walked { stack: Stack::new(leaf, callers), provenance }))
     }
 
     /// Steps 2 to 7, once.
@@ -180,34 +185,28 @@ impl ReferenceWalker {
             return Err(Rejection::Moved);
         }
         let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
-        let mut frames = decode(memory, &mut self.decoder, chain.python())?;
+        let frames = decode(memory, &mut self.decoder, chain.python())?;
         let unchecked = if cached.is_some() { Weakening::NotReadAgainBeforeUse } else { Weakening::TornWalkStored };
         if !self.is(unchecked) && read_anchor(memory, &self.fields, thread.address)? != held {
             return Err(Rejection::Moved);
         }
         // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
         // has put it, and the sequence does not count the frames between.
-        let mut addresses: Vec<Address> =
+        let addresses: Vec<Address> =
             chain.links.iter().take_while(|frame| frame.is_python()).map(|frame| frame.address).collect();
         let no_shim = addresses.len() == chain.links.len();
         let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
-        let mut from_cache = 0;
-        if let Some((entry, index)) = cached {
-            let callers = entry.frames.get(index + 1..).unwrap_or_default();
-            from_cache = callers.len();
-            frames.extend_from_slice(callers);
-            if no_shim {
-                addresses.extend_from_slice(entry.addresses.get(index + 1..).unwrap_or_default());
-            }
-        }
-        if frames.is_empty() {
-            return Err(Rejection::Empty);
-        }
+        let callers = cached.map(|(entry, index)| (entry.frames.skip(index + 1), entry.addresses.skip(index + 1)));
+        let (callers, below) = callers.unwrap_or_default();
+        let provenance = Provenance { lookup, from_cache: callers.len() };
+        let below = if no_shim { below } else { Shared::default() };
+        let (frames, addresses) = (callers.below(frames), below.below(addresses));
+        let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         self.cache.insert(
             thread.native_thread_id,
-            Entry { thread_state: thread.address, addresses, frames: frames.clone(), sequence: again.sequence },
+            Entry { thread_state: thread.address, addresses, frames, sequence: again.sequence },
         );
-        Ok(Walked { frames, provenance: Provenance { lookup, from_cache } })
+        Ok(Walked { stack, provenance })
     }
 
     /// Step 4's reads, in this order.
@@ -275,8 +274,8 @@ impl ReferenceWalker {
                 End::Elsewhere => return Err(chain.not_at_base(thread)),
             }
         }
-        let chunks = Chunks::copy(memory, thread.datastack_chunk)?;
-        let chain = follow(memory, layout, thread, Some(&chunks), start, None, DEPTH_LIMIT)?;
+        let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
+        let chain = follow(memory, layout, thread, Some(&mut chunks), start, None, DEPTH_LIMIT)?;
         if chain.end == End::Base || self.is(Weakening::ChainStoredWithoutBase) {
             return Ok((chain, None));
         }
@@ -328,6 +327,7 @@ impl CachingWalker for ReferenceWalker {
     }
 
     fn set_cache(&mut self, cache: FrameCache) {
+        self.roster.forget();
         self.cache = cache;
     }
 }
@@ -339,10 +339,82 @@ impl ThreadWalk for ReferenceWalker {
         &self.site
     }
 
+    fn roster(&mut self) -> Option<&mut Roster> {
+        Some(&mut self.roster)
+    }
+
+    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+        let Some(leaf) = self.predicted(thread) else { return };
+        wishes.add(leaf, usize::try_from(self.site.layout.frame.size).unwrap_or(0));
+        let CacheLayout { anchor, sequence, .. } = self.fields;
+        if sequence == anchor + 8 {
+            wishes.add(thread.address.wrapping_add(anchor), 16);
+        } else {
+            wishes.add(thread.address.wrapping_add(anchor), 8);
+            wishes.add(thread.address.wrapping_add(sequence), 8);
+        }
+    }
+
+    fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
+        let thread = seen.thread;
+        let glance = self.seen(seen);
+        if seen.is_fresh {
+            return self.walk_from(memory, thread.address, Some(glance));
+        }
+        if thread.current_frame != 0
+            && let Ok(Ok(walked)) = self.full_hit(memory, &glance)
+        {
+            self.decoder.keep();
+            return (thread, Ok(walked));
+        }
+        // Meanwhile other threads were walked: what was seen of this one is old.
+        self.decoder.forget_fresh();
+        self.walk(memory, thread.address)
+    }
+
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
+        self.walk_from(memory, thread, None)
+    }
+
+    fn sweep(&mut self, threads: &[ThreadState]) {
+        self.cache.sweep(threads);
+    }
+}
+
+impl ReferenceWalker {
+    /// The leaf that the thread's entry predicts.
+    fn predicted(&self, thread: &ThreadState) -> Option<Address> {
+        let entry = self.cache.get(thread.native_thread_id)?;
+        entry.addresses.first().copied().filter(|_| entry.thread_state == thread.address)
+    }
+
+    /// Step 1 from what was read of a thread.
+    fn seen(&self, seen: Seen<'_>) -> Glance {
+        let thread = seen.thread;
+        let mut wishes = seen.wishes();
+        let leaf = wishes.next().and_then(|(address, bytes)| RawFrame::parse(&self.site.layout, address, bytes).ok());
+        let (anchor, sequence) = match (wishes.next(), wishes.next()) {
+            (Some((_, both)), None) => (word(both, 0), word(both, 8)),
+            (Some((_, anchor)), Some((_, sequence))) => (word(anchor, 0), word(sequence, 0)),
+            (None, _) => (None, None),
+        };
+        Glance {
+            leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
+            steady: (anchor, sequence) == (Some(thread.anchor), Some(thread.sequence)),
+            thread,
+        }
+    }
+
+    /// All attempts, of which the first begins with what was seen already, if anything was.
+    fn walk_from(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: Address,
+        mut seen: Option<Glance>,
+    ) -> (ThreadState, Result<Walked, Rejection>) {
         let mut last = (ThreadState::unknown(thread), Err(Rejection::Moved));
         for _ in 0..self.attempts.max(1) {
-            let glance = match self.glance(memory, thread) {
+            let glance = match seen.take().map_or_else(|| self.glance(memory, thread), Ok) {
                 Ok(glance) => glance,
                 Err(rejection) => return (last.0, Err(rejection)),
             };
@@ -359,9 +431,5 @@ impl ThreadWalk for ReferenceWalker {
             }
         }
         last
-    }
-
-    fn sweep(&mut self, threads: &[ThreadState]) {
-        self.cache.sweep(threads);
     }
 }

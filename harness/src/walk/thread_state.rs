@@ -43,13 +43,18 @@ impl Window {
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         let thread = &layout.thread;
-        let mut fields = vec![thread.next, thread.current_frame, thread.native_thread_id, thread.datastack_chunk];
-        if let Some(cache) = thread.cache {
-            fields.extend([cache.base_frame, cache.anchor, cache.sequence]);
-        }
-        let start = fields.iter().copied().min().unwrap_or(0);
-        let end = fields.iter().copied().max().unwrap_or(0) + 8;
+        let fields = [thread.next, thread.current_frame, thread.native_thread_id, thread.datastack_chunk];
+        let cache = thread.cache.map(|cache| [cache.base_frame, cache.anchor, cache.sequence]);
+        let fields = fields.into_iter().chain(cache.into_iter().flatten());
+        let start = fields.clone().min().unwrap_or(0);
+        let end = fields.max().unwrap_or(0) + 8;
         Self { start, length: usize::try_from(end - start).unwrap_or(0) }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
     }
 
     /// A buffer for the window.
@@ -113,13 +118,25 @@ pub fn thread_states(
     layout: &Layout,
     runtime: Address,
 ) -> Result<Vec<ThreadState>, Rejection> {
-    let window = Window::new(layout);
     let mut found = Vec::new();
+    thread_states_of(memory, layout, runtime, |_, thread| found.extend(thread))?;
+    Ok(found)
+}
+
+/// Tells of each interpreter, first without a thread and then with each of its own.
+pub(super) fn thread_states_of(
+    memory: &mut dyn RemoteMemory,
+    layout: &Layout,
+    runtime: Address,
+    mut tell: impl FnMut(Address, Option<ThreadState>),
+) -> Result<(), Rejection> {
+    let window = Window::new(layout);
+    let mut found = 0;
     let mut interpreter = memory.read_u64(runtime.wrapping_add(layout.interpreters_head))?;
     let mut interpreters = Cycle::new();
     for _ in 0..INTERPRETER_LIMIT {
         if interpreter == 0 {
-            return Ok(found);
+            return Ok(());
         }
         if interpreters.closes_at(interpreter) {
             return Err(Rejection::Unreadable(format!("the list of interpreters loops at {interpreter:#x}")));
@@ -133,18 +150,20 @@ pub fn thread_states(
         if filled != 2 {
             return Err(Rejection::Unreadable(format!("interpreter state {interpreter:#x}")));
         }
+        tell(interpreter, None);
         let mut thread = u64::from_le_bytes(head);
         let mut threads = Cycle::new();
         while thread != 0 {
             if threads.closes_at(thread) {
                 return Err(Rejection::Unreadable(format!("the list of threads loops at {thread:#x}")));
             }
-            if found.len() == THREAD_LIMIT {
+            if found == THREAD_LIMIT {
                 return Err(Rejection::TooDeep(THREAD_LIMIT));
             }
             let state = window.read(memory, layout, thread)?;
             thread = state.next;
-            found.push(state);
+            found += 1;
+            tell(interpreter, Some(state));
         }
         interpreter = u64::from_le_bytes(next);
     }

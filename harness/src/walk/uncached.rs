@@ -1,11 +1,22 @@
 //! The walker without a cache: it copies the data stack, follows the chain, and writes nothing.
+//!
+//! Every sample reads everything. What was read the time before says where to look, so that one access does; and a caller
+//! whose frame reads as it did then, as do all below it, is decoded already.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
-use crate::walk::chain::{DEPTH_LIMIT, End, Known, follow_knowing};
+use crate::stack::Stack;
+use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
+use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
+use crate::walk::roster::{Roster, Seen, Wishes};
+use crate::walk::shared::Shared;
 use crate::walk::thread_state::{ThreadState, Window};
 use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode, read_thread};
 
@@ -14,6 +25,21 @@ pub struct UncachedWalker {
     site: Site,
     as_cpython: bool,
     decoder: Decoder,
+    roster: Roster,
+    /// By thread state, what was read in its last sample.
+    before: BTreeMap<Address, Before>,
+}
+
+/// What a sample read of a thread.
+#[derive(Default)]
+struct Before {
+    /// The chunks, with their sizes in bytes.
+    chunks: Vec<(Address, usize)>,
+    /// The frames that no chunk holds.
+    outside: Vec<Address>,
+    links: Vec<RawFrame>,
+    /// What the links that run Python code are.
+    frames: Shared<Arc<Frame>>,
 }
 
 impl UncachedWalker {
@@ -23,7 +49,8 @@ impl UncachedWalker {
     /// The layout cannot be walked.
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
-        Ok(Self { site, as_cpython: false, decoder: Decoder::new(site.layout) })
+        let (decoder, roster) = (Decoder::new(site.layout), Roster::default());
+        Ok(Self { site, as_cpython: false, decoder, roster, before: BTreeMap::new() })
     }
 
     /// The same walker in what CPython's unwinder does otherwise: it reads the address of the newest chunk anew, with the
@@ -35,28 +62,103 @@ impl UncachedWalker {
         Self { as_cpython: true, ..self }
     }
 
-    fn frames(&mut self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Walked, Rejection> {
-        if thread.current_frame == 0 {
-            return Err(Rejection::Empty);
+    fn frame_size(&self) -> usize {
+        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
+    }
+
+    /// The chunks as they were guessed, and the frames outside of them.
+    fn guessed<'a>(&self, seen: Seen<'a>) -> Option<Chunks<'a>> {
+        let before = self.before.get(&seen.thread.address)?;
+        let mut chunks = Chunks::guessed(seen.thread.datastack_chunk, seen.wishes().take(before.chunks.len()))?;
+        for (address, copy) in seen.wishes().skip(before.chunks.len()) {
+            chunks.add(address, copy);
         }
+        Some(chunks)
+    }
+
+    fn chunks(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Chunks<'static>, Rejection> {
         let newest = if self.as_cpython {
             Window::new(&self.site.layout).read(memory, &self.site.layout, thread.address)?
         } else {
             *thread
         };
-        let chunks = Chunks::copy(memory, newest.datastack_chunk)?;
-        let known = Known { chunks: Some(&chunks), frame: None, starts_with_python: self.as_cpython };
+        Chunks::copy(memory, newest.datastack_chunk)
+    }
+
+    fn chain(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        chunks: &mut Chunks<'_>,
+    ) -> Result<Chain, Rejection> {
+        let known = Known { chunks: Some(chunks), frame: None, starts_with_python: self.as_cpython };
         let layout = &self.site.layout;
         let chain = follow_knowing(memory, layout, thread, known, thread.current_frame, None, DEPTH_LIMIT)?;
         if chain.end != End::Base {
             return Err(chain.not_at_base(thread));
         }
-        let chain = if self.as_cpython { chain.as_cpython()? } else { chain };
-        let frames = decode(memory, &mut self.decoder, chain.python())?;
-        if frames.is_empty() {
+        if self.as_cpython { chain.as_cpython() } else { Ok(chain) }
+    }
+
+    /// What the links are. Those that are as they were before are not decoded again.
+    fn frames(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: Address,
+        chain: &Chain,
+    ) -> Result<Shared<Arc<Frame>>, Rejection> {
+        let Some(before) = self.before.get(&thread) else {
+            return Ok(decode(memory, &mut self.decoder, chain.python())?.into());
+        };
+        let ends = chain.links.iter().rev().zip(before.links.iter().rev());
+        let same = ends.take_while(|(link, before)| link == before).count();
+        let (changed, _) = before.links.split_at(before.links.len() - same);
+        let callers = before.frames.skip(changed.iter().filter(|link| link.is_python()).count());
+        let (fresh, _) = chain.links.split_at(chain.links.len() - same);
+        let fresh = fresh.iter().filter(|link| link.is_python());
+        Ok(callers.below(decode(memory, &mut self.decoder, fresh)?))
+    }
+
+    fn walked(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        guessed: Option<Chunks<'_>>,
+    ) -> Result<Walked, Rejection> {
+        if thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
-        Ok(Walked { frames, provenance: Provenance { lookup: Lookup::Uncached, from_cache: 0 } })
+        let mut chunks = match guessed {
+            Some(chunks) => chunks,
+            None => self.chunks(memory, thread)?,
+        };
+        let chain = self.chain(memory, thread, &mut chunks)?;
+        let frames = self.frames(memory, thread.address, &chain)?;
+        let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
+        let before = self.before.entry(thread.address).or_default();
+        before.chunks.clear();
+        before.chunks.extend(chunks.places());
+        before.outside.clear();
+        let outside = chain.links.iter().filter(|frame| frame.owner != Owner::Thread);
+        before.outside.extend(outside.map(|frame| frame.address));
+        before.links = chain.links;
+        before.frames = frames;
+        Ok(Walked { stack, provenance: Provenance { lookup: Lookup::Uncached, from_cache: 0 } })
+    }
+
+    fn walk_from(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: ThreadState,
+        guessed: Option<Chunks<'_>>,
+    ) -> (ThreadState, Result<Walked, Rejection>) {
+        let walked = self.walked(memory, &thread, guessed);
+        if walked.is_ok() {
+            self.decoder.keep();
+        } else {
+            self.decoder.forget_fresh();
+        }
+        (thread, walked)
     }
 }
 
@@ -67,20 +169,39 @@ impl ThreadWalk for UncachedWalker {
         &self.site
     }
 
+    fn roster(&mut self) -> Option<&mut Roster> {
+        if self.as_cpython { None } else { Some(&mut self.roster) }
+    }
+
+    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+        let Some(before) = self.before.get(&thread.address) else { return };
+        for &(address, length) in &before.chunks {
+            wishes.add(address, length);
+        }
+        for &address in &before.outside {
+            wishes.add(address, self.frame_size());
+        }
+    }
+
+    fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
+        let guessed = self.guessed(seen);
+        if guessed.is_none() && !seen.is_fresh {
+            // Meanwhile other threads were walked: what was seen of this one is old.
+            return self.walk(memory, seen.thread.address);
+        }
+        self.walk_from(memory, seen.thread, guessed)
+    }
+
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
         match read_thread(memory, &self.site, thread) {
-            Ok(state) => {
-                let walked = self.frames(memory, &state);
-                if walked.is_ok() {
-                    self.decoder.keep();
-                } else {
-                    self.decoder.forget_fresh();
-                }
-                (state, walked)
-            }
+            Ok(state) => self.walk_from(memory, state, None),
             Err((state, rejection)) => (state, Err(rejection)),
         }
     }
 
-    fn sweep(&mut self, _threads: &[ThreadState]) {}
+    fn sweep(&mut self, threads: &[ThreadState]) {
+        if self.before.len() > threads.len() {
+            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
+        }
+    }
 }

@@ -1,13 +1,19 @@
 //! What all of this project's walkers have in common.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use crate::frame::Frame;
 use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use crate::stack::Stack;
 use crate::walk::cache::FrameCache;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
+use crate::walk::roster::{Roster, Seen, Wishes};
 use crate::walk::thread_state::{ThreadState, Window, clear_anchors, thread_states};
 
 /// One build's layout and where the target's `_PyRuntime` is.
@@ -47,7 +53,7 @@ pub enum Unsupported {
 
 /// A stack that one thread gave, and where its frames came from.
 pub(super) struct Walked {
-    pub(super) frames: Vec<Frame>,
+    pub(super) stack: Stack,
     pub(super) provenance: Provenance,
 }
 
@@ -83,7 +89,7 @@ pub trait CachingWalker: Walker {
     /// The cache.
     fn cache(&self) -> &FrameCache;
 
-    /// Puts another cache in place of its own.
+    /// Puts another cache in place of its own, and forgets which threads there were.
     fn set_cache(&mut self, cache: FrameCache);
 }
 
@@ -92,6 +98,15 @@ pub(super) trait ThreadWalk {
     const KIND: WalkerKind;
 
     fn site(&self) -> &Site;
+
+    /// What it expects of the next sample; none if it takes one read after the other.
+    fn roster(&mut self) -> Option<&mut Roster>;
+
+    /// What it expects to need of a thread.
+    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes);
+
+    /// Walks a thread of which something was read.
+    fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>);
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>);
 
@@ -105,6 +120,9 @@ impl<T: ThreadWalk + Send> Walker for T {
     }
 
     fn attach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
+        if let Some(roster) = self.roster() {
+            roster.forget();
+        }
         if T::KIND.is_cached() {
             clear_anchors(memory, &self.site().layout, self.site().runtime)?;
         }
@@ -112,22 +130,31 @@ impl<T: ThreadWalk + Send> Walker for T {
     }
 
     fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection> {
-        let found = thread_states(memory, &self.site().layout, self.site().runtime)?;
-        let mut threads = Vec::with_capacity(found.len());
-        for thread in &found {
-            threads.push(self.sample_thread(memory, thread.address));
+        let site = *self.site();
+        // What is in it is borrowed while the walker works.
+        let Some(mut roster) = self.roster().map(std::mem::take) else {
+            let found = thread_states(memory, &site.layout, site.runtime)?;
+            let threads = found.iter().map(|thread| self.sample_thread(memory, thread.address)).collect();
+            self.sweep(&found);
+            return Ok(Sample { walker: T::KIND, threads });
+        };
+        let mut threads = SmallVec::new();
+        if roster.look(memory, &site, |thread, wishes| self.wish(thread, wishes)) {
+            let seen = (0..).map_while(|index| roster.seen(index));
+            threads.extend(seen.map(|seen| told(self.walk_seen(memory, seen))));
+        } else {
+            roster.enumerate(memory, &site)?;
+            threads.extend(roster.states().iter().map(|thread| self.sample_thread(memory, thread.address)));
         }
-        self.sweep(&found);
+        self.sweep(roster.states());
+        if let Some(kept) = self.roster() {
+            *kept = roster;
+        }
         Ok(Sample { walker: T::KIND, threads })
     }
 
     fn sample_thread(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> ThreadSample {
-        let (state, result) = self.walk(memory, thread);
-        let (outcome, provenance) = match result {
-            Ok(walked) => (Ok(walked.frames.into()), walked.provenance),
-            Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
-        };
-        ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance }
+        told(self.walk(memory, thread))
     }
 
     fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
@@ -135,12 +162,20 @@ impl<T: ThreadWalk + Send> Walker for T {
     }
 }
 
+fn told((state, result): (ThreadState, Result<Walked, Rejection>)) -> ThreadSample {
+    let (outcome, provenance) = match result {
+        Ok(walked) => (Ok(walked.stack), walked.provenance),
+        Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
+    };
+    ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance }
+}
+
 /// Decodes the frames that run Python code.
 pub(super) fn decode<'a>(
     memory: &mut dyn RemoteMemory,
     decoder: &mut Decoder,
     links: impl Iterator<Item = &'a RawFrame>,
-) -> Result<Vec<Frame>, Rejection> {
+) -> Result<Vec<Arc<Frame>>, Rejection> {
     links.map(|raw| decoder.frame(memory, raw)).collect()
 }
 

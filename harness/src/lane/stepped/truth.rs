@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::frame::{Frame, Stack};
+use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::schedule::event::Standing;
 use crate::schedule::fingerprint::LeafKind;
+use crate::stack::Stack;
 use crate::walk::chain::DEPTH_LIMIT;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::{Owner, RawFrame};
@@ -59,6 +60,7 @@ impl TruthReader {
         let mut frames: Vec<Frame> = Vec::with_capacity(links.len());
         for raw in &links {
             let frame = if raw.is_python() { Some(self.decoder.frame(memory, raw)?) } else { None };
+            let frame = frame.map(Arc::unwrap_or_clone);
             frames.extend(frame.clone());
             chain.push(Standing { address: raw.address, frame });
         }

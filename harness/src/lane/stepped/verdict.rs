@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::truth::Moment;
-use crate::frame::{Frame, Stack};
+use crate::frame::Frame;
 use crate::sample::ThreadSample;
 use crate::schedule::clause::{Clause, Parting, classify, parting};
+use crate::stack::Stack;
 use crate::walk::rejection::Rejection;
 use crate::workload::grammar::{Grammar, Illegal};
 
@@ -50,7 +51,7 @@ pub(super) fn judge(sample: &ThreadSample, moments: &[Arc<Moment>], grammar: &Gr
     if moments.iter().any(|moment| fits(stack, moment)) {
         return Verdict::Right;
     }
-    let possible: Vec<Stack> = moments.iter().map(|moment| Arc::clone(&moment.stack)).collect();
+    let possible: Vec<Stack> = moments.iter().map(|moment| moment.stack.clone()).collect();
     let illegal = grammar.judge(stack).err();
     let clause = classify(stack, &possible, illegal.as_ref(), sample.provenance);
     Verdict::Wrong(Wrong { clause, illegal, parting: parting(stack, &possible) })

@@ -1,0 +1,201 @@
+//! The threads of the sample before, and one vectored read of all that this sample is expected to need.
+//!
+//! A target seldom has other threads than a moment ago, and a walker knows what it will want of each. So everything is read
+//! in one go, lists and all; where the lists then show other threads than were expected, or something is not there any
+//! more, nothing of it is used and the sample begins anew.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::memory::{Address, RemoteMemory, Segment};
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
+use crate::walk::walker::Site;
+
+/// More is not read on speculation, in bytes.
+const SPECULATION_LIMIT: usize = 16 << 20;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Roster {
+    /// In list order: an interpreter, and how many threads it had.
+    interpreters: Vec<(Address, usize)>,
+    states: Vec<ThreadState>,
+    wishes: Wishes,
+    buffer: Vec<u8>,
+}
+
+/// What a walker expects to need, thread by thread.
+#[derive(Default)]
+pub(super) struct Wishes {
+    /// Where, and where in the buffer it comes to stand.
+    places: Vec<(Address, Range<usize>)>,
+    /// Up to where `places` are those of each thread.
+    ends: Vec<usize>,
+    bytes: usize,
+}
+
+impl Wishes {
+    /// Wishes for `length` bytes at `address`, beside the thread state.
+    pub(super) fn add(&mut self, address: Address, length: usize) {
+        self.places.push((address, 0..length));
+        self.bytes = self.bytes.saturating_add(length);
+    }
+}
+
+/// What was read of one thread.
+#[derive(Clone, Copy)]
+pub(super) struct Seen<'a> {
+    pub(super) thread: ThreadState,
+    /// Whether nothing was done since it was read.
+    pub(super) is_fresh: bool,
+    places: &'a [(Address, Range<usize>)],
+    buffer: &'a [u8],
+}
+
+impl<'a> Seen<'a> {
+    /// What was wished for, in the order of the wishes.
+    pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> {
+        let Self { places, buffer, .. } = self;
+        places.iter().map(move |(address, place)| (*address, buffer.get(place.clone()).unwrap_or_default()))
+    }
+}
+
+impl Roster {
+    /// Forgets everything, so that the next sample asks for the threads.
+    pub(super) fn forget(&mut self) {
+        self.interpreters.clear();
+        self.states.clear();
+    }
+
+    /// The threads, as they were last seen.
+    pub(super) fn states(&self) -> &[ThreadState] {
+        &self.states
+    }
+
+    /// Asks the target for its threads.
+    pub(super) fn enumerate(&mut self, memory: &mut dyn RemoteMemory, site: &Site) -> Result<(), Rejection> {
+        self.forget();
+        let Self { interpreters, states, .. } = self;
+        let found = thread_states_of(memory, &site.layout, site.runtime, |interpreter, thread| match thread {
+            None => interpreters.push((interpreter, 0)),
+            Some(thread) => {
+                states.push(thread);
+                if let Some((_, threads)) = interpreters.last_mut() {
+                    *threads += 1;
+                }
+            }
+        });
+        if found.is_err() {
+            self.forget();
+        }
+        found
+    }
+
+    /// Reads everything at once, each thread with what `wish` wants of it. Whether it is all there, and the threads are the
+    /// same.
+    pub(super) fn look(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        site: &Site,
+        mut wish: impl FnMut(&ThreadState, &mut Wishes),
+    ) -> bool {
+        if self.states.is_empty() {
+            return false;
+        }
+        self.wishes.places.clear();
+        self.wishes.ends.clear();
+        self.wishes.bytes = 0;
+        for state in &self.states {
+            wish(state, &mut self.wishes);
+            self.wishes.ends.push(self.wishes.places.len());
+        }
+        if self.wishes.bytes > SPECULATION_LIMIT {
+            return false;
+        }
+        let window = Window::new(&site.layout);
+        let Some(heads) = self.read(memory, site, &window) else { return false };
+        self.parse(site, &window, heads)
+    }
+
+    /// Fills the buffer: the heads of the lists, the thread states, what was wished for. Gives where the heads end.
+    fn read(&mut self, memory: &mut dyn RemoteMemory, site: &Site, window: &Window) -> Option<usize> {
+        let Self { interpreters, states, wishes, buffer } = self;
+        let heads = 8 + 16 * interpreters.len();
+        let total = heads + window.length() * states.len() + wishes.bytes;
+        if buffer.len() < total {
+            buffer.resize(total, 0);
+        }
+        let mut segments: SmallVec<[Segment<'_>; 16]> = SmallVec::new();
+        let (mut lists, mut rest) = buffer.split_at_mut_checked(heads)?;
+        let mut at = heads;
+        segments.push(Segment {
+            address: site.runtime.wrapping_add(site.layout.interpreters_head),
+            buffer: lists.split_off_mut(..8)?,
+        });
+        let mut thread = 0_usize;
+        for &(interpreter, threads) in &*interpreters {
+            let interpreter_layout = &site.layout.interpreter;
+            for offset in [interpreter_layout.threads_head, interpreter_layout.next] {
+                segments.push(Segment { address: interpreter.wrapping_add(offset), buffer: lists.split_off_mut(..8)? });
+            }
+            for _ in 0..threads {
+                let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
+                let end = *wishes.ends.get(thread)?;
+                segments.push(window.segment(states.get(thread)?.address, rest.split_off_mut(..window.length())?));
+                at += window.length();
+                for (address, place) in wishes.places.get_mut(begin..end)? {
+                    let length = place.len();
+                    segments.push(Segment { address: *address, buffer: rest.split_off_mut(..length)? });
+                    *place = at..at + length;
+                    at += length;
+                }
+                thread += 1;
+            }
+        }
+        (memory.read_vectored(&mut segments).ok()? == segments.len()).then_some(heads)
+    }
+
+    /// Takes the thread states out of the buffer; whether the lists are what they were.
+    fn parse(&mut self, site: &Site, window: &Window, heads: usize) -> bool {
+        let Self { interpreters, states, wishes, buffer } = self;
+        let mut at = heads;
+        let mut thread = 0;
+        let mut link = word(buffer, 0);
+        for (index, &(interpreter, threads)) in interpreters.iter().enumerate() {
+            if link != Some(interpreter) {
+                return false;
+            }
+            let mut next = word(buffer, 8 + 16 * index);
+            for _ in 0..threads {
+                let (Some(state), Some(&end)) = (states.get_mut(thread), wishes.ends.get(thread)) else { return false };
+                if next != Some(state.address) {
+                    return false;
+                }
+                let Some(bytes) = buffer.get(at..at + window.length()) else { return false };
+                *state = window.parse(&site.layout, state.address, bytes);
+                next = Some(state.next);
+                let last = end.checked_sub(1).and_then(|last| wishes.places.get(last));
+                at = last.map_or(0, |(_, place)| place.end).max(at + window.length());
+                thread += 1;
+            }
+            if next != Some(0) {
+                return false;
+            }
+            link = word(buffer, 16 + 16 * index);
+        }
+        link == Some(0)
+    }
+
+    /// What was read of thread `index`.
+    pub(super) fn seen(&self, index: usize) -> Option<Seen<'_>> {
+        let begin = index.checked_sub(1).and_then(|before| self.wishes.ends.get(before)).copied().unwrap_or(0);
+        Some(Seen {
+            thread: *self.states.get(index)?,
+            is_fresh: index == 0,
+            places: self.wishes.places.get(begin..*self.wishes.ends.get(index)?)?,
+            buffer: &self.buffer,
+        })
+    }
+}
