@@ -289,7 +289,7 @@ mod tests {
         for (text, words) in [
             (String::new(), "it is no JSON"),
             ("[]".into(), "it has the fields of none"),
-            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\\u{1b}"#),
+            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\u{1b}[2Jother""#),
             (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, expected is version 1"),
             (check.replace("\"seed\"", "\"sead\""), "it looks like a report of `check`, but missing field `seed`"),
             (r#"{"format":"framediff-events","version":9}"#.to_owned() + "\n", "of version 9"),

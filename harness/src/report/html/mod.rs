@@ -20,7 +20,8 @@ use crate::report::verdict::Verdict;
 
 const STYLE: &str = include_str!("style.css");
 /// Nothing may be loaded, whatever a text contains.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The page of everything in `all`.
 #[must_use]
@@ -45,7 +46,10 @@ pub fn render(all: &[Saved]) -> String {
                     @if several {
                         p { (plural(all.len(), "report")) " on this page, the worst of which decides:" }
                         ul { @for (index, one) in all.iter().enumerate() {
-                            li { a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (one.verdict()) ", " (shown(&one.in_short())) }
+                            li {
+                                (tag(colour(one.verdict()), &one.verdict().to_string())) " "
+                                a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (shown(&one.in_short()))
+                            }
                         } }
                     }
                 }
@@ -55,7 +59,7 @@ pub fn render(all: &[Saved]) -> String {
                         (content(&one.content))
                     }
                 } }
-                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A double click selects a command." }
+                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A click on a command selects it." }
             }
         }
     };
