@@ -4,6 +4,8 @@ Requests:
   {"do": "open", "pid": PID, "cache": BOOL}     a new unwinder; the one before is dropped
   {"do": "sample"}                              one walk of all threads
   {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
+        with "interval": S, one walk each S seconds; with "batch": S, a batch is sent at least each S seconds; with
+        "times": true, each batch has the time of each of its walks
   {"do": "stop"}                                ends a run
   {"do": "close"}                               drops the unwinder
 With "mark": true, an empty write to stdout comes right before the answer to "open", "sample" and "close": a tracer sees that
@@ -19,6 +21,7 @@ A batch has the samples; the frames and stacks that no batch had before; and how
              number for each thread], or [error number] if the walk raised
   "errors"   [[type, text], ...], numbered from 0 in each batch
   "reset"    the numbers of frames and stacks start at 0 again
+  "times"    [nanoseconds of each walk, ...], if they were asked for
 The first five are the growth of the unwinder's own counters during the sample; they are null where it has none.
 """
 
@@ -138,13 +141,14 @@ def plain(frame):
 
 
 class Batch:
-    def __init__(self, driver):
+    def __init__(self, driver, seconds=BATCH_SECONDS, timed=False):
         self.driver = driver
         self.samples = []
+        self.times = [] if timed else None
         self.errors = []
         self.error_numbers = {}
         self.nanoseconds = 0
-        self.until = time.monotonic() + BATCH_SECONDS
+        self.until = time.monotonic() + seconds
 
     def walk(self):
         driver = self.driver
@@ -153,7 +157,7 @@ class Batch:
         try:
             result = driver.unwinder.get_stack_trace()
         except Exception as error:
-            self.nanoseconds += time.perf_counter_ns() - started
+            self.took(time.perf_counter_ns() - started)
             key = tuple(described(error))
             number = self.error_numbers.setdefault(key, len(self.errors))
             if number == len(self.errors):
@@ -161,7 +165,7 @@ class Batch:
             driver.counters = driver.read_counters()
             self.samples.append([number])
             return not isinstance(error, ProcessLookupError)
-        self.nanoseconds += time.perf_counter_ns() - started
+        self.took(time.perf_counter_ns() - started)
         after = driver.counters = driver.read_counters()
         if after is None:
             sample = [None] * len(COUNTERS)
@@ -174,6 +178,11 @@ class Batch:
             sample.append(driver.interned.number(thread.frame_info))
         self.samples.append(sample)
         return True
+
+    def took(self, nanoseconds):
+        self.nanoseconds += nanoseconds
+        if self.times is not None:
+            self.times.append(nanoseconds)
 
     def is_full(self):
         return (
@@ -192,6 +201,7 @@ class Batch:
                 "stacks": interned.new_stacks,
                 "reset": interned.reset,
                 "nanoseconds": self.nanoseconds,
+                "times": self.times or [],
                 "last": last,
             }
         )
@@ -239,10 +249,17 @@ class Driver:
     def run(self, request):
         left = request["samples"]
         until = None if request["seconds"] is None else time.monotonic() + request["seconds"]
+        interval, timed = request.get("interval"), request.get("times", False)
+        seconds = request.get("batch") or BATCH_SECONDS
+        due = time.monotonic()
         going = True
         while going:
-            batch = Batch(self)
+            batch = Batch(self, seconds, timed)
             while going and not batch.is_full():
+                if interval is not None:
+                    # Walks that come too late are not made up for.
+                    due = max(due, time.monotonic() - interval) + interval
+                    time.sleep(max(0, due - time.monotonic()))
                 going = batch.walk()
                 if left is not None:
                     left -= 1

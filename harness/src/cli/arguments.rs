@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cli::bench_arguments::Bench;
 use crate::cli::exit;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::report_arguments::{Report, Reports};
@@ -83,6 +84,9 @@ pub enum Verb {
     /// Test the harness itself: make interpreters with known faults, and see which of them the check kills
     #[command(after_long_help = exit::HELP)]
     Mutants(Mutants),
+    /// Measure what the frame cache gains and what being sampled costs the target
+    #[command(after_long_help = exit::HELP)]
+    Bench(Box<Bench>),
 }
 
 /// Where builds come from.

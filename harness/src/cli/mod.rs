@@ -1,6 +1,8 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+mod bench;
+pub mod bench_arguments;
 #[cfg(target_arch = "x86_64")]
 mod cases;
 #[cfg(target_arch = "x86_64")]
@@ -17,7 +19,6 @@ pub mod replay;
 mod report;
 pub mod report_arguments;
 mod reports;
-#[cfg(target_arch = "x86_64")]
 mod rows;
 mod snapshots;
 pub mod stepped_arguments;

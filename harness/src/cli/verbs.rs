@@ -15,7 +15,7 @@ use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Ve
 use crate::cli::reports::Reporting;
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{exit, folder, prove, replay, report, snapshots};
+use crate::cli::{bench, exit, folder, prove, replay, report, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::json;
@@ -63,6 +63,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Conform(_) | Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
             Err("the stepped lane needs a machine of x86-64".into())
         }
+        Verb::Bench(arguments) => bench::bench(&arguments, &INTERRUPTED),
         Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
     });
     match result {
@@ -151,7 +152,7 @@ fn check(arguments: &Check) -> Result<u8, Failure> {
 }
 
 /// A seed short enough to be typed.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     use rand::{RngExt, SeedableRng};
     // Different on every run is all that is asked for.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);

@@ -35,6 +35,7 @@ pub(super) struct Reply {
     stacks: Vec<Vec<usize>>,
     reset: bool,
     pub(super) nanoseconds: u64,
+    pub(super) times: Vec<u64>,
     pub(super) last: bool,
 }
 

@@ -57,6 +57,19 @@ pub struct LiveBatch {
     pub samples: Vec<CountedSample>,
     /// The time spent inside the unwinder.
     pub walk_time: Duration,
+    /// The time of each walk, if that was asked for.
+    pub times: Vec<Duration>,
+}
+
+/// How a live run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The time from one walk to the next; without it they follow at once.
+    pub interval: Option<Duration>,
+    /// How often a batch comes, and a `Break` is heard; without it five times a second.
+    pub batch: Option<Duration>,
+    /// Whether the time of each walk is told.
+    pub times: bool,
 }
 
 /// When a live run ends by itself.
@@ -251,6 +264,15 @@ impl Unwinder {
         self.sampled(deadline)
     }
 
+    /// As [`Unwinder::sample`], with the time that the driver measured around `get_stack_trace`.
+    ///
+    /// # Errors
+    /// As [`Unwinder::sample`].
+    pub fn timed_sample(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
+        self.ask_for_sample(false, deadline)?;
+        self.sampled_in(deadline)
+    }
+
     /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
     pub(crate) fn ask_for_sample(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
         self.open.ok_or(UnwinderError::NotOpen)?;
@@ -259,12 +281,17 @@ impl Unwinder {
 
     /// The second half of [`Unwinder::sample`]: takes the answer.
     pub(crate) fn sampled(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+        Ok(self.sampled_in(deadline)?.0)
+    }
+
+    fn sampled_in(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
         let reply = self.receive(deadline)?;
+        let walk_time = reply.walk_time();
         let samples = self.interned.samples(reply, kind, pid);
         let mut samples = self.poisoned_by_nonsense(samples)?;
         match (samples.pop(), samples.is_empty()) {
-            (Some(sample), true) => Ok(sample),
+            (Some(sample), true) => Ok((sample, walk_time)),
             _ => Err(UnwinderError::Malformed("not one sample".into())),
         }
     }
@@ -277,6 +304,19 @@ impl Unwinder {
     pub fn run_live(
         &mut self,
         bound: LiveBound,
+        on_batch: impl FnMut(LiveBatch) -> ControlFlow<()>,
+    ) -> Result<LiveTotal, UnwinderError> {
+        self.run_paced(bound, Pace::default(), on_batch)
+    }
+
+    /// As [`Unwinder::run_live`], at another pace.
+    ///
+    /// # Errors
+    /// As [`Unwinder::run_live`].
+    pub fn run_paced(
+        &mut self,
+        bound: LiveBound,
+        pace: Pace,
         mut on_batch: impl FnMut(LiveBatch) -> ControlFlow<()>,
     ) -> Result<LiveTotal, UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
@@ -286,15 +326,21 @@ impl Unwinder {
         };
         let mut total = LiveTotal::default();
         let mut stopping = false;
-        self.send(&json!({"do": "run", "samples": samples, "seconds": seconds}), Instant::now() + BATCH_PATIENCE)?;
+        let in_seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        let request = json!({
+            "do": "run", "samples": samples, "seconds": seconds, "interval": in_seconds(pace.interval),
+            "batch": in_seconds(pace.batch), "times": pace.times,
+        });
+        self.send(&request, Instant::now() + BATCH_PATIENCE)?;
         loop {
-            let reply = self.receive(Instant::now() + BATCH_PATIENCE)?;
+            let mut reply = self.receive(Instant::now() + BATCH_PATIENCE)?;
+            let times = std::mem::take(&mut reply.times).into_iter().map(Duration::from_nanos).collect();
             let (walk_time, last) = (reply.walk_time(), reply.last);
             let samples = self.interned.samples(reply, kind, pid);
             let samples = self.poisoned_by_nonsense(samples)?;
             total.samples += u64::try_from(samples.len()).unwrap_or_default();
             total.walk_time += walk_time;
-            let wanted = on_batch(LiveBatch { samples, walk_time });
+            let wanted = on_batch(LiveBatch { samples, walk_time, times });
             if last {
                 return Ok(total);
             }

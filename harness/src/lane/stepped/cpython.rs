@@ -35,6 +35,12 @@ pub(super) struct Cpython {
     filtered: bool,
 }
 
+/// An access of the driver to the target, with the ranges of the target that it names.
+pub(super) enum Access<'a> {
+    Read(&'a [Part]),
+    Write(&'a [Part]),
+}
+
 /// What the driver is about to do.
 enum Call {
     Read {
@@ -91,20 +97,20 @@ impl Cpython {
         Ok(self.unwinder.opened(pid, self.cached, deadline)?)
     }
 
-    /// Takes one sample of process `pid`. `writes` is told of each address that is about to be written.
+    /// Takes one sample of process `pid`. `accesses` is told of each access that is about to be made.
     pub(super) fn sample_on(
         &mut self,
         pid: i32,
         watchdog: &Watchdog,
-        writes: &mut dyn FnMut(Address) -> Result<(), RigError>,
+        accesses: &mut dyn FnMut(Access<'_>) -> Result<(), RigError>,
     ) -> Result<Sample, RigError> {
         let deadline = Instant::now() + watchdog.patience();
         self.listen()?;
         self.unwinder.ask_for_sample(true, deadline)?;
         loop {
             match self.next(watchdog, pid)? {
-                Call::Read { .. } => {}
-                Call::Write { remote, .. } => remote.iter().try_for_each(|&(address, _)| writes(address))?,
+                Call::Read { remote, .. } => accesses(Access::Read(&remote))?,
+                Call::Write { remote, .. } => accesses(Access::Write(&remote))?,
                 Call::Mark => break,
             }
         }

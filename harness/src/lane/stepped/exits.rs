@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::RigPlan;
-use super::cpython::Cpython;
+use super::cpython::{Access, Cpython};
 use super::error::RigError;
 use super::place::Place;
 use crate::layout::Layout;
@@ -96,15 +96,16 @@ pub fn thread_ends(python: &Path, successor: Successor, patience: Duration) -> R
     unwinder.open_on(pid, &watchdog)?;
     let (mut there, mut written, mut before) = (Vec::new(), None, 0);
     let mut gate = gate;
-    let sample = unwinder.sample_on(pid, &watchdog, &mut |address| {
-        if address != at || written.is_some() {
+    let sample = unwinder.sample_on(pid, &watchdog, &mut |access| {
+        let writes = matches!(access, Access::Write(parts) if parts.iter().any(|&(address, _)| address == at));
+        if !writes || written.is_some() {
             return Ok(());
         }
         target.go(deadline)?;
         gate = target.next_gate(deadline)?;
         there = states(&target, site)?;
         before = target.memory().read_u64(at)?;
-        written = Some(address);
+        written = Some(at);
         Ok(())
     })?;
     let word = (before, target.memory().read_u64(at)?);

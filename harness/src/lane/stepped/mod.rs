@@ -18,6 +18,7 @@
 //! states between them. The stores themselves are in the order of [`crate::stores`].
 
 pub(crate) mod access;
+pub(crate) mod accesses;
 mod actors;
 mod conductor;
 mod cpython;

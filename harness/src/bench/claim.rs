@@ -1,0 +1,160 @@
+//! What a point claims of every sample: figures of another stack, or of another answer of the cache, mean nothing.
+
+use crate::bench::document::Lookups;
+use crate::sample::{Lookup, Sample, WalkerKind};
+use crate::target::unwinder::Counters;
+
+/// What each sample of a point must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// Frames of each thread.
+    pub(super) depth: usize,
+    /// Frames that were called anew since the sample before.
+    pub(super) changed: usize,
+    /// Threads.
+    pub(super) threads: usize,
+}
+
+impl Claim {
+    /// Whether the sample has the threads and the stacks.
+    pub(super) fn is_seen_by(self, sample: &Sample) -> bool {
+        self.check_stacks(sample).is_ok()
+    }
+
+    /// What the cache answered, if the sample is what it is claimed to be.
+    pub(super) fn check(self, sample: &Sample, counters: Option<Counters>) -> Result<Lookups, String> {
+        self.check_stacks(sample)?;
+        let found = answers(sample, counters);
+        let all = self.threads as u64;
+        let expected = match (sample.walker.is_cached(), self.changed) {
+            (false, _) => return Ok(found),
+            (true, 0) => Lookups { full: all, ..Lookups::default() },
+            (true, _) => Lookups { partial: all, ..Lookups::default() },
+        };
+        let is_missed = found == Lookups { misses: all, ..Lookups::default() };
+        // How many threads a cache holds is a finding; who answers otherwise for one thread measures something else.
+        let is_limit = self.threads > 1 && self.changed == 0 && found.full > 0 && found.full + found.misses == all;
+        // The reference walker trusts no entry below frames that are new, and walks again: that is its price.
+        let is_price = sample.walker == WalkerKind::OwnReference && self.changed > 0 && is_missed;
+        // Of the whole stack only the module's frame is left: nothing is in the cache below it.
+        let is_all = self.changed > 0 && self.changed + 1 >= self.depth && is_missed;
+        if found == expected || is_limit || is_price || is_all {
+            return Ok(found);
+        }
+        Err(format!(
+            "its cache answered with {} full hits, {} partial hits and {} misses instead of {}, {} and 0",
+            found.full, found.partial, found.misses, expected.full, expected.partial
+        ))
+    }
+
+    fn check_stacks(self, sample: &Sample) -> Result<(), String> {
+        if sample.threads.len() != self.threads {
+            let found = sample.threads.iter().find_map(|thread| thread.outcome.as_ref().err());
+            return Err(match found {
+                Some(rejection) => rejection.to_string(),
+                None => format!("it saw {} threads instead of {}", sample.threads.len(), self.threads),
+            });
+        }
+        for thread in &sample.threads {
+            match &thread.outcome {
+                Ok(stack) if stack.len() == self.depth => {}
+                Ok(stack) => return Err(format!("it saw {} frames instead of {}", stack.len(), self.depth)),
+                Err(rejection) => return Err(rejection.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the cache answered for each thread. CPython's unwinder counts them all together.
+pub(super) fn answers(sample: &Sample, counters: Option<Counters>) -> Lookups {
+    let mut lookups = Lookups::default();
+    for thread in &sample.threads {
+        match thread.provenance.lookup {
+            _ if thread.outcome.is_err() => lookups.rejected += 1,
+            Lookup::FullHit => lookups.full += 1,
+            Lookup::PartialHit => lookups.partial += 1,
+            Lookup::Miss(_) => lookups.misses += 1,
+            Lookup::Uncached | Lookup::Unknown => {}
+        }
+    }
+    match counters {
+        Some(counters) if sample.walker.is_cached() => Lookups {
+            full: counters.full_hits,
+            partial: counters.partial_hits,
+            misses: counters.misses,
+            rejected: lookups.rejected,
+        },
+        _ => lookups,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Location};
+    use crate::sample::{Provenance, ThreadSample};
+    use crate::walk::miss::MissReason;
+    use crate::walk::rejection::Rejection;
+
+    const STILL: Claim = Claim { depth: 2, changed: 0, threads: 1 };
+
+    fn sample(walker: WalkerKind, frames: usize, lookups: &[Lookup]) -> Sample {
+        let frame = Frame { function: "f".into(), file: "w.py".into(), location: Location::default() };
+        let thread = |&lookup: &Lookup| ThreadSample {
+            native_thread_id: 1,
+            outcome: Ok(vec![frame.clone(); frames].into()),
+            provenance: Provenance { lookup, from_cache: 0 },
+        };
+        Sample { walker, threads: lookups.iter().map(thread).collect() }
+    }
+
+    #[test]
+    fn what_is_claimed_is_counted() {
+        let full = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit]);
+        assert_eq!(STILL.check(&full, None), Ok(Lookups { full: 1, ..Lookups::default() }));
+        let uncached = sample(WalkerKind::CpythonUncached, 2, &[Lookup::Uncached]);
+        assert_eq!(STILL.check(&uncached, None), Ok(Lookups::default()));
+        let changed = Claim { changed: 1, depth: 3, ..STILL };
+        let partial = sample(WalkerKind::OwnCached, 3, &[Lookup::PartialHit]);
+        assert_eq!(changed.check(&partial, None), Ok(Lookups { partial: 1, ..Lookups::default() }));
+        let grown = sample(WalkerKind::OwnReference, 3, &[Lookup::Miss(MissReason::StackGrew)]);
+        assert_eq!(changed.check(&grown, None), Ok(Lookups { misses: 1, ..Lookups::default() }));
+        assert!(Claim { depth: 3, ..STILL }.check(&grown, None).is_err());
+    }
+
+    #[test]
+    fn another_stack_or_another_answer_is_refused() {
+        let miss = Lookup::Miss(MissReason::AnchorNull);
+        let mut rejected = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit]);
+        rejected.threads[0].outcome = Err(Rejection::Empty);
+        for (wrong, words) in [
+            (sample(WalkerKind::OwnCached, 3, &[Lookup::FullHit]), "3 frames instead of 2"),
+            (sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit; 2]), "2 threads instead of 1"),
+            (sample(WalkerKind::OwnCached, 2, &[miss]), "1 misses"),
+            (sample(WalkerKind::OwnReference, 2, &[Lookup::PartialHit]), "1 partial hits"),
+            (rejected, &*Rejection::Empty.to_string()),
+        ] {
+            let error = STILL.check(&wrong, None).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn of_a_stack_that_is_new_nothing_can_come_from_a_cache() {
+        let all = Claim { changed: 1, ..STILL };
+        let miss = sample(WalkerKind::CpythonCached, 2, &[Lookup::Miss(MissReason::Unspecified)]);
+        assert_eq!(all.check(&miss, None).unwrap().misses, 1);
+        assert!(Claim { depth: 3, ..all }.check(&sample(WalkerKind::CpythonCached, 3, &[Lookup::Miss(MissReason::Unspecified)]), None).is_err());
+    }
+
+    #[test]
+    fn the_unwinder_that_holds_fewer_threads_than_there_are_is_counted_as_it_is() {
+        let two_of_two = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit, Lookup::PartialHit]);
+        assert!(Claim { threads: 2, ..STILL }.check(&two_of_two, None).unwrap_err().contains("1 partial hits"));
+        let some = sample(WalkerKind::CpythonCached, 2, &[Lookup::Unknown; 3]);
+        let counters = Counters { full_hits: 2, misses: 1, ..Counters::default() };
+        let found = Claim { threads: 3, ..STILL }.check(&some, Some(counters)).unwrap();
+        assert_eq!((found.full, found.misses), (2, 1));
+    }
+}

@@ -1,0 +1,62 @@
+//! Where a benchmark ran, and how much memory it took.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+/// A machine, as far as times depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's name; empty where the kernel does not tell.
+    pub cpu: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// The kernel's name and release.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This one.
+    #[must_use]
+    pub fn here() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let kernel = nix::sys::utsname::uname().map_or_else(
+            |_| String::new(),
+            |name| format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
+        );
+        Self {
+            cpu: field(&cpu, "model name").unwrap_or_default().to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            kernel,
+        }
+    }
+}
+
+/// The most memory that this process ever held, in bytes.
+#[must_use]
+pub fn peak_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes: u64 = field(&status, "VmHWM")?.strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// What stands behind `name:` in a file of the kernel.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (before, after) = line.split_once(':')?;
+        (before.trim() == name).then(|| after.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_holds_memory_on_a_machine_with_a_kernel() {
+        assert!(peak_bytes().unwrap() > 1 << 20);
+        let machine = Machine::here();
+        assert!(machine.cores >= 1 && machine.kernel.starts_with("Linux "), "{machine:?}");
+        assert_eq!(field("a: 1\nmodel name\t: Some CPU\n", "model name"), Some("Some CPU"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Which points a run measures, and how its time is shared out.
+
+use std::time::Duration;
+
+use crate::bench::document::{Part, Place};
+
+/// Depths unless others are asked for.
+pub const DEPTHS: [u32; 5] = [1, 10, 100, 1000, 5000];
+/// How much of a stack changes between samples, in thousandths.
+const CHANGED: [u32; 7] = [0, 1, 10, 100, 250, 500, 999];
+/// Samples in a second of the cost to the target; the first is as many as can be had.
+const RATES: [Option<u32>; 2] = [None, Some(1000)];
+const THREADS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
+const TARGETS: [u32; 5] = [1, 2, 4, 8, 16];
+/// The depth of the stacks where something else is varied.
+const MIDDLE: u32 = 100;
+/// The most that CPython's cache holds of a stack is 1024 frames; the change between samples is looked at below that.
+const CHANGED_DEPTH: u32 = 1000;
+/// The depth of the stacks of many threads.
+const THREAD_DEPTH: u32 = 20;
+/// Less time than this gives no intervals worth showing; for each unit of weight.
+const LEAST: Duration = Duration::from_millis(600);
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// The parts; none means all.
+    pub parts: Vec<Part>,
+    /// The depths; none means [`DEPTHS`].
+    pub depths: Vec<u32>,
+    /// The time for all points of all builds.
+    pub budget: Duration,
+}
+
+/// What is measured on one build after the other, point by point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The points, each with its share of the time.
+    pub points: Vec<(Place, Duration)>,
+    /// The points for which there is no time.
+    pub left_out: Vec<Place>,
+}
+
+/// Shares the budget out over so many builds. Where it does not suffice, points are left out from the end; but parts and
+/// depths that were asked for are measured in any case, and the first point always is.
+#[must_use]
+pub fn plan(wishes: &Wishes, builds: usize) -> Plan {
+    let builds = u32::try_from(builds.max(1)).unwrap_or(u32::MAX);
+    let time = wishes.budget / builds;
+    let mut points: Vec<Place> = Vec::new();
+    for part in Part::ALL {
+        if wishes.parts.is_empty() || wishes.parts.contains(&part) {
+            points.extend(places(part, &wishes.depths));
+        }
+    }
+    let asked = |place: &Place| wishes.parts.contains(&place.part) || place.part == Part::SpeedUp;
+    let (mut weight, mut fits, mut left_out) = (0, Vec::new(), Vec::new());
+    for place in points {
+        let more = weight + place.weight();
+        if asked(&place) || LEAST * more <= time {
+            weight = more;
+            fits.push(place);
+        } else {
+            left_out.push(place);
+        }
+    }
+    let points = fits.into_iter().map(|place| (place, time * place.weight() / weight.max(1))).collect();
+    Plan { points, left_out }
+}
+
+fn places(part: Part, depths: &[u32]) -> Vec<Place> {
+    let wished = |otherwise: u32| depths.iter().copied().max().map_or(otherwise, |depth| depth.min(otherwise));
+    match part {
+        Part::SpeedUp => {
+            let mut all = if depths.is_empty() { DEPTHS.to_vec() } else { depths.to_vec() };
+            all.sort_unstable();
+            all.dedup();
+            all.into_iter().map(|depth| Place::still(part, depth)).collect()
+        }
+        Part::Change => {
+            let depth = wished(CHANGED_DEPTH);
+            let mut changed: Vec<u32> =
+                CHANGED.iter().map(|part| (depth * part).div_ceil(1000).min(depth - 1)).collect();
+            changed.dedup();
+            changed.into_iter().map(|changed| Place { changed, ..Place::still(part, depth) }).collect()
+        }
+        Part::Cost => RATES.map(|rate| Place { rate, ..Place::still(part, wished(MIDDLE)) }).into(),
+        Part::Threads => {
+            THREADS.map(|threads| Place { threads, ..Place::still(part, wished(THREAD_DEPTH)) }).into()
+        }
+        Part::Targets => TARGETS.map(|targets| Place { targets, ..Place::still(part, wished(MIDDLE)) }).into(),
+    }
+}
+
+impl Place {
+    /// The share of time that the point needs, in units of a simple one.
+    fn weight(&self) -> u32 {
+        match self.part {
+            Part::SpeedUp | Part::Change | Part::Threads | Part::Targets => 1,
+            Part::Cost => 5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wishes(parts: &[Part], depths: &[u32], seconds: u64) -> Wishes {
+        Wishes { parts: parts.to_vec(), depths: depths.to_vec(), budget: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn time_is_shared_out_and_all_of_it() {
+        let plan = plan(&wishes(&[], &[], 600), 4);
+        assert!(plan.left_out.is_empty());
+        let total: Duration = plan.points.iter().map(|(_, share)| *share).sum();
+        assert!(total <= Duration::from_secs(150) && total > Duration::from_secs(149), "{total:?}");
+        for part in Part::ALL {
+            assert!(plan.points.iter().any(|(place, _)| place.part == part), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_points_are_left_out_first_but_none_that_was_asked_for() {
+        let short = plan(&wishes(&[], &[10], 3), 2);
+        assert_eq!(short.points.first().unwrap().0, Place::still(Part::SpeedUp, 10));
+        assert!(short.left_out.iter().any(|place| place.part == Part::Targets));
+        assert!(short.points.len() < 4);
+        let asked = plan(&wishes(&[Part::Targets], &[], 1), 1);
+        assert_eq!(asked.points.len(), TARGETS.len());
+        assert!(asked.left_out.is_empty());
+    }
+
+    #[test]
+    fn never_more_changes_than_there_are_frames() {
+        for depth in [1, 2, 10, 1000, 5000] {
+            let changed = places(Part::Change, &[depth]);
+            assert_eq!(changed.first().unwrap().changed, 0);
+            assert!(changed.iter().all(|place| place.changed < place.depth && place.depth <= CHANGED_DEPTH));
+            assert!(changed.windows(2).all(|pair| pair[0].changed < pair[1].changed), "{changed:?}");
+        }
+    }
+}

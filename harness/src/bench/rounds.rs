@@ -1,0 +1,186 @@
+//! Rounds of blocks: every contender once in each round, in an order of its own, on several launches of the target.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bench::Failure;
+use crate::bench::document::{Breakdown, Launches, Lookups, Place, Point, Series};
+use crate::bench::meter::Accesses;
+use crate::bench::turn::{Block, Trouble};
+
+/// How many launches of the target a point is spread over.
+const LAUNCHES: u32 = 5;
+/// Fewer rounds than this in a launch are no use.
+const LEAST_ROUNDS: u32 = 2;
+
+/// What every part needs.
+pub(super) struct Bench<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) interrupted: &'a AtomicBool,
+    pub(super) random: ChaCha8Rng,
+}
+
+impl Bench<'_> {
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// One contender's block in one round.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) block: Block,
+    /// Nanoseconds of one bare read of the same ranges.
+    pub(super) bare: Option<f64>,
+    /// What one sample asked for.
+    pub(super) accesses: Option<Accesses>,
+}
+
+/// How one kind of point is measured.
+pub(super) trait Scene {
+    /// What is launched anew from time to time.
+    type Stage;
+
+    /// Launches the target.
+    fn launch(&mut self, folder: &Path) -> Result<Self::Stage, Failure>;
+
+    /// One block of the bare system call; in nanoseconds for each.
+    fn yardstick(&mut self, stage: &mut Self::Stage) -> Result<f64, Failure>;
+
+    /// One block of contender number `index`.
+    fn block(&mut self, stage: &mut Self::Stage, index: usize) -> Result<Taken, Trouble>;
+}
+
+/// A contender's blocks so far.
+struct Growing {
+    series: Series,
+    bare: Launches,
+    accesses: Option<Accesses>,
+}
+
+/// Measures `contenders`, for about that long.
+pub(super) fn measure<S: Scene>(
+    bench: &mut Bench<'_>,
+    (build, place): (&str, Place),
+    contenders: &[&str],
+    share: Duration,
+    scene: &mut S,
+) -> Result<Point, Failure> {
+    let mut growing: Vec<Growing> = contenders.iter().map(|contender| Growing::new(contender)).collect();
+    let mut yardstick = Launches::new();
+    let begun = Instant::now();
+    for number in 1..=LAUNCHES {
+        if number > 1 && (begun.elapsed() >= share || bench.is_interrupted()) {
+            break;
+        }
+        let until = begun + share * number / LAUNCHES;
+        let mut stage = scene.launch(bench.folder)?;
+        yardstick.push(Vec::new());
+        growing.iter_mut().for_each(Growing::launched);
+        let mut rounds = 0;
+        while !bench.is_interrupted() && (rounds < LEAST_ROUNDS || Instant::now() < until) {
+            if round(bench, (scene, &mut stage), &mut growing, yardstick.last_mut())? {
+                rounds += 1;
+            }
+            if growing.iter().all(|contender| contender.series.refused.is_some()) {
+                break;
+            }
+        }
+    }
+    if growing.iter().any(|contender| contender.series.refused.is_none()) && yardstick.iter().all(Vec::is_empty) {
+        return Err("interrupted before the first round was over".into());
+    }
+    let series = growing.into_iter().map(Growing::finish).collect();
+    Ok(Point { build: build.to_owned(), place, yardstick, series })
+}
+
+/// Everybody once; whether the round counts. One that is broken off leaves nothing, so that blocks stand side by side.
+fn round<S: Scene>(
+    bench: &mut Bench<'_>,
+    (scene, stage): (&mut S, &mut S::Stage),
+    growing: &mut [Growing],
+    yardstick: Option<&mut Vec<f64>>,
+) -> Result<bool, Failure> {
+    let mut order: Vec<usize> = (0..growing.len()).collect();
+    order.shuffle(&mut bench.random);
+    let mut taken = Vec::new();
+    let bare_call = scene.yardstick(stage)?;
+    for index in order {
+        let Some(contender) = growing.get_mut(index) else { continue };
+        if contender.series.refused.is_some() {
+            continue;
+        }
+        if bench.is_interrupted() {
+            return Ok(false);
+        }
+        match scene.block(stage, index) {
+            Ok(block) => taken.push((index, block)),
+            Err(Trouble::Refused(why)) => contender.refuse(why),
+            Err(Trouble::Failed(error)) => return Err(error),
+        }
+    }
+    if let Some(blocks) = yardstick {
+        blocks.push(bare_call);
+    }
+    for (index, taken) in taken {
+        if let Some(contender) = growing.get_mut(index) {
+            contender.push(taken);
+        }
+    }
+    Ok(true)
+}
+
+impl Growing {
+    fn new(contender: &str) -> Self {
+        let series = Series {
+            contender: contender.to_owned(),
+            blocks: Vec::new(),
+            samples: 0,
+            lookups: Lookups::default(),
+            breakdown: None,
+            refused: None,
+        };
+        Self { series, bare: Vec::new(), accesses: None }
+    }
+
+    fn launched(&mut self) {
+        if self.series.refused.is_none() {
+            self.series.blocks.push(Vec::new());
+            self.bare.push(Vec::new());
+        }
+    }
+
+    fn push(&mut self, taken: Taken) {
+        if let Some(blocks) = self.series.blocks.last_mut() {
+            blocks.push(taken.block.nanoseconds);
+        }
+        if let Some(bare) = self.bare.last_mut() {
+            bare.extend(taken.bare);
+        }
+        self.series.samples += taken.block.samples;
+        self.series.lookups += taken.block.lookups;
+        self.accesses = taken.accesses.or(self.accesses.take());
+    }
+
+    /// What was measured before means nothing now.
+    fn refuse(&mut self, why: String) {
+        *self = Self { series: Series { refused: Some(why), ..Self::new(&self.series.contender).series }, ..Self::new("") };
+    }
+
+    fn finish(mut self) -> Series {
+        let complete = self.bare.iter().map(Vec::len).eq(self.series.blocks.iter().map(Vec::len));
+        let bare = if complete { self.bare } else { Vec::new() };
+        self.series.breakdown = self.accesses.map(|accesses| Breakdown {
+            system_calls: accesses.system_calls,
+            writes: accesses.writes,
+            segments: accesses.ranges.len() as u64,
+            bytes: accesses.bytes(),
+            bare,
+        });
+        self.series
+    }
+}
