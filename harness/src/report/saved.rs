@@ -235,7 +235,7 @@ fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Optio
 
 fn document<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, value: Value) -> Result<T, SavedError> {
     let found = value.get("version").cloned().unwrap_or_default();
-    if found != Value::from(expected) {
+    if found != expected {
         let (name, found) = (name.to_owned(), excerpt(&found.to_string()));
         return Err(SavedError::OtherVersion { name, kind, found, expected });
     }
