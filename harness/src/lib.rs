@@ -9,8 +9,8 @@
 //! processes, clocks or terminals. [`fuzzing`] checks parts of them on inputs that nobody thought of, and [`case`] keeps
 //! such inputs.
 
-pub mod case;
 pub mod bench;
+pub mod case;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]

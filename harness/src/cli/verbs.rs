@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
+use crate::cli::{bench, exit, folder, prove, replay, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{bench, exit, folder, prove, replay, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::event::{Consumer, Event};
