@@ -160,24 +160,18 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
 
 #[test]
 fn a_depth_that_a_walker_cannot_walk_is_told_with_its_message() {
-    let run = bench(&[
-        "--jit",
-        "off",
-        "--budget",
-        "1s",
-        "--part",
-        "speed-up",
-        "--depth",
-        "2000",
-        "--format",
-        "json",
-        "--walker",
-        "cpython-cached",
-    ]);
+    let deep = ["--jit", "off", "--budget", "1s", "--part", "speed-up", "--depth", "2000", "--format", "json"];
+    let run = bench(&[&deep[..], &["--walker", "cpython-cached", "--walker", "own-uncached"]].concat());
     let document = document(&run);
-    let names: Vec<_> =
-        document.points[0].series.iter().map(|series| (series.contender.as_str(), series.blocks.is_empty())).collect();
-    assert_eq!(names, [("cpython-uncached", true), ("cpython-cached", true)]);
+    let [own, cpython @ ..] = document.points[0].series.as_slice() else { panic!("{document:?}") };
+    assert_eq!((own.contender.as_str(), &own.refused, own.blocks.is_empty()), ("own-uncached", &None, false));
+    assert_eq!(cpython.len(), 2);
+    for series in cpython {
+        assert!(series.refused.as_ref().unwrap().contains("RuntimeError"), "{series:?}");
+        assert!(series.blocks.is_empty() && series.breakdown.is_none());
+    }
+    // Without anybody who can, nothing is measured, and that is no success.
+    assert_eq!(bench(&[&deep[..], &["--walker", "cpython-cached"]].concat()).code, Some(3));
 }
 
 #[test]
