@@ -52,8 +52,8 @@
 //! runs a generated [`workload`] and the [`walk`]ers are interleaved; what comes out are [`report`] events. How it all fits
 //! together, and how to add to it, is in the [`guide`].
 
-pub mod case;
 pub mod bench;
+pub mod case;
 pub mod check;
 pub mod cli;
 #[cfg(target_arch = "x86_64")]

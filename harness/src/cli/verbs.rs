@@ -13,9 +13,9 @@ use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 use crate::cli::reports::Reporting;
+use crate::cli::{bench, exit, folder, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
-use crate::cli::{bench, exit, folder, prove, replay, report, snapshots};
 use crate::lane::attach;
 use crate::report::cell::Lane;
 use crate::report::json;

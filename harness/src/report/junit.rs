@@ -33,6 +33,7 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
             Content::Check(document) => suites(document),
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(mutants) => mutant_suites(mutants),
+            Content::Bench(_) => vec![suite("bench", vec![measured(one)])],
             Content::Explanation(document, _) => vec![stepped(one, &document.fingerprint)],
             Content::Case(file, _) => vec![stepped(one, &file.case.fingerprint.to_string())],
         };
@@ -46,6 +47,15 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
     }
     // The schema of Jenkins' xUnit plugin (junit-10.xsd) knows this attribute in suites, but not above them.
     Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
+}
+
+/// Whether a benchmark measured something; how much is no matter of right and wrong.
+fn measured(saved: &Saved) -> TestCase {
+    let (name, short) = ("measured", saved.in_short());
+    match saved.verdict() {
+        Verdict::Pass => passed(name, &short),
+        _ => broken(name, NonSuccessKind::Error, "inconclusive", &short, "interrupted, or nothing was measured"),
+    }
 }
 
 /// A case of the stepped lane that failed.

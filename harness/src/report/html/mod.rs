@@ -3,6 +3,7 @@
 //! What is shown comes from targets and files: every text is escaped by the template, made harmless, and of a bounded length; a link
 //! leads to https alone.
 
+mod bench;
 mod check;
 mod history;
 mod matrix;
@@ -69,6 +70,7 @@ pub fn render(all: &[Saved]) -> String {
 fn content(content: &Content) -> Markup {
     match content {
         Content::Check(document) => check::section(document),
+        Content::Bench(document) => bench::section(document),
         Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
         Content::Case(file, known) => stepped::case(file, known.as_ref()),
         #[cfg(target_arch = "x86_64")]
