@@ -44,7 +44,7 @@ pub(super) const BUILD: &str = "3.15.2 <release> & co";
 
 /// A run in which a cache gains a factor of eight, CPython's could not walk the deepest stack, and some points had no time.
 /// `slower` is a factor of the cached walker's time.
-pub(super) fn document(slower: f64, seed: u64) -> Document {
+pub(crate) fn document(slower: f64, seed: u64) -> Document {
     let deep = |depth: u32| {
         let time = f64::from(depth) * 100.0;
         let mut all = vec![series("own-uncached", time, seed), series("own-cached", time / 8.0 * slower, seed + 1)];
