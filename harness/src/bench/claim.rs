@@ -145,7 +145,11 @@ mod tests {
         let all = Claim { changed: 1, ..STILL };
         let miss = sample(WalkerKind::CpythonCached, 2, &[Lookup::Miss(MissReason::Unspecified)]);
         assert_eq!(all.check(&miss, None).unwrap().misses, 1);
-        assert!(Claim { depth: 3, ..all }.check(&sample(WalkerKind::CpythonCached, 3, &[Lookup::Miss(MissReason::Unspecified)]), None).is_err());
+        assert!(
+            Claim { depth: 3, ..all }
+                .check(&sample(WalkerKind::CpythonCached, 3, &[Lookup::Miss(MissReason::Unspecified)]), None)
+                .is_err()
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::Failure;
 use crate::bench::document::{BYSTANDER, NOBODY, Place, Point};
+use crate::bench::meter::nanoseconds;
 use crate::bench::program::working;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
@@ -71,7 +72,8 @@ impl Scene for Cost<'_> {
                 result?
             }
         };
-        let Watched { samples, lookups } = watched;
+        let Watched { samples, time, lookups } = watched;
+        let samples = during(samples, time, elapsed);
         let block = Block { nanoseconds: f64::from(elapsed.max(1)), samples, lookups };
         Ok(Taken { block, ..Taken::default() })
     }
@@ -102,10 +104,23 @@ fn beside(
     })
 }
 
+/// How many of `samples`, which were taken in `time`, were taken in those nanoseconds.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a small count"
+)]
+fn during(samples: u64, time: Duration, nanoseconds: u32) -> u64 {
+    let share = f64::from(nanoseconds) / self::nanoseconds(time);
+    (samples as f64 * share.min(1.0)).round() as u64
+}
+
 /// Makes system calls of the same kind, on the memory of this process.
 fn stand_by(mut own: ProcessMemory, address: u64, done: &Receiver<()>, interval: Option<Duration>) -> Watched {
     let mut watched = Watched::default();
-    let mut due = Instant::now();
+    let begun = Instant::now();
+    let mut due = begun;
     while !is_done(done) {
         if let Some(interval) = interval {
             due += interval;
@@ -117,5 +132,5 @@ fn stand_by(mut own: ProcessMemory, address: u64, done: &Receiver<()>, interval:
         let _ = own.read(address, &mut [0; 16]);
         watched.samples += 1;
     }
-    watched
+    Watched { time: begun.elapsed(), ..watched }
 }

@@ -235,14 +235,6 @@ pub enum DocumentError {
 }
 
 impl Document {
-    /// The document as text, with a line break at its end.
-    ///
-    /// # Errors
-    /// None are known: everything in a document has a form in JSON.
-    pub fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string_pretty(self).map(|text| text + "\n")
-    }
-
     /// Reads a document again.
     ///
     /// # Errors
@@ -281,5 +273,43 @@ impl Document {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::fixtures::document;
+
+    #[test]
+    fn a_document_is_read_as_it_was_written() {
+        let document = document(1.0, 1);
+        let text = serde_json::to_string(&document).unwrap();
+        assert_eq!(Document::from_json(&text).unwrap(), document);
+    }
+
+    fn refused(change: impl Fn(&mut serde_json::Value)) -> String {
+        let mut value = serde_json::to_value(document(1.0, 1)).unwrap();
+        change(&mut value);
+        Document::from_json(&value.to_string()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_told_why() {
+        assert!(
+            Document::from_json("# framediff bench").unwrap_err().to_string().contains("framediff bench --format json")
+        );
+        // The report of a check has a version, too.
+        assert!(Document::from_json(r#"{"version": 1, "table": []}"#).unwrap_err().to_string().contains("no \"kind\""));
+        assert!(refused(|value| value["kind"] = "criterion".into()).contains("\"criterion\""));
+        assert!(refused(|value| value["version"] = 0.into()).contains("version 0"));
+        assert!(refused(|value| value["version"] = "1".into()).contains("no number"));
+        assert!(refused(|value| value["points"] = 1.into()).contains("no document"));
+        let blocks = |value: &mut serde_json::Value, blocks: serde_json::Value| {
+            value["points"][0]["series"][0]["blocks"] = blocks;
+        };
+        assert!(refused(|value| blocks(value, serde_json::json!([[1.0]]))).contains("beside the others"));
+        let zero = serde_json::json!(vec![vec![0.0; 8]; 5]);
+        assert!(refused(|value| blocks(value, zero.clone())).contains("own-uncached is not above zero"));
     }
 }

@@ -2,25 +2,22 @@
 
 use std::fmt::Write;
 
+use crate::bench::baseline::{Answer, Comparison, MARGIN};
+use crate::bench::derived::{slow_down, speed_up, uncached};
 use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
 use crate::bench::run::describe;
-use crate::bench::statistics::{Interval, estimate, ratios};
+use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
 use crate::report::text::clean;
-use crate::sample::WalkerKind;
 
-/// Cached walkers, each with the one that differs from it in nothing but the cache.
-pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [
-    (WalkerKind::OwnUncached, WalkerKind::OwnCached),
-    (WalkerKind::OwnUncached, WalkerKind::OwnReference),
-    (WalkerKind::CpythonUncached, WalkerKind::CpythonCached),
-];
-
-/// Everything that the document says.
+/// Everything that the document says, and how it compares with an earlier one.
 #[must_use]
-pub fn render(document: &Document) -> String {
+pub fn render(document: &Document, comparison: Option<&Comparison>) -> String {
     let mut out = String::new();
     heading(&mut out, document);
+    if let Some(comparison) = comparison {
+        compared(&mut out, comparison);
+    }
     for build in &document.builds {
         for part in Part::ALL {
             let points: Vec<&Point> =
@@ -32,17 +29,6 @@ pub fn render(document: &Document) -> String {
     }
     closing(&mut out, document);
     out
-}
-
-/// The contender whose blocks are divided by this contender's.
-pub(super) fn baseline_of(kind: &str) -> Option<&'static str> {
-    PAIRS.iter().find(|(_, cached)| cached.name() == kind).map(|(uncached, _)| uncached.name())
-}
-
-/// How many times as fast as without its cache a contender is at a point.
-pub(super) fn speed_up(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
-    let uncached = point.series(baseline_of(&series.contender)?)?;
-    estimate(&ratios(&uncached.blocks, &series.blocks), seed)
 }
 
 fn heading(out: &mut String, document: &Document) {
@@ -60,7 +46,10 @@ fn heading(out: &mut String, document: &Document) {
         document.budget.as_secs_f64(),
     );
     if !document.optimised {
-        let _ = writeln!(out, "\n**framediff itself was built without optimisation: its own walkers are slower than they need be.**");
+        let _ = writeln!(
+            out,
+            "\n**framediff itself was built without optimisation: its own walkers are slower than they need be.**"
+        );
     }
     if document.interrupted {
         let _ = writeln!(out, "\n**Interrupted: this is not everything.**");
@@ -96,11 +85,17 @@ fn title(part: Part) -> &'static str {
 
 fn explained(part: Part) -> &'static str {
     match part {
-        Part::SpeedUp => "Time of a sample without the cache over the time with it, by the same walker, on a stack that stands still (full hits).",
+        Part::SpeedUp => {
+            "Time of a sample without the cache over the time with it, by the same walker, on a stack that stands still (full hits)."
+        }
         Part::Change => "The same, where so many frames return and are called anew between two samples (partial hits).",
-        Part::Cost => "Time of the same calls and returns in the target, over the time when nobody samples it.",
+        Part::Cost => {
+            "Time of the same calls and returns in the target, over the time when nobody samples it. The bystander makes as many system calls as it can upon its own memory: what it slows is due to a busy neighbour, and not to being read."
+        }
         Part::Threads => "Time of a sample of all threads, and of one thread of it.",
-        Part::Targets => "Time of a run divided by its samples, with all targets sampled at once by as many threads or processes as suit.",
+        Part::Targets => {
+            "Time of a run divided by its samples, with all targets sampled at once: by one thread for each core, or CPython's by one process for each target, whose own work counts."
+        }
     }
 }
 
@@ -177,19 +172,19 @@ fn table(
 /// Ratios of contenders that were measured side by side.
 fn factors(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) -> Option<String> {
     let all = contenders(points);
-    let over = |name: &str| if part == Part::Cost { Some(NOBODY) } else { baseline_of(name) };
-    let names: Vec<&str> =
-        all.iter().copied().filter(|name| *name != NOBODY && over(name).is_some_and(|one| all.contains(&one))).collect();
+    let over = |name: &str| if part == Part::Cost { Some(NOBODY) } else { uncached(name) };
+    let names: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|name| *name != NOBODY && over(name).is_some_and(|one| all.contains(&one)))
+        .collect();
     table(part, points, &names, |point, series| {
         let other = point.series(over(&series.contender)?)?;
         if let Some(why) = series.refused.as_ref().or(other.refused.as_ref()) {
             return Some(notes.cell(why));
         }
-        let found = match part {
-            Part::Cost => estimate(&ratios(&series.blocks, &other.blocks), document.seed),
-            _ => estimate(&ratios(&other.blocks, &series.blocks), document.seed),
-        };
-        found.map(factor)
+        let found = if part == Part::Cost { slow_down } else { speed_up };
+        found(point, series, document.seed).map(factor)
     })
 }
 
@@ -207,7 +202,10 @@ fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) 
                 let found = series.lookups;
                 if found.full > 0 && found.misses > 0 {
                     let hits = 100.0 * found.full as f64 / (found.full + found.misses) as f64;
-                    let note = format!("{} finds only so many threads in its cache: {hits:.0} % are full hits", series.contender);
+                    let note = format!(
+                        "{} finds only so many threads in its cache: {hits:.0} % are full hits",
+                        series.contender
+                    );
                     let _ = write!(text, " {}", notes.cell(&note).trim_start_matches("— "));
                 }
             }
@@ -262,6 +260,45 @@ fn breakdown(document: &Document, points: &[&Point]) -> String {
     )
 }
 
+fn compared(out: &mut String, comparison: &Comparison) {
+    let _ = writeln!(
+        out,
+        "\n## Against the baseline\n\nBy what factor the time has changed, in units of what was measured beside it (a bare \
+         system call; for the cost to the target, nobody watching). All intervals together hold with 95 %; less than \
+         {:.0} % is no change.\n",
+        100.0 * MARGIN
+    );
+    for caution in &comparison.cautions {
+        let _ = writeln!(out, "**{}**  ", clean(caution));
+    }
+    let mut rows = String::new();
+    for one in &comparison.compared {
+        let _ = writeln!(
+            rows,
+            "| {} | {} | {} | {} | {} |",
+            clean(&one.build),
+            describe(&one.place),
+            clean(&one.contender),
+            factor(one.factor),
+            if one.answer == Answer::CannotTell {
+                one.answer.name().to_owned()
+            } else {
+                format!("**{}**", one.answer.name())
+            }
+        );
+    }
+    let all = comparison.compared.len();
+    let count = |answer: Answer| comparison.compared.iter().filter(|one| one.answer == answer).count();
+    let _ = writeln!(
+        out,
+        "{} slower, {} faster, cannot tell of {} of {all}.\n\n| build | point | contender | factor | answer |\n\
+         | --- | --- | --- | ---: | --- |\n{rows}",
+        count(Answer::Slower),
+        count(Answer::Faster),
+        count(Answer::CannotTell),
+    );
+}
+
 fn closing(out: &mut String, document: &Document) {
     for note in &document.notes {
         let _ = writeln!(out, "\nNote: {}", clean(note));
@@ -282,5 +319,76 @@ fn closing(out: &mut String, document: &Document) {
     }
     for (build, why, places) in reasons {
         let _ = writeln!(out, "- {}: {}: {}", clean(build), places.join("; "), clean(why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::baseline::compare;
+    use crate::bench::fixtures::document;
+
+    /// The cells of the first row that begins so, after the given heading.
+    fn cells(text: &str, heading: &str, row: &str) -> Vec<String> {
+        let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("{heading:?} is not in {text}"));
+        let line = section.lines().find(|line| line.starts_with(&format!("| {row} |")));
+        let line = line.unwrap_or_else(|| panic!("no row {row:?} in {section}"));
+        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    }
+
+    fn number(cell: &str) -> f64 {
+        let digits: String = cell.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        digits.parse().unwrap_or_else(|_| panic!("{cell:?} is no number"))
+    }
+
+    #[test]
+    fn ratios_come_before_times_and_both_have_intervals() {
+        let text = render(&document(1.0, 1), None);
+        let speed_up = cells(&text, "speed-up by depth", "10");
+        assert!((7.5..8.5).contains(&number(&speed_up[1])), "{speed_up:?}");
+        assert!((1.8..2.2).contains(&number(&speed_up[2])), "{speed_up:?}");
+        assert!(speed_up[1].contains('[') && speed_up[1].contains(']'));
+        let times = cells(&text, "| frames | own-uncached | own-cached |", "10");
+        assert!((0.9..1.2).contains(&number(&times[1])) && times[1].contains("µs ±"), "{times:?}");
+        let half = cells(&text, "speed-up by what changes", "5 of 10");
+        assert!((1.8..2.2).contains(&number(&half[1])), "{half:?}");
+    }
+
+    #[test]
+    fn who_cannot_do_it_says_why_instead_of_a_number() {
+        let text = render(&document(1.0, 1), None);
+        assert_eq!(cells(&text, "speed-up by depth", "5000")[2], "— [1]");
+        assert!(text.contains("[1] Too many stack frames"));
+    }
+
+    #[test]
+    fn cost_is_told_over_nobody_and_a_limit_of_threads_is_told() {
+        let text = render(&document(1.0, 1), None);
+        let cost = cells(&text, "cost to the target", "1000/s");
+        assert!((1.05..1.15).contains(&number(&cost[1])) && (1.4..1.6).contains(&number(&cost[2])), "{cost:?}");
+        assert!(text.contains("50 % are full hits"), "{text}");
+        let breakdown = cells(&text, "What one sample asks", "10");
+        assert_eq!(breakdown[1..5], ["own-uncached", "5 (1 write)", "8", "2.00 KiB"]);
+        assert!(breakdown[5].contains("(50 %)") || breakdown[5].contains("(49 %)") || breakdown[5].contains("(51 %)"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let mut document = document(1.0, 1);
+        (document.optimised, document.interrupted) = (false, true);
+        let text = render(&document, None);
+        for words in
+            ["without optimisation", "Interrupted", "targets: 16, 100 frames: no time", "Note: a note", "32.0 MiB"]
+        {
+            assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_comparison_comes_first_and_counts_its_answers() {
+        let after = document(1.3, 50);
+        let text = render(&after, Some(&compare(&document(1.0, 1), &after).unwrap()));
+        assert!(text.contains("2 slower, 0 faster, cannot tell of 10 of 12."), "{text}");
+        assert!(text.find("Against the baseline") < text.find("speed-up by depth"));
     }
 }

@@ -5,10 +5,13 @@
 //! statistics ([`statistics`]), the comparison with an earlier run ([`baseline`]) and the drawing ([`markdown`], [`svg`])
 //! are functions of the [`document`] alone.
 
-//B pub mod baseline;
+pub mod baseline;
 mod claim;
 mod cost;
+pub mod derived;
 pub mod document;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod machine;
 pub mod markdown;
 mod meter;
@@ -18,7 +21,7 @@ mod rounds;
 pub mod run;
 mod stand;
 pub mod statistics;
-//B pub mod svg;
+pub mod svg;
 mod targets;
 mod text;
 mod trace;

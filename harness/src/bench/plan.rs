@@ -85,9 +85,7 @@ fn places(part: Part, depths: &[u32]) -> Vec<Place> {
             changed.into_iter().map(|changed| Place { changed, ..Place::still(part, depth) }).collect()
         }
         Part::Cost => RATES.map(|rate| Place { rate, ..Place::still(part, wished(MIDDLE)) }).into(),
-        Part::Threads => {
-            THREADS.map(|threads| Place { threads, ..Place::still(part, wished(THREAD_DEPTH)) }).into()
-        }
+        Part::Threads => THREADS.map(|threads| Place { threads, ..Place::still(part, wished(THREAD_DEPTH)) }).into(),
         Part::Targets => TARGETS.map(|targets| Place { targets, ..Place::still(part, wished(MIDDLE)) }).into(),
     }
 }

@@ -59,21 +59,13 @@ pub fn working(depth: u32) -> String {
     let mut text = beginning();
     text.push_str("from time import perf_counter_ns as _now\n\n");
     text.push_str("def work(n):\n    return n if n < 2 else work(n - 1) + work(n - 2)\n\n");
-    let gate = gate("min(elapsed, 0xffffffff)");
-    let elapsed = format!("    if elapsed < {WORK} and not told:");
-    let body = [
-        "rounds, told = 1, False",
-        "while True:",
-        "    begun = _now()",
-        "    for _ in range(rounds): work(12)",
-        "    elapsed = _now() - begun",
-        // As much work as takes long enough, and from then on always the same.
-        &elapsed,
-        "        rounds *= 2",
-        "        continue",
-        "    told = True",
-        &format!("    {gate}"),
-    ];
+    text.push_str(
+        "def timed(rounds):\n    begun = _now()\n    for _ in range(rounds): work(12)\n    return _now() - begun\n\n",
+    );
+    // As much work as takes long enough, and from then on always the same. One that was interrupted seems long.
+    let calibrate = format!("while min(timed(rounds), timed(rounds), timed(rounds)) < {WORK}: rounds *= 2");
+    let gate = format!("    {}", gate("min(elapsed, 0xffffffff)"));
+    let body = ["rounds = 1", &calibrate, "while True:", "    elapsed = timed(rounds)", &gate];
     ring(&mut text, "stay", &body);
     text.push_str(READY);
     let _ = writeln!(text, "stay_0({})", depth.saturating_sub(1).max(1));

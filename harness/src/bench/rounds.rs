@@ -168,7 +168,8 @@ impl Growing {
 
     /// What was measured before means nothing now.
     fn refuse(&mut self, why: String) {
-        *self = Self { series: Series { refused: Some(why), ..Self::new(&self.series.contender).series }, ..Self::new("") };
+        *self =
+            Self { series: Series { refused: Some(why), ..Self::new(&self.series.contender).series }, ..Self::new("") };
     }
 
     fn finish(mut self) -> Series {

@@ -109,17 +109,7 @@ fn quantile(values: &[f64], p: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngExt;
-
-    /// Blocks around `time` times a factor of each launch's own, with noise that is never negative, as on real machines.
-    pub(crate) fn made_up(time: f64, launches: usize, blocks: usize, seed: u64) -> Launches {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut launch = || {
-            let place = random.random_range(0.97..1.03);
-            (0..blocks).map(|_| time * place * (1.0 + random.random_range(0.0..0.1_f64).powi(2) * 5.0)).collect()
-        };
-        (0..launches).map(|_| launch()).collect()
-    }
+    use crate::bench::fixtures::blocks;
 
     #[test]
     fn medians() {
@@ -135,7 +125,7 @@ mod tests {
         let truth = 1000.0 * (1.0 + 0.05_f64.powi(2) * 5.0);
         let holds = (0..200)
             .filter(|&seed| {
-                let found = estimate(&made_up(1000.0, 5, 10, seed), seed).unwrap();
+                let found = estimate(&blocks(1000.0, 5, 10, seed), seed).unwrap();
                 assert!(found.low <= found.value && found.value <= found.high);
                 found.low <= truth && truth <= found.high
             })

@@ -18,8 +18,8 @@ use crate::bench::walks::yardstick;
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
 
-/// Samples of each target in a block.
-const SAMPLES: u64 = 400;
+/// Samples of a block, shared out over the targets.
+const SAMPLES: u64 = 3200;
 /// How many of them one target gets before it is the next one's turn on the same thread.
 const AT_ONCE: u64 = 20;
 
@@ -74,9 +74,11 @@ impl Scene for Targets<'_> {
             }
         }
         let (claim, start) = (self.claim, Barrier::new(workers));
+        let each = (SAMPLES / stands.len().max(1) as u64).next_multiple_of(AT_ONCE);
         let start = &start;
         let done: Vec<Result<(Instant, Instant, Lookups), Trouble>> = thread::scope(|scope| {
-            let running: Vec<_> = shares.into_iter().map(|turns| scope.spawn(move || work(turns, claim, start))).collect();
+            let running: Vec<_> =
+                shares.into_iter().map(|turns| scope.spawn(move || work(turns, each, claim, start))).collect();
             let panicked = |_| Err(Trouble::Failed("a thread that samples panicked".into()));
             running.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
         });
@@ -89,14 +91,19 @@ impl Scene for Targets<'_> {
         let begun = spans.iter().map(|(begun, _)| *begun).min();
         let ended = spans.iter().map(|(_, ended)| *ended).max();
         let time = ended.zip(begun).map_or(Duration::ZERO, |(ended, begun)| ended - begun);
-        let samples = SAMPLES * stands.len() as u64;
+        let samples = each * stands.len() as u64;
         let block = Block { nanoseconds: nanoseconds(time) / samples.max(1) as f64, samples, lookups };
         Ok(Taken { block, ..Taken::default() })
     }
 }
 
 /// Samples a share of the targets.
-fn work(mut turns: Vec<Turn<'_>>, claim: Claim, start: &Barrier) -> Result<(Instant, Instant, Lookups), Trouble> {
+fn work(
+    mut turns: Vec<Turn<'_>>,
+    each: u64,
+    claim: Claim,
+    start: &Barrier,
+) -> Result<(Instant, Instant, Lookups), Trouble> {
     let warmed = turns.iter_mut().try_for_each(|turn| {
         turn.sample()?;
         turn.block(3, claim).map(drop)
@@ -106,8 +113,8 @@ fn work(mut turns: Vec<Turn<'_>>, claim: Claim, start: &Barrier) -> Result<(Inst
     warmed?;
     let mut lookups = Lookups::default();
     let begun = Instant::now();
-    let at_once = if turns.len() == 1 { SAMPLES } else { AT_ONCE };
-    for _ in 0..SAMPLES / at_once {
+    let at_once = if turns.len() == 1 { each } else { AT_ONCE };
+    for _ in 0..each / at_once {
         for turn in &mut turns {
             lookups += turn.block(at_once, claim)?.lookups;
         }

@@ -5,6 +5,7 @@ use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::meter::Accesses;
 use crate::bench::stand::{PATIENCE, Stand};
+#[cfg(target_arch = "x86_64")]
 use crate::lane::stepped::accesses::{Asked, Listener};
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
@@ -12,6 +13,7 @@ use crate::target::build::Row;
 /// The traced drivers of a build, each started when it is first needed.
 #[derive(Default)]
 pub(super) struct Tracers {
+    #[cfg(target_arch = "x86_64")]
     started: Vec<(WalkerKind, Listener)>,
     /// Why nothing is traced any more.
     pub(super) trouble: Option<String>,
@@ -41,6 +43,19 @@ impl Tracers {
         }
     }
 
+    #[cfg(not(target_arch = "x86_64"))]
+    fn traced(
+        &mut self,
+        _: &Row,
+        _: WalkerKind,
+        _: &mut Stand,
+        _: Claim,
+        _: &mut dyn FnMut(&mut Stand) -> Result<(), Failure>,
+    ) -> Result<Option<Accesses>, Failure> {
+        Err("tracing needs a machine of x86-64".into())
+    }
+
+    #[cfg(target_arch = "x86_64")]
     fn traced(
         &mut self,
         row: &Row,

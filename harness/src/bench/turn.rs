@@ -56,6 +56,8 @@ impl Block {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watched {
     pub(super) samples: u64,
+    /// For how long it was sampled; a driver hears late that it is over.
+    pub(super) time: Duration,
     pub(super) lookups: Lookups,
 }
 
@@ -192,6 +194,7 @@ impl Turn<'_> {
     /// Takes samples of a target that runs, until `done`; if there is an `interval`, no more than one in each.
     pub(super) fn watch(&mut self, done: &Receiver<()>, interval: Option<Duration>) -> Result<Watched, Trouble> {
         let mut watched = Watched::default();
+        let begun = Instant::now();
         if let Walks::Cpython(unwinder) = &mut self.walks {
             let pace = Pace { interval, batch: Some(WATCH_BATCH), times: false };
             unwinder.run_paced(LiveBound::Time(PATIENCE), pace, |batch| {
@@ -201,7 +204,7 @@ impl Turn<'_> {
                 }
                 if is_done(done) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            return Ok(watched);
+            return Ok(Watched { time: begun.elapsed(), ..watched });
         }
         let mut due = Instant::now();
         while !is_done(done) {
@@ -217,7 +220,7 @@ impl Turn<'_> {
             watched.samples += 1;
             watched.lookups += answers(&sample, counters);
         }
-        Ok(watched)
+        Ok(Watched { time: begun.elapsed(), ..watched })
     }
 
     /// Leaves the target without an anchor.

@@ -365,6 +365,7 @@ pub enum Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::report_arguments::{ReportFormat, ReportKind};
     use clap::CommandFactory;
     use clap::error::ErrorKind;
 
@@ -441,6 +442,13 @@ mod tests {
         assert_eq!((snapshot.jit, snapshot.size.depth), (Some(Jit::On), Some(3)));
         let Ok(Verb::Replay(replay)) = parse("framediff replay a b") else { panic!("replay") };
         assert_eq!((replay.files, replay.times), (vec![PathBuf::from("a"), "b".into()], 10));
+        let Ok(Verb::Report(report)) = parse("framediff report a b --format junit -o f") else { panic!("report") };
+        assert_eq!((report.files, report.format), (vec!["a".into(), "b".into()], ReportFormat::Junit));
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 1 --report html=a --report json-lines=b") else {
+            panic!("attach")
+        };
+        let kinds = attach.reports.reports.iter().map(|one| one.kind).collect::<Vec<_>>();
+        assert_eq!(kinds, [ReportKind::Html, ReportKind::JsonLines]);
         let Ok(Verb::Explore(explore)) = parse("framediff explore --family generators --shard 2/3 --tear") else {
             panic!("explore")
         };
@@ -477,6 +485,10 @@ mod tests {
             "framediff snapshot --python p --family deep --stops 0 -o f",
             "framediff snapshot --python p --family deep",
             "framediff replay",
+            "framediff report",
+            "framediff report --format json-lines f",
+            "framediff --report pdf=f",
+            "framediff attach 1 --report html",
             "framediff replay --times 0 a",
             "framediff explore --shard 4/3",
             "framediff explore --samples 0",
@@ -495,9 +507,19 @@ mod tests {
 
     #[test]
     fn help_and_version_succeed_and_help_tells_the_exit_codes() {
-        for verb in
-            ["", "check", "builds", "attach", "snapshot", "replay", "explore", "shrink", "explain", "reproducer"]
-        {
+        for verb in [
+            "",
+            "check",
+            "builds",
+            "attach",
+            "snapshot",
+            "replay",
+            "report",
+            "explore",
+            "shrink",
+            "explain",
+            "reproducer",
+        ] {
             let line = &format!("framediff {verb} --help");
             let help = parse(line).unwrap_err();
             assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));

@@ -37,6 +37,12 @@ pub struct Bench {
     /// Print what this file holds (of an earlier --format json) and measure nothing
     #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["budget", "depth", "part", "walker", "jit", "python", "seed"])]
     pub from: Option<PathBuf>,
+    /// Compare with what this file holds (of an earlier --format json)
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    pub baseline: Option<PathBuf>,
+    /// Exit with 1 if anything is slower than in the baseline
+    #[arg(long, requires = "baseline", help_heading = "Run")]
+    pub fail_if_slower: bool,
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: BenchFormat,
@@ -52,6 +58,8 @@ pub enum BenchFormat {
     Human,
     /// Tables for an issue
     Markdown,
+    /// Curves as a picture; the cost to the target is in the tables only
+    Svg,
     /// One JSON document with a version field, with all blocks
     Json,
 }

@@ -37,14 +37,14 @@ pub fn annotations(document: &Document) -> String {
     let judgement = &document.judgement;
     let undescribed = judgement.failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     let errors = failing.into_iter().map(told).chain(undescribed.map(|failure| said("wrong samples", failure)));
-    let unrun = |doubt: &&Doubt| matches!(doubt, Doubt::NotRun { .. });
-    let others = judgement.doubts.iter().filter(|doubt| !unrun(doubt));
-    let not_run = human::not_run_by_reason(document).into_iter();
-    // What makes no sense on a row is no doubt, and not worth an annotation.
-    let not_run = not_run.filter(|_| judgement.doubts.iter().any(|doubt| unrun(&doubt)));
-    let warnings = others
-        .map(|doubt| said("inconclusive", doubt))
-        .chain(not_run.map(|(place, families)| ("not run".to_owned(), format!("{place}: {}", families.join(", ")))));
+    let others = judgement.doubts.iter().filter(|doubt| !matches!(doubt, Doubt::NotRun { .. }));
+    let not_run = human::by_reason(judgement.doubts.iter().filter_map(|doubt| match doubt {
+        Doubt::NotRun { cell, why } => Some((cell, why)),
+        _ => None,
+    }));
+    let not_run =
+        not_run.into_iter().map(|(place, families)| said("not run", &format!("{place}: {}", families.join(", "))));
+    let warnings = others.map(|doubt| said("inconclusive", doubt)).chain(not_run);
     let notices = known.into_iter().map(told).chain(judgement.advice.iter().map(|advice| said("undecided", advice)));
     let mut out = String::new();
     push(&mut out, Level::Error, errors.collect());

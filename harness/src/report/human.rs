@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::frame::Frame;
 use crate::invariants::Violation;
+use crate::report::cell::{CellId, NotRun};
 use crate::report::finding::{Finding, Possible};
 use crate::report::json::{Document, NotRunCell};
 use crate::report::part::Part;
@@ -145,14 +146,19 @@ fn not_seen(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// The families that did not run, by where and why.
-pub(super) fn not_run_by_reason(document: &Document) -> BTreeMap<String, Vec<&str>> {
-    let mut cells: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for NotRunCell { cell, why } in &document.not_run {
+/// The families of cells that did not run, by where and why.
+pub(super) fn by_reason<'a>(cells: impl Iterator<Item = (&'a CellId, &'a NotRun)>) -> BTreeMap<String, Vec<&'a str>> {
+    let mut families: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (cell, why) in cells {
         let place = format!("{}, {}: {}", cell.row, cell.lane, why);
-        cells.entry(place).or_default().push(&cell.family);
+        families.entry(place).or_default().push(&cell.family);
     }
-    cells
+    families
+}
+
+/// What did not run, by where and why.
+pub(super) fn not_run_by_reason(document: &Document) -> BTreeMap<String, Vec<&str>> {
+    by_reason(document.not_run.iter().map(|NotRunCell { cell, why }| (cell, why)))
 }
 
 fn not_run(out: &mut String, document: &Document, look: Look) {

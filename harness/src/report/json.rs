@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::cell::{CellId, NotRun, Row};
+use crate::report::cell::{CellId, CellOutcome, NotRun, Row};
 use crate::report::line::Line;
 use crate::report::part::Part;
 use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
-use crate::report::verdict::Judgement;
+use crate::report::verdict::{Judgement, LineVerdict};
+use crate::sample::WalkerKind;
 
 /// The version of the document's form; it grows when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -47,6 +48,21 @@ pub struct Document {
     pub not_run: Vec<NotRunCell>,
     /// Every cell of the plan with its counts.
     pub cells: Vec<CellReport>,
+}
+
+impl Document {
+    /// The walkers of a cell that ran without one stack of theirs, and whose line proves nothing: it is no pass there either.
+    pub fn without_stacks<'a>(&'a self, report: &'a CellReport) -> impl Iterator<Item = WalkerKind> + 'a {
+        let cell = &report.cell;
+        let proves_nothing = |walker: WalkerKind| {
+            let line = |line: &&Line| (&line.row, line.lane, line.walker) == (&cell.row, cell.lane, walker);
+            let line = self.table.iter().find(line);
+            line.is_some_and(|line| matches!(line.verdict, LineVerdict::Vacuous | LineVerdict::Inconclusive))
+        };
+        let is_silent = |walker: WalkerKind| report.tallies.get(&walker).is_none_or(|tally| tally.accepted() == 0);
+        let ran = report.outcome == CellOutcome::Ran;
+        cell.walkers.iter().copied().filter(move |walker| ran && is_silent(*walker) && proves_nothing(*walker))
+    }
 }
 
 /// A cell that did not run.

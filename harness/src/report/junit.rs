@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, Te
 use crate::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{MutantReport, Report as Mutants};
-use crate::report::cell::{CellId, CellOutcome, NotRun};
+use crate::report::cell::{CellId, CellOutcome, Lane};
 use crate::report::finding::Finding;
 use crate::report::human;
 use crate::report::json::Document;
@@ -33,6 +33,7 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
             Content::Check(document) => suites(document),
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(mutants) => mutant_suites(mutants),
+            Content::Bench(_) => vec![suite("bench", vec![measured(one)])],
             Content::Explanation(document, _) => vec![stepped(one, &document.fingerprint)],
             Content::Case(file, _) => vec![stepped(one, &file.case.fingerprint.to_string())],
         };
@@ -46,6 +47,15 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
     }
     // The schema of Jenkins' xUnit plugin (junit-10.xsd) knows this attribute in suites, but not above them.
     Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
+}
+
+/// Whether a benchmark measured something; how much is no matter of right and wrong.
+fn measured(saved: &Saved) -> TestCase {
+    let (name, short) = ("measured", saved.in_short());
+    match saved.verdict() {
+        Verdict::Pass => passed(name, &short),
+        _ => broken(name, NonSuccessKind::Error, "inconclusive", &short, "interrupted, or nothing was measured"),
+    }
 }
 
 /// A case of the stepped lane that failed.
@@ -204,7 +214,13 @@ fn cell(document: &Document, report: &CellReport) -> TestCase {
     let mut case = match outcome {
         // What was seen before it ended is a violation all the same.
         _ if here.iter().any(|violation| fails(document, violation)) => violated(name, document, &here),
-        CellOutcome::Ran => violated(name, document, &here),
+        CellOutcome::Ran => match document.without_stacks(report).next() {
+            Some(walker) => {
+                let why = format!("not one stack of {walker}, which gave too few elsewhere");
+                broken(&name, NonSuccessKind::Error, "inconclusive", &why, &why)
+            }
+            None => violated(name, document, &here),
+        },
         CellOutcome::NotRun(why) => skipped(&name, &why.to_string()),
         CellOutcome::Inconclusive(why) => {
             broken(&name, NonSuccessKind::Error, "inconclusive", &why.to_string(), &why.to_string())
@@ -256,7 +272,7 @@ fn walker(document: &Document, line: &Line) -> TestCase {
     }
     let doubt = document.judgement.doubts.iter().find(|doubt| match doubt {
         Doubt::NoStacks { row, lane, walker } | Doubt::Vacuous { row, lane, walker, .. } => is_own(row, *lane, *walker),
-        Doubt::NothingToCompare { row, walker } => is_own(row, crate::report::cell::Lane::Live, *walker),
+        Doubt::NothingToCompare { row, walker } => is_own(row, Lane::Live, *walker),
         Doubt::Interrupted
         | Doubt::Unfinished
         | Doubt::ShardsMissing { .. }
@@ -267,11 +283,8 @@ fn walker(document: &Document, line: &Line) -> TestCase {
     if let Some(doubt) = doubt {
         return broken(&name, NonSuccessKind::Error, line.verdict.name(), &doubt.to_string(), &doubt.to_string());
     }
-    let advice = document
-        .judgement
-        .advice
-        .iter()
-        .find(|Advice::TooFew { row, walker, .. }| is_own(row, crate::report::cell::Lane::Live, *walker));
+    let advice =
+        document.judgement.advice.iter().find(|Advice::TooFew { row, walker, .. }| is_own(row, Lane::Live, *walker));
     if line.tally.samples == 0 {
         return skipped(&name, "none of its cells ran");
     }
@@ -281,18 +294,18 @@ fn walker(document: &Document, line: &Line) -> TestCase {
 /// Whether the plan was carried out. What is skipped elsewhere for want of time makes this an error.
 fn whole(document: &Document) -> TestCase {
     let name = "the plan was carried out";
-    let applicable = |doubt: &&Doubt| {
-        !matches!(doubt, Doubt::NotRun { why: NotRun::NotApplicable(_), .. })
-            && matches!(
-                doubt,
-                Doubt::Interrupted
-                    | Doubt::Unfinished
-                    | Doubt::ShardsMissing { .. }
-                    | Doubt::NothingRan
-                    | Doubt::NotRun { .. }
-            )
+    // The others belong to a cell or a walker.
+    let of_run = |doubt: &&Doubt| {
+        matches!(
+            doubt,
+            Doubt::Interrupted
+                | Doubt::Unfinished
+                | Doubt::ShardsMissing { .. }
+                | Doubt::NothingRan
+                | Doubt::NotRun { .. }
+        )
     };
-    let doubts: Vec<String> = document.judgement.doubts.iter().filter(applicable).map(ToString::to_string).collect();
+    let doubts: Vec<String> = document.judgement.doubts.iter().filter(of_run).map(ToString::to_string).collect();
     let remark = format!("verdict: {} ({})", document.judgement.verdict, human::counts(document));
     match doubts.first() {
         None => passed(name, &remark),
@@ -309,7 +322,7 @@ fn whole(document: &Document) -> TestCase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::{Inconclusive, Lane};
+    use crate::report::cell::{Inconclusive, NotRun};
     use crate::report::event::Event;
     use crate::report::fixtures::{ROW, cache_worse, cell as id, finding, frame, run, summary};
 
@@ -338,6 +351,7 @@ mod tests {
         matches!(case.status, TestCaseStatus::Success { .. })
     }
 
+    const STOPPED: &str = "3.15.2 release JIT, stopped";
     const LIVE: &str = "3.15.2 release JIT, live";
 
     #[test]
@@ -404,8 +418,16 @@ mod tests {
             &crate::report::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
         );
         let report = written(&events);
-        let (kind, message, _) = not_green(case(&report, "3.15.2 release JIT, stopped", "cpython-cached, all"));
+        let (kind, message, _) = not_green(case(&report, STOPPED, "cpython-cached, all"));
         assert!(kind == NonSuccessKind::Error && message.contains("vacuous"), "{message}");
+        let events = crate::report::fixtures::with_tally(
+            Lane::Stopped,
+            crate::sample::WalkerKind::CpythonCached,
+            &Default::default(),
+        );
+        let report = written(&events);
+        let (kind, message, _) = not_green(case(&report, STOPPED, "alternating"));
+        assert!(kind == NonSuccessKind::Error && message.contains("not one stack of cpython-cached"), "{message}");
         assert!(not_green(case(&written(&[]), "run", "the plan")).1.contains("did not come to its end"));
     }
 

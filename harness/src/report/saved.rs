@@ -10,21 +10,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::bench;
 use crate::case::file::AnyCaseFile;
 use crate::case::stepped::{SteppedCase, SteppedFile};
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{Report as Mutants, Score};
 use crate::report::json::Document;
 use crate::report::known::{KnownFailure, KnownFailures};
-use crate::report::text::{Look, clean, excerpt};
+use crate::report::text::{Look, clean, excerpt, plural};
 use crate::report::verdict::Verdict;
 use crate::report::{explain, human, json, stream};
 
 /// No document that this program writes is nearly as long.
 const LONGEST: u64 = 256 << 20;
 /// What can be reported.
-const KINDS: &str =
-    "the JSON or JSON lines of `check` or `attach`, the JSON of `mutants` or `explain`, or a saved case of `explore`";
+const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `mutants`, `bench` or `explain`, or a saved case of `explore`";
 
 /// A document under the name of its file.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub enum Content {
     /// A run of mutants.
     #[cfg(target_arch = "x86_64")]
     Mutants(Box<Mutants>),
+    /// A benchmark.
+    Bench(Box<bench::document::Document>),
     /// A run of a case of the stepped lane, and what is known of such failures.
     Explanation(Box<explain::Document>, Option<KnownFailure>),
     /// A case of the stepped lane by itself, and what is known of such failures.
@@ -100,6 +102,8 @@ impl Saved {
             Content::Check(document) => document.judgement.verdict,
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => report.verdict(),
+            Content::Bench(document) if document.interrupted || document.points.is_empty() => Verdict::Inconclusive,
+            Content::Bench(_) => Verdict::Pass,
             Content::Explanation(document, known) => match (&document.explanation, known) {
                 (explanation, _) if explanation.misfit.is_some() => Verdict::Inconclusive,
                 (explanation, None) if explanation.failure.is_some() => Verdict::Fail,
@@ -122,6 +126,9 @@ impl Saved {
                 let Score { killed, survived, equivalent, .. } = report.score();
                 format!("{killed} mutants killed, {survived} survived, {equivalent} equivalent")
             }
+            Content::Bench(document) => {
+                format!("{} measured, {} left out", plural(document.points.len(), "point"), document.left_out.len())
+            }
             Content::Explanation(document, of) => format!("{}{}", document.fingerprint, known(of)),
             Content::Case(file, of) => format!("{}{}", file.case.fingerprint, known(of)),
         }
@@ -134,6 +141,7 @@ impl Saved {
             Content::Check(document) => human::render(document, look),
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => report.human(look),
+            Content::Bench(document) => bench::markdown::render(document, None),
             Content::Explanation(document, _) => document.text(look),
             Content::Case(file, _) => {
                 let case = &file.case;
@@ -155,6 +163,7 @@ impl Saved {
             Content::Check(document) => serde_json::to_value(document),
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => serde_json::to_value(report),
+            Content::Bench(document) => serde_json::to_value(document),
             Content::Explanation(document, _) => serde_json::to_value(document),
             Content::Case(file, _) => serde_json::to_value(&file.case),
         }
@@ -198,6 +207,11 @@ impl Content {
                     file.target.name()
                 ))),
             };
+        }
+        if text("kind") == Some(bench::document::KIND) {
+            let text = std::str::from_utf8(bytes).map_err(|why| foreign(&why))?;
+            let document = bench::document::Document::from_json(text).map_err(|why| foreign(&why))?;
+            return Ok(Self::Bench(Box::new(document)));
         }
         if text("kind") == Some(explain::KIND) {
             let document: explain::Document = content(name, "an explanation", explain::VERSION, value)?;
@@ -247,7 +261,7 @@ pub(super) fn content<T: DeserializeOwned>(
     value: Value,
 ) -> Result<T, SavedError> {
     let found = value.get("version").cloned().unwrap_or_default();
-    if found != Value::from(expected) {
+    if found != expected {
         let (name, found) = (name.to_owned(), excerpt(&found.to_string()));
         return Err(SavedError::OtherVersion { name, kind, found, expected });
     }
@@ -301,7 +315,7 @@ mod tests {
         for (text, words) in [
             (String::new(), "it is no JSON"),
             ("[]".into(), "it has the fields of none"),
-            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\\u{1b}"#),
+            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\u{1b}[2Jother""#),
             (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, expected is version 1"),
             (check.replace("\"seed\"", "\"sead\""), "it looks like a report of `check`, but missing field `seed`"),
             (r#"{"format":"framediff-events","version":9}"#.to_owned() + "\n", "of version 9"),

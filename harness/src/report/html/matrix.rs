@@ -51,6 +51,7 @@ impl State {
             _ => Self::Fail,
         });
         let ended = match &report.outcome {
+            CellOutcome::Ran if document.without_stacks(report).next().is_some() => Self::Inconclusive,
             CellOutcome::Ran => Self::Pass,
             CellOutcome::NotRun(NotRun::NotApplicable(_)) => Self::NotApplicable,
             CellOutcome::NotRun(_) => Self::NotRun,
@@ -74,7 +75,10 @@ impl Field {
         self.state = self.state.max(Some(state));
         self.cells += 1;
         let why = match &report.outcome {
-            CellOutcome::Ran => return,
+            CellOutcome::Ran => match document.without_stacks(report).next() {
+                Some(walker) => format!("no stack of {walker}"),
+                None => return,
+            },
             CellOutcome::NotRun(why) => why.to_string(),
             CellOutcome::Inconclusive(why) => why.to_string(),
         };

@@ -3,6 +3,7 @@
 //! What is shown comes from targets and files: every text is escaped by the template, made harmless, and of a bounded length; a link
 //! leads to https alone.
 
+mod bench;
 mod check;
 mod history;
 mod matrix;
@@ -20,7 +21,8 @@ use crate::report::verdict::Verdict;
 
 const STYLE: &str = include_str!("style.css");
 /// Nothing may be loaded, whatever a text contains.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 /// The page of everything in `all`.
 #[must_use]
@@ -45,7 +47,10 @@ pub fn render(all: &[Saved]) -> String {
                     @if several {
                         p { (plural(all.len(), "report")) " on this page, the worst of which decides:" }
                         ul { @for (index, one) in all.iter().enumerate() {
-                            li { a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (one.verdict()) ", " (shown(&one.in_short())) }
+                            li {
+                                (tag(colour(one.verdict()), &one.verdict().to_string())) " "
+                                a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (shown(&one.in_short()))
+                            }
                         } }
                     }
                 }
@@ -55,7 +60,7 @@ pub fn render(all: &[Saved]) -> String {
                         (content(&one.content))
                     }
                 } }
-                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A double click selects a command." }
+                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A click on a command selects it." }
             }
         }
     };
@@ -65,6 +70,7 @@ pub fn render(all: &[Saved]) -> String {
 fn content(content: &Content) -> Markup {
     match content {
         Content::Check(document) => check::section(document),
+        Content::Bench(document) => bench::section(document),
         Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
         Content::Case(file, known) => stepped::case(file, known.as_ref()),
         #[cfg(target_arch = "x86_64")]

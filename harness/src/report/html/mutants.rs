@@ -57,25 +57,29 @@ fn class(judged: &Judged) -> &'static str {
     }
 }
 
-/// What survived is in sight; the rest is one click away.
+/// What survived, or is not decided, is in sight; the rest is one click away.
 fn group(title: &str, mutants: &[MutantReport]) -> Markup {
-    let (killed, others): (Vec<_>, Vec<_>) =
-        mutants.iter().take(MOST).partition(|mutant| matches!(mutant.judged, Judged::Killed(_)));
+    let of = |wanted: &[&str]| {
+        mutants.iter().take(MOST).filter(|mutant| wanted.contains(&class(&mutant.judged))).collect::<Vec<_>>()
+    };
+    let open = of(&["bad", "doubt"]);
     html! {
         h4 { (shown(title)) }
-        @if !others.is_empty() { (table(&others)) }
-        @if !killed.is_empty() { details { summary { (killed.len()) " killed" } (table(&killed)) } }
+        @if !open.is_empty() { (table(&open)) }
+        @for (folded, what) in [(of(&["good"]), "killed"), (of(&["none"]), "equivalent to the original, or not viable")] {
+            @if !folded.is_empty() { details { summary { (folded.len()) " " (what) } (table(&folded)) } }
+        }
         @if mutants.len() > MOST { p.muted { "… " (mutants.len() - MOST) " more; the JSON document has them." } }
     }
 }
 
 fn table(mutants: &[&MutantReport]) -> Markup {
     html! { table.lines {
-        thead { tr { th scope="col" { "mutant" } th scope="col" { "outcome" } th scope="col" { "by" } } }
+        thead { tr { th scope="col" { "mutant" } th scope="col" { "outcome" } th scope="col" { "how" } } }
         tbody { @for mutant in mutants { tr {
-            td.title { (shown(&mutant.mutant)) @if let Some(issue) = &mutant.issue { span.muted { " (" (shown(issue)) ")" } } }
-            td data-label="outcome" { (tag(class(&mutant.judged), mutant.judged.name())) }
-            td data-label="by" { span { (shown(&by(&mutant.judged))) } }
+            td.title { span { (shown(&mutant.mutant)) @if let Some(issue) = &mutant.issue { span.muted { " (" (shown(issue)) ")" } } } }
+            td.whole { (tag(class(&mutant.judged), mutant.judged.name())) }
+            td.whole { span { (shown(&by(&mutant.judged))) } }
         } } }
     } }
 }

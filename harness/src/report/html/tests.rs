@@ -117,3 +117,17 @@ fn an_explanation_has_its_picture_and_its_cause() {
         ],
     );
 }
+
+#[test]
+fn a_benchmark_has_its_curves_and_its_names_are_text() {
+    let mut document = crate::bench::fixtures::document(1.0, 1);
+    let page = |document| render(&[Saved { name: "b".into(), content: Content::Bench(Box::new(document)) }]);
+    has(&page(document.clone()), &["<h1>framediff: pass</h1>", "<polyline", "Speed-up curves", "own-cached"]);
+    let evil = "</text></svg><script>alert(1)</script>";
+    document.builds[0].name = evil.into();
+    for point in &mut document.points {
+        point.build = evil.into();
+    }
+    let page = page(document);
+    assert!(page.contains("<polyline") && page.contains("script&gt;alert(1)") && !page.contains("<script"), "{page}");
+}

@@ -1,0 +1,252 @@
+//! Comparison with an earlier run.
+//!
+//! Times of two runs are no fair comparison: the machine was in another state. What is compared is each contender's time in
+//! units of something that was measured beside it: the bare system call, and for the cost to the target the same work
+//! with nobody watching. Whether that ratio has changed is said only if the interval of the change, which includes what
+//! differs from launch to launch, excludes "no change" by a margin.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bench::document::{Document, Launches, NOBODY, Part, Place, Point, Series};
+use crate::bench::statistics::{CONFIDENCE, Interval, change, ratios};
+
+/// A change that is smaller than this is none, whatever its interval: code that is laid out otherwise does as much.
+pub const MARGIN: f64 = 0.02;
+/// Fewer launches than this on either side tell nothing of the next one.
+const LEAST_LAUNCHES: usize = 3;
+
+/// What can be said of a contender at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It takes longer than it did.
+    Slower,
+    /// It takes less time than it did.
+    Faster,
+    /// Neither can be said.
+    CannotTell,
+}
+
+impl Answer {
+    /// The words.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slower => "slower",
+            Self::Faster => "faster",
+            Self::CannotTell => "cannot tell",
+        }
+    }
+}
+
+/// One contender at one point, now and then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The build's name.
+    pub build: String,
+    /// Where.
+    pub place: Place,
+    /// Who.
+    pub contender: String,
+    /// By what factor its time has changed, in units of what was measured beside it. The confidence is that of the run's
+    /// intervals for all comparisons together.
+    pub factor: Interval,
+    /// What that means.
+    pub answer: Answer,
+}
+
+/// A comparison of two runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Why the two should be compared with caution.
+    pub cautions: Vec<String>,
+    /// Whoever was measured in both, at the same points of builds of the same name.
+    pub compared: Vec<Compared>,
+}
+
+impl Comparison {
+    /// Whether anything is slower.
+    #[must_use]
+    pub fn is_slower(&self) -> bool {
+        self.compared.iter().any(|one| one.answer == Answer::Slower)
+    }
+}
+
+/// Why two documents cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the baseline has no point in common with this run: it has {theirs}, this run has {ours}")]
+pub struct NothingInCommon {
+    theirs: String,
+    ours: String,
+}
+
+/// Compares a run with an earlier one.
+///
+/// # Errors
+/// They have nothing in common.
+pub fn compare(before: &Document, after: &Document) -> Result<Comparison, NothingInCommon> {
+    let mut pairs: Vec<(&Point, &Series, Launches, Launches)> = Vec::new();
+    for point in &after.points {
+        let Some(then) = before.points.iter().find(|then| then.build == point.build && then.place == point.place)
+        else {
+            continue;
+        };
+        for series in &point.series {
+            if let (Some(then), Some(now)) = (relative(then, &series.contender), relative(point, &series.contender)) {
+                pairs.push((point, series, then, now));
+            }
+        }
+    }
+    if pairs.is_empty() {
+        return Err(NothingInCommon { theirs: contents(before), ours: contents(after) });
+    }
+    // The permitted error is shared out (Bonferroni): else one in twenty would always seem to have changed.
+    #[allow(clippy::cast_precision_loss, reason = "a small number")]
+    let confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len() as f64;
+    let compared = pairs.iter().filter_map(|(point, series, then, now)| {
+        let factor = change(then, now, confidence, after.seed)?;
+        Some(Compared {
+            build: point.build.clone(),
+            place: point.place,
+            contender: series.contender.clone(),
+            factor,
+            answer: if launches(then).min(launches(now)) < LEAST_LAUNCHES {
+                Answer::CannotTell
+            } else {
+                answer(factor)
+            },
+        })
+    });
+    Ok(Comparison { cautions: cautions(before, after), compared: compared.collect() })
+}
+
+fn launches(blocks: &Launches) -> usize {
+    blocks.iter().filter(|launch| !launch.is_empty()).count()
+}
+
+fn answer(factor: Interval) -> Answer {
+    if factor.low > 1.0 + MARGIN {
+        Answer::Slower
+    } else if factor.high < 1.0 - MARGIN {
+        Answer::Faster
+    } else {
+        Answer::CannotTell
+    }
+}
+
+/// A contender's blocks in units of what was measured beside it.
+fn relative(point: &Point, contender: &str) -> Option<Launches> {
+    let blocks = &point.series(contender)?.blocks;
+    let unit = match point.place.part {
+        Part::Cost if contender == NOBODY => return None,
+        Part::Cost => &point.series(NOBODY)?.blocks,
+        _ => &point.yardstick,
+    };
+    let found = ratios(blocks, unit);
+    (!found.concat().is_empty()).then_some(found)
+}
+
+fn contents(document: &Document) -> String {
+    let names: Vec<&str> = document.builds.iter().map(|build| build.name.as_str()).collect();
+    let mut parts: Vec<&str> = document.points.iter().map(|point| point.place.part.name()).collect();
+    parts.dedup();
+    format!("{} of {}", if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }, names.join(", "))
+}
+
+fn cautions(before: &Document, after: &Document) -> Vec<String> {
+    let mut cautions = Vec::new();
+    let mut differs = |what: &str, then: &str, now: &str| {
+        if then != now {
+            cautions.push(format!("{what}: {then} then, {now} now"));
+        }
+    };
+    differs("another processor", &before.machine.cpu, &after.machine.cpu);
+    differs("another number of cores", &before.machine.cores.to_string(), &after.machine.cores.to_string());
+    differs("another kernel", &before.machine.kernel, &after.machine.kernel);
+    differs("another framediff", &before.framediff, &after.framediff);
+    let optimised = |document: &Document| if document.optimised { "optimised" } else { "not optimised" };
+    differs("another build of framediff", optimised(before), optimised(after));
+    for build in &after.builds {
+        if let Some(then) = before.builds.iter().find(|then| then.name == build.name) {
+            let about = |build: &crate::bench::document::BenchedBuild| {
+                format!("{} {}{}", build.version, build.flavour, if build.jit { " JIT" } else { "" })
+            };
+            differs(&format!("another build under the name {}", build.name), &about(then), &about(build));
+        }
+    }
+    cautions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::fixtures::document;
+
+    fn answers(slower: f64) -> Vec<(String, Answer)> {
+        let found = compare(&document(1.0, 1), &document(slower, 50)).unwrap();
+        found.compared.into_iter().map(|one| (format!("{} {:?}", one.contender, one.place.part), one.answer)).collect()
+    }
+
+    #[test]
+    fn the_same_again_is_neither_slower_nor_faster() {
+        let found = answers(1.0);
+        assert_eq!(found.len(), 12);
+        assert!(found.iter().all(|(_, answer)| *answer == Answer::CannotTell), "{found:?}");
+    }
+
+    #[test]
+    fn what_takes_longer_is_slower_and_only_that() {
+        for (factor, expected) in [(1.3, Answer::Slower), (0.7, Answer::Faster)] {
+            for (who, answer) in answers(factor) {
+                let changed = who == "own-cached SpeedUp";
+                assert_eq!(answer, if changed { expected } else { Answer::CannotTell }, "{who} at {factor}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_below_the_margin_is_none_however_sure_it_is() {
+        let exact = |factor: f64| vec![vec![factor; 20]; 5];
+        let (before, after) = (exact(1.0), exact(1.01));
+        let found = change(&before, &after, 0.999, 1).unwrap();
+        assert_eq!((found.low, found.high), (1.01, 1.01));
+        assert_eq!(answer(found), Answer::CannotTell);
+        assert_eq!(answer(change(&before, &exact(1.03), 0.999, 1).unwrap()), Answer::Slower);
+    }
+
+    #[test]
+    fn two_launches_tell_nothing() {
+        let mut before = document(1.0, 1);
+        for point in &mut before.points {
+            point.yardstick.truncate(2);
+            point.series.iter_mut().for_each(|series| series.blocks.truncate(2));
+        }
+        let found = compare(&before, &document(2.0, 50)).unwrap();
+        assert!(!found.compared.is_empty() && !found.is_slower());
+    }
+
+    #[test]
+    fn a_machine_that_is_twice_as_fast_changes_nothing_but_the_cautions() {
+        let before = document(1.0, 1);
+        let mut after = document(1.0, 50);
+        after.machine.cpu = "Another CPU".into();
+        for point in &mut after.points {
+            point.yardstick.iter_mut().flatten().for_each(|time| *time /= 2.0);
+            for series in &mut point.series {
+                series.blocks.iter_mut().flatten().for_each(|time| *time /= 2.0);
+            }
+        }
+        let found = compare(&before, &after).unwrap();
+        assert!(found.compared.iter().all(|one| one.answer == Answer::CannotTell), "{found:?}");
+        assert_eq!(found.cautions, ["another processor: A CPU then, Another CPU now"]);
+    }
+
+    #[test]
+    fn runs_of_other_builds_are_refused() {
+        let mut before = document(1.0, 1);
+        before.builds.iter_mut().for_each(|build| build.name = "3.15.2 debug".into());
+        before.points.iter_mut().for_each(|point| point.build = "3.15.2 debug".into());
+        let error = compare(&before, &document(1.0, 1)).unwrap_err().to_string();
+        assert!(error.contains("no point in common") && error.contains("of 3.15.2 debug"), "{error}");
+    }
+}

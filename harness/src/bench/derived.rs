@@ -1,0 +1,72 @@
+//! The figures that are read from blocks: ratios of contenders that were measured side by side.
+
+use serde::Serialize;
+
+use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
+use crate::bench::statistics::{Interval, estimate, ratios};
+use crate::sample::WalkerKind;
+
+/// Cached walkers, each with the one that differs from it in nothing but the cache.
+pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [
+    (WalkerKind::OwnUncached, WalkerKind::OwnCached),
+    (WalkerKind::OwnUncached, WalkerKind::OwnReference),
+    (WalkerKind::CpythonUncached, WalkerKind::CpythonCached),
+];
+
+/// What the blocks of one contender at one point come to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Derived<'a> {
+    /// The build's name.
+    pub build: &'a str,
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Who.
+    pub contender: &'a str,
+    /// Nanoseconds of a block.
+    pub nanoseconds: Interval,
+    /// How many times as fast as the same walker without its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed_up: Option<Interval>,
+    /// How many times as long as with nobody watching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_down: Option<Interval>,
+}
+
+/// Everything that can be read from a document.
+#[must_use]
+pub fn derive(document: &Document) -> Vec<Derived<'_>> {
+    let of = |point| move |series| derived(point, series, document.seed);
+    document.points.iter().flat_map(|point| point.series.iter().filter_map(of(point))).collect()
+}
+
+fn derived<'a>(point: &'a Point, series: &'a Series, seed: u64) -> Option<Derived<'a>> {
+    Some(Derived {
+        build: &point.build,
+        place: point.place,
+        contender: &series.contender,
+        nanoseconds: estimate(&series.blocks, seed)?,
+        speed_up: speed_up(point, series, seed),
+        slow_down: slow_down(point, series, seed),
+    })
+}
+
+/// The contender that a walker is compared with.
+#[must_use]
+pub fn uncached(contender: &str) -> Option<&'static str> {
+    PAIRS.iter().find(|(_, cached)| cached.name() == contender).map(|(uncached, _)| uncached.name())
+}
+
+/// How many times as fast as without its cache a walker is at a point; nothing for the cost to the target.
+#[must_use]
+pub fn speed_up(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
+    let other = point.series(uncached(&series.contender)?).filter(|_| point.place.part != Part::Cost)?;
+    estimate(&ratios(&other.blocks, &series.blocks), seed)
+}
+
+/// How many times as long the target takes as with nobody watching.
+#[must_use]
+pub fn slow_down(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
+    let other = point.series(NOBODY).filter(|_| series.contender != NOBODY)?;
+    estimate(&ratios(&series.blocks, &other.blocks), seed)
+}

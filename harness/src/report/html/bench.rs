@@ -1,0 +1,29 @@
+//! A benchmark: its curves and its tables.
+
+use maud::{Markup, PreEscaped, html};
+
+use super::shown;
+use crate::bench::document::Document;
+use crate::bench::{markdown, svg};
+use crate::report::text::clean;
+
+/// Characters of the tables at most.
+const MOST: usize = 200_000;
+
+/// The curves as a picture, the tables as text.
+pub(super) fn section(document: &Document) -> Markup {
+    let tables = markdown::render(document, None);
+    let cut: String = tables.chars().take(MOST).collect();
+    html! {
+        h3 { "Speed-up curves" }
+        @match svg::render(document) {
+            // It is made here, not taken from a file: texts in it are escaped.
+            Ok(picture) => figure.wide.curves { (PreEscaped(picture)) },
+            Err(why) => p.muted { (shown(&why.to_string())) },
+        }
+        details {
+            summary { "Tables" }
+            div.wide { pre { @for line in cut.lines() { (clean(line)) "\n" } } }
+        }
+    }
+}
