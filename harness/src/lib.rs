@@ -1,13 +1,56 @@
 //! Differential testing of CPython's remote-profiling frame cache.
 //!
-//! Data flows one way: a [`target::build`] runs a generated [`workload`] as a target; a [`lane`] decides how the
-//! target and the [`walk`]ers are interleaved; every walk is a [`sample::Sample`] that the [`oracle`]s judge against
-//! the definition in [`invariants`]; what they find becomes [`report`] events. [`check`] spreads all of it over a budget.
-//! A [`snapshot`] is what walkers read of a target, in a file.
+//! A profiler in another process may keep what it read of a thread's stack, and CPython 3.15 helps it to know what of that
+//! is still true (`last_profiled_frame` and `last_profiled_frame_seq` in `PyThreadState`). This library has walkers that do
+//! so, and everything that is needed to find out whether what they return was ever there.
 //!
-//! The pure parts ([`memory`] traits, [`layout`], [`walk`], [`invariants`], [`workload`], [`oracle`]) know nothing of
-//! processes, clocks or terminals. [`fuzzing`] checks parts of them on inputs that nobody thought of, and [`case`] keeps
-//! such inputs.
+//! Walkers are pure over [`memory::RemoteMemory`], so an array of bytes will do. Here it is a recorded target, a release
+//! build of 3.15.2 that stands in a recursion:
+//!
+//! ```
+//! use framediff::memory::RemoteMemory;
+//! use framediff::sample::Lookup;
+//! use framediff::snapshot::Snapshot;
+//! use framediff::walk::miss::MissReason;
+//! use framediff::walk::reference::ReferenceWalker;
+//! use framediff::walk::thread_state::thread_states;
+//! use framediff::walk::walker::Walker;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! const BYTES: &[u8] =
+//!     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus/snapshots/release-recursion.snapshot"));
+//!
+//! let snapshot = Snapshot::from_bytes(BYTES)?;
+//! let site = snapshot.site()?;
+//! let mut memory = snapshot.stops[0].image.clone();
+//!
+//! let mut walker = ReferenceWalker::new(site)?;
+//! walker.attach(&mut memory)?;
+//!
+//! // Nobody has written an anchor yet, so the whole stack is read; and then it is known.
+//! let first = walker.sample(&mut memory)?.threads.remove(0);
+//! assert_eq!(first.provenance.lookup, Lookup::Miss(MissReason::AnchorNull));
+//! let second = walker.sample(&mut memory)?.threads.remove(0);
+//! assert_eq!(second.provenance.lookup, Lookup::FullHit);
+//! assert_eq!(first.outcome, second.outcome);
+//!
+//! let stack = second.outcome?;
+//! assert_eq!(stack.last().map(|frame| &*frame.function), Some("<module>"));
+//! assert_eq!(second.provenance.from_cache, stack.len() - 1, "all but the leaf");
+//!
+//! // A sequence that counted a frame which nobody saw leave: what is stored is not believed any more.
+//! let thread = thread_states(&mut memory, &site.layout, site.runtime)?[0];
+//! let sequence = thread.address + site.cache()?.sequence;
+//! memory.write(sequence, &(thread.sequence + 1).to_le_bytes())?;
+//! let third = walker.sample(&mut memory)?.threads.remove(0);
+//! assert_eq!(third.provenance.lookup, Lookup::Miss(MissReason::SequenceMismatch));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is a right stack is defined in [`invariants`]; the [`oracle`]s judge by it; a [`lane`] decides how a [`target`] that
+//! runs a generated [`workload`] and the [`walk`]ers are interleaved; what comes out are [`report`] events. How it all fits
+//! together, and how to add to it, is in the [`guide`].
 
 pub mod bench;
 pub mod case;
@@ -19,6 +62,7 @@ pub mod conform;
 pub mod explore;
 pub mod frame;
 pub mod fuzzing;
+pub mod guide;
 pub mod invariants;
 pub mod lane;
 pub mod layout;

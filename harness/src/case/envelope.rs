@@ -11,7 +11,7 @@ use super::error::{CaseError, excerpt};
 use super::pretty;
 
 /// What every file says of itself.
-pub(super) const FORMAT: &str = "framediff-case";
+pub(crate) const FORMAT: &str = "framediff-case";
 /// The newest version that is read; all from 1 on are. A new one is due when the fields around a case change, or when there is
 /// a kind of case that an older framediff cannot run: it then says which version it lacks.
 pub(super) const VERSION: u64 = 3;

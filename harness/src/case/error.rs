@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::envelope::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::stepped::BadStepped;
-use crate::report::text::clean;
+pub(super) use crate::report::text::excerpt;
 
 /// Why a case cannot be loaded or saved.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -85,13 +85,4 @@ impl CaseError {
     pub(super) fn system(action: &'static str, path: &Path, why: &std::io::Error) -> Self {
         Self::System { action, path: path.to_path_buf(), why: why.to_string() }
     }
-}
-
-/// What a file says, fit for a message: it may say anything, at any length.
-pub(super) fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut characters = text.chars();
-    let start: String = characters.by_ref().take(LONGEST).collect();
-    let rest = if characters.next().is_some() { "…" } else { "" };
-    clean(&start) + rest
 }

@@ -16,7 +16,7 @@
 //!
 //! The bytes that a fuzzer mutates are never kept: they mean something else as soon as the type changes.
 
-mod envelope;
+pub(crate) mod envelope;
 pub mod error;
 pub mod file;
 pub mod line;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cli::bench_arguments::Bench;
 use crate::cli::exit;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
     all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
@@ -60,6 +61,9 @@ pub enum Verb {
     /// Send every walker over recorded files again, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
+    /// Report saved documents again, or all of a night together
+    #[command(after_long_help = exit::HELP)]
+    Report(Report),
     /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
     #[command(after_long_help = exit::HELP)]
     Explore(Box<Explore>),
@@ -124,6 +128,9 @@ pub struct Check {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Which cells of the matrix.
@@ -224,6 +231,9 @@ pub struct Attach {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// Arguments of `snapshot`.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::case::line::is_line;
 use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
-use crate::cli::arguments::BuildSource;
+use crate::cli::arguments::{BuildSource, Format};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, folder};
@@ -20,6 +20,7 @@ use crate::explore::replay::{Again, Replayed, run};
 use crate::explore::search::Until;
 use crate::explore::shrink::{Budget, shrink as shrunk};
 use crate::lane::stepped::{Keeping, RigPlan};
+use crate::report::explain::{Document, KIND, VERSION};
 use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::{Look, clean};
@@ -106,13 +107,20 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
     let ready = Ready::new(&file.case, source, interrupted)?;
     let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
     let (ran, again) = run(&plan, &ready.workload, &file.case)?;
-    let mut text = format!("{} on CPython {}\n", file.case.fingerprint, identity(&ready.row));
-    if !file.note.is_empty() {
-        let _ = writeln!(text, "{}", clean(&file.note));
+    let document = Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: env!("CARGO_PKG_VERSION").to_owned(),
+        case: file.case.to_string(),
+        note: file.note.clone(),
+        fingerprint: file.case.fingerprint.to_string(),
+        build: identity(&ready.row).to_string(),
+        explanation: explained(&ran, &again),
+    };
+    match arguments.format {
+        Format::Human => print(&document.text(Look::of_stdout()))?,
+        Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
     }
-    text.push('\n');
-    text.push_str(&explained(&ran, &again, Look::of_stdout().width.max(100)));
-    print(&text)?;
     Ok(match again {
         Again::Same | Again::Other(_) => exit::VIOLATION,
         Again::Passed => exit::PASS,

@@ -31,6 +31,7 @@ use crate::peers::cpython_tests::Suite;
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::text::Look;
+use crate::report::verdict::Verdict;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder};
 use crate::walk::weakening::Weakening;
 
@@ -116,7 +117,7 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Repor
             Hunted::Passed { samples } => Judged::Survived { samples },
             Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
-        let issue = history::of_weakening(weakening).map(|issue| issue.name);
+        let issue = history::of_weakening(weakening).map(|issue| issue.name.to_owned());
         report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None });
     }
 }
@@ -136,15 +137,13 @@ fn is_any_wanted(arguments: &Mutants, row: &Row) -> Result<bool, Failure> {
 
 /// The exit code.
 fn code(arguments: &Mutants, report: &Report) -> u8 {
-    let score = report.score();
-    if report.interrupted {
-        exit::INTERRUPTED
-    } else if report.false_alarms() > 0 || score.survived > 0 || !report.unreached().is_empty() {
-        exit::VIOLATION
-    } else if score.inconclusive > 0 || report.has_doubtful_control() || (!arguments.list && score.killed == 0) {
-        exit::INCONCLUSIVE
-    } else {
-        exit::PASS
+    // A list kills nothing.
+    let nothing_doubtful = || report.score().inconclusive == 0 && !report.has_doubtful_control();
+    match report.verdict() {
+        _ if report.interrupted => exit::INTERRUPTED,
+        Verdict::Fail => exit::VIOLATION,
+        Verdict::Inconclusive if !(arguments.list && nothing_doubtful()) => exit::INCONCLUSIVE,
+        Verdict::Inconclusive | Verdict::Pass => exit::PASS,
     }
 }
 
@@ -205,7 +204,7 @@ impl<'a> Subject<'a> {
             if let Some((judged, peers)) = self.judge(&mutant)? {
                 report.mutants.push(MutantReport {
                     mutant: mutant.name(),
-                    issue: history::of_fault(mutant.fault).map(|issue| issue.name),
+                    issue: history::of_fault(mutant.fault).map(|issue| issue.name.to_owned()),
                     judged,
                     peers,
                 });

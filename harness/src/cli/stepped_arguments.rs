@@ -187,6 +187,9 @@ pub struct Explain {
     /// The case.
     #[command(flatten)]
     pub case: OneCase,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
 }
 
 /// Arguments of `reproducer`.

@@ -87,7 +87,7 @@ pub(super) fn report(
 fn mutant(fault: Fault, judged: Judged) -> MutantReport {
     MutantReport {
         mutant: fault.name().to_owned(),
-        issue: history::of_unwinder_fault(fault).map(|issue| issue.name),
+        issue: history::of_unwinder_fault(fault).map(|issue| issue.name.to_owned()),
         judged,
         peers: None,
     }

@@ -12,17 +12,15 @@ use serde::Serialize;
 use crate::check::plan::Wishes;
 use crate::check::run::{Options, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
-use crate::cli::{bench, exit, folder, prove, replay, snapshots};
+use crate::cli::reports::Reporting;
+use crate::cli::{bench, exit, folder, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
 use crate::lane::attach;
 use crate::report::cell::Lane;
-use crate::report::event::{Consumer, Event};
+use crate::report::json;
 use crate::report::known::KnownFailures;
-use crate::report::progress::Progress;
-use crate::report::summary::{Rules, Summary};
-use crate::report::text::Look;
-use crate::report::{human, json};
+use crate::report::summary::Rules;
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
 
@@ -45,6 +43,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::Builds(arguments) => builds(&arguments),
         Verb::Attach(arguments) => attach_to(&arguments),
         Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
+        Verb::Report(arguments) => report::report(&arguments),
         Verb::Replay(arguments) => snapshots::replay(&arguments, &INTERRUPTED),
         #[cfg(target_arch = "x86_64")]
         Verb::Explore(arguments) => explore::explore(&arguments, &INTERRUPTED),
@@ -103,30 +102,13 @@ fn rules(judging: &Judging) -> Result<Rules, Failure> {
     Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
 }
 
-/// Tells both the verdict and the terminal.
-struct Both<'a>(&'a mut Summary, Progress);
-
-impl Consumer for Both<'_> {
-    fn event(&mut self, event: &Event) {
-        self.0.event(event);
-        self.1.event(event);
-    }
-}
-
-fn report(summary: &Summary, format: Format) -> Result<u8, Failure> {
-    match format {
-        Format::Human => print(&human::render(summary, Look::of_stdout()))?,
-        Format::Json => print(&json::render(summary)?)?,
-    }
-    Ok(exit::of(summary))
-}
-
 fn check(arguments: &Check) -> Result<u8, Failure> {
     let mut rules = rules(&arguments.judging)?;
     if !arguments.selection.weaken.is_empty() {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {
@@ -165,9 +147,8 @@ fn check(arguments: &Check) -> Result<u8, Failure> {
         interrupted: &INTERRUPTED,
         replay: &replay,
     };
-    let mut summary = Summary::new(rules);
-    run(&options, &rows, &mut Both(&mut summary, Progress::on_stderr()));
-    report(&summary, arguments.format)
+    run(&options, &rows, &mut reporting);
+    reporting.finish(arguments.format)
 }
 
 /// A seed short enough to be typed.
@@ -226,8 +207,7 @@ fn table(listed: &[Listed]) -> String {
 }
 
 fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
-    let mut summary = Summary::new(rules(&arguments.judging)?);
-    let mut both = Both(&mut summary, Progress::on_stderr());
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules(&arguments.judging)?)?;
     let cache = cache_folder(None)?;
     let options = attach::Options {
         pid: arguments.pid,
@@ -237,6 +217,6 @@ fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
         cache: &cache,
         interrupted: &INTERRUPTED,
     };
-    attach::run(&options, &mut both)?;
-    report(&summary, arguments.format)
+    attach::run(&options, &mut reporting)?;
+    reporting.finish(arguments.format)
 }

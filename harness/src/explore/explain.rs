@@ -1,12 +1,12 @@
-//! Runs a case with its history kept, and tells why it fails.
+//! Why a run with its history kept fails.
 
 use crate::explore::replay::Again;
 use crate::lane::stepped::{SteppedRun, Verdict};
-use crate::report::explain::{Failure, history, render};
+use crate::report::explain::{Explanation, Failure};
 
-/// The history of a run and, if it failed, what is wrong and why. For lines of `width` columns.
+/// The history of a run and, if it failed, what is wrong and why.
 #[must_use]
-pub fn explain(run: &SteppedRun, again: &Again, width: u16) -> String {
+pub fn explain(run: &SteppedRun, again: &Again) -> Explanation {
     let failure = run.samples.iter().enumerate().find_map(|(number, sample)| {
         let (Verdict::Wrong(wrong), Ok(seen)) = (&sample.verdict, &sample.sample.outcome) else { return None };
         Some(Failure {
@@ -16,12 +16,9 @@ pub fn explain(run: &SteppedRun, again: &Again, width: u16) -> String {
             possible: sample.moments.iter().map(|moment| moment.stack.clone()).collect(),
         })
     });
-    let text = match failure {
-        Some(failure) => render(&run.history, &failure, width),
-        None => history(&run.history, width) + "\n  nothing is wrong: every stack was there during its sample\n",
+    let misfit = match again {
+        Again::Misfit(misfit) => Some(misfit.to_string()),
+        _ => None,
     };
-    match again {
-        Again::Misfit(misfit) => format!("{text}  note       {misfit}\n"),
-        _ => text,
-    }
+    Explanation::of(&run.history, failure.as_ref(), misfit)
 }

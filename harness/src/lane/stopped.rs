@@ -317,9 +317,9 @@ impl<'a> Lane<'a> {
         let pid = target.pid();
         self.before.clear();
         for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
-            let chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
+            let mut chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
             let start = thread.current_frame;
-            let chain = follow(memory, &site.layout, &thread, Some(&chunks), start, None, DEPTH_LIMIT);
+            let chain = follow(memory, &site.layout, &thread, Some(&mut chunks), start, None, DEPTH_LIMIT);
             let links = chain.map_err(unreadable)?.links;
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();

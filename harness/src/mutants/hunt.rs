@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::subject::Seeded;
 use crate::check::plan::Wishes;
@@ -39,7 +39,7 @@ pub struct Hunter<'a> {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Hunted {
     /// A clause broke that the original does not break.
@@ -62,7 +62,7 @@ pub enum Hunted {
 }
 
 /// The first broken clause.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kill {
     /// The clause.
     pub clause: String,

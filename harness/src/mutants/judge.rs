@@ -1,6 +1,6 @@
 //! What a hunt says of a mutant.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::coverage::Reached;
 use super::fault::Fault;
@@ -8,7 +8,7 @@ use super::hunt::{Hunted, Kill};
 use super::subject::{Mutant, Reach};
 
 /// A mutant's outcome.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Judged {
     /// A clause broke that the original does not break.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
 use crate::target::build::{Build, Row};
@@ -15,7 +15,7 @@ const EXTERNAL_INSPECTION: Duration = Duration::from_secs(240);
 const BASELINE: usize = 2;
 
 /// What a suite says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Said {
     /// A test fails that passes each time on the original.
@@ -76,7 +76,7 @@ impl Said {
 }
 
 /// What both suites say of one mutant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
     /// `TestFrameCaching`.
     pub frame_caching: Said,
@@ -85,10 +85,10 @@ pub struct Peers {
 }
 
 /// What came of them on the original.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaselineReport {
     /// The tests.
-    pub suite: &'static str,
+    pub suite: String,
     /// How many ran, by run.
     pub ran: Vec<usize>,
     /// How many of them passed each time.
@@ -125,11 +125,12 @@ impl Baseline {
     /// For reports.
     #[must_use]
     pub fn report(&self) -> Vec<BaselineReport> {
-        let of = |suite, outcomes: &[Outcome]| {
+        let of = |suite: &str, outcomes: &[Outcome]| {
             let seconds = outcomes.iter().map(|outcome| outcome.time.as_secs_f64()).fold(0.0, f64::max);
             let always = |test: &&String| outcomes.iter().all(|outcome| outcome.passed.contains(*test));
             let always_passed = outcomes.first().map_or(0, |first| first.passed.iter().filter(always).count());
-            BaselineReport { suite, ran: outcomes.iter().map(|outcome| outcome.ran).collect(), always_passed, seconds }
+            let ran = outcomes.iter().map(|outcome| outcome.ran).collect();
+            BaselineReport { suite: suite.to_owned(), ran, always_passed, seconds }
         };
         vec![of("TestFrameCaching", &self.frame_caching), of("test_external_inspection", &self.external_inspection)]
     }

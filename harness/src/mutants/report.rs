@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::history;
 use super::hunt::{Hunted, Kill};
 use super::judge::Judged;
 use super::peers::{BaselineReport, Peers, Said};
 use crate::report::text::{Look, paragraph};
+use crate::report::verdict::Verdict;
 
 /// Everything of a run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Of the format.
     pub version: u32,
@@ -34,7 +35,7 @@ pub struct Report {
 }
 
 /// One build in one run mode.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
     /// Its name.
     pub row: String,
@@ -51,7 +52,7 @@ pub struct RowReport {
 }
 
 /// CPython's unwinder in one build.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnwinderReport {
     /// The build and its run mode.
     pub row: String,
@@ -64,7 +65,7 @@ pub struct UnwinderReport {
 }
 
 /// One site.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteReport {
     /// Its number.
     pub site: usize,
@@ -85,12 +86,12 @@ pub struct SiteReport {
 }
 
 /// One mutant.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MutantReport {
     /// Its name.
     pub mutant: String,
     /// The fault of the past that it is.
-    pub issue: Option<&'static str>,
+    pub issue: Option<String>,
     /// What came of it.
     #[serde(flatten)]
     pub judged: Judged,
@@ -117,6 +118,14 @@ pub struct Score {
 }
 
 impl Report {
+    /// The mutants by what is changed, those that there are.
+    pub fn groups(&self) -> impl Iterator<Item = (String, &[MutantReport])> {
+        let rows = self.rows.iter().map(|row| (format!("the interpreter, {}", row.row), &row.mutants[..]));
+        let unwinder = self.unwinder.iter().map(|one| (format!("CPython's unwinder, {}", one.row), &one.mutants[..]));
+        let own = [("own walkers, simulated interpreter".to_owned(), &self.own[..])];
+        rows.chain(unwinder).chain(own).filter(|(_, mutants)| !mutants.is_empty())
+    }
+
     fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
         self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(&self.own)
@@ -137,6 +146,19 @@ impl Report {
             } += 1;
         }
         score
+    }
+
+    /// Whether the harness is good enough for these mutants.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let score = self.score();
+        if self.false_alarms() > 0 || score.survived > 0 || !self.unreached().is_empty() {
+            Verdict::Fail
+        } else if self.interrupted || score.inconclusive > 0 || self.has_doubtful_control() || score.killed == 0 {
+            Verdict::Inconclusive
+        } else {
+            Verdict::Pass
+        }
     }
 
     /// Whether the original broke a clause: then no kill means anything.
@@ -182,7 +204,8 @@ impl Report {
     fn render_history(&self, out: &mut String) {
         let mut lines = table(&["fault of the past", "", "mutants", "killed", "equivalent", "by"]);
         for issue in history::ALL {
-            let of: Vec<&MutantReport> = self.mutants().filter(|mutant| mutant.issue == Some(issue.name)).collect();
+            let of: Vec<&MutantReport> =
+                self.mutants().filter(|mutant| mutant.issue.as_deref() == Some(issue.name)).collect();
             let count = |name: &str| of.iter().filter(|mutant| mutant.judged.name() == name).count().to_string();
             let clauses: BTreeSet<&str> = of
                 .iter()

@@ -1,16 +1,25 @@
 //! A failure of the stepped lane, explained: what both sides did, what came out, what could have, and why.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
-use crate::report::columns::{Columns, Side, returned};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Frame;
+use crate::report::history::{Told, columns, history};
 use crate::report::human;
-use crate::report::text::{clean, paragraph};
-use crate::schedule::AccessKind;
+use crate::report::text::{Look, clean, paragraph, plural};
 use crate::schedule::cause::explain;
 use crate::schedule::clause::{Clause, parting};
-use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use crate::schedule::event::Event;
 use crate::stack::Stack;
+
+/// What the document says it is.
+pub const KIND: &str = "framediff-explanation";
+/// The version of the document's form; it grows when a field changes its meaning or goes away.
+pub const VERSION: u32 = 1;
+
+/// Two columns need as much.
+const WIDTH: u16 = 100;
 
 /// The failure that a run ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,195 +34,139 @@ pub struct Failure {
     pub possible: Vec<Stack>,
 }
 
-/// Steps that are shown of those before the first sample.
-const SHOWN_BEFORE: usize = 6;
-/// Frames that are named of a chunk that is copied.
-const NAMED: usize = 6;
-
-/// The history of a run and what it says of the failure, for lines of `width` columns.
-#[must_use]
-pub fn render(events: &[Event], failure: &Failure, width: u16) -> String {
-    let mut out = history(events, width);
-    out.push('\n');
-    let plural = |count: usize| if count == 1 { "1 frame".to_owned() } else { format!("{count} frames") };
-    let parting = parting(&failure.seen, &failure.possible);
-    let index = parting.map(|parting| parting.index);
-    let _ = writeln!(out, "  seen       {} in sample {}, leaf first", plural(failure.seen.len()), failure.sample);
-    let last = failure.seen.len().saturating_sub(1);
-    human::stack(&mut out, &failure.seen, index.map(|index| index.min(last)));
-    let mut distinct: Vec<&Stack> = Vec::new();
-    for stack in &failure.possible {
-        if !distinct.contains(&stack) {
-            distinct.push(stack);
-        }
-    }
-    let nearest = parting.and_then(|parting| failure.possible.get(parting.nearest));
-    for stack in &distinct {
-        let mark = if Some(*stack) == nearest && distinct.len() > 1 { " (the nearest)" } else { "" };
-        let _ = writeln!(out, "  possible   {}, leaf first{mark}", plural(stack.len()));
-        human::stack(&mut out, stack, index.filter(|_| Some(*stack) == nearest));
-    }
-    if distinct.is_empty() {
-        out.push_str("  possible   nothing: the target had no stack that could be read\n");
-    }
-    paragraph(&mut out, "  clause     ", failure.clause.describe(), width);
-    match explain(events, failure.sample, failure.clause) {
-        Some(explained) => {
-            paragraph(&mut out, "  cause      ", &explained.cause.to_string(), width);
-            if let Some(stale) = explained.stale {
-                paragraph(&mut out, "  too late   ", &stale.to_string(), width);
-            }
-        }
-        None => paragraph(&mut out, "  cause      ", "the history does not hold this sample", width),
-    }
-    out
+/// A run of a case with its history, as a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// [`KIND`].
+    pub kind: String,
+    /// [`VERSION`].
+    pub version: u32,
+    /// The program's own version.
+    pub framediff: String,
+    /// The case, on a line.
+    pub case: String,
+    /// What its file says of it.
+    pub note: String,
+    /// What fails in it.
+    pub fingerprint: String,
+    /// The build on which it ran.
+    pub build: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub explanation: Explanation,
 }
 
-/// What both sides did, in two columns.
-#[must_use]
-pub fn history(events: &[Event], width: u16) -> String {
-    let mut columns = Columns::default();
-    let mut names = Names::of(events);
-    let first = events.iter().position(|event| matches!(event, Event::Access(_))).unwrap_or(events.len());
-    let is_step = |event: &Event| matches!(event, Event::Step(..) | Event::AnchorLoaded(_));
-    let before = events[..first].iter().filter(|event| is_step(event)).count();
-    let mut hidden = before.saturating_sub(SHOWN_BEFORE);
-    if hidden > 0 {
-        columns.add(Side::Left, format!("({hidden} steps)"));
-    }
-    // A sample's title stands before its first access, so that moves between samples are seen to be between them.
-    let mut title = None;
-    let mut by = String::new();
-    let mut moved = false;
-    for (index, event) in events.iter().enumerate() {
-        match event {
-            Event::Truth(chain) => names.stand(chain),
-            Event::Step(word, value) => {
-                // The new frame's name comes with the chain that the store makes true.
-                if let Some(Event::Truth(chain)) = events.get(index + 1) {
-                    names.stand(chain);
-                }
-                moved = true;
-                if hidden > 0 {
-                    hidden -= 1;
-                } else {
-                    columns.add(Side::Left, names.word(*word, *value));
-                }
-            }
-            Event::AnchorLoaded(_) if hidden > 0 => hidden -= 1,
-            Event::AnchorLoaded(anchor) => {
-                columns.add(Side::Left, format!("loads {}", names.word(ThreadWord::Anchor, *anchor)));
-            }
-            Event::Happened(one, anchor) => {
-                let anchor = names.word(ThreadWord::Anchor, *anchor);
-                columns.add_below(Side::Right, format!("{}: {anchor}", one.describe()));
-            }
-            Event::NextIs(actor) => by = format!(" by {actor}"),
-            Event::Sample(number) => title = Some(format!("sample {number}{by}:")),
-            Event::Access(access) => {
-                if let Some(title) = title.take() {
-                    columns.add_below(Side::Right, title);
-                }
-                if let Some(text) = names.access(access, moved) {
-                    columns.add_below(Side::Right, text);
-                }
-                moved = false;
-            }
-            Event::Result(_, result) => {
-                if let Some(title) = title.take() {
-                    columns.add_below(Side::Right, title);
-                }
-                columns.add_below(Side::Right, clean(&returned(result)));
-            }
-        }
-    }
-    columns.render(["target", "walker"], width)
+/// A history and what it says of a failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What both sides did.
+    pub history: Vec<Told>,
+    /// What is wrong, if anything is.
+    pub failure: Option<Explained>,
+    /// Where the schedule did not fit the run.
+    pub misfit: Option<String>,
 }
 
-/// Frames by name.
-struct Names {
-    /// The number of each address that a frame ever had, from the lowest.
-    slots: BTreeMap<u64, usize>,
-    /// What stood last at an address.
-    last: HashMap<u64, String>,
-    /// Where something stands now.
-    now: BTreeSet<u64>,
+/// A failure with its cause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// The sample, from 0.
+    pub sample: u32,
+    /// What is wrong with it.
+    pub clause: Clause,
+    /// What it returned, leaf first.
+    pub seen: Vec<Frame>,
+    /// The different stacks that the target had during the sample.
+    pub possible: Vec<Vec<Frame>>,
+    /// Index of the one that is nearest to what was seen.
+    pub nearest: Option<usize>,
+    /// Where these two part, counted from the leaf.
+    pub parting: Option<usize>,
+    /// What made it possible, where the history holds it.
+    pub cause: Option<String>,
+    /// The first access that acted on something that no longer held.
+    pub too_late: Option<String>,
 }
 
-impl Names {
-    fn of(events: &[Event]) -> Self {
-        let chains = events.iter().filter_map(|event| match event {
-            Event::Truth(chain) => Some(chain),
-            _ => None,
-        });
-        let addresses: BTreeSet<u64> = chains.flatten().map(|standing| standing.address).collect();
-        let slots = addresses.into_iter().enumerate().map(|(slot, address)| (address, slot)).collect();
-        Self { slots, last: HashMap::new(), now: BTreeSet::new() }
+impl Document {
+    /// The same for people.
+    #[must_use]
+    pub fn text(&self, look: Look) -> String {
+        let mut out = format!("{} on CPython {}\n", clean(&self.fingerprint), clean(&self.build));
+        if !self.note.is_empty() {
+            let _ = writeln!(out, "{}", clean(&self.note));
+        }
+        out.push('\n');
+        out.push_str(&self.explanation.text(look.width.max(WIDTH)));
+        out
+    }
+}
+
+impl Explanation {
+    /// Explains a run.
+    #[must_use]
+    pub fn of(events: &[Event], failure: Option<&Failure>, misfit: Option<String>) -> Self {
+        let failure = failure.map(|failure| Explained::of(events, failure));
+        Self { history: history(events), failure, misfit }
     }
 
-    fn stand(&mut self, chain: &[Standing]) {
-        self.now = chain.iter().map(|standing| standing.address).collect();
-        for (index, Standing { address, frame }) in chain.iter().enumerate() {
-            let name = match frame {
-                Some(frame) => clean(&frame.function),
-                None if index + 1 == chain.len() => "base".to_owned(),
-                None => "shim".to_owned(),
-            };
-            self.last.insert(*address, name);
+    /// The same for people, in lines of `width` columns.
+    #[must_use]
+    pub fn text(&self, width: u16) -> String {
+        let mut out = columns(&self.history, width);
+        out.push('\n');
+        match &self.failure {
+            Some(failure) => failure.render(&mut out, width),
+            None => out.push_str("  nothing is wrong: every stack was there during its sample\n"),
         }
+        if let Some(misfit) = &self.misfit {
+            let _ = writeln!(out, "  note       {}", clean(misfit));
+        }
+        out
     }
+}
 
-    fn frame(&self, address: u64) -> String {
-        if address == 0 {
-            return "NULL".to_owned();
-        }
-        match (self.last.get(&address), self.slots.get(&address)) {
-            (Some(name), Some(slot)) if self.now.contains(&address) => format!("{name}@{slot}"),
-            (Some(name), Some(slot)) => format!("{name}@{slot} (gone)"),
-            (None, Some(slot)) => format!("@{slot}"),
-            (_, None) => format!("{address:#x}"),
-        }
-    }
-
-    fn word(&self, word: ThreadWord, value: u64) -> String {
-        match word {
-            ThreadWord::CurrentFrame | ThreadWord::Anchor => format!("{} = {}", word.name(), self.frame(value)),
-            ThreadWord::Sequence => format!("{} = {}", word.name(), value.cast_signed()),
-        }
-    }
-
-    fn shown(&self, shown: &Shown) -> String {
-        match shown {
-            Shown::Thread(word, value) => self.word(*word, *value),
-            Shown::Frame(frame) => self.frame(*frame),
-            Shown::Previous(frame, previous) => format!("{} previous = {}", self.frame(*frame), self.frame(*previous)),
-            Shown::Chunk(start, end) => {
-                let mut names: Vec<String> =
-                    self.now.range(start..end).rev().map(|&address| self.frame(address)).collect();
-                let more = names.len().saturating_sub(NAMED);
-                names.truncate(NAMED);
-                if more > 0 {
-                    names.push(format!("{more} more"));
-                }
-                if names.is_empty() { "no frame".to_owned() } else { names.join(", ") }
+impl Explained {
+    fn of(events: &[Event], failure: &Failure) -> Self {
+        let parting = parting(&failure.seen, &failure.possible);
+        let nearest = parting.and_then(|parting| failure.possible.get(parting.nearest)).map(|stack| stack.to_vec());
+        let mut possible: Vec<Vec<Frame>> = Vec::new();
+        for stack in &failure.possible {
+            if !possible.iter().any(|known| known[..] == stack[..]) {
+                possible.push(stack.to_vec());
             }
-            Shown::Other(text) => clean(text),
+        }
+        let explained = explain(events, failure.sample, failure.clause);
+        Self {
+            sample: failure.sample,
+            clause: failure.clause,
+            seen: failure.seen.to_vec(),
+            nearest: nearest.and_then(|nearest| possible.iter().position(|stack| *stack == nearest)),
+            possible,
+            parting: parting.map(|parting| parting.index),
+            cause: explained.as_ref().map(|explained| explained.cause.to_string()),
+            too_late: explained.and_then(|explained| explained.stale).map(|stale| stale.to_string()),
         }
     }
 
-    /// A numbered access. Pieces of a torn read are told only where they tell something, or where the target had moved.
-    fn access(&self, access: &Access, moved: bool) -> Option<String> {
-        let at = access.at?;
-        let tells = access.shown.iter().any(|shown| !matches!(shown, Shown::Other(_) | Shown::Chunk(..)));
-        if at.word > 0 && !tells && !moved {
-            return None;
+    fn render(&self, out: &mut String, width: u16) {
+        let Self { sample, clause, seen, possible, nearest, parting, cause, too_late } = self;
+        let _ = writeln!(out, "  seen       {} in sample {sample}, leaf first", plural(seen.len(), "frame"));
+        human::stack(out, seen, parting.map(|index| index.min(seen.len().saturating_sub(1))));
+        for (index, stack) in possible.iter().enumerate() {
+            let is_nearest = *nearest == Some(index);
+            let mark = if is_nearest && possible.len() > 1 { " (the nearest)" } else { "" };
+            let _ = writeln!(out, "  possible   {}, leaf first{mark}", plural(stack.len(), "frame"));
+            human::stack(out, stack, parting.filter(|_| is_nearest));
         }
-        let place = if at.word > 0 { format!("{}/{}", at.access, at.word) } else { at.access.to_string() };
-        // What is read along with words that have a name is of no interest.
-        let of_interest = |shown: &&Shown| !tells || !matches!(shown, Shown::Other(_));
-        let shown: Vec<String> = access.shown.iter().filter(of_interest).map(|shown| self.shown(shown)).collect();
-        let verb = if access.kind == AccessKind::WriteAnchor { "writes " } else { "" };
-        Some(format!("{place} {}: {verb}{}", access.kind, shown.join("; ")))
+        if possible.is_empty() {
+            out.push_str("  possible   nothing: the target had no stack that could be read\n");
+        }
+        paragraph(out, "  clause     ", clause.describe(), width);
+        paragraph(out, "  cause      ", cause.as_deref().unwrap_or("the history does not hold this sample"), width);
+        if let Some(too_late) = too_late {
+            paragraph(out, "  too late   ", too_late, width);
+        }
     }
 }
 
@@ -232,31 +185,8 @@ mod tests {
     }
 
     #[test]
-    fn the_history_names_frames_and_shows_who_moved_when() {
-        let text = history(&Story::late_anchor(), 100);
-        let rows: Vec<String> = text.lines().map(squeezed).collect();
-        let position = |wanted: &str| {
-            rows.iter().position(|row| row.contains(wanted)).unwrap_or_else(|| panic!("{wanted:?} is not in\n{text}"))
-        };
-        let order = [
-            "target walker",
-            "sample 0:",
-            "0 read-thread-state: current_frame = a_leaf@3;",
-            "1 read-chunk: a_leaf@3, a@2, main@1",
-            "current_frame = a@2; current_frame = main@1;",
-            "2 write-anchor: writes anchor = b_leaf@3",
-            "miss (anchor-null): returns a_leaf < a < main",
-            "sample 1:",
-            "full hit: returns b_leaf < a < main",
-        ]
-        .map(position);
-        assert!(order.is_sorted(), "{order:?} in\n{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
-    }
-
-    #[test]
     fn the_failure_is_told_with_its_cause() {
-        let text = squeezed(&render(&Story::late_anchor(), &failure(), 80));
+        let text = squeezed(&Explanation::of(&Story::late_anchor(), Some(&failure()), None).text(80));
         for words in [
             "seen 3 frames in sample 1, leaf first b_leaf (workload.py:1) > a (workload.py:1) main (workload.py:1)",
             "possible 3 frames, leaf first b_leaf (workload.py:1) > b (workload.py:1) main (workload.py:1)",
@@ -270,19 +200,9 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_gone_are_marked_and_long_beginnings_left_out() {
-        let mut story = Story::new().sample(&[], "main");
-        for _ in 0..10 {
-            story = story.go("a main").go("main");
-        }
-        let text = history(&story.sample(&[0], "a main").go("main").read_frame(1).end(&["main"], 0).events(), 100);
-        let text = squeezed(&text);
-        assert!(text.contains("(14 steps)") && text.contains("1 read-frame: a@2 (gone)"), "{text}");
-    }
-
-    #[test]
     fn a_failure_without_history_is_told_as_far_as_it_is_known() {
-        let text = render(&[], &Failure { possible: Vec::new(), ..failure() }, 80);
+        let failure = Failure { possible: Vec::new(), ..failure() };
+        let text = Explanation::of(&[], Some(&failure), None).text(80);
         assert!(text.contains("had no stack that could be read"), "{text}");
         assert!(text.contains("does not hold this sample"), "{text}");
     }

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::report::finding::{Finding, Possible};
-use crate::report::summary::{DistinctViolation, Summary};
+use crate::report::json::{Document, NotRunCell};
+use crate::report::summary::DistinctViolation;
 use crate::report::table;
 use crate::report::text::{Look, clean, paragraph, plural};
 use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
@@ -19,27 +20,31 @@ const INDENT: &str = "             ";
 
 /// The whole report.
 #[must_use]
-pub fn render(summary: &Summary, look: Look) -> String {
+pub fn render(document: &Document, look: Look) -> String {
     let mut out = String::new();
-    let budget = humantime::format_duration(summary.budget());
-    let _ = writeln!(out, "seed {}, budget {budget}\n", summary.seed());
-    table::render(&mut out, &summary.lines(), look);
-    violations(&mut out, summary, look);
-    not_seen(&mut out, summary, look);
-    not_run(&mut out, summary, look);
-    let judgement = summary.judgement();
-    undecided(&mut out, &judgement, look);
-    verdict(&mut out, summary, judgement, look);
+    let budget = humantime::format_duration(document.budget);
+    let _ = writeln!(out, "seed {}, budget {budget}\n", document.seed);
+    table::render(&mut out, &document.table, look);
+    violations(&mut out, document, look);
+    not_seen(&mut out, document, look);
+    not_run(&mut out, document, look);
+    undecided(&mut out, &document.judgement, look);
+    verdict(&mut out, document, look);
     out
 }
 
-fn violations(out: &mut String, summary: &Summary, look: Look) {
-    for (index, violation) in summary.violations().iter().enumerate() {
-        let excuse = match (&violation.known, summary.strict()) {
-            (Some(_), false) => " (known)",
-            (Some(_), true) => " (known, but --strict)",
-            (None, _) => "",
-        };
+/// What is said behind the name of a violation that is known.
+pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static str {
+    match (&violation.known, strict) {
+        (Some(_), false) => " (known)",
+        (Some(_), true) => " (known, but --strict)",
+        (None, _) => "",
+    }
+}
+
+fn violations(out: &mut String, document: &Document, look: Look) {
+    for (index, violation) in document.violations.iter().enumerate() {
+        let excuse = excuse(violation, document.strict);
         let title = format!("violation {}: {}{excuse}", index + 1, clean(violation.fingerprint.as_str()));
         let _ = writeln!(out, "{}", look.bold(&title));
         describe(out, violation, look.width);
@@ -47,7 +52,8 @@ fn violations(out: &mut String, summary: &Summary, look: Look) {
     }
 }
 
-fn describe(out: &mut String, violation: &DistinctViolation, width: u16) {
+/// A violation in full, below its title.
+pub(super) fn describe(out: &mut String, violation: &DistinctViolation, width: u16) {
     let DistinctViolation { count, rows, first, known, .. } = violation;
     paragraph(out, "  clause     ", &first.violation.to_string(), width);
     if let Some(cause) = first.cause {
@@ -110,15 +116,15 @@ pub(super) fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>
     }
 }
 
-fn not_seen(out: &mut String, summary: &Summary, look: Look) {
-    let not_seen = summary.known_not_seen();
+fn not_seen(out: &mut String, document: &Document, look: Look) {
+    let not_seen = &document.known_not_seen;
     if not_seen.is_empty() {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("known failures not seen"));
-    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut rows: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for entry in not_seen {
-        rows.entry(entry.known.id).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
+        rows.entry(&entry.known.id).or_default().push(format!("{} ({} stacks)", entry.row, entry.stacks));
     }
     for (known, rows) in rows {
         paragraph(out, "  ", &format!("{known}: {}", rows.join(", ")), look.width);
@@ -126,12 +132,18 @@ fn not_seen(out: &mut String, summary: &Summary, look: Look) {
     out.push('\n');
 }
 
-fn not_run(out: &mut String, summary: &Summary, look: Look) {
-    let mut cells: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (cell, why) in summary.not_run() {
+/// The families that did not run, by where and why.
+pub(super) fn not_run_by_reason(document: &Document) -> BTreeMap<String, Vec<&str>> {
+    let mut cells: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for NotRunCell { cell, why } in &document.not_run {
         let place = format!("{}, {}: {}", cell.row, cell.lane, why);
-        cells.entry(place).or_default().push(cell.family.clone());
+        cells.entry(place).or_default().push(&cell.family);
     }
+    cells
+}
+
+fn not_run(out: &mut String, document: &Document, look: Look) {
+    let cells = not_run_by_reason(document);
     if cells.is_empty() {
         return;
     }
@@ -154,11 +166,11 @@ fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
     out.push('\n');
 }
 
-fn verdict(out: &mut String, summary: &Summary, judgement: Judgement, look: Look) {
-    let Judgement { verdict, failures, doubts, advice } = judgement;
-    let known = summary.violations().iter().filter(|violation| violation.known.is_some()).count();
-    let lines = summary.lines();
-    let samples: u64 = lines.iter().map(|line| line.tally.samples).sum();
+/// The counts that stand behind the verdict.
+pub(super) fn counts(document: &Document) -> String {
+    let Judgement { failures, doubts, advice, .. } = &document.judgement;
+    let known = document.violations.iter().filter(|violation| violation.known.is_some()).count();
+    let samples: u64 = document.table.iter().map(|line| line.tally.samples).sum();
     let mut facts = vec![format!("{samples} samples")];
     for (count, noun) in [
         (failures.len(), "failure"),
@@ -170,22 +182,33 @@ fn verdict(out: &mut String, summary: &Summary, judgement: Judgement, look: Look
             facts.push(plural(count, noun));
         }
     }
-    // What has no section of its own above.
-    for failure in failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. })) {
-        paragraph(out, "- ", &failure.to_string(), look.width);
+    facts.join(", ")
+}
+
+/// Grounds of the verdict that have no section of their own.
+pub(super) fn grounds(judgement: &Judgement) -> Vec<String> {
+    let Judgement { failures, doubts, .. } = judgement;
+    let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
+    let mut grounds: Vec<String> = undescribed.map(ToString::to_string).collect();
+    let (unrun, others): (Vec<&Doubt>, Vec<&Doubt>) =
+        doubts.iter().partition(|doubt| matches!(doubt, Doubt::NotRun { .. }));
+    grounds.extend(others.into_iter().map(ToString::to_string));
+    if !unrun.is_empty() {
+        grounds.push(format!("{} of the plan did not run", plural(unrun.len(), "cell")));
     }
-    for doubt in doubts.iter().filter(|doubt| !matches!(doubt, Doubt::NotRun { .. })) {
-        paragraph(out, "- ", &doubt.to_string(), look.width);
+    grounds
+}
+
+fn verdict(out: &mut String, document: &Document, look: Look) {
+    for ground in grounds(&document.judgement) {
+        paragraph(out, "- ", &ground, look.width);
     }
-    let unrun = doubts.iter().filter(|doubt| matches!(doubt, Doubt::NotRun { .. })).count();
-    if unrun > 0 {
-        paragraph(out, "- ", &format!("{} of the plan did not run", plural(unrun, "cell")), look.width);
-    }
+    let verdict = document.judgement.verdict;
     let word = console::style(verdict.to_string()).bold().force_styling(look.colour);
     let word = match verdict {
         Verdict::Pass => word.green(),
         Verdict::Fail => word.red(),
         Verdict::Inconclusive => word.yellow(),
     };
-    let _ = writeln!(out, "verdict: {word} ({})", facts.join(", "));
+    let _ = writeln!(out, "verdict: {word} ({})", counts(document));
 }

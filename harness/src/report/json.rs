@@ -79,8 +79,8 @@ impl From<&Summary> for Document {
 ///
 /// # Errors
 /// None are known: everything in a document has a form in JSON.
-pub fn render(summary: &Summary) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(&Document::from(summary)).map(|text| text + "\n")
+pub fn render(document: &Document) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(document).map(|text| text + "\n")
 }
 
 /// A duration as a number of seconds.

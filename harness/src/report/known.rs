@@ -41,7 +41,7 @@ impl KnownFailure {
 }
 
 /// All known failures.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFailures {
     #[serde(default)]

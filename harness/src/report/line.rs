@@ -29,7 +29,7 @@ pub struct Line {
 pub(super) type LineKey = (String, Lane, WalkerKind);
 
 /// What the violations of a line were.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Struck {
     pub(super) known: bool,
     pub(super) failing: bool,

@@ -1,20 +1,29 @@
 //! Events and the reports that consume them.
 //!
 //! A run is a stream of [`event::Event`]s. [`summary::Summary`] folds them, without clock or terminal, into tallies,
-//! distinct violations and a [`verdict::Judgement`]; [`human`] and [`json`] print that, and [`progress`] shows the way
-//! there.
+//! distinct violations and a [`verdict::Judgement`]; [`progress`] shows the way there, and [`stream`] keeps the events. What
+//! is known in the end is a [`json::Document`]: [`human`], [`junit`], [`github`], [`markdown`] and [`html`] are made of it, and
+//! of other documents that were [`saved`].
 
 pub mod cell;
 pub mod columns;
 pub mod event;
 pub mod explain;
 pub mod finding;
+pub mod github;
+pub mod history;
+pub mod html;
 pub mod human;
 pub mod json;
+pub mod junit;
 pub mod known;
 pub mod line;
+pub mod markdown;
+pub mod output;
 pub mod progress;
 pub mod reproducer;
+pub mod saved;
+pub mod stream;
 pub mod summary;
 mod table;
 pub mod tally;

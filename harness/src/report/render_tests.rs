@@ -4,7 +4,7 @@ use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Possible};
 use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
-use crate::report::human::render;
+use crate::report::human;
 use crate::report::json::{self, Document};
 use crate::report::tally::{Cause, Tally};
 use crate::report::text::Look;
@@ -25,7 +25,7 @@ fn everything() -> Vec<Event> {
 }
 
 fn plain(events: &[Event]) -> String {
-    render(&summary(events, false), Look::plain())
+    human::render(&Document::from(&summary(events, false)), Look::plain())
 }
 
 #[test]
@@ -41,7 +41,8 @@ fn a_pipe_gets_plain_text_of_eighty_columns() {
 
 #[test]
 fn colours_are_for_terminals_and_change_nothing_else() {
-    let coloured = render(&summary(&everything(), false), Look { colour: true, ..Look::plain() });
+    let coloured =
+        human::render(&Document::from(&summary(&everything(), false)), Look { colour: true, ..Look::plain() });
     assert!(coloured.contains('\u{1b}'));
     let stripped: String = coloured.split('\u{1b}').enumerate().fold(String::new(), |text, (index, part)| {
         text + if index == 0 { part } else { part.split_once('m').map_or(part, |(_, rest)| rest) }
@@ -101,7 +102,7 @@ fn an_undecided_comparison_is_named_with_its_figures_and_what_to_do() {
     }
     assert!(text.ends_with("verdict: pass (60020 samples, 1 undecided comparison)\n"), "{text}");
 
-    let text = json::render(&summary(&events, false)).unwrap();
+    let text = json::render(&Document::from(&summary(&events, false))).unwrap();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (pointer, expected) in [
         ("/verdict", serde_json::json!("pass")),
@@ -142,7 +143,7 @@ fn names_from_a_target_are_made_harmless() {
 #[test]
 fn the_document_can_be_read_back() {
     let summary = summary(&everything(), false);
-    let text = json::render(&summary).unwrap();
+    let text = json::render(&Document::from(&summary)).unwrap();
     let document: Document = serde_json::from_str(&text).unwrap();
     assert_eq!(document, Document::from(&summary));
 }
@@ -150,7 +151,7 @@ fn the_document_can_be_read_back() {
 /// Programs rely on these names.
 #[test]
 fn the_document_has_the_fields_it_promises() {
-    let text = json::render(&summary(&everything(), false)).unwrap();
+    let text = json::render(&Document::from(&summary(&everything(), false))).unwrap();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
     for (pointer, expected) in [
         ("/version", serde_json::json!(1)),

@@ -18,7 +18,7 @@ use crate::sample::WalkerKind;
 pub const ENOUGH_STACKS: u64 = 10_000;
 
 /// What the verdict is judged by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// Failures that do not fail the run.
     pub known: KnownFailures,
@@ -53,8 +53,52 @@ pub struct DistinctViolation {
     pub count: u64,
     /// The rows on which they occurred.
     pub rows: BTreeSet<String>,
+    /// The cells in which they occurred; lane and walker are in the fingerprint.
+    #[serde(default)]
+    pub places: Vec<Place>,
     /// The first of them.
     pub first: Finding,
+}
+
+/// A cell in which a violation occurred.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The row.
+    pub row: String,
+    /// The workload's family.
+    pub family: String,
+    /// The seed of the cell.
+    pub seed: u64,
+    /// How often.
+    pub count: u64,
+}
+
+impl DistinctViolation {
+    /// How often it occurred in `cell`.
+    #[must_use]
+    pub fn count_in(&self, cell: &CellId) -> u64 {
+        let here = |place: &&Place| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
+        let counts = self.places.iter().filter(here).map(|place| place.count);
+        if self.first.lane == cell.lane { counts.sum() } else { 0 }
+    }
+
+    fn add(&mut self, finding: &Finding) {
+        let count = finding.count.max(1);
+        self.count += count;
+        self.rows.insert(finding.row.clone());
+        let same = |place: &&mut Place| {
+            (&place.row, &place.family, place.seed) == (&finding.row, &finding.family, finding.seed)
+        };
+        match self.places.iter_mut().find(same) {
+            Some(place) => place.count += count,
+            None => self.places.push(Place {
+                row: finding.row.clone(),
+                family: finding.family.clone(),
+                seed: finding.seed,
+                count,
+            }),
+        }
+    }
 }
 
 /// A known failure that did not occur where it should have.
@@ -69,7 +113,7 @@ pub struct NotSeen {
 }
 
 /// A run so far.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     rules: Rules,
     rows: Vec<Row>,
@@ -284,19 +328,20 @@ impl Summary {
         }
         let fingerprint = finding.fingerprint();
         let same = |earlier: &&mut DistinctViolation| earlier.fingerprint == fingerprint && earlier.known == known;
-        match self.violations.iter_mut().find(same) {
-            Some(earlier) => {
-                earlier.count += finding.count.max(1);
-                earlier.rows.insert(finding.row.clone());
-            }
-            None => self.violations.push(DistinctViolation {
-                fingerprint,
-                known,
-                count: finding.count.max(1),
-                rows: BTreeSet::from([finding.row.clone()]),
-                first: finding.clone(),
-            }),
+        if let Some(earlier) = self.violations.iter_mut().find(same) {
+            earlier.add(finding);
+            return;
         }
+        let mut violation = DistinctViolation {
+            fingerprint,
+            known,
+            count: 0,
+            rows: BTreeSet::new(),
+            places: Vec::new(),
+            first: finding.clone(),
+        };
+        violation.add(finding);
+        self.violations.push(violation);
     }
 
     fn facts(&self) -> Vec<Fact> {

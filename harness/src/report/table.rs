@@ -8,7 +8,9 @@ use crate::report::tally::Tally;
 use crate::report::text::{Look, clean, paragraph, short};
 use crate::report::verdict::LineVerdict;
 
-const HEADER: [&str; 7] = ["walker", "samples", "rejected", "impossible", "full/part/miss", "per s", "verdict"];
+/// The titles of the columns.
+pub(super) const HEADER: [&str; 7] =
+    ["walker", "samples", "rejected", "impossible", "full/part/miss", "per s", "verdict"];
 
 /// Appends the blocks of all lines.
 pub(crate) fn render(out: &mut String, lines: &[Line], look: Look) {
@@ -52,13 +54,24 @@ fn table(block: &[Line], look: Look) -> Table {
     table
 }
 
-fn cells(line: &Line) -> [Cell; 7] {
+/// What stands between the walker and the verdict.
+pub(super) fn figures(line: &Line) -> [String; 5] {
     let tally = &line.tally;
     let cache = if line.walker.is_cached() {
         format!("{}/{}/{}", short(tally.full_hits), short(tally.partial_hits), short(tally.misses()))
     } else {
         "-".to_owned()
     };
+    [
+        tally.samples.to_string(),
+        percent(tally.rejected(), tally.samples),
+        tally.impossible().to_string(),
+        cache,
+        tally.per_second().map_or_else(|| "-".to_owned(), rate),
+    ]
+}
+
+fn cells(line: &Line) -> Vec<Cell> {
     let colour = match line.verdict {
         LineVerdict::Pass => Color::Green,
         LineVerdict::Fail => Color::Red,
@@ -68,15 +81,10 @@ fn cells(line: &Line) -> [Cell; 7] {
         | LineVerdict::Undecided
         | LineVerdict::NotRun => Color::Yellow,
     };
-    [
-        Cell::new(line.walker.name()),
-        Cell::new(tally.samples),
-        Cell::new(percent(tally.rejected(), tally.samples)),
-        Cell::new(tally.impossible()),
-        Cell::new(cache),
-        Cell::new(tally.per_second().map_or_else(|| "-".to_owned(), rate)),
-        Cell::new(line.verdict.name()).fg(colour),
-    ]
+    let mut cells = vec![Cell::new(line.walker.name())];
+    cells.extend(figures(line).into_iter().map(Cell::new));
+    cells.push(Cell::new(line.verdict.name()).fg(colour));
+    cells
 }
 
 /// What does not fit into the table: reasons and causes.

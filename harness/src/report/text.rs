@@ -57,6 +57,16 @@ pub fn clean(text: &str) -> String {
     clean
 }
 
+/// What a file says, fit for a message: it may say anything, at any length.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(LONGEST).collect();
+    let rest = if characters.next().is_some() { "…" } else { "" };
+    clean(&start) + rest
+}
+
 /// Appends `text` behind `label`, broken between words so that lines fit into `width`; a word is never broken.
 pub fn paragraph(out: &mut String, label: &str, text: &str, width: u16) {
     let indent = label.chars().count();

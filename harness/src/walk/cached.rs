@@ -2,7 +2,8 @@
 //!
 //! 1. Read the thread state and, in the same call, the predicted leaf frame.
 //! 2. Full hit: decode the leaf, read anchor and sequence again, append the stored callers. Nothing is written.
-//! 3. Otherwise copy the data stack and follow the chain until the anchor.
+//! 3. Otherwise copy the data stack and follow the chain until the anchor. (CPython's unwinder always copies all of it;
+//!    this one, if it expects a partial hit, no more than the chain needs.)
 //! 4. Partial hit: read anchor and sequence again, append the stored callers of the anchor's frame. If it is none,
 //!    follow the chain on to the base frame.
 //! 5. Store the stack with the sequence of step 1.
@@ -195,8 +196,12 @@ impl CachedWalker {
         mut reason: MissReason,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
-        let chunks = if self.is(Weakening::ChunksNotCopied) {
+        let promised = self.cache.partial_hit(thread, self.checks(Weakening::NoSequenceCheckOnPartialHit), 0).is_ok();
+        let mut chunks = if self.is(Weakening::ChunksNotCopied) {
             None
+        } else if promised && !self.as_cpython {
+            // Few of them hold what stands above the anchor.
+            Some(Chunks::when_needed(thread.datastack_chunk))
         } else {
             let newest = match self.first_chunk.take() {
                 Some(chunk) => chunk,
@@ -207,7 +212,7 @@ impl CachedWalker {
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let predicted = self.predicted.take();
-        let known = Known { chunks: chunks.as_ref(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
+        let known = Known { chunks: chunks.as_mut(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
         let mut chain = follow_knowing(memory, &layout, thread, known, thread.current_frame, stop_at, DEPTH_LIMIT)?;
         if self.as_cpython {
             chain = chain.as_cpython()?;
@@ -222,7 +227,7 @@ impl CachedWalker {
                     let last = chain.links.last().map_or((0, 0), |frame| (frame.address, frame.previous));
                     let next = if self.as_cpython { last.0 } else { last.1 };
                     let limit = DEPTH_LIMIT - chain.links.len().min(DEPTH_LIMIT);
-                    let rest = follow(memory, &layout, thread, chunks.as_ref(), next, None, limit)?;
+                    let rest = follow(memory, &layout, thread, chunks.as_mut(), next, None, limit)?;
                     let end = rest.end;
                     chain.links.extend(rest.links.into_iter().skip(usize::from(self.as_cpython)));
                     if self.as_cpython {

@@ -67,7 +67,7 @@ pub fn follow(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
-    chunks: Option<&Chunks<'_>>,
+    chunks: Option<&mut Chunks<'_>>,
     start: Address,
     stop_at: Option<Address>,
     limit: usize,
@@ -84,10 +84,10 @@ pub fn follow(
 }
 
 /// What need not be read, and what need not be followed.
-#[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
+#[derive(Debug)]
+pub struct Known<'a, 'copies> {
     /// Copies of the data stack.
-    pub chunks: Option<&'a Chunks<'a>>,
+    pub chunks: Option<&'a mut Chunks<'copies>>,
     /// One frame, as it was read before; a copy goes before it.
     pub frame: Option<&'a RawFrame>,
     /// The chain is rejected at once if its first frame does not run Python code.
@@ -102,7 +102,7 @@ pub fn follow_knowing(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
-    known: Known<'_>,
+    mut known: Known<'_, '_>,
     start: Address,
     stop_at: Option<Address>,
     limit: usize,
@@ -119,7 +119,10 @@ pub fn follow_knowing(
         if links.len() == limit {
             return Err(Rejection::TooDeep(limit));
         }
-        let copied = known.chunks.and_then(|chunks| chunks.get(address, size));
+        let copied = match &mut known.chunks {
+            Some(chunks) => chunks.get(memory, address, size)?,
+            None => None,
+        };
         let frame = match (copied, known.frame.filter(|frame| frame.address == address)) {
             (Some(bytes), _) => RawFrame::parse(layout, address, bytes)?,
             (None, Some(frame)) => *frame,
@@ -175,9 +178,9 @@ mod tests {
         ThreadState { base_frame, ..ThreadState::unknown(0x10) }
     }
 
-    const NOTHING: Known<'static> = Known { chunks: None, frame: None, starts_with_python: false };
+    const NOTHING: Known<'static, 'static> = Known { chunks: None, frame: None, starts_with_python: false };
 
-    fn followed(owners: &[u8], thread: &ThreadState, known: Known<'_>, limit: usize) -> Result<Chain, Rejection> {
+    fn followed(owners: &[u8], thread: &ThreadState, known: Known<'_, '_>, limit: usize) -> Result<Chain, Rejection> {
         follow_knowing(&mut chain(owners), &LAYOUT, thread, known, at(0), None, limit)
     }
 
@@ -220,11 +223,11 @@ mod tests {
 
     #[test]
     fn only_the_first_frame_must_run_python_and_only_if_asked() {
-        let python = Known { starts_with_python: true, ..NOTHING };
+        let python = || Known { starts_with_python: true, ..NOTHING };
         let links = |owners: &[u8], known| followed(owners, &thread(None), known, 9).map(|chain| chain.links.len());
         assert_eq!(links(&[3, 0, 3], NOTHING), Ok(3));
-        assert_eq!(links(&[3, 0, 3], python), Err(Rejection::Empty));
-        assert_eq!(links(&[0, 3, 0, 3], python), Ok(4));
+        assert_eq!(links(&[3, 0, 3], python()), Err(Rejection::Empty));
+        assert_eq!(links(&[0, 3, 0, 3], python()), Ok(4));
     }
 
     #[test]

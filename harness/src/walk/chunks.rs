@@ -1,7 +1,6 @@
 //! Copies of a thread's data-stack chunks, so that a chain of frames is read with few accesses.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use crate::memory::{Address, RemoteMemory};
 use crate::walk::cycle::Cycle;
@@ -28,7 +27,12 @@ pub struct Chunks<'a> {
     /// Copies of something else, behind those of chunks.
     others: usize,
     /// The copy that held what was asked for last: a chain goes through them one by one.
-    last: Cell<usize>,
+    last: usize,
+    /// Where the list goes on behind what was copied.
+    next: Address,
+    head: Address,
+    bytes: usize,
+    cycle: Cycle,
 }
 
 impl<'a> Chunks<'a> {
@@ -64,24 +68,32 @@ impl<'a> Chunks<'a> {
     /// # Errors
     /// [`Rejection::Unreadable`] for an address that cannot be read, a size out of bounds or a list that does not end.
     pub fn copy(memory: &mut dyn RemoteMemory, head: Address) -> Result<Self, Rejection> {
-        let mut chunks = Self::default();
-        let mut total = 0;
-        let mut address = head;
-        let mut cycle = Cycle::new();
-        while address != 0 {
-            if cycle.closes_at(address) {
-                return Err(Rejection::Unreadable(format!("the data stack loops at chunk {address:#x}")));
-            }
-            let copy = Self::copy_one(memory, address)?;
-            total += copy.len();
-            if chunks.copies.len() == COUNT_LIMIT || total > TOTAL_LIMIT {
-                return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
-            }
-            let next = word(&copy, 0).unwrap_or(0);
-            chunks.copies.push((address, Cow::Owned(copy)));
-            address = next;
+        let mut chunks = Self::when_needed(head);
+        while chunks.next != 0 {
+            chunks.copy_next(memory)?;
         }
         Ok(chunks)
+    }
+
+    /// The chunks from `head` on, each to be copied when something is asked for that no copy holds.
+    #[must_use]
+    pub fn when_needed(head: Address) -> Self {
+        Self { next: head, head, ..Self::default() }
+    }
+
+    fn copy_next(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
+        let Self { next: address, head, .. } = *self;
+        if self.cycle.closes_at(address) {
+            return Err(Rejection::Unreadable(format!("the data stack loops at chunk {address:#x}")));
+        }
+        let copy = Self::copy_one(memory, address)?;
+        self.bytes += copy.len();
+        if self.copies.len() == COUNT_LIMIT || self.bytes > TOTAL_LIMIT {
+            return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
+        }
+        self.next = word(&copy, 0).unwrap_or(0);
+        self.copies.push((address, Cow::Owned(copy)));
+        Ok(())
     }
 
     fn copy_one(memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<u8>, Rejection> {
@@ -105,19 +117,37 @@ impl<'a> Chunks<'a> {
         Ok(copy)
     }
 
-    /// The `length` bytes at `address`, if a copy holds them all.
-    #[must_use]
-    pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
-        let within = |index: usize| {
-            let (start, copy) = self.copies.get(index)?;
-            let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-            copy.get(offset..offset.checked_add(length)?)
-        };
-        within(self.last.get()).or_else(|| {
-            let found = (0..self.copies.len()).find(|&index| within(index).is_some())?;
-            self.last.set(found);
-            within(found)
-        })
+    /// The `length` bytes at `address`, if a chunk holds them all. Copies what is still to be copied until one does.
+    ///
+    /// # Errors
+    /// As [`Chunks::copy`].
+    pub fn get(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        address: Address,
+        length: usize,
+    ) -> Result<Option<&[u8]>, Rejection> {
+        if self.within(self.last, address, length).is_none() {
+            let mut index = 0;
+            while self.within(index, address, length).is_none() {
+                index += 1;
+                if index >= self.copies.len() {
+                    if self.next == 0 {
+                        return Ok(None);
+                    }
+                    index = self.copies.len();
+                    self.copy_next(memory)?;
+                }
+            }
+            self.last = index;
+        }
+        Ok(self.within(self.last, address, length))
+    }
+
+    fn within(&self, index: usize, address: Address, length: usize) -> Option<&[u8]> {
+        let (start, copy) = self.copies.get(index)?;
+        let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
+        copy.get(offset..offset.checked_add(length)?)
     }
 }
 
@@ -177,14 +207,27 @@ mod tests {
             let mut image = Image::default();
             image.map(FIRST, chunk(0x10, 16 << 10));
             image.map(0x10, chunk(0, size));
-            let chunks = Chunks::copy(&mut image, FIRST).unwrap();
             let size = usize::try_from(size).unwrap();
-            assert_eq!(chunks.get(0x10, size), Some(chunk(0, size as u64).as_slice()));
-            assert_eq!(chunks.get(0x11, size), None);
-            assert_eq!(chunks.get(FIRST + 24, 2), Some([7, 7].as_slice()));
-            assert_eq!(chunks.get(FIRST - 1, 2), None);
+            for mut chunks in [Chunks::copy(&mut image, FIRST).unwrap(), Chunks::when_needed(FIRST)] {
+                let mut get = |address, length| chunks.get(&mut image, address, length).unwrap().map(<[u8]>::to_vec);
+                assert_eq!(get(FIRST + 24, 2), Some(vec![7, 7]));
+                assert_eq!(get(0x10, size), Some(chunk(0, size as u64)));
+                assert_eq!(get(0x11, size), None);
+                assert_eq!(get(FIRST - 1, 2), None);
+                assert_eq!(get(FIRST + 24, 2), Some(vec![7, 7]));
+            }
         }
         assert!(Chunks::copy(&mut Image::default(), 0).unwrap().copies.is_empty());
+    }
+
+    #[test]
+    fn a_chunk_is_copied_when_it_is_needed() {
+        let mut memory = Many { count: 3, size: 16 << 10, reads: 0 };
+        let mut chunks = Chunks::when_needed(FIRST);
+        for (index, reads) in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (3, 3)] {
+            let found = chunks.get(&mut memory, FIRST + index * SIZE_LIMIT + 64, 8).unwrap().is_some();
+            assert_eq!((found, memory.reads), (index < 3, reads), "{index}");
+        }
     }
 
     #[test]

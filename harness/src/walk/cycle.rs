@@ -11,9 +11,15 @@ pub(super) struct Cycle {
     next_landmark: usize,
 }
 
+impl Default for Cycle {
+    fn default() -> Self {
+        Self { landmark: 0, met: 0, next_landmark: 1 }
+    }
+}
+
 impl Cycle {
     pub(super) fn new() -> Self {
-        Self { landmark: 0, met: 0, next_landmark: 1 }
+        Self::default()
     }
 
     /// Whether `address`, the next one and not NULL, was met before.

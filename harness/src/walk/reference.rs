@@ -274,8 +274,8 @@ impl ReferenceWalker {
                 End::Elsewhere => return Err(chain.not_at_base(thread)),
             }
         }
-        let chunks = Chunks::copy(memory, thread.datastack_chunk)?;
-        let chain = follow(memory, layout, thread, Some(&chunks), start, None, DEPTH_LIMIT)?;
+        let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
+        let chain = follow(memory, layout, thread, Some(&mut chunks), start, None, DEPTH_LIMIT)?;
         if chain.end == End::Base || self.is(Weakening::ChainStoredWithoutBase) {
             return Ok((chain, None));
         }

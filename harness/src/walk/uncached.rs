@@ -89,7 +89,7 @@ impl UncachedWalker {
         &self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
-        chunks: &Chunks<'_>,
+        chunks: &mut Chunks<'_>,
     ) -> Result<Chain, Rejection> {
         let known = Known { chunks: Some(chunks), frame: None, starts_with_python: self.as_cpython };
         let layout = &self.site.layout;
@@ -128,11 +128,11 @@ impl UncachedWalker {
         if thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
-        let chunks = match guessed {
+        let mut chunks = match guessed {
             Some(chunks) => chunks,
             None => self.chunks(memory, thread)?,
         };
-        let chain = self.chain(memory, thread, &chunks)?;
+        let chain = self.chain(memory, thread, &mut chunks)?;
         let frames = self.frames(memory, thread.address, &chain)?;
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         let before = self.before.entry(thread.address).or_default();

@@ -40,7 +40,7 @@ impl Outcome {
 /// The command with nothing that the user's environment could decide, but for the cache folder.
 pub fn framediff<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framediff"));
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).env_remove("GITHUB_ACTIONS");
     command
 }
 

@@ -1,0 +1,113 @@
+//! Which reports are written, and where to.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+/// The files that a run is reported in, besides what it prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Reports {
+    /// Also report in this file: json, json-lines (events as they come), junit, html or markdown; repeatable
+    #[arg(long = "report", value_name = "KIND=PATH", help_heading = "Run")]
+    pub reports: Vec<ReportTo>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportTo {
+    /// What is written.
+    pub kind: ReportKind,
+    /// Where to.
+    pub path: PathBuf,
+}
+
+/// What can be written in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ReportKind {
+    /// One JSON document with a version field
+    Json,
+    /// One event on a line, as they come
+    JsonLines,
+    /// JUnit's XML
+    Junit,
+    /// A page that needs nothing else
+    Html,
+    /// Text for a step summary or an issue
+    Markdown,
+}
+
+/// Arguments of `report`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Report {
+    /// JSON or JSON lines of check or attach, JSON of mutants or explain, and saved cases of explore
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How they are reported
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: ReportFormat,
+    /// Where to [default: standard output]
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+}
+
+/// In which form saved documents are reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Human,
+    /// The document, or one document of several.
+    Json,
+    /// JUnit's XML.
+    Junit,
+    /// A page that needs nothing else.
+    Html,
+    /// Text for a step summary or an issue.
+    Markdown,
+}
+
+impl ReportKind {
+    /// The form of the whole report; none for events as they come.
+    pub(super) fn format(self) -> Option<ReportFormat> {
+        match self {
+            Self::Json => Some(ReportFormat::Json),
+            Self::JsonLines => None,
+            Self::Junit => Some(ReportFormat::Junit),
+            Self::Html => Some(ReportFormat::Html),
+            Self::Markdown => Some(ReportFormat::Markdown),
+        }
+    }
+}
+
+impl FromStr for ReportTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<String> = ReportKind::value_variants()
+            .iter()
+            .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let known = || format!("write KIND=PATH, KIND one of {}", names.join(", "));
+        let (kind, path) = text.split_once('=').ok_or_else(known)?;
+        let kind = ReportKind::from_str(kind, false).map_err(|_| known())?;
+        if path.is_empty() {
+            return Err(known());
+        }
+        Ok(Self { kind, path: path.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kind_and_path_are_told_apart_at_the_first_sign() {
+        let parsed = "json-lines=a=b".parse();
+        assert_eq!(parsed, Ok(ReportTo { kind: ReportKind::JsonLines, path: "a=b".into() }));
+        for bad in ["", "json", "json=", "pdf=x", "=x", "JSON=x"] {
+            let error = bad.parse::<ReportTo>().unwrap_err();
+            assert!(error.contains("json, json-lines, junit, html, markdown"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! How framediff is built, how to add to it, and how its parts are used.
+
+#[doc = include_str!("../guide/architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("../guide/extending.md")]
+pub mod extending {}
+
+#[doc = include_str!("../guide/recorded-targets.md")]
+pub mod recorded_targets {}
+
+#[doc = include_str!("../guide/store-by-store.md")]
+pub mod store_by_store {}
+
+#[doc = include_str!("../guide/every-interleaving.md")]
+pub mod every_interleaving {}
+
+#[doc = include_str!("../guide/mutants.md")]
+pub mod mutants {}
+
+#[doc = include_str!("../guide/limits.md")]
+pub mod limits {}

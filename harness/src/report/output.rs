@@ -1,0 +1,176 @@
+//! Files for reports: ready before the run, whole or not there after it.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+/// A file that cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("cannot write {}: {why}", path.display())]
+pub struct OutputError {
+    path: PathBuf,
+    why: String,
+}
+
+impl OutputError {
+    fn new(path: &Path, why: impl ToString) -> Self {
+        Self { path: path.to_owned(), why: why.to_string() }
+    }
+}
+
+/// Where a report goes in the end. What was there before stays until then.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    sink: Sink,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// A file beside it that takes its place in the end.
+    Beside(NamedTempFile),
+    /// A pipe, a terminal or another device: nothing can take its place.
+    Itself(File),
+}
+
+impl Output {
+    /// Makes the folder and a file in it.
+    ///
+    /// # Errors
+    /// That it will not be possible to write there, and why.
+    pub fn open(path: &Path) -> Result<Self, OutputError> {
+        let failed = |why: io::Error| OutputError::new(path, why);
+        let folder = folder(path)?;
+        let sink = match fs::metadata(path) {
+            Ok(there) if there.is_dir() => return Err(OutputError::new(path, "it is a folder; name a file")),
+            Ok(there) if !there.is_file() => Sink::Itself(existing(path)?),
+            Ok(_) => {
+                // Whoever may not write a file shall not replace it either.
+                existing(path)?;
+                Sink::Beside(beside(folder).map_err(failed)?)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Sink::Beside(beside(folder).map_err(failed)?),
+            Err(error) => return Err(failed(error)),
+        };
+        Ok(Self { path: path.to_owned(), sink })
+    }
+
+    /// Writes the whole report.
+    ///
+    /// # Errors
+    /// That it was not possible; what was there before is still there then.
+    pub fn write(self, text: &str) -> Result<(), OutputError> {
+        let Self { path, sink } = self;
+        let written = match sink {
+            Sink::Itself(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.flush()),
+            Sink::Beside(mut file) => file
+                .write_all(text.as_bytes())
+                .and_then(|()| file.flush())
+                // Through a link, it is the file behind it that is replaced.
+                .and_then(|()| {
+                    file.persist(fs::canonicalize(&path).unwrap_or(path.clone())).map_err(|error| error.error)
+                })
+                .map(drop),
+        };
+        written.map_err(|why| OutputError::new(&path, why))
+    }
+}
+
+/// A file that is written as things happen. It is empty from now on.
+///
+/// # Errors
+/// That it cannot be written, and why.
+pub fn open_stream(path: &Path) -> Result<File, OutputError> {
+    folder(path)?;
+    if path.is_dir() {
+        return Err(OutputError::new(path, "it is a folder; name a file"));
+    }
+    File::create(path).map_err(|why| OutputError::new(path, why))
+}
+
+/// Makes the folder of a file.
+fn folder(path: &Path) -> Result<&Path, OutputError> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let failed = |why: io::Error| OutputError::new(path, format!("there can be no folder {}: {why}", folder.display()));
+    fs::create_dir_all(folder).map_err(failed)?;
+    Ok(folder)
+}
+
+fn existing(path: &Path) -> Result<File, OutputError> {
+    OpenOptions::new().write(true).open(path).map_err(|why| OutputError::new(path, why))
+}
+
+fn beside(folder: &Path) -> io::Result<NamedTempFile> {
+    // What the user's umask leaves of it, as for any other file.
+    tempfile::Builder::new().prefix(".framediff-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_folder_is_made_and_the_file_comes_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/report.xml");
+        let output = Output::open(&path).unwrap();
+        assert!(!path.exists(), "nothing is there before the report is");
+        output.write("one").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        assert_eq!(names(path.parent().unwrap()), ["report.xml"]);
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        assert_eq!(mode, fs::metadata(plain).unwrap().permissions().mode());
+    }
+
+    #[test]
+    fn a_run_that_never_ends_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report");
+        fs::write(&path, "old").unwrap();
+        drop(Output::open(&path).unwrap());
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(folder.path())), ("old", vec!["report".into()]));
+        Output::open(&path).unwrap().write("new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        Output::open(&link).unwrap().write("new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        let below = plain.join("report");
+        for (path, why) in [(folder.path(), "it is a folder"), (&below, "there can be no folder")] {
+            for error in [Output::open(path).unwrap_err(), open_stream(path).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains(path.to_str().unwrap()) && error.contains(why), "{error}");
+            }
+        }
+    }
+}

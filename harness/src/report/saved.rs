@@ -1,0 +1,305 @@
+//! Documents that were saved, to be reported again or together.
+//!
+//! What a file says is not trusted: its size is bounded, and what it does not have is an error with its name.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::case::file::AnyCaseFile;
+use crate::case::stepped::{SteppedCase, SteppedFile};
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::report::{Report as Mutants, Score};
+use crate::report::json::Document;
+use crate::report::known::{KnownFailure, KnownFailures};
+use crate::report::text::{Look, clean, excerpt};
+use crate::report::verdict::Verdict;
+use crate::report::{explain, human, json, stream};
+
+/// No document that this program writes is nearly as long.
+const LONGEST: u64 = 256 << 20;
+/// What can be reported.
+const KINDS: &str =
+    "the JSON or JSON lines of `check` or `attach`, the JSON of `mutants` or `explain`, or a saved case of `explore`";
+
+/// A document under the name of its file.
+#[derive(Debug)]
+pub struct Saved {
+    /// The name.
+    pub name: String,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// What a document can hold.
+#[derive(Debug)]
+pub enum Content {
+    /// A run of the check.
+    Check(Box<Document>),
+    /// A run of mutants.
+    #[cfg(target_arch = "x86_64")]
+    Mutants(Box<Mutants>),
+    /// A run of a case of the stepped lane, and what is known of such failures.
+    Explanation(Box<explain::Document>, Option<KnownFailure>),
+    /// A case of the stepped lane by itself, and what is known of such failures.
+    Case(Box<SteppedFile>, Option<KnownFailure>),
+}
+
+/// A file that cannot be reported.
+#[derive(Debug, Error)]
+pub enum SavedError {
+    /// It cannot be read.
+    #[error("cannot read {name}: {why}")]
+    Unreadable {
+        /// The file.
+        name: String,
+        /// What the system says.
+        why: String,
+    },
+    /// It is no document that is known, or a damaged one.
+    #[error("{name} cannot be reported: {why}; expected is {KINDS}")]
+    Foreign {
+        /// The file.
+        name: String,
+        /// What it is instead.
+        why: String,
+    },
+    /// It has the form of another framediff.
+    #[error("{name} is {kind} of version {found}, expected is version {expected}: use the framediff that made it")]
+    OtherVersion {
+        /// The file.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+        /// The version that it says.
+        found: String,
+        /// The version that is known.
+        expected: u32,
+    },
+}
+
+impl Saved {
+    /// Reads a file. What it tells of the stepped lane is held against `known`.
+    ///
+    /// # Errors
+    /// That it cannot be read, or what it is instead, by its name.
+    pub fn load(path: &Path, known: &KnownFailures) -> Result<Self, SavedError> {
+        let name = clean(&path.display().to_string());
+        let mut bytes = Vec::new();
+        // One byte more tells that there is too much.
+        let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+        read.map_err(|why| SavedError::Unreadable { name: name.clone(), why: why.to_string() })?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(SavedError::Foreign { name, why: format!("it is longer than {LONGEST} bytes") });
+        }
+        let content = Content::parse(&name, &bytes, known)?;
+        Ok(Self { name, content })
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match &self.content {
+            Content::Check(document) => document.judgement.verdict,
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => report.verdict(),
+            Content::Explanation(document, known) => match (&document.explanation, known) {
+                (explanation, _) if explanation.misfit.is_some() => Verdict::Inconclusive,
+                (explanation, None) if explanation.failure.is_some() => Verdict::Fail,
+                _ => Verdict::Pass,
+            },
+            Content::Case(_, known) => known.as_ref().map_or(Verdict::Fail, |_| Verdict::Pass),
+        }
+    }
+
+    /// The same in a few words.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let known = |known: &Option<KnownFailure>| {
+            known.as_ref().map(|known| format!(" (known: {})", known.id)).unwrap_or_default()
+        };
+        match &self.content {
+            Content::Check(document) => human::counts(document),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => {
+                let Score { killed, survived, equivalent, .. } = report.score();
+                format!("{killed} mutants killed, {survived} survived, {equivalent} equivalent")
+            }
+            Content::Explanation(document, of) => format!("{}{}", document.fingerprint, known(of)),
+            Content::Case(file, of) => format!("{}{}", file.case.fingerprint, known(of)),
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn human(&self, look: Look) -> String {
+        match &self.content {
+            Content::Check(document) => human::render(document, look),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => report.human(look),
+            Content::Explanation(document, _) => document.text(look),
+            Content::Case(file, _) => {
+                let case = &file.case;
+                let note = if file.note.is_empty() { String::new() } else { format!("{}\n", clean(&file.note)) };
+                format!(
+                    "{} on CPython {}\n{note}\n  schedule   {} in {} samples\n  replay     framediff replay {case}\n",
+                    case.fingerprint, case.build, case.schedule, case.samples
+                )
+            }
+        }
+    }
+
+    /// The document as JSON.
+    ///
+    /// # Errors
+    /// None are known: it came from JSON or has a form in it.
+    pub fn json(&self) -> serde_json::Result<Value> {
+        match &self.content {
+            Content::Check(document) => serde_json::to_value(document),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => serde_json::to_value(report),
+            Content::Explanation(document, _) => serde_json::to_value(document),
+            Content::Case(file, _) => serde_json::to_value(&file.case),
+        }
+    }
+}
+
+/// The worst verdict; nothing at all is no pass.
+#[must_use]
+pub fn overall(all: &[Saved]) -> Verdict {
+    let verdicts: Vec<Verdict> = all.iter().map(Saved::verdict).collect();
+    if verdicts.contains(&Verdict::Fail) {
+        Verdict::Fail
+    } else if verdicts.is_empty() || verdicts.contains(&Verdict::Inconclusive) {
+        Verdict::Inconclusive
+    } else {
+        Verdict::Pass
+    }
+}
+
+impl Content {
+    fn parse(name: &str, bytes: &[u8], known: &KnownFailures) -> Result<Self, SavedError> {
+        let foreign =
+            |why: &dyn ToString| SavedError::Foreign { name: name.to_owned(), why: excerpt(&why.to_string()) };
+        let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let first = serde_json::from_slice::<Value>(first).unwrap_or_default();
+        if first.get("format").and_then(Value::as_str) == Some(stream::FORMAT) {
+            let summary = stream::read(bytes).map_err(|why| foreign(&why))?;
+            return Ok(Self::Check(Box::new(Document::from(&summary))));
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|why| foreign(&format!("it is no JSON: {why}")))?;
+        let has = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some());
+        let text = |field: &str| value.get(field).and_then(Value::as_str);
+        if text("format") == Some(crate::case::envelope::FORMAT) {
+            return match AnyCaseFile::parse(bytes).map_err(|why| foreign(&why))? {
+                AnyCaseFile::Stepped(file) => {
+                    let known = known_case(&file.case, &file.case.build.version, known);
+                    Ok(Self::Case(Box::new(file), known))
+                }
+                AnyCaseFile::Fuzz(file) => Err(foreign(&format!(
+                    "it is a case of the fuzz target {}, which `framediff replay` runs",
+                    file.target.name()
+                ))),
+            };
+        }
+        if text("kind") == Some(explain::KIND) {
+            let document: explain::Document = document(name, "an explanation", explain::VERSION, value)?;
+            let case: SteppedCase =
+                document.case.parse().map_err(|why| foreign(&format!("its case cannot be used: {why}")))?;
+            let version = document.build.split(' ').next().unwrap_or_default();
+            let known = known_case(&case, version, known);
+            return Ok(Self::Explanation(Box::new(document), known));
+        }
+        if has(&["version", "verdict", "table", "cells"]) {
+            return document(name, "a report of `check`", json::VERSION, value).map(Box::new).map(Self::Check);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if has(&["version", "rows", "unwinder", "own"]) {
+            return document(name, "a report of `mutants`", json::VERSION, value).map(Box::new).map(Self::Mutants);
+        }
+        Err(match text("kind").or(text("format")) {
+            Some(kind) => foreign(&format!("it says that it is {kind:?}")),
+            None => foreign(&"it has the fields of none of them"),
+        })
+    }
+}
+
+/// What is known of the failure of a case, unless something was left out of its walker.
+fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Option<KnownFailure> {
+    known.find_stepped(&case.fingerprint, version).filter(|_| case.weakenings.is_empty()).cloned()
+}
+
+fn document<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, value: Value) -> Result<T, SavedError> {
+    let found = value.get("version").cloned().unwrap_or_default();
+    if found != Value::from(expected) {
+        let (name, found) = (name.to_owned(), excerpt(&found.to_string()));
+        return Err(SavedError::OtherVersion { name, kind, found, expected });
+    }
+    serde_json::from_value(value).map_err(|why| SavedError::Foreign {
+        name: name.to_owned(),
+        why: format!("it looks like {kind}, but {}", excerpt(&why.to_string())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::event::Event;
+    use crate::report::fixtures::{finding, run, summary};
+
+    fn parse(text: &str) -> Result<Saved, SavedError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("night.json");
+        std::fs::write(&path, text).unwrap();
+        Saved::load(&path, &KnownFailures::kept().unwrap())
+    }
+
+    #[test]
+    fn a_document_is_told_as_the_run_was() {
+        let document = Document::from(&summary(&run(vec![Event::Violation(Box::new(finding()))]), false));
+        let saved = parse(&json::render(&document).unwrap()).unwrap();
+        assert_eq!(saved.human(Look::plain()), human::render(&document, Look::plain()));
+        assert_eq!(saved.json().unwrap(), serde_json::to_value(&document).unwrap());
+        assert_eq!((saved.verdict(), overall(&[saved])), (Verdict::Fail, Verdict::Fail));
+        assert_eq!(overall(&[]), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn a_saved_case_is_told_as_far_as_its_file_goes() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/cases/stepped");
+        let known = KnownFailures::kept().unwrap();
+        let mut told = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let saved = Saved::load(&entry.unwrap().path(), &known).unwrap();
+            let Content::Case(file, _) = &saved.content else { panic!("{saved:?}") };
+            let text = saved.human(Look::plain());
+            assert!(text.contains(&file.case.to_string()) && text.contains(&file.case.schedule.to_string()), "{text}");
+            told += 1;
+        }
+        assert!(told > 0);
+    }
+
+    #[test]
+    fn what_is_foreign_or_of_another_version_is_refused_by_name() {
+        let check = json::render(&Document::from(&summary(&run(vec![]), false))).unwrap();
+        for (text, words) in [
+            (String::new(), "it is no JSON"),
+            ("[]".into(), "it has the fields of none"),
+            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\\u{1b}"#),
+            (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, expected is version 1"),
+            (check.replace("\"seed\"", "\"sead\""), "it looks like a report of `check`, but missing field `seed`"),
+            (r#"{"format":"framediff-events","version":9}"#.to_owned() + "\n", "of version 9"),
+            (r#"{"kind":"framediff-explanation","version":2}"#.into(), "is an explanation of version 2"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("night.json") && error.contains(words), "{words:?} is not in {error}");
+            assert!(!error.contains('\u{1b}'));
+        }
+        let error = Saved::load(Path::new("/no/such/file"), &KnownFailures::default()).unwrap_err().to_string();
+        assert!(error.contains("/no/such/file"), "{error}");
+    }
+}
