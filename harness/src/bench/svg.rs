@@ -10,7 +10,6 @@ use plotters::prelude::*;
 use crate::bench::derived::speed_up;
 use crate::bench::document::{Document, Part, Point, Series};
 use crate::bench::statistics::{Interval, estimate};
-use crate::bench::text::{digits, time};
 use crate::report::text::clean;
 use crate::sample::WalkerKind;
 
@@ -197,7 +196,31 @@ fn panel(area: &Area<'_>, shows: Shows, curves: &[Curve<'_>]) -> Result<(), Fail
     }
     // A single point stands in the middle.
     let x = if least < most { least..most } else { least / 2.0..most * 2.0 };
-    chart(area, shows, curves, x.log_scale(), low..high)
+    let mut measured: Vec<f64> = all().map(|(x, _)| *x).collect();
+    measured.sort_unstable_by(f64::total_cmp);
+    measured.dedup();
+    chart(area, shows, curves, x.log_scale().with_key_points(measured), low..high)
+}
+
+/// 1, 2 and 5 times the powers of ten within a range.
+fn steps(range: &Range<f64>) -> Vec<f64> {
+    let all = (-3..12).flat_map(|power| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(power)));
+    all.filter(|step| range.contains(step)).collect()
+}
+
+/// A step with its unit.
+fn tick(shows: Shows, step: f64) -> String {
+    match shows {
+        Shows::SpeedUp(_) => format!("{}×", round(step)),
+        Shows::Time(_) if step < 1e3 => format!("{} ns", round(step)),
+        Shows::Time(_) if step < 1e6 => format!("{} µs", round(step / 1e3)),
+        Shows::Time(_) => format!("{} ms", round(step / 1e6)),
+    }
+}
+
+/// Without what binary fractions leave behind.
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 fn chart<X>(area: &Area<'_>, shows: Shows, curves: &[Curve<'_>], x: X, y: Range<f64>) -> Result<(), Failure>
@@ -206,21 +229,20 @@ where
     X::CoordDescType: ValueFormatter<f64>,
 {
     let (title, description) = title(shows);
+    let steps = steps(&y);
     let mut chart = ChartBuilder::on(area)
         .caption(title, font(15))
         .margin(8)
         .margin_right(20)
         .x_label_area_size(38)
         .y_label_area_size(62)
-        .build_cartesian_2d(x, y.log_scale())?;
-    let label = |value: &f64| if let Shows::Time(_) = shows { time(*value) } else { format!("{}×", digits(*value)) };
+        .build_cartesian_2d(x, y.log_scale().with_key_points(steps))?;
     chart
         .configure_mesh()
         .x_desc(description)
         .x_labels(6)
-        .y_labels(7)
         .x_label_formatter(&|value| format!("{value:.0}"))
-        .y_label_formatter(&label)
+        .y_label_formatter(&|value| tick(shows, *value))
         .label_style(font(12))
         .axis_desc_style(font(13))
         .light_line_style(WHITE.mix(0.0))
