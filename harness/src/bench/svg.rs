@@ -28,8 +28,8 @@ struct Curve<'a> {
     points: Vec<(f64, Interval)>,
 }
 
-/// What a panel shows, and its curves.
-type Panel<'a> = (Shows, Vec<Curve<'a>>);
+/// A build's name, and its panels with their curves.
+type Build<'a> = (&'a str, Vec<(Shows, Vec<Curve<'a>>)>);
 
 /// What a panel shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ const PANELS: [Shows; 5] = [
 /// # Errors
 /// Nothing was measured that could be drawn.
 pub fn render(document: &Document) -> Result<String, Failure> {
-    let builds: Vec<(&str, Vec<Panel<'_>>)> = document
+    let builds: Vec<Build<'_>> = document
         .builds
         .iter()
         .map(|build| (build.name.as_str(), panels(document, &build.name)))
@@ -158,7 +158,7 @@ fn colour(contender: &str) -> RGBColor {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn legend(area: &Area<'_>, document: &Document, builds: &[(&str, Vec<Panel<'_>>)]) -> Result<(), Failure> {
+fn legend(area: &Area<'_>, document: &Document, builds: &[Build<'_>]) -> Result<(), Failure> {
     let machine = &document.machine;
     let text = format!(
         "framediff bench {}: {} cores of {}, {}{}",
