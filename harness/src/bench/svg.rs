@@ -28,8 +28,10 @@ struct Curve<'a> {
     points: Vec<(f64, Interval)>,
 }
 
-/// A build's name, and its panels with their curves.
-type Build<'a> = (&'a str, Vec<(Shows, Vec<Curve<'a>>)>);
+/// What a panel shows, and its curves.
+type Panel<'a> = (Shows, Vec<Curve<'a>>);
+/// A build's name, and its panels.
+type Build<'a> = (&'a str, Vec<Panel<'a>>);
 
 /// What a panel shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
