@@ -17,7 +17,9 @@ pub(super) fn blocks(time: f64, launches: usize, blocks: usize, seed: u64) -> La
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut launch = || {
         let place = random.random_range(0.97..1.03);
-        (0..blocks).map(|_| time * place * (1.0 + random.random_range(0.0..0.1_f64).powi(2) * 5.0)).collect()
+        let mut block = || time * place * (1.0 + random.random_range(0.0..0.1_f64).powi(2) * 5.0);
+        // Eighths are read from decimal text as they were written, to the last bit.
+        (0..blocks).map(|_| (block() * 8.0).round() / 8.0).collect()
     };
     (0..launches).map(|_| launch()).collect()
 }
