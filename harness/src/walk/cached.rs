@@ -11,7 +11,7 @@
 //!
 //! On a running target this protocol can splice: the anchor is written after the walk, unverified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::frame::Frame;
@@ -19,6 +19,7 @@ use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
+use crate::walk::before::Before;
 use crate::walk::cache::{Checks, Entry, FrameCache};
 use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::walk::chunks::Chunks;
@@ -57,6 +58,9 @@ pub struct CachedWalker {
     cache: FrameCache,
     decoder: Decoder,
     roster: Roster,
+    /// By thread state, the last walk to the base frame.
+    before: BTreeMap<Address, Before>,
+    buffer: Vec<u8>,
 }
 
 impl CachedWalker {
@@ -77,6 +81,8 @@ impl CachedWalker {
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
             roster: Roster::default(),
+            before: BTreeMap::new(),
+            buffer: Vec::new(),
         })
     }
 
@@ -88,6 +94,10 @@ impl CachedWalker {
     #[must_use]
     pub fn as_cpython(self, newest_chunk: Address) -> Self {
         Self { as_cpython: true, first_chunk: Some(newest_chunk), ..self }
+    }
+
+    fn frame_size(&self) -> usize {
+        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
     }
 
     fn is(&self, weakening: Weakening) -> bool {
@@ -193,7 +203,24 @@ impl CachedWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
+        reason: MissReason,
+    ) -> Result<Walked, Rejection> {
+        // What is in it is borrowed while the walker works.
+        let mut before = self.before.remove(&thread.address).unwrap_or_default();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let walked = self.walk_chain_after(memory, thread, reason, &mut before, &mut buffer);
+        self.buffer = buffer;
+        self.before.insert(thread.address, before);
+        walked
+    }
+
+    fn walk_chain_after(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
         mut reason: MissReason,
+        before: &mut Before,
+        buffer: &mut Vec<u8>,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
         let promised = self.cache.partial_hit(thread, self.checks(Weakening::NoSequenceCheckOnPartialHit), 0).is_ok();
@@ -202,17 +229,23 @@ impl CachedWalker {
         } else if promised && !self.as_cpython {
             // Few of them hold what stands above the anchor.
             Some(Chunks::when_needed(thread.datastack_chunk))
-        } else {
+        } else if self.as_cpython {
             let newest = match self.first_chunk.take() {
                 Some(chunk) => chunk,
-                None if self.as_cpython => self.window.read(memory, &layout, thread.address)?.datastack_chunk,
-                None => thread.datastack_chunk,
+                None => self.window.read(memory, &layout, thread.address)?.datastack_chunk,
             };
             Some(Chunks::copy(memory, newest)?)
+        } else {
+            Some(before.copy(memory, thread.datastack_chunk, self.frame_size(), buffer)?)
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let predicted = self.predicted.take();
-        let known = Known { chunks: chunks.as_mut(), frame: predicted.as_ref(), starts_with_python: self.as_cpython };
+        let known = Known {
+            chunks: chunks.as_mut(),
+            frame: predicted.as_ref(),
+            depth: if promised { 0 } else { before.depth() },
+            starts_with_python: self.as_cpython,
+        };
         let mut chain = follow_knowing(memory, &layout, thread, known, thread.current_frame, stop_at, DEPTH_LIMIT)?;
         if self.as_cpython {
             chain = chain.as_cpython()?;
@@ -245,14 +278,19 @@ impl CachedWalker {
                 if chain.end != End::Base && !self.is(Weakening::ChainStoredWithoutBase) {
                     return Err(chain.not_at_base(thread));
                 }
-                let frames = decode(memory, &mut self.decoder, chain.python())?.into();
+                let frames = before.decode(memory, &mut self.decoder, &chain)?;
                 let addresses = chain.python().map(|frame| frame.address).collect();
                 Joined { frames, addresses, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }
             }
         };
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
+        let is_whole = chain.end == End::Base && provenance.lookup != Lookup::PartialHit && !self.as_cpython;
+        let whole = is_whole.then(|| frames.clone());
         let entry = Entry { thread_state: thread.address, addresses, frames, sequence: thread.sequence };
         self.cache.insert(thread.native_thread_id, entry);
+        if let (Some(chunks), Some(frames)) = (chunks, whole) {
+            before.keep(&chunks, chain, frames);
+        }
         if thread.current_frame != thread.anchor {
             write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
         }
@@ -303,6 +341,7 @@ impl CachingWalker for CachedWalker {
 
     fn set_cache(&mut self, cache: FrameCache) {
         self.roster.forget();
+        self.before.clear();
         self.cache = cache;
     }
 }
@@ -321,7 +360,7 @@ impl ThreadWalk for CachedWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         if let Some(leaf) = self.predicted(thread.address) {
-            wishes.add(leaf, usize::try_from(self.site.layout.frame.size).unwrap_or(0));
+            wishes.add(leaf, self.frame_size());
         }
     }
 
@@ -344,5 +383,8 @@ impl ThreadWalk for CachedWalker {
 
     fn sweep(&mut self, threads: &[ThreadState]) {
         self.cache.sweep(threads);
+        if self.before.len() > threads.len() {
+            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
+        }
     }
 }

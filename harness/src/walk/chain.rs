@@ -76,7 +76,7 @@ pub fn follow(
         memory,
         layout,
         thread,
-        Known { chunks, frame: None, starts_with_python: false },
+        Known { chunks, frame: None, depth: 0, starts_with_python: false },
         start,
         stop_at,
         limit,
@@ -90,6 +90,8 @@ pub struct Known<'a, 'copies> {
     pub chunks: Option<&'a mut Chunks<'copies>>,
     /// One frame, as it was read before; a copy goes before it.
     pub frame: Option<&'a RawFrame>,
+    /// About how many frames there are: room is made for so many.
+    pub depth: usize,
     /// The chain is rejected at once if its first frame does not run Python code.
     pub starts_with_python: bool,
 }
@@ -107,7 +109,7 @@ pub fn follow_knowing(
     stop_at: Option<Address>,
     limit: usize,
 ) -> Result<Chain, Rejection> {
-    let mut links: Vec<RawFrame> = Vec::new();
+    let mut links: Vec<RawFrame> = Vec::with_capacity(known.depth.min(limit));
     let size = usize::try_from(layout.frame.size).unwrap_or(usize::MAX);
     let mut address = start;
     // A torn chain often bites its own tail, and would be followed to the limit.
@@ -178,7 +180,7 @@ mod tests {
         ThreadState { base_frame, ..ThreadState::unknown(0x10) }
     }
 
-    const NOTHING: Known<'static, 'static> = Known { chunks: None, frame: None, starts_with_python: false };
+    const NOTHING: Known<'static, 'static> = Known { chunks: None, frame: None, depth: 0, starts_with_python: false };
 
     fn followed(owners: &[u8], thread: &ThreadState, known: Known<'_, '_>, limit: usize) -> Result<Chain, Rejection> {
         follow_knowing(&mut chain(owners), &LAYOUT, thread, known, at(0), None, limit)

@@ -121,33 +121,51 @@ impl<'a> Chunks<'a> {
     ///
     /// # Errors
     /// As [`Chunks::copy`].
+    #[inline]
     pub fn get(
         &mut self,
         memory: &mut dyn RemoteMemory,
         address: Address,
         length: usize,
     ) -> Result<Option<&[u8]>, Rejection> {
-        if self.within(self.last, address, length).is_none() {
-            let mut index = 0;
-            while self.within(index, address, length).is_none() {
-                index += 1;
-                if index >= self.copies.len() {
-                    if self.next == 0 {
-                        return Ok(None);
-                    }
-                    index = self.copies.len();
-                    self.copy_next(memory)?;
-                }
-            }
-            self.last = index;
-        }
-        Ok(self.within(self.last, address, length))
+        let offset = match self.within(self.last, address, length) {
+            Some(offset) => offset,
+            None => match self.find(memory, address, length)? {
+                Some(offset) => offset,
+                None => return Ok(None),
+            },
+        };
+        Ok(self.copies.get(self.last).and_then(|(_, copy)| copy.get(offset..offset + length)))
     }
 
-    fn within(&self, index: usize, address: Address, length: usize) -> Option<&[u8]> {
+    /// Makes the copy that holds `length` bytes at `address` the last one, and gives their offset in it.
+    fn find(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        address: Address,
+        length: usize,
+    ) -> Result<Option<usize>, Rejection> {
+        let mut index = 0;
+        loop {
+            if index == self.copies.len() {
+                if self.next == 0 {
+                    return Ok(None);
+                }
+                self.copy_next(memory)?;
+            }
+            if let Some(offset) = self.within(index, address, length) {
+                self.last = index;
+                return Ok(Some(offset));
+            }
+            index += 1;
+        }
+    }
+
+    #[inline]
+    fn within(&self, index: usize, address: Address, length: usize) -> Option<usize> {
         let (start, copy) = self.copies.get(index)?;
         let offset = usize::try_from(address.checked_sub(*start)?).ok()?;
-        copy.get(offset..offset.checked_add(length)?)
+        (offset.checked_add(length)? <= copy.len()).then_some(offset)
     }
 }
 

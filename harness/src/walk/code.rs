@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::frame::Frame;
 use crate::layout::Layout;
 use crate::memory::{Address, RemoteMemory};
@@ -40,7 +42,7 @@ struct Code {
 /// code object whose frames were seen, or another object comes to stand at its address.
 pub struct Decoder {
     layout: Layout,
-    known: HashMap<Address, Code>,
+    known: HashMap<Address, Code, RandomState>,
     /// One copy of each name and file name, so that equal frames share them.
     texts: HashSet<Arc<str>>,
     /// Learnt since the last [`Decoder::keep`].
@@ -55,7 +57,7 @@ impl Decoder {
     /// An empty decoder for a build.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { layout, known: HashMap::new(), texts: HashSet::new(), fresh: Vec::new(), read: 0, kept: 0 }
+        Self { layout, known: HashMap::default(), texts: HashSet::new(), fresh: Vec::new(), read: 0, kept: 0 }
     }
 
     /// Function, file and position of a frame that runs Python code. Equal frames of one code object are one.
@@ -63,10 +65,12 @@ impl Decoder {
     /// # Errors
     /// [`Rejection::BadCode`] or [`Rejection::Unreadable`].
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
-        self.learn(memory, raw.code)?;
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
-        let Some(code) = self.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
+        if !self.known.contains_key(&raw.code) {
+            self.learn(memory, raw.code)?;
+        }
+        let Some(code) = self.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
         let (entry, location) = raw
             .instr_ptr
             .checked_sub(start)

@@ -23,6 +23,7 @@ impl Cycle {
     }
 
     /// Whether `address`, the next one and not NULL, was met before.
+    #[inline]
     pub(super) fn closes_at(&mut self, address: Address) -> bool {
         if address == self.landmark {
             return true;

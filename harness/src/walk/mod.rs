@@ -1,5 +1,6 @@
 //! Walking a thread's chain of frames over a memory trait: no process, no clock, no sleep.
 
+mod before;
 pub mod cache;
 pub mod cached;
 pub mod chain;

@@ -19,6 +19,7 @@ pub enum Owner {
 }
 
 impl Owner {
+    #[inline]
     fn parse(layout: &Layout, byte: u8) -> Option<Self> {
         Some(match (byte, layout.version.minor()) {
             (0, _) => Self::Thread,
@@ -57,6 +58,7 @@ impl RawFrame {
     ///
     /// # Errors
     /// [`Rejection::BadOwner`], or [`Rejection::Unreadable`] if `bytes` is shorter than a frame.
+    #[inline]
     pub fn parse(layout: &Layout, address: Address, bytes: &[u8]) -> Result<Self, Rejection> {
         let field = |offset: u64| usize::try_from(offset).ok().and_then(|offset| word(bytes, offset));
         let frame = &layout.frame;

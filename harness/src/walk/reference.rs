@@ -29,14 +29,15 @@
 //! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window
 //! is a few instructions, the walker's is two system calls).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
+use crate::walk::before::Before;
 use crate::walk::cache::{Checks, Entry, FrameCache, Limits};
-use crate::walk::chain::{Chain, DEPTH_LIMIT, End, follow};
+use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::miss::MissReason;
@@ -64,10 +65,10 @@ pub struct ReferenceWalker {
     cache: FrameCache,
     decoder: Decoder,
     roster: Roster,
+    /// By thread state, the last walk to the base frame.
+    before: BTreeMap<Address, Before>,
+    buffer: Vec<u8>,
 }
-
-/// The entry whose frames after the index complete a chain that stopped at the old anchor.
-type Callers<'a> = (&'a Entry, usize);
 
 /// What step 1 read.
 struct Glance {
@@ -94,6 +95,8 @@ impl ReferenceWalker {
             cache: FrameCache::new(LIMITS),
             decoder: Decoder::new(site.layout),
             roster: Roster::default(),
+            before: BTreeMap::new(),
+            buffer: Vec::new(),
         })
     }
 
@@ -168,7 +171,24 @@ impl ReferenceWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
+        reason: MissReason,
+    ) -> Result<Walked, Rejection> {
+        // What is in it is borrowed while the walker works.
+        let mut before = self.before.remove(&thread.address).unwrap_or_default();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let walked = self.attempt_after(memory, thread, reason, &mut before, &mut buffer);
+        self.buffer = buffer;
+        self.before.insert(thread.address, before);
+        walked
+    }
+
+    fn attempt_after(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
         mut reason: MissReason,
+        before: &mut Before,
+        buffer: &mut Vec<u8>,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
         let leaf = RawFrame::read(memory, &layout, thread.current_frame)?;
@@ -184,8 +204,27 @@ impl ReferenceWalker {
         if (again.current_frame, again.anchor) != (thread.current_frame, thread.current_frame) || !same_sequence {
             return Err(Rejection::Moved);
         }
-        let (chain, cached) = self.chain(memory, &again, old.as_ref().zip(index), thread.anchor, &mut reason)?;
-        let frames = decode(memory, &mut self.decoder, chain.python())?;
+        let partial = old.as_ref().zip(index);
+        let mut chunks = match partial {
+            // Few frames stand above the anchor: reading them one by one is cheaper than copying the data stack.
+            Some(_) => None,
+            None => Some(before.copy(memory, again.datastack_chunk, self.frame_size(), buffer)?),
+        };
+        let stop = partial.is_some().then_some(thread.anchor);
+        let chain = self.chain(memory, &again, stop, chunks.as_mut(), before.depth())?;
+        let cached = partial.filter(|_| chain.end == End::Stopped);
+        if partial.is_some() && cached.is_none() {
+            reason = MissReason::AnchorNotOnChain;
+        }
+        let (callers, below) = cached
+            .map(|(entry, index)| (entry.frames.skip(index + 1), entry.addresses.skip(index + 1)))
+            .unwrap_or_default();
+        let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
+        let provenance = Provenance { lookup, from_cache: callers.len() };
+        let frames = match cached {
+            Some(_) => callers.below(decode(memory, &mut self.decoder, chain.python())?),
+            None => before.decode(memory, &mut self.decoder, &chain)?,
+        };
         let unchecked = if cached.is_some() { Weakening::NotReadAgainBeforeUse } else { Weakening::TornWalkStored };
         if !self.is(unchecked) && read_anchor(memory, &self.fields, thread.address)? != held {
             return Err(Rejection::Moved);
@@ -195,13 +234,11 @@ impl ReferenceWalker {
         let addresses: Vec<Address> =
             chain.links.iter().take_while(|frame| frame.is_python()).map(|frame| frame.address).collect();
         let no_shim = addresses.len() == chain.links.len();
-        let lookup = if cached.is_some() { Lookup::PartialHit } else { Lookup::Miss(reason) };
-        let callers = cached.map(|(entry, index)| (entry.frames.skip(index + 1), entry.addresses.skip(index + 1)));
-        let (callers, below) = callers.unwrap_or_default();
-        let provenance = Provenance { lookup, from_cache: callers.len() };
-        let below = if no_shim { below } else { Shared::default() };
-        let (frames, addresses) = (callers.below(frames), below.below(addresses));
+        let addresses = if no_shim { below } else { Shared::default() }.below(addresses);
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
+        if let Some(chunks) = chunks.filter(|_| chain.end == End::Base) {
+            before.keep(&chunks, chain, frames.clone());
+        }
         self.cache.insert(
             thread.native_thread_id,
             Entry { thread_state: thread.address, addresses, frames, sequence: again.sequence },
@@ -250,36 +287,26 @@ impl ReferenceWalker {
         (entry, index)
     }
 
-    /// Step 5: the chain, and the entry whose callers complete it if it stopped at the old anchor.
-    fn chain<'a>(
+    /// Step 5: the chain to `stop`, or to the base frame.
+    fn chain(
         &self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
-        partial: Option<Callers<'a>>,
-        old_anchor: Address,
-        reason: &mut MissReason,
-    ) -> Result<(Chain, Option<Callers<'a>>), Rejection> {
-        let layout = &self.site.layout;
+        stop: Option<Address>,
+        chunks: Option<&mut Chunks<'_>>,
+        depth: usize,
+    ) -> Result<Chain, Rejection> {
+        let known = Known { chunks, frame: None, depth, starts_with_python: false };
         let start = thread.current_frame;
-        if partial.is_some() {
-            // Few frames stand above the anchor: reading them one by one is cheaper than copying the data stack.
-            let chain = follow(memory, layout, thread, None, start, Some(old_anchor), DEPTH_LIMIT)?;
-            match chain.end {
-                End::Stopped => return Ok((chain, partial)),
-                End::Base => {
-                    *reason = MissReason::AnchorNotOnChain;
-                    return Ok((chain, None));
-                }
-                End::Elsewhere if self.is(Weakening::ChainStoredWithoutBase) => return Ok((chain, None)),
-                End::Elsewhere => return Err(chain.not_at_base(thread)),
-            }
+        let chain = follow_knowing(memory, &self.site.layout, thread, known, start, stop, DEPTH_LIMIT)?;
+        if chain.end == End::Elsewhere && !self.is(Weakening::ChainStoredWithoutBase) {
+            return Err(chain.not_at_base(thread));
         }
-        let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
-        let chain = follow(memory, layout, thread, Some(&mut chunks), start, None, DEPTH_LIMIT)?;
-        if chain.end == End::Base || self.is(Weakening::ChainStoredWithoutBase) {
-            return Ok((chain, None));
-        }
-        Err(chain.not_at_base(thread))
+        Ok(chain)
+    }
+
+    fn frame_size(&self) -> usize {
+        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
     }
 
     fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &Glance) -> Result<Walked, Rejection> {
@@ -328,6 +355,7 @@ impl CachingWalker for ReferenceWalker {
 
     fn set_cache(&mut self, cache: FrameCache) {
         self.roster.forget();
+        self.before.clear();
         self.cache = cache;
     }
 }
@@ -345,7 +373,7 @@ impl ThreadWalk for ReferenceWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         let Some(leaf) = self.predicted(thread) else { return };
-        wishes.add(leaf, usize::try_from(self.site.layout.frame.size).unwrap_or(0));
+        wishes.add(leaf, self.frame_size());
         let CacheLayout { anchor, sequence, .. } = self.fields;
         if sequence == anchor + 8 {
             wishes.add(thread.address.wrapping_add(anchor), 16);
@@ -378,6 +406,9 @@ impl ThreadWalk for ReferenceWalker {
 
     fn sweep(&mut self, threads: &[ThreadState]) {
         self.cache.sweep(threads);
+        if self.before.len() > threads.len() {
+            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     /// What was wished for, in the order of the wishes.
-    pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> {
+    pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> + Clone {
         let Self { places, buffer, .. } = self;
         places.iter().map(move |(address, place)| (*address, buffer.get(place.clone()).unwrap_or_default()))
     }

@@ -105,6 +105,7 @@ impl Window {
 }
 
 /// The little-endian word at `offset` of `bytes`.
+#[inline]
 pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u64> {
     bytes.get(offset..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }

@@ -4,21 +4,18 @@
 //! whose frame reads as it did then, as do all below it, is decoded already.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
+use crate::walk::before::Before;
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
-use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::shared::Shared;
 use crate::walk::thread_state::{ThreadState, Window};
-use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, decode, read_thread};
+use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, read_thread};
 
 /// See the module. On a running target its stacks can be torn: the frames are read at different times.
 pub struct UncachedWalker {
@@ -28,18 +25,6 @@ pub struct UncachedWalker {
     roster: Roster,
     /// By thread state, what was read in its last sample.
     before: BTreeMap<Address, Before>,
-}
-
-/// What a sample read of a thread.
-#[derive(Default)]
-struct Before {
-    /// The chunks, with their sizes in bytes.
-    chunks: Vec<(Address, usize)>,
-    /// The frames that no chunk holds.
-    outside: Vec<Address>,
-    links: Vec<RawFrame>,
-    /// What the links that run Python code are.
-    frames: Shared<Arc<Frame>>,
 }
 
 impl UncachedWalker {
@@ -66,14 +51,9 @@ impl UncachedWalker {
         usize::try_from(self.site.layout.frame.size).unwrap_or(0)
     }
 
-    /// The chunks as they were guessed, and the frames outside of them.
-    fn guessed<'a>(&self, seen: Seen<'a>) -> Option<Chunks<'a>> {
-        let before = self.before.get(&seen.thread.address)?;
-        let mut chunks = Chunks::guessed(seen.thread.datastack_chunk, seen.wishes().take(before.chunks.len()))?;
-        for (address, copy) in seen.wishes().skip(before.chunks.len()) {
-            chunks.add(address, copy);
-        }
-        Some(chunks)
+    /// How deep the stack was.
+    fn depth(&self, thread: &ThreadState) -> usize {
+        self.before.get(&thread.address).map_or(0, Before::depth)
     }
 
     fn chunks(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Chunks<'static>, Rejection> {
@@ -91,32 +71,14 @@ impl UncachedWalker {
         thread: &ThreadState,
         chunks: &mut Chunks<'_>,
     ) -> Result<Chain, Rejection> {
-        let known = Known { chunks: Some(chunks), frame: None, starts_with_python: self.as_cpython };
+        let known =
+            Known { chunks: Some(chunks), frame: None, depth: self.depth(thread), starts_with_python: self.as_cpython };
         let layout = &self.site.layout;
         let chain = follow_knowing(memory, layout, thread, known, thread.current_frame, None, DEPTH_LIMIT)?;
         if chain.end != End::Base {
             return Err(chain.not_at_base(thread));
         }
         if self.as_cpython { chain.as_cpython() } else { Ok(chain) }
-    }
-
-    /// What the links are. Those that are as they were before are not decoded again.
-    fn frames(
-        &mut self,
-        memory: &mut dyn RemoteMemory,
-        thread: Address,
-        chain: &Chain,
-    ) -> Result<Shared<Arc<Frame>>, Rejection> {
-        let Some(before) = self.before.get(&thread) else {
-            return Ok(decode(memory, &mut self.decoder, chain.python())?.into());
-        };
-        let ends = chain.links.iter().rev().zip(before.links.iter().rev());
-        let same = ends.take_while(|(link, before)| link == before).count();
-        let (changed, _) = before.links.split_at(before.links.len() - same);
-        let callers = before.frames.skip(changed.iter().filter(|link| link.is_python()).count());
-        let (fresh, _) = chain.links.split_at(chain.links.len() - same);
-        let fresh = fresh.iter().filter(|link| link.is_python());
-        Ok(callers.below(decode(memory, &mut self.decoder, fresh)?))
     }
 
     fn walked(
@@ -133,16 +95,10 @@ impl UncachedWalker {
             None => self.chunks(memory, thread)?,
         };
         let chain = self.chain(memory, thread, &mut chunks)?;
-        let frames = self.frames(memory, thread.address, &chain)?;
-        let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         let before = self.before.entry(thread.address).or_default();
-        before.chunks.clear();
-        before.chunks.extend(chunks.places());
-        before.outside.clear();
-        let outside = chain.links.iter().filter(|frame| frame.owner != Owner::Thread);
-        before.outside.extend(outside.map(|frame| frame.address));
-        before.links = chain.links;
-        before.frames = frames;
+        let frames = before.decode(memory, &mut self.decoder, &chain)?;
+        let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
+        before.keep(&chunks, chain, frames);
         Ok(Walked { stack, provenance: Provenance { lookup: Lookup::Uncached, from_cache: 0 } })
     }
 
@@ -175,16 +131,12 @@ impl ThreadWalk for UncachedWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         let Some(before) = self.before.get(&thread.address) else { return };
-        for &(address, length) in &before.chunks {
-            wishes.add(address, length);
-        }
-        for &address in &before.outside {
-            wishes.add(address, self.frame_size());
-        }
+        before.places(self.frame_size()).for_each(|(address, length)| wishes.add(address, length));
     }
 
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
-        let guessed = self.guessed(seen);
+        let before = self.before.get(&seen.thread.address);
+        let guessed = before.and_then(|before| before.guessed(seen.thread.datastack_chunk, seen.wishes()));
         if guessed.is_none() && !seen.is_fresh {
             // Meanwhile other threads were walked: what was seen of this one is old.
             return self.walk(memory, seen.thread.address);
