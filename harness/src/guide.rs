@@ -18,5 +18,14 @@ pub mod every_interleaving {}
 #[doc = include_str!("../guide/mutants.md")]
 pub mod mutants {}
 
+#[doc = include_str!("../guide/reports.md")]
+pub mod reports {}
+
+#[doc = include_str!("../guide/continuous-integration.md")]
+pub mod continuous_integration {}
+
+#[doc = include_str!("../guide/benchmarks.md")]
+pub mod benchmarks {}
+
 #[doc = include_str!("../guide/limits.md")]
 pub mod limits {}
