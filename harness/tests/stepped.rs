@@ -347,7 +347,7 @@ fn the_holes_of_the_anchor_first_protocol_are_real() {
             2,
             Movement::Stores,
             2,
-            "0.0:3,1.0:1,1.4:2,1.9:5",
+            "0.0:3,1.0:1,1.4:2,1.8:5",
         ),
     ] {
         let schedule: Schedule = schedule.parse().unwrap();

@@ -168,8 +168,8 @@ fn a_partial_hit_costs_the_same_at_every_depth() {
             let (thread, spent) = sample(&mut walker, &target);
             assert_eq!(thread.provenance.lookup, Lookup::PartialHit);
             assert!(thread.provenance.from_cache >= depth as usize - 5, "{thread:?}");
-            // The threads and the leaf, the newest chunk, anchor and sequence once more, and the anchor.
-            assert_eq!((spent.reads, spent.writes), (3, 1));
+            // The threads and the leaf, the newest chunk, anchor and sequence once more; and the anchor, if it must be moved.
+            assert!(spent.reads == 3 && spent.writes <= 1, "{spent:?}");
             costs.push(spent);
         }
     }
