@@ -1,6 +1,7 @@
 //! What the last whole walk of a thread read, and what came of it: where the next one should look, and what it need not
 //! decode again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -13,10 +14,49 @@ use crate::walk::code::Decoder;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::shared::Shared;
+use crate::walk::thread_state::ThreadState;
 use crate::walk::walker::decode;
 
 /// More is not read on speculation, in bytes.
 const SPECULATION_LIMIT: usize = 16 << 20;
+
+/// The last whole walks, by thread state.
+#[derive(Default)]
+pub(super) struct Walks {
+    walks: BTreeMap<Address, Before>,
+    buffer: Vec<u8>,
+}
+
+impl Walks {
+    pub(super) fn get(&self, thread: Address) -> Option<&Before> {
+        self.walks.get(&thread)
+    }
+
+    pub(super) fn of(&mut self, thread: Address) -> &mut Before {
+        self.walks.entry(thread).or_default()
+    }
+
+    /// Takes out the last walk of a thread, and a buffer for the next one, so that both can be borrowed while a walker works.
+    pub(super) fn take(&mut self, thread: Address) -> (Before, Vec<u8>) {
+        (self.walks.remove(&thread).unwrap_or_default(), std::mem::take(&mut self.buffer))
+    }
+
+    pub(super) fn put_back(&mut self, thread: Address, (before, buffer): (Before, Vec<u8>)) {
+        self.walks.insert(thread, before);
+        self.buffer = buffer;
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.walks.clear();
+    }
+
+    /// Forgets threads that are none of `threads`.
+    pub(super) fn sweep(&mut self, threads: &[ThreadState]) {
+        if self.walks.len() > threads.len() {
+            self.walks.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
+        }
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -134,5 +174,103 @@ impl<'a, P: Iterator<Item = (Address, usize)>> Iterator for Copies<'a, P> {
     fn next(&mut self) -> Option<Self::Item> {
         let (address, length) = self.places.next()?;
         Some((address, self.rest.split_off(..length)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryError;
+    use crate::memory::image::Image;
+    use crate::walk::chain::End;
+
+    const NEWEST: Address = 0x2_0000;
+    const OLDEST: Address = 0x1_0000;
+    const OUTSIDE: Address = 0x500;
+    const FRAME: usize = 88;
+    const SIZE: usize = 16 << 10;
+
+    struct Counting {
+        image: Image,
+        reads: usize,
+    }
+
+    impl RemoteMemory for Counting {
+        fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+            self.reads += 1;
+            self.image.read(address, buffer)
+        }
+
+        fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+            self.reads += 1;
+            self.image.read_vectored(segments)
+        }
+
+        fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+            self.image.write(address, bytes)
+        }
+    }
+
+    /// Two chunks, each with its address in its first frame, and a frame outside of them.
+    fn target() -> Counting {
+        let mut image = Image::default();
+        for (address, previous) in [(NEWEST, OLDEST), (OLDEST, 0)] {
+            let mut bytes = vec![0; SIZE];
+            for (offset, word) in [(0, previous), (8, SIZE as u64), (24, address)] {
+                bytes[offset..offset + 8].copy_from_slice(&word.to_le_bytes());
+            }
+            image.map(address, bytes);
+        }
+        image.map(OUTSIDE, vec![1; FRAME]);
+        Counting { image, reads: 0 }
+    }
+
+    /// What is known after a walk over the target.
+    fn known(target: &mut Counting) -> Before {
+        let frame = |address, owner| RawFrame { address, previous: 0, code: 1, instr_ptr: 0, owner };
+        let links = vec![frame(NEWEST + 24, Owner::Thread), frame(OUTSIDE, Owner::Shim)];
+        let mut before = Before::default();
+        let chunks = before.copy(target, NEWEST, FRAME, &mut Vec::new()).unwrap().places().collect::<Vec<_>>();
+        assert_eq!(chunks, [(NEWEST, SIZE), (OLDEST, SIZE)]);
+        let chunks = Chunks::copy(target, NEWEST).unwrap();
+        before.keep(&chunks, Chain { links, end: End::Base }, Shared::default());
+        before
+    }
+
+    /// How many reads it takes, and whether the frame outside of the chunks came with them.
+    fn copied(before: &Before, target: &mut Counting, head: Address) -> (usize, bool) {
+        target.reads = 0;
+        let mut buffer = Vec::new();
+        let mut chunks = before.copy(target, head, FRAME, &mut buffer).unwrap();
+        let reads = target.reads;
+        let mut at = |address| {
+            chunks.get(target, address, 8).unwrap().map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
+        };
+        assert_eq!(at(head + 24), Some(head));
+        assert_eq!(at(OLDEST + 24), Some(OLDEST));
+        (reads, at(OUTSIDE).is_some())
+    }
+
+    #[test]
+    fn what_is_where_it_was_takes_one_read() {
+        let mut target = target();
+        let before = known(&mut target);
+        assert_eq!(copied(&Before::default(), &mut target, NEWEST), (2, false));
+        assert_eq!(copied(&before, &mut target, NEWEST), (1, true));
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_read_as_if_nothing_were_known() {
+        let mut other = target();
+        let before = known(&mut other);
+        // Another newest chunk; the same one with another size; a frame whose memory is gone.
+        assert_eq!(copied(&before, &mut other, OLDEST), (1, false));
+        let mut bytes = other.image.unmap(OLDEST).unwrap();
+        bytes[8..16].copy_from_slice(&(SIZE as u64 / 2).to_le_bytes());
+        other.image.map(OLDEST, bytes);
+        assert_eq!(copied(&before, &mut other, NEWEST), (3, false));
+        let mut gone = target();
+        gone.image.unmap(OUTSIDE);
+        assert_eq!(copied(&before, &mut gone, NEWEST), (3, false));
     }
 }

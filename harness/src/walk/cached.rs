@@ -11,7 +11,7 @@
 //!
 //! On a running target this protocol can splice: the anchor is written after the walk, unverified.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::frame::Frame;
@@ -19,7 +19,7 @@ use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
-use crate::walk::before::Before;
+use crate::walk::before::{Before, Walks};
 use crate::walk::cache::{Checks, Entry, FrameCache};
 use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::walk::chunks::Chunks;
@@ -58,9 +58,7 @@ pub struct CachedWalker {
     cache: FrameCache,
     decoder: Decoder,
     roster: Roster,
-    /// By thread state, the last walk to the base frame.
-    before: BTreeMap<Address, Before>,
-    buffer: Vec<u8>,
+    walks: Walks,
 }
 
 impl CachedWalker {
@@ -81,8 +79,7 @@ impl CachedWalker {
             cache: FrameCache::default(),
             decoder: Decoder::new(site.layout),
             roster: Roster::default(),
-            before: BTreeMap::new(),
-            buffer: Vec::new(),
+            walks: Walks::default(),
         })
     }
 
@@ -205,12 +202,9 @@ impl CachedWalker {
         thread: &ThreadState,
         reason: MissReason,
     ) -> Result<Walked, Rejection> {
-        // What is in it is borrowed while the walker works.
-        let mut before = self.before.remove(&thread.address).unwrap_or_default();
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let (mut before, mut buffer) = self.walks.take(thread.address);
         let walked = self.walk_chain_after(memory, thread, reason, &mut before, &mut buffer);
-        self.buffer = buffer;
-        self.before.insert(thread.address, before);
+        self.walks.put_back(thread.address, (before, buffer));
         walked
     }
 
@@ -341,7 +335,7 @@ impl CachingWalker for CachedWalker {
 
     fn set_cache(&mut self, cache: FrameCache) {
         self.roster.forget();
-        self.before.clear();
+        self.walks.forget();
         self.cache = cache;
     }
 }
@@ -383,8 +377,6 @@ impl ThreadWalk for CachedWalker {
 
     fn sweep(&mut self, threads: &[ThreadState]) {
         self.cache.sweep(threads);
-        if self.before.len() > threads.len() {
-            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
-        }
+        self.walks.sweep(threads);
     }
 }

@@ -29,13 +29,13 @@
 //! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window
 //! is a few instructions, the walker's is two system calls).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
-use crate::walk::before::Before;
+use crate::walk::before::{Before, Walks};
 use crate::walk::cache::{Checks, Entry, FrameCache, Limits};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
@@ -65,9 +65,7 @@ pub struct ReferenceWalker {
     cache: FrameCache,
     decoder: Decoder,
     roster: Roster,
-    /// By thread state, the last walk to the base frame.
-    before: BTreeMap<Address, Before>,
-    buffer: Vec<u8>,
+    walks: Walks,
 }
 
 /// What step 1 read.
@@ -95,8 +93,7 @@ impl ReferenceWalker {
             cache: FrameCache::new(LIMITS),
             decoder: Decoder::new(site.layout),
             roster: Roster::default(),
-            before: BTreeMap::new(),
-            buffer: Vec::new(),
+            walks: Walks::default(),
         })
     }
 
@@ -173,12 +170,9 @@ impl ReferenceWalker {
         thread: &ThreadState,
         reason: MissReason,
     ) -> Result<Walked, Rejection> {
-        // What is in it is borrowed while the walker works.
-        let mut before = self.before.remove(&thread.address).unwrap_or_default();
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let (mut before, mut buffer) = self.walks.take(thread.address);
         let walked = self.attempt_after(memory, thread, reason, &mut before, &mut buffer);
-        self.buffer = buffer;
-        self.before.insert(thread.address, before);
+        self.walks.put_back(thread.address, (before, buffer));
         walked
     }
 
@@ -355,7 +349,7 @@ impl CachingWalker for ReferenceWalker {
 
     fn set_cache(&mut self, cache: FrameCache) {
         self.roster.forget();
-        self.before.clear();
+        self.walks.forget();
         self.cache = cache;
     }
 }
@@ -406,9 +400,7 @@ impl ThreadWalk for ReferenceWalker {
 
     fn sweep(&mut self, threads: &[ThreadState]) {
         self.cache.sweep(threads);
-        if self.before.len() > threads.len() {
-            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
-        }
+        self.walks.sweep(threads);
     }
 }
 

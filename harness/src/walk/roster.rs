@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::layout::InterpreterLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
@@ -15,6 +16,9 @@ use crate::walk::walker::Site;
 
 /// More is not read on speculation, in bytes.
 const SPECULATION_LIMIT: usize = 16 << 20;
+
+/// Links of an interpreter's state further apart than this are not read together, in bytes.
+const LINKS_LIMIT: usize = 1024;
 
 /// See the module.
 #[derive(Default)]
@@ -59,6 +63,25 @@ impl<'a> Seen<'a> {
     pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> + Clone {
         let Self { places, buffer, .. } = self;
         places.iter().map(move |(address, place)| (*address, buffer.get(place.clone()).unwrap_or_default()))
+    }
+}
+
+/// The part of an interpreter's state that holds its two links.
+struct Links {
+    start: u64,
+    length: usize,
+    /// Offsets within the part.
+    threads_head: usize,
+    next: usize,
+}
+
+impl Links {
+    /// Nothing if they are far from each other: then one read of both is no gain.
+    fn new(layout: &InterpreterLayout) -> Option<Self> {
+        let start = layout.threads_head.min(layout.next);
+        let within = |offset: u64| usize::try_from(offset - start).ok().filter(|&offset| offset < LINKS_LIMIT);
+        let (threads_head, next) = (within(layout.threads_head)?, within(layout.next)?);
+        Some(Self { start, length: threads_head.max(next) + 8, threads_head, next })
     }
 }
 
@@ -122,7 +145,8 @@ impl Roster {
     /// Fills the buffer: the heads of the lists, the thread states, what was wished for. Gives where the heads end.
     fn read(&mut self, memory: &mut dyn RemoteMemory, site: &Site, window: &Window) -> Option<usize> {
         let Self { interpreters, states, wishes, buffer } = self;
-        let heads = 8 + 16 * interpreters.len();
+        let links = Links::new(&site.layout.interpreter)?;
+        let heads = 8 + links.length * interpreters.len();
         let total = heads + window.length() * states.len() + wishes.bytes;
         if buffer.len() < total {
             buffer.resize(total, 0);
@@ -136,10 +160,8 @@ impl Roster {
         });
         let mut thread = 0_usize;
         for &(interpreter, threads) in &*interpreters {
-            let interpreter_layout = &site.layout.interpreter;
-            for offset in [interpreter_layout.threads_head, interpreter_layout.next] {
-                segments.push(Segment { address: interpreter.wrapping_add(offset), buffer: lists.split_off_mut(..8)? });
-            }
+            let buffer = lists.split_off_mut(..links.length)?;
+            segments.push(Segment { address: interpreter.wrapping_add(links.start), buffer });
             for _ in 0..threads {
                 let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
                 let end = *wishes.ends.get(thread)?;
@@ -163,11 +185,13 @@ impl Roster {
         let mut at = heads;
         let mut thread = 0;
         let mut link = word(buffer, 0);
+        let Some(links) = Links::new(&site.layout.interpreter) else { return false };
         for (index, &(interpreter, threads)) in interpreters.iter().enumerate() {
             if link != Some(interpreter) {
                 return false;
             }
-            let mut next = word(buffer, 8 + 16 * index);
+            let begin = 8 + links.length * index;
+            let mut next = word(buffer, begin + links.threads_head);
             for _ in 0..threads {
                 let (Some(state), Some(&end)) = (states.get_mut(thread), wishes.ends.get(thread)) else { return false };
                 if next != Some(state.address) {
@@ -183,7 +207,7 @@ impl Roster {
             if next != Some(0) {
                 return false;
             }
-            link = word(buffer, 16 + 16 * index);
+            link = word(buffer, begin + links.next);
         }
         link == Some(0)
     }
@@ -197,5 +221,94 @@ impl Roster {
             places: self.wishes.places.get(begin..*self.wishes.ends.get(index)?)?,
             buffer: &self.buffer,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::image::Image;
+    use crate::sim::layout::LAYOUT;
+    use crate::sim::map::RUNTIME;
+
+    const SITE: Site = Site { layout: LAYOUT, runtime: RUNTIME };
+    const INTERPRETER: Address = 0x10_0000;
+    const WISHED: Address = 0x90_0000;
+
+    fn thread(index: u64) -> Address {
+        0x20_0000 + index * 0x1_0000
+    }
+
+    fn put(image: &mut Image, address: Address, word: u64) {
+        image.write(address, &word.to_le_bytes()).unwrap();
+    }
+
+    /// A target of one interpreter with these threads, in the order of its list.
+    fn target(threads: &[u64]) -> Image {
+        let mut image = Image::default();
+        image.map(RUNTIME, vec![0; 0x1000]);
+        image.map(INTERPRETER, vec![0; 0x8000]);
+        image.map(WISHED, vec![7; 16]);
+        put(&mut image, RUNTIME + LAYOUT.interpreters_head, INTERPRETER);
+        let mut link = INTERPRETER + LAYOUT.interpreter.threads_head;
+        for &index in threads {
+            image.map(thread(index), vec![0; 0x1000]);
+            put(&mut image, thread(index) + LAYOUT.thread.native_thread_id, index);
+            put(&mut image, link, thread(index));
+            link = thread(index) + LAYOUT.thread.next;
+        }
+        image
+    }
+
+    fn look(roster: &mut Roster, image: &mut Image) -> bool {
+        roster.look(image, &SITE, |thread, wishes| {
+            if thread.native_thread_id == 2 {
+                wishes.add(WISHED, 16);
+            }
+        })
+    }
+
+    #[test]
+    fn threads_are_looked_at_with_what_was_wished_for() {
+        let mut image = target(&[1, 2, 3]);
+        let mut roster = Roster::default();
+        assert!(!look(&mut roster, &mut image), "nothing is known yet");
+        roster.enumerate(&mut image, &SITE).unwrap();
+        put(&mut image, thread(3) + LAYOUT.thread.current_frame, 0x77);
+        assert!(look(&mut roster, &mut image));
+        let seen: Vec<Seen<'_>> = (0..).map_while(|index| roster.seen(index)).collect();
+        let found: Vec<_> =
+            seen.iter().map(|seen| (seen.thread.native_thread_id, seen.wishes().count(), seen.is_fresh)).collect();
+        assert_eq!(found, [(1, 0, true), (2, 1, false), (3, 0, false)]);
+        assert_eq!(seen[1].wishes().next(), Some((WISHED, [7; 16].as_slice())));
+        assert_eq!(seen[2].thread.current_frame, 0x77);
+    }
+
+    #[test]
+    fn other_threads_than_before_are_noticed() {
+        for now in [&[1, 2][..], &[2], &[], &[1, 2, 3, 4], &[4, 1, 2, 3], &[1, 3, 2]] {
+            let mut roster = Roster::default();
+            roster.enumerate(&mut target(&[1, 2, 3]), &SITE).unwrap();
+            assert!(!look(&mut roster, &mut target(now)), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn another_interpreter_is_noticed() {
+        let mut image = target(&[1]);
+        let mut roster = Roster::default();
+        roster.enumerate(&mut image, &SITE).unwrap();
+        assert!(look(&mut roster, &mut image));
+        put(&mut image, INTERPRETER + LAYOUT.interpreter.next, 0x40_0000);
+        assert!(!look(&mut roster, &mut image));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_look() {
+        let mut image = target(&[1, 2]);
+        let mut roster = Roster::default();
+        roster.enumerate(&mut image, &SITE).unwrap();
+        image.unmap(WISHED);
+        assert!(!look(&mut roster, &mut image));
     }
 }

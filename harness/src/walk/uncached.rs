@@ -3,12 +3,10 @@
 //! Every sample reads everything. What was read the time before says where to look, so that one access does; and a caller
 //! whose frame reads as it did then, as do all below it, is decoded already.
 
-use std::collections::BTreeMap;
-
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
-use crate::walk::before::Before;
+use crate::walk::before::{Before, Walks};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
@@ -23,8 +21,7 @@ pub struct UncachedWalker {
     as_cpython: bool,
     decoder: Decoder,
     roster: Roster,
-    /// By thread state, what was read in its last sample.
-    before: BTreeMap<Address, Before>,
+    walks: Walks,
 }
 
 impl UncachedWalker {
@@ -35,7 +32,7 @@ impl UncachedWalker {
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
         let (decoder, roster) = (Decoder::new(site.layout), Roster::default());
-        Ok(Self { site, as_cpython: false, decoder, roster, before: BTreeMap::new() })
+        Ok(Self { site, as_cpython: false, decoder, roster, walks: Walks::default() })
     }
 
     /// The same walker in what CPython's unwinder does otherwise: it reads the address of the newest chunk anew, with the
@@ -53,7 +50,7 @@ impl UncachedWalker {
 
     /// How deep the stack was.
     fn depth(&self, thread: &ThreadState) -> usize {
-        self.before.get(&thread.address).map_or(0, Before::depth)
+        self.walks.get(thread.address).map_or(0, Before::depth)
     }
 
     fn chunks(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Chunks<'static>, Rejection> {
@@ -95,7 +92,7 @@ impl UncachedWalker {
             None => self.chunks(memory, thread)?,
         };
         let chain = self.chain(memory, thread, &mut chunks)?;
-        let before = self.before.entry(thread.address).or_default();
+        let before = self.walks.of(thread.address);
         let frames = before.decode(memory, &mut self.decoder, &chain)?;
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         before.keep(&chunks, chain, frames);
@@ -130,12 +127,12 @@ impl ThreadWalk for UncachedWalker {
     }
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
-        let Some(before) = self.before.get(&thread.address) else { return };
+        let Some(before) = self.walks.get(thread.address) else { return };
         before.places(self.frame_size()).for_each(|(address, length)| wishes.add(address, length));
     }
 
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
-        let before = self.before.get(&seen.thread.address);
+        let before = self.walks.get(seen.thread.address);
         let guessed = before.and_then(|before| before.guessed(seen.thread.datastack_chunk, seen.wishes()));
         if guessed.is_none() && !seen.is_fresh {
             // Meanwhile other threads were walked: what was seen of this one is old.
@@ -152,8 +149,6 @@ impl ThreadWalk for UncachedWalker {
     }
 
     fn sweep(&mut self, threads: &[ThreadState]) {
-        if self.before.len() > threads.len() {
-            self.before.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
-        }
+        self.walks.sweep(threads);
     }
 }
