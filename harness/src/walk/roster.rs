@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::layout::InterpreterLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
@@ -16,9 +15,6 @@ use crate::walk::walker::Site;
 
 /// More is not read on speculation, in bytes.
 const SPECULATION_LIMIT: usize = 16 << 20;
-
-/// Links of an interpreter's state further apart than this are not read together, in bytes.
-const LINKS_LIMIT: usize = 1024;
 
 /// See the module.
 #[derive(Default)]
@@ -63,25 +59,6 @@ impl<'a> Seen<'a> {
     pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> + Clone {
         let Self { places, buffer, .. } = self;
         places.iter().map(move |(address, place)| (*address, buffer.get(place.clone()).unwrap_or_default()))
-    }
-}
-
-/// The part of an interpreter's state that holds its two links.
-struct Links {
-    start: u64,
-    length: usize,
-    /// Offsets within the part.
-    threads_head: usize,
-    next: usize,
-}
-
-impl Links {
-    /// Nothing if they are far from each other: then one read of both is no gain.
-    fn new(layout: &InterpreterLayout) -> Option<Self> {
-        let start = layout.threads_head.min(layout.next);
-        let within = |offset: u64| usize::try_from(offset - start).ok().filter(|&offset| offset < LINKS_LIMIT);
-        let (threads_head, next) = (within(layout.threads_head)?, within(layout.next)?);
-        Some(Self { start, length: threads_head.max(next) + 8, threads_head, next })
     }
 }
 
@@ -145,8 +122,7 @@ impl Roster {
     /// Fills the buffer: the heads of the lists, the thread states, what was wished for. Gives where the heads end.
     fn read(&mut self, memory: &mut dyn RemoteMemory, site: &Site, window: &Window) -> Option<usize> {
         let Self { interpreters, states, wishes, buffer } = self;
-        let links = Links::new(&site.layout.interpreter)?;
-        let heads = 8 + links.length * interpreters.len();
+        let heads = 8 + 16 * interpreters.len();
         let total = heads + window.length() * states.len() + wishes.bytes;
         if buffer.len() < total {
             buffer.resize(total, 0);
@@ -160,8 +136,10 @@ impl Roster {
         });
         let mut thread = 0_usize;
         for &(interpreter, threads) in &*interpreters {
-            let buffer = lists.split_off_mut(..links.length)?;
-            segments.push(Segment { address: interpreter.wrapping_add(links.start), buffer });
+            let layout = &site.layout.interpreter;
+            for offset in [layout.threads_head, layout.next] {
+                segments.push(Segment { address: interpreter.wrapping_add(offset), buffer: lists.split_off_mut(..8)? });
+            }
             for _ in 0..threads {
                 let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
                 let end = *wishes.ends.get(thread)?;
@@ -185,13 +163,11 @@ impl Roster {
         let mut at = heads;
         let mut thread = 0;
         let mut link = word(buffer, 0);
-        let Some(links) = Links::new(&site.layout.interpreter) else { return false };
         for (index, &(interpreter, threads)) in interpreters.iter().enumerate() {
             if link != Some(interpreter) {
                 return false;
             }
-            let begin = 8 + links.length * index;
-            let mut next = word(buffer, begin + links.threads_head);
+            let mut next = word(buffer, 8 + 16 * index);
             for _ in 0..threads {
                 let (Some(state), Some(&end)) = (states.get_mut(thread), wishes.ends.get(thread)) else { return false };
                 if next != Some(state.address) {
@@ -207,7 +183,7 @@ impl Roster {
             if next != Some(0) {
                 return false;
             }
-            link = word(buffer, begin + links.next);
+            link = word(buffer, 16 + 16 * index);
         }
         link == Some(0)
     }
