@@ -13,12 +13,10 @@ use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
+use crate::walk::roster::SPECULATION_LIMIT;
 use crate::walk::shared::Shared;
 use crate::walk::thread_state::ThreadState;
 use crate::walk::walker::decode;
-
-/// More is not read on speculation, in bytes.
-const SPECULATION_LIMIT: usize = 16 << 20;
 
 /// The last whole walks, by thread state.
 #[derive(Default)]

@@ -93,10 +93,6 @@ impl CachedWalker {
         Self { as_cpython: true, first_chunk: Some(newest_chunk), ..self }
     }
 
-    fn frame_size(&self) -> usize {
-        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
-    }
-
     fn is(&self, weakening: Weakening) -> bool {
         self.weakenings.contains(&weakening)
     }
@@ -220,17 +216,17 @@ impl CachedWalker {
         let promised = self.cache.partial_hit(thread, self.checks(Weakening::NoSequenceCheckOnPartialHit), 0).is_ok();
         let mut chunks = if self.is(Weakening::ChunksNotCopied) {
             None
-        } else if promised && !self.as_cpython {
-            // Few of them hold what stands above the anchor.
-            Some(Chunks::when_needed(thread.datastack_chunk))
         } else if self.as_cpython {
             let newest = match self.first_chunk.take() {
                 Some(chunk) => chunk,
                 None => self.window.read(memory, &layout, thread.address)?.datastack_chunk,
             };
             Some(Chunks::copy(memory, newest)?)
+        } else if promised {
+            // Few of them hold what stands above the anchor.
+            Some(Chunks::when_needed(thread.datastack_chunk))
         } else {
-            Some(before.copy(memory, thread.datastack_chunk, self.frame_size(), buffer)?)
+            Some(before.copy(memory, thread.datastack_chunk, RawFrame::size(&self.site.layout), buffer)?)
         };
         let stop_at = (thread.anchor != 0).then_some(thread.anchor);
         let predicted = self.predicted.take();
@@ -354,7 +350,7 @@ impl ThreadWalk for CachedWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         if let Some(leaf) = self.predicted(thread.address) {
-            wishes.add(leaf, self.frame_size());
+            wishes.add(leaf, RawFrame::size(&self.site.layout));
         }
     }
 

@@ -110,7 +110,7 @@ pub fn follow_knowing(
     limit: usize,
 ) -> Result<Chain, Rejection> {
     let mut links: Vec<RawFrame> = Vec::with_capacity(known.depth.min(limit));
-    let size = usize::try_from(layout.frame.size).unwrap_or(usize::MAX);
+    let size = RawFrame::size(layout);
     let mut address = start;
     // A torn chain often bites its own tail, and would be followed to the limit.
     let mut cycle = Cycle::new();

@@ -48,10 +48,16 @@ pub struct RawFrame {
 }
 
 impl RawFrame {
+    /// Bytes of one frame.
+    #[must_use]
+    pub fn size(layout: &Layout) -> usize {
+        usize::try_from(layout.frame.size).unwrap_or(0)
+    }
+
     /// A buffer that holds one frame.
     #[must_use]
     pub fn buffer(layout: &Layout) -> Vec<u8> {
-        vec![0; usize::try_from(layout.frame.size).unwrap_or(0)]
+        vec![0; Self::size(layout)]
     }
 
     /// The fields of the frame whose memory is `bytes`.

@@ -202,7 +202,7 @@ impl ReferenceWalker {
         let mut chunks = match partial {
             // Few frames stand above the anchor: reading them one by one is cheaper than copying the data stack.
             Some(_) => None,
-            None => Some(before.copy(memory, again.datastack_chunk, self.frame_size(), buffer)?),
+            None => Some(before.copy(memory, again.datastack_chunk, RawFrame::size(&self.site.layout), buffer)?),
         };
         let stop = partial.is_some().then_some(thread.anchor);
         let chain = self.chain(memory, &again, stop, chunks.as_mut(), before.depth())?;
@@ -299,10 +299,6 @@ impl ReferenceWalker {
         Ok(chain)
     }
 
-    fn frame_size(&self) -> usize {
-        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
-    }
-
     fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &Glance) -> Result<Walked, Rejection> {
         if glance.thread.current_frame == 0 {
             return Err(Rejection::Empty);
@@ -367,7 +363,7 @@ impl ThreadWalk for ReferenceWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         let Some(leaf) = self.predicted(thread) else { return };
-        wishes.add(leaf, self.frame_size());
+        wishes.add(leaf, RawFrame::size(&self.site.layout));
         let CacheLayout { anchor, sequence, .. } = self.fields;
         if sequence == anchor + 8 {
             wishes.add(thread.address.wrapping_add(anchor), 16);

@@ -14,7 +14,7 @@ use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
 use crate::walk::walker::Site;
 
 /// More is not read on speculation, in bytes.
-const SPECULATION_LIMIT: usize = 16 << 20;
+pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
 
 /// See the module.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use crate::walk::before::{Before, Walks};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
+use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
 use crate::walk::thread_state::{ThreadState, Window};
@@ -42,10 +43,6 @@ impl UncachedWalker {
     #[must_use]
     pub fn as_cpython(self) -> Self {
         Self { as_cpython: true, ..self }
-    }
-
-    fn frame_size(&self) -> usize {
-        usize::try_from(self.site.layout.frame.size).unwrap_or(0)
     }
 
     /// How deep the stack was.
@@ -128,7 +125,7 @@ impl ThreadWalk for UncachedWalker {
 
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
         let Some(before) = self.walks.get(thread.address) else { return };
-        before.places(self.frame_size()).for_each(|(address, length)| wishes.add(address, length));
+        before.places(RawFrame::size(&self.site.layout)).for_each(|(address, length)| wishes.add(address, length));
     }
 
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
