@@ -8,6 +8,7 @@ use crate::invariants::Violation;
 use crate::lane::cell::Cell;
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Fingerprint, Possible};
+use crate::report::phases::{Phase, Phases};
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{ThreadSample, WalkerKind};
 
@@ -33,6 +34,8 @@ pub struct Recorder<'a> {
     tallies: BTreeMap<WalkerKind, Tally>,
     repeated: BTreeMap<Fingerprint, Finding>,
     last: Instant,
+    phases: Phases,
+    phase_began: Instant,
 }
 
 impl<'a> Recorder<'a> {
@@ -42,7 +45,17 @@ impl<'a> Recorder<'a> {
         send: &'a (dyn Fn(Event) + Sync),
         replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
     ) -> Self {
-        Self { cell, send, replay, tallies: BTreeMap::new(), repeated: BTreeMap::new(), last: Instant::now() }
+        let now = Instant::now();
+        Self {
+            cell,
+            send,
+            replay,
+            tallies: BTreeMap::new(),
+            repeated: BTreeMap::new(),
+            last: now,
+            phases: Phases::default(),
+            phase_began: now,
+        }
     }
 
     /// A recorder for another thread of the same cell.
@@ -72,6 +85,13 @@ impl<'a> Recorder<'a> {
         if self.last.elapsed() >= INTERVAL {
             self.flush_tallies();
         }
+    }
+
+    /// Counts the time since the last call as that of `phase`.
+    pub fn end_of(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.phases.add(phase, now - self.phase_began);
+        self.phase_began = now;
     }
 
     fn tally(&mut self, walker: WalkerKind) -> &mut Tally {
@@ -112,6 +132,9 @@ impl<'a> Recorder<'a> {
         self.last = Instant::now();
         for (walker, tally) in std::mem::take(&mut self.tallies) {
             (self.send)(Event::Samples { cell: self.cell.id.clone(), walker, tally });
+        }
+        if !self.phases.is_empty() {
+            (self.send)(Event::Spent { cell: self.cell.id.clone(), phases: std::mem::take(&mut self.phases) });
         }
     }
 }

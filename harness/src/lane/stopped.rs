@@ -28,6 +28,7 @@ use crate::oracle::hits::{Before, HitWatch, anchor_left};
 use crate::oracle::protocol::{At, OffChain, ProtocolWatch};
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
+use crate::report::phases::Phase;
 use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
@@ -75,6 +76,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         };
         let result = lane.run(recorder, until);
         lane.close(drivers);
+        recorder.end_of(Phase::Starting);
         if let Err(cut) = result {
             return cut.into();
         }
@@ -175,10 +177,12 @@ impl<'a> Lane<'a> {
             }
             self.at_stores = Some(AtStores::new(&mut self.session)?);
         }
+        recorder.end_of(Phase::Starting);
         for _ in 0..STOPS_WITHOUT_PROFILER {
             self.step(recorder, false)?;
         }
         self.attach()?;
+        recorder.end_of(Phase::Starting);
         while Instant::now() < until && !self.cell.is_interrupted() {
             self.step(recorder, true)?;
         }
@@ -211,6 +215,7 @@ impl<'a> Lane<'a> {
                 None
             }
         };
+        recorder.end_of(Phase::Running);
         let truth = self.look(recorder, gate, with_owner)?;
         if let Some(gate) = gate {
             self.at_gate(recorder, gate, &truth)?;
@@ -222,22 +227,27 @@ impl<'a> Lane<'a> {
     fn look(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>, with_owner: bool) -> Result<Sample, Cut> {
         self.look_at_protocol(recorder, gate)?;
         let shim_leaf = self.has_shim_leaf()?;
+        recorder.end_of(Phase::Fields);
 
         let begun = Instant::now();
         let truth = self.uncached.sample(&mut self.session.memory).map_err(unreadable)?;
         let spent = begun.elapsed();
+        recorder.end_of(Phase::Walking);
         for thread in &truth.threads {
             recorder.count(WalkerKind::OwnUncached, thread);
             self.judge_truth(recorder, thread);
         }
         recorder.spent(WalkerKind::OwnUncached, spent);
+        recorder.end_of(Phase::Judging);
 
         if let Some(unwinder) = &mut self.cpython {
             let begun = Instant::now();
             let sample = unwinder.sample(patience())?.sample;
             let spent = begun.elapsed();
+            recorder.end_of(Phase::Walking);
             compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
             recorder.spent(sample.walker, spent);
+            recorder.end_of(Phase::Judging);
         }
         if with_owner {
             let turn = match &self.owner {
@@ -254,13 +264,16 @@ impl<'a> Lane<'a> {
                 Owner::Nobody => None,
             };
             let spent = begun.elapsed();
+            recorder.end_of(Phase::Walking);
             if let Some(sample) = sample {
                 compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample, shim_leaf);
                 self.judge_use(recorder, &sample)?;
                 recorder.spent(sample.walker, spent);
             }
+            recorder.end_of(Phase::Judging);
         }
         self.note_fields()?;
+        recorder.end_of(Phase::Fields);
         Ok(truth)
     }
 
@@ -373,7 +386,9 @@ impl<'a> Lane<'a> {
         let stack = stack.as_slice();
         let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
         if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
+            recorder.end_of(Phase::Judging);
             let account = self.session.target.account(patience())?;
+            recorder.end_of(Phase::Account);
             let told = account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
             if let Some(difference) = difference_from_account(stack, told) {
                 let possible: Vec<Frame> = account
@@ -395,6 +410,7 @@ impl<'a> Lane<'a> {
                 .into());
             }
         }
+        recorder.end_of(Phase::Judging);
         self.session.target.go(patience())?;
         Ok(())
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::cell::{CellId, CellOutcome, PlannedCell, Row};
 use crate::report::finding::Finding;
 use crate::report::part::Part;
+use crate::report::phases::Phases;
 use crate::report::tally::Tally;
 use crate::sample::WalkerKind;
 
@@ -40,6 +41,13 @@ pub enum Event {
         walker: WalkerKind,
         /// What was counted since the last such event.
         tally: Tally,
+    },
+    /// Time went by; increments, not totals.
+    Spent {
+        /// In which cell.
+        cell: CellId,
+        /// On what, since the last such event.
+        phases: Phases,
     },
     /// A clause is broken.
     Violation(Box<Finding>),

@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use crate::frame::Frame;
 use crate::invariants::Violation;
-use crate::report::cell::{CellId, NotRun};
+use crate::report::cell::{CellId, Lane, NotRun};
 use crate::report::finding::{Finding, Possible};
 use crate::report::json::{Document, NotRunCell};
 use crate::report::part::Part;
+use crate::report::phases::Phases;
 use crate::report::summary::DistinctViolation;
 use crate::report::table;
 use crate::report::text::{Look, clean, paragraph, plural};
@@ -31,6 +32,7 @@ pub fn render(document: &Document, look: Look) -> String {
     violations(&mut out, document, look);
     not_seen(&mut out, document, look);
     not_run(&mut out, document, look);
+    times(&mut out, document, look);
     undecided(&mut out, &document.judgement, look);
     verdict(&mut out, document, look);
     out
@@ -169,6 +171,25 @@ fn not_run(out: &mut String, document: &Document, look: Look) {
     let _ = writeln!(out, "{}", look.bold("not run"));
     for (place, families) in cells {
         paragraph(out, "  ", &format!("{place}: {}", families.join(", ")), look.width);
+    }
+    out.push('\n');
+}
+
+/// Where the time of a row went, in the lanes that tell.
+fn times(out: &mut String, document: &Document, look: Look) {
+    let mut sums: BTreeMap<(Lane, &str), Phases> = BTreeMap::new();
+    for report in document.cells.iter().filter(|report| !report.phases.is_empty()) {
+        *sums.entry((report.cell.lane, report.cell.row.as_str())).or_default() += &report.phases;
+    }
+    if sums.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", look.bold("where the time went"));
+    for ((lane, row), phases) in sums {
+        let shares: Vec<String> =
+            phases.shares().iter().map(|(phase, share)| format!("{} {:.0} %", phase.name(), share * 100.0)).collect();
+        let total = phases.total().as_secs_f64();
+        paragraph(out, "  ", &format!("{row}, {lane}: {total:.1} s: {}", shares.join(", ")), look.width);
     }
     out.push('\n');
 }

@@ -115,7 +115,8 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
         part: Some(part),
     });
     summary.is_merged();
-    for CellReport { cell, outcome, tallies, .. } in cells {
+    for CellReport { cell, outcome, tallies, phases, .. } in cells {
+        summary.event(&Event::Spent { cell: cell.clone(), phases: phases.clone() });
         for (&walker, tally) in tallies {
             summary.event(&Event::Samples { cell: cell.clone(), walker, tally: tally.clone() });
         }

@@ -23,6 +23,7 @@ pub mod markdown;
 pub mod merge;
 pub mod output;
 pub mod part;
+pub mod phases;
 pub mod progress;
 mod python;
 pub mod reproducer;

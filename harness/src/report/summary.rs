@@ -11,6 +11,7 @@ use crate::report::finding::{Finding, Fingerprint};
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::line::{self, Fact, Line, LineKey, Struck};
 use crate::report::part::Part;
+use crate::report::phases::Phases;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Doubt, Failure, Judgement};
 use crate::sample::WalkerKind;
@@ -41,6 +42,9 @@ pub struct CellReport {
     pub outcome: CellOutcome,
     /// What was counted, by walker.
     pub tallies: BTreeMap<WalkerKind, Tally>,
+    /// Where its time went, as far as the lane tells.
+    #[serde(default, skip_serializing_if = "Phases::is_empty")]
+    pub phases: Phases,
 }
 
 /// All violations with the same fingerprint, as far as they are equally known.
@@ -146,6 +150,7 @@ impl Consumer for Summary {
             Event::Samples { cell, walker, tally } => {
                 *self.cell(cell).tallies.entry(*walker).or_default() += tally;
             }
+            Event::Spent { cell, phases } => self.cell(cell).phases += phases,
             Event::Violation(finding) => self.violation(finding),
             Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
             Event::RunFinished { interrupted } => {
@@ -321,6 +326,7 @@ impl Summary {
                 expected: BTreeMap::new(),
                 outcome: CellOutcome::NotRun(NotRun::Unaccounted),
                 tallies: BTreeMap::new(),
+                phases: Phases::default(),
             });
         }
         &mut self.cells[at]
