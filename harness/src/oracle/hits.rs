@@ -8,7 +8,8 @@
 //! for that, but the cache is of no use.
 //!
 //! This holds at rest (see [`At::Rest`]) and with one profiler alone. Frames below a shim frame are left out: no anchor gets
-//! there, since leaving a shim frame moves none.
+//! there, since leaving a shim frame moves none. An entry holds so many addresses and no more; what a partial hit takes
+//! over of one that was cut off is cut off at the same frame.
 
 use std::collections::HashMap;
 
@@ -37,6 +38,9 @@ pub struct Before {
 pub struct HitWatch {
     /// By thread state, what the walker must have stored.
     stored: HashMap<Address, Stored>,
+    /// Whether a chain had more frames than an entry holds addresses, so that entries of which nothing is known may be cut
+    /// off anywhere.
+    cut: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -44,18 +48,19 @@ struct Stored {
     native_thread_id: u64,
     sequence: u64,
     chain: Vec<Address>,
-    /// How many of the chain's frames the anchor can get to.
+    /// How many of the chain's frames the anchor can get to and the entry has.
     python: usize,
 }
 
 impl Stored {
-    /// How many frames left until the anchor came where it is now; none if nothing is known of that.
-    fn left(&self, before: &Before) -> Option<usize> {
+    /// How many frames left until the anchor came where it is now, and how many there are above it; none if nothing is
+    /// known of that.
+    fn left(&self, before: &Before) -> Option<(usize, usize)> {
         let same_thread = self.native_thread_id == before.thread.native_thread_id;
         let anchor = before.thread.anchor;
         let index = self.chain.iter().take(self.python).position(|&frame| frame == anchor)?;
         let now = before.chain.iter().position(|&frame| frame == anchor)?;
-        (same_thread && self.chain.get(index..) == before.chain.get(now..)).then_some(index)
+        (same_thread && self.chain.get(index..) == before.chain.get(now..)).then_some((index, now))
     }
 }
 
@@ -67,23 +72,27 @@ impl HitWatch {
         if !is_promised(walker) || sample.outcome.is_err() || before.at != At::Rest {
             return None;
         }
-        let reason = match sample.provenance.lookup {
-            Lookup::Miss(reason) => Some(reason),
-            Lookup::FullHit | Lookup::PartialHit => None,
-            Lookup::Uncached | Lookup::Unknown => return None,
-        };
         let Before { thread, chain, python, .. } = before;
-        let broken = reason.and_then(|reason| {
-            let stored = stored?;
-            let left = stored.left(before)?;
+        let python = *python;
+        let limit = Limits::CPYTHON.addresses;
+        self.cut |= python > limit;
+        let found = stored.and_then(|stored| stored.left(before).map(|(left, above)| (stored, left, above)));
+        let (kept, reason) = match (sample.provenance.lookup, &found) {
+            (Lookup::Uncached | Lookup::Unknown, _) => return None,
+            (Lookup::Miss(reason), _) => (limit, Some(reason)),
+            (Lookup::FullHit | Lookup::PartialHit, Some((stored, left, above))) => (stored.python - left + above, None),
+            (Lookup::FullHit | Lookup::PartialHit, None) if self.cut => return None,
+            (Lookup::FullHit | Lookup::PartialHit, None) => (limit, None),
+        };
+        let broken = reason.zip(found).map(|(reason, (stored, left, _))| {
             let counted = thread.sequence.wrapping_sub(stored.sequence);
-            Some(Violation::HitMissed { anchor: thread.anchor, left, counted, reason })
+            Violation::HitMissed { anchor: thread.anchor, left, counted, reason }
         });
         let now = Stored {
             native_thread_id: thread.native_thread_id,
             sequence: thread.sequence,
             chain: chain.clone(),
-            python: (*python).min(Limits::CPYTHON.addresses),
+            python: python.min(kept).min(limit),
         };
         self.stored.insert(thread.address, now);
         broken
@@ -92,6 +101,7 @@ impl HitWatch {
     /// Forgets all: more threads than a cache holds, or another profiler.
     pub fn forget(&mut self) {
         self.stored.clear();
+        self.cut = false;
     }
 }
 
@@ -204,6 +214,24 @@ mod tests {
         };
         assert!(missed(Limits::CPYTHON.addresses - 1));
         assert!(!missed(Limits::CPYTHON.addresses));
+    }
+
+    #[test]
+    fn what_was_cut_off_stays_cut_off_after_a_partial_hit() {
+        let chain: Vec<Address> = (1..=2000).rev().collect();
+        let at = |left: usize| before(chain[left], 7 + left as u64, &chain[left..]);
+        let missed = |left: usize| {
+            let first = [(before(0, 7, &chain), sample(MISS)), (at(700), sample(Lookup::PartialHit))];
+            is_missed(&[&first[..], &[(at(left), sample(MISS))]].concat())
+        };
+        assert!(missed(Limits::CPYTHON.addresses - 1));
+        assert!(!missed(Limits::CPYTHON.addresses));
+        // Nothing is known of an entry after a rejection, if it may have been cut off.
+        let rejected = ThreadSample { outcome: Err(Rejection::Empty), ..sample(MISS) };
+        let hit = || (at(700), sample(Lookup::PartialHit));
+        let seen = (before(0, 7, &chain), sample(MISS));
+        assert!(!is_missed(&[seen, (at(10), rejected.clone()), hit(), (at(710), sample(MISS))]));
+        assert!(is_missed(&[(at(1990), rejected), (at(1991), sample(Lookup::PartialHit)), (at(1992), sample(MISS))]));
     }
 
     #[test]
