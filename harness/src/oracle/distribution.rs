@@ -1,0 +1,219 @@
+//! How far a profile is from the truth, and how much of that is chance.
+//!
+//! Samples that follow each other closely see the same visit of one function, so they are no independent draws. They come
+//! here as counts by slice of time, and whole slices are drawn anew: a block bootstrap.
+//!
+//! With the true shares `p` and `t` of a profile and its reference, and their estimates `P` and `T`, the triangle inequality
+//! gives `|TVD(P, T) - TVD(p, t)| <= half the sum of |(P - p) - (T - t)|`. The bootstrap estimates the distribution of the
+//! right side, the *noise*. Unlike a percentile interval of the distance itself, `distance ± noise` also holds where the
+//! true distance is zero, which the distance of two samples never is.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// How often slices are drawn anew.
+const REPLICATES: usize = 400;
+/// The probability with which the noise is not exceeded.
+const CONFIDENCE: f64 = 0.95;
+/// From fewer slices nothing is said about their spread.
+pub const FEWEST_SLICES: usize = 8;
+/// A noise above this hides any bias that matters.
+pub const COARSEST: f64 = 0.1;
+
+/// Counts by category, one list for each slice of time; a list that ends early has zeros for the rest.
+pub type Slices = Vec<Vec<u64>>;
+
+/// What can be said of a distance. Advice, never a ground of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bias {
+    /// The distance is no more than the noise, and the noise is small.
+    NotSeen,
+    /// Too few slices, or too much noise.
+    CannotTell,
+    /// The distance is more than the noise.
+    Seen,
+}
+
+impl Bias {
+    /// The words in tables.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NotSeen => "no bias seen",
+            Self::CannotTell => "cannot tell",
+            Self::Seen => "biased",
+        }
+    }
+}
+
+/// The total variation distance of two samples, between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distance {
+    /// Half the sum of the differences of the shares.
+    pub distance: f64,
+    /// What chance alone exceeds in one of twenty cases; absent if there are too few slices to tell.
+    pub noise: Option<f64>,
+}
+
+impl Distance {
+    /// The distance of `profile` from `truth`; none if one of them is empty. The same arguments give the same result.
+    #[must_use]
+    pub fn between(profile: &Slices, truth: &Slices, seed: u64) -> Option<Self> {
+        let width = profile.iter().chain(truth).map(Vec::len).max().unwrap_or(0);
+        let (p, t) = (shares(profile.iter(), width)?, shares(truth.iter(), width)?);
+        let enough = |slices: &Slices| slices.iter().filter(|slice| slice.iter().any(|&n| n > 0)).count();
+        let is_enough = enough(profile).min(enough(truth)) >= FEWEST_SLICES;
+        let noise = is_enough.then(|| noise((profile, &p), (truth, &t), width, seed));
+        Some(Self { distance: total_variation(&p, &t), noise })
+    }
+
+    /// Where the true distance lies at the confidence of the noise.
+    #[must_use]
+    pub fn interval(self) -> Option<(f64, f64)> {
+        let noise = self.noise?;
+        Some(((self.distance - noise).max(0.0), (self.distance + noise).min(1.0)))
+    }
+
+    /// What can be said.
+    #[must_use]
+    pub fn bias(self) -> Bias {
+        match self.noise {
+            None => Bias::CannotTell,
+            Some(noise) if self.distance > noise => Bias::Seen,
+            Some(noise) if noise > COARSEST => Bias::CannotTell,
+            Some(_) => Bias::NotSeen,
+        }
+    }
+}
+
+/// Half the sum of the differences; a list that ends early has zeros for the rest.
+#[must_use]
+pub fn total_variation(left: &[f64], right: &[f64]) -> f64 {
+    let at = |list: &[f64], index: usize| list.get(index).copied().unwrap_or(0.0);
+    (0..left.len().max(right.len())).map(|index| (at(left, index) - at(right, index)).abs()).sum::<f64>() / 2.0
+}
+
+/// The share of each category over all slices; none if nothing was counted.
+#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 do not occur")]
+fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Option<Vec<f64>> {
+    let mut sums = vec![0_u64; width];
+    for slice in slices {
+        for (sum, count) in sums.iter_mut().zip(slice) {
+            *sum += count;
+        }
+    }
+    let total: u64 = sums.iter().sum();
+    (total > 0).then(|| sums.iter().map(|&sum| sum as f64 / total as f64).collect())
+}
+
+fn noise(profile: (&Slices, &[f64]), truth: (&Slices, &[f64]), width: usize, seed: u64) -> f64 {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut noises: Vec<f64> = (0..REPLICATES)
+        .map(|_| {
+            let profile = deviation(profile, width, &mut random);
+            let truth = deviation(truth, width, &mut random);
+            total_variation(&profile, &truth)
+        })
+        .collect();
+    noises.sort_by(f64::total_cmp);
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small number between 0 and their count"
+    )]
+    let at = (REPLICATES as f64 * CONFIDENCE) as usize;
+    noises.get(at).copied().unwrap_or(1.0)
+}
+
+/// How far the shares of slices drawn anew are from those of all. Draws from `n` slices vary less than the slices
+/// themselves do, by `(n - 1) / n`, which is put right.
+#[allow(clippy::cast_precision_loss, reason = "a small number")]
+fn deviation((slices, all): (&Slices, &[f64]), width: usize, random: &mut ChaCha8Rng) -> Vec<f64> {
+    let n = slices.len();
+    let drawn: Vec<&Vec<u64>> = (0..n).filter_map(|_| slices.get(random.random_range(0..n))).collect();
+    let Some(drawn) = shares(drawn.into_iter(), width) else { return vec![0.0; width] };
+    let scale = (n as f64 / n.saturating_sub(1).max(1) as f64).sqrt();
+    drawn.iter().zip(all).map(|(drawn, all)| (drawn - all) * scale).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(actual: f64, expected: f64) {
+        assert!((actual - expected).abs() < 1e-12, "{actual} is not {expected}");
+    }
+
+    #[test]
+    fn distances_that_can_be_told_by_hand() {
+        close(total_variation(&[0.5, 0.5], &[0.5, 0.5]), 0.0);
+        close(total_variation(&[1.0], &[0.0, 1.0]), 1.0);
+        close(total_variation(&[0.5, 0.3, 0.2], &[0.25, 0.25, 0.5]), 0.3);
+        let distance = Distance::between(&vec![vec![1, 1], vec![2]], &vec![vec![1, 3]], 1).unwrap();
+        close(distance.distance, 0.5);
+        assert_eq!((distance.noise, distance.bias()), (None, Bias::CannotTell));
+        assert_eq!(Distance::between(&vec![], &vec![vec![1]], 1), None);
+        assert_eq!(Distance::between(&vec![vec![0]], &vec![vec![1]], 1), None);
+    }
+
+    /// `slices` of ten samples each, all ten of which see the same category: as correlated as can be.
+    fn correlated(weights: &[f64], slices: usize, random: &mut ChaCha8Rng) -> Slices {
+        let draw = |random: &mut ChaCha8Rng| {
+            let mut left = random.random::<f64>();
+            let at = weights.iter().position(|weight| {
+                left -= weight;
+                left < 0.0
+            });
+            let mut counts = vec![0; weights.len()];
+            counts[at.unwrap_or(weights.len() - 1)] = 10;
+            counts
+        };
+        (0..slices).map(|_| draw(random)).collect()
+    }
+
+    #[test]
+    fn chance_is_called_bias_as_rarely_as_promised_even_if_samples_are_correlated() {
+        let weights = [1.0, 2.0, 4.0, 8.0].map(|weight| weight / 15.0);
+        let mut random = ChaCha8Rng::seed_from_u64(151_613);
+        let trials = 200_u32;
+        let wrong = (0..trials).filter(|&trial| {
+            let profile = correlated(&weights, 60, &mut random);
+            let truth = correlated(&weights, 60, &mut random);
+            Distance::between(&profile, &truth, u64::from(trial)).unwrap().bias() == Bias::Seen
+        });
+        let wrong = wrong.count();
+        // One in twenty is ten of 200; more than twenty would come once in a thousand such tests.
+        assert!(wrong <= 20, "{wrong} of {trials}");
+    }
+
+    #[test]
+    fn intervals_hold_the_true_distance() {
+        let (p, t) = ([0.4, 0.3, 0.3], [0.3, 0.3, 0.4]);
+        let mut random = ChaCha8Rng::seed_from_u64(151_426);
+        let held = (0..200_u64).filter(|&trial| {
+            let (profile, truth) = (correlated(&p, 60, &mut random), correlated(&t, 60, &mut random));
+            let (low, high) = Distance::between(&profile, &truth, trial).unwrap().interval().unwrap();
+            (low..=high).contains(&0.1)
+        });
+        let held = held.count();
+        assert!(held >= 180, "{held} of 200");
+    }
+
+    #[test]
+    fn a_bias_is_seen_and_its_absence_is_said() {
+        let slices = |counts: [u64; 2]| -> Slices { (0..40).map(|_| counts.to_vec()).collect() };
+        let said = |left, right| Distance::between(&slices(left), &slices(right), 7).unwrap().bias();
+        assert_eq!(said([50, 50], [50, 50]), Bias::NotSeen);
+        assert_eq!(said([60, 40], [50, 50]), Bias::Seen);
+    }
+
+    #[test]
+    fn the_same_samples_say_the_same() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let (profile, truth) = (correlated(&[0.5, 0.5], 20, &mut random), correlated(&[0.5, 0.5], 20, &mut random));
+        assert_eq!(Distance::between(&profile, &truth, 9), Distance::between(&profile, &truth, 9));
+    }
+}
