@@ -15,6 +15,10 @@ What an unwinder counts is checked, too. The function main() of a program never 
 the profiler (`last_profiled_frame`) never sinks below it, and a sample that follows another one must be found in the cache:
 the interpreter moved the mark to the caller, and counted, each time the marked frame left the stack. Only where C code
 called Python code between main() and the marked frame, nothing is promised, as leaving such an entry moves no mark.
+
+What cannot be seen here: that mark and count are read again before a cached stack is used (they change only while the target
+moves), that a chain which does not end at the base is neither returned nor stored (no chain of a target that stands still is cut
+short), and that an entry of the cache belongs to the same thread state (the kernel would have to give a thread id again).
 """
 
 import os
@@ -283,6 +287,90 @@ class TwoUnwinders(OneUnwinder):
 
 # What all programs begin with.
 PROLOGUE = @@PROLOGUE@@
+
+# Two branches whose frames are of equal size, so that the leaf has the same address in both; and a deep stack.
+BY_HAND = """
+def leaf(c):
+    @gate@
+
+def left(c):
+    leaf(c)
+
+def right(c):
+    leaf(c)
+
+def deep(c, n):
+    if n:
+        deep(c, n - 1)
+    else:
+        leaf(c)
+
+def main():
+    while True:
+        left(0)
+        c = 1; @gate@
+        right(2)
+        deep(3, 50)
+
+_write(1, b"framdiff"); _next()
+main()
+""".replace("@gate@", "_write(1, (c | _tid() << 32).to_bytes(8, 'little')); any(map(_account, iter(_next, b'g')))")
+
+
+class TestByHand(unittest.TestCase):
+    """What random programs and samples hardly ever come to."""
+
+    ROUNDS = 20
+
+    def gates(self, target, jit):
+        """The gates of some rounds, each with its context, once all code is specialised."""
+        target.ready()
+        target.tell(b"g")
+        warm_up = WARM_UP[bool(jit)] // 4
+        for number in range(warm_up + self.ROUNDS):
+            for context in range(4):
+                reached, thread = target.gate()
+                self.assertEqual(reached, context)
+                if number >= warm_up:
+                    yield context, thread
+                target.tell(b"g")
+
+    def same(self, target, unwinder, thread):
+        seen, account = python(unwinder.sample(thread)), target.account()
+        if seen != account:
+            self.fail(f"seen with the cache{shown(seen)}\n  where the target is{shown(account)}")
+
+    def test_a_second_unwinder_comes_while_the_first_one_does_not_look(self):
+        # A new unwinder clears the mark, so that the leaf and its caller leave the stack uncounted; then it sets the mark to
+        # main(). For the first unwinder the leaf of the other branch is at the address of its own last leaf, and the count has not
+        # changed: only the mark tells that the leaf is another one.
+        for jit in JIT_MODES:
+            with self.subTest(jit=jit), Target(PROLOGUE + BY_HAND, jit) as target:
+                first = second = None
+                for context, thread in self.gates(target, jit):
+                    first = first or Unwinder(target, cache_frames=True)
+                    if context == 0:
+                        self.same(target, first, thread)
+                        second = Unwinder(target, cache_frames=True)
+                    elif context == 1:
+                        self.same(target, second, thread)
+                    elif context == 2:
+                        self.same(target, first, thread)
+
+    def test_frames_come_from_copies_of_the_stack(self):
+        # Frames that are read one by one are of different moments if the target moves, and a chain of them may be one that
+        # never was. That takes no moving target to be seen: the reads are counted.
+        with Target(PROLOGUE + BY_HAND, None) as target:
+            for context, thread in self.gates(target, None):
+                if context == 3:
+                    unwinder = Unwinder(target, cache_frames=True)
+                    self.same(target, unwinder, thread)
+                    self.assertEqual(unwinder.answer, "miss", "there was nothing in the cache")
+                    statistics = unwinder.unwinder.get_stats()
+                    frames, reads = statistics["frames_read_from_memory"], statistics["memory_reads"]
+                    self.assertGreater(frames, 50)
+                    self.assertLess(reads, frames // 2, "frames were read one by one")
+
 
 
 @@PROGRAMS@@

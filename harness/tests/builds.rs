@@ -140,7 +140,7 @@ fn a_free_threaded_build_is_listed_but_not_tested() {
     let error = probe(&python).unwrap().usable().unwrap_err();
     assert!(matches!(error, BuildError::Layout { source: LayoutError::FreeThreaded(_), .. }), "{error}");
     let listed = &listing(&[python], Path::new("/nonexistent"))[0];
-    assert_eq!((listed.origin, listed.kind), (Origin::Given, Some("free-threaded")));
+    assert_eq!((listed.origin, listed.kind.clone()), (Origin::Given, Some("free-threaded".to_owned())));
     assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("free-threaded")), "{listed:?}");
 }
 

@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::command::{Outcome, outcome};
+use common::command::{Outcome, Running, framediff, outcome};
 use framediff::bundle::{Bundle, name};
 use framediff::cli::exit;
 
@@ -73,6 +73,42 @@ fn a_case_of_the_stepped_lane_is_replayed_from_its_bundle() {
     // It is known of 3.15.2.
     assert_eq!(replayed.code, Some(i32::from(exit::PASS)), "{replayed:?}");
     assert!(replayed.stdout.contains("2/2"), "{replayed:?}");
+}
+
+/// Runs the program as on a machine that has a bundle and nothing else: no home, no build, no archive.
+fn elsewhere(bundle: &Path, verb: &str) -> Outcome {
+    let machine = tempfile::tempdir().unwrap();
+    std::fs::copy(bundle, machine.path().join("it.bundle")).unwrap();
+    let mut command = framediff([verb, "it.bundle"]);
+    command.current_dir(machine.path()).env_clear();
+    command.env("HOME", machine.path()).env("PATH", machine.path()).env("TMPDIR", machine.path());
+    Running::start(command).ends_within(PATIENCE)
+}
+
+#[test]
+fn a_machine_without_builds_tells_what_a_bundle_holds_and_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, python) = (folder.path().to_str().unwrap(), common::release().python);
+    let fixed = ["--python", python.to_str().unwrap(), "--bundles", out, "--jit", "off"];
+    let fault = ["check", "--lane", "stopped", "--family", "recursion", "--weaken", "leaf-reused-on-full-hit"];
+    run(&[&fault[..], &["--seed", "3", "--depth", "4", "--budget", "2s"], &fixed].concat());
+    run(&[&["explore", "--samples", "2", "--moves", "2", "--first"][..], &fixed].concat());
+    let all = bundles(folder.path());
+    let is_case = |path: &&PathBuf| Bundle::load(path).unwrap().file(name::CASE).is_some();
+    let (case, check) = (all.iter().find(is_case).unwrap(), all.iter().find(|path| !is_case(path)).unwrap());
+
+    for (bundle, words) in [(case, "as it was seen there"), (check, "clause")] {
+        let explained = elsewhere(bundle, "explain");
+        assert_eq!(explained.code, Some(i32::from(exit::VIOLATION)), "{explained:?}");
+        assert!(explained.stdout.contains(words) && explained.stdout.contains("CPython 3.15.2"), "{explained:?}");
+    }
+    for bundle in [case, check] {
+        let replayed = elsewhere(bundle, "replay");
+        assert_eq!(replayed.code, Some(i32::from(exit::USAGE)), "{replayed:?}");
+        assert!(replayed.stderr.contains("no CPython 3.15"), "{replayed:?}");
+    }
+    // A snapshot needs no build.
+    assert!(elsewhere(check, "replay").stdout.contains("stops"));
 }
 
 #[test]

@@ -72,9 +72,13 @@ fn it_fails_on_an_unwinder_that_lacks_a_check() {
         Fault::AnchorNotWritten,
         Fault::AnchorWrittenNull,
         Fault::LeafReusedOnFullHit,
+        Fault::CurrentFrameNotCompared,
+        Fault::ChunksNotCopied,
     ] {
         let patched = module.with(fault, folder.path()).unwrap();
-        let (passed, text) = runs(&patched.build.python, folder.path(), &["test_frame_cache.TestAlternating"]);
+        let by_hand = matches!(fault, Fault::CurrentFrameNotCompared | Fault::ChunksNotCopied);
+        let tests = if by_hand { "test_frame_cache.TestByHand" } else { "test_frame_cache.TestAlternating" };
+        let (passed, text) = runs(&patched.build.python, folder.path(), &[tests]);
         assert!(!passed && text.contains("AssertionError"), "{}: {text}", fault.name());
         assert!(
             !text.contains("Error: ") || text.matches("Error: ").count() == text.matches("AssertionError: ").count(),

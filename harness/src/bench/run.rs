@@ -113,7 +113,7 @@ fn build(row: &Row) -> BenchedBuild {
     BenchedBuild {
         name: row.name.clone(),
         version: row.build.version.to_string(),
-        flavour: row.build.kind().to_owned(),
+        flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
     }
 }

@@ -77,7 +77,7 @@ impl Interpreter {
         let told = ask(&build.python, &["-I", "-S", "-c", "import sys; print(sys.version)"]).ok();
         Self {
             version: build.version.to_string(),
-            flavour: build.kind().to_owned(),
+            flavour: build.kind(),
             jit: row.jit == JitMode::On,
             sys_version: told.map(|text| String::from_utf8_lossy(&text).trim().to_owned()),
             build_id: build_id(&build.image),

@@ -61,7 +61,7 @@ pub fn reported(row: &Row) -> ReportedRow {
         name: row.name.clone(),
         python: row.build.python.clone(),
         version: row.build.version.to_string(),
-        flavour: row.build.kind().to_owned(),
+        flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
         frame_cache: row.build.frame_cache().to_string(),
     }

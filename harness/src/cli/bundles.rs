@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::bundle::about::{About, Again, Told};
 use crate::bundle::archive::BundleError;
 use crate::bundle::{Bundle, name};
-use crate::case::stepped::{SteppedFile, WorkloadIdentity};
+use crate::case::stepped::{BuildIdentity, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Check, Cli, Jit, Replay, Size, Verb};
 use crate::cli::verbs::{Failure, check, print, tell};
 use crate::cli::{exit, folder, snapshots};
@@ -219,6 +219,20 @@ pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
     ));
     print(&text)?;
     Ok(if told.known.is_some() { exit::PASS } else { exit::VIOLATION })
+}
+
+/// Prints a case of the stepped lane as it was explained where its bundle was made.
+pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8, Failure> {
+    let mut text = about(bundle);
+    text.push_str("\nas it was seen there:\n\n");
+    for line in bundle.text(name::LOG).unwrap_or_default().lines() {
+        text.push_str(&clean(line));
+        text.push('\n');
+    }
+    let BuildIdentity { version, .. } = &case.case.build;
+    text.push_str(&format!("  again      framediff replay BUNDLE --python PATH, with CPython {}\n", clean(version)));
+    print(&text)?;
+    Ok(exit::VIOLATION)
 }
 
 /// What a bundle is, and where it was made.

@@ -121,7 +121,15 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         return bundles::explain(Path::new(case), bundle);
     }
     let file = read(case)?;
-    let (document, again) = explanation(&file, source, interrupted)?;
+    let (document, again) = match (explanation(&file, source, interrupted), &bundle) {
+        (Ok(explained), _) => explained,
+        // A build that is not here cannot run again; what was seen where the bundle was made is in it.
+        (Err(error), Some(bundle)) if arguments.format == Format::Human && !interrupted.load(Ordering::Relaxed) => {
+            tell(&format!("note: the case did not run here: {error}"));
+            return bundles::explained_there(bundle, &file);
+        }
+        (Err(error), _) => return Err(error),
+    };
     match arguments.format {
         Format::Human => {
             print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;

@@ -1,7 +1,6 @@
 //! The verb that searches schedules on real processes.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
 
 use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Format, Jit};
@@ -23,9 +21,10 @@ use crate::explore::place::{identity, movement};
 use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Movement, Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
-use crate::report::text::{clean, paragraph, plural};
+use crate::report::searches::{
+    Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
+};
 use crate::schedule::AccessKind;
-use crate::schedule::cast::Cast;
 use crate::schedule::exhaustive::Bounds;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
 use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
@@ -61,12 +60,12 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
     let mut code = exit::PASS;
-    let mut told = Vec::new();
+    let mut searches = Vec::new();
     for &family in &arguments.family {
         let explored = one(arguments, row, family, folder.path(), deadline, interrupted)?;
-        let report = Report::of(arguments, &explored, &known)?;
+        let (search, this) = told(arguments, &explored, &known)?;
         if arguments.format == Format::Human {
-            print(&report.text())?;
+            print(&search.text(WIDTH))?;
         }
         if let Some(folder) = &arguments.bundles {
             for kind in explored.outcome.searched.failures.kinds() {
@@ -77,23 +76,18 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }
         }
-        code = match (code, report.code) {
+        code = match (code, this) {
             (_, exit::INTERRUPTED) => exit::INTERRUPTED,
             (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
             (before, now) => before.max(now),
         };
-        told.push(report);
+        searches.push(search);
         if code == exit::INTERRUPTED {
             break;
         }
     }
     if arguments.format == Format::Json {
-        #[derive(Serialize)]
-        struct Document<'a> {
-            version: u32,
-            searches: &'a [Report],
-        }
-        print(&(serde_json::to_string_pretty(&Document { version: 1, searches: &told })? + "\n"))?;
+        print(&(serde_json::to_string_pretty(&Document::new(searches))? + "\n"))?;
     }
     Ok(code)
 }
@@ -193,206 +187,79 @@ fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
     })
 }
 
-fn per_second(count: u64, time: Duration) -> u64 {
-    let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-    count.saturating_mul(1000) / milliseconds
-}
-
-/// One search, told.
-#[derive(Serialize)]
-struct Report {
-    build: String,
-    walker: String,
-    scenario: String,
-    at_rest: bool,
-    still: Vec<String>,
-    weakenings: Vec<String>,
-    family: String,
-    seed: u64,
-    samples: u32,
-    moves: u32,
-    steps: u32,
-    schedules: u64,
-    known_schedules: u64,
-    told: u64,
-    seconds: f64,
-    ended: &'static str,
-    failed: u64,
-    shapes: usize,
-    never_came: u64,
-    leaves: Vec<LeafReport>,
-    rejected: Vec<(String, u64)>,
-    answers: Vec<(String, u64)>,
-    failures: Vec<FailureReport>,
-    verdict: &'static str,
-    #[serde(skip)]
-    code: u8,
-}
-
-#[derive(Serialize)]
-struct LeafReport {
-    leaf: String,
-    samples: u64,
-    rejected: u64,
-}
-
-#[derive(Serialize)]
-struct FailureReport {
-    fingerprint: String,
-    schedules: u64,
-    samples: u32,
-    schedule: String,
-    case: String,
-    saved: Option<String>,
-    known: Option<String>,
-}
-
-impl Report {
-    fn of(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<Self, Failure> {
-        let Explored { build, workload, bounds, outcome, shapes, time } = explored;
-        let (searched, progress) = (&outcome.searched, &outcome.progress);
-        let mut failures = Vec::new();
-        let mut unknown = false;
-        for kind in searched.failures.kinds() {
-            let file = case(arguments, build, workload, kind);
-            let matching = known.find_stepped(&kind.simplest.fingerprint, &build.version);
-            unknown |= matching.is_none() || arguments.strict;
-            let saved = arguments.output.as_deref().map(|folder| file.save(folder)).transpose()?;
-            failures.push(FailureReport {
-                fingerprint: kind.simplest.fingerprint.to_string(),
-                schedules: kind.count,
-                samples: kind.simplest.samples,
-                schedule: kind.simplest.schedule.to_string(),
-                case: file.case.to_string(),
-                saved: saved.map(|path| path.display().to_string()),
-                known: matching.map(|known: &KnownFailure| known.id.clone()),
-            });
-        }
-        let tally = &searched.tally;
-        let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
-        let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
-        let (verdict, code) = match (searched.ended, unknown) {
-            (Ended::Interrupted, _) => ("interrupted", exit::INTERRUPTED),
-            (_, true) => ("fail", exit::VIOLATION),
-            // What was drawn, or what a budget allowed, was all that was asked for.
-            (Ended::First, false) => ("pass", exit::PASS),
-            (_, false) if complete && gave_a_stack => ("pass", exit::PASS),
-            _ => ("inconclusive", exit::INCONCLUSIVE),
-        };
-        let walker = arguments.walker;
-        Ok(Self {
-            build: build.to_string(),
-            walker: walker.to_string(),
-            scenario: arguments.scenario.to_string(),
-            at_rest: arguments.at_rest,
-            still: arguments.still.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
-            weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
-            family: workload.family.to_string(),
-            seed: workload.seed,
-            samples: bounds.samples,
-            moves: bounds.moves,
-            steps: bounds.steps,
-            schedules: tally.schedules,
-            known_schedules: if arguments.order == SearchOrder::Exhaustive {
-                progress.known
-            } else {
-                arguments.schedules
-            },
-            told: tally.told,
-            seconds: time.as_secs_f64(),
-            ended: match searched.ended {
-                Ended::Everything => "everything",
-                Ended::First => "first",
-                Ended::Deadline => "deadline",
-                Ended::Interrupted => "interrupted",
-            },
-            failed: searched.failures.count(),
-            shapes: *shapes,
-            never_came: progress.never_came,
-            leaves: tally
-                .leaves
-                .iter()
-                .map(|(leaf, leaves)| LeafReport {
-                    leaf: leaf.to_string(),
-                    samples: leaves.samples,
-                    rejected: leaves.rejected,
-                })
-                .collect(),
-            rejected: tally.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
-            answers: tally.answers.iter().map(|(answer, count)| (answer.name().to_owned(), *count)).collect(),
-            failures,
-            verdict,
-            code,
-        })
+/// The search as it is told, and the exit code.
+fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<(Told, u8), Failure> {
+    let Explored { build, workload, bounds, outcome, shapes, time } = explored;
+    let (searched, progress) = (&outcome.searched, &outcome.progress);
+    let mut failures = Vec::new();
+    let mut unknown = false;
+    for kind in searched.failures.kinds() {
+        let file = case(arguments, build, workload, kind);
+        let matching = known.find_stepped(&kind.simplest.fingerprint, &build.version);
+        unknown |= matching.is_none() || arguments.strict;
+        let saved = arguments.output.as_deref().map(|folder| file.save(folder)).transpose()?;
+        failures.push(SearchFailure {
+            fingerprint: kind.simplest.fingerprint.to_string(),
+            schedules: kind.count,
+            samples: kind.simplest.samples,
+            schedule: kind.simplest.schedule.to_string(),
+            case: file.case.to_string(),
+            saved: saved.map(|path| path.display().to_string()),
+            known: matching.map(|known: &KnownFailure| known.id.clone()),
+        });
     }
-
-    fn text(&self) -> String {
-        let mut out = format!("{}, {}", self.build, self.walker);
-        for weakening in &self.weakenings {
-            let _ = write!(out, " without {weakening}");
-        }
-        if self.scenario != Cast::default().to_string() {
-            let _ = write!(out, " {}", self.scenario);
-        }
-        let _ = writeln!(out, ", {} with seed {}", self.family, self.seed);
-        let rate = per_second(self.schedules, Duration::from_secs_f64(self.seconds));
-        let searched = format!(
-            "up to {} of up to {} in {}{}{}: {} of {} schedules in {:.1} s ({rate}/s), {} failed",
-            plural(self.moves as usize, "move"),
-            plural(self.steps as usize, "step"),
-            plural(self.samples as usize, "sample"),
-            if self.at_rest { ", between them only" } else { "" },
-            self.still.iter().map(|kind| format!(", none at {kind}")).collect::<String>(),
-            self.schedules,
-            self.known_schedules,
-            self.seconds,
-            self.failed,
-        );
-        paragraph(&mut out, "  searched   ", &searched, WIDTH);
-        let answers: Vec<String> = self.answers.iter().map(|(answer, count)| format!("{answer} {count}")).collect();
-        let _ = writeln!(out, "  answers    {}", answers.join(", "));
-        let leaves: Vec<String> = self
+    let tally = &searched.tally;
+    let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
+    let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
+    let (verdict, code) = match (searched.ended, unknown) {
+        (Ended::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
+        (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
+        // What was drawn, or what a budget allowed, was all that was asked for.
+        (Ended::First, false) => (SearchVerdict::Pass, exit::PASS),
+        (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
+        _ => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
+    };
+    let walker = arguments.walker;
+    let search = Told {
+        build: build.to_string(),
+        walker: walker.to_string(),
+        scenario: arguments.scenario.to_string(),
+        at_rest: arguments.at_rest,
+        still: arguments.still.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+        weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+        family: workload.family.to_string(),
+        seed: workload.seed,
+        samples: bounds.samples,
+        moves: bounds.moves,
+        steps: bounds.steps,
+        schedules: tally.schedules,
+        known_schedules: if arguments.order == SearchOrder::Exhaustive { progress.known } else { arguments.schedules },
+        told: tally.told,
+        seconds: time.as_secs_f64(),
+        ended: match searched.ended {
+            Ended::Everything => SearchEnd::Everything,
+            Ended::First => SearchEnd::First,
+            Ended::Deadline => SearchEnd::Deadline,
+            Ended::Interrupted => SearchEnd::Interrupted,
+        },
+        failed: searched.failures.count(),
+        shapes: *shapes,
+        never_came: progress.never_came,
+        leaves: tally
             .leaves
             .iter()
-            .map(|LeafReport { leaf, samples, rejected }| {
-                let rate = *rejected as f64 * 100.0 / (*samples).max(1) as f64;
-                format!("{rate:.2} % of {samples} with a {leaf} leaf")
+            .map(|(leaf, leaves)| SearchLeaf {
+                leaf: leaf.to_string(),
+                samples: leaves.samples,
+                rejected: leaves.rejected,
             })
-            .collect();
-        let mut reasons: Vec<String> = self.rejected.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        if reasons.is_empty() {
-            reasons.push("none".to_owned());
-        }
-        paragraph(&mut out, "  rejected   ", &format!("{} ({})", leaves.join(", "), reasons.join(", ")), WIDTH);
-        if self.never_came > 0 {
-            let text = format!(
-                "{} did not run as they stand: the same moves gave other accesses; nothing is proved",
-                plural(usize::try_from(self.never_came).unwrap_or(usize::MAX), "schedule")
-            );
-            paragraph(&mut out, "  note       ", &text, WIDTH);
-        }
-        for (number, failure) in self.failures.iter().enumerate() {
-            let known = failure.known.as_ref().map(|id| format!(" (known: {id})")).unwrap_or_default();
-            let _ = writeln!(out, "\nfailure {}: {}{known}", number + 1, failure.fingerprint);
-            let _ = writeln!(
-                out,
-                "  schedule   {} in {}; {} failed so",
-                failure.schedule,
-                plural(failure.samples as usize, "sample"),
-                plural(usize::try_from(failure.schedules).unwrap_or(usize::MAX), "schedule")
-            );
-            if let Some(saved) = &failure.saved {
-                let _ = writeln!(out, "  saved      {}", clean(saved));
-            }
-            // One line, however long: it is there to be copied.
-            let _ = writeln!(out, "  replay     framediff replay {}", failure.case);
-        }
-        if self.shapes > self.failures.len() {
-            let _ = writeln!(out, "\n{} came down to these when they were made small", plural(self.shapes, "shape"));
-        }
-        let _ = writeln!(out, "\nverdict: {}\n", self.verdict);
-        out
-    }
+            .collect(),
+        rejected: tally.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        answers: tally.answers.iter().map(|(answer, count)| (answer.name().to_owned(), *count)).collect(),
+        failures,
+        verdict,
+    };
+    Ok((search, code))
 }
 
 fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &Kind) -> SteppedFile {

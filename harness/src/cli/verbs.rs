@@ -212,7 +212,7 @@ fn table(listed: &[Listed]) -> String {
         table.add_row([
             build.path.display().to_string(),
             build.version.clone().unwrap_or_default(),
-            build.kind.unwrap_or_default().to_owned(),
+            build.kind.clone().unwrap_or_default(),
             jit.to_owned(),
             cache,
             build.refused.clone().unwrap_or_default(),

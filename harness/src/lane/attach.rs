@@ -4,7 +4,7 @@
 //! verified one by one; the others are then judged by it. A path that the reference walker happened not to meet counts
 //! against cached and uncached walkers alike, so only a difference between them says something of the cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -164,6 +164,7 @@ fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) 
         debug: false,
         free_threaded: layout.free_threaded,
         jit_available: false,
+        sanitizers: BTreeSet::new(),
         layout: Ok(layout),
     };
     (build, false)

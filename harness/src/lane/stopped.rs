@@ -112,6 +112,8 @@ struct Lane<'a> {
     at_stores: Option<AtStores>,
     session: Session,
     stops: Stops,
+    /// Where the target waits, if it has gates.
+    gate: Option<Gate>,
     grammar: Grammar,
     uncached: UncachedWalker,
     cpython: Option<Unwinder>,
@@ -138,6 +140,7 @@ impl<'a> Lane<'a> {
             #[cfg(target_arch = "x86_64")]
             at_stores: None,
             stops,
+            gate: None,
             grammar: workload.grammar,
             uncached: UncachedWalker::new(site)?,
             cpython,
@@ -194,8 +197,13 @@ impl<'a> Lane<'a> {
         walker: Option<WalkerKind>,
         until: Instant,
     ) -> Result<(), Cut> {
+        // Attached to where the first sample is taken: the first one of CPython's unwinder copies the chunks that there were
+        // when it was made.
+        self.stop_next()?;
+        recorder.end_of(Phase::Running);
         self.attach(drivers, walker)?;
         recorder.end_of(Phase::Starting);
+        self.look_and_let_go(recorder, true)?;
         while Instant::now() < until && !self.cell.is_interrupted() {
             self.step(recorder, true)?;
         }
@@ -211,7 +219,14 @@ impl<'a> Lane<'a> {
 
     /// Lets the target run on, stops it, and has it looked at.
     fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
-        let gate = match self.stops {
+        self.stop_next()?;
+        recorder.end_of(Phase::Running);
+        self.look_and_let_go(recorder, with_owner)
+    }
+
+    /// Lets the target run on, and stops it.
+    fn stop_next(&mut self) -> Result<(), Cut> {
+        self.gate = match self.stops {
             Stops::Gates => {
                 self.session.target.resume()?;
                 let gate = self.session.target.next_gate(patience())?;
@@ -231,7 +246,12 @@ impl<'a> Lane<'a> {
                 None
             }
         };
-        recorder.end_of(Phase::Running);
+        Ok(())
+    }
+
+    /// Has the stopped target looked at; one that waits at a gate may pass it then.
+    fn look_and_let_go(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
+        let gate = self.gate;
         let truth = self.look(recorder, gate, with_owner)?;
         if let Some(gate) = gate {
             self.at_gate(recorder, gate, &truth)?;

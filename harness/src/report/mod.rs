@@ -28,6 +28,7 @@ pub mod progress;
 mod python;
 pub mod reproducer;
 pub mod saved;
+pub mod searches;
 pub mod stream;
 pub mod summary;
 mod table;
@@ -36,8 +37,6 @@ pub mod text;
 pub mod unittest_file;
 pub mod verdict;
 
-#[cfg(test)]
-mod compare_tests;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// A file that cannot be written.
@@ -31,14 +30,15 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Sink {
-    /// A file beside it that takes its place in the end.
-    Beside(NamedTempFile),
+    /// A file beside it that takes its place in the end. It has a name from then on only: whatever ends the process before
+    /// leaves nothing behind.
+    Beside,
     /// A pipe, a terminal or another device: nothing can take its place.
     Itself(File),
 }
 
 impl Output {
-    /// Makes the folder and a file in it.
+    /// Makes the folder, and tries whether a file can be made in it.
     ///
     /// # Errors
     /// That it will not be possible to write there, and why.
@@ -51,9 +51,13 @@ impl Output {
             Ok(_) => {
                 // Whoever may not write a file shall not replace it either.
                 existing(path)?;
-                Sink::Beside(beside(folder).map_err(failed)?)
+                can_write(folder).map_err(failed)?;
+                Sink::Beside
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Sink::Beside(beside(folder).map_err(failed)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                can_write(folder).map_err(failed)?;
+                Sink::Beside
+            }
             Err(error) => return Err(failed(error)),
         };
         Ok(Self { path: path.to_owned(), sink })
@@ -67,14 +71,7 @@ impl Output {
         let Self { path, sink } = self;
         let written = match sink {
             Sink::Itself(mut file) => file.write_all(text.as_bytes()).and_then(|()| file.flush()),
-            Sink::Beside(mut file) => file
-                .write_all(text.as_bytes())
-                .and_then(|()| file.flush())
-                // Through a link, it is the file behind it that is replaced.
-                .and_then(|()| {
-                    file.persist(fs::canonicalize(&path).unwrap_or(path.clone())).map_err(|error| error.error)
-                })
-                .map(drop),
+            Sink::Beside => replace(&path, text),
         };
         written.map_err(|why| OutputError::new(&path, why))
     }
@@ -107,9 +104,24 @@ fn existing(path: &Path) -> Result<File, OutputError> {
     OpenOptions::new().write(true).open(path).map_err(|why| OutputError::new(path, why))
 }
 
-fn beside(folder: &Path) -> io::Result<NamedTempFile> {
+/// Tries with a file that has no name.
+fn can_write(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder).map(drop)
+}
+
+/// Puts a file with this text in the place of another one.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // Through a link, it is the file behind it that is replaced.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     // What the user's umask leaves of it, as for any other file.
-    tempfile::Builder::new().prefix(".framediff-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+    let mut beside = tempfile::Builder::new()
+        .prefix(".framediff-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    beside.write_all(text.as_bytes())?;
+    beside.flush()?;
+    beside.persist(&path).map_err(|error| error.error).map(drop)
 }
 
 #[cfg(test)]
@@ -143,7 +155,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         fs::write(&path, "old").unwrap();
-        drop(Output::open(&path).unwrap());
+        // As if the process ended at once: nothing is dropped.
+        std::mem::forget(Output::open(&path).unwrap());
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(folder.path())), ("old", vec!["report".into()]));
         Output::open(&path).unwrap().write("new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");

@@ -19,12 +19,13 @@ use crate::report::json::Document;
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{Look, clean, excerpt, plural};
 use crate::report::verdict::Verdict;
-use crate::report::{explain, human, json, stream};
+use crate::report::{compare, explain, human, json, searches, stream};
 
 /// No document that this program writes is nearly as long.
 const LONGEST: u64 = 256 << 20;
 /// What can be reported.
-const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `mutants`, `bench` or `explain`, or a saved case of `explore`";
+const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `explain`, `mutants` or \
+                     `bench`, or a saved case of `explore`";
 
 /// A document under the name of its file.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub enum Content {
     Mutants(Box<Mutants>),
     /// A benchmark.
     Bench(Box<bench::document::Document>),
+    /// A search of schedules.
+    Searches(Box<searches::Document>),
+    /// Two reports held against each other.
+    Comparison(Box<compare::Document>),
     /// A run of a case of the stepped lane, and what is known of such failures.
     Explanation(Box<explain::Document>, Option<KnownFailure>),
     /// A case of the stepped lane by itself, and what is known of such failures.
@@ -63,12 +68,14 @@ pub enum SavedError {
         why: String,
     },
     /// It is no document that is known, or a damaged one.
-    #[error("{name} cannot be reported: {why}; expected is {KINDS}")]
+    #[error("{name} cannot be used: {why}; expected is {wanted}")]
     Foreign {
         /// The file.
         name: String,
         /// What it is instead.
         why: String,
+        /// What would do.
+        wanted: &'static str,
     },
     /// It has the form of another framediff.
     #[error("{name} is {kind} of version {found}, expected is version {expected}: use the framediff that made it")]
@@ -104,6 +111,8 @@ impl Saved {
             Content::Mutants(report) => report.verdict(),
             Content::Bench(document) if document.interrupted || document.points.is_empty() => Verdict::Inconclusive,
             Content::Bench(_) => Verdict::Pass,
+            Content::Searches(document) => document.verdict(),
+            Content::Comparison(document) => document.verdict,
             Content::Explanation(document, known) => match (&document.explanation, known) {
                 (explanation, _) if explanation.misfit.is_some() => Verdict::Inconclusive,
                 (explanation, None) if explanation.failure.is_some() => Verdict::Fail,
@@ -129,6 +138,16 @@ impl Saved {
             Content::Bench(document) => {
                 format!("{} measured, {} left out", plural(document.points.len(), "point"), document.left_out.len())
             }
+            Content::Searches(document) => {
+                let failures: Vec<_> = document.searches.iter().flat_map(|search| &search.failures).collect();
+                let known = failures.iter().filter(|failure| failure.known.is_some()).count();
+                format!("{}, {known} known", plural(failures.len(), "failure"))
+            }
+            Content::Comparison(document) => {
+                let changes = &document.comparison.changes;
+                let new = changes.iter().filter(|change| change.fate == compare::Fate::New).count();
+                format!("{}, {new} new", plural(changes.len(), "failure"))
+            }
             Content::Explanation(document, of) => format!("{}{}", document.fingerprint, known(of)),
             Content::Case(file, of) => format!("{}{}", file.case.fingerprint, known(of)),
         }
@@ -142,6 +161,8 @@ impl Saved {
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => report.human(look),
             Content::Bench(document) => bench::markdown::render(document, None),
+            Content::Searches(document) => document.text(look.width),
+            Content::Comparison(document) => document.text(look.width),
             Content::Explanation(document, _) => document.text(look),
             Content::Case(file, _) => {
                 let case = &file.case;
@@ -164,6 +185,8 @@ impl Saved {
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => serde_json::to_value(report),
             Content::Bench(document) => serde_json::to_value(document),
+            Content::Searches(document) => serde_json::to_value(document),
+            Content::Comparison(document) => serde_json::to_value(document),
             Content::Explanation(document, _) => serde_json::to_value(document),
             Content::Case(file, _) => serde_json::to_value(&file.case),
         }
@@ -184,9 +207,27 @@ pub fn overall(all: &[Saved]) -> Verdict {
 }
 
 impl Content {
-    pub(super) fn parse(name: &str, bytes: &[u8], known: &KnownFailures) -> Result<Self, SavedError> {
-        let foreign =
-            |why: &dyn ToString| SavedError::Foreign { name: name.to_owned(), why: excerpt(&why.to_string()) };
+    /// What it is, in a sentence.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "a report of `check`",
+            #[cfg(target_arch = "x86_64")]
+            Self::Mutants(_) => "a report of `mutants`",
+            Self::Bench(_) => "a benchmark",
+            Self::Searches(_) => "a report of `explore`",
+            Self::Comparison(_) => "a comparison",
+            Self::Explanation(..) => "an explanation",
+            Self::Case(..) => "a saved case",
+        }
+    }
+
+    fn parse(name: &str, bytes: &[u8], known: &KnownFailures) -> Result<Self, SavedError> {
+        let foreign = |why: &dyn ToString| SavedError::Foreign {
+            name: name.to_owned(),
+            why: excerpt(&why.to_string()),
+            wanted: KINDS,
+        };
         let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let first = serde_json::from_slice::<Value>(first).unwrap_or_default();
         if first.get("format").and_then(Value::as_str) == Some(stream::FORMAT) {
@@ -221,6 +262,15 @@ impl Content {
             let known = known_case(&case, version, known);
             return Ok(Self::Explanation(Box::new(document), known));
         }
+        if text("kind") == Some(compare::KIND) {
+            return content(name, "a comparison", compare::VERSION, value).map(Box::new).map(Self::Comparison);
+        }
+        if has(&["version", "searches"]) {
+            return content(name, "a report of `explore`", searches::VERSION, value).map(Box::new).map(Self::Searches);
+        }
+        if has(&["version", "builds"]) && !has(&["cells"]) {
+            return Err(foreign(&"it is the list of `builds`, in which nothing was tested"));
+        }
         if has(&["version", "verdict", "table", "cells"]) {
             return content(name, "a report of `check`", json::VERSION, value).map(Box::new).map(Self::Check);
         }
@@ -241,25 +291,20 @@ fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Optio
 }
 
 /// The name of a file and its content.
-pub(super) fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
+fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
     let name = clean(&path.display().to_string());
     let mut bytes = Vec::new();
     // One byte more tells that there is too much.
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
     read.map_err(|why| SavedError::Unreadable { name: name.clone(), why: why.to_string() })?;
     if bytes.len() as u64 > LONGEST {
-        return Err(SavedError::Foreign { name, why: format!("it is longer than {LONGEST} bytes") });
+        return Err(SavedError::Foreign { name, why: format!("it is longer than {LONGEST} bytes"), wanted: KINDS });
     }
     Ok((name, bytes))
 }
 
 /// A document of the version that is expected.
-pub(super) fn content<T: DeserializeOwned>(
-    name: &str,
-    kind: &'static str,
-    expected: u32,
-    value: Value,
-) -> Result<T, SavedError> {
+fn content<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, value: Value) -> Result<T, SavedError> {
     let found = value.get("version").cloned().unwrap_or_default();
     if found != expected {
         let (name, found) = (name.to_owned(), excerpt(&found.to_string()));
@@ -268,6 +313,7 @@ pub(super) fn content<T: DeserializeOwned>(
     serde_json::from_value(value).map_err(|why| SavedError::Foreign {
         name: name.to_owned(),
         why: format!("it looks like {kind}, but {}", excerpt(&why.to_string())),
+        wanted: KINDS,
     })
 }
 
@@ -275,7 +321,7 @@ pub(super) fn content<T: DeserializeOwned>(
 mod tests {
     use super::*;
     use crate::report::event::Event;
-    use crate::report::fixtures::{finding, run, summary};
+    use crate::report::fixtures::{self, finding, run, summary};
 
     fn parse(text: &str) -> Result<Saved, SavedError> {
         let folder = tempfile::tempdir().unwrap();
@@ -310,6 +356,30 @@ mod tests {
     }
 
     #[test]
+    fn searches_and_comparisons_are_read_as_they_were_written_and_told_in_every_form() {
+        let searched = searches::Document::new(vec![fixtures::search(false), fixtures::search(true)]);
+        let saved = parse(&serde_json::to_string(&searched).unwrap()).unwrap();
+        assert_eq!(saved.json().unwrap(), serde_json::to_value(&searched).unwrap());
+        assert_eq!((saved.verdict(), saved.in_short().as_str()), (Verdict::Fail, "1 failure, 0 known"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("searches.json");
+        std::fs::write(&path, serde_json::to_string(&searched).unwrap()).unwrap();
+        let compared = compare::Document::from(compare::compare(&path, &path).unwrap());
+        let comparison = parse(&serde_json::to_string(&compared).unwrap()).unwrap();
+        assert_eq!(comparison.json().unwrap(), serde_json::to_value(&compared).unwrap());
+        assert_eq!(comparison.verdict(), Verdict::Pass);
+        let all = [saved, comparison];
+        for text in [
+            all.iter().map(|one| one.human(Look::plain())).collect(),
+            crate::report::junit::render(&all).unwrap(),
+            crate::report::html::render(&all),
+            crate::report::markdown::render(&all, 1 << 20),
+        ] {
+            assert!(text.contains("stepped/a/b") && text.contains("still there"), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_foreign_or_of_another_version_is_refused_by_name() {
         let check = json::render(&Document::from(&summary(&run(vec![]), false))).unwrap();
         for (text, words) in [
@@ -319,6 +389,10 @@ mod tests {
             (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, expected is version 1"),
             (check.replace("\"seed\"", "\"sead\""), "it looks like a report of `check`, but missing field `seed`"),
             (r#"{"format":"framediff-events","version":9}"#.to_owned() + "\n", "of version 9"),
+            (r#"{"version":0,"searches":[]}"#.into(), "a report of `explore` of version 0"),
+            (r#"{"version":1,"searches":[{}]}"#.into(), "a report of `explore`, but missing field"),
+            (r#"{"kind":"framediff-comparison","version":2}"#.into(), "is a comparison of version 2"),
+            (r#"{"version":1,"builds":[]}"#.into(), "the list of `builds`, in which nothing was tested"),
             (r#"{"kind":"framediff-explanation","version":2}"#.into(), "is an explanation of version 2"),
         ] {
             let error = parse(&text).unwrap_err().to_string();

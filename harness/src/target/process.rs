@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use tempfile::TempDir;
 use thiserror::Error;
 
+use super::build::sanitizer::without_leak_search;
 use super::child::{Child, ChildError};
 pub use super::child::{End, Ended};
 use super::confined;
@@ -343,6 +344,7 @@ pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
     }
     // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
     command.args(["-s", "-P", "-S", "-B", "-u"]).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
+    without_leak_search(&mut command);
     if let Some(jit) = jit {
         command.env("PYTHON_JIT", if jit { "1" } else { "0" });
     }

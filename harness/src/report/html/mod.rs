@@ -19,6 +19,8 @@ use crate::report::saved::{Content, Saved, overall};
 use crate::report::text::{clean, plural};
 use crate::report::verdict::Verdict;
 
+/// Columns of what is shown as for a terminal; it was made harmless there.
+const WIDTH: u16 = 100;
 const STYLE: &str = include_str!("style.css");
 /// Nothing may be loaded, whatever a text contains.
 const POLICY: &str =
@@ -71,6 +73,8 @@ fn content(content: &Content) -> Markup {
     match content {
         Content::Check(document) => check::section(document),
         Content::Bench(document) => bench::section(document),
+        Content::Searches(document) => html! { pre { (document.text(WIDTH)) } },
+        Content::Comparison(document) => html! { pre { (document.text(WIDTH)) } },
         Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
         Content::Case(file, known) => stepped::case(file, known.as_ref()),
         #[cfg(target_arch = "x86_64")]

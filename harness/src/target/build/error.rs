@@ -10,10 +10,20 @@ use crate::layout::{LayoutError, VersionHex};
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// Nothing there.
-    #[error("{}: there is no such file, or the interpreter its first line names is missing; check the path", path.display())]
+    #[error("{}: there is no such file, or the interpreter its first line names is missing; {}", path.display(), named(.near))]
     NotFound {
         /// As given.
         path: PathBuf,
+        /// What may have been meant.
+        near: Option<PathBuf>,
+    },
+    /// A folder, such as that of a build.
+    #[error("{} is a folder; {}", path.display(), named(.inside))]
+    Folder {
+        /// As given.
+        path: PathBuf,
+        /// The interpreter in it.
+        inside: Option<PathBuf>,
     },
     /// The kernel does not run it.
     #[error("{} cannot be run: {source}; name an executable CPython", path.display())]
@@ -91,12 +101,21 @@ pub enum BuildError {
     },
 }
 
+/// The next step, where there may be something to be named.
+fn named(candidate: &Option<PathBuf>) -> String {
+    match candidate {
+        Some(path) => format!("did you mean {}?", path.display()),
+        None => "name an interpreter: in a build folder, `./python` once `make` has ended".to_owned(),
+    }
+}
+
 impl BuildError {
     /// The file that is meant.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::NotFound { path }
+            Self::NotFound { path, .. }
+            | Self::Folder { path, .. }
             | Self::Start { path, .. }
             | Self::NotPython { path, .. }
             | Self::Deadline { path, .. }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use object::read::ReadCache;
-use object::{Object, ObjectSection};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 /// The section that CPython puts `_PyRuntime` in.
 const SECTION: &str = ".PyRuntime";
@@ -18,6 +18,22 @@ pub(super) fn find(files: &[PathBuf]) -> Option<(PathBuf, Vec<u8>)> {
     let likely = files.iter().filter(named);
     let rest = files.iter().filter(|file| !named(file));
     likely.chain(rest).find_map(|file| Some((file.clone(), section(file)?)))
+}
+
+/// Whether the file defines a symbol of which this holds, or cannot do without one; a weak reference is no need.
+pub(super) fn has_symbol(file: &Path, holds: &dyn Fn(&[u8]) -> bool) -> bool {
+    let found = || {
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        let cache = ReadCache::new(File::open(file).ok()?);
+        let elf = object::File::parse(&cache).ok()?;
+        let is_needed = |symbol: object::Symbol<'_, '_, _>| {
+            !(symbol.is_undefined() && symbol.is_weak()) && symbol.name_bytes().is_ok_and(holds)
+        };
+        Some(elf.dynamic_symbols().chain(elf.symbols()).any(is_needed))
+    };
+    found().unwrap_or(false)
 }
 
 /// The section's bytes, or nothing if the file cannot be read, is no ELF file or has no such section.

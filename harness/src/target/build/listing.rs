@@ -1,10 +1,11 @@
 //! What `framediff builds` says.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Build, BuildError, fetched, on_path, probe};
+use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
 use crate::layout::FrameCache;
 
 /// How a build came to the list.
@@ -28,8 +29,10 @@ pub struct Listed {
     pub origin: Origin,
     /// Its version.
     pub version: Option<String>,
-    /// "release", "debug", "free-threaded" or "free-threaded debug".
-    pub kind: Option<&'static str>,
+    /// "release", "debug", "free-threaded" or "free-threaded debug", with sanitizers after it.
+    pub kind: Option<String>,
+    /// The sanitizers that it was made with.
+    pub sanitizers: BTreeSet<Sanitizer>,
     /// Whether it has a JIT that can be switched on.
     pub jit_available: Option<bool>,
     /// What the frame cache looks like in it.
@@ -54,6 +57,7 @@ impl Listed {
             origin,
             version: version.map(|version| version.to_string()),
             kind: build.map(Build::kind),
+            sanitizers: build.map(|build| build.sanitizers.clone()).unwrap_or_default(),
             jit_available: build.map(|build| build.jit_available),
             frame_cache: build.map(Build::frame_cache).or(version.map(FrameCache::of_version)),
             refused: match found {

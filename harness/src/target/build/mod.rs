@@ -11,11 +11,13 @@ mod listing;
 mod probe;
 mod progress;
 mod run;
+pub(super) mod sanitizer;
 mod search;
 mod select;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub use listing::{Listed, Origin, listing};
 pub use probe::probe;
 pub use progress::{Progress, Silent, Terminal};
 pub(crate) use run::ask;
+pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{SelectError, Selection, select};
 
@@ -50,6 +53,8 @@ pub struct Build {
     pub free_threaded: bool,
     /// Whether it has a JIT that can be switched on.
     pub jit_available: bool,
+    /// The sanitizers that it was made with.
+    pub sanitizers: BTreeSet<Sanitizer>,
     /// The table of offsets in its image, or why that is refused.
     pub layout: Result<Layout, LayoutError>,
 }
@@ -72,15 +77,20 @@ impl Build {
         self.layout.as_ref().map_or_else(|_| FrameCache::of_version(self.version), Layout::frame_cache)
     }
 
-    /// "release", "debug", "free-threaded" or "free-threaded debug".
+    /// "release", "debug", "free-threaded" or "free-threaded debug", with sanitizers after it: "debug ASan+UBSan".
     #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match (self.free_threaded, self.debug) {
+    pub fn kind(&self) -> String {
+        let base = match (self.free_threaded, self.debug) {
             (false, false) => "release",
             (false, true) => "debug",
             (true, false) => "free-threaded",
             (true, true) => "free-threaded debug",
+        };
+        if self.sanitizers.is_empty() {
+            return base.to_owned();
         }
+        let names: Vec<&str> = self.sanitizers.iter().map(|sanitizer| sanitizer.name()).collect();
+        format!("{base} {}", names.join("+"))
     }
 }
 
@@ -139,6 +149,7 @@ impl Row {
             (name, Some(value)) => command.env(name, value),
             (name, None) => command.env_remove(name),
         };
+        sanitizer::without_leak_search(&mut command);
         command
     }
 }

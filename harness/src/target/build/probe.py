@@ -6,6 +6,12 @@ with open("/proc/self/maps", "rb") as maps:
         path = line.rstrip(b"\n").split(None, 5)[5:]
         if path and path[0].startswith(b"/") and path[0] not in mapped:
             mapped.append(path[0])
+try:
+    import sysconfig
+    # All that `configure` and the compiler were told; an installation may have left it out.
+    options = " ".join(str(sysconfig.get_config_var(name) or "") for name in ("CONFIG_ARGS", "PY_CFLAGS", "PY_LDFLAGS"))
+except Exception:
+    options = ""
 print(json.dumps({
     "implementation": sys.implementation.name,
     "hexversion": sys.hexversion,
@@ -13,5 +19,6 @@ print(json.dumps({
     "debug": hasattr(sys, "gettotalrefcount"),
     "free_threaded": "t" in getattr(sys, "abiflags", ""),
     "jit_available": bool(jit and jit.is_available()),
+    "options": options[:65536],
     "mapped": [path.decode("latin-1") for path in mapped],
 }))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::run::{self, RunError};
+use super::sanitizer::{Evidence, recognise, without_leak_search};
 use super::{Build, BuildError, image};
 use crate::layout::{Layout, VersionHex};
 
@@ -34,6 +35,8 @@ struct Answer {
     free_threaded: bool,
     jit_available: bool,
     mapped: Vec<String>,
+    #[serde(default)]
+    options: String,
 }
 
 /// Runs `path` and describes the build that it is.
@@ -50,6 +53,9 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
     let here = || path.to_path_buf();
     // Without this a name like `python3` would be searched on PATH.
     let python = std::path::absolute(path).map_err(|source| BuildError::Start { path: here(), source })?;
+    if path.is_dir() {
+        return Err(BuildError::Folder { path: here(), inside: interpreter_in(path) });
+    }
     let answer = ask(path, &python, deadline)?;
     if answer.implementation != "cpython" {
         return Err(BuildError::NotCPython { path: here(), implementation: answer.implementation });
@@ -75,6 +81,7 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
         debug: answer.debug,
         free_threaded: answer.free_threaded,
         jit_available: answer.jit_available,
+        sanitizers: recognise(&Evidence { options: &answer.options, mapped: &mapped }),
         layout,
     })
 }
@@ -85,9 +92,10 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildEr
     let mut command = Command::new(python);
     // The build's own default decides what is available; the variable only decides what is on.
     command.args(["-I", "-S", "-c", SCRIPT]).env_remove("PYTHON_JIT");
+    without_leak_search(&mut command);
     let outcome = run::run(&mut command, deadline, LIMIT).map_err(|error| match error {
         RunError::Start(source) if source.kind() == std::io::ErrorKind::NotFound => {
-            BuildError::NotFound { path: here() }
+            BuildError::NotFound { path: here(), near: near(path) }
         }
         RunError::Start(source) | RunError::Wait(source) => BuildError::Start { path: here(), source },
         RunError::Deadline => BuildError::Deadline { path: here(), seconds: deadline.as_secs_f32() },
@@ -96,7 +104,7 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildEr
     if !outcome.status.success() {
         return Err(BuildError::NotPython {
             path: here(),
-            evidence: format!("it ended with {}{}", outcome.status, quote(silent())),
+            evidence: format!("it ended with {}{}{}", outcome.status, quote(silent()), advice(&outcome.stderr)),
         });
     }
     serde_json::from_slice(&outcome.stdout).map_err(|_| BuildError::NotPython {
@@ -106,6 +114,35 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildEr
             words => format!("it answered{words}"),
         },
     })
+}
+
+/// The interpreter in the folder of a build, of an installation or of a virtual environment.
+fn interpreter_in(folder: &Path) -> Option<PathBuf> {
+    // With the ending where the file system does not tell `python` from the folder `Python`.
+    ["python", "python.exe", "bin/python3", "bin/python"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .find(|path| path.is_file())
+}
+
+/// The same interpreter with the ending that its build gave it.
+fn near(path: &Path) -> Option<PathBuf> {
+    let mut name = path.file_name()?.to_owned();
+    name.push(".exe");
+    Some(path.with_file_name(name)).filter(|path| path.is_file())
+}
+
+/// What to do about failures whose own words do not say it.
+fn advice(stderr: &[u8]) -> &'static str {
+    let text = String::from_utf8_lossy(stderr);
+    if text.contains("No module named 'encodings'") {
+        "; it does not find its standard library: a build folder needs the pybuilddir.txt and Modules/Setup.local that \
+         `configure` and `make` leave in it, and the checkout where it was; an installation needs its lib folder"
+    } else if text.contains("Sanitizer") && text.contains("memory mapping") {
+        "; its sanitizer cannot work with the kernel's randomised addresses: run framediff under `setarch -R`"
+    } else {
+        ""
+    }
 }
 
 /// The script sends file names byte by byte as characters, because JSON has no bytes.

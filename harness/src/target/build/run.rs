@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 
+use super::sanitizer::without_leak_search;
+
 /// After the kill nothing is left to write, except by a descendant that left the process group.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);
 
@@ -70,10 +72,12 @@ const ANSWER: u64 = 256 << 10;
 /// # Errors
 /// It cannot be run, does not end in time, or fails; then with the last line of its complaints.
 pub(crate) fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
-    let outcome = run(Command::new(python).args(arguments), PATIENCE, ANSWER).map_err(|error| match error {
-        RunError::Start(error) | RunError::Wait(error) => error,
-        RunError::Deadline => io::ErrorKind::TimedOut.into(),
-    })?;
+    let mut command = Command::new(python);
+    let outcome =
+        run(without_leak_search(&mut command).args(arguments), PATIENCE, ANSWER).map_err(|error| match error {
+            RunError::Start(error) | RunError::Wait(error) => error,
+            RunError::Deadline => io::ErrorKind::TimedOut.into(),
+        })?;
     if outcome.status.success() {
         return Ok(outcome.stdout);
     }

@@ -68,8 +68,15 @@ pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) ->
             builds = cached.into_iter().chain(builds).collect();
         }
     }
+    notes.extend(builds.iter().flat_map(of_sanitizers));
     let builds: Vec<_> = builds.into_iter().map(Arc::new).collect();
     Ok(Selection { rows: rows(&builds), builds, skipped, notes })
+}
+
+/// What differs when a build with sanitizers is tested.
+pub(super) fn of_sanitizers(build: &Build) -> Vec<String> {
+    let name = format!("{} {}", build.version, build.kind());
+    build.sanitizers.iter().map(|sanitizer| format!("{name}: {sanitizer}: {}", sanitizer.advice())).collect()
 }
 
 /// A build that walkers can read.

@@ -1,5 +1,6 @@
 //! Every kind of bad input, with scripts that answer as interpreters would.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -70,7 +71,51 @@ fn a_path_with_nothing_there_is_told_from_one_that_cannot_be_run() {
     let plain = folder.0.path().join("plain");
     fs::write(&plain, "print(1)").unwrap();
     assert!(matches!(refusal(&plain), BuildError::Start { .. }));
-    assert!(matches!(refusal(folder.0.path()), BuildError::Start { .. }));
+}
+
+#[test]
+fn what_is_near_a_path_is_named() {
+    let folder = Folder::new();
+    let error = refusal(folder.0.path());
+    assert!(matches!(error, BuildError::Folder { inside: None, .. }), "{error}");
+    let built = folder.script("python.exe", "exit 1");
+    for path in [folder.0.path().to_owned(), folder.0.path().join("python")] {
+        let error = refusal(&path).to_string();
+        assert!(error.contains(&format!("did you mean {}?", built.display())), "{error}");
+    }
+}
+
+#[test]
+fn an_interpreter_that_does_not_find_what_it_needs_is_told_with_the_next_step() {
+    let folder = Folder::new();
+    for (words, step) in [
+        (
+            "Could not find platform independent libraries <prefix>\nModuleNotFoundError: No module named 'encodings'",
+            "pybuilddir.txt",
+        ),
+        ("FATAL: ThreadSanitizer: unexpected memory mapping 0x5a0000000000-0x5a0000001000", "setarch -R"),
+    ] {
+        let script = format!("cat >&2 <<'END'\n{words}\nEND\nexit 1");
+        let error = refusal(&folder.script("python", &script)).to_string();
+        assert!(error.contains(step) && error.contains(words.lines().next().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn sanitizers_are_in_the_kind_and_what_differs_is_told() {
+    let folder = Folder::new();
+    let answer = serde_json::json!({
+        "implementation": "cpython", "hexversion": 0x030f_02f0, "executable": "/somewhere/python", "debug": true,
+        "free_threaded": false, "jit_available": false, "mapped": [folder.image(Some(&runtime(0x030f_02f0, 0)))],
+        "options": "--with-pydebug --with-address-sanitizer -fsanitize=undefined",
+    });
+    let build = probe(&folder.script("python", &format!("cat <<'END'\n{answer}\nEND"))).unwrap();
+    assert_eq!(build.kind(), "debug ASan+UBSan");
+    let notes = select::of_sanitizers(&build);
+    assert!(
+        notes.len() == 2 && notes[0].contains("3.15.2 debug ASan+UBSan") && notes[0].contains("detect_leaks=0"),
+        "{notes:?}"
+    );
 }
 
 #[test]
@@ -139,7 +184,7 @@ fn a_prerelease_is_described_but_not_tested() {
     let error = select(std::slice::from_ref(&path), cache.0.path(), &mut Silent).unwrap_err();
     assert!(matches!(error, SelectError::Build(_)), "{error}");
     let [listed] = &listing(&[path], cache.0.path())[..1] else { panic!("one is given") };
-    assert_eq!((listed.origin, listed.kind), (Origin::Given, Some("release")));
+    assert_eq!((listed.origin, listed.kind.clone()), (Origin::Given, Some("release".to_owned())));
     assert!(listed.refused.as_ref().is_some_and(|reason| reason.contains("pre-release")), "{listed:?}");
 }
 
@@ -164,7 +209,8 @@ fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) ->
     let layout = Err(LayoutError::NoCookie);
     let (python, version) = (PathBuf::from(python), VersionHex(0x030f_02f0));
     let (executable, image) = (python.clone(), python.clone());
-    Arc::new(Build { python, executable, image, version, debug, free_threaded, jit_available, layout })
+    let sanitizers = BTreeSet::new();
+    Arc::new(Build { python, executable, image, version, debug, free_threaded, jit_available, sanitizers, layout })
 }
 
 #[test]

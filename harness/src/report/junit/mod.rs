@@ -3,12 +3,10 @@
 //! A suite for each row and lane has a test case for each cell and one for each walker, which holds what only the sum over cells
 //! can show. Only what passed is green: what did not run is skipped, and what keeps the run from passing is an error.
 
+mod other;
+
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-#[cfg(target_arch = "x86_64")]
-use crate::mutants::judge::Judged;
-#[cfg(target_arch = "x86_64")]
-use crate::mutants::report::{MutantReport, Report as Mutants};
 use crate::report::cell::{CellId, CellOutcome, Lane};
 use crate::report::finding::Finding;
 use crate::report::human;
@@ -16,8 +14,8 @@ use crate::report::json::Document;
 use crate::report::line::Line;
 use crate::report::saved::{Content, Saved};
 use crate::report::summary::{CellReport, DistinctViolation};
-use crate::report::text::{Look, clean, plural};
-use crate::report::verdict::{Advice, Doubt, Failure, Verdict};
+use crate::report::text::{clean, plural};
+use crate::report::verdict::{Advice, Doubt, Failure};
 
 /// Text of violations is broken at this column.
 const WIDTH: u16 = 100;
@@ -32,10 +30,14 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
         let mut suites = match &one.content {
             Content::Check(document) => suites(document),
             #[cfg(target_arch = "x86_64")]
-            Content::Mutants(mutants) => mutant_suites(mutants),
-            Content::Bench(_) => vec![suite("bench", vec![measured(one)])],
-            Content::Explanation(document, _) => vec![stepped(one, &document.fingerprint)],
-            Content::Case(file, _) => vec![stepped(one, &file.case.fingerprint.to_string())],
+            Content::Mutants(mutants) => other::mutant_suites(mutants),
+            Content::Bench(_) => vec![suite("bench", vec![other::measured(one)])],
+            Content::Searches(document) => {
+                vec![suite("explore", document.searches.iter().map(other::search).collect())]
+            }
+            Content::Comparison(document) => vec![suite("compare", vec![other::compared(one, document)])],
+            Content::Explanation(document, _) => vec![other::stepped(one, &document.fingerprint)],
+            Content::Case(file, _) => vec![other::stepped(one, &file.case.fingerprint.to_string())],
         };
         if all.len() > 1 {
             // Several runs have suites of the same name.
@@ -47,73 +49,6 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
     }
     // The schema of Jenkins' xUnit plugin (junit-10.xsd) knows this attribute in suites, but not above them.
     Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
-}
-
-/// Whether a benchmark measured something; how much is no matter of right and wrong.
-fn measured(saved: &Saved) -> TestCase {
-    let (name, short) = ("measured", saved.in_short());
-    match saved.verdict() {
-        Verdict::Pass => passed(name, &short),
-        _ => broken(name, NonSuccessKind::Error, "inconclusive", &short, "interrupted, or nothing was measured"),
-    }
-}
-
-/// A case of the stepped lane that failed.
-fn stepped(saved: &Saved, fingerprint: &str) -> TestSuite {
-    let told = saved.human(Look { width: WIDTH, colour: false });
-    let case = match saved.verdict() {
-        Verdict::Pass => passed(fingerprint, &told),
-        Verdict::Fail => broken(fingerprint, NonSuccessKind::Failure, fingerprint, &saved.in_short(), &told),
-        Verdict::Inconclusive => broken(fingerprint, NonSuccessKind::Error, fingerprint, &saved.in_short(), &told),
-    };
-    suite("stepped", vec![case])
-}
-
-/// The mutants of a run, and what else decides it.
-#[cfg(target_arch = "x86_64")]
-fn mutant_suites(report: &Mutants) -> Vec<TestSuite> {
-    let groups = report.groups().map(|(title, mutants)| suite(&title, mutants.iter().map(mutant).collect()));
-    let mut suites: Vec<TestSuite> = groups.collect();
-    let name = "the original is not killed, and every site is reached";
-    let remark = format!("verdict: {}", report.verdict());
-    let alarms = report.false_alarms();
-    let unreached = report.unreached();
-    let whole = if alarms > 0 || !unreached.is_empty() {
-        let message = format!("{}, {}", plural(alarms, "false alarm"), plural(unreached.len(), "site never reached"));
-        broken(name, NonSuccessKind::Failure, "original", &message, &unreached.join("\n"))
-    } else if report.interrupted || report.has_doubtful_control() || report.score().killed == 0 {
-        broken(
-            name,
-            NonSuccessKind::Error,
-            "inconclusive",
-            &remark,
-            "the run did not come to its end, or killed nothing",
-        )
-    } else {
-        passed(name, &remark)
-    };
-    suites.push(suite("run", vec![whole]));
-    suites
-}
-
-#[cfg(target_arch = "x86_64")]
-fn mutant(report: &MutantReport) -> TestCase {
-    let name = &report.mutant;
-    let kind = report.judged.name();
-    match &report.judged {
-        Judged::Killed(kill) => passed(
-            name,
-            &format!("killed by {}, {}, {} in {:.2} s", kill.clause, kill.walker, kill.family, kill.seconds),
-        ),
-        Judged::Survived { samples } => {
-            broken(name, NonSuccessKind::Failure, kind, &format!("survived {samples} samples"), "nothing broke")
-        }
-        // It cannot be told from the original: there was nothing to kill.
-        Judged::Equivalent { argument: why, .. } | Judged::NotViable { why } => {
-            skipped(name, &format!("{kind}: {why}"))
-        }
-        Judged::Died { how: why } | Judged::Inconclusive { why } => broken(name, NonSuccessKind::Error, kind, why, why),
-    }
 }
 
 fn suite(name: &str, cases: Vec<TestCase>) -> TestSuite {

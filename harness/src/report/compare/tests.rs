@@ -1,0 +1,196 @@
+//! What becomes of failures from one report to the next.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::report::cell::{CellOutcome, Lane, NotRun};
+use crate::report::compare::{self, Comparison, Fate, compare};
+use crate::report::event::Event;
+use crate::report::fixtures::{self, cache_worse, cell, finding, run, summary};
+use crate::report::json::{self, Document};
+use crate::report::searches::{self, SearchEnd};
+use crate::report::verdict::Verdict;
+
+struct Reports(TempDir);
+
+impl Reports {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn of(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Compares two runs with these events besides those of a run without failure.
+    fn compare(&self, old: Vec<Event>, new: Vec<Event>, change: impl Fn(String) -> String) -> Comparison {
+        let [old, new] = [old, new].map(|events| json::render(&Document::from(&summary(&run(events), false))).unwrap());
+        compare(&self.of("old.json", &old), &self.of("new.json", &change(new))).unwrap()
+    }
+}
+
+fn violation() -> Event {
+    Event::Violation(Box::new(finding()))
+}
+
+fn fates(comparison: &Comparison) -> Vec<(Fate, bool)> {
+    comparison.changes.iter().map(|change| (change.fate, change.known.is_some())).collect()
+}
+
+#[test]
+fn failures_are_new_still_there_or_gone() {
+    let known = || Event::Violation(Box::new(cache_worse("stale-full-hit")));
+    let reports = Reports::new();
+    let none = |text: String| text;
+    let comparison = reports.compare(vec![known()], vec![violation()], none);
+    assert_eq!(fates(&comparison), [(Fate::New, false), (Fate::Gone, true)]);
+    assert_eq!(comparison.unknown().count(), 1);
+    let comparison = reports.compare(vec![], vec![known()], none);
+    assert_eq!((fates(&comparison), comparison.unknown().count()), (vec![(Fate::New, true)], 0));
+    let comparison = reports.compare(vec![violation()], vec![violation(), violation()], none);
+    assert_eq!(fates(&comparison), [(Fate::StillThere, false)]);
+    assert_eq!((comparison.changes[0].old_count, comparison.changes[0].new_count), (3, 6));
+    assert!(comparison.is_complete());
+}
+
+#[test]
+fn what_did_not_run_is_not_gone() {
+    let unrun = Event::CellFinished { cell: cell(Lane::Live), outcome: CellOutcome::NotRun(NotRun::BudgetSpent) };
+    let comparison = Reports::new().compare(vec![violation()], vec![unrun], |text| text);
+    assert_eq!(fates(&comparison), [(Fate::NotLookedFor, false)]);
+    assert!(!comparison.is_complete() && comparison.ran_before_only.len() == 2, "{comparison:?}");
+}
+
+#[test]
+fn the_next_version_of_a_build_stands_for_it() {
+    let newer = |text: String| text.replace("3.15.2", "3.15.3");
+    let comparison = Reports::new().compare(vec![violation()], vec![], newer);
+    assert_eq!(comparison.renamed["3.15.2 release JIT"], "3.15.3 release JIT");
+    assert_eq!(fates(&comparison), [(Fate::Gone, false)]);
+    let other = |text: String| text.replace("3.15.2 release", "3.15.2 debug").replace("\"release\"", "\"debug\"");
+    let comparison = Reports::new().compare(vec![violation()], vec![], other);
+    assert_eq!(fates(&comparison), [(Fate::NotLookedFor, false)], "{comparison:?}");
+}
+
+#[test]
+fn searches_are_compared_where_their_bounds_are_equal() {
+    let text = |moves: u32, ended: SearchEnd, fails: bool| {
+        let mut search = fixtures::search(fails);
+        (search.moves, search.ended) = (moves, ended);
+        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+    };
+    let reports = Reports::new();
+    for (new, expected) in [
+        (text(2, SearchEnd::Everything, false), Fate::Gone),
+        (text(2, SearchEnd::Deadline, false), Fate::NotLookedFor),
+        (text(1, SearchEnd::Everything, false), Fate::NotLookedFor),
+        (text(2, SearchEnd::Deadline, true), Fate::StillThere),
+    ] {
+        let old = reports.of("old.json", &text(2, SearchEnd::Everything, true));
+        let comparison = compare(&old, &reports.of("new.json", &new)).unwrap();
+        assert_eq!(fates(&comparison), [(expected, false)], "{new}");
+    }
+    let check = reports.of("check.json", &json::render(&Document::from(&summary(&run(vec![]), false))).unwrap());
+    let old = reports.of("old.json", &text(1, SearchEnd::Everything, false));
+    let error = compare(&old, &check).unwrap_err().to_string();
+    assert!(error.contains("report of explore") && error.contains("two reports of the same verb"), "{error}");
+}
+
+#[test]
+fn what_has_no_failures_is_refused_with_what_would_do() {
+    let reports = Reports::new();
+    let comparison = reports.compare(vec![], vec![], |text| text);
+    let path = reports.of("c.json", &serde_json::to_string(&compare::Document::from(comparison)).unwrap());
+    let error = compare(&path, &path).unwrap_err().to_string();
+    assert!(error.contains("c.json") && error.contains("a comparison") && error.contains("`mutants`"), "{error}");
+}
+
+/// Reports of mutants.
+#[cfg(target_arch = "x86_64")]
+mod mutants {
+    use super::*;
+    use crate::mutants::hunt::{Hunted, Kill};
+    use crate::mutants::judge::Judged;
+    use crate::mutants::report::{MutantReport, Report, RowReport};
+
+    fn killed() -> Kill {
+        let [clause, walker, family, replay] = ["spliced", "own-cached", "deep", "framediff check"].map(str::to_owned);
+        Kill { clause, walker, family, samples: 5, seconds: 0.5, replay }
+    }
+
+    /// A run on one build, with the outcomes of its mutants.
+    fn report(row: &str, mutants: &[(&str, Judged)], control: Hunted) -> String {
+        let mutant = |(name, judged): &(&str, Judged)| MutantReport {
+            mutant: (*name).to_owned(),
+            issue: None,
+            judged: judged.clone(),
+            peers: None,
+        };
+        let row = RowReport {
+            row: row.to_owned(),
+            image: "/python".to_owned(),
+            sites: Vec::new(),
+            control: vec![control],
+            mutants: mutants.iter().map(mutant).collect(),
+            peers: None,
+        };
+        let report = Report {
+            version: 1,
+            seed: 0,
+            budget_seconds: 1.0,
+            rows: vec![row],
+            unwinder: Vec::new(),
+            own_control: None,
+            own: Vec::new(),
+            interrupted: false,
+        };
+        serde_json::to_string(&report).unwrap()
+    }
+
+    fn passed() -> Hunted {
+        Hunted::Passed { samples: 5 }
+    }
+
+    fn compared(old: &str, new: &str) -> Comparison {
+        let reports = Reports::new();
+        compare(&reports.of("old.json", old), &reports.of("new.json", new)).unwrap()
+    }
+
+    #[test]
+    fn a_mutant_that_is_killed_no_more_is_a_new_failure_also_in_the_next_version() {
+        let survived = || Judged::Survived { samples: 9 };
+        let old = report("3.15.2 release", &[("a", Judged::Killed(killed())), ("b", survived())], passed());
+        let new = report("3.15.3 release", &[("a", survived()), ("b", Judged::Killed(killed()))], passed());
+        let comparison = compared(&old, &new);
+        assert_eq!(fates(&comparison), [(Fate::New, false), (Fate::Gone, false)]);
+        assert_eq!(comparison.changes[0].fingerprint, "a survived (3.15.3 release)");
+        assert_eq!(comparison.verdict(), Verdict::Fail);
+        assert_eq!(compared(&new, &new).verdict(), Verdict::Pass);
+    }
+
+    #[test]
+    fn mutants_that_come_and_go_are_told_and_one_that_is_not_decided_is_not_looked_for() {
+        let row = "3.15.2 release";
+        let survived = || Judged::Survived { samples: 9 };
+        let why = || "the budget".to_owned();
+        let old = report(row, &[("a", Judged::Killed(killed())), ("b", survived())], passed());
+        let new = report(row, &[("c", Judged::Killed(killed())), ("b", Judged::Inconclusive { why: why() })], passed());
+        let comparison = compared(&old, &new);
+        assert_eq!(fates(&comparison), [(Fate::NotLookedFor, false)]);
+        let before: Vec<&str> = comparison.ran_before_only.iter().map(String::as_str).collect();
+        assert_eq!(before, ["3.15.2 release, a survived", "3.15.2 release, b survived"]);
+        assert_eq!(comparison.ran_now_only.len(), 1);
+        assert_eq!(comparison.verdict(), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn an_original_that_does_not_pass_any_more_is_a_new_failure() {
+        let row = "3.15.2 release";
+        let [old, new] = [passed(), Hunted::Killed(killed())].map(|control| report(row, &[], control));
+        assert_eq!(fates(&compared(&old, &new)), [(Fate::New, false)]);
+    }
+}

@@ -1,0 +1,186 @@
+//! What the documents of each verb have in common: where something ran, and what failed there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::hunt::Hunted;
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::judge::Judged;
+#[cfg(target_arch = "x86_64")]
+use crate::mutants::report::{MutantReport, Report as Mutants};
+use crate::report::cell::{CellOutcome, Row};
+use crate::report::json::Document;
+use crate::report::known::KnownFailures;
+use crate::report::saved::{Content, Saved, SavedError};
+use crate::report::searches::{Document as Searches, Search, SearchEnd};
+
+/// What can be compared.
+const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
+
+/// What a report tells, whatever verb it is of.
+pub(super) struct Told {
+    /// The verb.
+    pub(super) verb: &'static str,
+    /// The rows, each with what makes it comparable with one of another name.
+    pub(super) rows: BTreeMap<String, String>,
+    /// Where a result was come to.
+    pub(super) ran: BTreeSet<Place>,
+    /// What failed.
+    pub(super) found: BTreeMap<Key, Found>,
+}
+
+/// A row, and the rest of a place.
+pub(super) type Place = (String, String);
+
+/// What makes two failures the same: a row, if it is another failure in another row, and the fingerprint.
+pub(super) type Key = (String, String);
+
+/// One failure.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The entry of the known failures.
+    pub(super) known: Option<String>,
+    /// How often it was seen.
+    pub(super) count: u64,
+    /// Where.
+    pub(super) places: BTreeSet<Place>,
+}
+
+impl Told {
+    pub(super) fn load(path: &Path) -> Result<Self, SavedError> {
+        let Saved { name, content } = Saved::load(path, &KnownFailures::default())?;
+        match content {
+            Content::Check(document) => Ok(Self::of_check(&document)),
+            Content::Searches(document) => Ok(Self::of_explore(*document)),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => Ok(Self::of_mutants(&report)),
+            other => Err(SavedError::Foreign {
+                name,
+                why: format!("it is {}, which has no failures to compare", other.what()),
+                wanted: COMPARED,
+            }),
+        }
+    }
+
+    fn of_check(document: &Document) -> Self {
+        let place =
+            |row: &str, lane: &str, family: &str, walker: &str| (row.to_owned(), format!("{lane}, {family}, {walker}"));
+        let mut ran = BTreeSet::new();
+        for report in document.cells.iter().filter(|report| report.outcome == CellOutcome::Ran) {
+            let gave_stacks = report.tallies.iter().filter(|(_, tally)| tally.accepted() > 0);
+            ran.extend(gave_stacks.map(|(walker, _)| {
+                place(&report.cell.row, report.cell.lane.name(), &report.cell.family, walker.name())
+            }));
+        }
+        let mut found: BTreeMap<Key, Found> = BTreeMap::new();
+        for violation in &document.violations {
+            let entry = found.entry((String::new(), violation.fingerprint.to_string())).or_default();
+            let first = &violation.first;
+            // Known on some versions only is not known.
+            let known = violation.known.as_ref().map(|known| known.id.clone());
+            entry.known = if entry.count == 0 { known } else { entry.known.take().and(known) };
+            entry.count += violation.count;
+            let at = |row: &str, family: &str| place(row, first.lane.name(), family, first.walker.name());
+            entry.places.extend(violation.places.iter().map(|place| at(&place.row, &place.family)));
+            if violation.places.is_empty() {
+                entry.places.extend(violation.rows.iter().map(|row| at(row, &first.family)));
+            }
+        }
+        let alike = |row: &Row| format!("{}, JIT {}, {}", row.flavour, row.jit, row.frame_cache);
+        let rows = document.builds.iter().map(|row| (row.name.clone(), alike(row))).collect();
+        Self { verb: "check", rows, ran, found }
+    }
+
+    fn of_explore(searches: Searches) -> Self {
+        let mut told = Self { verb: "explore", rows: BTreeMap::new(), ran: BTreeSet::new(), found: BTreeMap::new() };
+        for search in searches.searches {
+            let place = place_of(&search);
+            let kind = search.build.split_once(' ').map_or("", |(_, kind)| kind);
+            told.rows.insert(search.build.clone(), kind.to_owned());
+            // A search that was cut short, or ended at its first failure, does not tell that another one is gone.
+            if search.ended == SearchEnd::Everything && search.never_came == 0 {
+                told.ran.insert(place.clone());
+            }
+            for failure in search.failures {
+                let entry = told.found.entry((String::new(), failure.fingerprint)).or_default();
+                entry.known = if entry.count == 0 { failure.known } else { entry.known.take().and(failure.known) };
+                entry.count = entry.count.saturating_add(failure.schedules);
+                entry.places.insert(place.clone());
+            }
+        }
+        told
+    }
+
+    /// A failure is what fails the run: a mutant that survives, an original that does not pass, a site that nothing reaches. A
+    /// mutant that is equivalent, not viable or undecided came to no result.
+    #[cfg(target_arch = "x86_64")]
+    fn of_mutants(report: &Mutants) -> Self {
+        let mut told = Self { verb: "mutants", rows: BTreeMap::new(), ran: BTreeSet::new(), found: BTreeMap::new() };
+        let unwinder = |row: &str| format!("{row}, CPython's unwinder");
+        for row in &report.rows {
+            told.row(&row.row);
+            told.mutants(&row.row, &row.mutants, &row.control);
+            for site in &row.sites {
+                told.result(&row.row, format!("site {} is never reached", site.site), site.guards == 0);
+            }
+        }
+        for one in &report.unwinder {
+            told.row(&unwinder(&one.row));
+            told.mutants(&unwinder(&one.row), &one.mutants, &one.control);
+        }
+        told.mutants("own walkers", &report.own, report.own_control.as_slice());
+        told
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn row(&mut self, name: &str) {
+        let kind = name.split_once(' ').map_or("", |(_, kind)| kind);
+        self.rows.insert(name.to_owned(), kind.to_owned());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn mutants(&mut self, row: &str, mutants: &[MutantReport], control: &[Hunted]) {
+        for mutant in mutants {
+            let survived = match mutant.judged {
+                Judged::Killed(_) => false,
+                Judged::Survived { .. } => true,
+                _ => continue,
+            };
+            self.result(row, format!("{} survived", mutant.mutant), survived);
+        }
+        let decided = |hunted: &&Hunted| matches!(hunted, Hunted::Killed(_) | Hunted::Passed { .. });
+        for hunted in control.iter().filter(decided) {
+            self.result(row, "the original does not pass".to_owned(), matches!(hunted, Hunted::Killed(_)));
+        }
+    }
+
+    /// What was looked at in a row, and whether it failed.
+    #[cfg(target_arch = "x86_64")]
+    fn result(&mut self, row: &str, what: String, failed: bool) {
+        let place = (row.to_owned(), what);
+        if failed {
+            let entry = self.found.entry(place.clone()).or_default();
+            entry.count += 1;
+            entry.places.insert(place.clone());
+        }
+        self.ran.insert(place);
+    }
+}
+
+/// All that bounds a search.
+fn place_of(search: &Search) -> Place {
+    let Search { walker, scenario, family, seed, samples, moves, steps, .. } = search;
+    let mut text =
+        format!("{walker} {scenario}, {family} with seed {seed}, {moves} moves of {steps} steps in {samples} samples");
+    if search.at_rest {
+        text.push_str(", at rest");
+    }
+    for still in &search.still {
+        text += &format!(", none at {still}");
+    }
+    for weakening in &search.weakenings {
+        text += &format!(", without {weakening}");
+    }
+    (search.build.clone(), text)
+}

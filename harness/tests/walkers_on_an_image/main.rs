@@ -1,0 +1,9 @@
+//! The walkers over an array of bytes: every hit, miss and rejection, and what each weakening lets through.
+
+#![allow(clippy::unwrap_used, reason = "a failure of the fixture is a failure of the test")]
+
+mod answers;
+mod as_cpython;
+mod damaged;
+mod moving;
+mod target;
