@@ -5,18 +5,22 @@
 mod common;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::command::{Outcome, outcome};
+use common::command::{Outcome, Running, children, framediff, outcome};
 use common::target::{python, soon};
 use framediff::bench::document::{Document, Part};
 use framediff::bench::program::{Gated, working};
+use framediff::cli::exit;
 use framediff::layout::Layout;
 use framediff::sample::{Lookup, ThreadSample};
 use framediff::target::process::{Target, runtime_address};
 use framediff::walk::cached::CachedWalker;
 use framediff::walk::uncached::UncachedWalker;
 use framediff::walk::walker::{Site, Walker};
+use framediff::workload::grammar::WORKLOAD_FILE;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// A run of a few points on a loaded machine.
 const RUN: Duration = Duration::from_secs(120);
@@ -222,4 +226,22 @@ fn a_baseline_that_is_none_is_refused_before_anything_is_measured() {
     }
     bench(&["--baseline", folder.path().join("none").to_str().unwrap()]).assert_refused(&["cannot read"]);
     bench(&["--fail-if-slower"]).assert_refused(&["--baseline"]);
+}
+
+#[test]
+fn an_interrupted_run_gives_what_it_has_and_ends() {
+    let python = python();
+    let arguments = ["bench", "--budget", "60s", "--part", "speed-up", "--format", "json", "--python"];
+    let mut command = framediff(arguments);
+    command.arg(&python);
+    let run = Running::start(command);
+    let deadline = Instant::now() + RUN;
+    while !children(run.pid()).iter().any(|process| process.command_line.contains(WORKLOAD_FILE)) {
+        assert!(!run.has_ended() && Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
+    let outcome = run.ends_within(RUN);
+    assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
+    assert!(Document::from_json(&outcome.stdout).unwrap().interrupted);
 }

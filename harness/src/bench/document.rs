@@ -200,6 +200,13 @@ pub struct Breakdown {
     pub bytes: u64,
     /// Nanoseconds of one vectored read of the same ranges, measured beside the walker.
     pub bare: Launches,
+    /// Nanoseconds that the walker spends beside its accesses: finding the way, looking up, decoding. None for CPython's.
+    #[serde(default)]
+    pub decoding: Launches,
+    /// Nanoseconds of making a list of frames of its own out of the sample, which a walker whose stacks share their callers
+    /// need not do. None for CPython's, which makes one in every sample.
+    #[serde(default)]
+    pub results: Launches,
 }
 
 /// A point that was not measured.
@@ -261,9 +268,13 @@ impl Document {
     fn check(&self) -> Result<(), DocumentError> {
         for point in &self.points {
             let shape: Vec<usize> = point.yardstick.iter().map(Vec::len).collect();
-            let bare = point.series.iter().filter_map(|series| Some(("bare reads", &series.breakdown.as_ref()?.bare)));
+            let breakdowns = point.series.iter().filter_map(|series| series.breakdown.as_ref());
+            let parts = breakdowns.flat_map(|breakdown| {
+                let Breakdown { bare, decoding, results, .. } = breakdown;
+                [("bare reads", bare), ("decoding", decoding), ("results", results)]
+            });
             let blocks = point.series.iter().map(|series| (series.contender.as_str(), &series.blocks));
-            for (name, launches) in blocks.chain(bare).chain([("yardstick", &point.yardstick)]) {
+            for (name, launches) in blocks.chain(parts).chain([("yardstick", &point.yardstick)]) {
                 if !launches.is_empty() && launches.iter().map(Vec::len).ne(shape.iter().copied()) {
                     return Err(DocumentError::Damaged(format!("the blocks of {name} do not stand beside the others")));
                 }

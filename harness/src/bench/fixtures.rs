@@ -25,8 +25,15 @@ pub(super) fn blocks(time: f64, launches: usize, blocks: usize, seed: u64) -> La
 }
 
 fn series(contender: &str, time: f64, seed: u64) -> Series {
-    let breakdown =
-        Breakdown { system_calls: 5, writes: 1, segments: 8, bytes: 2048, bare: blocks(time / 2.0, 5, 8, seed + 100) };
+    let breakdown = Breakdown {
+        system_calls: 5,
+        writes: 1,
+        segments: 8,
+        bytes: 2048,
+        bare: blocks(time / 2.0, 5, 8, seed + 100),
+        decoding: blocks(time / 4.0, 5, 8, seed + 200),
+        results: Vec::new(),
+    };
     Series {
         contender: contender.to_owned(),
         blocks: blocks(time, 5, 8, seed),

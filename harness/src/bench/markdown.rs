@@ -247,6 +247,12 @@ fn breakdown(document: &Document, points: &[&Point]) -> String {
                 ),
                 _ => writeln!(rows, " | |"),
             };
+            rows.truncate(rows.trim_end().len());
+            for part in [&found.decoding, &found.results] {
+                let part = estimate(part, document.seed).map(|part| time(part.value)).unwrap_or_default();
+                let _ = write!(rows, " {part} |");
+            }
+            rows.push('\n');
         }
     }
     if rows.is_empty() {
@@ -254,9 +260,11 @@ fn breakdown(document: &Document, points: &[&Point]) -> String {
     }
     format!(
         "\nWhat one sample asks of the target's memory. *Bare read*: everything that it reads, in one vectored read without \
-         a walker, measured beside it; *rest*: further system calls, decoding, and building the result.\n\n\
-         | frames | walker | system calls | ranges | bytes | bare read | rest |\n\
-         | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n{rows}"
+         a walker, measured beside it; *rest*: further system calls, decoding, and building the result; *decoding*: what an \
+         own walker does beside its accesses; *results*: making a list of frames of its own out of that, which CPython's \
+         does in every sample, and own walkers, whose stacks share their callers, do not.\n\n\
+         | frames | walker | system calls | ranges | bytes | bare read | rest | decoding | results |\n\
+         | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{rows}"
     )
 }
 

@@ -61,6 +61,45 @@ impl RemoteMemory for Meter {
     }
 }
 
+/// A memory that takes the time of what is asked of it.
+pub(super) struct Clocked {
+    pub(super) memory: ProcessMemory,
+    /// The time of all accesses.
+    pub(super) spent: Duration,
+}
+
+impl Clocked {
+    fn timed<T>(&mut self, access: impl FnOnce(&mut ProcessMemory) -> T) -> T {
+        let begun = Instant::now();
+        let result = access(&mut self.memory);
+        self.spent += begun.elapsed();
+        result
+    }
+}
+
+impl RemoteMemory for Clocked {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.timed(|memory| memory.read(address, buffer))
+    }
+
+    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+        self.timed(|memory| memory.read_vectored(segments))
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.timed(|memory| memory.write(address, bytes))
+    }
+}
+
+/// What an own walker does in a sample beside its accesses, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Inside {
+    /// Finding the way, looking up and decoding.
+    pub(super) decoding: f64,
+    /// Making a list of frames of its own out of each stack, as CPython's unwinder does.
+    pub(super) results: f64,
+}
+
 /// How many ranges one system call takes (`UIO_MAXIOV`).
 const SEGMENTS_PER_CALL: usize = nix::libc::UIO_MAXIOV as usize;
 

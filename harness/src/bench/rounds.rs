@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::bench::Failure;
 use crate::bench::document::{Breakdown, Launches, Lookups, Place, Point, Series};
-use crate::bench::meter::Accesses;
+use crate::bench::meter::{Accesses, Inside};
 use crate::bench::turn::{Block, Trouble};
 
 /// How many launches of the target a point is spread over.
@@ -38,6 +38,8 @@ pub(super) struct Taken {
     pub(super) bare: Option<f64>,
     /// What one sample asked for.
     pub(super) accesses: Option<Accesses>,
+    /// What it did beside that.
+    pub(super) inside: Option<Inside>,
 }
 
 /// How one kind of point is measured.
@@ -59,6 +61,8 @@ pub(super) trait Scene {
 struct Growing {
     series: Series,
     bare: Launches,
+    decoding: Launches,
+    results: Launches,
     accesses: Option<Accesses>,
 }
 
@@ -144,13 +148,15 @@ impl Growing {
             breakdown: None,
             refused: None,
         };
-        Self { series, bare: Vec::new(), accesses: None }
+        Self { series, bare: Vec::new(), decoding: Vec::new(), results: Vec::new(), accesses: None }
     }
 
     fn launched(&mut self) {
         if self.series.refused.is_none() {
             self.series.blocks.push(Vec::new());
-            self.bare.push(Vec::new());
+            for launches in [&mut self.bare, &mut self.decoding, &mut self.results] {
+                launches.push(Vec::new());
+            }
         }
     }
 
@@ -158,8 +164,12 @@ impl Growing {
         if let Some(blocks) = self.series.blocks.last_mut() {
             blocks.push(taken.block.nanoseconds);
         }
-        if let Some(bare) = self.bare.last_mut() {
-            bare.extend(taken.bare);
+        let Taken { bare, inside, .. } = taken;
+        let (decoding, results) = inside.map(|inside| (inside.decoding, inside.results)).unzip();
+        for (launches, time) in [(&mut self.bare, bare), (&mut self.decoding, decoding), (&mut self.results, results)] {
+            if let Some(blocks) = launches.last_mut() {
+                blocks.extend(time);
+            }
         }
         self.series.samples += taken.block.samples;
         self.series.lookups += taken.block.lookups;
@@ -173,14 +183,19 @@ impl Growing {
     }
 
     fn finish(mut self) -> Series {
-        let complete = self.bare.iter().map(Vec::len).eq(self.series.blocks.iter().map(Vec::len));
-        let bare = if complete { self.bare } else { Vec::new() };
+        let complete = |launches: Launches| {
+            let stands_beside = launches.iter().map(Vec::len).eq(self.series.blocks.iter().map(Vec::len));
+            if stands_beside { launches } else { Vec::new() }
+        };
+        let (bare, decoding, results) = (complete(self.bare), complete(self.decoding), complete(self.results));
         self.series.breakdown = self.accesses.map(|accesses| Breakdown {
             system_calls: accesses.system_calls,
             writes: accesses.writes,
             segments: accesses.ranges.len() as u64,
             bytes: accesses.bytes(),
             bare,
+            decoding,
+            results,
         });
         self.series
     }

@@ -4,6 +4,7 @@
 //! a sample is that inside the call that takes it, for all contenders alike: CPython's is measured in its own process, by
 //! its driver, around `get_stack_trace`.
 
+use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::bench::Failure;
 use crate::bench::claim::{Claim, answers};
 use crate::bench::document::Lookups;
-use crate::bench::meter::{Accesses, Meter, middle};
+use crate::bench::meter::{Accesses, Clocked, Inside, Meter, middle};
 use crate::bench::stand::{PATIENCE, Stand, soon};
 use crate::bench::trace::Tracers;
 use crate::memory::process::ProcessMemory;
@@ -160,6 +161,27 @@ impl Turn<'_> {
         let mut meter = Meter { memory: self.memory.clone(), accesses: Accesses::default() };
         walker.sample(&mut meter).map_err(|rejection| Trouble::Refused(rejection.to_string()))?;
         Ok(Some(meter.accesses))
+    }
+
+    /// Takes so many samples of a target that stands still, and tells what they do beside their accesses; nothing for
+    /// CPython's, which reads by itself.
+    pub(super) fn inside(&mut self, samples: u64) -> Result<Option<Inside>, Trouble> {
+        let Walks::Own(walker) = &mut self.walks else { return Ok(None) };
+        let mut memory = Clocked { memory: self.memory.clone(), spent: Duration::ZERO };
+        let (mut decoding, mut results) = (Vec::new(), Vec::new());
+        for _ in 0..samples {
+            memory.spent = Duration::ZERO;
+            let begun = Instant::now();
+            let sample = walker.sample(&mut memory);
+            decoding.push(begun.elapsed().saturating_sub(memory.spent));
+            let sample = sample.map_err(|rejection| Trouble::Refused(rejection.to_string()))?;
+            let begun = Instant::now();
+            for stack in sample.threads.iter().flat_map(|thread| &thread.outcome) {
+                black_box(stack.to_vec());
+            }
+            results.push(begun.elapsed());
+        }
+        Ok(Some(Inside { decoding: middle(&decoding), results: middle(&results) }))
     }
 
     /// Takes so many samples of a target that stands still, one after the other.

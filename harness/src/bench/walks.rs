@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::document::{Lookups, Part, Place, Point};
-use crate::bench::meter::{Accesses, BareRead};
+use crate::bench::meter::{Accesses, BareRead, Inside};
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
@@ -24,6 +24,8 @@ const SAMPLES: std::ops::RangeInclusive<u64> = 3..=2000;
 const GATE: Duration = Duration::from_micros(150);
 /// More bare reads in a block are no use.
 const BARE_READS: u64 = 200;
+/// More samples in a block are not looked into.
+const INSIDE_SAMPLES: u64 = 100;
 /// Bare system calls in a block.
 const CALLS: u64 = 500;
 /// Bytes that the bare system call reads.
@@ -104,13 +106,13 @@ impl Scene for Walks<'_> {
         let result = blocks(&mut turn, stand, steps, claim, self.counts.get_mut(index));
         // The next contender must find no anchor, whatever became of this one.
         turn.end()?;
-        let (block, metered) = result?;
+        let (block, metered, inside) = result?;
         let accesses = metered.or_else(|| stage.traced.get(index).cloned().flatten());
         let bare = accesses.as_ref().map(|accesses| {
             let reads = block.samples.min(BARE_READS);
             BareRead::new(stand.target.memory(), accesses.ranges.clone()).block(reads)
         });
-        Ok(Taken { block, bare: bare.transpose()?, accesses })
+        Ok(Taken { block, bare: bare.transpose()?, accesses, inside })
     }
 }
 
@@ -126,7 +128,7 @@ fn blocks(
     steps: bool,
     claim: Claim,
     count: Option<&mut Option<u64>>,
-) -> Result<(Block, Option<Accesses>), Trouble> {
+) -> Result<(Block, Option<Accesses>, Option<Inside>), Trouble> {
     // The first samples fill the caches; then everything comes as it is claimed.
     turn.sample()?;
     one(turn, stand, steps, claim)?;
@@ -139,7 +141,8 @@ fn blocks(
     let fitting = || fitting(meant, if steps { time + GATE } else { time });
     let samples = count.map_or_else(fitting, |count| *count.get_or_insert_with(fitting));
     if !steps {
-        return Ok((turn.block(samples, claim)?, accesses));
+        let block = turn.block(samples, claim)?;
+        return Ok((block, accesses, turn.inside(samples.min(INSIDE_SAMPLES))?));
     }
     let (mut lookups, mut times) = (Lookups::default(), Vec::new());
     for _ in 0..samples {
@@ -147,7 +150,7 @@ fn blocks(
         lookups += found;
         times.push(time);
     }
-    Ok((Block::of(&times, lookups), accesses))
+    Ok((Block::of(&times, lookups), accesses, None))
 }
 
 /// One sample, if need be after a gate.

@@ -125,11 +125,12 @@ fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
     }
 }
 
-/// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time.
+/// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time, about as
+/// much as three stopped ones.
 fn jobs(options: &Options<'_>, lane: Lane) -> usize {
     match lane {
         Lane::Stopped => options.jobs.max(1),
-        Lane::Live => (options.jobs / 2).max(1),
+        Lane::Live => (options.jobs / 3).max(1),
     }
 }
 

@@ -132,7 +132,7 @@ pub struct Check {
     /// The time the run may take; it is shared out fairly, and what was not run is printed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
-    /// How many targets run at once [default: one for each core]
+    /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
     /// Make a bundle of each distinct failure in this folder, for `replay` and `explain` on another machine

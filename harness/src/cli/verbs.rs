@@ -154,7 +154,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         one_round: selected.seed.is_some(),
         shard: selected.shard,
         budget: arguments.budget,
-        jobs: arguments.jobs.map_or(cores, std::num::NonZero::get),
+        jobs: arguments.jobs.map_or(cores + cores / 2, std::num::NonZero::get),
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,

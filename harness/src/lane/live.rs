@@ -21,6 +21,7 @@ use crate::oracle::attribution::Attribution;
 use crate::oracle::statistics::accuse;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
+use crate::report::phases::Phase;
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::target::unwinder::{LiveBound, Unwinder, UnwinderError};
@@ -28,8 +29,8 @@ use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Walker};
-use crate::workload::Mode;
 use crate::workload::grammar::{Grammar, Illegal};
+use crate::workload::{Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
@@ -41,21 +42,35 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     let parts: Vec<Part> =
         Part::ALL.into_iter().filter(|part| part.walkers().iter().any(|&kind| cell.has(kind))).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    for (index, part) in (0..).zip(parts) {
+    let workload = cell.workload(Mode::Free);
+    let sessions = launch(cell, &workload, parts.len());
+    recorder.end_of(Phase::Starting);
+    for (index, (part, session)) in (0..).zip(parts.into_iter().zip(sessions)) {
         let until = cell.part(index, count);
-        let result = match part {
-            Part::Reference => reference(cell, recorder, until),
-            Part::Own => own(cell, recorder, until),
-            Part::Cpython => cpython(cell, recorder, drivers, until),
-        };
+        let grammar = &workload.grammar;
+        let result = session.and_then(|session| match part {
+            Part::Reference => reference(cell, recorder, session, grammar, until),
+            Part::Own => own(cell, recorder, session, grammar, until),
+            Part::Cpython => cpython(cell, recorder, drivers, session, grammar, until),
+        });
         if let Err(cut) = result {
             return cut.into();
         }
+        recorder.end_of(Phase::Live);
         if cell.is_interrupted() {
             return CellOutcome::Inconclusive(Inconclusive::Interrupted);
         }
     }
     CellOutcome::Ran
+}
+
+/// So many targets, each ready to start. They begin at the same time: one alone leaves the other cores idle.
+fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Session, Cut>> {
+    std::thread::scope(|scope| {
+        let launches: Vec<_> = (0..count).map(|_| scope.spawn(|| Session::launch(cell, workload))).collect();
+        let joined = launches.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// What runs against one target.
@@ -148,16 +163,20 @@ fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
     Possible::Text(text)
 }
 
-fn reference(cell: &Cell<'_>, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
-    let workload = cell.workload(Mode::Free);
-    let mut session = Session::launch(cell, &workload)?;
+fn reference(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    mut session: Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
     let mut walker = ReferenceWalker::new(session.site)?;
     session.target.start(patience())?;
     attach(&mut walker, &mut session.memory)?;
-    let mut judge = Judge::new(&workload.grammar);
+    let mut judge = Judge::new(grammar);
     let result = sample_until(cell, recorder, &mut session.memory, &mut [&mut walker], until, |recorder, sample| {
         for (illegal, cause, stack) in judge.judge(recorder, sample) {
-            let possible = possible(&workload.grammar, &stack, &illegal);
+            let possible = possible(grammar, &stack, &illegal);
             let evidence = Evidence { cause: Some(cause), seen: &stack, possible: Some(possible) };
             recorder.violation(sample.walker, Violation::Legality { illegal }, evidence);
         }
@@ -167,11 +186,15 @@ fn reference(cell: &Cell<'_>, recorder: &mut Recorder<'_>, until: Instant) -> Re
     result
 }
 
-fn own(cell: &Cell<'_>, recorder: &mut Recorder<'_>, until: Instant) -> Result<(), Cut> {
-    let workload = cell.workload(Mode::Free);
-    let mut session = Session::launch(cell, &workload)?;
+fn own(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    mut session: Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
     session.target.start(patience())?;
-    let result = compare_own(cell, recorder, &mut session.memory, session.site, &workload.grammar, until);
+    let result = compare_own(cell, recorder, &mut session.memory, session.site, grammar, until);
     session.target.stop()?;
     result
 }
@@ -212,11 +235,16 @@ pub(super) fn compare_own(
     Ok(())
 }
 
-fn cpython(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, until: Instant) -> Result<(), Cut> {
-    let workload = cell.workload(Mode::Free);
-    let mut session = Session::launch(cell, &workload)?;
+fn cpython(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    drivers: &mut Drivers,
+    mut session: Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
     session.target.start(patience())?;
-    let result = compare_cpython(cell, recorder, drivers, session.target.pid(), &workload.grammar, until);
+    let result = compare_cpython(cell, recorder, drivers, session.target.pid(), grammar, until);
     session.target.stop()?;
     result
 }

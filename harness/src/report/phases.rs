@@ -22,6 +22,8 @@ pub enum Phase {
     Judging,
     /// The target gives its own account of its stack.
     Account,
+    /// Target and walkers run, all at the same time.
+    Live,
 }
 
 impl Phase {
@@ -35,6 +37,7 @@ impl Phase {
             Self::Fields => "reading the cache's fields",
             Self::Judging => "judging",
             Self::Account => "the target's own account",
+            Self::Live => "sampling while the target runs",
         }
     }
 }
