@@ -44,6 +44,8 @@ pub struct Options<'a> {
     pub budget: Duration,
     /// Targets at once.
     pub jobs: usize,
+    /// Whether profiles are held against the truth in the live lane.
+    pub profiles: bool,
     /// Confidence over all comparisons of the run.
     pub confidence: f64,
     /// Where targets' files are written.
@@ -237,6 +239,7 @@ impl Round<'_> {
             overrides: self.options.overrides,
             weakenings,
             demand: self.demand,
+            profiles: self.options.profiles,
             deadline,
             interrupted: self.options.interrupted,
             folder: &self.options.folder,

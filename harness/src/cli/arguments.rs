@@ -135,6 +135,10 @@ pub struct Check {
     /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
+    /// In the live lane, hold each walker's profile against the true one, which takes a sixth of the time; advice, and no
+    /// ground of the verdict
+    #[arg(long, help_heading = "Run")]
+    pub profiles: bool,
     /// Make a bundle of each distinct failure in this folder, for `replay` and `explain` on another machine
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub bundles: Option<PathBuf>,

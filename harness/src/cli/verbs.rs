@@ -155,6 +155,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         shard: selected.shard,
         budget: arguments.budget,
         jobs: arguments.jobs.map_or(cores + cores / 2, std::num::NonZero::get),
+        profiles: arguments.profiles,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,

@@ -108,6 +108,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         overrides: Overrides::default(),
         weakenings: &weakenings,
         demand: Demand::new(options.confidence, 2),
+        profiles: false,
         deadline: Instant::now() + options.budget,
         interrupted: options.interrupted,
         folder: options.cache,

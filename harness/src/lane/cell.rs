@@ -36,6 +36,8 @@ pub struct Cell<'a> {
     pub weakenings: &'a BTreeSet<Weakening>,
     /// What a comparison of the live lane must guarantee.
     pub demand: Demand,
+    /// Whether profiles are held against the truth in the live lane.
+    pub profiles: bool,
     /// When the cell's share of the budget is spent.
     pub deadline: Instant,
     /// Set when the user stops the run.

@@ -15,6 +15,7 @@ use crate::lane::cell::{Cell, Cut, patience};
 use crate::lane::drivers::Drivers;
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
+use crate::lane::truth::Truth;
 use crate::memory::RemoteMemory;
 use crate::memory::process::ProcessMemory;
 use crate::oracle::attribution::Attribution;
@@ -34,6 +35,8 @@ use crate::workload::{Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
+/// Before a target is sampled running, and again afterwards, its true profile takes this part of the time.
+const TRUTH: u32 = 12;
 /// The deadline is looked at every so many samples.
 const BURST: u32 = 64;
 
@@ -43,15 +46,25 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         Part::ALL.into_iter().filter(|part| part.walkers().iter().any(|&kind| cell.has(kind))).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let workload = cell.workload(Mode::Free);
+    let mut truth = cell.profiles.then(|| Truth::new(cell));
     let sessions = launch(cell, &workload, parts.len());
     recorder.end_of(Phase::Starting);
     for (index, (part, session)) in (0..).zip(parts.into_iter().zip(sessions)) {
         let until = cell.part(index, count);
         let grammar = &workload.grammar;
-        let result = session.and_then(|session| match part {
-            Part::Reference => reference(cell, recorder, session, grammar, until),
-            Part::Own => own(cell, recorder, session, grammar, until),
-            Part::Cpython => cpython(cell, recorder, drivers, session, grammar, until),
+        let result = session.and_then(|mut session| {
+            session.target.start(patience())?;
+            let now = Instant::now();
+            let look = until.saturating_duration_since(now) / TRUTH;
+            // Before and after: a program that slowly changes is like its walkers' on the whole.
+            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;
+            let end = if truth.is_some() { until.checked_sub(look).unwrap_or(until) } else { until };
+            match part {
+                Part::Reference => reference(cell, recorder, &mut session, grammar, end),
+                Part::Own => own(cell, recorder, &mut session, grammar, end),
+                Part::Cpython => cpython(cell, recorder, drivers, &mut session, grammar, end),
+            }?;
+            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, until))
         });
         if let Err(cut) = result {
             return cut.into();
@@ -60,6 +73,9 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         if cell.is_interrupted() {
             return CellOutcome::Inconclusive(Inconclusive::Interrupted);
         }
+    }
+    if let Some(truth) = truth {
+        recorder.truth(truth.finish());
     }
     CellOutcome::Ran
 }
@@ -166,12 +182,11 @@ fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
 fn reference(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
-    mut session: Session,
+    session: &mut Session,
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
     let mut walker = ReferenceWalker::new(session.site)?;
-    session.target.start(patience())?;
     attach(&mut walker, &mut session.memory)?;
     let mut judge = Judge::new(grammar);
     let result = sample_until(cell, recorder, &mut session.memory, &mut [&mut walker], until, |recorder, sample| {
@@ -189,11 +204,10 @@ fn reference(
 fn own(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
-    mut session: Session,
+    session: &mut Session,
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
-    session.target.start(patience())?;
     let result = compare_own(cell, recorder, &mut session.memory, session.site, grammar, until);
     session.target.stop()?;
     result
@@ -239,11 +253,10 @@ fn cpython(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
     drivers: &mut Drivers,
-    mut session: Session,
+    session: &mut Session,
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
-    session.target.start(patience())?;
     let result = compare_cpython(cell, recorder, drivers, session.target.pid(), grammar, until);
     session.target.stop()?;
     result

@@ -4,6 +4,7 @@ pub(crate) mod agreement;
 pub mod attach;
 pub mod cell;
 mod drivers;
+mod leaf;
 pub mod live;
 pub mod record;
 pub mod recorder;
@@ -12,5 +13,6 @@ mod session;
 pub mod stepped;
 pub mod stopped;
 mod stops;
+mod truth;
 
 pub use drivers::Drivers;

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::cell::Cell;
+use crate::oracle::profile::{Counter, Profile};
+use crate::report::cell::Lane;
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Fingerprint, Possible};
 use crate::report::phases::{Phase, Phases};
+use crate::report::profiles::Observed;
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{ThreadSample, WalkerKind};
 
@@ -36,6 +39,8 @@ pub struct Recorder<'a> {
     last: Instant,
     phases: Phases,
     phase_began: Instant,
+    /// By walker, if profiles are asked for.
+    profiles: Option<BTreeMap<WalkerKind, Counter>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -55,6 +60,7 @@ impl<'a> Recorder<'a> {
             last: now,
             phases: Phases::default(),
             phase_began: now,
+            profiles: (cell.profiles && cell.id.lane == Lane::Live).then(BTreeMap::new),
         }
     }
 
@@ -67,6 +73,9 @@ impl<'a> Recorder<'a> {
     /// Counts a walk of one thread.
     pub fn count(&mut self, walker: WalkerKind, sample: &ThreadSample) {
         self.tally(walker).count(sample);
+        if let Some(profiles) = &mut self.profiles {
+            profiles.entry(walker).or_default().count(sample, None);
+        }
     }
 
     /// Counts an impossible stack.
@@ -85,6 +94,15 @@ impl<'a> Recorder<'a> {
         if self.last.elapsed() >= INTERVAL {
             self.flush_tallies();
         }
+    }
+
+    /// Reports the true profile.
+    pub fn truth(&self, profile: Profile) {
+        self.observed(None, profile);
+    }
+
+    fn observed(&self, walker: Option<WalkerKind>, profile: Profile) {
+        (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { walker, profile } });
     }
 
     /// Counts the time since the last call as that of `phase`.
@@ -142,6 +160,9 @@ impl<'a> Recorder<'a> {
 impl Drop for Recorder<'_> {
     fn drop(&mut self) {
         self.flush_tallies();
+        for (walker, counter) in self.profiles.take().into_iter().flatten() {
+            self.observed(Some(walker), counter.finish());
+        }
         for (_, finding) in std::mem::take(&mut self.repeated) {
             if finding.count > 0 {
                 (self.send)(Event::Violation(Box::new(finding)));

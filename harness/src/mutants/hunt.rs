@@ -133,6 +133,7 @@ impl Hunter<'_> {
             shard: Shard::WHOLE,
             budget: budget.max(SHORTEST),
             jobs: self.jobs,
+            profiles: false,
             confidence: 0.999,
             folder: self.folder.clone(),
             interrupted: &stop,

@@ -4,5 +4,6 @@ pub mod attribution;
 pub mod differential;
 pub mod distribution;
 pub mod hits;
+pub mod profile;
 pub mod protocol;
 pub mod statistics;

@@ -8,6 +8,7 @@ use crate::report::cell::{CellId, CellOutcome, PlannedCell, Row};
 use crate::report::finding::Finding;
 use crate::report::part::Part;
 use crate::report::phases::Phases;
+use crate::report::profiles::Observed;
 use crate::report::tally::Tally;
 use crate::sample::WalkerKind;
 
@@ -48,6 +49,13 @@ pub enum Event {
         cell: CellId,
         /// On what, since the last such event.
         phases: Phases,
+    },
+    /// A profile is complete.
+    Profile {
+        /// Of which cell.
+        cell: CellId,
+        /// Whose, and what it is.
+        observed: Observed,
     },
     /// A clause is broken.
     Violation(Box<Finding>),

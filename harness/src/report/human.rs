@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::frame::Frame;
 use crate::invariants::Violation;
+use crate::oracle::distribution::Bias;
 use crate::report::cell::{CellId, Lane, NotRun};
 use crate::report::finding::{Finding, Possible};
 use crate::report::json::{Document, NotRunCell};
@@ -14,6 +15,7 @@ use crate::report::summary::DistinctViolation;
 use crate::report::table;
 use crate::report::text::{Look, clean, paragraph, plural};
 use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
+use crate::sample::WalkerKind;
 
 /// Longer stacks are shown without their middle; the JSON document has them whole.
 const LEAF_END: usize = 10;
@@ -32,6 +34,7 @@ pub fn render(document: &Document, look: Look) -> String {
     violations(&mut out, document, look);
     not_seen(&mut out, document, look);
     not_run(&mut out, document, look);
+    profiles(&mut out, document, look);
     times(&mut out, document, look);
     undecided(&mut out, &document.judgement, look);
     verdict(&mut out, document, look);
@@ -171,6 +174,34 @@ fn not_run(out: &mut String, document: &Document, look: Look) {
     let _ = writeln!(out, "{}", look.bold("not run"));
     for (place, families) in cells {
         paragraph(out, "  ", &format!("{place}: {}", families.join(", ")), look.width);
+    }
+    out.push('\n');
+}
+
+/// What the profiles of each walker say, counted over programs.
+fn profiles(out: &mut String, document: &Document, look: Look) {
+    let mut said: BTreeMap<(&str, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
+    let mut worst: BTreeMap<(&str, WalkerKind), (f64, &str)> = BTreeMap::new();
+    for program in &document.profiles {
+        for picture in &program.walkers {
+            let key = (program.row.as_str(), picture.walker);
+            *said.entry(key).or_default().entry(picture.bias).or_default() += 1;
+            let distance = picture.tvd.map_or(0.0, |tvd| tvd.distance);
+            let worst = worst.entry(key).or_insert((distance, &program.family));
+            if distance > worst.0 {
+                *worst = (distance, &program.family);
+            }
+        }
+    }
+    if said.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", look.bold("profiles against the truth (no ground of the verdict)"));
+    for ((row, walker), said) in said {
+        let counts: Vec<String> = said.iter().map(|(bias, count)| format!("{} {count}", bias.words())).collect();
+        let (distance, family) = worst.get(&(row, walker)).copied().unwrap_or_default();
+        let text = format!("{row}, {walker}: {}; farthest: {family}, TVD {distance:.3}", counts.join(", "));
+        paragraph(out, "  ", &text, look.width);
     }
     out.push('\n');
 }

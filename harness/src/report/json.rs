@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::cell::{CellId, CellOutcome, NotRun, Row};
 use crate::report::line::Line;
 use crate::report::part::Part;
+use crate::report::profiles::{self, Program};
 use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
 use crate::report::verdict::{Judgement, LineVerdict};
 use crate::sample::WalkerKind;
@@ -46,6 +47,9 @@ pub struct Document {
     pub known_not_seen: Vec<NotSeen>,
     /// What did not run.
     pub not_run: Vec<NotRunCell>,
+    /// Profiles held against the truth, where they were asked for; advice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Program>,
     /// Every cell of the plan with its counts.
     pub cells: Vec<CellReport>,
 }
@@ -91,6 +95,7 @@ impl From<&Summary> for Document {
             violations: summary.violations().to_vec(),
             known_not_seen: summary.known_not_seen(),
             not_run: summary.not_run().map(|(cell, why)| NotRunCell { cell: cell.clone(), why: why.clone() }).collect(),
+            profiles: summary.cells().iter().filter_map(profiles::of_cell).collect(),
             cells: summary.cells().to_vec(),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::report::human;
 use crate::report::json::Document;
+use crate::report::profiles::{HEADER, Program, TRUTH, figures};
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::table;
 use crate::report::text::{Look, clean};
@@ -74,12 +75,27 @@ fn check(out: &mut Bounded, document: &Document) {
         let _ = writeln!(rows, "| {place} | {} | {figures} | {} |", line.walker, line.verdict.name());
     }
     out.push(&(rows + "\n"));
+    for program in &document.profiles {
+        out.push(&profile(program));
+    }
     for (place, families) in human::not_run_by_reason(document) {
         out.push(&format!("- not run: {}: {}\n", inline(&place), inline(&families.join(", "))));
     }
     for advice in &document.judgement.advice {
         out.push(&format!("- undecided: {}\n", inline(&advice.to_string())));
     }
+}
+
+/// The profiles of a program, on demand: advice.
+fn profile(program: &Program) -> String {
+    let title = format!("profiles against the truth: {}, {}", program.row, program.family);
+    let mut rows =
+        format!("|{}\n|{}\n", HEADER.map(|title| format!(" {title} |")).concat(), " --- |".repeat(HEADER.len()));
+    let _ = writeln!(rows, "| {TRUTH} | {} |{}", program.truth, " |".repeat(HEADER.len() - 2));
+    for picture in &program.walkers {
+        let _ = writeln!(rows, "|{}", figures(picture).map(|figure| format!(" {} |", inline(&figure))).concat());
+    }
+    format!("<details><summary>{}</summary>\n\n{rows}\n</details>\n\n", inline(&title))
 }
 
 /// A text that opens on demand, in a block of code.

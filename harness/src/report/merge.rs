@@ -115,7 +115,10 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
         part: Some(part),
     });
     summary.is_merged();
-    for CellReport { cell, outcome, tallies, phases, .. } in cells {
+    for CellReport { cell, outcome, tallies, phases, profiles, .. } in cells {
+        for observed in profiles {
+            summary.event(&Event::Profile { cell: cell.clone(), observed: observed.clone() });
+        }
         summary.event(&Event::Spent { cell: cell.clone(), phases: phases.clone() });
         for (&walker, tally) in tallies {
             summary.event(&Event::Samples { cell: cell.clone(), walker, tally: tally.clone() });

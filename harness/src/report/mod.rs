@@ -24,6 +24,7 @@ pub mod merge;
 pub mod output;
 pub mod part;
 pub mod phases;
+pub mod profiles;
 pub mod progress;
 mod python;
 pub mod reproducer;

@@ -93,7 +93,7 @@ impl State {
                 self.running.remove(cell);
                 self.finished += 1;
             }
-            Event::Spent { .. } | Event::RunFinished { .. } => {}
+            Event::Spent { .. } | Event::Profile { .. } | Event::RunFinished { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::line::{self, Fact, Line, LineKey, Struck};
 use crate::report::part::Part;
 use crate::report::phases::Phases;
+use crate::report::profiles::Observed;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Doubt, Failure, Judgement};
 use crate::sample::WalkerKind;
@@ -45,6 +46,9 @@ pub struct CellReport {
     /// Where its time went, as far as the lane tells.
     #[serde(default, skip_serializing_if = "Phases::is_empty")]
     pub phases: Phases,
+    /// Profiles and the truth, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Observed>,
 }
 
 /// All violations with the same fingerprint, as far as they are equally known.
@@ -151,6 +155,7 @@ impl Consumer for Summary {
                 *self.cell(cell).tallies.entry(*walker).or_default() += tally;
             }
             Event::Spent { cell, phases } => self.cell(cell).phases += phases,
+            Event::Profile { cell, observed } => self.cell(cell).profiles.push(observed.clone()),
             Event::Violation(finding) => self.violation(finding),
             Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
             Event::RunFinished { interrupted } => {
@@ -327,6 +332,7 @@ impl Summary {
                 outcome: CellOutcome::NotRun(NotRun::Unaccounted),
                 tallies: BTreeMap::new(),
                 phases: Phases::default(),
+                profiles: Vec::new(),
             });
         }
         &mut self.cells[at]

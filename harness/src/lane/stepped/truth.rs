@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::frame::Frame;
+use crate::lane::leaf;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::schedule::event::Standing;
 use crate::schedule::fingerprint::LeafKind;
 use crate::stack::Stack;
 use crate::walk::chain::DEPTH_LIMIT;
 use crate::walk::code::Decoder;
-use crate::walk::raw_frame::{Owner, RawFrame};
+use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::walker::Site;
 
@@ -73,20 +74,9 @@ impl TruthReader {
                 lines
             }
         };
-        let leaf = self.kind(memory, links.first())?;
+        let leaf = leaf::kind(memory, &mut self.decoder, links.first())?;
         self.decoder.keep();
         Ok((links, Moment { chain, stack: frames.into(), leaf_lines, leaf }))
-    }
-
-    fn kind(&mut self, memory: &mut dyn RemoteMemory, leaf: Option<&RawFrame>) -> Result<LeafKind, Rejection> {
-        Ok(match leaf {
-            Some(raw) if raw.owner == Owner::Generator => LeafKind::Generator,
-            Some(raw) if raw.is_python() && self.decoder.is_generator(memory, raw.code)? => {
-                LeafKind::GeneratorBeingMade
-            }
-            Some(raw) if raw.is_python() => LeafKind::Function,
-            _ => LeafKind::Shim,
-        })
     }
 
     fn chain(&mut self, memory: &mut dyn RemoteMemory, current: Address) -> Result<Vec<RawFrame>, Rejection> {

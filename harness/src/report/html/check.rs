@@ -33,6 +33,7 @@ pub(super) fn section(document: &Document) -> Markup {
         (matrix(document))
         h3 { "Walkers" }
         (walkers(document))
+        (super::profiles::section(document))
         @if !document.violations.is_empty() {
             h3 { "Violations" }
             @for violation in document.violations.iter().take(MOST) { (self::violation(document, violation)) }

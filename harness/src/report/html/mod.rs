@@ -9,6 +9,7 @@ mod history;
 mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod mutants;
+mod profiles;
 mod stacks;
 mod stepped;
 

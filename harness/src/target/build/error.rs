@@ -105,7 +105,7 @@ pub enum BuildError {
 fn named(candidate: &Option<PathBuf>) -> String {
     match candidate {
         Some(path) => format!("did you mean {}?", path.display()),
-        None => "name an interpreter: in a build folder, `./python` once `make` has ended".to_owned(),
+        None => "check the path; in a build folder the interpreter is `./python`, once `make` has ended".to_owned(),
     }
 }
 

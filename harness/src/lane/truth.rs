@@ -1,0 +1,60 @@
+//! The true profile of a program: its process is stopped at random moments and walked without a cache.
+
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::lane::cell::{Cell, Cut};
+use crate::lane::leaf;
+use crate::lane::session::Session;
+use crate::oracle::profile::{Counter, Profile};
+use crate::report::cell::Inconclusive;
+use crate::walk::code::Decoder;
+use crate::walk::raw_frame::RawFrame;
+use crate::walk::thread_state::thread_states;
+use crate::walk::uncached::UncachedWalker;
+use crate::walk::walker::Walker;
+
+/// A target runs for so many microseconds between two looks; every length is as likely, so that no rhythm of the program is
+/// met at the same beat.
+const RUNS: std::ops::RangeInclusive<u64> = 20..=400;
+
+/// Looks at stopped targets of one program.
+pub(super) struct Truth {
+    counter: Counter,
+    random: ChaCha8Rng,
+}
+
+impl Truth {
+    pub(super) fn new(cell: &Cell<'_>) -> Self {
+        Self { counter: Counter::default(), random: ChaCha8Rng::seed_from_u64(cell.id.seed) }
+    }
+
+    /// Looks until it is time; the target runs on then.
+    pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), Cut> {
+        let unreadable = |error: &dyn std::fmt::Display| Cut::from(Inconclusive::Unreadable(error.to_string()));
+        let mut walker = UncachedWalker::new(session.site)?;
+        let mut decoder = Decoder::new(session.site.layout);
+        while Instant::now() < until && !cell.is_interrupted() {
+            session.target.run_for(Duration::from_micros(self.random.random_range(RUNS)))?;
+            let Session { memory, site, .. } = &mut *session;
+            let sample = walker.sample(memory).map_err(|error| unreadable(&error))?;
+            let threads = thread_states(memory, &site.layout, site.runtime).map_err(|error| unreadable(&error))?;
+            for thread in &sample.threads {
+                let state = threads.iter().find(|state| state.native_thread_id == thread.native_thread_id);
+                let leaf = state.and_then(|state| RawFrame::read(memory, &site.layout, state.current_frame).ok());
+                let kind = leaf::kind(memory, &mut decoder, leaf.as_ref()).map_err(|error| unreadable(&error))?;
+                self.counter.count(thread, Some(kind));
+            }
+            // Code objects come and go while the target runs.
+            decoder.forget_fresh();
+        }
+        session.target.resume()?;
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Profile {
+        self.counter.finish()
+    }
+}

@@ -1,0 +1,92 @@
+//! Profiles beside the truth.
+
+use maud::{Markup, html};
+
+use super::{shown, tag};
+use crate::oracle::distribution::Bias;
+use crate::report::json::Document;
+use crate::report::profiles::{HEADER, LeafShare, Picture, Program, TRUTH, figures};
+
+/// Programs and leaves at most; the JSON document has all.
+const MOST: usize = 200;
+const MOST_LEAVES: usize = 12;
+
+/// One fold for each program: how far each walker is from the truth, and the leaves that the distance is made of.
+pub(super) fn section(document: &Document) -> Markup {
+    html! {
+        @if !document.profiles.is_empty() {
+            h3 { "Profiles against the truth" }
+            p.muted {
+                "Advice, no ground of the verdict. The truth is what an uncached walk saw of the same process, stopped at random \
+                 moments. One in twenty is called biased by chance alone."
+            }
+            @for program in document.profiles.iter().take(MOST) { (self::program(program)) }
+            @if document.profiles.len() > MOST { p.muted { "… " (document.profiles.len() - MOST) " more; the JSON document has every one." } }
+        }
+    }
+}
+
+fn program(program: &Program) -> Markup {
+    let worst = program.walkers.iter().map(|picture| picture.bias).max().unwrap_or(Bias::NotSeen);
+    let shown_leaves = || program.leaves.iter().take(MOST_LEAVES).enumerate();
+    let seen = |index: usize| program.walkers.iter().filter_map(move |picture| picture.shares.get(index).copied());
+    let all = shown_leaves().flat_map(|(index, leaf)| seen(index).chain([leaf.truth]));
+    let most = all.fold(0.0, f64::max);
+    html! { details {
+        summary { (shown(&program.row)) ", " (shown(&program.family)) " " (tag(class(worst), worst.words())) }
+        table.lines {
+            thead { tr { @for (index, title) in HEADER.iter().enumerate() { th.number[(1..7).contains(&index)] scope="col" { (title) } } } }
+            tbody {
+                tr { td.title { (TRUTH) } td.number data-label="samples" { span { (program.truth) } } @for title in &HEADER[2..] { td.number data-label=(title) { span { "–" } } } }
+                @for picture in &program.walkers { (line(picture)) }
+            }
+        }
+        div.wide { table.leaves {
+            thead { tr {
+                th scope="col" { "leaf" } th scope="col" { "kind" } th scope="col" { "true" }
+                @for picture in &program.walkers { th scope="col" { (picture.walker) } }
+            } }
+            tbody { @for (index, leaf) in shown_leaves() { (shares(program, index, leaf, most)) } }
+        } }
+        @if program.leaves.len() > MOST_LEAVES { p.muted { "… " (program.leaves.len() - MOST_LEAVES) " rarer leaves." } }
+    } }
+}
+
+fn class(bias: Bias) -> &'static str {
+    match bias {
+        Bias::NotSeen => "good",
+        Bias::CannotTell => "none",
+        Bias::Seen => "doubt",
+    }
+}
+
+fn line(picture: &Picture) -> Markup {
+    let figures = figures(picture);
+    html! { tr {
+        @for (index, (title, figure)) in HEADER.iter().zip(&figures).enumerate() {
+            @match index {
+                0 => td.title { (figure) },
+                7 => td data-label=(title) { (tag(class(picture.bias), figure)) },
+                8 => td data-label=(title) { span { (figure) } },
+                _ => td.number data-label=(title) { span { (figure) } },
+            }
+        }
+    } }
+}
+
+/// A leaf with its shares, as bars of which the longest is `most`.
+fn shares(program: &Program, index: usize, leaf: &LeafShare, most: f64) -> Markup {
+    html! { tr {
+        th scope="row" { (shown(&leaf.leaf.function)) }
+        td { @if let Some(kind) = leaf.kind { (kind) } }
+        (bar("true", leaf.truth, most))
+        @for picture in &program.walkers { (bar("seen", picture.shares.get(index).copied().unwrap_or(0.0), most)) }
+    } }
+}
+
+/// A share as a bar with its number.
+fn bar(class: &str, share: f64, most: f64) -> Markup {
+    let width = if most > 0.0 { (100.0 * share / most).clamp(0.0, 100.0) } else { 0.0 };
+    let percent = 100.0 * share;
+    html! { td.share { span.bar.(class) style={ "width:" (format!("{width:.1}")) "%" } {} span { (format!("{percent:.1} %")) } } }
+}

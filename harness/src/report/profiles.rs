@@ -1,0 +1,261 @@
+//! Profiles held against the truth: how far a profiler's picture of a program is from the program. Advice, never a ground of
+//! the verdict.
+//!
+//! The truth is what an uncached walk saw of the same process while it was stopped at random moments, before and after it was
+//! sampled running: what the "Tachyon Oracle" (gh-153804) calls blocking-nocache.
+
+use serde::{Deserialize, Serialize};
+
+use crate::oracle::distribution::{Bias, Distance};
+use crate::oracle::profile::{Leaf, Profile};
+use crate::report::cell::CellOutcome;
+use crate::report::summary::CellReport;
+use crate::sample::WalkerKind;
+use crate::schedule::fingerprint::LeafKind;
+
+/// What the truth is called, as the Tachyon Oracle has it.
+pub const TRUTH: &str = "blocking-nocache";
+
+/// What one observer counted in a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Who; none for the truth.
+    pub walker: Option<WalkerKind>,
+    /// What.
+    pub profile: Profile,
+}
+
+/// The profiles of one program on one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// The row.
+    pub row: String,
+    /// The workload's family.
+    pub family: String,
+    /// Its seed.
+    pub seed: u64,
+    /// How many stacks the truth is made of.
+    pub truth: u64,
+    /// The leaves, the most frequent in truth first.
+    pub leaves: Vec<LeafShare>,
+    /// The walkers.
+    pub walkers: Vec<Picture>,
+}
+
+/// How often a function truly was the leaf.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeafShare {
+    /// Which.
+    #[serde(flatten)]
+    pub leaf: Leaf,
+    /// What it mostly was, where the target was stopped.
+    pub kind: Option<LeafKind>,
+    /// Its share of the true profile.
+    pub truth: f64,
+}
+
+/// The profile of one walker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Who.
+    pub walker: WalkerKind,
+    /// Walks of a thread, rejected ones included.
+    pub samples: u64,
+    /// Microseconds of walking for each.
+    pub us_per_sample: f64,
+    /// The share of samples without a stack.
+    pub errors: f64,
+    /// Stacks that the grammar does not contain.
+    pub impossible: u64,
+    /// Their share of the stacks.
+    pub impossible_share: f64,
+    /// The total variation distance from the truth; none if there is nothing to compare.
+    pub tvd: Option<Distance>,
+    /// What it says.
+    pub bias: Bias,
+    /// The share of each leaf, in the order of [`Program::leaves`].
+    pub shares: Vec<f64>,
+    /// The share of each kind of leaf beyond that which it truly has; below zero, the walker sees too little of it.
+    pub kinds: Vec<(LeafKind, f64)>,
+}
+
+/// The profiles of a cell, if it has any.
+#[must_use]
+pub fn of_cell(report: &CellReport) -> Option<Program> {
+    let truth = report.profiles.iter().find(|observed| observed.walker.is_none())?;
+    if report.outcome != CellOutcome::Ran {
+        return None;
+    }
+    let cell = &report.cell;
+    let mut leaves = truth.profile.leaves.clone();
+    let true_slices = truth.profile.slices.clone();
+    let mut walkers: Vec<_> = (report.profiles.iter())
+        .filter_map(|observed| Some((observed.walker?, observed.profile.by(&mut leaves), &observed.profile)))
+        .collect();
+    walkers.sort_by_key(|(walker, ..)| *walker);
+    let true_shares = shares(&truth.profile.counts(), leaves.len());
+    let kinds: Vec<Option<LeafKind>> = (0..leaves.len()).map(|at| kind(&truth.profile, at)).collect();
+    let mut order: Vec<usize> = (0..leaves.len()).collect();
+    let true_share = |at: usize| true_shares.get(at).copied().unwrap_or(0.0);
+    order.sort_by(|&one, &other| true_share(other).total_cmp(&true_share(one)));
+    let pictures = walkers.into_iter().map(|(walker, slices, profile)| {
+        let mut counts = vec![0; leaves.len()];
+        for slice in &slices {
+            for (sum, count) in counts.iter_mut().zip(slice) {
+                *sum += count;
+            }
+        }
+        let shares = shares(&counts, leaves.len());
+        let tvd = Distance::between(&slices, &true_slices, cell.seed);
+        let by_kind = |kind: LeafKind| {
+            let of_kind = |at: &usize| kinds.get(*at).copied().flatten() == Some(kind);
+            let excess = |at: usize| shares.get(at).copied().unwrap_or(0.0) - true_share(at);
+            let here: Vec<usize> = (0..leaves.len()).filter(of_kind).collect();
+            (!here.is_empty() && profile.stacks() > 0).then(|| (kind, here.into_iter().map(excess).sum()))
+        };
+        let tally = report.tallies.get(&walker).cloned().unwrap_or_default();
+        Picture {
+            walker,
+            samples: tally.samples,
+            us_per_sample: tally.per_second().map_or(0.0, |rate| 1e6 / rate),
+            errors: share(tally.rejected(), tally.samples),
+            impossible: tally.impossible(),
+            impossible_share: share(tally.impossible(), tally.accepted()),
+            bias: tvd.map_or(Bias::CannotTell, Distance::bias),
+            tvd,
+            shares: order.iter().map(|&at| shares.get(at).copied().unwrap_or(0.0)).collect(),
+            kinds: LeafKind::ALL.into_iter().filter_map(by_kind).collect(),
+        }
+    });
+    let pictures = pictures.collect();
+    let leaf = |&at: &usize| {
+        let kind = kinds.get(at).copied().flatten();
+        Some(LeafShare { leaf: leaves.get(at)?.clone(), kind, truth: true_share(at) })
+    };
+    Some(Program {
+        row: cell.row.clone(),
+        family: cell.family.clone(),
+        seed: cell.seed,
+        truth: truth.profile.stacks(),
+        leaves: order.iter().filter_map(leaf).collect(),
+        walkers: pictures,
+    })
+}
+
+/// What a leaf mostly was.
+fn kind(profile: &Profile, at: usize) -> Option<LeafKind> {
+    let counts = profile.kinds.get(at)?;
+    let (at, &most) = counts.iter().enumerate().max_by_key(|(_, count)| **count)?;
+    if most > 0 { LeafKind::ALL.get(at).copied() } else { None }
+}
+
+fn shares(counts: &[u64], width: usize) -> Vec<f64> {
+    let total: u64 = counts.iter().sum();
+    (0..width).map(|at| share(counts.get(at).copied().unwrap_or(0), total)).collect()
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share for people")]
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The cells of a table's row: walker, samples, us/sample, errors %, impossible, impossible %, TVD with its interval, what it
+/// says, and the kinds of leaf that are seen too often or too rarely.
+#[must_use]
+pub fn figures(picture: &Picture) -> [String; 9] {
+    let percent = |share: f64| format!("{:.2}", 100.0 * share);
+    let tvd = picture.tvd.map_or_else(
+        || "-".to_owned(),
+        |tvd| match tvd.interval() {
+            Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", tvd.distance),
+            None => format!("{:.3}", tvd.distance),
+        },
+    );
+    let kinds: Vec<String> = (picture.kinds.iter())
+        .filter(|(_, excess)| excess.abs() >= 0.005)
+        .map(|(kind, excess)| format!("{kind} {:+.1}", 100.0 * excess))
+        .collect();
+    [
+        picture.walker.to_string(),
+        picture.samples.to_string(),
+        format!("{:.1}", picture.us_per_sample),
+        percent(picture.errors),
+        picture.impossible.to_string(),
+        percent(picture.impossible_share),
+        tvd,
+        picture.bias.words().to_owned(),
+        if kinds.is_empty() { "as in truth".to_owned() } else { kinds.join(", ") },
+    ]
+}
+
+/// The titles of [`figures`].
+pub const HEADER: [&str; 9] = [
+    "walker",
+    "samples",
+    "us/sample",
+    "errors %",
+    "impossible",
+    "impossible %",
+    "TVD",
+    "says",
+    "leaves by kind, points",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::cell::Lane;
+    use crate::report::event::Event;
+    use crate::report::fixtures;
+    use crate::report::json::Document;
+
+    fn profile(leaves: [&str; 2], counts: [u64; 2], kinds: bool) -> Profile {
+        let leaf = |function: &str| Leaf { function: function.into(), file: "w.py".into() };
+        let kinds = if kinds { vec![[9, 0, 0, 0], [0, 0, 9, 0]] } else { vec![[0; 4]; 2] };
+        Profile { leaves: leaves.map(leaf).into(), kinds, slices: vec![counts.into(); 20] }
+    }
+
+    fn document(profiles: bool) -> Document {
+        let cell = fixtures::cell(Lane::Live);
+        let event = |walker, profile| Event::Profile { cell: cell.clone(), observed: Observed { walker, profile } };
+        let extra = vec![
+            event(None, profile(["f", "g"], [30, 10], true)),
+            event(Some(WalkerKind::CpythonCached), profile(["g", "f"], [20, 20], false)),
+            event(Some(WalkerKind::CpythonUncached), profile(["f", "g"], [30, 10], false)),
+        ];
+        Document::from(&fixtures::summary(&fixtures::run(if profiles { extra } else { vec![] }), false))
+    }
+
+    #[test]
+    fn a_profile_is_held_against_the_truth() {
+        let document = document(true);
+        let [program] = document.profiles.as_slice() else { panic!("{:?}", document.profiles) };
+        assert_eq!((program.truth, program.leaves[0].leaf.function.as_str()), (800, "f"));
+        assert_eq!(program.leaves[1].kind, Some(LeafKind::Generator));
+        let [uncached, cached] = program.walkers.as_slice() else { panic!("{program:?}") };
+        assert_eq!(
+            (cached.walker, cached.bias, cached.shares.as_slice()),
+            (WalkerKind::CpythonCached, Bias::Seen, [0.5, 0.5].as_slice())
+        );
+        assert!((cached.tvd.unwrap().distance - 0.25).abs() < 1e-9);
+        assert_eq!(cached.kinds, [(LeafKind::Function, -0.25), (LeafKind::Generator, 0.25)]);
+        assert_eq!((uncached.bias, uncached.tvd.unwrap().distance), (Bias::NotSeen, 0.0));
+        assert_eq!(figures(cached)[6..], ["0.250 [0.250, 0.250]", "biased", "function -25.0, generator +25.0"]);
+    }
+
+    #[test]
+    fn no_profile_decides_anything() {
+        assert_eq!(document(true).judgement, document(false).judgement);
+        assert!(document(false).profiles.is_empty());
+    }
+
+    #[test]
+    fn a_document_keeps_its_profiles_and_one_without_is_read() {
+        for profiles in [true, false] {
+            let document = document(profiles);
+            let text = serde_json::to_string(&document).unwrap();
+            assert_eq!(serde_json::from_str::<Document>(&text).unwrap(), document);
+            assert_eq!(text.contains("profiles"), profiles);
+        }
+    }
+}

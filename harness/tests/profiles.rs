@@ -1,0 +1,42 @@
+//! Profiles held against the truth, on a real interpreter. Nothing here says how far a walker may be from it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::command::{Running, framediff};
+use framediff::cli::exit;
+use framediff::schedule::fingerprint::LeafKind;
+
+/// A run of a few seconds on a loaded machine.
+const TIME: Duration = Duration::from_secs(120);
+
+#[test]
+fn every_walker_is_held_against_the_truth_of_the_same_program() {
+    let arguments = ["check", "--profiles", "--lane", "live", "--jit", "off", "--seed", "1", "--budget", "6s"];
+    let mut command = framediff(arguments);
+    command.args(["--family", "alternating", "--family", "generators", "--format", "json", "--python"]);
+    command.arg(common::release().python);
+    let outcome = Running::start(command).ends_within(TIME);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let document = outcome.document();
+    let families: BTreeSet<&str> = document.profiles.iter().map(|program| program.family.as_str()).collect();
+    assert_eq!(families, BTreeSet::from(["alternating", "generators"]));
+    for program in &document.profiles {
+        assert!(program.truth > 0 && !program.leaves.is_empty(), "{program:?}");
+        assert_eq!(program.walkers.len(), 5, "{program:?}");
+        let sum: f64 = program.leaves.iter().map(|leaf| leaf.truth).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{program:?}");
+        for picture in &program.walkers {
+            let tvd = picture.tvd.unwrap().distance;
+            assert!(picture.samples > 0 && (0.0..=1.0).contains(&tvd), "{picture:?}");
+            assert_eq!(picture.shares.len(), program.leaves.len());
+        }
+        let kinds: BTreeSet<LeafKind> = program.leaves.iter().filter_map(|leaf| leaf.kind).collect();
+        assert!(kinds.contains(&LeafKind::Function), "{program:?}");
+        assert_eq!(kinds.contains(&LeafKind::Generator), program.family == "generators", "{program:?}");
+    }
+}
