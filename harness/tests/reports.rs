@@ -181,6 +181,6 @@ fn a_foreign_file_is_refused_by_its_name() {
     let page = folder.path().join("page.html");
     fs::write(&page, "kept").unwrap();
     let arguments = ["report", file.to_str().unwrap(), "--format", "html", "-o", page.to_str().unwrap()];
-    outcome(arguments, TIME).assert_refused(&["foreign.json cannot be reported", "expected is the JSON"]);
+    outcome(arguments, TIME).assert_refused(&["foreign.json cannot be used", "expected is the JSON"]);
     assert_eq!(fs::read_to_string(page).unwrap(), "kept");
 }

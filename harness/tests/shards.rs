@@ -122,7 +122,7 @@ fn what_is_not_of_one_run_is_refused() {
         (&old, &["old.json", "older framediff", "--shard K/N"]),
         (&newer, &["newer.json", "version 9", "expected is version 1"]),
         (&cut, &["cut.json", "it is no JSON"]),
-        (&foreign, &["foreign.json cannot be reported"]),
+        (&foreign, &["foreign.json cannot be used"]),
         (&fewer, &["fewer.json is damaged"]),
         (&folder.path().join("missing.json"), &["cannot read", "missing.json"]),
     ] {
