@@ -95,15 +95,21 @@ pub fn total_variation(left: &[f64], right: &[f64]) -> f64 {
     (0..left.len().max(right.len())).map(|index| (at(left, index) - at(right, index)).abs()).sum::<f64>() / 2.0
 }
 
-/// The share of each category over all slices; none if nothing was counted.
-#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 do not occur")]
-fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Option<Vec<f64>> {
-    let mut sums = vec![0_u64; width];
+/// The count of each of `width` categories over all slices.
+pub fn sums<'a>(slices: impl IntoIterator<Item = &'a Vec<u64>>, width: usize) -> Vec<u64> {
+    let mut sums = vec![0; width];
     for slice in slices {
         for (sum, count) in sums.iter_mut().zip(slice) {
             *sum += count;
         }
     }
+    sums
+}
+
+/// The share of each category over all slices; none if nothing was counted.
+#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 do not occur")]
+fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Option<Vec<f64>> {
+    let sums = sums(slices, width);
     let total: u64 = sums.iter().sum();
     (total > 0).then(|| sums.iter().map(|&sum| sum as f64 / total as f64).collect())
 }

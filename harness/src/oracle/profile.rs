@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::oracle::distribution::Slices;
+use crate::oracle::distribution::{Slices, sums};
 use crate::sample::ThreadSample;
 use crate::schedule::fingerprint::LeafKind;
 
@@ -45,13 +45,7 @@ impl Profile {
     /// How often each leaf was seen.
     #[must_use]
     pub fn counts(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.leaves.len()];
-        for slice in &self.slices {
-            for (sum, count) in counts.iter_mut().zip(slice) {
-                *sum += count;
-            }
-        }
-        counts
+        sums(&self.slices, self.leaves.len())
     }
 
     /// The slices by the places that `leaves` gives; a leaf that is not among them comes after them.
@@ -156,13 +150,7 @@ impl Counter {
         if slices.len() == MOST_SLICES {
             let old = std::mem::take(slices);
             for pair in old.chunks(2) {
-                let mut sum = vec![0; pair.iter().map(Vec::len).max().unwrap_or(0)];
-                for slice in pair {
-                    for (sum, count) in sum.iter_mut().zip(slice) {
-                        *sum += count;
-                    }
-                }
-                slices.push(sum);
+                slices.push(sums(pair, pair.iter().map(Vec::len).max().unwrap_or(0)));
             }
             self.size *= 2;
         }

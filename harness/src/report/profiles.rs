@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::oracle::distribution::{Bias, Distance};
+use crate::oracle::distribution::{Bias, Distance, sums};
 use crate::oracle::profile::{Leaf, Profile};
 use crate::report::cell::CellOutcome;
 use crate::report::summary::CellReport;
@@ -99,13 +99,7 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
     let true_share = |at: usize| true_shares.get(at).copied().unwrap_or(0.0);
     order.sort_by(|&one, &other| true_share(other).total_cmp(&true_share(one)));
     let pictures = walkers.into_iter().map(|(walker, slices, profile)| {
-        let mut counts = vec![0; leaves.len()];
-        for slice in &slices {
-            for (sum, count) in counts.iter_mut().zip(slice) {
-                *sum += count;
-            }
-        }
-        let shares = shares(&counts, leaves.len());
+        let shares = shares(&sums(&slices, leaves.len()), leaves.len());
         let tvd = Distance::between(&slices, &true_slices, cell.seed);
         let by_kind = |kind: LeafKind| {
             let of_kind = |at: &usize| kinds.get(*at).copied().flatten() == Some(kind);

@@ -203,7 +203,7 @@ mod tests {
             ("/usr/lib/x86_64-linux-gnu/libubsan.so.1", &["UBSan"]),
             ("/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.tsan-x86_64.so", &["TSan"]),
             ("/usr/lib/libasan-doc.txt", &[]),
-            ("/home/me/asan/libc.so.6", &[]),
+            ("/opt/asan/libc.so.6", &[]),
         ] {
             let mapped = [PathBuf::from(file)];
             let found = recognise(&Evidence { options: "", mapped: &mapped });
