@@ -202,6 +202,25 @@ account_tests! {
     accounts_agree_threads: Threads,
     accounts_agree_construction: Construction,
     accounts_agree_delegates: Delegates,
+    accounts_agree_shares: Shares,
+}
+
+#[test]
+fn leaves_of_known_shares_work_as_often_as_their_weights_say() {
+    for seed in 0..20 {
+        let workload = drawn(Family::Shares, Mode::Free, seed);
+        let mut weights: Vec<u32> = workload.shares.iter().map(|(_, weight)| *weight).collect();
+        for (function, weight) in &workload.shares {
+            let body = workload.source.split(&format!("def {function}(")).nth(1).unwrap();
+            let body = body.split("def ").next().unwrap();
+            assert!(body.contains(&format!("for i in range({weight}):\n        sum(_terms)")), "{function}: {body}");
+        }
+        weights.sort_unstable();
+        assert_eq!(weights, [1, 2, 4, 8]);
+        // Nothing else works.
+        assert_eq!(workload.source.matches("sum(_terms)").count(), 4, "{}", workload.source);
+    }
+    assert!(drawn(Family::Alternating, Mode::Free, 1).shares.is_empty());
 }
 
 #[test]

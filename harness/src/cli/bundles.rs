@@ -54,15 +54,7 @@ fn of_violation(
     let workload = program(&again, if stopped { Mode::Gated } else { Mode::Free });
     let mut log = format!("{}\n", clean(violation.fingerprint.as_str()));
     human::describe(&mut log, violation, Look::plain().width);
-    let snapshot = if stopped { Some(recorded(row, &again, &workload, interrupted)) } else { None };
-    let snapshot = match snapshot {
-        Some(Ok(bytes)) => Some(bytes),
-        Some(Err(error)) => {
-            log.push_str(&format!("\nno snapshot: {}\n", clean(&error.to_string())));
-            None
-        }
-        None => None,
-    };
+    let snapshot = if stopped { snapshot(row, &workload, &mut log, interrupted) } else { None };
     let replay = format!(
         "framediff replay BUNDLE\nframediff explain BUNDLE\n\nThe cell alone, on the machine where it was seen:\n{}\n",
         clean(&violation.first.replay)
@@ -76,10 +68,7 @@ fn of_violation(
     let bundle = Bundle::new(About::new(violation.fingerprint.to_string(), row))
         .with(name::FINDING, serde_json::to_vec_pretty(&told)?);
     let bundle = with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
-    Ok(match snapshot {
-        Some(bytes) => bundle.with(name::SNAPSHOT, bytes),
-        None => bundle,
-    })
+    Ok(with_snapshot(bundle, snapshot))
 }
 
 /// As `check` makes the program of this seed.
@@ -99,19 +88,40 @@ pub(super) fn with_workload(bundle: Bundle, workload: &Workload) -> Result<Bundl
     Ok(bundle.with(name::WORKLOAD, workload.source.as_str()).with(name::GRAMMAR, serde_json::to_vec_pretty(&grammar)?))
 }
 
-/// What walkers read of a target that runs the program again.
-fn recorded(row: &Row, again: &Again, workload: &Workload, interrupted: &AtomicBool) -> Result<Vec<u8>, Failure> {
-    let folder = folder::for_run(&std::env::temp_dir())?;
-    let snapshot = record(&Order {
-        row,
-        family: again.family,
-        parameters: workload.parameters.clone(),
-        seed: again.seed,
-        stops: STOPS,
-        folder: folder.path(),
-        interrupted,
-    })?;
-    Ok(snapshot.to_bytes()?)
+/// What walkers read of a target that runs the program again, with gates; where nothing can be recorded, the log says why.
+pub(super) fn snapshot(row: &Row, workload: &Workload, log: &mut String, interrupted: &AtomicBool) -> Option<Vec<u8>> {
+    let recorded = || -> Result<Vec<u8>, Failure> {
+        let folder = folder::for_run(&std::env::temp_dir())?;
+        let snapshot = record(&Order {
+            row,
+            family: workload.family,
+            parameters: workload.parameters.clone(),
+            seed: workload.seed,
+            stops: STOPS,
+            folder: folder.path(),
+            interrupted,
+        })?;
+        Ok(snapshot.to_bytes()?)
+    };
+    recorded().map_err(|error| log.push_str(&format!("\nno snapshot: {}\n", clean(&error.to_string())))).ok()
+}
+
+/// The bundle with its snapshot, if there is one.
+pub(super) fn with_snapshot(bundle: Bundle, snapshot: Option<Vec<u8>>) -> Bundle {
+    match snapshot {
+        Some(bytes) => bundle.with(name::SNAPSHOT, bytes),
+        None => bundle,
+    }
+}
+
+/// Sends the walkers over the snapshot in a bundle, if it has one.
+pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<(), Failure> {
+    if let Some(bytes) = bundle.file(name::SNAPSHOT) {
+        let snapshot = Snapshot::from_bytes(bytes)
+            .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
+        snapshots::show(path, &snapshot)?;
+    }
+    Ok(())
 }
 
 /// The case of the stepped lane in a bundle, if it is of one.
@@ -135,11 +145,7 @@ pub(super) fn replay(
     interrupted: &'static AtomicBool,
 ) -> Result<u8, Failure> {
     let told = finding(path, bundle)?;
-    if let Some(bytes) = bundle.file(name::SNAPSHOT) {
-        let snapshot = Snapshot::from_bytes(bytes)
-            .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
-        snapshots::show(path, &snapshot)?;
-    }
+    show_snapshot(path, bundle)?;
     let row = row(bundle, &arguments.source, interrupted)?;
     let mut again = again(&told.again)?;
     again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };

@@ -150,11 +150,13 @@ pub(super) fn bundle(
     source: &BuildSource,
     interrupted: &'static AtomicBool,
 ) -> Result<Bundle, Failure> {
-    let log = explanation(file, source, interrupted)?.0.text(Look::plain());
+    let mut log = explanation(file, source, interrupted)?.0.text(Look::plain());
     let workload = file.case.workload.generate()?;
+    let snapshot = bundles::snapshot(row, &workload, &mut log, interrupted);
     let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
     let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
     let bundle = bundles::with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
+    let bundle = bundles::with_snapshot(bundle, snapshot);
     let duty = Duty {
         limit: Duration::from_secs(60),
         measured: None,

@@ -89,7 +89,10 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
         }
         let bundle = Bundle::load(path)?;
         return match bundles::case(path, &bundle)? {
-            Some(case) => stepped(&case, &path.display().to_string(), arguments, interrupted),
+            Some(case) => {
+                bundles::show_snapshot(path, &bundle)?;
+                stepped(&case, &path.display().to_string(), arguments, interrupted)
+            }
             None => bundles::replay(path, &bundle, arguments, interrupted),
         };
     }

@@ -65,6 +65,7 @@ pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translate
         grammar: Grammar::default(),
         threads: 1,
         produces: Produces { full_hit: true, partial_hit: true, miss: true },
+        shares: Vec::new(),
     };
     Translated { workload, lines: text.lines }
 }

@@ -19,10 +19,12 @@ use crate::lane::truth::Truth;
 use crate::memory::RemoteMemory;
 use crate::memory::process::ProcessMemory;
 use crate::oracle::attribution::Attribution;
+use crate::oracle::profile::Profile;
 use crate::oracle::statistics::accuse;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
+use crate::report::profiles::Observer;
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::target::unwinder::{LiveBound, Unwinder, UnwinderError};
@@ -30,7 +32,7 @@ use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Walker};
-use crate::workload::grammar::{Grammar, Illegal};
+use crate::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};
 use crate::workload::{Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
@@ -75,7 +77,10 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         }
     }
     if let Some(truth) = truth {
-        recorder.truth(truth.finish());
+        recorder.observed(Observer::Stopped, truth.finish());
+        if !workload.shares.is_empty() {
+            recorder.observed(Observer::Generator, Profile::known(&workload.shares, WORKLOAD_FILE));
+        }
     }
     CellOutcome::Ran
 }

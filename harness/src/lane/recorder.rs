@@ -11,7 +11,7 @@ use crate::report::cell::Lane;
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Fingerprint, Possible};
 use crate::report::phases::{Phase, Phases};
-use crate::report::profiles::Observed;
+use crate::report::profiles::{Observed, Observer};
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{ThreadSample, WalkerKind};
 
@@ -96,13 +96,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Reports the true profile.
-    pub fn truth(&self, profile: Profile) {
-        self.observed(None, profile);
-    }
-
-    fn observed(&self, walker: Option<WalkerKind>, profile: Profile) {
-        (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { walker, profile } });
+    /// Reports a profile.
+    pub fn observed(&self, observer: Observer, profile: Profile) {
+        (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { observer, profile } });
     }
 
     /// Counts the time since the last call as that of `phase`.
@@ -161,7 +157,7 @@ impl Drop for Recorder<'_> {
     fn drop(&mut self) {
         self.flush_tallies();
         for (walker, counter) in self.profiles.take().into_iter().flatten() {
-            self.observed(Some(walker), counter.finish());
+            self.observed(Observer::Walker(walker), counter.finish());
         }
         for (_, finding) in std::mem::take(&mut self.repeated) {
             if finding.count > 0 {

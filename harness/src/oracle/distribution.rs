@@ -1,7 +1,8 @@
 //! How far a profile is from the truth, and how much of that is chance.
 //!
 //! Samples that follow each other closely see the same visit of one function, so they are no independent draws. They come
-//! here as counts by slice of time, and whole slices are drawn anew: a block bootstrap.
+//! here as counts by slice of time, and whole slices are drawn anew: a block bootstrap. A target that waits for a core is
+//! seen in one place for longer than a slice, so blocks of several slices are tried too, and what varies most counts.
 //!
 //! With the true shares `p` and `t` of a profile and its reference, and their estimates `P` and `T`, the triangle inequality
 //! gives `|TVD(P, T) - TVD(p, t)| <= half the sum of |(P - p) - (T - t)|`. The bootstrap estimates the distribution of the
@@ -18,6 +19,8 @@ const REPLICATES: usize = 400;
 const CONFIDENCE: f64 = 0.95;
 /// From fewer slices nothing is said about their spread.
 pub const FEWEST_SLICES: usize = 8;
+/// Lengths of blocks, in slices.
+const BLOCKS: [usize; 3] = [1, 2, 4];
 /// A noise above this hides any bias that matters.
 pub const COARSEST: f64 = 0.1;
 
@@ -58,15 +61,22 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// The distance of `profile` from `truth`; none if one of them is empty. The same arguments give the same result.
+    /// The distance of `profile` from a sampled `truth`; none if one of them is empty. The same arguments give the same result.
     #[must_use]
     pub fn between(profile: &Slices, truth: &Slices, seed: u64) -> Option<Self> {
         let width = profile.iter().chain(truth).map(Vec::len).max().unwrap_or(0);
         let (p, t) = (shares(profile.iter(), width)?, shares(truth.iter(), width)?);
-        let enough = |slices: &Slices| slices.iter().filter(|slice| slice.iter().any(|&n| n > 0)).count();
-        let is_enough = enough(profile).min(enough(truth)) >= FEWEST_SLICES;
-        let noise = is_enough.then(|| noise((profile, &p), (truth, &t), width, seed));
+        let noise = noise(&[(profile, &p), (truth, &t)], width, seed);
         Some(Self { distance: total_variation(&p, &t), noise })
+    }
+
+    /// The distance of `profile` from shares that are known but for an `inexact` part; none if the profile is empty.
+    #[must_use]
+    pub fn from_known(profile: &Slices, truth: &[f64], inexact: f64, seed: u64) -> Option<Self> {
+        let width = profile.iter().map(Vec::len).max().unwrap_or(0);
+        let p = shares(profile.iter(), width)?;
+        let noise = noise(&[(profile, &p)], width, seed).map(|noise| noise + inexact);
+        Some(Self { distance: total_variation(&p, truth), noise })
     }
 
     /// Where the true distance lies at the confidence of the noise.
@@ -114,13 +124,28 @@ fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Optio
     (total > 0).then(|| sums.iter().map(|&sum| sum as f64 / total as f64).collect())
 }
 
-fn noise(profile: (&Slices, &[f64]), truth: (&Slices, &[f64]), width: usize, seed: u64) -> f64 {
+/// What the samples, each with its shares, make of the distance by chance; none if one of them has too few slices.
+fn noise(samples: &[(&Slices, &[f64])], width: usize, seed: u64) -> Option<f64> {
+    let counted = |slices: &Slices| slices.iter().filter(|slice| slice.iter().any(|&n| n > 0)).count();
+    let fewest = samples.iter().map(|(slices, _)| counted(slices)).min()?;
+    let lengths = BLOCKS.into_iter().filter(|length| fewest / length >= FEWEST_SLICES);
+    lengths.map(|length| noise_of_blocks(samples, length, width, seed)).max_by(f64::total_cmp)
+}
+
+/// The same from blocks of so many slices each.
+fn noise_of_blocks(samples: &[(&Slices, &[f64])], length: usize, width: usize, seed: u64) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let samples: Vec<(Slices, &[f64])> = (samples.iter())
+        .map(|(slices, shares)| (slices.chunks(length).map(|block| sums(block, width)).collect(), *shares))
+        .collect();
     let mut noises: Vec<f64> = (0..REPLICATES)
         .map(|_| {
-            let profile = deviation(profile, width, &mut random);
-            let truth = deviation(truth, width, &mut random);
-            total_variation(&profile, &truth)
+            let mut sum = vec![0.0; width];
+            for ((slices, shares), sign) in samples.iter().zip([1.0, -1.0]) {
+                let deviation = deviation((slices, shares), width, &mut random);
+                sum.iter_mut().zip(deviation).for_each(|(sum, deviation)| *sum += sign * deviation);
+            }
+            sum.iter().map(|deviation| deviation.abs()).sum::<f64>() / 2.0
         })
         .collect();
     noises.sort_by(f64::total_cmp);
@@ -193,6 +218,45 @@ mod tests {
         let wrong = wrong.count();
         // One in twenty is ten of 200; more than twenty would come once in a thousand such tests.
         assert!(wrong <= 20, "{wrong} of {trials}");
+    }
+
+    /// As if the target waited for a core now and then: four slices in a row see one category alone.
+    fn waiting(weights: &[f64], slices: usize, random: &mut ChaCha8Rng) -> Slices {
+        let visits = correlated(weights, slices.div_ceil(4), random);
+        visits.iter().flat_map(|visit| std::iter::repeat_n(visit.clone(), 4)).take(slices).collect()
+    }
+
+    #[test]
+    fn a_target_that_waits_for_longer_than_a_slice_is_not_called_biased_for_it() {
+        let weights = [0.4, 0.3, 0.2, 0.1];
+        let mut random = ChaCha8Rng::seed_from_u64(153_804);
+        let wrong = (0..200).filter(|&trial| {
+            let profile = waiting(&weights, 64, &mut random);
+            let truth = waiting(&weights, 64, &mut random);
+            Distance::between(&profile, &truth, trial).unwrap().bias() == Bias::Seen
+        });
+        let wrong = wrong.count();
+        assert!(wrong <= 20, "{wrong} of 200");
+    }
+
+    #[test]
+    fn a_known_truth_is_held_against_without_noise_of_its_own() {
+        let profile: Slices = (0..40).map(|_| vec![50, 50]).collect();
+        let distance = |truth: [f64; 2]| Distance::from_known(&profile, &truth, 0.01, 1).unwrap();
+        assert_eq!(distance([0.5, 0.5]), Distance { distance: 0.0, noise: Some(0.01) });
+        close(distance([0.505, 0.495]).distance, 0.005);
+        assert_eq!([0.505, 0.6].map(|share| distance([share, 1.0 - share]).bias()), [Bias::NotSeen, Bias::Seen]);
+        // What the truth has and the profile lacks counts too.
+        close(Distance::from_known(&profile, &[0.25, 0.25, 0.5], 0.0, 1).unwrap().distance, 0.5);
+        assert_eq!(Distance::from_known(&vec![], &[1.0], 0.0, 1), None);
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let weights = [1.0, 2.0, 4.0, 8.0].map(|weight| weight / 15.0);
+        let wrong = (0..200).filter(|&trial| {
+            let profile = correlated(&weights, 60, &mut random);
+            Distance::from_known(&profile, &weights, 0.0, trial).unwrap().bias() == Bias::Seen
+        });
+        let wrong = wrong.count();
+        assert!(wrong <= 20, "{wrong} of 200");
     }
 
     #[test]

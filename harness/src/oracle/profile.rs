@@ -36,6 +36,17 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// What a program was made to do: functions of one file, with weights.
+    #[must_use]
+    pub fn known(weights: &[(String, u32)], file: &str) -> Self {
+        let leaf = |(function, _): &(String, u32)| Leaf { function: function.clone(), file: file.to_owned() };
+        Self {
+            leaves: weights.iter().map(leaf).collect(),
+            kinds: vec![[0; LeafKind::ALL.len()]; weights.len()],
+            slices: vec![weights.iter().map(|(_, weight)| u64::from(*weight)).collect()],
+        }
+    }
+
     /// How many stacks were counted.
     #[must_use]
     pub fn stacks(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::report::human;
 use crate::report::json::Document;
-use crate::report::profiles::{HEADER, Program, TRUTH, figures};
+use crate::report::profiles::{HEADER, Program, figures, figures_of_stopped};
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::table;
 use crate::report::text::{Look, clean};
@@ -91,9 +91,8 @@ fn profile(program: &Program) -> String {
     let title = format!("profiles against the truth: {}, {}", program.row, program.family);
     let mut rows =
         format!("|{}\n|{}\n", HEADER.map(|title| format!(" {title} |")).concat(), " --- |".repeat(HEADER.len()));
-    let _ = writeln!(rows, "| {TRUTH} | {} |{}", program.truth, " |".repeat(HEADER.len() - 2));
-    for picture in &program.walkers {
-        let _ = writeln!(rows, "|{}", figures(picture).map(|figure| format!(" {} |", inline(&figure))).concat());
+    for figures in std::iter::once(figures_of_stopped(program)).chain(program.walkers.iter().map(figures)) {
+        let _ = writeln!(rows, "|{}", figures.map(|figure| format!(" {} |", inline(&figure))).concat());
     }
     format!("<details><summary>{}</summary>\n\n{rows}\n</details>\n\n", inline(&title))
 }

@@ -1,26 +1,42 @@
 //! Profiles held against the truth: how far a profiler's picture of a program is from the program. Advice, never a ground of
 //! the verdict.
 //!
-//! The truth is what an uncached walk saw of the same process while it was stopped at random moments, before and after it was
-//! sampled running: what the "Tachyon Oracle" (gh-153804) calls blocking-nocache.
+//! Where the workload was made to spend its time in known shares, these are the truth. Elsewhere it is what an uncached walk
+//! saw of the same process while it was stopped at random moments, before and after it was sampled running: what the
+//! "Tachyon Oracle" (gh-153804) calls blocking-nocache.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::oracle::distribution::{Bias, Distance, sums};
+use crate::oracle::distribution::{Bias, Distance, Slices, sums};
 use crate::oracle::profile::{Leaf, Profile};
 use crate::report::cell::CellOutcome;
 use crate::report::summary::CellReport;
 use crate::sample::WalkerKind;
 use crate::schedule::fingerprint::LeafKind;
+use crate::workload::SHARES_INEXACT;
 
-/// What the truth is called, as the Tachyon Oracle has it.
-pub const TRUTH: &str = "blocking-nocache";
+/// What the looks at the stopped process are called, as the Tachyon Oracle has it.
+pub const STOPPED: &str = "blocking-nocache";
+
+/// Who tells where a program spends its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observer {
+    /// The generator: the program was made so.
+    Generator,
+    /// Looks at the stopped process.
+    Stopped,
+    /// A walker, while the process ran.
+    Walker(WalkerKind),
+}
 
 /// What one observer counted in a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Who; none for the truth.
-    pub walker: Option<WalkerKind>,
+    /// Who; the generator's counts are weights.
+    pub observer: Observer,
     /// What.
     pub profile: Profile,
 }
@@ -34,8 +50,11 @@ pub struct Program {
     pub family: String,
     /// Its seed.
     pub seed: u64,
-    /// How many stacks the truth is made of.
-    pub truth: u64,
+    /// How many looks there were at the stopped process.
+    pub stopped: u64,
+    /// How far they are from what the program was made to do, if that is known; then it is the truth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Distance>,
     /// The leaves, the most frequent in truth first.
     pub leaves: Vec<LeafShare>,
     /// The walkers.
@@ -65,6 +84,9 @@ pub struct Picture {
     pub us_per_sample: f64,
     /// The share of samples without a stack.
     pub errors: f64,
+    /// The same by reason, of all samples.
+    #[serde(default)]
+    pub rejected: BTreeMap<String, f64>,
     /// Stacks that the grammar does not contain.
     pub impossible: u64,
     /// Their share of the stacks.
@@ -79,32 +101,57 @@ pub struct Picture {
     pub kinds: Vec<(LeafKind, f64)>,
 }
 
+/// What profiles are held against.
+enum Truth {
+    /// By the places of the leaves.
+    Known(Vec<f64>),
+    Stopped(Slices),
+}
+
+impl Truth {
+    fn distance(&self, profile: &Slices, seed: u64) -> Option<Distance> {
+        match self {
+            Self::Known(shares) => Distance::from_known(profile, shares, SHARES_INEXACT, seed),
+            Self::Stopped(slices) => Distance::between(profile, slices, seed),
+        }
+    }
+}
+
 /// The profiles of a cell, if it has any.
 #[must_use]
 pub fn of_cell(report: &CellReport) -> Option<Program> {
-    let truth = report.profiles.iter().find(|observed| observed.walker.is_none())?;
+    let of = |wanted: Observer| {
+        report.profiles.iter().find(|observed| observed.observer == wanted).map(|observed| &observed.profile)
+    };
+    let stopped = of(Observer::Stopped)?;
     if report.outcome != CellOutcome::Ran {
         return None;
     }
     let cell = &report.cell;
-    let mut leaves = truth.profile.leaves.clone();
-    let true_slices = truth.profile.slices.clone();
+    let mut leaves = stopped.leaves.clone();
+    let known = of(Observer::Generator).map(|known| known.by(&mut leaves));
     let mut walkers: Vec<_> = (report.profiles.iter())
-        .filter_map(|observed| Some((observed.walker?, observed.profile.by(&mut leaves), &observed.profile)))
+        .filter_map(|observed| match observed.observer {
+            Observer::Walker(walker) => Some((walker, observed.profile.by(&mut leaves), &observed.profile)),
+            Observer::Generator | Observer::Stopped => None,
+        })
         .collect();
     walkers.sort_by_key(|(walker, ..)| *walker);
-    let true_shares = shares(&truth.profile.counts(), leaves.len());
-    let kinds: Vec<Option<LeafKind>> = (0..leaves.len()).map(|at| kind(&truth.profile, at)).collect();
-    let mut order: Vec<usize> = (0..leaves.len()).collect();
+    let width = leaves.len();
+    let true_shares = shares(&sums(known.as_ref().unwrap_or(&stopped.slices), width), width);
+    let truth =
+        if known.is_some() { Truth::Known(true_shares.clone()) } else { Truth::Stopped(stopped.slices.clone()) };
+    let kinds: Vec<Option<LeafKind>> = (0..width).map(|at| kind(stopped, at)).collect();
+    let mut order: Vec<usize> = (0..width).collect();
     let true_share = |at: usize| true_shares.get(at).copied().unwrap_or(0.0);
     order.sort_by(|&one, &other| true_share(other).total_cmp(&true_share(one)));
     let pictures = walkers.into_iter().map(|(walker, slices, profile)| {
-        let shares = shares(&sums(&slices, leaves.len()), leaves.len());
-        let tvd = Distance::between(&slices, &true_slices, cell.seed);
+        let shares = shares(&sums(&slices, width), width);
+        let tvd = truth.distance(&slices, cell.seed);
         let by_kind = |kind: LeafKind| {
             let of_kind = |at: &usize| kinds.get(*at).copied().flatten() == Some(kind);
             let excess = |at: usize| shares.get(at).copied().unwrap_or(0.0) - true_share(at);
-            let here: Vec<usize> = (0..leaves.len()).filter(of_kind).collect();
+            let here: Vec<usize> = (0..width).filter(of_kind).collect();
             (!here.is_empty() && profile.stacks() > 0).then(|| (kind, here.into_iter().map(excess).sum()))
         };
         let tally = report.tallies.get(&walker).cloned().unwrap_or_default();
@@ -113,6 +160,9 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
             samples: tally.samples,
             us_per_sample: tally.per_second().map_or(0.0, |rate| 1e6 / rate),
             errors: share(tally.rejected(), tally.samples),
+            rejected: (tally.rejected.iter())
+                .map(|(reason, &count)| (reason.clone(), share(count, tally.samples)))
+                .collect(),
             impossible: tally.impossible(),
             impossible_share: share(tally.impossible(), tally.accepted()),
             bias: tvd.map_or(Bias::CannotTell, Distance::bias),
@@ -130,7 +180,8 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
         row: cell.row.clone(),
         family: cell.family.clone(),
         seed: cell.seed,
-        truth: truth.profile.stacks(),
+        stopped: stopped.stacks(),
+        known: known.and_then(|_| truth.distance(&stopped.slices, cell.seed)),
         leaves: order.iter().filter_map(leaf).collect(),
         walkers: pictures,
     })
@@ -153,22 +204,16 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The cells of a table's row: walker, samples, us/sample, errors %, impossible, impossible %, TVD with its interval, what it
-/// says, and the kinds of leaf that are seen too often or too rarely.
+/// The cells of a table's row, as [`HEADER`] names them.
 #[must_use]
-pub fn figures(picture: &Picture) -> [String; 9] {
+pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
     let percent = |share: f64| format!("{:.2}", 100.0 * share);
-    let tvd = picture.tvd.map_or_else(
-        || "-".to_owned(),
-        |tvd| match tvd.interval() {
-            Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", tvd.distance),
-            None => format!("{:.3}", tvd.distance),
-        },
-    );
     let kinds: Vec<String> = (picture.kinds.iter())
         .filter(|(_, excess)| excess.abs() >= 0.005)
         .map(|(kind, excess)| format!("{kind} {:+.1}", 100.0 * excess))
         .collect();
+    let reasons: Vec<String> =
+        picture.rejected.iter().map(|(reason, share)| format!("{reason} {}", percent(*share))).collect();
     [
         picture.walker.to_string(),
         picture.samples.to_string(),
@@ -176,14 +221,44 @@ pub fn figures(picture: &Picture) -> [String; 9] {
         percent(picture.errors),
         picture.impossible.to_string(),
         percent(picture.impossible_share),
-        tvd,
+        distance(picture.tvd),
         picture.bias.words().to_owned(),
         if kinds.is_empty() { "as in truth".to_owned() } else { kinds.join(", ") },
+        if reasons.is_empty() { "-".to_owned() } else { reasons.join(", ") },
     ]
 }
 
-/// The titles of [`figures`].
-pub const HEADER: [&str; 9] = [
+/// The same for the looks at the stopped process, which are held against nothing where nothing else is known.
+#[must_use]
+pub fn figures_of_stopped(program: &Program) -> [String; HEADER.len()] {
+    let mut figures = [const { String::new() }; HEADER.len()].map(|_| "-".to_owned());
+    let told = [
+        (0, STOPPED.to_owned()),
+        (1, program.stopped.to_string()),
+        (6, distance(program.known)),
+        (7, program.known.map_or("the truth", |known| known.bias().words()).to_owned()),
+    ];
+    for (at, text) in told {
+        if let Some(figure) = figures.get_mut(at) {
+            *figure = text;
+        }
+    }
+    figures
+}
+
+fn distance(tvd: Option<Distance>) -> String {
+    tvd.map_or_else(
+        || "-".to_owned(),
+        |tvd| match tvd.interval() {
+            Some((low, high)) => format!("{:.3} [{low:.3}, {high:.3}]", tvd.distance),
+            None => format!("{:.3}", tvd.distance),
+        },
+    )
+}
+
+/// The titles of [`figures`]: the Tachyon Oracle's columns, then what the distance says, the kinds of leaf that are seen too
+/// often or too rarely, and why samples gave no stack.
+pub const HEADER: [&str; 10] = [
     "walker",
     "samples",
     "us/sample",
@@ -193,6 +268,7 @@ pub const HEADER: [&str; 9] = [
     "TVD",
     "says",
     "leaves by kind, points",
+    "errors by reason, %",
 ];
 
 #[cfg(test)]
@@ -211,11 +287,11 @@ mod tests {
 
     fn document(profiles: bool) -> Document {
         let cell = fixtures::cell(Lane::Live);
-        let event = |walker, profile| Event::Profile { cell: cell.clone(), observed: Observed { walker, profile } };
+        let event = |observer, profile| Event::Profile { cell: cell.clone(), observed: Observed { observer, profile } };
         let extra = vec![
-            event(None, profile(["f", "g"], [30, 10], true)),
-            event(Some(WalkerKind::CpythonCached), profile(["g", "f"], [20, 20], false)),
-            event(Some(WalkerKind::CpythonUncached), profile(["f", "g"], [30, 10], false)),
+            event(Observer::Stopped, profile(["f", "g"], [30, 10], true)),
+            event(Observer::Walker(WalkerKind::CpythonCached), profile(["g", "f"], [20, 20], false)),
+            event(Observer::Walker(WalkerKind::CpythonUncached), profile(["f", "g"], [30, 10], false)),
         ];
         Document::from(&fixtures::summary(&fixtures::run(if profiles { extra } else { vec![] }), false))
     }
@@ -224,7 +300,7 @@ mod tests {
     fn a_profile_is_held_against_the_truth() {
         let document = document(true);
         let [program] = document.profiles.as_slice() else { panic!("{:?}", document.profiles) };
-        assert_eq!((program.truth, program.leaves[0].leaf.function.as_str()), (800, "f"));
+        assert_eq!((program.stopped, program.leaves[0].leaf.function.as_str()), (800, "f"));
         assert_eq!(program.leaves[1].kind, Some(LeafKind::Generator));
         let [uncached, cached] = program.walkers.as_slice() else { panic!("{program:?}") };
         assert_eq!(

@@ -30,6 +30,7 @@ mod parts;
 mod program;
 pub(crate) mod prologue;
 mod recursion;
+mod shares;
 mod threads;
 mod through_c;
 
@@ -73,11 +74,13 @@ pub enum Family {
     Construction,
     /// Generators that delegate to an iterator that is none.
     Delegates,
+    /// Leaves of every kind whose shares of the time are known.
+    Shares,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Alternating,
         Self::Deep,
         Self::Recursion,
@@ -92,6 +95,7 @@ impl Family {
         Self::Threads,
         Self::Construction,
         Self::Delegates,
+        Self::Shares,
     ];
 
     /// The name on command lines, in tables and in saved cases.
@@ -112,6 +116,7 @@ impl Family {
             Self::Threads => "threads",
             Self::Construction => "construction",
             Self::Delegates => "delegates",
+            Self::Shares => "shares",
         }
     }
 
@@ -191,7 +196,13 @@ pub struct Workload {
     pub threads: u32,
     /// What a cache must answer along the way.
     pub produces: Produces,
+    /// Where a free program spends its time, if that is known: functions by `co_qualname`, with weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<(String, u32)>,
 }
+
+/// How far the time that a program spends may be from its [`Workload::shares`], as a total variation distance.
+pub const SHARES_INEXACT: f64 = shares::INEXACT;
 
 /// Makes the program of a family. The same arguments give the same program on every machine.
 #[must_use]
@@ -215,8 +226,10 @@ pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) 
         Family::Threads => threads::emit(&mut program, main, &mut random),
         Family::Construction => construction::emit(&mut program, main, &mut random),
         Family::Delegates => delegates::emit(&mut program, main, &mut random),
+        Family::Shares => shares::emit(&mut program, main, &mut random),
     };
+    let shares = program.shares();
     let (source, grammar) = program.finish(main);
     let produces = Produces { full_hit: true, partial_hit: true, miss: true };
-    Workload { family, mode, seed, parameters, source, grammar, threads, produces }
+    Workload { family, mode, seed, parameters, source, grammar, threads, produces, shares }
 }

@@ -25,6 +25,7 @@ pub(super) struct Program<'a> {
     module: Fun,
     open: Vec<Fun>,
     locked: bool,
+    shares: Vec<(Fun, u32)>,
 }
 
 impl<'a> Program<'a> {
@@ -35,7 +36,8 @@ impl<'a> Program<'a> {
         let module = graph.declare("<module>", WORKLOAD_FILE);
         graph.root(module);
         let (lines, open) = (Vec::new(), vec![module]);
-        let mut program = Self { mode, parameters, lines, indent: 0, graph, module, open, locked: false };
+        let mut program =
+            Self { mode, parameters, lines, indent: 0, graph, module, open, locked: false, shares: Vec::new() };
         program.text(prologue::IMPORTS);
         if mode != Mode::Free {
             program.text(prologue::GATE);
@@ -286,6 +288,16 @@ impl<'a> Program<'a> {
         if self.has_rounds() {
             self.gate_line(&ROUND.to_string());
         }
+    }
+
+    /// All time is spent in functions that say so, in the proportion of their weights.
+    pub(super) fn spends(&mut self, fun: Fun, weight: u32) {
+        self.shares.push((fun, weight));
+    }
+
+    /// What was said of the time.
+    pub(super) fn shares(&self) -> Vec<(String, u32)> {
+        self.shares.iter().map(|&(fun, weight)| (self.identifier(fun), weight)).collect()
     }
 
     /// Emits the work of a leaf.

@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::{shown, tag};
-use crate::oracle::distribution::Bias;
+use crate::oracle::distribution::{Bias, Distance};
 use crate::report::json::Document;
-use crate::report::profiles::{HEADER, LeafShare, Picture, Program, TRUTH, figures};
+use crate::report::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
 
 /// Programs and leaves at most; the JSON document has all.
 const MOST: usize = 200;
@@ -17,8 +17,9 @@ pub(super) fn section(document: &Document) -> Markup {
         @if !document.profiles.is_empty() {
             h3 { "Profiles against the truth" }
             p.muted {
-                "Advice, no ground of the verdict. The truth is what an uncached walk saw of the same process, stopped at random \
-                 moments. One in twenty is called biased by chance alone."
+                "Advice, no ground of the verdict. The truth is what the program was made to do, or where that is not known, what \
+                 an uncached walk saw of the same process, stopped at random moments. One in twenty is called biased by chance \
+                 alone."
             }
             @for program in document.profiles.iter().take(MOST) { (self::program(program)) }
             @if document.profiles.len() > MOST { p.muted { "… " (document.profiles.len() - MOST) " more; the JSON document has every one." } }
@@ -37,8 +38,8 @@ fn program(program: &Program) -> Markup {
         table.lines {
             thead { tr { @for (index, title) in HEADER.iter().enumerate() { th.number[(1..7).contains(&index)] scope="col" { (title) } } } }
             tbody {
-                tr { td.title { (TRUTH) } td.number data-label="samples" { span { (program.truth) } } @for title in &HEADER[2..] { td.number data-label=(title) { span { "–" } } } }
-                @for picture in &program.walkers { (line(picture)) }
+                (line(&figures_of_stopped(program), program.known.map_or(Bias::NotSeen, Distance::bias)))
+                @for picture in &program.walkers { (line(&figures(picture), picture.bias)) }
             }
         }
         div.wide { table.leaves {
@@ -60,14 +61,13 @@ fn class(bias: Bias) -> &'static str {
     }
 }
 
-fn line(picture: &Picture) -> Markup {
-    let figures = figures(picture);
+fn line(figures: &[String; HEADER.len()], bias: Bias) -> Markup {
     html! { tr {
-        @for (index, (title, figure)) in HEADER.iter().zip(&figures).enumerate() {
+        @for (index, (title, figure)) in HEADER.iter().zip(figures).enumerate() {
             @match index {
                 0 => td.title { (figure) },
-                7 => td data-label=(title) { (tag(class(picture.bias), figure)) },
-                8 => td data-label=(title) { span { (figure) } },
+                7 => td data-label=(title) { (tag(class(bias), figure)) },
+                8 | 9 => td data-label=(title) { span { (figure) } },
                 _ => td.number data-label=(title) { span { (figure) } },
             }
         }

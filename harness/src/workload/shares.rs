@@ -1,0 +1,112 @@
+//! Leaves of every kind whose shares of the time are known: what a profile is held against.
+//!
+//! All time is spent in one builtin that never returns to Python before it is done, called by each leaf as often as its
+//! weight says. How long one call takes is the same for every leaf, with the JIT or without; what calls and returns cost
+//! beside it is [`INEXACT`] at the most.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::parts;
+use super::program::{Fun, Program};
+
+/// One leaf of each kind has one of these, in an order that the seed decides.
+const WEIGHTS: [u32; 4] = [1, 2, 4, 8];
+/// Terms of the sum that is a unit of work, at the least: then it takes tens of microseconds, and a call a fraction of one.
+const FEWEST_TERMS: u32 = 3000;
+/// How far the shares of the time may be from those of the weights, as a total variation distance.
+pub(super) const INEXACT: f64 = 0.01;
+
+/// Emits `main`, the leaves and their callers; returns the number of threads.
+pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+    let mut weights = WEIGHTS;
+    for last in (1..weights.len()).rev() {
+        weights.swap(last, random.random_range(0..=last));
+    }
+    p.line(&format!("_terms = range({})", p.parameters().speed.max(FEWEST_TERMS)));
+    p.line("");
+    let [function, generator, coroutine, callback] = weights;
+    let depth = p.parameters().depth;
+    let mut callers = [
+        leaf(p, "function_leaf", "def", "c", function),
+        iterated(p, generator),
+        awaited(p, coroutine),
+        called_back(p, callback),
+    ];
+    for last in (1..callers.len()).rev() {
+        callers.swap(last, random.random_range(0..=last));
+    }
+    let chains: Vec<Fun> = (0..)
+        .zip(callers)
+        .map(|(index, caller)| parts::chain(p, &format!("to_{index}"), random.random_range(0..=depth), caller))
+        .collect();
+    p.open(main, "def main(c):");
+    p.rounds();
+    for chain in chains {
+        p.invoke(chain);
+    }
+    p.end();
+    p.close();
+    1
+}
+
+/// A leaf with its work, and gates around it.
+fn leaf(p: &mut Program<'_>, base: &str, def: &str, arguments: &str, weight: u32) -> Fun {
+    let name = p.name(base);
+    let fun = p.declare(&name);
+    p.open(fun, &format!("{def} {name}({arguments}):"));
+    p.locals(p.parameters().frame_size.locals(weight));
+    if arguments != "c" {
+        p.take();
+    }
+    p.gate();
+    p.block(&format!("for i in range({weight}):"));
+    p.line("sum(_terms)");
+    p.end();
+    p.gate();
+    p.spends(fun, weight);
+    if def == "def" && arguments.is_empty() {
+        p.line("yield");
+    }
+    p.close();
+    fun
+}
+
+fn iterated(p: &mut Program<'_>, weight: u32) -> Fun {
+    let generator = leaf(p, "generator_leaf", "def", "", weight);
+    let name = p.identifier(generator);
+    let fun = p.define("iterate", "c");
+    p.make(generator, &format!("k = {name}()"));
+    p.aimed(generator, "next(k)");
+    p.gate();
+    // The generator ends here, with nothing left to do.
+    p.aimed(generator, "next(k, None)");
+    p.close();
+    fun
+}
+
+fn awaited(p: &mut Program<'_>, weight: u32) -> Fun {
+    let coroutine = leaf(p, "coroutine_leaf", "async def", "", weight);
+    let name = p.identifier(coroutine);
+    let fun = p.define("drive", "c");
+    p.make(coroutine, &format!("k = {name}()"));
+    p.block("try:");
+    p.aimed(coroutine, "k.send(None)");
+    p.beside("except StopIteration:");
+    p.gate();
+    p.end();
+    p.close();
+    fun
+}
+
+/// A leaf that C calls.
+fn called_back(p: &mut Program<'_>, weight: u32) -> Fun {
+    let callback = leaf(p, "callback_leaf", "def", "x", weight);
+    let name = p.identifier(callback);
+    let fun = p.define("through_c", "c");
+    p.gate();
+    p.aimed(callback, &format!("any(map({name}, (1,)))"));
+    p.gate();
+    p.close();
+    fun
+}
