@@ -7,9 +7,12 @@ mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use common::command::{Running, framediff};
 use common::executable::write_executable;
 use common::target::{PROLOGUE, soon};
+use framediff::cli::exit;
 use framediff::lane::stepped::{Rig, RigPlan};
 use framediff::memory::RemoteMemory;
 use framediff::mutants::unwinder::{Fault, Findings, ModuleError, apply, find};
@@ -446,4 +449,19 @@ fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
         }
     }
     assert!(refused > 0 && looked_at > 0, "{refused} {looked_at}");
+}
+
+#[test]
+fn a_mutant_that_is_kept_can_be_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = common::release().python;
+    let words = ["mutants", "--jit", "off", "--budget", "20s", "--control", "0", "--mutant", "anchor-not-written"];
+    let mut command = framediff(words);
+    command.arg("--python").arg(&python).arg("--keep").arg(folder.path());
+    let outcome = Running::start(command).ends_within(Duration::from_secs(120));
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let rows: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    let kept = row.join("anchor-not-written/python");
+    assert_eq!(module(&kept).parent().unwrap(), row.join("anchor-not-written/library"));
 }

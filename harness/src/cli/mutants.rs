@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -245,13 +245,8 @@ impl<'a> Subject<'a> {
         work: impl FnOnce(&Row) -> T,
     ) -> Result<Result<T, String>, Failure> {
         let temporary;
-        let folder = match &self.arguments.keep {
-            Some(keep) => {
-                let folder = std::path::absolute(keep)?.join(self.row.name.replace(' ', "-")).join(name);
-                std::fs::create_dir_all(&folder)
-                    .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
-                folder
-            }
+        let folder = match kept(self.arguments, self.row, name)? {
+            Some(folder) => folder,
             None => {
                 temporary = tempfile::tempdir_in(&self.hunter.folder)?;
                 temporary.path().to_owned()
@@ -296,6 +291,15 @@ impl<'a> Subject<'a> {
             |(_, site): &(usize, &crate::mutants::site::Site)| self.row.jit == JitMode::On || site.kind == Kind::Text;
         self.image.sites().iter().enumerate().filter(executed).map(site).collect()
     }
+}
+
+/// The folder of a mutant that is kept, made if it is not there.
+pub(super) fn kept(arguments: &Mutants, row: &Row, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let Some(keep) = &arguments.keep else { return Ok(None) };
+    let folder = std::path::absolute(keep)?.join(row.name.replace(' ', "-")).join(name);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+    Ok(Some(folder))
 }
 
 /// A bar if standard error is a terminal, else silence.

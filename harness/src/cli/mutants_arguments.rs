@@ -24,7 +24,7 @@ pub struct Mutants {
     #[arg(long, help_heading = "Mutants")]
     pub list: bool,
     /// Keep the mutants in this folder, one folder each with a `python` to start
-    #[arg(long, value_name = "DIR", help_heading = "Mutants")]
+    #[arg(long, value_name = "DIR", conflicts_with = "list", help_heading = "Mutants")]
     pub keep: Option<PathBuf>,
     /// The seed of the programs, decimal or 0x...
     #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Run")]

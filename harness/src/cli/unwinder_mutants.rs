@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::verbs::Failure;
 use crate::explore::search::Until;
@@ -55,7 +56,11 @@ pub(super) fn report(
         if hunter.interrupted.load(Ordering::Relaxed) {
             break;
         }
-        let patched = match module.with(fault, &hunter.folder) {
+        let made = match mutants::kept(arguments, row, fault.name())? {
+            Some(folder) => module.kept_with(fault, &folder),
+            None => module.with(fault, &hunter.folder),
+        };
+        let patched = match made {
             Ok(patched) => patched,
             Err(error @ (CopyError::NotViable(_) | CopyError::Probe(_))) => {
                 report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }));

@@ -231,7 +231,7 @@ fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut>
         match action() {
             Ok(()) => return Ok(()),
             Err(_) if Instant::now() < until => {}
-            Err(rejection) => return Err(Inconclusive::Unreadable(rejection.to_string()).into()),
+            Err(rejection) => return Err(rejection.into()),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::target::build::Row;
 use crate::target::gate::GateError;
 use crate::target::process::{LaunchError, StopError};
 use crate::target::unwinder::UnwinderError;
+use crate::walk::rejection::Rejection;
 use crate::walk::walker::Unsupported;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
@@ -101,6 +102,12 @@ impl From<UnwinderError> for Cut {
             UnwinderError::Start { .. } | UnwinderError::NotAvailable { .. } => Self::SetUp(text),
             _ => Self::Inconclusive(Inconclusive::Unreadable(text)),
         }
+    }
+}
+
+impl From<Rejection> for Cut {
+    fn from(rejection: Rejection) -> Self {
+        Self::Inconclusive(Inconclusive::Unreadable(rejection.to_string()))
     }
 }
 

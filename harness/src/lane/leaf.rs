@@ -1,10 +1,12 @@
 //! What a stopped thread stands in.
 
+use crate::layout::Layout;
 use crate::memory::RemoteMemory;
 use crate::schedule::fingerprint::LeafKind;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::ThreadState;
 
 /// The kind of `leaf`, the thread's current frame; none is what a thread stands in that runs no Python.
 pub(super) fn kind(
@@ -18,4 +20,15 @@ pub(super) fn kind(
         Some(raw) if raw.is_python() => LeafKind::Function,
         _ => LeafKind::Shim,
     })
+}
+
+/// The same where the frame was not read yet; one that cannot be read is none.
+pub(super) fn kind_of(
+    memory: &mut dyn RemoteMemory,
+    layout: &Layout,
+    decoder: &mut Decoder,
+    thread: &ThreadState,
+) -> Result<LeafKind, Rejection> {
+    let leaf = RawFrame::read(memory, layout, thread.current_frame).ok();
+    kind(memory, decoder, leaf.as_ref())
 }

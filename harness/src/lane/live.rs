@@ -356,7 +356,7 @@ pub(super) fn sample_until(
                         let outcome = Err(rejection);
                         recorder.count(walker.kind(), &ThreadSample { native_thread_id: 0, outcome, provenance });
                     }
-                    Err(rejection) => return Err(Inconclusive::Unreadable(rejection.to_string()).into()),
+                    Err(rejection) => return Err(rejection.into()),
                 }
             }
         }

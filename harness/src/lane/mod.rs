@@ -6,6 +6,7 @@ pub mod cell;
 mod drivers;
 mod leaf;
 pub mod live;
+mod owner;
 pub mod record;
 pub mod recorder;
 mod session;

@@ -21,6 +21,8 @@ use crate::invariants::Violation;
 use crate::lane::agreement::compare;
 use crate::lane::cell::{Cell, Cut, patience};
 use crate::lane::drivers::Drivers;
+use crate::lane::leaf;
+use crate::lane::owner::Owner;
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
 #[cfg(target_arch = "x86_64")]
@@ -35,16 +37,15 @@ use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
 use crate::sample::{Sample, ThreadSample, WalkerKind};
+use crate::schedule::fingerprint::LeafKind;
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
 use crate::target::unwinder::Unwinder;
 use crate::walk::cache::Limits;
-use crate::walk::cached::CachedWalker;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
 use crate::walk::code::Decoder;
 use crate::walk::raw_frame::{Owner as FrameOwner, RawFrame};
-use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, thread_states};
 use crate::walk::uncached::UncachedWalker;
@@ -93,16 +94,6 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         }
     }
     CellOutcome::Ran
-}
-
-/// The cached walker that owns the target's anchors.
-enum Owner {
-    /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
-    Own(Vec<Box<dyn Walker>>),
-    /// CPython's.
-    Cpython(Unwinder),
-    /// None: only uncached walkers look.
-    Nobody,
 }
 
 struct Lane<'a> {
@@ -266,7 +257,7 @@ impl<'a> Lane<'a> {
         recorder.end_of(Phase::Fields);
 
         let begun = Instant::now();
-        let truth = self.uncached.sample(&mut self.session.memory).map_err(unreadable)?;
+        let truth = self.uncached.sample(&mut self.session.memory)?;
         let spent = begun.elapsed();
         recorder.end_of(Phase::Walking);
         for thread in &truth.threads {
@@ -286,19 +277,9 @@ impl<'a> Lane<'a> {
             recorder.end_of(Phase::Judging);
         }
         if with_owner && !self.may_go_unnoticed() {
-            let turn = match &self.owner {
-                Owner::Own(walkers) => self.random.random_range(0..walkers.len().max(1)),
-                Owner::Cpython(_) | Owner::Nobody => 0,
-            };
+            let turn = self.random.random_range(0..self.owner.turns());
             let begun = Instant::now();
-            let sample = match &mut self.owner {
-                Owner::Own(walkers) => match walkers.get_mut(turn) {
-                    Some(walker) => Some(walker.sample(&mut self.session.memory).map_err(unreadable)?),
-                    None => None,
-                },
-                Owner::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
-                Owner::Nobody => None,
-            };
+            let sample = self.owner.sample(turn, &mut self.session.memory)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(sample) = sample {
@@ -317,7 +298,7 @@ impl<'a> Lane<'a> {
     fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Result<(), Cut> {
         // Where several threads share CPython's counters, these do not tell who hit.
         let tells = self.cell.family != Family::Threads || sample.walker != WalkerKind::CpythonCached;
-        let alone = !matches!(&self.owner, Owner::Own(walkers) if walkers.len() > 1);
+        let alone = self.owner.turns() == 1;
         let fits = self.before.len() <= Limits::CPYTHON.threads;
         if !fits {
             self.hits.forget();
@@ -358,18 +339,18 @@ impl<'a> Lane<'a> {
 
     /// Holds the cache's fields against the chains.
     fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>) -> Result<(), Cut> {
-        let kind = self.owner_kind();
+        let kind = self.owner.kind();
         let Session { memory, site, target, .. } = &mut self.session;
         if site.layout.thread.cache.is_none() {
             return Ok(());
         }
         let pid = target.pid();
         self.before.clear();
-        for thread in thread_states(memory, &site.layout, site.runtime).map_err(unreadable)? {
-            let mut chunks = Chunks::copy(memory, thread.datastack_chunk).map_err(unreadable)?;
+        for thread in thread_states(memory, &site.layout, site.runtime)? {
+            let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&mut chunks), start, None, DEPTH_LIMIT);
-            let links = chain.map_err(unreadable)?.links;
+            let links = chain?.links;
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
@@ -398,15 +379,6 @@ impl<'a> Lane<'a> {
             self.before.insert(thread.address, Before { thread, at, chain, python });
         }
         Ok(())
-    }
-
-    /// Who wrote the anchors, for reports.
-    fn owner_kind(&self) -> WalkerKind {
-        match &self.owner {
-            Owner::Own(walkers) => walkers.first().map_or(WalkerKind::OwnUncached, |walker| walker.kind()),
-            Owner::Cpython(_) => WalkerKind::CpythonCached,
-            Owner::Nobody => WalkerKind::OwnUncached,
-        }
     }
 
     /// Holds the gate's context and the target's own account against the walk, and lets the target go on.
@@ -453,30 +425,10 @@ impl<'a> Lane<'a> {
 
     /// The anchors are `walker`'s from here on.
     fn attach(&mut self, drivers: &mut Drivers, walker: Option<WalkerKind>) -> Result<(), Cut> {
-        let cell = self.cell;
-        let site = self.session.site;
-        self.owner = match walker {
-            Some(WalkerKind::OwnCached) => {
-                let walkers = if takes_turns(cell.family, self.stops) { 2 } else { 1 };
-                let new = || CachedWalker::new(site, cell.weakenings.clone());
-                let walkers: Result<Vec<_>, _> = (0..walkers).map(|_| new()).collect();
-                Owner::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
-            }
-            Some(WalkerKind::OwnReference) => Owner::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
-            Some(WalkerKind::CpythonCached) => Owner::Cpython(drivers.open(cell, self.session.target.pid(), true)?),
-            _ => Owner::Nobody,
-        };
-        let attributions = match &self.owner {
-            Owner::Own(walkers) => walkers.len(),
-            Owner::Cpython(_) | Owner::Nobody => 1,
-        };
-        self.attributions = (0..attributions).map(|_| Attribution::default()).collect();
+        self.owner = Owner::new(self.cell, drivers, &self.session, self.stops, walker)?;
+        self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
-        if let Owner::Own(walkers) = &mut self.owner
-            && let Some(first) = walkers.first_mut()
-        {
-            first.attach(&mut self.session.memory).map_err(unreadable)?;
-        }
+        self.owner.attach(&mut self.session.memory)?;
         self.note_fields()
     }
 
@@ -489,16 +441,8 @@ impl<'a> Lane<'a> {
         if !self.is_traced() {
             self.session.target.stop()?;
         }
-        let kind = self.owner_kind();
-        match &mut self.owner {
-            Owner::Own(walkers) => {
-                for walker in walkers {
-                    walker.detach(&mut self.session.memory).map_err(unreadable)?;
-                }
-            }
-            Owner::Cpython(unwinder) => unwinder.close(patience())?,
-            Owner::Nobody => {}
-        }
+        let kind = self.owner.kind();
+        self.owner.detach(&mut self.session.memory)?;
         for thread in self.threads()? {
             if thread.anchor != 0 {
                 recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
@@ -523,14 +467,14 @@ impl<'a> Lane<'a> {
     /// Whether an anchor that was written now could be one that the interpreter does not notice; see the module.
     fn may_go_unnoticed(&mut self) -> bool {
         // The reference walker rejects these leaves by itself, and has to.
-        if matches!(self.owner_kind(), WalkerKind::OwnReference) {
+        if matches!(self.owner.kind(), WalkerKind::OwnReference) {
             return false;
         }
         let Session { memory, site, .. } = &mut self.session;
         let mut anywhere = self.before.values().filter(|before| before.at == At::Anywhere);
         let found = anywhere.any(|before| {
-            let leaf = RawFrame::read(memory, &site.layout, before.thread.current_frame);
-            leaf.is_ok_and(|leaf| leaf.is_python() && self.codes.is_generator(memory, leaf.code).unwrap_or(true))
+            let kind = leaf::kind_of(memory, &site.layout, &mut self.codes, &before.thread);
+            !matches!(kind, Ok(LeafKind::Function | LeafKind::Shim))
         });
         self.codes.forget_fresh();
         found
@@ -555,23 +499,6 @@ impl<'a> Lane<'a> {
 
     fn threads(&mut self) -> Result<Vec<ThreadState>, Cut> {
         let Session { memory, site, .. } = &mut self.session;
-        thread_states(memory, &site.layout, site.runtime).map_err(unreadable)
+        Ok(thread_states(memory, &site.layout, site.runtime)?)
     }
-}
-
-/// Whether two profilers of one target may take turns.
-///
-/// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
-/// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
-/// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
-/// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
-/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C. Nor does it hold where
-/// a stop may come between a return's store to the current frame and its look at the anchor: whoever writes the anchor there
-/// takes it from the frame that leaves, which is then not counted.
-fn takes_turns(family: Family, stops: Stops) -> bool {
-    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
-}
-
-fn unreadable(rejection: Rejection) -> Cut {
-    Inconclusive::Unreadable(rejection.to_string()).into()
 }

@@ -9,9 +9,7 @@ use crate::lane::cell::{Cell, Cut};
 use crate::lane::leaf;
 use crate::lane::session::Session;
 use crate::oracle::profile::{Counter, Profile};
-use crate::report::cell::Inconclusive;
 use crate::walk::code::Decoder;
-use crate::walk::raw_frame::RawFrame;
 use crate::walk::thread_state::thread_states;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::Walker;
@@ -33,19 +31,17 @@ impl Truth {
 
     /// Looks until it is time; the target runs on then.
     pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), Cut> {
-        let unreadable = |error: &dyn std::fmt::Display| Cut::from(Inconclusive::Unreadable(error.to_string()));
         let mut walker = UncachedWalker::new(session.site)?;
         let mut decoder = Decoder::new(session.site.layout);
         while Instant::now() < until && !cell.is_interrupted() {
             session.target.run_for(Duration::from_micros(self.random.random_range(RUNS)))?;
             let Session { memory, site, .. } = &mut *session;
-            let sample = walker.sample(memory).map_err(|error| unreadable(&error))?;
-            let threads = thread_states(memory, &site.layout, site.runtime).map_err(|error| unreadable(&error))?;
+            let sample = walker.sample(memory)?;
+            let threads = thread_states(memory, &site.layout, site.runtime)?;
             for thread in &sample.threads {
                 let state = threads.iter().find(|state| state.native_thread_id == thread.native_thread_id);
-                let leaf = state.and_then(|state| RawFrame::read(memory, &site.layout, state.current_frame).ok());
-                let kind = leaf::kind(memory, &mut decoder, leaf.as_ref()).map_err(|error| unreadable(&error))?;
-                self.counter.count(thread, Some(kind));
+                let kind = state.map(|state| leaf::kind_of(memory, &site.layout, &mut decoder, state)).transpose();
+                self.counter.count(thread, kind?);
             }
             // Code objects come and go while the target runs.
             decoder.forget_fresh();

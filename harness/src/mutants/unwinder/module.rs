@@ -97,20 +97,34 @@ impl Module {
         &self.findings
     }
 
-    /// A copy with a fault, in a folder of its own within `parent`.
+    /// A copy with a fault, in a folder of its own within `parent`, which goes with what is returned.
+    ///
+    /// # Errors
+    /// As [`Self::kept_with`].
+    pub fn with(&self, fault: super::Fault, parent: &Path) -> Result<Patched, CopyError> {
+        let folder =
+            tempfile::tempdir_in(parent).map_err(|source| CopyError::File { path: parent.to_owned(), source })?;
+        let build = self.write(fault, folder.path())?;
+        Ok(Patched { build, _folder: Some(folder) })
+    }
+
+    /// A copy with a fault, in a folder that is made for it and stays.
     ///
     /// # Errors
     /// The fault is not viable, or the copy cannot be written or is not imported.
-    pub fn with(&self, fault: super::Fault, parent: &Path) -> Result<Patched, CopyError> {
+    pub fn kept_with(&self, fault: super::Fault, folder: &Path) -> Result<Patched, CopyError> {
+        Ok(Patched { build: self.write(fault, folder)?, _folder: None })
+    }
+
+    fn write(&self, fault: super::Fault, folder: &Path) -> Result<Build, CopyError> {
         let patched = apply(&self.bytes, self.findings.patches(fault)?)?;
         let io = |path: &Path, source| CopyError::File { path: path.to_owned(), source };
-        let folder = tempfile::tempdir_in(parent).map_err(|source| io(parent, source))?;
         // Nothing else may be in the folder that is searched for modules first.
-        let library = folder.path().join("library");
-        fs::create_dir(&library).map_err(|source| io(&library, source))?;
+        let library = folder.join("library");
+        fs::create_dir_all(&library).map_err(|source| io(&library, source))?;
         let copy = library.join(self.path.file_name().unwrap_or_default());
         fs::write(&copy, patched).map_err(|source| io(&copy, source))?;
-        let script = folder.path().join("python");
+        let script = folder.join("python");
         let text = [
             b"#!/bin/sh\nPYTHONPATH=".to_vec(),
             quoted(library.as_os_str()),
@@ -123,16 +137,15 @@ impl Module {
         if imported != copy {
             return Err(CopyError::OtherModule { copy, imported });
         }
-        let build = probe(&script)?;
-        Ok(Patched { build, _folder: folder })
+        Ok(probe(&script)?)
     }
 }
 
-/// A build with a patched module, until it is dropped.
+/// A build with a patched module; one that is not kept is there until this is dropped.
 pub struct Patched {
     /// The build. Its interpreter is the original's, and says so.
     pub build: Build,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 /// The file of the module that `python` imports.

@@ -1,0 +1,113 @@
+//! Who has the anchors of a stopped target.
+
+use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::drivers::Drivers;
+use crate::lane::session::Session;
+use crate::lane::stops::Stops;
+use crate::memory::process::ProcessMemory;
+use crate::sample::{Sample, WalkerKind};
+use crate::target::unwinder::Unwinder;
+use crate::walk::cached::CachedWalker;
+use crate::walk::reference::ReferenceWalker;
+use crate::walk::walker::Walker;
+use crate::workload::Family;
+
+/// The cached walker that owns the target's anchors.
+pub(super) enum Owner {
+    /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
+    Own(Vec<Box<dyn Walker>>),
+    /// CPython's.
+    Cpython(Unwinder),
+    /// None: only uncached walkers look.
+    Nobody,
+}
+
+impl Owner {
+    /// The owner that `walker` is on a target that is stopped so.
+    pub(super) fn new(
+        cell: &Cell<'_>,
+        drivers: &mut Drivers,
+        session: &Session,
+        stops: Stops,
+        walker: Option<WalkerKind>,
+    ) -> Result<Self, Cut> {
+        let site = session.site;
+        Ok(match walker {
+            Some(WalkerKind::OwnCached) => {
+                let walkers = if takes_turns(cell.family, stops) { 2 } else { 1 };
+                let new = || CachedWalker::new(site, cell.weakenings.clone());
+                let walkers: Result<Vec<_>, _> = (0..walkers).map(|_| new()).collect();
+                Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
+            }
+            Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
+            Some(WalkerKind::CpythonCached) => Self::Cpython(drivers.open(cell, session.target.pid(), true)?),
+            _ => Self::Nobody,
+        })
+    }
+
+    /// Who wrote the anchors, for reports.
+    pub(super) fn kind(&self) -> WalkerKind {
+        match self {
+            Self::Own(walkers) => walkers.first().map_or(WalkerKind::OwnUncached, |walker| walker.kind()),
+            Self::Cpython(_) => WalkerKind::CpythonCached,
+            Self::Nobody => WalkerKind::OwnUncached,
+        }
+    }
+
+    /// How many walkers take turns.
+    pub(super) fn turns(&self) -> usize {
+        match self {
+            Self::Own(walkers) => walkers.len().max(1),
+            Self::Cpython(_) | Self::Nobody => 1,
+        }
+    }
+
+    /// Clears the anchors, as CPython's did when it was made.
+    pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+        if let Self::Own(walkers) = self
+            && let Some(first) = walkers.first_mut()
+        {
+            first.attach(memory)?;
+        }
+        Ok(())
+    }
+
+    /// The sample of the walker whose turn it is, if there is one.
+    pub(super) fn sample(&mut self, turn: usize, memory: &mut ProcessMemory) -> Result<Option<Sample>, Cut> {
+        Ok(match self {
+            Self::Own(walkers) => match walkers.get_mut(turn) {
+                Some(walker) => Some(walker.sample(memory)?),
+                None => None,
+            },
+            Self::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
+            Self::Nobody => None,
+        })
+    }
+
+    /// Takes the anchors away.
+    pub(super) fn detach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+        match self {
+            Self::Own(walkers) => {
+                for walker in walkers {
+                    walker.detach(memory)?;
+                }
+            }
+            Self::Cpython(unwinder) => unwinder.close(patience())?,
+            Self::Nobody => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether two profilers of one target may take turns.
+///
+/// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
+/// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
+/// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
+/// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
+/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C. Nor does it hold where
+/// a stop may come between a return's store to the current frame and its look at the anchor: whoever writes the anchor there
+/// takes it from the frame that leaves, which is then not counted.
+fn takes_turns(family: Family, stops: Stops) -> bool {
+    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+}
