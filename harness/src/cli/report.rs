@@ -2,9 +2,6 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-use serde_json::Value;
-
 use crate::cli::exit;
 use crate::cli::report_arguments::{Report, ReportFormat};
 use crate::cli::verbs::{Failure, print};
@@ -14,30 +11,13 @@ use crate::report::saved::Saved;
 use crate::report::text::Look;
 use crate::report::{html, junit, markdown};
 
-/// What the document of several documents says it is, and its version.
-const KIND: &str = "framediff-reports";
-const VERSION: u32 = 1;
-
-/// Several documents in one.
-#[derive(Serialize)]
-struct Reports {
-    kind: &'static str,
-    version: u32,
-    reports: Vec<OneReport>,
-}
-
-#[derive(Serialize)]
-struct OneReport {
-    file: String,
-    report: Value,
-}
-
 /// Reports all files as one.
 pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {
     let output = arguments.output.as_deref().map(Output::open).transpose()?;
     let known = KnownFailures::kept()?;
-    let load = |path: &std::path::PathBuf| Saved::load(path, &known);
-    let mut all = arguments.files.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let load = |path: &std::path::PathBuf| Saved::load_all(path, &known);
+    let mut all: Vec<Saved> =
+        arguments.files.iter().map(load).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     short_names(&mut all);
     let look = if output.is_some() { Look::plain() } else { Look::of_stdout() };
     let text = text(&all, arguments.format, look)?;
@@ -57,11 +37,7 @@ pub(super) fn text(all: &[Saved], format: ReportFormat, look: Look) -> Result<St
             all.iter().map(one).collect()
         }
         (ReportFormat::Json, [one]) => serde_json::to_string_pretty(&one.json()?)? + "\n",
-        (ReportFormat::Json, _) => {
-            let one = |one: &Saved| Ok(OneReport { file: one.name.clone(), report: one.json()? });
-            let reports = all.iter().map(one).collect::<serde_json::Result<_>>()?;
-            serde_json::to_string_pretty(&Reports { kind: KIND, version: VERSION, reports })? + "\n"
-        }
+        (ReportFormat::Json, _) => serde_json::to_string_pretty(&Saved::json_of_all(all)?)? + "\n",
         (ReportFormat::Junit, _) => junit::render(all)?,
         (ReportFormat::Html, _) => html::render(all),
         (ReportFormat::Markdown, _) => markdown::render(all, markdown::STEP_SUMMARY),

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -26,6 +27,24 @@ const LONGEST: u64 = 256 << 20;
 /// What can be reported.
 const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `explain`, `mutants` or \
                      `bench`, or a saved case of `explore`";
+
+/// What the document of several documents says it is, and its version.
+const SEVERAL: &str = "framediff-reports";
+const SEVERAL_VERSION: u32 = 1;
+
+/// Several documents in one.
+#[derive(Serialize, Deserialize)]
+struct Several {
+    kind: String,
+    version: u32,
+    reports: Vec<OneOfSeveral>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OneOfSeveral {
+    file: String,
+    report: Value,
+}
 
 /// A document under the name of its file.
 #[derive(Debug)]
@@ -100,6 +119,36 @@ impl Saved {
         let (name, bytes) = read(path)?;
         let content = Content::parse(&name, &bytes, known)?;
         Ok(Self { name, content })
+    }
+
+    /// Reads a file of one document, or of several that were reported together as JSON.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_all(path: &Path, known: &KnownFailures) -> Result<Vec<Self>, SavedError> {
+        let (name, bytes) = read(path)?;
+        let value = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+        if value.get("kind").and_then(Value::as_str) != Some(SEVERAL) {
+            let content = Content::parse(&name, &bytes, known)?;
+            return Ok(vec![Self { name, content }]);
+        }
+        let several: Several = content(&name, "several reports in one", SEVERAL_VERSION, value)?;
+        let one = |one: OneOfSeveral| {
+            let within = format!("{name}: {}", clean(&one.file));
+            let content = Content::parse(&within, one.report.to_string().as_bytes(), known)?;
+            Ok(Self { name: clean(&one.file), content })
+        };
+        several.reports.into_iter().map(one).collect()
+    }
+
+    /// All documents as one.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn json_of_all(all: &[Self]) -> serde_json::Result<Value> {
+        let one = |one: &Self| Ok(OneOfSeveral { file: one.name.clone(), report: one.json()? });
+        let reports = all.iter().map(one).collect::<serde_json::Result<_>>()?;
+        serde_json::to_value(Several { kind: SEVERAL.to_owned(), version: SEVERAL_VERSION, reports })
     }
 
     /// What it says.
@@ -188,7 +237,9 @@ impl Saved {
             Content::Searches(document) => serde_json::to_value(document),
             Content::Comparison(document) => serde_json::to_value(document),
             Content::Explanation(document, _) => serde_json::to_value(document),
-            Content::Case(file, _) => serde_json::to_value(&file.case),
+            Content::Case(file, _) => {
+                file.text().map_err(serde::ser::Error::custom).and_then(|text| serde_json::from_str(&text))
+            }
         }
     }
 }
@@ -377,6 +428,40 @@ mod tests {
         ] {
             assert!(text.contains("stepped/a/b") && text.contains("still there"), "{text}");
         }
+    }
+
+    #[test]
+    fn several_reports_in_one_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = Document::from(&summary(&run(vec![]), false));
+        let searched = searches::Document::new(vec![fixtures::search(false)]);
+        let case = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/cases/stepped"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .min()
+            .unwrap();
+        let known = KnownFailures::kept().unwrap();
+        let mut all = vec![
+            parse(&json::render(&check).unwrap()).unwrap(),
+            parse(&serde_json::to_string(&searched).unwrap()).unwrap(),
+            Saved::load(&case, &known).unwrap(),
+        ];
+        for (index, saved) in all.iter_mut().enumerate() {
+            saved.name = format!("{index}.json");
+        }
+        let path = folder.path().join("all.json");
+        let value = Saved::json_of_all(&all).unwrap();
+        std::fs::write(&path, value.to_string()).unwrap();
+        let again = Saved::load_all(&path, &known).unwrap();
+        assert_eq!(Saved::json_of_all(&again).unwrap(), value);
+        let human = |all: &[Saved]| all.iter().map(|one| one.human(Look::plain())).collect::<Vec<_>>();
+        assert_eq!(human(&again), human(&all));
+        // What is damaged within is told by both names.
+        std::fs::write(&path, value.to_string().replace("\"searches\"", "\"search\"")).unwrap();
+        let error = Saved::load_all(&path, &known).unwrap_err().to_string();
+        assert!(error.contains("all.json: 1.json") && error.contains("the fields of none"), "{error}");
+        std::fs::write(&path, r#"{"kind":"framediff-reports","version":7,"reports":[]}"#).unwrap();
+        assert!(Saved::load_all(&path, &known).unwrap_err().to_string().contains("of version 7"));
     }
 
     #[test]
