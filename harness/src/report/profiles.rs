@@ -310,7 +310,7 @@ mod tests {
         assert!((cached.tvd.unwrap().distance - 0.25).abs() < 1e-9);
         assert_eq!(cached.kinds, [(LeafKind::Function, -0.25), (LeafKind::Generator, 0.25)]);
         assert_eq!((uncached.bias, uncached.tvd.unwrap().distance), (Bias::NotSeen, 0.0));
-        assert_eq!(figures(cached)[6..], ["0.250 [0.250, 0.250]", "biased", "function -25.0, generator +25.0"]);
+        assert_eq!(figures(cached)[6..9], ["0.250 [0.250, 0.250]", "biased", "function -25.0, generator +25.0"]);
     }
 
     #[test]
