@@ -174,6 +174,26 @@ fn a_check_of_one_build_in_the_stopped_lane_passes() {
     assert_eq!(document.seed, 1);
 }
 
+/// What is tested does not depend on how fast the machine is.
+#[test]
+fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
+    let run = |budget: &str, stops: &str| {
+        let command = stopped(budget, &["--jit", "off", "--seed", "1", "--stops", stops, "--format", "json"]);
+        Running::start(command).ends_within(Duration::from_secs(240))
+    };
+    let done = run("10m", "40");
+    assert_eq!(done.code, Some(i32::from(exit::PASS)), "{done:?}");
+    let document = done.document();
+    assert_eq!(document.stops, Some(40));
+    for line in document.table.iter().filter(|line| line.walker.is_cached()) {
+        // Gates, stores and moments; at a moment a walker may not be asked.
+        assert!((80..=120).contains(&line.tally.samples), "{line:?}");
+    }
+    let late = run("1s", "4000000000");
+    assert_eq!(late.code, Some(i32::from(exit::INCONCLUSIVE)), "{late:?}");
+    assert!(late.stdout.contains("of 4000000000 stops; give a longer --budget"), "{late:?}");
+}
+
 #[test]
 fn a_check_is_reported_for_people_unless_a_program_asks() {
     let outcome = Running::start(stopped("1s", &["--seed", "1", "--walker", "own-cached"])).ends_within(REFUSAL);

@@ -42,6 +42,8 @@ pub struct Options<'a> {
     pub shard: Shard,
     /// Time for all of it.
     pub budget: Duration,
+    /// How often each target of the stopped lane is stopped for each cached walker; the budget is a limit then.
+    pub stops: Option<u32>,
     /// Targets at once.
     pub jobs: usize,
     /// Whether profiles are held against the truth in the live lane.
@@ -84,6 +86,7 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
         plan: steps.iter().flatten().map(|step| step.planned.clone()).collect(),
         seed: options.seed,
         budget: options.budget,
+        stops: options.stops,
         part: Some(part),
     });
     let demand = Demand::new(options.confidence, comparisons as u64);
@@ -211,7 +214,11 @@ impl Round<'_> {
                     let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
                     let now = Instant::now();
                     let time = end.saturating_duration_since(now);
-                    now + (time * jobs).mul_f64(share).min(time).max(SHORTEST)
+                    if self.stops(id.lane).is_some() {
+                        now + time.max(SHORTEST)
+                    } else {
+                        now + (time * jobs).mul_f64(share).min(time).max(SHORTEST)
+                    }
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
@@ -223,6 +230,11 @@ impl Round<'_> {
             }
         };
         (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    /// How often a target of this lane is stopped, if that was said.
+    fn stops(&self, lane: Lane) -> Option<u32> {
+        self.options.stops.filter(|_| lane == Lane::Stopped)
     }
 
     fn run_cell(&self, step: &Step, deadline: Instant) -> CellOutcome {
@@ -241,6 +253,7 @@ impl Round<'_> {
             demand: self.demand,
             profiles: self.options.profiles,
             deadline,
+            stops: self.stops(id.lane),
             interrupted: self.options.interrupted,
             folder: &self.options.folder,
         };

@@ -132,6 +132,10 @@ pub struct Check {
     /// The time the run may take; it is shared out fairly, and what was not run is printed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
+    /// In the stopped lane, stop each target so often for each cached walker, however long it takes; the budget is a limit
+    /// then, and how fast a machine is does not decide what is tested
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub stops: Option<u32>,
     /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,

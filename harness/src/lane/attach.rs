@@ -96,6 +96,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
         seed: 0,
         budget: options.budget,
+        stops: None,
         part: None,
     });
     consumer.event(&Event::CellStarted { cell: id.clone() });
@@ -110,6 +111,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         demand: Demand::new(options.confidence, 2),
         profiles: false,
         deadline: Instant::now() + options.budget,
+        stops: None,
         interrupted: options.interrupted,
         folder: options.cache,
     };

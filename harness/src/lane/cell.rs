@@ -41,6 +41,8 @@ pub struct Cell<'a> {
     pub profiles: bool,
     /// When the cell's share of the budget is spent.
     pub deadline: Instant,
+    /// How often a target is stopped for each cached walker, if that and not the time decides.
+    pub stops: Option<u32>,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
     /// Where targets' files are written.
@@ -149,9 +151,12 @@ impl Cell<'_> {
         self.row.jit.switch()
     }
 
-    /// The deadline of the `index`th of `count` equal parts of what is left.
+    /// The deadline of the `index`th of `count` equal parts of what is left; where the time does not decide, of all parts.
     #[must_use]
     pub fn part(&self, index: u32, count: u32) -> Instant {
+        if self.stops.is_some() {
+            return self.deadline;
+        }
         let now = Instant::now();
         let left = self.deadline.saturating_duration_since(now);
         now + left / count.saturating_sub(index).max(1)

@@ -195,8 +195,11 @@ impl<'a> Lane<'a> {
         self.attach(drivers, walker)?;
         recorder.end_of(Phase::Starting);
         self.look_and_let_go(recorder, true)?;
-        while Instant::now() < until && !self.cell.is_interrupted() {
+        let mut stops = 1;
+        let wanted = self.cell.stops.unwrap_or(u32::MAX);
+        while stops < wanted && Instant::now() < until && !self.cell.is_interrupted() {
             self.step(recorder, true)?;
+            stops += 1;
         }
         self.detach(recorder)?;
         recorder.end_of(Phase::Starting);
@@ -205,7 +208,13 @@ impl<'a> Lane<'a> {
             self.step(recorder, false)?;
         }
         self.give_back(drivers);
-        Ok(())
+        match self.cell.stops {
+            Some(wanted) if stops < wanted && !self.cell.is_interrupted() => {
+                let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
+                Err(Inconclusive::Deadline(why).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lets the target run on, stops it, and has it looked at.

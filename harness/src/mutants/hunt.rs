@@ -132,6 +132,7 @@ impl Hunter<'_> {
             one_round: true,
             shard: Shard::WHOLE,
             budget: budget.max(SHORTEST),
+            stops: None,
             jobs: self.jobs,
             profiles: false,
             confidence: 0.999,

@@ -26,6 +26,9 @@ pub enum Event {
         seed: u64,
         /// The time the run may take.
         budget: Duration,
+        /// How often each target of the stopped lane is stopped for each cached walker, if that decides when it is done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stops: Option<u32>,
         /// Which part of a run that several machines may share; none where there is no such run.
         part: Option<Part>,
     },

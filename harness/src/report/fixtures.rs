@@ -85,7 +85,7 @@ pub(crate) fn tally() -> Tally {
 
 pub(crate) fn started(cells: &[CellId]) -> Event {
     let plan = cells.iter().map(|cell| PlannedCell::new(cell.clone(), Expected::ALL)).collect();
-    Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60), part: None }
+    Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60), stops: None, part: None }
 }
 
 /// The events of one cell that runs well.

@@ -29,7 +29,8 @@ pub fn render(document: &Document, look: Look) -> String {
     let mut out = String::new();
     let budget = humantime::format_duration(document.budget);
     let shards = document.part.as_ref().map(shards).unwrap_or_default();
-    let _ = writeln!(out, "seed {}, budget {budget}{shards}\n", document.seed);
+    let stops = document.stops.map(|stops| format!(", {stops} stops")).unwrap_or_default();
+    let _ = writeln!(out, "seed {}, budget {budget}{stops}{shards}\n", document.seed);
     table::render(&mut out, &document.table, look);
     violations(&mut out, document, look);
     not_seen(&mut out, document, look);

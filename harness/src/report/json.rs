@@ -27,6 +27,9 @@ pub struct Document {
     /// The time the run could take.
     #[serde(rename = "budget_seconds", with = "seconds")]
     pub budget: Duration,
+    /// How often each target of the stopped lane was stopped for each cached walker, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<u32>,
     /// Which part of a run that several machines can share; reports of older versions do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
@@ -86,6 +89,7 @@ impl From<&Summary> for Document {
             framediff: env!("CARGO_PKG_VERSION").to_owned(),
             seed: summary.seed(),
             budget: summary.budget(),
+            stops: summary.stops(),
             part: summary.part().cloned(),
             strict: summary.strict(),
             interrupted: summary.interrupted(),

@@ -112,6 +112,7 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
             .collect(),
         seed: first.document.seed,
         budget: sources.iter().map(|source| source.document.budget).fold(Duration::ZERO, Duration::saturating_add),
+        stops: first.document.stops,
         part: Some(part),
     });
     summary.is_merged();

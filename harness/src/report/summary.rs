@@ -128,6 +128,7 @@ pub struct Summary {
     rows: Vec<Row>,
     seed: u64,
     budget: Duration,
+    stops: Option<u32>,
     cells: Vec<CellReport>,
     index: HashMap<CellId, usize>,
     violations: Vec<DistinctViolation>,
@@ -141,8 +142,8 @@ pub struct Summary {
 impl Consumer for Summary {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { rows, plan, seed, budget, part } => {
-                (self.rows, self.seed, self.budget) = (rows.clone(), *seed, *budget);
+            Event::RunStarted { rows, plan, seed, budget, stops, part } => {
+                (self.rows, self.seed, self.budget, self.stops) = (rows.clone(), *seed, *budget, *stops);
                 self.part.clone_from(part);
                 for planned in plan {
                     self.plan(planned);
@@ -177,6 +178,7 @@ impl Summary {
             rows: Vec::new(),
             seed: 0,
             budget: Duration::ZERO,
+            stops: None,
             cells: Vec::new(),
             index: HashMap::new(),
             violations: Vec::new(),
@@ -203,6 +205,12 @@ impl Summary {
     #[must_use]
     pub fn budget(&self) -> Duration {
         self.budget
+    }
+
+    /// How often each target of the stopped lane was to be stopped for each cached walker, if that was said.
+    #[must_use]
+    pub fn stops(&self) -> Option<u32> {
+        self.stops
     }
 
     /// Which part of a run this is, if several machines can share it.
