@@ -212,8 +212,10 @@ pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
         .filter(|(_, excess)| excess.abs() >= 0.005)
         .map(|(kind, excess)| format!("{kind} {:+.1}", 100.0 * excess))
         .collect();
-    let reasons: Vec<String> =
-        picture.rejected.iter().map(|(reason, share)| format!("{reason} {}", percent(*share))).collect();
+    let reasons: Vec<String> = (picture.rejected.iter())
+        .filter(|(_, share)| **share >= 0.005)
+        .map(|(reason, share)| format!("{reason} {:.1}", 100.0 * share))
+        .collect();
     [
         picture.walker.to_string(),
         picture.samples.to_string(),

@@ -35,7 +35,7 @@ fn program(program: &Program) -> Markup {
     let most = all.fold(0.0, f64::max);
     html! { details {
         summary { (shown(&program.row)) ", " (shown(&program.family)) " " (tag(class(worst), worst.words())) }
-        table.lines {
+        table.lines.profiles {
             thead { tr { @for (index, title) in HEADER.iter().enumerate() { th.number[(1..7).contains(&index)] scope="col" { (title) } } } }
             tbody {
                 (line(&figures_of_stopped(program), program.known.map_or(Bias::NotSeen, Distance::bias)))
@@ -67,7 +67,7 @@ fn line(figures: &[String; HEADER.len()], bias: Bias) -> Markup {
             @match index {
                 0 => td.title { (figure) },
                 7 => td data-label=(title) { (tag(class(bias), figure)) },
-                8 | 9 => td data-label=(title) { span { (figure) } },
+                8 | 9 => td.across data-label=(title) { span { (figure) } },
                 _ => td.number data-label=(title) { span { (figure) } },
             }
         }
