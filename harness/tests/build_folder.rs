@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::command::{Outcome, Running, framediff};
+use common::loader::write_loader_script;
 use framediff::cli::exit;
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -41,14 +42,7 @@ fn made_in(checkout: &Path) -> PathBuf {
     copied(&library.join("lib-dynload"), &|_| true);
     copied(&library, &|name| name.starts_with("_sysconfigdata"));
     let python = build.join("python");
-    let script = format!(
-        "#!/bin/sh\nexec '{}' --argv0 '{}' --library-path '{}' '{}' \"$@\"\n",
-        usr.join("lib64/ld-linux-x86-64.so.2").display(),
-        python.display(),
-        usr.join("lib/x86_64-linux-gnu").display(),
-        build.join("python-elf").display()
-    );
-    common::executable::write_executable(&python, script.as_bytes());
+    write_loader_script(&python, usr, &python, &build.join("python-elf"));
     build
 }
 

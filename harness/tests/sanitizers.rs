@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::command::outcome;
+use common::loader::write_loader_script;
 use framediff::target::build::{Sanitizer, probe};
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -33,14 +34,7 @@ fn with_sanitizer(folder: &Path, word: &str, runtime: &str) -> PathBuf {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "gcc makes no such program; are its sanitizers' runtimes installed? {told}");
     let python = folder.join("python");
-    let script = format!(
-        "#!/bin/sh\nexec '{}' --argv0 '{}' --library-path '{}' '{}' \"$@\"\n",
-        usr.join("lib64/ld-linux-x86-64.so.2").display(),
-        debug.display(),
-        libraries.display(),
-        program.display()
-    );
-    common::executable::write_executable(&python, script.as_bytes());
+    write_loader_script(&python, usr, &debug, &program);
     python
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod command;
 pub(crate) mod executable;
+pub(crate) mod loader;
 pub(crate) mod target;
 
 use std::path::PathBuf;
