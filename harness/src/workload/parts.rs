@@ -1,6 +1,16 @@
 //! Functions that several families share.
 
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
 use super::program::{Fun, Program};
+
+/// Brings items into a random order. Programs depend on how it is done, so it is done here and by no library.
+pub(super) fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.random_range(0..=last));
+    }
+}
 
 /// A leaf with gates on several lines: the frame stays, its line moves.
 pub(super) fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> Fun {

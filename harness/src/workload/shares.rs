@@ -17,25 +17,46 @@ const FEWEST_TERMS: u32 = 3000;
 /// How far the shares of the time may be from those of the weights, as a total variation distance.
 pub(super) const INEXACT: f64 = 0.01;
 
+/// What a leaf is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Function,
+    Generator,
+    Coroutine,
+    /// Called from C.
+    Callback,
+}
+
+impl Leaf {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Function => "function_leaf",
+            Self::Generator => "generator_leaf",
+            Self::Coroutine => "coroutine_leaf",
+            Self::Callback => "callback_leaf",
+        }
+    }
+
+    fn arguments(self) -> &'static str {
+        match self {
+            Self::Function => "c",
+            Self::Generator | Self::Coroutine => "",
+            Self::Callback => "x",
+        }
+    }
+}
+
 /// Emits `main`, the leaves and their callers; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let mut weights = WEIGHTS;
-    for last in (1..weights.len()).rev() {
-        weights.swap(last, random.random_range(0..=last));
-    }
+    parts::shuffle(&mut weights, random);
     p.line(&format!("_terms = range({})", p.parameters().speed.max(FEWEST_TERMS)));
     p.line("");
     let [function, generator, coroutine, callback] = weights;
     let depth = p.parameters().depth;
-    let mut callers = [
-        leaf(p, "function_leaf", "def", "c", function),
-        iterated(p, generator),
-        awaited(p, coroutine),
-        called_back(p, callback),
-    ];
-    for last in (1..callers.len()).rev() {
-        callers.swap(last, random.random_range(0..=last));
-    }
+    let mut callers =
+        [leaf(p, Leaf::Function, function), iterated(p, generator), awaited(p, coroutine), called_back(p, callback)];
+    parts::shuffle(&mut callers, random);
     let chains: Vec<Fun> = (0..)
         .zip(callers)
         .map(|(index, caller)| parts::chain(p, &format!("to_{index}"), random.random_range(0..=depth), caller))
@@ -51,12 +72,13 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
 }
 
 /// A leaf with its work, and gates around it.
-fn leaf(p: &mut Program<'_>, base: &str, def: &str, arguments: &str, weight: u32) -> Fun {
-    let name = p.name(base);
+fn leaf(p: &mut Program<'_>, kind: Leaf, weight: u32) -> Fun {
+    let name = p.name(kind.name());
     let fun = p.declare(&name);
-    p.open(fun, &format!("{def} {name}({arguments}):"));
+    let def = if kind == Leaf::Coroutine { "async def" } else { "def" };
+    p.open(fun, &format!("{def} {name}({}):", kind.arguments()));
     p.locals(p.parameters().frame_size.locals(weight));
-    if arguments != "c" {
+    if kind != Leaf::Function {
         p.take();
     }
     p.gate();
@@ -65,7 +87,7 @@ fn leaf(p: &mut Program<'_>, base: &str, def: &str, arguments: &str, weight: u32
     p.end();
     p.gate();
     p.spends(fun, weight);
-    if def == "def" && arguments.is_empty() {
+    if kind == Leaf::Generator {
         p.line("yield");
     }
     p.close();
@@ -73,7 +95,7 @@ fn leaf(p: &mut Program<'_>, base: &str, def: &str, arguments: &str, weight: u32
 }
 
 fn iterated(p: &mut Program<'_>, weight: u32) -> Fun {
-    let generator = leaf(p, "generator_leaf", "def", "", weight);
+    let generator = leaf(p, Leaf::Generator, weight);
     let name = p.identifier(generator);
     let fun = p.define("iterate", "c");
     p.make(generator, &format!("k = {name}()"));
@@ -86,7 +108,7 @@ fn iterated(p: &mut Program<'_>, weight: u32) -> Fun {
 }
 
 fn awaited(p: &mut Program<'_>, weight: u32) -> Fun {
-    let coroutine = leaf(p, "coroutine_leaf", "async def", "", weight);
+    let coroutine = leaf(p, Leaf::Coroutine, weight);
     let name = p.identifier(coroutine);
     let fun = p.define("drive", "c");
     p.make(coroutine, &format!("k = {name}()"));
@@ -101,7 +123,7 @@ fn awaited(p: &mut Program<'_>, weight: u32) -> Fun {
 
 /// A leaf that C calls.
 fn called_back(p: &mut Program<'_>, weight: u32) -> Fun {
-    let callback = leaf(p, "callback_leaf", "def", "x", weight);
+    let callback = leaf(p, Leaf::Callback, weight);
     let name = p.identifier(callback);
     let fun = p.define("through_c", "c");
     p.gate();

@@ -1,6 +1,5 @@
 //! Python called from C called from Python: every kind of entry puts a shim frame into the chain.
 
-use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::parts;
@@ -88,9 +87,7 @@ struct Reached {
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let reached = reached(p);
     let mut entries = ENTRIES;
-    for last in (1..entries.len()).rev() {
-        entries.swap(last, random.random_range(0..=last));
-    }
+    parts::shuffle(&mut entries, random);
     let count = (p.parameters().width * 3) as usize;
     let depth = p.parameters().depth;
     let mut ways = Vec::new();
