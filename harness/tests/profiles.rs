@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use common::command::{Running, framediff};
 use framediff::cli::exit;
+use framediff::oracle::distribution::Bias;
 use framediff::schedule::fingerprint::LeafKind;
 
 /// A run of a few seconds on a loaded machine.
@@ -31,8 +32,12 @@ fn every_walker_is_held_against_the_truth_of_the_same_program() {
         let sum: f64 = program.leaves.iter().map(|leaf| leaf.truth).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{program:?}");
         for picture in &program.walkers {
-            let tvd = picture.tvd.unwrap().distance;
-            assert!(picture.samples > 0 && (0.0..=1.0).contains(&tvd), "{picture:?}");
+            assert!(picture.samples > 0, "{picture:?}");
+            match picture.tvd {
+                Some(tvd) => assert!((0.0..=1.0).contains(&tvd.distance), "{picture:?}"),
+                // The reference walker refuses most of what generators show, in a few seconds perhaps all.
+                None => assert_eq!((picture.errors, picture.bias), (1.0, Bias::CannotTell), "{picture:?}"),
+            }
             assert_eq!(picture.shares.len(), program.leaves.len());
         }
         let kinds: BTreeSet<LeafKind> = program.leaves.iter().filter_map(|leaf| leaf.kind).collect();
