@@ -214,11 +214,9 @@ impl Round<'_> {
                     let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
                     let now = Instant::now();
                     let time = end.saturating_duration_since(now);
-                    if self.stops(id.lane).is_some() {
-                        now + time.max(SHORTEST)
-                    } else {
-                        now + (time * jobs).mul_f64(share).min(time).max(SHORTEST)
-                    }
+                    let fair = (time * jobs).mul_f64(share).min(time);
+                    // Where the number of stops decides, time is only a limit, and one for all.
+                    now + if self.stops(id.lane).is_some() { time } else { fair }.max(SHORTEST)
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)

@@ -233,19 +233,14 @@ pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
 /// The same for the looks at the stopped process, which are held against nothing where nothing else is known.
 #[must_use]
 pub fn figures_of_stopped(program: &Program) -> [String; HEADER.len()] {
-    let mut figures = [const { String::new() }; HEADER.len()].map(|_| "-".to_owned());
-    let told = [
-        (0, STOPPED.to_owned()),
-        (1, program.stopped.to_string()),
-        (6, distance(program.known)),
-        (7, program.known.map_or("the truth", |known| known.bias().words()).to_owned()),
-    ];
-    for (at, text) in told {
-        if let Some(figure) = figures.get_mut(at) {
-            *figure = text;
-        }
-    }
-    figures
+    let says = program.known.map_or("the truth", |known| known.bias().words());
+    std::array::from_fn(|column| match column {
+        0 => STOPPED.to_owned(),
+        1 => program.stopped.to_string(),
+        6 => distance(program.known),
+        7 => says.to_owned(),
+        _ => "-".to_owned(),
+    })
 }
 
 fn distance(tvd: Option<Distance>) -> String {

@@ -94,10 +94,14 @@ fn leaf(p: &mut Program<'_>, kind: Leaf, weight: u32) -> Fun {
     fun
 }
 
+/// A leaf with its name, and the function that calls it, whose body is open.
+fn called_by(p: &mut Program<'_>, kind: Leaf, weight: u32, caller: &str) -> (Fun, String, Fun) {
+    let leaf = leaf(p, kind, weight);
+    (leaf, p.identifier(leaf), p.define(caller, "c"))
+}
+
 fn iterated(p: &mut Program<'_>, weight: u32) -> Fun {
-    let generator = leaf(p, Leaf::Generator, weight);
-    let name = p.identifier(generator);
-    let fun = p.define("iterate", "c");
+    let (generator, name, fun) = called_by(p, Leaf::Generator, weight, "iterate");
     p.make(generator, &format!("k = {name}()"));
     p.aimed(generator, "next(k)");
     p.gate();
@@ -108,9 +112,7 @@ fn iterated(p: &mut Program<'_>, weight: u32) -> Fun {
 }
 
 fn awaited(p: &mut Program<'_>, weight: u32) -> Fun {
-    let coroutine = leaf(p, Leaf::Coroutine, weight);
-    let name = p.identifier(coroutine);
-    let fun = p.define("drive", "c");
+    let (coroutine, name, fun) = called_by(p, Leaf::Coroutine, weight, "drive");
     p.make(coroutine, &format!("k = {name}()"));
     p.block("try:");
     p.aimed(coroutine, "k.send(None)");
@@ -123,9 +125,7 @@ fn awaited(p: &mut Program<'_>, weight: u32) -> Fun {
 
 /// A leaf that C calls.
 fn called_back(p: &mut Program<'_>, weight: u32) -> Fun {
-    let callback = leaf(p, Leaf::Callback, weight);
-    let name = p.identifier(callback);
-    let fun = p.define("through_c", "c");
+    let (callback, name, fun) = called_by(p, Leaf::Callback, weight, "through_c");
     p.gate();
     p.aimed(callback, &format!("any(map({name}, (1,)))"));
     p.gate();
