@@ -112,7 +112,11 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
             .collect(),
         seed: first.document.seed,
         budget: sources.iter().map(|source| source.document.budget).fold(Duration::ZERO, Duration::saturating_add),
-        stops: first.document.stops,
+        // Like the budget it makes no difference to what a run is; what is not true of all is not told.
+        stops: first
+            .document
+            .stops
+            .filter(|_| sources.iter().all(|other| other.document.stops == first.document.stops)),
         part: Some(part),
     });
     summary.is_merged();
