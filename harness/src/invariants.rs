@@ -19,7 +19,8 @@
 //!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
 //!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse).
 //!
-//! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With
+//! In the stepped lane every `S(t)` of the sample is known, so existence is checked in full. With the target stopped, it is checked in
+//! full by agreement with an uncached walk of the same state. With
 //! the target running, legality is the observable part of existence.
 
 use std::fmt;
@@ -27,6 +28,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::WalkerKind;
+use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
 use crate::workload::grammar::Illegal;
@@ -71,6 +73,19 @@ impl Difference {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "clause")]
 pub enum Violation {
+    /// Clause 1: the stack is none of those that the target had during the sample.
+    NotThere {
+        /// In which way it is wrong, what the cache had answered, and where the target moved.
+        fingerprint: SteppedFingerprint,
+        /// The case, on a line: what runs it again.
+        case: String,
+        /// Index of the frame at which it and the nearest stack that was there part.
+        index: Option<usize>,
+        /// Whether the schedule is one that no released build fails.
+        kept: bool,
+        /// Whether released builds were seen to fail so, in this shape, within the bounds that schedules are drawn from.
+        seen: bool,
+    },
     /// Clause 2: the stack is not in the grammar.
     Legality {
         /// The rule it breaks.
@@ -177,6 +192,7 @@ impl Violation {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::NotThere { fingerprint, .. } => fingerprint.clause.name(),
             Self::Legality { illegal } => illegal.name(),
             Self::Agreement { .. } => "disagreement",
             Self::RejectedWhileStopped { .. } => "rejected-while-stopped",
@@ -198,6 +214,10 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotThere { fingerprint, kept: false, .. } => f.write_str(fingerprint.clause.describe()),
+            Self::NotThere { fingerprint, kept: true, .. } => {
+                write!(f, "{}; the released builds pass this schedule", fingerprint.clause.describe())
+            }
             Self::Legality { illegal } => illegal.fmt(f),
             Self::Agreement { other, difference } => {
                 write!(f, "{other} saw another {} in the same state", difference.name())

@@ -19,6 +19,7 @@
 pub(crate) mod envelope;
 pub mod error;
 pub mod file;
+pub mod kept;
 pub mod line;
 mod pretty;
 pub mod stepped;

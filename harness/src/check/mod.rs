@@ -2,3 +2,5 @@
 
 pub mod plan;
 pub mod run;
+#[cfg(target_arch = "x86_64")]
+pub mod stepped;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::case::kept::KeptSchedules;
 use crate::layout::FrameCache;
 use crate::report::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
 use crate::sample::WalkerKind;
@@ -42,6 +43,8 @@ pub struct Step {
 const LIVE_ALTERNATING: f64 = 6.0;
 /// A stopped cell has a gated and a free target for each cached walker.
 const STOPPED: f64 = 2.0;
+/// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
+const STEPPED: f64 = 4.0;
 
 /// The cells of one round, all with workloads of `seed`.
 #[must_use]
@@ -80,15 +83,19 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
     });
+    let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
-        walkers.is_empty().then(|| NotRun::NotApplicable("none of the walkers asked for runs this family live".into()))
+        walkers.is_empty().then(|| NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane")))
     });
     let weight = match (lane, family) {
+        (Lane::Stepped, _) => STEPPED,
         (Lane::Stopped, _) => STOPPED,
         (Lane::Live, Family::Alternating) => LIVE_ALTERNATING,
         (Lane::Live, _) => 1.0,
     };
     let expected = match lane {
+        // What is kept reaches each of them.
+        Lane::Stepped => Expected::ALL,
         Lane::Stopped => Expected::from(produces(family, seed)),
         Lane::Live => Expected::NONE,
     };
@@ -99,6 +106,20 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
     Step { planned, row: index, family, weight, not_run }
+}
+
+/// Why the stepped lane does not run a family, if it does not.
+fn not_stepped(family: Family, has_cache: bool) -> Option<NotRun> {
+    let why = if !has_cache {
+        "the stepped lane drives CPython's cached unwinder, and this build has no frame cache".to_owned()
+    } else if !cfg!(target_arch = "x86_64") {
+        "the stepped lane needs a machine of x86-64".to_owned()
+    } else if KeptSchedules::kept().is_ok_and(|kept| kept.program(family).is_none()) {
+        format!("no schedules are kept for this family; search it with `framediff explore --family {family}`")
+    } else {
+        return None;
+    };
+    Some(NotRun::NotApplicable(why))
 }
 
 fn produces(family: Family, seed: u64) -> crate::workload::Produces {
@@ -124,6 +145,8 @@ fn walkers(lane: Lane, family: Family, has_cache: bool, wishes: &Wishes) -> Vec<
     };
     let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
     match lane {
+        // Its schedules are for CPython's cached unwinder; `explore` drives the others.
+        Lane::Stepped => walkers.retain(|&walker| walker == CpythonCached),
         Lane::Stopped => {
             walkers.insert(OwnUncached);
         }

@@ -7,7 +7,10 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::check::plan::{Step, Wishes, dealt, plan};
+#[cfg(target_arch = "x86_64")]
+use crate::check::stepped;
 use crate::digest;
+use crate::invariants::Violation;
 use crate::lane::cell::Cell;
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
@@ -44,6 +47,8 @@ pub struct Options<'a> {
     pub budget: Duration,
     /// How often each target of the stopped lane is stopped for each cached walker; the budget is a limit then.
     pub stops: Option<u32>,
+    /// How many schedules of the stepped lane run for each program; the budget is a limit then.
+    pub schedules: Option<u32>,
     /// Targets at once.
     pub jobs: usize,
     /// Whether profiles are held against the truth in the live lane.
@@ -54,8 +59,8 @@ pub struct Options<'a> {
     pub folder: PathBuf,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// The command that replays a cell for a walker.
-    pub replay: &'a (dyn Fn(&ReportedRow, &CellId, WalkerKind) -> String + Sync),
+    /// The command that replays a violation of a walker in a cell.
+    pub replay: &'a (dyn Fn(&ReportedRow, &CellId, &Violation, WalkerKind) -> String + Sync),
 }
 
 /// What reports know of a row.
@@ -134,6 +139,8 @@ fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
 /// much as three stopped ones.
 fn jobs(options: &Options<'_>, lane: Lane) -> usize {
     match lane {
+        // A rig takes turns on one core, which it keeps busy: there are three jobs for two cores.
+        Lane::Stepped => (options.jobs * 2 / 3).max(1),
         Lane::Stopped => options.jobs.max(1),
         Lane::Live => (options.jobs / 3).max(1),
     }
@@ -216,7 +223,8 @@ impl Round<'_> {
                     let time = end.saturating_duration_since(now);
                     let fair = (time * jobs).mul_f64(share).min(time);
                     // Where the number of stops decides, time is only a limit, and one for all.
-                    now + if self.stops(id.lane).is_some() { time } else { fair }.max(SHORTEST)
+                    let by_number = self.stops(id.lane).is_some() || self.schedules(id.lane).is_some();
+                    now + if by_number { time } else { fair }.max(SHORTEST)
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
@@ -228,6 +236,11 @@ impl Round<'_> {
             }
         };
         (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    /// How many schedules a program of this lane has, if that was said.
+    fn schedules(&self, lane: Lane) -> Option<u32> {
+        self.options.schedules.filter(|_| lane == Lane::Stepped)
     }
 
     /// How often a target of this lane is stopped, if that was said.
@@ -252,14 +265,20 @@ impl Round<'_> {
             profiles: self.options.profiles,
             deadline,
             stops: self.stops(id.lane),
+            schedules: self.schedules(id.lane),
+            is_first: id.seed == self.options.seed,
             interrupted: self.options.interrupted,
             folder: &self.options.folder,
         };
-        let replay = |walker| (self.options.replay)(reported, id, walker);
+        let replay = |violation: &Violation, walker| (self.options.replay)(reported, id, violation, walker);
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = {
             let mut recorder = Recorder::new(&cell, self.send, &replay);
             match id.lane {
+                #[cfg(target_arch = "x86_64")]
+                Lane::Stepped => stepped::run(&cell, &mut recorder),
+                #[cfg(not(target_arch = "x86_64"))]
+                Lane::Stepped => CellOutcome::NotRun(NotRun::Unaccounted),
                 Lane::Stopped => stopped::run(&cell, &mut recorder, &mut drivers),
                 Lane::Live => live::run(&cell, &mut recorder, &mut drivers),
             }

@@ -136,6 +136,10 @@ pub struct Check {
     /// then, and how fast a machine is does not decide what is tested
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub stops: Option<u32>,
+    /// In the stepped lane, run so many schedules for each program, however long it takes: first the kept ones, then drawn
+    /// ones; the budget is a limit then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub schedules: Option<u32>,
     /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle]
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,

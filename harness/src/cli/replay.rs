@@ -3,14 +3,18 @@
 use std::path::Path;
 
 use crate::cli::arguments::Check;
+use crate::invariants::Violation;
 use crate::report::cell::{CellId, Row};
 use crate::sample::WalkerKind;
 
-/// The command that runs `cell` of `row` again as `check` ran it, for `walker` alone.
+/// The command that shows `violation` of `walker` again: its case, or else the `cell` of `row` as `check` ran it.
 ///
 /// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes.
 #[must_use]
-pub fn command(check: &Check, row: &Row, cell: &CellId, walker: WalkerKind) -> String {
+pub fn command(check: &Check, row: &Row, cell: &CellId, violation: &Violation, walker: WalkerKind) -> String {
+    if let Violation::NotThere { case, .. } = violation {
+        return format!("framediff replay --python {} {case}", quote_path(&row.python));
+    }
     let mut words = vec!["framediff".to_owned(), "check".to_owned()];
     let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
     option("--python", quote_path(&row.python));
@@ -73,7 +77,7 @@ mod tests {
             "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
         );
         let cell = fixtures::cell(Lane::Live);
-        let replayed = check(&command(&original, &fixtures::row(), &cell, WalkerKind::OwnCached));
+        let replayed = check(&command(&original, &fixtures::row(), &cell, &fixtures::finding().violation, WalkerKind::OwnCached));
         assert_eq!(replayed.source.python, [fixtures::row().python]);
         assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
         assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![Family::Alternating]));

@@ -141,7 +141,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     let selected = &arguments.selection;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let folder = folder::for_run(&std::env::temp_dir())?;
-    let replay = |row: &_, cell: &_, walker| replay::command(arguments, row, cell, walker);
+    let replay = |row: &_, cell: &_, violation: &_, walker| replay::command(arguments, row, cell, violation, walker);
     let options = Options {
         wishes: Wishes {
             families: selected.family.clone(),
@@ -151,10 +151,11 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         },
         overrides: arguments.size.overrides(),
         seed: selected.seed.unwrap_or_else(random_seed),
-        one_round: selected.seed.is_some() || arguments.stops.is_some(),
+        one_round: selected.seed.is_some() || arguments.stops.is_some() || arguments.schedules.is_some(),
         shard: selected.shard,
         budget: arguments.budget,
         stops: arguments.stops,
+        schedules: arguments.schedules,
         jobs: arguments.jobs.map_or(cores + cores / 2, std::num::NonZero::get),
         profiles: arguments.profiles,
         confidence: arguments.judging.confidence,

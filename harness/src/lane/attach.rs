@@ -112,12 +112,14 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         profiles: false,
         deadline: Instant::now() + options.budget,
         stops: None,
+        schedules: None,
+        is_first: true,
         interrupted: options.interrupted,
         folder: options.cache,
     };
     let consumer = std::sync::Mutex::new(consumer);
     let send = |event| consumer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
-    let replay = |_| format!("framediff attach {} --write", options.pid);
+    let replay = |_: &_, _| format!("framediff attach {} --write", options.pid);
     let outcome = {
         let mut recorder = Recorder::new(&cell, &send, &replay);
         let result = sample(&cell, &mut recorder, memory, site, can_write);

@@ -43,6 +43,10 @@ pub struct Cell<'a> {
     pub deadline: Instant,
     /// How often a target is stopped for each cached walker, if that and not the time decides.
     pub stops: Option<u32>,
+    /// How many schedules of the stepped lane run, if that and not the time decides.
+    pub schedules: Option<u32>,
+    /// Whether it is the first cell of its kind in the run: only there the kept schedules run.
+    pub is_first: bool,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
     /// Where targets' files are written.

@@ -33,7 +33,7 @@ pub struct Evidence<'a> {
 pub struct Recorder<'a> {
     cell: &'a Cell<'a>,
     send: &'a (dyn Fn(Event) + Sync),
-    replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+    replay: &'a (dyn Fn(&Violation, WalkerKind) -> String + Sync),
     tallies: BTreeMap<WalkerKind, Tally>,
     repeated: BTreeMap<Fingerprint, Finding>,
     last: Instant,
@@ -44,11 +44,12 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder that passes events to `send`; `replay` gives the command that replays the cell for a walker.
+    /// A recorder that passes events to `send`; `replay` gives the command that replays a
+    /// violation of a walker.
     pub fn new(
         cell: &'a Cell<'a>,
         send: &'a (dyn Fn(Event) + Sync),
-        replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+        replay: &'a (dyn Fn(&Violation, WalkerKind) -> String + Sync),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -86,6 +87,13 @@ impl<'a> Recorder<'a> {
     /// Counts a stack that differs from another account of the same state.
     pub fn difference(&mut self, walker: WalkerKind) {
         self.tally(walker).differences += 1;
+    }
+
+    /// Counts a schedule; a misfit is a kept one that was another one here.
+    pub fn scheduled(&mut self, walker: WalkerKind, misfit: bool) {
+        let tally = self.tally(walker);
+        tally.schedules += 1;
+        tally.misfits += u64::from(misfit);
     }
 
     /// Counts time spent walking, and passes the counts on if it is time to.
@@ -136,7 +144,7 @@ impl<'a> Recorder<'a> {
         }
         finding.seen = evidence.seen.to_vec();
         finding.possible = evidence.possible;
-        finding.replay = (self.replay)(walker);
+        finding.replay = (self.replay)(&finding.violation, walker);
         (self.send)(Event::Violation(Box::new(finding.clone())));
         finding.count = 0;
         self.repeated.insert(fingerprint, finding);

@@ -115,7 +115,7 @@ impl Hunter<'_> {
         // Where the mutants are not kept, the path is that of a folder that is gone.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
-        let replay = |_: &_, cell: &CellId, walker: WalkerKind| {
+        let replay = |_: &_, cell: &CellId, _: &_, walker: WalkerKind| {
             format!(
                 "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {}",
                 cell.lane.name(),
@@ -133,6 +133,7 @@ impl Hunter<'_> {
             shard: Shard::WHOLE,
             budget: budget.max(SHORTEST),
             stops: None,
+            schedules: None,
             jobs: self.jobs,
             profiles: false,
             confidence: 0.999,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::frame::Frame;
 use crate::report::tally::Cause;
-use crate::sample::{Lookup, ThreadSample};
+use crate::sample::{Lookup, Provenance, ThreadSample};
 use crate::workload::grammar::{Grammar, Illegal};
 
 /// Follows one walker's samples and attributes the impossible ones.
@@ -32,19 +32,28 @@ impl Attribution {
     fn cause(&self, grammar: &Grammar, sample: &ThreadSample, stack: &[Frame]) -> Cause {
         let fresh = stack.len().saturating_sub(sample.provenance.from_cache);
         let cached = stack.get(fresh..).unwrap_or_default();
-        let stale = match sample.provenance.lookup {
-            Lookup::Uncached | Lookup::Miss(_) => return Cause::TornRead,
-            Lookup::Unknown => return Cause::Unattributed,
-            Lookup::FullHit => Cause::StaleFullHit,
-            Lookup::PartialHit => Cause::StalePartialHit,
-        };
+        let by_itself = cause_of(sample.provenance);
+        if matches!(by_itself, Cause::TornRead | Cause::Unattributed) {
+            return by_itself;
+        }
         let served_again = self.stored.get(&sample.native_thread_id).is_some_and(|stored| {
             let same_leaf = stored.first().map(|frame| &frame.function) == stack.first().map(|frame| &frame.function);
             stored.ends_with(cached) && (sample.provenance.lookup == Lookup::FullHit && same_leaf)
         });
         // Callers that are impossible among themselves were so when they were stored.
         let stored_torn = !cached.is_empty() && grammar.judge(cached).is_err();
-        if served_again || stored_torn { Cause::StoredTornWalkServedAgain } else { stale }
+        if served_again || stored_torn { Cause::StoredTornWalkServedAgain } else { by_itself }
+    }
+}
+
+/// What made an impossible stack possible, by what the cache had answered alone.
+#[must_use]
+pub fn cause_of(provenance: Provenance) -> Cause {
+    match provenance.lookup {
+        Lookup::Uncached | Lookup::Miss(_) => Cause::TornRead,
+        Lookup::Unknown => Cause::Unattributed,
+        Lookup::FullHit => Cause::StaleFullHit,
+        Lookup::PartialHit => Cause::StalePartialHit,
     }
 }
 
@@ -52,7 +61,6 @@ impl Attribution {
 mod tests {
     use super::*;
     use crate::frame::Location;
-    use crate::sample::Provenance;
     use crate::walk::miss::MissReason;
     use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
 

@@ -14,6 +14,8 @@ use crate::workload::Produces;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lane {
+    /// A schedule decides who moves, at every access of the walker to the target.
+    Stepped,
     /// The target is frozen while it is walked.
     Stopped,
     /// Target and walkers run freely.
@@ -22,12 +24,13 @@ pub enum Lane {
 
 impl Lane {
     /// Every lane, in display order.
-    pub const ALL: [Self; 2] = [Self::Stopped, Self::Live];
+    pub const ALL: [Self; 3] = [Self::Stepped, Self::Stopped, Self::Live];
 
     /// The name used in tables, fingerprints, JSON and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Stepped => "stepped",
             Self::Stopped => "stopped",
             Self::Live => "live",
         }
@@ -36,7 +39,7 @@ impl Lane {
     /// Whether one impossible stack of `walker` is a violation by itself; elsewhere only rates are compared.
     #[must_use]
     pub fn has_zero_tolerance(self, walker: WalkerKind) -> bool {
-        self == Self::Stopped || walker == WalkerKind::OwnReference
+        self != Self::Live || walker == WalkerKind::OwnReference
     }
 }
 

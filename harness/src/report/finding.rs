@@ -55,6 +55,10 @@ impl Finding {
     /// What makes two findings the same bug.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
+        if let Violation::NotThere { fingerprint, kept, .. } = &self.violation {
+            let kept = if *kept { KEPT_SCHEDULE } else { "" };
+            return Fingerprint(format!("{fingerprint}{kept}"));
+        }
         let mut parts = vec![self.lane.name(), self.walker.name(), self.violation.name()];
         if let Violation::CacheWorse { cause, .. } = &self.violation {
             parts.push(cause);
@@ -82,6 +86,7 @@ impl Finding {
                 Illegal::CutShort => self.seen.len().checked_sub(1),
                 Illegal::Empty => None,
             },
+            Violation::NotThere { index, .. } => *index,
             Violation::Agreement { difference, .. } | Violation::Account { difference } => match difference {
                 Difference::Function { index } | Difference::Line { index } | Difference::Column { index } => {
                     Some(*index)
@@ -92,6 +97,9 @@ impl Finding {
         }
     }
 }
+
+/// What the fingerprint of a failure ends with whose schedule no released build fails.
+const KEPT_SCHEDULE: &str = "/kept-schedule";
 
 /// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
 ///
@@ -116,7 +124,7 @@ impl Fingerprint {
         &self.0
     }
 
-    /// The lane that it names; none for [`STEPPED_LANE`].
+    /// The lane that it names.
     #[must_use]
     pub fn lane(&self) -> Option<Lane> {
         let name = self.0.split('/').next()?;
@@ -141,7 +149,7 @@ impl TryFrom<String> for Fingerprint {
             Some("it has fewer than three parts")
         } else if !text.split('/').all(well_formed) {
             Some("a part is empty or holds something else than lower-case letters, dashes, dots and plus signs")
-        } else if Fingerprint(text.clone()).lane().is_none() && text.split('/').next() != Some(STEPPED_LANE) {
+        } else if Fingerprint(text.clone()).lane().is_none() {
             Some("there is no such lane")
         } else if !text.split('/').nth(1).is_some_and(|name| WALKERS.iter().any(|walker| walker.name() == name)) {
             Some("there is no such walker")
@@ -154,10 +162,6 @@ impl TryFrom<String> for Fingerprint {
         }
     }
 }
-
-/// The name of the lane whose failures are found by searching schedules, not by `check`. What makes two of them the same is
-/// a [`SteppedFingerprint`](crate::schedule::fingerprint::SteppedFingerprint).
-pub const STEPPED_LANE: &str = "stepped";
 
 /// Every walker.
 pub(crate) const WALKERS: [WalkerKind; 5] = [

@@ -24,6 +24,8 @@ pub enum Phase {
     Account,
     /// Target and walkers run, all at the same time.
     Live,
+    /// Schedules are run, with all that it takes to bring the target back to where they start.
+    Scheduling,
 }
 
 impl Phase {
@@ -38,6 +40,7 @@ impl Phase {
             Self::Judging => "judging",
             Self::Account => "the target's own account",
             Self::Live => "sampling while the target runs",
+            Self::Scheduling => "running schedules",
         }
     }
 }

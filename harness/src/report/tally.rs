@@ -75,6 +75,12 @@ pub struct Tally {
     pub differences: u64,
     /// Frames that came from the cache.
     pub from_cache: u64,
+    /// Schedules that were run.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub schedules: u64,
+    /// Kept schedules that were other ones here, because the walker accessed the target otherwise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub misfits: u64,
     /// Time spent walking.
     #[serde(rename = "elapsed_seconds", with = "crate::report::json::seconds")]
     pub elapsed: Duration,
@@ -150,8 +156,15 @@ impl AddAssign<&Self> for Tally {
         merge(&mut self.misses, &other.misses);
         self.differences += other.differences;
         self.from_cache += other.from_cache;
+        self.schedules += other.schedules;
+        self.misfits += other.misfits;
         self.elapsed += other.elapsed;
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn merge<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {

@@ -9,7 +9,8 @@ use thiserror::Error;
 use super::cast::Cast;
 use super::clause::Clause;
 use super::shape::Shape;
-use crate::report::finding::{self, STEPPED_LANE, WALKERS};
+use crate::report::cell::Lane;
+use crate::report::finding::{self, WALKERS};
 use crate::sample::{Lookup, WalkerKind};
 
 /// What the cache answered, without the reason for a miss.
@@ -123,7 +124,7 @@ impl SteppedFingerprint {
 impl fmt::Display for SteppedFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { walker, cast, clause, answer, leaf, shape } = self;
-        write!(f, "{STEPPED_LANE}/{walker}/")?;
+        write!(f, "{}/{walker}/", Lane::Stepped)?;
         if !cast.is_alone() {
             write!(f, "{cast}/")?;
         }
@@ -155,7 +156,7 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
     let [lane, walker, clause, answer, leaf, shape] = parts[..] else {
         return Err(format!("it has {} parts", parts.len()));
     };
-    if lane != STEPPED_LANE {
+    if lane != Lane::Stepped.name() {
         return Err(format!("it begins with {lane:?}"));
     }
     let nothing = |what: &str, name: &str| format!("there is no {what} {name:?}");
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(fingerprint.to_string(), text);
         assert_eq!(text.parse(), Ok(fingerprint.clone()));
         let known = finding::Fingerprint::try_from(&fingerprint).unwrap();
-        assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), None));
+        assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), Some(Lane::Stepped)));
         for (walker, clause, answer, leaf) in WALKERS.into_iter().flat_map(|walker| {
             Clause::ALL.into_iter().flat_map(move |clause| {
                 Answer::ALL.into_iter().flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))

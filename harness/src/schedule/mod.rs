@@ -32,6 +32,7 @@ pub mod shrink;
 #[cfg(test)]
 pub(crate) mod story;
 mod text;
+pub mod trace;
 #[cfg(test)]
 mod toy;
 

@@ -9,7 +9,7 @@ use super::error::RigError;
 use super::own::Own;
 use super::place::Place;
 use crate::sample::ThreadSample;
-use crate::schedule::cast::{Actor, Happening};
+use crate::schedule::cast::{Actor, Cast, Happening};
 use crate::target::unwinder::Counters;
 use crate::walk::walker::Site;
 
@@ -71,6 +71,14 @@ impl Actors {
         let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false });
         let seats = (0..plan.cast.actors()).map(seat).collect::<Result<_, RigError>>()?;
         Ok(Self { plan: plan.clone(), site, seats })
+    }
+
+    /// From the next schedule on, another cast takes the samples. Who is new starts when it is first needed.
+    pub(super) fn recast(&mut self, cast: Cast) {
+        while self.seats.len() < cast.actors() {
+            self.seats.push(Seat { sampler: None, is_open: false });
+        }
+        self.plan.cast = cast;
     }
 
     /// Begins a schedule: those that are there from the start make their unwinders, in order; of the others nothing is left.

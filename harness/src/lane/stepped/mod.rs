@@ -64,6 +64,8 @@ use crate::workload::{Mode, ROUND, Workload};
 /// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
 /// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
 const WARM_UP: usize = 6000;
+/// The same where nothing is compiled.
+pub const WARM_UP_WITHOUT_JIT: usize = 300;
 
 /// What a rig is made of.
 #[derive(Clone, Debug)]
@@ -217,6 +219,16 @@ impl Rig {
         let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
         let steps = target.calibrate()?;
         Ok(Self { actors, target, workload, plan, steps, place })
+    }
+
+    /// From the next schedule on, `cast` takes the samples, and the target stands still before accesses of the kinds in
+    /// `still`.
+    pub fn stage(&mut self, cast: &Cast, still: BTreeSet<AccessKind>) {
+        if self.plan.cast != *cast {
+            self.actors.recast(cast.clone());
+            self.plan.cast = cast.clone();
+        }
+        self.plan.still = still;
     }
 
     /// The target's process.

@@ -1,7 +1,8 @@
 //! All that takes part in a schedule runs on one processor: it takes turns anyway, and waking another processor for each
 //! turn costs several times as much.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -9,25 +10,32 @@ use nix::unistd::Pid;
 
 use super::error::RigError;
 
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+/// How many rigs each processor has.
+static TAKEN: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
 /// The processor of a rig. The harness' own thread goes back to where it was when this is dropped.
 pub(super) struct Place {
+    cpu: usize,
     own: CpuSet,
     before: CpuSet,
 }
 
 impl Place {
-    /// Puts the calling thread on a processor, another one each time.
+    /// Puts the calling thread on the processor that has the fewest rigs.
     pub(super) fn take() -> Result<Self, RigError> {
         let system = |errno| RigError::System { action: "place a thread on a processor", errno };
         let before = sched_getaffinity(Pid::from_raw(0)).map_err(system)?;
         let allowed: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| before.is_set(cpu).unwrap_or(false)).collect();
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
-        let cpu = allowed.get(turn % allowed.len().max(1)).copied().ok_or_else(|| system(Errno::EINVAL))?;
-        let mut own = CpuSet::new();
-        own.set(cpu).map_err(system)?;
-        let place = Self { own, before };
+        let cpu = {
+            let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+            let fewest = allowed.into_iter().min_by_key(|cpu| taken.get(cpu).copied().unwrap_or(0));
+            let cpu = fewest.ok_or_else(|| system(Errno::EINVAL))?;
+            *taken.entry(cpu).or_default() += 1;
+            cpu
+        };
+        // From here on the processor is given back whatever fails.
+        let mut place = Self { cpu, own: CpuSet::new(), before };
+        place.own.set(cpu).map_err(system)?;
         place.put(0)?;
         Ok(place)
     }
@@ -42,5 +50,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = sched_setaffinity(Pid::from_raw(0), &self.before);
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.entry(self.cpu).and_modify(|rigs| *rigs = rigs.saturating_sub(1));
     }
 }

@@ -1,0 +1,208 @@
+//! Writes the schedules that `check` runs in its stepped lane: `keep_schedules FILE PYTHON...`
+//!
+//! Every run mode of every given build is tried; they must be released ones, in which each failure is known. The first
+//! one's first run mode is where schedules are drawn. Of those that fail nowhere on it, some are chosen so that as many
+//! different ways to sample as possible are among them: the accesses up to the last move, and what each sample came to. The
+//! other builds then strike out what is another schedule on them, or fails. Last, all schedules within the bounds that
+//! `check` draws from are run on all builds, and every failure is kept.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a tool of this repository: what is wrong ends it")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use framediff::case::kept::{DRAWN, Drawn, FORMAT, KeptProgram, KeptSchedules, KeptSet, Schedules, VERSION};
+use framediff::case::stepped::WorkloadIdentity;
+use framediff::explore::failures::Failing;
+use framediff::explore::place::{identity, movement};
+use framediff::explore::search::{Until, search};
+use framediff::lane::stepped::{Rig, RigPlan, SteppedRun, Verdict, WARM_UP_WITHOUT_JIT};
+use framediff::sample::WalkerKind;
+use framediff::schedule::exhaustive::{Bounds, Exhaustive};
+use framediff::schedule::fingerprint::SteppedFingerprint;
+use framediff::schedule::random::{self, Random};
+use framediff::schedule::replay::Replay;
+use framediff::schedule::shard::Shard;
+use framediff::schedule::trace::Trace;
+use framediff::schedule::{AccessKind, Schedule, Scheduler};
+use framediff::target::build::{Row, Silent, cache_folder, select};
+use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use rayon::prelude::*;
+
+/// The seed of programs and draws.
+const SEED: u64 = 25;
+/// What differs in how frames come and go: plain calls, unwinding, frames outside of the data stack, shim frames.
+const FAMILIES: [Family; 6] = [
+    Family::Alternating,
+    Family::Recursion,
+    Family::Exceptions,
+    Family::Generators,
+    Family::Coroutines,
+    Family::ThroughC,
+];
+/// Memory for the points of one search, in bytes.
+const POINTS: usize = 64 << 20;
+
+/// Where candidates are drawn from, how many are drawn, and how many kept at most.
+const CANDIDATES: [(Drawn, u64, usize); 9] = [
+    (Drawn { cast: "a", at_rest: false, samples: 2, moves: 3, steps: 8 }, 1500, 70),
+    (Drawn { cast: "a", at_rest: false, samples: 3, moves: 3, steps: 12 }, 1000, 30),
+    (Drawn { cast: "a", at_rest: true, samples: 3, moves: 3, steps: 16 }, 400, 20),
+    (Drawn { cast: "a+b", at_rest: true, samples: 4, moves: 3, steps: 16 }, 900, 50),
+    (Drawn { cast: "a+b", at_rest: false, samples: 3, moves: 3, steps: 8 }, 600, 20),
+    (Drawn { cast: "a+make-b.b+a", at_rest: true, samples: 3, moves: 3, steps: 8 }, 700, 50),
+    (Drawn { cast: "a+drop-a.make-b.b", at_rest: true, samples: 3, moves: 2, steps: 12 }, 150, 8),
+    (Drawn { cast: "a+drop-a.make-a.a", at_rest: true, samples: 3, moves: 2, steps: 12 }, 150, 8),
+    (Drawn { cast: "a+kill-a.make-b.b", at_rest: true, samples: 3, moves: 2, steps: 12 }, 80, 5),
+];
+
+type Chosen = BTreeMap<(String, u32), BTreeSet<(Trace, Schedule)>>;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let output = arguments.next().ok_or("the file to write is missing")?;
+    let rows = select(&arguments.collect::<Vec<_>>(), &cache_folder(None)?, &mut Silent)?.rows;
+    let folder = tempfile::tempdir()?;
+    let mut kept = KeptSchedules {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        builds: rows.iter().map(|row| identity(row).to_string()).collect(),
+        programs: Vec::new(),
+        seen: BTreeSet::new(),
+    };
+    for family in FAMILIES {
+        let begun = Instant::now();
+        let workload = program(family, Mode::Rounds);
+        let mut chosen = draw(&mut rig(rows.first().ok_or("no build")?, &workload, folder.path()));
+        let drawn: usize = chosen.values().map(BTreeSet::len).sum();
+        let stay: Vec<BTreeSet<(String, Schedule)>> =
+            rows.par_iter().map(|row| passing(&mut rig(row, &workload, folder.path()), &chosen)).collect();
+        for ((cast, _), all) in &mut chosen {
+            all.retain(|(_, schedule)| stay.iter().all(|stay| stay.contains(&(cast.clone(), schedule.clone()))));
+        }
+        let left: usize = chosen.values().map(BTreeSet::len).sum();
+        let seen: Vec<BTreeSet<SteppedFingerprint>> =
+            rows.par_iter().map(|row| failures(row, family, folder.path())).collect();
+        kept.seen.extend(seen.into_iter().flatten());
+        kept.programs.push(KeptProgram { workload: WorkloadIdentity::of(&workload), sets: sets(chosen) });
+        println!("{family}: {drawn} drawn, {left} kept, {} kinds seen, {:.0?}", kept.seen.len(), begun.elapsed());
+    }
+    std::fs::write(&output, serde_json::to_string_pretty(&kept)? + "\n")?;
+    Ok(())
+}
+
+fn program(family: Family, mode: Mode) -> Workload {
+    let parameters = Parameters { depth: 1, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+    generate(family, mode, &parameters.within_bounds(family), SEED)
+}
+
+fn rig(row: &Row, workload: &Workload, folder: &Path) -> Rig {
+    let plan = RigPlan::new(&row.build.python, WalkerKind::CpythonCached);
+    let plan = RigPlan {
+        jit: row.jit.switch(),
+        movement: movement(workload.mode),
+        warm_up: if row.jit.switch() == Some(true) { plan.warm_up } else { WARM_UP_WITHOUT_JIT },
+        folder: folder.to_owned(),
+        ..plan
+    };
+    Rig::launch(plan, workload.clone()).unwrap_or_else(|error| panic!("{}: {error}", row.name))
+}
+
+/// What each sample of a run came to.
+fn answers(run: &SteppedRun) -> String {
+    let answer = |sample: &framediff::lane::stepped::SteppedSample| match &sample.verdict {
+        Verdict::Rejected(rejection) => rejection.to_string(),
+        Verdict::Right | Verdict::Wrong(_) => {
+            let of_leaf = sample.moments.first().map_or_else(String::new, |moment| moment.leaf.to_string());
+            format!("{:?} {} {of_leaf}", sample.sample.provenance.lookup, sample.moments.len() > 1)
+        }
+    };
+    run.samples.iter().map(answer).collect::<Vec<_>>().join("; ")
+}
+
+/// Candidates that do not fail, as different as can be.
+fn draw(rig: &mut Rig) -> Chosen {
+    let mut chosen = Chosen::new();
+    for (bounds, draws, quota) in CANDIDATES {
+        rig.stage(&bounds.cast(), bounds.still());
+        let mut random = Random::new(SEED, draws, random::Bounds { moves: bounds.moves, steps: bounds.steps });
+        let mut strata: BTreeMap<(Trace, String), Vec<Schedule>> = BTreeMap::new();
+        while random.begin() {
+            let run = rig.run(bounds.samples, &mut random).unwrap_or_else(|error| panic!("{error}"));
+            let schedule = run.ran.schedule.clone();
+            if Failing::of(&run).is_some() || schedule.moves.is_empty() {
+                continue;
+            }
+            let stratum = strata.entry((Trace::of(&schedule, &run.ran.points), answers(&run))).or_default();
+            if !stratum.contains(&schedule) {
+                stratum.push(schedule);
+            }
+        }
+        let all = chosen.entry((bounds.cast().script(), bounds.samples)).or_default();
+        let before = all.len();
+        for round in 0.. {
+            let mut found = false;
+            for ((trace, _), schedules) in &strata {
+                if let Some(schedule) = schedules.get(round).filter(|_| all.len() < before + quota) {
+                    found |= all.insert((trace.clone(), schedule.clone()));
+                }
+            }
+            if !found {
+                break;
+            }
+        }
+    }
+    chosen
+}
+
+/// Those that are the same schedule on this rig, and do not fail, each of three times.
+fn passing(rig: &mut Rig, chosen: &Chosen) -> BTreeSet<(String, Schedule)> {
+    let mut passing = BTreeSet::new();
+    for ((cast, samples), all) in chosen {
+        rig.stage(&cast.parse().unwrap(), BTreeSet::new());
+        for (trace, schedule) in all {
+            let passes = (0..3).all(|_| {
+                let mut replay = Replay::new(schedule.clone(), 1);
+                replay.begin();
+                let run = rig.run(*samples, &mut replay).unwrap_or_else(|error| panic!("{error}"));
+                replay.fit().is_ok()
+                    && Failing::of(&run).is_none()
+                    && Trace::of(schedule, &run.ran.points) == *trace
+            });
+            if passes {
+                passing.insert((cast.clone(), schedule.clone()));
+            }
+        }
+    }
+    passing
+}
+
+/// Every failure within the bounds that are drawn from, store by store and from gate to gate.
+fn failures(row: &Row, family: Family, folder: &Path) -> BTreeSet<SteppedFingerprint> {
+    let mut seen = BTreeSet::new();
+    for mode in [Mode::Rounds, Mode::GatedRounds] {
+        let mut rig = rig(row, &program(family, mode), folder);
+        for drawn in DRAWN {
+            rig.stage(&drawn.cast(), if mode == Mode::Rounds { drawn.still() } else { AccessKind::ALL.into() });
+            let bounds = Bounds { samples: drawn.samples, moves: drawn.moves, steps: drawn.steps };
+            let mut exhaustive = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
+            let until = Until { deadline: None, interrupted: &|| false, first: false };
+            let found = search(&mut rig, drawn.samples, &mut exhaustive, until, &mut |_, _, _| {});
+            let found = found.unwrap_or_else(|error| panic!("{}: {error}", row.name));
+            seen.extend(found.failures.kinds().into_iter().map(|kind| kind.simplest.fingerprint.clone()));
+        }
+    }
+    seen
+}
+
+fn sets(chosen: Chosen) -> Vec<KeptSet> {
+    let set = |((cast, samples), all): ((String, u32), BTreeSet<(Trace, Schedule)>)| {
+        let mut schedules: BTreeMap<Trace, Schedules> = BTreeMap::new();
+        for (trace, schedule) in all {
+            schedules.entry(trace).or_default().0.push(schedule);
+        }
+        KeptSet { cast: cast.parse().unwrap(), samples, schedules }
+    };
+    chosen.into_iter().filter(|(_, all)| !all.is_empty()).map(set).collect()
+}

@@ -1,0 +1,201 @@
+//! The schedules that `check` runs in its stepped lane: kept as data, with what released builds were seen to do on them.
+//!
+//! Released interpreters fail many schedules. So two things are kept (`corpus/schedules.json`, written by
+//! `examples/keep_schedules.rs`):
+//! - schedules on which *every* build that was tried returned only stacks that were there, chosen by seed, so that a build
+//!   that fails one of them does what no released build did;
+//! - every failure, with its shape, that these builds have in *all* schedules within the bounds that [`DRAWN`] are drawn from.
+//!   A drawn schedule can therefore show nothing on them that is not in the list, whatever the seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::stepped::WorkloadIdentity;
+use crate::schedule::cast::Cast;
+use crate::schedule::fingerprint::SteppedFingerprint;
+use crate::schedule::trace::Trace;
+use crate::schedule::{AccessKind, BadSchedule, Schedule};
+use crate::workload::Family;
+
+/// The file, as it was when this program was compiled.
+const KEPT: &str = include_str!("../../../corpus/schedules.json");
+
+/// What the file says of itself.
+pub const FORMAT: &str = "framediff-schedules";
+/// The version of the form that is written and read.
+pub const VERSION: u64 = 1;
+
+/// Everything that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSchedules {
+    /// [`FORMAT`].
+    pub format: String,
+    /// [`VERSION`].
+    pub version: u64,
+    /// The builds that were tried.
+    pub builds: Vec<String>,
+    /// The programs with their schedules.
+    pub programs: Vec<KeptProgram>,
+    /// Every failure of these builds within the bounds of [`DRAWN`].
+    pub seen: BTreeSet<SteppedFingerprint>,
+}
+
+/// A program and the schedules that are kept for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptProgram {
+    /// Which program.
+    pub workload: WorkloadIdentity,
+    /// Its schedules.
+    pub sets: Vec<KeptSet>,
+}
+
+/// Schedules of one cast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptSet {
+    /// Who takes which sample.
+    pub cast: Cast,
+    /// How many samples are taken.
+    pub samples: u32,
+    /// The schedules, by the accesses that led up to their last move.
+    pub schedules: BTreeMap<Trace, Schedules>,
+}
+
+/// Some schedules; their text is theirs, parted by spaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Schedules(pub Vec<Schedule>);
+
+impl TryFrom<String> for Schedules {
+    type Error = BadSchedule;
+
+    fn try_from(text: String) -> Result<Self, BadSchedule> {
+        text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl From<Schedules> for String {
+    fn from(schedules: Schedules) -> Self {
+        schedules.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Bounds within which schedules are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// The text of the cast.
+    pub cast: &'static str,
+    /// Whether the target moves between samples only.
+    pub at_rest: bool,
+    /// How many samples are taken.
+    pub samples: u32,
+    /// How often the target moves at most.
+    pub moves: u32,
+    /// By how many steps at most at a time.
+    pub steps: u32,
+}
+
+/// What is drawn, in turn. All schedules within these bounds were run on the builds of the list, so changing one of them
+/// takes a new list.
+pub const DRAWN: [Drawn; 3] = [
+    Drawn { cast: "a", at_rest: false, samples: 2, moves: 2, steps: 8 },
+    Drawn { cast: "a+b", at_rest: true, samples: 4, moves: 3, steps: 8 },
+    Drawn { cast: "a+make-b.b+a", at_rest: true, samples: 3, moves: 3, steps: 8 },
+];
+
+impl Drawn {
+    /// Who takes which sample.
+    #[must_use]
+    pub fn cast(&self) -> Cast {
+        self.cast.parse().unwrap_or_default()
+    }
+
+    /// The accesses before which the target stands still.
+    #[must_use]
+    pub fn still(&self) -> BTreeSet<AccessKind> {
+        if self.at_rest { AccessKind::ALL.into() } else { BTreeSet::new() }
+    }
+}
+
+impl KeptSchedules {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let kept: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if kept.format == FORMAT && kept.version == VERSION {
+            Ok(kept)
+        } else {
+            Err(format!("this is no list of schedules of version {VERSION}"))
+        }
+    }
+
+    /// The list that the repository keeps.
+    ///
+    /// # Errors
+    /// As [`KeptSchedules::parse`]; a test keeps it readable.
+    pub fn kept() -> Result<Self, String> {
+        Self::parse(KEPT)
+    }
+
+    /// The program that is kept for a family.
+    #[must_use]
+    pub fn program(&self, family: Family) -> Option<&KeptProgram> {
+        self.programs.iter().find(|program| program.workload.family == family)
+    }
+}
+
+/// A kept schedule with everything that it takes to run and judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSchedule<'a> {
+    /// Who takes which sample.
+    pub cast: &'a Cast,
+    /// How many samples are taken.
+    pub samples: u32,
+    /// The accesses up to the last move, where it was tried.
+    pub trace: &'a Trace,
+    /// The moves.
+    pub schedule: &'a Schedule,
+}
+
+impl KeptProgram {
+    /// All of its schedules.
+    pub fn schedules(&self) -> impl Iterator<Item = KeptSchedule<'_>> {
+        self.sets.iter().flat_map(|KeptSet { cast, samples, schedules }| {
+            schedules.iter().flat_map(move |(trace, all)| {
+                all.0.iter().map(move |schedule| KeptSchedule { cast, samples: *samples, trace, schedule })
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kept_list_is_readable_and_its_programs_can_be_made() {
+        let kept = KeptSchedules::kept().unwrap();
+        assert!(kept.builds.len() >= 4, "{:?}", kept.builds);
+        for program in &kept.programs {
+            program.workload.generate().unwrap();
+            assert_eq!(kept.program(program.workload.family), Some(program), "one program for each family");
+            let casts: BTreeSet<&Cast> = program.sets.iter().map(|set| &set.cast).collect();
+            assert!(casts.len() > 1 && casts.contains(&Cast::default()), "{casts:?}");
+        }
+        assert!(!kept.seen.is_empty());
+        let other = KEPT.replacen("\"version\": 1", "\"version\": 2", 1);
+        assert!(KeptSchedules::parse(&other).is_err());
+    }
+
+    #[test]
+    fn all_bounds_have_a_cast() {
+        for drawn in DRAWN {
+            assert_eq!(drawn.cast.parse::<Cast>(), Ok(drawn.cast()));
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The stepped lane as a lane of `check`: CPython's own cached unwinder on schedules whose outcome is known for released
+//! builds.
+//!
+//! Each program has kept schedules, on which no released build returned a wrong stack, and then drawn ones, within bounds in
+//! which every failure of released builds is known (see [`crate::case::kept`]). Their order depends on the seed alone, so the
+//! same seed runs the same schedules on every machine; how many is given by number, or else by the time.
+//!
+//! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are those
+//! that it was made with. With other accesses it is another schedule, and is judged as a drawn one.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::case::kept::{DRAWN, Drawn, KeptSchedule, KeptSchedules};
+use crate::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
+use crate::explore::failures::Failing;
+use crate::explore::place::{identity, movement};
+use crate::invariants::Violation;
+use crate::lane::cell::{Cell, Cut, PATIENCE};
+use crate::lane::recorder::{Evidence, Recorder};
+use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun, WARM_UP_WITHOUT_JIT};
+use crate::oracle::attribution::cause_of;
+use crate::report::cell::{CellOutcome, Inconclusive};
+use crate::report::finding::Possible;
+use crate::report::phases::Phase;
+use crate::sample::WalkerKind;
+use crate::schedule::random::{Bounds, Random};
+use crate::schedule::replay::Replay;
+use crate::schedule::trace::Trace;
+use crate::schedule::{AccessKind, Scheduler};
+use crate::target::trace::TraceError;
+use crate::workload::{Mode, Workload, generate};
+
+/// Whose samples are judged.
+pub const WALKER: WalkerKind = WalkerKind::CpythonCached;
+/// Schedules that run however short the time is: fewer do not reach each answer of the cache.
+const FEWEST: u32 = 30;
+/// How often a kept schedule that failed is run again before the build is accused by it alone.
+const AGAIN: u32 = 2;
+
+/// Runs the cell: the kept schedules of its program, if it has them, and then drawn ones.
+pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
+    match Lane::run(cell, recorder) {
+        Ok(()) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
+        Ok(()) => CellOutcome::Ran,
+        Err(cut) => cut.into(),
+    }
+}
+
+struct Lane<'a, 'r, 'e> {
+    cell: &'a Cell<'a>,
+    recorder: &'r mut Recorder<'e>,
+    rig: Rig,
+    build: BuildIdentity,
+    workload: WorkloadIdentity,
+    seen: BTreeSet<String>,
+    done: u32,
+}
+
+/// What one run of a schedule is held against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise<'a> {
+    /// It does not fail if its accesses are these.
+    Kept(&'a Trace),
+    /// It shows nothing that is not in the list.
+    Drawn,
+}
+
+impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
+    fn run(cell: &'a Cell<'a>, recorder: &'r mut Recorder<'e>) -> Result<(), Cut> {
+        let kept = KeptSchedules::kept().map_err(|error| Cut::SetUp(format!("the list of schedules: {error}")))?;
+        let program = kept.program(cell.family);
+        let program = program.ok_or_else(|| Cut::SetUp(format!("no schedules are kept for {}", cell.family)))?;
+        let identity_of = &program.workload;
+        let workload = identity_of.generate().map_err(|error| Cut::SetUp(error.to_string()))?;
+        let (rig, at_stores) = launch(cell, workload)?;
+        recorder.end_of(Phase::Starting);
+        let workload = WorkloadIdentity::of(rig.workload());
+        let seen = kept.seen.iter().map(ToString::to_string).collect();
+        let mut lane = Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0 };
+        let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
+        for one in order {
+            if lane.is_over() {
+                break;
+            }
+            lane.kept(&one)?;
+        }
+        lane.drawn(at_stores)?;
+        let Self { done, .. } = lane;
+        match cell.schedules {
+            Some(wanted) if done < wanted && !cell.is_interrupted() => Err(Inconclusive::Deadline(format!(
+                "the budget was spent after {done} of {wanted} schedules; give a longer --budget"
+            ))
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let enough = match self.cell.schedules {
+            Some(wanted) => self.done >= wanted || Instant::now() >= self.cell.deadline,
+            None => self.done >= FEWEST && Instant::now() >= self.cell.deadline,
+        };
+        enough || self.cell.is_interrupted()
+    }
+
+    fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), Cut> {
+        self.rig.stage(one.cast, BTreeSet::new());
+        let mut replay = Replay::new(one.schedule.clone(), 1);
+        replay.begin();
+        let run = self.take(one.samples, &mut replay)?;
+        let fits = replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
+        self.recorder.scheduled(WALKER, !fits);
+        if Failing::of(&run).is_none() {
+            return Ok(());
+        }
+        let mut promise = Promise::Kept(one.trace);
+        for _ in 0..AGAIN {
+            let mut replay = Replay::new(one.schedule.clone(), 1);
+            replay.begin();
+            if Failing::of(&self.take(one.samples, &mut replay)?).is_none() {
+                promise = Promise::Drawn;
+            }
+        }
+        self.judge(&run, promise);
+        Ok(())
+    }
+
+    /// Draws from all bounds in turn until it is over.
+    fn drawn(&mut self, at_stores: bool) -> Result<(), Cut> {
+        // Without watchpoints a step is all up to the next gate, and the target must stand still while it is sampled.
+        let still = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
+        let mut sources: Vec<(&Drawn, Random)> = DRAWN
+            .iter()
+            .map(|drawn| {
+                let bounds = Bounds { moves: drawn.moves, steps: drawn.steps };
+                (drawn, Random::new(self.cell.id.seed, u64::MAX, bounds))
+            })
+            .collect();
+        while !self.is_over() {
+            for (drawn, random) in &mut sources {
+                if self.is_over() || !random.begin() {
+                    break;
+                }
+                self.rig.stage(&drawn.cast(), still(drawn));
+                let run = self.take(drawn.samples, random)?;
+                self.recorder.scheduled(WALKER, false);
+                self.judge(&run, Promise::Drawn);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, Cut> {
+        let begun = Instant::now();
+        let run = self.rig.run(samples, scheduler)?;
+        self.done += 1;
+        for sample in &run.samples {
+            self.recorder.count(WALKER, &sample.sample);
+        }
+        self.recorder.spent(WALKER, begun.elapsed());
+        self.recorder.end_of(Phase::Scheduling);
+        Ok(run)
+    }
+
+    /// Reports the first failure of a run, if it has one. What comes after it may be its consequence.
+    fn judge(&mut self, run: &SteppedRun, promise: Promise<'_>) {
+        let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else { return };
+        let Some(sample) = run.samples.get(number) else { return };
+        let kept = match promise {
+            Promise::Kept(trace) => Trace::of(&run.ran.schedule, &run.ran.points) == *trace,
+            Promise::Drawn => false,
+        };
+        let cause = cause_of(sample.sample.provenance);
+        self.recorder.impossible(WALKER, cause);
+        let seen = self.seen.contains(&failing.fingerprint.to_string());
+        let nearest = wrong.parting.and_then(|parting| sample.moments.get(parting.nearest));
+        let evidence = Evidence {
+            cause: Some(cause),
+            seen: sample.sample.outcome.as_deref().unwrap_or_default(),
+            possible: nearest.map(|moment| Possible::Stack(moment.stack.to_vec())),
+        };
+        let case = SteppedCase {
+            build: self.build.clone(),
+            workload: self.workload.clone(),
+            walker: WALKER,
+            weakenings: BTreeSet::new(),
+            cast: run.cast.clone(),
+            samples: failing.samples,
+            tearing: false,
+            loads: false,
+            schedule: failing.schedule,
+            fingerprint: failing.fingerprint.clone(),
+        };
+        let violation = Violation::NotThere {
+            fingerprint: failing.fingerprint,
+            case: case.to_string(),
+            index: wrong.parting.map(|parting| parting.index),
+            kept,
+            seen,
+        };
+        self.recorder.violation(WALKER, violation, evidence);
+    }
+}
+
+/// A rig on the cell's program, and whether its target moves store by store. Where it cannot, it moves from gate to gate.
+fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
+    let plan = RigPlan {
+        jit: cell.jit(),
+        warm_up: if cell.jit() == Some(true) { RigPlan::new(&cell.row.build.python, WALKER).warm_up } else { WARM_UP_WITHOUT_JIT },
+        patience: PATIENCE,
+        folder: cell.folder.to_owned(),
+        ..RigPlan::new(&cell.row.build.python, WALKER)
+    };
+    let gated = generate(workload.family, Mode::GatedRounds, &workload.parameters, workload.seed);
+    match Rig::launch(plan.clone(), workload) {
+        Ok(rig) => Ok((rig, true)),
+        Err(RigError::Trace(TraceError::NoWatchpoints { .. })) => {
+            let plan = RigPlan { movement: movement(Mode::GatedRounds), ..plan };
+            Ok((Rig::launch(plan, gated)?, false))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<RigError> for Cut {
+    fn from(error: RigError) -> Self {
+        let text = error.to_string();
+        match error {
+            RigError::Launch(error) => error.into(),
+            RigError::Trace(error) => error.into(),
+            RigError::Unwinder(error) => error.into(),
+            RigError::Gate(error) => error.into(),
+            RigError::Ended(_) => Inconclusive::TargetEnded(text).into(),
+            RigError::Threads(_)
+            | RigError::NoRounds
+            | RigError::Runtime(_)
+            | RigError::Layout(_)
+            | RigError::Unsupported(_)
+            | RigError::NoActor(_)
+            | RigError::System { .. } => Self::SetUp(text),
+            RigError::NotRepeatable { .. }
+            | RigError::NoThread(_)
+            | RigError::Truth(_)
+            | RigError::Memory(_)
+            | RigError::Access(_) => Inconclusive::Unreadable(text).into(),
+        }
+    }
+}
