@@ -14,34 +14,36 @@ use crate::workload::Family;
 
 /// The cached walker that owns the target's anchors.
 pub(super) enum Owner {
-    /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
+    /// This project's.
     Own(Vec<Box<dyn Walker>>),
     /// CPython's.
-    Cpython(Unwinder),
+    Cpython(Vec<Unwinder>),
     /// None: only uncached walkers look.
     Nobody,
 }
 
 impl Owner {
-    /// The owner that `walker` is on a target that is stopped so.
+    /// `turns` walkers of this kind, which take turns.
     pub(super) fn new(
         cell: &Cell<'_>,
         drivers: &mut Drivers,
         session: &Session,
-        stops: Stops,
         walker: Option<WalkerKind>,
+        turns: usize,
     ) -> Result<Self, Cut> {
         let site = session.site;
         Ok(match walker {
             Some(WalkerKind::OwnCached) => {
-                let walkers = if takes_turns(cell.family, stops) { 2 } else { 1 };
                 let new = || CachedWalker::new(site, cell.weakenings.clone());
-                let walkers: Result<Vec<_>, _> = (0..walkers).map(|_| new()).collect();
+                let walkers: Result<Vec<_>, _> = (0..turns).map(|_| new()).collect();
                 Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
             }
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
-            Some(WalkerKind::CpythonCached) => Self::Cpython(drivers.open(cell, session.target.pid(), true)?),
-            _ => Self::Nobody,
+            Some(WalkerKind::CpythonCached) => {
+                let pid = session.target.pid();
+                Self::Cpython((0..turns).map(|_| drivers.open(cell, pid, true)).collect::<Result<_, _>>()?)
+            }
+            Some(WalkerKind::OwnUncached | WalkerKind::CpythonUncached) | None => Self::Nobody,
         })
     }
 
@@ -58,7 +60,8 @@ impl Owner {
     pub(super) fn turns(&self) -> usize {
         match self {
             Self::Own(walkers) => walkers.len().max(1),
-            Self::Cpython(_) | Self::Nobody => 1,
+            Self::Cpython(unwinders) => unwinders.len().max(1),
+            Self::Nobody => 1,
         }
     }
 
@@ -79,7 +82,10 @@ impl Owner {
                 Some(walker) => Some(walker.sample(memory)?),
                 None => None,
             },
-            Self::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
+            Self::Cpython(unwinders) => match unwinders.get_mut(turn) {
+                Some(unwinder) => Some(unwinder.sample(patience())?.sample),
+                None => None,
+            },
             Self::Nobody => None,
         })
     }
@@ -92,14 +98,24 @@ impl Owner {
                     walker.detach(memory)?;
                 }
             }
-            Self::Cpython(unwinder) => unwinder.close(patience())?,
+            Self::Cpython(unwinders) => {
+                for unwinder in unwinders {
+                    unwinder.close(patience())?;
+                }
+            }
             Self::Nobody => {}
         }
         Ok(())
     }
 }
 
-/// Whether two profilers of one target may take turns.
+/// How many profilers of a kind take turns on one target, one run after the other.
+pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops) -> &'static [usize] {
+    let protocol = matches!(walker, Some(WalkerKind::OwnCached | WalkerKind::CpythonCached));
+    if protocol && takes_turns(family, stops) { &[1, 2] } else { &[1] }
+}
+
+/// Whether two profilers of CPython's protocol may take turns on one target.
 ///
 /// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
 /// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always

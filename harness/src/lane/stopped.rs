@@ -22,7 +22,7 @@ use crate::lane::agreement::compare;
 use crate::lane::cell::{Cell, Cut, patience};
 use crate::lane::drivers::Drivers;
 use crate::lane::leaf;
-use crate::lane::owner::Owner;
+use crate::lane::owner::{Owner, all_turns};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
 #[cfg(target_arch = "x86_64")]
@@ -73,7 +73,15 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         owners.push(None);
     }
     let all_stops = Stops::of(cell.family);
-    let count = u32::try_from(owners.len() * all_stops.len()).unwrap_or(u32::MAX);
+    // Each of them has the target to itself, and where that is exact, two of a kind share it.
+    let passes = |stops: Stops| {
+        let turns = |&walker: &Option<WalkerKind>| {
+            all_turns(walker, cell.family, stops).iter().map(move |&turns| (walker, turns))
+        };
+        owners.iter().flat_map(turns).collect::<Vec<_>>()
+    };
+    let count: usize = all_stops.iter().map(|&stops| passes(stops).len()).sum();
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     let mut parts = (0..count).map(|index| move || cell.part(index, count));
     for &stops in all_stops {
         let mut lane = match Lane::new(cell, drivers, stops) {
@@ -81,8 +89,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
             Err(cut) => return cut.into(),
         };
         let mut result = lane.start(recorder);
-        for (&walker, part) in owners.iter().zip(&mut parts) {
-            result = result.and_then(|()| lane.run(recorder, drivers, walker, part()));
+        for ((walker, turns), part) in passes(stops).into_iter().zip(&mut parts) {
+            result = result.and_then(|()| lane.run(recorder, drivers, walker, turns, part()));
         }
         lane.close(drivers);
         recorder.end_of(Phase::Starting);
@@ -155,8 +163,10 @@ impl<'a> Lane<'a> {
 
     /// The owner of the anchors from here on is nobody.
     fn give_back(&mut self, drivers: &mut Drivers) {
-        if let Owner::Cpython(unwinder) = std::mem::replace(&mut self.owner, Owner::Nobody) {
-            drivers.give_back(self.cell, unwinder);
+        if let Owner::Cpython(unwinders) = std::mem::replace(&mut self.owner, Owner::Nobody) {
+            for unwinder in unwinders {
+                drivers.give_back(self.cell, unwinder);
+            }
         }
     }
 
@@ -180,19 +190,20 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Has the target looked at by a cached walker until it is time, and by none for a while afterwards.
+    /// Has the target looked at by cached walkers of a kind until it is time, and by none for a while afterwards.
     fn run(
         &mut self,
         recorder: &mut Recorder<'_>,
         drivers: &mut Drivers,
         walker: Option<WalkerKind>,
+        turns: usize,
         until: Instant,
     ) -> Result<(), Cut> {
         // Attached to where the first sample is taken: the first one of CPython's unwinder copies the chunks that there were
         // when it was made.
         self.stop_next()?;
         recorder.end_of(Phase::Running);
-        self.attach(drivers, walker)?;
+        self.attach(drivers, walker, turns)?;
         recorder.end_of(Phase::Starting);
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
@@ -433,8 +444,8 @@ impl<'a> Lane<'a> {
     }
 
     /// The anchors are `walker`'s from here on.
-    fn attach(&mut self, drivers: &mut Drivers, walker: Option<WalkerKind>) -> Result<(), Cut> {
-        self.owner = Owner::new(self.cell, drivers, &self.session, self.stops, walker)?;
+    fn attach(&mut self, drivers: &mut Drivers, walker: Option<WalkerKind>, turns: usize) -> Result<(), Cut> {
+        self.owner = Owner::new(self.cell, drivers, &self.session, walker, turns)?;
         self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
         self.owner.attach(&mut self.session.memory)?;
