@@ -35,14 +35,15 @@ fn hunt(build: Build, family: Family) -> Hunted {
     let folder = tempfile::tempdir().unwrap();
     let hunter = Hunter {
         known: &KnownFailures::kept().unwrap(),
-        budget: Duration::from_secs(20),
+        families: vec![family],
+        seed: 1,
+        budget: Duration::from_secs(120),
         jobs: 1,
-        walkers: Vec::new(),
         folder: folder.path().to_owned(),
         interrupted: &AtomicBool::new(false),
     };
     let row = Row { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
-    hunter.hunt(&row, &[(family, 0)], Duration::from_secs(5))
+    hunter.hunt(&row, 2)
 }
 
 #[test]

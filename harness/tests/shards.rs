@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[test]
 fn every_cell_is_in_one_shard_and_each_shard_keeps_the_order() {
     let rows = rows(&[Arc::new(common::release())]);
-    let whole: Vec<_> = (0..3).map(|round| plan(&rows, &Wishes::default(), 7 + round)).collect();
+    let whole: Vec<_> = (0..3).map(|round| plan(&rows, &Wishes::default(), 7 + round, 0)).collect();
     let ids = |steps: &[Vec<_>]| -> Vec<_> {
         steps.iter().flatten().map(|step: &framediff::check::plan::Step| step.planned.cell.clone()).collect()
     };

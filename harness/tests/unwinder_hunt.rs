@@ -25,25 +25,25 @@ fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>)
 }
 
 #[test]
-fn both_lanes_kill_what_they_are_there_for_and_the_original_survives() {
+fn what_check_runs_kills_faults_of_the_unwinder_and_the_original_survives() {
     let expected = [
-        ("no-sequence-check-on-full-hit", "spliced", Some("gh-151613")),
-        ("index-not-added", "hit-missed", None),
-        ("not-read-again-before-use", "spliced", None),
-        ("chain-stored-without-base", "cut-short", Some("gh-142852")),
-        ("anchor-not-written", "anchor-not-written", None),
-        ("chunks-not-copied", "wrong-location", Some("gh-151424")),
+        ("no-sequence-check-on-full-hit", Some("gh-151613")),
+        ("no-sequence-check-on-second-look", Some("gh-151613")),
+        ("no-sequence-check-anywhere", Some("gh-151613")),
+        ("index-not-added", None),
+        ("chain-stored-without-base", Some("gh-142852")),
     ];
     for build in [common::release(), common::debug()] {
-        let (document, code) = mutants(&build.python, &expected.map(|(name, ..)| name), &["--budget", "60s"]);
+        let (document, code) = mutants(&build.python, &expected.map(|(name, _)| name), &[]);
         let unwinder = &document["unwinder"][0];
-        for (mutant, (name, clause, issue)) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {
+        for (mutant, (name, issue)) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {
             assert_eq!(
                 (mutant["mutant"].as_str(), mutant["outcome"].as_str()),
                 (Some(name), Some("killed")),
                 "{mutant}"
             );
-            assert_eq!((mutant["clause"].as_str(), mutant["issue"].as_str()), (Some(clause), issue), "{mutant}");
+            assert_eq!(mutant["issue"].as_str(), issue, "{mutant}");
+            assert!(matches!(mutant["lane"].as_str(), Some("stopped" | "stepped")), "{mutant}");
         }
         assert_eq!(unwinder["mutants"].as_array().unwrap().len(), expected.len());
         assert_eq!(unwinder["control"][0]["outcome"], "passed", "{unwinder}");

@@ -1,5 +1,11 @@
 //! The main job: the matrix of rows, lanes and families, run within a budget.
 
+/// How often the action and `mutants` stop each target of the stopped lane for each cached walker.
+pub const STOPS: u32 = 300;
+/// How many schedules of the stepped lane they run for each program: all that are kept for it, and as many drawn ones as
+/// there is time for.
+pub const SCHEDULES: u32 = 250;
+
 pub mod plan;
 pub mod run;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,7 @@
 //! Which cells a run has, and how much of the budget each is worth.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::case::kept::KeptSchedules;
 use crate::layout::FrameCache;
@@ -33,6 +34,8 @@ pub struct Step {
     pub row: usize,
     /// Its family.
     pub family: Family,
+    /// Whether the verdict needs it. The others run if there is time.
+    pub required: bool,
     /// Its share of the budget, relative to the others.
     pub weight: f64,
     /// Why it cannot run, if it cannot.
@@ -46,16 +49,35 @@ const STOPPED: f64 = 2.0;
 /// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
 const STEPPED: f64 = 4.0;
 
-/// The cells of one round, all with workloads of `seed`.
+/// The time that a cell needs at the least on a core that four others share, starting of targets included.
+const LEAST: Duration = Duration::from_millis(2500);
+
+/// How many families of each lane and row a run of this budget is sure to get to, however loaded the machine is: what the
+/// verdict needs may depend on the budget and on the number of cores, but not on how fast they happen to be.
 #[must_use]
-pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64) -> Vec<Step> {
+pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: usize) -> usize {
+    let lanes = or_all(&wishes.lanes, &Lane::ALL).len();
+    let cells = budget.as_secs_f64() * cores as f64 / LEAST.as_secs_f64();
+    let families = cells / (rows * lanes).max(1) as f64;
+    (1..=Family::ALL.len()).take_while(|&count| count as f64 <= families).last().unwrap_or(1)
+}
+
+/// The cells of one round, all with workloads of `seed`. Of each lane and row, the first `required` families are needed.
+#[must_use]
+pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<Step> {
     let families = or_all(&wishes.families, &Family::ALL);
     let lanes = or_all(&wishes.lanes, &Lane::ALL);
     let mut steps = Vec::new();
     for lane in lanes {
+        let mut needed = vec![required; rows.len()];
         for &family in &families {
-            for (index, row) in rows.iter().enumerate() {
-                steps.push(step(index, row, lane, family, wishes, seed));
+            for ((index, row), needed) in rows.iter().enumerate().zip(&mut needed) {
+                let mut step = step(index, row, lane, family, wishes, seed);
+                if step.not_run.is_none() {
+                    step.required = *needed > 0;
+                    *needed = needed.saturating_sub(1);
+                }
+                steps.push(step);
             }
         }
     }
@@ -105,7 +127,7 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
         // Several threads share the counters of RemoteUnwinder: its lookups are unknown there.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
-    Step { planned, row: index, family, weight, not_run }
+    Step { planned, row: index, family, required: true, weight, not_run }
 }
 
 /// Why the stepped lane does not run a family, if it does not.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::check::plan::{Step, Wishes, dealt, plan};
+use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
 #[cfg(target_arch = "x86_64")]
 use crate::check::stepped;
 use crate::digest;
@@ -22,7 +22,7 @@ use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::walk::weakening::Weakening;
-use crate::workload::Overrides;
+use crate::workload::{Family, Overrides};
 
 /// Every cell gets at least this, whatever the cells before it took to start.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -79,8 +79,12 @@ pub fn reported(row: &Row) -> ReportedRow {
 /// Runs everything and tells `consumer` on the calling thread.
 pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     let rounds = rounds(options, rows);
-    let whole: Vec<Vec<Step>> =
-        (0..rounds).map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round))).collect();
+    let required = required(options, rows);
+    // Only the first round is needed.
+    let of_round = |round: u64| if round == 0 { required } else { 0 };
+    let whole: Vec<Vec<Step>> = (0..rounds)
+        .map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round), of_round(round)))
+        .collect();
     let part = part(options, rows, &whole);
     // Whichever shard this is, the comparisons of all of them share the confidence.
     let comparisons = whole.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
@@ -120,6 +124,15 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
 }
 
+/// How many families of each lane and row are needed: all, where their work is given by number.
+fn required(options: &Options<'_>, rows: &[Row]) -> usize {
+    if options.stops.is_some() || options.schedules.is_some() {
+        return Family::ALL.len();
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    required_families(rows.len(), &options.wishes, options.budget, cores)
+}
+
 fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
     let planned = || whole.iter().flatten().map(|step| &step.planned);
     // One that cannot be read can hardly run; the report then says nothing of it.
@@ -157,7 +170,7 @@ fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
     if options.one_round {
         return 1;
     }
-    let steps = plan(rows, &options.wishes, options.seed);
+    let steps = plan(rows, &options.wishes, options.seed, 0);
     let need: f64 = Lane::ALL.into_iter().map(|lane| need(options, &steps, lane)).sum();
     let rounds = options.budget.as_secs_f64() / (need * ROUND).max(1e-3);
     (1..=1000_u32).take_while(|&round| f64::from(round) <= rounds).last().map_or(1, u64::from)
@@ -186,7 +199,9 @@ impl Round<'_> {
             let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
             let need = need(self.options, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
             used += need;
-            let end = start + budget.mul_f64((used / total.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0));
+            // Where numbers decide, the budget is only a limit, and one for all lanes.
+            let part = if self.by_number(lane) { 1.0 } else { used / total.max(f64::MIN_POSITIVE) };
+            let end = start + budget.mul_f64(part.clamp(0.0, 1.0));
             self.run_lane(&steps, jobs(self.options, lane), end);
         }
     }
@@ -222,12 +237,12 @@ impl Round<'_> {
                     let now = Instant::now();
                     let time = end.saturating_duration_since(now);
                     let fair = (time * jobs).mul_f64(share).min(time);
-                    // Where the number of stops decides, time is only a limit, and one for all.
-                    let by_number = self.stops(id.lane).is_some() || self.schedules(id.lane).is_some();
-                    now + if by_number { time } else { fair }.max(SHORTEST)
+                    now + if self.by_number(id.lane) { time } else { fair }.max(SHORTEST)
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
+                } else if !step.required && Instant::now() >= end {
+                    CellOutcome::NotRun(NotRun::LeftOut)
                 } else if Instant::now() > end + self.options.budget.mul_f64(OVERRUN) {
                     CellOutcome::NotRun(NotRun::BudgetSpent)
                 } else {
@@ -236,6 +251,11 @@ impl Round<'_> {
             }
         };
         (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    /// Whether a number of stops or schedules, and not the time, decides how much a cell of this lane tests.
+    fn by_number(&self, lane: Lane) -> bool {
+        self.stops(lane).is_some() || self.schedules(lane).is_some()
     }
 
     /// How many schedules a program of this lane has, if that was said.

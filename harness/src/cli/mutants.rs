@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::{Failure, known_failures, print};
+use crate::cli::verbs::{Failure, default_jobs, known_failures, print};
 use crate::cli::{exit, folder, rows, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
@@ -34,7 +34,7 @@ use crate::report::verdict::Verdict;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder};
 use crate::walk::weakening::Weakening;
 
-/// What cannot be told from the original gets this share of the budget, to show that it is so.
+/// What cannot be told from the original gets this part of the stops and schedules, to show that it is so.
 const FOR_EQUIVALENTS: u32 = 10;
 
 /// Makes mutants of each build and hunts them.
@@ -46,9 +46,10 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     let folder = folder::for_run(&std::env::temp_dir())?;
     let hunter = Hunter {
         known: &known,
+        families: Vec::new(),
+        seed: arguments.seed,
         budget: arguments.budget,
-        jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        walkers: Vec::new(),
+        jobs: default_jobs(),
         folder: folder.path().to_owned(),
         interrupted,
     };
@@ -183,11 +184,10 @@ impl<'a> Subject<'a> {
             peers: self.peers.map(Baseline::report),
         };
         if !self.arguments.list {
-            let all: Vec<Seeded> = self.reach.always.keys().copied().collect();
             for _ in 0..self.arguments.control {
                 bar.set_message("the original");
                 report.control.push(
-                    self.with_copy("original", &[], |row| self.hunter.hunt(row, &all, self.hunter.budget))?
+                    self.with_copy("original", &[], |row| self.hunter.hunt(row, 1))?
                         .unwrap_or_else(|why| Hunted::Inconclusive { why }),
                 );
             }
@@ -219,18 +219,11 @@ impl<'a> Subject<'a> {
         if self.arguments.list {
             return Ok(None);
         }
-        let budget = match equivalent(mutant, &self.reach) {
-            Some(_) => self.hunter.budget / FOR_EQUIVALENTS,
-            None => self.hunter.budget,
-        };
-        let mut programs = self.reach.programs(&mutant.sites);
-        if programs.is_empty() {
-            programs = self.reach.always.keys().copied().collect();
-        }
+        let share = if equivalent(mutant, &self.reach).is_some() { FOR_EQUIVALENTS } else { 1 };
         let whole = mutant.everywhere || self.arguments.whole;
         let stopped = || self.hunter.interrupted.load(Ordering::Relaxed);
         let judged = self.with_copy(&mutant.name(), edits, |row| {
-            let hunted = self.hunter.hunt(row, &programs, budget);
+            let hunted = self.hunter.hunt(row, share);
             let peers = self.peers.and_then(|peers| peers.judge(&row.build, whole, &stopped).ok());
             (Judged::of(hunted, mutant, &self.reach), peers)
         })?;

@@ -27,10 +27,10 @@ pub struct Mutants {
     #[arg(long, value_name = "DIR", conflicts_with = "list", help_heading = "Mutants")]
     pub keep: Option<PathBuf>,
     /// The seed of the programs, decimal or 0x...
-    #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "1", help_heading = "Run")]
     pub seed: u64,
-    /// The time for one mutant
-    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = budget, help_heading = "Run")]
+    /// The time after which a mutant is given up; what is tested is given by number, as in the action
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// How often the original is checked like a mutant
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Run")]

@@ -139,7 +139,6 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         return Err("no build has the run mode that --jit asks for".into());
     }
     let selected = &arguments.selection;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let folder = folder::for_run(&std::env::temp_dir())?;
     let replay = |row: &_, cell: &_, violation: &_, walker| replay::command(arguments, row, cell, violation, walker);
     let options = Options {
@@ -156,7 +155,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         budget: arguments.budget,
         stops: arguments.stops,
         schedules: arguments.schedules,
-        jobs: arguments.jobs.map_or(cores + cores / 2, std::num::NonZero::get),
+        jobs: arguments.jobs.map_or_else(default_jobs, std::num::NonZero::get),
         profiles: arguments.profiles,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
@@ -168,6 +167,12 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         bundles::of_check(folder, arguments, &rows, reporting.summary(), &INTERRUPTED)?;
     }
     reporting.finish(arguments.format)
+}
+
+/// Three for two cores: a target that is stopped leaves its core idle.
+pub(super) fn default_jobs() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cores + cores / 2
 }
 
 /// A seed short enough to be typed.

@@ -37,6 +37,8 @@ use crate::workload::{Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
+/// Each target is sampled for this long however short the time is, so that every walker gives some stacks.
+const SHORTEST: Duration = Duration::from_millis(200);
 /// Before a target is sampled running, and again afterwards, its true profile takes this part of the time.
 const TRUTH: u32 = 12;
 /// The deadline is looked at every so many samples.
@@ -57,6 +59,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         let result = session.and_then(|mut session| {
             session.target.start(patience())?;
             let now = Instant::now();
+            let until = until.max(now + SHORTEST);
             let look = until.saturating_duration_since(now) / TRUTH;
             // Before and after: a program that slowly changes is like its walkers' on the whole.
             truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;

@@ -55,6 +55,8 @@ use crate::workload::grammar::{Grammar, is_trampoline};
 
 /// Stops before the first profiler attaches and after the last one left, with every anchor NULL.
 const STOPS_WITHOUT_PROFILER: u32 = 3;
+/// Stops that each walker gets however short the time is: fewer do not reach each answer of the cache.
+const FEWEST: u32 = 30;
 /// Every so many gates the target is asked for its own account.
 const ACCOUNT_INTERVAL: u32 = 4;
 /// A free target runs for between one and this many microseconds, evenly in the logarithm.
@@ -208,7 +210,8 @@ impl<'a> Lane<'a> {
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
-        while stops < wanted && Instant::now() < until && !self.cell.is_interrupted() {
+        let fewest = if self.cell.stops.is_none() { FEWEST } else { 0 };
+        while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_interrupted() {
             self.step(recorder, true)?;
             stops += 1;
         }

@@ -59,9 +59,17 @@ pub fn of_unwinder_fault(fault: unwinder::Fault) -> Option<Issue> {
         unwinder::Fault::LeafReusedOnFullHit => Some(STALE_LEAF),
         unwinder::Fault::ChainStoredWithoutBase => Some(CUT_SHORT),
         unwinder::Fault::ChunksNotCopied => Some(TORN),
-        unwinder::Fault::NoSequenceCheckOnFullHit | unwinder::Fault::NoSequenceCheckOnPartialHit => {
-            Some(REUSED_ADDRESS)
-        }
-        _ => None,
+        unwinder::Fault::NoSequenceCheckOnFullHit
+        | unwinder::Fault::NoSequenceCheckOnPartialHit
+        | unwinder::Fault::NoSequenceCheckOnSecondLook
+        | unwinder::Fault::NoSequenceCheck => Some(REUSED_ADDRESS),
+        unwinder::Fault::IndexNotAdded
+        | unwinder::Fault::NotReadAgainBeforeUse
+        | unwinder::Fault::ThreadStateNotCompared
+        | unwinder::Fault::CurrentFrameNotCompared
+        | unwinder::Fault::StoredLeafNotCompared
+        | unwinder::Fault::ChainReturnedWithoutBase
+        | unwinder::Fault::AnchorNotWritten
+        | unwinder::Fault::AnchorWrittenNull => None,
     }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::subject::Seeded;
 use crate::check::plan::Wishes;
+use crate::check::{SCHEDULES, STOPS};
 use crate::check::run::{Options, run};
+use crate::invariants::Violation;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
@@ -18,18 +19,15 @@ use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Overrides};
 
-/// Each program gets this at the least: the walkers of all three ways to stop want their turn.
-const SHORTEST: Duration = Duration::from_millis(600);
-/// The same where a JIT is to compile it first.
-const SHORTEST_COMPILED: Duration = Duration::from_secs(3);
-
 /// How the check is run.
 pub struct Hunter<'a> {
     /// What released CPythons are known to break: no kill.
     pub known: &'a KnownFailures,
-    /// The walkers, besides those that they are compared with; none stand for all.
-    pub walkers: Vec<WalkerKind>,
-    /// Time for one mutant.
+    /// The families; none stand for all.
+    pub families: Vec<Family>,
+    /// The seed of the programs.
+    pub seed: u64,
+    /// The time after which a mutant is given up. It decides nothing else: what is tested is given by number.
     pub budget: Duration,
     /// Targets at once.
     pub jobs: usize,
@@ -45,7 +43,7 @@ pub struct Hunter<'a> {
 pub enum Hunted {
     /// A clause broke that the original does not break.
     Killed(Kill),
-    /// The whole budget was spent, and nothing broke.
+    /// Everything ran, and nothing broke.
     Passed {
         /// Walks of a thread.
         samples: u64,
@@ -65,6 +63,9 @@ pub enum Hunted {
 /// The first broken clause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kill {
+    /// The lane in which it broke; none for own walkers on the simulated interpreter.
+    #[serde(default)]
+    pub lane: String,
     /// The clause.
     pub clause: String,
     /// Whose sample, or whose anchor, it was.
@@ -80,60 +81,36 @@ pub struct Kill {
 }
 
 impl Hunter<'_> {
-    /// Checks `row` with these programs, those first that come first, for an equal share of `budget` each; with no more of
-    /// them than it suffices for.
+    /// Checks `row` as the action does, in its lanes and with its numbers of stops and schedules, until the first clause that
+    /// the original does not break; with a `share` of n, with an nth of these numbers.
     #[must_use]
-    pub fn hunt(&self, row: &Row, programs: &[Seeded], budget: Duration) -> Hunted {
-        let begun = Instant::now();
-        let mut samples = 0;
-        let shortest = if row.jit == JitMode::On { SHORTEST_COMPILED } else { SHORTEST };
-        let enough = budget.as_millis() / shortest.as_millis() * self.jobs as u128;
-        let enough = usize::try_from(enough).unwrap_or(usize::MAX).max(1);
-        let mut left = programs.get(..enough).unwrap_or(programs);
-        while let Some(&(_, seed)) = left.first() {
-            // What runs at once has one seed.
-            let alike = left.iter().take(self.jobs.max(1)).take_while(|(_, other)| *other == seed).count();
-            let (group, rest) = left.split_at(alike);
-            let programs_left = u32::try_from(left.len()).unwrap_or(u32::MAX);
-            let share = budget.saturating_sub(begun.elapsed()) / programs_left * u32::try_from(alike).unwrap_or(1);
-            left = rest;
-            let families = group.iter().map(|(family, _)| *family).collect();
-            let mut watch = Watch::new(self, begun);
-            self.check(row, families, seed, share, &mut watch);
-            samples += watch.samples;
-            if let Some(hunted) = watch.outcome(samples) {
-                return hunted;
-            }
-        }
-        if samples == 0 {
-            return Hunted::Inconclusive { why: "no sample was taken".into() };
-        }
-        Hunted::Passed { samples }
-    }
-
-    fn check(&self, row: &Row, families: Vec<Family>, seed: u64, budget: Duration, watch: &mut Watch<'_>) {
+    pub fn hunt(&self, row: &Row, share: u32) -> Hunted {
         // Where the mutants are not kept, the path is that of a folder that is gone.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
-        let replay = |_: &_, cell: &CellId, _: &_, walker: WalkerKind| {
-            format!(
-                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {}",
+        let number = |number: u32| (number / share.max(1)).max(1);
+        let replay = |_: &_, cell: &CellId, violation: &Violation, walker: WalkerKind| match violation {
+            Violation::NotThere { case, .. } => format!("framediff replay --python {python} {case}"),
+            _ => format!(
+                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} --stops {}",
                 cell.lane.name(),
                 cell.family,
                 walker.name(),
-                cell.seed
-            )
+                cell.seed,
+                number(STOPS),
+            ),
         };
         let stop = AtomicBool::new(false);
+        let lanes = vec![Lane::Stopped, Lane::Stepped];
         let options = Options {
-            wishes: Wishes { families, lanes: vec![Lane::Stopped], walkers: self.walkers.clone(), ..Wishes::default() },
+            wishes: Wishes { families: self.families.clone(), lanes, ..Wishes::default() },
             overrides: Overrides::default(),
-            seed,
+            seed: self.seed,
             one_round: true,
             shard: Shard::WHOLE,
-            budget: budget.max(SHORTEST),
-            stops: None,
-            schedules: None,
+            budget: self.budget,
+            stops: Some(number(STOPS)),
+            schedules: Some(number(SCHEDULES)),
             jobs: self.jobs,
             profiles: false,
             confidence: 0.999,
@@ -141,7 +118,9 @@ impl Hunter<'_> {
             interrupted: &stop,
             replay: &replay,
         };
-        run(&options, std::slice::from_ref(row), &mut Stopping { watch, stop: &stop });
+        let mut watch = Watch::new(self);
+        run(&options, std::slice::from_ref(row), &mut Stopping { watch: &mut watch, stop: &stop });
+        watch.outcome()
     }
 }
 
@@ -156,29 +135,33 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(hunter: &'a Hunter<'a>, begun: Instant) -> Self {
-        Self { hunter, begun, samples: 0, broken: None, died: None, doubt: None }
+    fn new(hunter: &'a Hunter<'a>) -> Self {
+        Self { hunter, begun: Instant::now(), samples: 0, broken: None, died: None, doubt: None }
     }
 
-    fn outcome(self, samples: u64) -> Option<Hunted> {
+    fn outcome(self) -> Hunted {
+        let samples = self.samples;
         if self.hunter.interrupted.load(Ordering::Relaxed) {
-            return Some(Hunted::Inconclusive { why: "interrupted".into() });
+            return Hunted::Inconclusive { why: "interrupted".into() };
         }
         if let Some((finding, after)) = self.broken {
-            return Some(Hunted::Killed(Kill {
+            return Hunted::Killed(Kill {
+                lane: finding.lane.name().into(),
                 clause: finding.violation.name().into(),
                 walker: finding.walker.name().into(),
                 family: finding.family,
                 samples,
                 seconds: after.as_secs_f64(),
                 replay: finding.replay,
-            }));
+            });
         }
         // A target that dies has shown nothing about the truth of its stacks.
-        if let Some(how) = self.died {
-            return Some(Hunted::Died { how });
+        match (self.died, self.doubt) {
+            (Some(how), _) => Hunted::Died { how },
+            (None, Some(why)) => Hunted::Inconclusive { why },
+            (None, None) if samples == 0 => Hunted::Inconclusive { why: "no sample was taken".into() },
+            (None, None) => Hunted::Passed { samples },
         }
-        self.doubt.map(|why| Hunted::Inconclusive { why })
     }
 }
 

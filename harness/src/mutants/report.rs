@@ -264,7 +264,7 @@ impl Report {
         let controls = self.controls().count();
         if controls > 0 {
             let _ =
-                writeln!(out, "the original: {alarms} false alarms in {controls} runs with the same seed and budget");
+                writeln!(out, "the original: {alarms} false alarms in {controls} runs with the same seed and numbers");
         }
         for unreached in self.unreached() {
             let _ = writeln!(out, "never reached: {unreached}");
@@ -316,7 +316,7 @@ impl RowReport {
 }
 
 fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
-    let mut header = vec!["mutant", "outcome", "clause", "walker", "family", "samples", "s"];
+    let mut header = vec!["mutant", "outcome", "lane", "clause", "walker", "family", "samples", "s"];
     let asked = list.iter().any(|mutant| mutant.peers.is_some());
     if asked {
         header.extend(["TestFrameCaching", "test_external_inspection"]);
@@ -324,13 +324,14 @@ fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
     let mut mutants = table(&header);
     for mutant in list {
         let cells = match &mutant.judged {
-            Judged::Killed(Kill { clause, walker, family, samples, seconds, .. }) => {
-                [clause.clone(), walker.clone(), family.clone(), samples.to_string(), format!("{seconds:.2}")]
+            Judged::Killed(Kill { lane, clause, walker, family, samples, seconds, .. }) => {
+                let seconds = format!("{seconds:.2}");
+                [lane.clone(), clause.clone(), walker.clone(), family.clone(), samples.to_string(), seconds]
             }
             Judged::Survived { samples } | Judged::Equivalent { samples, .. } => {
-                ["", "", "", &samples.to_string(), ""].map(str::to_owned)
+                ["", "", "", "", &samples.to_string(), ""].map(str::to_owned)
             }
-            _ => [""; 5].map(str::to_owned),
+            _ => [""; 6].map(str::to_owned),
         };
         let mut cells = [vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat();
         if asked {
@@ -340,7 +341,7 @@ fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
         }
         mutants.add_row(cells);
     }
-    push(out, &mut mutants, &[5, 6]);
+    push(out, &mut mutants, &[6, 7]);
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for mutant in list {
         let (Judged::Equivalent { argument: why, .. }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -34,8 +34,6 @@ pub struct Reach {
     pub at_gates: BTreeMap<Seeded, Coverage>,
     /// By program, with the anchor set to every frame that is entered.
     pub always: BTreeMap<Seeded, Coverage>,
-    /// How long each program took from its start to its last gate.
-    pub took: BTreeMap<Seeded, Duration>,
 }
 
 impl Reach {
@@ -74,10 +72,8 @@ impl Reach {
                     run,
                     patience,
                 };
-                let begun = Instant::now();
                 let coverage = measure(image, &plan)?;
                 if mode == Mode::Gated {
-                    reach.took.insert(program, begun.elapsed());
                     reach.at_gates.insert(program, coverage);
                 } else {
                     reach.always.insert(program, coverage);
@@ -111,23 +107,6 @@ impl Reach {
             }
         }
         operations
-    }
-
-    /// The programs that reach any of `sites`, those first that reach them soonest: by updates at gates in a second, then by
-    /// any updates, then by guards.
-    #[must_use]
-    pub fn programs(&self, sites: &[usize]) -> Vec<Seeded> {
-        let weight = |program: &Seeded| {
-            let of = |coverages: &BTreeMap<Seeded, Coverage>| {
-                coverages.get(program).map(|coverage| reached(coverage, sites)).unwrap_or_default()
-            };
-            let (gates, always) = (of(&self.at_gates), of(&self.always));
-            let millis = self.took.get(program).map_or(1, |took| took.as_millis().max(1));
-            (u128::from(gates.updates) * 1000 / millis, always.updates, always.guards + gates.guards)
-        };
-        let mut programs: Vec<Seeded> = self.always.keys().copied().filter(|program| weight(program).2 > 0).collect();
-        programs.sort_by_key(|program| std::cmp::Reverse(weight(program)));
-        programs
     }
 }
 

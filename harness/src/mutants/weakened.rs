@@ -36,6 +36,7 @@ pub fn hunt(weakening: Option<Weakening>, cases: u64, seed: u64, interrupted: &A
             Ok(ran) => {
                 if let Some(broken) = ran.broken {
                     return Hunted::Killed(Kill {
+                        lane: String::new(),
                         clause: broken.name().into(),
                         walker: walker.name().into(),
                         family: "random".into(),

@@ -14,24 +14,24 @@ use crate::workload::Produces;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lane {
-    /// A schedule decides who moves, at every access of the walker to the target.
-    Stepped,
     /// The target is frozen while it is walked.
     Stopped,
+    /// A schedule decides who moves, at every access of the walker to the target.
+    Stepped,
     /// Target and walkers run freely.
     Live,
 }
 
 impl Lane {
     /// Every lane, in display order.
-    pub const ALL: [Self; 3] = [Self::Stepped, Self::Stopped, Self::Live];
+    pub const ALL: [Self; 3] = [Self::Stopped, Self::Stepped, Self::Live];
 
     /// The name used in tables, fingerprints, JSON and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Stepped => "stepped",
             Self::Stopped => "stopped",
+            Self::Stepped => "stepped",
             Self::Live => "live",
         }
     }
@@ -154,6 +154,9 @@ pub enum NotRun {
     /// The budget was spent before its turn.
     #[error("the budget was spent before its turn; give a longer --budget or fewer families")]
     BudgetSpent,
+    /// The budget was spent before its turn, in a run whose budget decides how many programs there are.
+    #[error("left out, since the budget was spent; a longer --budget has more programs")]
+    LeftOut,
     /// The run was interrupted before its turn.
     #[error("the run was interrupted before its turn")]
     Interrupted,

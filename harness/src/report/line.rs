@@ -130,7 +130,7 @@ impl LineCells {
                 self.ran = true;
                 self.expected = self.expected.or(report.expected.get(&walker).copied().unwrap_or(Expected::NONE));
             }
-            CellOutcome::NotRun(NotRun::NotApplicable(_)) => {}
+            CellOutcome::NotRun(NotRun::NotApplicable(_) | NotRun::LeftOut) => {}
             CellOutcome::NotRun(_) | CellOutcome::Inconclusive(_) => self.doubtful = true,
         }
     }

@@ -310,7 +310,7 @@ impl Summary {
         }
         for CellReport { cell, outcome, .. } in &self.cells {
             match outcome {
-                CellOutcome::Ran | CellOutcome::NotRun(NotRun::NotApplicable(_)) => {}
+                CellOutcome::Ran | CellOutcome::NotRun(NotRun::NotApplicable(_) | NotRun::LeftOut) => {}
                 CellOutcome::NotRun(why) => doubts.push(Doubt::NotRun { cell: cell.clone(), why: why.clone() }),
                 CellOutcome::Inconclusive(why) => {
                     doubts.push(Doubt::Inconclusive { cell: cell.clone(), why: why.clone() });

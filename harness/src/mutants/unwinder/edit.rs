@@ -82,6 +82,22 @@ pub(super) fn returns_zero(call: &Instruction, old: &[u8]) -> Result<Edit, NotVi
     replace(call, old, &[0x31, 0xc0], |new| new.first().is_some_and(|it| it.code() == Code::Xor_rm32_r32))
 }
 
+/// Turns `cmp [m], r` into `cmp r, r`, which always comes out equal.
+pub(super) fn with_itself(compare: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
+    let &[rex, 0x39, modrm, ..] = old else { return Err(not_viable("no comparison of a known form", compare)) };
+    let register = modrm >> 3 & 7;
+    // The register's high bit is at another place of the prefix for either operand.
+    let rex = rex & !0b0011 | rex >> 2 & 1;
+    let same = |new: &[Instruction]| {
+        new.first().is_some_and(|new| {
+            new.code() == Code::Cmp_rm64_r64
+                && new.op0_register() == compare.op1_register()
+                && new.op1_register() == compare.op1_register()
+        })
+    };
+    replace(compare, old, &[rex, 0x39, 0xc0 | register << 3 | register], same)
+}
+
 /// Turns `add r, [m]` into `mov r, [m]`.
 pub(super) fn load_for_add(add: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
     let &[rex, 0x03, ref rest @ ..] = old else { return Err(not_viable("no addition of a known form", add)) };

@@ -71,6 +71,10 @@ impl<'a> Finder<'a> {
         match fault {
             Fault::NoSequenceCheckOnFullHit => Ok(vec![equal(self.full_hit()?)?]),
             Fault::NoSequenceCheckOnPartialHit => Ok(vec![equal(self.partial_hit()?.1)?]),
+            Fault::NoSequenceCheckOnSecondLook => Ok(vec![self.second_look()?]),
+            Fault::NoSequenceCheck => {
+                Ok(vec![equal(self.full_hit()?)?, equal(self.partial_hit()?.1)?, self.second_look()?])
+            }
             Fault::IndexNotAdded => {
                 let ((function, index), _) = self.partial_hit()?;
                 let add = function.at(index).filter(|load| load.mnemonic() == Mnemonic::Add);
@@ -180,6 +184,31 @@ impl<'a> Finder<'a> {
         };
         let places = (2..function.instructions.len()).filter(compares).map(|index| (function, index)).collect();
         only("the comparison of current frame and anchor", places)
+    }
+
+    /// Where the second look compares the sequence, its fourth argument, with what it read.
+    fn second_look(&self) -> Result<Edit, NotViable> {
+        const NAME: &str = "frame_cache_anchor_matches";
+        let [function] = self.code.named(NAME)[..] else { return Err(no_function(NAME)) };
+        let instructions = &function.instructions;
+        let kept = instructions.iter().find(|it| {
+            it.mnemonic() == Mnemonic::Mov
+                && it.op0_kind() == OpKind::Register
+                && it.op1_kind() == OpKind::Register
+                && it.op1_register() == Register::RCX
+        });
+        let kept = kept.ok_or_else(|| NotViable("the sequence that is asked for is not kept".to_owned()))?;
+        let compares = |&index: &usize| {
+            function.at(index).is_some_and(|compare| {
+                compare.mnemonic() == Mnemonic::Cmp
+                    && compare.op0_kind() == OpKind::Memory
+                    && has_register(compare, kept.op0_register())
+            })
+        };
+        let places = (0..instructions.len()).filter(compares).map(|index| (function, index)).collect();
+        let (_, index) = only("the comparison of the sequence in the second look", places)?;
+        let compare = function.at(index).ok_or_else(gone)?;
+        edit::with_itself(compare, function.bytes_of(compare))
     }
 
     /// The function that reads anchor and sequence again, made to say that they are unchanged.

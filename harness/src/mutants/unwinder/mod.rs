@@ -18,7 +18,6 @@ mod edit;
 mod fields;
 mod find;
 pub mod module;
-pub mod stepped;
 
 use std::fmt;
 
@@ -35,6 +34,10 @@ pub enum Fault {
     NoSequenceCheckOnFullHit,
     /// A partial hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnPartialHit,
+    /// The second look compares the anchor, and not the sequence (gh-151613).
+    NoSequenceCheckOnSecondLook,
+    /// The sequence is compared nowhere: gh-151613 put back in full.
+    NoSequenceCheck,
     /// A partial hit compares the sequence as if no frame had returned since the entry was stored.
     IndexNotAdded,
     /// Anchor and sequence are not read again before cached frames are used.
@@ -61,9 +64,11 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
+        Self::NoSequenceCheckOnSecondLook,
+        Self::NoSequenceCheck,
         Self::IndexNotAdded,
         Self::NotReadAgainBeforeUse,
         Self::ThreadStateNotCompared,
@@ -83,6 +88,8 @@ impl Fault {
         match self {
             Self::NoSequenceCheckOnFullHit => "no-sequence-check-on-full-hit",
             Self::NoSequenceCheckOnPartialHit => "no-sequence-check-on-partial-hit",
+            Self::NoSequenceCheckOnSecondLook => "no-sequence-check-on-second-look",
+            Self::NoSequenceCheck => "no-sequence-check-anywhere",
             Self::IndexNotAdded => "index-not-added",
             Self::NotReadAgainBeforeUse => "not-read-again-before-use",
             Self::ThreadStateNotCompared => "thread-state-not-compared",
@@ -103,6 +110,8 @@ impl Fault {
         match self {
             Self::NoSequenceCheckOnFullHit => "a full hit does not compare the sequence",
             Self::NoSequenceCheckOnPartialHit => "a partial hit does not compare the sequence",
+            Self::NoSequenceCheckOnSecondLook => "the second look compares the anchor, and not the sequence",
+            Self::NoSequenceCheck => "neither hit nor the second look compares the sequence",
             Self::IndexNotAdded => "a partial hit compares the sequence as if no frame had returned",
             Self::NotReadAgainBeforeUse => "anchor and sequence are not read again before cached frames are used",
             Self::ThreadStateNotCompared => "an entry is used whatever thread state it was stored for",
@@ -115,16 +124,6 @@ impl Fault {
             Self::ChunksNotCopied => "a miss walks live memory instead of chunk copies",
             Self::LeafReusedOnFullHit => "a full hit returns the stored leaf instead of decoding it afresh",
         }
-    }
-
-    /// Whether a target that one unwinder looks at and that stands still meanwhile shows it. The others take two unwinders, or
-    /// a target that moves while it is looked at.
-    #[must_use]
-    pub fn shows_when_stopped(self) -> bool {
-        matches!(
-            self,
-            Self::IndexNotAdded | Self::AnchorNotWritten | Self::AnchorWrittenNull | Self::LeafReusedOnFullHit
-        )
     }
 }
 

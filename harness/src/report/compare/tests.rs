@@ -119,7 +119,7 @@ mod mutants {
 
     fn killed() -> Kill {
         let [clause, walker, family, replay] = ["spliced", "own-cached", "deep", "framediff check"].map(str::to_owned);
-        Kill { clause, walker, family, samples: 5, seconds: 0.5, replay }
+        Kill { lane: "stopped".into(), clause, walker, family, samples: 5, seconds: 0.5, replay }
     }
 
     /// A run on one build, with the outcomes of its mutants.
