@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use framediff::case::kept::{DRAWN, Drawn, FORMAT, KeptProgram, KeptSchedules, KeptSet, Schedules, VERSION};
+use framediff::case::kept::{DRAWN, Drawn, FORMAT, KeptProgram, KeptSchedules, KeptSet, Schedules, VERSION, still};
 use framediff::case::stepped::WorkloadIdentity;
 use framediff::explore::failures::Failing;
 use framediff::explore::place::{identity, movement};
@@ -131,7 +131,8 @@ fn draw(rig: &mut Rig) -> Chosen {
         while random.begin() {
             let run = rig.run(bounds.samples, &mut random).unwrap_or_else(|error| panic!("{error}"));
             let schedule = run.ran.schedule.clone();
-            if Failing::of(&run).is_some() || schedule.moves.is_empty() {
+            let at_rest = !schedule.moves_inside_samples();
+            if Failing::of(&run).is_some() || schedule.moves.is_empty() || at_rest != bounds.at_rest {
                 continue;
             }
             let stratum = strata.entry((Trace::of(&schedule, &run.ran.points), answers(&run))).or_default();
@@ -160,8 +161,8 @@ fn draw(rig: &mut Rig) -> Chosen {
 fn passing(rig: &mut Rig, chosen: &Chosen) -> BTreeSet<(String, Schedule)> {
     let mut passing = BTreeSet::new();
     for ((cast, samples), all) in chosen {
-        rig.stage(&cast.parse().unwrap(), BTreeSet::new());
         for (trace, schedule) in all {
+            rig.stage(&cast.parse().unwrap(), still(schedule));
             let passes = (0..3).all(|_| {
                 let mut replay = Replay::new(schedule.clone(), 1);
                 replay.begin();

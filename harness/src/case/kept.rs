@@ -162,6 +162,13 @@ pub struct KeptSchedule<'a> {
     pub schedule: &'a Schedule,
 }
 
+/// The accesses before which the target stands still while a kept schedule runs. Where it moves between samples only, it
+/// stands still before all others, so that the schedule is the same one however the walker reads.
+#[must_use]
+pub fn still(schedule: &Schedule) -> BTreeSet<AccessKind> {
+    if schedule.moves_inside_samples() { BTreeSet::new() } else { AccessKind::ALL.into() }
+}
+
 impl KeptProgram {
     /// All of its schedules.
     pub fn schedules(&self) -> impl Iterator<Item = KeptSchedule<'_>> {

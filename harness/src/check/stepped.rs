@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::case::kept::{DRAWN, Drawn, KeptSchedule, KeptSchedules};
+use crate::case::kept::{DRAWN, Drawn, KeptSchedule, KeptSchedules, still};
 use crate::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
 use crate::explore::place::{identity, movement};
@@ -110,7 +110,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     }
 
     fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), Cut> {
-        self.rig.stage(one.cast, BTreeSet::new());
+        self.rig.stage(one.cast, still(one.schedule));
         let mut replay = Replay::new(one.schedule.clone(), 1);
         replay.begin();
         let run = self.take(one.samples, &mut replay)?;
@@ -134,7 +134,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     /// Draws from all bounds in turn until it is over.
     fn drawn(&mut self, at_stores: bool) -> Result<(), Cut> {
         // Without watchpoints a step is all up to the next gate, and the target must stand still while it is sampled.
-        let still = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
+        let stands = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
         let mut sources: Vec<(&Drawn, Random)> = DRAWN
             .iter()
             .map(|drawn| {
@@ -147,7 +147,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                 if self.is_over() || !random.begin() {
                     break;
                 }
-                self.rig.stage(&drawn.cast(), still(drawn));
+                self.rig.stage(&drawn.cast(), stands(drawn));
                 let run = self.take(drawn.samples, random)?;
                 self.recorder.scheduled(WALKER, false);
                 self.judge(&run, Promise::Drawn);
