@@ -12,13 +12,16 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use framediff::case::kept::{DRAWN, Drawn, FORMAT, KeptProgram, KeptSchedules, KeptSet, Schedules, VERSION, still};
+use framediff::case::kept::{
+    DRAWN, Drawn, FORMAT, KeptProgram, KeptSchedules, KeptSet, Moving, Schedules, VERSION, still,
+};
 use framediff::case::stepped::WorkloadIdentity;
 use framediff::explore::failures::Failing;
 use framediff::explore::place::{identity, movement};
 use framediff::explore::search::{Until, search};
 use framediff::lane::stepped::{Rig, RigPlan, SteppedRun, Verdict, WARM_UP_WITHOUT_JIT};
 use framediff::sample::WalkerKind;
+use framediff::schedule::cast::Cast;
 use framediff::schedule::exhaustive::{Bounds, Exhaustive};
 use framediff::schedule::fingerprint::SteppedFingerprint;
 use framediff::schedule::random::{self, Random};
@@ -28,6 +31,9 @@ use framediff::schedule::trace::Trace;
 use framediff::schedule::{AccessKind, Schedule, Scheduler};
 use framediff::target::build::{Row, Silent, cache_folder, select};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 /// The seed of programs and draws.
@@ -45,17 +51,28 @@ const FAMILIES: [Family; 6] = [
 const POINTS: usize = 64 << 20;
 
 /// Where candidates are drawn from, how many are drawn, and how many kept at most.
-const CANDIDATES: [(Drawn, u64, usize); 9] = [
-    (Drawn { cast: "a", at_rest: false, samples: 2, moves: 3, steps: 8 }, 1500, 70),
-    (Drawn { cast: "a", at_rest: false, samples: 3, moves: 3, steps: 12 }, 1000, 30),
-    (Drawn { cast: "a", at_rest: true, samples: 3, moves: 3, steps: 16 }, 400, 20),
-    (Drawn { cast: "a+b", at_rest: true, samples: 4, moves: 3, steps: 16 }, 900, 50),
-    (Drawn { cast: "a+b", at_rest: false, samples: 3, moves: 3, steps: 8 }, 600, 20),
-    (Drawn { cast: "a+make-b.b+a", at_rest: true, samples: 3, moves: 3, steps: 8 }, 700, 50),
-    (Drawn { cast: "a+drop-a.make-b.b", at_rest: true, samples: 3, moves: 2, steps: 12 }, 150, 8),
-    (Drawn { cast: "a+drop-a.make-a.a", at_rest: true, samples: 3, moves: 2, steps: 12 }, 150, 8),
-    (Drawn { cast: "a+kill-a.make-b.b", at_rest: true, samples: 3, moves: 2, steps: 12 }, 80, 5),
+const CANDIDATES: [(Drawn, u64, usize); 15] = [
+    (Drawn { cast: "a", moving: Moving::Everywhere, samples: 2, moves: 3, steps: 8 }, 1500, 70),
+    (Drawn { cast: "a", moving: Moving::Everywhere, samples: 3, moves: 3, steps: 12 }, 1000, 30),
+    before(AccessKind::ReadThreadState),
+    before(AccessKind::ReadFrame),
+    before(AccessKind::ReadChunk),
+    before(AccessKind::ReadAnchor),
+    before(AccessKind::WriteAnchor),
+    before(AccessKind::ReadOther),
+    (Drawn { cast: "a", moving: Moving::AtRest, samples: 3, moves: 3, steps: 16 }, 400, 20),
+    (Drawn { cast: "a+b", moving: Moving::AtRest, samples: 4, moves: 3, steps: 16 }, 900, 50),
+    (Drawn { cast: "a+b", moving: Moving::Everywhere, samples: 3, moves: 3, steps: 8 }, 600, 20),
+    (Drawn { cast: "a+make-b.b+a", moving: Moving::AtRest, samples: 3, moves: 3, steps: 8 }, 700, 50),
+    (Drawn { cast: "a+drop-a.make-b.b", moving: Moving::AtRest, samples: 3, moves: 2, steps: 12 }, 150, 8),
+    (Drawn { cast: "a+drop-a.make-a.a", moving: Moving::AtRest, samples: 3, moves: 2, steps: 12 }, 150, 8),
+    (Drawn { cast: "a+kill-a.make-b.b", moving: Moving::AtRest, samples: 3, moves: 2, steps: 12 }, 80, 5),
 ];
+
+/// The target moves before one kind of access alone, so that each has its share.
+const fn before(kind: AccessKind) -> (Drawn, u64, usize) {
+    (Drawn { cast: "a", moving: Moving::Before(kind), samples: 2, moves: 3, steps: 8 }, 600, 25)
+}
 
 type Chosen = BTreeMap<(String, u32), BTreeSet<(Trace, Schedule)>>;
 
@@ -132,7 +149,8 @@ fn draw(rig: &mut Rig) -> Chosen {
             let run = rig.run(bounds.samples, &mut random).unwrap_or_else(|error| panic!("{error}"));
             let schedule = run.ran.schedule.clone();
             let at_rest = !schedule.moves_inside_samples();
-            if Failing::of(&run).is_some() || schedule.moves.is_empty() || at_rest != bounds.at_rest {
+            if Failing::of(&run).is_some() || schedule.moves.is_empty() || at_rest != (bounds.moving == Moving::AtRest)
+            {
                 continue;
             }
             let stratum = strata.entry((Trace::of(&schedule, &run.ran.points), answers(&run))).or_default();
@@ -142,15 +160,16 @@ fn draw(rig: &mut Rig) -> Chosen {
         }
         let all = chosen.entry((bounds.cast().script(), bounds.samples)).or_default();
         let before = all.len();
-        for round in 0.. {
-            let mut found = false;
-            for ((trace, _), schedules) in &strata {
-                if let Some(schedule) = schedules.get(round).filter(|_| all.len() < before + quota) {
-                    found |= all.insert((trace.clone(), schedule.clone()));
+        // Each stratum in turn, and no stratum before another because of its name.
+        let mut strata: Vec<((Trace, String), Vec<Schedule>)> = strata.into_iter().collect();
+        strata.shuffle(&mut ChaCha8Rng::seed_from_u64(SEED));
+        let longest = strata.iter().map(|(_, schedules)| schedules.len()).max().unwrap_or(0);
+        for round in 0..longest {
+            for (_, schedules) in &strata {
+                let Some(schedule) = schedules.get(round).filter(|_| all.len() < before + quota) else { continue };
+                if let Some(trace) = passes(rig, &bounds.cast(), bounds.samples, schedule) {
+                    all.insert((trace, schedule.clone()));
                 }
-            }
-            if !found {
-                break;
             }
         }
     }
@@ -162,21 +181,22 @@ fn passing(rig: &mut Rig, chosen: &Chosen) -> BTreeSet<(String, Schedule)> {
     let mut passing = BTreeSet::new();
     for ((cast, samples), all) in chosen {
         for (trace, schedule) in all {
-            rig.stage(&cast.parse().unwrap(), still(schedule));
-            let passes = (0..3).all(|_| {
-                let mut replay = Replay::new(schedule.clone(), 1);
-                replay.begin();
-                let run = rig.run(*samples, &mut replay).unwrap_or_else(|error| panic!("{error}"));
-                replay.fit().is_ok()
-                    && Failing::of(&run).is_none()
-                    && Trace::of(schedule, &run.ran.points) == *trace
-            });
-            if passes {
+            if (0..3).all(|_| passes(rig, &cast.parse().unwrap(), *samples, schedule).as_ref() == Some(trace)) {
                 passing.insert((cast.clone(), schedule.clone()));
             }
         }
     }
     passing
+}
+
+/// The accesses up to the last move of a schedule that runs as it stands and does not fail.
+fn passes(rig: &mut Rig, cast: &Cast, samples: u32, schedule: &Schedule) -> Option<Trace> {
+    rig.stage(cast, still(schedule));
+    let mut replay = Replay::new(schedule.clone(), 1);
+    replay.begin();
+    let run = rig.run(samples, &mut replay).unwrap_or_else(|error| panic!("{error}"));
+    let passes = replay.fit().is_ok() && Failing::of(&run).is_none();
+    passes.then(|| Trace::of(schedule, &run.ran.points))
 }
 
 /// Every failure within the bounds that are drawn from, store by store and from gate to gate.

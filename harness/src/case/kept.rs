@@ -83,13 +83,24 @@ impl From<Schedules> for String {
     }
 }
 
+/// Where the target moves inside of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moving {
+    /// Nowhere.
+    AtRest,
+    /// Before accesses of this kind.
+    Before(AccessKind),
+    /// Before every access.
+    Everywhere,
+}
+
 /// Bounds within which schedules are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drawn {
     /// The text of the cast.
     pub cast: &'static str,
-    /// Whether the target moves between samples only.
-    pub at_rest: bool,
+    /// Where the target moves besides the beginnings of samples.
+    pub moving: Moving,
     /// How many samples are taken.
     pub samples: u32,
     /// How often the target moves at most.
@@ -101,9 +112,9 @@ pub struct Drawn {
 /// What is drawn, in turn. All schedules within these bounds were run on the builds of the list, so changing one of them
 /// takes a new list.
 pub const DRAWN: [Drawn; 3] = [
-    Drawn { cast: "a", at_rest: false, samples: 2, moves: 2, steps: 8 },
-    Drawn { cast: "a+b", at_rest: true, samples: 4, moves: 3, steps: 8 },
-    Drawn { cast: "a+make-b.b+a", at_rest: true, samples: 3, moves: 3, steps: 8 },
+    Drawn { cast: "a", moving: Moving::Everywhere, samples: 2, moves: 2, steps: 8 },
+    Drawn { cast: "a+b", moving: Moving::AtRest, samples: 4, moves: 3, steps: 8 },
+    Drawn { cast: "a+make-b.b+a", moving: Moving::AtRest, samples: 3, moves: 3, steps: 8 },
 ];
 
 impl Drawn {
@@ -116,7 +127,12 @@ impl Drawn {
     /// The accesses before which the target stands still.
     #[must_use]
     pub fn still(&self) -> BTreeSet<AccessKind> {
-        if self.at_rest { AccessKind::ALL.into() } else { BTreeSet::new() }
+        let moves = |kind: &AccessKind| match self.moving {
+            Moving::AtRest => false,
+            Moving::Before(before) => *kind == before,
+            Moving::Everywhere => true,
+        };
+        AccessKind::ALL.into_iter().filter(|kind| !moves(kind)).collect()
     }
 }
 

@@ -107,7 +107,9 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
-        walkers.is_empty().then(|| NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane")))
+        walkers.is_empty().then(|| {
+            NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane"))
+        })
     });
     let weight = match (lane, family) {
         (Lane::Stepped, _) => STEPPED,

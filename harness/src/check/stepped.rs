@@ -212,7 +212,11 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
 fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
     let plan = RigPlan {
         jit: cell.jit(),
-        warm_up: if cell.jit() == Some(true) { RigPlan::new(&cell.row.build.python, WALKER).warm_up } else { WARM_UP_WITHOUT_JIT },
+        warm_up: if cell.jit() == Some(true) {
+            RigPlan::new(&cell.row.build.python, WALKER).warm_up
+        } else {
+            WARM_UP_WITHOUT_JIT
+        },
         patience: PATIENCE,
         folder: cell.folder.to_owned(),
         ..RigPlan::new(&cell.row.build.python, WALKER)

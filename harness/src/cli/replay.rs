@@ -77,7 +77,8 @@ mod tests {
             "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
         );
         let cell = fixtures::cell(Lane::Live);
-        let replayed = check(&command(&original, &fixtures::row(), &cell, &fixtures::finding().violation, WalkerKind::OwnCached));
+        let replayed =
+            check(&command(&original, &fixtures::row(), &cell, &fixtures::finding().violation, WalkerKind::OwnCached));
         assert_eq!(replayed.source.python, [fixtures::row().python]);
         assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
         assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![Family::Alternating]));

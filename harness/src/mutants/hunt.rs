@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::check::plan::Wishes;
-use crate::check::{SCHEDULES, STOPS};
 use crate::check::run::{Options, run};
+use crate::check::{SCHEDULES, STOPS};
 use crate::invariants::Violation;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::{Consumer, Event};

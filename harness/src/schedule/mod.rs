@@ -32,9 +32,9 @@ pub mod shrink;
 #[cfg(test)]
 pub(crate) mod story;
 mod text;
-pub mod trace;
 #[cfg(test)]
 mod toy;
+pub mod trace;
 
 use serde::{Deserialize, Serialize};
 

@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_access_after_the_last_move() {
-        let kinds = [AccessKind::ReadThreadState, AccessKind::ReadChunk, AccessKind::ReadAnchor, AccessKind::WriteAnchor];
+        let kinds =
+            [AccessKind::ReadThreadState, AccessKind::ReadChunk, AccessKind::ReadAnchor, AccessKind::WriteAnchor];
         let points: Vec<_> = (0..3)
             .flat_map(|sample| (0..).zip(kinds).map(move |(access, kind)| (Point { sample, access, word: 0 }, kind)))
             .collect();
