@@ -25,6 +25,9 @@ use crate::workload::Overrides;
 const SHORTEST: Duration = Duration::from_millis(100);
 /// So much of the budget may be overrun for that; what has not begun by then does not run.
 const OVERRUN: f64 = 0.15;
+/// What has begun by then may take this much longer: a target that is still not ready, or does not answer, is given up. With
+/// what it takes to end every process, a run is over two seconds after its overrun.
+const GRACE: Duration = Duration::from_millis(1750);
 /// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
 const ROUND: f64 = 1.5;
 
@@ -98,11 +101,12 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
                 let _ = sender.send(event);
             };
             let end = Instant::now() + options.budget;
+            let limit = end + grace(options.budget);
             let drivers = Mutex::new(Vec::new());
             for (index, steps) in (0..).zip(&steps) {
                 let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
                 let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
-                Round { options, rows, reported: &reported, demand, drivers: &drivers, send: &send }.run(steps, left);
+                Round { options, rows, reported: &reported, demand, drivers: &drivers, limit, send: &send }.run(steps, left);
             }
         });
         for event in receiver {
@@ -113,6 +117,12 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
         }
     });
     consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
+}
+
+/// How long after its budget a run gives up whatever has not answered yet.
+#[must_use]
+pub fn grace(budget: Duration) -> Duration {
+    budget.mul_f64(OVERRUN) + GRACE
 }
 
 fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
@@ -162,6 +172,8 @@ struct Round<'a> {
     reported: &'a [ReportedRow],
     demand: Demand,
     drivers: &'a Mutex<Vec<Drivers>>,
+    /// When nothing is waited for any longer.
+    limit: Instant,
     send: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -220,7 +232,7 @@ impl Round<'_> {
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
-                } else if Instant::now() > end + self.options.budget.mul_f64(OVERRUN) {
+                } else if Instant::now() > self.limit.min(end + self.options.budget.mul_f64(OVERRUN)) {
                     CellOutcome::NotRun(NotRun::BudgetSpent)
                 } else {
                     self.run_cell(step, deadline)
@@ -251,6 +263,7 @@ impl Round<'_> {
             demand: self.demand,
             profiles: self.options.profiles,
             deadline,
+            limit: self.limit,
             stops: self.stops(id.lane),
             interrupted: self.options.interrupted,
             folder: &self.options.folder,

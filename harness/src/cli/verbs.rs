@@ -11,9 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::check::plan::Wishes;
-use crate::check::run::{Options, run};
+use crate::check::run::{Options, grace, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 use crate::cli::reports::Reporting;
+use crate::cli::values::check_jobs_by_default;
 use crate::cli::{bench, bundles, compare, emit_unittest, exit, folder, merge, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
@@ -24,6 +25,7 @@ use crate::report::known::KnownFailures;
 use crate::report::summary::Rules;
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
+use crate::target::deadline::interrupt;
 
 /// Set by Ctrl-C and by a polite request to end.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -34,7 +36,10 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 #[must_use]
 pub fn run_command(cli: Cli) -> ExitCode {
     let installed = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        let again = INTERRUPTED.swap(true, Ordering::Relaxed);
+        // After the flag: who wakes up looks at it.
+        interrupt();
+        if again {
             // The second request: every child dies with this process.
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
@@ -139,7 +144,6 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         return Err("no build has the run mode that --jit asks for".into());
     }
     let selected = &arguments.selection;
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let folder = folder::for_run(&std::env::temp_dir())?;
     let replay = |row: &_, cell: &_, walker| replay::command(arguments, row, cell, walker);
     let options = Options {
@@ -155,7 +159,7 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         shard: selected.shard,
         budget: arguments.budget,
         stops: arguments.stops,
-        jobs: arguments.jobs.map_or(cores + cores / 2, std::num::NonZero::get),
+        jobs: arguments.jobs.map_or_else(check_jobs_by_default, std::num::NonZero::get),
         profiles: arguments.profiles,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
@@ -230,6 +234,7 @@ fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
     let options = attach::Options {
         pid: arguments.pid,
         budget: arguments.budget,
+        grace: grace(arguments.budget),
         write: arguments.write,
         confidence: arguments.judging.confidence,
         cache: &cache,

@@ -52,6 +52,8 @@ pub struct Options<'a> {
     pub pid: i32,
     /// For how long.
     pub budget: Duration,
+    /// How much longer is waited for an answer.
+    pub grace: Duration,
     /// Whether its anchors may be written.
     pub write: bool,
     /// Confidence of the comparison.
@@ -111,6 +113,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         demand: Demand::new(options.confidence, 2),
         profiles: false,
         deadline: Instant::now() + options.budget,
+        limit: Instant::now() + options.budget + options.grace,
         stops: None,
         interrupted: options.interrupted,
         folder: options.cache,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::attach::{attach, detach};
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
@@ -55,7 +55,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         let until = cell.part(index, count);
         let grammar = &workload.grammar;
         let result = session.and_then(|mut session| {
-            session.target.start(patience())?;
+            session.target.start(cell.patience())?;
             let now = Instant::now();
             let look = until.saturating_duration_since(now) / TRUTH;
             // Before and after: a program that slowly changes is like its walkers' on the whole.

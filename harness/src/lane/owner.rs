@@ -1,6 +1,6 @@
 //! Who has the anchors of a stopped target.
 
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
@@ -73,26 +73,31 @@ impl Owner {
     }
 
     /// The sample of the walker whose turn it is, if there is one.
-    pub(super) fn sample(&mut self, turn: usize, memory: &mut ProcessMemory) -> Result<Option<Sample>, Cut> {
+    pub(super) fn sample(
+        &mut self,
+        cell: &Cell<'_>,
+        turn: usize,
+        memory: &mut ProcessMemory,
+    ) -> Result<Option<Sample>, Cut> {
         Ok(match self {
             Self::Own(walkers) => match walkers.get_mut(turn) {
                 Some(walker) => Some(walker.sample(memory)?),
                 None => None,
             },
-            Self::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
+            Self::Cpython(unwinder) => Some(unwinder.sample(cell.patience())?.sample),
             Self::Nobody => None,
         })
     }
 
     /// Takes the anchors away.
-    pub(super) fn detach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+    pub(super) fn detach(&mut self, cell: &Cell<'_>, memory: &mut ProcessMemory) -> Result<(), Cut> {
         match self {
             Self::Own(walkers) => {
                 for walker in walkers {
                     walker.detach(memory)?;
                 }
             }
-            Self::Cpython(unwinder) => unwinder.close(patience())?,
+            Self::Cpython(unwinder) => unwinder.close(cell.patience())?,
             Self::Nobody => {}
         }
         Ok(())

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::agreement::compare;
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::leaf;
 use crate::lane::owner::Owner;
@@ -162,7 +162,7 @@ impl<'a> Lane<'a> {
 
     /// Lets the target begin.
     fn start(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
-        self.session.target.start(patience())?;
+        self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
         if self.stops == Stops::Stores {
             if self.cell.jit() == Some(true) {
@@ -171,7 +171,7 @@ impl<'a> Lane<'a> {
                 self.session.target.run_for(WARM.min(left / 10))?;
                 self.session.target.resume()?;
             }
-            self.at_stores = Some(AtStores::new(&mut self.session)?);
+            self.at_stores = Some(AtStores::new(self.cell, &mut self.session)?);
         }
         recorder.end_of(Phase::Starting);
         for _ in 0..STOPS_WITHOUT_PROFILER {
@@ -229,7 +229,7 @@ impl<'a> Lane<'a> {
         self.gate = match self.stops {
             Stops::Gates => {
                 self.session.target.resume()?;
-                let gate = self.session.target.next_gate(patience())?;
+                let gate = self.session.target.next_gate(self.cell.patience())?;
                 self.session.target.stop()?;
                 Some(gate)
             }
@@ -278,7 +278,7 @@ impl<'a> Lane<'a> {
 
         if let Some(unwinder) = &mut self.cpython {
             let begun = Instant::now();
-            let sample = unwinder.sample(patience())?.sample;
+            let sample = unwinder.sample(self.cell.patience())?.sample;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
@@ -288,7 +288,7 @@ impl<'a> Lane<'a> {
         if with_owner && !self.may_go_unnoticed() {
             let turn = self.random.random_range(0..self.owner.turns());
             let begun = Instant::now();
-            let sample = self.owner.sample(turn, &mut self.session.memory)?;
+            let sample = self.owner.sample(self.cell, turn, &mut self.session.memory)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(sample) = sample {
@@ -404,7 +404,7 @@ impl<'a> Lane<'a> {
         let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
         if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
             recorder.end_of(Phase::Judging);
-            let account = self.session.target.account(patience())?;
+            let account = self.session.target.account(self.cell.patience())?;
             recorder.end_of(Phase::Account);
             let told = account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
             if let Some(difference) = difference_from_account(stack, told) {
@@ -428,7 +428,7 @@ impl<'a> Lane<'a> {
             }
         }
         recorder.end_of(Phase::Judging);
-        self.session.target.go(patience())?;
+        self.session.target.go(self.cell.patience())?;
         Ok(())
     }
 
@@ -445,13 +445,13 @@ impl<'a> Lane<'a> {
     /// which the rest would come afterwards.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         if self.stops == Stops::Gates {
-            self.session.target.next_gate(patience())?;
+            self.session.target.next_gate(self.cell.patience())?;
         }
         if !self.is_traced() {
             self.session.target.stop()?;
         }
         let kind = self.owner.kind();
-        self.owner.detach(&mut self.session.memory)?;
+        self.owner.detach(self.cell, &mut self.session.memory)?;
         for thread in self.threads()? {
             if thread.anchor != 0 {
                 recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
@@ -460,7 +460,7 @@ impl<'a> Lane<'a> {
         self.note_fields()?;
         if self.stops == Stops::Gates {
             self.session.target.resume()?;
-            self.session.target.go(patience())?;
+            self.session.target.go(self.cell.patience())?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 pub mod build;
 mod child;
 pub(crate) mod confined;
+pub mod deadline;
 pub mod gate;
 pub mod maps;
 mod pipe;
