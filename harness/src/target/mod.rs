@@ -8,6 +8,7 @@ pub mod gate;
 pub mod maps;
 mod pipe;
 pub mod process;
+pub mod program;
 pub mod runtime;
 pub(crate) mod spawner;
 #[cfg(target_arch = "x86_64")]
