@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::check::plan::{Step, Wishes, dealt, plan};
 use crate::digest;
-use crate::lane::cell::Cell;
+use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
+use crate::report::finding::Fingerprint;
 use crate::report::part::{Part, plan_digest};
 use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
@@ -30,6 +31,9 @@ const OVERRUN: f64 = 0.15;
 const GRACE: Duration = Duration::from_millis(1750);
 /// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
 const ROUND: f64 = 1.5;
+
+/// Gives the command that replays a failure of a walker in a cell.
+pub type Replay<'a> = dyn Fn(&ReportedRow, &CellId, WalkerKind, &Fingerprint) -> String + Sync + 'a;
 
 /// Everything that decides how a run goes.
 pub struct Options<'a> {
@@ -57,8 +61,10 @@ pub struct Options<'a> {
     pub folder: PathBuf,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// The command that replays a cell for a walker.
-    pub replay: &'a (dyn Fn(&ReportedRow, &CellId, WalkerKind) -> String + Sync),
+    /// The failure with which the run ends, if it is looked for one.
+    pub sought: Option<&'a Sought>,
+    /// The command that replays a failure of a walker in a cell.
+    pub replay: &'a Replay<'a>,
 }
 
 /// What reports know of a row.
@@ -106,7 +112,8 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
             for (index, steps) in (0..).zip(&steps) {
                 let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
                 let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
-                Round { options, rows, reported: &reported, demand, drivers: &drivers, limit, send: &send }.run(steps, left);
+                Round { options, rows, reported: &reported, demand, drivers: &drivers, limit, send: &send }
+                    .run(steps, left);
             }
         });
         for event in receiver {
@@ -232,6 +239,8 @@ impl Round<'_> {
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
+                } else if self.options.sought.is_some_and(Sought::is_seen) {
+                    CellOutcome::NotRun(NotRun::NotApplicable("the failure of --until was seen before its turn".into()))
                 } else if Instant::now() > self.limit.min(end + self.options.budget.mul_f64(OVERRUN)) {
                     CellOutcome::NotRun(NotRun::BudgetSpent)
                 } else {
@@ -266,9 +275,10 @@ impl Round<'_> {
             limit: self.limit,
             stops: self.stops(id.lane),
             interrupted: self.options.interrupted,
+            sought: self.options.sought,
             folder: &self.options.folder,
         };
-        let replay = |walker| (self.options.replay)(reported, id, walker);
+        let replay = |walker, fingerprint: &_| (self.options.replay)(reported, id, walker, fingerprint);
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = {
             let mut recorder = Recorder::new(&cell, self.send, &replay);

@@ -15,11 +15,12 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
-    all_weakenings, budget, check_jobs, confidence, families, frame_size, lanes, names, seed, simulated_workloads,
-    variations, walkers, weakenings,
+    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, names, seed,
+    simulated_workloads, variations, walkers, weakenings,
 };
 use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
+use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::sim::variation::Variation;
@@ -115,6 +116,11 @@ pub struct BuildSource {
     pub cache: Option<PathBuf>,
 }
 
+/// The budget of `check` where none is given.
+const DEFAULT_BUDGET: &str = "60s";
+/// The confidence where none is given.
+pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
+
 /// Arguments of `check`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Check {
@@ -130,13 +136,18 @@ pub struct Check {
     /// How the workloads look.
     #[command(flatten)]
     pub size: Size,
-    /// The time the run may take; it is shared out fairly, and what was not run is printed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
+    /// The time the run may take; it is shared out fairly, and what was not run is printed. What has begun may overrun it by
+    /// 15 % and two seconds; then a target that is not ready yet is given up, too. Looking for builds comes before
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_BUDGET, value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// In the stopped lane, stop each target so often for each cached walker, however long it takes; the budget is a limit
     /// then, and how fast a machine is does not decide what is tested
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub stops: Option<u32>,
+    /// End the run at the first violation with this fingerprint, as the replay line of a report does: exit code 1, or 0 if it
+    /// is known. A run that does not show it is inconclusive, never a pass
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint, help_heading = "Run")]
+    pub until: Option<Fingerprint>,
     /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle; at most
     /// eight for each core]
     #[arg(long, value_name = "N", value_parser = check_jobs, help_heading = "Run")]
@@ -228,7 +239,7 @@ pub struct Judging {
     #[arg(long, value_name = "FILE")]
     pub known: Option<PathBuf>,
     /// Confidence of the comparison of cached with uncached, over the whole run
-    #[arg(long, value_name = "P", default_value = "0.9999", value_parser = confidence)]
+    #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
     pub confidence: f64,
 }
 
@@ -497,6 +508,8 @@ mod tests {
             "framediff --confidence 1",
             "framediff --confidence NaN",
             "framediff --jobs 0",
+            "framediff --until everything",
+            "framediff --until live/nobody/cache-worse",
             "framediff --jobs 1000000",
             "framediff explore --jobs 1000000",
             "framediff --depth 0",
@@ -538,7 +551,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_and_what_is_brought_down_is_in_the_help() {
-        let largest = [("--depth", MOST_DEEP), ("--width", MOST_WIDE), ("--speed", MOST_ROUNDS), ("--frame-size", MOST_LOCALS)];
+        let largest =
+            [("--depth", MOST_DEEP), ("--width", MOST_WIDE), ("--speed", MOST_ROUNDS), ("--frame-size", MOST_LOCALS)];
         let help = parse("framediff check --help").unwrap_err().to_string();
         for (option, most) in largest {
             let text = help.split_once(&format!("{option} <N>")).unwrap().1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::report::cell::Lane;
-use crate::report::finding::WALKERS;
+use crate::report::finding::{Fingerprint, WALKERS};
 use crate::sample::WalkerKind;
 use crate::schedule::AccessKind;
 use crate::sim::variation::Variation;
@@ -137,6 +137,11 @@ pub(super) fn budget(text: &str) -> Result<Duration, String> {
     } else {
         Ok(time)
     }
+}
+
+/// What makes two violations of `check` the same.
+pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    Fingerprint::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// A probability that is neither 0 nor 1.

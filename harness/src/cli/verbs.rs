@@ -19,12 +19,13 @@ use crate::cli::{bench, bundles, compare, emit_unittest, exit, folder, merge, pr
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
 use crate::lane::attach;
+use crate::lane::cell::Sought;
 use crate::report::cell::Lane;
 use crate::report::json;
 use crate::report::known::KnownFailures;
-use crate::report::summary::Rules;
+use crate::report::summary::{Rules, Summary};
 use crate::sample::WalkerKind;
-use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
+use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
 use crate::target::deadline::interrupt;
 
 /// Set by Ctrl-C and by a polite request to end.
@@ -113,14 +114,28 @@ pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failu
 
 fn rules(judging: &Judging) -> Result<Rules, Failure> {
     let known = known_failures(judging.known.as_deref())?;
-    Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
+    Ok(Rules { known, strict: judging.strict, confidence: judging.confidence, sought: None })
 }
 
-pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
+fn check(arguments: &Check) -> Result<u8, Failure> {
+    Ok(run_check(arguments)?.code)
+}
+
+/// What a run of `check` came to.
+pub(super) struct Checked {
+    /// The exit code.
+    pub(super) code: u8,
+    /// What happened.
+    pub(super) summary: Summary,
+}
+
+/// Runs `check` and reports it.
+pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     if let Some(folder) = &arguments.bundles {
         folder::for_results(folder)?;
     }
     let mut rules = rules(&arguments.judging)?;
+    rules.sought.clone_from(&arguments.until);
     if !arguments.selection.weaken.is_empty() {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
@@ -145,13 +160,15 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     }
     let selected = &arguments.selection;
     let folder = folder::for_run(&std::env::temp_dir())?;
-    let replay = |row: &_, cell: &_, walker| replay::command(arguments, row, cell, walker);
+    let sought = arguments.until.clone().map(Sought::new);
+    let replay = |row: &_, cell: &_, walker, failure: &_| replay::command(arguments, row, cell, walker, failure);
     let options = Options {
         wishes: Wishes {
             families: selected.family.clone(),
             lanes: selected.lane.clone(),
             walkers: selected.walker.clone(),
             weakenings: selected.weaken.iter().copied().collect(),
+            without_unwinder: without_unwinder(&rows),
         },
         overrides: arguments.size.overrides(),
         seed: selected.seed.unwrap_or_else(random_seed),
@@ -164,13 +181,15 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,
+        sought: sought.as_ref(),
         replay: &replay,
     };
     run(&options, &rows, &mut reporting);
     if let Some(folder) = &arguments.bundles {
         bundles::of_check(folder, arguments, &rows, reporting.summary(), &INTERRUPTED)?;
     }
-    reporting.finish(arguments.format)
+    let summary = reporting.summary().clone();
+    Ok(Checked { code: reporting.finish(arguments.format)?, summary })
 }
 
 /// A seed short enough to be typed.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
+use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
 use crate::target::deadline::{CalledOff, Deadline};
@@ -48,8 +49,38 @@ pub struct Cell<'a> {
     pub stops: Option<u32>,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
+    /// The failure with which the run is to end.
+    pub sought: Option<&'a Sought>,
     /// Where targets' files are written.
     pub folder: &'a Path,
+}
+
+/// A failure that is looked for: the run ends when it is seen.
+#[derive(Debug)]
+pub struct Sought {
+    fingerprint: Fingerprint,
+    seen: AtomicBool,
+}
+
+impl Sought {
+    /// Not seen yet.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint, seen: AtomicBool::new(false) }
+    }
+
+    /// Takes note of a violation.
+    pub fn look(&self, fingerprint: &Fingerprint) {
+        if *fingerprint == self.fingerprint {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was seen.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.seen.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a cell ended before its deadline.
@@ -152,6 +183,22 @@ impl Cell<'_> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more is to be run: the user stopped it, or the failure that is looked for was seen.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_interrupted() || self.sought.is_some_and(Sought::is_seen)
+    }
+
+    /// How the cell ended, if it is over before its deadline.
+    #[must_use]
+    pub fn ended_early(&self) -> Option<CellOutcome> {
+        match (self.is_interrupted(), self.is_over()) {
+            (true, _) => Some(CellOutcome::Inconclusive(Inconclusive::Interrupted)),
+            (false, true) => Some(CellOutcome::Ran),
+            (false, false) => None,
+        }
+    }
+
     /// Until when an answer is waited for. Only a hang takes that long, and the end of the run ends the wait before.
     #[must_use]
     pub fn patience(&self) -> Deadline {
@@ -216,7 +263,9 @@ mod tests {
     fn a_wait_that_is_called_off_says_nothing_about_who_was_to_answer() {
         let not_ready = |why| LaunchError::NotReady { python: "/py".into(), source: GateError::CalledOff(why) };
         for why in [CalledOff::Interrupted, CalledOff::BudgetSpent] {
-            for cut in [Cut::from(not_ready(why)), GateError::CalledOff(why).into(), UnwinderError::CalledOff(why).into()] {
+            for cut in
+                [Cut::from(not_ready(why)), GateError::CalledOff(why).into(), UnwinderError::CalledOff(why).into()]
+            {
                 let outcome = CellOutcome::from(cut);
                 match why {
                     CalledOff::Interrupted => assert_eq!(outcome, CellOutcome::Inconclusive(Inconclusive::Interrupted)),

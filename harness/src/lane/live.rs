@@ -21,7 +21,7 @@ use crate::memory::process::ProcessMemory;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::profile::Profile;
 use crate::oracle::statistics::accuse;
-use crate::report::cell::{CellOutcome, Inconclusive};
+use crate::report::cell::CellOutcome;
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
 use crate::report::profiles::Observer;
@@ -72,8 +72,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
             return cut.into();
         }
         recorder.end_of(Phase::Live);
-        if cell.is_interrupted() {
-            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        if let Some(outcome) = cell.ended_early() {
+            return outcome;
         }
     }
     if let Some(truth) = truth {
@@ -324,7 +324,7 @@ fn drive(
         if let Some(walker) = walker {
             recorder.spent(walker, batch.walk_time);
         }
-        if cell.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(())
 }
@@ -339,7 +339,7 @@ pub(super) fn sample_until(
     mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
 ) -> Result<(), Cut> {
     let mut lost: Option<Instant> = None;
-    while Instant::now() < until && !cell.is_interrupted() {
+    while Instant::now() < until && !cell.is_over() {
         for _ in 0..BURST {
             for walker in walkers.iter_mut() {
                 let begun = Instant::now();

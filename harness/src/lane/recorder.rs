@@ -33,7 +33,7 @@ pub struct Evidence<'a> {
 pub struct Recorder<'a> {
     cell: &'a Cell<'a>,
     send: &'a (dyn Fn(Event) + Sync),
-    replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+    replay: &'a (dyn Fn(WalkerKind, &Fingerprint) -> String + Sync),
     tallies: BTreeMap<WalkerKind, Tally>,
     repeated: BTreeMap<Fingerprint, Finding>,
     last: Instant,
@@ -44,11 +44,11 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder that passes events to `send`; `replay` gives the command that replays the cell for a walker.
+    /// A recorder that passes events to `send`; `replay` gives the command that replays a failure of a walker.
     pub fn new(
         cell: &'a Cell<'a>,
         send: &'a (dyn Fn(Event) + Sync),
-        replay: &'a (dyn Fn(WalkerKind) -> String + Sync),
+        replay: &'a (dyn Fn(WalkerKind, &Fingerprint) -> String + Sync),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -130,13 +130,16 @@ impl<'a> Recorder<'a> {
             count: 1,
         };
         let fingerprint = finding.fingerprint();
+        if let Some(sought) = self.cell.sought {
+            sought.look(&fingerprint);
+        }
         if let Some(repeated) = self.repeated.get_mut(&fingerprint) {
             repeated.count += 1;
             return;
         }
         finding.seen = evidence.seen.to_vec();
         finding.possible = evidence.possible;
-        finding.replay = (self.replay)(walker);
+        finding.replay = (self.replay)(walker, &fingerprint);
         (self.send)(Event::Violation(Box::new(finding.clone())));
         finding.count = 0;
         self.repeated.insert(fingerprint, finding);

@@ -89,8 +89,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         if let Err(cut) = result {
             return cut.into();
         }
-        if cell.is_interrupted() {
-            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        if let Some(outcome) = cell.ended_early() {
+            return outcome;
         }
     }
     CellOutcome::Ran
@@ -197,7 +197,7 @@ impl<'a> Lane<'a> {
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
-        while stops < wanted && Instant::now() < until && !self.cell.is_interrupted() {
+        while stops < wanted && Instant::now() < until && !self.cell.is_over() {
             self.step(recorder, true)?;
             stops += 1;
         }
@@ -209,7 +209,7 @@ impl<'a> Lane<'a> {
         }
         self.give_back(drivers);
         match self.cell.stops {
-            Some(wanted) if stops < wanted && !self.cell.is_interrupted() => {
+            Some(wanted) if stops < wanted && !self.cell.is_over() => {
                 let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
                 Err(Inconclusive::Deadline(why).into())
             }

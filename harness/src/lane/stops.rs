@@ -68,7 +68,8 @@ mod at_stores {
             let id = u64::from(pid.cast_unsigned());
             let main = threads.iter().find(|thread| thread.native_thread_id == id);
             let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
-            let watchdog = Watchdog::new(PATIENCE.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST))).map_err(|error| Cut::SetUp(error.to_string()))?;
+            let watchdog = Watchdog::new(PATIENCE.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
+                .map_err(|error| Cut::SetUp(error.to_string()))?;
             let mut traced = Traced::attach(pid, pid)?;
             let offset = session.site.layout.thread.current_frame;
             traced.watch(&[Watched { address: main.address.wrapping_add(offset), loads: false }])?;

@@ -115,7 +115,7 @@ impl Hunter<'_> {
         // Where the mutants are not kept, the path is that of a folder that is gone.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
-        let replay = |_: &_, cell: &CellId, walker: WalkerKind| {
+        let replay = |_: &_, cell: &CellId, walker: WalkerKind, _: &_| {
             format!(
                 "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {}",
                 cell.lane.name(),
@@ -138,6 +138,7 @@ impl Hunter<'_> {
             confidence: 0.999,
             folder: self.folder.clone(),
             interrupted: &stop,
+            sought: None,
             replay: &replay,
         };
         run(&options, std::slice::from_ref(row), &mut Stopping { watch, stop: &stop });

@@ -177,7 +177,11 @@ impl Unwinder {
     /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
     /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
     /// in every run.
-    pub(crate) fn start_traceable(python: &Path, filter: bool, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
+    pub(crate) fn start_traceable(
+        python: &Path,
+        filter: bool,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, UnwinderError> {
         let mut command = isolated(python, None);
         confined::fix_addresses(&mut command);
         if filter {
