@@ -43,6 +43,7 @@ while True:
         match os.read(0, 1):
             case b'e': os._exit(7)
             case b'x': os.execv('/bin/sh', ['sh', '-c', 'echo exec $$; read end'])
+            case b'r': os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
             case b'f': say('child' if os.fork() == 0 else 'parent')
             case b'': os._exit(0)
 ";
@@ -61,13 +62,26 @@ impl Program {
 
     fn start_as(python: &Path, dumpable: bool) -> Self {
         let dumpable = if dumpable { "True" } else { "False" };
-        let mut command = Command::new(python);
-        command.args(["-I", "-c", &PROGRAM.replace("DUMPABLE", dumpable)]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
-        let mut program = Self { child, stdin, stdout };
+        let mut program = Self::run(Command::new(python), &PROGRAM.replace("DUMPABLE", dumpable));
         assert_eq!(program.hear(), ("ready".to_owned(), program.pid()));
         program
+    }
+
+    /// A program of its own, which says nothing but that it is ready.
+    fn start_text(text: &str) -> Self {
+        let leave = "import ctypes; ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)";
+        let mut program = Self::run(Command::new(&common::fetched()[0]), &format!("{leave}\n{text}"));
+        let mut line = String::new();
+        program.stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        program
+    }
+
+    fn run(mut command: Command, text: &str) -> Self {
+        command.args(["-I", "-c", text]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdin, stdout }
     }
 
     fn pid(&self) -> i32 {
@@ -190,6 +204,65 @@ fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
     });
 }
 
+/// With and without randomised addresses; without them everything is where it was before.
+#[test]
+fn a_process_that_becomes_the_same_program_again_is_noticed() {
+    let python = &common::release().python;
+    for fixed in [false, true] {
+        let mut command = Command::new(if fixed { Path::new("setarch") } else { python });
+        if fixed {
+            command.arg("-R").arg(python);
+        }
+        let mut program = Program::run(command, &PROGRAM.replace("DUMPABLE", "True"));
+        assert_eq!(program.hear(), ("ready".to_owned(), program.pid()));
+        let before = runtime_address(program.pid()).unwrap();
+        let run = Running::start(attach(program.pid(), &["--write", "--budget", "2s"]));
+        program.is_walked();
+        program.tell(b'r');
+        assert_eq!(program.hear(), ("ready".to_owned(), program.pid()));
+        if fixed {
+            assert_eq!(runtime_address(program.pid()).unwrap(), before);
+        }
+        assert_target_ended(&run.ends_within(THREE_SECONDS_AND_TEN), "replaced its program");
+    }
+}
+
+/// Why the only cell proves nothing.
+fn nothing_compared(outcome: &Outcome) -> String {
+    assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+    let document = outcome.document();
+    match &document.cells[0].outcome {
+        CellOutcome::Inconclusive(Inconclusive::NothingCompared(why)) => why.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_thread_whose_stack_was_switched_is_named_for_it() {
+    let layout = *common::release().usable().unwrap();
+    let offsets = format!("CURRENT_FRAME = {}\nPREVIOUS = {}\n", layout.thread.current_frame, layout.frame.previous);
+    let text = include_str!("../../pyscripts/processes/switches_stack.py");
+    let program = Program::start_text(&format!("{offsets}{text}"));
+    for more in [&["--write"][..], &[]] {
+        let run = Running::start(attach(program.pid(), &[&["--budget", "2s"], more].concat()));
+        let why = nothing_compared(&run.ends_within(THREE_SECONDS_AND_TEN));
+        let thread = format!("the chain of thread {} does not end at its base frame", program.pid());
+        for words in [&thread, "as greenlet does", "CPython's unwinder rejects such samples"] {
+            assert!(why.contains(words), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_walker_that_rejects_most_of_its_samples_compares_nothing() {
+    let program = Program::start_text(include_str!("../../pyscripts/processes/runs_in_a_generator.py"));
+    let run = Running::start(attach(program.pid(), &["--write", "--budget", "2s"]));
+    let why = nothing_compared(&run.ends_within(THREE_SECONDS_AND_TEN));
+    for words in ["own-reference rejected more than half of its samples", "mostly generator-leaf"] {
+        assert!(why.contains(words), "{why}");
+    }
+}
+
 #[test]
 fn a_process_that_forks_in_the_middle_of_a_walk_runs_on_with_its_child() {
     in_the_middle_of_a_walk(b'f', |program, _| {
@@ -275,6 +348,12 @@ fn without_leave_to_write_nothing_is_written_and_nothing_compared() {
         matches!(&cell.outcome, CellOutcome::Inconclusive(Inconclusive::NothingCompared(why)) if why.contains("--write")),
         "{cell:?}"
     );
+    let why = cell.outcome.clone();
+    let CellOutcome::Inconclusive(why) = why else { panic!("{why:?}") };
+    let why = why.to_string();
+    for words in ["own-uncached rejected", "threads seen: 1", "Python frames deep", "base frame"] {
+        assert!(why.contains(words), "{why}");
+    }
     assert!(cell.tallies[&WalkerKind::OwnUncached].samples > 0, "{cell:?}");
     program.assert_runs(program.pid());
 }
@@ -285,6 +364,7 @@ fn people_are_told_that_comparing_needs_leave_to_write() {
     let outcome = outcome(["attach", &program.pid().to_string(), "--budget", "1s"], REFUSAL);
     assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
     assert!(outcome.stdout.contains("--write"), "{}", outcome.stdout);
+    assert!(!outcome.stdout.contains("nothing ran"), "{}", outcome.stdout);
 }
 
 #[test]

@@ -51,8 +51,37 @@ fn a_failure_of_check_is_told_and_seen_again_from_its_bundle() {
     assert_eq!(replayed.code, Some(i32::from(exit::VIOLATION)), "{replayed:?}");
     assert!(replayed.stdout.contains(&bundle.about.fingerprint) && replayed.stdout.contains("stops"), "{replayed:?}");
     assert!(!replayed.stderr.contains("another interpreter"), "{replayed:?}");
-    // A debug build is another kind: it is not taken for the release.
-    run(&["replay", path, "--python", debug]).stderr.contains("no such build is here").then_some(()).unwrap();
+    // A debug build is another kind: it is not taken for the release, and without the release nothing passes.
+    let without = run(&["replay", path, "--python", debug]);
+    assert_eq!(without.code, Some(i32::from(exit::INCONCLUSIVE)), "{without:?}");
+    assert!(without.stderr.contains("no such build is here"), "{without:?}");
+    assert!(without.stdout.contains(&format!("framediff replay {path} --python PATH")), "{without:?}");
+}
+
+/// The same bundle, said to be of another file of the same version.
+fn of_another_image(path: &Path, copy: &Path) {
+    std::fs::create_dir(copy).unwrap();
+    let mut bundle = Bundle::load(path).unwrap();
+    bundle.about.interpreter.sha256 = Some("0".repeat(64));
+    let saved = bundle.save(copy).unwrap();
+    assert!(saved.starts_with(copy));
+}
+
+#[test]
+fn what_another_interpreter_does_not_show_is_no_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (made, other) = (folder.path().join("made"), folder.path().join("other"));
+    let release = common::release().python;
+    let python = ["--python", release.to_str().unwrap()];
+    let search = ["explore", "--samples", "2", "--moves", "2", "--first", "--bundles", made.to_str().unwrap()];
+    run(&[&search[..], &python].concat());
+    of_another_image(&bundles(&made)[0], &other);
+    let path = bundles(&other).remove(0);
+    let path = path.to_str().unwrap();
+    // It is known of 3.15.2, but this says nothing about the bundle's own interpreter.
+    let replayed = run(&[&["replay", path, "--times", "1"][..], &python].concat());
+    assert_eq!(replayed.code, Some(i32::from(exit::INCONCLUSIVE)), "{replayed:?}");
+    assert!(replayed.stdout.contains(&format!("framediff replay {path} --python PATH")), "{replayed:?}");
 }
 
 #[test]
@@ -106,8 +135,9 @@ fn a_machine_without_builds_tells_what_a_bundle_holds_and_what_is_missing() {
     }
     for bundle in [case, check] {
         let replayed = elsewhere(bundle, "replay");
-        assert_eq!(replayed.code, Some(i32::from(exit::USAGE)), "{replayed:?}");
+        assert_eq!(replayed.code, Some(i32::from(exit::INCONCLUSIVE)), "{replayed:?}");
         assert!(replayed.stderr.contains("no CPython 3.15"), "{replayed:?}");
+        assert!(replayed.stdout.contains("framediff replay it.bundle --python PATH"), "{replayed:?}");
         // A snapshot needs no build.
         assert!(replayed.stdout.contains("6 stops") && replayed.stdout.contains("pass"), "{replayed:?}");
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use common::command::{Outcome, Process, Running, children, framediff, outcome, state};
 use common::target::Watched;
 use framediff::cli::exit;
+use framediff::report::cell::CellOutcome;
 use framediff::report::json::Document;
 use framediff::sample::WalkerKind;
 use framediff::target::build::CACHE_VARIABLE;
@@ -154,6 +155,119 @@ fn without_network_and_with_nothing_installed_the_way_out_is_named() {
         &closed,
         "Check the network and apt's proxy settings, and run again, or pass --python",
     ]);
+}
+
+#[test]
+fn more_jobs_than_the_cores_can_run_are_refused_with_the_number_that_is_used_without() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for (verb, by_default) in [("check", cores + cores / 2), ("explore", cores)] {
+        let word = format!("without --jobs it is {by_default}");
+        outcome([verb, "--jobs", "100000"], REFUSAL).assert_refused(&["100000", "at most 8 for each core", &word]);
+    }
+}
+
+#[test]
+fn sizes_that_no_program_has_are_refused_with_the_largest() {
+    for (option, value, words) in [
+        ("--depth", "1000000000", "1..=1400"),
+        ("--width", "100", "2..=8"),
+        ("--speed", "4000000000", "0..=1000000"),
+        ("--frame-size", "unequal:4000000000", "at most 1000 extra locals"),
+    ] {
+        for verb in ["check", "explore"] {
+            outcome([verb, option, value], REFUSAL).assert_refused(&[option, value, words]);
+        }
+    }
+}
+
+/// The command of a replay line, to be run at once.
+fn replayed(line: &str) -> Command {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[..2], ["framediff", "check"], "{line}");
+    framediff(&words[1..])
+}
+
+/// It does not use its budget up, and is judged by the failure alone.
+#[test]
+fn a_replay_line_ends_with_the_failure_that_it_shows_again() {
+    let document = weakened(3, &[Weakening::LeafReusedOnFullHit]);
+    let violation = document.violations.iter().find(|violation| violation.known.is_none()).unwrap();
+    let line = &violation.first.replay;
+    assert!(line.contains(&format!("--until {}", violation.fingerprint)), "{line}");
+    let begun = Instant::now();
+    let shown = Running::start(replayed(line)).ends_within(REFUSAL);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(shown.code, Some(i32::from(exit::VIOLATION)), "{shown:?}");
+    assert!(shown.stdout.contains(violation.fingerprint.as_str()), "{shown:?}");
+
+    // The same failure, if it is known.
+    let known = tempfile::NamedTempFile::new().unwrap();
+    fs::write(known.path(), known_failure(violation.fingerprint.as_str())).unwrap();
+    let mut command = replayed(line);
+    command.args(["--known", known.path().to_str().unwrap(), "--format", "json"]);
+    let shown = Running::start(command).ends_within(REFUSAL);
+    assert_eq!(shown.code, Some(i32::from(exit::PASS)), "{shown:?}");
+    assert!(
+        shown.document().violations.iter().any(|one| one.fingerprint == violation.fingerprint && one.known.is_some())
+    );
+
+    // Another failure than the one that is looked for does not end the run, and without it the run is no pass.
+    let mut command = stopped("2s", &["--seed", "3", "--jit", "off", "--until", violation.fingerprint.as_str()]);
+    command.args(["--walker", "own-cached"]);
+    let not_shown = Running::start(command).ends_within(REFUSAL);
+    assert_eq!(not_shown.code, Some(i32::from(exit::INCONCLUSIVE)), "{not_shown:?}");
+    assert!(not_shown.stdout.contains("not seen again"), "{not_shown:?}");
+}
+
+fn known_failure(fingerprint: &str) -> String {
+    format!(
+        "[[failure]]\nid = \"it\"\nfingerprint = \"{fingerprint}\"\nversions = \">=3.15.0\"\n\
+         link = \"https://github.com/python/cpython/issues/1\"\nnote = \"a test\"\n"
+    )
+}
+
+/// A copy of the fetched build by hard links, in which `change` has been done to the unwinder's module.
+fn build_without_unwinder(change: impl Fn(&Path)) -> (TempDir, PathBuf) {
+    let python = &common::fetched()[0];
+    let root = python.ancestors().nth(3).unwrap();
+    // Beside the original: hard links do not leave a file system.
+    let folder = tempfile::Builder::new().prefix(".test-").tempdir_in(root.parent().unwrap()).unwrap();
+    let copy = folder.path().join("copy");
+    let copied = Command::new("cp").arg("-al").arg(root).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let modules = copy.join("usr/lib/python3.15/lib-dynload");
+    for entry in fs::read_dir(&modules).unwrap().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().starts_with("_remote_debugging") {
+            fs::remove_file(entry.path()).unwrap();
+            change(&entry.path());
+        }
+    }
+    let python = copy.join(python.strip_prefix(root).unwrap());
+    (folder, python)
+}
+
+#[test]
+fn a_build_whose_unwinder_cannot_be_imported_is_named_and_the_own_walkers_run() {
+    for (words, change) in [
+        ("ModuleNotFoundError", (|_: &Path| ()) as fn(&Path)),
+        ("ImportError: ", |path| fs::write(path, "garbage").unwrap()),
+    ] {
+        let (_folder, python) = build_without_unwinder(change);
+        let mut command = framediff(["check", "--family", "alternating", "--budget", "6s", "--seed", "1", "--python"]);
+        command.arg(&python).args(["--jit", "off", "--format", "json"]);
+        let outcome = Running::start(command).ends_within(REFUSAL);
+        assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+        let document = outcome.document();
+        for cell in document.cells.iter().filter(|cell| cell.cell.family == "alternating") {
+            assert_eq!(cell.outcome, CellOutcome::Ran, "{cell:?}");
+            assert_eq!(cell.tallies.len(), 3, "{cell:?}");
+        }
+        let missing: Vec<String> = document.not_run.iter().map(|cell| cell.why.to_string()).collect();
+        assert_eq!(missing.len(), 2, "{missing:?}");
+        for why in missing {
+            assert!(why.contains(python.to_str().unwrap()) && why.contains(words), "{why}");
+        }
+    }
 }
 
 #[test]

@@ -88,7 +88,13 @@ impl Interpreter {
     /// Whether the row is this very interpreter in this run mode.
     #[must_use]
     pub fn is(&self, row: &Row) -> bool {
-        self.is_like(row) && self.sha256.is_some() && digest::of_file(&row.build.image).ok() == self.sha256
+        self.is_like(row) && self.is_image(row)
+    }
+
+    /// Whether the row's interpreter is the same file, byte for byte.
+    #[must_use]
+    pub fn is_image(&self, row: &Row) -> bool {
+        self.sha256.is_some() && digest::of_file(&row.build.image).ok() == self.sha256
     }
 
     /// Whether the row has the same version, kind and run mode.

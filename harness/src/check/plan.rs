@@ -1,6 +1,6 @@
 //! Which cells a run has, and how much of the budget each is worth.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::case::kept::KeptSchedules;
@@ -23,6 +23,8 @@ pub struct Wishes {
     pub walkers: Vec<WalkerKind>,
     /// Faults in the own cached walker.
     pub weakenings: BTreeSet<Weakening>,
+    /// The rows whose build cannot start CPython's unwinder, by name, and why.
+    pub without_unwinder: BTreeMap<String, String>,
 }
 
 /// A cell and what it needs to run.
@@ -44,6 +46,8 @@ pub struct Step {
 
 /// The live lane finds the splices of gh-151613 in alternating branches; the more samples, the tighter the bounds.
 const LIVE_ALTERNATING: f64 = 6.0;
+/// What stands for the family in a cell that is one for all of them.
+const EVERY_FAMILY: &str = "all";
 /// A stopped cell has a gated and a free target for each cached walker.
 const STOPPED: f64 = 2.0;
 /// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
@@ -80,8 +84,28 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
                 steps.push(step);
             }
         }
+        steps.extend(
+            rows.iter().enumerate().filter_map(|(index, row)| missing(index, row, lane, &families, wishes, seed)),
+        );
     }
     steps
+}
+
+/// What a broken build keeps from running: CPython's walkers in all families of a lane, as one cell that says why.
+fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wishes, seed: u64) -> Option<Step> {
+    let why = wishes.without_unwinder.get(&row.name)?;
+    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+    let wished = |family: &&Family| walkers(lane, **family, has_cache, wishes).into_iter().any(is_cpython);
+    let family = *families.iter().find(wished)?;
+    let mut walkers = walkers(lane, family, has_cache, wishes);
+    walkers.retain(|&walker| is_cpython(walker));
+    let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
+    let not_run = Some(NotRun::SetUp(why.clone()));
+    Some(Step { planned: PlannedCell::new(id, Expected::NONE), row: index, family, required: true, weight: 0.0, not_run })
+}
+
+fn is_cpython(walker: WalkerKind) -> bool {
+    matches!(walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
 }
 
 /// The cells of a shard; those of all rounds are dealt out one by one, so that over all shards each is there once.
@@ -101,7 +125,10 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
 
 fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
     let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
-    let walkers = walkers(lane, family, has_cache, wishes);
+    let mut walkers = walkers(lane, family, has_cache, wishes);
+    if wishes.without_unwinder.contains_key(&row.name) {
+        walkers.retain(|&walker| !is_cpython(walker));
+    }
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
     });

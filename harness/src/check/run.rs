@@ -10,15 +10,14 @@ use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
 #[cfg(target_arch = "x86_64")]
 use crate::check::stepped;
 use crate::digest;
-use crate::invariants::Violation;
-use crate::lane::cell::Cell;
+use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
+use crate::report::finding::Finding;
 use crate::report::part::{Part, plan_digest};
-use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::walk::weakening::Weakening;
@@ -28,8 +27,14 @@ use crate::workload::{Family, Overrides};
 const SHORTEST: Duration = Duration::from_millis(100);
 /// So much of the budget may be overrun for that; what has not begun by then does not run.
 const OVERRUN: f64 = 0.15;
+/// What has begun by then may take this much longer: a target that is still not ready, or does not answer, is given up. With
+/// what it takes to end every process, a run is over two seconds after its overrun.
+const GRACE: Duration = Duration::from_millis(1750);
 /// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
 const ROUND: f64 = 1.5;
+
+/// Gives the command that replays a failure of a walker in a cell.
+pub type Replay<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String + Sync + 'a;
 
 /// Everything that decides how a run goes.
 pub struct Options<'a> {
@@ -59,8 +64,10 @@ pub struct Options<'a> {
     pub folder: PathBuf,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// The command that replays a violation of a walker in a cell.
-    pub replay: &'a (dyn Fn(&ReportedRow, &CellId, &Violation, WalkerKind) -> String + Sync),
+    /// The failure with which the run ends, if it is looked for one.
+    pub sought: Option<&'a Sought>,
+    /// The command that replays a failure of a walker in a cell.
+    pub replay: &'a Replay<'a>,
 }
 
 /// What reports know of a row.
@@ -107,11 +114,13 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
                 let _ = sender.send(event);
             };
             let end = Instant::now() + options.budget;
+            let limit = end + grace(options.budget);
             let drivers = Mutex::new(Vec::new());
             for (index, steps) in (0..).zip(&steps) {
                 let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
                 let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
-                Round { options, rows, reported: &reported, demand, drivers: &drivers, send: &send }.run(steps, left);
+                Round { options, rows, reported: &reported, demand, drivers: &drivers, limit, send: &send }
+                    .run(steps, left);
             }
         });
         for event in receiver {
@@ -131,6 +140,12 @@ fn required(options: &Options<'_>, rows: &[Row]) -> usize {
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     required_families(rows.len(), &options.wishes, options.budget, cores)
+}
+
+/// How long after its budget a run gives up whatever has not answered yet.
+#[must_use]
+pub fn grace(budget: Duration) -> Duration {
+    budget.mul_f64(OVERRUN) + GRACE
 }
 
 fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
@@ -182,6 +197,8 @@ struct Round<'a> {
     reported: &'a [ReportedRow],
     demand: Demand,
     drivers: &'a Mutex<Vec<Drivers>>,
+    /// When nothing is waited for any longer.
+    limit: Instant,
     send: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -241,9 +258,11 @@ impl Round<'_> {
                 };
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
+                } else if self.options.sought.is_some_and(Sought::is_seen) {
+                    CellOutcome::NotRun(NotRun::NotApplicable("the failure of --until was seen before its turn".into()))
                 } else if !step.required && Instant::now() >= end {
                     CellOutcome::NotRun(NotRun::LeftOut)
-                } else if Instant::now() > end + self.options.budget.mul_f64(OVERRUN) {
+                } else if Instant::now() > self.limit.min(end + self.options.budget.mul_f64(OVERRUN)) {
                     CellOutcome::NotRun(NotRun::BudgetSpent)
                 } else {
                     self.run_cell(step, deadline)
@@ -284,13 +303,15 @@ impl Round<'_> {
             demand: self.demand,
             profiles: self.options.profiles,
             deadline,
+            limit: self.limit,
             stops: self.stops(id.lane),
             schedules: self.schedules(id.lane),
             is_first: id.seed == self.options.seed,
             interrupted: self.options.interrupted,
+            sought: self.options.sought,
             folder: &self.options.folder,
         };
-        let replay = |violation: &Violation, walker| (self.options.replay)(reported, id, violation, walker);
+        let replay = |finding: &Finding| (self.options.replay)(reported, id, finding);
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = {
             let mut recorder = Recorder::new(&cell, self.send, &replay);

@@ -15,15 +15,17 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
-    all_weakenings, budget, confidence, families, lanes, names, seed, simulated_workloads, variations, walkers,
-    weakenings,
+    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, names, seed,
+    simulated_workloads, variations, walkers, weakenings,
 };
 use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
+use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::sim::variation::Variation;
 use crate::walk::weakening::Weakening;
+use crate::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
 use crate::workload::{Family, FrameSize, Names, Overrides};
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
@@ -114,6 +116,11 @@ pub struct BuildSource {
     pub cache: Option<PathBuf>,
 }
 
+/// The budget of `check` where none is given.
+const DEFAULT_BUDGET: &str = "60s";
+/// The confidence where none is given.
+pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
+
 /// Arguments of `check`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Check {
@@ -129,8 +136,9 @@ pub struct Check {
     /// How the workloads look.
     #[command(flatten)]
     pub size: Size,
-    /// The time the run may take; it is shared out fairly, and what was not run is printed
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
+    /// The time the run may take; it is shared out fairly, and what was not run is printed. What has begun may overrun it by
+    /// 15 % and two seconds; then a target that is not ready yet is given up, too. Looking for builds comes before
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_BUDGET, value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// In the stopped lane, stop each target so often for each cached walker, however long it takes; the budget is a limit
     /// then, and how fast a machine is does not decide what is tested
@@ -140,8 +148,13 @@ pub struct Check {
     /// ones; the budget is a limit then
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub schedules: Option<u32>,
-    /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle]
-    #[arg(long, value_name = "N", help_heading = "Run")]
+    /// End the run at the first violation with this fingerprint, as the replay line of a report does: exit code 1, or 0 if it
+    /// is known. A run that does not show it is inconclusive, never a pass
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint, help_heading = "Run")]
+    pub until: Option<Fingerprint>,
+    /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle; at most
+    /// eight for each core]
+    #[arg(long, value_name = "N", value_parser = check_jobs, help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
     /// In the live lane, hold each walker's profile against the true one, which takes a sixth of the time; advice, and no
     /// ground of the verdict
@@ -186,20 +199,24 @@ pub struct Selection {
 }
 
 /// Overrides of what the seed decides about a workload.
+///
+/// What no family can do is refused. What one family cannot do and another can is brought down to what it can, because one
+/// option is for all families of a run; the help says which.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Workload (default: decided by the seed)")]
 pub struct Size {
-    /// How many frames deep a branch goes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many frames deep a branch goes: 1 to 1400 in deep and recursion. Generators and coroutines take 60 of them at most,
+    /// the other families 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DEEP)))]
     pub depth: Option<u32>,
-    /// How many branches, threads or variants there are
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many branches, threads or variants there are: 2 to 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEAST_WIDE)..=i64::from(MOST_WIDE)))]
     pub width: Option<u32>,
-    /// Rounds of a leaf's loop: with 0, calls and returns dominate
-    #[arg(long, value_name = "N")]
+    /// Rounds of a leaf's loop, up to 1000000: with 0, calls and returns dominate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_ROUNDS)))]
     pub speed: Option<u32>,
-    /// Extra locals of the frames: N or equal:N for all, unequal:N for up to N
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(FrameSize))]
+    /// Extra locals of the frames, up to 1000: N or equal:N for all, unequal:N for up to N
+    #[arg(long, value_name = "N", value_parser = frame_size)]
     pub frame_size: Option<FrameSize>,
     /// The kind of text in function names
     #[arg(long, value_name = "KIND", value_parser = names())]
@@ -226,7 +243,7 @@ pub struct Judging {
     #[arg(long, value_name = "FILE")]
     pub known: Option<PathBuf>,
     /// Confidence of the comparison of cached with uncached, over the whole run
-    #[arg(long, value_name = "P", default_value = "0.9999", value_parser = confidence)]
+    #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
     pub confidence: f64,
 }
 
@@ -378,8 +395,13 @@ pub enum Format {
 mod tests {
     use super::*;
     use crate::cli::report_arguments::{ReportFormat, ReportKind};
+    use crate::workload::Parameters;
+    use crate::workload::parameters::MOST_LOCALS;
     use clap::CommandFactory;
     use clap::error::ErrorKind;
+
+    const SMALL: Parameters =
+        Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
 
     fn parse(line: &str) -> Result<Verb, clap::Error> {
         Cli::try_parse_from(line.split_whitespace()).map(Cli::verb)
@@ -490,7 +512,21 @@ mod tests {
             "framediff --confidence 1",
             "framediff --confidence NaN",
             "framediff --jobs 0",
+            "framediff --until everything",
+            "framediff --until live/nobody/cache-worse",
+            "framediff --jobs 1000000",
+            "framediff explore --jobs 1000000",
             "framediff --depth 0",
+            "framediff --depth 1000000000",
+            "framediff --depth 1401",
+            "framediff --width 1",
+            "framediff --width 9",
+            "framediff --speed 1000001",
+            "framediff --frame-size 1001",
+            "framediff --frame-size unequal:4294967295",
+            "framediff explore --depth 1000000000",
+            "framediff snapshot --python p --family deep -o f --depth 1000000000",
+            "framediff --budget 99999999999h",
             "framediff --jit maybe",
             "framediff --strict builds",
             "framediff snapshot --family deep -o f",
@@ -514,6 +550,27 @@ mod tests {
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_and_what_is_brought_down_is_in_the_help() {
+        let largest =
+            [("--depth", MOST_DEEP), ("--width", MOST_WIDE), ("--speed", MOST_ROUNDS), ("--frame-size", MOST_LOCALS)];
+        let help = parse("framediff check --help").unwrap_err().to_string();
+        for (option, most) in largest {
+            let text = help.split_once(&format!("{option} <N>")).unwrap().1;
+            let text = text.split_once("\n\n").unwrap().0;
+            assert!(text.contains(&most.to_string()), "{option}: {text}");
+            let line = &format!("framediff {option} {most}");
+            assert!(parse(line).is_ok(), "{line}");
+            let error = parse(&format!("framediff {option} {}", most + 1)).unwrap_err().to_string();
+            assert!(error.contains(&most.to_string()) && error.contains(option), "{error}");
+        }
+        for family in Family::ALL {
+            let deepest = Parameters { depth: MOST_DEEP, ..SMALL }.within_bounds(family).depth;
+            let depths = help.split_once("--depth <N>").unwrap().1.split_once("--width").unwrap().0;
+            assert!(depths.contains(&deepest.to_string()), "{family}: {deepest}");
         }
     }
 

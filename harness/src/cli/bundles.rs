@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::bundle::about::{About, Again, Told};
+use crate::bundle::about::{About, Again, Interpreter, Told};
 use crate::bundle::archive::BundleError;
 use crate::bundle::{Bundle, name};
 use crate::case::stepped::{BuildIdentity, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Check, Cli, Jit, Replay, Size, Verb};
-use crate::cli::verbs::{Failure, check, print, tell};
+use crate::cli::replay::quote_path;
+use crate::cli::verbs::{Checked, Failure, print, run_check, tell};
 use crate::cli::{exit, folder, snapshots};
 use crate::lane::record::{Order, record};
 use crate::report::cell::Lane;
@@ -18,7 +19,7 @@ use crate::report::human;
 use crate::report::summary::{DistinctViolation, Summary};
 use crate::report::text::{Look, clean};
 use crate::snapshot::Snapshot;
-use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::target::build::{JitMode, Row, SelectError, Terminal, cache_folder, select};
 use crate::workload::{Mode, Parameters, Workload, generate};
 
 /// Stops of the snapshot in a bundle.
@@ -137,7 +138,8 @@ fn finding(path: &Path, bundle: &Bundle) -> Result<Told, Failure> {
     Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
 }
 
-/// Runs the cell of a failure of `check` again, and sends the walkers over the snapshot.
+/// Runs the cell of a failure of `check` again, and sends the walkers over the snapshot. Only the build that the bundle is
+/// of can pass: what another one does says nothing about it.
 pub(super) fn replay(
     path: &Path,
     bundle: &Bundle,
@@ -146,15 +148,55 @@ pub(super) fn replay(
 ) -> Result<u8, Failure> {
     let told = finding(path, bundle)?;
     show_snapshot(path, bundle)?;
-    let row = row(bundle, &arguments.source, interrupted)?;
+    let row = match row(bundle, &arguments.source, interrupted)? {
+        Ok(row) => row,
+        Err(why) => {
+            tell(&format!("framediff: {why}"));
+            print(&elsewhere(path, &bundle.about.interpreter))?;
+            return Ok(exit::INCONCLUSIVE);
+        }
+    };
     let mut again = again(&told.again)?;
+    let fingerprint = told.finding.fingerprint();
+    again.until = Some(fingerprint.clone());
     again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
     again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
     again.budget = arguments.budget;
-    let code = check(&again)?;
-    let seen = if code == exit::PASS { "was not seen again, or only as a known one" } else { "see above" };
-    print(&format!("{}: {}: {seen}\n", path.display(), clean(&bundle.about.fingerprint)))?;
-    Ok(code)
+    let Checked { code, summary } = run_check(&again)?;
+    let own = bundle.about.interpreter.is_image(&row);
+    let told = told_again(code, summary.is_seen(&fingerprint), own);
+    print(&format!("{}: {}: {told}\n", path.display(), clean(&bundle.about.fingerprint)))?;
+    if own {
+        return Ok(code);
+    }
+    print(&elsewhere(path, &bundle.about.interpreter))?;
+    Ok(if code == exit::PASS { exit::INCONCLUSIVE } else { code })
+}
+
+/// What a replay came to, in words.
+fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
+    match (code, seen, own) {
+        (exit::INTERRUPTED, false, _) => "interrupted before it was seen",
+        (exit::PASS, true, true) => "seen again; it is known",
+        (exit::PASS, true, false) => "seen, and known, on another interpreter than the bundle's",
+        (_, true, _) => "seen again, see above",
+        (exit::VIOLATION, false, _) => "not seen again, but another failure was, see above",
+        (_, false, true) => "not seen again, which proves nothing; a longer --budget may show it",
+        (_, false, false) => "not seen, which proves nothing: the bundle is of another interpreter",
+    }
+}
+
+/// How a bundle or case is replayed where its build is.
+pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
+    let Interpreter { version, flavour, jit, .. } = interpreter;
+    let id = interpreter.build_id.as_deref().map(|id| format!(", build id {id}")).unwrap_or_default();
+    format!(
+        "  replay     framediff replay {} --python PATH, with CPython {}{}{}\n",
+        quote_path(path),
+        clean(&format!("{version} {flavour}")),
+        if *jit { " JIT" } else { "" },
+        clean(&id)
+    )
 }
 
 /// The run of `check` that has nothing but this cell. It is put together from typed fields alone: whatever stands in a bundle can
@@ -180,24 +222,32 @@ fn again(again: &Again) -> Result<Check, Failure> {
     Ok(check)
 }
 
-/// The interpreter of a bundle, or the nearest one that is here; which is said.
-fn row(bundle: &Bundle, source: &BuildSource, interrupted: &'static AtomicBool) -> Result<Row, Failure> {
+/// The interpreter of a bundle, or the nearest one that is here, which is said; or why there is none.
+fn row(
+    bundle: &Bundle,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<Result<Row, String>, Failure> {
     let wanted = &bundle.about.interpreter;
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);
-    let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+    let selection = match select(&source.python, &cache, &mut Terminal::new(stopped)) {
+        Ok(selection) => selection,
+        // On a machine without builds nothing is wrong with the command line.
+        Err(error @ SelectError::Fetch { .. }) if !stopped() => return Ok(Err(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
     let given = !source.python.is_empty();
     let rows = &selection.rows;
     let jit = if wanted.jit { " JIT" } else { "" };
     let name = clean(&format!("{} {}{jit}", wanted.version, wanted.flavour));
     if let Some(row) = rows.iter().find(|row| wanted.is(row)) {
-        return Ok(row.clone());
+        return Ok(Ok(row.clone()));
     }
     let like = rows.iter().find(|row| wanted.is_like(row));
     let Some(row) = like.or_else(|| rows.iter().find(|row| given && wanted.is_kind(row))) else {
-        return Err(
-            format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH").into()
-        );
+        let why = format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH");
+        return Ok(Err(why));
     };
     let told = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
     tell(&format!(
@@ -205,7 +255,7 @@ fn row(bundle: &Bundle, source: &BuildSource, interrupted: &'static AtomicBool) 
         row.build.python.display(),
         row.name
     ));
-    Ok(row.clone())
+    Ok(Ok(row.clone()))
 }
 
 /// Prints a failure of `check` as it was told, and where.

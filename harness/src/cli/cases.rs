@@ -7,18 +7,19 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::bundle::about::About;
+use crate::bundle::about::{About, Interpreter};
 use crate::bundle::{Bundle, name};
 use crate::case::line::is_line;
 use crate::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Format};
-use crate::cli::snapshots::starts_as_bundle;
+use crate::cli::replay::quote;
+use crate::cli::snapshots::{CASE_ON_A_LINE, starts_as_bundle};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{bundles, exit, folder};
 use crate::explore::explain::explain as explained;
 use crate::explore::gates::from_gate_to_gate;
-use crate::explore::place::{find, identity, plan};
+use crate::explore::place::{NoSuchBuild, find, identity, plan};
 use crate::explore::replay::{Again, Replayed, run};
 use crate::explore::search::Until;
 use crate::explore::shrink::{Budget, shrink as shrunk};
@@ -27,7 +28,7 @@ use crate::report::explain::{Document, KIND, VERSION};
 use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::{Look, clean};
-use crate::target::build::{Row, Terminal, cache_folder, select};
+use crate::target::build::{Row, SelectError, Terminal, cache_folder, select};
 use crate::workload::Workload;
 
 /// Reads a case from a line, a file or a bundle.
@@ -78,12 +79,23 @@ impl Ready {
 pub(super) fn replay(
     file: &SteppedFile,
     name: &str,
+    image: Option<&Interpreter>,
     source: &BuildSource,
     times: u32,
     interrupted: &'static AtomicBool,
 ) -> Result<u8, Failure> {
     let case = &file.case;
-    let ready = Ready::new(case, source, interrupted)?;
+    let ready = match Ready::new(case, source, interrupted) {
+        Ok(ready) => ready,
+        Err(error) if is_without_build(&*error) && !interrupted.load(Ordering::Relaxed) => {
+            tell(&format!("framediff: {error}"));
+            print(&elsewhere(name, case))?;
+            return Ok(exit::INCONCLUSIVE);
+        }
+        Err(error) => return Err(error),
+    };
+    // A case alone does not say which file its interpreter was.
+    let own = image.map_or_else(|| identity(&ready.row) == case.build, |image| image.is_image(&ready.row));
     let mut replayed = Replayed::default();
     for _ in 0..times {
         if interrupted.load(Ordering::Relaxed) {
@@ -99,6 +111,9 @@ pub(super) fn replay(
     let (verdict, code) = match replayed.same() {
         _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
         0 if replayed.misfit().is_some() => ("inconclusive", exit::INCONCLUSIVE),
+        // Another interpreter that does not fail, or fails as is known of it, says nothing about the case's own.
+        0 if !others && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
+        same if known.is_some() && same == all && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
         0 if !others => ("pass", exit::PASS),
         same if known.is_some() && same == all => ("pass", exit::PASS),
         _ => ("fail", exit::VIOLATION),
@@ -109,8 +124,24 @@ pub(super) fn replay(
     }
     let known = known.map(|known| format!(", known: {} ({})", known.id, known.link)).unwrap_or_default();
     let _ = writeln!(text, "\n  {replayed}{known}\n  {verdict}");
+    if !own {
+        text.push_str(&elsewhere(name, case));
+    }
     print(&text)?;
     Ok(code)
+}
+
+const OTHER_BUILD: &str = "inconclusive: the case is of another interpreter";
+
+/// Whether a case cannot run because its build is not here, and nothing else is wrong.
+fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<NoSuchBuild>() || matches!(error.downcast_ref(), Some(SelectError::Fetch { .. }))
+}
+
+/// How a case is replayed where its build is.
+fn elsewhere(name: &str, case: &SteppedCase) -> String {
+    let what = if name == CASE_ON_A_LINE { case.to_string() } else { quote(name) };
+    format!("  replay     framediff replay {what} --python PATH, with CPython {}\n", clean(&case.build.to_string()))
 }
 
 /// Prints why a case fails.

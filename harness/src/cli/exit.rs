@@ -10,7 +10,8 @@ pub const PASS: u8 = 0;
 pub const VIOLATION: u8 = 1;
 /// The command line is wrong, or builds or targets could not be set up at all. Also clap's code for usage errors.
 pub const USAGE: u8 = 2;
-/// Nothing broke, but not everything was shown: a spent budget, a passed deadline, a vacuous run.
+/// Nothing broke, but not everything was shown: a spent budget, a passed deadline, a vacuous run; a failure that was to be
+/// shown again and was not, or on another interpreter only.
 pub const INCONCLUSIVE: u8 = 3;
 /// Stopped by the user (128 + SIGINT), whatever was found until then; the report says what.
 pub const INTERRUPTED: u8 = 130;
@@ -23,7 +24,8 @@ Exit codes:
   1    violation: a clause broke that is not known to break (with --strict: any)
   2    usage or set-up: wrong arguments, no usable build, no permission
   3    inconclusive: nothing broke, but not everything was shown (budget spent,
-       deadline passed, cache not exercised, nothing ran)
+       deadline passed, cache not exercised, nothing ran; what --until or `replay`
+       is to show again was not seen, or the build that it is of is not here)
   130  interrupted";
 
 /// The exit code of a run.

@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Format, Jit};
 use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
+use crate::cli::values::explore_jobs_by_default;
 use crate::cli::verbs::{Failure, known_failures, print, tell};
 use crate::cli::{cases, exit, folder};
 use crate::explore::canonical::canonical;
@@ -135,7 +136,7 @@ fn one(
         SearchOrder::Random => Order::Random { schedules, seed },
         SearchOrder::Pct => Order::Pct { schedules, seed },
     };
-    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let jobs = arguments.jobs.or(NonZeroUsize::new(explore_jobs_by_default())).unwrap_or(NonZeroUsize::MIN);
     let search = Search { plan, workload, bounds, order, jobs };
     let begun = Instant::now();
     let stopped = || interrupted.load(Ordering::Relaxed);

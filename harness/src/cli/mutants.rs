@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::{Failure, default_jobs, known_failures, print};
+use crate::cli::values::check_jobs_by_default;
+use crate::cli::verbs::{Failure, known_failures, print};
 use crate::cli::{exit, folder, rows, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         families: Vec::new(),
         seed: arguments.seed,
         budget: arguments.budget,
-        jobs: default_jobs(),
+        jobs: check_jobs_by_default(),
         folder: folder.path().to_owned(),
         interrupted,
     };

@@ -1,18 +1,24 @@
-//! The one command that runs a cell again.
+//! The one command that shows a failure again.
 
 use std::path::Path;
+use std::time::Duration;
 
-use crate::cli::arguments::Check;
+use crate::cli::arguments::{Check, DEFAULT_CONFIDENCE, Judging, Size};
 use crate::invariants::Violation;
 use crate::report::cell::{CellId, Row};
-use crate::sample::WalkerKind;
+use crate::report::finding::Finding;
 
-/// The command that shows `violation` of `walker` again: its case, or else the `cell` of `row` as `check` ran it.
+/// A cell alone has all of a run's budget, which is more than it had. Only a longer one decides something.
+const ENOUGH: Duration = Duration::from_secs(60);
+
+/// The command that shows `failure` again: its case, or else the `cell` of `row` as `check` ran it, for its walker alone, until
+/// it is seen.
 ///
-/// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes.
+/// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes, the number of
+/// stops, and how the result is judged. How the other cells ran, how many at once and where it is reported are left out.
 #[must_use]
-pub fn command(check: &Check, row: &Row, cell: &CellId, violation: &Violation, walker: WalkerKind) -> String {
-    if let Violation::NotThere { case, .. } = violation {
+pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
+    if let Violation::NotThere { case, .. } = &failure.violation {
         return format!("framediff replay --python {} {case}", quote_path(&row.python));
     }
     let mut words = vec!["framediff".to_owned(), "check".to_owned()];
@@ -21,32 +27,61 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, violation: &Violation, w
     option("--jit", if row.jit { "on" } else { "off" }.to_owned());
     option("--lane", cell.lane.name().to_owned());
     option("--family", quote(&cell.family));
-    option("--walker", walker.name().to_owned());
+    option("--walker", failure.walker.name().to_owned());
     option("--seed", cell.seed.to_string());
     for weakening in &check.selection.weaken {
         option("--weaken", weakening.name().to_owned());
     }
-    let size = check.size;
-    for (name, value) in [
-        ("--depth", size.depth.map(|depth| depth.to_string())),
-        ("--width", size.width.map(|width| width.to_string())),
-        ("--speed", size.speed.map(|speed| speed.to_string())),
-        ("--frame-size", size.frame_size.map(|size| size.to_string())),
-        ("--names", size.names.map(|names| names.name().to_owned())),
-    ] {
+    for (name, value) in sizes(check.size).into_iter().chain(bounds(check)).chain(judging(&check.judging)) {
         if let Some(value) = value {
             option(name, value);
         }
     }
+    option("--until", quote(failure.fingerprint().as_str()));
+    if check.judging.strict {
+        words.push("--strict".to_owned());
+    }
     words.join(" ")
 }
 
-fn quote_path(path: &Path) -> String {
+type Options<const N: usize> = [(&'static str, Option<String>); N];
+
+fn sizes(size: Size) -> Options<5> {
+    let number = |number: Option<u32>| number.map(|number| number.to_string());
+    [
+        ("--depth", number(size.depth)),
+        ("--width", number(size.width)),
+        ("--speed", number(size.speed)),
+        ("--frame-size", size.frame_size.map(|size| size.to_string())),
+        ("--names", size.names.map(|names| names.name().to_owned())),
+    ]
+}
+
+/// How much is run, where that is not what a cell alone does anyway.
+fn bounds(check: &Check) -> Options<3> {
+    let budget = Some(check.budget).filter(|&budget| budget > ENOUGH);
+    [
+        ("--stops", check.stops.map(|stops| stops.to_string())),
+        ("--schedules", check.schedules.map(|schedules| schedules.to_string())),
+        ("--budget", budget.map(|budget| quote(&humantime::format_duration(budget).to_string()))),
+    ]
+}
+
+fn judging(judging: &Judging) -> Options<2> {
+    let confidence = Some(judging.confidence).filter(|&confidence| confidence != DEFAULT_CONFIDENCE);
+    let known = judging.known.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
+    [
+        ("--known", known.map(|path| quote_path(&path))),
+        ("--confidence", confidence.map(|confidence| confidence.to_string())),
+    ]
+}
+
+pub(super) fn quote_path(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
 /// `word` as a POSIX shell needs it.
-fn quote(word: &str) -> String {
+pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -61,6 +96,7 @@ mod tests {
     use crate::cli::arguments::{Cli, Jit, Verb};
     use crate::report::cell::Lane;
     use crate::report::fixtures;
+    use crate::sample::WalkerKind;
     use crate::workload::Family;
     use clap::Parser;
 
@@ -71,19 +107,50 @@ mod tests {
         }
     }
 
+    fn failure() -> Finding {
+        Finding { walker: WalkerKind::OwnCached, ..fixtures::finding() }
+    }
+
+    /// The command for a failure of the own cached walker.
+    fn replay(original: &Check, cell: &CellId) -> String {
+        command(original, &fixtures::row(), cell, &failure())
+    }
+
     #[test]
     fn the_command_selects_the_cell_again() {
         let original = check(
             "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
         );
         let cell = fixtures::cell(Lane::Live);
-        let replayed =
-            check(&command(&original, &fixtures::row(), &cell, &fixtures::finding().violation, WalkerKind::OwnCached));
+        let replayed = check(&replay(&original, &cell).replace("'5m'", "5m"));
         assert_eq!(replayed.source.python, [fixtures::row().python]);
         assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
         assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![Family::Alternating]));
         assert_eq!(replayed.selection.walker, [WalkerKind::OwnCached]);
         assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));
+        assert_eq!((replayed.budget, replayed.until), (original.budget, Some(failure().fingerprint())));
+        assert_eq!(replayed.judging, check("framediff").judging);
+    }
+
+    #[test]
+    fn what_decides_the_outcome_is_in_the_command_and_nothing_else() {
+        let cell = fixtures::cell(Lane::Stopped);
+        let original = check(
+            "framediff --stops 40 --known /k.toml --strict --confidence 0.99 --width 3 --speed 7 --jobs 2 --profiles \
+             --budget 10s --report html=r.html",
+        );
+        let line = replay(&original, &cell);
+        let replayed = check(&line);
+        assert_eq!((replayed.stops, replayed.size, &replayed.judging), (Some(40), original.size, &original.judging));
+        // A cell alone needs no more than what is given to all by default.
+        assert_eq!(replayed.budget, Duration::from_secs(60));
+        for word in ["--jobs", "--profiles", "--report", "--budget"] {
+            assert!(!line.contains(word), "{line}");
+        }
+        let plain = replay(&check("framediff"), &cell);
+        for word in ["--stops", "--known", "--strict", "--confidence", "--budget", "--depth"] {
+            assert!(!plain.contains(word), "{plain}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bundle::Bundle;
+use crate::bundle::about::Interpreter;
 use crate::bundle::archive::is_bundle;
 use crate::case::file::{AnyCaseFile, CaseFile};
 use crate::case::line::is_line;
@@ -28,6 +29,9 @@ use crate::snapshot::file::can_save;
 use crate::snapshot::replay::{Look, answer};
 use crate::target::build::{JitMode, probe, rows};
 use crate::workload::Parameters;
+
+/// What a case is called that was given on a line, and in no file.
+pub(super) const CASE_ON_A_LINE: &str = "case";
 
 /// Records a target and replays what was recorded.
 pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -79,7 +83,7 @@ pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Re
 fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     if let Some(line) = path.to_str().filter(|text| is_line(text)) {
         let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
-        return stepped(&SteppedFile { note: String::new(), case }, "case", arguments, interrupted);
+        return stepped(&SteppedFile { note: String::new(), case }, CASE_ON_A_LINE, None, arguments, interrupted);
     }
     let mut first = [0];
     let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
@@ -91,14 +95,15 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
         return match bundles::case(path, &bundle)? {
             Some(case) => {
                 bundles::show_snapshot(path, &bundle)?;
-                stepped(&case, &path.display().to_string(), arguments, interrupted)
+                let image = Some(&bundle.about.interpreter);
+                stepped(&case, &path.display().to_string(), image, arguments, interrupted)
             }
             None => bundles::replay(path, &bundle, arguments, interrupted),
         };
     }
     match AnyCaseFile::load(path)? {
         AnyCaseFile::Fuzz(file) => replay_case(path, &file),
-        AnyCaseFile::Stepped(file) => stepped(&file, &path.display().to_string(), arguments, interrupted),
+        AnyCaseFile::Stepped(file) => stepped(&file, &path.display().to_string(), None, arguments, interrupted),
     }
 }
 
@@ -112,14 +117,21 @@ pub(super) fn starts_as_bundle(path: &Path) -> bool {
 fn stepped(
     file: &SteppedFile,
     name: &str,
+    image: Option<&Interpreter>,
     arguments: &Replay,
     interrupted: &'static AtomicBool,
 ) -> Result<u8, Failure> {
-    crate::cli::cases::replay(file, name, &arguments.source, arguments.times, interrupted)
+    crate::cli::cases::replay(file, name, image, &arguments.source, arguments.times, interrupted)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn stepped(_: &SteppedFile, name: &str, _: &Replay, _: &'static AtomicBool) -> Result<u8, Failure> {
+fn stepped(
+    _: &SteppedFile,
+    name: &str,
+    _: Option<&Interpreter>,
+    _: &Replay,
+    _: &'static AtomicBool,
+) -> Result<u8, Failure> {
     Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
 }
 

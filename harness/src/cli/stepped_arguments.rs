@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::arguments::{BuildSource, Format, Jit, Size};
-use crate::cli::values::{accesses, all_weakenings, budget, families, seed, walkers};
+use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
 use crate::sample::WalkerKind;
 use crate::schedule::AccessKind;
 use crate::schedule::cast::Cast;
@@ -79,8 +79,8 @@ pub struct Explore {
     /// End after this time, whatever is left [default: when everything ran]
     #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
     pub budget: Option<Duration>,
-    /// How many targets run at once [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Run")]
+    /// How many targets run at once [default: one for each core; at most eight for each]
+    #[arg(long, value_name = "N", value_parser = explore_jobs, help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
     /// Save the simplest case of each kind of failure in this folder
     #[arg(short, long, value_name = "DIR", help_heading = "Run")]

@@ -11,19 +11,22 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::check::plan::Wishes;
-use crate::check::run::{Options, run};
+use crate::check::run::{Options, grace, run};
 use crate::cli::arguments::{Attach, Builds, Check, Cli, Format, Jit, Judging, Verb};
 use crate::cli::reports::Reporting;
+use crate::cli::values::check_jobs_by_default;
 use crate::cli::{bench, bundles, compare, emit_unittest, exit, folder, merge, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
 use crate::lane::attach;
+use crate::lane::cell::Sought;
 use crate::report::cell::Lane;
 use crate::report::json;
 use crate::report::known::KnownFailures;
-use crate::report::summary::Rules;
+use crate::report::summary::{Rules, Summary};
 use crate::sample::WalkerKind;
-use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select};
+use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
+use crate::target::deadline::interrupt;
 
 /// Set by Ctrl-C and by a polite request to end.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -34,7 +37,10 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 #[must_use]
 pub fn run_command(cli: Cli) -> ExitCode {
     let installed = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        let again = INTERRUPTED.swap(true, Ordering::Relaxed);
+        // After the flag: who wakes up looks at it.
+        interrupt();
+        if again {
             // The second request: every child dies with this process.
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
@@ -108,14 +114,28 @@ pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failu
 
 fn rules(judging: &Judging) -> Result<Rules, Failure> {
     let known = known_failures(judging.known.as_deref())?;
-    Ok(Rules { known, strict: judging.strict, confidence: judging.confidence })
+    Ok(Rules { known, strict: judging.strict, confidence: judging.confidence, sought: None })
 }
 
-pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
+fn check(arguments: &Check) -> Result<u8, Failure> {
+    Ok(run_check(arguments)?.code)
+}
+
+/// What a run of `check` came to.
+pub(super) struct Checked {
+    /// The exit code.
+    pub(super) code: u8,
+    /// What happened.
+    pub(super) summary: Summary,
+}
+
+/// Runs `check` and reports it.
+pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     if let Some(folder) = &arguments.bundles {
         folder::for_results(folder)?;
     }
     let mut rules = rules(&arguments.judging)?;
+    rules.sought.clone_from(&arguments.until);
     if !arguments.selection.weaken.is_empty() {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
@@ -140,13 +160,15 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     }
     let selected = &arguments.selection;
     let folder = folder::for_run(&std::env::temp_dir())?;
-    let replay = |row: &_, cell: &_, violation: &_, walker| replay::command(arguments, row, cell, violation, walker);
+    let sought = arguments.until.clone().map(Sought::new);
+    let replay = |row: &_, cell: &_, failure: &_| replay::command(arguments, row, cell, failure);
     let options = Options {
         wishes: Wishes {
             families: selected.family.clone(),
             lanes: selected.lane.clone(),
             walkers: selected.walker.clone(),
             weakenings: selected.weaken.iter().copied().collect(),
+            without_unwinder: without_unwinder(&rows),
         },
         overrides: arguments.size.overrides(),
         seed: selected.seed.unwrap_or_else(random_seed),
@@ -155,24 +177,20 @@ pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
         budget: arguments.budget,
         stops: arguments.stops,
         schedules: arguments.schedules,
-        jobs: arguments.jobs.map_or_else(default_jobs, std::num::NonZero::get),
+        jobs: arguments.jobs.map_or_else(check_jobs_by_default, std::num::NonZero::get),
         profiles: arguments.profiles,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,
+        sought: sought.as_ref(),
         replay: &replay,
     };
     run(&options, &rows, &mut reporting);
     if let Some(folder) = &arguments.bundles {
         bundles::of_check(folder, arguments, &rows, reporting.summary(), &INTERRUPTED)?;
     }
-    reporting.finish(arguments.format)
-}
-
-/// Three for two cores: a target that is stopped leaves its core idle.
-pub(super) fn default_jobs() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cores + cores / 2
+    let summary = reporting.summary().clone();
+    Ok(Checked { code: reporting.finish(arguments.format)?, summary })
 }
 
 /// A seed short enough to be typed.
@@ -236,6 +254,7 @@ fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
     let options = attach::Options {
         pid: arguments.pid,
         budget: arguments.budget,
+        grace: grace(arguments.budget),
         write: arguments.write,
         confidence: arguments.judging.confidence,
         cache: &cache,

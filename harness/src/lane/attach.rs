@@ -5,14 +5,16 @@
 //! against cached and uncached walkers alike, so only a difference between them says something of the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::lane::cell::{Cell, Cut};
+use crate::lane::chains::Chains;
 use crate::lane::drivers::Drivers;
 use crate::lane::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
@@ -22,8 +24,10 @@ use crate::memory::{MemoryError, RemoteMemory};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
+use crate::report::tally::Tally;
 use crate::sample::WalkerKind;
 use crate::target::build::{Build, JitMode, Row, fetched, probe};
+use crate::target::program::Program;
 use crate::target::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
@@ -32,6 +36,8 @@ use crate::walk::walker::{Site, Walker};
 use crate::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use crate::workload::{Family, Overrides};
 
+/// Looking at chains takes one part in so many of the time that is left, each time.
+const LOOKS: u32 = 20;
 /// What is learnt of a process is bounded; a process that shows more different paths is not learnt in full.
 const CONTEXT_LIMIT: usize = 1 << 18;
 
@@ -44,6 +50,14 @@ pub enum AttachError {
     /// Its layout is refused.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// It cannot be told which program it runs.
+    #[error("cannot tell which program process {pid} runs: {source}")]
+    Program {
+        /// The process.
+        pid: i32,
+        /// Why not.
+        source: io::Error,
+    },
 }
 
 /// How a process is sampled.
@@ -52,6 +66,8 @@ pub struct Options<'a> {
     pub pid: i32,
     /// For how long.
     pub budget: Duration,
+    /// How much longer is waited for an answer.
+    pub grace: Duration,
     /// Whether its anchors may be written.
     pub write: bool,
     /// Confidence of the comparison.
@@ -67,7 +83,10 @@ pub struct Options<'a> {
 /// # Errors
 /// The process cannot be read.
 pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
+    // Before everything else: what is read of another program afterwards must not count for this one.
+    let program = Program::of(options.pid);
     let location = runtime_address(options.pid)?;
+    let program = program.map_err(|source| AttachError::Program { pid: options.pid, source })?;
     let mut memory = ProcessMemory::new(options.pid);
     let layout = Layout::read(&mut memory, location.address)?;
     layout.walkable()?;
@@ -111,38 +130,96 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         demand: Demand::new(options.confidence, 2),
         profiles: false,
         deadline: Instant::now() + options.budget,
+        limit: Instant::now() + options.budget + options.grace,
         stops: None,
         schedules: None,
         is_first: true,
         interrupted: options.interrupted,
+        sought: None,
         folder: options.cache,
     };
-    let consumer = std::sync::Mutex::new(consumer);
-    let send = |event| consumer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).event(&event);
-    let replay = |_: &_, _| format!("framediff attach {} --write", options.pid);
-    let outcome = {
-        let mut recorder = Recorder::new(&cell, &send, &replay);
-        let result = sample(&cell, &mut recorder, memory, site, can_write);
-        // A comparison with what is no longer there says nothing, even if no read of it failed.
-        let result = match ended(options.pid, site) {
-            Some(why) => Err(Inconclusive::TargetEnded(why).into()),
-            None => result,
-        };
-        match result {
-            Ok(()) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
-            Ok(()) => CellOutcome::Ran,
-            Err(cut) => cut.into(),
+    let consumer = Mutex::new(consumer);
+    let tallies = Mutex::new(BTreeMap::<WalkerKind, Tally>::new());
+    let send = |event| {
+        if let Event::Samples { walker, tally, .. } = &event {
+            *tallies.lock().unwrap_or_else(PoisonError::into_inner).entry(*walker).or_default() += tally;
         }
+        consumer.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
+    };
+    let replay = |_: &_| format!("framediff attach {} --write", options.pid);
+    let mut chains = Chains::default();
+    let result = {
+        let mut recorder = Recorder::new(&cell, &send, &replay);
+        sample(&cell, &mut recorder, memory, &Process { site, program: &program, can_write }, &mut chains)
+    };
+    // The recorder is gone: everything was counted.
+    let tallies = std::mem::take(&mut *tallies.lock().unwrap_or_else(PoisonError::into_inner));
+    let shown = || if can_write { doubtful(&chains, &tallies) } else { Some(read_only_run(&chains, &tallies, layout)) };
+    // A comparison with what is no longer there says nothing, even if no read of it failed.
+    let outcome = match (ended(options.pid, site, &program), result) {
+        (Some(why), _) => CellOutcome::Inconclusive(Inconclusive::TargetEnded(why)),
+        (None, Err(cut)) => cut.into(),
+        (None, Ok(())) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
+        (None, Ok(())) => match shown() {
+            Some(why) => CellOutcome::Inconclusive(Inconclusive::NothingCompared(why)),
+            None => CellOutcome::Ran,
+        },
     };
     send(Event::CellFinished { cell: id.clone(), outcome });
     send(Event::RunFinished { interrupted: cell.is_interrupted() });
     Ok(())
 }
 
+/// Why the samples do not say enough to compare walkers by them, if they do not.
+fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<String> {
+    chains.switched().or_else(|| {
+        let (walker, tally) = tallies.iter().find(|(_, tally)| tally.rejected() * 2 > tally.samples)?;
+        Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
+    })
+}
+
+/// How much a walker rejected, and mostly why.
+fn rejections(tally: &Tally) -> String {
+    let share = 100.0 * tally.rejected() as f64 / tally.samples.max(1) as f64;
+    let mostly = tally.rejected.iter().max_by_key(|(_, count)| **count);
+    let mostly = mostly.map(|(reason, count)| format!(", mostly {reason} ({count})")).unwrap_or_default();
+    format!("{} of {} ({share:.1} %){mostly}", tally.rejected(), tally.samples)
+}
+
+/// What a run showed that wrote nothing, and how to go on.
+fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout: Layout) -> String {
+    let walkers: Vec<String> = tallies
+        .iter()
+        .map(|(walker, tally)| format!("{walker} rejected {} samples of a thread", rejections(tally)))
+        .collect();
+    let base = chains.switched().unwrap_or_else(|| match chains.looks() {
+        0 => "no chain stood still long enough to tell whether it ends at its base frame".to_owned(),
+        looks => format!("in {looks} looks at chains that stood still, no thread was cut from its base frame"),
+    });
+    let next = if layout.frame_cache() == FrameCache::AnchorAndSequence {
+        "cached walkers write the anchor: give --write to let them"
+    } else {
+        "this CPython has no frame cache; cached walkers need --write and a CPython 3.15"
+    };
+    format!(
+        "nothing was written, so only uncached walks were made: threads seen: {}, at most {} Python frames deep; {}; {base}. \
+         Nothing cached was compared: {next}",
+        chains.threads(),
+        chains.deepest(),
+        walkers.join(", ")
+    )
+}
+
 /// Why what was sampled is not there any more, if it is not.
-fn ended(pid: i32, site: Site) -> Option<String> {
+fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
+    let now = Program::of(pid);
+    if now.as_ref().is_ok_and(|now| now != program) {
+        return Some(format!("process {pid} replaced its program (execve): it runs another program now"));
+    }
     match Layout::read(&mut ProcessMemory::new(pid), site.runtime) {
-        Ok(layout) if layout == site.layout => None,
+        Ok(layout) if layout == site.layout => {
+            now.err().map(|error| format!("it cannot be told whether process {pid} still runs its program: {error}"))
+        }
         Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
         _ => Some(format!("process {pid} runs another program now")),
     }
@@ -175,33 +252,65 @@ fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) 
     (build, false)
 }
 
+/// What is sampled, and how far that may go.
+struct Process<'a> {
+    site: Site,
+    program: &'a Program,
+    can_write: bool,
+}
+
+impl Process<'_> {
+    /// Fails if the process is no longer the one that was attached to: there is no use in going on.
+    fn check(&self, memory: &ProcessMemory) -> Result<(), Cut> {
+        ended(memory.pid(), self.site, self.program).map_or(Ok(()), |why| Err(Inconclusive::TargetEnded(why).into()))
+    }
+}
+
 fn sample(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
     mut memory: ProcessMemory,
-    site: Site,
-    can_write: bool,
+    process: &Process<'_>,
+    chains: &mut Chains,
 ) -> Result<(), Cut> {
-    let has_cpython = cell.has(WalkerKind::CpythonCached);
-    if !can_write {
+    let site = process.site;
+    chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
+    if !process.can_write {
         let mut walker = UncachedWalker::new(site)?;
         let mut memory = read_only(memory);
-        let until = cell.deadline;
-        sample_until(cell, recorder, &mut memory, &mut [&mut walker], until, |recorder, sample| {
+        let until = cell.part(0, 1);
+        return sample_until(cell, recorder, &mut memory, &mut [&mut walker], until, |recorder, sample| {
             for thread in &sample.threads {
                 recorder.count(sample.walker, thread);
             }
-        })?;
-        let why =
-            "nothing cached was compared: cached walkers write the anchor, which needs --write and a CPython 3.15";
-        return Err(Inconclusive::NothingCompared(why.into()).into());
+        });
     }
+    let has_cpython = cell.has(WalkerKind::CpythonCached);
     let parts = if has_cpython { 3 } else { 2 };
+    let grammar = learn(cell, recorder, &mut memory, site, cell.part(0, parts))?;
+    process.check(&memory)?;
+    chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
+    compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
+    process.check(&memory)?;
+    if has_cpython {
+        let mut drivers = Drivers::default();
+        compare_cpython(cell, recorder, &mut drivers, memory.pid(), &grammar, cell.deadline)?;
+    }
+    Ok(())
+}
+
+/// What the process can show, from the stacks that the reference walker verified.
+fn learn(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut ProcessMemory,
+    site: Site,
+    until: Instant,
+) -> Result<Grammar, Cut> {
     let mut learnt = Learnt::default();
     let mut reference = ReferenceWalker::new(site)?;
-    attach(&mut reference, &mut memory)?;
-    let until = cell.part(0, parts);
-    let result = sample_until(cell, recorder, &mut memory, &mut [&mut reference], until, |recorder, sample| {
+    attach(&mut reference, memory)?;
+    let result = sample_until(cell, recorder, memory, &mut [&mut reference], until, |recorder, sample| {
         for thread in &sample.threads {
             recorder.count(sample.walker, thread);
             if let Ok(stack) = &thread.outcome {
@@ -209,15 +318,9 @@ fn sample(
             }
         }
     });
-    detach(&mut reference, &mut memory)?;
+    detach(&mut reference, memory)?;
     result?;
-    let grammar = learnt.grammar;
-    compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
-    if has_cpython {
-        let mut drivers = Drivers::default();
-        compare_cpython(cell, recorder, &mut drivers, memory.pid(), &grammar, cell.deadline)?;
-    }
-    Ok(())
+    Ok(learnt.grammar)
 }
 
 pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
@@ -280,6 +383,23 @@ impl Learnt {
 mod tests {
     use super::*;
     use crate::frame::{Frame, Location};
+
+    #[test]
+    fn a_walker_that_rejects_more_than_half_is_named_with_its_commonest_reason() {
+        let tally = |samples, rejected: &[(&str, u64)]| Tally {
+            samples,
+            rejected: rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            ..Tally::default()
+        };
+        let chains = Chains::default();
+        let of = |tally: Tally| doubtful(&chains, &BTreeMap::from([(WalkerKind::OwnReference, tally)]));
+        assert_eq!(of(tally(10, &[("moved", 2), ("generator-leaf", 3)])), None);
+        let why = of(tally(10, &[("moved", 2), ("generator-leaf", 4)])).unwrap();
+        assert_eq!(
+            why,
+            "own-reference rejected more than half of its samples: 6 of 10 (60.0 %), mostly generator-leaf (4)"
+        );
+    }
 
     #[test]
     fn what_was_learnt_is_legal_and_a_mixture_is_not() {

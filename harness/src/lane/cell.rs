@@ -10,8 +10,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
+use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
+use crate::target::deadline::{CalledOff, Deadline};
 use crate::target::gate::GateError;
 use crate::target::process::{LaunchError, StopError};
 use crate::target::unwinder::UnwinderError;
@@ -41,6 +43,8 @@ pub struct Cell<'a> {
     pub profiles: bool,
     /// When the cell's share of the budget is spent.
     pub deadline: Instant,
+    /// When the run's budget and its grace are spent: nothing is waited for any longer, not even a target that starts.
+    pub limit: Instant,
     /// How often a target is stopped for each cached walker, if that and not the time decides.
     pub stops: Option<u32>,
     /// How many schedules of the stepped lane run, if that and not the time decides.
@@ -49,8 +53,38 @@ pub struct Cell<'a> {
     pub is_first: bool,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
+    /// The failure with which the run is to end.
+    pub sought: Option<&'a Sought>,
     /// Where targets' files are written.
     pub folder: &'a Path,
+}
+
+/// A failure that is looked for: the run ends when it is seen.
+#[derive(Debug)]
+pub struct Sought {
+    fingerprint: Fingerprint,
+    seen: AtomicBool,
+}
+
+impl Sought {
+    /// Not seen yet.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint, seen: AtomicBool::new(false) }
+    }
+
+    /// Takes note of a violation.
+    pub fn look(&self, fingerprint: &Fingerprint) {
+        if *fingerprint == self.fingerprint {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was seen.
+    #[must_use]
+    pub fn is_seen(&self) -> bool {
+        self.seen.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a cell ended before its deadline.
@@ -76,6 +110,7 @@ impl From<Cut> for CellOutcome {
 impl From<LaunchError> for Cut {
     fn from(error: LaunchError) -> Self {
         match error {
+            LaunchError::NotReady { source: GateError::CalledOff(why), .. } => why.into(),
             LaunchError::NotReady { source: GateError::Deadline { .. }, .. } => {
                 Self::Inconclusive(Inconclusive::Deadline(error.to_string()))
             }
@@ -84,10 +119,20 @@ impl From<LaunchError> for Cut {
     }
 }
 
+impl From<CalledOff> for Cut {
+    fn from(why: CalledOff) -> Self {
+        Self::Inconclusive(match why {
+            CalledOff::Interrupted => Inconclusive::Interrupted,
+            CalledOff::BudgetSpent => Inconclusive::Deadline(why.to_string()),
+        })
+    }
+}
+
 impl From<GateError> for Cut {
     fn from(error: GateError) -> Self {
         let text = error.to_string();
         Self::Inconclusive(match error {
+            GateError::CalledOff(why) => return why.into(),
             GateError::Deadline { .. } => Inconclusive::Deadline(text),
             _ => Inconclusive::TargetEnded(text),
         })
@@ -104,6 +149,7 @@ impl From<UnwinderError> for Cut {
     fn from(error: UnwinderError) -> Self {
         let text = error.to_string();
         match error {
+            UnwinderError::CalledOff(why) => why.into(),
             UnwinderError::Deadline => Self::Inconclusive(Inconclusive::Deadline(text)),
             UnwinderError::Start { .. } | UnwinderError::NotAvailable { .. } => Self::SetUp(text),
             _ => Self::Inconclusive(Inconclusive::Unreadable(text)),
@@ -141,6 +187,28 @@ impl Cell<'_> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more is to be run: the user stopped it, or the failure that is looked for was seen.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_interrupted() || self.sought.is_some_and(Sought::is_seen)
+    }
+
+    /// How the cell ended, if it is over before its deadline.
+    #[must_use]
+    pub fn ended_early(&self) -> Option<CellOutcome> {
+        match (self.is_interrupted(), self.is_over()) {
+            (true, _) => Some(CellOutcome::Inconclusive(Inconclusive::Interrupted)),
+            (false, true) => Some(CellOutcome::Ran),
+            (false, false) => None,
+        }
+    }
+
+    /// Until when an answer is waited for. Only a hang takes that long, and the end of the run ends the wait before.
+    #[must_use]
+    pub fn patience(&self) -> Deadline {
+        patience().within(self.limit)
+    }
+
     /// The cell's program.
     #[must_use]
     pub fn workload(&self, mode: Mode) -> Workload {
@@ -167,10 +235,10 @@ impl Cell<'_> {
     }
 }
 
-/// A moment that only a hang can reach.
+/// A moment that only a hang can reach. Ctrl-C ends the wait at once.
 #[must_use]
-pub fn patience() -> Instant {
-    Instant::now() + PATIENCE
+pub fn patience() -> Deadline {
+    Deadline::interruptible(PATIENCE)
 }
 
 #[cfg(test)]
@@ -192,6 +260,25 @@ mod tests {
             let outcome = CellOutcome::from(cut);
             let CellOutcome::Inconclusive(Inconclusive::Deadline(text)) = &outcome else { panic!("{outcome:?}") };
             assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_called_off_says_nothing_about_who_was_to_answer() {
+        let not_ready = |why| LaunchError::NotReady { python: "/py".into(), source: GateError::CalledOff(why) };
+        for why in [CalledOff::Interrupted, CalledOff::BudgetSpent] {
+            for cut in
+                [Cut::from(not_ready(why)), GateError::CalledOff(why).into(), UnwinderError::CalledOff(why).into()]
+            {
+                let outcome = CellOutcome::from(cut);
+                match why {
+                    CalledOff::Interrupted => assert_eq!(outcome, CellOutcome::Inconclusive(Inconclusive::Interrupted)),
+                    CalledOff::BudgetSpent => assert!(
+                        matches!(&outcome, CellOutcome::Inconclusive(Inconclusive::Deadline(text)) if text.contains("--budget")),
+                        "{outcome:?}"
+                    ),
+                }
+            }
         }
     }
 

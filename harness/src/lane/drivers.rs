@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::target::unwinder::Unwinder;
 
 /// The idle drivers, by interpreter. Each is lent for a session and opened anew for it.
@@ -21,15 +21,15 @@ impl Drivers {
         let python = &cell.row.build.python;
         let mut unwinder = match self.idle.get_mut(python).and_then(Vec::pop) {
             Some(unwinder) => unwinder,
-            None => Unwinder::start(python, patience())?,
+            None => Unwinder::start(python, cell.patience())?,
         };
-        unwinder.open(pid, cache, patience())?;
+        unwinder.open(pid, cache, cell.patience())?;
         Ok(unwinder)
     }
 
     /// Takes an unwinder back. One that no longer answers is dropped, which ends its process.
     pub fn give_back(&mut self, cell: &Cell<'_>, mut unwinder: Unwinder) {
-        if unwinder.close(patience()).is_ok() {
+        if unwinder.close(cell.patience()).is_ok() {
             self.idle.entry(cell.row.build.python.clone()).or_default().push(unwinder);
         }
     }

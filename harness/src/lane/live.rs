@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::attach::{attach, detach};
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
@@ -21,7 +21,7 @@ use crate::memory::process::ProcessMemory;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::profile::Profile;
 use crate::oracle::statistics::accuse;
-use crate::report::cell::{CellOutcome, Inconclusive};
+use crate::report::cell::CellOutcome;
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
 use crate::report::profiles::Observer;
@@ -57,7 +57,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         let until = cell.part(index, count);
         let grammar = &workload.grammar;
         let result = session.and_then(|mut session| {
-            session.target.start(patience())?;
+            session.target.start(cell.patience())?;
             let now = Instant::now();
             let until = until.max(now + SHORTEST);
             let look = until.saturating_duration_since(now) / TRUTH;
@@ -75,8 +75,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
             return cut.into();
         }
         recorder.end_of(Phase::Live);
-        if cell.is_interrupted() {
-            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        if let Some(outcome) = cell.ended_early() {
+            return outcome;
         }
     }
     if let Some(truth) = truth {
@@ -327,7 +327,7 @@ fn drive(
         if let Some(walker) = walker {
             recorder.spent(walker, batch.walk_time);
         }
-        if cell.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok(())
 }
@@ -342,7 +342,7 @@ pub(super) fn sample_until(
     mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
 ) -> Result<(), Cut> {
     let mut lost: Option<Instant> = None;
-    while Instant::now() < until && !cell.is_interrupted() {
+    while Instant::now() < until && !cell.is_over() {
         for _ in 0..BURST {
             for walker in walkers.iter_mut() {
                 let begun = Instant::now();

@@ -3,6 +3,7 @@
 pub(crate) mod agreement;
 pub mod attach;
 pub mod cell;
+mod chains;
 mod drivers;
 mod leaf;
 pub mod live;

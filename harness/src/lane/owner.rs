@@ -1,6 +1,6 @@
 //! Who has the anchors of a stopped target.
 
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
@@ -76,14 +76,19 @@ impl Owner {
     }
 
     /// The sample of the walker whose turn it is, if there is one.
-    pub(super) fn sample(&mut self, turn: usize, memory: &mut ProcessMemory) -> Result<Option<Sample>, Cut> {
+    pub(super) fn sample(
+        &mut self,
+        cell: &Cell<'_>,
+        turn: usize,
+        memory: &mut ProcessMemory,
+    ) -> Result<Option<Sample>, Cut> {
         Ok(match self {
             Self::Own(walkers) => match walkers.get_mut(turn) {
                 Some(walker) => Some(walker.sample(memory)?),
                 None => None,
             },
             Self::Cpython(unwinders) => match unwinders.get_mut(turn) {
-                Some(unwinder) => Some(unwinder.sample(patience())?.sample),
+                Some(unwinder) => Some(unwinder.sample(cell.patience())?.sample),
                 None => None,
             },
             Self::Nobody => None,
@@ -91,7 +96,7 @@ impl Owner {
     }
 
     /// Takes the anchors away.
-    pub(super) fn detach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+    pub(super) fn detach(&mut self, cell: &Cell<'_>, memory: &mut ProcessMemory) -> Result<(), Cut> {
         match self {
             Self::Own(walkers) => {
                 for walker in walkers {
@@ -100,7 +105,7 @@ impl Owner {
             }
             Self::Cpython(unwinders) => {
                 for unwinder in unwinders {
-                    unwinder.close(patience())?;
+                    unwinder.close(cell.patience())?;
                 }
             }
             Self::Nobody => {}

@@ -33,7 +33,7 @@ pub struct Evidence<'a> {
 pub struct Recorder<'a> {
     cell: &'a Cell<'a>,
     send: &'a (dyn Fn(Event) + Sync),
-    replay: &'a (dyn Fn(&Violation, WalkerKind) -> String + Sync),
+    replay: &'a (dyn Fn(&Finding) -> String + Sync),
     tallies: BTreeMap<WalkerKind, Tally>,
     repeated: BTreeMap<Fingerprint, Finding>,
     last: Instant,
@@ -44,12 +44,11 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder that passes events to `send`; `replay` gives the command that replays a
-    /// violation of a walker.
+    /// A recorder that passes events to `send`; `replay` gives the command that replays a failure.
     pub fn new(
         cell: &'a Cell<'a>,
         send: &'a (dyn Fn(Event) + Sync),
-        replay: &'a (dyn Fn(&Violation, WalkerKind) -> String + Sync),
+        replay: &'a (dyn Fn(&Finding) -> String + Sync),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -138,13 +137,16 @@ impl<'a> Recorder<'a> {
             count: 1,
         };
         let fingerprint = finding.fingerprint();
+        if let Some(sought) = self.cell.sought {
+            sought.look(&fingerprint);
+        }
         if let Some(repeated) = self.repeated.get_mut(&fingerprint) {
             repeated.count += 1;
             return;
         }
         finding.seen = evidence.seen.to_vec();
         finding.possible = evidence.possible;
-        finding.replay = (self.replay)(&finding.violation, walker);
+        finding.replay = (self.replay)(&finding);
         (self.send)(Event::Violation(Box::new(finding.clone())));
         finding.count = 0;
         self.repeated.insert(fingerprint, finding);

@@ -1,6 +1,6 @@
 //! A launched target and where to walk it.
 
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::layout::Layout;
 use crate::memory::process::ProcessMemory;
 use crate::target::process::Target;
@@ -18,7 +18,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, Cut> {
         let python = &cell.row.build.python;
-        let target = Target::launch(python, cell.jit(), &workload.source, cell.folder, patience())?;
+        let target = Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?;
         let runtime = runtime_address(target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
         let mut memory = target.memory();
         let layout = Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;

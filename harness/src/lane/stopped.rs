@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::agreement::compare;
-use crate::lane::cell::{Cell, Cut, patience};
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::leaf;
 use crate::lane::owner::{Owner, all_turns};
@@ -99,8 +99,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         if let Err(cut) = result {
             return cut.into();
         }
-        if cell.is_interrupted() {
-            return CellOutcome::Inconclusive(Inconclusive::Interrupted);
+        if let Some(outcome) = cell.ended_early() {
+            return outcome;
         }
     }
     CellOutcome::Ran
@@ -174,7 +174,7 @@ impl<'a> Lane<'a> {
 
     /// Lets the target begin.
     fn start(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
-        self.session.target.start(patience())?;
+        self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
         if self.stops == Stops::Stores {
             if self.cell.jit() == Some(true) {
@@ -183,7 +183,7 @@ impl<'a> Lane<'a> {
                 self.session.target.run_for(WARM.min(left / 10))?;
                 self.session.target.resume()?;
             }
-            self.at_stores = Some(AtStores::new(&mut self.session)?);
+            self.at_stores = Some(AtStores::new(self.cell, &mut self.session)?);
         }
         recorder.end_of(Phase::Starting);
         for _ in 0..STOPS_WITHOUT_PROFILER {
@@ -211,7 +211,7 @@ impl<'a> Lane<'a> {
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
         let fewest = if self.cell.stops.is_none() { FEWEST } else { 0 };
-        while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_interrupted() {
+        while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_over() {
             self.step(recorder, true)?;
             stops += 1;
         }
@@ -223,7 +223,7 @@ impl<'a> Lane<'a> {
         }
         self.give_back(drivers);
         match self.cell.stops {
-            Some(wanted) if stops < wanted && !self.cell.is_interrupted() => {
+            Some(wanted) if stops < wanted && !self.cell.is_over() => {
                 let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
                 Err(Inconclusive::Deadline(why).into())
             }
@@ -243,7 +243,7 @@ impl<'a> Lane<'a> {
         self.gate = match self.stops {
             Stops::Gates => {
                 self.session.target.resume()?;
-                let gate = self.session.target.next_gate(patience())?;
+                let gate = self.session.target.next_gate(self.cell.patience())?;
                 self.session.target.stop()?;
                 Some(gate)
             }
@@ -292,7 +292,7 @@ impl<'a> Lane<'a> {
 
         if let Some(unwinder) = &mut self.cpython {
             let begun = Instant::now();
-            let sample = unwinder.sample(patience())?.sample;
+            let sample = unwinder.sample(self.cell.patience())?.sample;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
@@ -302,7 +302,7 @@ impl<'a> Lane<'a> {
         if with_owner && !self.may_go_unnoticed() {
             let turn = self.random.random_range(0..self.owner.turns());
             let begun = Instant::now();
-            let sample = self.owner.sample(turn, &mut self.session.memory)?;
+            let sample = self.owner.sample(self.cell, turn, &mut self.session.memory)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(sample) = sample {
@@ -418,7 +418,7 @@ impl<'a> Lane<'a> {
         let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
         if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
             recorder.end_of(Phase::Judging);
-            let account = self.session.target.account(patience())?;
+            let account = self.session.target.account(self.cell.patience())?;
             recorder.end_of(Phase::Account);
             let told = account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
             if let Some(difference) = difference_from_account(stack, told) {
@@ -442,7 +442,7 @@ impl<'a> Lane<'a> {
             }
         }
         recorder.end_of(Phase::Judging);
-        self.session.target.go(patience())?;
+        self.session.target.go(self.cell.patience())?;
         Ok(())
     }
 
@@ -459,13 +459,13 @@ impl<'a> Lane<'a> {
     /// which the rest would come afterwards.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         if self.stops == Stops::Gates {
-            self.session.target.next_gate(patience())?;
+            self.session.target.next_gate(self.cell.patience())?;
         }
         if !self.is_traced() {
             self.session.target.stop()?;
         }
         let kind = self.owner.kind();
-        self.owner.detach(&mut self.session.memory)?;
+        self.owner.detach(self.cell, &mut self.session.memory)?;
         for thread in self.threads()? {
             if thread.anchor != 0 {
                 recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
@@ -474,7 +474,7 @@ impl<'a> Lane<'a> {
         self.note_fields()?;
         if self.stops == Stops::Gates {
             self.session.target.resume()?;
-            self.session.target.go(patience())?;
+            self.session.target.go(self.cell.patience())?;
         }
         Ok(())
     }

@@ -40,11 +40,16 @@ pub(super) use at_stores::AtStores;
 
 #[cfg(target_arch = "x86_64")]
 mod at_stores {
-    use crate::lane::cell::{Cut, PATIENCE};
+    use std::time::{Duration, Instant};
+
+    use crate::lane::cell::{Cell, Cut, PATIENCE};
     use crate::lane::session::Session;
     use crate::report::cell::Inconclusive;
     use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
     use crate::walk::thread_state::thread_states;
+
+    /// A target that works does a store within this, however little of the run's time is left.
+    const LEAST: Duration = Duration::from_millis(100);
 
     /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. It is stopped but while
     /// [`AtStores::run_on`] runs, and goes on when this is dropped.
@@ -55,7 +60,7 @@ mod at_stores {
 
     impl AtStores {
         /// Takes the target of `session`, which runs.
-        pub(in crate::lane) fn new(session: &mut Session) -> Result<Self, Cut> {
+        pub(in crate::lane) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, Cut> {
             let pid = session.target.pid();
             let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
             let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
@@ -63,7 +68,8 @@ mod at_stores {
             let id = u64::from(pid.cast_unsigned());
             let main = threads.iter().find(|thread| thread.native_thread_id == id);
             let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
-            let watchdog = Watchdog::new(PATIENCE).map_err(|error| Cut::SetUp(error.to_string()))?;
+            let watchdog = Watchdog::new(PATIENCE.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
+                .map_err(|error| Cut::SetUp(error.to_string()))?;
             let mut traced = Traced::attach(pid, pid)?;
             let offset = session.site.layout.thread.current_frame;
             traced.watch(&[Watched { address: main.address.wrapping_add(offset), loads: false }])?;

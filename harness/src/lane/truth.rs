@@ -33,7 +33,7 @@ impl Truth {
     pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), Cut> {
         let mut walker = UncachedWalker::new(session.site)?;
         let mut decoder = Decoder::new(session.site.layout);
-        while Instant::now() < until && !cell.is_interrupted() {
+        while Instant::now() < until && !cell.is_over() {
             session.target.run_for(Duration::from_micros(self.random.random_range(RUNS)))?;
             let Session { memory, site, .. } = &mut *session;
             let sample = walker.sample(memory)?;

@@ -14,7 +14,6 @@ use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
 use crate::report::known::KnownFailures;
-use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Overrides};
@@ -89,13 +88,13 @@ impl Hunter<'_> {
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
         let number = |number: u32| (number / share.max(1)).max(1);
-        let replay = |_: &_, cell: &CellId, violation: &Violation, walker: WalkerKind| match violation {
+        let replay = |_: &_, cell: &CellId, finding: &Finding| match &finding.violation {
             Violation::NotThere { case, .. } => format!("framediff replay --python {python} {case}"),
             _ => format!(
                 "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} --stops {}",
                 cell.lane.name(),
                 cell.family,
-                walker.name(),
+                finding.walker.name(),
                 cell.seed,
                 number(STOPS),
             ),
@@ -116,6 +115,7 @@ impl Hunter<'_> {
             confidence: 0.999,
             folder: self.folder.clone(),
             interrupted: &stop,
+            sought: None,
             replay: &replay,
         };
         let mut watch = Watch::new(self);

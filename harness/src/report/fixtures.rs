@@ -138,7 +138,8 @@ pub(crate) fn with_tally(lane: Lane, walker: WalkerKind, tally: &Tally) -> Vec<E
 }
 
 pub(crate) fn summary(events: &[Event], strict: bool) -> Summary {
-    let mut summary = Summary::new(Rules { known: KnownFailures::kept().unwrap(), strict, confidence: 0.9999 });
+    let mut summary =
+        Summary::new(Rules { known: KnownFailures::kept().unwrap(), strict, confidence: 0.9999, sought: None });
     for event in events {
         summary.event(event);
     }

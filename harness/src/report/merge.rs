@@ -102,7 +102,8 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
     let part = Part { shards: shards.iter().map(|(shard, _)| *shard).collect(), ..first_part.clone() };
 
     let cells = in_order(sources, &parts)?;
-    let rules = Rules { known: known.clone(), strict: first.document.strict, confidence: part.confidence };
+    let rules =
+        Rules { known: known.clone(), strict: first.document.strict, confidence: part.confidence, sought: None };
     let mut summary = Summary::new(rules);
     summary.event(&Event::RunStarted {
         rows: first.document.builds.clone(),

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn written(events: &[Event]) -> Vec<u8> {
-        let rules = Rules { known: KnownFailures::kept().unwrap(), strict: false, confidence: 0.9999 };
+        let rules = Rules { known: KnownFailures::kept().unwrap(), strict: false, confidence: 0.9999, sought: None };
         let mut bytes = Vec::new();
         let mut stream = Stream::begin(&mut bytes, &rules).unwrap();
         events.iter().for_each(|event| stream.event(event));

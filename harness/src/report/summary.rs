@@ -29,6 +29,10 @@ pub struct Rules {
     pub strict: bool,
     /// Confidence of the comparison of cached with uncached.
     pub confidence: f64,
+    /// The failure that the run is to show. With it the run is over, so that what else was planned owes nothing; without it
+    /// the run is no pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sought: Option<Fingerprint>,
 }
 
 /// A cell with everything that was heard of it.
@@ -305,7 +309,7 @@ impl Summary {
         if let Some(part) = self.part.as_ref().filter(|part| self.merged && part.missing().next().is_some()) {
             doubts.push(Doubt::ShardsMissing { shards: part.missing().collect(), of: part.of });
         }
-        if !self.cells.iter().any(|report| report.outcome == CellOutcome::Ran) {
+        if self.cells.iter().all(|report| matches!(report.outcome, CellOutcome::NotRun(_))) {
             doubts.push(Doubt::NothingRan);
         }
         for CellReport { cell, outcome, .. } in &self.cells {
@@ -322,7 +326,20 @@ impl Summary {
             doubts.extend(fact.doubt);
             advice.extend(fact.advice);
         }
+        if let Some(fingerprint) = &self.rules.sought {
+            if self.is_seen(fingerprint) {
+                doubts.retain(|doubt| matches!(doubt, Doubt::Interrupted | Doubt::Unfinished));
+            } else {
+                doubts.push(Doubt::NotSeen { fingerprint: fingerprint.clone() });
+            }
+        }
         Judgement::new(failures, doubts, advice)
+    }
+
+    /// Whether a violation with this fingerprint occurred.
+    #[must_use]
+    pub fn is_seen(&self, fingerprint: &Fingerprint) -> bool {
+        self.violations.iter().any(|violation| violation.fingerprint == *fingerprint)
     }
 
     fn plan(&mut self, planned: &PlannedCell) {

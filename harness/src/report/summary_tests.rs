@@ -2,9 +2,12 @@
 
 use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::report::event::Consumer;
 use crate::report::event::Event;
-use crate::report::finding::Finding;
+use crate::report::finding::{Finding, Fingerprint};
 use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
+use crate::report::known::KnownFailures;
+use crate::report::summary::{Rules, Summary};
 use crate::report::tally::{Cause, Tally};
 use crate::report::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
 use crate::sample::WalkerKind;
@@ -266,4 +269,33 @@ fn a_known_failure_that_stays_away_is_reported() {
     let mut few = run(vec![]);
     few.retain(|event| !matches!(event, Event::Samples { .. }));
     assert!(super::fixtures::summary(&few, false).known_not_seen().is_empty());
+}
+
+/// The judgement of a run that was to show this failure.
+fn sought(events: &[Event], fingerprint: &Fingerprint, strict: bool) -> Judgement {
+    let known = KnownFailures::kept().unwrap();
+    let rules = Rules { known, strict, confidence: 0.9999, sought: Some(fingerprint.clone()) };
+    let mut summary = Summary::new(rules);
+    events.iter().for_each(|event| summary.event(event));
+    summary.judgement()
+}
+
+#[test]
+fn a_run_that_shows_what_it_was_to_show_owes_nothing_else() {
+    let (new, known) = (finding(), cache_worse("stale-full-hit"));
+    let cells = [cell(Lane::Live)];
+    let over = Event::RunFinished { interrupted: false };
+    let seen = |finding: &Finding| vec![started(&cells), Event::Violation(Box::new(finding.clone())), over.clone()];
+    for (finding, strict, verdict) in
+        [(&new, false, Verdict::Fail), (&known, false, Verdict::Pass), (&known, true, Verdict::Fail)]
+    {
+        let judgement = sought(&seen(finding), &finding.fingerprint(), strict);
+        assert_eq!((judgement.verdict, judgement.doubts), (verdict, vec![]), "{}", finding.fingerprint());
+    }
+    // A known failure is no pass of a run that was to show another one.
+    let judgement = sought(&seen(&known), &new.fingerprint(), false);
+    assert_eq!(judgement.verdict, Verdict::Inconclusive);
+    assert!(judgement.doubts.contains(&Doubt::NotSeen { fingerprint: new.fingerprint() }), "{judgement:?}");
+    let judgement = sought(&run(vec![]), &new.fingerprint(), false);
+    assert_eq!(judgement.doubts, [Doubt::NotSeen { fingerprint: new.fingerprint() }]);
 }

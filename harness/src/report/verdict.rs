@@ -74,6 +74,12 @@ pub enum Doubt {
         /// Of how many.
         of: u64,
     },
+    /// The failure that the run was to show did not occur, which proves nothing about it: the timing of another run can.
+    #[error("not seen again: {fingerprint}; that proves nothing, a longer --budget may show it")]
+    NotSeen {
+        /// Which.
+        fingerprint: Fingerprint,
+    },
     /// Not one cell ran.
     #[error("nothing ran")]
     NothingRan,

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
 
+use super::deadline::{CalledOff, Deadline, Over};
 use super::pipe::{self, Moved};
 use super::spawner;
 
@@ -68,9 +69,20 @@ pub(super) enum ChildError {
     #[error("no answer before the deadline")]
     Deadline,
     #[error(transparent)]
+    CalledOff(#[from] CalledOff),
+    #[error(transparent)]
     Ended(Ended),
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+impl From<Over> for ChildError {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Hangs => Self::Deadline,
+            Over::CalledOff(why) => Self::CalledOff(why),
+        }
+    }
 }
 
 /// A running child. Dropping it kills and reaps it.
@@ -136,15 +148,15 @@ impl Child {
     }
 
     /// Sends all of `bytes`.
-    pub(super) fn send(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), ChildError> {
+    pub(super) fn send(&mut self, mut bytes: &[u8], deadline: Deadline) -> Result<(), ChildError> {
         while !bytes.is_empty() {
             match pipe::write(&self.stdin, bytes)? {
                 Moved::Bytes(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Moved::Closed => return Err(self.wait_for_end(deadline)),
                 Moved::Later => {
                     let waiting = [(self.stdin.as_fd(), PollFlags::POLLOUT), (self.pidfd.as_fd(), PollFlags::POLLIN)];
-                    if !pipe::wait(&waiting, deadline)? {
-                        return Err(ChildError::Deadline);
+                    if let Some(over) = pipe::wait(&waiting, deadline)? {
+                        return Err(over.into());
                     }
                     self.check()?;
                 }
@@ -154,7 +166,7 @@ impl Child {
     }
 
     /// Receives exactly `N` bytes.
-    pub(super) fn receive_array<const N: usize>(&mut self, deadline: Instant) -> Result<[u8; N], ChildError> {
+    pub(super) fn receive_array<const N: usize>(&mut self, deadline: Deadline) -> Result<[u8; N], ChildError> {
         loop {
             if let Some(&array) = self.received.first_chunk::<N>() {
                 self.received.drain(..N);
@@ -165,7 +177,7 @@ impl Child {
     }
 
     /// Receives exactly `length` bytes.
-    pub(super) fn receive(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, ChildError> {
+    pub(super) fn receive(&mut self, length: usize, deadline: Deadline) -> Result<Vec<u8>, ChildError> {
         while self.received.len() < length {
             self.receive_more(deadline)?;
         }
@@ -173,7 +185,7 @@ impl Child {
     }
 
     /// Receives one line of at most `limit` bytes, without its line end.
-    pub(super) fn receive_line(&mut self, limit: usize, deadline: Instant) -> Result<Vec<u8>, ChildError> {
+    pub(super) fn receive_line(&mut self, limit: usize, deadline: Deadline) -> Result<Vec<u8>, ChildError> {
         let mut searched = 0;
         loop {
             let fresh = self.received.get(searched..).unwrap_or_default();
@@ -190,7 +202,7 @@ impl Child {
         }
     }
 
-    fn receive_more(&mut self, deadline: Instant) -> Result<(), ChildError> {
+    fn receive_more(&mut self, deadline: Deadline) -> Result<(), ChildError> {
         let mut buffer = [0; 64 * 1024];
         loop {
             if self.stdout_closed {
@@ -206,8 +218,8 @@ impl Child {
                     // The end is looked at only when the pipe is empty: what was written before it still counts.
                     self.check()?;
                     let waiting = [(self.stdout.as_fd(), PollFlags::POLLIN), (self.pidfd.as_fd(), PollFlags::POLLIN)];
-                    if !pipe::wait(&waiting, deadline)? {
-                        return Err(ChildError::Deadline);
+                    if let Some(over) = pipe::wait(&waiting, deadline)? {
+                        return Err(over.into());
                     }
                 }
             }
@@ -215,17 +227,17 @@ impl Child {
     }
 
     /// Waits until `deadline`, unless the child ends before.
-    pub(super) fn run_until(&mut self, deadline: Instant) -> Result<(), ChildError> {
+    pub(super) fn run_until(&mut self, deadline: Deadline) -> Result<(), ChildError> {
         match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline)? {
-            true => Err(self.wait_for_end(deadline)),
-            false => Ok(()),
+            None => Err(self.wait_for_end(deadline)),
+            Some(_) => Ok(()),
         }
     }
 
-    fn wait_for_end(&mut self, deadline: Instant) -> ChildError {
+    fn wait_for_end(&mut self, deadline: Deadline) -> ChildError {
         match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline) {
-            Ok(true) => self.check().err().unwrap_or(ChildError::Deadline),
-            Ok(false) => ChildError::Deadline,
+            Ok(None) => self.check().err().unwrap_or(ChildError::Deadline),
+            Ok(Some(over)) => over.into(),
             Err(error) => error.into(),
         }
     }

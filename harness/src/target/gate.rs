@@ -9,6 +9,7 @@
 use thiserror::Error;
 
 use super::child::{ChildError, Ended};
+use super::deadline::CalledOff;
 use crate::workload::grammar::ContextId;
 
 /// What a target writes once it is ready to start.
@@ -69,6 +70,9 @@ pub enum GateError {
         /// What it wrote to stderr meanwhile, in a form to append.
         stderr: String,
     },
+    /// It is not waited for any more, which says nothing about it.
+    #[error(transparent)]
+    CalledOff(#[from] CalledOff),
     /// It ended.
     #[error(transparent)]
     Ended(Ended),
@@ -97,6 +101,7 @@ impl GateError {
                     text => format!(" (its stderr: {text})"),
                 },
             },
+            ChildError::CalledOff(why) => Self::CalledOff(why),
             ChildError::Ended(ended) => Self::Ended(ended),
             ChildError::System(error) => Self::System(error),
         }

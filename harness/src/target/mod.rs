@@ -3,10 +3,12 @@
 pub mod build;
 mod child;
 pub(crate) mod confined;
+pub mod deadline;
 pub mod gate;
 pub mod maps;
 mod pipe;
 pub mod process;
+pub mod program;
 pub mod runtime;
 pub(crate) mod spawner;
 #[cfg(target_arch = "x86_64")]

@@ -9,6 +9,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
+use super::deadline::{Deadline, Over};
+
 /// Makes reads and writes return instead of waiting; waiting is done by [`wait`] alone.
 pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
@@ -16,17 +18,25 @@ pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until one of the descriptors is ready for what is asked of it, or has hung up; `false` once `deadline` has
-/// passed.
-pub(super) fn wait(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Instant) -> io::Result<bool> {
+/// Waits until one of the descriptors is ready for what is asked of it, or has hung up; then nothing is given, else why
+/// the wait is over. What is ready when the wait is over still counts.
+pub(super) fn wait(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> io::Result<Option<Over>> {
     loop {
+        let over = deadline.over();
         let mut polled: Vec<PollFd<'_>> = waiting.iter().map(|&(fd, flags)| PollFd::new(fd, flags)).collect();
-        let left = deadline.saturating_duration_since(Instant::now());
+        polled.extend(deadline.interruption().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let left = deadline.last().saturating_duration_since(Instant::now());
+        let left = if over.is_some() { Duration::ZERO } else { left };
         match ppoll(&mut polled, Some(TimeSpec::from_duration(left)), None) {
-            Ok(0) if left == Duration::ZERO => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
+        }
+        let ready = |one: &PollFd<'_>| one.any().unwrap_or(true);
+        if polled.iter().take(waiting.len()).any(ready) {
+            return Ok(None);
+        }
+        if over.is_some() {
+            return Ok(over);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::build::sanitizer::without_leak_search;
 use super::child::{Child, ChildError};
 pub use super::child::{End, Ended};
 use super::confined;
+use super::deadline::Deadline;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::process::ProcessMemory;
@@ -70,6 +71,7 @@ impl From<ChildError> for StopError {
             ChildError::Ended(ended) => Self::Ended(ended),
             ChildError::System(error) => Self::System(error),
             ChildError::Deadline => Self::System(io::ErrorKind::TimedOut.into()),
+            ChildError::CalledOff(why) => Self::System(io::Error::other(why)),
         }
     }
 }
@@ -95,9 +97,9 @@ impl Target {
         jit: Option<bool>,
         source: &str,
         folder: &Path,
-        deadline: Instant,
+        deadline: impl Into<Deadline>,
     ) -> Result<Self, LaunchError> {
-        Self::launch_command(python, isolated(python, jit), source, folder, deadline)
+        Self::launch_command(python, isolated(python, jit), source, folder, deadline.into())
     }
 
     /// As [`Target::launch`], with the same addresses in every run, where the kernel allows it.
@@ -109,11 +111,11 @@ impl Target {
         jit: Option<bool>,
         source: &str,
         folder: &Path,
-        deadline: Instant,
+        deadline: impl Into<Deadline>,
     ) -> Result<Self, LaunchError> {
         let mut command = isolated(python, jit);
         confined::fix_addresses(&mut command);
-        Self::launch_command(python, command, source, folder, deadline)
+        Self::launch_command(python, command, source, folder, deadline.into())
     }
 
     fn launch_command(
@@ -121,7 +123,7 @@ impl Target {
         mut command: Command,
         source: &str,
         folder: &Path,
-        deadline: Instant,
+        deadline: Deadline,
     ) -> Result<Self, LaunchError> {
         let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
         let folder = tempfile::Builder::new().prefix("framediff-").tempdir_in(folder).map_err(not_written)?;
@@ -164,14 +166,14 @@ impl Target {
     ///
     /// # Errors
     /// It ended, or does not listen before `deadline`.
-    pub fn start(&mut self, deadline: Instant) -> Result<(), GateError> {
-        self.ask(|child| child.send(&[GO], deadline))
+    pub fn start(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
+        self.ask(|child| child.send(&[GO], deadline.into()))
     }
 
     /// Takes the announcement of a gate, which the target has written already or is about to write, without waiting for
     /// it to have come to rest there.
-    pub(crate) fn announced(&mut self, deadline: Instant) -> Result<Gate, GateError> {
-        self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)
+    pub(crate) fn announced(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
+        self.ask(|child| child.receive_array(deadline.into())).map(Gate::from_bytes)
     }
 
     /// Lets the target leave so many gates, the one at which it waits included, and waits until it has come to rest at
@@ -179,9 +181,10 @@ impl Target {
     ///
     /// # Errors
     /// It ended, or is not there before `deadline`.
-    pub fn pass_gates(&mut self, count: usize, deadline: Instant) -> Result<Gate, GateError> {
+    pub fn pass_gates(&mut self, count: usize, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
         // What is written ahead, and what comes back, must fit into pipes that nobody empties.
         const AT_ONCE: usize = 1000;
+        let deadline = deadline.into();
         let mut left = count;
         while left > 0 {
             let some = left.min(AT_ONCE);
@@ -201,7 +204,8 @@ impl Target {
     ///
     /// # Errors
     /// It ended, or is not there before `deadline`.
-    pub fn next_gate(&mut self, deadline: Instant) -> Result<Gate, GateError> {
+    pub fn next_gate(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
+        let deadline = deadline.into();
         let gate = self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)?;
         self.gate = Some(gate);
         self.settle(gate, deadline)?;
@@ -212,7 +216,7 @@ impl Target {
     ///
     /// # Errors
     /// It ended, or does not listen before `deadline`.
-    pub fn go(&mut self, deadline: Instant) -> Result<(), GateError> {
+    pub fn go(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
         self.gate = None;
         self.start(deadline)
     }
@@ -221,7 +225,8 @@ impl Target {
     ///
     /// # Errors
     /// It ended, does not answer before `deadline`, or answers something else.
-    pub fn account(&mut self, deadline: Instant) -> Result<Vec<AccountFrame>, GateError> {
+    pub fn account(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<AccountFrame>, GateError> {
+        let deadline = deadline.into();
         let length = self.ask(|child| {
             child.send(&[ACCOUNT], deadline)?;
             child.receive_array(deadline)
@@ -274,7 +279,7 @@ impl Target {
         let until = Instant::now() + duration;
         self.resume()?;
         if duration > SPUN {
-            self.child.run_until(until)?;
+            self.child.run_until(until.into())?;
         }
         while Instant::now() < until {
             std::hint::spin_loop();
@@ -290,15 +295,18 @@ impl Target {
 
     /// Waits until the thread at `gate` is blocked in its read. What it wrote arrives before it is there, and on the
     /// way it still moves: a stop would catch it on another line, or inside its own account.
-    fn settle(&mut self, gate: Gate, deadline: Instant) -> Result<(), GateError> {
+    fn settle(&mut self, gate: Gate, deadline: Deadline) -> Result<(), GateError> {
         // Not among the tasks of the target: it may be one of a process that the target forked.
         let path = format!("/proc/{}/syscall", gate.native_thread_id);
         self.ask(|child| {
             loop {
                 match fs::read_to_string(&path) {
                     Ok(call) if is_read(&call) => return Ok(()),
-                    Ok(_) if Instant::now() >= deadline => return Err(ChildError::Deadline),
-                    Ok(_) => {}
+                    Ok(_) => {
+                        if let Some(over) = deadline.over() {
+                            return Err(over.into());
+                        }
+                    }
                     Err(error) => {
                         // The file goes with the process, whose end is the better reason.
                         child.check()?;
@@ -310,7 +318,7 @@ impl Target {
         })
     }
 
-    fn receive_hello(&mut self, deadline: Instant) -> Result<(), GateError> {
+    fn receive_hello(&mut self, deadline: Deadline) -> Result<(), GateError> {
         let hello: [u8; 8] = self.ask(|child| child.receive_array(deadline))?;
         if hello == HELLO {
             return Ok(());

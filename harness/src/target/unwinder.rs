@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::child::{Child, ChildError, Ended};
 use super::confined;
+use super::deadline::{CalledOff, Deadline};
 use super::process::isolated;
 use super::unwind_reply::{Hello, Interned, Reply};
 use crate::memory::process::permission_advice;
@@ -131,6 +132,9 @@ pub enum UnwinderError {
     /// The driver did not answer in time; it was killed, since its next answer would belong to another question.
     #[error("RemoteUnwinder did not answer before the deadline")]
     Deadline,
+    /// Its answer is not waited for any more, which says nothing about it; it was killed for the same reason.
+    #[error(transparent)]
+    CalledOff(#[from] CalledOff),
     /// The driver's process ended.
     #[error("the process that runs RemoteUnwinder ended: {0}")]
     Ended(Ended),
@@ -146,6 +150,7 @@ impl From<ChildError> for UnwinderError {
     fn from(error: ChildError) -> Self {
         match error {
             ChildError::Deadline => Self::Deadline,
+            ChildError::CalledOff(why) => Self::CalledOff(why),
             ChildError::Ended(ended) => Self::Ended(ended),
             ChildError::System(error) => Self::System(error),
         }
@@ -165,23 +170,27 @@ impl Unwinder {
     ///
     /// # Errors
     /// It does not start before `deadline`, or the build has no `RemoteUnwinder`.
-    pub fn start(python: &Path, deadline: Instant) -> Result<Self, UnwinderError> {
-        Self::start_command(python, isolated(python, None), deadline)
+    pub fn start(python: &Path, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
+        Self::start_command(python, isolated(python, None), deadline.into())
     }
 
     /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
     /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
     /// in every run.
-    pub(crate) fn start_traceable(python: &Path, filter: bool, deadline: Instant) -> Result<Self, UnwinderError> {
+    pub(crate) fn start_traceable(
+        python: &Path,
+        filter: bool,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, UnwinderError> {
         let mut command = isolated(python, None);
         confined::fix_addresses(&mut command);
         if filter {
             confined::stop_at_remote_accesses(&mut command);
         }
-        Self::start_command(python, command, deadline)
+        Self::start_command(python, command, deadline.into())
     }
 
-    fn start_command(python: &Path, mut command: Command, deadline: Instant) -> Result<Self, UnwinderError> {
+    fn start_command(python: &Path, mut command: Command, deadline: Deadline) -> Result<Self, UnwinderError> {
         command.args(["-c", DRIVER]);
         let mut child =
             Child::spawn(command).map_err(|source| UnwinderError::Start { python: python.to_owned(), source })?;
@@ -221,7 +230,8 @@ impl Unwinder {
     ///
     /// # Errors
     /// The build has no cache, or `RemoteUnwinder` refuses the process.
-    pub fn open(&mut self, pid: i32, cache: bool, deadline: Instant) -> Result<(), UnwinderError> {
+    pub fn open(&mut self, pid: i32, cache: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        let deadline = deadline.into();
         self.ask_to_open(pid, cache, false, deadline)?;
         self.opened(pid, cache, deadline)
     }
@@ -232,7 +242,7 @@ impl Unwinder {
         pid: i32,
         cache: bool,
         marked: bool,
-        deadline: Instant,
+        deadline: impl Into<Deadline>,
     ) -> Result<(), UnwinderError> {
         if cache && !self.hello.cache {
             let version = self.hello.version.clone();
@@ -243,7 +253,7 @@ impl Unwinder {
     }
 
     /// The second half of [`Unwinder::open`]: takes the answer.
-    pub(crate) fn opened(&mut self, pid: i32, cache: bool, deadline: Instant) -> Result<(), UnwinderError> {
+    pub(crate) fn opened(&mut self, pid: i32, cache: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         match self.receive(deadline) {
             Ok(_) => {}
             Err(UnwinderError::Raised { kind, .. }) if kind == "PermissionError" => {
@@ -259,7 +269,8 @@ impl Unwinder {
     ///
     /// # Errors
     /// The driver fails; an exception of the walk itself is a rejection inside the sample.
-    pub fn sample(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+    pub fn sample(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
+        let deadline = deadline.into();
         self.ask_for_sample(false, deadline)?;
         self.sampled(deadline)
     }
@@ -268,23 +279,24 @@ impl Unwinder {
     ///
     /// # Errors
     /// As [`Unwinder::sample`].
-    pub fn timed_sample(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
+    pub fn timed_sample(&mut self, deadline: impl Into<Deadline>) -> Result<(CountedSample, Duration), UnwinderError> {
+        let deadline = deadline.into();
         self.ask_for_sample(false, deadline)?;
         self.sampled_in(deadline)
     }
 
     /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
-    pub(crate) fn ask_for_sample(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
+    pub(crate) fn ask_for_sample(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.open.ok_or(UnwinderError::NotOpen)?;
         self.send(&json!({"do": "sample", "mark": marked}), deadline)
     }
 
     /// The second half of [`Unwinder::sample`]: takes the answer.
-    pub(crate) fn sampled(&mut self, deadline: Instant) -> Result<CountedSample, UnwinderError> {
+    pub(crate) fn sampled(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
         Ok(self.sampled_in(deadline)?.0)
     }
 
-    fn sampled_in(&mut self, deadline: Instant) -> Result<(CountedSample, Duration), UnwinderError> {
+    fn sampled_in(&mut self, deadline: impl Into<Deadline>) -> Result<(CountedSample, Duration), UnwinderError> {
         let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
         let reply = self.receive(deadline)?;
         let walk_time = reply.walk_time();
@@ -358,31 +370,32 @@ impl Unwinder {
     ///
     /// # Errors
     /// The driver fails.
-    pub fn close(&mut self, deadline: Instant) -> Result<(), UnwinderError> {
+    pub fn close(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        let deadline = deadline.into();
         self.ask_to_close(false, deadline)?;
         self.closed(deadline)
     }
 
     /// The first half of [`Unwinder::close`]: asks, and waits for nothing. The answer is announced if `marked`.
-    pub(crate) fn ask_to_close(&mut self, marked: bool, deadline: Instant) -> Result<(), UnwinderError> {
+    pub(crate) fn ask_to_close(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.open = None;
         self.send(&json!({"do": "close", "mark": marked}), deadline)
     }
 
     /// The second half of [`Unwinder::close`]: takes the answer.
-    pub(crate) fn closed(&mut self, deadline: Instant) -> Result<(), UnwinderError> {
+    pub(crate) fn closed(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.receive(deadline).map(drop)
     }
 
-    fn send(&mut self, request: &Value, deadline: Instant) -> Result<(), UnwinderError> {
+    fn send(&mut self, request: &Value, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         let mut line = request.to_string();
         line.push('\n');
-        let sent = self.child.send(line.as_bytes(), deadline);
+        let sent = self.child.send(line.as_bytes(), deadline.into());
         self.poisoned_by_deadline(sent)
     }
 
-    fn receive(&mut self, deadline: Instant) -> Result<Reply, UnwinderError> {
-        let line = self.child.receive_line(LINE_LIMIT, deadline);
+    fn receive(&mut self, deadline: impl Into<Deadline>) -> Result<Reply, UnwinderError> {
+        let line = self.child.receive_line(LINE_LIMIT, deadline.into());
         let line = self.poisoned_by_deadline(line)?;
         let reply: Result<Reply, _> =
             serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()));
@@ -404,7 +417,7 @@ impl Unwinder {
     }
 
     fn poisoned_by_deadline<T>(&mut self, result: Result<T, ChildError>) -> Result<T, UnwinderError> {
-        if matches!(result, Err(ChildError::Deadline)) {
+        if matches!(result, Err(ChildError::Deadline | ChildError::CalledOff(_))) {
             // Killing can only fail if it has ended already.
             let _ = self.child.signal(Signal::SIGKILL);
         }

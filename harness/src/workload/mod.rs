@@ -25,7 +25,7 @@ pub mod grammar;
 mod graph;
 mod kept_frames;
 mod monitoring;
-mod parameters;
+pub mod parameters;
 mod parts;
 mod program;
 pub(crate) mod prologue;

@@ -134,7 +134,15 @@ pub struct Overrides {
 }
 
 /// Deeper stacks than this come near the limits of CPython's own walker (1536) and of its recursion check.
-const MOST_DEEP: u32 = 1400;
+pub const MOST_DEEP: u32 = 1400;
+/// With one branch there is nothing to mix up.
+pub const LEAST_WIDE: u32 = 2;
+/// More branches, threads or variants make a round long and show nothing else.
+pub const MOST_WIDE: u32 = 8;
+/// More extra locals make a program that takes seconds to compile.
+pub const MOST_LOCALS: u32 = 1000;
+/// About twenty milliseconds: a leaf must come to its next gate.
+pub const MOST_ROUNDS: u32 = 1_000_000;
 
 impl Parameters {
     /// Draws sensible parameters for a family.
@@ -194,16 +202,14 @@ impl Parameters {
             Family::Generators | Family::Coroutines => 60,
             _ => 200,
         };
-        let most = 1000;
         Self {
             depth: self.depth.clamp(1, deepest),
-            width: self.width.clamp(2, 8),
+            width: self.width.clamp(LEAST_WIDE, MOST_WIDE),
             frame_size: match self.frame_size {
-                FrameSize::Equal(locals) => FrameSize::Equal(locals.min(most)),
-                FrameSize::Unequal(locals) => FrameSize::Unequal(locals.min(most)),
+                FrameSize::Equal(locals) => FrameSize::Equal(locals.min(MOST_LOCALS)),
+                FrameSize::Unequal(locals) => FrameSize::Unequal(locals.min(MOST_LOCALS)),
             },
-            // About twenty milliseconds: a leaf must come to its next gate.
-            speed: self.speed.min(1_000_000),
+            speed: self.speed.min(MOST_ROUNDS),
             names: self.names,
         }
     }

@@ -212,6 +212,7 @@ fn walker(document: &Document, line: &Line) -> TestCase {
         | Doubt::Unfinished
         | Doubt::ShardsMissing { .. }
         | Doubt::NothingRan
+        | Doubt::NotSeen { .. }
         | Doubt::NotRun { .. }
         | Doubt::Inconclusive { .. } => false,
     });
@@ -237,6 +238,7 @@ fn whole(document: &Document) -> TestCase {
                 | Doubt::Unfinished
                 | Doubt::ShardsMissing { .. }
                 | Doubt::NothingRan
+                | Doubt::NotSeen { .. }
                 | Doubt::NotRun { .. }
         )
     };

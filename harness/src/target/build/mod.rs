@@ -16,6 +16,7 @@ mod search;
 mod select;
 #[cfg(test)]
 mod tests;
+mod unwinder;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub(crate) use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{SelectError, Selection, select};
+pub use unwinder::without_unwinder;
 
 /// One CPython installation.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Asking a program whether it is a CPython, and which.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,6 +99,7 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildEr
             BuildError::NotFound { path: here(), near: near(path) }
         }
         RunError::Start(source) | RunError::Wait(source) => BuildError::Start { path: here(), source },
+        RunError::CalledOff(why) => BuildError::Start { path: here(), source: io::Error::other(why) },
         RunError::Deadline => BuildError::Deadline { path: here(), seconds: deadline.as_secs_f32() },
     })?;
     let silent = || if outcome.stderr.is_empty() { &outcome.stdout } else { &outcome.stderr };

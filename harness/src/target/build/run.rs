@@ -1,6 +1,7 @@
 //! Running a program that may hang, babble or fail, and outliving none.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,11 +9,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::PollFlags;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
+use rustix::process::{PidfdFlags, pidfd_open};
 
+use super::super::deadline::{CalledOff, Deadline, Over};
+use super::super::pipe;
 use super::sanitizer::without_leak_search;
 
 /// After the kill nothing is left to write, except by a descendant that left the process group.
@@ -33,6 +37,8 @@ pub(super) enum RunError {
     Start(io::Error),
     /// It still ran at the deadline and was killed with its children.
     Deadline,
+    /// The user stopped the run; it was killed with its children.
+    CalledOff(CalledOff),
     /// Waiting for it failed.
     Wait(io::Error),
 }
@@ -47,20 +53,27 @@ pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Resu
     let stdout = read_beginning(child.stdout.take(), limit);
     let stderr = read_beginning(child.stderr.take(), limit);
 
-    let (ended, wait) = mpsc::channel();
-    // WNOWAIT leaves the process unreaped, so that its number cannot be another's when the group is killed.
-    thread::spawn(move || ended.send(waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).map(drop)));
-    let in_time = wait.recv_timeout(deadline);
+    // This leaves the process unreaped, so that its number cannot be another's when the group is killed.
+    let over = end_of(group, Deadline::interruptible(deadline));
     // Children that the program left behind are not wanted either.
     let _ = killpg(group, Signal::SIGKILL);
     let status = child.wait().map_err(RunError::Wait)?;
-    if in_time.is_err() {
-        return Err(RunError::Deadline);
+    match over.map_err(RunError::Wait)? {
+        None => {}
+        Some(Over::Hangs) => return Err(RunError::Deadline),
+        Some(Over::CalledOff(why)) => return Err(RunError::CalledOff(why)),
     }
     let rest = || end.saturating_duration_since(Instant::now()).max(AFTER_THE_KILL);
     let stdout = stdout.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
     let stderr = stderr.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
     Ok(Outcome { status, stdout, stderr })
+}
+
+/// Waits for the end of a child; gives why the wait is over if it did not come.
+fn end_of(child: Pid, deadline: Deadline) -> io::Result<Option<Over>> {
+    let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    pipe::wait(&[(pidfd.as_fd(), PollFlags::POLLIN)], deadline)
 }
 
 /// The longest an interpreter may take to answer, and its longest answer in bytes.
@@ -77,6 +90,7 @@ pub(crate) fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
         run(without_leak_search(&mut command).args(arguments), PATIENCE, ANSWER).map_err(|error| match error {
             RunError::Start(error) | RunError::Wait(error) => error,
             RunError::Deadline => io::ErrorKind::TimedOut.into(),
+            RunError::CalledOff(why) => io::Error::other(why),
         })?;
     if outcome.status.success() {
         return Ok(outcome.stdout);

@@ -50,6 +50,7 @@ impl Archive {
             source: match error {
                 RunError::Start(source) | RunError::Wait(source) => source,
                 RunError::Deadline => std::io::ErrorKind::TimedOut.into(),
+                RunError::CalledOff(why) => std::io::Error::other(why),
             },
         })?;
         let (uri, entry) = choose(&String::from_utf8_lossy(&outcome.stdout)).ok_or(FetchError::NoArchive)?;
