@@ -5,6 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::{LONGEST, shortened};
+
+/// The most characters of a function's or a file's name in one line of a report.
+const LONGEST_NAME: usize = LONGEST / 2;
+
 /// A source position as `code.co_positions()` gives it: lines are 1-based, columns are 0-based UTF-8 byte offsets.
 ///
 /// Every part is absent where the compiler recorded none (artificial instructions have no line).
@@ -31,12 +36,21 @@ pub struct Frame {
     pub location: Location,
 }
 
+impl Frame {
+    /// The function's name, fit for a message: one that was read from garbage can be a thousand characters of it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        shortened(&self.function, LONGEST_NAME)
+    }
+}
+
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.rsplit('/').next().unwrap_or(&self.file);
+        let function = self.name();
+        let file = shortened(self.file.rsplit('/').next().unwrap_or(&self.file), LONGEST_NAME);
         match self.location.line {
-            Some(line) => write!(f, "{} ({file}:{line})", self.function),
-            None => write!(f, "{} ({file}, no line)", self.function),
+            Some(line) => write!(f, "{function} ({file}:{line})"),
+            None => write!(f, "{function} ({file}, no line)"),
         }
     }
 }

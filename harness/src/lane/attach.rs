@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::lane::cell::{Cell, Cut};
-use crate::lane::drivers::Drivers;
+use crate::lane::drivers::{Drivers, Observed};
 use crate::lane::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
 use crate::layout::{FrameCache, Layout, LayoutError};
+use crate::memory::RemoteMemory;
 use crate::memory::process::{ProcessMemory, read_only};
-use crate::memory::{MemoryError, RemoteMemory};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
@@ -122,7 +122,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         let mut recorder = Recorder::new(&cell, &send, &replay);
         let result = sample(&cell, &mut recorder, memory, site, can_write);
         // A comparison with what is no longer there says nothing, even if no read of it failed.
-        let result = match ended(options.pid, site) {
+        let result = match (Observed { pid: options.pid, site }).ended() {
             Some(why) => Err(Inconclusive::TargetEnded(why).into()),
             None => result,
         };
@@ -135,15 +135,6 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     send(Event::CellFinished { cell: id.clone(), outcome });
     send(Event::RunFinished { interrupted: cell.is_interrupted() });
     Ok(())
-}
-
-/// Why what was sampled is not there any more, if it is not.
-fn ended(pid: i32, site: Site) -> Option<String> {
-    match Layout::read(&mut ProcessMemory::new(pid), site.runtime) {
-        Ok(layout) if layout == site.layout => None,
-        Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
-        _ => Some(format!("process {pid} runs another program now")),
-    }
 }
 
 /// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
@@ -213,7 +204,8 @@ fn sample(
     compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
     if has_cpython {
         let mut drivers = Drivers::default();
-        compare_cpython(cell, recorder, &mut drivers, memory.pid(), &grammar, cell.deadline)?;
+        let target = Observed { pid: memory.pid(), site };
+        compare_cpython(cell, recorder, &mut drivers, target, &grammar, cell.deadline)?;
     }
     Ok(())
 }

@@ -101,8 +101,18 @@ impl From<UnwinderError> for Cut {
         let text = error.to_string();
         match error {
             UnwinderError::Deadline => Self::Inconclusive(Inconclusive::Deadline(text)),
-            UnwinderError::Start { .. } | UnwinderError::NotAvailable { .. } => Self::SetUp(text),
-            _ => Self::Inconclusive(Inconclusive::Unreadable(text)),
+            UnwinderError::NotReady { source, .. } if matches!(*source, UnwinderError::Deadline) => {
+                Self::Inconclusive(Inconclusive::Deadline(text))
+            }
+            UnwinderError::Start { .. } | UnwinderError::NotReady { .. } | UnwinderError::NotAvailable { .. } => {
+                Self::SetUp(text)
+            }
+            UnwinderError::Denied { .. }
+            | UnwinderError::Raised { .. }
+            | UnwinderError::NotOpen
+            | UnwinderError::Ended(_)
+            | UnwinderError::Malformed(_)
+            | UnwinderError::System(_) => Self::Inconclusive(Inconclusive::Unreadable(text)),
         }
     }
 }
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_target_that_ends_is_told_from_one_that_never_began() {
-        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new() });
+        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new(), failed_in: None });
         let outcome = CellOutcome::from(Cut::from(ended()));
         assert!(matches!(outcome, CellOutcome::Inconclusive(Inconclusive::TargetEnded(_))), "{outcome:?}");
         let outcome = CellOutcome::from(Cut::from(LaunchError::NotReady { python: "/py".into(), source: ended() }));

@@ -1,32 +1,33 @@
 //! Who has the anchors of a stopped target.
 
-use crate::lane::cell::{Cell, Cut, patience};
-use crate::lane::drivers::Drivers;
+use crate::lane::cell::{Cell, Cut};
+use crate::lane::drivers::{Drivers, RenewedUnwinder};
+use crate::lane::recorder::Recorder;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
 use crate::memory::process::ProcessMemory;
 use crate::sample::{Sample, WalkerKind};
-use crate::target::unwinder::Unwinder;
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::walker::Walker;
 use crate::workload::Family;
 
 /// The cached walker that owns the target's anchors.
-pub(super) enum Owner {
+pub(super) enum Owner<'a> {
     /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
     Own(Vec<Box<dyn Walker>>),
     /// CPython's.
-    Cpython(Unwinder),
+    Cpython(RenewedUnwinder<'a>),
     /// None: only uncached walkers look.
     Nobody,
 }
 
-impl Owner {
+impl<'a> Owner<'a> {
     /// The owner that `walker` is on a target that is stopped so.
     pub(super) fn new(
-        cell: &Cell<'_>,
+        cell: &'a Cell<'a>,
         drivers: &mut Drivers,
+        recorder: &mut Recorder<'_>,
         session: &Session,
         stops: Stops,
         walker: Option<WalkerKind>,
@@ -40,7 +41,9 @@ impl Owner {
                 Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
             }
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
-            Some(WalkerKind::CpythonCached) => Self::Cpython(drivers.open(cell, session.target.pid(), true)?),
+            Some(kind @ WalkerKind::CpythonCached) => {
+                Self::Cpython(drivers.open(cell, recorder, session.observed(), kind)?)
+            }
             _ => Self::Nobody,
         })
     }
@@ -72,30 +75,35 @@ impl Owner {
         Ok(())
     }
 
-    /// The sample of the walker whose turn it is, if there is one.
-    pub(super) fn sample(&mut self, turn: usize, memory: &mut ProcessMemory) -> Result<Option<Sample>, Cut> {
+    /// The sample of the walker whose turn it is, if there is one, and it lives.
+    pub(super) fn sample(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        turn: usize,
+        memory: &mut ProcessMemory,
+    ) -> Result<Option<Sample>, Cut> {
         Ok(match self {
             Self::Own(walkers) => match walkers.get_mut(turn) {
                 Some(walker) => Some(walker.sample(memory)?),
                 None => None,
             },
-            Self::Cpython(unwinder) => Some(unwinder.sample(patience())?.sample),
+            Self::Cpython(unwinder) => unwinder.sample(recorder)?,
             Self::Nobody => None,
         })
     }
 
-    /// Takes the anchors away.
-    pub(super) fn detach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
-        match self {
+    /// Takes the anchors away. Says whether that was done: one that has died cannot.
+    pub(super) fn detach(&mut self, recorder: &mut Recorder<'_>, memory: &mut ProcessMemory) -> Result<bool, Cut> {
+        Ok(match self {
             Self::Own(walkers) => {
                 for walker in walkers {
                     walker.detach(memory)?;
                 }
+                true
             }
-            Self::Cpython(unwinder) => unwinder.close(patience())?,
-            Self::Nobody => {}
-        }
-        Ok(())
+            Self::Cpython(unwinder) => unwinder.close(recorder)?,
+            Self::Nobody => true,
+        })
     }
 }
 

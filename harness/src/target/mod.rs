@@ -8,6 +8,7 @@ pub mod maps;
 mod pipe;
 pub mod process;
 pub mod runtime;
+pub(crate) mod script;
 pub(crate) mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
