@@ -42,15 +42,40 @@ impl Frame {
     pub fn name(&self) -> String {
         shortened(&self.function, LONGEST_NAME)
     }
+
+    /// The file's name without its folders, fit for a message.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        shortened(self.file.rsplit('/').next().unwrap_or(&self.file), LONGEST_NAME)
+    }
 }
 
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let function = self.name();
-        let file = shortened(self.file.rsplit('/').next().unwrap_or(&self.file), LONGEST_NAME);
+        let file = self.file_name();
         match self.location.line {
             Some(line) => write!(f, "{function} ({file}:{line})"),
             None => write!(f, "{function} ({file}, no line)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_one_short_line_whatever_its_names_are() {
+        let frame = |function: &str, file: &str| Frame {
+            function: function.into(),
+            file: file.into(),
+            location: Location { line: Some(7), ..Location::default() },
+        };
+        assert_eq!(frame("f_漢λ", "/tmp/workload.py").to_string(), "f_漢λ (workload.py:7)");
+        let garbage = "\x1b".repeat(1024);
+        let line = frame(&garbage, &garbage).to_string();
+        assert!(line.ends_with("…:7)") && line.chars().count() < LONGEST + 10, "{line}");
+        assert!(!line.chars().any(char::is_control), "{line}");
     }
 }

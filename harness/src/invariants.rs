@@ -18,8 +18,9 @@
 //! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
 //!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
 //!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse);
-//! 8. **life**: an unwinder never kills its own process, and always answers, whatever the target's memory holds: a sample is
-//!    a stack or a rejection. (Not broken where the target has ended, or where somebody else ended the unwinder's process.)
+//! 8. **life**: an unwinder never kills its own process, neither in a walk nor by what it returns, and always answers,
+//!    whatever the target's memory holds: a sample is a stack or a rejection. (Not broken where the target has ended, or where
+//!    somebody else ended the unwinder's process.)
 //!
 //! With the target stopped, existence is checked in full by agreement with an uncached walk of the same state. With
 //! the target running, legality is the observable part of existence.

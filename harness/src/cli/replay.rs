@@ -1,5 +1,6 @@
 //! The one command that runs a cell again.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::cli::arguments::Check;
@@ -38,7 +39,12 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, walker: WalkerKind) -> S
 }
 
 fn quote_path(path: &Path) -> String {
-    quote(&path.to_string_lossy())
+    let bytes = path.as_os_str().as_bytes();
+    match str::from_utf8(bytes) {
+        Ok(text) => quote(text),
+        // Shells take such a name in this form, and reports can show it.
+        Err(_) => format!("$'{}'", bytes.escape_ascii()),
+    }
 }
 
 /// `word` as a POSIX shell needs it.
@@ -92,5 +98,12 @@ mod tests {
         ] {
             assert_eq!(quote(word), quoted);
         }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_quoted_byte_by_byte() {
+        let path = |bytes| Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned();
+        assert_eq!(quote_path(&path(b"/opt/my python")), "'/opt/my python'");
+        assert_eq!(quote_path(&path(b"/opt/x\xff'\n/python")), r"$'/opt/x\xff\'\n/python'");
     }
 }

@@ -389,7 +389,7 @@ mod tests {
     fn the_failing_function_is_found_however_much_follows() {
         let repr = "\\U7fb1c2f0".repeat(10_000);
         let written = format!(
-            "../Objects/unicodeobject.c:680: _PyUnicode_CheckConsistency: Assertion \"maxchar <= 0x10ffff\" failed\n\
+            "../Objects/unicodeobject.c:673: _PyUnicode_CheckConsistency: Assertion failed: maxchar <= 0x10ffff\n\
              object repr     : '{repr}'\n\nFatal Python error: _PyObject_AssertFailed: _PyObject_AssertFailed\n"
         );
         let ended = ended(End::Killed(Signal::SIGABRT), written.as_bytes());

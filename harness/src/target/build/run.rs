@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::sanitizer::without_leak_search;
+use crate::text::excerpt;
 
 /// After the kill nothing is left to write, except by a descendant that left the process group.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ pub(crate) fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
         return Ok(outcome.stdout);
     }
     let text = String::from_utf8_lossy(&outcome.stderr);
-    let reason = text.trim_end().lines().next_back().unwrap_or_default();
+    let reason = excerpt(text.trim_end().lines().next_back().unwrap_or_default());
     Err(io::Error::other(format!("it ended with {}: {reason}", outcome.status)))
 }
 
