@@ -235,7 +235,7 @@ fn attached_to_garbage_text(python: &Path) -> Outcome {
     const SOURCE: &str = include_str!("../../pyscripts/processes/garbage_text.py");
     let mut target = Target::launch(python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
     target.start(soon()).unwrap();
-    Running::start(attach(target.pid(), &["--write", "--budget", "9s"])).ends_within(Duration::from_secs(40))
+    Running::start(attach(target.pid(), &["--write", "--budget", "15s"])).ends_within(Duration::from_secs(40))
 }
 
 #[test]

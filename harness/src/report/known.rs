@@ -31,13 +31,8 @@ pub struct KnownFailure {
     /// What is seen, and why, in a sentence or two.
     pub note: String,
     /// Whether it takes luck to see it, in whatever build, so that not seeing it says nothing.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_chance: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 impl KnownFailure {
