@@ -317,7 +317,7 @@ fn drive(
     recorder: &mut Recorder<'_>,
     until: Instant,
 ) -> Result<(), Cut> {
-    while Instant::now() < until && !cell.is_interrupted() {
+    loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());
         let run = unwinder.run_live(LiveBound::Time(left), |batch| {
@@ -331,8 +331,10 @@ fn drive(
                 judge.forget_cache();
             }
         }
+        if Instant::now() >= until || cell.is_interrupted() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {

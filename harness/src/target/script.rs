@@ -11,13 +11,17 @@ use tempfile::TempDir;
 /// The start of the name of a folder that belongs to a process of this program.
 pub(crate) const PREFIX: &str = "framediff-run-";
 
+/// The digits of the kernel's largest process id.
+const LONGEST_PID: usize = 7;
+
 /// A fresh folder in `parent` that only this user may enter, named for this process. Its name is always of the same length:
 /// where things lie in an interpreter's memory depends on how long its arguments are.
 ///
 /// # Errors
 /// It cannot be made.
 pub(crate) fn private_folder(parent: &Path) -> io::Result<TempDir> {
-    let prefix = format!("{PREFIX}{:07}-", std::process::id());
+    let pid = std::process::id().to_string();
+    let prefix = format!("{PREFIX}{pid}-{:0<padding$}", "", padding = LONGEST_PID.saturating_sub(pid.len()));
     tempfile::Builder::new().prefix(&prefix).permissions(Permissions::from_mode(0o700)).tempdir_in(parent)
 }
 
@@ -64,6 +68,16 @@ impl ScriptFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_says_whose_it_is_and_its_name_is_as_long_as_any() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = private_folder(parent.path()).unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        let (pid, rest) = name.strip_prefix(PREFIX).unwrap().split_once('-').unwrap();
+        assert_eq!(pid, std::process::id().to_string());
+        assert_eq!(pid.len() + rest.len(), LONGEST_PID + 6);
+    }
 
     #[test]
     fn a_script_is_written_once_and_goes_with_its_last_owner() {
