@@ -17,7 +17,7 @@ pub(super) enum Owner<'a> {
     /// This project's; two of a kind take turns where the sequence is exact whoever wrote the anchor last.
     Own(Vec<Box<dyn Walker>>),
     /// CPython's.
-    Cpython(RenewedUnwinder<'a>),
+    Cpython(Box<RenewedUnwinder<'a>>),
     /// None: only uncached walkers look.
     Nobody,
 }
@@ -42,7 +42,7 @@ impl<'a> Owner<'a> {
             }
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
             Some(kind @ WalkerKind::CpythonCached) => {
-                Self::Cpython(drivers.open(cell, recorder, session.observed(), kind)?)
+                Self::Cpython(Box::new(drivers.open(cell, recorder, session.observed(), kind)?))
             }
             _ => Self::Nobody,
         })

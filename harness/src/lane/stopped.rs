@@ -154,7 +154,7 @@ impl<'a> Lane<'a> {
     /// The owner of the anchors from here on is nobody.
     fn give_back(&mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
-            Owner::Cpython(unwinder) => drivers.give_back(unwinder, recorder),
+            Owner::Cpython(unwinder) => drivers.give_back(*unwinder, recorder),
             Owner::Own(_) | Owner::Nobody => Ok(()),
         }
     }
