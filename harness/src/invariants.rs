@@ -17,7 +17,10 @@
 //!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL;
 //! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
 //!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
-//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse).
+//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse);
+//! 8. **life**: an unwinder never kills its own process, neither in a walk nor by what it returns, and always answers,
+//!    whatever the target's memory holds: a sample is a stack or a rejection. (Not broken where the target has ended, or where
+//!    somebody else ended the unwinder's process.)
 //!
 //! In the stepped lane every `S(t)` of the sample is known, so existence is checked in full. With the target stopped, it is checked in
 //! full by agreement with an uncached walk of the same state. With
@@ -65,6 +68,36 @@ impl Difference {
             Self::Function { .. } => "function",
             Self::Line { .. } => "line",
             Self::Column { .. } => "column",
+        }
+    }
+}
+
+/// How the process of an unwinder ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Death {
+    /// By a signal, by its name: "SIGABRT".
+    Signal(String),
+    /// With this exit status.
+    Status(i32),
+}
+
+impl Death {
+    /// The name used in fingerprints.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Signal(name) => name.to_ascii_lowercase(),
+            Self::Status(_) => "exit".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => write!(f, "was killed by {name}"),
+            Self::Status(status) => write!(f, "exited with status {status}"),
         }
     }
 }
@@ -176,6 +209,17 @@ pub enum Violation {
         /// What the walker says.
         reason: MissReason,
     },
+    /// Clause 8: the unwinder killed the process that it runs in.
+    UnwinderDied {
+        /// How the process ended.
+        end: Death,
+        /// The function whose assertion failed, or that found a fatal error, if the process said so.
+        failed_in: Option<String>,
+        /// Its last words, cut to what a message holds.
+        words: String,
+    },
+    /// Clause 8: the unwinder did not answer before a deadline that only a hang can reach.
+    UnwinderHung,
     /// Live lane: impossible stacks are more frequent with the cache than without it.
     CacheWorse {
         /// The cause that the excess is attributed to.
@@ -206,6 +250,8 @@ impl Violation {
             Self::AnchorLeft { .. } => "anchor-left",
             Self::AnchorNotWritten { .. } => "anchor-not-written",
             Self::HitMissed { .. } => "hit-missed",
+            Self::UnwinderDied { .. } => "unwinder-died",
+            Self::UnwinderHung => "unwinder-hung",
             Self::CacheWorse { .. } => "cache-worse",
         }
     }
@@ -258,6 +304,14 @@ impl fmt::Display for Violation {
                 "the anchor {anchor:#x} stands since it was stored, {left} callers down, the sequence counted {counted}, and the \
                  walker takes nothing from its cache: {reason}"
             ),
+            Self::UnwinderDied { end, failed_in, words } => {
+                write!(f, "the process that runs the unwinder {end}")?;
+                if let Some(function) = failed_in {
+                    write!(f, " in {function}")?;
+                }
+                if words.is_empty() { Ok(()) } else { write!(f, "; the end of its stderr: {words}") }
+            }
+            Self::UnwinderHung => write!(f, "the unwinder did not answer before the deadline, and was killed"),
             Self::CacheWorse { cause, cached_at_least, uncached_at_most } => write!(
                 f,
                 "{cause}: at least {:.4} % of cached samples are impossible, at most {:.4} % of uncached ones",

@@ -82,5 +82,6 @@ pub mod snapshot;
 pub mod stack;
 pub mod stores;
 pub mod target;
+pub mod text;
 pub mod walk;
 pub mod workload;

@@ -17,6 +17,7 @@ use framediff::layout::Layout;
 use framediff::memory::process::ProcessMemory;
 use framediff::report::cell::{CellOutcome, Inconclusive};
 use framediff::sample::WalkerKind;
+use framediff::target::process::Target;
 use framediff::target::runtime::runtime_address;
 use framediff::walk::thread_state::thread_states;
 
@@ -300,6 +301,42 @@ fn a_process_that_may_not_be_read_is_refused_with_the_setting() {
     };
     outcome.assert_refused(&words);
     program.assert_runs(program.pid());
+}
+
+/// A run on the program that holds a name that is no text.
+fn attached_to_garbage_text(python: &Path) -> Outcome {
+    const SOURCE: &str = include_str!("../../pyscripts/processes/garbage_text.py");
+    let mut target = Target::launch(python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
+    target.start(soon()).unwrap();
+    Running::start(attach(target.pid(), &["--write", "--budget", "15s"])).ends_within(Duration::from_secs(40))
+}
+
+#[test]
+fn an_unwinder_that_dies_is_a_known_finding_and_the_run_goes_on() {
+    const DIED: &str = "unwinder-died";
+    let died = |outcome: &Outcome| -> Vec<_> {
+        let violations = outcome.document().violations.into_iter();
+        violations.filter(|violation| violation.fingerprint.as_str().contains(DIED)).collect()
+    };
+    let release = attached_to_garbage_text(&common::fetched()[0]);
+    assert_judged(&release);
+    assert!(died(&release).is_empty(), "{release:?}");
+
+    let debug = attached_to_garbage_text(&common::fetched()[1]);
+    assert_judged(&debug);
+    let document = debug.document();
+    assert_eq!(document.cells[0].outcome, CellOutcome::Ran);
+    for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+        let fingerprint = format!("live/{walker}/{DIED}/sigabrt/pyunicode-checkconsistency");
+        let found = died(&debug);
+        let found = found.iter().find(|violation| violation.fingerprint.as_str() == fingerprint);
+        let found = found.unwrap_or_else(|| panic!("{document:?}"));
+        assert!(found.known.is_some(), "{found:?}");
+        // Each death but the last one was that of an unwinder that took the place of a dead one.
+        assert!(found.count > 1, "{found:?}");
+        assert!(found.first.violation.to_string().chars().count() < 500, "{found:?}");
+        assert!(document.cells[0].tallies[&walker].accepted() > 0, "{document:?}");
+    }
 }
 
 #[test]

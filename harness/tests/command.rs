@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -306,6 +307,84 @@ fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
     let late = run("1s", "4000000000");
     assert_eq!(late.code, Some(i32::from(exit::INCONCLUSIVE)), "{late:?}");
     assert!(late.stdout.contains("of 4000000000 stops; give a longer --budget"), "{late:?}");
+}
+
+/// The release build with an unwinder that does `deed` instead of every 40th walk.
+fn with_a_bad_unwinder(folder: &TempDir, deed: &str) -> PathBuf {
+    const DRIVER: &str = include_str!("../../pyscripts/remote_unwinder.py");
+    const WALK: &str = "            result = driver.unwinder.get_stack_trace()\n";
+    let counted = format!("            if next(WALKS) % 40 == 39:\n                {deed}\n{WALK}");
+    let driver = DRIVER.replace("import gc\n", "import gc, itertools, signal\nWALKS = itertools.count()\n");
+    assert!(driver.contains(WALK));
+    fs::write(folder.path().join("driver.py"), driver.replace(WALK, &counted)).unwrap();
+    let (python, folder_path) = (common::release().python, folder.path().display());
+    let body = format!(
+        "for last; do :; done\ncase $last in */remote_unwinder.py) exec '{0}' -s -P -S -B -u '{folder_path}/driver.py';; esac\nexec '{0}' \"$@\"",
+        python.display()
+    );
+    executable(folder, "python3.15", &body)
+}
+
+#[test]
+fn an_unwinder_that_dies_is_the_violation_of_its_clause_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = with_a_bad_unwinder(&folder, "os.abort()");
+    for lane in ["stopped", "live"] {
+        let mut command =
+            framediff(["check", "--family", "alternating", "--seed", "1", "--jit", "off", "--budget", "6s"]);
+        command.args(["--walker", "cpython-cached", "--walker", "cpython-uncached", "--format", "json"]);
+        command.args(["--lane", lane, "--python"]).arg(&python);
+        let outcome = Running::start(command).ends_within(Duration::from_secs(60));
+        assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
+        let document = outcome.document();
+        let of_lane = |walker: &str| format!("{lane}/{walker}/unwinder-died/sigabrt");
+        let mut unknown: Vec<&str> = Vec::new();
+        for violation in document.violations.iter().filter(|violation| violation.known.is_none()) {
+            unknown.push(violation.fingerprint.as_str());
+            assert!(violation.count > 2, "a new one takes its place: {violation:?}");
+        }
+        unknown.sort_unstable();
+        assert_eq!(unknown, [of_lane("cpython-cached"), of_lane("cpython-uncached")], "{document:?}");
+        assert!(document.cells.iter().all(|cell| cell.outcome == CellOutcome::Ran), "{document:?}");
+    }
+}
+
+#[test]
+fn an_unwinder_that_does_not_answer_is_a_violation_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = with_a_bad_unwinder(&folder, "signal.pause()");
+    let mut command =
+        framediff(["check", "--lane", "stopped", "--family", "alternating", "--seed", "1", "--jit", "off"]);
+    command.args(["--budget", "5s", "--walker", "cpython-cached", "--format", "json", "--python"]).arg(python);
+    let outcome = Running::start(command).ends_within(Duration::from_secs(120));
+    assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
+    let found = outcome.document().violations;
+    let hung = found.iter().find(|violation| violation.fingerprint.as_str() == "stopped/cpython-cached/unwinder-hung");
+    assert!(hung.is_some_and(|hung| hung.rows.len() == 1), "{found:?}");
+}
+
+/// File names are compared, and what is no text is not told alike by everybody.
+#[test]
+fn folders_and_interpreters_whose_names_are_no_text_are_no_false_alarm() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"x\xff"));
+    fs::create_dir(&odd).unwrap();
+    let python = odd.join("python3.15");
+    std::os::unix::fs::symlink(common::release().python, &python).unwrap();
+    let more = ["--walker", "own-uncached", "--walker", "cpython-cached", "--walker", "cpython-uncached"];
+    for lane in ["stopped", "live"] {
+        let budget = if lane == "live" { "3s" } else { "60s" };
+        let mut command = framediff(["check", "--lane", lane, "--stops", "20", "--seed", "1", "--budget", budget]);
+        command.args(more).args(["--family", "alternating", "--family", "threads", "--jit", "off", "--format", "json"]);
+        command.arg("--python").arg(&python).env("TMPDIR", &odd);
+        let outcome = Running::start(command).ends_within(Duration::from_secs(120));
+        let document = outcome.document();
+        let unknown: Vec<_> = document.violations.iter().filter(|violation| violation.known.is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+        let left: Vec<_> = fs::read_dir(&odd).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["python3.15"], "nothing stays behind");
+    }
 }
 
 #[test]

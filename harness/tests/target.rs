@@ -4,18 +4,22 @@
 mod common;
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::target::{Gated, PROLOGUE, python, soon, started};
+use framediff::invariants::{Death, Violation};
 use framediff::layout::Layout;
 use framediff::memory::process::{ProcessMemory, read_only};
 use framediff::memory::{MemoryError, RemoteMemory};
 use framediff::sample::{Lookup, WalkerKind};
 use framediff::stack::Stack;
+use framediff::target::build::Build;
 use framediff::target::gate::{AccountFrame, GateError};
 use framediff::target::process::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};
+use framediff::text::LONGEST;
 use framediff::walk::rejection::Rejection;
 use framediff::walk::uncached::UncachedWalker;
 use framediff::walk::walker::{Site, Walker};
@@ -295,6 +299,51 @@ wide_\u{20000}()
     assert!(stack.iter().any(|frame| &*frame.function == "wide_\u{fffd}"), "{stack:?}");
 }
 
+/// The program that holds a name that is no text.
+fn garbage_text(build: &Build) -> Target {
+    const SOURCE: &str = include_str!("../../pyscripts/processes/garbage_text.py");
+    let mut target = Target::launch(&build.python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
+    target.start(soon()).unwrap();
+    target
+}
+
+/// What becomes of an unwinder that comes across that name.
+fn walked_over_garbage_text(build: &Build, cache: bool) -> Result<(), UnwinderError> {
+    let target = garbage_text(build);
+    let mut unwinder = Unwinder::start(&build.python, soon())?;
+    unwinder.open(target.pid(), cache, soon())?;
+    let (deadline, mut come) = (soon(), false);
+    while !come && Instant::now() < deadline {
+        let sample = unwinder.sample(soon())?.sample;
+        let stack = sample.threads[0].outcome.as_deref().unwrap_or_default();
+        come = stack.iter().any(|frame| &*frame.function == "garbled_\u{fffd}");
+    }
+    assert!(come, "the name never came");
+    Ok(())
+}
+
+#[test]
+fn text_that_is_no_unicode_kills_the_unwinders_process_in_a_debug_build() {
+    for cache in [false, true] {
+        walked_over_garbage_text(&common::release(), cache).unwrap();
+        let error = walked_over_garbage_text(&common::debug(), cache).unwrap_err();
+        assert!(error.to_string().chars().count() < 2 * LONGEST, "{error}");
+        let Some(Violation::UnwinderDied { end, failed_in, words }) = error.violation() else { panic!("{error}") };
+        assert_eq!((end, failed_in.as_deref()), (Death::Signal("SIGABRT".into()), Some("_PyUnicode_CheckConsistency")));
+        assert!(!words.is_empty());
+    }
+}
+
+#[test]
+fn the_unwinders_process_is_named_for_its_script_in_a_private_folder() {
+    let unwinder = Unwinder::start(&python(), soon()).unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{}/cmdline", unwinder.pid())).unwrap();
+    let script = std::path::PathBuf::from(line.trim_end_matches('\0').rsplit('\0').next().unwrap());
+    assert!(line.len() < 1000 && script.ends_with("remote_unwinder.py"), "{line:?}");
+    let folder = std::fs::metadata(script.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+}
+
 #[test]
 fn every_unwinder_starts_with_an_empty_cache() {
     let mut target = started(&[PROLOGUE, BRANCHES].concat());
@@ -360,12 +409,14 @@ fn a_driver_that_fails_says_so() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(unwinder.pid()), nix::sys::signal::Signal::SIGSEGV).unwrap();
     let ended = unwinder.close(soon()).unwrap_err();
     assert!(ended.to_string().contains("SIGSEGV"), "{ended}");
+    let died = Violation::UnwinderDied { end: Death::Signal("SIGSEGV".into()), failed_in: None, words: String::new() };
+    assert_eq!(ended.violation(), Some(died));
 
     let folder = tempfile::tempdir().unwrap();
     let missing = Unwinder::start(&folder.path().join("nothing"), soon()).err().unwrap();
     assert!(matches!(missing, UnwinderError::Start { .. }), "{missing}");
     let no_python = Unwinder::start(std::path::Path::new("false"), soon()).err().unwrap();
-    assert!(matches!(no_python, UnwinderError::Ended(_)), "{no_python}");
+    assert!(matches!(&no_python, UnwinderError::NotReady { .. } if no_python.violation().is_none()), "{no_python}");
 }
 
 /// The variable that turns the test below into the harness that is killed.

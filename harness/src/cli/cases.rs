@@ -29,6 +29,7 @@ use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::{Look, clean};
 use crate::target::build::{Row, SelectError, Terminal, cache_folder, select};
+use crate::text::last_words;
 use crate::workload::Workload;
 
 /// Reads a case from a line, a file or a bundle.
@@ -295,7 +296,7 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
         Some(0) => false,
         _ => {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{} does not run: {}", arguments.output.display(), clean(text.trim_end())).into());
+            return Err(format!("{} does not run: {}", arguments.output.display(), last_words(&text)).into());
         }
     };
     if seen && !is_deterministic(&file.case) {

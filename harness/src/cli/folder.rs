@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-const PREFIX: &str = "framediff-run-";
+use crate::target::script::{PREFIX, private_folder};
 
 /// A fresh folder for this run in `parent`. It goes with the run; the folders of runs that were killed before they
 /// could remove theirs go now.
@@ -20,7 +20,7 @@ pub(super) fn for_run(parent: &Path) -> io::Result<TempDir> {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-    tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir_in(parent)
+    private_folder(parent)
 }
 
 /// Makes the folder in which results will be saved, and tries whether a file can be made there: before the work.
@@ -35,7 +35,8 @@ pub(super) fn for_results(folder: &Path) -> Result<(), String> {
 /// Whether a folder of this name belongs to a process that is no more.
 fn is_abandoned(name: &str) -> bool {
     let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')).map(|(pid, _)| pid);
-    owner.is_some_and(|pid| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists())
+    let owner = owner.and_then(|pid| pid.parse::<u32>().ok());
+    owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The one command that shows a failure again.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,7 +78,12 @@ fn judging(judging: &Judging) -> Options<2> {
 }
 
 pub(super) fn quote_path(path: &Path) -> String {
-    quote(&path.to_string_lossy())
+    let bytes = path.as_os_str().as_bytes();
+    match str::from_utf8(bytes) {
+        Ok(text) => quote(text),
+        // Shells take such a name in this form, and reports can show it.
+        Err(_) => format!("$'{}'", bytes.escape_ascii()),
+    }
 }
 
 /// `word` as a POSIX shell needs it.
@@ -164,5 +170,12 @@ mod tests {
         ] {
             assert_eq!(quote(word), quoted);
         }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_quoted_byte_by_byte() {
+        let path = |bytes| Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned();
+        assert_eq!(quote_path(&path(b"/opt/my python")), "'/opt/my python'");
+        assert_eq!(quote_path(&path(b"/opt/x\xff'\n/python")), r"$'/opt/x\xff\'\n/python'");
     }
 }

@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::chains::Chains;
-use crate::lane::drivers::Drivers;
+use crate::lane::drivers::{Drivers, Observed};
 use crate::lane::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
 use crate::layout::{FrameCache, Layout, LayoutError};
+use crate::memory::RemoteMemory;
 use crate::memory::process::{ProcessMemory, read_only};
-use crate::memory::{MemoryError, RemoteMemory};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
@@ -216,13 +216,8 @@ fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
     if now.as_ref().is_ok_and(|now| now != program) {
         return Some(format!("process {pid} replaced its program (execve): it runs another program now"));
     }
-    match Layout::read(&mut ProcessMemory::new(pid), site.runtime) {
-        Ok(layout) if layout == site.layout => {
-            now.err().map(|error| format!("it cannot be told whether process {pid} still runs its program: {error}"))
-        }
-        Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
-        _ => Some(format!("process {pid} runs another program now")),
-    }
+    let unknown = |error| format!("it cannot be told whether process {pid} still runs its program: {error}");
+    Observed { pid, site }.ended().or_else(|| now.err().map(unknown))
 }
 
 /// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
@@ -294,7 +289,8 @@ fn sample(
     process.check(&memory)?;
     if has_cpython {
         let mut drivers = Drivers::default();
-        compare_cpython(cell, recorder, &mut drivers, memory.pid(), &grammar, cell.deadline)?;
+        let target = Observed { pid: memory.pid(), site };
+        compare_cpython(cell, recorder, &mut drivers, target, &grammar, cell.deadline)?;
     }
     Ok(())
 }

@@ -151,8 +151,18 @@ impl From<UnwinderError> for Cut {
         match error {
             UnwinderError::CalledOff(why) => why.into(),
             UnwinderError::Deadline => Self::Inconclusive(Inconclusive::Deadline(text)),
-            UnwinderError::Start { .. } | UnwinderError::NotAvailable { .. } => Self::SetUp(text),
-            _ => Self::Inconclusive(Inconclusive::Unreadable(text)),
+            UnwinderError::NotReady { source, .. } if matches!(*source, UnwinderError::Deadline) => {
+                Self::Inconclusive(Inconclusive::Deadline(text))
+            }
+            UnwinderError::Start { .. } | UnwinderError::NotReady { .. } | UnwinderError::NotAvailable { .. } => {
+                Self::SetUp(text)
+            }
+            UnwinderError::Denied { .. }
+            | UnwinderError::Raised { .. }
+            | UnwinderError::NotOpen
+            | UnwinderError::Ended(_)
+            | UnwinderError::Malformed(_)
+            | UnwinderError::System(_) => Self::Inconclusive(Inconclusive::Unreadable(text)),
         }
     }
 }
@@ -284,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_target_that_ends_is_told_from_one_that_never_began() {
-        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new() });
+        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new(), failed_in: None });
         let outcome = CellOutcome::from(Cut::from(ended()));
         assert!(matches!(outcome, CellOutcome::Inconclusive(Inconclusive::TargetEnded(_))), "{outcome:?}");
         let outcome = CellOutcome::from(Cut::from(LaunchError::NotReady { python: "/py".into(), source: ended() }));

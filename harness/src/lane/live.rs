@@ -12,7 +12,7 @@ use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::attach::{attach, detach};
 use crate::lane::cell::{Cell, Cut};
-use crate::lane::drivers::Drivers;
+use crate::lane::drivers::{Drivers, Observed, RenewedUnwinder};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
 use crate::lane::truth::Truth;
@@ -27,7 +27,7 @@ use crate::report::phases::Phase;
 use crate::report::profiles::Observer;
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
-use crate::target::unwinder::{LiveBound, Unwinder, UnwinderError};
+use crate::target::unwinder::{LiveBatch, LiveBound};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::uncached::UncachedWalker;
@@ -134,6 +134,11 @@ impl<'a> Judge<'a> {
         Self { grammar, attribution: Attribution::default(), tally: Tally::default(), examples: BTreeMap::new() }
     }
 
+    /// The walker is another one from here on, and knows nothing.
+    fn forget_cache(&mut self) {
+        self.attribution = Attribution::default();
+    }
+
     /// Gives the rules that the sample's stacks break.
     pub(super) fn judge(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Vec<(Illegal, Cause, Vec<Frame>)> {
         let mut broken = Vec::new();
@@ -156,9 +161,9 @@ fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
     let index = match illegal {
         Illegal::MixedBranches { index } | Illegal::ForeignFrame { index } => *index,
         Illegal::WrongLine { index } => {
-            let frame = stack.get(*index).map(|frame| frame.function.to_string()).unwrap_or_default();
+            let frame = stack.get(*index).map(Frame::name).unwrap_or_default();
             let callee = index.checked_sub(1).and_then(|index| stack.get(index));
-            let callee = callee.map_or("nothing".to_owned(), |frame| frame.function.to_string());
+            let callee = callee.map_or("nothing".to_owned(), Frame::name);
             return Possible::Text(format!("{frame} on a line from which it calls {callee}"));
         }
         Illegal::CutShort => {
@@ -180,9 +185,9 @@ fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
     callers.sort();
     callers.dedup();
     let text = if callers.is_empty() {
-        format!("{} as the root of its thread", frame.function)
+        format!("{} as the root of its thread", frame.name())
     } else {
-        format!("{} under {}, along one branch to the root", frame.function, callers.join(" or "))
+        format!("{} under {}, along one branch to the root", frame.name(), callers.join(" or "))
     };
     Possible::Text(text)
 }
@@ -265,7 +270,7 @@ fn cpython(
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
-    let result = compare_cpython(cell, recorder, drivers, session.target.pid(), grammar, until);
+    let result = compare_cpython(cell, recorder, drivers, session.observed(), grammar, until);
     session.target.stop()?;
     result
 }
@@ -275,13 +280,11 @@ pub(super) fn compare_cpython(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
     drivers: &mut Drivers,
-    pid: i32,
+    target: Observed,
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
-    let mut open = |kind: WalkerKind| -> Result<Option<Unwinder>, Cut> {
-        cell.has(kind).then(|| drivers.open(cell, pid, kind.is_cached())).transpose()
-    };
+    let mut open = |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind)).transpose();
     let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
     let mut cached_driver = open(WalkerKind::CpythonCached)?;
     let mut cached = Judge::new(grammar);
@@ -302,34 +305,48 @@ pub(super) fn compare_cpython(
         cached_run.and(uncached_run)
     });
     drop(other_recorder);
-    for driver in [cached_driver, uncached_driver].into_iter().flatten() {
-        drivers.give_back(cell, driver);
-    }
-    result?;
+    let given_back = [cached_driver, uncached_driver].into_iter().flatten();
+    let given_back = given_back.map(|driver| drivers.give_back(driver, recorder)).fold(Ok(()), Result::and);
+    result.and(given_back)?;
     weigh(cell, recorder, WalkerKind::CpythonCached, &cached, &uncached);
     Ok(())
 }
 
+/// Has one unwinder after another walk until it is time: they may die of what they read.
 fn drive(
     cell: &Cell<'_>,
-    driver: &mut Unwinder,
+    driver: &mut RenewedUnwinder<'_>,
     judge: &mut Judge<'_>,
     recorder: &mut Recorder<'_>,
     until: Instant,
-) -> Result<(), UnwinderError> {
-    let left = until.saturating_duration_since(Instant::now());
-    driver.run_live(LiveBound::Time(left), |batch| {
-        let mut walker = None;
-        for counted in &batch.samples {
-            judge.judge(recorder, &counted.sample);
-            walker = Some(counted.sample.walker);
+) -> Result<(), Cut> {
+    loop {
+        let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
+        let left = until.saturating_duration_since(Instant::now());
+        let run = unwinder.run_live(LiveBound::Time(left), |batch| {
+            take_batch(judge, recorder, &batch);
+            if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match run {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                driver.lost(recorder, error)?;
+                judge.forget_cache();
+            }
         }
-        if let Some(walker) = walker {
-            recorder.spent(walker, batch.walk_time);
+        if Instant::now() >= until || cell.is_over() {
+            return Ok(());
         }
-        if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    Ok(())
+    }
+}
+
+fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {
+    for counted in &batch.samples {
+        judge.judge(recorder, &counted.sample);
+    }
+    if let Some(counted) = batch.samples.last() {
+        recorder.spent(counted.sample.walker, batch.walk_time);
+    }
 }
 
 /// Takes turns with the walkers until the deadline.

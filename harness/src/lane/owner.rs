@@ -1,32 +1,33 @@
 //! Who has the anchors of a stopped target.
 
 use crate::lane::cell::{Cell, Cut};
-use crate::lane::drivers::Drivers;
+use crate::lane::drivers::{Drivers, RenewedUnwinder};
+use crate::lane::recorder::Recorder;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
 use crate::memory::process::ProcessMemory;
 use crate::sample::{Sample, WalkerKind};
-use crate::target::unwinder::Unwinder;
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::walker::Walker;
 use crate::workload::Family;
 
 /// The cached walker that owns the target's anchors.
-pub(super) enum Owner {
+pub(super) enum Owner<'a> {
     /// This project's.
     Own(Vec<Box<dyn Walker>>),
     /// CPython's.
-    Cpython(Vec<Unwinder>),
+    Cpython(Vec<RenewedUnwinder<'a>>),
     /// None: only uncached walkers look.
     Nobody,
 }
 
-impl Owner {
+impl<'a> Owner<'a> {
     /// `turns` walkers of this kind, which take turns.
     pub(super) fn new(
-        cell: &Cell<'_>,
+        cell: &'a Cell<'a>,
         drivers: &mut Drivers,
+        recorder: &mut Recorder<'_>,
         session: &Session,
         walker: Option<WalkerKind>,
         turns: usize,
@@ -39,9 +40,10 @@ impl Owner {
                 Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
             }
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
-            Some(WalkerKind::CpythonCached) => {
-                let pid = session.target.pid();
-                Self::Cpython((0..turns).map(|_| drivers.open(cell, pid, true)).collect::<Result<_, _>>()?)
+            Some(kind @ WalkerKind::CpythonCached) => {
+                let target = session.observed();
+                let open = |_| drivers.open(cell, recorder, target, kind);
+                Self::Cpython((0..turns).map(open).collect::<Result<_, _>>()?)
             }
             Some(WalkerKind::OwnUncached | WalkerKind::CpythonUncached) | None => Self::Nobody,
         })
@@ -75,10 +77,10 @@ impl Owner {
         Ok(())
     }
 
-    /// The sample of the walker whose turn it is, if there is one.
+    /// The sample of the walker whose turn it is, if there is one, and it lives.
     pub(super) fn sample(
         &mut self,
-        cell: &Cell<'_>,
+        recorder: &mut Recorder<'_>,
         turn: usize,
         memory: &mut ProcessMemory,
     ) -> Result<Option<Sample>, Cut> {
@@ -88,29 +90,31 @@ impl Owner {
                 None => None,
             },
             Self::Cpython(unwinders) => match unwinders.get_mut(turn) {
-                Some(unwinder) => Some(unwinder.sample(cell.patience())?.sample),
+                Some(unwinder) => unwinder.sample(recorder)?,
                 None => None,
             },
             Self::Nobody => None,
         })
     }
 
-    /// Takes the anchors away.
-    pub(super) fn detach(&mut self, cell: &Cell<'_>, memory: &mut ProcessMemory) -> Result<(), Cut> {
-        match self {
+    /// Takes the anchors away. Says whether that was done: one that has died cannot.
+    pub(super) fn detach(&mut self, recorder: &mut Recorder<'_>, memory: &mut ProcessMemory) -> Result<bool, Cut> {
+        Ok(match self {
             Self::Own(walkers) => {
                 for walker in walkers {
                     walker.detach(memory)?;
                 }
+                true
             }
             Self::Cpython(unwinders) => {
+                let mut all = true;
                 for unwinder in unwinders {
-                    unwinder.close(cell.patience())?;
+                    all &= unwinder.close(recorder)?;
                 }
+                all
             }
-            Self::Nobody => {}
-        }
-        Ok(())
+            Self::Nobody => true,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! A launched target and where to walk it.
 
 use crate::lane::cell::{Cell, Cut};
+use crate::lane::drivers::Observed;
 use crate::layout::Layout;
 use crate::memory::process::ProcessMemory;
 use crate::target::process::Target;
@@ -23,5 +24,10 @@ impl Session {
         let mut memory = target.memory();
         let layout = Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;
         Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
+    }
+
+    /// The target as those see it who only walk it.
+    pub(super) fn observed(&self) -> Observed {
+        Observed { pid: self.target.pid(), site: self.site }
     }
 }

@@ -20,7 +20,7 @@ use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::agreement::compare;
 use crate::lane::cell::{Cell, Cut};
-use crate::lane::drivers::Drivers;
+use crate::lane::drivers::{Drivers, RenewedUnwinder};
 use crate::lane::leaf;
 use crate::lane::owner::{Owner, all_turns};
 use crate::lane::recorder::{Evidence, Recorder};
@@ -40,7 +40,6 @@ use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
-use crate::target::unwinder::Unwinder;
 use crate::walk::cache::Limits;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
@@ -86,7 +85,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let mut parts = (0..count).map(|index| move || cell.part(index, count));
     for &stops in all_stops {
-        let mut lane = match Lane::new(cell, drivers, stops) {
+        let mut lane = match Lane::new(cell, recorder, drivers, stops) {
             Ok(lane) => lane,
             Err(cut) => return cut.into(),
         };
@@ -94,9 +93,9 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         for ((walker, turns), part) in passes(stops).into_iter().zip(&mut parts) {
             result = result.and_then(|()| lane.run(recorder, drivers, walker, turns, part()));
         }
-        lane.close(drivers);
+        let closed = lane.close(recorder, drivers);
         recorder.end_of(Phase::Starting);
-        if let Err(cut) = result {
+        if let Err(cut) = result.and(closed) {
             return cut.into();
         }
         if let Some(outcome) = cell.ended_early() {
@@ -117,8 +116,8 @@ struct Lane<'a> {
     gate: Option<Gate>,
     grammar: Grammar,
     uncached: UncachedWalker,
-    cpython: Option<Unwinder>,
-    owner: Owner,
+    cpython: Option<RenewedUnwinder<'a>>,
+    owner: Owner<'a>,
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
     hits: HitWatch,
@@ -130,12 +129,12 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(cell: &'a Cell<'a>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
+    fn new(cell: &'a Cell<'a>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
         let workload = cell.workload(stops.mode());
         let session = Session::launch(cell, &workload)?;
-        let pid = session.target.pid();
         let site = session.site;
-        let cpython = if cell.has(WalkerKind::CpythonUncached) { Some(drivers.open(cell, pid, false)?) } else { None };
+        let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind);
+        let cpython = cell.has(WalkerKind::CpythonUncached).then(|| open(WalkerKind::CpythonUncached)).transpose()?;
         Ok(Self {
             cell,
             #[cfg(target_arch = "x86_64")]
@@ -156,19 +155,19 @@ impl<'a> Lane<'a> {
         })
     }
 
-    fn close(mut self, drivers: &mut Drivers) {
-        self.give_back(drivers);
-        if let Some(unwinder) = self.cpython {
-            drivers.give_back(self.cell, unwinder);
-        }
+    fn close(mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
+        let given_back = self.give_back(recorder, drivers);
+        let last = self.cpython.map_or(Ok(()), |unwinder| drivers.give_back(unwinder, recorder));
+        given_back.and(last)
     }
 
     /// The owner of the anchors from here on is nobody.
-    fn give_back(&mut self, drivers: &mut Drivers) {
-        if let Owner::Cpython(unwinders) = std::mem::replace(&mut self.owner, Owner::Nobody) {
-            for unwinder in unwinders {
-                drivers.give_back(self.cell, unwinder);
+    fn give_back(&mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
+        match std::mem::replace(&mut self.owner, Owner::Nobody) {
+            Owner::Cpython(unwinders) => {
+                unwinders.into_iter().map(|unwinder| drivers.give_back(unwinder, recorder)).fold(Ok(()), Result::and)
             }
+            Owner::Own(_) | Owner::Nobody => Ok(()),
         }
     }
 
@@ -205,7 +204,7 @@ impl<'a> Lane<'a> {
         // when it was made.
         self.stop_next()?;
         recorder.end_of(Phase::Running);
-        self.attach(drivers, walker, turns)?;
+        self.attach(recorder, drivers, walker, turns)?;
         recorder.end_of(Phase::Starting);
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
@@ -221,7 +220,7 @@ impl<'a> Lane<'a> {
         for _ in 0..STOPS_WITHOUT_PROFILER {
             self.step(recorder, false)?;
         }
-        self.give_back(drivers);
+        self.give_back(recorder, drivers)?;
         match self.cell.stops {
             Some(wanted) if stops < wanted && !self.cell.is_over() => {
                 let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
@@ -292,23 +291,27 @@ impl<'a> Lane<'a> {
 
         if let Some(unwinder) = &mut self.cpython {
             let begun = Instant::now();
-            let sample = unwinder.sample(self.cell.patience())?.sample;
+            let sample = unwinder.sample(recorder)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
-            compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
-            recorder.spent(sample.walker, spent);
+            if let Some(sample) = sample {
+                compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
+                recorder.spent(sample.walker, spent);
+            }
             recorder.end_of(Phase::Judging);
         }
         if with_owner && !self.may_go_unnoticed() {
             let turn = self.random.random_range(0..self.owner.turns());
             let begun = Instant::now();
-            let sample = self.owner.sample(self.cell, turn, &mut self.session.memory)?;
+            let sample = self.owner.sample(recorder, turn, &mut self.session.memory)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(sample) = sample {
                 compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample, shim_leaf);
                 self.judge_use(recorder, &sample)?;
                 recorder.spent(sample.walker, spent);
+            } else {
+                self.forget_caches();
             }
             recorder.end_of(Phase::Judging);
         }
@@ -446,11 +449,22 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// The anchors are `walker`'s from here on.
-    fn attach(&mut self, drivers: &mut Drivers, walker: Option<WalkerKind>, turns: usize) -> Result<(), Cut> {
-        self.owner = Owner::new(self.cell, drivers, &self.session, walker, turns)?;
+    /// What follows comes from caches that are empty now.
+    fn forget_caches(&mut self) {
         self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
+    }
+
+    /// The anchors are `walker`'s from here on.
+    fn attach(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        drivers: &mut Drivers,
+        walker: Option<WalkerKind>,
+        turns: usize,
+    ) -> Result<(), Cut> {
+        self.owner = Owner::new(self.cell, drivers, recorder, &self.session, walker, turns)?;
+        self.forget_caches();
         self.owner.attach(&mut self.session.memory)?;
         self.note_fields()
     }
@@ -465,9 +479,9 @@ impl<'a> Lane<'a> {
             self.session.target.stop()?;
         }
         let kind = self.owner.kind();
-        self.owner.detach(self.cell, &mut self.session.memory)?;
+        let detached = self.owner.detach(recorder, &mut self.session.memory)?;
         for thread in self.threads()? {
-            if thread.anchor != 0 {
+            if detached && thread.anchor != 0 {
                 recorder.violation(kind, Violation::AnchorLeft { anchor: thread.anchor }, Evidence::default());
             }
         }

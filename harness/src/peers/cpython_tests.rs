@@ -16,8 +16,10 @@ use thiserror::Error;
 use super::group::{Group, Next};
 use crate::target::build::{Build, FetchError, Progress, fetch_tests};
 use crate::target::process::End;
+use crate::target::script::Script;
+use crate::text::{excerpt, last_words};
 
-const DRIVER: &str = include_str!("../../../pyscripts/peer_tests.py");
+static DRIVER: Script = Script::new("peer_tests.py", include_str!("../../../pyscripts/peer_tests.py"));
 
 /// The module with all of them.
 const MODULE: &str = "test.test_external_inspection";
@@ -244,7 +246,8 @@ pub fn run(
     let folder = tempfile::tempdir()?;
     let mut command = command(build, jit);
     let path = suite.folder().unwrap_or(Path::new(""));
-    command.args(["-c", DRIVER]).arg(path).arg(which.name());
+    let script = DRIVER.file()?;
+    command.arg(script.path()).arg(path).arg(which.name());
     command.current_dir(folder.path()).env("TMPDIR", folder.path());
     let started = Instant::now();
     let mut group = spawn(build, command)?;
@@ -296,7 +299,7 @@ fn spawn(build: &Build, command: Command) -> Result<Group, PeerError> {
 }
 
 fn last_line(text: &str) -> String {
-    text.trim_end().lines().next_back().unwrap_or("it wrote nothing to stderr").to_owned()
+    text.trim_end().lines().next_back().map_or("it wrote nothing to stderr".to_owned(), excerpt)
 }
 
 /// What is known of a run so far.
@@ -319,7 +322,7 @@ impl Tally {
     }
 
     fn take(&mut self, line: &[u8]) -> Result<(), PeerError> {
-        let malformed = |error| PeerError::Malformed(format!("{error} in {}", String::from_utf8_lossy(line)));
+        let malformed = |error| PeerError::Malformed(excerpt(&format!("{error} in {}", String::from_utf8_lossy(line))));
         match serde_json::from_slice(line).map_err(malformed)? {
             Event::Over { over } => {
                 self.current = None;
@@ -331,10 +334,10 @@ impl Tally {
                 match came {
                     Word::Skipped => {
                         self.skipped += 1;
-                        self.skipped_for.get_or_insert(text);
+                        self.skipped_for.get_or_insert_with(|| excerpt(&text));
                     }
                     Word::Errored if test.starts_with("unittest.loader.") => {
-                        self.not_loaded.get_or_insert(text);
+                        self.not_loaded.get_or_insert_with(|| last_words(&text));
                     }
                     Word::Passed => {
                         self.passed.insert(test.clone());

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::sample::WalkerKind;
@@ -54,7 +54,8 @@ impl fmt::Display for Lane {
 pub struct Row {
     /// Unique name, shown everywhere: "3.15.2 release JIT".
     pub name: String,
-    /// The interpreter.
+    /// The interpreter. A path that is no text is told as well as text can.
+    #[serde(serialize_with = "as_text")]
     pub python: PathBuf,
     /// Its exact version as it prints it itself: "3.15.2", "3.15.0b4", "3.15.2+".
     pub version: String,
@@ -64,6 +65,10 @@ pub struct Row {
     pub jit: bool,
     /// What the frame cache looks like in it.
     pub frame_cache: String,
+}
+
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// One workload on one row in one lane: what is planned, run and reported as a unit.

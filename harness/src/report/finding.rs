@@ -59,17 +59,21 @@ impl Finding {
             let kept = if *kept { KEPT_SCHEDULE } else { "" };
             return Fingerprint(format!("{fingerprint}{kept}"));
         }
-        let mut parts = vec![self.lane.name(), self.walker.name(), self.violation.name()];
+        let mut parts: Vec<String> =
+            [self.lane.name(), self.walker.name(), self.violation.name()].map(str::to_owned).into();
         if let Violation::CacheWorse { cause, .. } = &self.violation {
-            parts.push(cause);
+            parts.push(cause.clone());
         } else if let Some(cause) = self.cause {
-            parts.push(cause.name());
+            parts.push(cause.name().to_owned());
         }
         match &self.violation {
             Violation::Agreement { difference, .. } | Violation::Account { difference } => {
-                parts.push(difference.name())
+                parts.push(difference.name().to_owned());
             }
-            Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name()),
+            Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name().to_owned()),
+            Violation::UnwinderDied { end, failed_in, .. } => {
+                parts.extend([part(&end.name()), failed_in.as_deref().and_then(part)].into_iter().flatten());
+            }
             _ => {}
         }
         Fingerprint(parts.join("/"))
@@ -100,6 +104,14 @@ impl Finding {
 
 /// What the fingerprint of a failure ends with whose schedule no released build fails.
 const KEPT_SCHEDULE: &str = "/kept-schedule";
+
+/// `name` as a part of a fingerprint: letters in lower case, dashes between the words. Digits are left out: in the name of a
+/// function they may be those of a line or of a clone that a compiler made.
+fn part(name: &str) -> Option<String> {
+    let letters = name.chars().map(|c| if c.is_ascii_alphabetic() { c.to_ascii_lowercase() } else { ' ' });
+    let part = letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-");
+    (!part.is_empty()).then_some(part)
+}
 
 /// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
 ///
@@ -187,8 +199,13 @@ impl fmt::Display for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::Death;
     use crate::report::fixtures;
     use crate::walk::rejection::Rejection;
+
+    fn died(end: Death, failed_in: Option<&str>) -> Violation {
+        Violation::UnwinderDied { end, failed_in: failed_in.map(str::to_owned), words: "line 9 of /some/file".into() }
+    }
 
     /// These texts stand in files of known failures: changing one orphans them.
     #[test]
@@ -225,6 +242,19 @@ mod tests {
                 "live/cpython-cached/rejected-while-stopped/not-at-base",
             ),
             (Violation::AnchorLeft { anchor: 8 }, None, "live/cpython-cached/anchor-left"),
+            (
+                died(Death::Signal("SIGABRT".into()), Some("_PyUnicode_CheckConsistency")),
+                None,
+                "live/cpython-cached/unwinder-died/sigabrt/pyunicode-checkconsistency",
+            ),
+            (died(Death::Status(3), None), None, "live/cpython-cached/unwinder-died/exit"),
+            (
+                died(Death::Signal("SIGSEGV".into()), Some("list_repr.part.0")),
+                None,
+                "live/cpython-cached/unwinder-died/sigsegv/list-repr-part",
+            ),
+            (died(Death::Signal("SIGUSR1".into()), Some("_")), None, "live/cpython-cached/unwinder-died/sigusr"),
+            (Violation::UnwinderHung, None, "live/cpython-cached/unwinder-hung"),
         ] {
             let finding = Finding { violation, cause, ..fixtures::finding() };
             assert_eq!(finding.fingerprint().as_str(), expected);

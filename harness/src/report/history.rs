@@ -156,7 +156,7 @@ impl Names {
         self.now = chain.iter().map(|standing| standing.address).collect();
         for (index, Standing { address, frame }) in chain.iter().enumerate() {
             let name = match frame {
-                Some(frame) => clean(&frame.function),
+                Some(frame) => frame.name(),
                 None if index + 1 == chain.len() => "base".to_owned(),
                 None => "shim".to_owned(),
             };

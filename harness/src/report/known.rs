@@ -31,6 +31,9 @@ pub struct KnownFailure {
     pub link: String,
     /// What is seen, and why, in a sentence or two.
     pub note: String,
+    /// Whether it takes luck to see it, in whatever build, so that not seeing it says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_chance: bool,
 }
 
 impl KnownFailure {
@@ -175,6 +178,7 @@ fn parse_version(text: &str) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::{Death, Violation};
     use crate::report::fixtures;
 
     const ONE: &str = r#"
@@ -201,6 +205,26 @@ mod tests {
         assert_eq!(kept.find(&fixtures::cache_worse("torn-read")), None);
         assert_eq!(kept.find(&fixtures::finding()), None);
         assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn of_unwinders_that_die_only_what_a_debug_build_does_to_garbage_text_is_known() {
+        let kept = KnownFailures::kept().unwrap();
+        let died = |lane, walker, signal: &str, function: &str, version: &str| {
+            let (end, failed_in) = (Death::Signal(signal.into()), Some(function.to_owned()));
+            let violation = Violation::UnwinderDied { end, failed_in, words: String::new() };
+            let version = version.to_owned();
+            kept.find(&Finding { violation, cause: None, lane, walker, version, ..fixtures::finding() }).cloned()
+        };
+        const CHECK: &str = "_PyUnicode_CheckConsistency";
+        for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+            let known = died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.2");
+            assert!(known.is_some_and(|known| known.by_chance), "{walker}");
+            assert_eq!(died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.3"), None);
+            assert_eq!(died(Lane::Stopped, walker, "SIGABRT", CHECK, "3.15.2"), None);
+            assert_eq!(died(Lane::Live, walker, "SIGSEGV", "", "3.15.2"), None);
+            assert_eq!(died(Lane::Live, walker, "SIGABRT", "_Py_Dealloc", "3.15.2"), None);
+        }
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Summary {
         let lines = self.lines();
         let mut not_seen = Vec::new();
         for row in &self.rows {
-            for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version)) {
+            for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version) && !known.by_chance) {
                 let of_known = |line: &&Line| {
                     line.row == row.name
                         && known.fingerprint.lane() == Some(line.lane)

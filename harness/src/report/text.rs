@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
+pub use crate::text::{clean, excerpt};
+
 /// How a text may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -41,30 +43,6 @@ impl Look {
     pub fn bold(self, text: &str) -> String {
         console::style(text).bold().force_styling(self.colour).to_string()
     }
-}
-
-/// `text` with every character written out that could move the cursor or hide others: names come from targets.
-#[must_use]
-pub fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            clean.extend(c.escape_default());
-        } else {
-            clean.push(c);
-        }
-    }
-    clean
-}
-
-/// What a file says, fit for a message: it may say anything, at any length.
-#[must_use]
-pub fn excerpt(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut characters = text.chars();
-    let start: String = characters.by_ref().take(LONGEST).collect();
-    let rest = if characters.next().is_some() { "…" } else { "" };
-    clean(&start) + rest
 }
 
 /// Appends `text` behind `label`, broken between words so that lines fit into `width`; a word is never broken.
@@ -112,11 +90,6 @@ pub fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_from_a_target_cannot_drive_the_terminal() {
-        assert_eq!(clean("a\x1b[2J\r\n\u{9b}é\u{202e}x"), r"a\u{1b}[2J\r\n\u{9b}é\u{202e}x");
-    }
 
     #[test]
     fn paragraphs_fit_and_words_stay_whole() {

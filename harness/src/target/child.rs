@@ -20,9 +20,13 @@ use thiserror::Error;
 use super::deadline::{CalledOff, Deadline, Over};
 use super::pipe::{self, Moved};
 use super::spawner;
+use crate::invariants::Death;
+use crate::text;
 
-/// How much of a child's error output is kept: its end, where the reason stands.
+/// How much of a child's error output is kept: its end, where the reason usually stands.
 const STDERR_KEPT: usize = 8 * 1024;
+/// The names of functions stand within this many bytes of a line's start.
+const LINE_KEPT: usize = 1024;
 /// How long the rest of the error output of an ended child is waited for; a grandchild may hold the pipe open.
 const STDERR_REST: Duration = Duration::from_millis(500);
 
@@ -46,7 +50,7 @@ impl fmt::Display for End {
 
 /// A process that ended, and its last words.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("process {pid} {end}{}", last_words(.stderr))]
+#[error("process {pid} {end}{}{}", place(.failed_in.as_deref()), last_words(.stderr))]
 pub struct Ended {
     /// The process.
     pub pid: i32,
@@ -54,12 +58,31 @@ pub struct Ended {
     pub end: End,
     /// The end of its error output.
     pub stderr: String,
+    /// The function whose assertion failed, or that found a fatal error, if the error output names one. It is looked for in
+    /// all of the output: what comes after it may be long.
+    pub failed_in: Option<String>,
+}
+
+impl Ended {
+    /// How the process ended, if that was its own doing: a process that somebody else stopped did nothing.
+    #[must_use]
+    pub fn own_doing(&self) -> Option<Death> {
+        match self.end {
+            End::Exited(status) => Some(Death::Status(status)),
+            End::Killed(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => None,
+            End::Killed(signal) => Some(Death::Signal(signal.as_str().to_owned())),
+        }
+    }
+}
+
+fn place(function: Option<&str>) -> String {
+    function.map(|function| format!(" in {function}")).unwrap_or_default()
 }
 
 fn last_words(stderr: &str) -> String {
-    match stderr.trim_end() {
+    match text::last_words(stderr).as_str() {
         "" => "; it wrote nothing to stderr".into(),
-        text => format!("; the end of its stderr:\n{text}"),
+        words => format!("; the end of its stderr: {words}"),
     }
 }
 
@@ -93,7 +116,7 @@ pub(super) struct Child {
     stdout: OwnedFd,
     stdout_closed: bool,
     received: Vec<u8>,
-    stderr: Arc<Mutex<VecDeque<u8>>>,
+    stderr: Arc<Mutex<ErrorOutput>>,
     stderr_done: Receiver<()>,
     ended: Option<Ended>,
 }
@@ -143,7 +166,7 @@ impl Child {
     /// The end of the error output so far.
     pub(super) fn stderr(&self) -> String {
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        let (head, tail) = kept.as_slices();
+        let (head, tail) = kept.end.as_slices();
         String::from_utf8_lossy(&[head, tail].concat()).into_owned()
     }
 
@@ -269,7 +292,8 @@ impl Child {
         };
         // Everything the child wrote is in the pipe by now; a grandchild that holds it open ends the patience.
         let _ = self.stderr_done.recv_timeout(STDERR_REST);
-        let ended = Ended { pid: self.pid.as_raw(), end, stderr: self.stderr() };
+        let failed_in = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).failed_in.clone();
+        let ended = Ended { pid: self.pid.as_raw(), end, stderr: self.stderr(), failed_in };
         self.ended = Some(ended.clone());
         Err(ChildError::Ended(ended))
     }
@@ -296,18 +320,125 @@ impl Drop for Child {
     }
 }
 
-/// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps its end.
-fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<VecDeque<u8>>>) -> io::Result<Receiver<()>> {
+/// What is kept of a child's error output.
+#[derive(Default)]
+struct ErrorOutput {
+    end: VecDeque<u8>,
+    /// The start of the line that is being written.
+    line: Vec<u8>,
+    failed_in: Option<String>,
+}
+
+impl ErrorOutput {
+    fn take(&mut self, bytes: &[u8]) {
+        self.end.extend(bytes);
+        let surplus = self.end.len().saturating_sub(STDERR_KEPT);
+        self.end.drain(..surplus);
+        for (index, part) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            if index > 0 {
+                self.end_line();
+            }
+            let room = LINE_KEPT.saturating_sub(self.line.len());
+            self.line.extend(part.iter().take(room));
+        }
+    }
+
+    /// The first failure counts: what is found out afterwards, and printed after it, follows from it.
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if self.failed_in.is_none() {
+            self.failed_in = failing_function(&String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+/// The function that a line names in which something failed that never may: the C library's or CPython's assertion ("file:line:
+/// function: Assertion ..."), CPython's fatal error, a sanitizer's summary.
+fn failing_function(line: &str) -> Option<String> {
+    let function = if let Some((before, _)) = line.split_once(": Assertion ") {
+        before.rsplit(": ").next()
+    } else if let Some((_, error)) = line.split_once("Fatal Python error: ") {
+        error.split_once(": ").map(|(function, _)| function)
+    } else if line.contains("SUMMARY: ") && line.contains("Sanitizer: ") {
+        line.rsplit_once(" in ").map(|(_, function)| function)
+    } else {
+        None
+    };
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.:".contains(c));
+    function.map(str::trim).filter(is_name).map(text::excerpt)
+}
+
+/// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps what is wanted of it.
+fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<ErrorOutput>>) -> io::Result<Receiver<()>> {
     let (done, receiver) = channel();
     std::thread::Builder::new().name("stderr".into()).spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = stderr.read(&mut buffer) {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.extend(buffer.get(..count).unwrap_or_default());
-            let surplus = kept.len().saturating_sub(STDERR_KEPT);
-            kept.drain(..surplus);
+            kept.take(buffer.get(..count).unwrap_or_default());
         }
+        kept.lock().unwrap_or_else(PoisonError::into_inner).end_line();
         let _ = done.send(());
     })?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(end: End, written: &[u8]) -> Ended {
+        let mut output = ErrorOutput::default();
+        // In pieces, as a pipe gives it.
+        written.chunks(7).for_each(|piece| output.take(piece));
+        output.end_line();
+        let stderr = String::from_utf8_lossy(output.end.make_contiguous()).into_owned();
+        Ended { pid: 7, end, stderr, failed_in: output.failed_in }
+    }
+
+    #[test]
+    fn the_failing_function_is_found_however_much_follows() {
+        let repr = "\\U7fb1c2f0".repeat(10_000);
+        let written = format!(
+            "../Objects/unicodeobject.c:673: _PyUnicode_CheckConsistency: Assertion failed: maxchar <= 0x10ffff\n\
+             object repr     : '{repr}'\n\nFatal Python error: _PyObject_AssertFailed: _PyObject_AssertFailed\n"
+        );
+        let ended = ended(End::Killed(Signal::SIGABRT), written.as_bytes());
+        assert_eq!(ended.failed_in.as_deref(), Some("_PyUnicode_CheckConsistency"));
+        assert_eq!(ended.own_doing(), Some(Death::Signal("SIGABRT".into())));
+        assert!(ended.stderr.len() <= STDERR_KEPT);
+        let told = ended.to_string();
+        assert!(told.starts_with("process 7 was killed by SIGABRT in _PyUnicode_CheckConsistency; "), "{told}");
+        assert!(told.chars().count() < 2 * text::LONGEST, "{told}");
+    }
+
+    #[test]
+    fn lines_that_name_no_function_name_none() {
+        for (line, function) in [
+            ("python3: a.c:3: f: Assertion `x' failed.", Some("f")),
+            (
+                "Fatal Python error: _Py_CheckFunctionResult: a function returned a result",
+                Some("_Py_CheckFunctionResult"),
+            ),
+            ("Fatal Python error: Segmentation fault", None),
+            ("SUMMARY: AddressSanitizer: heap-use-after-free /src/a.c:3:1 in unwind_frame", Some("unwind_frame")),
+            ("SUMMARY: AddressSanitizer: SEGV ??", None),
+            (": Assertion ", None),
+            ("say \x1b[2J x: \x1b[2J: Assertion ", None),
+            ("RuntimeError: no", None),
+        ] {
+            assert_eq!(failing_function(line).as_deref(), function, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_ended_did_nothing() {
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
+            assert_eq!(ended(End::Killed(signal), b"").own_doing(), None);
+        }
+        assert_eq!(ended(End::Exited(3), b"").own_doing(), Some(Death::Status(3)));
+        let told = ended(End::Exited(3), b"").to_string();
+        assert_eq!(told, "process 7 exited with status 3; it wrote nothing to stderr");
+    }
 }

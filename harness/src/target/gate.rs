@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::child::{ChildError, Ended};
 use super::deadline::CalledOff;
+use crate::text::{excerpt, last_words};
 use crate::workload::grammar::ContextId;
 
 /// What a target writes once it is ready to start.
@@ -51,7 +52,7 @@ pub struct AccountFrame {
 /// Parses an account.
 pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError> {
     let frames: Vec<(String, String, Option<u32>)> =
-        serde_json::from_slice(bytes).map_err(|error| GateError::Malformed(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| GateError::Malformed(excerpt(&error.to_string())))?;
     Ok(frames.into_iter().map(|(function, file, line)| AccountFrame { function, file, line }).collect())
 }
 
@@ -96,9 +97,9 @@ impl GateError {
             ChildError::Deadline => Self::Deadline {
                 pid,
                 seconds: waited.as_secs_f64(),
-                stderr: match stderr.trim_end() {
+                stderr: match last_words(stderr).as_str() {
                     "" => String::new(),
-                    text => format!(" (its stderr: {text})"),
+                    words => format!(" (the end of its stderr: {words})"),
                 },
             },
             ChildError::CalledOff(why) => Self::CalledOff(why),

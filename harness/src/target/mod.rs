@@ -10,6 +10,7 @@ mod pipe;
 pub mod process;
 pub mod program;
 pub mod runtime;
+pub(crate) mod script;
 pub(crate) mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;

@@ -20,8 +20,11 @@ use super::deadline::Deadline;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::process::ProcessMemory;
+use crate::text::excerpt;
 use crate::workload::grammar::WORKLOAD_FILE;
 
+/// A target's folder as the target itself sees it, wherever that is and whatever it is called.
+const OWN_FOLDER: &str = "/proc/self/cwd";
 /// Below this a wait is spun: a timer's own slack is of this size.
 const SPUN: Duration = Duration::from_micros(150);
 
@@ -129,7 +132,8 @@ impl Target {
         let folder = tempfile::Builder::new().prefix("framediff-").tempdir_in(folder).map_err(not_written)?;
         let file = folder.path().join(WORKLOAD_FILE);
         fs::write(&file, source).map_err(not_written)?;
-        command.arg(&file).current_dir(folder.path());
+        // By a name that is ours: file names of frames are compared, and a folder's name may hold what is no text.
+        command.arg(Path::new(OWN_FOLDER).join(WORKLOAD_FILE)).current_dir(folder.path());
         let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
         let mut target = Self { child, stopped: false, gate: None, folder };
         match target.receive_hello(deadline) {
@@ -323,7 +327,7 @@ impl Target {
         if hello == HELLO {
             return Ok(());
         }
-        Err(GateError::Malformed(format!("it starts with {:?}", String::from_utf8_lossy(&hello))))
+        Err(GateError::Malformed(format!("it starts with {}", excerpt(&String::from_utf8_lossy(&hello)))))
     }
 
     fn ask<T>(&mut self, ask: impl FnOnce(&mut Child) -> Result<T, ChildError>) -> Result<T, GateError> {

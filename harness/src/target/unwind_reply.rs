@@ -9,6 +9,7 @@ use super::unwinder::{CountedSample, Counters, UnwinderError};
 use crate::frame::{Frame, Location};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
+use crate::text::excerpt;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
 
@@ -80,7 +81,7 @@ impl Interned {
             self.stacks.push(frames.ok_or_else(|| malformed("a frame number that was never told"))?.into());
         }
         let raised: Vec<Rejection> =
-            reply.errors.iter().map(|(kind, text)| Rejection::Raised(format!("{kind}: {text}"))).collect();
+            reply.errors.iter().map(|(kind, text)| Rejection::Raised(excerpt(&format!("{kind}: {text}")))).collect();
         let samples = reply.samples.unwrap_or_default();
         samples.iter().map(|sample| self.sample(sample, &raised, kind, pid)).collect()
     }

@@ -7,6 +7,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -17,11 +18,14 @@ use super::child::{Child, ChildError, Ended};
 use super::confined;
 use super::deadline::{CalledOff, Deadline};
 use super::process::isolated;
+use super::script::{Script, ScriptFile};
 use super::unwind_reply::{Hello, Interned, Reply};
+use crate::invariants::Violation;
 use crate::memory::process::permission_advice;
 use crate::sample::{Sample, WalkerKind};
+use crate::text::{excerpt, last_words};
 
-const DRIVER: &str = include_str!("../../../pyscripts/remote_unwinder.py");
+static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
 /// A longer line is not from the driver.
 const LINE_LIMIT: usize = 64 * 1024 * 1024;
 /// How long a batch of a live run may take; the driver sends one every 0.2 s.
@@ -102,6 +106,14 @@ pub enum UnwinderError {
         /// Why.
         source: io::Error,
     },
+    /// The interpreter started, and never got ready to run an unwinder.
+    #[error("{} did not get ready to run RemoteUnwinder: {source}", python.display())]
+    NotReady {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: Box<Self>,
+    },
     /// The build has none, or none with a cache.
     #[error("not available in this build: CPython {version} has no {what}")]
     NotAvailable {
@@ -146,6 +158,31 @@ pub enum UnwinderError {
     System(io::Error),
 }
 
+impl UnwinderError {
+    /// The clause that the unwinder broke by this, if it did: it may not end its process, and must answer. If the target has
+    /// ended, that is to be asked first; it excuses both.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        match self {
+            Self::Ended(ended) => Some(Violation::UnwinderDied {
+                end: ended.own_doing()?,
+                failed_in: ended.failed_in.clone(),
+                words: last_words(&ended.stderr),
+            }),
+            Self::Deadline => Some(Violation::UnwinderHung),
+            Self::Start { .. }
+            | Self::NotReady { .. }
+            | Self::NotAvailable { .. }
+            | Self::Denied { .. }
+            | Self::Raised { .. }
+            | Self::NotOpen
+            | Self::CalledOff(_)
+            | Self::Malformed(_)
+            | Self::System(_) => None,
+        }
+    }
+}
+
 impl From<ChildError> for UnwinderError {
     fn from(error: ChildError) -> Self {
         match error {
@@ -163,6 +200,13 @@ pub struct Unwinder {
     hello: Hello,
     interned: Interned,
     open: Option<(i32, WalkerKind)>,
+    /// The file that the process runs; it goes with the last of these.
+    _script: Arc<ScriptFile>,
+}
+
+fn hello(child: &mut Child, deadline: Deadline) -> Result<Hello, UnwinderError> {
+    let line = child.receive_line(LINE_LIMIT, deadline)?;
+    serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(excerpt(&error.to_string())))
 }
 
 impl Unwinder {
@@ -191,16 +235,17 @@ impl Unwinder {
     }
 
     fn start_command(python: &Path, mut command: Command, deadline: Deadline) -> Result<Self, UnwinderError> {
-        command.args(["-c", DRIVER]);
-        let mut child =
-            Child::spawn(command).map_err(|source| UnwinderError::Start { python: python.to_owned(), source })?;
-        let line = child.receive_line(LINE_LIMIT, deadline)?;
-        let hello: Hello =
-            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()))?;
+        let not_started = |source| UnwinderError::Start { python: python.to_owned(), source };
+        let script = DRIVER.file().map_err(not_started)?;
+        command.arg(script.path());
+        let mut child = Child::spawn(command).map_err(not_started)?;
+        let hello = hello(&mut child, deadline)
+            .map_err(|source| UnwinderError::NotReady { python: python.to_owned(), source: Box::new(source) })?;
         if !hello.unwinder {
-            return Err(UnwinderError::NotAvailable { version: hello.version, what: "RemoteUnwinder (new in 3.14)" });
+            let version = excerpt(&hello.version);
+            return Err(UnwinderError::NotAvailable { version, what: "RemoteUnwinder (new in 3.14)" });
         }
-        Ok(Self { child, hello, interned: Interned::default(), open: None })
+        Ok(Self { child, hello, interned: Interned::default(), open: None, _script: script })
     }
 
     /// The version of the build that runs the unwinder.
@@ -398,10 +443,10 @@ impl Unwinder {
         let line = self.child.receive_line(LINE_LIMIT, deadline.into());
         let line = self.poisoned_by_deadline(line)?;
         let reply: Result<Reply, _> =
-            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(error.to_string()));
+            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(excerpt(&error.to_string())));
         let reply = self.poisoned_by_nonsense(reply)?;
         match reply.error {
-            Some((kind, text)) => Err(UnwinderError::Raised { kind, text }),
+            Some((kind, text)) => Err(UnwinderError::Raised { kind: excerpt(&kind), text: excerpt(&text) }),
             None if reply.ok || reply.samples.is_some() => Ok(reply),
             None => Err(UnwinderError::Malformed("neither done nor a batch".into())),
         }

@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use thiserror::Error;
 
+use crate::invariants::Violation;
 use crate::layout::LayoutError;
 use crate::memory::MemoryError;
 use crate::schedule::cast::Actor;
@@ -14,7 +15,8 @@ use crate::walk::rejection::Rejection;
 use crate::walk::walker::Unsupported;
 use crate::workload::Family;
 
-/// Why there is no result. Nothing is proved by it, for or against.
+/// Why there is no result. Nothing is proved by it, for or against, unless it is the doing of CPython's unwinder: see
+/// [`RigError::unwinder_violation`].
 #[derive(Debug, Error)]
 pub enum RigError {
     /// Workloads of this family are not driven store by store.
@@ -76,4 +78,16 @@ pub enum RigError {
         /// Why not.
         errno: Errno,
     },
+}
+
+impl RigError {
+    /// The clause that CPython's unwinder broke by ending its process or by not answering, if that is why there is no result.
+    /// The driver's end is found out by whoever waits for its thread, and told as [`RigError::Unwinder`].
+    #[must_use]
+    pub fn unwinder_violation(&self) -> Option<Violation> {
+        match self {
+            Self::Unwinder(error) => error.violation(),
+            _ => None,
+        }
+    }
 }

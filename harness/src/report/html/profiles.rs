@@ -6,6 +6,7 @@ use super::{shown, tag};
 use crate::oracle::distribution::{Bias, Distance};
 use crate::report::json::Document;
 use crate::report::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
+use crate::text::excerpt;
 
 /// Programs and leaves at most; the JSON document has all.
 const MOST: usize = 200;
@@ -77,7 +78,7 @@ fn line(figures: &[String; HEADER.len()], bias: Bias) -> Markup {
 /// A leaf with its shares, as bars of which the longest is `most`.
 fn shares(program: &Program, index: usize, leaf: &LeafShare, most: f64) -> Markup {
     html! { tr {
-        th scope="row" { (shown(&leaf.leaf.function)) }
+        th scope="row" { (excerpt(&leaf.leaf.function)) }
         td { @if let Some(kind) = leaf.kind { (kind) } }
         (bar("true", leaf.truth, most))
         @for picture in &program.walkers { (bar("seen", picture.shares.get(index).copied().unwrap_or(0.0), most)) }

@@ -122,13 +122,12 @@ fn rows(keep: &[bool]) -> usize {
 }
 
 fn frame(frame: &Frame, marked: bool) -> Markup {
-    let file = frame.file.rsplit('/').next().unwrap_or(&frame.file);
     let location = &frame.location;
     let line = location.line.map_or("no line".to_owned(), |line| line.to_string());
     html! {
         @if marked { span.mark { "▸ " } }
-        (shown(&frame.function)) " " span.place {
-            (shown(file)) ":" (line)
+        (frame.name()) " " span.place {
+            (frame.file_name()) ":" (line)
             // Columns are of interest where they can be what differs.
             @if marked { @if let (Some(from), Some(to)) = (location.column, location.end_column) { ", columns " (from) "–" (to) } }
         }

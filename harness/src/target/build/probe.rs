@@ -13,6 +13,7 @@ use super::run::{self, RunError};
 use super::sanitizer::{Evidence, recognise, without_leak_search};
 use super::{Build, BuildError, image};
 use crate::layout::{Layout, VersionHex};
+use crate::text::excerpt;
 
 /// Runs in the candidate; needs no module outside the interpreter's own library.
 const SCRIPT: &str = include_str!("probe.py");
@@ -161,6 +162,5 @@ fn quote(output: &[u8]) -> String {
     let Some(line) = (if traceback { lines.next_back() } else { lines.next() }) else {
         return String::new();
     };
-    let printable = line.chars().filter(|character| !character.is_control()).take(120);
-    format!(": {}", printable.collect::<String>())
+    format!(": {}", excerpt(line))
 }

@@ -18,6 +18,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use super::super::deadline::{CalledOff, Deadline, Over};
 use super::super::pipe;
 use super::sanitizer::without_leak_search;
+use crate::text::excerpt;
 
 /// After the kill nothing is left to write, except by a descendant that left the process group.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);
@@ -96,7 +97,7 @@ pub(crate) fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
         return Ok(outcome.stdout);
     }
     let text = String::from_utf8_lossy(&outcome.stderr);
-    let reason = text.trim_end().lines().next_back().unwrap_or_default();
+    let reason = excerpt(text.trim_end().lines().next_back().unwrap_or_default());
     Err(io::Error::other(format!("it ended with {}: {reason}", outcome.status)))
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::super::Progress;
 use super::super::run::die_with_us;
 use super::{Archive, FetchError, create};
+use crate::text::excerpt;
 
 /// How often the user is asked while apt is silent.
 const ASK: Duration = Duration::from_millis(100);
@@ -273,7 +274,7 @@ fn summary(complaints: &str, status: &str) -> String {
     if lines.is_empty() {
         lines.extend(complaints.lines().last());
     }
-    if lines.is_empty() { format!("apt-get ended with {status}") } else { lines.join("; ") }
+    if lines.is_empty() { format!("apt-get ended with {status}") } else { excerpt(&lines.join("; ")) }
 }
 
 #[cfg(test)]

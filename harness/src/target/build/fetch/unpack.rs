@@ -13,6 +13,7 @@ use super::super::run::die_with_us;
 use super::apt::Package;
 use super::{Archive, FetchError};
 use crate::digest;
+use crate::text::excerpt;
 
 /// Names what a complete folder holds.
 pub(super) const MANIFEST: &str = "manifest.json";
@@ -124,7 +125,7 @@ fn succeeded(file: &Path, tool: &str, status: ExitStatus, stderr: &[u8]) -> Resu
         return Ok(());
     }
     let words = String::from_utf8_lossy(stderr);
-    let detail = format!("{tool} ended with {status}: {}", words.lines().next().unwrap_or_default());
+    let detail = format!("{tool} ended with {status}: {}", excerpt(words.lines().next().unwrap_or_default()));
     Err(FetchError::Unpack { file: file.to_path_buf(), detail })
 }
 

@@ -1,0 +1,93 @@
+//! What other processes and files say, made fit for a message.
+//!
+//! Names, exceptions and error output come from processes that may be broken, or be made to look so: they may be of any
+//! length and hold anything. What is put into an error, a finding or a report goes through here first.
+
+/// The most characters of somebody else's output that a message holds.
+pub const LONGEST: usize = 300;
+
+/// `text` with every character written out that could move the cursor or hide others: names come from targets.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    text.chars().for_each(|c| push_clean(&mut clean, c));
+    clean
+}
+
+/// What a file or a process says, fit for a message: it may say anything, at any length.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
+    shortened(text, LONGEST)
+}
+
+/// As [`excerpt`], at another length: for a name, of which several stand in one line.
+#[must_use]
+pub fn shortened(text: &str, longest: usize) -> String {
+    let mut start = String::new();
+    let mut length = 0;
+    for c in text.chars() {
+        let before = start.len();
+        push_clean(&mut start, c);
+        length += start.get(before..).map_or(0, |added| added.chars().count());
+        if length > longest {
+            start.truncate(before);
+            start.push('…');
+            break;
+        }
+    }
+    start
+}
+
+/// The end of what a process wrote before it ended, in one line fit for a message: that is where it says why.
+#[must_use]
+pub fn last_words(text: &str) -> String {
+    let words = clean(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    match words.char_indices().rev().nth(LONGEST - 1) {
+        Some((start, _)) if start > 0 => format!("…{}", words.get(start..).unwrap_or_default()),
+        _ => words,
+    }
+}
+
+fn push_clean(out: &mut String, c: char) {
+    if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        out.extend(c.escape_default());
+    } else {
+        out.push(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may come on top of the characters themselves: the sign that some are left out.
+    const MOST: usize = LONGEST + 1;
+
+    #[test]
+    fn names_from_a_target_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\x1b[2J\r\n\u{9b}é\u{202e}x"), r"a\u{1b}[2J\r\n\u{9b}é\u{202e}x");
+    }
+
+    #[test]
+    fn an_excerpt_is_bounded_as_it_is_printed() {
+        assert_eq!(excerpt("short\n"), r"short\n");
+        assert_eq!(excerpt(&"é".repeat(LONGEST)), "é".repeat(LONGEST));
+        for text in ["x".repeat(10_000), "\x1b".repeat(10_000), "漢\u{202e}".repeat(LONGEST)] {
+            let printed = excerpt(&text);
+            assert!(printed.ends_with('…') && printed.chars().count() <= MOST, "{printed}");
+            assert!(!printed.chars().any(char::is_control), "{printed}");
+        }
+    }
+
+    #[test]
+    fn last_words_are_the_end_in_one_line() {
+        assert_eq!(last_words("Traceback:\n  File\nValueError: no\n"), "Traceback: File ValueError: no");
+        assert_eq!(last_words(" \n"), "");
+        assert_eq!(last_words(&"é".repeat(LONGEST)), "é".repeat(LONGEST));
+        for text in ["x".repeat(10_000) + " the end", "\x1b".repeat(10_000) + " the end"] {
+            let printed = last_words(&text);
+            assert!(printed.starts_with('…') && printed.ends_with("the end"), "{printed}");
+            assert!(printed.chars().count() <= MOST && !printed.chars().any(char::is_control), "{printed}");
+        }
+    }
+}

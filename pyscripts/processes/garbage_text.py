@@ -1,0 +1,51 @@
+"""A process whose memory holds text that is no Unicode: one function's name has a character above U+10FFFF.
+
+Torn reads give an unwinder such text by chance; here it is there on purpose. The process never uses that name itself. It spends
+most of each second under a plain name, so that an unwinder that dies of the other one can be replaced and go on.
+"""
+import ctypes
+from posix import _exit, read, write
+from select import select
+from time import monotonic
+
+PLAIN = 0.6
+GARBLED = 0.1
+CHARACTER = 0x20000
+NO_CHARACTER = 0x7FFFFFFF
+
+
+def spin(seconds):
+    until = monotonic() + seconds
+    while monotonic() < until:
+        pass
+
+
+def plain():
+    spin(PLAIN)
+
+
+def garbled():
+    spin(GARBLED)
+
+
+def garble(function):
+    """Makes the function's qualified name one that no Python program could have made."""
+    function.__code__ = function.__code__.replace(co_qualname="garbled_" + chr(CHARACTER))
+    name = function.__code__.co_qualname
+    # The characters lie behind the header, four bytes each.
+    words = [ctypes.c_uint32.from_address(id(name) + offset) for offset in range(0, 120, 4)]
+    [character] = [word for word in words if word.value == CHARACTER]
+    character.value = NO_CHARACTER
+
+
+def main():
+    garble(garbled)
+    write(1, b"framdiff")
+    while read(0, 1) == b"g":
+        while not select([0], [], [], 0)[0]:
+            plain()
+            garbled()
+    _exit(0)
+
+
+main()
