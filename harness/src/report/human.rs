@@ -181,14 +181,14 @@ fn not_run(out: &mut String, document: &Document, look: Look) {
 
 /// What the profiles of each walker say, counted over programs.
 fn profiles(out: &mut String, document: &Document, look: Look) {
-    let mut said: BTreeMap<(&str, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
+    let mut said: BTreeMap<(&str, u8, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
     let mut worst: BTreeMap<(&str, WalkerKind), (f64, &str)> = BTreeMap::new();
     for program in &document.profiles {
         for picture in &program.walkers {
-            let key = (program.row.as_str(), picture.walker);
-            *said.entry(key).or_default().entry(picture.bias).or_default() += 1;
+            let (row, walker) = (program.row.as_str(), picture.walker);
+            *said.entry((row, walker.rank(), walker)).or_default().entry(picture.bias).or_default() += 1;
             let distance = picture.tvd.map_or(0.0, |tvd| tvd.distance);
-            let worst = worst.entry(key).or_insert((distance, &program.family));
+            let worst = worst.entry((row, walker)).or_insert((distance, &program.family));
             if distance > worst.0 {
                 *worst = (distance, &program.family);
             }
@@ -198,7 +198,7 @@ fn profiles(out: &mut String, document: &Document, look: Look) {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("profiles against the truth (no ground of the verdict)"));
-    for ((row, walker), said) in said {
+    for ((row, _, walker), said) in said {
         let counts: Vec<String> = said.iter().map(|(bias, count)| format!("{} {count}", bias.words())).collect();
         let (distance, family) = worst.get(&(row, walker)).copied().unwrap_or_default();
         let text = format!("{row}, {walker}: {}; farthest: {family}, TVD {distance:.3}", counts.join(", "));

@@ -136,7 +136,7 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
             Observer::Generator | Observer::Stopped => None,
         })
         .collect();
-    walkers.sort_by_key(|(walker, ..)| *walker);
+    walkers.sort_by_key(|(walker, ..)| walker.rank());
     let width = leaves.len();
     let true_shares = shares(&sums(known.as_ref().unwrap_or(&stopped.slices), width), width);
     let truth =

@@ -144,8 +144,7 @@ fn cell(document: &Document, report: &CellReport) -> TestCase {
         .iter()
         .filter(|violation| violation.count_in(id) > 0 || is_in(id, &violation.first))
         .collect();
-    let walkers: Vec<&str> = id.walkers.iter().map(|walker| walker.name()).collect();
-    let name = format!("{}, seed {} ({})", id.family, id.seed, walkers.join(", "));
+    let name = format!("{}, seed {} ({})", id.family, id.seed, id.walker_names());
     let mut case = match outcome {
         // What was seen before it ended is a violation all the same.
         _ if here.iter().any(|violation| fails(document, violation)) => violated(name, document, &here),
