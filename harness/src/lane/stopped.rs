@@ -76,7 +76,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     let count = u32::try_from(owners.len() * all_stops.len()).unwrap_or(u32::MAX);
     let mut parts = (0..count).map(|index| move || cell.part(index, count));
     for &stops in all_stops {
-        let mut lane = match Lane::new(cell, drivers, stops) {
+        let mut lane = match Lane::new(cell, recorder, drivers, stops) {
             Ok(lane) => lane,
             Err(cut) => return cut.into(),
         };
@@ -116,12 +116,15 @@ struct Lane<'a> {
     codes: Decoder,
     /// By thread state, each thread at this stop, before any walker looked.
     before: HashMap<Address, Before>,
+    /// What the own uncached walker saw when the target was looked at last.
+    last: Option<Sample>,
     random: ChaCha8Rng,
 }
 
 impl<'a> Lane<'a> {
-    fn new(cell: &'a Cell<'a>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
+    fn new(cell: &'a Cell<'a>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
         let workload = cell.workload(stops.mode());
+        recorder.runs(&workload.source);
         let session = Session::launch(cell, &workload)?;
         let pid = session.target.pid();
         let site = session.site;
@@ -141,6 +144,7 @@ impl<'a> Lane<'a> {
             hits: HitWatch::default(),
             codes: Decoder::new(site.layout),
             before: HashMap::new(),
+            last: None,
             random: ChaCha8Rng::seed_from_u64(cell.id.seed),
             session,
         })
@@ -256,6 +260,7 @@ impl<'a> Lane<'a> {
         if let Some(gate) = gate {
             self.at_gate(recorder, gate, &truth)?;
         }
+        self.last = Some(truth);
         Ok(())
     }
 
@@ -333,7 +338,7 @@ impl<'a> Lane<'a> {
                 if let Err(illegal) = self.grammar.judge(stack) {
                     let cause = crate::report::tally::Cause::Unattributed;
                     recorder.impossible(walker, cause);
-                    let evidence = Evidence { cause: Some(cause), seen: stack, possible: None };
+                    let evidence = Evidence { cause: Some(cause), seen: stack, ..Evidence::default() };
                     recorder.violation(walker, Violation::Legality { illegal }, evidence);
                 }
             }
@@ -383,7 +388,8 @@ impl<'a> Lane<'a> {
                 }
             };
             for violation in self.watch.look(&thread, &chain, at, place) {
-                recorder.violation(kind, violation, Evidence::default());
+                let before = stack_of(self.last.as_ref(), thread.native_thread_id);
+                recorder.violation(kind, violation, Evidence { before, ..Evidence::default() });
             }
             self.before.insert(thread.address, Before { thread, at, chain, python });
         }
@@ -417,7 +423,8 @@ impl<'a> Lane<'a> {
                     })
                     .collect();
                 recorder.difference(WalkerKind::OwnUncached);
-                let evidence = Evidence { cause: None, seen: stack, possible: Some(Possible::Stack(possible)) };
+                let possible = Some(Possible::Stack(possible));
+                let evidence = Evidence { seen: stack, possible, ..Evidence::default() };
                 recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
             } else if !here {
                 return Err(Inconclusive::TargetEnded(format!(
@@ -450,6 +457,8 @@ impl<'a> Lane<'a> {
         if !self.is_traced() {
             self.session.target.stop()?;
         }
+        // It was moved on without being looked at.
+        self.last = None;
         let kind = self.owner.kind();
         self.owner.detach(&mut self.session.memory)?;
         for thread in self.threads()? {
@@ -510,4 +519,11 @@ impl<'a> Lane<'a> {
         let Session { memory, site, .. } = &mut self.session;
         Ok(thread_states(memory, &site.layout, site.runtime)?)
     }
+}
+
+/// The stack of a thread in a sample; none is an empty one.
+fn stack_of(sample: Option<&Sample>, native_thread_id: u64) -> &[Frame] {
+    let threads = sample.map(|sample| sample.threads.as_slice()).unwrap_or_default();
+    let thread = threads.iter().find(|thread| thread.native_thread_id == native_thread_id);
+    thread.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default()
 }

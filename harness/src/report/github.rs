@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::report::group::{self, Group};
 use crate::report::human;
 use crate::report::json::Document;
-use crate::report::summary::DistinctViolation;
 use crate::report::text::{clean, excerpt};
 use crate::report::verdict::{Doubt, Failure};
 
@@ -32,8 +32,8 @@ impl Level {
 /// The commands, one on a line: what fails the run, then what keeps it from passing, then what is known or undecided.
 #[must_use]
 pub fn annotations(document: &Document) -> String {
-    let fails = |violation: &&DistinctViolation| violation.known.is_none() || document.strict;
-    let (failing, known): (Vec<_>, Vec<_>) = document.violations.iter().partition(fails);
+    let (failing, known): (Vec<Group>, Vec<Group>) = group::of(document).into_iter().partition(|group| group.fails);
+    let told = |group: Group| told(document, &group);
     let judgement = &document.judgement;
     let undescribed = judgement.failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     let errors = failing.into_iter().map(told).chain(undescribed.map(|failure| said("wrong samples", failure)));
@@ -60,18 +60,25 @@ pub fn guarded(text: &str, token: &str) -> String {
     format!("::stop-commands::{token}\n{text}{end}::{token}::\n")
 }
 
-fn told(violation: &DistinctViolation) -> (String, String) {
-    let first = &violation.first;
-    let mut text = format!("{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
-    match &violation.known {
-        Some(known) => {
-            let _ = write!(text, "\nknown: {} {}", known.id, known.link);
+/// One annotation for a group: GitHub shows ten in all, and one bug must not fill them.
+fn told(document: &Document, group: &Group) -> (String, String) {
+    let mut text = String::new();
+    for violation in group.violations(document) {
+        let first = &violation.first;
+        if text.is_empty() {
+            let _ = write!(text, "{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
+            match &violation.known {
+                Some(known) => {
+                    let _ = write!(text, "\nknown: {} {}", known.id, known.link);
+                }
+                None => {
+                    let _ = write!(text, "\nreplay: {}", first.replay);
+                }
+            }
         }
-        None => {
-            let _ = write!(text, "\nreplay: {}", first.replay);
-        }
+        let _ = write!(text, "\nkind: {}", violation.fingerprint);
     }
-    (violation.fingerprint.to_string(), text)
+    (group.headline.clone(), text)
 }
 
 fn said(title: &str, text: &impl ToString) -> (String, String) {

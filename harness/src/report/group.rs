@@ -116,13 +116,22 @@ pub fn groups(violations: &[DistinctViolation], weakened: bool, strict: bool) ->
     groups.sort_by_key(|group| {
         let walker = group.members.first().and_then(|&index| violations.get(index)).map(|one| one.first.walker.rank());
         // Among the known ones that of CPython's walkers first; an order of links means nothing.
-        let cause = if matches!(group.cause, ProbableCause::Known(_)) { ProbableCause::Known(String::new()) } else { group.cause.clone() };
+        let cause = if matches!(group.cause, ProbableCause::Known(_)) {
+            ProbableCause::Known(String::new())
+        } else {
+            group.cause.clone()
+        };
         (!group.fails, cause, walker)
     });
     groups
 }
 
-fn group(violations: &[DistinctViolation], cause: ProbableCause, mut members: Vec<usize>, strict: bool) -> Option<Group> {
+fn group(
+    violations: &[DistinctViolation],
+    cause: ProbableCause,
+    mut members: Vec<usize>,
+    strict: bool,
+) -> Option<Group> {
     let simplicity = |index: &usize| {
         violations.get(*index).map(|violation| {
             let walker = violation.first.walker;

@@ -72,7 +72,7 @@ pub(super) fn facts(
         let uncached = match fact.line.walker {
             WalkerKind::OwnCached => WalkerKind::OwnUncached,
             WalkerKind::CpythonCached => WalkerKind::CpythonUncached,
-            _ => continue,
+            WalkerKind::OwnUncached | WalkerKind::OwnReference | WalkerKind::CpythonUncached => continue,
         };
         let (row, lane, _) = fact.key();
         if lane == Lane::Live && fact.line.verdict == LineVerdict::Pass {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::report::human;
 use crate::report::json::Document;
 use crate::report::profiles::{HEADER, Program, figures, figures_of_stopped};
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::table;
 use crate::report::text::{Look, clean};
+use crate::report::{conclusion, group, human};
 
 /// GitHub keeps no more of a step's summary, in bytes.
 pub const STEP_SUMMARY: usize = 1 << 20;
@@ -56,13 +56,12 @@ impl Bounded {
 }
 
 fn check(out: &mut Bounded, document: &Document) {
-    let grounds = human::grounds(&document.judgement);
+    let grounds = conclusion::grounds(document);
     out.push(&grounds.iter().map(|ground| format!("- {}\n", inline(ground))).collect::<String>());
-    for violation in &document.violations {
-        let title = format!("{}{}", violation.fingerprint, human::excuse(violation, document.strict));
+    for group in group::of(document) {
         let mut text = String::new();
-        human::describe(&mut text, violation, WIDTH);
-        out.push(&folded(&title, &text));
+        human::group_in_full(&mut text, document, &group, WIDTH);
+        out.push(&folded(&group.headline, &text));
     }
     let mut rows = String::from("\n| build, lane |");
     for title in table::HEADER {
@@ -74,7 +73,8 @@ fn check(out: &mut Bounded, document: &Document) {
         let place = inline(&format!("{}, {}", line.row, line.lane));
         let _ = writeln!(rows, "| {place} | {} | {figures} | {} |", line.walker, line.verdict.name());
     }
-    out.push(&(rows + "\n"));
+    let legend = if document.table.is_empty() { String::new() } else { table::legend(&document.table) };
+    out.push(&format!("{rows}\n{legend}\n\n"));
     for program in &document.profiles {
         out.push(&profile(program));
     }
