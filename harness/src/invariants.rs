@@ -195,6 +195,10 @@ impl Violation {
     }
 }
 
+fn callers(count: usize) -> String {
+    format!("{count} caller{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -216,8 +220,9 @@ impl fmt::Display for Violation {
             }
             Self::AnchorMiscounted { before, anchor, counted, left: Some(left) } => write!(
                 f,
-                "the anchor (last_profiled_frame) went from {before:#x} to {anchor:#x}, {left} callers down, and the sequence \
-                 (last_profiled_frame_seq) counted {counted}"
+                "the anchor (last_profiled_frame) went from {before:#x} to {anchor:#x}, {} down, and the sequence \
+                 (last_profiled_frame_seq) counted {counted}",
+                callers(*left)
             ),
             Self::AnchorMiscounted { before, anchor, counted, left: None } => write!(
                 f,
@@ -244,8 +249,9 @@ impl fmt::Display for Violation {
             ),
             Self::HitMissed { anchor, left, counted, reason } => write!(
                 f,
-                "the anchor (last_profiled_frame) {anchor:#x} is a frame of the stored stack, {left} callers down, the sequence \
-                 (last_profiled_frame_seq) counted {counted}, and the walker takes nothing from its cache: {reason}"
+                "the anchor (last_profiled_frame) {anchor:#x} is a frame of the stored stack, {} down, the sequence \
+                 (last_profiled_frame_seq) counted {counted}, and the walker takes nothing from its cache: {reason}",
+                callers(*left)
             ),
             Self::CacheWorse { cause, cached_at_least, uncached_at_most } => write!(
                 f,

@@ -11,6 +11,7 @@ use crate::report::cell::Lane;
 use crate::report::tally::Cause;
 use crate::sample::WalkerKind;
 use crate::workload::grammar::{Illegal, WORKLOAD_FILE};
+use crate::workload::prologue::is_gate;
 
 /// What could have been seen instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ pub struct SourceLine {
 
 impl Finding {
     /// The lines of `program` on which the frames at fault stand: the one that the violation points at, or else the leaf, in
-    /// what was seen and in what should have been, and the leaf of the stack before.
+    /// what was seen and in what should have been; of the stack before, the leaf, which has left it since, and its caller.
     #[must_use]
     pub fn lines_at_fault(&self, program: &str) -> Vec<SourceLine> {
         let at = self.offending().unwrap_or(0);
@@ -79,7 +80,7 @@ impl Finding {
             Some(Possible::Text(_)) | None => None,
         };
         let mut lines: Vec<SourceLine> = Vec::new();
-        for frame in [self.seen.get(at), possible, self.before.first()].into_iter().flatten() {
+        for frame in [self.seen.get(at), possible, self.before.first(), self.before.get(1)].into_iter().flatten() {
             let line = line_of(frame, program);
             lines.extend(line.filter(|line| !lines.contains(line)));
         }
@@ -131,6 +132,8 @@ fn line_of(frame: &Frame, program: &str) -> Option<SourceLine> {
     let is_program = frame.file.rsplit('/').next() == Some(WORKLOAD_FILE);
     let line = frame.location.line.filter(|_| is_program)?;
     let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
+    // Long, and nothing of the program's own.
+    let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };
     Some(SourceLine { function: frame.function.to_string(), line, text: text.to_owned() })
 }
 

@@ -17,9 +17,11 @@
 //!    chance: it is the interpreter's, or the protocol's that both follow.
 //! 7. What only CPython's walkers show is the profiler's; what only this project's walkers show is its own, or the layout's.
 //!
+//! Where nothing but the culprit is guessed (5 to 7), wrong stacks are one group, and what a cache does wrong besides another.
+//!
 //! A guess is no verdict: what fails is decided by [`Summary`](crate::report::summary::Summary) alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,16 @@ pub enum ProbableCause {
     Weakened,
     /// What is discussed at this link.
     Known(String),
+}
+
+impl ProbableCause {
+    /// Whether it says who did it, and not what.
+    fn is_a_culprit(&self) -> bool {
+        match self {
+            Self::InterpreterOrProtocol | Self::Profiler | Self::Framediff => true,
+            Self::Interpreter | Self::Weakened | Self::Known(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for ProbableCause {
@@ -103,16 +115,14 @@ pub fn of(document: &Document) -> Vec<Group> {
 #[must_use]
 pub fn groups(violations: &[DistinctViolation], weakened: bool, strict: bool) -> Vec<Group> {
     let evidence = Evidence::of(violations, weakened);
-    let mut found: Vec<(ProbableCause, Vec<usize>)> = Vec::new();
+    let mut found: BTreeMap<(ProbableCause, bool), Vec<usize>> = BTreeMap::new();
     for (index, violation) in violations.iter().enumerate() {
         let cause = evidence.cause(violation);
-        match found.iter_mut().find(|(other, _)| *other == cause) {
-            Some((_, members)) => members.push(index),
-            None => found.push((cause, vec![index])),
-        }
+        let apart = cause.is_a_culprit() && Sign::of(&violation.first.violation) != Sign::WrongStack;
+        found.entry((cause, apart)).or_default().push(index);
     }
-    let mut groups: Vec<Group> =
-        found.into_iter().filter_map(|(cause, members)| group(violations, cause, members, strict)).collect();
+    let groups = found.into_iter().filter_map(|((cause, _), members)| group(violations, cause, members, strict));
+    let mut groups: Vec<Group> = groups.collect();
     groups.sort_by_key(|group| {
         let walker = group.members.first().and_then(|&index| violations.get(index)).map(|one| one.first.walker.rank());
         // Among the known ones that of CPython's walkers first; an order of links means nothing.
@@ -210,7 +220,7 @@ impl<'a> Evidence<'a> {
                     && other.first.walker == violation.first.walker
                     && share_a_row(other, violation)
             }),
-            Sign::WrongStack | Sign::HitMissed | Sign::NotWritten | Sign::LeftBehind => false,
+            Sign::WrongStack | Sign::Died | Sign::HitMissed | Sign::NotWritten | Sign::LeftBehind => false,
         }
     }
 }
@@ -228,4 +238,149 @@ fn is_alike(one: &DistinctViolation, other: &DistinctViolation) -> bool {
 
 fn share_a_row(one: &DistinctViolation, other: &DistinctViolation) -> bool {
     !one.rows.is_disjoint(&other.rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::Difference;
+    use crate::report::event::Event;
+    use crate::report::finding::Finding;
+    use crate::report::fixtures::{cache_worse, finding, frame, run, summary};
+    use crate::walk::miss::MissReason;
+    use crate::workload::grammar::Illegal;
+    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
+
+    const UNCOUNTED: Violation = Violation::AnchorMiscounted { before: 8, anchor: 16, counted: 0, left: Some(1) };
+    const OFF_CHAIN: Violation = Violation::AnchorOffChain { anchor: 8 };
+    const NOT_WRITTEN: Violation = Violation::AnchorNotWritten { current_frame: 8, anchor: 0 };
+    const MISSED: Violation =
+        Violation::HitMissed { anchor: 8, left: 0, counted: 0, reason: MissReason::SequenceMismatch };
+    const SPLICED: Violation = Violation::Legality { illegal: Illegal::MixedBranches { index: 0 } };
+    const DISAGREES: Violation =
+        Violation::Agreement { other: OwnUncached, difference: Difference::Function { index: 0 } };
+    const ACCOUNT: Violation = Violation::Account { difference: Difference::Length };
+
+    fn of(walker: WalkerKind, violation: Violation) -> Finding {
+        Finding { walker, violation, cause: None, ..finding() }
+    }
+
+    fn document(findings: Vec<Finding>) -> Document {
+        let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();
+        Document::from(&summary(&run(events), false))
+    }
+
+    /// The causes, each with its members as `walker/clause`.
+    fn grouped(findings: Vec<Finding>) -> Vec<(ProbableCause, Vec<String>)> {
+        let document = document(findings);
+        let groups = super::of(&document);
+        let total: usize = groups.iter().map(|group| group.members.len()).sum();
+        assert_eq!(total, document.violations.len(), "none is lost");
+        let name =
+            |violation: &DistinctViolation| format!("{}/{}", violation.first.walker, violation.first.violation.name());
+        let members = |group: &Group| group.violations(&document).map(name).collect();
+        groups.iter().map(|group| (group.cause.clone(), members(group))).collect()
+    }
+
+    fn group<const N: usize>(cause: ProbableCause, members: [&str; N]) -> (ProbableCause, Vec<String>) {
+        (cause, members.map(str::to_owned).into())
+    }
+
+    #[test]
+    fn a_fault_of_the_interpreter_is_one_group_with_all_that_follows_from_it() {
+        let groups = grouped(vec![
+            of(OwnCached, MISSED),
+            of(OwnReference, UNCOUNTED),
+            of(CpythonCached, SPLICED),
+            of(OwnCached, UNCOUNTED),
+            of(CpythonCached, UNCOUNTED),
+            of(CpythonUncached, DISAGREES),
+        ]);
+        let interpreter = [
+            "cpython-cached/anchor-miscounted",
+            "own-cached/anchor-miscounted",
+            "own-reference/anchor-miscounted",
+            "cpython-cached/mixed-branches",
+            "own-cached/hit-missed",
+        ];
+        // A walker without a cache does not look at anchor and sequence.
+        let uncached = group(ProbableCause::Profiler, ["cpython-uncached/disagreement"]);
+        assert_eq!(groups, [group(ProbableCause::Interpreter, interpreter), uncached]);
+    }
+
+    #[test]
+    fn what_follows_on_one_row_does_not_follow_on_another() {
+        let elsewhere = Finding { row: "3.15.3 release".into(), ..of(CpythonCached, SPLICED) };
+        let groups = grouped(vec![of(CpythonCached, UNCOUNTED), elsewhere]);
+        assert_eq!(groups.len(), 2, "{groups:?}");
+        assert_eq!(groups[1].0, ProbableCause::Profiler);
+    }
+
+    #[test]
+    fn a_wrong_anchor_is_of_the_walker_that_was_seen_to_write_it() {
+        let groups = grouped(vec![of(OwnCached, OFF_CHAIN)]);
+        assert_eq!(groups, [group(ProbableCause::Interpreter, ["own-cached/anchor-off-chain"])]);
+        let groups = grouped(vec![of(CpythonCached, OFF_CHAIN), of(CpythonCached, NOT_WRITTEN)]);
+        let members = ["cpython-cached/anchor-off-chain", "cpython-cached/anchor-not-written"];
+        assert_eq!(groups, [group(ProbableCause::Profiler, members)]);
+    }
+
+    #[test]
+    fn one_sides_walkers_alone_are_that_sides() {
+        for (walker, cause) in [
+            (CpythonCached, ProbableCause::Profiler),
+            (CpythonUncached, ProbableCause::Profiler),
+            (OwnUncached, ProbableCause::Framediff),
+            (OwnCached, ProbableCause::Framediff),
+            (OwnReference, ProbableCause::Framediff),
+        ] {
+            assert_eq!(grouped(vec![of(walker, SPLICED)])[0].0, cause, "{walker}");
+        }
+        let both = grouped(vec![of(CpythonCached, SPLICED), of(OwnCached, SPLICED)]);
+        let members = ["cpython-cached/mixed-branches", "own-cached/mixed-branches"];
+        assert_eq!(both, [group(ProbableCause::InterpreterOrProtocol, members)]);
+        // Two faults of one side: that a cache misses explains no wrong stack.
+        assert_eq!(grouped(vec![of(CpythonCached, SPLICED), of(CpythonCached, MISSED)]).len(), 2);
+    }
+
+    #[test]
+    fn what_disagrees_with_a_wrong_walker_is_not_accused() {
+        let groups = grouped(vec![of(CpythonUncached, DISAGREES), of(OwnUncached, ACCOUNT)]);
+        let members = ["own-uncached/account", "cpython-uncached/disagreement"];
+        assert_eq!(groups, [group(ProbableCause::Framediff, members)]);
+    }
+
+    #[test]
+    fn a_fault_on_purpose_is_nobody_elses() {
+        let document = document(vec![of(OwnCached, SPLICED), of(CpythonCached, SPLICED)]);
+        let causes = |weakened| {
+            let groups = groups(&document.violations, weakened, false);
+            groups.into_iter().map(|group| group.cause).collect::<Vec<_>>()
+        };
+        assert_eq!(causes(true), [ProbableCause::Profiler, ProbableCause::Weakened]);
+        assert_eq!(causes(false), [ProbableCause::InterpreterOrProtocol]);
+    }
+
+    #[test]
+    fn what_is_known_is_grouped_by_its_link_and_comes_last() {
+        let own = Finding { walker: OwnCached, ..cache_worse("stale-full-hit") };
+        let findings = vec![cache_worse("stale-full-hit"), own, cache_worse("stale-partial-hit"), finding()];
+        let (mild, strict) = (document(findings.clone()), {
+            let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();
+            Document::from(&summary(&run(events), true))
+        });
+        let [new, known] = &super::of(&mild)[..] else { panic!("{mild:?}") };
+        assert_eq!((new.fails, known.fails, known.members.as_slice()), (true, false, &[0, 2, 1][..]));
+        let text = "known, gh-151613: cpython-cached returns impossible stacks";
+        assert!(known.headline.starts_with(text), "{}", known.headline);
+        assert!(super::of(&strict).iter().all(|group| group.fails));
+    }
+
+    #[test]
+    fn the_simplest_comes_first() {
+        let deep = Finding { seen: vec![frame("f", 1); 90], ..of(CpythonCached, SPLICED) };
+        let cut = Violation::Legality { illegal: Illegal::CutShort };
+        let groups = grouped(vec![deep, of(CpythonCached, cut)]);
+        assert_eq!(groups[0].1, ["cpython-cached/cut-short", "cpython-cached/mixed-branches"]);
+    }
 }

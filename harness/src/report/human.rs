@@ -74,8 +74,9 @@ fn violations(out: &mut String, document: &Document, look: Look) {
     for group in group::of(document) {
         let (what, number) = if group.fails { ("failure", &mut failures) } else { ("known", &mut known) };
         *number += 1;
+        let headline = group.headline.strip_prefix("known, ").filter(|_| !group.fails).unwrap_or(&group.headline);
         let mut title = String::new();
-        paragraph(&mut title, &format!("{what} {number}: "), &group.headline, look.width);
+        paragraph(&mut title, &format!("{what} {number}: "), headline, look.width);
         for line in title.lines() {
             let _ = writeln!(out, "{}", look.bold(line));
         }

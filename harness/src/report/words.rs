@@ -13,6 +13,8 @@ pub enum Sign {
     OffChain,
     /// Whoever walks got a wrong stack, or none where there is one.
     WrongStack,
+    /// The walker did not survive, or did not answer.
+    Died,
     /// A cache is not used as it could be.
     HitMissed,
     /// The profiler did not write the anchor that it has to write.
