@@ -10,6 +10,7 @@ use crate::report::cell::{CellId, Inconclusive};
 use crate::report::group::{self, Group};
 use crate::report::json::Document;
 use crate::report::summary::DistinctViolation;
+use crate::report::tally::Tally;
 use crate::report::text::plural;
 use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
 use crate::report::words::Sign;
@@ -20,10 +21,7 @@ pub fn sentence(document: &Document, listed: &str) -> String {
     let Judgement { verdict, advice, .. } = &document.judgement;
     let known = known_kinds(document);
     let said = match verdict {
-        Verdict::Pass if known == 0 => {
-            let samples: u64 = document.table.iter().map(|line| line.tally.samples).sum();
-            format!("nothing wrong in {samples} samples")
-        }
+        Verdict::Pass if known == 0 => unharmed(document),
         Verdict::Pass => {
             let kinds = [plural(known, "kind"), listed.to_owned()].into_iter().filter(|part| !part.is_empty());
             format!("nothing new; {}, as known ({})", known_effects(document), kinds.collect::<Vec<_>>().join(", "))
@@ -64,6 +62,17 @@ pub fn grounds(document: &Document) -> Vec<String> {
 
 fn new(document: &Document) -> impl Fn(&Group) -> String {
     |group| format!("{}; on {}", group.headline, places(document, &group.rows))
+}
+
+/// A live walker's impossible stacks are no violation by themselves; they are not kept quiet either.
+fn unharmed(document: &Document) -> String {
+    let sum = |count: fn(&Tally) -> u64| document.table.iter().map(|line| count(&line.tally)).sum::<u64>();
+    match (sum(|tally| tally.samples), sum(Tally::impossible)) {
+        (samples, 0) => format!("nothing wrong in {samples} samples"),
+        (samples, impossible) => format!(
+            "no violation in {samples} samples ({impossible} impossible, but not provably more with a cache than without)"
+        ),
+    }
 }
 
 fn failed(document: &Document, known: usize) -> String {
@@ -230,7 +239,7 @@ mod tests {
     use crate::report::event::Event;
     use crate::report::finding::Finding;
     use crate::report::fixtures::{ROW, cache_worse, cell, finding, row, run, summary, with_tally};
-    use crate::report::tally::Tally;
+    use crate::report::tally::Cause;
     use crate::sample::WalkerKind;
 
     fn document(events: &[Event], strict: bool) -> Document {
@@ -280,6 +289,17 @@ mod tests {
             assert_eq!(sentence(&document, "listed above"), expected);
             assert_eq!(grounds(&document), [""; 0], "a pass is one sentence");
         }
+    }
+
+    #[test]
+    fn impossible_stacks_that_decide_nothing_are_named_all_the_same() {
+        let mut tally = Tally::default();
+        tally.count_impossible(Cause::TornRead);
+        let event = Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::CpythonUncached, tally };
+        let document = document(&run(vec![event]), false);
+        assert_eq!(document.judgement.verdict, Verdict::Pass);
+        let expected = "no violation in 80000 samples (1 impossible, but not provably more with a cache than without)";
+        assert_eq!(sentence(&document, ""), expected);
     }
 
     #[test]
