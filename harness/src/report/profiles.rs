@@ -299,7 +299,7 @@ mod tests {
         let [program] = document.profiles.as_slice() else { panic!("{:?}", document.profiles) };
         assert_eq!((program.stopped, program.leaves[0].leaf.function.as_str()), (800, "f"));
         assert_eq!(program.leaves[1].kind, Some(LeafKind::Generator));
-        let [uncached, cached] = program.walkers.as_slice() else { panic!("{program:?}") };
+        let [cached, uncached] = program.walkers.as_slice() else { panic!("{program:?}") };
         assert_eq!(
             (cached.walker, cached.bias, cached.shares.as_slice()),
             (WalkerKind::CpythonCached, Bias::Seen, [0.5, 0.5].as_slice())

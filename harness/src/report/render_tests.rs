@@ -60,7 +60,7 @@ fn every_part_of_the_report_is_there() {
         "3.15.2 release JIT, live\n",
         "cpython-cached: impossible: stale-partial-hit 1; rejected: moved 3;",
         "10k/6000/4000",
-        "impossible: stacks that the program can never have;",
+        "stacks that the program can never have; full/part/miss:",
         "failure 1: probably the profiler (_remote_debugging): cpython-cached returns\n           stacks that mix two branches",
         "violation  live/cpython-cached/mixed-branches/stale-partial-hit\n",
         "the stack mixes branches",
@@ -167,7 +167,7 @@ fn the_middle_of_a_deep_stack_is_left_out_but_not_the_frame_at_fault() {
     assert_eq!(text.matches("> f500 (workload.py:1)").count(), 2, "{text}");
     assert!(text.contains("what own-uncached saw: 1000 frames"));
     assert!(text.contains("... 488 frames left out") && text.contains("... 494 frames left out"), "{text}");
-    assert!(text.lines().count() < 80);
+    assert!(text.lines().count() < 100, "{text}");
 }
 
 #[test]
