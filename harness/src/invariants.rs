@@ -257,6 +257,10 @@ impl Violation {
     }
 }
 
+fn callers(count: usize) -> String {
+    format!("{count} caller{}", if count == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -274,35 +278,46 @@ impl fmt::Display for Violation {
             Self::Account { difference } => {
                 write!(f, "the target's own account has another {}", difference.name())
             }
-            Self::SequenceDecreased { before, after } => write!(f, "the sequence went from {before} to {after}"),
-            Self::AnchorOffChain { anchor } => write!(f, "the anchor {anchor:#x} is no frame of the chain"),
+            Self::SequenceDecreased { before, after } => {
+                write!(f, "the sequence (last_profiled_frame_seq) went from {before} to {after}")
+            }
+            Self::AnchorOffChain { anchor } => {
+                write!(f, "the anchor (last_profiled_frame) {anchor:#x} is no frame of the thread's chain")
+            }
             Self::AnchorMiscounted { before, anchor, counted, left: Some(left) } => write!(
                 f,
-                "the anchor went from {before:#x} to {anchor:#x}, {left} callers down, and the sequence counted {counted}"
+                "the anchor (last_profiled_frame) went from {before:#x} to {anchor:#x}, {} down, and the sequence \
+                 (last_profiled_frame_seq) counted {counted}",
+                callers(*left)
             ),
             Self::AnchorMiscounted { before, anchor, counted, left: None } => write!(
                 f,
-                "the anchor went from {before:#x} to {anchor:#x}, none of its callers, and the sequence counted {counted}"
+                "the anchor (last_profiled_frame) went from {before:#x} to {anchor:#x}, none of its callers, and the sequence \
+                 (last_profiled_frame_seq) counted {counted}"
             ),
             Self::AnchorOnDeadShim { anchor } => {
-                write!(f, "the anchor {anchor:#x} is a shim frame that has left the stack")
+                write!(f, "the anchor (last_profiled_frame) {anchor:#x} is a shim frame that has left the stack")
             }
             Self::AnchorOnSuspendedGenerator { anchor } => {
-                write!(f, "the anchor {anchor:#x} is the frame of a suspended generator")
+                write!(f, "the anchor (last_profiled_frame) {anchor:#x} is the frame of a suspended generator")
             }
             Self::WrittenWhileNull { anchor, before, after } => write!(
                 f,
-                "the interpreter wrote although the anchor was NULL: anchor {anchor:#x}, sequence {before} to {after}"
+                "the interpreter wrote although the anchor (last_profiled_frame) was NULL: anchor {anchor:#x}, sequence \
+                 (last_profiled_frame_seq) {before} to {after}"
             ),
-            Self::AnchorLeft { anchor } => write!(f, "the anchor is still {anchor:#x} after the detach"),
+            Self::AnchorLeft { anchor } => {
+                write!(f, "the anchor (last_profiled_frame) is still {anchor:#x} after the detach")
+            }
             Self::AnchorNotWritten { current_frame, anchor } => write!(
                 f,
-                "the walker gave a stack and left the anchor {anchor:#x}, while the current frame is {current_frame:#x}"
+                "the walker gave a stack and left the anchor (last_profiled_frame) at {anchor:#x}, while the current frame is {current_frame:#x}"
             ),
             Self::HitMissed { anchor, left, counted, reason } => write!(
                 f,
-                "the anchor {anchor:#x} stands since it was stored, {left} callers down, the sequence counted {counted}, and the \
-                 walker takes nothing from its cache: {reason}"
+                "the anchor (last_profiled_frame) {anchor:#x} is a frame of the stored stack, {} down, the sequence \
+                 (last_profiled_frame_seq) counted {counted}, and the walker takes nothing from its cache: {reason}",
+                callers(*left)
             ),
             Self::UnwinderDied { end, failed_in, words } => {
                 write!(f, "the process that runs the unwinder {end}")?;

@@ -38,6 +38,28 @@ impl WalkerKind {
         }
     }
 
+    /// The place in tables and lists for people: CPython's walkers first, since they are what is tested. The order of the
+    /// variants is another thing: plans are made in it, and seeds drawn.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::CpythonCached => 0,
+            Self::CpythonUncached => 1,
+            Self::OwnUncached => 2,
+            Self::OwnCached => 3,
+            Self::OwnReference => 4,
+        }
+    }
+
+    /// Whether it is CPython's own, and not this project's.
+    #[must_use]
+    pub fn is_cpythons(self) -> bool {
+        match self {
+            Self::CpythonCached | Self::CpythonUncached => true,
+            Self::OwnUncached | Self::OwnCached | Self::OwnReference => false,
+        }
+    }
+
     /// Whether the walker keeps a cache, and hence owns the target's anchor.
     #[must_use]
     pub fn is_cached(self) -> bool {

@@ -50,6 +50,12 @@ fn a_failing_run_is_told_in_every_file() {
     let cases = junit.test_suites.iter().flat_map(|suite| &suite.test_cases);
     let failed: Vec<_> = cases.filter(|case| matches!(case.status, TestCaseStatus::NonSuccess { .. })).collect();
     assert!(failed.iter().any(|case| case.name.starts_with("alternating, seed 1 ")), "{failed:?}");
+    assert!(document.groups[0].fails && document.groups[0].headline.contains("--weaken"), "{:?}", document.groups);
+    let of_line =
+        document.violations.iter().find(|one| one.fingerprint.as_str() == "stopped/own-cached/disagreement/line");
+    // The line on which the leaf was said to be, and the one on which it was, are other text of the program.
+    let [seen, possible] = of_line.unwrap().first.source.as_slice() else { panic!("{of_line:?}") };
+    assert!(seen.function == possible.function && seen.line != possible.line, "{of_line:?}");
     let fingerprint = "stopped/own-cached/disagreement/line";
     for name in ["r.html", "r.md"] {
         let text = read(folder.path(), name);
@@ -138,7 +144,14 @@ fn on_github_a_run_is_annotated_and_summed_up() {
     let end = lines.iter().position(|line| *line == format!("::{token}::")).unwrap();
     assert!(lines[1..end].iter().any(|line| line.starts_with("verdict: fail")), "{run:?}");
     let annotations = &lines[end + 1..];
-    assert!(annotations.iter().any(|line| line.starts_with("::error title=stopped/own-cached/")), "{annotations:?}");
+    // One fault, however many clauses it breaks, is one annotation.
+    let errors: Vec<_> = annotations.iter().filter(|line| line.starts_with("::error ")).collect();
+    let [error] = errors.as_slice() else { panic!("{annotations:?}") };
+    assert!(
+        error.starts_with("::error title=the fault that --weaken put into framediff's own-cached walker%3A"),
+        "{error}"
+    );
+    assert!(error.contains("%0Akind: stopped/own-cached/disagreement/line"), "{error}");
     let text = fs::read_to_string(&summary).unwrap();
     assert!(text.starts_with("# Before\n## framediff: fail\n"), "{text}");
     assert!(text.contains("stopped/own-cached/disagreement/line"));

@@ -39,14 +39,15 @@ use crate::workload::{Mode, Workload, generate};
 pub const WALKER: WalkerKind = WalkerKind::CpythonCached;
 /// Schedules that run however short the time is: fewer do not reach each answer of the cache.
 const FEWEST: u32 = 30;
+/// After so many deaths and hangs the unwinder is known to die, and nothing more is learnt.
+const MOST_DEATHS: u32 = 10;
 /// How often a kept schedule that failed is run again before the build is accused by it alone.
 const AGAIN: u32 = 2;
 
 /// Runs the cell: the kept schedules of its program, if it has them, and then drawn ones.
 pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
     match Lane::run(cell, recorder) {
-        Ok(()) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
-        Ok(()) => CellOutcome::Ran,
+        Ok(()) => cell.ended_early().unwrap_or(CellOutcome::Ran),
         Err(cut) => cut.into(),
     }
 }
@@ -59,6 +60,8 @@ struct Lane<'a, 'r, 'e> {
     workload: WorkloadIdentity,
     seen: BTreeSet<String>,
     done: u32,
+    /// How often the unwinder may still die or hang.
+    deaths_left: u32,
 }
 
 /// What one run of a schedule is held against.
@@ -77,11 +80,12 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let program = program.ok_or_else(|| Cut::SetUp(format!("no schedules are kept for {}", cell.family)))?;
         let identity_of = &program.workload;
         let workload = identity_of.generate().map_err(|error| Cut::SetUp(error.to_string()))?;
+        recorder.runs(&workload.source);
         let (rig, at_stores) = launch(cell, workload)?;
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
         let seen = kept.seen.iter().map(ToString::to_string).collect();
-        let mut lane = Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0 };
+        let mut lane = Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
         for one in order {
@@ -93,7 +97,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         lane.drawn(at_stores)?;
         let Self { done, .. } = lane;
         match cell.schedules {
-            Some(wanted) if done < wanted && !cell.is_interrupted() => Err(Inconclusive::Deadline(format!(
+            Some(wanted) if done < wanted && !cell.is_over() => Err(Inconclusive::Deadline(format!(
                 "the budget was spent after {done} of {wanted} schedules; give a longer --budget"
             ))
             .into()),
@@ -106,14 +110,14 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             Some(wanted) => self.done >= wanted || Instant::now() >= self.cell.deadline,
             None => self.done >= FEWEST && Instant::now() >= self.cell.deadline,
         };
-        enough || self.cell.is_interrupted()
+        enough || self.cell.is_over()
     }
 
     fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), Cut> {
         self.rig.stage(one.cast, still(one.schedule));
         let mut replay = Replay::new(one.schedule.clone(), 1);
         replay.begin();
-        let run = self.take(one.samples, &mut replay)?;
+        let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
         let fits = replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
         self.recorder.scheduled(WALKER, !fits);
         if Failing::of(&run).is_none() {
@@ -123,7 +127,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         for _ in 0..AGAIN {
             let mut replay = Replay::new(one.schedule.clone(), 1);
             replay.begin();
-            if Failing::of(&self.take(one.samples, &mut replay)?).is_none() {
+            let again = self.take(one.samples, &mut replay)?;
+            if again.is_none_or(|again| Failing::of(&again).is_none()) {
                 promise = Promise::Drawn;
             }
         }
@@ -148,7 +153,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                     break;
                 }
                 self.rig.stage(&drawn.cast(), stands(drawn));
-                let run = self.take(drawn.samples, random)?;
+                let Some(run) = self.take(drawn.samples, random)? else { continue };
                 self.recorder.scheduled(WALKER, false);
                 self.judge(&run, Promise::Drawn);
             }
@@ -156,16 +161,30 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         Ok(())
     }
 
-    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, Cut> {
+    /// Runs a schedule. An unwinder that dies or hangs is reported, and the next schedule has a new rig.
+    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<Option<SteppedRun>, Cut> {
         let begun = Instant::now();
-        let run = self.rig.run(samples, scheduler)?;
         self.done += 1;
+        let run = match self.rig.run(samples, scheduler) {
+            Ok(run) => run,
+            Err(error) => {
+                let Some(violation) = error.unwinder_violation() else { return Err(error.into()) };
+                self.recorder.violation(WALKER, violation, Evidence::default());
+                self.deaths_left = self.deaths_left.saturating_sub(1);
+                if self.deaths_left == 0 {
+                    return Err(error.into());
+                }
+                let workload = self.rig.workload().clone();
+                (self.rig, _) = launch(self.cell, workload)?;
+                return Ok(None);
+            }
+        };
         for sample in &run.samples {
             self.recorder.count(WALKER, &sample.sample);
         }
         self.recorder.spent(WALKER, begun.elapsed());
         self.recorder.end_of(Phase::Scheduling);
-        Ok(run)
+        Ok(Some(run))
     }
 
     /// Reports the first failure of a run, if it has one. What comes after it may be its consequence.
@@ -184,6 +203,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             cause: Some(cause),
             seen: sample.sample.outcome.as_deref().unwrap_or_default(),
             possible: nearest.map(|moment| Possible::Stack(moment.stack.to_vec())),
+            before: &[],
         };
         let case = SteppedCase {
             build: self.build.clone(),
@@ -218,6 +238,7 @@ fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
             WARM_UP_WITHOUT_JIT
         },
         patience: PATIENCE,
+        limit: Some(cell.limit),
         folder: cell.folder.to_owned(),
         ..RigPlan::new(&cell.row.build.python, WALKER)
     };

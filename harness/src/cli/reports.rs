@@ -65,7 +65,8 @@ impl Reporting {
         let step_summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
         let github = there.then(|| step_summary.map(|path| StepSummary::open(Path::new(&path))).transpose());
         let github = github.transpose()?;
-        Ok(Self { summary: Summary::new(rules), progress: Progress::on_stderr(), streams, files, github })
+        let progress = Progress::on_stderr(rules.known.clone());
+        Ok(Self { summary: Summary::new(rules), progress, streams, files, github })
     }
 
     /// The run so far.

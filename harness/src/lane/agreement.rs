@@ -59,7 +59,7 @@ pub(super) fn compare(
                     }
                     None => (Violation::Agreement { other: WalkerKind::OwnUncached, difference }, None),
                 };
-                recorder.violation(walker, violation, Evidence { cause, seen: stack, possible });
+                recorder.violation(walker, violation, Evidence { cause, seen: stack, possible, ..Evidence::default() });
             }
         }
     }

@@ -50,6 +50,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         Part::ALL.into_iter().filter(|part| part.walkers().iter().any(|&kind| cell.has(kind))).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let workload = cell.workload(Mode::Free);
+    recorder.runs(&workload.source);
     let mut truth = cell.profiles.then(|| Truth::new(cell));
     let sessions = launch(cell, &workload, parts.len());
     recorder.end_of(Phase::Starting);
@@ -205,7 +206,8 @@ fn reference(
     let result = sample_until(cell, recorder, &mut session.memory, &mut [&mut walker], until, |recorder, sample| {
         for (illegal, cause, stack) in judge.judge(recorder, sample) {
             let possible = possible(grammar, &stack, &illegal);
-            let evidence = Evidence { cause: Some(cause), seen: &stack, possible: Some(possible) };
+            let evidence =
+                Evidence { cause: Some(cause), seen: &stack, possible: Some(possible), ..Evidence::default() };
             recorder.violation(sample.walker, Violation::Legality { illegal }, evidence);
         }
     });
@@ -401,6 +403,6 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walker: WalkerKind, cache
             }
             None => (None, &[][..], None),
         };
-        recorder.violation(walker, violation, Evidence { cause, seen, possible });
+        recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
     }
 }

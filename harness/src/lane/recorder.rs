@@ -1,6 +1,7 @@
 //! Turns what a lane sees into events: counts in increments, violations once each with a count.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::frame::Frame;
@@ -27,6 +28,8 @@ pub struct Evidence<'a> {
     pub seen: &'a [Frame],
     /// What could have been seen.
     pub possible: Option<Possible>,
+    /// The stack when anchor and sequence were looked at last.
+    pub before: &'a [Frame],
 }
 
 /// Collects for one cell.
@@ -41,6 +44,8 @@ pub struct Recorder<'a> {
     phase_began: Instant,
     /// By walker, if profiles are asked for.
     profiles: Option<BTreeMap<WalkerKind, Counter>>,
+    /// The text of the program that the target runs, once that is known.
+    program: Arc<str>,
 }
 
 impl<'a> Recorder<'a> {
@@ -61,13 +66,21 @@ impl<'a> Recorder<'a> {
             phases: Phases::default(),
             phase_began: now,
             profiles: (cell.profiles && cell.id.lane == Lane::Live).then(BTreeMap::new),
+            program: "".into(),
         }
+    }
+
+    /// From here on, violations are those of a target that runs this program.
+    pub fn runs(&mut self, program: &str) {
+        self.program = program.into();
     }
 
     /// A recorder for another thread of the same cell.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self::new(self.cell, self.send, self.replay)
+        let mut another = Self::new(self.cell, self.send, self.replay);
+        another.program = Arc::clone(&self.program);
+        another
     }
 
     /// Counts a walk of one thread.
@@ -132,6 +145,8 @@ impl<'a> Recorder<'a> {
             cause: evidence.cause,
             seen: Vec::new(),
             possible: None,
+            before: Vec::new(),
+            source: Vec::new(),
             seed: id.seed,
             replay: String::new(),
             count: 1,
@@ -146,6 +161,8 @@ impl<'a> Recorder<'a> {
         }
         finding.seen = evidence.seen.to_vec();
         finding.possible = evidence.possible;
+        finding.before = evidence.before.to_vec();
+        finding.source = finding.lines_at_fault(&self.program);
         finding.replay = (self.replay)(&finding);
         (self.send)(Event::Violation(Box::new(finding.clone())));
         finding.count = 0;

@@ -125,12 +125,15 @@ struct Lane<'a> {
     codes: Decoder,
     /// By thread state, each thread at this stop, before any walker looked.
     before: HashMap<Address, Before>,
+    /// What the own uncached walker saw when the target was looked at last.
+    last: Option<Sample>,
     random: ChaCha8Rng,
 }
 
 impl<'a> Lane<'a> {
     fn new(cell: &'a Cell<'a>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
         let workload = cell.workload(stops.mode());
+        recorder.runs(&workload.source);
         let session = Session::launch(cell, &workload)?;
         let site = session.site;
         let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind);
@@ -150,6 +153,7 @@ impl<'a> Lane<'a> {
             hits: HitWatch::default(),
             codes: Decoder::new(site.layout),
             before: HashMap::new(),
+            last: None,
             random: ChaCha8Rng::seed_from_u64(cell.id.seed),
             session,
         })
@@ -269,6 +273,7 @@ impl<'a> Lane<'a> {
         if let Some(gate) = gate {
             self.at_gate(recorder, gate, &truth)?;
         }
+        self.last = Some(truth);
         Ok(())
     }
 
@@ -350,7 +355,7 @@ impl<'a> Lane<'a> {
                 if let Err(illegal) = self.grammar.judge(stack) {
                     let cause = crate::report::tally::Cause::Unattributed;
                     recorder.impossible(walker, cause);
-                    let evidence = Evidence { cause: Some(cause), seen: stack, possible: None };
+                    let evidence = Evidence { cause: Some(cause), seen: stack, ..Evidence::default() };
                     recorder.violation(walker, Violation::Legality { illegal }, evidence);
                 }
             }
@@ -400,7 +405,8 @@ impl<'a> Lane<'a> {
                 }
             };
             for violation in self.watch.look(&thread, &chain, at, place) {
-                recorder.violation(kind, violation, Evidence::default());
+                let before = stack_of(self.last.as_ref(), thread.native_thread_id);
+                recorder.violation(kind, violation, Evidence { before, ..Evidence::default() });
             }
             self.before.insert(thread.address, Before { thread, at, chain, python });
         }
@@ -434,7 +440,8 @@ impl<'a> Lane<'a> {
                     })
                     .collect();
                 recorder.difference(WalkerKind::OwnUncached);
-                let evidence = Evidence { cause: None, seen: stack, possible: Some(Possible::Stack(possible)) };
+                let possible = Some(Possible::Stack(possible));
+                let evidence = Evidence { seen: stack, possible, ..Evidence::default() };
                 recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
             } else if !here {
                 return Err(Inconclusive::TargetEnded(format!(
@@ -478,6 +485,8 @@ impl<'a> Lane<'a> {
         if !self.is_traced() {
             self.session.target.stop()?;
         }
+        // It was moved on without being looked at.
+        self.last = None;
         let kind = self.owner.kind();
         let detached = self.owner.detach(recorder, &mut self.session.memory)?;
         for thread in self.threads()? {
@@ -538,4 +547,11 @@ impl<'a> Lane<'a> {
         let Session { memory, site, .. } = &mut self.session;
         Ok(thread_states(memory, &site.layout, site.runtime)?)
     }
+}
+
+/// The stack of a thread in a sample; none is an empty one.
+fn stack_of(sample: Option<&Sample>, native_thread_id: u64) -> &[Frame] {
+    let threads = sample.map(|sample| sample.threads.as_slice()).unwrap_or_default();
+    let thread = threads.iter().find(|thread| thread.native_thread_id == native_thread_id);
+    thread.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default()
 }

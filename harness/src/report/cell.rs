@@ -86,12 +86,22 @@ pub struct CellId {
     pub seed: u64,
 }
 
+impl CellId {
+    /// Who walks, in the order for people.
+    #[must_use]
+    pub fn walker_names(&self) -> String {
+        let mut walkers = self.walkers.clone();
+        walkers.sort_by_key(|walker| walker.rank());
+        let names: Vec<_> = walkers.into_iter().map(WalkerKind::name).collect();
+        names.join(", ")
+    }
+}
+
 impl fmt::Display for CellId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, {}, {}", self.row, self.lane, self.family)?;
         if !self.walkers.is_empty() {
-            let walkers: Vec<_> = self.walkers.iter().map(|walker| walker.name()).collect();
-            write!(f, " ({})", walkers.join(", "))?;
+            write!(f, " ({})", self.walker_names())?;
         }
         Ok(())
     }

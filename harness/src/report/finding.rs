@@ -10,7 +10,8 @@ use crate::invariants::{Difference, Violation};
 use crate::report::cell::Lane;
 use crate::report::tally::Cause;
 use crate::sample::WalkerKind;
-use crate::workload::grammar::Illegal;
+use crate::workload::grammar::{Illegal, WORKLOAD_FILE};
+use crate::workload::prologue::is_gate;
 
 /// What could have been seen instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,12 @@ pub struct Finding {
     pub seen: Vec<Frame>,
     /// What could have been seen.
     pub possible: Option<Possible>,
+    /// For a clause about anchor and sequence: the stack when they were looked at last, leaf first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Frame>,
+    /// The program's text where the frames at fault stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<SourceLine>,
     /// What `--seed` must be given to get this workload again.
     pub seed: u64,
     /// The one command that replays it.
@@ -51,7 +58,35 @@ pub struct Finding {
     pub count: u64,
 }
 
+/// A line of the target's program on which a frame stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// The function.
+    pub function: String,
+    /// The line's number.
+    pub line: u32,
+    /// Its text, without indentation.
+    pub text: String,
+}
+
 impl Finding {
+    /// The lines of `program` on which the frames at fault stand: the one that the violation points at, or else the leaf, in
+    /// what was seen and in what should have been; of the stack before, the leaf, which has left it since, and its caller.
+    #[must_use]
+    pub fn lines_at_fault(&self, program: &str) -> Vec<SourceLine> {
+        let at = self.offending().unwrap_or(0);
+        let possible = match &self.possible {
+            Some(Possible::Stack(frames)) => frames.get(at),
+            Some(Possible::Text(_)) | None => None,
+        };
+        let mut lines: Vec<SourceLine> = Vec::new();
+        for frame in [self.seen.get(at), possible, self.before.first(), self.before.get(1)].into_iter().flatten() {
+            let line = line_of(frame, program);
+            lines.extend(line.filter(|line| !lines.contains(line)));
+        }
+        lines
+    }
+
     /// What makes two findings the same bug.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
@@ -111,6 +146,15 @@ fn part(name: &str) -> Option<String> {
     let letters = name.chars().map(|c| if c.is_ascii_alphabetic() { c.to_ascii_lowercase() } else { ' ' });
     let part = letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-");
     (!part.is_empty()).then_some(part)
+}
+
+fn line_of(frame: &Frame, program: &str) -> Option<SourceLine> {
+    let is_program = frame.file.rsplit('/').next() == Some(WORKLOAD_FILE);
+    let line = frame.location.line.filter(|_| is_program)?;
+    let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
+    // Long, and nothing of the program's own.
+    let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };
+    Some(SourceLine { function: frame.function.to_string(), line, text: text.to_owned() })
 }
 
 /// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
@@ -260,6 +304,35 @@ mod tests {
             assert_eq!(finding.fingerprint().as_str(), expected);
             assert_eq!(Fingerprint::try_from(expected.to_owned()), Ok(finding.fingerprint()));
         }
+    }
+
+    #[test]
+    fn the_lines_at_fault_are_those_of_the_frames_that_differ() {
+        let seen = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 2)];
+        let possible = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 3)];
+        let program = "def f():\n    one()\n    two()\n";
+        let mut finding = Finding {
+            violation: Violation::Agreement {
+                other: WalkerKind::OwnUncached,
+                difference: Difference::Line { index: 1 },
+            },
+            seen,
+            possible: Some(Possible::Stack(possible)),
+            ..fixtures::finding()
+        };
+        let lines = |finding: &Finding| {
+            let lines = finding.lines_at_fault(program);
+            lines.into_iter().map(|line| (line.line, line.text)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&finding), [(2, "one()".to_owned()), (3, "two()".to_owned())]);
+        // Frames elsewhere, and lines that the program does not have, are left out.
+        finding.seen[1].file = "<frozen runpy>".into();
+        finding.possible = Some(Possible::Stack(vec![fixtures::frame("leaf", 1), fixtures::frame("f", 9)]));
+        assert_eq!(lines(&finding), []);
+        finding.violation = Violation::AnchorOffChain { anchor: 8 };
+        (finding.seen, finding.possible) = (Vec::new(), None);
+        finding.before = vec![fixtures::frame("f", 3)];
+        assert_eq!(lines(&finding), [(3, "two()".to_owned())]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::frame::{Frame, Location};
 use crate::invariants::Violation;
 use crate::report::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
 use crate::report::event::{Consumer, Event};
-use crate::report::finding::{Finding, Possible};
+use crate::report::finding::{Finding, Possible, SourceLine};
 use crate::report::known::KnownFailures;
 use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict};
 use crate::report::summary::{Rules, Summary};
@@ -57,6 +57,8 @@ pub(crate) fn finding() -> Finding {
         cause: Some(Cause::StalePartialHit),
         seen: vec![frame("a_leaf", 14), frame("b2", 8), frame("b1", 5), frame("<module>", 20)],
         possible: Some(Possible::Text("a_leaf only under a2; b2 only below b1".into())),
+        before: Vec::new(),
+        source: vec![SourceLine { function: "a_leaf".into(), line: 14, text: "return gate(3)".into() }],
         seed: 7,
         replay: "framediff check --lane live --family alternating --seed 7".into(),
         count: 3,

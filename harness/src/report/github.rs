@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::report::group::{self, Group};
 use crate::report::human;
 use crate::report::json::Document;
-use crate::report::summary::DistinctViolation;
 use crate::report::text::{clean, excerpt};
 use crate::report::verdict::{Doubt, Failure};
 
@@ -32,8 +32,8 @@ impl Level {
 /// The commands, one on a line: what fails the run, then what keeps it from passing, then what is known or undecided.
 #[must_use]
 pub fn annotations(document: &Document) -> String {
-    let fails = |violation: &&DistinctViolation| violation.known.is_none() || document.strict;
-    let (failing, known): (Vec<_>, Vec<_>) = document.violations.iter().partition(fails);
+    let (failing, known): (Vec<Group>, Vec<Group>) = group::of(document).into_iter().partition(|group| group.fails);
+    let told = |group: Group| told(document, &group);
     let judgement = &document.judgement;
     let undescribed = judgement.failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     let errors = failing.into_iter().map(told).chain(undescribed.map(|failure| said("wrong samples", failure)));
@@ -60,18 +60,25 @@ pub fn guarded(text: &str, token: &str) -> String {
     format!("::stop-commands::{token}\n{text}{end}::{token}::\n")
 }
 
-fn told(violation: &DistinctViolation) -> (String, String) {
-    let first = &violation.first;
-    let mut text = format!("{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
-    match &violation.known {
-        Some(known) => {
-            let _ = write!(text, "\nknown: {} {}", known.id, known.link);
+/// One annotation for a group: GitHub shows ten in all, and one bug must not fill them.
+fn told(document: &Document, group: &Group) -> (String, String) {
+    let mut text = String::new();
+    for violation in group.violations(document) {
+        let first = &violation.first;
+        if text.is_empty() {
+            let _ = write!(text, "{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
+            match &violation.known {
+                Some(known) => {
+                    let _ = write!(text, "\nknown: {} {}", known.id, known.link);
+                }
+                None => {
+                    let _ = write!(text, "\nreplay: {}", first.replay);
+                }
+            }
         }
-        None => {
-            let _ = write!(text, "\nreplay: {}", first.replay);
-        }
+        let _ = write!(text, "\nkind: {}", violation.fingerprint);
     }
-    (violation.fingerprint.to_string(), text)
+    (group.headline.clone(), text)
 }
 
 fn said(title: &str, text: &impl ToString) -> (String, String) {
@@ -140,15 +147,14 @@ mod tests {
         let starts = |index: usize, start: &str| {
             assert!(lines[index].starts_with(start), "{start:?} does not start {:?}", lines[index]);
         };
-        starts(0, "::error title=live/cpython-cached/mixed-branches/stale-partial-hit::");
-        assert!(
-            lines[0].ends_with("%0Areplay: framediff check --lane live --family alternating --seed 7"),
-            "{lines:?}"
-        );
+        starts(0, "::error title=probably the profiler (_remote_debugging)%3A cpython-cached returns stacks that mix");
+        let replay = "%0Areplay: framediff check --lane live --family alternating --seed 7";
+        let kind = "%0Akind: live/cpython-cached/mixed-branches/stale-partial-hit";
+        assert!(lines[0].ends_with(&format!("{replay}{kind}")), "{lines:?}");
         starts(1, "::warning title=inconclusive::");
         assert!(lines[1].contains("signal 9"));
         starts(2, "::warning title=not run::3.15.2 release JIT, live: the budget was spent");
-        starts(3, "::notice title=live/cpython-cached/cache-worse/stale-full-hit::");
+        starts(3, "::notice title=known, gh-151613%3A".replace(", ", "%2C ").as_str());
         assert!(lines[3].contains("%0Aknown: live-splice-full-hit https://"), "{lines:?}");
         assert_eq!(lines.len(), 4);
     }
@@ -172,16 +178,25 @@ mod tests {
     }
 
     #[test]
+    fn one_bug_is_one_annotation() {
+        let own = Finding { walker: WalkerKind::OwnCached, ..finding() };
+        let lines = lines(&run(vec![violation(finding()), violation(own)]));
+        let [one] = lines.as_slice() else { panic!("{lines:?}") };
+        for kind in ["live/cpython-cached/mixed-branches", "live/own-cached/mixed-branches"] {
+            assert!(one.contains(kind), "{one}");
+        }
+    }
+
+    #[test]
     fn more_than_github_shows_are_counted() {
-        let many: Vec<Event> = ('a'..='p')
-            .map(|letter| {
-                let mut finding = cache_worse(&format!("cause-{letter}"));
-                finding.count = 1;
-                violation(finding)
-            })
-            .collect();
-        let lines = lines(&run(many));
+        let mut events = run(vec![]);
+        for letter in 'a'..='p' {
+            let cell = CellId { family: format!("family-{letter}"), ..cell(Lane::Live) };
+            let outcome = CellOutcome::Inconclusive(Inconclusive::Interrupted);
+            events.insert(events.len() - 1, Event::CellFinished { cell, outcome });
+        }
+        let lines = lines(&events);
         assert_eq!(lines.len(), SHOWN);
-        assert_eq!(lines[SHOWN - 1], "::error title=framediff::7 more; the report has them");
+        assert_eq!(lines[SHOWN - 1], "::warning title=framediff::7 more; the report has them");
     }
 }

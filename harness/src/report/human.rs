@@ -7,14 +7,16 @@ use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::oracle::distribution::Bias;
 use crate::report::cell::{CellId, Lane, NotRun};
+use crate::report::conclusion;
 use crate::report::finding::{Finding, Possible};
+use crate::report::group::{self, Group};
 use crate::report::json::{Document, NotRunCell};
 use crate::report::part::Part;
 use crate::report::phases::Phases;
 use crate::report::summary::DistinctViolation;
 use crate::report::table;
-use crate::report::text::{Look, clean, paragraph, plural};
-use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
+use crate::report::text::{Look, clean, excerpt, paragraph, plural};
+use crate::report::verdict::{Judgement, Verdict};
 use crate::sample::WalkerKind;
 
 /// Longer stacks are shown without their middle; the JSON document has them whole.
@@ -32,11 +34,15 @@ pub fn render(document: &Document, look: Look) -> String {
     let stops = document.stops.map(|stops| format!(", {stops} stops")).unwrap_or_default();
     let _ = writeln!(out, "seed {}, budget {budget}{stops}{shards}\n", document.seed);
     table::render(&mut out, &document.table, look);
+    if !document.table.is_empty() {
+        paragraph(&mut out, "", &table::legend(&document.table), look.width);
+        out.push('\n');
+    }
     violations(&mut out, document, look);
     not_seen(&mut out, document, look);
     not_run(&mut out, document, look);
     profiles(&mut out, document, look);
-    times(&mut out, document, look);
+    phases(&mut out, document, look);
     undecided(&mut out, &document.judgement, look);
     verdict(&mut out, document, look);
     out
@@ -62,14 +68,44 @@ pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static st
     }
 }
 
+/// Each group of violations: what fails first, and numbered apart from what is known.
 fn violations(out: &mut String, document: &Document, look: Look) {
-    for (index, violation) in document.violations.iter().enumerate() {
-        let excuse = excuse(violation, document.strict);
-        let title = format!("violation {}: {}{excuse}", index + 1, clean(violation.fingerprint.as_str()));
-        let _ = writeln!(out, "{}", look.bold(&title));
-        describe(out, violation, look.width);
+    let (mut failures, mut known) = (0, 0);
+    for group in group::of(document) {
+        let (what, number) = if group.fails { ("failure", &mut failures) } else { ("known", &mut known) };
+        *number += 1;
+        let headline = group.headline.strip_prefix("known, ").filter(|_| !group.fails).unwrap_or(&group.headline);
+        let mut title = String::new();
+        paragraph(&mut title, &format!("{what} {number}: "), headline, look.width);
+        for line in title.lines() {
+            let _ = writeln!(out, "{}", look.bold(line));
+        }
+        group_in_full(out, document, &group, look.width);
         out.push('\n');
     }
+}
+
+/// A group below its title: its simplest member in full, and the others in two lines each, of which one can be copied.
+pub(super) fn group_in_full(out: &mut String, document: &Document, group: &Group, width: u16) {
+    let mut members = group.violations(document);
+    let Some(simplest) = members.next() else { return };
+    if group.members.len() > 1 {
+        let kinds =
+            format!("{}, {} times in all; the simplest:", plural(group.members.len(), "kind"), group.count(document));
+        paragraph(out, "  shows as   ", &kinds, width);
+    }
+    let name = format!("{}{}", simplest.fingerprint, excuse(simplest, document.strict));
+    paragraph(out, "  violation  ", &name, width);
+    describe(out, simplest, width);
+    for other in members {
+        let known = other.known.as_ref().map(|known| format!(" ({})", known.id)).unwrap_or_default();
+        paragraph(out, "  also       ", &format!("{}{known}, {}", other.fingerprint, times(other.count)), width);
+        let _ = writeln!(out, "{INDENT}{}", clean(&other.first.replay));
+    }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// A violation in full, below its title.
@@ -81,16 +117,21 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
     }
     let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
     paragraph(out, "  where      ", &format!("{} lane, {}; on {}", first.lane, first.walker, rows.join(", ")), width);
-    let how_often = match count {
-        1 => "once".to_owned(),
-        count => format!("{count} times; the first:"),
-    };
-    paragraph(out, "  how often  ", &how_often, width);
+    let first_of_many = if *count == 1 { "" } else { "; the first:" };
+    paragraph(out, "  how often  ", &format!("{}{first_of_many}", times(*count)), width);
     if !first.seen.is_empty() {
         let _ = writeln!(out, "  seen       {}, leaf first", plural(first.seen.len(), "frame"));
         stack(out, &first.seen, first.offending());
     }
     possible(out, first, width);
+    if !first.before.is_empty() {
+        let _ = writeln!(out, "  before     when last looked at, {}, leaf first", plural(first.before.len(), "frame"));
+        stack(out, &first.before, None);
+    }
+    for (index, line) in first.source.iter().enumerate() {
+        let label = if index == 0 { "  source     " } else { INDENT };
+        let _ = writeln!(out, "{label}{}", excerpt(&format!("{}, line {}: {}", line.function, line.line, line.text)));
+    }
     let workload = format!("{} with seed {} on {}", first.family, first.seed, first.row);
     paragraph(out, "  workload   ", &workload, width);
     // One line, however long: it is there to be copied.
@@ -181,14 +222,14 @@ fn not_run(out: &mut String, document: &Document, look: Look) {
 
 /// What the profiles of each walker say, counted over programs.
 fn profiles(out: &mut String, document: &Document, look: Look) {
-    let mut said: BTreeMap<(&str, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
+    let mut said: BTreeMap<(&str, u8, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
     let mut worst: BTreeMap<(&str, WalkerKind), (f64, &str)> = BTreeMap::new();
     for program in &document.profiles {
         for picture in &program.walkers {
-            let key = (program.row.as_str(), picture.walker);
-            *said.entry(key).or_default().entry(picture.bias).or_default() += 1;
+            let (row, walker) = (program.row.as_str(), picture.walker);
+            *said.entry((row, walker.rank(), walker)).or_default().entry(picture.bias).or_default() += 1;
             let distance = picture.tvd.map_or(0.0, |tvd| tvd.distance);
-            let worst = worst.entry(key).or_insert((distance, &program.family));
+            let worst = worst.entry((row, walker)).or_insert((distance, &program.family));
             if distance > worst.0 {
                 *worst = (distance, &program.family);
             }
@@ -198,7 +239,7 @@ fn profiles(out: &mut String, document: &Document, look: Look) {
         return;
     }
     let _ = writeln!(out, "{}", look.bold("profiles against the truth (no ground of the verdict)"));
-    for ((row, walker), said) in said {
+    for ((row, _, walker), said) in said {
         let counts: Vec<String> = said.iter().map(|(bias, count)| format!("{} {count}", bias.words())).collect();
         let (distance, family) = worst.get(&(row, walker)).copied().unwrap_or_default();
         let text = format!("{row}, {walker}: {}; farthest: {family}, TVD {distance:.3}", counts.join(", "));
@@ -208,7 +249,7 @@ fn profiles(out: &mut String, document: &Document, look: Look) {
 }
 
 /// Where the time of a row went, in the lanes that tell.
-fn times(out: &mut String, document: &Document, look: Look) {
+fn phases(out: &mut String, document: &Document, look: Look) {
     let mut sums: BTreeMap<(Lane, &str), Phases> = BTreeMap::new();
     for report in document.cells.iter().filter(|report| !report.phases.is_empty()) {
         *sums.entry((report.cell.lane, report.cell.row.as_str())).or_default() += &report.phases;
@@ -238,43 +279,8 @@ fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
     out.push('\n');
 }
 
-/// The counts that stand behind the verdict.
-pub(super) fn counts(document: &Document) -> String {
-    let Judgement { failures, doubts, advice, .. } = &document.judgement;
-    let known = document.violations.iter().filter(|violation| violation.known.is_some()).count();
-    let samples: u64 = document.table.iter().map(|line| line.tally.samples).sum();
-    let mut facts = vec![format!("{samples} samples")];
-    for (count, noun) in [
-        (failures.len(), "failure"),
-        (known, "known violation"),
-        (doubts.len(), "doubt"),
-        (advice.len(), "undecided comparison"),
-    ] {
-        if count > 0 {
-            facts.push(plural(count, noun));
-        }
-    }
-    facts.join(", ")
-}
-
-/// Grounds of the verdict that have no section of their own.
-pub(super) fn grounds(judgement: &Judgement) -> Vec<String> {
-    let Judgement { failures, doubts, .. } = judgement;
-    let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
-    let mut grounds: Vec<String> = undescribed.map(ToString::to_string).collect();
-    let (unrun, others): (Vec<&Doubt>, Vec<&Doubt>) =
-        doubts.iter().partition(|doubt| matches!(doubt, Doubt::NotRun { .. }));
-    grounds.extend(others.into_iter().map(ToString::to_string));
-    if !unrun.is_empty() {
-        grounds.push(format!("{} of the plan did not run", plural(unrun.len(), "cell")));
-    }
-    grounds
-}
-
+/// The verdict, and below it what is behind it.
 fn verdict(out: &mut String, document: &Document, look: Look) {
-    for ground in grounds(&document.judgement) {
-        paragraph(out, "- ", &ground, look.width);
-    }
     let verdict = document.judgement.verdict;
     let word = console::style(verdict.to_string()).bold().force_styling(look.colour);
     let word = match verdict {
@@ -282,5 +288,12 @@ fn verdict(out: &mut String, document: &Document, look: Look) {
         Verdict::Fail => word.red(),
         Verdict::Inconclusive => word.yellow(),
     };
-    let _ = writeln!(out, "verdict: {word} ({})", counts(document));
+    let mut sentence = String::new();
+    let label = format!("verdict: {verdict}: ");
+    paragraph(&mut sentence, &label, &conclusion::sentence(document, "listed above"), look.width);
+    let rest = sentence.strip_prefix(label.trim_end()).unwrap_or(&sentence);
+    let _ = write!(out, "verdict: {word}:{rest}");
+    for ground in conclusion::grounds(document) {
+        paragraph(out, "- ", &ground, look.width);
+    }
 }

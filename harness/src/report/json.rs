@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, CellOutcome, NotRun, Row};
+use crate::report::group::{self, Group};
 use crate::report::line::Line;
 use crate::report::part::Part;
 use crate::report::profiles::{self, Program};
@@ -46,6 +47,9 @@ pub struct Document {
     pub table: Vec<Line>,
     /// Each distinct violation with its first example.
     pub violations: Vec<DistinctViolation>,
+    /// The violations by what is probably behind them, what fails first.
+    #[serde(default)]
+    pub groups: Vec<Group>,
     /// Known failures that did not occur where they should have.
     pub known_not_seen: Vec<NotSeen>,
     /// What did not run.
@@ -84,7 +88,7 @@ pub struct NotRunCell {
 
 impl From<&Summary> for Document {
     fn from(summary: &Summary) -> Self {
-        Self {
+        let mut document = Self {
             version: VERSION,
             framediff: env!("CARGO_PKG_VERSION").to_owned(),
             seed: summary.seed(),
@@ -100,8 +104,11 @@ impl From<&Summary> for Document {
             known_not_seen: summary.known_not_seen(),
             not_run: summary.not_run().map(|(cell, why)| NotRunCell { cell: cell.clone(), why: why.clone() }).collect(),
             profiles: summary.cells().iter().filter_map(profiles::of_cell).collect(),
+            groups: Vec::new(),
             cells: summary.cells().to_vec(),
-        }
+        };
+        document.groups = group::of(&document);
+        document
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
-use crate::report::cell::{CellOutcome, Expected, Lane, NotRun, Row};
+use crate::report::cell::{CellId, CellOutcome, Expected, Lane, NotRun, Row};
 use crate::report::summary::CellReport;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Advice, Doubt, Failure, LineVerdict};
@@ -35,7 +35,7 @@ pub(super) struct Struck {
     pub(super) failing: bool,
 }
 
-/// What can be said of each line, in the order of the rows, then by lane and walker.
+/// What can be said of each line, in the order of the rows, then by lane, then by the walkers' rank.
 ///
 /// In the live lane a cached walker passes only if the excess over its uncached counterpart is bounded with `confidence`; if
 /// it is not, that is advice, and no doubt.
@@ -46,17 +46,22 @@ pub(super) fn facts(
     confidence: f64,
 ) -> Vec<Fact> {
     let rank = |row: &str| rows.iter().position(|known| known.name == row).unwrap_or(usize::MAX);
-    let mut lines: BTreeMap<(usize, LineKey), LineCells> = BTreeMap::new();
+    let mut lines: BTreeMap<(usize, String, Lane, u8), (WalkerKind, LineCells)> = BTreeMap::new();
     for report in cells {
         let walkers: BTreeSet<_> = report.cell.walkers.iter().chain(report.tallies.keys()).copied().collect();
         for walker in walkers {
-            let key = (report.cell.row.clone(), report.cell.lane, walker);
-            lines.entry((rank(&key.0), key)).or_default().add(report, walker);
+            let CellId { row, lane, .. } = &report.cell;
+            let key = (rank(row), row.clone(), *lane, walker.rank());
+            lines.entry(key).or_insert_with(|| (walker, LineCells::default())).1.add(report, walker);
         }
     }
     let mut facts: Vec<Fact> = lines
         .into_iter()
-        .map(|((_, key), cells)| cells.fact(&key, struck.get(&key).copied().unwrap_or_default()))
+        .map(|((_, row, lane, _), (walker, cells))| {
+            let key = (row, lane, walker);
+            let struck = struck.get(&key).copied().unwrap_or_default();
+            cells.fact(&key, struck)
+        })
         .collect();
     let baselines: BTreeMap<LineKey, Proportion> = facts
         .iter()
@@ -67,7 +72,7 @@ pub(super) fn facts(
         let uncached = match fact.line.walker {
             WalkerKind::OwnCached => WalkerKind::OwnUncached,
             WalkerKind::CpythonCached => WalkerKind::CpythonUncached,
-            _ => continue,
+            WalkerKind::OwnUncached | WalkerKind::OwnReference | WalkerKind::CpythonUncached => continue,
         };
         let (row, lane, _) = fact.key();
         if lane == Lane::Live && fact.line.verdict == LineVerdict::Pass {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::report::human;
 use crate::report::json::Document;
 use crate::report::profiles::{HEADER, Program, figures, figures_of_stopped};
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::table;
-use crate::report::text::{Look, clean};
+use crate::report::text::{Look, clean, plural};
+use crate::report::{conclusion, group, human};
 
 /// GitHub keeps no more of a step's summary, in bytes.
 pub const STEP_SUMMARY: usize = 1 << 20;
@@ -32,7 +32,7 @@ pub fn render(all: &[Saved], limit: usize) -> String {
     }
     let Bounded { mut text, left_out, .. } = out;
     if left_out > 0 {
-        let _ = writeln!(text, "\n{left_out} parts are left out: they do not fit into {limit} bytes.");
+        let _ = writeln!(text, "\nleft out for want of room ({limit} bytes): {}.", plural(left_out, "part"));
     }
     text.truncate(text.floor_char_boundary(limit));
     text
@@ -56,13 +56,12 @@ impl Bounded {
 }
 
 fn check(out: &mut Bounded, document: &Document) {
-    let grounds = human::grounds(&document.judgement);
+    let grounds = conclusion::grounds(document);
     out.push(&grounds.iter().map(|ground| format!("- {}\n", inline(ground))).collect::<String>());
-    for violation in &document.violations {
-        let title = format!("{}{}", violation.fingerprint, human::excuse(violation, document.strict));
+    for group in group::of(document) {
         let mut text = String::new();
-        human::describe(&mut text, violation, WIDTH);
-        out.push(&folded(&title, &text));
+        human::group_in_full(&mut text, document, &group, WIDTH);
+        out.push(&folded(&group.headline, &text));
     }
     let mut rows = String::from("\n| build, lane |");
     for title in table::HEADER {
@@ -74,7 +73,8 @@ fn check(out: &mut Bounded, document: &Document) {
         let place = inline(&format!("{}, {}", line.row, line.lane));
         let _ = writeln!(rows, "| {place} | {} | {figures} | {} |", line.walker, line.verdict.name());
     }
-    out.push(&(rows + "\n"));
+    let legend = if document.table.is_empty() { String::new() } else { table::legend(&document.table) };
+    out.push(&format!("{rows}\n{legend}\n\n"));
     for program in &document.profiles {
         out.push(&profile(program));
     }
@@ -152,7 +152,10 @@ mod tests {
         let text = render(&saved(vec![finding()]), STEP_SUMMARY);
         assert!(text.starts_with("## framediff: fail\n"), "{text}");
         for words in [
-            "<details><summary>live/cpython-cached/mixed-branches/stale-partial-hit</summary>",
+            "<details><summary>probably the profiler (\\_remote\\_debugging): cpython-cached returns stacks that mix",
+            "violation  live/cpython-cached/mixed-branches/stale-partial-hit",
+            "1 new kind of failure",
+            "full/part/miss: all, some or none",
             "replay     framediff check --lane live --family alternating --seed 7",
             "| 3.15.2 release JIT, live | cpython-cached | 20000 |",
         ] {
@@ -191,10 +194,10 @@ mod tests {
         let saved = saved(many);
         let whole = render(&saved, STEP_SUMMARY);
         assert!(!whole.contains("left out"));
-        for limit in [0, 1_000, 10_000, whole.len() - 1] {
+        for limit in [0, 1_000, 5_000, whole.len() - 1] {
             let text = render(&saved, limit);
             assert!(text.len() <= limit, "{} of {limit}", text.len());
-            assert!(limit < 1_000 || text.contains("parts are left out"), "{limit}: {text}");
+            assert!(limit < 1_000 || text.contains("left out for want of room"), "{limit}: {text}");
             assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
         }
     }

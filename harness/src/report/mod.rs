@@ -3,15 +3,18 @@
 //! A run is a stream of [`event::Event`]s. [`summary::Summary`] folds them, without clock or terminal, into tallies,
 //! distinct violations and a [`verdict::Judgement`]; [`progress`] shows the way there, and [`stream`] keeps the events. What
 //! is known in the end is a [`json::Document`]: [`human`], [`junit`], [`github`], [`markdown`] and [`html`] are made of it, and
-//! of other documents that were [`saved`].
+//! of other documents that were [`saved`]. What they say in words comes from one place each: [`group`] tells what is probably behind
+//! violations, [`words`] what broke, [`conclusion`] what the verdict means.
 
 pub mod cell;
 pub mod columns;
 pub mod compare;
+pub mod conclusion;
 pub mod event;
 pub mod explain;
 pub mod finding;
 pub mod github;
+pub mod group;
 pub mod history;
 pub mod html;
 pub mod human;
@@ -37,6 +40,7 @@ pub mod tally;
 pub mod text;
 pub mod unittest_file;
 pub mod verdict;
+pub mod words;
 
 #[cfg(test)]
 pub(crate) mod fixtures;

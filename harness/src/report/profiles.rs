@@ -136,7 +136,7 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
             Observer::Generator | Observer::Stopped => None,
         })
         .collect();
-    walkers.sort_by_key(|(walker, ..)| *walker);
+    walkers.sort_by_key(|(walker, ..)| walker.rank());
     let width = leaves.len();
     let true_shares = shares(&sums(known.as_ref().unwrap_or(&stopped.slices), width), width);
     let truth =
@@ -299,7 +299,7 @@ mod tests {
         let [program] = document.profiles.as_slice() else { panic!("{:?}", document.profiles) };
         assert_eq!((program.stopped, program.leaves[0].leaf.function.as_str()), (800, "f"));
         assert_eq!(program.leaves[1].kind, Some(LeafKind::Generator));
-        let [uncached, cached] = program.walkers.as_slice() else { panic!("{program:?}") };
+        let [cached, uncached] = program.walkers.as_slice() else { panic!("{program:?}") };
         assert_eq!(
             (cached.walker, cached.bias, cached.shares.as_slice()),
             (WalkerKind::CpythonCached, Bias::Seen, [0.5, 0.5].as_slice())

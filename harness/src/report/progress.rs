@@ -9,36 +9,41 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::report::cell::CellId;
 use crate::report::event::{Consumer, Event};
+use crate::report::finding::Fingerprint;
+use crate::report::known::KnownFailures;
 use crate::report::text::{clean, plural, short};
 
 /// How often the time is redrawn while no event comes.
 const REDRAW: Duration = Duration::from_millis(250);
 const TEMPLATE: &str = "{spent} [{bar:20}] {wide_msg}";
 
-/// A bar on standard error: time spent of the budget, samples, violations, and what runs now.
-#[derive(Debug, Default)]
+/// A bar on standard error: time spent of the budget, samples, kinds of failure, and what runs now.
+#[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
     state: State,
 }
 
-/// What is told.
+/// What is told. One bug is seen many times: its kinds are counted, not how often it was seen, and what is known is counted
+/// apart.
 #[derive(Debug, Default)]
 struct State {
+    known: KnownFailures,
     planned: usize,
     finished: usize,
     samples: u64,
-    violations: u64,
+    new_kinds: BTreeSet<Fingerprint>,
+    known_kinds: BTreeSet<Fingerprint>,
     running: BTreeSet<CellId>,
 }
 
 impl Progress {
     /// A bar if standard error is a terminal, else silence.
     #[must_use]
-    pub fn on_stderr() -> Self {
+    pub fn on_stderr(known: KnownFailures) -> Self {
         let bar =
             std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
-        Self { bar, state: State::default() }
+        Self { bar, state: State { known, ..State::default() } }
     }
 
     fn start(&self, budget: Duration) {
@@ -88,7 +93,11 @@ impl State {
                 self.running.insert(cell.clone());
             }
             Event::Samples { tally, .. } => self.samples += tally.samples,
-            Event::Violation(finding) => self.violations += finding.count.max(1),
+            Event::Violation(finding) => {
+                let is_known = self.known.find(finding).is_some();
+                let kinds = if is_known { &mut self.known_kinds } else { &mut self.new_kinds };
+                kinds.insert(finding.fingerprint());
+            }
             Event::CellFinished { cell, .. } => {
                 self.running.remove(cell);
                 self.finished += 1;
@@ -98,14 +107,12 @@ impl State {
     }
 
     fn message(&self) -> String {
-        let violations = usize::try_from(self.violations).unwrap_or(usize::MAX);
-        let mut message = format!(
-            "{}/{} cells, {} samples, {}",
-            self.finished,
-            self.planned,
-            short(self.samples),
-            plural(violations, "violation")
-        );
+        let new = plural(self.new_kinds.len(), "new kind");
+        let mut message =
+            format!("{}/{} cells, {} samples, {new} of failure", self.finished, self.planned, short(self.samples));
+        if !self.known_kinds.is_empty() {
+            let _ = write!(message, ", {} known", self.known_kinds.len());
+        }
         let mut running = self.running.iter();
         if let Some(cell) = running.next() {
             let _ = write!(message, "; {}, {}, {}", clean(&cell.row), cell.lane, clean(&cell.family));
@@ -128,27 +135,29 @@ fn milliseconds(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::report::cell::{CellOutcome, Lane};
-    use crate::report::fixtures::{cell, finding, run, runs, started};
+    use crate::report::fixtures::{cache_worse, cell, finding, run, runs, started};
 
     #[test]
     fn the_message_follows_the_events() {
         let cells = [Lane::Stopped, Lane::Live].map(cell);
-        let mut state = State::default();
+        let mut state = State { known: KnownFailures::kept().unwrap(), ..State::default() };
         state.event(&started(&cells));
-        assert_eq!(state.message(), "0/2 cells, 0 samples, 0 violations");
+        assert_eq!(state.message(), "0/2 cells, 0 samples, 0 new kinds of failure");
         for cell in &cells {
             state.event(&Event::CellStarted { cell: cell.clone() });
         }
-        state.event(&Event::Violation(Box::new(finding())));
+        for finding in [finding(), finding(), cache_worse("stale-full-hit")] {
+            state.event(&Event::Violation(Box::new(finding)));
+        }
         state.event(&runs(&cells[0])[1]);
         assert_eq!(
             state.message(),
-            "0/2 cells, 20k samples, 3 violations; 3.15.2 release JIT, stopped, alternating and 1 more"
+            "0/2 cells, 20k samples, 1 new kind of failure, 1 known; 3.15.2 release JIT, stopped, alternating and 1 more"
         );
         for cell in &cells {
             state.event(&Event::CellFinished { cell: cell.clone(), outcome: CellOutcome::Ran });
         }
-        assert_eq!(state.message(), "2/2 cells, 20k samples, 3 violations");
+        assert_eq!(state.message(), "2/2 cells, 20k samples, 1 new kind of failure, 1 known");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::report::json::Document;
 use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::text::{Look, clean, excerpt, plural};
 use crate::report::verdict::Verdict;
-use crate::report::{compare, explain, human, json, searches, stream};
+use crate::report::{compare, conclusion, explain, human, json, searches, stream};
 
 /// No document that this program writes is nearly as long.
 const LONGEST: u64 = 256 << 20;
@@ -178,7 +178,7 @@ impl Saved {
             known.as_ref().map(|known| format!(" (known: {})", known.id)).unwrap_or_default()
         };
         match &self.content {
-            Content::Check(document) => human::counts(document),
+            Content::Check(document) => conclusion::sentence(document, "listed below"),
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => {
                 let Score { killed, survived, equivalent, .. } = report.score();

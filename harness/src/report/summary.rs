@@ -95,6 +95,12 @@ impl DistinctViolation {
         if self.first.lane == cell.lane { counts.sum() } else { 0 }
     }
 
+    /// Whether it fails a run.
+    #[must_use]
+    pub fn fails(&self, strict: bool) -> bool {
+        self.known.is_none() || strict
+    }
+
     fn add(&mut self, finding: &Finding) {
         let count = finding.count.max(1);
         self.count += count;
@@ -295,7 +301,7 @@ impl Summary {
     #[must_use]
     pub fn judgement(&self) -> Judgement {
         let facts = self.facts();
-        let violated = self.violations.iter().filter(|violation| violation.known.is_none() || self.rules.strict);
+        let violated = self.violations.iter().filter(|violation| violation.fails(self.rules.strict));
         let mut failures: Vec<Failure> =
             violated.map(|violation| Failure::Violation { fingerprint: violation.fingerprint.clone() }).collect();
         failures.extend(facts.iter().filter_map(|fact| fact.undescribed.clone()));

@@ -174,8 +174,8 @@ fn no_uncached_stack_at_all_is_a_doubt() {
     let judgement = judge(&events);
     let (row, lane) = (ROW.to_owned(), Lane::Live);
     let expected = [
-        Doubt::NoStacks { row: row.clone(), lane, walker: WalkerKind::CpythonUncached },
-        Doubt::NothingToCompare { row, walker: WalkerKind::CpythonCached },
+        Doubt::NothingToCompare { row: row.clone(), walker: WalkerKind::CpythonCached },
+        Doubt::NoStacks { row, lane, walker: WalkerKind::CpythonUncached },
     ];
     assert_eq!((judgement.verdict, judgement.advice), (Verdict::Inconclusive, vec![]));
     assert_eq!(judgement.doubts, expected);

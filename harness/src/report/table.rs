@@ -12,6 +12,29 @@ use crate::report::verdict::LineVerdict;
 pub(super) const HEADER: [&str; 7] =
     ["walker", "samples", "rejected", "impossible", "full/part/miss", "per s", "verdict"];
 
+/// What the columns mean, and those verdicts of `lines` that do not speak for themselves.
+pub(super) fn legend(lines: &[Line]) -> String {
+    let mut words = vec![
+        "samples: walks of one thread",
+        "rejected: walks that gave no stack",
+        "impossible: stacks that the program can never have",
+        "full/part/miss: all, some or none of the callers came from the cache",
+        "per s: walks in a second of walking",
+    ];
+    let shown = |wanted: LineVerdict| lines.iter().any(|line| line.verdict == wanted);
+    for (verdict, meaning) in [
+        (LineVerdict::Known, "known: fails only as this release is known to"),
+        (LineVerdict::Vacuous, "vacuous: its cache was not tested"),
+        (LineVerdict::Undecided, "undecided: too few samples to compare it with its uncached counterpart"),
+        (LineVerdict::Inconclusive, "inconclusive: not everything ran"),
+    ] {
+        if shown(verdict) {
+            words.push(meaning);
+        }
+    }
+    words.join("; ") + "."
+}
+
 /// Appends the blocks of all lines.
 pub(crate) fn render(out: &mut String, lines: &[Line], look: Look) {
     for block in lines.chunk_by(|left, right| (&left.row, left.lane) == (&right.row, right.lane)) {

@@ -42,8 +42,16 @@ def _account(command):
     while message:
         message = message[_write(1, message):]"##;
 
+/// How every gate's statement ends.
+const WAIT: &str = "any(map(_account, iter(_next, b'g')))";
+
+/// Whether a line of a program is a gate's.
+pub(crate) fn is_gate(line: &str) -> bool {
+    line.ends_with(WAIT)
+}
+
 /// The statement of a gate at the context that `context` evaluates to: message, wait and account on one line, so that
 /// whoever looks between the message and the answer sees the line that the account tells.
 pub(crate) fn gate(context: &str) -> String {
-    format!("_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); any(map(_account, iter(_next, b'g')))")
+    format!("_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); {WAIT}")
 }

@@ -1,7 +1,7 @@
 //! What CPython's own unwinder asks of a target's memory.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -37,7 +37,7 @@ impl Listener {
         let watchdog =
             Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
         let plan = RigPlan { patience, ..RigPlan::new(python, walker) };
-        let unwinder = Cpython::start(&plan, &place, Instant::now() + patience)?;
+        let unwinder = Cpython::start(&plan, &place, plan.deadline())?;
         Ok(Self { unwinder, watchdog })
     }
 

@@ -1,7 +1,5 @@
 //! Those who sample a stepped target, and what becomes of them between samples.
 
-use std::time::Instant;
-
 use super::RigPlan;
 use super::conductor::Conductor;
 use super::cpython::Cpython;
@@ -22,7 +20,7 @@ impl Sampler {
     fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
         Ok(match Own::new(plan.walker, site, &plan.weakenings)? {
             Some(own) => Self::Own(Box::new(own)),
-            None => Self::Cpython(Box::new(Cpython::start(plan, place, Instant::now() + plan.patience)?)),
+            None => Self::Cpython(Box::new(Cpython::start(plan, place, plan.deadline())?)),
         })
     }
 

@@ -17,6 +17,7 @@ use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::sample::{Sample, ThreadSample};
 use crate::schedule::AccessKind;
 use crate::target::confined::is_filtered;
+use crate::target::deadline::Deadline;
 use crate::target::trace::{Resume, Stop, SystemCall, TraceError, Traced, Watchdog};
 use crate::target::unwinder::{Counters, Unwinder, UnwinderError};
 
@@ -56,7 +57,7 @@ enum Call {
 }
 
 impl Cpython {
-    pub(super) fn start(plan: &RigPlan, place: &Place, deadline: Instant) -> Result<Self, RigError> {
+    pub(super) fn start(plan: &RigPlan, place: &Place, deadline: Deadline) -> Result<Self, RigError> {
         let unwinder = Unwinder::start_traceable(&plan.python, plan.filter, deadline)?;
         let pid = unwinder.pid();
         place.put(pid)?;

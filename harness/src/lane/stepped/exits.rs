@@ -91,7 +91,7 @@ pub fn thread_ends(python: &Path, successor: Successor, patience: Duration) -> R
         .find(|state| state.native_thread_id == u64::from(gate.native_thread_id))
         .ok_or(RigError::NoThread(gate.native_thread_id))?;
     let at = ended.address.wrapping_add(anchor);
-    let mut unwinder = Cpython::start(&plan, &place, deadline)?;
+    let mut unwinder = Cpython::start(&plan, &place, deadline.into())?;
     let pid = target.pid();
     unwinder.open_on(pid, &watchdog)?;
     let (mut there, mut written, mut before) = (Vec::new(), None, 0);

@@ -54,6 +54,7 @@ use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::schedule::shape::Shape;
 use crate::schedule::{AccessKind, Ran, Scheduler};
 use crate::target::confined::has_fixed_addresses;
+use crate::target::deadline::Deadline;
 use crate::target::process::Target;
 use crate::target::runtime::runtime_address;
 use crate::target::unwinder::Counters;
@@ -97,11 +98,19 @@ pub struct RigPlan {
     pub filter: bool,
     /// How long the target may run without a store, or wait in a system call.
     pub patience: Duration,
+    /// Until when processes may take to start, however long that is; no end but their patience without it.
+    pub limit: Option<Instant>,
     /// Where the target's file is written.
     pub folder: PathBuf,
 }
 
 impl RigPlan {
+    /// Until when a process may take to start from now on.
+    fn deadline(&self) -> Deadline {
+        let hangs = Deadline::interruptible(self.patience);
+        self.limit.map_or(hangs, |limit| hangs.within(limit))
+    }
+
     /// A plan for `walker` on `python`, with nothing kept and nothing torn.
     #[must_use]
     pub fn new(python: &Path, walker: WalkerKind) -> Self {
@@ -118,6 +127,7 @@ impl RigPlan {
             warm_up: WARM_UP,
             filter: true,
             patience: Duration::from_secs(20),
+            limit: None,
             folder: std::env::temp_dir(),
         }
     }
@@ -203,7 +213,7 @@ impl Rig {
             return Err(RigError::NoRounds);
         }
         let place = Place::take()?;
-        let deadline = Instant::now() + plan.patience;
+        let deadline = plan.deadline();
         let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
         place.put(target.pid())?;
         target.start(deadline)?;

@@ -6,7 +6,9 @@ use super::matrix::matrix;
 use super::stacks::{beside_words, side_by_side};
 use super::{command, known_terms, shown, tag};
 use crate::invariants::Violation;
+use crate::report::conclusion;
 use crate::report::finding::{Finding, Possible};
+use crate::report::group::{self, Group};
 use crate::report::human;
 use crate::report::json::Document;
 use crate::report::line::Line;
@@ -20,7 +22,8 @@ const MOST: usize = 200;
 
 /// Everything that is known of a run.
 pub(super) fn section(document: &Document) -> Markup {
-    let grounds = human::grounds(&document.judgement);
+    let grounds = conclusion::grounds(document);
+    let groups = group::of(document);
     html! {
         (list(&grounds))
         dl {
@@ -34,10 +37,10 @@ pub(super) fn section(document: &Document) -> Markup {
         h3 { "Walkers" }
         (walkers(document))
         (super::profiles::section(document))
-        @if !document.violations.is_empty() {
+        @if !groups.is_empty() {
             h3 { "Violations" }
-            @for violation in document.violations.iter().take(MOST) { (self::violation(document, violation)) }
-            (more(document.violations.len(), "violation"))
+            @for group in groups.iter().take(MOST) { (self::group(document, group)) }
+            (more(groups.len(), "violation"))
         }
         @if !document.known_not_seen.is_empty() {
             h3 { "Known failures not seen" }
@@ -83,6 +86,7 @@ fn walkers(document: &Document) -> Markup {
                 }
             }
         }
+        @if !document.table.is_empty() { p.muted { (table::legend(&document.table)) } }
     }
 }
 
@@ -103,12 +107,30 @@ fn line(line: &Line) -> Markup {
     } }
 }
 
+/// A group: its simplest member, and the others on demand.
+fn group(document: &Document, group: &Group) -> Markup {
+    let mut members = group.violations(document);
+    let simplest = members.next();
+    let others: Vec<&DistinctViolation> = members.collect();
+    html! { section.group {
+        h3 { (shown(&group.headline)) }
+        @if let Some(simplest) = simplest { (violation(document, simplest)) }
+        @if !others.is_empty() {
+            details {
+                summary { (plural(others.len(), "more kind")) " with the same probable cause" }
+                @for other in others.iter().take(MOST) { (violation(document, other)) }
+                (more(others.len(), "kind"))
+            }
+        }
+    } }
+}
+
 fn violation(document: &Document, violation: &DistinctViolation) -> Markup {
     let DistinctViolation { fingerprint, known, count, rows, first, .. } = violation;
     let is_known = known.is_some() && !document.strict;
     let rows: Vec<&str> = rows.iter().map(String::as_str).take(MOST).collect();
     html! { article {
-        h3 { span.mono { (shown(fingerprint.as_str())) } " " (tag(if is_known { "doubt" } else { "bad" }, match (known, document.strict) {
+        h4 { span.mono { (shown(fingerprint.as_str())) } " " (tag(if is_known { "doubt" } else { "bad" }, match (known, document.strict) {
             (Some(_), false) => "known",
             (Some(_), true) => "known, but --strict",
             (None, _) => "not known",
@@ -122,6 +144,7 @@ fn violation(document: &Document, violation: &DistinctViolation) -> Markup {
             @if let Some(known) = known { (known_terms(known)) }
         }
         (evidence(first))
+        (around(first))
         h4 { "Replay" }
         (command(&first.replay))
     } }
@@ -146,5 +169,17 @@ fn evidence(finding: &Finding) -> Markup {
         Some(Possible::Text(words)) => beside_words(&finding.seen, finding.offending(), words),
         None if finding.seen.is_empty() => html! {},
         None => beside_words(&finding.seen, finding.offending(), "not told"),
+    }
+}
+
+/// The stack before, and the program's lines.
+fn around(finding: &Finding) -> Markup {
+    html! {
+        @if !finding.before.is_empty() { (beside_words(&finding.before, None, "this stack was seen when last looked at")) }
+        @if !finding.source.is_empty() {
+            dl { dt { "source" } @for line in finding.source.iter().take(MOST) {
+                dd { (shown(&line.function)) ", line " (line.line) ": " code { (shown(&line.text)) } }
+            } }
+        }
     }
 }

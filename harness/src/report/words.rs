@@ -1,0 +1,116 @@
+//! What broke, in the words of an engineer of CPython: the thread state's fields by their names, no address, no figure.
+
+use crate::invariants::Violation;
+use crate::report::finding::Finding;
+use crate::schedule::clause::Clause;
+use crate::workload::grammar::Illegal;
+
+/// What a violation is a sign of. A new kind of violation has to be given one here: causes are guessed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// Between two looks at a stopped target, when only the interpreter writes, anchor or sequence changed as they must not.
+    Miscounted,
+    /// The anchor stands where no frame of the thread is.
+    OffChain,
+    /// Whoever walks got a wrong stack, or none where there is one.
+    WrongStack,
+    /// The walker did not survive, or did not answer.
+    Died,
+    /// A cache is not used as it could be.
+    HitMissed,
+    /// The profiler did not write the anchor that it has to write.
+    NotWritten,
+    /// The anchor is where it does not belong, and nobody is misled: known of every 3.15.
+    LeftBehind,
+}
+
+impl Sign {
+    /// What `violation` is a sign of.
+    #[must_use]
+    pub fn of(violation: &Violation) -> Self {
+        match violation {
+            Violation::SequenceDecreased { .. }
+            | Violation::AnchorMiscounted { .. }
+            | Violation::WrittenWhileNull { .. } => Self::Miscounted,
+            Violation::AnchorOffChain { .. } => Self::OffChain,
+            Violation::NotThere { .. }
+            | Violation::Legality { .. }
+            | Violation::Agreement { .. }
+            | Violation::Account { .. }
+            | Violation::RejectedWhileStopped { .. }
+            | Violation::CacheWorse { .. } => Self::WrongStack,
+            Violation::UnwinderDied { .. } | Violation::UnwinderHung => Self::Died,
+            Violation::HitMissed { .. } => Self::HitMissed,
+            Violation::AnchorNotWritten { .. } => Self::NotWritten,
+            Violation::AnchorOnDeadShim { .. }
+            | Violation::AnchorOnSuspendedGenerator { .. }
+            | Violation::AnchorLeft { .. } => Self::LeftBehind,
+        }
+    }
+}
+
+/// What broke, as a clause of a sentence.
+#[must_use]
+pub fn broke(finding: &Finding) -> String {
+    let walker = finding.walker;
+    match &finding.violation {
+        Violation::NotThere { fingerprint, kept, .. } => {
+            let way = match fingerprint.clause {
+                Clause::Spliced => "puts callers from its cache under frames that they did not call",
+                Clause::CutShort => "returns stacks whose root is missing",
+                Clause::CallersErased => "leaves callers out",
+                Clause::Torn => "returns stacks made of different moments",
+                Clause::WrongLocation => "returns a caller on a line where it did not stand",
+                Clause::Stale => "returns a stack that was gone before the sample began",
+            };
+            let released = if *kept { ", on a schedule that released builds pass" } else { "" };
+            format!("{walker} {way} ({}){released}", fingerprint.answer.name())
+        }
+        Violation::UnwinderDied { .. } => format!("{walker} ends its own process"),
+        Violation::UnwinderHung => format!("{walker} does not answer any more"),
+        Violation::AnchorMiscounted { counted, left: Some(left), .. } if *counted < *left as u64 => {
+            "a frame left the stack and last_profiled_frame_seq did not count it".to_owned()
+        }
+        Violation::AnchorMiscounted { left: Some(_), .. } => {
+            "last_profiled_frame_seq counted more frames than left the stack".to_owned()
+        }
+        Violation::AnchorMiscounted { left: None, .. } => {
+            "last_profiled_frame went to something else than a caller of its frame".to_owned()
+        }
+        Violation::SequenceDecreased { .. } => "last_profiled_frame_seq went down".to_owned(),
+        Violation::WrittenWhileNull { .. } => {
+            "the interpreter wrote last_profiled_frame or its sequence while no profiler was there".to_owned()
+        }
+        Violation::AnchorOffChain { .. } => "last_profiled_frame stays on a frame that has left the stack".to_owned(),
+        Violation::AnchorOnDeadShim { .. } => {
+            "last_profiled_frame stays on a shim frame that has left the stack".to_owned()
+        }
+        Violation::AnchorOnSuspendedGenerator { .. } => {
+            "last_profiled_frame stays on the frame of a suspended generator".to_owned()
+        }
+        Violation::AnchorLeft { .. } => format!("{walker} leaves last_profiled_frame set when it goes away"),
+        Violation::AnchorNotWritten { .. } => {
+            format!("{walker} does not set last_profiled_frame to the frame that it has just sampled")
+        }
+        Violation::HitMissed { .. } => {
+            format!("{walker} takes nothing from its cache although last_profiled_frame is in it")
+        }
+        Violation::CacheWorse { cause, .. } => {
+            format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
+        }
+        Violation::Legality { illegal: Illegal::MixedBranches { .. } } => {
+            format!("{walker} returns stacks that mix two branches of the program")
+        }
+        Violation::Legality { illegal: Illegal::CutShort } => format!("{walker} returns stacks whose root is missing"),
+        Violation::Legality { .. } => format!("{walker} returns stacks that the program cannot have"),
+        Violation::Agreement { other, difference } => {
+            format!("{walker} returns another {} than {other}, of the same frozen target", difference.name())
+        }
+        Violation::Account { difference } => {
+            format!("{walker} returns another {} than the target itself tells", difference.name())
+        }
+        Violation::RejectedWhileStopped { rejection } => {
+            format!("{walker} gives no stack of a frozen target ({})", rejection.name())
+        }
+    }
+}
