@@ -101,7 +101,14 @@ fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wi
     walkers.retain(|&walker| is_cpython(walker));
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
     let not_run = Some(NotRun::SetUp(why.clone()));
-    Some(Step { planned: PlannedCell::new(id, Expected::NONE), row: index, family, required: true, weight: 0.0, not_run })
+    Some(Step {
+        planned: PlannedCell::new(id, Expected::NONE),
+        row: index,
+        family,
+        required: true,
+        weight: 0.0,
+        not_run,
+    })
 }
 
 fn is_cpython(walker: WalkerKind) -> bool {

@@ -85,7 +85,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
         let seen = kept.seen.iter().map(ToString::to_string).collect();
-        let mut lane = Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
+        let mut lane =
+            Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
         for one in order {
