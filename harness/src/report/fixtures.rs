@@ -107,7 +107,7 @@ pub(crate) fn runs(cell: &CellId) -> Vec<Event> {
 
 /// A whole run over both lanes, with `extra` before its end.
 pub(crate) fn run(extra: Vec<Event>) -> Vec<Event> {
-    let cells = Lane::ALL.map(cell);
+    let cells = [Lane::Stopped, Lane::Live].map(cell);
     let mut events = vec![started(&cells)];
     events.extend(cells.iter().flat_map(runs));
     events.extend(extra);

@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_is_excused_by_what_released_builds_were_seen_to_do_alone() {
+        let kept_list = KnownFailures::kept().unwrap();
+        let text = "stepped/cpython-cached/spliced/full-hit/function/read-frame..write-anchor";
+        let known = |kept, seen| {
+            let fingerprint = text.parse().unwrap();
+            let violation = Violation::NotThere { fingerprint, case: String::new(), index: None, kept, seen };
+            let finding = Finding { lane: Lane::Stepped, violation, cause: None, ..fixtures::finding() };
+            let ends = if kept { "/kept-schedule" } else { "" };
+            assert_eq!(finding.fingerprint().as_str(), format!("{text}{ends}"));
+            kept_list.find(&finding).is_some()
+        };
+        assert!(known(false, true));
+        // In a shape that no released build shows; and on a schedule that all of them pass.
+        assert!(!known(false, false) && !known(true, true) && !known(true, false));
+    }
+
+    #[test]
     fn what_one_unwinder_gets_wrong_is_known_in_company_only_if_the_target_moved_meanwhile() {
         let text = ONE.replace(
             "live/cpython-cached/cache-worse/stale-full-hit",
