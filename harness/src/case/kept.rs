@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::stepped::WorkloadIdentity;
+use super::stepped::{SteppedCase, WorkloadIdentity};
 use crate::schedule::cast::Cast;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::schedule::trace::Trace;
@@ -88,8 +88,8 @@ impl From<Schedules> for String {
 pub enum Moving {
     /// Nowhere.
     AtRest,
-    /// Before accesses of this kind.
-    Before(AccessKind),
+    /// Before accesses of these kinds.
+    Before(&'static [AccessKind]),
     /// Before every access.
     Everywhere,
 }
@@ -129,7 +129,7 @@ impl Drawn {
     pub fn still(&self) -> BTreeSet<AccessKind> {
         let moves = |kind: &AccessKind| match self.moving {
             Moving::AtRest => false,
-            Moving::Before(before) => *kind == before,
+            Moving::Before(kinds) => kinds.contains(kind),
             Moving::Everywhere => true,
         };
         AccessKind::ALL.into_iter().filter(|kind| !moves(kind)).collect()
@@ -156,6 +156,17 @@ impl KeptSchedules {
     /// As [`KeptSchedules::parse`]; a test keeps it readable.
     pub fn kept() -> Result<Self, String> {
         Self::parse(KEPT)
+    }
+
+    /// Whether a case is of a kept schedule, which no released build fails: it has the moves up to the sample that failed.
+    #[must_use]
+    pub fn promises(&self, case: &SteppedCase) -> bool {
+        let is_of = |kept: KeptSchedule<'_>| {
+            let until = kept.schedule.moves.iter().filter(|one| one.at.sample < case.samples);
+            *kept.cast == case.cast && kept.samples >= case.samples && until.eq(case.schedule.moves.iter())
+        };
+        let program = self.programs.iter().find(|program| program.workload == case.workload);
+        !case.tearing && !case.loads && program.is_some_and(|program| program.schedules().any(is_of))
     }
 
     /// The program that is kept for a family.
@@ -199,6 +210,8 @@ impl KeptProgram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::stepped::BuildIdentity;
+    use crate::sample::WalkerKind;
 
     #[test]
     fn the_kept_list_is_readable_and_its_programs_can_be_made() {
@@ -213,6 +226,34 @@ mod tests {
         assert!(!kept.seen.is_empty());
         let other = KEPT.replacen("\"version\": 1", "\"version\": 2", 1);
         assert!(KeptSchedules::parse(&other).is_err());
+    }
+
+    #[test]
+    fn a_failure_of_a_kept_schedule_is_recognised_by_its_moves() {
+        let kept = KeptSchedules::kept().unwrap();
+        let program = kept.programs.first().unwrap();
+        let two =
+            |one: &KeptSchedule<'_>| one.samples > 1 && one.schedule.moves.last().is_some_and(|one| one.at.sample > 0);
+        let one = program.schedules().find(two).unwrap();
+        let mut case = SteppedCase {
+            build: BuildIdentity { version: "3.15.2".into(), debug: false, jit: false },
+            workload: program.workload.clone(),
+            walker: WalkerKind::CpythonCached,
+            weakenings: BTreeSet::new(),
+            cast: one.cast.clone(),
+            samples: one.samples,
+            tearing: false,
+            loads: false,
+            schedule: one.schedule.clone(),
+            fingerprint: kept.seen.first().unwrap().clone(),
+        };
+        assert!(kept.promises(&case));
+        // It failed before its last moves.
+        case.samples = 1;
+        case.schedule.moves.retain(|one| one.at.sample == 0);
+        assert!(kept.promises(&case));
+        case.schedule = "0.0:77".parse().unwrap();
+        assert!(!kept.promises(&case));
     }
 
     #[test]

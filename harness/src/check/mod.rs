@@ -4,7 +4,7 @@
 pub const STOPS: u32 = 300;
 /// How many schedules of the stepped lane they run for each program: all that are kept for it, and as many drawn ones as
 /// there is time for.
-pub const SCHEDULES: u32 = 450;
+pub const SCHEDULES: u32 = 600;
 
 pub mod plan;
 pub mod run;

@@ -76,6 +76,10 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
         let mut needed = vec![required; rows.len()];
         for &family in &families {
             for ((index, row), needed) in rows.iter().enumerate().zip(&mut needed) {
+                // It has nobody else to drive.
+                if lane == Lane::Stepped && wishes.without_unwinder.contains_key(&row.name) {
+                    continue;
+                }
                 let mut step = step(index, row, lane, family, wishes, seed);
                 if step.not_run.is_none() {
                     step.required = *needed > 0;
@@ -173,7 +177,7 @@ fn not_stepped(family: Family, has_cache: bool) -> Option<NotRun> {
     } else if !cfg!(target_arch = "x86_64") {
         "the stepped lane needs a machine of x86-64".to_owned()
     } else if KeptSchedules::kept().is_ok_and(|kept| kept.program(family).is_none()) {
-        format!("no schedules are kept for this family; search it with `framediff explore --family {family}`")
+        "no schedules are kept for these families; `framediff explore --family NAME` searches one".to_owned()
     } else {
         return None;
     };

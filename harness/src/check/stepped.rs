@@ -97,6 +97,13 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         }
         lane.drawn(at_stores)?;
         let Self { done, .. } = lane;
+        if !at_stores && !cell.is_over() {
+            let why = format!(
+                "there are no hardware watchpoints here, so the target moved from gate to gate, and between samples only: \
+                 {done} schedules ran so, none of the kept ones, and nothing inside of a sample was tested"
+            );
+            return Err(Inconclusive::NothingCompared(why).into());
+        }
         match cell.schedules {
             Some(wanted) if done < wanted && !cell.is_over() => Err(Inconclusive::Deadline(format!(
                 "the budget was spent after {done} of {wanted} schedules; give a longer --budget"

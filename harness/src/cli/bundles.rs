@@ -8,11 +8,12 @@ use clap::Parser;
 use crate::bundle::about::{About, Again, Interpreter, Told};
 use crate::bundle::archive::BundleError;
 use crate::bundle::{Bundle, name};
-use crate::case::stepped::{BuildIdentity, SteppedFile, WorkloadIdentity};
+use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 use crate::cli::arguments::{BuildSource, Check, Cli, Jit, Replay, Size, Verb};
 use crate::cli::replay::quote_path;
 use crate::cli::verbs::{Checked, Failure, print, run_check, tell};
 use crate::cli::{exit, folder, snapshots};
+use crate::invariants::Violation;
 use crate::lane::record::{Order, record};
 use crate::report::cell::Lane;
 use crate::report::human;
@@ -25,24 +26,52 @@ use crate::workload::{Mode, Parameters, Workload, generate};
 /// Stops of the snapshot in a bundle.
 const STOPS: u32 = 6;
 
-/// Makes a bundle of each distinct violation of a run of `check`.
+/// A schedule of one failure is enough to understand it, and each is run once more for its bundle.
+const MOST_SCHEDULES: usize = 4;
+
+/// Makes a bundle of each distinct violation of a run of `check`; of schedules that fail, only of the shortest ones that are
+/// new.
 pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
     rows: &[Row],
     summary: &Summary,
-    interrupted: &AtomicBool,
+    interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
     let weakenings = &arguments.selection.weaken;
+    let mut cases = Vec::new();
     for violation in summary.violations() {
         let finding = &violation.first;
+        if let Violation::NotThere { case, .. } = &finding.violation {
+            if violation.known.is_none() {
+                cases.push((case.parse::<SteppedCase>()?, finding.row.as_str()));
+            }
+            continue;
+        }
         let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
         let again = Again::of(finding, arguments.size.overrides(), weakenings.clone());
         let Some(again) = again else { continue };
         let bundle = of_violation(row, violation, again, interrupted)?;
         tell(&format!("bundle: {}", bundle.save(folder)?.display()));
     }
+    cases.sort_by_key(|(case, _)| (case.schedule.moves.len(), case.schedule.total_steps()));
+    for (case, row) in cases.into_iter().take(MOST_SCHEDULES) {
+        let Some(row) = rows.iter().find(|known| known.name == row) else { continue };
+        let bundle = of_case(case, row, interrupted)?;
+        tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+    }
     Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn of_case(case: SteppedCase, row: &Row, interrupted: &'static AtomicBool) -> Result<Bundle, Failure> {
+    let source = BuildSource { python: vec![row.build.python.clone()], cache: None };
+    crate::cli::cases::bundle(&SteppedFile { note: String::new(), case }, row, &source, interrupted)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn of_case(_: SteppedCase, _: &Row, _: &'static AtomicBool) -> Result<Bundle, Failure> {
+    Err("the stepped lane needs a machine of x86-64".into())
 }
 
 fn of_violation(

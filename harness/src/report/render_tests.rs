@@ -60,7 +60,7 @@ fn every_part_of_the_report_is_there() {
         "3.15.2 release JIT, live\n",
         "cpython-cached: impossible: stale-partial-hit 1; rejected: moved 3;",
         "10k/6000/4000",
-        "stacks that the program can never have; full/part/miss:",
+        "full/part/miss:",
         "failure 1: probably the profiler (_remote_debugging): cpython-cached returns\n           stacks that mix two branches",
         "violation  live/cpython-cached/mixed-branches/stale-partial-hit\n",
         "the stack mixes branches",

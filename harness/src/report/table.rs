@@ -17,7 +17,7 @@ pub(super) fn legend(lines: &[Line]) -> String {
     let mut words = vec![
         "samples: walks of one thread",
         "rejected: walks that gave no stack",
-        "impossible: stacks that the program can never have",
+        "impossible: stacks that the program can never have; in the stepped lane, that it did not have during the sample",
         "full/part/miss: all, some or none of the callers came from the cache",
         "per s: walks in a second of walking",
     ];
