@@ -37,12 +37,18 @@ fn what_check_runs_kills_faults_of_the_unwinder_and_the_original_survives() {
         let (document, code) = mutants(&build.python, &expected.map(|(name, _)| name), &[]);
         let unwinder = &document["unwinder"][0];
         for (mutant, (name, issue)) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {
+            // The debug build stores the anchor first: there to compare it is enough.
+            let is_equivalent = build.debug && name == "no-sequence-check-on-second-look";
+            let outcome = if is_equivalent { "equivalent" } else { "killed" };
             assert_eq!(
                 (mutant["mutant"].as_str(), mutant["outcome"].as_str()),
-                (Some(name), Some("killed")),
+                (Some(name), Some(outcome)),
                 "{mutant}"
             );
             assert_eq!(mutant["issue"].as_str(), issue, "{mutant}");
+            if is_equivalent {
+                continue;
+            }
             assert!(matches!(mutant["lane"].as_str(), Some("stopped" | "stepped")), "{mutant}");
         }
         assert_eq!(unwinder["mutants"].as_array().unwrap().len(), expected.len());

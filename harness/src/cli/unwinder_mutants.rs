@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::verbs::Failure;
+use crate::mutants::code::Kind;
 use crate::mutants::history;
 use crate::mutants::hunt::{Hunted, Hunter};
+use crate::mutants::image::Image;
 use crate::mutants::judge::Judged;
 use crate::mutants::peers::Baseline;
 use crate::mutants::report::{MutantReport, UnwinderReport};
@@ -34,6 +36,7 @@ pub(super) fn report(
         }
     };
     report.module = Some(module.path().display().to_string());
+    let anchor_first = stores_anchor_first(row)?;
     if !arguments.list {
         report.control = (0..arguments.control).map(|_| hunter.hunt(row, 1)).collect();
     }
@@ -59,7 +62,7 @@ pub(super) fn report(
         let changed = Row { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
         let judged = match hunter.hunt(&changed, 1) {
             Hunted::Killed(kill) => Judged::Killed(kill),
-            Hunted::Passed { samples } => match alone::equivalent(fault) {
+            Hunted::Passed { samples } => match alone::equivalent(fault, anchor_first) {
                 Some(argument) => Judged::Equivalent { argument, samples },
                 None => Judged::Survived { samples },
             },
@@ -72,6 +75,14 @@ pub(super) fn report(
         report.mutants.push(reported);
     }
     Ok(report)
+}
+
+/// Whether the interpreter of `row` stores the anchor before it counts, wherever its own code does both.
+fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
+    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let image = Image::read(&row.build.image, layout)?;
+    let mut sites = image.sites().iter().filter(|site| site.kind == Kind::Text).peekable();
+    Ok(sites.peek().is_some() && sites.all(|site| site.pointer.address < site.increment.store().address))
 }
 
 fn mutant(fault: Fault, judged: Judged) -> MutantReport {
