@@ -106,7 +106,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for family in FAMILIES {
         let begun = Instant::now();
         let workload = program(family, Mode::Rounds);
-        let mut chosen = draw(&mut rig(rows.first().ok_or("no build")?, &workload, folder.path()));
+        let mut first = rig(rows.first().ok_or("no build")?, &workload, folder.path());
+        let steps = first.steps_of_rounds().first().copied().unwrap_or(0);
+        let mut chosen = draw(&mut first);
+        drop(first);
         let drawn: usize = chosen.values().map(BTreeSet::len).sum();
         let stay: Vec<BTreeSet<(String, Schedule)>> =
             rows.par_iter().map(|row| passing(&mut rig(row, &workload, folder.path()), &chosen)).collect();
@@ -117,7 +120,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let seen: Vec<BTreeSet<SteppedFingerprint>> =
             rows.par_iter().map(|row| failures(row, family, folder.path())).collect();
         kept.seen.extend(seen.into_iter().flatten());
-        kept.programs.push(KeptProgram { workload: WorkloadIdentity::of(&workload), sets: sets(chosen) });
+        kept.programs.push(KeptProgram { workload: WorkloadIdentity::of(&workload), steps, sets: sets(chosen) });
         println!("{family}: {drawn} drawn, {left} kept, {} kinds seen, {:.0?}", kept.seen.len(), begun.elapsed());
     }
     std::fs::write(&output, serde_json::to_string_pretty(&kept)? + "\n")?;
@@ -178,7 +181,7 @@ fn draw(rig: &mut Rig) -> Chosen {
         let all = chosen.entry((bounds.cast().script(), bounds.samples)).or_default();
         let before = all.len();
         // Each stratum in turn, and no stratum before another because of its name.
-        let mut strata: Vec<((Vec<AccessKind>, String), Vec<Schedule>)> = strata.into_iter().collect();
+        let mut strata: Vec<_> = strata.into_iter().collect();
         strata.shuffle(&mut ChaCha8Rng::seed_from_u64(SEED));
         let longest = strata.iter().map(|(_, schedules)| schedules.len()).max().unwrap_or(0);
         for round in 0..longest {

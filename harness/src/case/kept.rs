@@ -48,6 +48,9 @@ pub struct KeptSchedules {
 pub struct KeptProgram {
     /// Which program.
     pub workload: WorkloadIdentity,
+    /// How many steps each of its rounds has while the anchor is NULL. Where it has others, another interpreter or run mode
+    /// enters and leaves other frames (`-X perf` has a shim frame at each call), and nothing that is kept is about that.
+    pub steps: usize,
     /// Its schedules.
     pub sets: Vec<KeptSet>,
 }

@@ -6,7 +6,9 @@
 //! same seed runs the same schedules on every machine; how many is given by number, or else by the time.
 //!
 //! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are those
-//! that it was made with. With other accesses it is another schedule, and is judged as a drawn one.
+//! that it was made with. With other accesses it is another schedule, and is judged as a drawn one. Where the program has
+//! other steps than on the released builds, because the run mode has frames of its own, nothing that is kept is about it, and
+//! what is known of any schedule excuses it.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -58,7 +60,8 @@ struct Lane<'a, 'r, 'e> {
     rig: Rig,
     build: BuildIdentity,
     workload: WorkloadIdentity,
-    seen: BTreeSet<String>,
+    /// What released builds were seen to do; none if nothing is kept of such a target.
+    seen: Option<BTreeSet<String>>,
     done: u32,
     /// How often the unwinder may still die or hang.
     deaths_left: u32,
@@ -84,7 +87,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let (rig, at_stores) = launch(cell, workload)?;
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
-        let seen = kept.seen.iter().map(ToString::to_string).collect();
+        let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
+        let seen = is_kept.then(|| kept.seen.iter().map(ToString::to_string).collect());
         let mut lane =
             Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
@@ -126,7 +130,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let mut replay = Replay::new(one.schedule.clone(), 1);
         replay.begin();
         let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
-        let fits = replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
+        let fits =
+            self.seen.is_some() && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
         self.recorder.scheduled(WALKER, !fits);
         if Failing::of(&run).is_none() {
             return Ok(());
@@ -200,12 +205,12 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else { return };
         let Some(sample) = run.samples.get(number) else { return };
         let kept = match promise {
-            Promise::Kept(trace) => Trace::of(&run.ran.schedule, &run.ran.points) == *trace,
+            Promise::Kept(trace) => self.seen.is_some() && Trace::of(&run.ran.schedule, &run.ran.points) == *trace,
             Promise::Drawn => false,
         };
         let cause = cause_of(sample.sample.provenance);
         self.recorder.impossible(WALKER, cause);
-        let seen = self.seen.contains(&failing.fingerprint.to_string());
+        let seen = self.seen.as_ref().is_none_or(|seen| seen.contains(&failing.fingerprint.to_string()));
         let nearest = wrong.parting.and_then(|parting| sample.moments.get(parting.nearest));
         let evidence = Evidence {
             cause: Some(cause),

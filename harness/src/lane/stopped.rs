@@ -204,6 +204,9 @@ impl<'a> Lane<'a> {
         turns: usize,
         until: Instant,
     ) -> Result<(), Cut> {
+        if turns > 1 && !self.is_straight() {
+            return Ok(());
+        }
         // Attached to where the first sample is taken: the first one of CPython's unwinder copies the chunks that there were
         // when it was made.
         self.stop_next()?;
@@ -232,6 +235,12 @@ impl<'a> Lane<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether no shim frame was on the stack when it was looked at last. A run mode can put one below every call (`-X perf`),
+    /// whatever the program does.
+    fn is_straight(&self) -> bool {
+        self.before.values().all(|before| before.python + 1 == before.chain.len())
     }
 
     /// Lets the target run on, stops it, and has it looked at.

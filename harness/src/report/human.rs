@@ -132,7 +132,11 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
         let label = if index == 0 { "  source     " } else { INDENT };
         let _ = writeln!(out, "{label}{}", excerpt(&format!("{}, line {}: {}", line.function, line.line, line.text)));
     }
-    let workload = format!("{} with seed {} on {}", first.family, first.seed, first.row);
+    let program = match first.violation {
+        Violation::NotThere { .. } => format!("{} as in the case", first.family),
+        _ => format!("{} with seed {}", first.family, first.seed),
+    };
+    let workload = format!("{program} on {}", first.row);
     paragraph(out, "  workload   ", &workload, width);
     // One line, however long: it is there to be copied.
     let _ = writeln!(out, "  replay     {}", clean(&first.replay));
