@@ -126,6 +126,13 @@ fn details(out: &mut String, line: &Line, width: u16) {
     if tally.misses() > 0 {
         parts.push(format!("misses: {}", list(tally.misses.iter().map(|(reason, n)| (reason.name(), n)))));
     }
+    if tally.misfits > 0 {
+        parts.push(format!(
+            "{} of {} schedules are kept ones that are others here, and judged as drawn ones: the walker or the target does \
+             otherwise than in the builds that they are kept of",
+            tally.misfits, tally.schedules
+        ));
+    }
     if !parts.is_empty() {
         paragraph(out, "  ", &format!("{}: {}", line.walker, parts.join("; ")), width);
     }
