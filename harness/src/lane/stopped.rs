@@ -237,10 +237,11 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Whether no shim frame was on the stack when it was looked at last. A run mode can put one below every call (`-X perf`),
-    /// whatever the program does.
+    /// Whether no shim frame was among the Python frames when the stack was looked at last: below them stand the shim frame by
+    /// which C called the module, and the base frame. A run mode can put one below every call (`-X perf`), whatever the program
+    /// does.
     fn is_straight(&self) -> bool {
-        self.before.values().all(|before| before.python + 1 == before.chain.len())
+        self.before.values().all(|before| before.chain.len() <= before.python + 2)
     }
 
     /// Lets the target run on, stops it, and has it looked at.
