@@ -12,7 +12,7 @@ use framediff::cli::exit;
 use serde_json::Value;
 
 /// Longer than any of these takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What `mutants` tells of these mutants.
 fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>) {
