@@ -72,7 +72,7 @@ mod tests {
             file: file.into(),
             location: Location { line: Some(7), ..Location::default() },
         };
-        assert_eq!(frame("f_漢λ", "/tmp/workload.py").to_string(), "f_漢λ (workload.py:7)");
+        assert_eq!(frame("f_漢λ", "/folder/workload.py").to_string(), "f_漢λ (workload.py:7)");
         let garbage = "\x1b".repeat(1024);
         let line = frame(&garbage, &garbage).to_string();
         assert!(line.ends_with("…:7)") && line.chars().count() < LONGEST + 10, "{line}");

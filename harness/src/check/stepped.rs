@@ -41,7 +41,7 @@ use crate::workload::{Mode, Workload, generate};
 pub const WALKER: WalkerKind = WalkerKind::CpythonCached;
 /// Schedules that run however short the time is: fewer do not reach each answer of the cache.
 const FEWEST: u32 = 30;
-/// After so many deaths and hangs the unwinder is known to die, and nothing more is learnt.
+/// After this many deaths and hangs the cell ends: more would show nothing new.
 const MOST_DEATHS: u32 = 10;
 /// How often a kept schedule that failed is run again before the build is accused by it alone.
 const AGAIN: u32 = 2;
