@@ -38,9 +38,10 @@ impl Sign {
             | Violation::Agreement { .. }
             | Violation::Account { .. }
             | Violation::RejectedWhileStopped { .. }
-            | Violation::CacheWorse { .. } => Self::WrongStack,
+            | Violation::CacheWorse { .. }
+            | Violation::MoreThanReleased { .. } => Self::WrongStack,
             Violation::UnwinderDied { .. } | Violation::UnwinderHung => Self::Died,
-            Violation::HitMissed { .. } => Self::HitMissed,
+            Violation::HitMissed { .. } | Violation::LessThanReleased { .. } => Self::HitMissed,
             Violation::AnchorNotWritten { .. } => Self::NotWritten,
             Violation::AnchorOnDeadShim { .. }
             | Violation::AnchorOnSuspendedGenerator { .. }
@@ -97,6 +98,12 @@ pub fn broke(finding: &Finding) -> String {
         }
         Violation::CacheWorse { cause, .. } => {
             format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
+        }
+        Violation::MoreThanReleased { what, .. } => {
+            format!("{walker} goes wrong more often than that of the released builds ({what})")
+        }
+        Violation::LessThanReleased { what, .. } => {
+            format!("{walker} has less {what} than that of the released builds")
         }
         Violation::Legality { illegal: Illegal::MixedBranches { .. } } => {
             format!("{walker} returns stacks that mix two branches of the program")

@@ -24,12 +24,16 @@ pub(super) struct Hello {
 /// Function, file, line, end line, column, end column.
 type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
+/// Line, end line, column, end column.
+pub(super) type ToldPosition = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+
 /// Any later line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Reply {
     pub(super) ok: bool,
     pub(super) error: Option<(String, String)>,
+    pub(super) positions: Vec<(String, Vec<ToldPosition>)>,
     pub(super) samples: Option<Vec<Vec<Option<u64>>>>,
     errors: Vec<(String, String)>,
     frames: Vec<ToldFrame>,
@@ -68,12 +72,7 @@ impl Interned {
             Frame {
                 function: function.into(),
                 file: file.into(),
-                location: Location {
-                    line: line_number(line),
-                    end_line: line_number(end_line),
-                    column: column_number(column),
-                    end_column: column_number(end_column),
-                },
+                location: location((line, end_line, column, end_column)),
             }
         }));
         for numbers in reply.stacks {
@@ -149,6 +148,16 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
         // On a full hit everything but the leaf comes from the cache.
         (full, 0, 0) if full == all => Provenance { lookup: Lookup::FullHit, from_cache: depth.saturating_sub(1) },
         _ => none(Lookup::Unknown),
+    }
+}
+
+/// A position as the driver tells it.
+pub(super) fn location((line, end_line, column, end_column): ToldPosition) -> Location {
+    Location {
+        line: line_number(line),
+        end_line: line_number(end_line),
+        column: column_number(column),
+        end_column: column_number(end_column),
     }
 }
 

@@ -27,6 +27,7 @@ mod kept_frames;
 mod monitoring;
 pub mod parameters;
 mod parts;
+pub mod positions;
 mod program;
 pub(crate) mod prologue;
 mod recursion;
