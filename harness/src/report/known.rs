@@ -197,7 +197,9 @@ fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
 mod tests {
     use super::*;
     use crate::invariants::{Death, Violation};
+    use crate::report::bounds::Hits;
     use crate::report::fixtures;
+    use crate::workload::Family;
 
     const ONE: &str = r#"
         [[failure]]
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
         let kept = KnownFailures::kept().unwrap();
-        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again"] {
+        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again", "torn-read"] {
             let mut finding = fixtures::cache_worse(cause);
             for (version, known) in
                 [("3.15.0", true), ("3.15.2", true), ("3.15.2+", true), ("3.15.3", false), ("3.16.0a1", false)]
@@ -220,9 +222,45 @@ mod tests {
                 assert_eq!(kept.find(&finding).is_some(), known, "{cause} in {version}");
             }
         }
-        assert_eq!(kept.find(&fixtures::cache_worse("torn-read")), None);
+        assert_eq!(kept.find(&fixtures::cache_worse("of-no-known-cause")), None);
         assert_eq!(kept.find(&fixtures::finding()), None);
         assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn a_rate_is_excused_as_far_as_it_was_seen_with_its_family() {
+        let kept = KnownFailures::kept().unwrap();
+        let known = |family: &str, cached_at_least| {
+            let cause = "stale-full-hit".to_owned();
+            let violation = Violation::CacheWorse { cause, cached_at_least, uncached_at_most: 0.0001 };
+            kept.find(&Finding { violation, cause: None, family: family.into(), ..fixtures::finding() }).is_some()
+        };
+        for family in Family::ALL.iter().map(|family| family.name()).chain(["attached"]) {
+            assert!(known(family, 0.005) && !known(family, 0.3), "{family}");
+        }
+        assert!(!kept.is_bounded(&Finding {
+            violation: Violation::MoreThanReleased { what: "torn-read".into(), at_least: 0.5, most: 0.1 },
+            ..fixtures::finding()
+        }));
+    }
+
+    #[test]
+    fn every_family_has_bounds_and_owes_hits() {
+        let kept = KnownFailures::kept().unwrap();
+        for family in Family::ALL {
+            for walker in [WalkerKind::CpythonCached, WalkerKind::OwnCached] {
+                let judged = Judged { family: family.name(), walker, version: "3.15.2" };
+                assert!(
+                    kept.live().least(judged, Hits::FullHits).is_some_and(|least| least > 0.1),
+                    "{family:?} {walker}"
+                );
+            }
+        }
+        // A list of one's own that has none has these.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path).unwrap().live(), kept.live());
     }
 
     #[test]
