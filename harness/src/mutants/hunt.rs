@@ -111,6 +111,7 @@ impl Hunter<'_> {
             stops: Some(number(STOPS)),
             schedules: Some(number(SCHEDULES)),
             jobs: self.jobs,
+            bounds: self.known.live(),
             profiles: false,
             confidence: 0.999,
             folder: self.folder.clone(),
