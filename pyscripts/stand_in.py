@@ -1,7 +1,7 @@
 """Stand-ins for `_remote_debugging`: each wraps the real extension module and gets one thing wrong on purpose.
 
 They need no machine code, so they fit any version. As a script this prints what there is, as one JSON document:
-  [[name, lane, description, why it cannot be used with this interpreter or null], ...]
+  [[name, lane, description, fault of the past or null, why it cannot be used with this interpreter or null], ...]
 To be imported as `_remote_debugging`, the text of this file is followed by a call of `stand_in`. The lane is where a fault has
 to be seen: "stopped" and "stepped" by numbers of stops and schedules, "live" in the time that a default run has for it. A fault
 of the live lane is silent while the target is stopped or traced.
@@ -26,11 +26,11 @@ real = None
 chance = random.Random(7).random
 
 
-def fault(name, description, lane="stopped"):
+def fault(name, description, lane="stopped", issue=None):
     """Puts a class into the table."""
 
     def add(cls):
-        cls.lane, cls.description = lane, description
+        cls.lane, cls.description, cls.issue = lane, description, issue
         FAULTS[name] = cls
         return cls
 
@@ -336,7 +336,7 @@ class Remembering(Faithful):
         return new
 
 
-@fault("leaf-reused-on-full-hit", "a full hit returns the stored leaf, whose line may have moved since (gh-142137)")
+@fault("leaf-reused-on-full-hit", "a full hit returns the stored leaf, whose line may have moved since", issue="gh-142137")
 class _(Remembering):
     def mixed(self, frames, last):
         return last[:1] + frames[1:] if self.cached and self.grown[FULL] and last else frames
@@ -767,6 +767,59 @@ class _(WithoutEntry):
 # Protocol: what is compared, and what is written.
 
 
+class Stored(Faithful):
+    """Knows of each thread what an entry has: the address of the leaf, the sequence, the frames."""
+
+    needs_fields = True
+
+    def make(self):
+        super().make()
+        self.entries, self.now = {}, {}
+
+    def before(self):
+        self.now = {thread.native_id: thread for thread in self.fields.threads()} if self.cached else {}
+        for thread in self.now.values():
+            words = Fields.CURRENT, Fields.ANCHOR, Fields.SEQUENCE
+            thread.current, thread.anchor, thread.sequence = (thread.get(word) for word in words)
+            self.look(thread, *self.entries.get(thread.native_id, (None, None, None)))
+
+    def look(self, thread, leaf, sequence, frames):
+        """Comes before the walk, for each thread."""
+
+    def stack(self, frames, thread):
+        fields = self.now.get(thread.thread_id)
+        if fields is None:
+            return frames
+        new = self.found(fields, frames, *self.entries.get(thread.thread_id, (None, None, None)))
+        self.entries[thread.thread_id] = fields.current, fields.sequence, frames
+        return new
+
+    def found(self, thread, frames, leaf, sequence, stored):
+        """Gives what is returned for a thread."""
+        return frames
+
+
+@fault("current-frame-not-compared", "a full hit does not compare the current frame with the anchor")
+class _(Stored):
+    def look(self, thread, leaf, sequence, frames):
+        if thread.anchor and thread.anchor != thread.current and (leaf, sequence) == (thread.current, thread.sequence):
+            thread.set(Fields.ANCHOR, leaf)
+
+
+@fault("stored-leaf-not-compared", "a full hit does not compare the entry's first frame with the current one")
+class _(Stored):
+    def found(self, thread, frames, leaf, sequence, stored):
+        hit = thread.anchor == thread.current and sequence == thread.sequence
+        return frames[:1] + stored[1:] if hit and stored else frames
+
+
+@fault("not-read-again-before-use", "anchor and sequence are not read again before cached frames are used", "stepped")
+class _(Stored):
+    def found(self, thread, frames, leaf, sequence, stored):
+        hit = thread.anchor == thread.current == leaf and sequence == thread.sequence
+        return frames[:1] + stored[1:] if hit else frames
+
+
 def sequence_compared_in(bits):
     @fault(f"sequence-compared-in-{bits}-bits", f"of the sequence {bits} bits are compared")
     class _(Faithful):
@@ -969,11 +1022,47 @@ class _(Second):
         return self.other.get_stack_trace() if self.cached else interpreters
 
 
+@fault("torn-between-two-walks", "a stack is the inner half of one walk and the outer half of another", "stepped", "gh-151424")
+class _(Second):
+    def stack(self, frames, thread):
+        if not self.cached:
+            return frames
+        outer = self.outer.get(thread.thread_id, frames)
+        half = min(len(outer), len(frames) // 2)
+        return frames[: len(frames) - half] + outer[len(outer) - half :]
+
+    def after(self, interpreters):
+        if self.cached:
+            others = self.other.get_stack_trace()
+            self.outer = {thread.thread_id: thread.frame_info for one in others for thread in one.threads}
+        return super().after(interpreters)
+
+
 @fault("walks-twice", "a second walk without cache comes before each sample, for nothing", "stepped")
 class _(Second):
     def before(self):
         if self.cached:
             self.other.get_stack_trace()
+
+
+@fault("reads-frame-by-frame", "a miss reads the frames one by one", "stepped", "gh-151424")
+class _(Faithful):
+    needs_fields = True
+    reads = 0
+
+    def get_stats(self):
+        stats = super().get_stats()
+        return stats | {"memory_reads": stats["memory_reads"] + self.reads}
+
+    def after(self, interpreters):
+        if self.cached and self.grown[MISSES]:
+            for thread in self.fields.threads():
+                frame = thread.get(Fields.CURRENT)
+                while frame:
+                    self.fields.read(frame, 80)
+                    self.reads += 1
+                    frame = self.fields.peek(frame + self.fields.offset(Fields.PREVIOUS))
+        return interpreters
 
 
 @fault("reads-the-stack-on-full-hits", "a full hit reads 16 KiB of the stack that it does not need", "stepped")
@@ -990,7 +1079,7 @@ class _(Faithful):
 # What only other options show.
 
 
-@fault("markers-stored", "a stack with markers is stored so that it is never found again (fixed in 3.15.2)")
+@fault("markers-stored", "a stack with markers is stored so that it is never found again", issue="marker frames")
 class _(Faithful):
     marked = False
 
@@ -1186,5 +1275,10 @@ class _(Faithful):
 
 if __name__ == "__main__":
     missing = Fields.missing()
-    table = [[name, cls.lane, cls.description, missing if cls.needs_fields else None] for name, cls in FAULTS.items()]
-    json.dump(table, sys.stdout)
+    json.dump(
+        [
+            [name, cls.lane, cls.description, cls.issue, missing if cls.needs_fields else None]
+            for name, cls in FAULTS.items()
+        ],
+        sys.stdout,
+    )
