@@ -8,7 +8,7 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::verbs::Failure;
 use crate::mutants::hunt::{Hunted, Hunter};
 use crate::mutants::judge::Judged;
-use crate::mutants::peers::Baseline;
+use crate::mutants::peers::{Baseline, Peers};
 use crate::mutants::replaced::ReplaceError;
 use crate::mutants::report::{Listed, MutantReport, StandInReport};
 use crate::mutants::stand_in::{StandIn, StandInError, StandIns};
@@ -51,18 +51,11 @@ pub(super) fn report(
         if stopped() {
             break;
         }
-        let issue = fault.issue.clone();
-        let mut reported =
-            |judged, peers| report.mutants.push(MutantReport { mutant: fault.name(), issue, judged, peers });
-        if let Some(why) = &fault.missing {
-            reported(Judged::NotViable { why: why.clone() }, None);
-            continue;
-        }
         let kept = mutants::kept(arguments, row, &fault.name())?;
         let replaced = match stand_ins.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(replaced) => replaced,
-            Err(error @ StandInError::Replace(ReplaceError::Probe(_))) => {
-                reported(Judged::NotViable { why: error.to_string() }, None);
+            Err(error @ (StandInError::NotViable(_) | StandInError::Replace(ReplaceError::Probe(_)))) => {
+                report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }, None));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -75,7 +68,12 @@ pub(super) fn report(
             Hunted::Died { how } => Judged::Died { how },
             Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
-        reported(judged, peers.and_then(|peers| peers.judge(&replaced.build, true, &stopped).ok()));
+        let peers = peers.and_then(|peers| peers.judge(&replaced.build, true, &stopped).ok());
+        report.mutants.push(mutant(fault, judged, peers));
     }
     Ok(Some(report))
+}
+
+fn mutant(fault: &StandIn, judged: Judged, peers: Option<Peers>) -> MutantReport {
+    MutantReport { mutant: fault.name(), issue: fault.issue.clone(), judged, peers }
 }

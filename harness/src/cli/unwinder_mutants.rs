@@ -14,8 +14,8 @@ use crate::mutants::judge::Judged;
 use crate::mutants::peers::Baseline;
 use crate::mutants::replaced::ReplaceError;
 use crate::mutants::report::{MutantReport, UnwinderReport};
+use crate::mutants::unwinder::Fault;
 use crate::mutants::unwinder::module::{CopyError, Module};
-use crate::mutants::unwinder::{Fault, alone};
 use crate::target::build::Row;
 
 /// Makes the mutants with the given faults of the module of `row`, and hunts them.
@@ -60,7 +60,7 @@ pub(super) fn report(
         let changed = Row { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
         let judged = match hunter.hunt(&changed, 1) {
             Hunted::Killed(kill) => Judged::Killed(kill),
-            Hunted::Passed { samples } => match alone::equivalent(fault, anchor_first) {
+            Hunted::Passed { samples } => match fault.equivalent(anchor_first) {
                 Some(argument) => Judged::Equivalent { argument, samples },
                 None => Judged::Survived { samples },
             },

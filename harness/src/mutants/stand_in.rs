@@ -26,6 +26,9 @@ pub enum StandInError {
         /// What is wrong.
         why: String,
     },
+    /// It needs something of the interpreter that is not known.
+    #[error("{0}")]
+    NotViable(String),
     /// It cannot be put in the place of the module.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
@@ -42,8 +45,7 @@ pub struct StandIn {
     pub description: String,
     /// The fault of the past that it is.
     pub issue: Option<String>,
-    /// Why it cannot be used with this build, if it cannot.
-    pub missing: Option<String>,
+    missing: Option<String>,
 }
 
 impl StandIn {
@@ -81,8 +83,11 @@ impl StandIns {
     /// returned.
     ///
     /// # Errors
-    /// It cannot be written, or is not imported.
+    /// It cannot be used with this build, cannot be written, or is not imported.
     pub fn with(&self, fault: &StandIn, folder: Option<&Path>, parent: &Path) -> Result<Replaced, StandInError> {
+        if let Some(why) = &fault.missing {
+            return Err(StandInError::NotViable(why.clone()));
+        }
         // A string of JSON is one of Python.
         let word = |text: &str| serde_json::Value::from(text).to_string();
         let module = word(&self.module.to_string_lossy());

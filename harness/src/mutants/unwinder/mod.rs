@@ -13,7 +13,6 @@
 //! All of this is pure: bytes in, patches out. A patched copy of the module is imported from a folder that stands in
 //! `PYTHONPATH`, which an interpreter searches before its own library.
 
-pub mod alone;
 mod code;
 mod edit;
 mod fields;
@@ -70,6 +69,18 @@ impl Fault {
             Self::NoSequenceCheckOnSecondLook => "the second look compares the anchor, and not the sequence",
             Self::NoSequenceCheck => "neither hit nor the second look compares the sequence",
         }
+    }
+
+    /// Why no lane can tell an unwinder with this fault from the original, if none can. `anchor_first` says that the interpreter
+    /// stores the anchor before it counts, at every site of its own code.
+    #[must_use]
+    pub fn equivalent(self, anchor_first: bool) -> Option<String> {
+        (self == Self::NoSequenceCheckOnSecondLook && anchor_first).then(|| {
+            "this build stores the anchor before it counts, at every site: between the two looks of a sample the anchor can have \
+             changed without the sequence, and not the other way round, so that to compare the anchor is enough; unless another \
+             profiler sets it back meanwhile, and no lane has two samples at a time"
+                .to_owned()
+        })
     }
 }
 
@@ -187,6 +198,14 @@ pub fn apply(module: &[u8], patches: &[Patch]) -> Result<Vec<u8>, OtherBytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_second_look_may_be_equivalent() {
+        let called = |anchor_first| -> Vec<Fault> {
+            Fault::ALL.into_iter().filter(|fault| fault.equivalent(anchor_first).is_some()).collect()
+        };
+        assert_eq!((called(false), called(true)), (vec![], vec![Fault::NoSequenceCheckOnSecondLook]));
+    }
 
     #[test]
     fn names_differ_and_none_is_forgotten() {
