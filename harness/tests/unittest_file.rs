@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::command::outcome;
 use framediff::cli::exit;
+use framediff::mutants::stand_in::StandIns;
 use framediff::mutants::unwinder::Fault;
 use framediff::mutants::unwinder::module::Module;
 
@@ -63,26 +64,33 @@ fn it_fails_on_an_unwinder_that_lacks_a_check() {
     emitted(folder.path());
     let build = common::release();
     let module = Module::of(&build).unwrap();
-    // What is left out of the others shows only while the target moves.
-    for fault in [
-        Fault::NoSequenceCheckOnFullHit,
-        Fault::NoSequenceCheckOnPartialHit,
-        Fault::IndexNotAdded,
-        Fault::StoredLeafNotCompared,
-        Fault::AnchorNotWritten,
-        Fault::AnchorWrittenNull,
-        Fault::LeafReusedOnFullHit,
-        Fault::CurrentFrameNotCompared,
-        Fault::ChunksNotCopied,
-    ] {
-        let patched = module.with(fault, folder.path()).unwrap();
-        let by_hand = matches!(fault, Fault::CurrentFrameNotCompared | Fault::ChunksNotCopied);
-        let tests = if by_hand { "test_frame_cache.TestByHand" } else { "test_frame_cache.TestAlternating" };
-        let (passed, text) = runs(&patched.build.python, folder.path(), &[tests]);
-        assert!(!passed && text.contains("AssertionError"), "{}: {text}", fault.name());
-        assert!(
-            !text.contains("Error: ") || text.matches("Error: ").count() == text.matches("AssertionError: ").count(),
-            "{text}"
-        );
+    for fault in [Fault::NoSequenceCheckOnFullHit, Fault::NoSequenceCheckOnPartialHit] {
+        let patched = module.with(fault, None, folder.path()).unwrap();
+        assert_fails(&patched.build.python, folder.path(), "TestAlternating", fault.name());
     }
+    let stand_ins = StandIns::of(&build).unwrap();
+    // What others get wrong shows only while the target moves.
+    for (name, tests) in [
+        ("stand-in/partial-hits-become-misses", "TestAlternating"),
+        ("stand-in/stored-leaf-not-compared", "TestAlternating"),
+        ("stand-in/anchor-not-written", "TestAlternating"),
+        ("stand-in/anchor-written-null", "TestAlternating"),
+        ("stand-in/leaf-reused-on-full-hit", "TestAlternating"),
+        ("stand-in/current-frame-not-compared", "TestByHand"),
+        ("stand-in/reads-frame-by-frame", "TestByHand"),
+    ] {
+        let fault = stand_ins.faults.iter().find(|fault| fault.name() == name).unwrap();
+        let replaced = stand_ins.with(fault, None, folder.path()).unwrap();
+        assert_fails(&replaced.build.python, folder.path(), tests, name);
+    }
+}
+
+/// Asserts that these tests of the file in `folder` fail by what they assert.
+fn assert_fails(python: &Path, folder: &Path, tests: &str, name: &str) {
+    let (passed, text) = runs(python, folder, &[&format!("test_frame_cache.{tests}")]);
+    assert!(!passed && text.contains("AssertionError"), "{name}: {text}");
+    assert!(
+        !text.contains("Error: ") || text.matches("Error: ").count() == text.matches("AssertionError: ").count(),
+        "{text}"
+    );
 }

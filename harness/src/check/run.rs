@@ -168,20 +168,28 @@ fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
 
 /// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time, about as
 /// much as three stopped ones.
-fn jobs(options: &Options<'_>, lane: Lane) -> usize {
+fn jobs(all: usize, lane: Lane) -> usize {
     match lane {
         // A rig takes turns on one core, which it keeps busy: there are three jobs for two cores.
-        Lane::Stepped => (options.jobs * 2 / 3).max(1),
-        Lane::Stopped => options.jobs.max(1),
-        Lane::Live => (options.jobs / 3).max(1),
+        Lane::Stepped => (all * 2 / 3).max(1),
+        Lane::Stopped => all.max(1),
+        Lane::Live => (all / 3).max(1),
     }
 }
 
 /// The time a lane needs for one unit of weight, summed over its steps and shared by its jobs.
-fn need(options: &Options<'_>, steps: &[Step], lane: Lane) -> f64 {
+fn need(all: usize, steps: &[Step], lane: Lane) -> f64 {
     let weights = steps.iter().filter(|step| step.planned.cell.lane == lane && step.not_run.is_none());
-    let jobs = u32::try_from(jobs(options, lane)).unwrap_or(u32::MAX);
+    let jobs = u32::try_from(jobs(all, lane)).unwrap_or(u32::MAX);
     weights.map(|step| step.weight).sum::<f64>() / f64::from(jobs)
+}
+
+/// The part that `lane` has of the budget of a run of all lanes on one row, with so many `jobs`.
+#[must_use]
+pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
+    let steps = plan(std::slice::from_ref(row), &Wishes::default(), 0, 0);
+    let all: f64 = Lane::ALL.into_iter().map(|lane| need(jobs, &steps, lane)).sum();
+    need(jobs, &steps, lane) / all.max(f64::MIN_POSITIVE)
 }
 
 fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
@@ -189,7 +197,7 @@ fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
         return 1;
     }
     let steps = plan(rows, &options.wishes, options.seed, 0);
-    let need: f64 = Lane::ALL.into_iter().map(|lane| need(options, &steps, lane)).sum();
+    let need: f64 = Lane::ALL.into_iter().map(|lane| need(options.jobs, &steps, lane)).sum();
     let rounds = options.budget.as_secs_f64() / (need * ROUND).max(1e-3);
     (1..=1000_u32).take_while(|&round| f64::from(round) <= rounds).last().map_or(1, u64::from)
 }
@@ -213,16 +221,16 @@ struct Left {
 impl Round<'_> {
     fn run(&self, steps: &[Step], budget: Duration) {
         let start = Instant::now();
-        let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options, steps, lane)).sum();
+        let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options.jobs, steps, lane)).sum();
         let mut used = 0.0;
         for lane in Lane::ALL {
             let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
-            let need = need(self.options, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
+            let need = need(self.options.jobs, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
             used += need;
             // Where numbers decide, the budget is only a limit, and one for all lanes.
             let part = if self.by_number(lane) { 1.0 } else { used / total.max(f64::MIN_POSITIVE) };
             let end = start + budget.mul_f64(part.clamp(0.0, 1.0));
-            self.run_lane(&steps, jobs(self.options, lane), end);
+            self.run_lane(&steps, jobs(self.options.jobs, lane), end);
         }
     }
 

@@ -394,6 +394,7 @@ pub enum Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::{BUDGET, CONFIDENCE};
     use crate::cli::report_arguments::{ReportFormat, ReportKind};
     use crate::workload::Parameters;
     use crate::workload::parameters::MOST_LOCALS;
@@ -429,7 +430,7 @@ mod tests {
             assert_eq!(check(implied), check(named));
         }
         let default = check("framediff");
-        assert_eq!((default.budget, default.judging.confidence), (Duration::from_secs(60), 0.9999));
+        assert_eq!((default.budget, default.judging.confidence), (BUDGET, CONFIDENCE));
         assert_eq!((default.format, default.selection, default.size), (Format::Human, <_>::default(), <_>::default()));
     }
 

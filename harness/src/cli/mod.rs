@@ -25,6 +25,8 @@ pub mod report_arguments;
 mod reports;
 mod rows;
 mod snapshots;
+#[cfg(target_arch = "x86_64")]
+mod stand_ins;
 pub mod stepped_arguments;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;

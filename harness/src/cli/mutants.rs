@@ -13,7 +13,7 @@ use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::values::check_jobs_by_default;
 use crate::cli::verbs::{Failure, known_failures, print};
-use crate::cli::{exit, folder, rows, unwinder_mutants};
+use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
 use crate::mutants::fault::Edit;
@@ -60,13 +60,14 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         budget_seconds: arguments.budget.as_secs_f64(),
         rows: Vec::new(),
         unwinder: Vec::new(),
+        stand_ins: Vec::new(),
         own_control: None,
         own: Vec::new(),
         interrupted: false,
     };
     let faults: Vec<UnwinderFault> =
         UnwinderFault::ALL.into_iter().filter(|fault| is_wanted(arguments, fault.name())).collect();
-    let mut patched: Vec<&Path> = Vec::new();
+    let mut seen: Vec<&Path> = Vec::new();
     for row in &rows {
         if stopped() {
             break;
@@ -77,10 +78,15 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
             report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report()?);
         }
         // The module is the same whether there is a JIT or not.
-        if !faults.is_empty() && !patched.contains(&row.build.python.as_path()) && !stopped() {
-            patched.push(&row.build.python);
+        if seen.contains(&row.build.python.as_path()) || stopped() {
+            continue;
+        }
+        seen.push(&row.build.python);
+        if !faults.is_empty() {
             report.unwinder.push(unwinder_mutants::report(arguments, &hunter, row, &faults, peers.as_ref())?);
         }
+        let is_wanted = |name: &str| is_wanted(arguments, name);
+        report.stand_ins.extend(stand_ins::report(arguments, &hunter, row, &is_wanted, peers.as_ref())?);
     }
     own_walkers(arguments, interrupted, &mut report);
     report.interrupted = stopped();

@@ -17,7 +17,7 @@ pub struct Mutants {
     /// Only the builds' run mode of that name [default: both]
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// Only mutants with this in their name, as `sequence-kept`, `@everywhere` or `@3`; repeatable [default: all]
+    /// Only mutants with this in their name, as `sequence-kept`, `@everywhere`, `@3` or `stand-in/`; repeatable [default: all]
     #[arg(long, value_name = "TEXT", help_heading = "Mutants")]
     pub mutant: Vec<String>,
     /// Show the sites, what reaches them and the mutants, and check none

@@ -12,9 +12,10 @@ use crate::mutants::hunt::{Hunted, Hunter};
 use crate::mutants::image::Image;
 use crate::mutants::judge::Judged;
 use crate::mutants::peers::Baseline;
+use crate::mutants::replaced::ReplaceError;
 use crate::mutants::report::{MutantReport, UnwinderReport};
+use crate::mutants::unwinder::Fault;
 use crate::mutants::unwinder::module::{CopyError, Module};
-use crate::mutants::unwinder::{Fault, alone};
 use crate::target::build::Row;
 
 /// Makes the mutants with the given faults of the module of `row`, and hunts them.
@@ -44,13 +45,10 @@ pub(super) fn report(
         if hunter.interrupted.load(Ordering::Relaxed) {
             break;
         }
-        let made = match mutants::kept(arguments, row, fault.name())? {
-            Some(folder) => module.kept_with(fault, &folder),
-            None => module.with(fault, &hunter.folder),
-        };
-        let patched = match made {
+        let kept = mutants::kept(arguments, row, fault.name())?;
+        let patched = match module.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(patched) => patched,
-            Err(error @ (CopyError::NotViable(_) | CopyError::Probe(_))) => {
+            Err(error @ (CopyError::NotViable(_) | CopyError::Replace(ReplaceError::Probe(_)))) => {
                 report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }));
                 continue;
             }
@@ -62,7 +60,7 @@ pub(super) fn report(
         let changed = Row { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
         let judged = match hunter.hunt(&changed, 1) {
             Hunted::Killed(kill) => Judged::Killed(kill),
-            Hunted::Passed { samples } => match alone::equivalent(fault, anchor_first) {
+            Hunted::Passed { samples } => match fault.equivalent(anchor_first) {
                 Some(argument) => Judged::Equivalent { argument, samples },
                 None => Judged::Survived { samples },
             },
@@ -88,7 +86,8 @@ fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
 fn mutant(fault: Fault, judged: Judged) -> MutantReport {
     MutantReport {
         mutant: fault.name().to_owned(),
-        issue: history::of_unwinder_fault(fault).map(|issue| issue.name.to_owned()),
+        // Each is a part of it.
+        issue: Some(history::REUSED_ADDRESS.name.to_owned()),
         judged,
         peers: None,
     }

@@ -1,7 +1,6 @@
 //! Which faults that CPython once had are put in again.
 
 use super::fault::Fault;
-use super::unwinder;
 use crate::walk::weakening::Weakening;
 
 /// A fault of the past.
@@ -49,27 +48,5 @@ pub fn of_weakening(weakening: Weakening) -> Option<Issue> {
         Weakening::NoSequenceCheckOnFullHit | Weakening::NoSequenceCheckOnPartialHit => Some(REUSED_ADDRESS),
         Weakening::ShimFramesCounted => Some(MARKERS),
         _ => None,
-    }
-}
-
-/// The fault of the past that this one is.
-#[must_use]
-pub fn of_unwinder_fault(fault: unwinder::Fault) -> Option<Issue> {
-    match fault {
-        unwinder::Fault::LeafReusedOnFullHit => Some(STALE_LEAF),
-        unwinder::Fault::ChainStoredWithoutBase => Some(CUT_SHORT),
-        unwinder::Fault::ChunksNotCopied => Some(TORN),
-        unwinder::Fault::NoSequenceCheckOnFullHit
-        | unwinder::Fault::NoSequenceCheckOnPartialHit
-        | unwinder::Fault::NoSequenceCheckOnSecondLook
-        | unwinder::Fault::NoSequenceCheck => Some(REUSED_ADDRESS),
-        unwinder::Fault::IndexNotAdded
-        | unwinder::Fault::NotReadAgainBeforeUse
-        | unwinder::Fault::ThreadStateNotCompared
-        | unwinder::Fault::CurrentFrameNotCompared
-        | unwinder::Fault::StoredLeafNotCompared
-        | unwinder::Fault::ChainReturnedWithoutBase
-        | unwinder::Fault::AnchorNotWritten
-        | unwinder::Fault::AnchorWrittenNull => None,
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::check::plan::Wishes;
-use crate::check::run::{Options, run};
-use crate::check::{SCHEDULES, STOPS};
+use crate::check::run::{Options, part_of_budget, run};
+use crate::check::{BUDGET, CONFIDENCE, SCHEDULES, STOPS};
 use crate::invariants::Violation;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
 use crate::report::known::KnownFailures;
+use crate::report::summary::{Rules, Summary};
 use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
 use crate::workload::{Family, Overrides};
@@ -84,36 +85,52 @@ impl Hunter<'_> {
     /// the original does not break; with a `share` of n, with an nth of these numbers.
     #[must_use]
     pub fn hunt(&self, row: &Row, share: u32) -> Hunted {
+        let number = |number: u32| Some((number / share.max(1)).max(1));
+        let lanes = vec![Lane::Stopped, Lane::Stepped];
+        self.hunt_in(row, Trial { lanes, stops: number(STOPS), schedules: number(SCHEDULES), budget: self.budget })
+    }
+
+    /// Checks `row` in the live lane, for as long as `check` gives that lane of its default budget.
+    #[must_use]
+    pub fn hunt_live(&self, row: &Row) -> Hunted {
+        let budget = BUDGET.mul_f64(part_of_budget(row, Lane::Live, self.jobs));
+        self.hunt_in(row, Trial { lanes: vec![Lane::Live], stops: None, schedules: None, budget })
+    }
+
+    fn hunt_in(&self, row: &Row, trial: Trial) -> Hunted {
         // Where the mutants are not kept, the path is that of a folder that is gone.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
-        let number = |number: u32| (number / share.max(1)).max(1);
+        let much = match trial.stops {
+            Some(stops) => format!("--stops {stops}"),
+            None => format!("--budget {}s", trial.budget.as_secs()),
+        };
         let replay = |_: &_, cell: &CellId, finding: &Finding| match &finding.violation {
             Violation::NotThere { case, .. } => format!("framediff replay --python {python} {case}"),
             _ => format!(
-                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} --stops {}",
+                "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} {much}",
                 cell.lane.name(),
                 cell.family,
                 finding.walker.name(),
                 cell.seed,
-                number(STOPS),
             ),
         };
         let stop = AtomicBool::new(false);
-        let lanes = vec![Lane::Stopped, Lane::Stepped];
+        // A part of the numbers need not show every answer of the cache.
+        let owes_all = trial.stops.is_none_or(|stops| stops >= STOPS);
         let options = Options {
-            wishes: Wishes { families: self.families.clone(), lanes, ..Wishes::default() },
+            wishes: Wishes { families: self.families.clone(), lanes: trial.lanes, ..Wishes::default() },
             overrides: Overrides::default(),
             seed: self.seed,
             one_round: true,
             shard: Shard::WHOLE,
-            budget: self.budget,
-            stops: Some(number(STOPS)),
-            schedules: Some(number(SCHEDULES)),
+            budget: trial.budget,
+            stops: trial.stops,
+            schedules: trial.schedules,
             jobs: self.jobs,
             bounds: self.known.live(),
             profiles: false,
-            confidence: 0.999,
+            confidence: CONFIDENCE,
             folder: self.folder.clone(),
             interrupted: &stop,
             sought: None,
@@ -121,14 +138,24 @@ impl Hunter<'_> {
         };
         let mut watch = Watch::new(self);
         run(&options, std::slice::from_ref(row), &mut Stopping { watch: &mut watch, stop: &stop });
-        watch.outcome()
+        watch.outcome(owes_all)
     }
+}
+
+/// What a mutant is checked with.
+struct Trial {
+    lanes: Vec<Lane>,
+    stops: Option<u32>,
+    schedules: Option<u32>,
+    budget: Duration,
 }
 
 /// Looks at events until the first that decides.
 struct Watch<'a> {
     hunter: &'a Hunter<'a>,
     begun: Instant,
+    /// What `check` would make of it.
+    summary: Summary,
     samples: u64,
     broken: Option<(Box<Finding>, Duration)>,
     died: Option<String>,
@@ -137,10 +164,12 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(hunter: &'a Hunter<'a>) -> Self {
-        Self { hunter, begun: Instant::now(), samples: 0, broken: None, died: None, doubt: None }
+        let rules = Rules { known: hunter.known.clone(), confidence: CONFIDENCE, ..Rules::default() };
+        let summary = Summary::new(rules);
+        Self { hunter, begun: Instant::now(), summary, samples: 0, broken: None, died: None, doubt: None }
     }
 
-    fn outcome(self) -> Hunted {
+    fn outcome(self, owes_all: bool) -> Hunted {
         let samples = self.samples;
         if self.hunter.interrupted.load(Ordering::Relaxed) {
             return Hunted::Inconclusive { why: "interrupted".into() };
@@ -157,7 +186,20 @@ impl<'a> Watch<'a> {
             });
         }
         // A target that dies has shown nothing about the truth of its stacks.
-        match (self.died, self.doubt) {
+        let judgement = self.summary.judgement();
+        if let (None, Some(failure)) = (&self.died, judgement.failures.first()) {
+            return Hunted::Killed(Kill {
+                lane: String::new(),
+                clause: failure.to_string(),
+                walker: String::new(),
+                family: String::new(),
+                samples,
+                seconds: self.begun.elapsed().as_secs_f64(),
+                replay: String::new(),
+            });
+        }
+        let doubt = judgement.doubts.first().filter(|_| owes_all).map(ToString::to_string);
+        match (self.died, self.doubt.or(doubt)) {
             (Some(how), _) => Hunted::Died { how },
             (None, Some(why)) => Hunted::Inconclusive { why },
             (None, None) if samples == 0 => Hunted::Inconclusive { why: "no sample was taken".into() },
@@ -175,6 +217,7 @@ struct Stopping<'a, 'b> {
 impl Consumer for Stopping<'_, '_> {
     fn event(&mut self, event: &Event) {
         let watch = &mut *self.watch;
+        watch.summary.event(event);
         match event {
             Event::Samples { tally, .. } => watch.samples += tally.samples,
             Event::Violation(finding) if watch.broken.is_none() && watch.hunter.known.find(finding).is_none() => {

@@ -26,6 +26,9 @@ pub struct Report {
     pub rows: Vec<RowReport>,
     /// CPython's unwinder, by build.
     pub unwinder: Vec<UnwinderReport>,
+    /// Stand-ins for CPython's unwinder, by build.
+    #[serde(default)]
+    pub stand_ins: Vec<StandInReport>,
     /// This project's own walkers, unchanged, against random schedules.
     pub own_control: Option<Hunted>,
     /// The same with one check left out.
@@ -62,6 +65,31 @@ pub struct UnwinderReport {
     pub control: Vec<Hunted>,
     /// Its mutants.
     pub mutants: Vec<MutantReport>,
+}
+
+/// Stand-ins for CPython's unwinder in one build.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StandInReport {
+    /// The build and its run mode.
+    pub row: String,
+    /// The original, checked as the stand-ins are.
+    pub control: Vec<Hunted>,
+    /// The stand-ins.
+    pub mutants: Vec<MutantReport>,
+    /// Those that were only to be listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub list: Vec<Listed>,
+}
+
+/// What a stand-in is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub mutant: String,
+    /// The lane in which it must be seen.
+    pub lane: String,
+    /// What it gets wrong.
+    pub description: String,
 }
 
 /// One site.
@@ -122,13 +150,15 @@ impl Report {
     pub fn groups(&self) -> impl Iterator<Item = (String, &[MutantReport])> {
         let rows = self.rows.iter().map(|row| (format!("the interpreter, {}", row.row), &row.mutants[..]));
         let unwinder = self.unwinder.iter().map(|one| (format!("CPython's unwinder, {}", one.row), &one.mutants[..]));
+        let stand_ins = self.stand_ins.iter().map(|one| (format!("stand-ins, {}", one.row), &one.mutants[..]));
         let own = [("own walkers, simulated interpreter".to_owned(), &self.own[..])];
-        rows.chain(unwinder).chain(own).filter(|(_, mutants)| !mutants.is_empty())
+        rows.chain(unwinder).chain(stand_ins).chain(own).filter(|(_, mutants)| !mutants.is_empty())
     }
 
     fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
-        self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(&self.own)
+        let stand_ins = self.stand_ins.iter().flat_map(|one| &one.mutants);
+        self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(stand_ins).chain(&self.own)
     }
 
     /// The counts of all rows.
@@ -175,7 +205,8 @@ impl Report {
 
     fn controls(&self) -> impl Iterator<Item = &Hunted> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.control);
-        self.rows.iter().flat_map(|row| &row.control).chain(unwinder).chain(&self.own_control)
+        let stand_ins = self.stand_ins.iter().flat_map(|one| &one.control);
+        self.rows.iter().flat_map(|row| &row.control).chain(unwinder).chain(stand_ins).chain(&self.own_control)
     }
 
     /// Sites of any row whose guard nothing evaluates.
@@ -243,6 +274,9 @@ impl Report {
             out.push_str(&look.bold(&format!("CPython's unwinder, {}", unwinder.row)));
             out.push('\n');
             render_mutants(&mut out, &unwinder.mutants, look);
+        }
+        for one in &self.stand_ins {
+            one.render(&mut out, look);
         }
         if !self.own.is_empty() {
             out.push_str(&look.bold("own walkers, simulated interpreter, random schedules"));
@@ -312,6 +346,22 @@ impl RowReport {
             return;
         }
         render_mutants(out, &self.mutants, look);
+    }
+}
+
+impl StandInReport {
+    fn render(&self, out: &mut String, look: Look) {
+        out.push_str(&look.bold(&format!("stand-ins for CPython's unwinder, {}", self.row)));
+        out.push('\n');
+        if !self.mutants.is_empty() {
+            return render_mutants(out, &self.mutants, look);
+        }
+        let mut list = table(&["mutant", "lane", "fault"]);
+        for Listed { mutant, lane, description } in &self.list {
+            list.add_row([mutant, lane, description]);
+        }
+        push(out, &mut list, &[]);
+        out.push('\n');
     }
 }
 

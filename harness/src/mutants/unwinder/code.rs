@@ -62,13 +62,6 @@ impl Function {
             .take(4)
             .find(|&next| self.at(next).is_some_and(is_equality_jump))
     }
-
-    /// Where the equality jump at `index` leads: if equal, and if not.
-    pub(super) fn branches(&self, index: usize) -> Option<(u64, u64)> {
-        let jump = self.at(index).filter(|jump| is_equality_jump(jump))?;
-        let (taken, passed) = (jump.near_branch_target(), jump.next_ip());
-        Some(if jump.mnemonic() == Mnemonic::Je { (taken, passed) } else { (passed, taken) })
-    }
 }
 
 /// All code of a module that has a name.
@@ -110,18 +103,6 @@ impl Code {
             .flat_map(|function| (0..function.instructions.len()).map(move |index| (function, index)));
         places.filter(|&(function, index)| wanted(function, index)).collect()
     }
-
-    /// The direct calls of the function at `address`.
-    pub(super) fn calls_of(&self, address: u64) -> Vec<(&Function, usize)> {
-        self.places(|function, index| function.at(index).is_some_and(|call| calls(call, address)))
-    }
-}
-
-/// Whether an instruction calls the function at `address`.
-pub(super) fn calls(instruction: &Instruction, address: u64) -> bool {
-    instruction.mnemonic() == Mnemonic::Call
-        && matches!(instruction.op0_kind(), OpKind::NearBranch64)
-        && instruction.near_branch_target() == address
 }
 
 /// Whether control may go elsewhere.
@@ -151,15 +132,6 @@ pub(super) fn has_register(instruction: &Instruction, register: Register) -> boo
         .any(|operand| instruction.op_kind(operand) == OpKind::Register && instruction.op_register(operand) == register)
 }
 
-/// The register of `test r, r`.
-pub(super) fn tested(instruction: &Instruction) -> Option<Register> {
-    let same = instruction.mnemonic() == Mnemonic::Test
-        && instruction.op0_kind() == OpKind::Register
-        && instruction.op1_kind() == OpKind::Register
-        && instruction.op0_register() == instruction.op1_register();
-    same.then(|| instruction.op0_register())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +146,6 @@ mod tests {
         assert_eq!(function.source_name(), "f");
         assert_eq!(function.decided(0), Some(2));
         assert_eq!(function.decided(3), None);
-        assert_eq!(function.branches(2), Some((0x1009, 0x1009)));
         assert_eq!(function.at(0).and_then(|compare| pointer_at(compare, 0x10)), Some(Register::RAX));
         assert_eq!(function.at(0).and_then(|compare| pointer_at(compare, 0x18)), None);
     }

@@ -7,30 +7,20 @@ use super::ModuleError;
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 
+/// The structure of a cache entry.
+const ENTRY: &str = "FrameCacheEntry";
 /// How many names a type may have before it is a structure.
 const NAMES: usize = 16;
 
 /// Offsets of fields, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fields {
-    /// In a cache entry: the thread state that it is for.
-    pub(super) entry_thread_state: u64,
     /// In a cache entry: the sequence.
     pub(super) entry_sequence: u64,
-    /// In a cache entry: the first address.
-    pub(super) entry_addresses: u64,
     /// In a cache entry: how many addresses there are.
     pub(super) entry_count: u64,
     /// In a cache entry: the list of frames.
     pub(super) entry_frames: u64,
-    /// In a list: where its items are.
-    pub(super) list_items: u64,
-    /// In a walk: the base frame.
-    pub(super) walk_base: u64,
-    /// In a walk: whether it stopped at the anchor.
-    pub(super) walk_stopped: u64,
-    /// In the unwinder: the target's offset of the anchor.
-    pub(super) unwinder_anchor: u64,
 }
 
 impl Fields {
@@ -42,19 +32,11 @@ impl Fields {
         };
         let broken = |error: gimli::Error| ModuleError::Field(format!("anything ({error})"));
         let types = Types::new(Dwarf::load(load).map_err(broken)?).map_err(broken)?;
-        let field = |structure: &str, path: &[&str]| {
-            types.offset(structure, path).ok_or_else(|| ModuleError::Field(format!("{structure}.{}", path.join("."))))
-        };
+        let field = |name: &str| types.offset(ENTRY, name).ok_or_else(|| ModuleError::Field(format!("{ENTRY}.{name}")));
         Ok(Self {
-            entry_thread_state: field("FrameCacheEntry", &["thread_state_addr"])?,
-            entry_sequence: field("FrameCacheEntry", &["last_profiled_frame_seq"])?,
-            entry_addresses: field("FrameCacheEntry", &["addrs"])?,
-            entry_count: field("FrameCacheEntry", &["num_addrs"])?,
-            entry_frames: field("FrameCacheEntry", &["frame_list"])?,
-            list_items: field("PyListObject", &["ob_item"])?,
-            walk_base: field("FrameWalkContext", &["base_frame_addr"])?,
-            walk_stopped: field("FrameWalkContext", &["stopped_at_cached_frame"])?,
-            unwinder_anchor: field("RemoteUnwinderObject", &["debug_offsets", "thread_state", "last_profiled_frame"])?,
+            entry_sequence: field("last_profiled_frame_seq")?,
+            entry_count: field("num_addrs")?,
+            entry_frames: field("frame_list")?,
         })
     }
 }
@@ -77,9 +59,10 @@ impl<'a> Types<'a> {
         Ok(Self { dwarf, units })
     }
 
-    /// Where the field is to which `path` leads, in the structure of this name. Structures of one name must agree.
-    fn offset(&self, structure: &str, path: &[&str]) -> Option<u64> {
-        let mut offsets = self.called(structure).into_iter().filter_map(|place| self.follow(place, path));
+    /// Where a field is in the structure of this name. Structures of one name must agree.
+    fn offset(&self, structure: &str, field: &str) -> Option<u64> {
+        let member = |place| self.member(self.structure(place)?, field);
+        let mut offsets = self.called(structure).into_iter().filter_map(member);
         let first = offsets.next()?;
         offsets.all(|offset| offset == first).then_some(first)
     }
@@ -104,16 +87,6 @@ impl<'a> Types<'a> {
         self.dwarf.attr_string(unit, name).is_ok_and(|name| name.slice() == wanted.as_bytes())
     }
 
-    fn follow(&self, mut place: Place, path: &[&str]) -> Option<u64> {
-        let mut sum: u64 = 0;
-        for name in path {
-            let (offset, of_type) = self.member(self.structure(place)?, name)?;
-            sum = sum.checked_add(offset)?;
-            place = of_type;
-        }
-        Some(sum)
-    }
-
     /// The structure that a type is by another name.
     fn structure(&self, mut place: Place) -> Option<Place> {
         for _ in 0..NAMES {
@@ -130,8 +103,8 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// A member's offset and its type.
-    fn member(&self, structure: Place, wanted: &str) -> Option<(u64, Place)> {
+    /// A member's offset.
+    fn member(&self, structure: Place, wanted: &str) -> Option<u64> {
         let unit = self.units.get(structure.0)?;
         let mut tree = unit.entries_tree(Some(structure.1)).ok()?;
         let mut members = tree.root().ok()?.children();
@@ -140,8 +113,7 @@ impl<'a> Types<'a> {
             if entry.tag() == gimli::DW_TAG_member
                 && entry.attr_value(gimli::DW_AT_name).is_some_and(|name| self.is(unit, name, wanted))
             {
-                let offset = entry.attr_value(gimli::DW_AT_data_member_location)?.udata_value()?;
-                return Some((offset, self.place(structure.0, entry.attr_value(gimli::DW_AT_type)?)?));
+                return entry.attr_value(gimli::DW_AT_data_member_location)?.udata_value();
             }
         }
         None

@@ -1,5 +1,6 @@
-//! Known faults for the profiler's side: small in-place patches of CPython's own `_remote_debugging`, each of which takes
-//! one check of the frame cache's protocol away.
+//! gh-151613 in the profiler's own code: small in-place patches of CPython's `_remote_debugging`, each of which takes a
+//! comparison of the sequence away. What else an unwinder can get wrong, a stand-in shows ([`super::stand_in`]), or this
+//! project's own walker with a check left out; this fault is in the very code that once had it, at its own accesses.
 //!
 //! The checks are found in the machine code of the very module, by three things only: the names of functions (the symbol
 //! table), the offsets of fields (the debug information), and the shape of a check: a comparison with a field of a cache
@@ -12,7 +13,6 @@
 //! All of this is pure: bytes in, patches out. A patched copy of the module is imported from a folder that stands in
 //! `PYTHONPATH`, which an interpreter searches before its own library.
 
-pub mod alone;
 mod code;
 mod edit;
 mod fields;
@@ -21,7 +21,7 @@ pub mod module;
 
 use std::fmt;
 
-use object::{Object, ObjectSection, ObjectSegment};
+use object::{Object, ObjectSection};
 use thiserror::Error;
 
 use self::code::Code;
@@ -38,48 +38,15 @@ pub enum Fault {
     NoSequenceCheckOnSecondLook,
     /// The sequence is compared nowhere: gh-151613 put back in full.
     NoSequenceCheck,
-    /// A partial hit compares the sequence as if no frame had returned since the entry was stored.
-    IndexNotAdded,
-    /// Anchor and sequence are not read again before cached frames are used.
-    NotReadAgainBeforeUse,
-    /// An entry is used whatever thread state it was stored for.
-    ThreadStateNotCompared,
-    /// A full hit does not compare the current frame with the anchor.
-    CurrentFrameNotCompared,
-    /// A full hit does not compare the entry's first frame with the current one.
-    StoredLeafNotCompared,
-    /// A chain that does not end at the base frame is returned, but not stored.
-    ChainReturnedWithoutBase,
-    /// A chain that does not end at the base frame is returned and stored (gh-142852).
-    ChainStoredWithoutBase,
-    /// The anchor is never written.
-    AnchorNotWritten,
-    /// The anchor is written, but NULL.
-    AnchorWrittenNull,
-    /// A miss walks live memory, frame by frame, instead of chunk copies (gh-151424).
-    ChunksNotCopied,
-    /// A full hit returns the stored leaf instead of decoding it afresh (gh-142137).
-    LeafReusedOnFullHit,
 }
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 4] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
         Self::NoSequenceCheckOnSecondLook,
         Self::NoSequenceCheck,
-        Self::IndexNotAdded,
-        Self::NotReadAgainBeforeUse,
-        Self::ThreadStateNotCompared,
-        Self::CurrentFrameNotCompared,
-        Self::StoredLeafNotCompared,
-        Self::ChainReturnedWithoutBase,
-        Self::ChainStoredWithoutBase,
-        Self::AnchorNotWritten,
-        Self::AnchorWrittenNull,
-        Self::ChunksNotCopied,
-        Self::LeafReusedOnFullHit,
     ];
 
     /// The name used on the command line and in reports.
@@ -90,17 +57,6 @@ impl Fault {
             Self::NoSequenceCheckOnPartialHit => "no-sequence-check-on-partial-hit",
             Self::NoSequenceCheckOnSecondLook => "no-sequence-check-on-second-look",
             Self::NoSequenceCheck => "no-sequence-check-anywhere",
-            Self::IndexNotAdded => "index-not-added",
-            Self::NotReadAgainBeforeUse => "not-read-again-before-use",
-            Self::ThreadStateNotCompared => "thread-state-not-compared",
-            Self::CurrentFrameNotCompared => "current-frame-not-compared",
-            Self::StoredLeafNotCompared => "stored-leaf-not-compared",
-            Self::ChainReturnedWithoutBase => "chain-returned-without-base",
-            Self::ChainStoredWithoutBase => "chain-stored-without-base",
-            Self::AnchorNotWritten => "anchor-not-written",
-            Self::AnchorWrittenNull => "anchor-written-null",
-            Self::ChunksNotCopied => "chunks-not-copied",
-            Self::LeafReusedOnFullHit => "leaf-reused-on-full-hit",
         }
     }
 
@@ -112,18 +68,19 @@ impl Fault {
             Self::NoSequenceCheckOnPartialHit => "a partial hit does not compare the sequence",
             Self::NoSequenceCheckOnSecondLook => "the second look compares the anchor, and not the sequence",
             Self::NoSequenceCheck => "neither hit nor the second look compares the sequence",
-            Self::IndexNotAdded => "a partial hit compares the sequence as if no frame had returned",
-            Self::NotReadAgainBeforeUse => "anchor and sequence are not read again before cached frames are used",
-            Self::ThreadStateNotCompared => "an entry is used whatever thread state it was stored for",
-            Self::CurrentFrameNotCompared => "a full hit does not compare the current frame with the anchor",
-            Self::StoredLeafNotCompared => "a full hit does not compare the entry's first frame with the current one",
-            Self::ChainReturnedWithoutBase => "a chain that does not end at the base frame is returned",
-            Self::ChainStoredWithoutBase => "a chain that does not end at the base frame is returned and stored",
-            Self::AnchorNotWritten => "the anchor is never written",
-            Self::AnchorWrittenNull => "NULL is written for the anchor",
-            Self::ChunksNotCopied => "a miss walks live memory instead of chunk copies",
-            Self::LeafReusedOnFullHit => "a full hit returns the stored leaf instead of decoding it afresh",
         }
+    }
+
+    /// Why no lane can tell an unwinder with this fault from the original, if none can. `anchor_first` says that the interpreter
+    /// stores the anchor before it counts, at every site of its own code.
+    #[must_use]
+    pub fn equivalent(self, anchor_first: bool) -> Option<String> {
+        (self == Self::NoSequenceCheckOnSecondLook && anchor_first).then(|| {
+            "this build stores the anchor before it counts, at every site: between the two looks of a sample the anchor can have \
+             changed without the sequence, and not the other way round, so that to compare the anchor is enough; unless another \
+             profiler sets it back meanwhile, and no lane has two samples at a time"
+                .to_owned()
+        })
     }
 }
 
@@ -209,14 +166,7 @@ pub fn find(module: &[u8]) -> Result<Findings, ModuleError> {
         return Err(ModuleError::Stripped);
     }
     let fields = Fields::of(&file)?;
-    let room = room_for_code(&file, module);
-    let in_room = |address: u64| {
-        let room = room?;
-        let within = address.checked_sub(room.address)?;
-        (within < room.size).then(|| room.offset + within)
-    };
-    let room_start = room.map(|room| room.address);
-    Ok(find::all(&code, &fields, room_start, &|address| offset_in_file(&file, address).or_else(|| in_room(address))))
+    Ok(find::all(&code, &fields, &|address| offset_in_file(&file, address)))
 }
 
 /// Where in the file the byte of a function is that is loaded at `address`.
@@ -227,30 +177,6 @@ fn offset_in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
         let is_code = section.kind() == object::SectionKind::Text;
         start.checked_add(within).filter(|_| within < size && is_code)
     })
-}
-
-/// Bytes that are loaded as code and belong to nothing.
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    address: u64,
-    offset: u64,
-    size: u64,
-}
-
-/// Code is mapped page by page: after its end there is room up to the end of the page, if the file has only zeros there and
-/// nothing else lies in them.
-fn room_for_code(file: &object::File<'_>, module: &[u8]) -> Option<Room> {
-    const PAGE: u64 = 4096;
-    let executable = |segment: &object::Segment<'_, '_>| matches!(segment.flags(), object::SegmentFlags::Elf { p_flags, .. } if p_flags.0 & object::elf::PF_X.0 != 0);
-    let segment = file.segments().find(executable)?;
-    let (start, size) = segment.file_range();
-    let (offset, address) = (start.checked_add(size)?, segment.address().checked_add(size)?);
-    let end = offset.checked_next_multiple_of(PAGE)?;
-    let bytes = module.get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)?;
-    let others = file.segments().map(|segment| segment.file_range());
-    let free = others.into_iter().all(|(other, size)| other >= end || other.saturating_add(size) <= offset);
-    let unused = segment.size() == size && address % PAGE == offset % PAGE && bytes.iter().all(|&byte| byte == 0);
-    (free && unused && end > offset).then_some(Room { address, offset, size: end - offset })
 }
 
 /// A patched copy.
@@ -272,6 +198,14 @@ pub fn apply(module: &[u8], patches: &[Patch]) -> Result<Vec<u8>, OtherBytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_second_look_may_be_equivalent() {
+        let called = |anchor_first| -> Vec<Fault> {
+            Fault::ALL.into_iter().filter(|fault| fault.equivalent(anchor_first).is_some()).collect()
+        };
+        assert_eq!((called(false), called(true)), (vec![], vec![Fault::NoSequenceCheckOnSecondLook]));
+    }
 
     #[test]
     fn names_differ_and_none_is_forgotten() {

@@ -144,6 +144,7 @@ mod mutants {
             budget_seconds: 1.0,
             rows: vec![row],
             unwinder: Vec::new(),
+            stand_ins: Vec::new(),
             own_control: None,
             own: Vec::new(),
             interrupted: false,
