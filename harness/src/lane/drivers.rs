@@ -112,6 +112,11 @@ pub(super) struct RenewedUnwinder<'a> {
 }
 
 impl RenewedUnwinder<'_> {
+    /// The process that it walks; the id of its main thread, too.
+    pub(super) fn pid(&self) -> u64 {
+        u64::from(self.target.pid.cast_unsigned())
+    }
+
     /// The unwinder, open on the target; a new one if the last one died, and none after too many deaths.
     pub(super) fn opened(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<&mut Unwinder>, Cut> {
         while self.open.is_none() && self.deaths_left > 0 {

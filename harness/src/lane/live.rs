@@ -11,13 +11,16 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::frame::Frame;
-use crate::invariants::Violation;
+use crate::invariants::{Field, Violation};
 use crate::lane::attach::{attach, detach};
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::{Drivers, Observed, RenewedUnwinder};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
+use crate::lane::status::is_of_main_thread;
 use crate::lane::truth::Truth;
 use crate::memory::RemoteMemory;
 use crate::memory::process::ProcessMemory;
@@ -34,14 +37,14 @@ use crate::report::tally::{Cause, Tally};
 use crate::sample::Counters;
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
-use crate::target::unwinder::{CountedSample, LiveBatch, LiveBound};
+use crate::target::unwinder::{CountedSample, LiveBatch, LiveBound, ToldThread};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Walker};
 use crate::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};
-use crate::workload::{Mode, Workload};
+use crate::workload::{Family, Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
@@ -388,11 +391,16 @@ fn drive(
     recorder: &mut Recorder<'_>,
     until: Instant,
 ) -> Result<(), Cut> {
+    let is_workload = cell.id.family == cell.family.name();
+    let only_thread = (is_workload && cell.family != Family::Threads).then(|| driver.pid());
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());
         let run = unwinder.run_live(LiveBound::Time(left), |batch| {
             take_batch(judge, recorder, &batch);
+            if let Some(main) = only_thread {
+                judge_told(recorder, &batch, main);
+            }
             if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match run {
@@ -418,6 +426,30 @@ fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBa
     }
     if let Some(counted) = batch.samples.last() {
         recorder.spent(counted.sample.walker, batch.walk_time);
+    }
+}
+
+/// Judges what is told besides frames of a target whose only thread is `main`: nothing of that changes while it runs.
+fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, main: u64) {
+    for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !counted.told.is_empty()) {
+        let mut wrong = |field, seen: String, possible: String| {
+            recorder.violation(sample.walker, Violation::Told { field, seen, possible }, Evidence::default());
+        };
+        let ids: SmallVec<[u64; 1]> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
+        if ids.as_slice() != [main] {
+            wrong(Field::Threads, format!("{ids:?}"), format!("[{main}]"));
+        }
+        for ToldThread { interpreter, status, has_opcodes } in told {
+            if let Some(id @ 1..) = interpreter {
+                wrong(Field::Interpreter, id.to_string(), "0".to_owned());
+            }
+            if let Some(status) = status.filter(|&status| !is_of_main_thread(status)) {
+                wrong(Field::Status, format!("{status:#x}"), "that of a main thread in mode wall".to_owned());
+            }
+            if *has_opcodes {
+                wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+            }
+        }
     }
 }
 
