@@ -1,7 +1,7 @@
 """Drives this build's own `_remote_debugging.RemoteUnwinder`: one JSON document per line, in on stdin, out on stdout.
 
 Requests:
-  {"do": "open", "pid": PID, "cache": BOOL}     a new unwinder; the one before is dropped
+  {"do": "open", "pid": PID, "cache": BOOL, "stats": BOOL}   a new unwinder; the one before is dropped
   {"do": "sample"}                              one walk of all threads
   {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
         with "interval": S, one walk each S seconds; with "batch": S, a batch is sent at least each S seconds; with
@@ -17,14 +17,16 @@ by batches of which only the last has "last": true. `positions` is answered by {
 [[line, end line, column, end column], ...]], ...]}, each position once. An exception outside a walk is answered by {"error": [type, text]}.
 
 A batch has the samples; the frames and stacks that no batch had before; and how long the walks took:
-  "frames"   [[function, file, line, end line, column, end column], ...], numbered on from 0
+  "frames"   [[function, file, line, end line, column, end column, opcode], ...], numbered on from 0
   "stacks"   [[frame number, ...], ...], leaf first, numbered on from 0
-  "samples"  [full hits, partial hits, misses, frames from the cache, frames from memory, then thread id and stack
-             number for each thread], or [error number] if the walk raised
+  "samples"  [full hits, partial hits, misses, frames from the cache, frames from memory, then interpreter id, thread id,
+             status and stack number for each thread], or [error number] if the walk raised, or returned what its
+             documentation does not allow
   "errors"   [[type, text], ...], numbered from 0 in each batch
   "reset"    the numbers of frames and stacks start at 0 again
   "times"    [nanoseconds of each walk, ...], if they were asked for
-The first five are the growth of the unwinder's own counters during the sample; they are null where it has none.
+The first five are the growth of the unwinder's own counters during the sample; they are null where it has none, and where
+it is made without them.
 """
 
 import gc
@@ -110,16 +112,16 @@ class Interned:
         key = tuple(frames)
         number = self.stacks.get(key)
         if number is None:
+            self.new_stacks.append([self.frame_number(frame) for frame in key])
             number = self.stacks[key] = len(self.stacks)
             self.held += len(key)
-            self.new_stacks.append([self.frame_number(frame) for frame in key])
         return number
 
     def frame_number(self, frame):
         number = self.frames.get(frame)
         if number is None:
-            number = self.frames[frame] = len(self.frames)
             self.new_frames.append(plain(frame))
+            number = self.frames[frame] = len(self.frames)
         return number
 
     def is_full(self):
@@ -128,18 +130,39 @@ class Interned:
 
 def plain(frame):
     if not hasattr(frame, "location"):
-        return [frame.funcname, frame.filename, frame.lineno, None, None, None]
+        return texts(frame) + [frame.lineno, None, None, None, None]
     location = frame.location
     if location is None:
-        return [frame.funcname, frame.filename, None, None, None, None]
-    return [
-        frame.funcname,
-        frame.filename,
-        location.lineno,
-        location.end_lineno,
-        location.col_offset,
-        location.end_col_offset,
-    ]
+        return texts(frame) + [None, None, None, None, number(frame.opcode)]
+    parts = location.lineno, location.end_lineno, location.col_offset, location.end_col_offset
+    return texts(frame) + [number(part) for part in (*parts, frame.opcode)]
+
+
+def texts(frame):
+    for text in (frame.funcname, frame.filename):
+        if type(text) is not str:
+            raise TypeError(f"a name of a frame is of type {type(text).__name__}")
+    return [frame.funcname, frame.filename]
+
+
+def number(value):
+    if value is not None and type(value) is not int:
+        raise TypeError(f"a number of a frame is of type {type(value).__name__}")
+    return value
+
+
+def told_threads(result):
+    """Interpreter id, thread id, status and frames of each thread."""
+    if not HAS_CACHE:
+        return [(None, thread.thread_id, None, thread.frame_info) for thread in result]
+    threads = []
+    for interpreter in result:
+        for thread in interpreter.threads:
+            numbers = interpreter.interpreter_id, thread.thread_id, thread.status
+            if not all(type(value) is int and value >= 0 for value in numbers):
+                raise TypeError(f"the numbers of a thread are {numbers!r}")
+            threads.append((*numbers, thread.frame_info))
+    return threads
 
 
 def positions(code):
@@ -168,26 +191,29 @@ class Batch:
             result = driver.unwinder.get_stack_trace()
         except Exception as error:
             self.took(time.perf_counter_ns() - started)
-            key = tuple(described(error))
-            number = self.error_numbers.setdefault(key, len(self.errors))
-            if number == len(self.errors):
-                self.errors.append(key)
             driver.counters = driver.read_counters()
-            self.samples.append([number])
+            self.raised(error)
             return not isinstance(error, ProcessLookupError)
         self.took(time.perf_counter_ns() - started)
         after = driver.counters = driver.read_counters()
-        if after is None:
-            sample = [None] * len(COUNTERS)
-            threads = result
-        else:
-            sample = [new - old for new, old in zip(after, before)]
-            threads = [thread for interpreter in result for thread in interpreter.threads]
-        for thread in threads:
-            sample.append(thread.thread_id)
-            sample.append(driver.interned.number(thread.frame_info))
+        sample = [None] * len(COUNTERS) if after is None else [new - old for new, old in zip(after, before)]
+        try:
+            if after is not None and min(sample) < 0:
+                raise ValueError(f"counters went down: {before} to {after}")
+            for *numbers, frames in told_threads(result):
+                sample += [*numbers, driver.interned.number(frames)]
+        except (AttributeError, TypeError, ValueError) as error:
+            self.raised(error)
+            return True
         self.samples.append(sample)
         return True
+
+    def raised(self, error):
+        key = tuple(described(error))
+        number = self.error_numbers.setdefault(key, len(self.errors))
+        if number == len(self.errors):
+            self.errors.append(key)
+        self.samples.append([number])
 
     def took(self, nanoseconds):
         self.nanoseconds += nanoseconds
@@ -235,9 +261,9 @@ class Driver:
         self.unwinder = None
         options = {"all_threads": True}
         if HAS_CACHE:
-            options |= {"cache_frames": request["cache"], "stats": True, "native": False, "gc": False}
+            options |= {"cache_frames": request["cache"], "stats": request["stats"], "native": False, "gc": False}
         self.unwinder = RemoteUnwinder(request["pid"], **options)
-        self.has_counters = HAS_CACHE
+        self.has_counters = HAS_CACHE and request["stats"]
         self.counters = self.read_counters()
 
     def read_counters(self):

@@ -8,8 +8,9 @@
 //! 1. **existence**: there is a `t` in `[t0, t1]` with `R = S(t)`;
 //! 2. **legality**: every `S(t)` is in the workload's grammar, hence so is `R`: no two branches in one stack;
 //! 3. **base**: `R` comes from a chain that ended at the base frame; a chain that did not is rejected;
-//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R`, and none may reject,
-//!    but for the leaves that the reference walker documents that it cannot hold;
+//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R` for the same threads in the same
+//!    order, each in its interpreter and with its status, and none may reject, but for a thread in a state that the walker is
+//!    documented not to walk, with the error that belongs to that state;
 //! 5. **account**: at a gate, `R` is what the target itself says its stack is;
 //! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
 //!    or the frame that is just returning to `f_0`; if it was `f_i`, and is now its `n`th caller `f_{i+n}`, the sequence
@@ -17,7 +18,8 @@
 //!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL;
 //! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
 //!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
-//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse);
+//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse); what an
+//!    unwinder counts of its cache is what its protocol makes of the state; a sample without a stack writes no anchor;
 //! 8. **life**: an unwinder never kills its own process, neither in a walk nor by what it returns, and always answers,
 //!    whatever the target's memory holds: a sample is a stack or a rejection. (Not broken where the target has ended, or where
 //!    somebody else ended the unwinder's process.)
@@ -30,7 +32,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sample::WalkerKind;
+use crate::sample::{Counters, WalkerKind};
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
@@ -68,6 +70,33 @@ impl Difference {
             Self::Function { .. } => "function",
             Self::Line { .. } => "line",
             Self::Column { .. } => "column",
+        }
+    }
+}
+
+/// What an unwinder tells besides the frames of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Field {
+    /// Which threads there are, and in which order.
+    Threads,
+    /// The id of a thread's interpreter.
+    Interpreter,
+    /// The status of a thread.
+    Status,
+    /// The opcode of a frame.
+    Opcode,
+}
+
+impl Field {
+    /// The name used in fingerprints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Interpreter => "interpreter",
+            Self::Status => "status",
+            Self::Opcode => "opcode",
         }
     }
 }
@@ -209,6 +238,29 @@ pub enum Violation {
         /// What the walker says.
         reason: MissReason,
     },
+    /// Clause 7: what the unwinder counted of its cache is not what the protocol makes of this state.
+    Counters {
+        /// What it counted.
+        told: Counters,
+        /// What this project's own walker, in its seat, makes of the same state.
+        owed: Counters,
+    },
+    /// Clause 7: a sample that was rejected wrote an anchor.
+    AnchorWrittenInVain {
+        /// The anchor before.
+        before: u64,
+        /// The anchor after.
+        anchor: u64,
+    },
+    /// Clause 4: something else than the frames is told wrongly of a thread, or of the list of threads.
+    Told {
+        /// What.
+        field: Field,
+        /// What was told.
+        seen: String,
+        /// What is so.
+        possible: String,
+    },
     /// Clause 8: the unwinder killed the process that it runs in.
     UnwinderDied {
         /// How the process ended.
@@ -268,6 +320,9 @@ impl Violation {
             Self::AnchorLeft { .. } => "anchor-left",
             Self::AnchorNotWritten { .. } => "anchor-not-written",
             Self::HitMissed { .. } => "hit-missed",
+            Self::Counters { .. } => "counters",
+            Self::AnchorWrittenInVain { .. } => "anchor-written-in-vain",
+            Self::Told { .. } => "told",
             Self::UnwinderDied { .. } => "unwinder-died",
             Self::UnwinderHung => "unwinder-hung",
             Self::CacheWorse { .. } => "cache-worse",
@@ -339,6 +394,16 @@ impl fmt::Display for Violation {
                  (last_profiled_frame_seq) counted {counted}, and the walker takes nothing from its cache: {reason}",
                 callers(*left)
             ),
+            Self::Counters { told, owed } => {
+                write!(f, "the unwinder counted {told}; the protocol makes of this state {owed}")
+            }
+            Self::AnchorWrittenInVain { before, anchor } => write!(
+                f,
+                "a sample that gave no stack moved the anchor (last_profiled_frame) from {before:#x} to {anchor:#x}"
+            ),
+            Self::Told { field, seen, possible } => {
+                write!(f, "the {} told: {seen}; the target, which does not move, has: {possible}", field.name())
+            }
             Self::UnwinderDied { end, failed_in, words } => {
                 write!(f, "the process that runs the unwinder {end}")?;
                 if let Some(function) = failed_in {

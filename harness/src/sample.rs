@@ -117,3 +117,30 @@ pub struct Sample {
     /// One entry per thread, in the order the walker met them.
     pub threads: SmallVec<[ThreadSample; 1]>,
 }
+
+/// What an unwinder counts of its cache during one sample, over all threads: in `RemoteUnwinder.get_stats()`,
+/// `frame_cache_hits`, `frame_cache_partial_hits`, `frame_cache_misses`, `frames_read_from_cache`, `frames_read_from_memory`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Full hits.
+    pub full_hits: u64,
+    /// Partial hits.
+    pub partial_hits: u64,
+    /// Misses.
+    pub misses: u64,
+    /// Frames taken from the cache.
+    pub frames_from_cache: u64,
+    /// Frames read from the target.
+    pub frames_from_memory: u64,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { full_hits, partial_hits, misses, frames_from_cache, frames_from_memory } = self;
+        write!(
+            f,
+            "{full_hits} full hits, {partial_hits} partial hits, {misses} misses, {frames_from_cache} frames from the cache, \
+             {frames_from_memory} from memory"
+        )
+    }
+}

@@ -60,6 +60,7 @@ fn as_account(stack: &Stack) -> Vec<AccountFrame> {
             function: frame.function.to_string(),
             file: frame.file.to_string(),
             line: frame.location.line,
+            place: None,
         })
         .collect()
 }

@@ -189,6 +189,7 @@ macro_rules! account_tests {
 
 account_tests! {
     accounts_agree_alternating: Alternating,
+    accounts_agree_at_limits: Limits,
     accounts_agree_deep: Deep,
     accounts_agree_recursion: Recursion,
     accounts_agree_exceptions: Exceptions,

@@ -1,8 +1,8 @@
 //! What a point claims of every sample: figures of another stack, or of another answer of the cache, mean nothing.
 
 use crate::bench::document::Lookups;
+use crate::sample::Counters;
 use crate::sample::{Lookup, Sample, WalkerKind};
-use crate::target::unwinder::Counters;
 
 /// What each sample of a point must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -142,6 +142,10 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
     });
+    let not_run = not_run.or_else(|| {
+        (lane == Lane::Live && family == Family::Limits)
+            .then(|| NotRun::NotApplicable("what lies beyond the limits is looked at while it stands still".to_owned()))
+    });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
         walkers.is_empty().then(|| {

@@ -1,57 +1,145 @@
 //! Holding a walker's sample of a stopped target against the own uncached walk of the same state.
 
+use std::borrow::Cow;
+
 use crate::frame::Frame;
-use crate::invariants::Violation;
+use crate::invariants::{Field, Violation};
+use crate::lane::expected::counters;
+use crate::lane::owner::{Taken, Told};
 use crate::lane::recorder::{Evidence, Recorder};
+use crate::lane::status::Status;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference;
 use crate::report::finding::Possible;
-use crate::sample::{Sample, WalkerKind};
+use crate::sample::{Sample, ThreadSample, WalkerKind};
+use crate::schedule::fingerprint::LeafKind;
 use crate::walk::rejection::Rejection;
 use crate::workload::grammar::Grammar;
 
-/// Whether a walker is known not to walk such a state: the reference walker says which leaves it cannot hold, and
-/// `RemoteUnwinder` raises for the whole process while a thread's current frame is a shim frame (it reads no leaf), or
-/// while a thread runs no Python yet or any more.
-pub(crate) fn is_documented(walker: WalkerKind, rejection: &Rejection, shim_leaf: bool) -> bool {
-    match walker {
-        WalkerKind::OwnReference => matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf),
-        WalkerKind::CpythonCached | WalkerKind::CpythonUncached => {
-            shim_leaf && matches!(rejection, Rejection::Raised(_))
-        }
-        WalkerKind::OwnCached | WalkerKind::OwnUncached => false,
+/// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
+/// (`MAX_FRAMES` of `Modules/_remote_debugging`, 1024 + 512).
+pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
+/// The most characters of a name that CPython's unwinder tells.
+const LONGEST_NAME: usize = 1024;
+/// What `RemoteUnwinder` raises for the whole process while a thread has a longer chain.
+const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
+/// What it raises while a thread stands between C and Python, or runs no Python yet or any more.
+const NO_LEAF: [&str; 1] = ["RuntimeError: Failed to parse initial frame in chain"];
+
+/// How a stopped thread stands, as far as walkers are documented not to walk it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// The kernel's thread id.
+    pub(super) native_thread_id: u64,
+    /// What its current frame is.
+    pub(super) leaf: LeafKind,
+    /// How many frames its chain has, shim frames and the base frame included.
+    pub(super) links: usize,
+    /// The status that CPython's unwinder has to tell, where the layout says how it is made.
+    pub(super) status: Option<Status>,
+}
+
+impl Standing {
+    /// Whether CPython's unwinder walks it.
+    fn is_walked_by_cpython(self) -> bool {
+        self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
     }
 }
 
-/// Counts `sample` and holds it against what the own uncached walker saw of the same state.
+/// Whether a walker of this kind may reject some states for this reason: the reference walker says which leaves it cannot hold.
+pub(crate) fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
+    walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
+}
+
+/// Whether a walker is documented not to walk a thread that stands like this, with this error.
+fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
+    match (walker, rejection) {
+        (WalkerKind::OwnReference, Rejection::GeneratorLeaf) => {
+            matches!(standing.leaf, LeafKind::Generator | LeafKind::GeneratorBeingMade)
+        }
+        (WalkerKind::OwnReference, Rejection::ShimLeaf) => standing.leaf == LeafKind::Shim,
+        // It is CPython's protocol, with its limits.
+        (WalkerKind::OwnCached, Rejection::TooDeep(_)) => standing.links > LONGEST_CHAIN,
+        (WalkerKind::CpythonCached | WalkerKind::CpythonUncached, Rejection::Raised(text)) => {
+            (standing.leaf == LeafKind::Shim && NO_LEAF.contains(&text.as_str()))
+                || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
+        }
+        _ => false,
+    }
+}
+
+/// The stack as a walker is documented to tell it: CPython's unwinder cuts names.
+fn as_told(walker: WalkerKind, stack: &[Frame]) -> Cow<'_, [Frame]> {
+    let is_long = |frame: &Frame| frame.function.len() > LONGEST_NAME || frame.file.len() > LONGEST_NAME;
+    if !walker.is_cpythons() || !stack.iter().any(is_long) {
+        return Cow::Borrowed(stack);
+    }
+    let cut = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>().into();
+    let frame = |frame: &Frame| Frame { function: cut(&frame.function), file: cut(&frame.file), ..frame.clone() };
+    Cow::Owned(stack.iter().map(frame).collect())
+}
+
+/// What is known of a stopped target before a walker is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Stopped<'a> {
+    /// What its program can show.
+    pub(super) grammar: &'a Grammar,
+    /// What the own uncached walker saw.
+    pub(super) truth: &'a Sample,
+    /// How its threads stand, in the order of the interpreter's list.
+    pub(super) standings: &'a [Standing],
+}
+
+/// Counts a sample and holds it against what is known of the same state. Gives the number of the thread at which CPython's unwinder
+/// raised, if it is documented to.
 pub(super) fn compare(
     recorder: &mut Recorder<'_>,
-    grammar: &Grammar,
+    stopped: Stopped<'_>,
     attribution: Option<&mut Attribution>,
-    truth: &Sample,
-    sample: &Sample,
-    shim_leaf: bool,
-) {
+    taken: &Taken,
+) -> Option<usize> {
+    let Taken { sample, unwinder } = taken;
     let walker = sample.walker;
+    let raised = match sample.threads.as_slice() {
+        [ThreadSample { outcome: Err(rejection @ Rejection::Raised(_)), .. }] => Some(rejection),
+        _ => None,
+    };
+    if let Some(rejection) = raised {
+        sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
+        // It walks the threads in their order, and raises at the first that it does not walk.
+        let number = stopped.standings.iter().position(|standing| !standing.is_walked_by_cpython());
+        let standing = number.and_then(|number| stopped.standings.get(number));
+        if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) {
+            return number;
+        }
+        reject(recorder, walker, rejection, stopped.truth.threads.first());
+        return None;
+    }
+    if walker.is_cpythons() && is_other_list(recorder, stopped.truth, sample) {
+        // What stands in the place of which thread is not known.
+        return None;
+    }
+    if let Some(told) = unwinder {
+        judge_told(recorder, stopped, sample, told);
+    }
     let mut uncached = Attribution::default();
     let attribution = attribution.unwrap_or(&mut uncached);
     for thread in &sample.threads {
         recorder.count(walker, thread);
-        let verdict = attribution.judge(grammar, thread);
-        let seen = truth.threads.iter().find(|other| other.native_thread_id == thread.native_thread_id);
-        let seen: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
+        let verdict = attribution.judge(stopped.grammar, thread);
+        let is_same = |id: u64| id == thread.native_thread_id;
+        let standing = stopped.standings.iter().find(|standing| is_same(standing.native_thread_id));
+        let seen = stopped.truth.threads.iter().find(|other| is_same(other.native_thread_id));
+        let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
         match &thread.outcome {
-            Err(rejection) if is_documented(walker, rejection, shim_leaf) => {}
-            Err(Rejection::Empty) if seen.is_empty() => {}
-            Err(rejection) => recorder.violation(
-                walker,
-                Violation::RejectedWhileStopped { rejection: rejection.clone() },
-                Evidence { possible: Some(Possible::Stack(seen.to_vec())), ..Evidence::default() },
-            ),
-            Ok(stack) => {
-                let Some(difference) = difference(stack, seen) else { continue };
+            Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
+            Err(Rejection::Empty) if stack.is_empty() => {}
+            Err(rejection) => reject(recorder, walker, rejection, seen),
+            Ok(told) => {
+                let truth = as_told(walker, stack);
+                let Some(difference) = difference(told, &truth) else { continue };
                 recorder.difference(walker);
-                let possible = Some(Possible::Stack(seen.to_vec()));
+                let possible = Some(Possible::Stack(truth.into_owned()));
                 let (violation, cause) = match verdict {
                     Some((illegal, cause)) => {
                         recorder.impossible(walker, cause);
@@ -59,20 +147,55 @@ pub(super) fn compare(
                     }
                     None => (Violation::Agreement { other: WalkerKind::OwnUncached, difference }, None),
                 };
-                recorder.violation(walker, violation, Evidence { cause, seen: stack, possible, ..Evidence::default() });
+                recorder.violation(walker, violation, Evidence { cause, seen: told, possible, ..Evidence::default() });
             }
         }
     }
-    // RemoteUnwinder raises for the process, not for a thread: it then tells nothing of any.
-    let told = !sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
-    for thread in truth.threads.iter().filter(|_| told) {
-        let missing = sample.threads.iter().all(|other| other.native_thread_id != thread.native_thread_id);
-        if let Ok(stack) = &thread.outcome
-            && missing
+    None
+}
+
+fn reject(recorder: &mut Recorder<'_>, walker: WalkerKind, rejection: &Rejection, truth: Option<&ThreadSample>) {
+    let stack = truth.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default();
+    let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
+    recorder.violation(walker, Violation::RejectedWhileStopped { rejection: rejection.clone() }, evidence);
+}
+
+/// Whether CPython's unwinder lists other threads than there are, or in another order than the interpreter's.
+fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -> bool {
+    let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
+    let (seen, possible) = (ids(sample), ids(truth));
+    if seen == possible {
+        return false;
+    }
+    sample.threads.iter().for_each(|thread| recorder.count(sample.walker, thread));
+    let [seen, possible] = [seen, possible].map(|ids| format!("{ids:?}"));
+    recorder.violation(sample.walker, Violation::Told { field: Field::Threads, seen, possible }, Evidence::default());
+    true
+}
+
+/// Judges what the unwinder tells besides frames. Every program has one interpreter, whose id is 0.
+fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &Told) {
+    let walker = sample.walker;
+    let mut wrong = |field, seen: String, possible: String| {
+        recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());
+    };
+    for (standing, told) in stopped.standings.iter().zip(&told.threads) {
+        if let (Some(seen), Some(status)) = (told.status, standing.status)
+            && !status.allows(seen)
         {
-            let rejection = Rejection::Raised(format!("nothing, and left out thread {}", thread.native_thread_id));
-            let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
-            recorder.violation(walker, Violation::RejectedWhileStopped { rejection }, evidence);
+            wrong(Field::Status, format!("{seen:#x}"), format!("{:#x}", status.flags));
+        }
+        if let Some(seen @ 1..) = told.interpreter {
+            wrong(Field::Interpreter, seen.to_string(), "0".to_owned());
+        }
+        if told.has_opcodes {
+            wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+        }
+    }
+    if let (Some(counted), Some(owed)) = (told.counters, &told.owed) {
+        let owed = counters(owed);
+        if counted != owed {
+            recorder.violation(walker, Violation::Counters { told: counted, owed }, Evidence::default());
         }
     }
 }

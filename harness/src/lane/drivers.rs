@@ -12,9 +12,9 @@ use crate::layout::{Layout, LayoutError};
 use crate::memory::MemoryError;
 use crate::memory::process::ProcessMemory;
 use crate::report::cell::Inconclusive;
-use crate::sample::{Sample, WalkerKind};
+use crate::sample::WalkerKind;
 use crate::target::process::Target;
-use crate::target::unwinder::{Unwinder, UnwinderError};
+use crate::target::unwinder::{CountedSample, Unwinder, UnwinderError};
 use crate::walk::walker::Site;
 use crate::workload::positions::Positions;
 
@@ -30,7 +30,7 @@ pub struct Drivers {
 }
 
 impl Drivers {
-    /// An unwinder of the cell's own build, open on the target, with or without its cache.
+    /// An unwinder of the cell's own build, open on the target, with or without its cache, and with or without its counters.
     ///
     /// # Errors
     /// The driver does not start, or `RemoteUnwinder` refuses the process.
@@ -40,9 +40,10 @@ impl Drivers {
         recorder: &mut Recorder<'_>,
         target: Observed,
         kind: WalkerKind,
+        counts: bool,
     ) -> Result<RenewedUnwinder<'a>, Cut> {
         let idle = self.idle.get_mut(&cell.row.build.python).and_then(Vec::pop);
-        let mut unwinder = RenewedUnwinder { cell, target, kind, idle, open: None, deaths_left: MOST_DEATHS };
+        let mut unwinder = RenewedUnwinder { cell, target, kind, counts, idle, open: None, deaths_left: MOST_DEATHS };
         unwinder.opened(recorder)?;
         Ok(unwinder)
     }
@@ -102,6 +103,7 @@ pub(super) struct RenewedUnwinder<'a> {
     cell: &'a Cell<'a>,
     target: Observed,
     kind: WalkerKind,
+    counts: bool,
     /// A driver that is open on nothing.
     idle: Option<Unwinder>,
     /// A driver that is open on the target.
@@ -126,16 +128,17 @@ impl RenewedUnwinder<'_> {
             Some(unwinder) => unwinder,
             None => Unwinder::start(&self.cell.row.build.python, self.cell.patience())?,
         };
+        unwinder.count(self.counts);
         unwinder.open(self.target.pid, self.kind.is_cached(), self.cell.patience())?;
         Ok(unwinder)
     }
 
     /// Takes one sample; none if the unwinder dies of it, or has died too often.
-    pub(super) fn sample(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<Sample>, Cut> {
+    pub(super) fn sample(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<CountedSample>, Cut> {
         let deadline = self.cell.patience();
         let Some(unwinder) = self.opened(recorder)? else { return Ok(None) };
         match unwinder.sample(deadline) {
-            Ok(counted) => Ok(Some(counted.sample)),
+            Ok(counted) => Ok(Some(counted)),
             Err(error) => self.lost(recorder, error).map(|()| None),
         }
     }

@@ -350,7 +350,8 @@ pub(super) fn compare_cpython(
     grammar: &Grammar,
     until: Instant,
 ) -> Result<(), Cut> {
-    let mut open = |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind)).transpose();
+    let mut open =
+        |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind, true)).transpose();
     let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
     let mut cached_driver = open(WalkerKind::CpythonCached)?;
     let mut cached = Judge::new(grammar);

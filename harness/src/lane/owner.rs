@@ -1,23 +1,43 @@
 //! Who has the anchors of a stopped target.
 
 use crate::lane::cell::{Cell, Cut};
+use smallvec::SmallVec;
+
 use crate::lane::drivers::{Drivers, RenewedUnwinder};
+use crate::lane::expected::Expected;
 use crate::lane::recorder::Recorder;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
 use crate::memory::process::ProcessMemory;
-use crate::sample::{Sample, WalkerKind};
+use crate::sample::{Counters, Sample, WalkerKind};
+use crate::target::unwinder::{CountedSample, ToldThread};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
 use crate::walk::walker::Walker;
 use crate::workload::Family;
 
+/// A sample, and what CPython's unwinder tells besides.
+pub(super) struct Taken {
+    pub(super) sample: Sample,
+    pub(super) unwinder: Option<Told>,
+}
+
+/// What CPython's unwinder tells besides frames.
+pub(super) struct Told {
+    /// What it counted.
+    pub(super) counters: Option<Counters>,
+    /// Of each thread of the sample.
+    pub(super) threads: SmallVec<[ToldThread; 1]>,
+    /// What its protocol makes of the target, if it has a cache.
+    pub(super) owed: Option<Sample>,
+}
+
 /// The cached walker that owns the target's anchors.
 pub(super) enum Owner<'a> {
     /// This project's.
     Own(Vec<Box<dyn Walker>>),
-    /// CPython's.
-    Cpython(Vec<RenewedUnwinder<'a>>),
+    /// CPython's, each with what it owes.
+    Cpython(Vec<(RenewedUnwinder<'a>, Expected)>),
     /// None: only uncached walkers look.
     Nobody,
 }
@@ -42,8 +62,9 @@ impl<'a> Owner<'a> {
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
             Some(kind @ WalkerKind::CpythonCached) => {
                 let target = session.observed();
-                let open = |_| drivers.open(cell, recorder, target, kind);
-                Self::Cpython((0..turns).map(open).collect::<Result<_, _>>()?)
+                // The second one is made without its counters: nothing else of it may be other.
+                let open = |turn| Ok((drivers.open(cell, recorder, target, kind, turn == 0)?, Expected::new(site)?));
+                Self::Cpython((0..turns).map(open).collect::<Result<_, Cut>>()?)
             }
             Some(WalkerKind::OwnUncached | WalkerKind::CpythonUncached) | None => Self::Nobody,
         })
@@ -83,18 +104,32 @@ impl<'a> Owner<'a> {
         recorder: &mut Recorder<'_>,
         turn: usize,
         memory: &mut ProcessMemory,
-    ) -> Result<Option<Sample>, Cut> {
-        Ok(match self {
-            Self::Own(walkers) => match walkers.get_mut(turn) {
-                Some(walker) => Some(walker.sample(memory)?),
-                None => None,
-            },
-            Self::Cpython(unwinders) => match unwinders.get_mut(turn) {
-                Some(unwinder) => unwinder.sample(recorder)?,
-                None => None,
-            },
-            Self::Nobody => None,
-        })
+    ) -> Result<Option<Taken>, Cut> {
+        match self {
+            Self::Own(walkers) => {
+                let Some(walker) = walkers.get_mut(turn) else { return Ok(None) };
+                Ok(Some(Taken { sample: walker.sample(memory)?, unwinder: None }))
+            }
+            Self::Cpython(unwinders) => {
+                let Some((unwinder, expected)) = unwinders.get_mut(turn) else { return Ok(None) };
+                let owed = expected.look(memory)?;
+                let Some(CountedSample { sample, counters, told }) = unwinder.sample(recorder)? else {
+                    expected.forget();
+                    return Ok(None);
+                };
+                Ok(Some(Taken { sample, unwinder: Some(Told { counters, threads: told, owed: Some(owed) }) }))
+            }
+            Self::Nobody => Ok(None),
+        }
+    }
+
+    /// The sample that was taken last raised at the thread of this number.
+    pub(super) fn raised(&mut self, turn: usize, owed: &Sample, number: usize) {
+        if let Self::Cpython(unwinders) = self
+            && let Some((_, expected)) = unwinders.get_mut(turn)
+        {
+            expected.raised(owed, number);
+        }
     }
 
     /// Takes the anchors away. Says whether that was done: one that has died cannot.
@@ -108,7 +143,7 @@ impl<'a> Owner<'a> {
             }
             Self::Cpython(unwinders) => {
                 let mut all = true;
-                for unwinder in unwinders {
+                for (unwinder, _) in unwinders {
                     all &= unwinder.close(recorder)?;
                 }
                 all

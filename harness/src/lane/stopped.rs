@@ -10,7 +10,7 @@
 //! moments would find it once in millions of stops, and a verdict would depend on luck. So no walker of CPython's protocol
 //! is asked where a target stands at an instruction that may be one of these; the stepped lane goes there on purpose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -18,19 +18,20 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::frame::Frame;
 use crate::invariants::Violation;
-use crate::lane::agreement::compare;
+use crate::lane::agreement::{Standing, Stopped, compare};
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::{Drivers, RenewedUnwinder};
 use crate::lane::leaf;
-use crate::lane::owner::{Owner, all_turns};
+use crate::lane::owner::{Owner, Taken, Told, all_turns};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
+use crate::lane::status::status;
 #[cfg(target_arch = "x86_64")]
 use crate::lane::stops::AtStores;
 use crate::lane::stops::Stops;
-use crate::memory::Address;
+use crate::memory::{Address, RemoteMemory};
 use crate::oracle::attribution::Attribution;
-use crate::oracle::differential::difference_from_account;
+use crate::oracle::differential::{difference, told};
 use crate::oracle::hits::{Before, HitWatch, anchor_left};
 use crate::oracle::protocol::{At, OffChain, ProtocolWatch};
 use crate::report::cell::{CellOutcome, Inconclusive};
@@ -40,6 +41,7 @@ use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
+use crate::target::unwinder::CountedSample;
 use crate::walk::cache::Limits;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
@@ -56,6 +58,15 @@ use crate::workload::grammar::{Grammar, is_trampoline};
 const STOPS_WITHOUT_PROFILER: u32 = 3;
 /// Stops that each walker gets however short the time is: fewer do not reach each answer of the cache.
 const FEWEST: u32 = 30;
+/// The same for the family whose programs lie on both sides of the limits: more than a round.
+const FEWEST_OF_LIMITS: u32 = 140;
+/// At this stop or soon after it, so many samples are taken in a row, of a single thread and a short chain: a cache is swept every
+/// 1,024 samples.
+const SWEPT: (u32, u32) = (70, 1030);
+/// The sequences begin so far below a power of two that they come to it.
+const BELOW: u64 = 20;
+/// Every so many gates the sequences jump: what was stored before then is of another time, however few bits are compared.
+const JUMP_INTERVAL: u32 = 16;
 /// Every so many gates the target is asked for its own account.
 const ACCOUNT_INTERVAL: u32 = 4;
 /// A free target runs for between one and this many microseconds, evenly in the logarithm.
@@ -114,10 +125,16 @@ struct Lane<'a> {
     stops: Stops,
     /// Where the target waits, if it has gates.
     gate: Option<Gate>,
+    /// How many it has come to.
+    gates: u32,
+    /// The ids of all threads that were seen.
+    ids: BTreeSet<u64>,
     grammar: Grammar,
     uncached: UncachedWalker,
     cpython: Option<RenewedUnwinder<'a>>,
     owner: Owner<'a>,
+    /// How many of its walkers have taken no sample yet.
+    fresh: usize,
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
     hits: HitWatch,
@@ -125,6 +142,8 @@ struct Lane<'a> {
     codes: Decoder,
     /// By thread state, each thread at this stop, before any walker looked.
     before: HashMap<Address, Before>,
+    /// How they stand, in the order of the interpreter's list.
+    standings: Vec<Standing>,
     /// What the own uncached walker saw when the target was looked at last.
     last: Option<Sample>,
     random: ChaCha8Rng,
@@ -136,7 +155,7 @@ impl<'a> Lane<'a> {
         recorder.runs(&workload.source);
         let session = Session::launch(cell, &workload)?;
         let site = session.site;
-        let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind);
+        let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind, true);
         let cpython = cell.has(WalkerKind::CpythonUncached).then(|| open(WalkerKind::CpythonUncached)).transpose()?;
         Ok(Self {
             cell,
@@ -144,15 +163,19 @@ impl<'a> Lane<'a> {
             at_stores: None,
             stops,
             gate: None,
+            gates: 0,
+            ids: BTreeSet::new(),
             grammar: workload.grammar,
             uncached: UncachedWalker::new(site)?,
             cpython,
             owner: Owner::Nobody,
+            fresh: 0,
             attributions: Vec::new(),
             watch: ProtocolWatch::default(),
             hits: HitWatch::default(),
             codes: Decoder::new(site.layout),
             before: HashMap::new(),
+            standings: Vec::new(),
             last: None,
             random: ChaCha8Rng::seed_from_u64(cell.id.seed),
             session,
@@ -168,9 +191,10 @@ impl<'a> Lane<'a> {
     /// The owner of the anchors from here on is nobody.
     fn give_back(&mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
-            Owner::Cpython(unwinders) => {
-                unwinders.into_iter().map(|unwinder| drivers.give_back(unwinder, recorder)).fold(Ok(()), Result::and)
-            }
+            Owner::Cpython(unwinders) => unwinders
+                .into_iter()
+                .map(|(unwinder, _)| drivers.give_back(unwinder, recorder))
+                .fold(Ok(()), Result::and),
             Owner::Own(_) | Owner::Nobody => Ok(()),
         }
     }
@@ -207,18 +231,32 @@ impl<'a> Lane<'a> {
         if turns > 1 && !self.is_straight() {
             return Ok(());
         }
-        // Attached to where the first sample is taken: the first one of CPython's unwinder copies the chunks that there were
-        // when it was made.
+        // Attached to where the first sample of each is taken: the first one of CPython's unwinder copies the chunks that there
+        // were when it was made.
         self.stop_next()?;
         recorder.end_of(Phase::Running);
         self.attach(recorder, drivers, walker, turns)?;
         recorder.end_of(Phase::Starting);
+        for _ in 1..turns {
+            self.look(recorder, self.gate, true)?;
+        }
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
-        let fewest = if self.cell.stops.is_none() { FEWEST } else { 0 };
+        let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
+        let fewest = if self.cell.stops.is_none() { fewest } else { 0 };
+        let mut is_swept = self.cell.family != Family::Limits;
         while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_over() {
-            self.step(recorder, true)?;
+            self.stop_next()?;
+            recorder.end_of(Phase::Running);
+            if !is_swept && stops >= SWEPT.0 && self.threads()?.len() == 1 {
+                self.look_at_protocol(recorder, self.gate)?;
+                for _ in 0..if self.is_shallow() { SWEPT.1 } else { 0 } {
+                    self.look(recorder, self.gate, true)?;
+                }
+                is_swept = self.is_shallow();
+            }
+            self.look_and_let_go(recorder, true)?;
             stops += 1;
         }
         self.detach(recorder)?;
@@ -258,6 +296,9 @@ impl<'a> Lane<'a> {
                 self.session.target.resume()?;
                 let gate = self.session.target.next_gate(self.cell.patience())?;
                 self.session.target.stop()?;
+                if self.cell.family == Family::Limits {
+                    self.reuse_thread_id()?;
+                }
                 Some(gate)
             }
             Stops::Moments => {
@@ -281,6 +322,10 @@ impl<'a> Lane<'a> {
         let gate = self.gate;
         let truth = self.look(recorder, gate, with_owner)?;
         if let Some(gate) = gate {
+            self.gates += 1;
+            if with_owner && self.gates.is_multiple_of(JUMP_INTERVAL) {
+                self.jump()?;
+            }
             self.at_gate(recorder, gate, &truth)?;
         }
         self.last = Some(truth);
@@ -290,7 +335,6 @@ impl<'a> Lane<'a> {
     /// All walkers look at the stopped target. Gives what the own uncached walker saw.
     fn look(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>, with_owner: bool) -> Result<Sample, Cut> {
         self.look_at_protocol(recorder, gate)?;
-        let shim_leaf = self.has_shim_leaf()?;
         recorder.end_of(Phase::Fields);
 
         let begun = Instant::now();
@@ -309,22 +353,33 @@ impl<'a> Lane<'a> {
             let sample = unwinder.sample(recorder)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
-            if let Some(sample) = sample {
-                compare(recorder, &self.grammar, None, &truth, &sample, shim_leaf);
-                recorder.spent(sample.walker, spent);
+            if let Some(CountedSample { sample, counters, told }) = sample {
+                let walker = sample.walker;
+                let taken = Taken { sample, unwinder: Some(Told { counters, threads: told, owed: None }) };
+                let stopped = Stopped { grammar: &self.grammar, truth: &truth, standings: &self.standings };
+                compare(recorder, stopped, None, &taken);
+                recorder.spent(walker, spent);
             }
             recorder.end_of(Phase::Judging);
         }
         if with_owner && !self.may_go_unnoticed() {
-            let turn = self.random.random_range(0..self.owner.turns());
+            let turn = match self.fresh.checked_sub(1) {
+                Some(turn) => turn,
+                None => self.random.random_range(0..self.owner.turns()),
+            };
+            self.fresh = self.fresh.saturating_sub(1);
             let begun = Instant::now();
-            let sample = self.owner.sample(recorder, turn, &mut self.session.memory)?;
+            let taken = self.owner.sample(recorder, turn, &mut self.session.memory)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
-            if let Some(sample) = sample {
-                compare(recorder, &self.grammar, self.attributions.get_mut(turn), &truth, &sample, shim_leaf);
-                self.judge_use(recorder, &sample)?;
-                recorder.spent(sample.walker, spent);
+            if let Some(taken) = taken {
+                let stopped = Stopped { grammar: &self.grammar, truth: &truth, standings: &self.standings };
+                let raised = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
+                if let (Some(number), Some(owed)) = (raised, taken.unwinder.and_then(|told| told.owed)) {
+                    self.owner.raised(turn, &owed, number);
+                }
+                self.judge_use(recorder, &taken.sample)?;
+                recorder.spent(taken.sample.walker, spent);
             } else {
                 self.forget_caches();
             }
@@ -345,9 +400,14 @@ impl<'a> Lane<'a> {
             self.hits.forget();
             return Ok(());
         }
+        let raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let id = before.thread.native_thread_id;
+            if raised && after.anchor != before.thread.anchor {
+                let violation = Violation::AnchorWrittenInVain { before: before.thread.anchor, anchor: after.anchor };
+                recorder.violation(sample.walker, violation, Evidence::default());
+            }
             let Some(thread) = sample.threads.iter().find(|thread| thread.native_thread_id == id) else { continue };
             let missed = if tells && alone { self.hits.judge(sample.walker, before, thread) } else { None };
             let evidence = || Evidence { seen: thread.outcome.as_deref().unwrap_or_default(), ..Evidence::default() };
@@ -387,11 +447,17 @@ impl<'a> Lane<'a> {
         }
         let pid = target.pid();
         self.before.clear();
+        self.standings.clear();
         for thread in thread_states(memory, &site.layout, site.runtime)? {
             let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&mut chunks), start, None, DEPTH_LIMIT);
             let links = chain?.links;
+            let leaf = leaf::kind(memory, &mut self.codes, links.first())?;
+            let native_thread_id = thread.native_thread_id;
+            let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
+            let status = status(memory, &site.layout, &thread, pid, in_generator)?;
+            self.standings.push(Standing { native_thread_id, leaf, links: links.len(), status });
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
@@ -418,8 +484,9 @@ impl<'a> Lane<'a> {
                 let before = stack_of(self.last.as_ref(), thread.native_thread_id);
                 recorder.violation(kind, violation, Evidence { before, ..Evidence::default() });
             }
-            self.before.insert(thread.address, Before { thread, at, chain, python });
+            self.before.insert(thread.address, Before { thread, at, chain, python, leaf });
         }
+        self.codes.forget_fresh();
         Ok(())
     }
 
@@ -439,18 +506,10 @@ impl<'a> Lane<'a> {
             recorder.end_of(Phase::Judging);
             let account = self.session.target.account(self.cell.patience())?;
             recorder.end_of(Phase::Account);
-            let told = account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
-            if let Some(difference) = difference_from_account(stack, told) {
-                let possible: Vec<Frame> = account
-                    .iter()
-                    .map(|frame| Frame {
-                        function: frame.function.as_str().into(),
-                        file: frame.file.as_str().into(),
-                        location: crate::frame::Location { line: frame.line, ..Default::default() },
-                    })
-                    .collect();
+            let told = told(stack, &account);
+            if let Some(difference) = difference(stack, &told) {
                 recorder.difference(WalkerKind::OwnUncached);
-                let possible = Some(Possible::Stack(possible));
+                let possible = Some(Possible::Stack(told));
                 let evidence = Evidence { seen: stack, possible, ..Evidence::default() };
                 recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
             } else if !here {
@@ -481,8 +540,10 @@ impl<'a> Lane<'a> {
         turns: usize,
     ) -> Result<(), Cut> {
         self.owner = Owner::new(self.cell, drivers, recorder, &self.session, walker, turns)?;
+        self.fresh = self.owner.turns();
         self.forget_caches();
         self.owner.attach(&mut self.session.memory)?;
+        self.begin_sequences()?;
         self.note_fields()
     }
 
@@ -512,6 +573,61 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
+    /// Puts the sequences of all threads a little below where they need more bits.
+    fn begin_sequences(&mut self) -> Result<(), Cut> {
+        let bits = match self.stops {
+            Stops::Gates => 16,
+            #[cfg(target_arch = "x86_64")]
+            Stops::Stores => 32,
+            // An update may be half done.
+            Stops::Moments => return Ok(()),
+        };
+        self.write_sequences(|sequence| sequence.max((1 << bits) - BELOW))
+    }
+
+    /// Makes what every cache has stored a thing of the past, by a number of returns that is zero in 16 or in 32 bits.
+    fn jump(&mut self) -> Result<(), Cut> {
+        let bits = if self.gates.is_multiple_of(2 * JUMP_INTERVAL) { 16 } else { 32 };
+        self.write_sequences(|sequence| sequence.wrapping_add(1 << bits))?;
+        self.hits.forget();
+        self.note_fields()
+    }
+
+    /// Writes the sequences of the threads that stand at rest.
+    fn write_sequences(&mut self, sequence: impl Fn(u64) -> u64) -> Result<(), Cut> {
+        let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
+        for thread in self.threads()? {
+            if self.before.get(&thread.address).is_some_and(|before| before.at == At::Rest) {
+                let bytes = sequence(thread.sequence).to_le_bytes();
+                self.session
+                    .memory
+                    .write(thread.address.wrapping_add(cache.sequence), &bytes)
+                    .map_err(Rejection::from)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a thread that has just come the id of one that is gone, as the kernel does when it has used up its numbers.
+    fn reuse_thread_id(&mut self) -> Result<(), Cut> {
+        let threads = self.threads()?;
+        let is_there = |id: u64| threads.iter().any(|thread| thread.native_thread_id == id);
+        let mut new = threads.iter().filter(|thread| !self.ids.contains(&thread.native_thread_id));
+        if let (Some(thread), None) = (new.next(), new.next())
+            && let Some(gone) = self.ids.iter().copied().find(|&id| !is_there(id))
+        {
+            let address = thread.address.wrapping_add(self.session.site.layout.thread.native_thread_id);
+            self.session.memory.write(address, &gone.to_le_bytes()).map_err(Rejection::from)?;
+        }
+        self.ids.extend(threads.iter().map(|thread| thread.native_thread_id));
+        Ok(())
+    }
+
+    /// Whether one thread stands in a short chain.
+    fn is_shallow(&self) -> bool {
+        matches!(self.standings.as_slice(), [Standing { links: ..32, .. }])
+    }
+
     /// Whether the target is held by its tracer, and needs no signal to stop.
     fn is_traced(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -521,28 +637,13 @@ impl<'a> Lane<'a> {
     }
 
     /// Whether an anchor that was written now could be one that the interpreter does not notice; see the module.
-    fn may_go_unnoticed(&mut self) -> bool {
+    fn may_go_unnoticed(&self) -> bool {
         // The reference walker rejects these leaves by itself, and has to.
         if matches!(self.owner.kind(), WalkerKind::OwnReference) {
             return false;
         }
-        let Session { memory, site, .. } = &mut self.session;
         let mut anywhere = self.before.values().filter(|before| before.at == At::Anywhere);
-        let found = anywhere.any(|before| {
-            let kind = leaf::kind_of(memory, &site.layout, &mut self.codes, &before.thread);
-            !matches!(kind, Ok(LeafKind::Function | LeafKind::Shim))
-        });
-        self.codes.forget_fresh();
-        found
-    }
-
-    /// Whether some thread is between C and Python, or in no Python at all.
-    fn has_shim_leaf(&mut self) -> Result<bool, Cut> {
-        let threads = self.threads()?;
-        let Session { memory, site, .. } = &mut self.session;
-        Ok(threads.iter().any(|thread| {
-            RawFrame::read(memory, &site.layout, thread.current_frame).is_ok_and(|leaf| !leaf.is_python())
-        }))
+        anywhere.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
     }
 
     fn note_fields(&mut self) -> Result<(), Cut> {

@@ -17,6 +17,9 @@ pub(super) enum Stops {
 impl Stops {
     /// All that a family's targets can be stopped at.
     pub(super) fn of(family: Family) -> &'static [Self] {
+        if family == Family::Limits {
+            return &[Self::Gates];
+        }
         #[cfg(target_arch = "x86_64")]
         if family != Family::Threads {
             // A watchpoint stops one thread: the others of a target would go on.

@@ -150,6 +150,21 @@ pub struct ThreadLayout {
     pub datastack_chunk: u64,
     /// `base_frame`, `last_profiled_frame` and `last_profiled_frame_seq`: 3.15.
     pub cache: Option<CacheLayout>,
+    /// What a thread's status is made of: 3.15.
+    pub status: Option<StatusLayout>,
+}
+
+/// The fields of `PyThreadState` that a thread's status is made of. Offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusLayout {
+    /// `holds_gil`, an `int`.
+    pub holds_gil: u64,
+    /// `gil_requested`, an `int`.
+    pub gil_requested: u64,
+    /// `current_exception`.
+    pub current_exception: u64,
+    /// `exc_state.exc_value`.
+    pub exc_value: u64,
 }
 
 /// The frame cache's fields in `PyThreadState`. Offsets in bytes.
@@ -332,6 +347,17 @@ impl Layout {
         } else {
             None
         };
+        let status = if table.word("err_stackitem", "exc_value").is_some() {
+            let exc_value = table.word("err_stackitem", "exc_value").unwrap_or(u64::MAX);
+            Some(StatusLayout {
+                holds_gil: offset!(table, "thread_state", "holds_gil", 4)?,
+                gil_requested: offset!(table, "thread_state", "gil_requested", 4)?,
+                current_exception: offset!(table, "thread_state", "current_exception", 8)?,
+                exc_value: offset!(table, "thread_state", "exc_state", 8)?.saturating_add(exc_value),
+            })
+        } else {
+            None
+        };
         let pointer_size = 8;
         let ascii_data = table.word("unicode_object", "asciiobject_size").unwrap_or(u64::MAX);
         // Before 3.15 the table does not say where compact text starts: PyCompactUnicodeObject adds two words.
@@ -374,6 +400,7 @@ impl Layout {
                 native_thread_id: offset!(table, "thread_state", "native_thread_id", 8)?,
                 datastack_chunk: offset!(table, "thread_state", "datastack_chunk", 8)?,
                 cache,
+                status,
             },
             frame: FrameLayout {
                 size: frame_size,

@@ -1,7 +1,8 @@
 //! Whether two accounts of the same state agree, frame by frame.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Location};
 use crate::invariants::Difference;
+use crate::target::gate::AccountFrame;
 
 /// Where two stacks (leaf first) part, if they do: the most telling difference, not merely the first.
 ///
@@ -34,22 +35,25 @@ fn other_function(left: &Frame, right: &Frame) -> bool {
     (&left.function, &left.file) != (&right.function, &right.file)
 }
 
-/// As [`difference`], against frames of which only function, file and line are known.
+/// As [`difference`], against frames as the target itself tells them: one can lack all of its position but the line.
 #[must_use]
-pub fn difference_from_account<'a>(
-    stack: &[Frame],
-    account: impl ExactSizeIterator<Item = (&'a str, &'a str, Option<u32>)>,
-) -> Option<Difference> {
-    let account: Vec<Frame> = account
-        .zip(stack.iter().map(Some).chain(std::iter::repeat(None)))
-        .map(|((function, file, line), seen)| {
-            // What the account does not tell is taken from the stack, so that it cannot differ.
-            let mut location = seen.map(|frame| frame.location).unwrap_or_default();
-            location.line = line;
-            Frame { function: function.into(), file: file.into(), location }
-        })
-        .collect();
-    difference(stack, &account)
+pub fn difference_from_account(stack: &[Frame], account: &[AccountFrame]) -> Option<Difference> {
+    difference(stack, &told(stack, account))
+}
+
+/// The frames of an account; what it does not tell is taken from the stack, so that it cannot differ.
+#[must_use]
+pub fn told(stack: &[Frame], account: &[AccountFrame]) -> Vec<Frame> {
+    let seen = stack.iter().map(Some).chain(std::iter::repeat(None));
+    let frames = account.iter().zip(seen).map(|(AccountFrame { function, file, line, place }, seen)| {
+        let mut location = seen.map(|frame| frame.location).unwrap_or_default();
+        location.line = *line;
+        if let Some((end_line, column, end_column)) = *place {
+            location = Location { line: *line, end_line, column, end_column };
+        }
+        Frame { function: function.as_str().into(), file: file.as_str().into(), location }
+    });
+    frames.collect()
 }
 
 #[cfg(test)]
@@ -86,10 +90,19 @@ mod tests {
     #[test]
     fn an_account_is_compared_by_what_it_tells() {
         let seen = stack(&[("leaf", 3), ("<module>", 1)]);
-        let account = |line| [("leaf", "workload.py", Some(line)), ("<module>", "workload.py", Some(1))];
-        assert_eq!(difference_from_account(&seen, account(3).into_iter()), None);
-        assert_eq!(difference_from_account(&seen, account(4).into_iter()), Some(Difference::Line { index: 0 }));
-        let short = [("<module>", "workload.py", Some(1))];
-        assert_eq!(difference_from_account(&seen, short.into_iter()), Some(Difference::Length));
+        let frame = |function: &str, line, place| AccountFrame {
+            function: function.into(),
+            file: "workload.py".into(),
+            line: Some(line),
+            place,
+        };
+        let account = |line, place| [frame("leaf", line, place), frame("<module>", 1, None)];
+        assert_eq!(difference_from_account(&seen, &account(3, None)), None);
+        assert_eq!(difference_from_account(&seen, &account(4, None)), Some(Difference::Line { index: 0 }));
+        let here = (None, Some(4), None);
+        assert_eq!(difference_from_account(&seen, &account(3, Some(here))), None);
+        let elsewhere = account(3, Some((None, Some(4), Some(5))));
+        assert_eq!(difference_from_account(&seen, &elsewhere), Some(Difference::Column { index: 0 }));
+        assert_eq!(difference_from_account(&seen, &[frame("<module>", 1, None)]), Some(Difference::Length));
     }
 }

@@ -17,6 +17,7 @@ use crate::invariants::Violation;
 use crate::memory::Address;
 use crate::oracle::protocol::At;
 use crate::sample::{Lookup, ThreadSample, WalkerKind};
+use crate::schedule::fingerprint::LeafKind;
 use crate::walk::cache::Limits;
 use crate::walk::thread_state::ThreadState;
 
@@ -31,6 +32,8 @@ pub struct Before {
     pub chain: Vec<Address>,
     /// How many of them, from the first on, run Python code.
     pub python: usize,
+    /// What its current frame is.
+    pub leaf: LeafKind,
 }
 
 /// Follows the samples of the one cached walker of a target.
@@ -133,7 +136,13 @@ mod tests {
         let thread =
             ThreadState { native_thread_id: 5, anchor, sequence, current_frame, ..ThreadState::unknown(0x1000) };
         // The last one is the base frame.
-        Before { thread, at: At::Rest, chain: chain.to_vec(), python: chain.len().saturating_sub(1) }
+        Before {
+            thread,
+            at: At::Rest,
+            chain: chain.to_vec(),
+            python: chain.len().saturating_sub(1),
+            leaf: LeafKind::Function,
+        }
     }
 
     fn sample(lookup: Lookup) -> ThreadSample {

@@ -38,11 +38,14 @@ impl Sign {
             | Violation::Agreement { .. }
             | Violation::Account { .. }
             | Violation::RejectedWhileStopped { .. }
+            | Violation::Told { .. }
             | Violation::CacheWorse { .. }
             | Violation::MoreThanReleased { .. } => Self::WrongStack,
             Violation::UnwinderDied { .. } | Violation::UnwinderHung => Self::Died,
-            Violation::HitMissed { .. } | Violation::LessThanReleased { .. } => Self::HitMissed,
-            Violation::AnchorNotWritten { .. } => Self::NotWritten,
+            Violation::HitMissed { .. } | Violation::Counters { .. } | Violation::LessThanReleased { .. } => {
+                Self::HitMissed
+            }
+            Violation::AnchorNotWritten { .. } | Violation::AnchorWrittenInVain { .. } => Self::NotWritten,
             Violation::AnchorOnDeadShim { .. }
             | Violation::AnchorOnSuspendedGenerator { .. }
             | Violation::AnchorLeft { .. } => Self::LeftBehind,
@@ -96,6 +99,13 @@ pub fn broke(finding: &Finding) -> String {
         Violation::HitMissed { .. } => {
             format!("{walker} takes nothing from its cache although last_profiled_frame is in it")
         }
+        Violation::Counters { .. } => {
+            format!("{walker} counts other hits and misses than the protocol makes of the same state")
+        }
+        Violation::AnchorWrittenInVain { .. } => {
+            format!("{walker} sets last_profiled_frame though its sample gave no stack")
+        }
+        Violation::Told { field, .. } => format!("{walker} tells a wrong {} of a frozen target", field.name()),
         Violation::CacheWorse { cause, .. } => {
             format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
         }

@@ -9,7 +9,7 @@ use std::fmt;
 use super::{Answer, Profiled, Snapshot, Stop, ThreadTruth};
 use crate::frame::Frame;
 use crate::invariants::Difference;
-use crate::lane::agreement::is_documented;
+use crate::lane::agreement::may_reject;
 use crate::layout::{Layout, LayoutError};
 use crate::memory::RemoteMemory;
 use crate::memory::image::Image;
@@ -206,7 +206,7 @@ fn judge_thread(stop: &Stop, walker: WalkerKind, given: &ThreadSample, recorded:
             }
         }
         (Ok(_), Err(recorded)) => faults.push(Fault::NotRejected { recorded: recorded.clone() }),
-        (Err(rejection), Ok(_)) if !is_documented(walker, rejection, false) => {
+        (Err(rejection), Ok(_)) if !may_reject(walker, rejection) => {
             faults.push(Fault::Rejected(rejection.clone()));
         }
         (Err(_), _) => {}
@@ -225,8 +225,7 @@ fn judge_thread(stop: &Stop, walker: WalkerKind, given: &ThreadSample, recorded:
 #[must_use]
 pub fn from_account(stop: &Stop, stack: &[Frame]) -> Option<Difference> {
     let stack: Vec<Frame> = stack.iter().filter(|frame| !is_trampoline(frame)).cloned().collect();
-    let told = stop.gate.account.iter().map(|frame| (frame.function.as_str(), frame.file.as_str(), frame.line));
-    difference_from_account(&stack, told)
+    difference_from_account(&stack, &stop.gate.account)
 }
 
 /// What a cache answered for a thread, and how many frames came from it.

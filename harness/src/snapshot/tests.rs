@@ -18,8 +18,12 @@ fn sample() -> Snapshot {
         file: "/recorded/workload.py".into(),
         location: Location { line, end_line: line, column: Some(4), end_column: None },
     };
-    let told =
-        |function: &str, line| AccountFrame { function: function.into(), file: "/recorded/workload.py".into(), line };
+    let told = |function: &str, line| AccountFrame {
+        function: function.into(),
+        file: "/recorded/workload.py".into(),
+        line,
+        place: None,
+    };
     let gate = GateTruth { native_thread_id: 70, context: 3, account: vec![told("f", Some(2)), told("é漢", None)] };
     let profiled = |answer, from_cache, anchor| Some(Profiled { answer, from_cache, anchor });
     let thread = |state, stack: Result<Vec<Frame>, &str>, profiler| ThreadTruth {

@@ -296,6 +296,7 @@ impl Reader {
             function: frame.function.as_ref().into(),
             file: frame.file.as_ref().into(),
             line: frame.location.line,
+            place: None,
         };
         let account = self.stack(&stop.account)?.into_iter().map(tell).collect();
         if stop.threads.len() > THREAD_LIMIT {

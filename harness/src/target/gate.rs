@@ -3,9 +3,11 @@
 //! A target speaks on its standard output and listens on its standard input. It starts with [`HELLO`] and waits. At
 //! each gate it writes two little-endian words, its context and its native thread id, and waits for one byte: [`GO`]
 //! lets it run on; [`ACCOUNT`] makes it write its own account of its stack (a length word, then that many bytes of
-//! JSON: a list of `[qualname, filename, lineno]`, leaf first) and wait again. It waits in a `read`
+//! JSON: a list of `[qualname, filename, lineno]` or `[qualname, filename, lineno, end line, column, end column]`, leaf first)
+//! and wait again. It waits in a `read`
 //! system call of the thread that it announced, and writes nothing else to its standard output.
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::child::{ChildError, Ended};
@@ -47,13 +49,37 @@ pub struct AccountFrame {
     pub file: String,
     /// `f_lineno`; absent on an artificial instruction.
     pub line: Option<u32>,
+    /// End line, column and end column of its instruction in `co_positions()`; absent where the program does not tell them.
+    pub place: Option<Place>,
+}
+
+/// End line, column and end column.
+pub type Place = (Option<u32>, Option<u32>, Option<u32>);
+
+/// A frame as a program writes it: with or without the rest of its position.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Place(String, String, Option<u32>, Option<u32>, Option<u32>, Option<u32>),
+    Line(String, String, Option<u32>),
+}
+
+impl From<Written> for AccountFrame {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Place(function, file, line, end_line, column, end_column) => {
+                Self { function, file, line, place: Some((end_line, column, end_column)) }
+            }
+            Written::Line(function, file, line) => Self { function, file, line, place: None },
+        }
+    }
 }
 
 /// Parses an account.
 pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError> {
-    let frames: Vec<(String, String, Option<u32>)> =
+    let frames: Vec<Written> =
         serde_json::from_slice(bytes).map_err(|error| GateError::Malformed(excerpt(&error.to_string())))?;
-    Ok(frames.into_iter().map(|(function, file, line)| AccountFrame { function, file, line }).collect())
+    Ok(frames.into_iter().map(AccountFrame::from).collect())
 }
 
 /// Why a target did not arrive at a gate, or did not answer there.

@@ -1,13 +1,14 @@
 //! What the unwinder's driver answers, turned into samples.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
-use super::unwinder::{CountedSample, Counters, UnwinderError};
+use super::unwinder::{CountedSample, ToldThread, UnwinderError};
 use crate::frame::{Frame, Location};
-use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use crate::sample::{Counters, Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
 use crate::text::excerpt;
 use crate::walk::miss::MissReason;
@@ -21,8 +22,8 @@ pub(super) struct Hello {
     pub(super) cache: bool,
 }
 
-/// Function, file, line, end line, column, end column.
-type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+/// Function, file, line, end line, column, end column, opcode.
+type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 /// Line, end line, column, end column.
 pub(super) type ToldPosition = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
@@ -55,6 +56,10 @@ impl Reply {
 pub(super) struct Interned {
     frames: Vec<Frame>,
     stacks: Vec<Stack>,
+    /// The frames that have an opcode: none was asked for.
+    with_opcode: BTreeSet<usize>,
+    /// The stacks that have such a frame.
+    with_opcodes: BTreeSet<usize>,
 }
 
 impl Interned {
@@ -68,14 +73,15 @@ impl Interned {
         if reply.reset {
             *self = Self::default();
         }
-        self.frames.extend(reply.frames.into_iter().map(|(function, file, line, end_line, column, end_column)| {
-            Frame {
-                function: function.into(),
-                file: file.into(),
-                location: location((line, end_line, column, end_column)),
-            }
-        }));
+        for (function, file, line, end_line, column, end_column, opcode) in reply.frames {
+            self.with_opcode.extend(opcode.map(|_| self.frames.len()));
+            let location = location((line, end_line, column, end_column));
+            self.frames.push(Frame { function: function.into(), file: file.into(), location });
+        }
         for numbers in reply.stacks {
+            if numbers.iter().any(|number| self.with_opcode.contains(number)) {
+                self.with_opcodes.insert(self.stacks.len());
+            }
             let frames: Option<Vec<Frame>> = numbers.iter().map(|&number| self.frames.get(number).cloned()).collect();
             self.stacks.push(frames.ok_or_else(|| malformed("a frame number that was never told"))?.into());
         }
@@ -101,7 +107,8 @@ impl Interned {
                 outcome: Err(rejection.ok_or_else(|| malformed("an error number that was never told"))?),
                 provenance: Provenance { lookup, from_cache: 0 },
             };
-            return Ok(CountedSample { sample: Sample { walker: kind, threads: smallvec![thread] }, counters: None });
+            let sample = Sample { walker: kind, threads: smallvec![thread] };
+            return Ok(CountedSample { sample, counters: None, told: SmallVec::new() });
         }
         let (grown, threads) = sample.split_at_checked(5).ok_or_else(|| malformed("a sample without counters"))?;
         let counters = match *grown {
@@ -110,15 +117,18 @@ impl Interned {
             }
             _ => None,
         };
-        let (threads, []) = threads.as_chunks::<2>() else {
+        let (threads, []) = threads.as_chunks::<4>() else {
             return Err(malformed("a thread without a stack"));
         };
         let count = threads.len();
+        let mut told = SmallVec::new();
         let threads = threads
             .iter()
-            .map(|&[id, number]| {
-                let stack = at(number).and_then(|number| self.stacks.get(number));
+            .map(|&[interpreter, id, status, number]| {
+                let number = at(number).ok_or_else(|| malformed("a thread without a stack number"))?;
+                let stack = self.stacks.get(number);
                 let stack = stack.ok_or_else(|| malformed("a stack number that was never told"))?;
+                told.push(ToldThread { interpreter, status, has_opcodes: self.with_opcodes.contains(&number) });
                 Ok(ThreadSample {
                     native_thread_id: id.ok_or_else(|| malformed("a thread without an id"))?,
                     outcome: if stack.is_empty() { Err(Rejection::Empty) } else { Ok(stack.clone()) },
@@ -126,7 +136,7 @@ impl Interned {
                 })
             })
             .collect::<Result<_, UnwinderError>>()?;
-        Ok(CountedSample { sample: Sample { walker: kind, threads }, counters })
+        Ok(CountedSample { sample: Sample { walker: kind, threads }, counters, told })
     }
 }
 
@@ -153,21 +163,13 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
 
 /// A position as the driver tells it.
 pub(super) fn location((line, end_line, column, end_column): ToldPosition) -> Location {
-    Location {
-        line: line_number(line),
-        end_line: line_number(end_line),
-        column: column_number(column),
-        end_column: column_number(end_column),
-    }
+    Location { line: number(line), end_line: number(end_line), column: number(column), end_column: number(end_column) }
 }
 
-/// Line 0 is one: evaluated code starts there.
-fn line_number(line: Option<i64>) -> Option<u32> {
-    line.and_then(|line| u32::try_from(line).ok())
-}
-
-fn column_number(column: Option<i64>) -> Option<u32> {
-    column.and_then(|column| u32::try_from(column).ok())
+/// A line or a column: absent is None or -1. Line 0 is one: evaluated code starts there. Any other number that no source can have
+/// is told as the highest one, so that it equals nothing.
+fn number(told: Option<i64>) -> Option<u32> {
+    told.filter(|&number| number != -1).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn malformed(what: &str) -> UnwinderError {
@@ -185,10 +187,10 @@ mod tests {
     #[test]
     fn stacks_are_told_once_and_numbered_on() {
         let mut interned = Interned::default();
-        let told = r#"{"reset": true, "samples": [[0, 0, 1, 0, 2, 9, 0]], "stacks": [[0, 1]],
-            "frames": [["leaf", "w.py", 3, 3, 0, 4], ["<module>", "w.py", null, -1, -1, null]]}"#;
+        let told = r#"{"reset": true, "samples": [[0, 0, 1, 0, 2, 0, 9, 36, 0]], "stacks": [[0, 1]],
+            "frames": [["leaf", "w.py", 3, 3, 0, 4, null], ["<module>", "w.py", null, -1, -1, null, null]]}"#;
         let first = samples(&mut interned, told).unwrap();
-        let again = samples(&mut interned, r#"{"samples": [[1, 0, 0, 1, 1, 9, 0]]}"#).unwrap();
+        let again = samples(&mut interned, r#"{"samples": [[1, 0, 0, 1, 1, 0, 9, 36, 0]]}"#).unwrap();
         let stack = |found: &[CountedSample]| found[0].sample.threads[0].outcome.clone().unwrap();
         assert_eq!(stack(&first), stack(&again));
         assert_eq!(
@@ -206,7 +208,7 @@ mod tests {
         let mut interned = Interned::default();
         let found = samples(
             &mut interned,
-            r#"{"samples": [[0], [0, 0, 0, 0, 0, 5, 0]], "errors": [["OSError", "gone"]], "stacks": [[]]}"#,
+            r#"{"samples": [[0], [0, 0, 0, 0, 0, 0, 5, 4, 0]], "errors": [["OSError", "gone"]], "stacks": [[]]}"#,
         )
         .unwrap();
         assert_eq!(found[0].sample.threads[0].outcome, Err(Rejection::Raised("OSError: gone".into())));
@@ -235,12 +237,12 @@ mod tests {
     #[test]
     fn numbers_that_were_never_told_are_refused() {
         for bad in [
-            r#"{"samples": [[0, 0, 0, 0, 0, 5, 3]]}"#,
+            r#"{"samples": [[0, 0, 0, 0, 0, 0, 5, 4, 3]]}"#,
             r#"{"samples": [[2]]}"#,
             r#"{"samples": [[]]}"#,
             r#"{"samples": [[0, 0, 0]]}"#,
             r#"{"samples": [[0, 0, 0, 0, 0, 5]]}"#,
-            r#"{"samples": [[0, 0, 0, 0, 0, null, 0]], "stacks": [[]]}"#,
+            r#"{"samples": [[0, 0, 0, 0, 0, 0, null, 4, 0]], "stacks": [[]]}"#,
             r#"{"samples": [], "stacks": [[1]]}"#,
         ] {
             assert!(matches!(samples(&mut Interned::default(), bad), Err(UnwinderError::Malformed(_))), "{bad}");

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use super::child::{Child, ChildError, Ended};
@@ -22,7 +23,7 @@ use super::script::{Script, ScriptFile};
 use super::unwind_reply::{Hello, Interned, Reply, location};
 use crate::invariants::Violation;
 use crate::memory::process::permission_advice;
-use crate::sample::{Sample, WalkerKind};
+use crate::sample::{Counters, Sample, WalkerKind};
 use crate::text::{excerpt, last_words};
 use crate::workload::positions::Positions;
 
@@ -32,21 +33,6 @@ const LINE_LIMIT: usize = 64 * 1024 * 1024;
 /// How long a batch of a live run may take; the driver sends one every 0.2 s.
 const BATCH_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How much the unwinder's own counters grew during one sample.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Full hits.
-    pub full_hits: u64,
-    /// Partial hits.
-    pub partial_hits: u64,
-    /// Misses.
-    pub misses: u64,
-    /// Frames taken from the cache.
-    pub frames_from_cache: u64,
-    /// Frames read from the target.
-    pub frames_from_memory: u64,
-}
-
 /// A sample and what the unwinder counted during it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedSample {
@@ -54,6 +40,19 @@ pub struct CountedSample {
     pub sample: Sample,
     /// Absent if the walk raised, or the build's unwinder does not count.
     pub counters: Option<Counters>,
+    /// What else it tells of each thread of the sample, in the same order; nothing if the walk raised.
+    pub told: SmallVec<[ToldThread; 1]>,
+}
+
+/// What an unwinder tells of a thread besides its frames; absent where the version tells no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldThread {
+    /// The interpreter that it belongs to, by its id.
+    pub interpreter: Option<u64>,
+    /// Its status, in the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
+    pub status: Option<u64>,
+    /// Whether a frame has an opcode, though none was asked for.
+    pub has_opcodes: bool,
 }
 
 /// A part of a live run.
@@ -201,6 +200,8 @@ pub struct Unwinder {
     hello: Hello,
     interned: Interned,
     open: Option<(i32, WalkerKind)>,
+    /// Whether unwinders are made with their counters.
+    counts: bool,
     /// The file that the process runs; it goes with the last of these.
     _script: Arc<ScriptFile>,
 }
@@ -246,7 +247,12 @@ impl Unwinder {
             let version = excerpt(&hello.version);
             return Err(UnwinderError::NotAvailable { version, what: "RemoteUnwinder (new in 3.14)" });
         }
-        Ok(Self { child, hello, interned: Interned::default(), open: None, _script: script })
+        Ok(Self { child, hello, interned: Interned::default(), open: None, counts: true, _script: script })
+    }
+
+    /// Whether unwinders are made with their counters (`stats=True`) from here on; they are, unless told otherwise.
+    pub fn count(&mut self, counts: bool) {
+        self.counts = counts;
     }
 
     /// The version of the build that runs the unwinder.
@@ -295,7 +301,7 @@ impl Unwinder {
             return Err(UnwinderError::NotAvailable { version, what: "frame cache (new in 3.15)" });
         }
         self.open = None;
-        self.send(&json!({"do": "open", "pid": pid, "cache": cache, "mark": marked}), deadline)
+        self.send(&json!({"do": "open", "pid": pid, "cache": cache, "stats": self.counts, "mark": marked}), deadline)
     }
 
     /// The second half of [`Unwinder::open`]: takes the answer.

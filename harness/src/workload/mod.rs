@@ -24,6 +24,7 @@ mod generators;
 pub mod grammar;
 mod graph;
 mod kept_frames;
+mod limits;
 mod monitoring;
 pub mod parameters;
 mod parts;
@@ -49,6 +50,8 @@ use program::Program;
 pub enum Family {
     /// Branches that take turns under one caller, on frames of equal or different addresses.
     Alternating,
+    /// What lies on both sides of the limits of CPython's unwinder.
+    Limits,
     /// Deep stacks that swing across the borders of data-stack chunks.
     Deep,
     /// Direct, mutual and branching recursion.
@@ -81,8 +84,9 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Alternating,
+        Self::Limits,
         Self::Deep,
         Self::Recursion,
         Self::Exceptions,
@@ -104,6 +108,7 @@ impl Family {
     pub fn name(self) -> &'static str {
         match self {
             Self::Alternating => "alternating",
+            Self::Limits => "limits",
             Self::Deep => "deep",
             Self::Recursion => "recursion",
             Self::Exceptions => "exceptions",
@@ -215,6 +220,7 @@ pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) 
     let threads = match family {
         Family::Alternating => alternating::emit(&mut program, main, &mut random),
         Family::Generators => generators::emit(&mut program, main, &mut random),
+        Family::Limits => limits::emit(&mut program, main),
         Family::Deep => deep::emit(&mut program, main, &mut random),
         Family::Recursion => recursion::emit(&mut program, main, &mut random),
         Family::Exceptions => exceptions::emit(&mut program, main, &mut random),

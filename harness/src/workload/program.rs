@@ -39,8 +39,14 @@ impl<'a> Program<'a> {
         let mut program =
             Self { mode, parameters, lines, indent: 0, graph, module, open, locked: false, shares: Vec::new() };
         program.text(prologue::IMPORTS);
-        if mode != Mode::Free {
-            program.text(prologue::GATE);
+        match mode {
+            Mode::Free => {}
+            Mode::Gated => {
+                program.text(&prologue::gate_with_places());
+            }
+            Mode::Rounds | Mode::GatedRounds => {
+                program.text(prologue::GATE);
+            }
         }
         program.line("");
         program

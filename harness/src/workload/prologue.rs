@@ -42,6 +42,28 @@ def _account(command):
     while message:
         message = message[_write(1, message):]"##;
 
+/// The account's line for a frame, and the same with the rest of its position. It is told where programs have gates all over:
+/// the text of the others is that of the schedules that are kept for them.
+const TOLD: &str = r##"{frame.f_lineno or 'null'}]")"##;
+const TOLD_WITH_PLACE: &str = r##"{frame.f_lineno or 'null'}, {_place(code, frame.f_lasti)}]")"##;
+/// The rest of the position of an instruction. Positions are looked up once for each: recursion comes by the same again and again.
+const PLACE: &str = r##"
+
+_places = {}
+
+
+def _place(code, at):
+    key = id(code), at
+    if key not in _places:
+        place = next(itertools.islice(code.co_positions(), at // 2, None))
+        _places[key] = ", ".join(["null" if part is None else str(part) for part in place[1:]])
+    return _places[key]"##;
+
+/// What a gate needs where the account tells whole positions.
+pub(crate) fn gate_with_places() -> String {
+    GATE.replace(TOLD, TOLD_WITH_PLACE) + PLACE
+}
+
 /// How every gate's statement ends.
 const WAIT: &str = "any(map(_account, iter(_next, b'g')))";
 

@@ -33,6 +33,7 @@ pub(crate) fn layout() -> Layout {
             native_thread_id: 56,
             datastack_chunk: 64,
             cache: Some(CacheLayout { base_frame: 32, anchor: 40, sequence: 48 }),
+            status: None,
         },
         frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
         code: CodeLayout {

@@ -6,9 +6,9 @@ use super::cpython::Cpython;
 use super::error::RigError;
 use super::own::Own;
 use super::place::Place;
+use crate::sample::Counters;
 use crate::sample::ThreadSample;
 use crate::schedule::cast::{Actor, Cast, Happening};
-use crate::target::unwinder::Counters;
 use crate::walk::walker::Site;
 
 enum Sampler {

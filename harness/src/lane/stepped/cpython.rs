@@ -14,12 +14,13 @@ use super::error::RigError;
 use super::place::Place;
 use crate::memory::process::ProcessMemory;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+use crate::sample::Counters;
 use crate::sample::{Sample, ThreadSample};
 use crate::schedule::AccessKind;
 use crate::target::confined::is_filtered;
 use crate::target::deadline::Deadline;
 use crate::target::trace::{Resume, Stop, SystemCall, TraceError, Traced, Watchdog};
-use crate::target::unwinder::{Counters, Unwinder, UnwinderError};
+use crate::target::unwinder::{Unwinder, UnwinderError};
 
 /// More parts than this in one call are refused by the kernel (`UIO_MAXIOV`).
 const PART_LIMIT: usize = 1024;

@@ -1,0 +1,65 @@
+//! The status that CPython's unwinder has to tell of a stopped thread, made from the same words of its thread state.
+
+use crate::layout::Layout;
+use crate::memory::{Address, RemoteMemory, Segment};
+use crate::walk::rejection::Rejection;
+use crate::walk::thread_state::ThreadState;
+
+/// `THREAD_STATUS_HAS_GIL` of `_remote_debugging`, and so on.
+const HAS_GIL: u64 = 1 << 0;
+/// Neither GIL nor processor decide anything in mode `wall`.
+const UNKNOWN: u64 = 1 << 2;
+const GIL_REQUESTED: u64 = 1 << 3;
+/// One is being raised or handled.
+const HAS_EXCEPTION: u64 = 1 << 4;
+const MAIN_THREAD: u64 = 1 << 5;
+
+/// What is known of a status.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Status {
+    /// The flags that are set.
+    pub(super) flags: u64,
+    /// The flags of which nothing is known.
+    unknown: u64,
+}
+
+impl Status {
+    /// Whether an unwinder may tell this.
+    pub(super) fn allows(self, told: u64) -> bool {
+        told & !self.unknown == self.flags & !self.unknown
+    }
+}
+
+/// The status of a thread of process `pid` in mode `wall`; none where the layout does not tell where its words are. A generator
+/// that runs handles exceptions of its own, in a place that the layout does not tell.
+pub(super) fn status(
+    memory: &mut dyn RemoteMemory,
+    layout: &Layout,
+    thread: &ThreadState,
+    pid: i32,
+    in_generator: bool,
+) -> Result<Option<Status>, Rejection> {
+    let Some(words) = layout.thread.status else { return Ok(None) };
+    let (mut holds, mut requested, mut raised, mut handled) = ([0; 4], [0; 4], [0; 8], [0; 8]);
+    let at = |offset: u64| -> Address { thread.address.wrapping_add(offset) };
+    let mut segments = [
+        Segment { address: at(words.holds_gil), buffer: &mut holds },
+        Segment { address: at(words.gil_requested), buffer: &mut requested },
+        Segment { address: at(words.current_exception), buffer: &mut raised },
+        Segment { address: at(words.exc_value), buffer: &mut handled },
+    ];
+    if memory.read_vectored(&mut segments)? < segments.len() {
+        return Err(Rejection::Unreadable(format!("the thread state at {:#x} is not there in full", thread.address)));
+    }
+    let is_main = thread.native_thread_id == u64::from(pid.cast_unsigned());
+    let has_exception = raised != [0; 8] || handled != [0; 8];
+    let flags = [
+        (holds != [0; 4], HAS_GIL),
+        (requested != [0; 4], GIL_REQUESTED),
+        (has_exception, HAS_EXCEPTION),
+        (is_main, MAIN_THREAD),
+    ];
+    let set = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
+    let unknown = if in_generator && !has_exception { HAS_EXCEPTION } else { 0 };
+    Ok(Some(Status { flags: set.fold(UNKNOWN, |status, flag| status | flag), unknown }))
+}
