@@ -408,7 +408,7 @@ fn drive(
 }
 
 fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {
-    for CountedSample { sample, counters } in &batch.samples {
+    for CountedSample { sample, counters, .. } in &batch.samples {
         judge.judge(recorder, sample);
         let unknown = sample.threads.iter().any(|thread| thread.provenance.lookup == Lookup::Unknown);
         if let Some(counters) = counters.as_ref().filter(|_| unknown) {
