@@ -106,6 +106,7 @@ impl Finding {
                 parts.push(difference.name().to_owned());
             }
             Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name().to_owned()),
+            Violation::Cost { answer, fault } => parts.extend([answer.name().to_owned(), fault.name()]),
             Violation::UnwinderDied { end, failed_in, .. } => {
                 parts.extend([part(&end.name()), failed_in.as_deref().and_then(part)].into_iter().flatten());
             }
