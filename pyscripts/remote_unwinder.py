@@ -8,11 +8,13 @@ Requests:
         "times": true, each batch has the time of each of its walks
   {"do": "stop"}                                ends a run
   {"do": "close"}                               drops the unwinder
+  {"do": "positions", "file": F, "source": S}   compiles S as F and says where its code objects' instructions stand
 With "mark": true, an empty write to stdout comes right before the answer to "open", "sample" and "close": a tracer sees that
 the unwinder is done.
 
 The first line out describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
-by batches of which only the last has "last": true. An exception outside a walk is answered by {"error": [type, text]}.
+by batches of which only the last has "last": true. `positions` is answered by {"ok": true, "positions": [[qualified name,
+[[line, end line, column, end column], ...]], ...]}, each position once. An exception outside a walk is answered by {"error": [type, text]}.
 
 A batch has the samples; the frames and stacks that no batch had before; and how long the walks took:
   "frames"   [[function, file, line, end line, column, end column, opcode], ...], numbered on from 0
@@ -161,6 +163,14 @@ def told_threads(result):
                 raise TypeError(f"the numbers of a thread are {numbers!r}")
             threads.append((*numbers, thread.frame_info))
     return threads
+
+
+def positions(code):
+    found = [[code.co_qualname, [list(position) for position in dict.fromkeys(code.co_positions())]]]
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            found += positions(constant)
+    return found
 
 
 class Batch:
@@ -316,6 +326,9 @@ class Driver:
                         self.unwinder = None
                         self.mark(request)
                         self.pipe.send({"ok": True})
+                    case "positions":
+                        code = compile(request["source"], request["file"], "exec", dont_inherit=True)
+                        self.pipe.send({"ok": True, "positions": positions(code)})
                     case "stop":
                         # It crossed the end of its run on the way; the run's last batch was its answer.
                         pass

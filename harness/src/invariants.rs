@@ -281,6 +281,24 @@ pub enum Violation {
         /// Upper confidence bound of the uncached rate.
         uncached_at_most: f64,
     },
+    /// Live lane: something goes wrong more often than the released builds were seen to get it wrong.
+    MoreThanReleased {
+        /// The cause of impossible stacks, or the reason of rejections.
+        what: String,
+        /// Lower confidence bound of its share.
+        at_least: f64,
+        /// The largest share that is allowed.
+        most: f64,
+    },
+    /// Live lane: the cache answers less often than that of the released builds was seen to.
+    LessThanReleased {
+        /// The kind of answer.
+        what: String,
+        /// Upper confidence bound of its share.
+        at_most: f64,
+        /// The smallest share that is owed.
+        least: f64,
+    },
 }
 
 impl Violation {
@@ -308,6 +326,8 @@ impl Violation {
             Self::UnwinderDied { .. } => "unwinder-died",
             Self::UnwinderHung => "unwinder-hung",
             Self::CacheWorse { .. } => "cache-worse",
+            Self::MoreThanReleased { .. } => "more-than-released",
+            Self::LessThanReleased { .. } => "less-than-released",
         }
     }
 }
@@ -397,6 +417,18 @@ impl fmt::Display for Violation {
                 "{cause}: at least {:.4} % of cached samples are impossible, at most {:.4} % of uncached ones",
                 cached_at_least * 100.0,
                 uncached_at_most * 100.0
+            ),
+            Self::MoreThanReleased { what, at_least, most } => write!(
+                f,
+                "{what}: a share of at least {:.4} %; released builds were never seen above {:.4} %, margin included",
+                at_least * 100.0,
+                most * 100.0
+            ),
+            Self::LessThanReleased { what, at_most, least } => write!(
+                f,
+                "{what}: a share of at most {:.4} %; released builds were never seen below {:.4} %, margin included",
+                at_most * 100.0,
+                least * 100.0
             ),
         }
     }

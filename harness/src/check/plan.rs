@@ -99,9 +99,8 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
 fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wishes, seed: u64) -> Option<Step> {
     let why = wishes.without_unwinder.get(&row.name)?;
     let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
-    let wished = |family: &&Family| walkers(lane, **family, has_cache, wishes).into_iter().any(is_cpython);
-    let family = *families.iter().find(wished)?;
-    let mut walkers = walkers(lane, family, has_cache, wishes);
+    let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(is_cpython))?;
+    let mut walkers = walkers(lane, has_cache, wishes);
     walkers.retain(|&walker| is_cpython(walker));
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
     let not_run = Some(NotRun::SetUp(why.clone()));
@@ -136,7 +135,7 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
 
 fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
     let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
-    let mut walkers = walkers(lane, family, has_cache, wishes);
+    let mut walkers = walkers(lane, has_cache, wishes);
     if wishes.without_unwinder.contains_key(&row.name) {
         walkers.retain(|&walker| !is_cpython(walker));
     }
@@ -163,12 +162,13 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
         // What is kept reaches each of them.
         Lane::Stepped => Expected::ALL,
         Lane::Stopped => Expected::from(produces(family, seed)),
-        Lane::Live => Expected::NONE,
+        // How many is for the bounds to say; these no moving target can keep from a cache.
+        Lane::Live => Expected { full_hits: true, ..Expected::NONE },
     };
     let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
     let mut planned = PlannedCell::new(id, expected);
-    if family == Family::Threads {
-        // Several threads share the counters of RemoteUnwinder: its lookups are unknown there.
+    if family == Family::Threads && lane != Lane::Live {
+        // Several threads share the counters of RemoteUnwinder: which thread's lookup it was is unknown.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
     Step { planned, row: index, family, required: true, weight, not_run }
@@ -196,7 +196,7 @@ fn produces(family: Family, seed: u64) -> crate::workload::Produces {
 }
 
 /// The walkers of a cell: those wished for, and those they are compared with.
-fn walkers(lane: Lane, family: Family, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
+fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
     use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
     // Before 3.15 RemoteUnwinder stops at shim frames and reads no text but ASCII: it is no account of the stack.
     if !has_cache {
@@ -223,10 +223,6 @@ fn walkers(lane: Lane, family: Family, has_cache: bool, wishes: &Wishes) -> Vec<
                 }
             }
         }
-    }
-    if (lane, family) == (Lane::Live, Family::Threads) {
-        // RemoteUnwinder counts for the process: what one of several threads shows cannot be attributed.
-        walkers.retain(|walker| !matches!(walker, CpythonCached | CpythonUncached));
     }
     walkers.into_iter().collect()
 }

@@ -14,6 +14,7 @@ use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
+use crate::report::bounds::Bounds;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
@@ -60,6 +61,8 @@ pub struct Options<'a> {
     pub profiles: bool,
     /// Confidence over all comparisons of the run.
     pub confidence: f64,
+    /// What the released builds were seen to do in the live lane.
+    pub bounds: &'a Bounds,
     /// Where targets' files are written.
     pub folder: PathBuf,
     /// Set when the user stops the run.
@@ -309,6 +312,7 @@ impl Round<'_> {
             overrides: self.options.overrides,
             weakenings,
             demand: self.demand,
+            bounds: self.options.bounds,
             profiles: self.options.profiles,
             deadline,
             limit: self.limit,

@@ -140,6 +140,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
+    let bounds = rules.known.live().clone();
     let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
@@ -179,6 +180,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         schedules: arguments.schedules,
         jobs: arguments.jobs.map_or_else(check_jobs_by_default, std::num::NonZero::get),
         profiles: arguments.profiles,
+        bounds: &bounds,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,
@@ -249,13 +251,16 @@ fn table(listed: &[Listed]) -> String {
 }
 
 fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
-    let mut reporting = Reporting::open(&arguments.reports.reports, rules(&arguments.judging)?)?;
+    let rules = rules(&arguments.judging)?;
+    let bounds = rules.known.live().clone();
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(None)?;
     let options = attach::Options {
         pid: arguments.pid,
         budget: arguments.budget,
         grace: grace(arguments.budget),
         write: arguments.write,
+        bounds: &bounds,
         confidence: arguments.judging.confidence,
         cache: &cache,
         interrupted: &INTERRUPTED,

@@ -13,8 +13,10 @@ use crate::memory::MemoryError;
 use crate::memory::process::ProcessMemory;
 use crate::report::cell::Inconclusive;
 use crate::sample::WalkerKind;
+use crate::target::process::Target;
 use crate::target::unwinder::{CountedSample, Unwinder, UnwinderError};
 use crate::walk::walker::Site;
+use crate::workload::positions::Positions;
 
 /// How often an unwinder is replaced before a cell goes on without: by then the violation is there.
 const MOST_DEATHS: u32 = 20;
@@ -44,6 +46,21 @@ impl Drivers {
         let mut unwinder = RenewedUnwinder { cell, target, kind, counts, idle, open: None, deaths_left: MOST_DEATHS };
         unwinder.opened(recorder)?;
         Ok(unwinder)
+    }
+
+    /// Where the code of `source` stands, as the cell's own build compiles it.
+    ///
+    /// # Errors
+    /// The driver does not start, or fails.
+    pub(super) fn positions(&mut self, cell: &Cell<'_>, source: &str) -> Result<Positions, Cut> {
+        let idle = self.idle.entry(cell.row.build.python.clone()).or_default();
+        let mut driver = match idle.pop() {
+            Some(driver) => driver,
+            None => Unwinder::start(&cell.row.build.python, cell.patience())?,
+        };
+        let positions = driver.positions(source, &Target::workload_file(), cell.patience())?;
+        idle.push(driver);
+        Ok(positions)
     }
 
     /// Takes an unwinder back.
@@ -95,6 +112,11 @@ pub(super) struct RenewedUnwinder<'a> {
 }
 
 impl RenewedUnwinder<'_> {
+    /// The process that it walks; the id of its main thread, too.
+    pub(super) fn pid(&self) -> u64 {
+        u64::from(self.target.pid.cast_unsigned())
+    }
+
     /// The unwinder, open on the target; a new one if the last one died, and none after too many deaths.
     pub(super) fn opened(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<&mut Unwinder>, Cut> {
         while self.open.is_none() && self.deaths_left > 0 {

@@ -1,39 +1,50 @@
 //! The live lane: target and walkers run freely.
 //!
-//! Here no walker can be held against another sample by sample. Every stack is held against the grammar; the reference
-//! walker may never return an impossible one, and of the others the cached one may not return more than the uncached
-//! one on the same target, both running in parallel.
+//! Here no walker can be held against another sample by sample. Every stack is held against the grammar and against what the
+//! program's code objects say of themselves; the reference walker may never return an impossible one, and of the others the
+//! cached one may not return more than the uncached one on the same target, both running in parallel. Neither may go wrong, or
+//! reject, more often than the released builds were seen to, nor may a cache answer less often: see [`Bounds`].
+//!
+//! [`Bounds`]: crate::report::bounds::Bounds
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::frame::Frame;
-use crate::invariants::Violation;
+use crate::invariants::{Field, Violation};
 use crate::lane::attach::{attach, detach};
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::{Drivers, Observed, RenewedUnwinder};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Session;
+use crate::lane::status::is_of_main_thread;
 use crate::lane::truth::Truth;
 use crate::memory::RemoteMemory;
 use crate::memory::process::ProcessMemory;
 use crate::oracle::attribution::Attribution;
+use crate::oracle::episodes::Episodes;
 use crate::oracle::profile::Profile;
 use crate::oracle::statistics::accuse;
+use crate::report::bounds::Judged;
 use crate::report::cell::CellOutcome;
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
 use crate::report::profiles::Observer;
 use crate::report::tally::{Cause, Tally};
+use crate::sample::Counters;
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
-use crate::target::unwinder::{LiveBatch, LiveBound};
+use crate::stack::Stack;
+use crate::target::unwinder::{CountedSample, LiveBatch, LiveBound, ToldThread};
 use crate::walk::cached::CachedWalker;
 use crate::walk::reference::ReferenceWalker;
+use crate::walk::rejection::Rejection;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Walker};
 use crate::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};
-use crate::workload::{Mode, Workload};
+use crate::workload::{Family, Mode, Workload};
 
 /// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
@@ -46,11 +57,16 @@ const BURST: u32 = 64;
 
 /// Runs the cell to its deadline.
 pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
-    let parts: Vec<Part> =
-        Part::ALL.into_iter().filter(|part| part.walkers().iter().any(|&kind| cell.has(kind))).collect();
+    let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| part.runs(cell)).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    let workload = cell.workload(Mode::Free);
+    let mut workload = cell.workload(Mode::Free);
     recorder.runs(&workload.source);
+    if Part::Cpython.runs(cell) {
+        match drivers.positions(cell, &workload.source) {
+            Ok(positions) => workload.grammar.learn_positions(positions),
+            Err(cut) => return cut.into(),
+        }
+    }
     let mut truth = cell.profiles.then(|| Truth::new(cell));
     let sessions = launch(cell, &workload, parts.len());
     recorder.end_of(Phase::Starting);
@@ -112,6 +128,10 @@ enum Part {
 impl Part {
     const ALL: [Self; 3] = [Self::Cpython, Self::Reference, Self::Own];
 
+    fn runs(self, cell: &Cell<'_>) -> bool {
+        self.walkers().iter().any(|&kind| cell.has(kind))
+    }
+
     fn walkers(self) -> &'static [WalkerKind] {
         match self {
             Self::Reference => &[WalkerKind::OwnReference],
@@ -125,6 +145,7 @@ impl Part {
 pub(super) struct Judge<'a> {
     grammar: &'a Grammar,
     attribution: Attribution,
+    episodes: Episodes,
     tally: Tally,
     /// The first impossible stack of each cause.
     examples: BTreeMap<Cause, (Vec<Frame>, Illegal)>,
@@ -132,7 +153,13 @@ pub(super) struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     pub(super) fn new(grammar: &'a Grammar) -> Self {
-        Self { grammar, attribution: Attribution::default(), tally: Tally::default(), examples: BTreeMap::new() }
+        Self {
+            grammar,
+            attribution: Attribution::default(),
+            episodes: Episodes::default(),
+            tally: Tally::default(),
+            examples: BTreeMap::new(),
+        }
     }
 
     /// The walker is another one from here on, and knows nothing.
@@ -146,14 +173,51 @@ impl<'a> Judge<'a> {
         for thread in &sample.threads {
             recorder.count(sample.walker, thread);
             self.tally.count(thread);
-            let Some((illegal, cause)) = self.attribution.judge(self.grammar, thread) else { continue };
-            recorder.impossible(sample.walker, cause);
-            self.tally.count_impossible(cause);
-            let stack = thread.outcome.as_ref().map_or(Vec::new(), |stack| stack.to_vec());
-            self.examples.entry(cause).or_insert_with(|| (stack.clone(), illegal.clone()));
-            broken.push((illegal, cause, stack));
+            let verdict = self.attribution.judge(self.grammar, thread);
+            match &thread.outcome {
+                Err(rejection) => self.rejected(recorder, sample.walker, thread.native_thread_id, rejection),
+                Ok(stack) => match verdict {
+                    None => self.episodes.good(thread.native_thread_id),
+                    Some((illegal, cause)) => {
+                        self.impossible(recorder, sample.walker, thread.native_thread_id, cause, stack);
+                        let stack = stack.to_vec();
+                        self.examples.entry(cause).or_insert_with(|| (stack.clone(), illegal.clone()));
+                        broken.push((illegal, cause, stack));
+                    }
+                },
+            }
         }
         broken
+    }
+
+    fn rejected(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, thread: u64, rejection: &Rejection) {
+        let reason = rejection.reason();
+        if self.episodes.is_new_rejection(thread, &reason) {
+            recorder.rejected_episode(walker, &reason);
+            *self.tally.rejected_episodes.entry(reason).or_default() += 1;
+        }
+    }
+
+    fn impossible(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        walker: WalkerKind,
+        thread: u64,
+        cause: Cause,
+        stack: &Stack,
+    ) {
+        recorder.impossible(walker, cause);
+        self.tally.count_impossible(cause);
+        if self.episodes.is_new_impossible(thread, stack) {
+            recorder.impossible_episode(walker, cause);
+            *self.tally.impossible_episodes.entry(cause).or_default() += 1;
+        }
+    }
+
+    /// What CPython's unwinder counted for several threads together, where nobody says which of them it was.
+    fn lookups(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, counters: &Counters) {
+        recorder.lookups(walker, counters);
+        self.tally.count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
     }
 }
 
@@ -161,6 +225,10 @@ impl<'a> Judge<'a> {
 fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
     let index = match illegal {
         Illegal::MixedBranches { index } | Illegal::ForeignFrame { index } => *index,
+        Illegal::WrongPosition { index } => {
+            let frame = stack.get(*index).map(Frame::name).unwrap_or_default();
+            return Possible::Text(format!("{frame} at a line and columns that its code object has"));
+        }
         Illegal::WrongLine { index } => {
             let frame = stack.get(*index).map(Frame::name).unwrap_or_default();
             let callee = index.checked_sub(1).and_then(|index| stack.get(index));
@@ -260,7 +328,7 @@ pub(super) fn compare_own(
         result?;
     }
     let [cached, uncached] = &judges;
-    weigh(cell, recorder, WalkerKind::OwnCached, cached, uncached);
+    weigh(cell, recorder, [WalkerKind::OwnCached, WalkerKind::OwnUncached], [cached, uncached]);
     Ok(())
 }
 
@@ -311,7 +379,7 @@ pub(super) fn compare_cpython(
     let given_back = [cached_driver, uncached_driver].into_iter().flatten();
     let given_back = given_back.map(|driver| drivers.give_back(driver, recorder)).fold(Ok(()), Result::and);
     result.and(given_back)?;
-    weigh(cell, recorder, WalkerKind::CpythonCached, &cached, &uncached);
+    weigh(cell, recorder, [WalkerKind::CpythonCached, WalkerKind::CpythonUncached], [&cached, &uncached]);
     Ok(())
 }
 
@@ -323,11 +391,16 @@ fn drive(
     recorder: &mut Recorder<'_>,
     until: Instant,
 ) -> Result<(), Cut> {
+    let is_workload = cell.id.family == cell.family.name();
+    let only_thread = (is_workload && cell.family != Family::Threads).then(|| driver.pid());
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());
         let run = unwinder.run_live(LiveBound::Time(left), |batch| {
             take_batch(judge, recorder, &batch);
+            if let Some(main) = only_thread {
+                judge_told(recorder, &batch, main);
+            }
             if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match run {
@@ -344,11 +417,39 @@ fn drive(
 }
 
 fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {
-    for counted in &batch.samples {
-        judge.judge(recorder, &counted.sample);
+    for CountedSample { sample, counters, .. } in &batch.samples {
+        judge.judge(recorder, sample);
+        let unknown = sample.threads.iter().any(|thread| thread.provenance.lookup == Lookup::Unknown);
+        if let Some(counters) = counters.as_ref().filter(|_| unknown) {
+            judge.lookups(recorder, sample.walker, counters);
+        }
     }
     if let Some(counted) = batch.samples.last() {
         recorder.spent(counted.sample.walker, batch.walk_time);
+    }
+}
+
+/// Judges what is told besides frames of a target whose only thread is `main`: nothing of that changes while it runs.
+fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, main: u64) {
+    for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !counted.told.is_empty()) {
+        let mut wrong = |field, seen: String, possible: String| {
+            recorder.violation(sample.walker, Violation::Told { field, seen, possible }, Evidence::default());
+        };
+        let ids: SmallVec<[u64; 1]> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
+        if ids.as_slice() != [main] {
+            wrong(Field::Threads, format!("{ids:?}"), format!("[{main}]"));
+        }
+        for ToldThread { interpreter, status, has_opcodes } in told {
+            if let Some(id @ 1..) = interpreter {
+                wrong(Field::Interpreter, id.to_string(), "0".to_owned());
+            }
+            if let Some(status) = status.filter(|&status| !is_of_main_thread(status)) {
+                wrong(Field::Status, format!("{status:#x}"), "that of a main thread in mode wall".to_owned());
+            }
+            if *has_opcodes {
+                wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+            }
+        }
     }
 }
 
@@ -387,23 +488,40 @@ pub(super) fn sample_until(
     Ok(())
 }
 
-/// Accuses the cached walker of every cause by which it alone is worse than the uncached one.
-fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walker: WalkerKind, cached: &Judge<'_>, uncached: &Judge<'_>) {
-    if cell.is_interrupted() || !cell.has(walker) {
+/// Accuses the cached walker of every cause by which it alone is worse than the uncached one, and both of what is beyond what
+/// the released builds were seen to do.
+fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
+    if cell.is_interrupted() {
         return;
     }
-    let violations = accuse(&cached.tally, &uncached.tally, cell.demand);
-    for violation in violations {
-        let example = match &violation {
-            Violation::CacheWorse { cause, .. } => cached.examples.iter().find(|(other, _)| other.name() == cause),
-            _ => None,
-        };
-        let (cause, seen, possible) = match example {
-            Some((cause, (stack, illegal))) => {
-                (Some(*cause), stack.as_slice(), Some(possible(cached.grammar, stack, illegal)))
-            }
-            None => (None, &[][..], None),
-        };
-        recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
+    let [(cached, cached_judge), (_, uncached_judge)] = [(walkers[0], judges[0]), (walkers[1], judges[1])];
+    if cell.has(cached) {
+        for violation in accuse(&cached_judge.tally, &uncached_judge.tally, cell.demand) {
+            report(recorder, cached, cached_judge, violation);
+        }
     }
+    let version = cell.row.build.version.to_string();
+    for (walker, judge) in walkers.into_iter().zip(judges).filter(|(walker, _)| cell.has(*walker)) {
+        let judged = Judged { family: &cell.id.family, walker, version: &version };
+        for violation in cell.bounds.judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
+            report(recorder, walker, judge, violation);
+        }
+    }
+}
+
+/// Reports a rate, with the first stack of its cause if it is one of impossible stacks.
+fn report(recorder: &mut Recorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
+    let example = match &violation {
+        Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => {
+            judge.examples.iter().find(|(cause, _)| cause.name() == what)
+        }
+        _ => None,
+    };
+    let (cause, seen, possible) = match example {
+        Some((cause, (stack, illegal))) => {
+            (Some(*cause), stack.as_slice(), Some(possible(judge.grammar, stack, illegal)))
+        }
+        None => (None, &[][..], None),
+    };
+    recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
 }

@@ -14,6 +14,7 @@ use crate::report::finding::{Finding, Fingerprint, Possible};
 use crate::report::phases::{Phase, Phases};
 use crate::report::profiles::{Observed, Observer};
 use crate::report::tally::{Cause, Tally};
+use crate::sample::Counters;
 use crate::sample::{ThreadSample, WalkerKind};
 
 /// How often counts are passed on.
@@ -94,6 +95,21 @@ impl<'a> Recorder<'a> {
     /// Counts an impossible stack.
     pub fn impossible(&mut self, walker: WalkerKind, cause: Cause) {
         self.tally(walker).count_impossible(cause);
+    }
+
+    /// Counts the first of a run of equal impossible stacks.
+    pub fn impossible_episode(&mut self, walker: WalkerKind, cause: Cause) {
+        *self.tally(walker).impossible_episodes.entry(cause).or_default() += 1;
+    }
+
+    /// Counts the first of a run of equal rejections.
+    pub fn rejected_episode(&mut self, walker: WalkerKind, reason: &str) {
+        *self.tally(walker).rejected_episodes.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Counts what the cache answered for several threads together.
+    pub fn lookups(&mut self, walker: WalkerKind, counters: &Counters) {
+        self.tally(walker).count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
     }
 
     /// Counts a stack that differs from another account of the same state.

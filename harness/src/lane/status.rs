@@ -14,6 +14,12 @@ const GIL_REQUESTED: u64 = 1 << 3;
 const HAS_EXCEPTION: u64 = 1 << 4;
 const MAIN_THREAD: u64 = 1 << 5;
 
+/// Whether an unwinder may tell this status of the main thread of a process, whatever that does.
+pub(super) fn is_of_main_thread(told: u64) -> bool {
+    let always = UNKNOWN | MAIN_THREAD;
+    told & !(HAS_GIL | GIL_REQUESTED | HAS_EXCEPTION) == always
+}
+
 /// What is known of a status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Status {

@@ -3,6 +3,7 @@
 pub mod attribution;
 pub mod differential;
 pub mod distribution;
+pub mod episodes;
 pub mod hits;
 pub mod profile;
 pub mod protocol;

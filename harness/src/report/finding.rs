@@ -98,6 +98,10 @@ impl Finding {
             [self.lane.name(), self.walker.name(), self.violation.name()].map(str::to_owned).into();
         if let Violation::CacheWorse { cause, .. } = &self.violation {
             parts.push(cause.clone());
+        } else if let Violation::MoreThanReleased { what, .. } | Violation::LessThanReleased { what, .. } =
+            &self.violation
+        {
+            parts.extend(part(what));
         } else if let Some(cause) = self.cause {
             parts.push(cause.name().to_owned());
         }
@@ -120,9 +124,10 @@ impl Finding {
     pub fn offending(&self) -> Option<usize> {
         match &self.violation {
             Violation::Legality { illegal } => match illegal {
-                Illegal::ForeignFrame { index } | Illegal::MixedBranches { index } | Illegal::WrongLine { index } => {
-                    Some(*index)
-                }
+                Illegal::ForeignFrame { index }
+                | Illegal::MixedBranches { index }
+                | Illegal::WrongLine { index }
+                | Illegal::WrongPosition { index } => Some(*index),
                 Illegal::CutShort => self.seen.len().checked_sub(1),
                 Illegal::Empty => None,
             },
@@ -291,6 +296,20 @@ mod tests {
                 died(Death::Signal("SIGABRT".into()), Some("_PyUnicode_CheckConsistency")),
                 None,
                 "live/cpython-cached/unwinder-died/sigabrt/pyunicode-checkconsistency",
+            ),
+            (
+                Violation::MoreThanReleased {
+                    what: "raised RuntimeError: Frame at N not found".into(),
+                    at_least: 0.2,
+                    most: 0.1,
+                },
+                None,
+                "live/cpython-cached/more-than-released/raised-runtimeerror-frame-at-n-not-found",
+            ),
+            (
+                Violation::LessThanReleased { what: "full-hits".into(), at_most: 0.2, least: 0.4 },
+                None,
+                "live/cpython-cached/less-than-released/full-hits",
             ),
             (died(Death::Status(3), None), None, "live/cpython-cached/unwinder-died/exit"),
             (

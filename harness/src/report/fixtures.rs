@@ -67,7 +67,7 @@ pub(crate) fn finding() -> Finding {
 
 pub(crate) fn cache_worse(cause: &str) -> Finding {
     Finding {
-        violation: Violation::CacheWorse { cause: cause.into(), cached_at_least: 0.0625, uncached_at_most: 0.001 },
+        violation: Violation::CacheWorse { cause: cause.into(), cached_at_least: 0.005, uncached_at_most: 0.0001 },
         cause: None,
         ..finding()
     }

@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use semver::{Version, VersionReq};
+use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::invariants::Violation;
+use crate::report::bounds::{Bounds, Judged};
 use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
+use crate::report::version::parse_version;
 use crate::sample::WalkerKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::fingerprint::SteppedFingerprint;
@@ -44,12 +46,14 @@ impl KnownFailure {
     }
 }
 
-/// All known failures.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// All known failures, and the bounds of what they excuse in the live lane.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFailures {
     #[serde(default)]
     failure: Vec<KnownFailure>,
+    #[serde(default)]
+    live: Bounds,
 }
 
 /// A list of known failures that cannot be used.
@@ -102,7 +106,7 @@ impl KnownFailures {
         Self::parse(KEPT)
     }
 
-    /// Reads another list than the repository's.
+    /// Reads another list than the repository's. One without bounds has the repository's.
     ///
     /// # Errors
     /// As [`KnownFailures::parse`], naming the file; or that the file cannot be read.
@@ -110,7 +114,18 @@ impl KnownFailures {
         let path_of = || path.to_path_buf();
         let text = fs::read_to_string(path)
             .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
-        Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })
+        let mut list =
+            Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })?;
+        if list.live.is_empty() {
+            list.live = Self::kept()?.live;
+        }
+        Ok(list)
+    }
+
+    /// What the released builds were seen to do in the live lane.
+    #[must_use]
+    pub fn live(&self) -> &Bounds {
+        &self.live
     }
 
     /// Drops what is known of `walker` in `lane`.
@@ -132,8 +147,25 @@ impl KnownFailures {
             // An entry excuses what released builds were seen to do, and nothing else.
             return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version) } else { None };
         }
+        if !self.is_bounded(finding) {
+            return None;
+        }
         let fingerprint = finding.fingerprint();
         self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
+    }
+
+    /// Whether an entry may excuse it: a rate only as far as the released builds were seen to go with that family.
+    fn is_bounded(&self, finding: &Finding) -> bool {
+        match &finding.violation {
+            Violation::CacheWorse { cause, cached_at_least, .. } => {
+                let Finding { family, walker, version, .. } = finding;
+                !self.live.is_empty()
+                    && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
+            }
+            // There is nothing beyond the bounds that was seen.
+            Violation::MoreThanReleased { .. } | Violation::LessThanReleased { .. } => false,
+            _ => true,
+        }
     }
 
     /// The entry that describes a failure of the stepped lane in the CPython of that version. An entry whose fingerprint ends
@@ -161,25 +193,13 @@ fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || any_shape.is_some_and(|shape| rest == shape))
 }
 
-/// CPython's way to write a version, as semver understands it: "3.15.0b4" becomes 3.15.0-b.4. The "+" of a
-/// development build after a release says nothing about what it holds, so it counts as that release.
-fn parse_version(text: &str) -> Option<Version> {
-    let text = text.strip_suffix('+').unwrap_or(text);
-    let suffix = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
-    let (release, suffix) = text.split_at(suffix);
-    if suffix.is_empty() {
-        return Version::parse(release).ok();
-    }
-    let number = suffix.find(|c: char| c.is_ascii_digit())?;
-    let (stage, number) = suffix.split_at(number);
-    Version::parse(&format!("{release}-{stage}.{number}")).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::invariants::{Death, Violation};
+    use crate::report::bounds::Hits;
     use crate::report::fixtures;
+    use crate::workload::Family;
 
     const ONE: &str = r#"
         [[failure]]
@@ -193,7 +213,7 @@ mod tests {
     #[test]
     fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
         let kept = KnownFailures::kept().unwrap();
-        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again"] {
+        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again", "torn-read"] {
             let mut finding = fixtures::cache_worse(cause);
             for (version, known) in
                 [("3.15.0", true), ("3.15.2", true), ("3.15.2+", true), ("3.15.3", false), ("3.16.0a1", false)]
@@ -202,9 +222,45 @@ mod tests {
                 assert_eq!(kept.find(&finding).is_some(), known, "{cause} in {version}");
             }
         }
-        assert_eq!(kept.find(&fixtures::cache_worse("torn-read")), None);
+        assert_eq!(kept.find(&fixtures::cache_worse("of-no-known-cause")), None);
         assert_eq!(kept.find(&fixtures::finding()), None);
         assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn a_rate_is_excused_as_far_as_it_was_seen_with_its_family() {
+        let kept = KnownFailures::kept().unwrap();
+        let known = |family: &str, cached_at_least| {
+            let cause = "stale-full-hit".to_owned();
+            let violation = Violation::CacheWorse { cause, cached_at_least, uncached_at_most: 0.0001 };
+            kept.find(&Finding { violation, cause: None, family: family.into(), ..fixtures::finding() }).is_some()
+        };
+        for family in Family::ALL.iter().map(|family| family.name()).chain(["attached"]) {
+            assert!(known(family, 0.005) && !known(family, 0.3), "{family}");
+        }
+        assert!(!kept.is_bounded(&Finding {
+            violation: Violation::MoreThanReleased { what: "torn-read".into(), at_least: 0.5, most: 0.1 },
+            ..fixtures::finding()
+        }));
+    }
+
+    #[test]
+    fn every_family_has_bounds_and_owes_hits() {
+        let kept = KnownFailures::kept().unwrap();
+        for family in Family::ALL {
+            for walker in [WalkerKind::CpythonCached, WalkerKind::OwnCached] {
+                let judged = Judged { family: family.name(), walker, version: "3.15.2" };
+                assert!(
+                    kept.live().least(judged, Hits::FullHits).is_some_and(|least| least > 0.1),
+                    "{family:?} {walker}"
+                );
+            }
+        }
+        // A list of one's own that has none has these.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path).unwrap().live(), kept.live());
     }
 
     #[test]
@@ -285,18 +341,6 @@ mod tests {
         assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/between-samples"));
         assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/still"));
         assert!(!known("stepped/cpython-cached/alternating/spliced/partial-hit/function/read-chunk..read-frame"));
-    }
-
-    #[test]
-    fn versions_are_read_as_cpython_writes_them() {
-        let written = |text| parse_version(text).map(|version| version.to_string());
-        assert_eq!(written("3.15.2").as_deref(), Some("3.15.2"));
-        assert_eq!(written("3.15.2+").as_deref(), Some("3.15.2"));
-        assert_eq!(written("3.15.0b4").as_deref(), Some("3.15.0-b.4"));
-        assert_eq!(written("3.15.0rc1+").as_deref(), Some("3.15.0-rc.1"));
-        for bad in ["", "3", "3.15", "+", "b4", "3.15.0b", "3.15.0 beta", "nightly"] {
-            assert_eq!(written(bad), None, "{bad:?}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! of other documents that were [`saved`]. What they say in words comes from one place each: [`group`] tells what is probably behind
 //! violations, [`words`] what broke, [`conclusion`] what the verdict means.
 
+pub mod bounds;
 pub mod cell;
 pub mod columns;
 pub mod compare;
@@ -40,6 +41,7 @@ pub mod tally;
 pub mod text;
 pub mod unittest_file;
 pub mod verdict;
+mod version;
 pub mod words;
 
 #[cfg(test)]

@@ -75,6 +75,12 @@ pub struct Tally {
     pub differences: u64,
     /// Frames that came from the cache.
     pub from_cache: u64,
+    /// Episodes of impossible stacks, by cause; see [`crate::oracle::episodes`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub impossible_episodes: BTreeMap<Cause, u64>,
+    /// Episodes of rejections, by [`Rejection::reason`](crate::walk::rejection::Rejection::reason).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected_episodes: BTreeMap<String, u64>,
     /// Schedules that were run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub schedules: u64,
@@ -107,6 +113,15 @@ impl Tally {
         *self.impossible.entry(cause).or_default() += 1;
     }
 
+    /// Counts lookups of several threads together, where nobody says which was which.
+    pub fn count_lookups(&mut self, full_hits: u64, partial_hits: u64, misses: u64) {
+        self.full_hits += full_hits;
+        self.partial_hits += partial_hits;
+        if misses > 0 {
+            *self.misses.entry(MissReason::Unspecified).or_default() += misses;
+        }
+    }
+
     /// Walks that gave no stack.
     #[must_use]
     pub fn rejected(&self) -> u64 {
@@ -137,6 +152,38 @@ impl Tally {
         Proportion::new(self.impossible(), self.accepted())
     }
 
+    /// The episodes of a cause, among the good stacks and all episodes of impossible ones.
+    #[must_use]
+    pub fn impossible_share(&self, cause: Cause) -> Proportion {
+        Proportion::new(
+            self.impossible_episodes.get(&cause).copied().unwrap_or_default(),
+            self.impossible_shares().samples,
+        )
+    }
+
+    /// All episodes of impossible stacks, among the good stacks and them.
+    #[must_use]
+    pub fn impossible_shares(&self) -> Proportion {
+        let episodes = self.impossible_episodes.values().sum();
+        Proportion::new(episodes, self.accepted().saturating_sub(self.impossible()) + episodes)
+    }
+
+    /// The episodes of rejections for a reason, among the stacks and all episodes of rejections.
+    #[must_use]
+    pub fn rejected_share(&self, reason: &str) -> Proportion {
+        let episodes: u64 = self.rejected_episodes.values().sum();
+        Proportion::new(self.rejected_episodes.get(reason).copied().unwrap_or_default(), self.accepted() + episodes)
+    }
+
+    /// The share of each cause of impossible stacks and each reason of rejections that occurred, in episodes.
+    #[must_use]
+    pub fn shares(&self) -> Vec<(String, Proportion)> {
+        let causes =
+            self.impossible_episodes.keys().map(|&cause| (cause.name().to_owned(), self.impossible_share(cause)));
+        let reasons = self.rejected_episodes.keys().map(|reason| (reason.clone(), self.rejected_share(reason)));
+        causes.chain(reasons).collect()
+    }
+
     /// Samples per second of walking, if any time was spent.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -156,6 +203,8 @@ impl AddAssign<&Self> for Tally {
         merge(&mut self.misses, &other.misses);
         self.differences += other.differences;
         self.from_cache += other.from_cache;
+        merge(&mut self.impossible_episodes, &other.impossible_episodes);
+        merge(&mut self.rejected_episodes, &other.rejected_episodes);
         self.schedules += other.schedules;
         self.misfits += other.misfits;
         self.elapsed += other.elapsed;

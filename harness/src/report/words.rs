@@ -39,9 +39,12 @@ impl Sign {
             | Violation::Account { .. }
             | Violation::RejectedWhileStopped { .. }
             | Violation::Told { .. }
-            | Violation::CacheWorse { .. } => Self::WrongStack,
+            | Violation::CacheWorse { .. }
+            | Violation::MoreThanReleased { .. } => Self::WrongStack,
             Violation::UnwinderDied { .. } | Violation::UnwinderHung => Self::Died,
-            Violation::HitMissed { .. } | Violation::Counters { .. } => Self::HitMissed,
+            Violation::HitMissed { .. } | Violation::Counters { .. } | Violation::LessThanReleased { .. } => {
+                Self::HitMissed
+            }
             Violation::AnchorNotWritten { .. } | Violation::AnchorWrittenInVain { .. } => Self::NotWritten,
             Violation::AnchorOnDeadShim { .. }
             | Violation::AnchorOnSuspendedGenerator { .. }
@@ -105,6 +108,12 @@ pub fn broke(finding: &Finding) -> String {
         Violation::Told { field, .. } => format!("{walker} tells a wrong {} of a frozen target", field.name()),
         Violation::CacheWorse { cause, .. } => {
             format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
+        }
+        Violation::MoreThanReleased { what, .. } => {
+            format!("{walker} goes wrong more often than that of the released builds ({what})")
+        }
+        Violation::LessThanReleased { what, .. } => {
+            format!("{walker} has less {what} than that of the released builds")
         }
         Violation::Legality { illegal: Illegal::MixedBranches { .. } } => {
             format!("{walker} returns stacks that mix two branches of the program")

@@ -148,6 +148,12 @@ impl Target {
         self.child.pid().as_raw()
     }
 
+    /// The workload's file as the target knows it: `co_filename` of its code, the same for every target.
+    #[must_use]
+    pub fn workload_file() -> String {
+        format!("{OWN_FOLDER}/{WORKLOAD_FILE}")
+    }
+
     /// The folder that holds the workload's file; it goes with the target.
     #[must_use]
     pub fn folder(&self) -> &Path {

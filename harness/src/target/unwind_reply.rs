@@ -25,12 +25,16 @@ pub(super) struct Hello {
 /// Function, file, line, end line, column, end column, opcode.
 type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
+/// Line, end line, column, end column.
+pub(super) type ToldPosition = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+
 /// Any later line.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Reply {
     pub(super) ok: bool,
     pub(super) error: Option<(String, String)>,
+    pub(super) positions: Vec<(String, Vec<ToldPosition>)>,
     pub(super) samples: Option<Vec<Vec<Option<u64>>>>,
     errors: Vec<(String, String)>,
     frames: Vec<ToldFrame>,
@@ -71,12 +75,7 @@ impl Interned {
         }
         for (function, file, line, end_line, column, end_column, opcode) in reply.frames {
             self.with_opcode.extend(opcode.map(|_| self.frames.len()));
-            let location = Location {
-                line: number(line),
-                end_line: number(end_line),
-                column: number(column),
-                end_column: number(end_column),
-            };
+            let location = location((line, end_line, column, end_column));
             self.frames.push(Frame { function: function.into(), file: file.into(), location });
         }
         for numbers in reply.stacks {
@@ -160,6 +159,11 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
         (full, 0, 0) if full == all => Provenance { lookup: Lookup::FullHit, from_cache: depth.saturating_sub(1) },
         _ => none(Lookup::Unknown),
     }
+}
+
+/// A position as the driver tells it.
+pub(super) fn location((line, end_line, column, end_column): ToldPosition) -> Location {
+    Location { line: number(line), end_line: number(end_line), column: number(column), end_column: number(end_column) }
 }
 
 /// A line or a column: absent is None or -1. Line 0 is one: evaluated code starts there. Any other number that no source can have

@@ -20,11 +20,12 @@ use super::confined;
 use super::deadline::{CalledOff, Deadline};
 use super::process::isolated;
 use super::script::{Script, ScriptFile};
-use super::unwind_reply::{Hello, Interned, Reply};
+use super::unwind_reply::{Hello, Interned, Reply, location};
 use crate::invariants::Violation;
 use crate::memory::process::permission_advice;
 use crate::sample::{Counters, Sample, WalkerKind};
 use crate::text::{excerpt, last_words};
+use crate::workload::positions::Positions;
 
 static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
 /// A longer line is not from the driver.
@@ -412,6 +413,23 @@ impl Unwinder {
                 stopping = true;
             }
         }
+    }
+
+    /// Has the build compile a program and say where the instructions of its code objects stand.
+    ///
+    /// # Errors
+    /// The driver fails, or the program is none.
+    pub fn positions(
+        &mut self,
+        source: &str,
+        file: &str,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Positions, UnwinderError> {
+        let deadline = deadline.into();
+        self.send(&json!({"do": "positions", "file": file, "source": source}), deadline)?;
+        let told = self.receive(deadline)?.positions;
+        let functions = told.into_iter().map(|(name, told)| (name, told.into_iter().map(location).collect()));
+        Ok(Positions::new(file, functions))
     }
 
     /// Drops the unwinder; the driver stays for the next [`Unwinder::open`].

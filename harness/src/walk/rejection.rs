@@ -80,6 +80,34 @@ impl Rejection {
             Self::Raised(_) => "raised",
         }
     }
+
+    /// What rejections with one reason have in common: the name, or [`RAISED`] with type and text of what was raised, every
+    /// number in it written as `N`: addresses and sizes differ from one to the next.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Raised(text) => format!("{RAISED}{}", without_numbers(text)),
+            _ => self.name().to_owned(),
+        }
+    }
+}
+
+/// What [`Rejection::reason`] begins with where an unwinder raised.
+pub const RAISED: &str = "raised ";
+
+fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, number) = rest.split_at(start);
+        out.push_str(before);
+        out.push('N');
+        rest = match number.strip_prefix("0x") {
+            Some(hex) => hex.trim_start_matches(|c: char| c.is_ascii_hexdigit()),
+            None => number.trim_start_matches(|c: char| c.is_ascii_digit()),
+        };
+    }
+    out + rest
 }
 
 impl From<MemoryError> for Rejection {
@@ -91,6 +119,17 @@ impl From<MemoryError> for Rejection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_make_no_other_reason() {
+        let reason = |text: &str| Rejection::Raised(text.into()).reason();
+        assert_eq!(
+            reason("RuntimeError: expected 0x7f3a2c, got 0x0 (after 12 frames)"),
+            "raised RuntimeError: expected N, got N (after N frames)"
+        );
+        assert_eq!(reason("OSError: [Errno 14] Bad address"), "raised OSError: [Errno N] Bad address");
+        assert_eq!(Rejection::Loops { frame: 7 }.reason(), "loops");
+    }
 
     #[test]
     fn a_reason_has_the_same_name_in_tables_and_documents() {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::frame::Frame;
+use crate::workload::positions::Positions;
 
 /// Index of a function in [`Grammar::functions`].
 pub type FunctionId = u32;
@@ -77,6 +78,9 @@ pub struct Grammar {
     /// For the judge: functions by name.
     #[serde(skip)]
     by_name: HashMap<String, Vec<FunctionId>>,
+    /// Where the functions can stand exactly, and the whole path of their file, once the build has said so.
+    #[serde(skip)]
+    positions: Option<Positions>,
 }
 
 /// Why a stack is not legal. Frame indices count from the leaf.
@@ -107,6 +111,12 @@ pub enum Illegal {
         /// Which.
         index: usize,
     },
+    /// A frame stands at a place that its code object does not have: end of the line or columns are another's.
+    #[error("frame {index} stands where its code object has no instruction")]
+    WrongPosition {
+        /// Which.
+        index: usize,
+    },
 }
 
 impl Illegal {
@@ -119,6 +129,7 @@ impl Illegal {
             Self::CutShort => "cut-short",
             Self::MixedBranches { .. } => "mixed-branches",
             Self::WrongLine { .. } => "wrong-line",
+            Self::WrongPosition { .. } => "wrong-position",
         }
     }
 }
@@ -147,6 +158,11 @@ impl Grammar {
         self.index.entry((context.parent, context.function)).or_default().push(id);
         self.contexts.push(context);
         id
+    }
+
+    /// From here on, a frame must stand exactly where its code object can.
+    pub fn learn_positions(&mut self, positions: Positions) {
+        self.positions = Some(positions);
     }
 
     /// Rebuilds the lookup tables after deserialisation.
@@ -218,16 +234,30 @@ impl Grammar {
                 return Err(Illegal::WrongLine { index });
             }
         }
-        Ok(here)
+        match &self.positions {
+            Some(positions) => match stack.iter().rposition(|frame| !positions.allow(frame)) {
+                Some(index) => Err(Illegal::WrongPosition { index }),
+                None => Ok(here),
+            },
+            None => Ok(here),
+        }
     }
 
     fn functions_of<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = FunctionId> + 'a {
         let candidates = self.by_name.get(&*frame.function).map_or(&[][..], Vec::as_slice);
         candidates.iter().copied().filter(|&id| {
-            self.functions.get(id as usize).is_some_and(|function| {
-                *function.file == *frame.file || frame.file.rsplit('/').next() == Some(function.file.as_str())
-            })
+            self.functions
+                .get(id as usize)
+                .is_some_and(|function| *function.file == *frame.file || self.is_file_of(function, &frame.file))
         })
+    }
+
+    /// Whether `file` is the function's, by its whole path if that is known.
+    fn is_file_of(&self, function: &Function, file: &str) -> bool {
+        match &self.positions {
+            Some(positions) if function.file == WORKLOAD_FILE => positions.is_program(file),
+            _ => file.rsplit('/').next() == Some(function.file.as_str()),
+        }
     }
 
     fn children(&self, parent: Option<ContextId>, function: FunctionId) -> impl Iterator<Item = ContextId> + '_ {

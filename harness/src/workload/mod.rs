@@ -28,6 +28,7 @@ mod limits;
 mod monitoring;
 pub mod parameters;
 mod parts;
+pub mod positions;
 mod program;
 pub(crate) mod prologue;
 mod recursion;

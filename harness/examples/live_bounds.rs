@@ -1,0 +1,69 @@
+//! Prints what released builds did in the live lane, as the tables of `corpus/known-failures.toml`:
+//! `live_bounds REPORT...`, where each report is that of `framediff check --lane live --format json`.
+//!
+//! Of each cell, family and walker the largest share of each cause and reason is taken, and the smallest of each kind of hits.
+//! What counts is not the share itself, which in a short cell is chance, but the bound that it is beyond with [`CERTAIN`].
+#![allow(clippy::unwrap_used, reason = "a tool of this repository: what is wrong ends it")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use framediff::report::bounds::Hits;
+use framediff::report::cell::Lane;
+use framediff::report::known::KnownFailures;
+use framediff::report::saved::{Content, Saved};
+use framediff::sample::WalkerKind;
+use framediff::workload::Family;
+
+/// The probability that the true share is not beyond what is printed.
+const CERTAIN: f64 = 0.05;
+/// A smaller share of hits is not owed: it is too near to none.
+const OWED: f64 = 0.02;
+
+#[derive(Default)]
+struct Seen {
+    shares: BTreeMap<String, f64>,
+    hits: BTreeMap<Hits, f64>,
+}
+
+fn main() {
+    let known = KnownFailures::kept().unwrap();
+    let mut seen: BTreeMap<(usize, u8), (WalkerKind, Seen)> = BTreeMap::new();
+    for path in std::env::args().skip(1) {
+        let Content::Check(document) = Saved::load(Path::new(&path), &known).unwrap().content else { continue };
+        for report in document.cells.iter().filter(|report| report.cell.lane == Lane::Live) {
+            let Some(family) = Family::ALL.iter().position(|family| family.name() == report.cell.family) else {
+                continue;
+            };
+            // The reference walker's stacks have no tolerance, and its rejections are its price.
+            for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| **walker != WalkerKind::OwnReference) {
+                let seen = &mut seen.entry((family, walker.rank())).or_insert_with(|| (walker, Seen::default())).1;
+                for (what, share) in tally.shares() {
+                    let most = seen.shares.entry(what).or_default();
+                    *most = most.max(share.at_least(CERTAIN));
+                }
+                for hits in Hits::ALL.into_iter().filter(|_| walker.is_cached()) {
+                    let least = seen.hits.entry(hits).or_insert(1.0);
+                    *least = least.min(hits.of(tally).at_most(CERTAIN));
+                }
+            }
+        }
+    }
+    for ((family, _), (walker, Seen { shares, hits })) in seen {
+        println!("\n[[live.bound]]\nfamily = \"{}\"\nwalker = \"{walker}\"", Family::ALL[family].name());
+        let shares: Vec<String> =
+            shares.iter().map(|(what, share)| format!("{what:?} = {}", rounded(*share))).collect();
+        println!("seen = {{ {} }}", shares.join(", "));
+        let owed = hits.iter().filter(|(_, least)| **least >= OWED);
+        let hits: Vec<String> = owed.map(|(hits, least)| format!("{} = {}", hits.name(), rounded(*least))).collect();
+        if !hits.is_empty() {
+            println!("hits = {{ {} }}", hits.join(", "));
+        }
+    }
+}
+
+/// Two digits that count.
+fn rounded(share: f64) -> String {
+    let digits = if share > 0.0 { (1.0 - share.log10().floor()).clamp(1.0, 7.0) as usize } else { 1 };
+    format!("{share:.digits$}")
+}

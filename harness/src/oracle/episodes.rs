@@ -1,0 +1,92 @@
+//! What goes wrong, counted once for as long as it stays the same.
+//!
+//! A target that waits for a core stays in one state, and a fast walker meets that state a thousand times: one unlucky stored
+//! walk was once served 1133 times in a row. Such a run of equal answers is one event, an *episode*, however long the kernel
+//! lets it last. Of impossible stacks the leaf may differ, since a full hit decodes it afresh: what repeats is the callers.
+//!
+//! A share of episodes is taken of the good stacks and the episodes together. So the repeated answers are left out above and
+//! below, a target that waits in a good state makes the share smaller and never larger, and a walker that is wrong for most
+//! of its samples is seen although each run of its answers counts once: right answers are then as rare.
+
+use std::collections::HashMap;
+
+use crate::stack::Stack;
+
+/// Follows one walker's samples and tells where an episode begins.
+#[derive(Debug, Default)]
+pub struct Episodes {
+    /// By thread, the last answer, if it was no good stack.
+    last: HashMap<u64, Last>,
+}
+
+#[derive(Debug)]
+enum Last {
+    Impossible(Stack),
+    Rejected(String),
+}
+
+impl Episodes {
+    /// The thread showed a stack that is possible: the next other answer begins an episode.
+    pub fn good(&mut self, thread: u64) {
+        self.last.remove(&thread);
+    }
+
+    /// Whether an impossible stack is the first of an episode.
+    pub fn is_new_impossible(&mut self, thread: u64, stack: &Stack) -> bool {
+        let callers = |stack: &Stack| stack.get(1..).unwrap_or_default().to_vec();
+        let again = matches!(self.last.get(&thread), Some(Last::Impossible(last)) if callers(last) == callers(stack));
+        self.last.insert(thread, Last::Impossible(stack.clone()));
+        !again
+    }
+
+    /// Whether a rejection for the reason `what` is the first of an episode.
+    pub fn is_new_rejection(&mut self, thread: u64, what: &str) -> bool {
+        let again = matches!(self.last.get(&thread), Some(Last::Rejected(last)) if last == what);
+        if !again {
+            self.last.insert(thread, Last::Rejected(what.to_owned()));
+        }
+        !again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Location};
+
+    fn stack(frames: &[(&str, u32)]) -> Stack {
+        let frame = |&(function, line): &(&str, u32)| Frame {
+            function: function.into(),
+            file: "w.py".into(),
+            location: Location { line: Some(line), ..Location::default() },
+        };
+        frames.iter().map(frame).collect::<Vec<_>>().into()
+    }
+
+    #[test]
+    fn equal_answers_in_a_row_are_one_episode() {
+        let mut episodes = Episodes::default();
+        let wrong = stack(&[("leaf", 1), ("b", 2), ("main", 3)]);
+        let begun: Vec<bool> = (0..1133).map(|_| episodes.is_new_impossible(1, &wrong)).collect();
+        assert_eq!(begun.iter().filter(|begun| **begun).count(), 1);
+        // A full hit decodes the leaf afresh; other callers are another event, and so is another thread's stack.
+        assert!(!episodes.is_new_impossible(1, &stack(&[("leaf", 9), ("b", 2), ("main", 3)])));
+        assert!(episodes.is_new_impossible(1, &stack(&[("leaf", 9), ("b", 4), ("main", 3)])));
+        assert!(episodes.is_new_impossible(2, &wrong));
+    }
+
+    #[test]
+    fn a_good_stack_ends_an_episode() {
+        let mut episodes = Episodes::default();
+        let wrong = stack(&[("leaf", 1), ("main", 3)]);
+        for _ in 0..3 {
+            assert!(episodes.is_new_impossible(1, &wrong));
+            assert!(episodes.is_new_rejection(1, "moved"));
+            assert!(!episodes.is_new_rejection(1, "moved"));
+            assert!(episodes.is_new_rejection(1, "loops"));
+            episodes.good(1);
+            assert!(episodes.is_new_rejection(1, "loops"));
+            episodes.good(1);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! What the released builds were seen to do in the live lane, as bounds for every build.
+//!
+//! No zero tolerance is possible there: CPython's walkers read a target that moves. What is possible is a bound: by family and
+//! walker, the largest share of each cause of impossible stacks and of each reason of rejections that the released builds
+//! showed, and the smallest shares of hits. A share is one of episodes (see [`crate::oracle::episodes`]), so that it depends
+//! little on the machine's load. A walker is accused when the confidence bound of its share is beyond the margin: few samples
+//! never accuse, and nothing excuses what is beyond it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use semver::VersionReq;
+use serde::{Deserialize, Serialize};
+
+use crate::invariants::Violation;
+use crate::oracle::statistics::{Demand, Proportion};
+use crate::report::tally::Tally;
+use crate::report::version::parse_version;
+use crate::sample::WalkerKind;
+use crate::walk::rejection::RAISED;
+
+/// The bounds of all families and walkers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// How far from what was seen a walker may go.
+    #[serde(default)]
+    margin: Margin,
+    /// What was seen.
+    #[serde(default)]
+    bound: Vec<Bound>,
+}
+
+/// How far from what was seen a walker may go: other machines, and other programs of the same family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Margin {
+    /// The releases that were measured: what one of these raises for the first time is new at once.
+    versions: VersionReq,
+    /// A share may be so many times the largest that was seen,
+    times: f64,
+    /// and this much larger.
+    plus: f64,
+    /// A share of hits must be this part of the smallest that was seen.
+    part: f64,
+    /// What the unwinders of these releases can raise besides what was seen: how `Type: text` or the text alone begins, numbers
+    /// written as `N`.
+    #[serde(default)]
+    raises: BTreeSet<String>,
+}
+
+impl Default for Margin {
+    fn default() -> Self {
+        Self { versions: VersionReq::STAR, times: 1.0, plus: 0.0, part: 1.0, raises: BTreeSet::new() }
+    }
+}
+
+/// What one walker was seen to do with one family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bound {
+    /// The family's name.
+    family: String,
+    /// The walker.
+    walker: WalkerKind,
+    /// By cause of impossible stacks or reason of rejections, the largest share of one run.
+    #[serde(default)]
+    seen: BTreeMap<String, f64>,
+    /// By kind of [`Hits`], the smallest share of one run. A kind that is missing is not owed.
+    #[serde(default)]
+    hits: BTreeMap<Hits, f64>,
+}
+
+/// A share of a cached walker's lookups that does not depend on how long the target stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hits {
+    /// Full hits, of all lookups.
+    FullHits,
+    /// Partial hits, of the lookups that were no full hits.
+    PartialHits,
+    /// Misses, of the lookups that were no full hits.
+    Misses,
+}
+
+impl Hits {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::FullHits, Self::PartialHits, Self::Misses];
+
+    /// The name used in files, fingerprints and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FullHits => "full-hits",
+            Self::PartialHits => "partial-hits",
+            Self::Misses => "misses",
+        }
+    }
+
+    /// The share in a tally.
+    #[must_use]
+    pub fn of(self, tally: &Tally) -> Proportion {
+        let moved = tally.partial_hits + tally.misses();
+        match self {
+            Self::FullHits => Proportion::new(tally.full_hits, tally.full_hits + moved),
+            Self::PartialHits => Proportion::new(tally.partial_hits, moved),
+            Self::Misses => Proportion::new(tally.misses(), moved),
+        }
+    }
+}
+
+/// What a walker is judged as.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'a> {
+    /// The workload's family; one that has no bounds of its own has the loosest of all.
+    pub family: &'a str,
+    /// The walker.
+    pub walker: WalkerKind,
+    /// The interpreter's version, as it prints it.
+    pub version: &'a str,
+}
+
+impl Bounds {
+    /// Whether nothing was measured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bound.is_empty()
+    }
+
+    /// The largest share that `what` (a cause, a reason of rejections or a text that was raised) may have.
+    #[must_use]
+    pub fn most(&self, judged: Judged<'_>, what: &str) -> f64 {
+        let seen = self.of(judged).filter_map(|bound| bound.seen.get(what)).copied().fold(0.0, f64::max);
+        if what.starts_with(RAISED) && seen == 0.0 && !self.is_raised_by_releases(judged.version, what) {
+            return 0.0;
+        }
+        seen.mul_add(self.margin.times, self.margin.plus).min(1.0)
+    }
+
+    /// The smallest share of hits that is owed, if any is.
+    #[must_use]
+    pub fn least(&self, judged: Judged<'_>, hits: Hits) -> Option<f64> {
+        let seen: Option<Vec<f64>> = self.of(judged).map(|bound| bound.hits.get(&hits).copied()).collect();
+        let least = seen?.into_iter().reduce(f64::min)?;
+        Some(least * self.margin.part)
+    }
+
+    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error.
+    ///
+    /// A process that is no workload may owe no hits, show stacks that nobody has learnt, and be rejected for as long as one of
+    /// its threads runs no Python: there only rejections count, and only those that no release raises or that are more frequent
+    /// with the cache than without it, on the `uncached` walker's tally.
+    #[must_use]
+    pub fn judge(&self, judged: Judged<'_>, tally: &Tally, uncached: &Tally, demand: Demand) -> Vec<Violation> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let is_workload = self.has(judged);
+        let shares = tally.shares();
+        let comparisons = demand.comparisons.max(1).saturating_mul(shares.len() as u64 + Hits::ALL.len() as u64);
+        let error = Demand { comparisons, ..demand }.error_per_bound();
+        let more = shares.into_iter().filter_map(|(what, share)| {
+            let (at_least, most) = (share.at_least(error), self.most(judged, &what));
+            let counts = is_workload
+                || tally.rejected_episodes.contains_key(&what)
+                    && (most == 0.0 || at_least > uncached.rejected_share(&what).at_most(error));
+            (counts && at_least > most).then_some(Violation::MoreThanReleased { what, at_least, most })
+        });
+        let owed = Hits::ALL.into_iter().filter(|_| is_workload && judged.walker.is_cached());
+        let less = owed.filter_map(|hits| {
+            let (at_most, least) = (hits.of(tally).at_most(error), self.least(judged, hits)?);
+            let what = hits.name().to_owned();
+            (at_most < least).then_some(Violation::LessThanReleased { what, at_most, least })
+        });
+        more.chain(less).collect()
+    }
+
+    /// Whether the walker was measured with this family.
+    fn has(&self, judged: Judged<'_>) -> bool {
+        self.bound.iter().any(|bound| bound.walker == judged.walker && bound.family == judged.family)
+    }
+
+    fn of<'a>(&'a self, judged: Judged<'a>) -> impl Iterator<Item = &'a Bound> {
+        let has_own = self.has(judged);
+        self.bound
+            .iter()
+            .filter(move |bound| bound.walker == judged.walker && (!has_own || bound.family == judged.family))
+    }
+
+    fn is_raised_by_releases(&self, version: &str, what: &str) -> bool {
+        let measured = parse_version(version).is_some_and(|version| self.margin.versions.matches(&version));
+        let seen = || self.bound.iter().any(|bound| bound.seen.contains_key(what));
+        let raised = what.strip_prefix(RAISED).unwrap_or(what);
+        let text = raised.split_once(": ").map_or(raised, |(_, text)| text);
+        let listed = || self.margin.raises.iter().any(|start| raised.starts_with(start) || text.starts_with(start));
+        !measured || listed() || seen()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tally::Cause;
+    use crate::walk::miss::MissReason;
+
+    const KNOWN: &str = "raised RuntimeError: Frame chain consistency check failed";
+
+    fn bounds() -> Bounds {
+        let text = format!(
+            r#"
+            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, plus = 0.01, part = 0.5, raises = ["Cannot read non-compact"] }}
+            [[bound]]
+            family = "alternating"
+            walker = "cpython-cached"
+            seen = {{ torn-read = 0.02, "{KNOWN}" = 0.1 }}
+            hits = {{ full-hits = 0.8, misses = 0.4 }}
+            [[bound]]
+            family = "deep"
+            walker = "cpython-cached"
+            seen = {{ torn-read = 0.1 }}
+            hits = {{ full-hits = 0.6, partial-hits = 0.2 }}
+            "#
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    fn judged(family: &str) -> Judged<'_> {
+        Judged { family, walker: WalkerKind::CpythonCached, version: "3.15.2" }
+    }
+
+    fn tally(samples: u64) -> Tally {
+        let misses = [(MissReason::Unspecified, samples / 100)].into();
+        Tally { samples, full_hits: samples / 10 * 9, misses, ..Tally::default() }
+    }
+
+    fn broken(family: &str, tally: &Tally, uncached: &Tally) -> Vec<String> {
+        let found = bounds().judge(judged(family), tally, uncached, Demand::new(0.9999, 10));
+        let what = |violation| match violation {
+            Violation::MoreThanReleased { what, .. } => format!("more {what}"),
+            Violation::LessThanReleased { what, .. } => format!("less {what}"),
+            other => other.name().to_owned(),
+        };
+        found.into_iter().map(what).collect()
+    }
+
+    #[test]
+    fn a_share_beyond_its_ceiling_is_a_violation() {
+        let torn = |count| Tally {
+            impossible: [(Cause::TornRead, count)].into(),
+            impossible_episodes: [(Cause::TornRead, count)].into(),
+            ..tally(10_000)
+        };
+        let none = Tally::default();
+        assert_eq!(broken("alternating", &torn(650), &none), Vec::<String>::new());
+        assert_eq!(broken("alternating", &torn(900), &none), ["more torn-read"]);
+        assert_eq!(broken("deep", &torn(900), &none), Vec::<String>::new());
+        // What was never seen has the margin, and no more.
+        let stale = |count| Tally { impossible_episodes: [(Cause::StaleFullHit, count)].into(), ..torn(0) };
+        assert_eq!(broken("deep", &stale(90), &none), Vec::<String>::new());
+        assert_eq!(broken("deep", &stale(200), &none), ["more stale-full-hit"]);
+    }
+
+    #[test]
+    fn few_samples_never_accuse() {
+        let wrong = Tally {
+            impossible: [(Cause::TornRead, 3)].into(),
+            impossible_episodes: [(Cause::TornRead, 3)].into(),
+            ..tally(4)
+        };
+        assert_eq!(broken("alternating", &wrong, &Tally::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_no_release_raises_is_new_at_once() {
+        let raised = |what: &str, version| {
+            let tally = Tally { rejected_episodes: [(what.to_owned(), 1)].into(), ..tally(10_000) };
+            let judged = Judged { version, ..judged("deep") };
+            bounds().judge(judged, &tally, &Tally::default(), Demand::new(0.9999, 10)).len()
+        };
+        assert_eq!(raised("raised RuntimeError: frame moved", "3.15.2"), 1);
+        assert_eq!(raised(KNOWN, "3.15.2"), 0);
+        assert_eq!(raised("raised RuntimeError: Cannot read non-compact Unicode object at N", "3.15.2"), 0);
+        // Another release words its errors as it likes.
+        assert_eq!(raised("raised RuntimeError: frame moved", "3.15.3"), 0);
+        assert_eq!(raised("moved", "3.15.2"), 0);
+    }
+
+    #[test]
+    fn hits_are_owed_where_they_were_seen() {
+        let none = Tally::default();
+        let missed = Tally { full_hits: 3_000, misses: [(MissReason::Unspecified, 7_000)].into(), ..tally(10_000) };
+        assert_eq!(broken("alternating", &missed, &none), ["less full-hits"]);
+        let all_partial = Tally { partial_hits: 500, misses: [].into(), ..tally(10_000) };
+        assert_eq!(broken("alternating", &all_partial, &none), ["less misses"]);
+        assert_eq!(broken("deep", &all_partial, &none), Vec::<String>::new());
+        assert_eq!(broken("deep", &tally(10_000), &none), ["less partial-hits"]);
+        // Too few say nothing; the plan says what a line must show at all.
+        assert_eq!(broken("deep", &tally(10), &none), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_process_without_a_family_has_the_loosest_bounds_and_owes_no_hits() {
+        let bounds = bounds();
+        assert_eq!(bounds.most(judged("attached"), "torn-read"), 0.1_f64.mul_add(3.0, 0.01));
+        assert_eq!(bounds.least(judged("attached"), Hits::Misses), None);
+        let rejected = |count| Tally { rejected_episodes: [(KNOWN.to_owned(), count)].into(), ..tally(10_000) };
+        assert_eq!(
+            broken("attached", &rejected(9_000), &Tally { samples: 1_000, ..rejected(900) }),
+            Vec::<String>::new()
+        );
+        assert_eq!(broken("attached", &rejected(9_000), &rejected(10)), [format!("more {KNOWN}")]);
+        assert_eq!(broken("attached", &Tally { full_hits: 0, ..tally(10_000) }, &rejected(10)), Vec::<String>::new());
+    }
+}

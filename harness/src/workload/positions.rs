@@ -1,0 +1,65 @@
+//! Where the functions of a program can stand, as its own code objects say.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::frame::{Frame, Location};
+
+/// The positions of every code object of one program: `co_positions()`, by `co_qualname`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions {
+    file: String,
+    by_function: HashMap<String, HashSet<Location>>,
+}
+
+impl Positions {
+    /// The positions of a program whose `co_filename` is `file`. Functions with one name are taken together.
+    #[must_use]
+    pub fn new(file: &str, functions: impl IntoIterator<Item = (String, Vec<Location>)>) -> Self {
+        let mut by_function: HashMap<String, HashSet<Location>> = HashMap::new();
+        for (function, positions) in functions {
+            by_function.entry(function).or_default().extend(positions);
+        }
+        Self { file: file.to_owned(), by_function }
+    }
+
+    /// Whether `frame` stands where its function can stand. Nothing is known of what the program compiles while it runs.
+    #[must_use]
+    pub fn allow(&self, frame: &Frame) -> bool {
+        *frame.file != *self.file
+            || self.by_function.get(&*frame.function).is_none_or(|known| known.contains(&frame.location))
+    }
+
+    /// Whether `file` is the program's, by its whole path.
+    #[must_use]
+    pub fn is_program(&self, file: &str) -> bool {
+        self.file == file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_stands_at_a_position_of_its_own_function() {
+        let at = |line, column| Location {
+            line: Some(line),
+            end_line: Some(line),
+            column: Some(column),
+            end_column: Some(9),
+        };
+        let positions = Positions::new("/w.py", [("f".to_owned(), vec![at(1, 2)]), ("f".to_owned(), vec![at(3, 4)])]);
+        let frame =
+            |file: &str, function: &str, location| Frame { function: function.into(), file: file.into(), location };
+        for (frame, allowed) in [
+            (frame("/w.py", "f", at(1, 2)), true),
+            (frame("/w.py", "f", at(3, 4)), true),
+            (frame("/w.py", "f", at(3, 2)), false),
+            (frame("/w.py", "f", Location::default()), false),
+            (frame("<exec>", "f", at(3, 2)), true),
+            (frame("/w.py", "made_while_it_runs", at(3, 2)), true),
+        ] {
+            assert_eq!(positions.allow(&frame), allowed, "{frame}");
+        }
+    }
+}
