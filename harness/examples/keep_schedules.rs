@@ -1,10 +1,12 @@
-//! Writes the schedules that `check` runs in its stepped lane: `keep_schedules FILE PYTHON...`
+//! Writes the schedules that `check` runs in its stepped lane: `keep_schedules FILE PYTHON...`; with `--again` before the
+//! file, those that the repository keeps stay, and what is kept of the builds on them is made anew.
 //!
 //! Every run mode of every given build is tried; they must be released ones, in which each failure is known. The first
 //! one's first run mode is where schedules are drawn. Of those that fail nowhere on it, some are chosen so that as many
 //! different ways to sample as possible are among them: the accesses, and what each sample came to. The
 //! other builds then strike out what is another schedule on them, or fails. Last, all schedules within the bounds that
-//! `check` draws from are run on all builds, and every failure is kept.
+//! `check` draws from are run on all builds, and the kept ones once more; every failure is kept, and the most that a sample
+//! asked for while the target stood still.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a tool of this repository: what is wrong ends it")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +20,10 @@ use framediff::case::kept::{
 use framediff::case::stepped::WorkloadIdentity;
 use framediff::explore::failures::Failing;
 use framediff::explore::place::{identity, movement};
-use framediff::explore::search::{Until, search};
 use framediff::lane::stepped::{Rig, RigPlan, SteppedRun, Verdict, WARM_UP_WITHOUT_JIT};
 use framediff::sample::WalkerKind;
 use framediff::schedule::cast::Cast;
+use framediff::schedule::cost::{Costs, faults};
 use framediff::schedule::exhaustive::{Bounds, Exhaustive};
 use framediff::schedule::fingerprint::SteppedFingerprint;
 use framediff::schedule::random::{self, Random};
@@ -92,7 +94,8 @@ fn candidates() -> impl Iterator<Item = (Drawn, u64, usize)> {
 type Chosen = BTreeMap<(String, u32), BTreeSet<(Trace, Schedule)>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from).peekable();
+    let again = arguments.next_if(|first| first.as_os_str() == "--again").is_some();
     let output = arguments.next().ok_or("the file to write is missing")?;
     let rows = select(&arguments.collect::<Vec<_>>(), &cache_folder(None)?, &mut Silent)?.rows;
     let folder = tempfile::tempdir()?;
@@ -101,30 +104,47 @@ fn main() -> Result<(), Box<dyn Error>> {
         version: VERSION,
         builds: rows.iter().map(|row| identity(row).to_string()).collect(),
         programs: Vec::new(),
-        seen: BTreeSet::new(),
     };
+    let before = if again { KeptSchedules::kept()?.programs } else { Vec::new() };
     for family in FAMILIES {
         let begun = Instant::now();
-        let workload = program(family, Mode::Rounds);
-        let mut first = rig(rows.first().ok_or("no build")?, &workload, folder.path());
-        let steps = first.steps_of_rounds().first().copied().unwrap_or(0);
-        let mut chosen = draw(&mut first);
-        drop(first);
-        let drawn: usize = chosen.values().map(BTreeSet::len).sum();
-        let stay: Vec<BTreeSet<(String, Schedule)>> =
-            rows.par_iter().map(|row| passing(&mut rig(row, &workload, folder.path()), &chosen)).collect();
-        for ((cast, _), all) in &mut chosen {
-            all.retain(|(_, schedule)| stay.iter().all(|stay| stay.contains(&(cast.clone(), schedule.clone()))));
+        let mut one = match before.iter().find(|program| program.workload.family == family) {
+            Some(program) => program.clone(),
+            None => choose(family, &rows, folder.path()),
+        };
+        let seen: Vec<Seen> = rows.par_iter().map(|row| seen(row, &one, folder.path())).collect();
+        (one.seen, one.costs) = Seen::default();
+        for (seen, costs) in seen {
+            one.seen.extend(seen);
+            one.costs.merge(&costs);
         }
-        let left: usize = chosen.values().map(BTreeSet::len).sum();
-        let seen: Vec<BTreeSet<SteppedFingerprint>> =
-            rows.par_iter().map(|row| failures(row, family, folder.path())).collect();
-        kept.seen.extend(seen.into_iter().flatten());
-        kept.programs.push(KeptProgram { workload: WorkloadIdentity::of(&workload), steps, sets: sets(chosen) });
-        println!("{family}: {drawn} drawn, {left} kept, {} kinds seen, {:.0?}", kept.seen.len(), begun.elapsed());
+        println!("{family}: {} kinds of failure, {:.0?}", one.seen.len(), begun.elapsed());
+        kept.programs.push(one);
+        std::fs::write(&output, serde_json::to_string_pretty(&kept)? + "\n")?;
     }
-    std::fs::write(&output, serde_json::to_string_pretty(&kept)? + "\n")?;
     Ok(())
+}
+
+/// Every failure, and the most that a sample asked for.
+type Seen = (BTreeSet<SteppedFingerprint>, Costs);
+
+/// The program of a family with schedules that no build fails.
+fn choose(family: Family, rows: &[Row], folder: &Path) -> KeptProgram {
+    let workload = program(family, Mode::Rounds);
+    let mut first = rig(rows.first().unwrap(), &workload, folder);
+    let steps = first.steps_of_rounds().first().copied().unwrap_or(0);
+    let mut chosen = draw(&mut first);
+    drop(first);
+    let drawn: usize = chosen.values().map(BTreeSet::len).sum();
+    let stay: Vec<BTreeSet<(String, Schedule)>> =
+        rows.par_iter().map(|row| passing(&mut rig(row, &workload, folder), &chosen)).collect();
+    for ((cast, _), all) in &mut chosen {
+        all.retain(|(_, schedule)| stay.iter().all(|stay| stay.contains(&(cast.clone(), schedule.clone()))));
+    }
+    let left: usize = chosen.values().map(BTreeSet::len).sum();
+    println!("{family}: {drawn} drawn, {left} kept");
+    let (seen, costs) = Seen::default();
+    KeptProgram { workload: WorkloadIdentity::of(&workload), steps, seen, costs, sets: sets(chosen) }
 }
 
 fn program(family: Family, mode: Mode) -> Workload {
@@ -219,22 +239,45 @@ fn passes(rig: &mut Rig, cast: &Cast, samples: u32, schedule: &Schedule) -> Opti
     passes.then(|| Trace::of(schedule, &run.ran.points))
 }
 
-/// Every failure within the bounds that are drawn from, store by store and from gate to gate.
-fn failures(row: &Row, family: Family, folder: &Path) -> BTreeSet<SteppedFingerprint> {
-    let mut seen = BTreeSet::new();
-    for mode in [Mode::Rounds, Mode::GatedRounds] {
-        let mut rig = rig(row, &program(family, mode), folder);
+/// What comes of the kept schedules, and of all within the bounds that are drawn from, store by store and from gate to gate.
+fn seen(row: &Row, kept: &KeptProgram, folder: &Path) -> Seen {
+    let (mut seen, mut costs) = Seen::default();
+    let family = kept.workload.family;
+    let mut stores = rig(row, &program(family, Mode::Rounds), folder);
+    for one in kept.schedules() {
+        stores.stage(one.cast, still(one.schedule));
+        let mut replay = Replay::new(one.schedule.clone(), 1);
+        replay.begin();
+        let run = stores.run(one.samples, &mut replay).unwrap_or_else(|error| panic!("{}: {error}", row.name));
+        note(&mut costs, &run);
+    }
+    let mut gates = rig(row, &program(family, Mode::GatedRounds), folder);
+    for (rig, at_stores) in [(&mut stores, true), (&mut gates, false)] {
         for drawn in DRAWN {
-            rig.stage(&drawn.cast(), if mode == Mode::Rounds { drawn.still() } else { AccessKind::ALL.into() });
+            rig.stage(&drawn.cast(), if at_stores { drawn.still() } else { AccessKind::ALL.into() });
             let bounds = Bounds { samples: drawn.samples, moves: drawn.moves, steps: drawn.steps };
             let mut exhaustive = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
-            let until = Until { deadline: None, interrupted: &|| false, first: false };
-            let found = search(&mut rig, drawn.samples, &mut exhaustive, until, &mut |_, _, _| {});
-            let found = found.unwrap_or_else(|error| panic!("{}: {error}", row.name));
-            seen.extend(found.failures.kinds().into_iter().map(|kind| kind.simplest.fingerprint.clone()));
+            while exhaustive.begin() {
+                let run = rig.run(drawn.samples, &mut exhaustive);
+                let run = run.unwrap_or_else(|error| panic!("{}: {error}", row.name));
+                seen.extend(Failing::of(&run).map(|failing| failing.fingerprint));
+                note(&mut costs, &run);
+            }
         }
     }
-    seen
+    (seen, costs)
+}
+
+/// The costs of a run's samples; a fault that needs no list must not come up on a released build.
+fn note(costs: &mut Costs, run: &SteppedRun) {
+    for sample in run.samples.iter().filter(|sample| !sample.verdict.is_wrong()) {
+        let answered = sample.answered();
+        let faults = faults(&answered, None);
+        assert!(faults.is_empty(), "{faults:?}: {sample:#?}");
+        if sample.at_rest {
+            costs.add(&answered);
+        }
+    }
 }
 
 fn sets(chosen: Chosen) -> Vec<KeptSet> {

@@ -18,7 +18,7 @@ use framediff::workload::Family;
 /// The probability that the true share is not beyond what is printed.
 const CERTAIN: f64 = 0.05;
 /// A smaller share of hits is not owed: it is too near to none.
-const OWED: f64 = 0.02;
+const OWED: f64 = 0.05;
 
 #[derive(Default)]
 struct Seen {

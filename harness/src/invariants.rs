@@ -24,6 +24,11 @@
 //!    whatever the target's memory holds: a sample is a stack or a rejection. (Not broken where the target has ended, or where
 //!    somebody else ended the unwinder's process.)
 //!
+//! 9. **cost**: with the target at rest, a sample reads each frame that it does not take from its cache, and no frame by itself that it
+//!    takes from there; a full hit writes nothing, a partial hit writes the anchor once; nobody writes the anchor where it
+//!    stands, nor for a sample without a stack; and no sample asks for more than twice of what the released builds ask for in
+//!    a sample with that answer on the same program (`corpus/schedules.json`).
+//!
 //! In the stepped lane every `S(t)` of the sample is known, so existence is checked in full. With the target stopped, it is checked in
 //! full by agreement with an uncached walk of the same state. With
 //! the target running, legality is the observable part of existence.
@@ -33,6 +38,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::{Counters, WalkerKind};
+use crate::schedule::cost::CostFault;
+use crate::schedule::fingerprint::Answer;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::walk::miss::MissReason;
 use crate::walk::rejection::Rejection;
@@ -272,6 +279,13 @@ pub enum Violation {
     },
     /// Clause 8: the unwinder did not answer before a deadline that only a hang can reach.
     UnwinderHung,
+    /// Clause 9: what the sample asked of the target's memory does not fit to its answer.
+    Cost {
+        /// What the cache had answered; unknown for a sample without a stack.
+        answer: Answer,
+        /// In which way.
+        fault: CostFault,
+    },
     /// Live lane: impossible stacks are more frequent with the cache than without it.
     CacheWorse {
         /// The cause that the excess is attributed to.
@@ -325,6 +339,7 @@ impl Violation {
             Self::Told { .. } => "told",
             Self::UnwinderDied { .. } => "unwinder-died",
             Self::UnwinderHung => "unwinder-hung",
+            Self::Cost { .. } => "cost",
             Self::CacheWorse { .. } => "cache-worse",
             Self::MoreThanReleased { .. } => "more-than-released",
             Self::LessThanReleased { .. } => "less-than-released",
@@ -412,6 +427,7 @@ impl fmt::Display for Violation {
                 if words.is_empty() { Ok(()) } else { write!(f, "; the end of its stderr: {words}") }
             }
             Self::UnwinderHung => write!(f, "the unwinder did not answer before the deadline, and was killed"),
+            Self::Cost { answer, fault } => write!(f, "{}: {fault}", answer.name()),
             Self::CacheWorse { cause, cached_at_least, uncached_at_most } => write!(
                 f,
                 "{cause}: at least {:.4} % of cached samples are impossible, at most {:.4} % of uncached ones",

@@ -130,7 +130,10 @@ fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
         "stepped/cpython-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap();
     let text = reproducer(&file, duty(1)).unwrap();
     let version = common::release().version.to_string();
-    let known = KnownFailures::kept().unwrap().find_stepped(&file.case.fingerprint, &version).is_some();
+    let known = KnownFailures::kept()
+        .unwrap()
+        .find_stepped(&file.case.fingerprint, &version, file.case.workload.family)
+        .is_some();
     let (code, output, _) = run(&text);
     assert_eq!(code, Some(i32::from(known)), "{output}");
     assert_eq!(output.contains("the program was somewhere else"), known, "{output}");

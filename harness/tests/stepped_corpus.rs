@@ -85,7 +85,11 @@ fn the_second_half_fails_as_it_says() {
 fn every_case_is_a_known_failure_and_tells_why() {
     let known = KnownFailures::kept().unwrap();
     for (path, SteppedFile { note, case }) in cases() {
-        assert!(known.find_stepped(&case.fingerprint, &case.build.version).is_some(), "{}", path.display());
+        assert!(
+            known.find_stepped(&case.fingerprint, &case.build.version, case.workload.family).is_some(),
+            "{}",
+            path.display()
+        );
         assert!(note.len() > 40, "{}: {note:?}", path.display());
     }
 }

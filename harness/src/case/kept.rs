@@ -6,6 +6,8 @@
 //!   that fails one of them does what no released build did;
 //! - every failure, with its shape, that these builds have in *all* schedules within the bounds that [`DRAWN`] are drawn from.
 //!   A drawn schedule can therefore show nothing on them that is not in the list, whatever the seed.
+//!
+//! And, of all these schedules, the most that a sample asked of its target's memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stepped::{SteppedCase, WorkloadIdentity};
 use crate::schedule::cast::Cast;
+use crate::schedule::cost::Costs;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::schedule::trace::Trace;
 use crate::schedule::{AccessKind, BadSchedule, Schedule};
@@ -24,7 +27,7 @@ const KEPT: &str = include_str!("../../../corpus/schedules.json");
 /// What the file says of itself.
 pub const FORMAT: &str = "framediff-schedules";
 /// The version of the form that is written and read.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// Everything that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,8 +41,6 @@ pub struct KeptSchedules {
     pub builds: Vec<String>,
     /// The programs with their schedules.
     pub programs: Vec<KeptProgram>,
-    /// Every failure of these builds within the bounds of [`DRAWN`].
-    pub seen: BTreeSet<SteppedFingerprint>,
 }
 
 /// A program and the schedules that are kept for it.
@@ -51,6 +52,10 @@ pub struct KeptProgram {
     /// How many steps each of its rounds has while the anchor is NULL. Where it has others, another interpreter or run mode
     /// enters and leaves other frames (`-X perf` has a shim frame at each call), and nothing that is kept is about that.
     pub steps: usize,
+    /// Every failure of these builds on it within the bounds of [`DRAWN`].
+    pub seen: BTreeSet<SteppedFingerprint>,
+    /// The most that samples of these builds asked for on it: within the bounds of [`DRAWN`], and on its schedules.
+    pub costs: Costs,
     /// Its schedules.
     pub sets: Vec<KeptSet>,
 }
@@ -214,7 +219,10 @@ impl KeptProgram {
 mod tests {
     use super::*;
     use crate::case::stepped::BuildIdentity;
+    use crate::report::known::KnownFailures;
     use crate::sample::WalkerKind;
+    use crate::schedule::cost::Counted;
+    use crate::schedule::fingerprint::Answer;
 
     #[test]
     fn the_kept_list_is_readable_and_its_programs_can_be_made() {
@@ -226,8 +234,22 @@ mod tests {
             let casts: BTreeSet<&Cast> = program.sets.iter().map(|set| &set.cast).collect();
             assert!(casts.len() > 1 && casts.contains(&Cast::default()), "{casts:?}");
         }
-        assert!(!kept.seen.is_empty());
-        let other = KEPT.replacen("\"version\": 1", "\"version\": 2", 1);
+        let known = KnownFailures::kept().unwrap();
+        for KeptProgram { workload, seen, costs, .. } in &kept.programs {
+            assert!(!seen.is_empty());
+            // What is drawn can show it, so it must be excused.
+            for fingerprint in seen {
+                assert!(
+                    known.find_stepped(fingerprint, "3.15.2", workload.family).is_some(),
+                    "{workload:?} {fingerprint}"
+                );
+            }
+            for answer in [Answer::FullHit, Answer::PartialHit, Answer::Miss] {
+                assert!(costs.later.contains_key(&answer), "{workload:?} {answer:?}");
+            }
+            assert_eq!(costs.later[&Answer::FullHit][&Counted::ChunkReads], 0, "{workload:?}");
+        }
+        let other = KEPT.replacen("\"version\": 2", "\"version\": 1", 1);
         assert!(KeptSchedules::parse(&other).is_err());
     }
 
@@ -248,7 +270,7 @@ mod tests {
             tearing: false,
             loads: false,
             schedule: one.schedule.clone(),
-            fingerprint: kept.seen.first().unwrap().clone(),
+            fingerprint: program.seen.first().unwrap().clone(),
         };
         assert!(kept.promises(&case));
         // It failed before its last moves.

@@ -8,7 +8,9 @@
 //! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are those
 //! that it was made with. With other accesses it is another schedule, and is judged as a drawn one. Where the program has
 //! other steps than on the released builds, because the run mode has frames of its own, nothing that is kept is about it, and
-//! what is known of any schedule excuses it.
+//! what is known of any schedule excuses it, and the most that a sample may ask for is not known.
+//!
+//! Each sample is judged by what it asked of the target's memory, too: see [`crate::schedule::cost`].
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -17,19 +19,20 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::case::kept::{DRAWN, Drawn, KeptSchedule, KeptSchedules, still};
+use crate::case::kept::{DRAWN, Drawn, KeptProgram, KeptSchedule, KeptSchedules, still};
 use crate::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
 use crate::explore::place::{identity, movement};
 use crate::invariants::Violation;
 use crate::lane::cell::{Cell, Cut, PATIENCE};
 use crate::lane::recorder::{Evidence, Recorder};
-use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun, WARM_UP_WITHOUT_JIT};
+use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
 use crate::oracle::attribution::cause_of;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::report::phases::Phase;
 use crate::sample::WalkerKind;
+use crate::schedule::cost::faults;
 use crate::schedule::random::{Bounds, Random};
 use crate::schedule::replay::Replay;
 use crate::schedule::trace::Trace;
@@ -61,7 +64,7 @@ struct Lane<'a, 'r, 'e> {
     build: BuildIdentity,
     workload: WorkloadIdentity,
     /// What released builds were seen to do; none if nothing is kept of such a target.
-    seen: Option<BTreeSet<String>>,
+    seen: Option<KeptProgram>,
     done: u32,
     /// How often the unwinder may still die or hang.
     deaths_left: u32,
@@ -88,7 +91,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         recorder.end_of(Phase::Starting);
         let workload = WorkloadIdentity::of(rig.workload());
         let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
-        let seen = is_kept.then(|| kept.seen.iter().map(ToString::to_string).collect());
+        let seen = is_kept.then(|| program.clone());
         let mut lane =
             Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
@@ -194,10 +197,24 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         };
         for sample in &run.samples {
             self.recorder.count(WALKER, &sample.sample);
+            self.judge_cost(sample);
         }
         self.recorder.spent(WALKER, begun.elapsed());
         self.recorder.end_of(Phase::Scheduling);
         Ok(Some(run))
+    }
+
+    /// Reports what a sample asked of the target's memory and should not have. A wrong stack says nothing of its cost.
+    fn judge_cost(&mut self, sample: &SteppedSample) {
+        if sample.verdict.is_wrong() {
+            return;
+        }
+        let answered = sample.answered();
+        for fault in faults(&answered, self.seen.as_ref().map(|program| &program.costs)) {
+            let violation = Violation::Cost { answer: answered.answer, fault };
+            let seen = sample.sample.outcome.as_deref().unwrap_or_default();
+            self.recorder.violation(WALKER, violation, Evidence { seen, ..Evidence::default() });
+        }
     }
 
     /// Reports the first failure of a run, if it has one. What comes after it may be its consequence.
@@ -210,7 +227,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         };
         let cause = cause_of(sample.sample.provenance);
         self.recorder.impossible(WALKER, cause);
-        let seen = self.seen.as_ref().is_none_or(|seen| seen.contains(&failing.fingerprint.to_string()));
+        let seen = self.seen.as_ref().is_none_or(|program| program.seen.contains(&failing.fingerprint));
         let nearest = wrong.parting.and_then(|parting| sample.moments.get(parting.nearest));
         let evidence = Evidence {
             cause: Some(cause),

@@ -144,14 +144,14 @@ pub(super) fn with_snapshot(bundle: Bundle, snapshot: Option<Vec<u8>>) -> Bundle
     }
 }
 
-/// Sends the walkers over the snapshot in a bundle, if it has one.
-pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<(), Failure> {
+/// Sends the walkers over the snapshot in a bundle, and tells what came of that; a pass if it has none.
+pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
     if let Some(bytes) = bundle.file(name::SNAPSHOT) {
         let snapshot = Snapshot::from_bytes(bytes)
             .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
-        snapshots::show(path, &snapshot)?;
+        return snapshots::show(path, &snapshot);
     }
-    Ok(())
+    Ok(exit::PASS)
 }
 
 /// The case of the stepped lane in a bundle, if it is of one.
@@ -176,7 +176,7 @@ pub(super) fn replay(
     interrupted: &'static AtomicBool,
 ) -> Result<u8, Failure> {
     let told = finding(path, bundle)?;
-    show_snapshot(path, bundle)?;
+    let shown = show_snapshot(path, bundle)?;
     let row = match row(bundle, &arguments.source, interrupted)? {
         Ok(row) => row,
         Err(why) => {
@@ -195,6 +195,7 @@ pub(super) fn replay(
     let own = bundle.about.interpreter.is_image(&row);
     let told = told_again(code, summary.is_seen(&fingerprint), own);
     print(&format!("{}: {}: {told}\n", path.display(), clean(&bundle.about.fingerprint)))?;
+    let code = exit::worse(shown, code);
     if own {
         return Ok(code);
     }

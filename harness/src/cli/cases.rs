@@ -108,12 +108,14 @@ pub(super) fn replay(
     let known = KnownFailures::kept()?;
     // Nothing excuses a schedule that released builds pass.
     let excusable = case.weakenings.is_empty() && !KeptSchedules::kept()?.promises(case);
-    let known = known.find_stepped(&case.fingerprint, &identity(&ready.row).version).filter(|_| excusable);
+    let known = known
+        .find_stepped(&case.fingerprint, &identity(&ready.row).version, case.workload.family)
+        .filter(|_| excusable);
     let others = replayed.runs.iter().any(|run| matches!(run, Again::Other(_)));
     let all = replayed.runs.len();
     let (verdict, code) = match replayed.same() {
         _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
-        0 if replayed.misfit().is_some() => ("inconclusive", exit::INCONCLUSIVE),
+        0 if !others && !replayed.is_judged() => ("inconclusive", exit::INCONCLUSIVE),
         // Another interpreter that does not fail, or fails as is known of it, says nothing about the case's own.
         0 if !others && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
         same if known.is_some() && same == all && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
@@ -173,7 +175,7 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
     Ok(match again {
         Again::Same | Again::Other(_) => exit::VIOLATION,
         Again::Passed => exit::PASS,
-        Again::Misfit(_) => exit::INCONCLUSIVE,
+        Again::Misfit(_) | Again::Rejected(_) => exit::INCONCLUSIVE,
     })
 }
 

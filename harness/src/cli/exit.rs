@@ -41,6 +41,12 @@ pub fn of(summary: &Summary) -> u8 {
     }
 }
 
+/// The code of two things that were done: a violation is told whatever else there was.
+#[must_use]
+pub fn worse(one: u8, other: u8) -> u8 {
+    if one == VIOLATION || other == VIOLATION { VIOLATION } else { one.max(other) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ use crate::explore::canonical::canonical;
 use crate::explore::failures::{Failing, Kind};
 use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
 use crate::explore::place::{identity, movement};
+use crate::explore::scope::Scope;
 use crate::explore::search::{Ended, Until};
 use crate::lane::stepped::{Movement, Rig, RigPlan};
 use crate::report::known::{KnownFailure, KnownFailures};
@@ -34,7 +35,7 @@ use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, gene
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
 /// More steps at a time than this make an exhaustive search of two moves long.
-const MOST_STEPS: usize = 24;
+const MOST_STEPS: u32 = 24;
 const WIDTH: u16 = 100;
 
 /// Searches each family.
@@ -77,11 +78,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }
         }
-        code = match (code, this) {
-            (_, exit::INTERRUPTED) => exit::INTERRUPTED,
-            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
-            (before, now) => before.max(now),
-        };
+        code = if this == exit::INTERRUPTED { this } else { exit::worse(code, this) };
         searches.push(search);
         if code == exit::INTERRUPTED {
             break;
@@ -98,6 +95,8 @@ struct Explored {
     build: BuildIdentity,
     workload: Workload,
     bounds: Bounds,
+    /// How many steps the longest round of the target has.
+    round: u32,
     outcome: Outcome,
     /// How many kinds of failure there were before they were brought to their simplest form.
     shapes: usize,
@@ -125,10 +124,9 @@ fn one(
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build.python, arguments.walker)
     };
-    let steps = match arguments.steps {
-        Some(steps) => steps,
-        None => default_steps(&plan, &workload)?,
-    };
+    let round = steps_of_a_round(&plan, &workload)?;
+    // Then the target can come from everywhere to everywhere.
+    let steps = arguments.steps.unwrap_or(round.min(MOST_STEPS));
     let bounds = Bounds { samples: arguments.samples, moves: arguments.moves, steps };
     let (schedules, seed) = (arguments.schedules, arguments.seed);
     let order = match arguments.order {
@@ -149,14 +147,12 @@ fn one(
         let mut rig = Rig::launch(search.plan.clone(), search.workload.clone())?;
         outcome.searched.failures = canonical(&mut rig, &outcome.searched.failures)?;
     }
-    Ok(Explored { build: identity(row), workload: search.workload, bounds, outcome, shapes, time })
+    Ok(Explored { build: identity(row), workload: search.workload, bounds, round, outcome, shapes, time })
 }
 
-/// As many as a round has: then the target can come from everywhere to everywhere.
-fn default_steps(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure> {
+fn steps_of_a_round(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure> {
     let rig = Rig::launch(plan.clone(), workload.clone())?;
-    let round = rig.steps_of_rounds().iter().copied().max().unwrap_or(1);
-    Ok(u32::try_from(round.clamp(1, MOST_STEPS))?)
+    Ok(u32::try_from(rig.steps_of_rounds().iter().copied().max().unwrap_or(1).max(1))?)
 }
 
 /// Runs `work` with a line on standard error, if that is a terminal.
@@ -190,13 +186,27 @@ fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
 
 /// The search as it is told, and the exit code.
 fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<(Told, u8), Failure> {
-    let Explored { build, workload, bounds, outcome, shapes, time } = explored;
+    let Explored { build, workload, bounds, round, outcome, shapes, time } = explored;
     let (searched, progress) = (&outcome.searched, &outcome.progress);
+    let tally = &searched.tally;
     let mut failures = Vec::new();
     let mut unknown = false;
-    for kind in searched.failures.kinds() {
+    let kinds = searched.failures.kinds();
+    let entries: Vec<Option<&KnownFailure>> = kinds
+        .iter()
+        .map(|kind| known.find_stepped(&kind.simplest.fingerprint, &build.version, workload.family))
+        .collect();
+    for (kind, entry) in kinds.iter().zip(&entries) {
         let file = case(arguments, build, workload, kind);
-        let matching = known.find_stepped(&kind.simplest.fingerprint, &build.version);
+        // An entry excuses so many schedules of all the kinds that it stands for.
+        let alike = kinds.iter().zip(&entries).filter(|(_, other)| *other == entry);
+        let failed = alike.map(|(kind, _)| kind.count).sum();
+        let (matching, beyond) = match entry {
+            Some(entry) if entry.is_exceeded_by(failed, tally.schedules) => {
+                (None, Some((entry.id.clone(), entry.most.unwrap_or(0))))
+            }
+            entry => (*entry, None),
+        };
         unknown |= matching.is_none() || arguments.strict;
         let saved = arguments.output.as_deref().map(|folder| file.save(folder)).transpose()?;
         failures.push(SearchFailure {
@@ -206,15 +216,36 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
             schedule: kind.simplest.schedule.to_string(),
             case: file.case.to_string(),
             saved: saved.map(|path| path.display().to_string()),
-            known: matching.map(|known: &KnownFailure| known.id.clone()),
+            known: matching.map(|known| known.id.clone()),
+            beyond,
         });
     }
-    let tally = &searched.tally;
+    let mut doubts = Vec::new();
+    if arguments.walker.is_cpythons() && !arguments.tear {
+        for (leaf, leaves) in &tally.leaves {
+            // At rest every one of them is a failure, but for threads between C and Python.
+            if known.is_rejected_too_often(*leaf, leaves.rejected, leaves.samples) {
+                unknown = true;
+                doubts.push(format!(
+                    "{} of {} samples with a {leaf} leaf were rejected: no released build rejects so many",
+                    leaves.rejected, leaves.samples
+                ));
+            }
+        }
+    }
+    let scope = Scope { samples: bounds.samples, moves: bounds.moves, steps: bounds.steps };
+    let all_that_was_asked = searched.ended == Ended::Everything && arguments.is_large(tally.schedules);
+    for answer in scope.owed(arguments.walker, &arguments.scenario, (*round).min(MOST_STEPS)) {
+        if all_that_was_asked && tally.answers.get(&answer).is_none_or(|count| *count == 0) {
+            doubts.push(format!("vacuous: no sample was a {}, and the search has room for it", answer.name()));
+        }
+    }
     let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
     let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
     let (verdict, code) = match (searched.ended, unknown) {
         (Ended::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
         (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
+        (_, false) if !doubts.is_empty() => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
         // What was drawn, or what a budget allowed, was all that was asked for.
         (Ended::First, false) => (SearchVerdict::Pass, exit::PASS),
         (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
@@ -258,6 +289,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         rejected: tally.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         answers: tally.answers.iter().map(|(answer, count)| (answer.name().to_owned(), *count)).collect(),
         failures,
+        doubts,
         verdict,
     };
     Ok((search, code))

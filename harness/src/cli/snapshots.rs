@@ -69,11 +69,7 @@ pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Re
                 exit::USAGE
             }
         };
-        // A violation is told by the code even if another file is bad.
-        code = match (code, one) {
-            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
-            (before, now) => before.max(now),
-        };
+        code = exit::worse(code, one);
     }
     Ok(code)
 }
@@ -94,9 +90,10 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
         let bundle = Bundle::load(path)?;
         return match bundles::case(path, &bundle)? {
             Some(case) => {
-                bundles::show_snapshot(path, &bundle)?;
+                let shown = bundles::show_snapshot(path, &bundle)?;
                 let image = Some(&bundle.about.interpreter);
-                stepped(&case, &path.display().to_string(), image, arguments, interrupted)
+                let code = stepped(&case, &path.display().to_string(), image, arguments, interrupted)?;
+                Ok(exit::worse(shown, code))
             }
             None => bundles::replay(path, &bundle, arguments, interrupted),
         };
@@ -168,17 +165,24 @@ pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
         meta.seed,
         snapshot.stops.len()
     );
+    let judged = looks.iter().flat_map(|look| &look.sample).flat_map(|sample| &sample.threads);
+    let judged = judged.filter(|thread| thread.outcome.is_ok()).count();
     let broken: usize = looks.iter().map(|look| look.broken.len()).sum();
     for look in &looks {
         line(&mut text, look);
     }
     let _ = match broken {
+        0 if judged == 0 => writeln!(text, "  inconclusive: no walker gave a stack"),
         0 => writeln!(text, "  pass"),
         1 => writeln!(text, "  1 violation"),
         _ => writeln!(text, "  {broken} violations"),
     };
     print(&text)?;
-    Ok(if broken == 0 { exit::PASS } else { exit::VIOLATION })
+    Ok(match broken {
+        0 if judged == 0 => exit::INCONCLUSIVE,
+        0 => exit::PASS,
+        _ => exit::VIOLATION,
+    })
 }
 
 /// One walker on one image, and what it got wrong.

@@ -15,6 +15,9 @@ use crate::schedule::shard::Shard;
 use crate::walk::weakening::Weakening;
 use crate::workload::Family;
 
+/// So many schedules, drawn or of one part, show each answer of the cache.
+const MANY: u64 = 500;
+
 /// Arguments of `explore`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Explore {
@@ -97,6 +100,14 @@ pub struct Explore {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+}
+
+impl Explore {
+    /// Whether so many schedules are enough to show each answer of the cache that there can be.
+    pub(super) fn is_large(&self, schedules: u64) -> bool {
+        let is_whole = self.order == SearchOrder::Exhaustive && self.shard == Shard::WHOLE;
+        is_whole || schedules >= MANY
+    }
 }
 
 /// Arguments of `conform`.

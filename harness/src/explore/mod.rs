@@ -10,5 +10,6 @@ pub mod gates;
 pub mod parallel;
 pub mod place;
 pub mod replay;
+pub mod scope;
 pub mod search;
 pub mod shrink;

@@ -17,8 +17,10 @@ pub enum Again {
     Same,
     /// It failed in another way.
     Other(Failing),
-    /// It did not fail.
+    /// It did not fail, and the walker gave a stack in each sample.
     Passed,
+    /// It did not fail, but the walker gave no stack in some sample, so that there was nothing to judge.
+    Rejected(String),
     /// The schedule no longer fits, so that nothing is shown.
     Misfit(Misfit),
 }
@@ -43,6 +45,12 @@ impl Replayed {
         self.runs.iter().filter(|run| matches!(run, Again::Same | Again::Other(_))).count()
     }
 
+    /// Whether every run was one of the schedule as it stands, with a stack in each sample up to its failure.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        !self.runs.is_empty() && !self.runs.iter().any(|run| matches!(run, Again::Misfit(_) | Again::Rejected(_)))
+    }
+
     /// The first run that did not fit.
     #[must_use]
     pub fn misfit(&self) -> Option<Misfit> {
@@ -64,6 +72,7 @@ impl fmt::Display for Replayed {
                 Again::Same | Again::Passed => continue,
                 Again::Other(failing) => format!("another failure: {}", failing.fingerprint),
                 Again::Misfit(misfit) => misfit.to_string(),
+                Again::Rejected(why) => format!("no stack in one of its samples: {why}"),
             };
             if !others.contains(&text) {
                 others.push(text);
@@ -101,7 +110,10 @@ pub fn on(
         (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => Again::Same,
         (_, Err(misfit)) => Again::Misfit(misfit),
         (Some(failing), Ok(())) => Again::Other(failing),
-        (None, Ok(())) => Again::Passed,
+        (None, Ok(())) => match run.samples.iter().find_map(|sample| sample.sample.outcome.as_ref().err()) {
+            Some(rejection) => Again::Rejected(rejection.to_string()),
+            None => Again::Passed,
+        },
     };
     Ok((run, again))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::failures::{Failing, Failures};
-use crate::lane::stepped::{Rig, RigError, SteppedRun, Verdict};
+use crate::lane::stepped::{Rig, RigError, SteppedRun};
 use crate::schedule::Scheduler;
 use crate::schedule::fingerprint::{Answer, LeafKind, SteppedFingerprint};
 
@@ -41,12 +41,12 @@ impl Tally {
             let leaf = sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf);
             let leaves = self.leaves.entry(leaf).or_default();
             leaves.samples += 1;
-            match &sample.verdict {
-                Verdict::Rejected(rejection) => {
+            match &sample.sample.outcome {
+                Err(rejection) => {
                     leaves.rejected += 1;
                     *self.rejected.entry(rejection.name()).or_default() += 1;
                 }
-                _ => *self.answers.entry(sample.sample.provenance.lookup.into()).or_default() += 1,
+                Ok(_) => *self.answers.entry(sample.sample.provenance.lookup.into()).or_default() += 1,
             }
         }
     }

@@ -14,8 +14,7 @@ use crate::report::finding::{Finding, Fingerprint, Possible};
 use crate::report::phases::{Phase, Phases};
 use crate::report::profiles::{Observed, Observer};
 use crate::report::tally::{Cause, Tally};
-use crate::sample::Counters;
-use crate::sample::{ThreadSample, WalkerKind};
+use crate::sample::{Counters, ThreadSample, WalkerKind};
 
 /// How often counts are passed on.
 const INTERVAL: Duration = Duration::from_millis(200);

@@ -33,8 +33,7 @@ impl Episodes {
 
     /// Whether an impossible stack is the first of an episode.
     pub fn is_new_impossible(&mut self, thread: u64, stack: &Stack) -> bool {
-        let callers = |stack: &Stack| stack.get(1..).unwrap_or_default().to_vec();
-        let again = matches!(self.last.get(&thread), Some(Last::Impossible(last)) if callers(last) == callers(stack));
+        let again = matches!(self.last.get(&thread), Some(Last::Impossible(last)) if last.get(1..) == stack.get(1..));
         self.last.insert(thread, Last::Impossible(stack.clone()));
         !again
     }

@@ -109,6 +109,8 @@ enum Effect {
     OwnWalkers,
     /// A field is not what it should be.
     Fields,
+    /// A profiler asks for other memory than its answers tell.
+    Costs,
     /// A profiler dies or hangs.
     Deaths,
     /// CPython's walkers return wrong stacks.
@@ -120,6 +122,7 @@ impl Effect {
         match (Sign::of(&violation.first.violation), violation.first.walker.is_cpythons()) {
             (Sign::WrongStack, true) => Self::WrongStacks,
             (Sign::Died, _) => Self::Deaths,
+            (Sign::Cost, _) => Self::Costs,
             (Sign::WrongStack | Sign::HitMissed | Sign::NotWritten, false) => Self::OwnWalkers,
             (Sign::HitMissed | Sign::NotWritten, true) | (Sign::Miscounted | Sign::OffChain | Sign::LeftBehind, _) => {
                 Self::Fields
@@ -132,6 +135,7 @@ impl Effect {
             (Self::WrongStacks, false) => format!("{places} returns wrong stacks"),
             (Self::WrongStacks, true) => format!("{places} return wrong stacks"),
             (Self::Deaths, _) => format!("a profiler of {places} dies or hangs"),
+            (Self::Costs, _) => format!("what a profiler of {places} reads and writes does not fit to its answers"),
             (Self::Fields, false) => format!("{places} leaves last_profiled_frame where it should not be"),
             (Self::Fields, true) => format!("{places} leave last_profiled_frame where it should not be"),
             (Self::OwnWalkers, _) => format!("framediff's own walkers return wrong stacks on {places}"),

@@ -111,6 +111,7 @@ impl Finding {
             }
             Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name().to_owned()),
             Violation::Told { field, .. } => parts.push(field.name().to_owned()),
+            Violation::Cost { answer, fault } => parts.extend([answer.name().to_owned(), fault.name()]),
             Violation::UnwinderDied { end, failed_in, .. } => {
                 parts.extend([part(&end.name()), failed_in.as_deref().and_then(part)].into_iter().flatten());
             }

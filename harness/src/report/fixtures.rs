@@ -158,6 +158,7 @@ pub(crate) fn search(fails: bool) -> Search {
         case: "fd3:case".into(),
         saved: None,
         known: None,
+        beyond: None,
     };
     Search {
         build: "3.15.2 release".into(),
@@ -183,6 +184,7 @@ pub(crate) fn search(fails: bool) -> Search {
         rejected: Vec::new(),
         answers: vec![("full hit".into(), 200)],
         failures: fails.then_some(failure).into_iter().collect(),
+        doubts: Vec::new(),
         verdict: if fails { SearchVerdict::Fail } else { SearchVerdict::Pass },
     }
 }

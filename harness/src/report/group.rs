@@ -220,7 +220,7 @@ impl<'a> Evidence<'a> {
                     && other.first.walker == violation.first.walker
                     && share_a_row(other, violation)
             }),
-            Sign::WrongStack | Sign::Died | Sign::HitMissed | Sign::NotWritten | Sign::LeftBehind => false,
+            Sign::WrongStack | Sign::Died | Sign::HitMissed | Sign::NotWritten | Sign::Cost | Sign::LeftBehind => false,
         }
     }
 }

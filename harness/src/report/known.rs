@@ -1,5 +1,6 @@
 //! Known failures of released CPythons: reported as known, and no reason to fail.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,16 +9,22 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::invariants::Violation;
+use crate::oracle::statistics::Proportion;
 use crate::report::bounds::{Bounds, Judged};
 use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::report::version::parse_version;
 use crate::sample::WalkerKind;
 use crate::schedule::cast::Cast;
-use crate::schedule::fingerprint::SteppedFingerprint;
+use crate::schedule::clause::Clause;
+use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
+use crate::workload::Family;
 
 /// The list that the repository keeps.
 const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
+
+/// With this probability a share that is not too large is taken for one.
+const DOUBT: f64 = 0.001;
 
 /// One known failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +43,13 @@ pub struct KnownFailure {
     /// Whether it takes luck to see it, in whatever build, so that not seeing it says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_chance: bool,
+    /// Of a failure of schedules: the families of the programs on which released builds were seen to fail so. On others it is
+    /// new.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub families: BTreeSet<Family>,
+    /// The same: how many of 1000 schedules of a search may fail so. More are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 impl KnownFailure {
@@ -44,9 +58,23 @@ impl KnownFailure {
     pub fn applies_to(&self, version: &str) -> bool {
         parse_version(version).is_some_and(|version| self.versions.matches(&version))
     }
+
+    /// Whether it is about schedules, so that it needs bounds.
+    fn is_of_schedules(&self) -> bool {
+        let has = |clause: Clause| self.fingerprint.as_str().split('/').any(|part| part == clause.name());
+        self.fingerprint.lane() == Some(Lane::Stepped) && Clause::ALL.into_iter().any(has)
+    }
+
+    /// Whether so many of the schedules of a search are more than it excuses. Of few schedules a share says little, so the
+    /// lower bound of it is what counts.
+    #[must_use]
+    pub fn is_exceeded_by(&self, failed: u64, schedules: u64) -> bool {
+        let most = f64::from(self.most.unwrap_or(0)) / 1000.0;
+        Proportion::new(failed, schedules).at_least(DOUBT) > most
+    }
 }
 
-/// All known failures, and the bounds of what they excuse in the live lane.
+/// All known failures, and the bounds of what they excuse.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFailures {
@@ -54,6 +82,10 @@ pub struct KnownFailures {
     failure: Vec<KnownFailure>,
     #[serde(default)]
     live: Bounds,
+    /// How many of 1000 samples CPython's unwinder may reject in a search of schedules in which the target moves during
+    /// samples, by the kind of leaf that the target has when they begin.
+    #[serde(default)]
+    rejected: BTreeMap<LeafKind, u32>,
 }
 
 /// A list of known failures that cannot be used.
@@ -81,6 +113,12 @@ pub enum KnownError {
     /// Two entries share a name.
     #[error("two known failures are called {0:?}; give each its own id")]
     SameId(String),
+    /// An entry excuses whatever it matches.
+    #[error(
+        "the known failure {0:?} is one of schedules and has no bounds: give it `families = [...]`, those on which it was seen, \
+         and `most = N`, how many of 1000 schedules of a search may fail so"
+    )]
+    Unbounded(String),
 }
 
 impl KnownFailures {
@@ -93,7 +131,12 @@ impl KnownFailures {
         let mut ids: Vec<&str> = list.failure.iter().map(|failure| failure.id.as_str()).collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
-            Some(id) => Err(KnownError::SameId((*id).to_owned())),
+            Some(id) => return Err(KnownError::SameId((*id).to_owned())),
+            None => {}
+        }
+        let bounded = |known: &KnownFailure| !known.families.is_empty() && known.most.is_some();
+        match list.failure.iter().find(|known| known.is_of_schedules() && !bounded(known)) {
+            Some(known) => Err(KnownError::Unbounded(known.id.clone())),
             None => Ok(list),
         }
     }
@@ -135,6 +178,13 @@ impl KnownFailures {
         });
     }
 
+    /// Whether so many of these samples with such a leaf are more than may be rejected while the target moves.
+    #[must_use]
+    pub fn is_rejected_too_often(&self, leaf: LeafKind, rejected: u64, samples: u64) -> bool {
+        let most = self.rejected.get(&leaf).map_or(1.0, |most| f64::from(*most) / 1000.0);
+        Proportion::new(rejected, samples).at_least(DOUBT) > most
+    }
+
     /// The entries, in the order of the list.
     pub fn iter(&self) -> impl Iterator<Item = &KnownFailure> {
         self.failure.iter()
@@ -145,7 +195,8 @@ impl KnownFailures {
     pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
         if let Violation::NotThere { fingerprint, kept, seen, .. } = &finding.violation {
             // An entry excuses what released builds were seen to do, and nothing else.
-            return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version) } else { None };
+            let family = Family::ALL.into_iter().find(|family| family.name() == finding.family)?;
+            return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version, family) } else { None };
         }
         if !self.is_bounded(finding) {
             return None;
@@ -168,14 +219,21 @@ impl KnownFailures {
         }
     }
 
-    /// The entry that describes a failure of the stepped lane in the CPython of that version. An entry whose fingerprint ends
+    /// The entry that describes a failure of the stepped lane in the CPython of that version, on a program of that family. An entry whose fingerprint ends
     /// before the shape stands for every shape with a move inside a sample; what goes wrong although the target stands still
     /// during samples is another thing, and has an entry with its shape. What one unwinder gets wrong because the target moves
     /// during its samples, it gets wrong in any company.
     #[must_use]
-    pub fn find_stepped(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
+    pub fn find_stepped(
+        &self,
+        fingerprint: &SteppedFingerprint,
+        version: &str,
+        family: Family,
+    ) -> Option<&KnownFailure> {
         let find = |fingerprint: &SteppedFingerprint| {
-            self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+            self.iter().find(|known| {
+                covers(&known.fingerprint, fingerprint) && known.applies_to(version) && known.families.contains(&family)
+            })
         };
         let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
         find(fingerprint).or_else(|| {
@@ -209,6 +267,33 @@ mod tests {
         link = "https://example.org/1"
         note = "n"
     "#;
+
+    const BOUNDS: &str = r#"
+        families = ["alternating", "generators"]
+        most = 20
+    "#;
+
+    #[test]
+    fn an_entry_of_schedules_excuses_its_families_up_to_its_share() {
+        let name = "stepped/cpython-cached/spliced/full-hit/function/between-samples";
+        let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", name);
+        assert_eq!(KnownFailures::parse(&text), Err(KnownError::Unbounded("a".into())));
+        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
+        let known = |family| list.find_stepped(&name.parse().unwrap(), "3.15.2", family);
+        assert!(known(Family::Generators).is_some() && known(Family::Recursion).is_none());
+        let known = known(Family::Alternating).unwrap();
+        for (failed, schedules, exceeded) in [
+            (0, 0, false),
+            (0, 1000, false),
+            (20, 1000, false),
+            (60, 1000, true),
+            (1, 2, false),
+            (2, 2, true),
+            (283, 469, true),
+        ] {
+            assert_eq!(known.is_exceeded_by(failed, schedules), exceeded, "{failed} of {schedules}");
+        }
+    }
 
     #[test]
     fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
@@ -287,16 +372,18 @@ mod tests {
     fn an_entry_without_a_shape_stands_for_every_shape_inside_samples() {
         let list = |fingerprint: &str| {
             let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", fingerprint);
-            KnownFailures::parse(&text).unwrap()
+            KnownFailures::parse(&(text + BOUNDS)).unwrap()
         };
         let seen = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor";
-        let known = |entry: &str, version| list(entry).find_stepped(&seen.parse().unwrap(), version).is_some();
+        let known = |entry: &str, version| {
+            list(entry).find_stepped(&seen.parse().unwrap(), version, Family::Alternating).is_some()
+        };
         assert!(known(seen, "3.15.2"));
         assert!(known("stepped/cpython-cached/spliced/full-hit/function", "3.15.2"));
         assert!(!known("stepped/cpython-cached/spliced/full-hit/function", "3.15.3"));
         let seen: SteppedFingerprint =
             "stepped/cpython-cached/spliced/full-hit/function/between-samples".parse().unwrap();
-        let at_rest = |entry: &str| list(entry).find_stepped(&seen, "3.15.2").is_some();
+        let at_rest = |entry: &str| list(entry).find_stepped(&seen, "3.15.2", Family::Alternating).is_some();
         assert!(at_rest("stepped/cpython-cached/spliced/full-hit/function/between-samples"));
         assert!(!at_rest("stepped/cpython-cached/spliced/full-hit/function"));
         for other in [
@@ -332,8 +419,10 @@ mod tests {
             "live/cpython-cached/cache-worse/stale-full-hit",
             "stepped/cpython-cached/spliced/full-hit/function",
         );
-        let list = KnownFailures::parse(&text).unwrap();
-        let known = |fingerprint: &str| list.find_stepped(&fingerprint.parse().unwrap(), "3.15.2").is_some();
+        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
+        let known = |fingerprint: &str| {
+            list.find_stepped(&fingerprint.parse().unwrap(), "3.15.2", Family::Alternating).is_some()
+        };
         assert!(known(
             "stepped/cpython-cached/alternating/spliced/full-hit/function/read-chunk..read-frame+between-samples"
         ));

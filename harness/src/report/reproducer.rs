@@ -42,6 +42,9 @@ pub enum NoReproducer {
          that it is wrong; only `framediff replay` shows it"
     )]
     Legal,
+    /// There is no stack that could be held against the program.
+    #[error("the walker gave no stack; the file of a reproducer compares stacks: only `framediff replay` shows it")]
+    Rejected,
     /// Several unwinders and a target that moves all the time.
     #[error(
         "it takes several unwinders, or one that is made anew, and a target that moves during their samples: only \
@@ -82,6 +85,9 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         return Err(NoReproducer::OwnWalker { walker: case.walker, weakened: !case.weakenings.is_empty() });
     }
     let deterministic = is_deterministic(case);
+    if case.fingerprint.clause == Clause::Rejected {
+        return Err(NoReproducer::Rejected);
+    }
     if !deterministic && case.fingerprint.clause == Clause::Stale {
         return Err(NoReproducer::Legal);
     }
@@ -139,6 +145,7 @@ fn title(case: &SteppedCase) -> String {
         Clause::Torn => "mixes frames of different moments",
         Clause::WrongLocation => "returns a frame on a line where it was not",
         Clause::Stale => "returns a stack of another moment",
+        Clause::Rejected => "returns no stack",
     };
     let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
     let others = if case.cast.actors() > 1 { " when there is another one" } else { "" };

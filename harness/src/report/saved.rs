@@ -338,7 +338,7 @@ impl Content {
 
 /// What is known of the failure of a case, unless something was left out of its walker.
 fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Option<KnownFailure> {
-    known.find_stepped(&case.fingerprint, version).filter(|_| case.weakenings.is_empty()).cloned()
+    known.find_stepped(&case.fingerprint, version, case.workload.family).filter(|_| case.weakenings.is_empty()).cloned()
 }
 
 /// The name of a file and its content.

@@ -136,6 +136,9 @@ pub struct Search {
     pub answers: Vec<(String, u64)>,
     /// The kinds of failure.
     pub failures: Vec<SearchFailure>,
+    /// Why it is no pass, besides its failures.
+    #[serde(default)]
+    pub doubts: Vec<String>,
     /// What it says.
     pub verdict: SearchVerdict,
 }
@@ -166,8 +169,11 @@ pub struct SearchFailure {
     pub case: String,
     /// The file of the case.
     pub saved: Option<String>,
-    /// The entry of the known failures.
+    /// The entry of the known failures that excuses it.
     pub known: Option<String>,
+    /// The entry that describes it, and excuses no more than so many of 1000 schedules: more failed.
+    #[serde(default)]
+    pub beyond: Option<(String, u32)>,
 }
 
 /// A rate.
@@ -226,8 +232,17 @@ impl Search {
             );
             paragraph(&mut out, "  note       ", &text, width);
         }
+        for doubt in &self.doubts {
+            paragraph(&mut out, "  no pass    ", &clean(doubt), width);
+        }
         for (number, failure) in self.failures.iter().enumerate() {
-            let known = failure.known.as_ref().map(|id| format!(" (known: {})", clean(id))).unwrap_or_default();
+            let known = match (&failure.known, &failure.beyond) {
+                (Some(id), _) => format!(" (known: {})", clean(id)),
+                (None, Some((id, most))) => {
+                    format!(" (new: {} excuses {most} of 1000 schedules, and more failed)", clean(id))
+                }
+                (None, None) => String::new(),
+            };
             let _ = writeln!(out, "\nfailure {}: {}{known}", number + 1, clean(&failure.fingerprint));
             let _ = writeln!(
                 out,

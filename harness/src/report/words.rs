@@ -20,6 +20,8 @@ pub enum Sign {
     HitMissed,
     /// The profiler did not write the anchor that it has to write.
     NotWritten,
+    /// The profiler reads or writes more than its answer needs, or less.
+    Cost,
     /// The anchor is where it does not belong, and nobody is misled: known of every 3.15.
     LeftBehind,
 }
@@ -46,6 +48,7 @@ impl Sign {
                 Self::HitMissed
             }
             Violation::AnchorNotWritten { .. } | Violation::AnchorWrittenInVain { .. } => Self::NotWritten,
+            Violation::Cost { .. } => Self::Cost,
             Violation::AnchorOnDeadShim { .. }
             | Violation::AnchorOnSuspendedGenerator { .. }
             | Violation::AnchorLeft { .. } => Self::LeftBehind,
@@ -66,6 +69,7 @@ pub fn broke(finding: &Finding) -> String {
                 Clause::Torn => "returns stacks made of different moments",
                 Clause::WrongLocation => "returns a caller on a line where it did not stand",
                 Clause::Stale => "returns a stack that was gone before the sample began",
+                Clause::Rejected => "gives no stack of a target that stands still",
             };
             let released = if *kept { ", on a schedule that released builds pass" } else { "" };
             format!("{walker} {way} ({}){released}", fingerprint.answer.name())
@@ -106,6 +110,7 @@ pub fn broke(finding: &Finding) -> String {
             format!("{walker} sets last_profiled_frame though its sample gave no stack")
         }
         Violation::Told { field, .. } => format!("{walker} tells a wrong {} of a frozen target", field.name()),
+        Violation::Cost { answer, fault } => format!("{walker} {} ({})", fault.broke(), answer.name()),
         Violation::CacheWorse { cause, .. } => {
             format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
         }

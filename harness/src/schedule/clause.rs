@@ -29,12 +29,21 @@ pub enum Clause {
     WrongLocation,
     /// A stack that the program can have, but did not have during the sample.
     Stale,
+    /// No stack at all, although the target stood still.
+    Rejected,
 }
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Spliced, Self::CutShort, Self::CallersErased, Self::Torn, Self::WrongLocation, Self::Stale];
+    pub const ALL: [Self; 7] = [
+        Self::Spliced,
+        Self::CutShort,
+        Self::CallersErased,
+        Self::Torn,
+        Self::WrongLocation,
+        Self::Stale,
+        Self::Rejected,
+    ];
 
     /// The name in fingerprints and reports.
     #[must_use]
@@ -46,6 +55,7 @@ impl Clause {
             Self::Torn => "torn",
             Self::WrongLocation => "wrong-location",
             Self::Stale => "stale",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -59,6 +69,7 @@ impl Clause {
             Self::Torn => "torn: the frames that were read are of different moments",
             Self::WrongLocation => "wrong location: these functions were there, but not at these places",
             Self::Stale => "stale: the program can have this stack, but did not have it during the sample",
+            Self::Rejected => "rejected: the walker gave no stack of a target that stood still",
         }
     }
 }

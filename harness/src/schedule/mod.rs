@@ -17,6 +17,7 @@
 pub mod cast;
 pub mod cause;
 pub mod clause;
+pub mod cost;
 mod digest;
 pub mod event;
 pub mod exhaustive;

@@ -1,5 +1,5 @@
 //! What lies on both sides of the limits of CPython's unwinder: 32 threads and 1,024 addresses in its cache, chains of 1,536 frames, names
-//! of 1,024 characters, and more threads, one after the other, than the cache has entries.
+//! of 1,024 characters, more threads, one after the other, than the cache has entries; and positions that need many bits.
 
 use super::program::{Fuel, Fun, Program};
 
@@ -9,6 +9,10 @@ const THREADS: u32 = 33;
 const VISITORS: u32 = 3;
 /// Heights of towers: beyond the addresses of an entry, and the longest chain but for the few frames below; and beyond that.
 const TOWERS: [u32; 5] = [1026, 1410, 1526, 1540, 5000];
+/// Lines without code, so that the next ones need more than 16 bits.
+const LINES: u32 = 1 << 16;
+/// Columns before a call, so that its own need more than 8 bits.
+const COLUMNS: usize = 300;
 /// A tower has a gate at every so many frames, on the way up and down.
 const STRIDE: u32 = 500;
 
@@ -37,9 +41,17 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
     p.gate();
     p.gate();
     p.close();
-    // A name that is longer than the unwinder tells, below one that is not.
-    let long = caller(p, &"n".repeat(1100), leaf);
-    let named = caller(p, &"n".repeat(150), long);
+    // A column and a line that need more bits than most.
+    p.gap(LINES);
+    let wide = p.define("wide", "c");
+    let site = p.site(leaf);
+    let leaf_name = p.identifier(leaf);
+    p.through(site, &format!("{:?}, {leaf_name}(@)", "-".repeat(COLUMNS)));
+    p.close();
+    // A name that is longer than the unwinder tells, and two that are not.
+    let long = caller(p, &"n".repeat(1100), wide);
+    let named = caller(p, &"n".repeat(1010), long);
+    let named = caller(p, &"n".repeat(150), named);
     let tower = tower(p, named);
 
     p.open(main, "def main(c):");

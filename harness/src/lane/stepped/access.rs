@@ -92,6 +92,12 @@ impl Map {
         covers(part, anchor).then_some(AccessKind::WriteAnchor)
     }
 
+    /// The value that writing `bytes` to `part` gives the anchor, if it does.
+    pub(crate) fn anchor_in(&self, part: Part, bytes: &[u8]) -> Option<u64> {
+        let [_, (_, anchor), _] = self.words;
+        word_at(part, bytes, anchor)
+    }
+
     /// What `bytes` tell, which were read from `offset` on of the part that the walker asked for.
     pub(crate) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<Shown>) {
         let piece = (asked.0.wrapping_add(offset as u64), bytes.len());

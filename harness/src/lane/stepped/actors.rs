@@ -54,6 +54,8 @@ struct Seat {
     /// None after it was killed, until it is needed again.
     sampler: Option<Sampler>,
     is_open: bool,
+    /// Whether it has taken no sample since it was opened.
+    is_fresh: bool,
 }
 
 /// All actors of a rig.
@@ -66,7 +68,7 @@ pub(super) struct Actors {
 impl Actors {
     /// Starts as many as the plan's cast has.
     pub(super) fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
-        let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false });
+        let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false, is_fresh: true });
         let seats = (0..plan.cast.actors()).map(seat).collect::<Result<_, RigError>>()?;
         Ok(Self { plan: plan.clone(), site, seats })
     }
@@ -74,7 +76,7 @@ impl Actors {
     /// From the next schedule on, another cast takes the samples. Who is new starts when it is first needed.
     pub(super) fn recast(&mut self, cast: Cast) {
         while self.seats.len() < cast.actors() {
-            self.seats.push(Seat { sampler: None, is_open: false });
+            self.seats.push(Seat { sampler: None, is_open: false, is_fresh: true });
         }
         self.plan.cast = cast;
     }
@@ -117,13 +119,20 @@ impl Actors {
         Ok(turn.by)
     }
 
+    /// Whether the next sample of this actor is the first of its unwinder.
+    pub(super) fn is_fresh(&mut self, by: Actor) -> Result<bool, RigError> {
+        Ok(self.seat(by)?.is_fresh)
+    }
+
     /// Takes one sample, during which the target moves.
     pub(super) fn sample(
         &mut self,
         by: Actor,
         conductor: &mut Conductor<'_>,
     ) -> Result<(ThreadSample, Option<Counters>), RigError> {
-        match &mut self.seat(by)?.sampler {
+        let seat = self.seat(by)?;
+        seat.is_fresh = false;
+        match &mut seat.sampler {
             Some(sampler) => sampler.sample(conductor),
             None => Err(RigError::NoActor(by)),
         }
@@ -156,7 +165,7 @@ impl Actors {
             None => Sampler::start(&self.plan, self.site, place)?,
         };
         let seat = self.seat(actor)?;
-        seat.is_open = true;
+        (seat.is_open, seat.is_fresh) = (true, true);
         seat.sampler.insert(started).open(conductor)
     }
 }

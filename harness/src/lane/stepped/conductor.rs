@@ -11,9 +11,10 @@ use super::target::{SteppedTarget, Stored};
 use super::truth::Moment;
 use crate::frame::Frame;
 use crate::memory::process::ProcessMemory;
-use crate::memory::{MemoryError, RemoteMemory, Segment};
+use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::sample::{Lookup, ThreadSample};
 use crate::schedule::cast::{Actor, Happening};
+use crate::schedule::cost::Cost;
 use crate::schedule::event::{Access, Event, Shown, ThreadWord};
 use crate::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
 
@@ -40,6 +41,9 @@ pub(super) struct Conductor<'a> {
     /// Sequences are told by how much they grew: the target has run other schedules before.
     sequence: u64,
     moments: Vec<Arc<Moment>>,
+    cost: Cost,
+    /// Whether the target moved since the first access of the sample.
+    moved: bool,
     moves: Vec<Move>,
     ran: Ran,
     history: Vec<Event>,
@@ -64,6 +68,8 @@ impl<'a> Conductor<'a> {
             access: 0,
             sequence,
             moments: Vec::new(),
+            cost: Cost::default(),
+            moved: false,
             moves: Vec::new(),
             ran: Ran::default(),
             history: Vec::new(),
@@ -88,6 +94,8 @@ impl<'a> Conductor<'a> {
         self.sample = sample;
         self.access = 0;
         self.moments.clear();
+        self.cost = Cost::default();
+        self.moved = false;
         if self.keeping.history {
             self.history.push(Event::Sample(sample));
         }
@@ -148,6 +156,7 @@ impl<'a> Conductor<'a> {
 
     /// Does these steps.
     pub(super) fn go(&mut self, at: Point, steps: u32) -> Result<(), RigError> {
+        self.moved |= steps > 0 && !at.is_between_samples();
         for done in 0..steps {
             let stored = self.target.step()?;
             for Stored { loaded, word, value } in stored {
@@ -265,6 +274,28 @@ impl<'a> Conductor<'a> {
             self.did_part(part, start, piece);
         }
         Ok(())
+    }
+
+    /// The sample is about to read these ranges in one system call.
+    pub(super) fn reads(&mut self, kind: Option<AccessKind>, parts: &[Part]) {
+        self.cost.reads(kind, parts);
+    }
+
+    /// The sample is about to write this value to the anchor.
+    pub(super) fn writes_anchor(&mut self, value: Address) -> Result<(), RigError> {
+        let again = self.target.state()?.anchor == value;
+        self.cost.writes_anchor(again);
+        Ok(())
+    }
+
+    /// Whether the target has stood still since the first access of the sample.
+    pub(super) fn stood_still(&self) -> bool {
+        !self.moved
+    }
+
+    /// What the sample has asked for.
+    pub(super) fn take_cost(&mut self) -> Cost {
+        std::mem::take(&mut self.cost)
     }
 
     /// A sample ended. Gives the stacks that were there meanwhile.

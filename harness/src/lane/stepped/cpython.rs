@@ -168,6 +168,7 @@ impl Cpython {
     ) -> Result<(), RigError> {
         let kind = conductor.target.map.read_kind(remote);
         let at = kind.map(|kind| conductor.arrive(kind)).transpose()?;
+        conductor.reads(kind, remote);
         let tears = conductor.tears() && at.is_some();
         if !tears && !conductor.is_keeping() {
             return Ok(());
@@ -222,14 +223,19 @@ impl Cpython {
         let &[part] = remote else { return Err(RigError::Access(format!("it writes {remote:x?} at once"))) };
         let Some(kind) = conductor.target.map.write_kind(part) else { return Ok(()) };
         let at = conductor.arrive(kind)?;
-        if conductor.is_keeping() {
-            if let &[(address, length)] = local
-                && length <= BYTE_LIMIT
-            {
-                let mut bytes = vec![0; length];
-                self.memory.read(address, &mut bytes)?;
+        if let &[(address, length)] = local
+            && length <= BYTE_LIMIT
+        {
+            let mut bytes = vec![0; length];
+            self.memory.read(address, &mut bytes)?;
+            if let Some(value) = conductor.target.map.anchor_in(part, &bytes) {
+                conductor.writes_anchor(value)?;
+            }
+            if conductor.is_keeping() {
                 conductor.did_part(part, 0, &bytes);
             }
+        }
+        if conductor.is_keeping() {
             conductor.did(Some(at), kind);
         }
         Ok(())

@@ -50,6 +50,7 @@ use crate::layout::Layout;
 use crate::sample::Counters;
 use crate::sample::{ThreadSample, WalkerKind};
 use crate::schedule::cast::{Actor, Cast};
+use crate::schedule::cost::{Answered, Cost};
 use crate::schedule::event::Event;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::schedule::shape::Shape;
@@ -144,6 +145,12 @@ pub struct SteppedSample {
     pub counters: Option<Counters>,
     /// What it is worth.
     pub verdict: Verdict,
+    /// What CPython's unwinder asked for; nothing for own walkers.
+    pub cost: Cost,
+    /// Whether it is the first sample of its unwinder.
+    pub is_first: bool,
+    /// Whether the target stood still from its first access to its last.
+    pub at_rest: bool,
     /// The stacks that were there between its first access and its last, in order.
     pub moments: Vec<Arc<Moment>>,
 }
@@ -161,6 +168,22 @@ pub struct SteppedRun {
     pub history: Vec<Event>,
     /// What the scheduler was told of.
     pub ran: Ran,
+}
+
+impl SteppedSample {
+    /// As its cost is judged.
+    #[must_use]
+    pub fn answered(&self) -> Answered<'_> {
+        Answered {
+            answer: self.sample.provenance.lookup.into(),
+            gave_a_stack: self.sample.outcome.is_ok(),
+            from_cache: self.sample.provenance.from_cache,
+            is_first: self.is_first,
+            at_rest: self.at_rest,
+            chain: self.moments.first().map_or(&[], |moment| &moment.chain),
+            cost: &self.cost,
+        }
+    }
 }
 
 impl SteppedRun {
@@ -293,12 +316,18 @@ impl Rig {
     pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
         self.target.rewind()?;
         let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, &self.plan)?;
-        let taken = take(&mut self.actors, &self.place, &mut conductor, samples, &self.workload);
+        let taken = take(&mut self.actors, &self.place, &mut conductor, samples, &self.workload, self.plan.walker);
         let (ran, history) = conductor.finish();
         scheduler.end(&ran);
         let (walker, cast) = (self.plan.walker, self.plan.cast.clone());
         Ok(SteppedRun { walker, cast, samples: taken?, history, ran })
     }
+}
+
+/// Whether CPython's unwinder has a stack to give of a target that stands still: it refuses threads that are between C and
+/// Python (gh-157605), and nothing else. What own walkers refuse is theirs.
+fn owes_a_stack(walker: WalkerKind, moments: &[Arc<Moment>]) -> bool {
+    walker.is_cpythons() && moments.iter().all(|moment| moment.leaf != LeafKind::Shim)
 }
 
 fn take(
@@ -307,16 +336,22 @@ fn take(
     conductor: &mut Conductor<'_>,
     samples: u32,
     workload: &Workload,
+    walker: WalkerKind,
 ) -> Result<Vec<SteppedSample>, RigError> {
     actors.begin(place, conductor)?;
     let mut taken = Vec::new();
     for number in 0..samples {
         let by = actors.turn(number, place, conductor)?;
         conductor.begin_sample(number);
+        let is_first = actors.is_fresh(by)?;
         let (sample, counters) = actors.sample(by, conductor)?;
+        let (cost, at_rest) = (conductor.take_cost(), conductor.stood_still());
         let moments = conductor.end_sample(&sample);
-        let verdict = judge(&sample, &moments, &workload.grammar);
-        taken.push(SteppedSample { by, sample, counters, verdict, moments });
+        let verdict = match judge(&sample, &moments, &workload.grammar) {
+            Verdict::Rejected(_) if at_rest && owes_a_stack(walker, &moments) => Verdict::Wrong(Wrong::REJECTED),
+            verdict => verdict,
+        };
+        taken.push(SteppedSample { by, sample, counters, verdict, cost, is_first, at_rest, moments });
     }
     Ok(taken)
 }

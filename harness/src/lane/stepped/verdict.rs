@@ -40,6 +40,11 @@ pub struct Wrong {
     pub parting: Option<Parting>,
 }
 
+impl Wrong {
+    /// No stack at all.
+    pub(super) const REJECTED: Self = Self { clause: Clause::Rejected, illegal: None, parting: None };
+}
+
 /// Judges what a walker returned: every frame but the leaf is to be equal in function, file and position, and the leaf
 /// in function and file, on a line that the function has. The leaf moves without a store, so its position at the time of
 /// the read is not known.

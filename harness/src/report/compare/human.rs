@@ -39,14 +39,17 @@ impl Document {
                 }
             }
         }
+        for doubt in &comparison.doubts {
+            paragraph(&mut out, "no pass: ", &clean(doubt), width);
+        }
         let of = |fate| comparison.changes.iter().filter(|change| change.fate == fate).count();
-        let counts = [Fate::New, Fate::StillThere, Fate::Gone, Fate::NotLookedFor]
+        let counts = [Fate::New, Fate::Worse, Fate::StillThere, Fate::Gone, Fate::NotLookedFor]
             .map(|fate| format!("{} {}", of(fate), fate.name()));
         let _ = writeln!(
             out,
-            "\nverdict: {verdict} ({}; {} new and not known)",
+            "\nverdict: {verdict} ({}; {} new and not excused, or worse)",
             counts.join(", "),
-            comparison.unknown().count()
+            comparison.failing().count()
         );
         out
     }

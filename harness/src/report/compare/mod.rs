@@ -3,6 +3,9 @@
 //! A failure is gone only if what showed it ran again, and new whether or not the earlier run could have shown it. Where
 //! something ran is its *place*: row, lane, family and walker; for a search of schedules all that bounds it; for a mutant row and
 //! name, and its failure is to survive.
+//!
+//! Where both runs took the same schedules, what failed on none of them and now does is new, whether or not an entry of the
+//! known failures describes it, and what fails on more of them is worse. What the later report leaves open is no pass.
 
 mod human;
 #[cfg(test)]
@@ -48,6 +51,8 @@ pub enum CompareError {
 pub enum Fate {
     /// The earlier report does not have it.
     New,
+    /// Both have it, and of the same schedules more fail so.
+    Worse,
     /// Both have it.
     StillThere,
     /// The later report does not have it, though what showed it ran.
@@ -62,6 +67,7 @@ impl Fate {
     pub fn name(self) -> &'static str {
         match self {
             Self::New => "new",
+            Self::Worse => "worse",
             Self::StillThere => "still there",
             Self::Gone => "gone",
             Self::NotLookedFor => "not looked for",
@@ -84,6 +90,8 @@ pub struct Change {
     pub new_count: u64,
     /// Where it was seen, in the report that is the last to have it.
     pub places: BTreeSet<String>,
+    /// Whether it fails the comparison.
+    pub fails: bool,
 }
 
 /// Everything that differs between two reports, and what does not.
@@ -99,6 +107,8 @@ pub struct Comparison {
     pub ran_now_only: BTreeSet<String>,
     /// In how many places both did.
     pub ran_both: usize,
+    /// What keeps the later run from passing, whatever failed.
+    pub doubts: BTreeSet<String>,
 }
 
 /// What the document of a comparison says it is.
@@ -127,10 +137,10 @@ impl From<Comparison> for Document {
 }
 
 impl Comparison {
-    /// Fails for a new failure that is not known; no pass if something was not looked for.
+    /// Fails for a failure that is new or worse; no pass if something was not looked for, or left open.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        if self.unknown().next().is_some() {
+        if self.failing().next().is_some() {
             Verdict::Fail
         } else if self.is_complete() {
             Verdict::Pass
@@ -139,16 +149,16 @@ impl Comparison {
         }
     }
 
-    /// The failures that are new and not known.
-    pub fn unknown(&self) -> impl Iterator<Item = &Change> {
-        self.changes.iter().filter(|change| change.fate == Fate::New && change.known.is_none())
+    /// The failures that are worse, or new and not excused: not known, or known and shown by none of the same schedules before.
+    pub fn failing(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.fails)
     }
 
     /// Whether what could tell of every failure ran, and so did what could show another one.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let looked = self.changes.iter().all(|change| change.fate != Fate::NotLookedFor);
-        looked && self.ran_before_only.is_empty() && self.ran_both > 0
+        looked && self.doubts.is_empty() && self.ran_before_only.is_empty() && self.ran_both > 0
     }
 }
 
@@ -172,13 +182,24 @@ fn changes(old: Told, new: Told) -> Comparison {
     let ran_before: BTreeSet<Place> = old.ran.iter().map(now).collect();
     let shown = |places: &BTreeSet<Place>| places.iter().map(|(row, rest)| format!("{row}, {rest}")).collect();
 
+    let schedules_before: BTreeMap<Place, &String> =
+        old.schedules.iter().map(|(place, text)| (now(place), text)).collect();
+    // Whether both runs took the same schedules there, and all of them.
+    let same_schedules =
+        |place: &Place| new.schedules.get(place).is_some_and(|text| schedules_before.get(place) == Some(&text));
+
     let found_before: BTreeMap<Key, &Found> = old.found.iter().map(|(key, found)| (now(key), found)).collect();
     let mut changes = Vec::new();
     let keys: BTreeSet<&Key> = found_before.keys().chain(new.found.keys()).collect();
     for key in keys {
         let (before, after) = (found_before.get(key).copied(), new.found.get(key));
         let (fate, last) = match (before, after) {
-            (Some(_), Some(after)) => (Fate::StillThere, after),
+            (Some(before), Some(after)) => {
+                let places: BTreeSet<Place> =
+                    before.places.iter().map(now).chain(after.places.iter().cloned()).collect();
+                let worse = after.count > before.count && places.iter().all(same_schedules);
+                (if worse { Fate::Worse } else { Fate::StillThere }, after)
+            }
             (None, Some(after)) => (Fate::New, after),
             (Some(before), None) => {
                 let again = before.places.iter().all(|place| new.ran.contains(&now(place)));
@@ -187,7 +208,13 @@ fn changes(old: Told, new: Told) -> Comparison {
             (None, None) => continue,
         };
         let (row, name) = key;
+        let fails = match fate {
+            Fate::New => last.known.is_none() || last.places.iter().any(same_schedules),
+            Fate::Worse => true,
+            Fate::StillThere | Fate::Gone | Fate::NotLookedFor => false,
+        };
         changes.push(Change {
+            fails,
             fate,
             fingerprint: if row.is_empty() { name.clone() } else { format!("{name} ({row})") },
             known: last.known.clone(),
@@ -202,6 +229,7 @@ fn changes(old: Told, new: Told) -> Comparison {
         ran_before_only: shown(&ran_before.difference(&new.ran).cloned().collect()),
         ran_now_only: shown(&new.ran.difference(&ran_before).cloned().collect()),
         ran_both: ran_before.intersection(&new.ran).count(),
+        doubts: new.doubts,
         renamed,
     }
 }

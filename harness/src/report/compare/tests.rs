@@ -10,7 +10,7 @@ use crate::report::compare::{self, Comparison, Fate, compare};
 use crate::report::event::Event;
 use crate::report::fixtures::{self, cache_worse, cell, finding, run, summary};
 use crate::report::json::{self, Document};
-use crate::report::searches::{self, SearchEnd};
+use crate::report::searches::{self, SearchEnd, SearchVerdict};
 use crate::report::verdict::Verdict;
 
 struct Reports(TempDir);
@@ -48,9 +48,9 @@ fn failures_are_new_still_there_or_gone() {
     let none = |text: String| text;
     let comparison = reports.compare(vec![known()], vec![violation()], none);
     assert_eq!(fates(&comparison), [(Fate::New, false), (Fate::Gone, true)]);
-    assert_eq!(comparison.unknown().count(), 1);
+    assert_eq!(comparison.failing().count(), 1);
     let comparison = reports.compare(vec![], vec![known()], none);
-    assert_eq!((fates(&comparison), comparison.unknown().count()), (vec![(Fate::New, true)], 0));
+    assert_eq!((fates(&comparison), comparison.failing().count()), (vec![(Fate::New, true)], 0));
     let comparison = reports.compare(vec![violation()], vec![violation(), violation()], none);
     assert_eq!(fates(&comparison), [(Fate::StillThere, false)]);
     assert_eq!((comparison.changes[0].old_count, comparison.changes[0].new_count), (3, 6));
@@ -94,10 +94,48 @@ fn searches_are_compared_where_their_bounds_are_equal() {
         let comparison = compare(&old, &reports.of("new.json", &new)).unwrap();
         assert_eq!(fates(&comparison), [(expected, false)], "{new}");
     }
+    // The same schedules, and more of them fail, or some that did not; an entry excuses none of that.
+    let failing = |count: u64, known: bool| {
+        let mut search = fixtures::search(count > 0);
+        for failure in &mut search.failures {
+            failure.schedules = count;
+            failure.known = known.then(|| "entry".to_owned());
+        }
+        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+    };
+    for (before, after, fate, verdict) in [
+        (0, 18, Fate::New, Verdict::Fail),
+        (4, 18, Fate::Worse, Verdict::Fail),
+        (18, 18, Fate::StillThere, Verdict::Pass),
+        (18, 4, Fate::StillThere, Verdict::Pass),
+        (18, 0, Fate::Gone, Verdict::Pass),
+    ] {
+        let old = reports.of("old.json", &failing(before, true));
+        let comparison = compare(&old, &reports.of("new.json", &failing(after, true))).unwrap();
+        assert_eq!((comparison.changes[0].fate, comparison.verdict()), (fate, verdict), "{before} then {after}");
+    }
     let check = reports.of("check.json", &json::render(&Document::from(&summary(&run(vec![]), false))).unwrap());
     let old = reports.of("old.json", &text(1, SearchEnd::Everything, false));
     let error = compare(&old, &check).unwrap_err().to_string();
     assert!(error.contains("report of explore") && error.contains("two reports of the same verb"), "{error}");
+}
+
+#[test]
+fn what_the_later_report_leaves_open_is_no_pass() {
+    let text = |verdict: SearchVerdict| {
+        let mut search = fixtures::search(false);
+        search.verdict = verdict;
+        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+    };
+    let reports = Reports::new();
+    let [pass, open] = [("p.json", SearchVerdict::Pass), ("o.json", SearchVerdict::Inconclusive)]
+        .map(|(name, verdict)| reports.of(name, &text(verdict)));
+    assert_eq!(compare(&pass, &open).unwrap().verdict(), Verdict::Inconclusive);
+    assert_eq!(compare(&open, &pass).unwrap().verdict(), Verdict::Pass);
+    let unrun = Event::CellFinished { cell: cell(Lane::Live), outcome: CellOutcome::NotRun(NotRun::BudgetSpent) };
+    let none = |text: String| text;
+    let comparison = reports.compare(vec![unrun.clone()], vec![unrun], none);
+    assert!(!comparison.doubts.is_empty() && comparison.verdict() != Verdict::Pass, "{comparison:?}");
 }
 
 #[test]

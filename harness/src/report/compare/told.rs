@@ -9,11 +9,13 @@ use crate::mutants::hunt::Hunted;
 use crate::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{MutantReport, Report as Mutants};
-use crate::report::cell::{CellOutcome, Row};
+use crate::report::cell::{CellId, CellOutcome, Row};
 use crate::report::json::Document;
 use crate::report::known::KnownFailures;
 use crate::report::saved::{Content, Saved, SavedError};
-use crate::report::searches::{Document as Searches, Search, SearchEnd};
+use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
+#[cfg(target_arch = "x86_64")]
+use crate::report::verdict::Verdict;
 
 /// What can be compared.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
@@ -26,6 +28,10 @@ pub(super) struct Told {
     pub(super) rows: BTreeMap<String, String>,
     /// Where a result was come to.
     pub(super) ran: BTreeSet<Place>,
+    /// Which schedules ran, where the same ones give the same again.
+    pub(super) schedules: BTreeMap<Place, String>,
+    /// What keeps the run from passing, besides what failed.
+    pub(super) doubts: BTreeSet<String>,
     /// What failed.
     pub(super) found: BTreeMap<Key, Found>,
 }
@@ -63,11 +69,28 @@ impl Told {
         }
     }
 
+    fn nothing(verb: &'static str) -> Self {
+        Self {
+            verb,
+            rows: BTreeMap::new(),
+            ran: BTreeSet::new(),
+            schedules: BTreeMap::new(),
+            doubts: BTreeSet::new(),
+            found: BTreeMap::new(),
+        }
+    }
+
     fn of_check(document: &Document) -> Self {
         let place =
             |row: &str, lane: &str, family: &str, walker: &str| (row.to_owned(), format!("{lane}, {family}, {walker}"));
         let mut ran = BTreeSet::new();
+        let mut schedules = BTreeMap::new();
         for report in document.cells.iter().filter(|report| report.outcome == CellOutcome::Ran) {
+            for (walker, tally) in report.tallies.iter().filter(|(_, tally)| tally.schedules > 0) {
+                let CellId { row, lane, family, seed, .. } = &report.cell;
+                let text = format!("{} with seed {seed}", tally.schedules);
+                schedules.insert(place(row, lane.name(), family, walker.name()), text);
+            }
             let gave_stacks = report.tallies.iter().filter(|(_, tally)| tally.accepted() > 0);
             ran.extend(gave_stacks.map(|(walker, _)| {
                 place(&report.cell.row, report.cell.lane.name(), &report.cell.family, walker.name())
@@ -89,11 +112,12 @@ impl Told {
         }
         let alike = |row: &Row| format!("{}, JIT {}, {}", row.flavour, row.jit, row.frame_cache);
         let rows = document.builds.iter().map(|row| (row.name.clone(), alike(row))).collect();
-        Self { verb: "check", rows, ran, found }
+        let doubts = document.judgement.doubts.iter().map(ToString::to_string).collect();
+        Self { verb: "check", rows, ran, schedules, doubts, found }
     }
 
     fn of_explore(searches: Searches) -> Self {
-        let mut told = Self { verb: "explore", rows: BTreeMap::new(), ran: BTreeSet::new(), found: BTreeMap::new() };
+        let mut told = Self::nothing("explore");
         for search in searches.searches {
             let place = place_of(&search);
             let kind = search.build.split_once(' ').map_or("", |(_, kind)| kind);
@@ -101,12 +125,18 @@ impl Told {
             // A search that was cut short, or ended at its first failure, does not tell that another one is gone.
             if search.ended == SearchEnd::Everything && search.never_came == 0 {
                 told.ran.insert(place.clone());
+                told.schedules.insert(place.clone(), search.schedules.to_string());
             }
+            let (row, bounds) = &place;
+            if matches!(search.verdict, SearchVerdict::Inconclusive | SearchVerdict::Interrupted) {
+                told.doubts.insert(format!("{}: {row}, {bounds}", search.verdict));
+            }
+            told.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));
             for failure in search.failures {
-                let entry = told.found.entry((String::new(), failure.fingerprint)).or_default();
-                entry.known = if entry.count == 0 { failure.known } else { entry.known.take().and(failure.known) };
-                entry.count = entry.count.saturating_add(failure.schedules);
-                entry.places.insert(place.clone());
+                // Each search counts for itself.
+                let key = (row.clone(), format!("{}, {bounds}", failure.fingerprint));
+                let found = Found { known: failure.known, count: failure.schedules, places: [place.clone()].into() };
+                told.found.insert(key, found);
             }
         }
         told
@@ -116,7 +146,10 @@ impl Told {
     /// mutant that is equivalent, not viable or undecided came to no result.
     #[cfg(target_arch = "x86_64")]
     fn of_mutants(report: &Mutants) -> Self {
-        let mut told = Self { verb: "mutants", rows: BTreeMap::new(), ran: BTreeSet::new(), found: BTreeMap::new() };
+        let mut told = Self::nothing("mutants");
+        if report.verdict() == Verdict::Inconclusive {
+            told.doubts.insert("the later run of `mutants` is inconclusive".to_owned());
+        }
         let unwinder = |row: &str| format!("{row}, CPython's unwinder");
         for row in &report.rows {
             told.row(&row.row);

@@ -1,0 +1,334 @@
+//! What a sample asks of its target's memory: system calls, ranges and bytes. These are exact numbers, the same on a slow
+//! machine and on a busy one.
+//!
+//! [`faults`] holds them against what the sample says of itself (the ninth clause of [`crate::invariants`]). The least that
+//! an answer takes follows from the frames that were there; the most is what released builds were seen to ask for on the
+//! same program, doubled.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::AccessKind;
+use super::event::Standing;
+use super::fingerprint::Answer;
+use crate::memory::Address;
+
+/// So many times what released builds ask for is too much. Between their run modes and flavours it differs by less.
+const TOO_MUCH: u64 = 2;
+
+/// What one sample asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// System calls that are numbered, by what they are for.
+    calls: BTreeMap<AccessKind, u64>,
+    /// System calls for code objects, names and location tables.
+    decoding: u64,
+    /// The ranges that numbered calls read: first address and length.
+    read: Vec<(Address, usize)>,
+    /// Where frames were read by themselves, outside of chunk copies.
+    frames: Vec<Address>,
+    /// How often the anchor was written where it stood already.
+    rewritten: u64,
+}
+
+impl Cost {
+    /// Adds a read of these ranges in one call; `kind` is none if it is not numbered.
+    pub fn reads(&mut self, kind: Option<AccessKind>, ranges: &[(Address, usize)]) {
+        let Some(kind) = kind else {
+            self.decoding += 1;
+            return;
+        };
+        *self.calls.entry(kind).or_default() += 1;
+        self.read.extend_from_slice(ranges);
+        if kind == AccessKind::ReadFrame {
+            self.frames.extend(ranges.iter().map(|(address, _)| *address));
+        }
+    }
+
+    /// Adds a write of the anchor, which stood there already or not.
+    pub fn writes_anchor(&mut self, again: bool) {
+        *self.calls.entry(AccessKind::WriteAnchor).or_default() += 1;
+        self.rewritten += u64::from(again);
+    }
+
+    fn calls(&self, kind: AccessKind) -> u64 {
+        self.calls.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// How much of `what` there was.
+    #[must_use]
+    pub fn of(&self, what: Counted) -> u64 {
+        match what {
+            Counted::ThreadStateReads => self.calls(AccessKind::ReadThreadState),
+            Counted::ChunkReads => self.calls(AccessKind::ReadChunk),
+            Counted::FrameReads => self.calls(AccessKind::ReadFrame),
+            Counted::AnchorReads => self.calls(AccessKind::ReadAnchor),
+            Counted::AnchorWrites => self.calls(AccessKind::WriteAnchor),
+            Counted::OtherReads => self.calls(AccessKind::ReadOther),
+            Counted::Decoding => self.decoding,
+            Counted::Ranges => self.read.len() as u64,
+            Counted::Bytes => self.read.iter().fold(0, |sum, (_, length)| sum.saturating_add(*length as u64)),
+        }
+    }
+
+    fn has_read(&self, frame: Address) -> bool {
+        self.read.iter().any(|&(start, length)| frame >= start && frame - start < length as u64)
+    }
+}
+
+/// What is counted of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counted {
+    /// Reads of the thread state.
+    ThreadStateReads,
+    /// Copies of data-stack chunks.
+    ChunkReads,
+    /// Reads of single frames.
+    FrameReads,
+    /// Reads of anchor and sequence alone.
+    AnchorReads,
+    /// Writes of the anchor.
+    AnchorWrites,
+    /// Other reads of what moves: headers of chunks, the list of threads.
+    OtherReads,
+    /// Reads of code objects, names and location tables.
+    Decoding,
+    /// The ranges that all of these but the last name.
+    Ranges,
+    /// The bytes of these ranges.
+    Bytes,
+}
+
+impl Counted {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::ThreadStateReads,
+        Self::ChunkReads,
+        Self::FrameReads,
+        Self::AnchorReads,
+        Self::AnchorWrites,
+        Self::OtherReads,
+        Self::Decoding,
+        Self::Ranges,
+        Self::Bytes,
+    ];
+
+    /// The name in fingerprints.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ThreadStateReads => "thread-state-reads",
+            Self::ChunkReads => "chunk-reads",
+            Self::FrameReads => "frame-reads",
+            Self::AnchorReads => "anchor-reads",
+            Self::AnchorWrites => "anchor-writes",
+            Self::OtherReads => "other-reads",
+            Self::Decoding => "decoding",
+            Self::Ranges => "ranges",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    fn describe(self) -> &'static str {
+        match self {
+            Self::ThreadStateReads => "reads of the thread state",
+            Self::ChunkReads => "copies of data-stack chunks",
+            Self::FrameReads => "reads of single frames",
+            Self::AnchorReads => "reads of the anchor (last_profiled_frame)",
+            Self::AnchorWrites => "writes of the anchor (last_profiled_frame)",
+            Self::OtherReads => "reads of chunk headers and thread lists",
+            Self::Decoding => "reads of code objects, names and location tables",
+            Self::Ranges => "ranges of memory read",
+            Self::Bytes => "bytes read",
+        }
+    }
+}
+
+/// The most that samples of released builds asked for on one program, the target at rest, by what the cache answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// First samples of an unwinder, which knows nothing yet.
+    pub first: BTreeMap<Answer, BTreeMap<Counted, u64>>,
+    /// The others.
+    pub later: BTreeMap<Answer, BTreeMap<Counted, u64>>,
+}
+
+impl Costs {
+    /// Takes note of a sample of a released build.
+    pub fn add(&mut self, answered: &Answered<'_>) {
+        let of = if answered.is_first { &mut self.first } else { &mut self.later };
+        let most = of.entry(answered.answer).or_default();
+        for what in Counted::ALL {
+            let most = most.entry(what).or_default();
+            *most = answered.cost.of(what).max(*most);
+        }
+    }
+
+    /// Takes note of what other samples asked for.
+    pub fn merge(&mut self, other: &Self) {
+        for (own, other) in [(&mut self.first, &other.first), (&mut self.later, &other.later)] {
+            for (answer, counts) in other {
+                let own = own.entry(*answer).or_default();
+                for (what, most) in counts {
+                    let own = own.entry(*what).or_default();
+                    *own = (*most).max(*own);
+                }
+            }
+        }
+    }
+}
+
+/// A sample of CPython's cached unwinder, as its cost is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    /// What the cache answered; unknown if there is no stack.
+    pub answer: Answer,
+    /// Whether there is a stack.
+    pub gave_a_stack: bool,
+    /// How many frames, from the root end, came from the cache.
+    pub from_cache: usize,
+    /// Whether it is the first sample of its unwinder.
+    pub is_first: bool,
+    /// Whether the target stood still from the first access to the last.
+    pub at_rest: bool,
+    /// The chain that the target had meanwhile, leaf first; of no meaning if it moved.
+    pub chain: &'a [Standing],
+    /// What it asked for.
+    pub cost: &'a Cost,
+}
+
+/// In which way a sample asks for what does not fit to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CostFault {
+    /// It asks for more than twice of what released builds ask for.
+    Above {
+        /// Of what.
+        what: Counted,
+        /// How much.
+        count: u64,
+        /// How much at most with released builds.
+        most: u64,
+    },
+    /// The anchor was written where it stood already.
+    WrittenAgain,
+    /// The anchor was written although there is no stack.
+    WrittenWithoutStack,
+    /// A full hit wrote the anchor, or a partial hit did not write it once.
+    Writes {
+        /// How often it was written.
+        count: u64,
+    },
+    /// A frame was read by itself that is said to come from the cache.
+    CachedFrameRead {
+        /// Where it stands.
+        frame: Address,
+    },
+    /// A frame was not read that is not said to come from the cache.
+    FrameNotRead {
+        /// Where it stands.
+        frame: Address,
+    },
+}
+
+impl CostFault {
+    /// The name in fingerprints.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Above { what, .. } => format!("above-{}", what.name()),
+            Self::WrittenAgain => "written-again".to_owned(),
+            Self::WrittenWithoutStack => "written-without-stack".to_owned(),
+            Self::Writes { .. } => "writes".to_owned(),
+            Self::CachedFrameRead { .. } => "cached-frame-read".to_owned(),
+            Self::FrameNotRead { .. } => "frame-not-read".to_owned(),
+        }
+    }
+
+    /// What the walker does, without numbers.
+    #[must_use]
+    pub fn broke(self) -> &'static str {
+        match self {
+            Self::Above { .. } => "asks for more of the target's memory than released builds do for the same answer",
+            Self::WrittenAgain => "writes last_profiled_frame where it stands already",
+            Self::WrittenWithoutStack => "writes last_profiled_frame although it gives no stack",
+            Self::Writes { .. } => "writes last_profiled_frame as its answer says that it does not",
+            Self::CachedFrameRead { .. } => "reads frames that it says it took from its cache",
+            Self::FrameNotRead { .. } => "returns frames that it neither read nor says it took from its cache",
+        }
+    }
+}
+
+impl fmt::Display for CostFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Above { what, count, most } => write!(
+                f,
+                "{count} {}; in samples with this answer on the same program, the target at rest, released builds have {most} \
+                 at most",
+                what.describe()
+            ),
+            Self::WrittenAgain => write!(f, "the anchor (last_profiled_frame) was written where it stood already"),
+            Self::WrittenWithoutStack => {
+                write!(f, "the anchor (last_profiled_frame) was written, and there is no stack")
+            }
+            Self::Writes { count } => write!(
+                f,
+                "the anchor (last_profiled_frame) was written {count} times; a full hit writes nothing, a partial hit once"
+            ),
+            Self::CachedFrameRead { frame } => {
+                write!(f, "the frame at {frame:#x} was read by itself, and is said to come from the cache")
+            }
+            Self::FrameNotRead { frame } => {
+                write!(f, "the frame at {frame:#x} was not read, and is not said to come from the cache")
+            }
+        }
+    }
+}
+
+/// Everything that does not fit to the answer of a sample. `most` is what released builds ask for on the same program, if that
+/// is known.
+#[must_use]
+pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
+    let Answered { answer, cost, .. } = *sample;
+    let writes = cost.of(Counted::AnchorWrites);
+    let mut faults = Vec::new();
+    if !sample.gave_a_stack && writes > 0 {
+        faults.push(CostFault::WrittenWithoutStack);
+    }
+    if !sample.at_rest {
+        return faults;
+    }
+    if cost.rewritten > 0 {
+        faults.push(CostFault::WrittenAgain);
+    }
+    let owed = match answer {
+        Answer::FullHit => Some(0),
+        Answer::PartialHit => Some(1),
+        _ => None,
+    };
+    if owed.is_some_and(|owed| owed != writes) {
+        faults.push(CostFault::Writes { count: writes });
+    }
+    if sample.gave_a_stack {
+        let frames: Vec<Address> =
+            sample.chain.iter().filter(|one| one.frame.is_some()).map(|one| one.address).collect();
+        let (fresh, cached) = frames.split_at(frames.len().saturating_sub(sample.from_cache));
+        let not_read = fresh.iter().find(|frame| !cost.has_read(**frame));
+        faults.extend(not_read.map(|&frame| CostFault::FrameNotRead { frame }));
+        let read = cached.iter().find(|frame| cost.frames.contains(frame));
+        faults.extend(read.map(|&frame| CostFault::CachedFrameRead { frame }));
+    }
+    let most = most.and_then(|most| if sample.is_first { &most.first } else { &most.later }.get(&answer));
+    for (&what, &most) in most.into_iter().flatten() {
+        let count = cost.of(what);
+        if count > most.saturating_mul(TOO_MUCH) {
+            faults.push(CostFault::Above { what, count, most });
+        }
+    }
+    faults
+}
