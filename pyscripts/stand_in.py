@@ -13,7 +13,6 @@ import json
 import os
 import random
 import sys
-import time
 
 FULL, PARTIAL, MISSES = "frame_cache_hits", "frame_cache_partial_hits", "frame_cache_misses"
 FROM_CACHE, FROM_MEMORY = "frames_read_from_cache", "frames_read_from_memory"
