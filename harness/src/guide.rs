@@ -29,3 +29,6 @@ pub mod benchmarks {}
 
 #[doc = include_str!("../guide/limits.md")]
 pub mod limits {}
+
+#[doc = include_str!("../guide/judged.md")]
+pub mod judged {}

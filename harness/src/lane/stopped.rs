@@ -62,7 +62,7 @@ const FEWEST: u32 = 30;
 const FEWEST_OF_LIMITS: u32 = 140;
 /// At this stop or soon after it, so many samples are taken in a row, of a single thread and a short chain: a cache is swept every
 /// 1,024 samples.
-const SWEPT: (u32, u32) = (70, 1030);
+const SWEPT: (u32, u32) = (70, 2100);
 /// The sequences begin so far below a power of two that they come to it.
 const BELOW: u64 = 20;
 /// Every so many gates the sequences jump: what was stored before then is of another time, however few bits are compared.
