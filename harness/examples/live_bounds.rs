@@ -1,14 +1,14 @@
 //! Prints what released builds did in the live lane, as the tables of `corpus/known-failures.toml`:
 //! `live_bounds REPORT...`, where each report is that of `framediff check --lane live --format json`.
 //!
-//! Of each cell, family and walker the largest share of each cause and reason is taken, and the smallest of each kind of hits.
+//! Of each cell, family and walker the largest share of each cause and reason is taken, and the smallest of hits.
 //! What counts is not the share itself, which in a short cell is chance, but the bound that it is beyond with [`CERTAIN`].
 #![allow(clippy::unwrap_used, reason = "a tool of this repository: what is wrong ends it")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use framediff::report::bounds::Hits;
+use framediff::report::bounds::hits;
 use framediff::report::cell::Lane;
 use framediff::report::known::KnownFailures;
 use framediff::report::saved::{Content, Saved};
@@ -23,7 +23,8 @@ const OWED: f64 = 0.05;
 #[derive(Default)]
 struct Seen {
     shares: BTreeMap<String, f64>,
-    hits: BTreeMap<Hits, f64>,
+    /// The smallest share of hits, of a cached walker.
+    hits: Option<f64>,
 }
 
 fn main() {
@@ -35,16 +36,14 @@ fn main() {
             let Some(family) = Family::ALL.iter().position(|family| family.name() == report.cell.family) else {
                 continue;
             };
-            // The reference walker's stacks have no tolerance, and its rejections are its price.
-            for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| **walker != WalkerKind::OwnReference) {
+            for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| walker.is_cpythons()) {
                 let seen = &mut seen.entry((family, walker.rank())).or_insert_with(|| (walker, Seen::default())).1;
                 for (what, share) in tally.shares() {
                     let most = seen.shares.entry(what).or_default();
                     *most = most.max(share.at_least(CERTAIN));
                 }
-                for hits in Hits::ALL.into_iter().filter(|_| walker.is_cached()) {
-                    let least = seen.hits.entry(hits).or_insert(1.0);
-                    *least = least.min(hits.of(tally).at_most(CERTAIN));
+                if walker.is_cached() {
+                    seen.hits = Some(seen.hits.unwrap_or(1.0).min(hits(tally).at_most(CERTAIN)));
                 }
             }
         }
@@ -54,10 +53,8 @@ fn main() {
         let shares: Vec<String> =
             shares.iter().map(|(what, share)| format!("{what:?} = {}", rounded(*share))).collect();
         println!("seen = {{ {} }}", shares.join(", "));
-        let owed = hits.iter().filter(|(_, least)| **least >= OWED);
-        let hits: Vec<String> = owed.map(|(hits, least)| format!("{} = {}", hits.name(), rounded(*least))).collect();
-        if !hits.is_empty() {
-            println!("hits = {{ {} }}", hits.join(", "));
+        if let Some(least) = hits.filter(|&least| least >= OWED) {
+            println!("hits = {}", rounded(least));
         }
     }
 }

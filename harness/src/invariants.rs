@@ -25,7 +25,7 @@
 //!    somebody else ended the unwinder's process.)
 //!
 //! 9. **cost**: with the target at rest, a sample reads each frame that it does not take from its cache, and no frame by itself that it
-//!    takes from there; a full hit writes nothing, a partial hit writes the anchor once; nobody writes the anchor where it
+//!    takes from there; a full hit writes nothing, any other sample the anchor at most once; a miss or a partial hit has walked; nobody writes the anchor where it
 //!    stands, nor for a sample without a stack; and no sample asks for more than twice of what the released builds ask for in
 //!    a sample with that answer on the same program (`corpus/schedules.json`).
 //!

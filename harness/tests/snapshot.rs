@@ -118,7 +118,8 @@ fn the_corpus_replays_and_holds_what_it_is_meant_to() {
     assert!(answers.iter().all(|&number| number > 0), "{answers:?}");
 
     let has = |wanted: &dyn Fn(&Snapshot) -> bool| snapshots.iter().any(wanted);
-    for family in Family::ALL {
+    // Images of a family beyond all limits would be too.
+    for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
         assert!(has(&|it| it.meta.family == family && it.meta.version.minor() == (3, 15)), "{family}");
     }
     for names in Names::ALL {

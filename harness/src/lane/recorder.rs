@@ -116,6 +116,11 @@ impl<'a> Recorder<'a> {
         self.tally(walker).differences += 1;
     }
 
+    /// Counts a stop at which the walker was not asked.
+    pub fn not_asked(&mut self, walker: WalkerKind) {
+        self.tally(walker).not_asked += 1;
+    }
+
     /// Counts a schedule; a misfit is a kept one that was another one here.
     pub fn scheduled(&mut self, walker: WalkerKind, misfit: bool) {
         let tally = self.tally(walker);

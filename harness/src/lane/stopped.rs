@@ -362,7 +362,11 @@ impl<'a> Lane<'a> {
             }
             recorder.end_of(Phase::Judging);
         }
-        if with_owner && !self.may_go_unnoticed() {
+        let is_asked = with_owner && !self.may_go_unnoticed();
+        if with_owner && !is_asked {
+            recorder.not_asked(self.owner.kind());
+        }
+        if is_asked {
             let turn = match self.fresh.checked_sub(1) {
                 Some(turn) => turn,
                 None => self.random.random_range(0..self.owner.turns()),

@@ -52,7 +52,7 @@ impl Reach {
     ) -> Result<Self, CoverageError> {
         let mut reach = Self::default();
         let seeds = (0..PROGRAMS).map(|index| seed.wrapping_add(index));
-        let families = Family::ALL.into_iter().filter(|&family| family != Family::Threads);
+        let families = Family::ALL.into_iter().filter(|&family| !matches!(family, Family::Threads | Family::Limits));
         let programs: Vec<Seeded> = seeds.flat_map(|seed| families.clone().map(move |family| (family, seed))).collect();
         let warm = if row.jit == JitMode::On { WARM } else { Duration::ZERO };
         for program @ (family, seed) in programs {

@@ -210,8 +210,10 @@ impl KnownFailures {
         match &finding.violation {
             Violation::CacheWorse { cause, cached_at_least, .. } => {
                 let Finding { family, walker, version, .. } = finding;
-                !self.live.is_empty()
-                    && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
+                // This project's own is not what is tested.
+                !walker.is_cpythons()
+                    || !self.live.is_empty()
+                        && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
             }
             // There is nothing beyond the bounds that was seen.
             Violation::MoreThanReleased { .. } | Violation::LessThanReleased { .. } => false,
@@ -255,7 +257,6 @@ fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
 mod tests {
     use super::*;
     use crate::invariants::{Death, Violation};
-    use crate::report::bounds::Hits;
     use crate::report::fixtures;
     use crate::workload::Family;
 
@@ -332,14 +333,10 @@ mod tests {
     #[test]
     fn every_family_has_bounds_and_owes_hits() {
         let kept = KnownFailures::kept().unwrap();
-        for family in Family::ALL {
-            for walker in [WalkerKind::CpythonCached, WalkerKind::OwnCached] {
-                let judged = Judged { family: family.name(), walker, version: "3.15.2" };
-                assert!(
-                    kept.live().least(judged, Hits::FullHits).is_some_and(|least| least > 0.1),
-                    "{family:?} {walker}"
-                );
-            }
+        // The live lane does not run the family `limits`.
+        for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
+            let judged = Judged { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
+            assert!(kept.live().least(judged).is_some_and(|least| least > 0.01), "{family}");
         }
         // A list of one's own that has none has these.
         let folder = tempfile::tempdir().unwrap();

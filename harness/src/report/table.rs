@@ -126,6 +126,14 @@ fn details(out: &mut String, line: &Line, width: u16) {
     if tally.misses() > 0 {
         parts.push(format!("misses: {}", list(tally.misses.iter().map(|(reason, n)| (reason.name(), n)))));
     }
+    if tally.not_asked > 0 {
+        let stops = tally.not_asked + tally.samples;
+        parts.push(format!(
+            "not asked at {} of {stops} stops ({}): a generator's code at a random moment, which gates and stores cover",
+            tally.not_asked,
+            percent(tally.not_asked, stops)
+        ));
+    }
     if tally.misfits > 0 {
         parts.push(format!(
             "{} of {} schedules are kept ones that are others here, and judged as drawn ones: the walker or the target does \

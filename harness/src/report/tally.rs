@@ -81,6 +81,9 @@ pub struct Tally {
     /// Episodes of rejections, by [`Rejection::reason`](crate::walk::rejection::Rejection::reason).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected_episodes: BTreeMap<String, u64>,
+    /// Stops at which the walker was not asked, since its protocol is known to go wrong there by luck.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_asked: u64,
     /// Schedules that were run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub schedules: u64,
@@ -205,6 +208,7 @@ impl AddAssign<&Self> for Tally {
         self.from_cache += other.from_cache;
         merge(&mut self.impossible_episodes, &other.impossible_episodes);
         merge(&mut self.rejected_episodes, &other.rejected_episodes);
+        self.not_asked += other.not_asked;
         self.schedules += other.schedules;
         self.misfits += other.misfits;
         self.elapsed += other.elapsed;

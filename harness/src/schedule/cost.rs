@@ -17,6 +17,8 @@ use crate::memory::Address;
 
 /// So many times what released builds ask for is too much. Between their run modes and flavours it differs by less.
 const TOO_MUCH: u64 = 2;
+/// So many reads more may be needed to decode frames: how many depends on the heap's layout.
+const MORE_DECODING: u64 = 8;
 
 /// What one sample asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -218,11 +220,13 @@ pub enum CostFault {
     WrittenAgain,
     /// The anchor was written although there is no stack.
     WrittenWithoutStack,
-    /// A full hit wrote the anchor, or a partial hit did not write it once.
+    /// A full hit wrote the anchor, or another sample wrote it more than once.
     Writes {
         /// How often it was written.
         count: u64,
     },
+    /// A miss or a partial hit copied no chunk and read no frame by itself: it has not walked.
+    NoWalk,
     /// A frame was read by itself that is said to come from the cache.
     CachedFrameRead {
         /// Where it stands.
@@ -244,6 +248,7 @@ impl CostFault {
             Self::WrittenAgain => "written-again".to_owned(),
             Self::WrittenWithoutStack => "written-without-stack".to_owned(),
             Self::Writes { .. } => "writes".to_owned(),
+            Self::NoWalk => "no-walk".to_owned(),
             Self::CachedFrameRead { .. } => "cached-frame-read".to_owned(),
             Self::FrameNotRead { .. } => "frame-not-read".to_owned(),
         }
@@ -257,6 +262,7 @@ impl CostFault {
             Self::WrittenAgain => "writes last_profiled_frame where it stands already",
             Self::WrittenWithoutStack => "writes last_profiled_frame although it gives no stack",
             Self::Writes { .. } => "writes last_profiled_frame as its answer says that it does not",
+            Self::NoWalk => "walks nowhere, though its answer says that it did",
             Self::CachedFrameRead { .. } => "reads frames that it says it took from its cache",
             Self::FrameNotRead { .. } => "returns frames that it neither read nor says it took from its cache",
         }
@@ -278,8 +284,9 @@ impl fmt::Display for CostFault {
             }
             Self::Writes { count } => write!(
                 f,
-                "the anchor (last_profiled_frame) was written {count} times; a full hit writes nothing, a partial hit once"
+                "the anchor (last_profiled_frame) was written {count} times; a full hit writes nothing, another sample once at most"
             ),
+            Self::NoWalk => write!(f, "no chunk was copied and no frame read by itself"),
             Self::CachedFrameRead { frame } => {
                 write!(f, "the frame at {frame:#x} was read by itself, and is said to come from the cache")
             }
@@ -306,13 +313,12 @@ pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
     if cost.rewritten > 0 {
         faults.push(CostFault::WrittenAgain);
     }
-    let owed = match answer {
-        Answer::FullHit => Some(0),
-        Answer::PartialHit => Some(1),
-        _ => None,
-    };
-    if owed.is_some_and(|owed| owed != writes) {
+    if writes > u64::from(answer != Answer::FullHit) {
         faults.push(CostFault::Writes { count: writes });
+    }
+    let walked = cost.of(Counted::ChunkReads) + cost.of(Counted::FrameReads) > 0;
+    if matches!(answer, Answer::PartialHit | Answer::Miss) && !walked {
+        faults.push(CostFault::NoWalk);
     }
     if sample.gave_a_stack {
         let frames: Vec<Address> =
@@ -326,9 +332,119 @@ pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
     let most = most.and_then(|most| if sample.is_first { &most.first } else { &most.later }.get(&answer));
     for (&what, &most) in most.into_iter().flatten() {
         let count = cost.of(what);
-        if count > most.saturating_mul(TOO_MUCH) {
+        let more = if what == Counted::Decoding { MORE_DECODING } else { 0 };
+        if count > most.saturating_mul(TOO_MUCH).saturating_add(more) {
             faults.push(CostFault::Above { what, count, most });
         }
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Frame, Location};
+
+    /// Two Python frames over a shim frame and the base frame.
+    fn chain() -> Vec<Standing> {
+        let frame = || {
+            let (function, file) = ("f".into(), "workload.py".into());
+            Some(Frame { function, file, location: Location::default() })
+        };
+        [(100, frame()), (200, frame()), (900, None), (1000, None)]
+            .map(|(address, frame)| Standing { address, frame })
+            .into()
+    }
+
+    fn cost(reads: &[(AccessKind, (Address, usize))], writes: &[bool]) -> Cost {
+        let mut cost = Cost::default();
+        for (kind, range) in reads {
+            cost.reads(Some(*kind), &[*range]);
+        }
+        writes.iter().for_each(|again| cost.writes_anchor(*again));
+        cost
+    }
+
+    const LEAF: (AccessKind, (Address, usize)) = (AccessKind::ReadThreadState, (100, 88));
+    const CHUNK: (AccessKind, (Address, usize)) = (AccessKind::ReadChunk, (0, 500));
+    const CALLER: (AccessKind, (Address, usize)) = (AccessKind::ReadFrame, (200, 88));
+
+    fn names(answer: Answer, from_cache: usize, cost: &Cost, change: impl Fn(&mut Answered<'_>)) -> Vec<String> {
+        let chain = chain();
+        let mut sample = Answered {
+            answer,
+            gave_a_stack: answer != Answer::Unknown,
+            from_cache,
+            is_first: false,
+            at_rest: true,
+            chain: &chain,
+            cost,
+        };
+        change(&mut sample);
+        let mut most = Costs::default();
+        most.add(&Answered { answer: Answer::FullHit, cost: &self::cost(&[LEAF], &[]), ..sample });
+        most.add(&Answered { answer: Answer::Miss, cost: &self::cost(&[LEAF, CHUNK], &[false]), ..sample });
+        faults(&sample, Some(&most)).into_iter().map(CostFault::name).collect()
+    }
+
+    #[test]
+    fn an_answer_fits_to_what_was_asked_for() {
+        let none = |_: &mut Answered<'_>| {};
+        assert_eq!(names(Answer::FullHit, 1, &cost(&[LEAF], &[]), none), [""; 0]);
+        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
+        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
+        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
+        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
+    }
+
+    #[test]
+    fn each_misfit_is_told() {
+        let none = |_: &mut Answered<'_>| {};
+        // The walk of a miss under the name of a hit.
+        let walked = names(Answer::FullHit, 1, &cost(&[LEAF, CHUNK], &[false]), none);
+        assert!(
+            walked.contains(&"above-chunk-reads".to_owned()) && walked.contains(&"writes".to_owned()),
+            "{walked:?}"
+        );
+        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF], &[]), none), ["no-walk"]);
+        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF], &[false]), none), ["no-walk", "frame-not-read"]);
+        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CALLER], &[false]), none), ["cached-frame-read"]);
+        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[true]), none), ["written-again"]);
+        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[false; 2]), none), ["writes"]);
+        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF], &[false]), none), ["written-without-stack"]);
+        let often = [LEAF, CHUNK, CHUNK, CHUNK];
+        assert_eq!(names(Answer::Miss, 0, &cost(&often, &[]), none), ["above-chunk-reads", "above-bytes"]);
+    }
+
+    #[test]
+    fn a_moving_target_excuses_all_but_a_write_without_stack() {
+        let moving = |sample: &mut Answered<'_>| sample.at_rest = false;
+        assert_eq!(names(Answer::FullHit, 1, &cost(&[LEAF, CHUNK], &[true]), moving), [""; 0]);
+        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF], &[false]), moving), ["written-without-stack"]);
+    }
+
+    #[test]
+    fn costs_are_maxima() {
+        let chain = chain();
+        let of = |cost: &Cost| {
+            let mut costs = Costs::default();
+            let answer = Answer::Miss;
+            costs.add(&Answered {
+                answer,
+                gave_a_stack: true,
+                from_cache: 0,
+                is_first: true,
+                at_rest: true,
+                chain: &chain,
+                cost,
+            });
+            costs
+        };
+        let mut costs = of(&cost(&[LEAF, LEAF], &[]));
+        costs.merge(&of(&cost(&[CHUNK], &[])));
+        let most = &costs.first[&Answer::Miss];
+        assert_eq!((most[&Counted::ThreadStateReads], most[&Counted::ChunkReads], most[&Counted::Bytes]), (2, 1, 500));
+        let text = serde_json::to_string(&costs).unwrap();
+        assert_eq!(serde_json::from_str::<Costs>(&text).unwrap(), costs);
+    }
 }
