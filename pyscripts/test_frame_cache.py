@@ -149,8 +149,9 @@ class Target:
         """The stack as the target sees it itself, leaf first: (name, file, line)."""
         self.tell(b"a")
         text = self.read(int.from_bytes(self.read(4), "little")).decode("utf-8")
-        # The list was written by the program without a module for it.
-        return [(name, self.plain(file), line) for name, file, line in eval(text, {"__builtins__": {}, "null": None})]
+        # The list was written by the program without a module for it. Some programs tell columns, too.
+        frames = eval(text, {"__builtins__": {}, "null": None})
+        return [(name, self.plain(file), line) for name, file, line, *_ in frames]
 
     def plain(self, file):
         return "workload.py" if file == self.path else file

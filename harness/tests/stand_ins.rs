@@ -37,7 +37,7 @@ for name in names['FAULTS']:
             except RuntimeError as error:
                 assert name.startswith('raises-'), (name, error)
         unwinder.get_stats()
-        assert returned, name
+        assert returned or name.startswith('raises-'), name
     del unwinder
     print(name)
 ";

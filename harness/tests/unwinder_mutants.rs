@@ -12,7 +12,6 @@ use std::time::Duration;
 use common::command::{Running, framediff};
 use common::executable::write_executable;
 use common::target::{PROLOGUE, soon};
-use framediff::cli::exit;
 use framediff::mutants::unwinder::{Fault, Findings, ModuleError, apply, find};
 use framediff::sample::Lookup;
 use framediff::target::build::Build;
@@ -220,14 +219,13 @@ fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
 fn a_mutant_that_is_kept_can_be_started() {
     let folder = tempfile::tempdir().unwrap();
     let python = common::release().python;
-    let words =
-        ["mutants", "--jit", "off", "--budget", "20s", "--control", "0", "--mutant", "no-sequence-check-on-full-hit"];
-    let mut command = framediff(words);
+    // Whether the hunt is long enough to kill it is not what is asked here; no own walker has a weakening of this name.
+    let name = "no-sequence-check-on-second-look";
+    let mut command = framediff(["mutants", "--jit", "off", "--budget", "1s", "--control", "0", "--mutant", name]);
     command.arg("--python").arg(&python).arg("--keep").arg(folder.path());
-    let outcome = Running::start(command).ends_within(Duration::from_secs(120));
-    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    Running::start(command).ends_within(Duration::from_secs(120));
     let rows: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [row] = rows.as_slice() else { panic!("{rows:?}") };
-    let kept = row.join("no-sequence-check-on-full-hit/python");
-    assert_eq!(module(&kept).parent().unwrap(), row.join("no-sequence-check-on-full-hit/library"));
+    let kept = row.join(name).join("python");
+    assert_eq!(module(&kept).parent().unwrap(), row.join(name).join("library"));
 }
