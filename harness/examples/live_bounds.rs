@@ -38,7 +38,9 @@ fn main() {
             // The reference walker's stacks have no tolerance, and its rejections are its price.
             for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| **walker != WalkerKind::OwnReference) {
                 let seen = &mut seen.entry((family, walker.rank())).or_insert_with(|| (walker, Seen::default())).1;
-                for (what, share) in tally.shares() {
+                // What this project's own walkers reject has no bound.
+                let counts = |what: &str| walker.is_cpythons() || !tally.rejected_episodes.contains_key(what);
+                for (what, share) in tally.shares().into_iter().filter(|(what, _)| counts(what)) {
                     let most = seen.shares.entry(what).or_default();
                     *most = most.max(share.at_least(CERTAIN));
                 }

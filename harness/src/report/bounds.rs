@@ -144,7 +144,8 @@ impl Bounds {
         Some(least * self.margin.part)
     }
 
-    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error.
+    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error. What this project's own
+    /// walkers reject is no matter of the build's: it depends on how fast they are, and has no bound.
     ///
     /// A process that is no workload may owe no hits, show stacks that nobody has learnt, and be rejected for as long as one of
     /// its threads runs no Python: there only rejections count, and only those that no release raises or that are more frequent
@@ -160,9 +161,12 @@ impl Bounds {
         let error = Demand { comparisons, ..demand }.error_per_bound();
         let more = shares.into_iter().filter_map(|(what, share)| {
             let (at_least, most) = (share.at_least(error), self.most(judged, &what));
-            let counts = is_workload
-                || tally.rejected_episodes.contains_key(&what)
-                    && (most == 0.0 || at_least > uncached.rejected_share(&what).at_most(error));
+            let counts = match (tally.rejected_episodes.contains_key(&what), is_workload) {
+                (false, is_workload) => is_workload,
+                (true, _) if !judged.walker.is_cpythons() => false,
+                (true, true) => true,
+                (true, false) => most == 0.0 || at_least > uncached.rejected_share(&what).at_most(error),
+            };
             (counts && at_least > most).then_some(Violation::MoreThanReleased { what, at_least, most })
         });
         let owed = Hits::ALL.into_iter().filter(|_| is_workload && judged.walker.is_cached());

@@ -247,7 +247,8 @@ mod tests {
     #[test]
     fn every_family_has_bounds_and_owes_hits() {
         let kept = KnownFailures::kept().unwrap();
-        for family in Family::ALL {
+        // The live lane does not run the family `limits`.
+        for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
             for walker in [WalkerKind::CpythonCached, WalkerKind::OwnCached] {
                 let judged = Judged { family: family.name(), walker, version: "3.15.2" };
                 assert!(
