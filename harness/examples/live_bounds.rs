@@ -19,11 +19,13 @@ use framediff::workload::Family;
 const CERTAIN: f64 = 0.05;
 /// A smaller share of hits is not owed: it is too near to none.
 const OWED: f64 = 0.05;
+/// Nor is a share of fewer lookups than these, over all reports.
+const LOOKUPS: u64 = 500;
 
 #[derive(Default)]
 struct Seen {
     shares: BTreeMap<String, f64>,
-    hits: BTreeMap<Hits, f64>,
+    hits: BTreeMap<Hits, (f64, u64)>,
 }
 
 fn main() {
@@ -45,8 +47,10 @@ fn main() {
                     *most = most.max(share.at_least(CERTAIN));
                 }
                 for hits in Hits::ALL.into_iter().filter(|_| walker.is_cached()) {
-                    let least = seen.hits.entry(hits).or_insert(1.0);
-                    *least = least.min(hits.of(tally).at_most(CERTAIN));
+                    let share = hits.of(tally);
+                    let (least, lookups) = seen.hits.entry(hits).or_insert((1.0, 0));
+                    *least = least.min(share.at_most(CERTAIN));
+                    *lookups += share.samples;
                 }
             }
         }
@@ -56,8 +60,9 @@ fn main() {
         let shares: Vec<String> =
             shares.iter().map(|(what, share)| format!("{what:?} = {}", rounded(*share))).collect();
         println!("seen = {{ {} }}", shares.join(", "));
-        let owed = hits.iter().filter(|(_, least)| **least >= OWED);
-        let hits: Vec<String> = owed.map(|(hits, least)| format!("{} = {}", hits.name(), rounded(*least))).collect();
+        let owed = hits.iter().filter(|(_, (least, lookups))| *least >= OWED && *lookups >= LOOKUPS);
+        let hits: Vec<String> =
+            owed.map(|(hits, (least, _))| format!("{} = {}", hits.name(), rounded(*least))).collect();
         if !hits.is_empty() {
             println!("hits = {{ {} }}", hits.join(", "));
         }
