@@ -252,7 +252,7 @@ mod tests {
             for walker in [WalkerKind::CpythonCached, WalkerKind::OwnCached] {
                 let judged = Judged { family: family.name(), walker, version: "3.15.2" };
                 assert!(
-                    kept.live().least(judged, Hits::FullHits).is_some_and(|least| least > 0.1),
+                    kept.live().least(judged, Hits::FullHits).is_some_and(|least| least > 0.05),
                     "{family:?} {walker}"
                 );
             }
