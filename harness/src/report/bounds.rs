@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
 use crate::oracle::statistics::{Demand, Proportion};
-use crate::report::tally::Tally;
+use crate::report::tally::{Cause, Tally};
 use crate::report::version::parse_version;
 use crate::sample::WalkerKind;
 use crate::walk::rejection::RAISED;
@@ -38,8 +38,10 @@ struct Margin {
     versions: VersionReq,
     /// A share may be so many times the largest that was seen,
     times: f64,
-    /// and this much larger.
+    /// and this much larger, if it is one of impossible stacks,
     plus: f64,
+    /// or this much, if it is one of rejections: these depend more on the machine.
+    plus_rejected: f64,
     /// A share of hits must be this part of the smallest that was seen.
     part: f64,
     /// What the unwinders of these releases can raise besides what was seen: how `Type: text` or the text alone begins, numbers
@@ -50,7 +52,14 @@ struct Margin {
 
 impl Default for Margin {
     fn default() -> Self {
-        Self { versions: VersionReq::STAR, times: 1.0, plus: 0.0, part: 1.0, raises: BTreeSet::new() }
+        Self {
+            versions: VersionReq::STAR,
+            times: 1.0,
+            plus: 0.0,
+            plus_rejected: 0.0,
+            part: 1.0,
+            raises: BTreeSet::new(),
+        }
     }
 }
 
@@ -133,7 +142,9 @@ impl Bounds {
         if what.starts_with(RAISED) && seen == 0.0 && !self.is_raised_by_releases(judged.version, what) {
             return 0.0;
         }
-        seen.mul_add(self.margin.times, self.margin.plus).min(1.0)
+        let is_cause = Cause::ALL.iter().any(|cause| cause.name() == what);
+        let plus = if is_cause { self.margin.plus } else { self.margin.plus_rejected };
+        seen.mul_add(self.margin.times, plus).min(1.0)
     }
 
     /// The smallest share of hits that is owed, if any is.
@@ -203,7 +214,6 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tally::Cause;
     use crate::walk::miss::MissReason;
 
     const KNOWN: &str = "raised RuntimeError: Frame chain consistency check failed";
@@ -211,7 +221,7 @@ mod tests {
     fn bounds() -> Bounds {
         let text = format!(
             r#"
-            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, plus = 0.01, part = 0.5, raises = ["Cannot read non-compact"] }}
+            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, plus = 0.01, plus_rejected = 0.02, part = 0.5, raises = ["Cannot read non-compact"] }}
             [[bound]]
             family = "alternating"
             walker = "cpython-cached"
