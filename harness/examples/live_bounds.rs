@@ -19,8 +19,6 @@ use framediff::workload::Family;
 const CERTAIN: f64 = 0.05;
 /// A smaller share of hits is not owed: it is too near to none.
 const OWED: f64 = 0.05;
-/// Nor is a share of fewer lookups than these, over all reports.
-const LOOKUPS: u64 = 500;
 
 #[derive(Default)]
 struct Seen {
@@ -40,9 +38,7 @@ fn main() {
             };
             for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| walker.is_cpythons()) {
                 let seen = &mut seen.entry((family, walker.rank())).or_insert_with(|| (walker, Seen::default())).1;
-                // What this project's own walkers reject has no bound.
-                let counts = |what: &str| walker.is_cpythons() || !tally.rejected_episodes.contains_key(what);
-                for (what, share) in tally.shares().into_iter().filter(|(what, _)| counts(what)) {
+                for (what, share) in tally.shares() {
                     let most = seen.shares.entry(what).or_default();
                     *most = most.max(share.at_least(CERTAIN));
                 }

@@ -128,8 +128,7 @@ impl Bounds {
         Some(least * self.margin.part)
     }
 
-    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error. What this project's own
-    /// walkers reject is no matter of the build's: it depends on how fast they are, and has no bound.
+    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error.
     ///
     /// What this project's own walkers reject or tear depends on how fast they are, and is no matter of the build's.
     ///
@@ -147,12 +146,9 @@ impl Bounds {
         let error = Demand { comparisons, ..demand }.error_per_bound();
         let more = shares.into_iter().filter_map(|(what, share)| {
             let (at_least, most) = (share.at_least(error), self.most(judged, &what));
-            let counts = match (tally.rejected_episodes.contains_key(&what), is_workload) {
-                (false, is_workload) => is_workload,
-                (true, _) if !judged.walker.is_cpythons() => false,
-                (true, true) => true,
-                (true, false) => most == 0.0 || at_least > uncached.rejected_share(&what).at_most(error),
-            };
+            let counts = is_workload
+                || tally.rejected_episodes.contains_key(&what)
+                    && (most == 0.0 || at_least > uncached.rejected_share(&what).at_most(error));
             (counts && at_least > most).then_some(Violation::MoreThanReleased { what, at_least, most })
         });
         let owed = self.least(judged).filter(|_| is_workload && judged.walker.is_cached());

@@ -130,9 +130,8 @@ impl KnownFailures {
         let list: Self = toml::from_str(text).map_err(|error| KnownError::Malformed(error.to_string()))?;
         let mut ids: Vec<&str> = list.failure.iter().map(|failure| failure.id.as_str()).collect();
         ids.sort_unstable();
-        match ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
-            Some(id) => return Err(KnownError::SameId((*id).to_owned())),
-            None => {}
+        if let Some(id) = ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
+            return Err(KnownError::SameId((*id).to_owned()));
         }
         let bounded = |known: &KnownFailure| !known.families.is_empty() && known.most.is_some();
         match list.failure.iter().find(|known| known.is_of_schedules() && !bounded(known)) {
