@@ -306,7 +306,7 @@ mod tests {
         let all_partial = Tally { partial_hits: 500, misses: [].into(), ..tally(10_000) };
         assert_eq!(broken("alternating", &all_partial, &none), ["less misses"]);
         assert_eq!(broken("deep", &all_partial, &none), Vec::<String>::new());
-        assert_eq!(broken("deep", &tally(10_000), &none), ["less partial-hits"]);
+        assert_eq!(broken("deep", &tally(100_000), &none), ["less partial-hits"]);
         // Too few say nothing; the plan says what a line must show at all.
         assert_eq!(broken("deep", &tally(10), &none), Vec::<String>::new());
     }
