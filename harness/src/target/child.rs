@@ -178,7 +178,7 @@ impl Child {
                 Moved::Closed => return Err(self.wait_for_end(deadline)),
                 Moved::Later => {
                     let waiting = [(self.stdin.as_fd(), PollFlags::POLLOUT), (self.pidfd.as_fd(), PollFlags::POLLIN)];
-                    if let Some(over) = pipe::wait(&waiting, deadline)? {
+                    if let Some(over) = pipe::wait_for_answer(&waiting, deadline)? {
                         return Err(over.into());
                     }
                     self.check()?;
@@ -241,7 +241,7 @@ impl Child {
                     // The end is looked at only when the pipe is empty: what was written before it still counts.
                     self.check()?;
                     let waiting = [(self.stdout.as_fd(), PollFlags::POLLIN), (self.pidfd.as_fd(), PollFlags::POLLIN)];
-                    if let Some(over) = pipe::wait(&waiting, deadline)? {
+                    if let Some(over) = pipe::wait_for_answer(&waiting, deadline)? {
                         return Err(over.into());
                     }
                 }

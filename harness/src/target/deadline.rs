@@ -39,6 +39,11 @@ impl Deadline {
         Self { spent: Some(spent), ..self }
     }
 
+    /// The same wait, but who does not answer within `patience` from now on hangs.
+    pub(super) fn again(self, patience: Duration) -> Self {
+        Self { hangs: Instant::now() + patience, ..self }
+    }
+
     /// The moment at which a wait ends that nothing interrupts.
     pub(super) fn last(&self) -> Instant {
         self.spent.map_or(self.hangs, |spent| spent.min(self.hangs))

@@ -41,6 +41,24 @@ pub(super) fn wait(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) 
     }
 }
 
+/// A machine can stand still itself: a virtual one is paused, or all cores are busy with others. Then a deadline passes without any
+/// fault of the other side, which has not run either. So who seems to hang gets so many slices of time more, each of which the
+/// whole machine has to live through.
+const SECOND_CHANCE: (u32, Duration) = (30, Duration::from_millis(100));
+
+/// [`wait`] for an answer: that it is over because the other side hangs is said of one that had its second chance.
+pub(super) fn wait_for_answer(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> io::Result<Option<Over>> {
+    let mut over = wait(waiting, deadline)?;
+    let (slices, slice) = SECOND_CHANCE;
+    for _ in 0..slices {
+        if over != Some(Over::Hangs) {
+            break;
+        }
+        over = wait(waiting, deadline.again(slice))?;
+    }
+    Ok(over)
+}
+
 /// What one attempt to move bytes gave.
 pub(super) enum Moved {
     /// This many bytes.
