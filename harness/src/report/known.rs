@@ -223,10 +223,7 @@ impl KnownFailures {
         }
     }
 
-    /// The entry that describes a failure of the stepped lane in the CPython of that version, on a program of that family. An entry whose fingerprint ends
-    /// before the shape stands for every shape with a move inside a sample; what goes wrong although the target stands still
-    /// during samples is another thing, and has an entry with its shape. What one unwinder gets wrong because the target moves
-    /// during its samples, it gets wrong in any company.
+    /// The entry that excuses a failure of the stepped lane in the CPython of that version, on a program of that family.
     #[must_use]
     pub fn find_stepped(
         &self,
@@ -234,10 +231,17 @@ impl KnownFailures {
         version: &str,
         family: Family,
     ) -> Option<&KnownFailure> {
+        self.describing(fingerprint, version).filter(|known| known.families.contains(&family))
+    }
+
+    /// The entry that describes it, whatever the program. An entry whose fingerprint ends before the shape stands for every
+    /// shape with a move inside a sample; what goes wrong although the target stands still during samples is another thing,
+    /// and has an entry with its shape. What one unwinder gets wrong because the target moves during its samples, it gets
+    /// wrong in any company.
+    #[must_use]
+    pub fn describing(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
         let find = |fingerprint: &SteppedFingerprint| {
-            self.iter().find(|known| {
-                covers(&known.fingerprint, fingerprint) && known.applies_to(version) && known.families.contains(&family)
-            })
+            self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
         };
         let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
         find(fingerprint).or_else(|| {
