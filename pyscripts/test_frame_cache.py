@@ -50,6 +50,8 @@ GATES = @@GATES@@
 TRAMPOLINE = ("__init__", "__init__")
 # Inserted by unwinders with native=True where C code stands between two Python frames.
 NATIVE = "<native>"
+# Inserted with gc=True at the frame under which a collection runs; in 3.15.2 also where it ran last, as long as a frame stands there.
+COLLECTION = "<GC>"
 
 COUNTERS = {"full hit": "frame_cache_hits", "partial hit": "frame_cache_partial_hits", "miss": "frame_cache_misses"}
 
@@ -193,7 +195,7 @@ class Unwinder:
 
 def python(stack):
     """A stack without marks of native code."""
-    return [frame for frame in stack if frame[0] != NATIVE]
+    return [frame for frame in stack if frame[0] not in (NATIVE, COLLECTION)]
 
 
 def shown(stack):

@@ -6,7 +6,7 @@
 //! sample is taken is for the stepped lane.
 
 use crate::report::python::{contexts, functions, program};
-use crate::workload::prologue::{GATE, IMPORTS};
+use crate::workload::prologue::{IMPORTS, gate_with_places};
 use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 
 /// The Python that surrounds the data.
@@ -193,7 +193,7 @@ impl Chosen {
 
 /// What every gated program begins with.
 fn prologue() -> String {
-    format!("{IMPORTS}\n{GATE}\n")
+    format!("{IMPORTS}\n{}\n", gate_with_places())
 }
 
 /// The file.
@@ -213,4 +213,16 @@ pub fn unittest_file() -> String {
         text = text.replacen(&format!("@@{name}@@"), &value, 1);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_begins_with_the_one_prologue() {
+        for chosen in &CHOSEN {
+            assert!(chosen.workload().source.starts_with(&prologue()), "{}", chosen.name);
+        }
+    }
 }
