@@ -112,6 +112,8 @@ impl<'a> Owner<'a> {
             }
             Self::Cpython(unwinders) => {
                 let Some((unwinder, expected)) = unwinders.get_mut(turn) else { return Ok(None) };
+                // One that takes the place of a dead one clears the anchors.
+                unwinder.opened(recorder)?;
                 let owed = expected.look(memory)?;
                 let Some(CountedSample { sample, counters, told }) = unwinder.sample(recorder)? else {
                     expected.forget();

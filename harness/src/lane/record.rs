@@ -17,7 +17,7 @@ use crate::sample::{Sample, WalkerKind};
 use crate::snapshot::replay::walker;
 use crate::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
 use crate::target::build::Row;
-use crate::target::gate::GateError;
+use crate::target::gate::{AccountFrame, GateError};
 use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::thread_states;
@@ -109,6 +109,8 @@ pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
         let gate = target.next_gate(patience())?;
         let account = target.account(patience())?;
         target.stop()?;
+        // A snapshot's file has the lines.
+        let account = account.into_iter().map(|frame| AccountFrame { place: None, ..frame }).collect();
         let told = GateTruth { native_thread_id: gate.native_thread_id.into(), context: gate.context, account };
         stops.push(camera.shoot(told)?);
         target.resume()?;

@@ -382,7 +382,7 @@ impl<'a> Lane<'a> {
                 if let (Some(number), Some(owed)) = (raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
                 }
-                self.judge_use(recorder, &taken.sample)?;
+                self.judge_use(recorder, &taken.sample, raised)?;
                 recorder.spent(taken.sample.walker, spent);
             } else {
                 self.forget_caches();
@@ -394,8 +394,9 @@ impl<'a> Lane<'a> {
         Ok(truth)
     }
 
-    /// Whether a cached walker used its cache as it should, and left the anchor where it should.
-    fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Result<(), Cut> {
+    /// Whether a cached walker used its cache as it should, and left the anchor where it should. CPython's unwinder raised at the
+    /// thread of number `raised`, if it did: those before it have their anchors by then.
+    fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample, raised: Option<usize>) -> Result<(), Cut> {
         // Where several threads share CPython's counters, these do not tell who hit.
         let tells = self.cell.family != Family::Threads || sample.walker != WalkerKind::CpythonCached;
         let alone = self.owner.turns() == 1;
@@ -404,11 +405,13 @@ impl<'a> Lane<'a> {
             self.hits.forget();
             return Ok(());
         }
-        let raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
+        let walked: Vec<u64> =
+            self.standings.iter().take(raised.unwrap_or(0)).map(|one| one.native_thread_id).collect();
+        let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let id = before.thread.native_thread_id;
-            if raised && after.anchor != before.thread.anchor {
+            if has_raised && !walked.contains(&id) && after.anchor != before.thread.anchor {
                 let violation = Violation::AnchorWrittenInVain { before: before.thread.anchor, anchor: after.anchor };
                 recorder.violation(sample.walker, violation, Evidence::default());
             }

@@ -1,6 +1,8 @@
 //! The layout of the simulated interpreter's structures.
 
-use crate::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
+use crate::layout::{
+    CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, StatusLayout, ThreadLayout, VersionHex,
+};
 
 /// The offsets of Debian's release build of CPython 3.15.2, as its `_Py_DebugOffsets` has them. A test compares them
 /// with the real table.
@@ -16,7 +18,7 @@ pub const LAYOUT: Layout = Layout {
         native_thread_id: 184,
         datastack_chunk: 256,
         cache: Some(CacheLayout { base_frame: 80, anchor: 88, sequence: 96 }),
-        status: None,
+        status: Some(StatusLayout { holds_gil: 36, gil_requested: 40, current_exception: 136, exc_value: 288 }),
     },
     frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
     code: CodeLayout {
