@@ -133,7 +133,7 @@ fn a_gate_that_is_never_reached_ends_at_the_deadline() {
     let error = target.next_gate(begun + Duration::from_millis(300)).unwrap_err();
     assert!(matches!(error, GateError::Deadline { .. }), "{error}");
     assert!(error.to_string().contains("still here"), "{error}");
-    assert!((Duration::from_millis(300)..Duration::from_secs(5)).contains(&begun.elapsed()));
+    assert!((Duration::from_millis(300)..Duration::from_secs(60)).contains(&begun.elapsed()));
 }
 
 #[test]
