@@ -78,13 +78,14 @@ impl Running {
     fn account(&mut self) -> Vec<Frame> {
         self.write(b"a");
         let length = u32::from_le_bytes(self.read(4).try_into().unwrap());
-        let frames: Vec<(String, String, Option<u32>)> = serde_json::from_slice(&self.read(length as usize)).unwrap();
+        type Told = (String, String, Option<u32>, Option<u32>, Option<u32>, Option<u32>);
+        let frames: Vec<Told> = serde_json::from_slice(&self.read(length as usize)).unwrap();
         frames
             .into_iter()
-            .map(|(function, file, line)| Frame {
+            .map(|(function, file, line, end_line, column, end_column)| Frame {
                 function: function.into(),
                 file: file.into(),
-                location: Location { line, ..Location::default() },
+                location: Location { line, end_line, column, end_column },
             })
             .collect()
     }
