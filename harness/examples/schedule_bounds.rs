@@ -1,6 +1,7 @@
 //! Prints what released builds did in searches of schedules, as the bounds of the entries of `corpus/known-failures.toml`:
 //! `schedule_bounds REPORT...`, where each report is that of `framediff explore --format json` on a released build. The
-//! families of kept schedules and of `corpus/cases/stepped` are added to those of the reports.
+//! families of kept schedules and of `corpus/cases/stepped` are added to those of the reports. What was seen on one program
+//! with generators counts as seen on all of them: a yield is a yield. What a move inside a sample does depends on no program.
 //!
 //! `most` is twice the largest share of the schedules of one search that failed so, and [`FEWEST`] at least.
 #![allow(clippy::unwrap_used, reason = "a tool of this repository: what is wrong ends it")]
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use framediff::case::kept::KeptSchedules;
 use framediff::case::stepped::SteppedFile;
-use framediff::report::known::KnownFailures;
+use framediff::report::known::{KnownFailure, KnownFailures};
 use framediff::report::saved::{Content, Saved};
 use framediff::report::searches::SearchEnd;
 use framediff::schedule::fingerprint::SteppedFingerprint;
@@ -18,6 +19,9 @@ use framediff::workload::Family;
 
 /// Of 1000 schedules: what no search showed was found in one that was larger.
 const FEWEST: u64 = 5;
+/// Those with a yield, a `return` of a generator or an `await`.
+const WITH_YIELDS: [Family; 6] =
+    [Family::Generators, Family::Coroutines, Family::Finalizers, Family::Monitoring, Family::Delegates, Family::Shares];
 /// The release that the entries are about.
 const VERSION: &str = "3.15.2";
 
@@ -52,7 +56,15 @@ fn main() {
             }
         }
     }
-    for (id, (families, most)) in bounds {
+    for (id, (mut families, most)) in bounds {
+        let entry = known.iter().find(|known| known.id == id);
+        let moves_inside = |entry: &&KnownFailure| entry.fingerprint.as_str().parse::<SteppedFingerprint>().is_err();
+        if entry.filter(moves_inside).is_some() {
+            let stepped = Family::ALL.into_iter().filter(|family| *family != Family::Threads);
+            families.extend(stepped.map(Family::name));
+        } else if WITH_YIELDS.iter().any(|family| families.contains(family.name())) {
+            families.extend(WITH_YIELDS.map(Family::name));
+        }
         println!("{id}\nfamilies = {families:?}\nmost = {}", most.max(FEWEST));
     }
 }
