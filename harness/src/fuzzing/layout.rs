@@ -76,6 +76,8 @@ const WORDS: [usize; 3] = [73, 95, 111];
 const NONE: usize = usize::MAX;
 /// The size of every structure of an undamaged table.
 const SIZE: u64 = 512;
+/// The size of the structure inside a thread state that holds the exception being handled.
+const INNER: u64 = 16;
 /// Where the sizes of the text objects are.
 const ASCII: [usize; 3] = [70, 80, 92];
 const COMPACT: [usize; 3] = [NONE, NONE, 93];
@@ -85,6 +87,10 @@ const ARGCOUNT: [usize; 3] = [40, 45, 53];
 const INT: u64 = 4;
 /// Structures up to here are no reason to refuse a table; larger ones may be.
 const PLAIN: u64 = 1 << 16;
+/// Where `exc_state` is, and `exc_value` inside it; only 3.15 says.
+const EXC_STATE: [usize; 3] = [NONE, NONE, 37];
+const EXC_VALUE: [usize; 3] = [NONE, NONE, 38];
+const THREAD: [usize; 3] = [19, 22, 22];
 /// Before 3.15 compact text starts so far behind where ASCII text does.
 const TWO_WORDS: u64 = 16;
 
@@ -92,7 +98,6 @@ const TWO_WORDS: u64 = 16;
 const FIELDS: &[Field] = &{
     const RUNTIME: [usize; 3] = [3, 3, 3];
     const INTERPRETER: [usize; 3] = [6, 6, 6];
-    const THREAD: [usize; 3] = [19, 22, 22];
     const FRAME: [usize; 3] = [28, 31, 39];
     const CODE: [usize; 3] = [34, 39, 47];
     const BYTES: [usize; 3] = [64, 74, 86];
@@ -111,6 +116,9 @@ const FIELDS: &[Field] = &{
         field(THREAD, [NONE, NONE, 27], 8, |it| Some(it.thread.cache?.base_frame)),
         field(THREAD, [NONE, NONE, 28], 8, |it| Some(it.thread.cache?.anchor)),
         field(THREAD, [NONE, NONE, 29], 8, |it| Some(it.thread.cache?.sequence)),
+        field(THREAD, [NONE, NONE, 34], INT, |it| Some(it.thread.status?.holds_gil)),
+        field(THREAD, [NONE, NONE, 35], INT, |it| Some(it.thread.status?.gil_requested)),
+        field(THREAD, [NONE, NONE, 36], 8, |it| Some(it.thread.status?.current_exception)),
         field(FRAME, [29, 32, 40], 8, |it| Some(it.frame.previous)),
         field(FRAME, [30, 33, 41], 8, |it| Some(it.frame.executable)),
         field(FRAME, [31, 34, 42], 8, |it| Some(it.frame.instr_ptr)),
@@ -155,6 +163,12 @@ impl TestCase {
         words[ARGCOUNT[release]] = words[ARGCOUNT[release]].max(INT);
         if let Some(word) = words.get_mut(COMPACT[release]) {
             *word = 56;
+        }
+        if let Some(word) = words.get_mut(EXC_VALUE[release]) {
+            *word %= INNER;
+        }
+        if let Some(word) = words.get_mut(EXC_STATE[release]) {
+            *word = (*word).min(SIZE - 8 - INNER);
         }
         for damage in &self.damage {
             let index = usize::from(damage.index) % words.len();
@@ -204,6 +218,7 @@ impl<'a> Readable<'a> {
             && table.at(ASCII).is_some_and(text)
             && table.compact().is_some_and(text)
             && table.at(ARGCOUNT).is_some_and(|argcount| argcount >= INT)
+            && table.exc_value().is_none_or(|it| it.checked_add(8).is_some_and(|end| Some(end) <= table.at(THREAD)))
             && FIELDS.iter().all(fits);
         sound.then_some(table)
     }
@@ -215,6 +230,11 @@ impl<'a> Readable<'a> {
     /// Where the data of compact text starts, which 3.15 says and others imply.
     fn compact(&self) -> Option<u64> {
         self.at(COMPACT).or_else(|| self.at(ASCII)?.checked_add(TWO_WORDS))
+    }
+
+    /// Where a thread state has the exception being handled.
+    fn exc_value(&self) -> Option<u64> {
+        Some(self.at(EXC_STATE)?.saturating_add(self.at(EXC_VALUE)?))
     }
 
     /// Whether no structure is suspiciously large.
@@ -246,6 +266,7 @@ pub fn check(case: &TestCase) -> Outcome {
     for (position, field) in FIELDS.iter().enumerate() {
         assert_eq!((field.read)(&layout), table.at(field.word), "field {position} of {words:x?}");
     }
+    assert_eq!(layout.thread.status.map(|it| it.exc_value), table.exc_value());
     assert_eq!(Some(layout.code.ascii_data), table.at(ASCII));
     assert_eq!(Some(layout.code.compact_data), table.compact());
     Outcome::Accepted

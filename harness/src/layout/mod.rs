@@ -338,6 +338,7 @@ impl Layout {
     pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
         let table = Table::parse(section)?;
         let (version, free_threaded, tag_mask) = (table.version, table.free_threaded, table.tag_mask);
+        let thread_size = table.word("thread_state", "size").unwrap_or(u64::MAX);
         let cache = if table.word("thread_state", "last_profiled_frame_seq").is_some() {
             Some(CacheLayout {
                 base_frame: offset!(table, "thread_state", "base_frame", 8)?,
@@ -347,13 +348,20 @@ impl Layout {
         } else {
             None
         };
-        let status = if table.word("err_stackitem", "exc_value").is_some() {
-            let exc_value = table.word("err_stackitem", "exc_value").unwrap_or(u64::MAX);
+        let status = if let Some(inside) = table.word("err_stackitem", "exc_value") {
+            let exc_value = table.word("thread_state", "exc_state").unwrap_or(u64::MAX).saturating_add(inside);
+            if exc_value.checked_add(8).is_none_or(|end| end > thread_size) {
+                return Err(LayoutError::DoesNotFit {
+                    field: "thread_state.exc_state",
+                    value: exc_value,
+                    size: thread_size,
+                });
+            }
             Some(StatusLayout {
                 holds_gil: offset!(table, "thread_state", "holds_gil", 4)?,
                 gil_requested: offset!(table, "thread_state", "gil_requested", 4)?,
                 current_exception: offset!(table, "thread_state", "current_exception", 8)?,
-                exc_value: offset!(table, "thread_state", "exc_state", 8)?.saturating_add(exc_value),
+                exc_value,
             })
         } else {
             None
@@ -373,7 +381,6 @@ impl Layout {
             }
         }
         let frame_size = table.word("interpreter_frame", "size").unwrap_or(u64::MAX);
-        let thread_size = table.word("thread_state", "size").unwrap_or(u64::MAX);
         let code_size = table.word("code_object", "size").unwrap_or(u64::MAX);
         for (field, value) in [
             ("interpreter_frame.size", frame_size),
