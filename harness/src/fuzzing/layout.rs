@@ -107,9 +107,12 @@ const FIELDS: &[Field] = &{
     }
     [
         field(RUNTIME, [5, 5, 5], 8, |it| Some(it.interpreters_head)),
+        field(INTERPRETER, [7, 7, 7], 8, |it| Some(it.interpreter.id)),
         field(INTERPRETER, [8, 8, 8], 8, |it| Some(it.interpreter.next)),
         field(INTERPRETER, [9, 9, 9], 8, |it| Some(it.interpreter.threads_head)),
+        field(INTERPRETER, [NONE, 20, 20], 8, |it| it.interpreter.code_object_generation),
         field(THREAD, [21, 24, 24], 8, |it| Some(it.thread.next)),
+        field(THREAD, [22, 25, 25], 8, |it| Some(it.thread.interpreter)),
         field(THREAD, [23, 26, 26], 8, |it| Some(it.thread.current_frame)),
         field(THREAD, [25, 28, 31], 8, |it| Some(it.thread.native_thread_id)),
         field(THREAD, [26, 29, 32], 8, |it| Some(it.thread.datastack_chunk)),

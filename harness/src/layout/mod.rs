@@ -135,8 +135,11 @@ pub enum LayoutError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the offset of the field of that name")]
 pub struct InterpreterLayout {
+    pub id: u64,
     pub next: u64,
     pub threads_head: u64,
+    /// `code_object_generation`, which grows before the interpreter frees a code object: since 3.14.
+    pub code_object_generation: Option<u64>,
 }
 
 /// `PyThreadState`. Offsets in bytes.
@@ -145,6 +148,8 @@ pub struct InterpreterLayout {
 pub struct ThreadLayout {
     pub size: u64,
     pub next: u64,
+    /// `interp`, the interpreter it belongs to.
+    pub interpreter: u64,
     pub current_frame: u64,
     pub native_thread_id: u64,
     pub datastack_chunk: u64,
@@ -366,6 +371,10 @@ impl Layout {
         } else {
             None
         };
+        let generation = match table.word("interpreter_state", "code_object_generation") {
+            Some(_) => Some(offset!(table, "interpreter_state", "code_object_generation", 8)?),
+            None => None,
+        };
         let pointer_size = 8;
         let ascii_data = table.word("unicode_object", "asciiobject_size").unwrap_or(u64::MAX);
         // Before 3.15 the table does not say where compact text starts: PyCompactUnicodeObject adds two words.
@@ -397,12 +406,15 @@ impl Layout {
             free_threaded,
             interpreters_head: offset!(table, "runtime_state", "interpreters_head", 8)?,
             interpreter: InterpreterLayout {
+                id: offset!(table, "interpreter_state", "id", 8)?,
                 next: offset!(table, "interpreter_state", "next", 8)?,
                 threads_head: offset!(table, "interpreter_state", "threads_head", 8)?,
+                code_object_generation: generation,
             },
             thread: ThreadLayout {
                 size: thread_size,
                 next: offset!(table, "thread_state", "next", 8)?,
+                interpreter: offset!(table, "thread_state", "interp", 8)?,
                 current_frame: offset!(table, "thread_state", "current_frame", 8)?,
                 native_thread_id: offset!(table, "thread_state", "native_thread_id", 8)?,
                 datastack_chunk: offset!(table, "thread_state", "datastack_chunk", 8)?,

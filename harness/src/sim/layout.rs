@@ -10,10 +10,11 @@ pub const LAYOUT: Layout = Layout {
     version: VersionHex(0x030f_02f0),
     free_threaded: false,
     interpreters_head: 936,
-    interpreter: InterpreterLayout { next: 7264, threads_head: 7336 },
+    interpreter: InterpreterLayout { id: 7272, next: 7264, threads_head: 7336, code_object_generation: Some(7944) },
     thread: ThreadLayout {
         size: 888,
         next: 8,
+        interpreter: 16,
         current_frame: 72,
         native_thread_id: 184,
         datastack_chunk: 256,

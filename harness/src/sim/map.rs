@@ -225,6 +225,7 @@ impl Map {
         self.threads.push(words);
         let layout = LAYOUT.thread;
         let mut bytes = vec![0; 1024];
+        put(&mut bytes, layout.interpreter, INTERPRETER);
         let mut at = vec![
             (layout.next, words.next),
             (layout.current_frame, words.current_frame),

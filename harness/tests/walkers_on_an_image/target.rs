@@ -25,10 +25,11 @@ pub(crate) fn layout() -> Layout {
         version: VersionHex(0x030f_02f0),
         free_threaded: false,
         interpreters_head: 8,
-        interpreter: InterpreterLayout { next: 0, threads_head: 8 },
+        interpreter: InterpreterLayout { id: 16, next: 0, threads_head: 8, code_object_generation: Some(24) },
         thread: ThreadLayout {
             size: 128,
             next: 8,
+            interpreter: 16,
             current_frame: 24,
             native_thread_id: 56,
             datastack_chunk: 64,
@@ -74,6 +75,7 @@ impl Target {
         let mut target = Self { image, frames: vec![BASE], codes: 0 };
         target.put(RUNTIME + 8, INTERPRETER);
         target.put(INTERPRETER + 8, THREAD);
+        target.put(THREAD + 16, INTERPRETER);
         target.put(THREAD + 24, BASE);
         target.put(THREAD + 32, BASE);
         target.put(THREAD + 56, 77);
