@@ -59,8 +59,9 @@ fn in_two_interpreters(walker: &mut dyn Walker) -> Vec<String> {
     let mut target = Target::new();
     target.image.map(OTHER, vec![0; 64]);
     target.put(OTHER + 16, 1);
-    let code = target.code("first");
+    let (caller, code) = (target.code("caller"), target.code("first"));
     walker.attach(&mut target.image).unwrap();
+    target.push(caller);
     target.put(THREAD + 16, OTHER);
     target.push(code);
     walker.sample_thread(&mut target.image, THREAD);
@@ -76,10 +77,10 @@ fn in_two_interpreters(walker: &mut dyn Walker) -> Vec<String> {
 #[test]
 fn each_interpreter_has_its_own_code_objects() {
     let shared = [Weakening::GenerationOfAnotherInterpreter];
-    assert_eq!(in_two_interpreters(&mut cached(&[])), ["second:1"]);
-    assert_eq!(in_two_interpreters(&mut reference(&[])), ["second:1"]);
-    assert_eq!(in_two_interpreters(&mut cached(&shared)), ["first:1"]);
-    assert_eq!(in_two_interpreters(&mut reference(&shared)), ["first:1"]);
+    assert_eq!(in_two_interpreters(&mut cached(&[])), ["second:1", "caller:1"]);
+    assert_eq!(in_two_interpreters(&mut reference(&[])), ["second:1", "caller:1"]);
+    assert_eq!(in_two_interpreters(&mut cached(&shared)), ["first:1", "caller:1"]);
+    assert_eq!(in_two_interpreters(&mut reference(&shared)), ["first:1", "caller:1"]);
 }
 
 #[test]
