@@ -360,6 +360,7 @@ impl CachingWalker for CachedWalker {
 
 impl ThreadWalk for CachedWalker {
     const KIND: WalkerKind = WalkerKind::OwnCached;
+    const LOOKS_AFTER: bool = false;
 
     fn site(&self) -> &Site {
         &self.site
@@ -384,7 +385,7 @@ impl ThreadWalk for CachedWalker {
         let layout = &self.site.layout;
         let leaf = seen.wishes().next().and_then(|(address, bytes)| RawFrame::parse(layout, address, bytes).ok());
         let leaf = leaf.filter(|leaf| leaf.address == seen.thread.current_frame);
-        self.walk_from(memory, First { thread: seen.thread, generation: seen.generations.0, leaf })
+        self.walk_from(memory, First { thread: seen.thread, generation: seen.generation, leaf })
     }
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {

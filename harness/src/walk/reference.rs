@@ -47,7 +47,7 @@ use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
 use crate::walk::shared::Shared;
-use crate::walk::thread_state::{ThreadState, Window, anchor_segments, word, write_anchor};
+use crate::walk::thread_state::{ThreadState, Window, anchor_of, anchor_segments, word, write_anchor};
 use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
 use crate::walk::weakening::Weakening;
 
@@ -131,14 +131,14 @@ impl ReferenceWalker {
             return Ok(Glance { thread, generation: CodeGeneration::default(), leaf: None, steady: false });
         };
         let mut leaf = RawFrame::buffer(layout);
-        let (mut anchor, mut sequence) = ([0; 8], [0; 8]);
+        let mut held = [0; 16];
         let (mut before, mut after) = (GenerationBuffer::default(), GenerationBuffer::default());
         let mut segments: SmallVec<[Segment<'_>; 8]> = SmallVec::new();
         segments.extend(before.segments(layout, interpreter).into_iter().flatten());
         segments.push(self.window.segment(address, &mut state));
         let needed = segments.len();
         segments.push(Segment { address: predicted, buffer: &mut leaf });
-        segments.extend(anchor_segments(&self.fields, address, &mut anchor, &mut sequence));
+        segments.extend(anchor_segments(&self.fields, address, &mut held));
         segments.extend(after.segments(layout, interpreter).into_iter().flatten());
         let all = segments.len();
         let filled = memory.read_vectored(&mut segments)?;
@@ -154,7 +154,7 @@ impl ReferenceWalker {
             // What was read of the leaf is older than this, and of no use if there is a generation.
             false => (CodeGeneration::default(), CodeGeneration::read(memory, layout, thread.interpreter)),
         };
-        let same = (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence)) == (thread.anchor, thread.sequence);
+        let same = anchor_of(&held) == (thread.anchor, thread.sequence);
         Ok(Glance {
             thread,
             generation,
@@ -420,6 +420,7 @@ impl CachingWalker for ReferenceWalker {
 
 impl ThreadWalk for ReferenceWalker {
     const KIND: WalkerKind = WalkerKind::OwnReference;
+    const LOOKS_AFTER: bool = true;
 
     fn site(&self) -> &Site {
         &self.site
@@ -485,12 +486,11 @@ impl ReferenceWalker {
             (Some((_, anchor)), Some((_, sequence))) => (word(anchor, 0), word(sequence, 0)),
             (None, _) => (None, None),
         };
-        let (generation, after) = seen.generations;
         let same = (anchor, sequence) == (Some(thread.anchor), Some(thread.sequence));
         Glance {
             leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
-            steady: same && generation == after,
-            generation,
+            steady: same && seen.is_same_after,
+            generation: seen.generation,
             thread,
         }
     }

@@ -9,9 +9,9 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::code::{CodeGeneration, GenerationBuffer};
+use crate::walk::code::CodeGeneration;
 use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
+use crate::walk::thread_state::{InterpreterWindow, ThreadState, Window, thread_states_of, word};
 use crate::walk::walker::Site;
 
 /// More is not read on speculation, in bytes.
@@ -32,9 +32,10 @@ struct Listed {
     address: Address,
     /// How many threads it had.
     threads: usize,
-    /// Before and after everything else was read.
-    generations: (CodeGeneration, CodeGeneration),
-    buffers: (GenerationBuffer, GenerationBuffer),
+    /// Its code objects, before its threads were read.
+    generation: CodeGeneration,
+    /// Their count once everything was read, if that was asked for.
+    after: [u8; 8],
 }
 
 /// What a walker expects to need, thread by thread.
@@ -61,8 +62,10 @@ pub(super) struct Seen<'a> {
     pub(super) thread: ThreadState,
     /// Whether nothing was done since it was read.
     pub(super) is_fresh: bool,
-    /// The code objects of its interpreter, before and after everything was read.
-    pub(super) generations: (CodeGeneration, CodeGeneration),
+    /// The code objects of its interpreter, before anything was read of the thread.
+    pub(super) generation: CodeGeneration,
+    /// Whether they were the same once everything was read; not known if that was not asked for.
+    pub(super) is_same_after: bool,
     places: &'a [(Address, Range<usize>)],
     buffer: &'a [u8],
 }
@@ -95,8 +98,8 @@ impl Roster {
             None => interpreters.push(Listed {
                 address: interpreter,
                 threads: 0,
-                generations: Default::default(),
-                buffers: Default::default(),
+                generation: CodeGeneration::default(),
+                after: [0; 8],
             }),
             Some(thread) => {
                 states.push(thread);
@@ -108,19 +111,16 @@ impl Roster {
         if found.is_err() {
             self.forget();
         }
-        for listed in &mut self.interpreters {
-            let generation = CodeGeneration::read(memory, &site.layout, listed.address);
-            listed.generations = (generation, generation);
-        }
         found
     }
 
-    /// Reads everything at once, each thread with what `wish` wants of it. Whether it is all there, and the threads are the
-    /// same.
+    /// Reads everything at once, each thread with what `wish` wants of it, and if wanted how many code objects were freed until
+    /// then. Whether it is all there, and the threads are the same.
     pub(super) fn look(
         &mut self,
         memory: &mut dyn RemoteMemory,
         site: &Site,
+        after: bool,
         mut wish: impl FnMut(&ThreadState, &mut Wishes),
     ) -> bool {
         if self.states.is_empty() {
@@ -137,75 +137,76 @@ impl Roster {
             return false;
         }
         let window = Window::new(&site.layout);
-        let Some(heads) = self.read(memory, site, &window) else { return false };
-        self.parse(site, &window, heads)
+        let interpreter = InterpreterWindow::new(&site.layout);
+        self.read(memory, site, (&interpreter, &window), after) && self.parse(site, (&interpreter, &window))
     }
 
-    /// Fills the buffer: the heads of the lists, the thread states, what was wished for. Gives where the heads end.
-    fn read(&mut self, memory: &mut dyn RemoteMemory, site: &Site, window: &Window) -> Option<usize> {
+    /// Fills the buffer: the head of the list, the interpreters, the thread states, what was wished for. Whether it is full.
+    fn read(
+        &mut self,
+        memory: &mut dyn RemoteMemory,
+        site: &Site,
+        (of_interpreter, window): (&InterpreterWindow, &Window),
+        after: bool,
+    ) -> bool {
         let Self { interpreters, states, wishes, buffer } = self;
-        let heads = 8 + 16 * interpreters.len();
+        let heads = 8 + of_interpreter.length() * interpreters.len();
         let total = heads + window.length() * states.len() + wishes.bytes;
         if buffer.len() < total {
             buffer.resize(total, 0);
         }
         let mut segments: SmallVec<[Segment<'_>; 16]> = SmallVec::new();
-        let (mut lists, mut rest) = buffer.split_at_mut_checked(heads)?;
-        let mut at = heads;
-        segments.push(Segment {
-            address: site.runtime.wrapping_add(site.layout.interpreters_head),
-            buffer: lists.split_off_mut(..8)?,
-        });
-        let mut thread = 0_usize;
-        let mut after: SmallVec<[Segment<'_>; 2]> = SmallVec::new();
-        for Listed { address: interpreter, threads, generations, buffers } in &mut *interpreters {
-            let layout = &site.layout.interpreter;
-            for offset in [layout.threads_head, layout.next] {
-                segments.push(Segment { address: interpreter.wrapping_add(offset), buffer: lists.split_off_mut(..8)? });
-            }
-            if generations.0.number.is_some() {
-                segments.extend(buffers.0.segments(&site.layout, *interpreter).into_iter().flatten());
-                after.extend(buffers.1.segments(&site.layout, *interpreter).into_iter().flatten());
-            }
-            for _ in 0..*threads {
-                let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
-                let end = *wishes.ends.get(thread)?;
-                segments.push(window.segment(states.get(thread)?.address, rest.split_off_mut(..window.length())?));
-                at += window.length();
-                for (address, place) in wishes.places.get_mut(begin..end)? {
-                    let length = place.len();
-                    segments.push(Segment { address: *address, buffer: rest.split_off_mut(..length)? });
-                    *place = at..at + length;
-                    at += length;
+        let fill = || {
+            let (mut lists, mut rest) = buffer.split_at_mut_checked(heads)?;
+            let mut at = heads;
+            let mut afterwards: SmallVec<[Segment<'_>; 2]> = SmallVec::new();
+            segments.push(Segment {
+                address: site.runtime.wrapping_add(site.layout.interpreters_head),
+                buffer: lists.split_off_mut(..8)?,
+            });
+            let mut thread = 0_usize;
+            for Listed { address: interpreter, threads, after: count, .. } in interpreters {
+                segments.push(of_interpreter.segment(*interpreter, lists.split_off_mut(..of_interpreter.length())?));
+                if let Some(offset) = site.layout.interpreter.code_object_generation.filter(|_| after) {
+                    afterwards.push(Segment { address: interpreter.wrapping_add(offset), buffer: count });
                 }
-                thread += 1;
+                for _ in 0..*threads {
+                    let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
+                    let end = *wishes.ends.get(thread)?;
+                    segments.push(window.segment(states.get(thread)?.address, rest.split_off_mut(..window.length())?));
+                    at += window.length();
+                    for (address, place) in wishes.places.get_mut(begin..end)? {
+                        let length = place.len();
+                        segments.push(Segment { address: *address, buffer: rest.split_off_mut(..length)? });
+                        *place = at..at + length;
+                        at += length;
+                    }
+                    thread += 1;
+                }
             }
-        }
-        segments.extend(after);
-        let filled = memory.read_vectored(&mut segments).ok()? == segments.len();
-        drop(segments);
-        if !filled {
-            return None;
-        }
-        for Listed { address, generations, buffers, .. } in interpreters {
-            let filled = generations.0.number.is_some();
-            *generations = (buffers.0.parse(*address, filled), buffers.1.parse(*address, filled));
-        }
-        Some(heads)
+            segments.extend(afterwards);
+            memory.read_vectored(&mut segments).ok()
+        };
+        fill().is_some_and(|filled| filled == segments.len())
     }
 
-    /// Takes the thread states out of the buffer; whether the lists are what they were.
-    fn parse(&mut self, site: &Site, window: &Window, heads: usize) -> bool {
+    /// Takes interpreters and thread states out of the buffer; whether the lists are what they were.
+    fn parse(&mut self, site: &Site, (of_interpreter, window): (&InterpreterWindow, &Window)) -> bool {
         let Self { interpreters, states, wishes, buffer } = self;
-        let mut at = heads;
+        let head = 8 + of_interpreter.length() * interpreters.len();
+        let mut at = head;
         let mut thread = 0;
         let mut link = word(buffer, 0);
-        for (index, &Listed { address: interpreter, threads, .. }) in interpreters.iter().enumerate() {
-            if link != Some(interpreter) {
+        for (index, listed) in interpreters.iter_mut().enumerate() {
+            if link != Some(listed.address) {
                 return false;
             }
-            let mut next = word(buffer, 8 + 16 * index);
-            for _ in 0..threads {
+            let start = 8 + of_interpreter.length() * index;
+            let Some(bytes) = buffer.get(start..start + of_interpreter.length()) else { return false };
+            let state = of_interpreter.parse(&site.layout, bytes);
+            listed.generation = CodeGeneration { interpreter: listed.address, number: state.number };
+            let mut next = Some(state.threads_head);
+            for _ in 0..listed.threads {
                 let (Some(state), Some(&end)) = (states.get_mut(thread), wishes.ends.get(thread)) else { return false };
                 if next != Some(state.address) {
                     return false;
@@ -220,7 +221,7 @@ impl Roster {
             if next != Some(0) {
                 return false;
             }
-            link = word(buffer, 16 + 16 * index);
+            link = Some(state.next);
         }
         link == Some(0)
     }
@@ -230,10 +231,12 @@ impl Roster {
         let begin = index.checked_sub(1).and_then(|before| self.wishes.ends.get(before)).copied().unwrap_or(0);
         let thread = *self.states.get(index)?;
         let of = |listed: &&Listed| listed.address == thread.interpreter;
-        let generations = self.interpreters.iter().find(of).map(|listed| listed.generations).unwrap_or_default();
+        let listed = self.interpreters.iter().find(of)?;
+        let count = listed.generation.number.map(|(_, count)| count);
         Some(Seen {
             thread,
-            generations,
+            generation: listed.generation,
+            is_same_after: count.is_none_or(|count| count == u64::from_le_bytes(listed.after)),
             is_fresh: index == 0,
             places: self.wishes.places.get(begin..*self.wishes.ends.get(index)?)?,
             buffer: &self.buffer,
@@ -278,7 +281,7 @@ mod tests {
     }
 
     fn look(roster: &mut Roster, image: &mut Image) -> bool {
-        roster.look(image, &SITE, |thread, wishes| {
+        roster.look(image, &SITE, false, |thread, wishes| {
             if thread.native_thread_id == 2 {
                 wishes.add(WISHED, 16);
             }

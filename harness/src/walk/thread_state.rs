@@ -108,6 +108,81 @@ impl Window {
     }
 }
 
+/// The part of an interpreter's state that holds all fields a walker reads, so that one read gets them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InterpreterWindow {
+    start: u64,
+    length: usize,
+}
+
+/// The fields of a `PyInterpreterState` that a walker reads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct InterpreterState {
+    /// The next interpreter, or NULL.
+    pub(super) next: Address,
+    /// Its first thread state, or NULL.
+    pub(super) threads_head: Address,
+    /// Its id and its generation of code objects, where the version has that.
+    pub(super) number: Option<(u64, u64)>,
+}
+
+impl InterpreterWindow {
+    /// The smallest range over all fields of `layout`.
+    pub(super) fn new(layout: &Layout) -> Self {
+        let interpreter = &layout.interpreter;
+        let generation = interpreter.code_object_generation.map(|generation| [interpreter.id, generation]);
+        let lists = [interpreter.next, interpreter.threads_head];
+        let fields = lists.into_iter().chain(generation.into_iter().flatten());
+        let start = fields.clone().min().unwrap_or(0);
+        let end = fields.max().unwrap_or(0) + 8;
+        Self { start, length: usize::try_from(end - start).unwrap_or(0) }
+    }
+
+    /// Its bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The segment that fills `buffer` from the interpreter's state at `address`.
+    pub(super) fn segment<'a>(&self, address: Address, buffer: &'a mut [u8]) -> Segment<'a> {
+        Segment { address: address.wrapping_add(self.start), buffer }
+    }
+
+    /// Reads an interpreter's state.
+    ///
+    /// # Errors
+    /// [`Rejection::Unreadable`].
+    fn read(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        layout: &Layout,
+        address: Address,
+    ) -> Result<InterpreterState, Rejection> {
+        let mut buffer = vec![0; self.length];
+        if memory.read_vectored(&mut [self.segment(address, &mut buffer)]) == Ok(1) {
+            return Ok(self.parse(layout, &buffer));
+        }
+        // An image can have the lists, and nothing between them.
+        let threads_head = memory.read_u64(address.wrapping_add(layout.interpreter.threads_head))?;
+        let next = memory.read_u64(address.wrapping_add(layout.interpreter.next))?;
+        Ok(InterpreterState { next, threads_head, number: None })
+    }
+
+    /// The fields in a filled buffer.
+    pub(super) fn parse(&self, layout: &Layout, buffer: &[u8]) -> InterpreterState {
+        let field = |offset: u64| {
+            let start = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+            word(buffer, start).unwrap_or(0)
+        };
+        let interpreter = &layout.interpreter;
+        InterpreterState {
+            next: field(interpreter.next),
+            threads_head: field(interpreter.threads_head),
+            number: interpreter.code_object_generation.map(|generation| (field(interpreter.id), field(generation))),
+        }
+    }
+}
+
 /// The little-endian word at `offset` of `bytes`.
 #[inline]
 pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u64> {
@@ -135,7 +210,7 @@ pub(super) fn thread_states_of(
     runtime: Address,
     mut tell: impl FnMut(Address, Option<ThreadState>),
 ) -> Result<(), Rejection> {
-    let window = Window::new(layout);
+    let (of_interpreter, window) = (InterpreterWindow::new(layout), Window::new(layout));
     let mut found = 0;
     let mut interpreter = memory.read_u64(runtime.wrapping_add(layout.interpreters_head))?;
     let mut interpreters = Cycle::new();
@@ -146,17 +221,9 @@ pub(super) fn thread_states_of(
         if interpreters.closes_at(interpreter) {
             return Err(Rejection::Unreadable(format!("the list of interpreters loops at {interpreter:#x}")));
         }
-        let mut head = [0; 8];
-        let mut next = [0; 8];
-        let filled = memory.read_vectored(&mut [
-            Segment { address: interpreter.wrapping_add(layout.interpreter.threads_head), buffer: &mut head },
-            Segment { address: interpreter.wrapping_add(layout.interpreter.next), buffer: &mut next },
-        ])?;
-        if filled != 2 {
-            return Err(Rejection::Unreadable(format!("interpreter state {interpreter:#x}")));
-        }
+        let state = of_interpreter.read(memory, layout, interpreter)?;
         tell(interpreter, None);
-        let mut thread = u64::from_le_bytes(head);
+        let mut thread = state.threads_head;
         let mut threads = Cycle::new();
         while thread != 0 {
             if threads.closes_at(thread) {
@@ -170,40 +237,28 @@ pub(super) fn thread_states_of(
             found += 1;
             tell(interpreter, Some(state));
         }
-        interpreter = u64::from_le_bytes(next);
+        interpreter = state.next;
     }
     Err(Rejection::TooDeep(INTERPRETER_LIMIT))
 }
 
-/// Reads anchor and sequence of a thread state in one access.
-///
-/// # Errors
-/// [`Rejection::Unreadable`].
-pub fn read_anchor(
-    memory: &mut dyn RemoteMemory,
-    cache: &CacheLayout,
-    thread: Address,
-) -> Result<(Address, u64), Rejection> {
-    let mut anchor = [0; 8];
-    let mut sequence = [0; 8];
-    let filled = memory.read_vectored(&mut anchor_segments(cache, thread, &mut anchor, &mut sequence))?;
-    if filled != 2 {
-        return Err(Rejection::Unreadable(format!("thread state {thread:#x}")));
-    }
-    Ok((u64::from_le_bytes(anchor), u64::from_le_bytes(sequence)))
-}
-
-/// The two segments of anchor and sequence, in this order.
+/// The segments that read anchor and sequence, in this order; one if they stand side by side.
 pub(super) fn anchor_segments<'a>(
     cache: &CacheLayout,
     thread: Address,
-    anchor: &'a mut [u8; 8],
-    sequence: &'a mut [u8; 8],
-) -> [Segment<'a>; 2] {
-    [
-        Segment { address: thread.wrapping_add(cache.anchor), buffer: anchor },
-        Segment { address: thread.wrapping_add(cache.sequence), buffer: sequence },
-    ]
+    buffer: &'a mut [u8; 16],
+) -> impl Iterator<Item = Segment<'a>> {
+    let [anchor, sequence] = [cache.anchor, cache.sequence].map(|offset| thread.wrapping_add(offset));
+    let both = cache.sequence == cache.anchor + 8;
+    let (first, second) = buffer.split_at_mut(if both { 16 } else { 8 });
+    let second = (!both).then_some(Segment { address: sequence, buffer: second });
+    [Segment { address: anchor, buffer: first }].into_iter().chain(second)
+}
+
+/// Anchor and sequence in what [`anchor_segments`] filled.
+pub(super) fn anchor_of(buffer: &[u8; 16]) -> (Address, u64) {
+    let number = u128::from_le_bytes(*buffer);
+    (number as u64, (number >> 64) as u64)
 }
 
 /// Writes the anchor of a thread state.

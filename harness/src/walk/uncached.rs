@@ -127,6 +127,7 @@ impl UncachedWalker {
 
 impl ThreadWalk for UncachedWalker {
     const KIND: WalkerKind = WalkerKind::OwnUncached;
+    const LOOKS_AFTER: bool = false;
 
     fn site(&self) -> &Site {
         &self.site
@@ -148,7 +149,7 @@ impl ThreadWalk for UncachedWalker {
             // Meanwhile other threads were walked: what was seen of this one is old.
             return self.walk(memory, seen.thread.address);
         }
-        self.walk_from(memory, seen.thread, seen.generations.0, guessed)
+        self.walk_from(memory, seen.thread, seen.generation, guessed)
     }
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {

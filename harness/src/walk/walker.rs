@@ -11,11 +11,11 @@ use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
 use crate::walk::cache::FrameCache;
-use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
+use crate::walk::code::{CodeGeneration, Decoder};
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::thread_state::{ThreadState, Window, anchor_segments, clear_anchors, thread_states};
+use crate::walk::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
 use crate::walk::weakening::Weakening;
 
 /// One build's layout and where the target's `_PyRuntime` is.
@@ -99,6 +99,9 @@ pub trait CachingWalker: Walker {
 pub(super) trait ThreadWalk {
     const KIND: WalkerKind;
 
+    /// Whether it needs to know, without another read, that the code objects stayed while it looked.
+    const LOOKS_AFTER: bool;
+
     fn site(&self) -> &Site;
 
     /// What it expects of the next sample; none if it takes one read after the other.
@@ -141,7 +144,7 @@ impl<T: ThreadWalk + Send> Walker for T {
             return Ok(Sample { walker: T::KIND, threads });
         };
         let mut threads = SmallVec::new();
-        if roster.look(memory, &site, |thread, wishes| self.wish(thread, wishes)) {
+        if roster.look(memory, &site, T::LOOKS_AFTER, |thread, wishes| self.wish(thread, wishes)) {
             let seen = (0..).map_while(|index| roster.seen(index));
             threads.extend(seen.map(|seen| told(self.walk_seen(memory, seen))));
         } else {
@@ -180,18 +183,19 @@ pub(super) fn read_again(
     thread: Address,
     decoded: CodeGeneration,
 ) -> Result<((Address, u64), CodeGeneration), Rejection> {
-    let (mut anchor, mut sequence, mut codes) = ([0; 8], [0; 8], GenerationBuffer::default());
-    let mut segments: SmallVec<[Segment<'_>; 4]> =
-        anchor_segments(fields, thread, &mut anchor, &mut sequence).into_iter().collect();
-    segments.extend(codes.segments(&site.layout, decoded.known_interpreter()).into_iter().flatten());
+    let (mut held, mut count) = ([0; 16], [0; 8]);
+    let mut segments: SmallVec<[Segment<'_>; 3]> = anchor_segments(fields, thread, &mut held).collect();
+    let offset = site.layout.interpreter.code_object_generation.filter(|_| decoded.number.is_some());
+    segments
+        .extend(offset.map(|offset| Segment { address: decoded.interpreter.wrapping_add(offset), buffer: &mut count }));
     let all = segments.len();
     let filled = memory.read_vectored(&mut segments)?;
     drop(segments);
     if filled != all {
         return Err(Rejection::Unreadable(format!("thread state {thread:#x}")));
     }
-    let held = (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence));
-    Ok((held, codes.parse(decoded.interpreter, decoded.number.is_some())))
+    let number = decoded.number.map(|(id, _)| (id, u64::from_le_bytes(count)));
+    Ok((anchor_of(&held), CodeGeneration { number, ..decoded }))
 }
 
 /// A decoder with the faults that `weakenings` name.
