@@ -33,8 +33,9 @@ fn shared_leaf() -> Program {
             Function::new("b", &[Call(3)]),
             Function::new("leaf", &[Line(2)]),
         ],
-        threads: vec![Thread { entry: 0, native_thread_id: 7, started: true }],
+        threads: vec![Thread::new(0, 7, true)],
         slots_per_chunk: 3,
+        frees: None,
     }
 }
 

@@ -78,6 +78,7 @@
 pub mod explore;
 pub mod found;
 pub mod graph;
+pub mod memory;
 pub mod replay;
 pub mod search;
 pub mod set;

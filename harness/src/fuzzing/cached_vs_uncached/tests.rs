@@ -16,7 +16,7 @@ fn smoke() {
 }
 
 fn undamaged(on: u8) -> Step {
-    Step { on, mutations: Vec::new(), again: false }
+    Step { on, mutations: Vec::new(), again: false, reuse: None }
 }
 
 /// The cases of a snapshot without damage, in the order of its stops and in others.
@@ -45,7 +45,7 @@ fn what_interpreters_left_keeps_the_promise() {
             let case = TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps };
             // Only going round to the first stop again is no order that a process has.
             if case.steps.len() <= recorded.loaded().snapshot.stops.len() {
-                assert_eq!(run(&case, &[]).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
+                assert_eq!(run(&case, &BTreeSet::new()).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
             }
         }
     }
@@ -71,6 +71,7 @@ fn what_a_walker_leaves_out_at_rest_is_noticed() {
         Weakening::NoSequenceCheckOnPartialHit,
         Weakening::LeafReusedOnFullHit,
         Weakening::ChainStoredWithoutBase,
+        Weakening::CodeKeptAfterFree,
     ] {
         let caught = caught_after(weakening, 20_000);
         assert!(caught.is_some(), "{weakening} is not noticed");
@@ -95,7 +96,7 @@ fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mut
     let steps = vec![
         undamaged(0),
         undamaged(on(first)),
-        Step { on: on((second + stops - first) % stops), mutations, again: false },
+        Step { on: on((second + stops - first) % stops), mutations, again: false, reuse: None },
     ];
     TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps }
 }
