@@ -131,6 +131,28 @@ fn the_holes_of_the_anchor_first_protocol_are_found() {
     Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
 }
 
+const CODE_PROGRAMS: [(&str, Weakening); 2] = [
+    ("code-reuse", Weakening::CodeKeptAfterFree),
+    ("code-reuse-interpreters", Weakening::GenerationOfAnotherInterpreter),
+];
+
+#[test]
+fn the_reference_walker_is_right_where_code_objects_are_freed() {
+    for (workload, _) in CODE_PROGRAMS {
+        let case = Case::new(named(workload), WalkerKind::OwnReference, &[]);
+        Case { reads: Reads::Segments, ..case }.holds();
+    }
+}
+
+#[test]
+fn decoded_code_that_is_kept_too_long_is_found() {
+    for (workload, weakening) in CODE_PROGRAMS {
+        Case { samples: 3, reads: Reads::Segments, ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening]) }
+            .breaks();
+        Case { samples: 4, ..at_rest(workload, &[weakening]) }.breaks();
+    }
+}
+
 #[test]
 fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
     let weakening = [Weakening::SequenceNotComparedAfterAnchoring];
