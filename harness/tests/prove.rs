@@ -140,7 +140,7 @@ const CODE_PROGRAMS: [(&str, Weakening); 2] = [
 fn the_reference_walker_is_right_where_code_objects_are_freed() {
     for (workload, _) in CODE_PROGRAMS {
         let case = Case::new(named(workload), WalkerKind::OwnReference, &[]);
-        Case { reads: Reads::Segments, ..case }.holds();
+        Case { reads: Reads::Segments, samples: 20, ..case }.holds();
     }
 }
 

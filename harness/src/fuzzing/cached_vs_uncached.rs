@@ -253,6 +253,8 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
     sheet.get(code, usize::try_from(layout.size).unwrap_or(0)).is_some().hash(&mut hasher);
     sheet.get(code.wrapping_add(layout.first_line), 4).hash(&mut hasher);
     sheet.get(code.wrapping_add(layout.flags), 4).hash(&mut hasher);
+    // How many code units it has.
+    reader.word(code.wrapping_add(layout.bytes_size)).hash(&mut hasher);
     hasher.finish()
 }
 

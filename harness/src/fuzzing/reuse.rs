@@ -86,6 +86,7 @@ impl Reuse {
             (fields.linetable, 8),
             (fields.first_line, 4),
             (fields.flags, 4),
+            (fields.bytes_size, 8),
         ];
         for &(offset, width) in if self.name_alone { &all[..1] } else { &all[..] } {
             let Some(bytes) = sheet.get(other.wrapping_add(offset), width).map(<[u8]>::to_vec) else { continue };

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::walk::cache::FrameCache;
-use crate::walk::code::{Decoder, LearntCode};
+use crate::walk::code::{Decoder, KnownCode};
 use crate::walk::walker::CachingWalker;
 
 /// What a walker learnt of code objects.
@@ -12,12 +12,12 @@ use crate::walk::walker::CachingWalker;
 pub struct Codes {
     decoder: Arc<Decoder>,
     /// All that tells it from another one.
-    learnt: Vec<LearntCode>,
+    known: Vec<KnownCode>,
 }
 
 impl PartialEq for Codes {
     fn eq(&self, other: &Self) -> bool {
-        self.learnt == other.learnt
+        self.known == other.known
     }
 }
 
@@ -25,7 +25,7 @@ impl Eq for Codes {}
 
 impl Hash for Codes {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.learnt.hash(state);
+        self.known.hash(state);
     }
 }
 
@@ -43,7 +43,7 @@ impl Codes {
     #[must_use]
     pub fn of(walker: &dyn CachingWalker) -> Self {
         let decoder = walker.decoder();
-        Self { learnt: decoder.learnt(), decoder: Arc::new(decoder.clone()) }
+        Self { known: decoder.knowledge(), decoder: Arc::new(decoder.clone()) }
     }
 }
 

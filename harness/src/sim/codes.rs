@@ -113,6 +113,7 @@ impl Codes {
         let content = self.content(first)?;
         let mut bytes = vec![0; OTHER_NAMES];
         put(&mut bytes, code.flags, content.flags);
+        put(&mut bytes, code.bytes_size, u64::from(LINES));
         put(&mut bytes, code.first_line, 1);
         put(&mut bytes, code.filename, address + FILE_NAME);
         put(&mut bytes, code.qualname, content.name);

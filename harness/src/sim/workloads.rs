@@ -224,8 +224,8 @@ pub(crate) fn code_reuse() -> Program {
     let program = program(vec![
         function("main", &[Call(1)]),
         function("caller", &[Compile(2), Call(2), Compile(3), Call(3)]),
-        function("a", &[Line(2)]),
-        function("b", &[Line(2)]).at(2),
+        function("a", &[]),
+        function("b", &[]).at(2),
     ]);
     Program { frees: Some(FREES), ..program }
 }

@@ -81,13 +81,15 @@ mod tests {
     use crate::sim::truth::{Chain, chain};
     use crate::sim::workloads;
 
-    /// Runs a program, threads in turn; tells of each access with the state after it.
+    /// Runs a program, another thread whenever a code object was freed; tells of each access with the state after it.
     fn run(program: Program, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, Store)) {
         let (interpreter, mut state) = Interpreter::start(program, [].into());
-        for turn in 0..accesses {
+        let mut turn = 0;
+        for _ in 0..accesses {
             let movable: Vec<usize> = interpreter.movable(&state).collect();
-            let Some(&thread) = movable.get(turn / 3 % movable.len().max(1)) else { return };
+            let Some(&thread) = movable.get(turn % movable.len().max(1)) else { return };
             if let Some((store, _)) = interpreter.step(&mut state, thread, &mut || false, 0) {
+                turn += usize::from(matches!(role(&interpreter, store), Some(Role::CodeGeneration(_))));
                 tell(&interpreter, &state, store);
             }
         }
