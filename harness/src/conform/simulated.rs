@@ -110,7 +110,7 @@ impl Simulated {
             let frame = map.frame_words(place).and_then(|words| {
                 let function = map.codes().function_of(get(words.code), get)?;
                 let name = &self.interpreter.program.functions.get(usize::from(function))?.name;
-                let line = map.codes().line_of(function, get(words.instruction)).map(u32::from);
+                let line = map.codes().line_of(function, get(words.instruction)).map(i32::from);
                 let location = Location { line, ..Location::default() };
                 Some(Frame { function: name.as_str().into(), file: "".into(), location })
             });
