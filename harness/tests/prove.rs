@@ -147,8 +147,12 @@ fn the_reference_walker_is_right_where_code_objects_are_freed() {
 #[test]
 fn decoded_code_that_is_kept_too_long_is_found() {
     for (workload, weakening) in CODE_PROGRAMS {
-        Case { samples: 3, reads: Reads::Segments, ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening]) }
-            .breaks();
+        Case {
+            samples: 3,
+            reads: Reads::Segments,
+            ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening])
+        }
+        .breaks();
         Case { samples: 4, ..at_rest(workload, &[weakening]) }.breaks();
     }
 }

@@ -197,7 +197,8 @@ impl Past {
         for chain in &image.chains {
             let links = chain.links.iter().filter(|link| link.is_python);
             // Those that are code objects cannot change but by lasting damage, or where code objects are freed.
-            let mut seen = links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).peekable();
+            let mut seen =
+                links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).peekable();
             if seen.peek().is_some() {
                 let generation = Generation::of(loaded, sheet, chain);
                 codes.extend(seen.map(|code| (generation, code)));

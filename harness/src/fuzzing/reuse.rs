@@ -68,7 +68,8 @@ impl Reuse {
         let codes: Vec<Address> =
             chains.iter().flat_map(|chain| &chain.links).filter(|link| link.is_python).map(|link| link.code).collect();
         let pick = |among: &[Address], index: u16| among.get(usize::from(index) % among.len().max(1)).copied();
-        let (Some(code), Some(other)) = (pick(&codes, self.frame), pick(&loaded.marks[stop].codes, self.content)) else {
+        let (Some(code), Some(other)) = (pick(&codes, self.frame), pick(&loaded.marks[stop].codes, self.content))
+        else {
             return;
         };
         let runs = |chain: &&Chain| chain.links.iter().any(|link| link.is_python && link.code == code);

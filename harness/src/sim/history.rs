@@ -167,11 +167,7 @@ fn tells(map: &Map, word: Word, value: u64) -> bool {
         Some(Role::Instruction(_) | Role::Previous(Place::Shim(..)) | Role::CodeFlags(_)) => false,
         Some(Role::Code(_) | Role::Previous(_)) => value != 0,
         Some(
-            Role::CurrentFrame(_)
-            | Role::Anchor(_)
-            | Role::Sequence(_)
-            | Role::CodeGeneration(_)
-            | Role::CodeName(_),
+            Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_) | Role::CodeGeneration(_) | Role::CodeName(_),
         ) => true,
     }
 }

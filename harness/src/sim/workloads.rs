@@ -45,7 +45,11 @@ pub const ALL: [Workload; 16] = [
         about: "thread states made and freed, native thread ids used again",
         make: thread_reuse,
     },
-    Workload { name: "code-reuse", about: "two functions whose code objects take turns at one address", make: code_reuse },
+    Workload {
+        name: "code-reuse",
+        about: "two functions whose code objects take turns at one address",
+        make: code_reuse,
+    },
     Workload {
         name: "code-reuse-interpreters",
         about: "two interpreters whose code objects take turns at one address",

@@ -146,7 +146,10 @@ mod tests {
     fn a_suspended_generator_keeps_its_code_object() {
         let program = Program {
             functions: vec![
-                Function::new("main", &[Create(0, 1), Resume(0), Compile(2), Call(2), Line(9), Drop(0), Compile(2), Call(2)]),
+                Function::new(
+                    "main",
+                    &[Create(0, 1), Resume(0), Compile(2), Call(2), Line(9), Drop(0), Compile(2), Call(2)],
+                ),
                 Function::new("numbers", &[Yield]),
                 Function::new("leaf", &[]).at(1),
             ],
@@ -157,7 +160,8 @@ mod tests {
         let (mut line_nine, mut before, mut words) = (false, None, Vec::new());
         run(program, 100, |interpreter, state, store| {
             let Some(role) = role(interpreter, store) else { return };
-            line_nine |= matches!(store, Store::Word { value, .. } if interpreter.map.codes().line_of(0, value) == Some(9));
+            line_nine |=
+                matches!(store, Store::Word { value, .. } if interpreter.map.codes().line_of(0, value) == Some(9));
             if matches!(role, Role::CodeGeneration(_) | Role::CodeName(_) | Role::CodeFlags(_)) {
                 words.push(role);
             }
