@@ -31,7 +31,7 @@ use super::Outcome;
 use super::chains::{Chain, Reader, chains};
 use super::mutation::{Effect, Mutation};
 use super::recorded::{Loaded, Recorded};
-use super::reuse::{Generation, Reuse, count_from};
+use super::reuse::{Generation, Reuse, count_from, divide};
 use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
 use super::weakened::WEAKENINGS;
@@ -56,6 +56,9 @@ pub struct TestCase {
     pub reference: bool,
     /// How many stops are sampled in the recorded order, without damage of their own, before the images below; modulo 8.
     pub before: u8,
+    /// Whether all threads but the first are another interpreter's, where code objects are freed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub divided: bool,
     /// Damage that all images have.
     pub lasting: Vec<Mutation>,
     /// The images.
@@ -127,6 +130,9 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
         }
         for mutation in step.mutations.iter().take(MUTATIONS) {
             mutation.apply_to_the_mutable(loaded, stop, &mut sheet);
+        }
+        if reuses && case.divided {
+            divide(loaded, &mut sheet);
         }
         if reuses {
             count_from(loaded, stop, 1, &mut sheet);

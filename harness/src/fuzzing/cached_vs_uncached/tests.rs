@@ -21,7 +21,7 @@ fn undamaged(on: u8) -> Step {
 
 /// The cases of a snapshot without damage, in the order of its stops and in others.
 fn undamaged_orders(recorded: Recorded, reference: bool) -> impl Iterator<Item = TestCase> {
-    let case = move |steps| TestCase { recorded, reference, before: 0, lasting: Vec::new(), steps };
+    let case = move |steps| TestCase { recorded, reference, before: 0, divided: false, lasting: Vec::new(), steps };
     let mixed = (0..=255_u8).map(|order| (0..8).map(|bit| undamaged(1 + (order >> bit & 1) * 2)).collect());
     std::iter::once((0..8).map(|_| undamaged(1)).collect()).chain(mixed).map(case)
 }
@@ -42,7 +42,7 @@ fn what_interpreters_left_keeps_the_promise() {
     for recorded in Recorded::all().filter(|it| !it.name().starts_with("old-")) {
         for steps in 1..=8 {
             let steps = (0..steps).map(|_| undamaged(1)).collect();
-            let case = TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps };
+            let case = TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps };
             // Only going round to the first stop again is no order that a process has.
             if case.steps.len() <= recorded.loaded().snapshot.stops.len() {
                 assert_eq!(run(&case, &BTreeSet::new()).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
@@ -98,7 +98,7 @@ fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mut
         undamaged(on(first)),
         Step { on: on((second + stops - first) % stops), mutations, again: false, reuse: None },
     ];
-    TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps }
+    TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps }
 }
 
 /// All pairs of stops with their chains.
@@ -162,4 +162,23 @@ fn another_thread_state_is_noticed() {
         cases
     });
     assert!(is_told(Weakening::ThreadStateNotCompared, cases));
+}
+
+/// A code object that one interpreter freed has come to another one, which counts nothing: the first thread runs it, and
+/// before only others did.
+#[test]
+fn code_that_another_interpreter_freed_is_noticed() {
+    let cases = ["release-threads", "debug-threads"].into_iter().flat_map(|name| {
+        let recorded = Recorded::try_from(name.to_owned()).unwrap();
+        let frames = recorded.loaded().marks.iter().map(|marks| marks.frames.len()).max().unwrap();
+        let reuses = (0..u16::try_from(frames).unwrap())
+            .flat_map(|frame| [0, 1].map(|content| Reuse { frame, content, name_alone: true, taken: true }));
+        reuses.flat_map(move |reuse| {
+            (1..=6).map(move |on| {
+                let steps = vec![undamaged(0), Step { reuse: Some(reuse), ..undamaged(on) }];
+                TestCase { recorded, reference: false, before: 0, divided: true, lasting: Vec::new(), steps }
+            })
+        })
+    });
+    assert!(is_told(Weakening::GenerationOfAnotherInterpreter, cases));
 }
