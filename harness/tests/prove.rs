@@ -33,8 +33,9 @@ fn shared_leaf() -> Program {
             Function::new("b", &[Call(3)]),
             Function::new("leaf", &[Line(2)]),
         ],
-        threads: vec![Thread { entry: 0, native_thread_id: 7, started: true }],
+        threads: vec![Thread::new(0, 7, true)],
         slots_per_chunk: 3,
+        frees: None,
     }
 }
 
@@ -128,6 +129,32 @@ fn the_holes_of_the_anchor_first_protocol_are_found() {
     }
     let case = Case::new(named("alternating"), WalkerKind::OwnReference, &[Weakening::PartialHitOnGrownStack]);
     Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
+}
+
+const CODE_PROGRAMS: [(&str, Weakening); 2] = [
+    ("code-reuse", Weakening::CodeKeptAfterFree),
+    ("code-reuse-interpreters", Weakening::GenerationOfAnotherInterpreter),
+];
+
+#[test]
+fn the_reference_walker_is_right_where_code_objects_are_freed() {
+    for (workload, _) in CODE_PROGRAMS {
+        let case = Case::new(named(workload), WalkerKind::OwnReference, &[]);
+        Case { reads: Reads::Segments, samples: 20, ..case }.holds();
+    }
+}
+
+#[test]
+fn decoded_code_that_is_kept_too_long_is_found() {
+    for (workload, weakening) in CODE_PROGRAMS {
+        Case {
+            samples: 3,
+            reads: Reads::Segments,
+            ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening])
+        }
+        .breaks();
+        Case { samples: 4, ..at_rest(workload, &[weakening]) }.breaks();
+    }
 }
 
 #[test]

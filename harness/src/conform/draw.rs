@@ -63,12 +63,16 @@ struct Draft {
 impl Draft {
     /// With the module alone.
     fn new(family: ProgramFamily, plain: FunctionId, generators: Variable) -> Self {
-        let thread = Thread { entry: 0, native_thread_id: 7, started: true };
         let slots_per_chunk = if family == ProgramFamily::Chunks { FEW_SLOTS } else { SLOT_COUNT };
         let module = Function::new("<module>", &[Instruction::Line(ROUND_LINE), Instruction::Call(MAIN)]);
         Self {
             family,
-            program: Program { functions: vec![module], threads: vec![thread], slots_per_chunk },
+            program: Program {
+                functions: vec![module],
+                threads: vec![Thread::new(0, 7, true)],
+                slots_per_chunk,
+                frees: None,
+            },
             plain,
             generators,
         }

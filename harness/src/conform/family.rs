@@ -84,9 +84,12 @@ impl Operation {
             Instruction::Delegate(_) => Self::Delegate,
             Instruction::Throw(_) => Self::Throw,
             Instruction::Drop(_) => Self::Drop,
-            Instruction::Jump(_) | Instruction::Branch(_) | Instruction::StartThread(_) | Instruction::EndThread => {
-                return None;
-            }
+            Instruction::Jump(_)
+            | Instruction::Branch(_)
+            | Instruction::StartThread(_)
+            | Instruction::EndThread
+            | Instruction::Compile(_)
+            | Instruction::Free(_) => return None,
         })
     }
 }

@@ -155,7 +155,9 @@ impl Run<'_> {
                 Instruction::Jump(_)
                 | Instruction::Branch(_)
                 | Instruction::StartThread(_)
-                | Instruction::EndThread => return Err(illegal),
+                | Instruction::EndThread
+                | Instruction::Compile(_)
+                | Instruction::Free(_) => return Err(illegal),
             }
             if raising {
                 thrown = Some(next);

@@ -235,6 +235,8 @@ fn statement(instruction: Instruction) -> String {
         | Instruction::Jump(_)
         | Instruction::Branch(_)
         | Instruction::StartThread(_)
-        | Instruction::EndThread => "pass".to_owned(),
+        | Instruction::EndThread
+        | Instruction::Compile(_)
+        | Instruction::Free(_) => "pass".to_owned(),
     }
 }

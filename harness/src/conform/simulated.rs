@@ -11,7 +11,7 @@ use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point, Schedule};
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::layout::LAYOUT;
-use crate::sim::map::{MOST_SHIMS, Map, Place, RUNTIME, Role, function_of, line_of};
+use crate::sim::map::{MOST_SHIMS, Map, Place, RUNTIME, Role};
 use crate::sim::program::Program;
 use crate::sim::store::Store;
 use crate::sim::variation::Variations;
@@ -81,7 +81,7 @@ impl Simulated {
     fn starts_round(&self, store: Store) -> bool {
         let Store::Word { word, value } = store else { return false };
         matches!(self.interpreter.map.role(word), Some(Role::Instruction(Place::Slot(0, 1))))
-            && line_of(MAIN, value) == Some(ROUND_LINE)
+            && self.interpreter.map.codes().line_of(MAIN, value) == Some(ROUND_LINE)
     }
 
     /// Remembers where frames are, as the rig does.
@@ -108,9 +108,9 @@ impl Simulated {
         let mut address = get(map.thread_words(0).current_frame);
         while let Some(place) = map.place(address).filter(|_| chain.len() < ACCESS_LIMIT) {
             let frame = map.frame_words(place).and_then(|words| {
-                let function = function_of(get(words.code))?;
+                let function = map.codes().function_of(get(words.code), get)?;
                 let name = &self.interpreter.program.functions.get(usize::from(function))?.name;
-                let line = line_of(function, get(words.instruction)).map(i32::from);
+                let line = map.codes().line_of(function, get(words.instruction)).map(i32::from);
                 let location = Location { line, ..Location::default() };
                 Some(Frame { function: name.as_str().into(), file: "".into(), location })
             });

@@ -12,8 +12,6 @@
 //! such are the counterexamples of `framediff prove`.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
-use std::sync::LazyLock;
 
 use arbitrary::{Arbitrary, Unstructured};
 use rand::Rng;
@@ -23,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::target::FuzzTarget;
+use super::weakened::{VARIATIONS, WEAKENINGS};
 use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::program::{Function, Instruction, Program, Thread, VARIABLES};
@@ -48,19 +47,6 @@ pub struct TestCase {
 
 /// Bytes that the choices of most cases take.
 const CHOICES: usize = 256;
-
-static WEAKENINGS: LazyLock<BTreeSet<Weakening>> = LazyLock::new(|| named("FRAMEDIFF_WEAKEN"));
-static VARIATIONS: LazyLock<BTreeSet<Variation>> = LazyLock::new(|| named("FRAMEDIFF_VARY"));
-
-/// The names in an environment variable.
-///
-/// # Panics
-/// There is no such name: a fuzzer that runs on would find nothing, and nobody would know why.
-fn named<T: FromStr<Err = String> + Ord>(variable: &str) -> BTreeSet<T> {
-    let text = std::env::var(variable).unwrap_or_default();
-    let names = text.split(',').filter(|name| !name.is_empty());
-    names.map(|name| name.parse().unwrap_or_else(|error| panic!("{variable}: {error}"))).collect()
-}
 
 /// How schedules are drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,9 +204,11 @@ fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Res
     if schedules == Schedules::Attempts && bytes.ratio(2, 3)? {
         return Ok(bytes.choose(&[workloads::alternating, workloads::failed_bind])?());
     }
-    // Whose frames the anchor is among matters most where thread states come and go.
+    // Whose frames the anchor is among matters most where thread states come and go, and what was learnt of a code object
+    // where another one comes to its address.
     if schedules == Schedules::Rests && bytes.ratio(1, 3)? {
-        return Ok(workloads::thread_reuse());
+        let reuse = [workloads::thread_reuse, workloads::code_reuse, workloads::code_reuse_interpreters];
+        return Ok(bytes.choose(&reuse)?());
     }
     if bytes.ratio(1, 2)? {
         return Ok((bytes.choose(&workloads::ALL)?.make)());
@@ -236,14 +224,31 @@ fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Res
                 .collect::<arbitrary::Result<Vec<Instruction>>>()?;
             let handler = if bytes.ratio(1, 4)? { Some(bytes.int_in_range(0..=5)?) } else { None };
             let slots = if bytes.ratio(1, 8)? { 2 } else { 1 };
-            Ok(Function { name: (*name).to_owned(), slots, body, handler })
+            Ok(Function { name: (*name).to_owned(), slots, body, handler, place: None })
         })
-        .collect::<arbitrary::Result<_>>()?;
-    let mut threads = vec![Thread { entry: 0, native_thread_id: 7, started: true }];
+        .collect::<arbitrary::Result<Vec<_>>>()?;
+    let mut threads = vec![Thread::new(0, 7, true)];
     if bytes.ratio(1, 4)? {
-        threads.push(Thread { entry: 1, native_thread_id: 8, started: bytes.arbitrary()? });
+        threads.push(Thread::new(1, 8, bytes.arbitrary()?));
     }
-    Ok(Program { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)? })
+    let mut program = Program { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)?, frees: None };
+    if program.frees_code() {
+        take_turns(bytes, &mut program)?;
+    }
+    Ok(program)
+}
+
+/// Lets the last function, or the last two, take turns with another one, and the second thread be another interpreter's.
+fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary::Result<()> {
+    let place = bytes.int_in_range(1..=u8::try_from(program.functions.len()).unwrap_or(3).saturating_sub(2))?;
+    let others = if bytes.ratio(1, 4)? { 2 } else { 1 };
+    for function in program.functions.iter_mut().skip(usize::from(place) + 1).rev().take(others) {
+        function.place = Some(place);
+    }
+    if let Some(thread) = program.threads.get_mut(1) {
+        thread.interpreter = u8::from(bytes.ratio(1, 2)?);
+    }
+    Ok(())
 }
 
 /// The same instruction about functions, variables and places that exist. No function calls `main` or itself deeper than
@@ -267,6 +272,8 @@ fn within(instruction: Instruction, functions: u8) -> Instruction {
         I::Jump(to) => I::Jump(to % 6),
         I::Branch(to) => I::Branch(to % 6),
         I::StartThread(_) => I::StartThread(1),
+        I::Compile(id) => I::Compile(function(id)),
+        I::Free(id) => I::Free(function(id)),
         I::Return | I::Raise | I::Yield | I::EndThread => instruction,
     }
 }

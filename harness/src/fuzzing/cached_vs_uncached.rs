@@ -9,7 +9,8 @@
 //!   on its chain, then so are `a_i+1 .. a_n`, in this order and nothing else, and each stands where it stood. (Every frame
 //!   that leaves the stack while it is the anchor counts one up; so `a_i` lived on, and its callers waited for it.) Of
 //!   `a_i` itself nothing but the address is promised.
-//! - **A2.** While a walker lives, a code object it has seen does not change, nor do its name, file name and location table.
+//! - **A2.** As long as an interpreter has not counted a freed code object, the code objects that its frames were seen to
+//!   run do not change, nor do their names, file names and location tables.
 //!
 //! Images that break A1 are given with the anchor NULL, which is what an interpreter shows whose profiler has just attached;
 //! that is the only case in which the order of stops matters, because two images of one process may agree by nothing but
@@ -17,9 +18,10 @@
 //! anchors of any value, threads that exchange their ids, states or frames, chains that loop or end nowhere.
 //! Images of another snapshot are another process: a walker is made for one.
 //!
-//! Walkers that leave out a check that decides at rest are told from right ones by this: see the tests.
+//! Walkers that leave out a check that decides at rest are told from right ones by this: see the tests, and
+//! `FRAMEDIFF_WEAKEN`, which names checks to leave out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arbitrary::Arbitrary;
@@ -29,8 +31,10 @@ use super::Outcome;
 use super::chains::{Chain, Reader, chains};
 use super::mutation::{Effect, Mutation};
 use super::recorded::{Loaded, Recorded};
+use super::reuse::{Generation, Reuse, count_from, divide};
 use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
+use super::weakened::WEAKENINGS;
 use crate::memory::Address;
 use crate::sample::{Lookup, Sample};
 use crate::stack::Stack;
@@ -52,6 +56,9 @@ pub struct TestCase {
     pub reference: bool,
     /// How many stops are sampled in the recorded order, without damage of their own, before the images below; modulo 8.
     pub before: u8,
+    /// Whether all threads but the first are another interpreter's, where code objects are freed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub divided: bool,
     /// Damage that all images have.
     pub lasting: Vec<Mutation>,
     /// The images.
@@ -67,6 +74,9 @@ pub struct Step {
     pub mutations: Vec<Mutation>,
     /// Whether it is sampled once more, with the anchors that the walker left.
     pub again: bool,
+    /// A code object that is another one in this image alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
 }
 
 /// More steps, or more damage, tell nothing more.
@@ -78,25 +88,25 @@ const MUTATIONS: usize = 8;
 /// # Panics
 /// If the cached walker gives another stack.
 pub fn check(case: &TestCase) -> Outcome {
-    check_weakened(case, &[])
+    run(case, &WEAKENINGS).0
 }
 
-/// As [`check`], with faults put into the walker of CPython's protocol.
+/// As [`check`], with faults put into the walker.
 ///
 /// # Panics
 /// As [`check`].
 pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> Outcome {
-    run(case, weakenings).0
+    run(case, &weakenings.iter().copied().collect()).0
 }
 
 /// The outcome, and how often an image was given with an anchor made NULL because it breaks A1.
-fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
+fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
     let loaded = case.recorded.loaded();
     let new = || -> Option<Tour<'_>> {
         let walker: Box<dyn Walker> = if case.reference {
-            Box::new(ReferenceWalker::new(loaded.site).ok()?)
+            Box::new(ReferenceWalker::new(loaded.site).ok()?.weakened(weakenings.clone()))
         } else {
-            Box::new(CachedWalker::new(loaded.site, weakenings.iter().copied().collect()).ok()?)
+            Box::new(CachedWalker::new(loaded.site, weakenings.clone()).ok()?)
         };
         let uncached = UncachedWalker::new(loaded.site).ok()?;
         Some(Tour { loaded, walker, uncached, past: Past::default(), attached: false, broken: 0 })
@@ -106,8 +116,9 @@ fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
     let Some(mut tour) = new() else { return (outcome, 0) };
     let mut stop = 0;
     let lasting = lasting(case, loaded);
-    let damaged = lasting.iter().any(|effect| effect.changes_code(loaded));
-    let recorded = Step { on: 1, mutations: Vec::new(), again: false };
+    let reuses = case.steps.iter().take(STEPS).any(|step| step.reuse.is_some());
+    let damaged = reuses || lasting.iter().any(|effect| effect.changes_code(loaded));
+    let recorded = Step { on: 1, mutations: Vec::new(), again: false, reuse: None };
     let before = std::iter::repeat_n(&recorded, usize::from(case.before) % STEPS);
     for (index, step) in before.chain(case.steps.iter().take(STEPS)).enumerate() {
         if index > 0 {
@@ -120,6 +131,17 @@ fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
         for mutation in step.mutations.iter().take(MUTATIONS) {
             mutation.apply_to_the_mutable(loaded, stop, &mut sheet);
         }
+        if reuses && case.divided {
+            divide(loaded, &mut sheet);
+        }
+        if reuses {
+            count_from(loaded, stop, 1, &mut sheet);
+        }
+        if let Some(reuse) = step.reuse {
+            // No other image has a count like this.
+            let chains = chains(&sheet, &loaded.site);
+            reuse.apply(loaded, stop, &chains, (1 + index as u64) << 32, &mut sheet);
+        }
         for _ in 0..=u8::from(step.again) {
             let mut image = Given { chains: chains(&sheet, &loaded.site), truth: None };
             if !tour.past.knows_the_code_of(loaded, &sheet, &image, damaged) {
@@ -129,6 +151,9 @@ fn run(case: &TestCase, weakenings: &[Weakening]) -> (Outcome, u32) {
                 tour.past.knows_the_code_of(loaded, &sheet, &image, damaged);
             }
             image.truth = tour.uncached.sample(&mut *sheet).ok();
+            if reuses {
+                tour.compare_with_a_new_walker(&mut sheet, &image);
+            }
             if tour.sample(&mut sheet, &image) {
                 outcome = Outcome::Accepted;
             }
@@ -168,20 +193,27 @@ struct Past {
     /// The last stack of each native thread id: its thread state, its frames' addresses, the sequence, the stack.
     stacks: HashMap<u64, (Address, Vec<Address>, u64, Stack)>,
     /// What code objects were.
-    codes: HashMap<Address, u64>,
+    codes: HashMap<(Generation, Address), u64>,
 }
 
 impl Past {
     /// A2. Notes the code objects of the image, and tells whether any was otherwise before.
     fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &Sheet, image: &Given, damaged: bool) -> bool {
-        let links = image.chains.iter().flat_map(|chain| &chain.links).filter(|link| link.is_python);
-        // Those that are code objects cannot change but by lasting damage.
-        let codes: HashSet<Address> =
-            links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).collect();
+        let mut codes: HashSet<(Generation, Address)> = HashSet::new();
+        for chain in &image.chains {
+            let links = chain.links.iter().filter(|link| link.is_python);
+            // Those that are code objects cannot change but by lasting damage, or where code objects are freed.
+            let mut seen =
+                links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).peekable();
+            if seen.peek().is_some() {
+                let generation = Generation::of(loaded, sheet, chain);
+                codes.extend(seen.map(|code| (generation, code)));
+            }
+        }
         let mut same = true;
-        for code in codes {
+        for (generation, code) in codes {
             let digest = digest_of_code(loaded, sheet, code);
-            same &= *self.codes.entry(code).or_insert(digest) == digest;
+            same &= *self.codes.entry((generation, code)).or_insert(digest) == digest;
         }
         same
     }
@@ -227,6 +259,9 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
     pointed(layout.linetable, layout.bytes_data, &[layout.bytes_data]);
     sheet.get(code, usize::try_from(layout.size).unwrap_or(0)).is_some().hash(&mut hasher);
     sheet.get(code.wrapping_add(layout.first_line), 4).hash(&mut hasher);
+    sheet.get(code.wrapping_add(layout.flags), 4).hash(&mut hasher);
+    // How many code units it has.
+    reader.word(code.wrapping_add(layout.bytes_size)).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -234,7 +269,8 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
 struct Tour<'a> {
     loaded: &'a Loaded,
     walker: Box<dyn Walker>,
-    /// Tells what is right. By A2 it may keep the code objects that it has seen, as the other.
+    /// Tells what is right. By A2 it may keep the code objects that it has seen, as the other; that it does so rightly is
+    /// checked where code objects are freed.
     uncached: UncachedWalker,
     past: Past,
     attached: bool,
@@ -243,6 +279,17 @@ struct Tour<'a> {
 }
 
 impl Tour<'_> {
+    /// What the uncached walker has kept is what another one reads afresh.
+    fn compare_with_a_new_walker(&self, sheet: &mut Sheet, image: &Given) {
+        let new = UncachedWalker::new(self.loaded.site).ok().and_then(|mut walker| walker.sample(sheet).ok());
+        let (Some(new), Some(truth)) = (new, &image.truth) else { return };
+        for (kept, new) in truth.threads.iter().zip(&new.threads) {
+            if let (Ok(kept), Ok(new)) = (&kept.outcome, &new.outcome) {
+                assert!(kept == new, "the uncached walker gives {kept:?}, but a new one {new:?}");
+            }
+        }
+    }
+
     /// Lets the walker sample an image and compares; whether a hit was compared.
     fn sample(&mut self, sheet: &mut Sheet, image: &Given) -> bool {
         if !self.attached {

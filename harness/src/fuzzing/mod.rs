@@ -15,10 +15,12 @@ pub mod location_table;
 mod meter;
 pub mod mutation;
 pub mod recorded;
+pub mod reuse;
 mod sheet;
 pub mod target;
 pub mod text;
 pub mod walk_image;
+mod weakened;
 
 use target::AnyFuzzTarget;
 

@@ -20,6 +20,7 @@ enum Undo {
     Bytes(Address, Vec<u8>),
     Word(Address, [u8; 8]),
     Range(Address, Vec<u8>),
+    Mapped(Address),
 }
 
 impl Sheet {
@@ -32,6 +33,14 @@ impl Sheet {
         });
         there.copy_from_slice(bytes);
         Some(())
+    }
+
+    /// Puts a word where the image may have nothing.
+    pub(super) fn map_word(&mut self, address: Address, word: u64) {
+        if self.patch(address, &word.to_le_bytes()).is_none() {
+            self.image.map(address, word.to_le_bytes().to_vec());
+            self.undo.push(Undo::Mapped(address));
+        }
     }
 
     /// Drops the range that starts at `address`.
@@ -47,13 +56,15 @@ impl Sheet {
             let (address, bytes): (_, &[u8]) = match &undo {
                 Undo::Bytes(address, bytes) => (*address, bytes),
                 Undo::Word(address, word) => (*address, word),
-                Undo::Range(address, _) => (*address, &[]),
+                Undo::Range(address, _) | Undo::Mapped(address) => (*address, &[]),
             };
             if let Some(there) = self.image.get_mut(address, bytes.len()) {
                 there.copy_from_slice(bytes);
             }
-            if let Undo::Range(address, bytes) = undo {
-                self.image.map(address, bytes);
+            match undo {
+                Undo::Range(address, bytes) => self.image.map(address, bytes),
+                Undo::Mapped(address) => drop(self.image.unmap(address)),
+                Undo::Bytes(..) | Undo::Word(..) => {}
             }
         }
     }
@@ -135,10 +146,12 @@ fn a_sheet_is_as_recorded_after_every_loan() {
             sheet.patch(address, &[1; 8]);
             sheet.patch(address + 1, &[2, 3]);
         }
+        sheet.map_word(0x10, 7);
+        assert_eq!(sheet.get(0x10, 8), Some(&7_u64.to_le_bytes()[..]));
         for &address in &ranges {
             sheet.drop_range(address);
         }
-        assert_eq!(sheet.ranges().len(), 0);
+        assert_eq!(sheet.ranges().len(), 1);
         drop(sheet);
         assert_eq!(**Borrowed::new(recorded, 0), *original, "{}", recorded.name());
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
+use crate::prove::memory::{Codes, Memory};
 use crate::prove::search::{Answers, Clause, Options, Reads, Wrong};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
@@ -14,7 +15,6 @@ use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
 use crate::sim::program::Thread;
 use crate::sim::truth::matches;
-use crate::walk::cache::FrameCache;
 use crate::walk::walker::Site;
 use smallvec::smallvec;
 
@@ -33,8 +33,8 @@ pub struct Shared<'a> {
 /// What is explored: one sample.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    /// The walker's cache before it.
-    pub cache: &'a FrameCache,
+    /// What the walker remembers before it.
+    pub memory: &'a Memory,
     /// The threads.
     pub unit: &'a [usize],
     /// The highest cost, if costs are counted.
@@ -46,7 +46,7 @@ pub struct Task<'a> {
 /// What an exploration led to.
 #[derive(Default)]
 pub struct Explored {
-    /// Caches and states for the next sample.
+    /// Memories and states for the next sample.
     pub found: Found,
     /// Different walks.
     pub walks: u64,
@@ -118,7 +118,7 @@ impl Shared<'_> {
             branches.into_iter().map(|branch| branch.map(|element| space.member(element))).collect();
         while explored.walks < task.walks && !self.stop.load(Ordering::Relaxed) {
             let Some(branch) = open.pop() else { break };
-            walker.set_cache(task.cache.clone());
+            task.memory.restore(walker.as_mut());
             let asked = (self.options.reads, self.promise(task, walker.kind()));
             let mut walk = Walk::new(space, task.limit, asked, trace, &mut open, branch);
             let samples = match thread {
@@ -149,7 +149,8 @@ impl Shared<'_> {
             if trace.is_kept() {
                 results.extend(samples);
             }
-            collector.add(space, walker.cache(), &ended.set, result, trace);
+            let codes = task.memory.codes.as_ref().map(|_| Codes::of(walker.as_ref()));
+            collector.add(space, (walker.cache(), codes), &ended.set, result, trace);
             space.reuse(ended);
         }
         explored.found = collector.into_found();
@@ -159,7 +160,7 @@ impl Shared<'_> {
 
     fn promise<'t>(&self, task: &Task<'t>, kind: WalkerKind) -> Option<Promise<'t>> {
         let asked = self.options.reads == Reads::Samples && self.options.anchorings == 0;
-        only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: task.cache, kind })
+        only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: &task.memory.cache, kind })
     }
 
     fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(Wrong, Member)> {

@@ -1,30 +1,31 @@
-//! What samples lead to: caches, each with the states in which the interpreter can then be.
+//! What samples lead to: memories of the walker, each with the states in which the interpreter can then be.
 //!
 //! Sequences are counted from the entries, as only the difference matters.
 
 use rustc_hash::FxHashMap;
 
 use crate::prove::graph::{Config, FIRST_SEQUENCE, sequence};
+use crate::prove::memory::{Codes, Memory};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 use crate::sim::map::{Map, THREAD_COUNT};
 use crate::walk::cache::FrameCache;
 
-/// States by cache.
+/// States by memory.
 #[derive(Default)]
-pub struct Found(FxHashMap<FrameCache, FxHashMap<Config, Element>>);
+pub struct Found(FxHashMap<Memory, FxHashMap<Config, Element>>);
 
 impl Found {
     /// Adds the states of another.
     pub fn merge(&mut self, other: Self) {
-        for (cache, configs) in other.0 {
-            self.add(cache, configs.into_values());
+        for (memory, configs) in other.0 {
+            self.add(memory, configs.into_values());
         }
     }
 
-    fn add(&mut self, cache: FrameCache, elements: impl Iterator<Item = Element>) {
-        let there = self.0.entry(cache).or_default();
+    fn add(&mut self, memory: Memory, elements: impl Iterator<Item = Element>) {
+        let there = self.0.entry(memory).or_default();
         for element in elements {
             match there.get(&element.config) {
                 Some(known) if known.cost <= element.cost => {}
@@ -37,8 +38,8 @@ impl Found {
 }
 
 impl IntoIterator for Found {
-    type Item = (FrameCache, FxHashMap<Config, Element>);
-    type IntoIter = std::collections::hash_map::IntoIter<FrameCache, FxHashMap<Config, Element>>;
+    type Item = (Memory, FxHashMap<Config, Element>);
+    type IntoIter = std::collections::hash_map::IntoIter<Memory, FxHashMap<Config, Element>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -47,7 +48,7 @@ impl IntoIterator for Found {
 
 /// Collects the states after samples, by their numbers in one space: most come again and again.
 #[derive(Default)]
-pub struct Collector(FxHashMap<FrameCache, Collected>);
+pub struct Collector(FxHashMap<Option<Codes>, FxHashMap<FrameCache, Collected>>);
 
 struct Collected {
     cache: FrameCache,
@@ -58,14 +59,22 @@ struct Collected {
 }
 
 impl Collector {
-    /// Adds the states after a sample that left `cache` behind and gave the result of that index.
-    pub fn add(&mut self, space: &Space<'_>, cache: &FrameCache, set: &[Member], result: u32, trace: &mut Trace) {
-        if !self.0.contains_key(cache) {
+    /// Adds the states after a sample that left cache and codes behind and gave the result of that index.
+    pub fn add(
+        &mut self,
+        space: &Space<'_>,
+        (cache, codes): (&FrameCache, Option<Codes>),
+        set: &[Member],
+        result: u32,
+        trace: &mut Trace,
+    ) {
+        let caches = self.0.entry(codes).or_default();
+        if !caches.contains_key(cache) {
             let (counted, offsets) = counted_from_entries(&space.graph().interpreter.map, cache);
             let new = Collected { cache: counted, offsets, costs: Vec::new(), elements: Vec::new() };
-            self.0.insert(cache.clone(), new);
+            caches.insert(cache.clone(), new);
         }
-        let Some(there) = self.0.get_mut(cache) else { return };
+        let Some(there) = caches.get_mut(cache) else { return };
         if there.costs.len() < space.len() {
             there.costs.resize(space.len().next_power_of_two(), u32::MAX);
         }
@@ -90,8 +99,11 @@ impl Collector {
     #[must_use]
     pub fn into_found(self) -> Found {
         let mut found = Found::default();
-        for collected in self.0.into_values() {
-            found.add(collected.cache, collected.elements.into_iter());
+        for (codes, caches) in self.0 {
+            for collected in caches.into_values() {
+                let memory = Memory { cache: collected.cache, codes: codes.clone() };
+                found.add(memory, collected.elements.into_iter());
+            }
         }
         found
     }

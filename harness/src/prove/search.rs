@@ -1,7 +1,8 @@
 //! The search: all samples that a walker can take of a program, whatever comes between two of its accesses.
 //!
-//! Between samples the walker is its cache. So the search goes sample by sample: from each cache and the states in which
-//! the interpreter can then be, one sample is tried in every way, which gives caches and states for the next. Sequences
+//! Between samples the walker is its cache and, where code objects are freed, what it learnt of them. So the search goes
+//! sample by sample: from each such memory and the states in which the interpreter can then be, one sample is tried in every
+//! way, which gives memories and states for the next. Sequences
 //! matter only relative to the entry's, so they are counted from there; then often no sample brings anything new after a
 //! few, and what was shown holds for any number of them.
 
@@ -14,11 +15,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::prove::explore::{Explored, Shared, Task, beginning};
 use crate::prove::found::Found;
 use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::memory::{Codes, Memory};
 use crate::prove::set::{Element, close};
 use crate::prove::space::{Anchors, Space};
 use crate::prove::trace::{Event, NO_TRACE, Trace};
 use crate::prove::walk::{Branch, fresh};
 use crate::sample::{Lookup, ThreadSample};
+use crate::sim::layout::LAYOUT;
+use crate::sim::map::RUNTIME;
 use crate::sim::scenario::ContenderError;
 use crate::walk::cache::FrameCache;
 use crate::walk::walker::{CachingWalker, Site};
@@ -139,12 +143,12 @@ pub struct Report {
     pub walks: u64,
     /// What they gave.
     pub answers: Answers,
-    /// Caches that the walker can have between samples.
+    /// Memories that the walker can have between samples.
     pub caches: u64,
 }
 
-/// Caches with the states in which a sample can begin.
-type Frontier = Vec<(FrameCache, Vec<Element>)>;
+/// Memories with the states in which a sample can begin.
+type Frontier = Vec<(Memory, Vec<Element>)>;
 
 /// After so many walks, what is left of an exploration is shared among the workers.
 const WALKS_PER_TASK: u64 = 2048;
@@ -169,8 +173,8 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
         answers: Answers::default(),
         caches: 1,
     };
-    let mut known: FxHashMap<FrameCache, FxHashSet<Config>> = FxHashMap::default();
-    let mut frontier: Frontier = vec![(FrameCache::default(), search.beginnings(&mut Trace::default())?)];
+    let mut known: FxHashMap<Memory, FxHashSet<Config>> = FxHashMap::default();
+    let mut frontier: Frontier = vec![(search.no_memory()?, search.beginnings(&mut Trace::default())?)];
     for sample in 1..=options.samples {
         let explored = search.sample(&frontier);
         if let Some(error) = explored.error {
@@ -192,12 +196,12 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
             return Ok(report);
         }
         frontier.clear();
-        for (cache, configs) in explored.found {
-            let known = known.entry(cache.clone()).or_default();
+        for (memory, configs) in explored.found {
+            let known = known.entry(memory.clone()).or_default();
             let new: Vec<Element> =
                 configs.into_iter().filter(|(config, _)| known.insert(*config)).map(|(_, element)| element).collect();
             if !new.is_empty() {
-                frontier.push((cache, new));
+                frontier.push((memory, new));
             }
         }
         report.caches = known.len() as u64;
@@ -220,6 +224,17 @@ fn units(graph: &Graph) -> Vec<Vec<usize>> {
 }
 
 impl Search<'_> {
+    /// What a new walker remembers.
+    fn no_memory(&self) -> Result<Memory, GraphError> {
+        let codes = if self.shared.graph.interpreter.program.frees_code() {
+            let walker = (self.shared.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME })?;
+            Some(Codes::of(walker.as_ref()))
+        } else {
+            None
+        };
+        Ok(Memory { cache: FrameCache::default(), codes })
+    }
+
     /// Every state before the first sample: the program may have run for any time, and no anchor is set.
     fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
         let graph = self.shared.graph;
@@ -241,13 +256,13 @@ impl Search<'_> {
         Space::new(self.shared.graph, unit, other)
     }
 
-    /// Every sample of every unit from every cache, by all workers.
+    /// Every sample of every unit from every memory, by all workers.
     fn sample(&self, frontier: &Frontier) -> Explored {
         let together = Together { search: self, explored: Mutex::default(), spaces: Mutex::default() };
         rayon::scope(|scope| {
-            for (cache, set) in frontier {
+            for (memory, set) in frontier {
                 for (index, unit) in self.units.iter().enumerate() {
-                    let task = Task { cache, unit, limit: None, walks: WALKS_PER_TASK };
+                    let task = Task { memory, unit, limit: None, walks: WALKS_PER_TASK };
                     let first = beginning(set, unit, &mut Trace::default());
                     let together = &together;
                     scope.spawn(move |scope| together.work(scope, index, task, vec![first]));
@@ -265,13 +280,13 @@ impl Search<'_> {
             let mut trace = Trace::kept();
             let mut results = Vec::new();
             let mut best: Option<(Wrong, Element, ThreadSample)> = None;
-            let mut frontier: Frontier = vec![(FrameCache::default(), self.beginnings(&mut trace)?)];
+            let mut frontier: Frontier = vec![(self.no_memory()?, self.beginnings(&mut trace)?)];
             for _ in 0..samples {
                 let mut next = Found::default();
-                for (cache, set) in &frontier {
+                for (memory, set) in &frontier {
                     for unit in &self.units {
                         let limit = best.as_ref().map_or(cost, |(_, best, _)| best.cost.saturating_sub(1).min(cost));
-                        let task = Task { cache, unit, limit: Some(limit), walks: u64::MAX };
+                        let task = Task { memory, unit, limit: Some(limit), walks: u64::MAX };
                         let first = vec![beginning(set, unit, &mut trace)];
                         let mut space = self.space(unit);
                         let (explored, _) = self.shared.explore(&task, &mut space, first, &mut trace, &mut results);
@@ -289,7 +304,8 @@ impl Search<'_> {
                         }
                     }
                 }
-                frontier = next.into_iter().map(|(cache, configs)| (cache, configs.into_values().collect())).collect();
+                frontier =
+                    next.into_iter().map(|(memory, configs)| (memory, configs.into_values().collect())).collect();
             }
             if let Some((wrong, element, sample)) = best {
                 let mut events = trace.path(element.trace);

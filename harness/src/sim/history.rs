@@ -3,7 +3,7 @@
 use crate::report::columns::{Columns, Side, returned};
 use crate::sample::ThreadSample;
 use crate::sim::interpreter::{Interpreter, State};
-use crate::sim::map::{Map, Place, Role, Word, function_of, line_of};
+use crate::sim::map::{Map, Place, Role, Word};
 use crate::sim::store::Store;
 
 /// One thing that happened.
@@ -69,7 +69,8 @@ impl Names<'_> {
     }
 
     fn code(&self, executable: u64) -> &str {
-        function_of(executable)
+        let function = self.map().codes().function_of(executable, |word| self.state.words[usize::from(word)]);
+        function
             .and_then(|function| self.interpreter.program.functions.get(usize::from(function)))
             .map_or("nothing", |function| &function.name)
     }
@@ -113,10 +114,18 @@ impl Names<'_> {
             Role::Code(place) => format!("@{} = {}", self.slot(place), self.code(value)),
             Role::Instruction(place) => {
                 let words = self.map().frame_words(place)?;
-                let function = function_of(self.state.words[usize::from(words.code)])?;
-                format!("@{} line {}", self.slot(place), line_of(function, value)?)
+                let (codes, get) = (self.map().codes(), |word: Word| self.state.words[usize::from(word)]);
+                let function = codes.function_of(get(words.code), get)?;
+                format!("@{} line {}", self.slot(place), codes.line_of(function, value)?)
             }
-            Role::ThreadsHead => format!("threads_head = thread {}", self.thread(value)),
+            Role::ThreadsHead(_) => format!("threads_head = thread {}", self.thread(value)),
+            Role::CodeGeneration(interpreter) => format!("interpreter {interpreter}: code generation = {value}"),
+            Role::CodeName(place) => {
+                let function = self.map().codes().named(place, value)?;
+                let function = self.interpreter.program.functions.get(usize::from(function))?;
+                format!("code object {place} is {}", function.name)
+            }
+            Role::CodeFlags(place) => format!("code object {place} has flags {value:#x}"),
             Role::Next(thread) => format!("thread {thread} next = thread {}", self.thread(value)),
             Role::NativeThreadId(thread) => format!("thread {thread} has id {value}"),
             Role::Chunk(_) => format!("datastack_chunk = {value:#x}"),
@@ -152,12 +161,14 @@ impl Names<'_> {
 /// Whether a read of it helps to understand a history. What never changes in a run of one thread does not.
 fn tells(map: &Map, word: Word, value: u64) -> bool {
     match map.role(word) {
-        Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead) => map.threads() > 1,
+        Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
         Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
         Some(Role::ChunkMapped(_)) => value == 0,
-        Some(Role::Instruction(_) | Role::Previous(Place::Shim(..))) => false,
+        Some(Role::Instruction(_) | Role::Previous(Place::Shim(..)) | Role::CodeFlags(_)) => false,
         Some(Role::Code(_) | Role::Previous(_)) => value != 0,
-        Some(Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_)) => true,
+        Some(
+            Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_) | Role::CodeGeneration(_) | Role::CodeName(_),
+        ) => true,
     }
 }
 

@@ -3,19 +3,20 @@
 use std::sync::{Arc, LazyLock};
 
 use crate::memory::{Address, MemoryError};
+use crate::sim::codes::{CodeWords, Codes};
 use crate::sim::layout::{GENERATOR_FRAME, GENERATOR_OWNER, LAYOUT, SHIM_OWNER};
-use crate::sim::program::{FunctionId, LINES, Program, VARIABLES};
+use crate::sim::program::{Program, VARIABLES};
 
 /// Address of `_PyRuntime`.
 pub const RUNTIME: Address = 0x1_0000;
-const INTERPRETER: Address = 0x10_0000;
+const INTERPRETERS: Address = 0x10_0000;
 const THREADS: Address = 0x20_0000;
 const CHUNKS: Address = 0x100_0000;
 const GENERATORS: Address = 0x200_0000;
-const CODES: Address = 0x300_0000;
+pub(super) const CODES: Address = 0x300_0000;
 const SHIMS: Address = 0x7fff_0000;
 /// From one structure of a kind to the next; less would make no difference.
-const STRIDE: Address = 0x1_0000;
+pub(super) const STRIDE: Address = 0x1_0000;
 /// Where the base frame is in a thread state.
 const BASE_FRAME: Address = 0x380;
 const SHIM_STRIDE: Address = 0x80;
@@ -31,12 +32,12 @@ pub const SHIM_COUNT: usize = 6;
 pub const MOST_SHIMS: usize = 64;
 /// Most thread states.
 pub const THREAD_COUNT: usize = 3;
+/// Most interpreters.
+pub const INTERPRETER_COUNT: usize = 2;
 /// Most slots of a chunk.
 pub const SLOT_COUNT: u8 = 32;
-
-const FILE: &str = "workload.py";
-/// `CO_GENERATOR` (`cpython/code.h`).
-const CO_GENERATOR: u64 = 0x20;
+/// `code_object_generation` of a new interpreter.
+pub const FIRST_GENERATION: u64 = 1;
 
 /// The number of a word that can change.
 pub type Word = u16;
@@ -58,7 +59,13 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// `PyInterpreterState.threads_head`.
-    ThreadsHead,
+    ThreadsHead(usize),
+    /// `PyInterpreterState.code_object_generation`, in programs that free code objects.
+    CodeGeneration(usize),
+    /// `co_qualname` of the code object at the address of that number, if functions take turns there.
+    CodeName(usize),
+    /// `co_flags` of it, if they differ in them.
+    CodeFlags(usize),
     /// `PyThreadState.next`.
     Next(usize),
     /// `current_frame`.
@@ -81,6 +88,13 @@ pub enum Role {
     Previous(Place),
     /// `_PyInterpreterFrame.instr_ptr`.
     Instruction(Place),
+}
+
+/// The words of an interpreter state.
+#[derive(Clone, Copy, Debug)]
+struct InterpreterWords {
+    threads_head: Word,
+    code_generation: Option<Word>,
 }
 
 /// The words of a thread state.
@@ -125,9 +139,10 @@ pub struct Map {
     regions: Vec<Region>,
     roles: Vec<Role>,
     initial: Vec<u64>,
-    /// `threads_head`.
-    pub threads_head: Word,
+    interpreters: Vec<InterpreterWords>,
     threads: Vec<ThreadWords>,
+    /// The interpreter of each thread.
+    interpreter_of: Vec<usize>,
     /// By chunk: previous, mapped.
     chunks: Vec<(Word, Word)>,
     slots: usize,
@@ -135,6 +150,7 @@ pub struct Map {
     generator_frames: Vec<FrameWords>,
     shim_frames: Vec<Word>,
     shims: usize,
+    codes: Codes,
 }
 
 static CHUNK: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
@@ -143,7 +159,7 @@ static CHUNK: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
     bytes.into()
 });
 
-fn put(bytes: &mut [u8], offset: u64, word: u64) {
+pub(super) fn put(bytes: &mut [u8], offset: u64, word: u64) {
     if let Some(there) = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start.checked_add(8)?)) {
         there.copy_from_slice(&word.to_le_bytes());
     }
@@ -164,16 +180,23 @@ impl Map {
             regions: Vec::with_capacity(32),
             roles: Vec::with_capacity(128),
             initial: Vec::with_capacity(128),
-            threads_head: 0,
+            interpreters: Vec::new(),
             threads: Vec::new(),
+            interpreter_of: program
+                .threads
+                .iter()
+                .take(THREAD_COUNT)
+                .map(|thread| usize::from(thread.interpreter).min(INTERPRETER_COUNT - 1))
+                .collect(),
             chunks: Vec::new(),
             slots,
             slot_frames: Vec::new(),
             generator_frames: Vec::new(),
             shim_frames: Vec::new(),
             shims: shims.clamp(1, MOST_SHIMS),
+            codes: Codes::new(program),
         };
-        map.runtime();
+        map.runtime(program.frees_code());
         for thread in 0..program.threads.len().min(THREAD_COUNT) {
             map.thread(thread);
         }
@@ -183,17 +206,21 @@ impl Map {
         for variable in 0..VARIABLES {
             map.generator(variable);
         }
-        for (function, name) in (0..).zip(program.functions.iter().map(|function| function.name.as_str())) {
-            map.code(function, name, program.is_generator(function));
+        for place in 0..map.codes.places() {
+            map.code(program, place);
         }
         map.regions.sort_by_key(|region| region.start);
         map
     }
 
     fn word(&mut self, role: Role) -> Word {
+        self.word_of(role, 0)
+    }
+
+    fn word_of(&mut self, role: Role, initial: u64) -> Word {
         let word = Word::try_from(self.roles.len()).unwrap_or(Word::MAX);
         self.roles.push(role);
-        self.initial.push(0);
+        self.initial.push(initial);
         word
     }
 
@@ -204,13 +231,27 @@ impl Map {
         self.regions.push(Region { start, background: background.into(), words, mapped: None });
     }
 
-    fn runtime(&mut self) {
+    /// The interpreters, the newest one first in their list.
+    fn runtime(&mut self, frees_code: bool) {
+        let count = self.interpreter_of.iter().max().map_or(1, |last| last + 1);
         let mut runtime = vec![0; 1024];
-        put(&mut runtime, LAYOUT.interpreters_head, INTERPRETER);
+        put(&mut runtime, LAYOUT.interpreters_head, self.interpreter_address(count - 1));
         self.region(RUNTIME, runtime, Vec::new());
-        let head = self.word(Role::ThreadsHead);
-        self.threads_head = head;
-        self.region(INTERPRETER, vec![0; 8192], vec![(LAYOUT.interpreter.threads_head, head)]);
+        let layout = LAYOUT.interpreter;
+        for interpreter in 0..count {
+            let threads_head = self.word(Role::ThreadsHead(interpreter));
+            let mut at = vec![(layout.threads_head, threads_head)];
+            let code_generation = layout.code_object_generation.filter(|_| frees_code).map(|offset| {
+                let word = self.word_of(Role::CodeGeneration(interpreter), FIRST_GENERATION);
+                at.push((offset, word));
+                word
+            });
+            self.interpreters.push(InterpreterWords { threads_head, code_generation });
+            let mut bytes = vec![0; 8192];
+            put(&mut bytes, layout.id, interpreter as u64);
+            put(&mut bytes, layout.next, interpreter.checked_sub(1).map_or(0, |next| self.interpreter_address(next)));
+            self.region(self.interpreter_address(interpreter), bytes, at);
+        }
     }
 
     fn thread(&mut self, thread: usize) {
@@ -225,7 +266,7 @@ impl Map {
         self.threads.push(words);
         let layout = LAYOUT.thread;
         let mut bytes = vec![0; 1024];
-        put(&mut bytes, layout.interpreter, INTERPRETER);
+        put(&mut bytes, layout.interpreter, self.interpreter_address(self.interpreter_of(thread)));
         let mut at = vec![
             (layout.next, words.next),
             (layout.current_frame, words.current_frame),
@@ -283,29 +324,19 @@ impl Map {
         self.region(GENERATORS + STRIDE * variable as u64, bytes, frame_words(GENERATOR_FRAME, words).to_vec());
     }
 
-    /// A code object in which every code unit is a line.
-    fn code(&mut self, function: FunctionId, name: &str, is_generator: bool) {
+    /// The code object at the address of that number, if any function's is.
+    fn code(&mut self, program: &Program, place: usize) {
+        let Some(object) = self.codes.object(program, place) else { return };
         let code = LAYOUT.code;
-        let address = code_address(function);
-        let mut bytes = vec![0; 0x800];
-        let (file, qualname, table) = (0x200, 0x300, 0x600);
-        put(&mut bytes, code.flags, if is_generator { CO_GENERATOR } else { 0 });
-        put(&mut bytes, code.bytes_size, u64::from(LINES));
-        put(&mut bytes, code.first_line, 1);
-        put(&mut bytes, code.filename, address + file);
-        put(&mut bytes, code.qualname, address + qualname);
-        put(&mut bytes, code.linetable, address + table);
-        text(&mut bytes, file, FILE);
-        text(&mut bytes, qualname, name);
-        // Kind 13: a line and no columns; one code unit; one line on.
-        let entries = (0..LINES).flat_map(|line| [0xe8, if line == 0 { 0 } else { 2 }]);
-        put(&mut bytes, table + code.bytes_size, u64::from(LINES) * 2);
-        for (offset, byte) in (usize::try_from(table + code.bytes_data).unwrap_or(0)..).zip(entries) {
-            if let Some(there) = bytes.get_mut(offset) {
-                *there = byte;
-            }
+        let mut at = Vec::new();
+        if object.takes_turns {
+            let name = self.word_of(Role::CodeName(place), object.name);
+            at.push((code.qualname, name));
+            let flags = object.flags.map(|flags| self.word_of(Role::CodeFlags(place), flags));
+            at.extend(flags.map(|word| (code.flags, word)));
+            self.codes.set_words(place, CodeWords { name, flags });
         }
-        self.region(address, bytes, Vec::new());
+        self.region(object.address, object.bytes, at);
     }
 
     /// What the words are before anything ran.
@@ -330,6 +361,39 @@ impl Map {
     #[must_use]
     pub fn role(&self, word: Word) -> Option<Role> {
         self.roles.get(usize::from(word)).copied()
+    }
+
+    /// The address of an interpreter state.
+    #[must_use]
+    pub fn interpreter_address(&self, interpreter: usize) -> Address {
+        INTERPRETERS + STRIDE * interpreter as u64
+    }
+
+    /// The interpreter of a thread.
+    #[must_use]
+    pub fn interpreter_of(&self, thread: usize) -> usize {
+        self.interpreter_of.get(thread).copied().unwrap_or(0)
+    }
+
+    /// The word with the first thread of an interpreter.
+    ///
+    /// # Panics
+    /// There is no such interpreter.
+    #[must_use]
+    pub fn threads_head(&self, interpreter: usize) -> Word {
+        self.interpreters[interpreter].threads_head
+    }
+
+    /// The word that counts the code objects that an interpreter freed, in programs that free some.
+    #[must_use]
+    pub fn code_generation(&self, interpreter: usize) -> Option<Word> {
+        self.interpreters.get(interpreter)?.code_generation
+    }
+
+    /// The code objects.
+    #[must_use]
+    pub fn codes(&self) -> &Codes {
+        &self.codes
     }
 
     /// The address of a thread state.
@@ -495,47 +559,4 @@ fn frame_words(start: u64, words: FrameWords) -> [(u64, Word); 3] {
         (start + frame.previous, words.previous),
         (start + frame.instr_ptr, words.instruction),
     ]
-}
-
-fn text(bytes: &mut [u8], start: u64, text: &str) {
-    let code = LAYOUT.code;
-    put(bytes, start + code.text_length, text.len() as u64);
-    // Kind 1, compact, ASCII.
-    put(bytes, start + code.text_state, 1 << 2 | 1 << 5 | 1 << 6);
-    for (offset, &byte) in (usize::try_from(start + code.ascii_data).unwrap_or(0)..).zip(text.as_bytes()) {
-        if let Some(there) = bytes.get_mut(offset) {
-            *there = byte;
-        }
-    }
-}
-
-/// The code object of a function.
-#[must_use]
-pub fn code_address(function: FunctionId) -> Address {
-    CODES + STRIDE * u64::from(function)
-}
-
-/// The tagged reference to it that a frame holds.
-#[must_use]
-pub fn executable(function: FunctionId) -> u64 {
-    code_address(function) | 1
-}
-
-/// The function whose code a frame holds.
-#[must_use]
-pub fn function_of(executable: u64) -> Option<FunctionId> {
-    FunctionId::try_from((executable & !LAYOUT.frame.tag_mask).checked_sub(CODES)? / STRIDE).ok()
-}
-
-/// Where a frame's instruction pointer stands on a line (from 1 to [`LINES`]).
-#[must_use]
-pub fn instruction(function: FunctionId, line: u8) -> Address {
-    code_address(function) + LAYOUT.code.code_adaptive + 2 * u64::from(line.clamp(1, LINES) - 1)
-}
-
-/// The line on which an instruction of a function stands.
-#[must_use]
-pub fn line_of(function: FunctionId, instruction: Address) -> Option<u8> {
-    let unit = instruction.checked_sub(code_address(function) + LAYOUT.code.code_adaptive)? / 2;
-    u8::try_from(unit + 1).ok().filter(|line| *line <= LINES)
 }

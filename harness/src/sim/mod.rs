@@ -9,6 +9,7 @@
 //! Whoever reads the image decides how many stores come between two words read: [`scenario`] by a schedule,
 //! [`crate::prove`] by trying all of them.
 
+pub mod codes;
 pub mod history;
 pub mod interpreter;
 pub mod layout;

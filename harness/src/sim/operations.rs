@@ -1,7 +1,7 @@
 //! The order in which CPython 3.15.2 does the stores of each operation.
 
 use crate::memory::Address;
-use crate::sim::map::{FrameWords, Map, Place, Word, executable, instruction};
+use crate::sim::map::{FrameWords, Map, Place, Word};
 use crate::sim::program::FunctionId;
 use crate::sim::store::Store;
 use crate::sim::variation::{Variation, Variations};
@@ -46,14 +46,14 @@ impl<'a> Operation<'a> {
 
     pub(super) fn line(&mut self, of: Place, function: FunctionId, line: u8) {
         if let Some(&FrameWords { instruction: word, .. }) = self.map.frame_words(of) {
-            self.word(word, instruction(function, line));
+            self.word(word, self.map.codes().instruction(function, line));
         }
     }
 
     /// The fields of a new frame; no objects in the slots that its locals cover.
     pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
         self.previous(place, caller);
-        self.code(place, executable(function));
+        self.code(place, self.map.codes().executable(function));
         self.line(place, function, 1);
         for &slot in covered {
             if let Some(&words) = self.map.frame_words(slot) {
@@ -72,7 +72,7 @@ impl<'a> Operation<'a> {
 
     /// The frame of a generator, copied from that of the function that makes it.
     pub(super) fn copy_to_generator(&mut self, place: Place, function: FunctionId) {
-        self.code(place, executable(function));
+        self.code(place, self.map.codes().executable(function));
         self.previous(place, None);
         self.line(place, function, 1);
     }
@@ -80,6 +80,25 @@ impl<'a> Operation<'a> {
     fn code(&mut self, of: Place, value: u64) {
         if let Some(&FrameWords { code, .. }) = self.map.frame_words(of) {
             self.word(code, value);
+        }
+    }
+
+    /// A code object is freed: the interpreter counts it before its memory can be used again.
+    pub(super) fn free_code(&mut self, interpreter: usize, freed: u64) {
+        if let Some(word) = self.map.code_generation(interpreter) {
+            self.word(word, freed.wrapping_add(1));
+        }
+    }
+
+    /// A function's code object is made: what it has in other words than `there` is stored.
+    pub(super) fn make_code(&mut self, function: FunctionId, there: impl Fn(Word) -> u64) {
+        let codes = self.map.codes();
+        let (Some(words), Some(content)) = (codes.words(function), codes.content(function)) else { return };
+        let flags = words.flags.map(|word| (word, content.flags));
+        for (word, value) in std::iter::once((words.name, content.name)).chain(flags) {
+            if there(word) != value {
+                self.word(word, value);
+            }
         }
     }
 

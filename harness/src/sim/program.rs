@@ -23,6 +23,9 @@ pub struct Program {
     pub threads: Vec<Thread>,
     /// Frames of one slot that a data-stack chunk holds.
     pub slots_per_chunk: u8,
+    /// Code objects that each interpreter frees at most: a program without this limit can have no end of states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frees: Option<u8>,
 }
 
 /// A function.
@@ -36,6 +39,11 @@ pub struct Function {
     pub body: Vec<Instruction>,
     /// Where it goes on if an exception reaches it; else the exception leaves it.
     pub handler: Option<u8>,
+    /// The number of the address at which its code object is, if that is not its own. Functions of the same address take
+    /// turns there, in programs that free code objects: see [`Instruction::Compile`]. The first of them begins, and
+    /// belongs to the first interpreter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u8>,
 }
 
 /// One OS thread's Python thread state.
@@ -47,6 +55,22 @@ pub struct Thread {
     pub native_thread_id: u64,
     /// Whether it is there from the start.
     pub started: bool,
+    /// The interpreter that it belongs to.
+    #[serde(default, skip_serializing_if = "is_main")]
+    pub interpreter: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_main(interpreter: &u8) -> bool {
+    *interpreter == 0
+}
+
+impl Thread {
+    /// A thread of the main interpreter.
+    #[must_use]
+    pub const fn new(entry: FunctionId, native_thread_id: u64, started: bool) -> Self {
+        Self { entry, native_thread_id, started, interpreter: 0 }
+    }
 }
 
 /// What a function does next.
@@ -89,9 +113,24 @@ pub enum Instruction {
     StartThread(u8),
     /// Ends the thread: its frames leave, its thread state is freed.
     EndThread,
+    /// Makes the code object of a function that shares its address with others. The object that is there is freed before,
+    /// if it is another one, belongs to this interpreter, and no frame and no generator runs it.
+    Compile(FunctionId),
+    /// Frees the code object of a function that shares its address with others, under the same conditions. Until it is
+    /// compiled again, the function cannot be called.
+    Free(FunctionId),
 }
 
 impl Program {
+    /// Whether code objects are freed, and their addresses used again.
+    #[must_use]
+    pub fn frees_code(&self) -> bool {
+        self.functions
+            .iter()
+            .flat_map(|function| &function.body)
+            .any(|instruction| matches!(instruction, Instruction::Compile(_) | Instruction::Free(_)))
+    }
+
     /// Whether a function is called to make generators. It then never runs as a plain function.
     #[must_use]
     pub fn is_generator(&self, function: FunctionId) -> bool {
@@ -163,12 +202,18 @@ impl Function {
     /// A function whose frame takes one slot.
     #[must_use]
     pub fn new(name: &str, body: &[Instruction]) -> Self {
-        Self { name: name.to_owned(), slots: 1, body: body.to_vec(), handler: None }
+        Self { name: name.to_owned(), slots: 1, body: body.to_vec(), handler: None, place: None }
     }
 
     /// The same with a handler.
     #[must_use]
     pub fn handling(self, handler: u8) -> Self {
         Self { handler: Some(handler), ..self }
+    }
+
+    /// The same with its code object at the address of that number.
+    #[must_use]
+    pub fn at(self, place: u8) -> Self {
+        Self { place: Some(place), ..self }
     }
 }

@@ -1,7 +1,7 @@
 //! The stack that a thread of the simulated interpreter really has.
 
 use crate::frame::{Frame, Location};
-use crate::sim::map::{Map, Place, function_of, line_of};
+use crate::sim::map::{Map, Place};
 use crate::sim::program::{FunctionId, Program};
 
 /// A stack as functions and lines, leaf first.
@@ -21,8 +21,8 @@ pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chai
             return Some(());
         }
         if let Some(words) = map.frame_words(place) {
-            let function = function_of(get(words.code))?;
-            into.push((function, line_of(function, get(words.instruction))?));
+            let function = map.codes().function_of(get(words.code), &get)?;
+            into.push((function, map.codes().line_of(function, get(words.instruction))?));
         }
         address = get(map.previous_word(place)?);
     }

@@ -1,8 +1,8 @@
 //! The programs that searches run: each is as small as what it is for allows.
 
 use crate::sim::program::Instruction::{
-    Branch, Call, CallFromC, Create, Delegate, Drop, EndThread, FailedCall, Jump, Line, Raise, Resume, ResumeFromC,
-    Return, ReturnRunning, StartThread, Throw, Yield,
+    Branch, Call, CallFromC, Compile, Create, Delegate, Drop, EndThread, FailedCall, Free, Jump, Line, Raise, Resume,
+    ResumeFromC, Return, ReturnRunning, StartThread, Throw, Yield,
 };
 use crate::sim::program::{Function, Instruction, Program, Thread};
 
@@ -18,7 +18,7 @@ pub struct Workload {
 }
 
 /// All of them.
-pub const ALL: [Workload; 14] = [
+pub const ALL: [Workload; 16] = [
     Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
     Workload {
@@ -45,6 +45,16 @@ pub const ALL: [Workload; 14] = [
         about: "thread states made and freed, native thread ids used again",
         make: thread_reuse,
     },
+    Workload {
+        name: "code-reuse",
+        about: "two functions whose code objects take turns at one address",
+        make: code_reuse,
+    },
+    Workload {
+        name: "code-reuse-interpreters",
+        about: "two interpreters whose code objects take turns at one address",
+        make: code_reuse_interpreters,
+    },
 ];
 
 /// The workload of that name.
@@ -58,8 +68,7 @@ fn function(name: &str, body: &[Instruction]) -> Function {
 }
 
 fn program(functions: Vec<Function>) -> Program {
-    let thread = Thread { entry: 0, native_thread_id: 7, started: true };
-    Program { functions, threads: vec![thread], slots_per_chunk: 8 }
+    Program { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk: 8, frees: None }
 }
 
 pub(crate) fn alternating() -> Program {
@@ -196,8 +205,7 @@ fn two_threads() -> Program {
         function("b", &[Call(3)]),
         function("leaf", &[]),
     ]);
-    let thread = |native_thread_id| Thread { entry: 0, native_thread_id, started: true };
-    Program { threads: vec![thread(7), thread(8)], ..program }
+    Program { threads: vec![Thread::new(0, 7, true), Thread::new(0, 8, true)], ..program }
 }
 
 pub(crate) fn thread_reuse() -> Program {
@@ -209,7 +217,30 @@ pub(crate) fn thread_reuse() -> Program {
         function("b", &[Call(5)]),
         function("leaf", &[]),
     ]);
-    let worker = |entry| Thread { entry, native_thread_id: 8, started: false };
-    let main = Thread { entry: 0, native_thread_id: 7, started: true };
-    Program { threads: vec![main, worker(1), worker(2)], ..program }
+    let worker = |entry| Thread::new(entry, 8, false);
+    Program { threads: vec![Thread::new(0, 7, true), worker(1), worker(2)], ..program }
+}
+
+/// What a walker learns of one code object can be told from what comes after it, and from what comes after that.
+const FREES: u8 = 2;
+
+pub(crate) fn code_reuse() -> Program {
+    let program = program(vec![
+        function("main", &[Call(1)]),
+        function("caller", &[Compile(2), Call(2), Compile(3), Call(3)]),
+        function("a", &[]),
+        function("b", &[]).at(2),
+    ]);
+    Program { frees: Some(FREES), ..program }
+}
+
+pub(crate) fn code_reuse_interpreters() -> Program {
+    let program = program(vec![
+        function("main", &[Compile(2), Call(2), Free(2), Line(1)]),
+        function("other", &[Compile(3), Call(3), Free(3), Line(1)]),
+        function("a", &[]),
+        function("b", &[]).at(2),
+    ]);
+    let other = Thread { interpreter: 1, ..Thread::new(1, 8, true) };
+    Program { threads: vec![Thread::new(0, 7, true), other], frees: Some(FREES), ..program }
 }

@@ -356,6 +356,14 @@ impl CachingWalker for CachedWalker {
         self.walks.forget();
         self.cache = cache;
     }
+
+    fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    fn set_decoder(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
+    }
 }
 
 impl ThreadWalk for CachedWalker {

@@ -36,7 +36,7 @@ const CODE_UNIT: u64 = 2;
 const GENERATOR_FLAGS: u32 = 0x20 | 0x80 | 0x200;
 
 /// Which code objects are meant: those that an interpreter has between two frees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CodeGeneration {
     /// Address of the interpreter's state.
     pub interpreter: Address,
@@ -132,7 +132,34 @@ pub struct Decoder {
     kept: usize,
 }
 
+/// A code object that a decoder knows, with what it knows it from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KnownCode {
+    generation: CodeGeneration,
+    address: Address,
+    function: Arc<str>,
+    is_generator: bool,
+}
+
 impl Decoder {
+    /// All that it knows, in order: two decoders of one build with the same knowledge give the same.
+    #[must_use]
+    pub fn knowledge(&self) -> Vec<KnownCode> {
+        let of = |table: &Table| {
+            let generation = table.generation;
+            let known = table.known.iter().map(move |(&address, code)| KnownCode {
+                generation,
+                address,
+                function: Arc::clone(&code.function),
+                is_generator: code.is_generator,
+            });
+            known.collect::<Vec<_>>()
+        };
+        let mut all: Vec<KnownCode> = std::iter::once(&self.table).chain(self.others.values()).flat_map(of).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// An empty decoder for a build.
     #[must_use]
     pub fn new(layout: Layout) -> Self {

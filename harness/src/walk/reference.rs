@@ -416,6 +416,14 @@ impl CachingWalker for ReferenceWalker {
         self.walks.forget();
         self.cache = cache;
     }
+
+    fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    fn set_decoder(&mut self, decoder: Decoder) {
+        self.decoder = decoder;
+    }
 }
 
 impl ThreadWalk for ReferenceWalker {

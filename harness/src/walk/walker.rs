@@ -93,6 +93,12 @@ pub trait CachingWalker: Walker {
 
     /// Puts another cache in place of its own, and forgets which threads there were.
     fn set_cache(&mut self, cache: FrameCache);
+
+    /// What it learnt of code objects.
+    fn decoder(&self) -> &Decoder;
+
+    /// Puts what was learnt before in its place.
+    fn set_decoder(&mut self, decoder: Decoder);
 }
 
 /// One thread, as a walker's own strategy sees it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use framediff::sim::interpreter::{Interpreter, State};
-use framediff::sim::map::{Map, Place, Role, function_of, line_of};
+use framediff::sim::map::{Map, Place, Role};
 use framediff::sim::program::Instruction::{
     Call, CallFromC, Create, Delegate, Drop, FailedCall, Line, Raise, Resume, ResumeFromC, Return, ReturnRunning,
     Throw, Yield,
@@ -20,7 +20,7 @@ const BEFORE: u8 = 9;
 const AFTER: u8 = 10;
 
 fn program(functions: Vec<Function>, slots_per_chunk: u8) -> Program {
-    Program { functions, threads: vec![Thread { entry: 0, native_thread_id: 7, started: true }], slots_per_chunk }
+    Program { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk, frees: None }
 }
 
 /// `main` prepares, does the operation, and in the end stands on a line of its own, where exceptions lead to, too.
@@ -90,7 +90,8 @@ impl Recorder<'_> {
     }
 
     fn function(&self, executable: u64) -> Option<String> {
-        let function = function_of(executable)?;
+        // No code object is freed, so that no word is asked for.
+        let function = self.map().codes().function_of(executable, |_| 0)?;
         self.interpreter.program.functions.get(usize::from(function)).map(|function| function.name.clone())
     }
 
@@ -139,7 +140,8 @@ impl Recorder<'_> {
 
 fn on_line(interpreter: &Interpreter, store: Done, line: u8) -> bool {
     let Done::Word { word, value } = store else { return false };
-    interpreter.map.role(word) == Some(Role::Instruction(Place::Slot(0, 0))) && line_of(0, value) == Some(line)
+    interpreter.map.role(word) == Some(Role::Instruction(Place::Slot(0, 0)))
+        && interpreter.map.codes().line_of(0, value) == Some(line)
 }
 
 fn simulate(name: &str) -> Vec<Store> {

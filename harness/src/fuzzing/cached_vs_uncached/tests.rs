@@ -16,12 +16,12 @@ fn smoke() {
 }
 
 fn undamaged(on: u8) -> Step {
-    Step { on, mutations: Vec::new(), again: false }
+    Step { on, mutations: Vec::new(), again: false, reuse: None }
 }
 
 /// The cases of a snapshot without damage, in the order of its stops and in others.
 fn undamaged_orders(recorded: Recorded, reference: bool) -> impl Iterator<Item = TestCase> {
-    let case = move |steps| TestCase { recorded, reference, before: 0, lasting: Vec::new(), steps };
+    let case = move |steps| TestCase { recorded, reference, before: 0, divided: false, lasting: Vec::new(), steps };
     let mixed = (0..=255_u8).map(|order| (0..8).map(|bit| undamaged(1 + (order >> bit & 1) * 2)).collect());
     std::iter::once((0..8).map(|_| undamaged(1)).collect()).chain(mixed).map(case)
 }
@@ -42,10 +42,10 @@ fn what_interpreters_left_keeps_the_promise() {
     for recorded in Recorded::all().filter(|it| !it.name().starts_with("old-")) {
         for steps in 1..=8 {
             let steps = (0..steps).map(|_| undamaged(1)).collect();
-            let case = TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps };
+            let case = TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps };
             // Only going round to the first stop again is no order that a process has.
             if case.steps.len() <= recorded.loaded().snapshot.stops.len() {
-                assert_eq!(run(&case, &[]).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
+                assert_eq!(run(&case, &BTreeSet::new()).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
             }
         }
     }
@@ -71,6 +71,7 @@ fn what_a_walker_leaves_out_at_rest_is_noticed() {
         Weakening::NoSequenceCheckOnPartialHit,
         Weakening::LeafReusedOnFullHit,
         Weakening::ChainStoredWithoutBase,
+        Weakening::CodeKeptAfterFree,
     ] {
         let caught = caught_after(weakening, 20_000);
         assert!(caught.is_some(), "{weakening} is not noticed");
@@ -95,9 +96,9 @@ fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mut
     let steps = vec![
         undamaged(0),
         undamaged(on(first)),
-        Step { on: on((second + stops - first) % stops), mutations, again: false },
+        Step { on: on((second + stops - first) % stops), mutations, again: false, reuse: None },
     ];
-    TestCase { recorded, reference: false, before: 0, lasting: Vec::new(), steps }
+    TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps }
 }
 
 /// All pairs of stops with their chains.
@@ -161,4 +162,20 @@ fn another_thread_state_is_noticed() {
         cases
     });
     assert!(is_told(Weakening::ThreadStateNotCompared, cases));
+}
+
+/// A code object that one interpreter freed has come to another one, which counts nothing: the first thread runs it, and
+/// before only others did.
+#[test]
+fn code_that_another_interpreter_freed_is_noticed() {
+    let recorded = Recorded::try_from("debug-threads".to_owned()).unwrap();
+    let orders = (1..5).flat_map(|start| (1..5).map(move |on| (start, on)));
+    let cases = orders.flat_map(|(start, on)| {
+        (0..8).map(move |frame| {
+            let reuse = Some(Reuse { frame, content: frame + 1, name_alone: true, taken: true });
+            let steps = vec![undamaged(0), undamaged(start), Step { reuse, ..undamaged(on) }];
+            TestCase { recorded, reference: false, before: 0, divided: true, lasting: Vec::new(), steps }
+        })
+    });
+    assert!(is_told(Weakening::GenerationOfAnotherInterpreter, cases));
 }

@@ -3,6 +3,7 @@
 //! The interpreter's own state is Python's: which function stands at which instruction. What a walker sees is only the
 //! words. Threads take turns between operations, as the GIL has it, never inside one.
 
+mod codes;
 mod generators;
 mod stack;
 mod threads;
@@ -44,8 +45,10 @@ pub struct State {
     threads: Vec<Control>,
     generators: [Generator; VARIABLES],
     chunk_taken: [bool; CHUNK_COUNT],
-    /// The live threads in the order of the interpreter's list.
+    /// The live threads in the order of their interpreters' lists.
     list: Vec<usize>,
+    /// By the number of an address at which functions take turns: whose code object is there, and its interpreter.
+    codes: Vec<Option<(FunctionId, usize)>>,
     /// Where the next shim frames are to stand, the next one last. Without it a shim frame stands where its depth is: where
     /// C has its frames is no matter of the interpreter.
     pub shims_ahead: Vec<usize>,
@@ -128,6 +131,7 @@ impl Interpreter {
             generators: [Generator::default(); VARIABLES],
             chunk_taken: [false; CHUNK_COUNT],
             list: Vec::new(),
+            codes: interpreter.map.codes().first().map(|first| first.map(|function| (function, 0))).collect(),
             shims_ahead: Vec::new(),
         };
         for thread in (0..interpreter.map.threads()).rev() {
@@ -168,7 +172,7 @@ impl Interpreter {
         self.is_between_operations(state) && !self.threads(state).iter().any(on_shim)
     }
 
-    /// The threads in the order of the interpreter's list.
+    /// The threads in the order of their interpreters' lists.
     #[must_use]
     pub fn threads<'a>(&self, state: &'a State) -> &'a [usize] {
         &state.list
@@ -419,6 +423,8 @@ impl Interpreter {
                     self.leave(state, thread, top, None);
                 }
             }
+            Instruction::Compile(function) => self.compile(state, thread, function),
+            Instruction::Free(function) => self.free_code(state, thread, function),
         }
     }
 }

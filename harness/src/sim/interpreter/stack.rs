@@ -7,13 +7,17 @@ use crate::sim::program::FunctionId;
 use crate::sim::variation::Variation;
 
 impl Interpreter {
-    /// Room for a frame on the thread's data stack: its slot, the slots that its locals cover, and a new chunk.
+    /// Room for a frame on the thread's data stack: its slot, the slots that its locals cover, and a new chunk. None either
+    /// for a function whose code object is not there.
     pub(super) fn take(
         &self,
         state: &mut State,
         thread: usize,
         function: FunctionId,
     ) -> Option<(Place, Vec<Place>, bool)> {
+        if !self.has_code(state, thread, function) {
+            return None;
+        }
         let slots = self.map.slots();
         let size = usize::from(self.function(function)?.slots).clamp(1, slots);
         let control = &mut state.threads[thread];

@@ -12,13 +12,14 @@ impl Interpreter {
         let Some((place, covered, _)) = self.take(state, thread, entry.entry) else { return };
         let Some(shim) = self.shim(state, thread) else { return };
         let words = *self.map.thread_words(thread);
-        let head = state.list.first().map_or(0, |&head| self.map.thread_address(head));
+        let interpreter = self.map.interpreter_of(thread);
+        let head = self.siblings(state, interpreter).next().map_or(0, |head| self.map.thread_address(head));
         self.operation(state, thread, |operation, state| {
             operation.current_frame(Place::Base(thread));
             operation.fresh_cache();
             operation.word(words.native_thread_id, entry.native_thread_id);
             operation.word(words.next, head);
-            operation.word(self.map.threads_head, self.map.thread_address(thread));
+            operation.word(self.map.threads_head(interpreter), self.map.thread_address(thread));
             self.grow(state, operation, thread);
             operation.initialise(place, entry.entry, None, &covered);
             operation.enter(shim, place, Place::Base(thread));
@@ -48,15 +49,16 @@ impl Interpreter {
 
     /// Unlinks a thread state whose last frame has left.
     pub(super) fn free_thread(&self, state: &mut State, thread: usize) {
-        let position = state.list.iter().position(|&other| other == thread);
-        let Some(position) = position else { return };
-        state.list.remove(position);
+        if !state.list.contains(&thread) {
+            return;
+        }
+        let interpreter = self.map.interpreter_of(thread);
+        let before = self.siblings(state, interpreter).take_while(|&other| other != thread).last();
+        let next = self.siblings(state, interpreter).skip_while(|&other| other != thread).nth(1);
+        let next: Address = next.map_or(0, |next| self.map.thread_address(next));
+        let link = before.map_or(self.map.threads_head(interpreter), |before| self.map.thread_words(before).next);
+        state.list.retain(|&other| other != thread);
         state.threads[thread].ending = false;
-        let next: Address = state.list.get(position).map_or(0, |&next| self.map.thread_address(next));
-        let link = match position.checked_sub(1).and_then(|before| state.list.get(before)) {
-            Some(&before) => self.map.thread_words(before).next,
-            None => self.map.threads_head,
-        };
         let mut chunks: Vec<usize> = state.threads[thread].chunks.drain(..).map(|(chunk, _)| chunk).collect();
         chunks.extend(state.threads[thread].spare.take());
         for &chunk in &chunks {
@@ -72,5 +74,9 @@ impl Interpreter {
                 }
             }
         });
+    }
+    /// The live threads of an interpreter in the order of its list.
+    fn siblings(&self, state: &State, interpreter: usize) -> impl Iterator<Item = usize> {
+        state.list.iter().copied().filter(move |&thread| self.map.interpreter_of(thread) == interpreter)
     }
 }
