@@ -82,8 +82,8 @@ fn as_told(walker: WalkerKind, stack: &[Frame]) -> Cow<'_, [Frame]> {
 /// What is known of a stopped target before a walker is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Stopped<'a> {
-    /// What its program can show.
-    pub(super) grammar: &'a Grammar,
+    /// What its program can show, if that is known.
+    pub(super) grammar: Option<&'a Grammar>,
     /// What the own uncached walker saw.
     pub(super) truth: &'a Sample,
     /// How its threads stand, in the order of the interpreter's list.
@@ -126,7 +126,7 @@ pub(super) fn compare(
     let attribution = attribution.unwrap_or(&mut uncached);
     for thread in &sample.threads {
         recorder.count(walker, thread);
-        let verdict = attribution.judge(stopped.grammar, thread);
+        let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
         let is_same = |id: u64| id == thread.native_thread_id;
         let standing = stopped.standings.iter().find(|standing| is_same(standing.native_thread_id));
         let seen = stopped.truth.threads.iter().find(|other| is_same(other.native_thread_id));

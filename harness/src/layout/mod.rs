@@ -252,6 +252,17 @@ impl GeneratorLayout {
     }
 }
 
+/// Where `_PyRuntime` says that the interpreter ends: a pointer that is NULL until then.
+///
+/// # Errors
+/// As [`Layout::read`].
+pub fn finalizing(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Address, LayoutError> {
+    let mut section = [0; TABLE_SIZE];
+    memory.read(runtime, &mut section)?;
+    let table = Table::parse(&section)?;
+    Ok(runtime.wrapping_add(offset!(table, "runtime_state", "finalizing", 8)?))
+}
+
 /// Everything a walker needs to know about a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
