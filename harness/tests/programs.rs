@@ -108,7 +108,11 @@ fn what_cannot_be_judged_is_inconclusive_and_says_why() {
         ("usage.py", "import sys\nsys.exit('usage: usage.py FILE')\n", &["status 1", "usage.py FILE", "after --"]),
         ("no_python.py", "def (:\n", &["SyntaxError", "no Python that this interpreter compiles"]),
         ("killed.py", "import os\nfor n in range(9999):\n  str(n)\nos.abort()\n", &["killed by SIGABRT"]),
-        ("replaces.py", "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'while True: pass'])\n", &["execve"]),
+        (
+            "replaces.py",
+            "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'while True: pass'])\n",
+            &["execve"],
+        ),
     ] {
         let outcome = check(&program(&folder, name, source), &["--stops", "10", "--walker", "own-cached"]);
         assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{name}: {outcome:?}");

@@ -475,7 +475,10 @@ mod tests {
     fn a_program_has_what_comes_after_the_dashes() {
         let one = check("framediff check --program p.py --seed 3 -- -v --seed 4");
         assert_eq!(one.program, Some("p.py".into()));
-        assert_eq!((one.arguments.as_slice(), one.selection.seed), (&["-v", "--seed", "4"].map(String::from)[..], Some(3)));
+        assert_eq!(
+            (one.arguments.as_slice(), one.selection.seed),
+            (&["-v", "--seed", "4"].map(String::from)[..], Some(3))
+        );
         assert_eq!(check("framediff --program p.py").arguments, [""; 0]);
     }
 

@@ -3,8 +3,8 @@
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Observed;
 use crate::layout::{Layout, finalizing};
-use crate::memory::{Address, RemoteMemory};
 use crate::memory::process::ProcessMemory;
+use crate::memory::{Address, RemoteMemory};
 use crate::target::process::Target;
 use crate::target::program::Program;
 use crate::target::runtime::runtime_address;

@@ -36,13 +36,13 @@ impl Status {
     }
 }
 
-/// The status of a thread of process `pid` in mode `wall`; none where the layout does not tell where its words are. A generator
-/// that runs handles exceptions of its own, in a place that the layout does not tell.
+/// The status of a thread in mode `wall`; none where the layout does not tell where its words are. A generator that runs handles
+/// exceptions of its own, in a place that the layout does not tell. Before it runs the program, and once that is over, an
+/// interpreter has no main thread.
 pub(super) fn status(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
-    pid: i32,
     in_generator: bool,
 ) -> Result<Option<Status>, Rejection> {
     let Some(words) = layout.thread.status else { return Ok(None) };
@@ -57,7 +57,8 @@ pub(super) fn status(
     if memory.read_vectored(&mut segments)? < segments.len() {
         return Err(Rejection::Unreadable(format!("the thread state at {:#x} is not there in full", thread.address)));
     }
-    let is_main = thread.native_thread_id == u64::from(pid.cast_unsigned());
+    let interpreter = memory.read_u64(at(layout.thread.interpreter))?;
+    let is_main = memory.read_u64(interpreter.wrapping_add(words.threads_main))? == thread.address;
     let has_exception = raised != [0; 8] || handled != [0; 8];
     let flags = [
         (holds != [0; 4], HAS_GIL),

@@ -520,7 +520,7 @@ impl<'a> Lane<'a> {
             let leaf = leaf::kind(memory, &mut self.codes, links.first())?;
             let native_thread_id = thread.native_thread_id;
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
-            let status = status(memory, &site.layout, &thread, pid, in_generator)?;
+            let status = status(memory, &site.layout, &thread, in_generator)?;
             self.standings.push(Standing { native_thread_id, leaf, links: links.len(), status });
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();

@@ -170,6 +170,8 @@ pub struct StatusLayout {
     pub current_exception: u64,
     /// `exc_state.exc_value`.
     pub exc_value: u64,
+    /// `threads.main` of the interpreter's state.
+    pub threads_main: u64,
 }
 
 /// The frame cache's fields in `PyThreadState`. Offsets in bytes.
@@ -378,6 +380,7 @@ impl Layout {
                 gil_requested: offset!(table, "thread_state", "gil_requested", 4)?,
                 current_exception: offset!(table, "thread_state", "current_exception", 8)?,
                 exc_value,
+                threads_main: offset!(table, "interpreter_state", "threads_main", 8)?,
             })
         } else {
             None

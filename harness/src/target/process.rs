@@ -163,8 +163,7 @@ impl Target {
         // It may leave processes behind.
         target.child.kill_group_at_end();
         let own_stops = OwnStops::new(target.child.pid(), target.folder.path());
-        target.own_stops =
-            Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
+        target.own_stops = Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
         Ok(target)
     }
 
@@ -345,9 +344,8 @@ impl Target {
         };
         let begun = Instant::now();
         let pid = child.pid().as_raw();
-        let failed = |error: ChildError, child: &Child| {
-            GateError::from_child(error, pid, begun.elapsed(), &child.stderr())
-        };
+        let failed =
+            |error: ChildError, child: &Child| GateError::from_child(error, pid, begun.elapsed(), &child.stderr());
         loop {
             own_stops.wait(deadline).map_err(|over| failed(over.into(), child))?;
             match child.wait_status(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG) {

@@ -79,7 +79,8 @@ impl UserProgram {
     pub fn imports_gate(&self) -> bool {
         self.text().lines().any(|line| {
             let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
-            matches!(words.next(), Some("import" | "from")) && words.any(|word| matches!(word, "gate" | "framediff_gate"))
+            matches!(words.next(), Some("import" | "from"))
+                && words.any(|word| matches!(word, "gate" | "framediff_gate"))
         })
     }
 }

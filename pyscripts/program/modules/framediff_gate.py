@@ -15,11 +15,12 @@ GATE_MODE is "gate" or "run". GATE_OUT is the file that the accounts go to, one 
 [thread id, [[qualified name, file, line, [line, end line, column, end column] or "out"], ...]], leaf first, beginning with the caller of
 the gate. After its line the thread sends itself SIGSTOP, which stops the process.
 """
-import itertools
-import json
+# Few modules, and small ones: what is imported here runs in the program's place.
 import os
-import signal
+from _json import encode_basestring_ascii as _text
+from _signal import SIGSTOP, pthread_kill
 from _thread import get_ident, get_native_id
+from itertools import islice
 from sys import _getframe
 
 MODE = os.environ.get("GATE_MODE", "run")
@@ -29,12 +30,16 @@ _out = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if _file else None
 _process = os.getpid()
 
 
+def _number(number):
+    return "null" if number is None else str(number)
+
+
 def _where(frame):
     code = frame.f_code
     at = frame.f_lasti // 2
-    places = itertools.islice(code.co_positions(), at, None)
-    place = next(places, "out") if at >= 0 else "out"
-    return [code.co_qualname, code.co_filename, frame.f_lineno, place]
+    place = next(islice(code.co_positions(), at, None), None) if at >= 0 else None
+    place = '"out"' if place is None else "[" + ", ".join(map(_number, place)) + "]"
+    return f"[{_text(code.co_qualname)}, {_text(code.co_filename)}, {_number(frame.f_lineno)}, {place}]"
 
 
 def gate_gate():
@@ -46,8 +51,8 @@ def gate_gate():
     while frame is not None:
         stack.append(_where(frame))
         frame = frame.f_back
-    os.write(_out, (json.dumps([get_native_id(), stack]) + "\n").encode())
-    signal.pthread_kill(get_ident(), signal.SIGSTOP)
+    os.write(_out, f"[{get_native_id()}, [{', '.join(stack)}]]\n".encode())
+    pthread_kill(get_ident(), SIGSTOP)
 
 
 def gate_run():

@@ -229,10 +229,13 @@ struct Launch {
 
 /// What may be wrong with a program that ended with an error.
 fn advice(ended: &Ended, program: &UserProgram) -> String {
-    let is_no_python = ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
+    let is_no_python =
+        ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
     match ended.end {
         ProcessEnd::Exited(_) if is_no_python => "; it is no Python that this interpreter compiles".to_owned(),
-        ProcessEnd::Exited(_) if program.arguments.is_empty() => "; if it needs arguments, give them after --".to_owned(),
+        ProcessEnd::Exited(_) if program.arguments.is_empty() => {
+            "; if it needs arguments, give them after --".to_owned()
+        }
         _ => String::new(),
     }
 }
