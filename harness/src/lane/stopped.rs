@@ -284,7 +284,12 @@ impl<'a> Lane<'a> {
         let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
         let fewest = if self.cell.stops.is_none() { fewest } else { 0 };
         let mut is_swept = self.cell.family != Family::Limits;
-        while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_over() {
+        let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
+        // Of a program of the user's only those count at which it runs.
+        let cell = self.cell;
+        let taken = |stops: u32, looks: u32| if cell.program.is_some() { looks } else { stops };
+        let is_wanted = |taken: u32| taken < fewest || taken < wanted && Instant::now() < until;
+        while stops < most && is_wanted(taken(stops, self.looks)) && !cell.is_over() {
             self.stop_next()?;
             recorder.end_of(Phase::Running);
             if !is_swept && stops >= SWEPT.0 && self.threads()?.len() == 1 {
@@ -305,7 +310,7 @@ impl<'a> Lane<'a> {
         }
         self.give_back(recorder, drivers)?;
         match self.cell.stops {
-            Some(wanted) if stops < wanted && !self.cell.is_over() => {
+            Some(wanted) if stops < most && taken(stops, self.looks) < wanted && !cell.is_over() => {
                 let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
                 Err(Inconclusive::Deadline(why).into())
             }

@@ -13,6 +13,7 @@ sys.path[:] = [path for path in sys.path if path != _here]
 sys.path.append(os.path.join(os.path.dirname(_here), "modules"))
 
 if os.environ.pop("FRAMEDIFF_START", None):
+    os.environ["FRAMEDIFF_TARGET"] = str(os.getpid())
     os.write(1, b"framdiff")
     if os.read(0, 1) != b"g":
         os._exit(0)
@@ -20,3 +21,6 @@ if os.environ.pop("FRAMEDIFF_START", None):
     os.dup2(_null, 0)
     os.close(_null)
     os.dup2(2, 1)
+elif os.environ.get("FRAMEDIFF_TARGET") != str(os.getpid()):
+    # Nobody waits at the gates of a process that the program starts.
+    os.environ["GATE_MODE"] = "run"

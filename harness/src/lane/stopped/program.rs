@@ -32,6 +32,8 @@ use crate::workload::user_program::UserProgram;
 pub(super) const LONGEST_RUN: f64 = 10_000.0;
 /// Each walker has to look so often while the program stands in its own file, or the run says nothing.
 const FEWEST_LOOKS: u32 = 20;
+/// A program is stopped this many times as often as asked for, at most, until it has stood in its own file so often.
+pub(super) const MOST_STOPS: u32 = 50;
 /// A program that ends is started so often for each walker and kind of stop.
 const MOST_LAUNCHES: u32 = 10;
 /// A program that does not come to a gate within this is stopped elsewhere only.
@@ -288,6 +290,10 @@ impl Lane<'_> {
                 Some(ended) => Some(ended),
                 None => return Some(End::Finalizing),
             },
+            // It may be on its way: what it had is gone before it is.
+            None if matches!(cut, Cut::Inconclusive(_)) => {
+                self.session.target.run_to_end(Instant::now() + END_PATIENCE)
+            }
             None => self.session.target.ended(),
         };
         match ended {
