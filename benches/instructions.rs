@@ -161,8 +161,13 @@ fn lookups(left: u64, times: u64) -> Result<(), Failure> {
     let addresses: Vec<u64> = (0..1000).map(|index| 0x10_0000 - index * 0x80).collect();
     let anchor = *addresses.get(usize::try_from(left)?).ok_or("there is no such frame")?;
     let mut cache = FrameCache::new(Limits::CPYTHON);
-    let entry =
-        Entry { thread_state: 0x1000, addresses: addresses.into(), frames: [].into_iter().collect(), sequence: 5 };
+    let entry = Entry {
+        thread_state: 0x1000,
+        interpreter: 0,
+        addresses: addresses.into(),
+        frames: [].into_iter().collect(),
+        sequence: 5,
+    };
     cache.insert(THREAD, entry);
     let thread = ThreadState {
         current_frame: anchor,

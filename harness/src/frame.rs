@@ -10,15 +10,16 @@ use crate::text::{LONGEST, shortened};
 /// The most characters of a function's or a file's name in one line of a report.
 const LONGEST_NAME: usize = LONGEST / 2;
 
-/// A source position as `code.co_positions()` gives it: lines are 1-based, columns are 0-based UTF-8 byte offsets.
+/// A source position as `code.co_positions()` gives it: lines are 1-based (code that was tampered with can have any C `int` but
+/// -1), columns are 0-based UTF-8 byte offsets.
 ///
 /// Every part is absent where the compiler recorded none (artificial instructions have no line).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
     /// First line.
-    pub line: Option<u32>,
+    pub line: Option<i32>,
     /// Last line.
-    pub end_line: Option<u32>,
+    pub end_line: Option<i32>,
     /// First column.
     pub column: Option<u32>,
     /// Column after the last one.

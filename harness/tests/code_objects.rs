@@ -32,7 +32,7 @@ struct Seen {
     without_columns: usize,
     /// The longest table, in code units.
     units: u32,
-    line: u32,
+    line: i32,
     column: u32,
     surrogates: usize,
 }
@@ -105,12 +105,11 @@ fn words(output: &mut impl Read, length: usize) -> Vec<u32> {
     bytes(output, 4 * length).as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
-/// Line, last line, first column and the one after the last. A negative one fits no position.
+/// Line, last line, first column and the one after the last. A negative column fits no position.
 fn location(position: &[u32; 4]) -> Location {
-    let [line, end_line, column, end_column] = position.map(|part| {
-        let part = part.cast_signed();
-        (part != NOTHING).then(|| u32::try_from(part).unwrap_or_else(|_| panic!("{position:x?} has a negative part")))
-    });
+    let [line, end_line, column, end_column] =
+        position.map(|part| Some(part.cast_signed()).filter(|&part| part != NOTHING));
+    let [column, end_column] = [column, end_column].map(|part| part.map(|part| u32::try_from(part).unwrap()));
     Location { line, end_line, column, end_column }
 }
 

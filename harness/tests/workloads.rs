@@ -78,7 +78,7 @@ impl Running {
     fn account(&mut self) -> Vec<Frame> {
         self.write(b"a");
         let length = u32::from_le_bytes(self.read(4).try_into().unwrap());
-        type Told = (String, String, Option<u32>, Option<u32>, Option<u32>, Option<u32>);
+        type Told = (String, String, Option<i32>, Option<i32>, Option<u32>, Option<u32>);
         let frames: Vec<Told> = serde_json::from_slice(&self.read(length as usize)).unwrap();
         frames
             .into_iter()

@@ -110,7 +110,7 @@ impl Simulated {
             let frame = map.frame_words(place).and_then(|words| {
                 let function = function_of(get(words.code))?;
                 let name = &self.interpreter.program.functions.get(usize::from(function))?.name;
-                let line = line_of(function, get(words.instruction)).map(u32::from);
+                let line = line_of(function, get(words.instruction)).map(i32::from);
                 let location = Location { line, ..Location::default() };
                 Some(Frame { function: name.as_str().into(), file: "".into(), location })
             });

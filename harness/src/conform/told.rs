@@ -20,7 +20,7 @@ use crate::sim::program::FunctionId;
 use crate::walk::miss::MissReason;
 
 /// A function and its line: none if it is on a line that no operation has.
-pub(super) type Named = (Arc<str>, Option<u32>);
+pub(super) type Named = (Arc<str>, Option<i32>);
 
 /// The value of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,9 +134,11 @@ impl Teller<'_> {
     fn named(&self, frame: &Frame) -> Named {
         let line = match self.speaker {
             Speaker::Simulated => frame.location.line,
-            Speaker::Real(lines) => {
-                frame.location.line.and_then(|line| lines.get(&line)).map(|&(_, line)| u32::from(line))
-            }
+            Speaker::Real(lines) => frame
+                .location
+                .line
+                .and_then(|line| lines.get(&u32::try_from(line).ok()?))
+                .map(|&(_, line)| i32::from(line)),
         };
         (Arc::clone(&frame.function), line)
     }

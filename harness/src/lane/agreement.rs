@@ -1,26 +1,25 @@
 //! Holding a walker's sample of a stopped target against the own uncached walk of the same state.
 
-use std::borrow::Cow;
-
 use crate::frame::Frame;
 use crate::invariants::{Field, Violation};
 use crate::lane::expected::counters;
 use crate::lane::owner::{Taken, Told};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::status::Status;
+use crate::memory::Address;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference;
+use crate::oracle::limits::as_told;
 use crate::report::finding::Possible;
 use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
 use crate::walk::rejection::Rejection;
+use crate::walk::uncached::UncachedWalker;
 use crate::workload::grammar::Grammar;
 
 /// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
 /// (`MAX_FRAMES` of `Modules/_remote_debugging`, 1024 + 512).
 pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
-/// The most characters of a name that CPython's unwinder tells.
-const LONGEST_NAME: usize = 1024;
 /// What `RemoteUnwinder` raises for the whole process while a thread has a longer chain.
 const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
 /// What it raises while a thread stands between C and Python, or runs no Python yet or any more.
@@ -29,8 +28,12 @@ const NO_LEAF: [&str; 1] = ["RuntimeError: Failed to parse initial frame in chai
 /// How a stopped thread stands, as far as walkers are documented not to walk it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// The kernel's thread id.
+    /// Its thread state.
+    pub(super) state: Address,
+    /// The kernel's thread id. Thread states of two interpreters can have the same: one calls code in the other.
     pub(super) native_thread_id: u64,
+    /// The id of its interpreter, where the layout says where that is.
+    pub(super) interpreter: Option<u64>,
     /// What its current frame is.
     pub(super) leaf: LeafKind,
     /// How many frames its chain has, shim frames and the base frame included.
@@ -68,17 +71,6 @@ fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) 
     }
 }
 
-/// The stack as a walker is documented to tell it: CPython's unwinder cuts names.
-fn as_told(walker: WalkerKind, stack: &[Frame]) -> Cow<'_, [Frame]> {
-    let is_long = |frame: &Frame| frame.function.len() > LONGEST_NAME || frame.file.len() > LONGEST_NAME;
-    if !walker.is_cpythons() || !stack.iter().any(is_long) {
-        return Cow::Borrowed(stack);
-    }
-    let cut = |text: &str| text.chars().take(LONGEST_NAME).collect::<String>().into();
-    let frame = |frame: &Frame| Frame { function: cut(&frame.function), file: cut(&frame.file), ..frame.clone() };
-    Cow::Owned(stack.iter().map(frame).collect())
-}
-
 /// What is known of a stopped target before a walker is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Stopped<'a> {
@@ -86,6 +78,8 @@ pub(super) struct Stopped<'a> {
     pub(super) grammar: Option<&'a Grammar>,
     /// What the own uncached walker saw.
     pub(super) truth: &'a Sample,
+    /// That walker, which knows the code objects.
+    pub(super) by: &'a UncachedWalker,
     /// How its threads stand, in the order of the interpreter's list.
     pub(super) standings: &'a [Standing],
 }
@@ -115,7 +109,7 @@ pub(super) fn compare(
         reject(recorder, walker, rejection, stopped.truth.threads.first());
         return None;
     }
-    if walker.is_cpythons() && is_other_list(recorder, stopped.truth, sample) {
+    if is_other_list(recorder, stopped.truth, sample) {
         // What stands in the place of which thread is not known.
         return None;
     }
@@ -124,19 +118,19 @@ pub(super) fn compare(
     }
     let mut uncached = Attribution::default();
     let attribution = attribution.unwrap_or(&mut uncached);
-    for thread in &sample.threads {
+    for (index, thread) in sample.threads.iter().enumerate() {
         recorder.count(walker, thread);
         let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
-        let is_same = |id: u64| id == thread.native_thread_id;
-        let standing = stopped.standings.iter().find(|standing| is_same(standing.native_thread_id));
-        let seen = stopped.truth.threads.iter().find(|other| is_same(other.native_thread_id));
+        let standing = stopped.standings.get(index);
+        let seen = stopped.truth.threads.get(index);
         let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
         match &thread.outcome {
             Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
             Err(Rejection::Empty) if stack.is_empty() => {}
             Err(rejection) => reject(recorder, walker, rejection, seen),
             Ok(told) => {
-                let truth = as_told(walker, stack);
+                let (truth, limits) = as_told(walker, stack, |frame| stopped.by.has_long_table(frame));
+                limits.into_iter().for_each(|limit| recorder.degraded(walker, limit));
                 let Some(difference) = difference(told, &truth) else { continue };
                 recorder.difference(walker);
                 let possible = Some(Possible::Stack(truth.into_owned()));
@@ -160,7 +154,7 @@ fn reject(recorder: &mut Recorder<'_>, walker: WalkerKind, rejection: &Rejection
     recorder.violation(walker, Violation::RejectedWhileStopped { rejection: rejection.clone() }, evidence);
 }
 
-/// Whether CPython's unwinder lists other threads than there are, or in another order than the interpreter's.
+/// Whether a walker lists other threads than there are, or in another order than the interpreters have.
 fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -> bool {
     let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
     let (seen, possible) = (ids(sample), ids(truth));
@@ -173,7 +167,7 @@ fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -
     true
 }
 
-/// Judges what the unwinder tells besides frames. Every program has one interpreter, whose id is 0.
+/// Judges what the unwinder tells besides frames.
 fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &Told) {
     let walker = sample.walker;
     let mut wrong = |field, seen: String, possible: String| {
@@ -185,8 +179,10 @@ fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample
         {
             wrong(Field::Status, format!("{seen:#x}"), format!("{:#x}", status.flags));
         }
-        if let Some(seen @ 1..) = told.interpreter {
-            wrong(Field::Interpreter, seen.to_string(), "0".to_owned());
+        if let (Some(seen), Some(id)) = (told.interpreter, standing.interpreter)
+            && seen != id
+        {
+            wrong(Field::Interpreter, seen.to_string(), id.to_string());
         }
         if told.has_opcodes {
             wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());

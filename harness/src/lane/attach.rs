@@ -349,12 +349,12 @@ fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut>
 struct Learnt {
     grammar: Grammar,
     functions: BTreeMap<(String, String), FunctionId>,
-    contexts: BTreeMap<(Option<ContextId>, FunctionId, Option<u32>), ContextId>,
+    contexts: BTreeMap<(Option<ContextId>, FunctionId, Option<i32>), ContextId>,
 }
 
 impl Learnt {
     fn learn(&mut self, stack: &[crate::frame::Frame]) {
-        let mut parent: Option<(ContextId, Option<u32>)> = None;
+        let mut parent: Option<(ContextId, Option<i32>)> = None;
         for frame in stack.iter().rev() {
             if self.grammar.contexts.len() >= CONTEXT_LIMIT {
                 return;
@@ -372,8 +372,11 @@ impl Learnt {
             let key = (parent.map(|(context, _)| context), function, line);
             let context = *self.contexts.entry(key).or_insert_with(|| match parent {
                 None => self.grammar.root(function),
-                Some((parent, Some(line))) => self.grammar.call(parent, function, CallLines::At(vec![line])),
-                Some((parent, None)) => self.grammar.call(parent, function, CallLines::Anywhere),
+                Some((parent, line)) => {
+                    let line = line.and_then(|line| u32::try_from(line).ok());
+                    let lines = line.map_or(CallLines::Anywhere, |line| CallLines::At(vec![line]));
+                    self.grammar.call(parent, function, lines)
+                }
             });
             parent = Some((context, frame.location.line));
         }
@@ -404,7 +407,7 @@ mod tests {
 
     #[test]
     fn what_was_learnt_is_legal_and_a_mixture_is_not() {
-        let stack = |frames: &[(&str, u32)]| -> Vec<Frame> {
+        let stack = |frames: &[(&str, i32)]| -> Vec<Frame> {
             frames
                 .iter()
                 .map(|&(function, line)| Frame {

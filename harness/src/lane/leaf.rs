@@ -3,12 +3,13 @@
 use crate::layout::Layout;
 use crate::memory::RemoteMemory;
 use crate::schedule::fingerprint::LeafKind;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder};
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::ThreadState;
 
-/// The kind of `leaf`, the thread's current frame; none is what a thread stands in that runs no Python.
+/// The kind of `leaf`, the thread's current frame; none is what a thread stands in that runs no Python. The decoder has entered
+/// the thread's interpreter.
 pub(super) fn kind(
     memory: &mut dyn RemoteMemory,
     decoder: &mut Decoder,
@@ -29,6 +30,7 @@ pub(super) fn kind_of(
     decoder: &mut Decoder,
     thread: &ThreadState,
 ) -> Result<LeafKind, Rejection> {
+    decoder.enter(CodeGeneration::read(memory, layout, thread.interpreter));
     let leaf = RawFrame::read(memory, layout, thread.current_frame).ok();
     kind(memory, decoder, leaf.as_ref())
 }

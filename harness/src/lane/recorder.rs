@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::frame::Frame;
 use crate::invariants::Violation;
 use crate::lane::cell::Cell;
+use crate::oracle::limits::Limit;
 use crate::oracle::profile::{Counter, Profile};
 use crate::report::cell::Lane;
 use crate::report::event::Event;
@@ -120,6 +121,11 @@ impl<'a> Recorder<'a> {
     /// Counts a stack that differs from another account of the same state.
     pub fn difference(&mut self, walker: WalkerKind) {
         self.tally(walker).differences += 1;
+    }
+
+    /// Counts a stack that was told as far as the walker is documented to tell it.
+    pub fn degraded(&mut self, walker: WalkerKind, limit: Limit) {
+        *self.tally(walker).degraded.entry(limit).or_default() += 1;
     }
 
     /// Counts a stop at which the walker was not asked.

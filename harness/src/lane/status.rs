@@ -20,6 +20,13 @@ pub(super) fn is_of_main_thread(told: u64) -> bool {
     told & !(HAS_GIL | GIL_REQUESTED | HAS_EXCEPTION) == always
 }
 
+impl Status {
+    /// Whether the thread holds its interpreter's GIL.
+    pub(super) fn has_gil(self) -> bool {
+        self.flags & HAS_GIL != 0
+    }
+}
+
 /// What is known of a status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Status {
@@ -37,13 +44,14 @@ impl Status {
 }
 
 /// The status of a thread in mode `wall`; none where the layout does not tell where its words are. A generator that runs handles
-/// exceptions of its own, in a place that the layout does not tell. Before it runs the program, and once that is over, an
-/// interpreter has no main thread.
+/// exceptions of its own, in a place that the layout does not tell; and interpreters other than the first, whose id is 0, have a
+/// main thread that is not known. Before the interpreter runs the program, and once that is over, it has no main thread.
 pub(super) fn status(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
     in_generator: bool,
+    id: Option<u64>,
 ) -> Result<Option<Status>, Rejection> {
     let Some(words) = layout.thread.status else { return Ok(None) };
     let (mut holds, mut requested, mut raised, mut handled) = ([0; 4], [0; 4], [0; 8], [0; 8]);
@@ -67,6 +75,7 @@ pub(super) fn status(
         (is_main, MAIN_THREAD),
     ];
     let set = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag);
-    let unknown = if in_generator && !has_exception { HAS_EXCEPTION } else { 0 };
+    let unknown = [(in_generator && !has_exception, HAS_EXCEPTION), (id.is_some_and(|id| id != 0), MAIN_THREAD)];
+    let unknown = unknown.into_iter().filter(|(is_unknown, _)| *is_unknown).fold(0, |all, (_, flag)| all | flag);
     Ok(Some(Status { flags: set.fold(UNKNOWN, |status, flag| status | flag), unknown }))
 }

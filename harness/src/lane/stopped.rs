@@ -27,7 +27,7 @@ use crate::lane::leaf;
 use crate::lane::owner::{Owner, Taken, Told, all_turns};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::{Gone, Session, Vitality};
-use crate::lane::status::status;
+use crate::lane::status::{Status, status};
 #[cfg(target_arch = "x86_64")]
 use crate::lane::stops::AtStores;
 use crate::lane::stops::Stops;
@@ -48,7 +48,7 @@ use crate::target::unwinder::CountedSample;
 use crate::walk::cache::Limits;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
 use crate::walk::chunks::Chunks;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder};
 use crate::walk::raw_frame::{Owner as FrameOwner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, thread_states};
@@ -414,7 +414,8 @@ impl<'a> Lane<'a> {
             if let Some(CountedSample { sample, counters, told }) = sample {
                 let walker = sample.walker;
                 let taken = Taken { sample, unwinder: Some(Told { counters, threads: told, owed: None }) };
-                let stopped = Stopped { grammar: self.grammar.as_ref(), truth: &truth, standings: &self.standings };
+                let grammar = self.grammar.as_ref();
+                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
                 compare(recorder, stopped, None, &taken);
                 recorder.spent(walker, spent);
             }
@@ -435,7 +436,8 @@ impl<'a> Lane<'a> {
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(taken) = taken {
-                let stopped = Stopped { grammar: self.grammar.as_ref(), truth: &truth, standings: &self.standings };
+                let grammar = self.grammar.as_ref();
+                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
                 let raised = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
                 if let (Some(number), Some(owed)) = (raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
@@ -467,18 +469,24 @@ impl<'a> Lane<'a> {
             self.hits.forget();
             return Ok(());
         }
-        let walked: Vec<u64> =
-            self.standings.iter().take(raised.unwrap_or(0)).map(|one| one.native_thread_id).collect();
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
-            let id = before.thread.native_thread_id;
-            if has_raised && !walked.contains(&id) && after.anchor != before.thread.anchor {
+            let Some(index) = self.standings.iter().position(|one| one.state == after.address) else { continue };
+            if has_raised && index >= raised.unwrap_or(0) && after.anchor != before.thread.anchor {
                 let violation = Violation::AnchorWrittenInVain { before: before.thread.anchor, anchor: after.anchor };
                 recorder.violation(sample.walker, violation, Evidence::default());
             }
-            let Some(thread) = sample.threads.iter().find(|thread| thread.native_thread_id == id) else { continue };
-            let missed = if tells && alone { self.hits.judge(sample.walker, before, thread) } else { None };
+            let id = before.thread.native_thread_id;
+            // An unwinder that raised told of one thread, whose state it did not tell.
+            let thread = match sample.threads.first() {
+                Some(first) if has_raised => Some(first).filter(|first| first.native_thread_id == id),
+                _ => sample.threads.get(index),
+            };
+            let Some(thread) = thread else { continue };
+            // An entry is found by the kernel's id: of two thread states with the same, each takes it from the other.
+            let shares = self.standings.iter().filter(|one| one.native_thread_id == id).count() > 1;
+            let missed = if tells && alone && !shares { self.hits.judge(sample.walker, before, thread) } else { None };
             let evidence = || Evidence { seen: thread.outcome.as_deref().unwrap_or_default(), ..Evidence::default() };
             for violation in anchor_left(&before.thread, &after, thread).into_iter().chain(missed) {
                 recorder.violation(sample.walker, violation, evidence());
@@ -522,16 +530,21 @@ impl<'a> Lane<'a> {
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&mut chunks), start, None, DEPTH_LIMIT);
             let links = chain?.links;
+            let generation = CodeGeneration::read(memory, &site.layout, thread.interpreter);
+            let interpreter = generation.number.map(|(id, _)| id);
+            self.codes.enter(generation);
             let leaf = leaf::kind(memory, &mut self.codes, links.first())?;
+            self.codes.keep();
             let native_thread_id = thread.native_thread_id;
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
-            let status = status(memory, &site.layout, &thread, in_generator)?;
-            self.standings.push(Standing { native_thread_id, leaf, links: links.len(), status });
+            let status = status(memory, &site.layout, &thread, in_generator, interpreter)?;
+            let (state, depth) = (thread.address, links.len());
+            self.standings.push(Standing { state, native_thread_id, interpreter, leaf, links: depth, status });
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
                 // The other threads of the target are not at the gate.
-                (Stops::Gates, Some(gate)) if u64::from(gate.native_thread_id) == thread.native_thread_id => At::Rest,
+                (Stops::Gates, Some(gate)) if is_at(gate, &thread, status) => At::Rest,
                 #[cfg(target_arch = "x86_64")]
                 (Stops::Stores, _) => At::Rest,
                 _ => At::Anywhere,
@@ -555,18 +568,18 @@ impl<'a> Lane<'a> {
             }
             self.before.insert(thread.address, Before { thread, at, chain, python, leaf });
         }
-        self.codes.forget_fresh();
         Ok(())
     }
 
     /// Holds the gate's context and the target's own account against the walk, and lets the target go on.
     fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
         self.session.target.resume()?;
-        let stack = truth
-            .threads
-            .iter()
-            .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
-            .and_then(|thread| thread.outcome.as_ref().ok());
+        let id = u64::from(gate.native_thread_id);
+        let by_id = |thread: &ThreadSample| thread.native_thread_id == id;
+        // Of thread states with one id, the one that runs is at the gate.
+        let runs = |one: &Standing| one.native_thread_id == id && one.status.is_none_or(Status::has_gil);
+        let index = self.standings.iter().position(runs).or_else(|| truth.threads.iter().position(by_id));
+        let stack = index.and_then(|index| truth.threads.get(index)).and_then(|thread| thread.outcome.as_ref().ok());
         let stack: Vec<Frame> =
             stack.into_iter().flat_map(|stack| stack.iter()).filter(|frame| !is_trampoline(frame)).cloned().collect();
         let stack = stack.as_slice();
@@ -729,6 +742,11 @@ impl<'a> Lane<'a> {
         let Session { memory, site, .. } = &mut self.session;
         Ok(thread_states(memory, &site.layout, site.runtime)?)
     }
+}
+
+/// Whether the thread is the one at the gate: of thread states with its id, the one that runs.
+fn is_at(gate: Gate, thread: &ThreadState, status: Option<Status>) -> bool {
+    u64::from(gate.native_thread_id) == thread.native_thread_id && status.is_none_or(Status::has_gil)
 }
 
 /// The stack of a thread in a sample; none is an empty one.

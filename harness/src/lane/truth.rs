@@ -43,8 +43,7 @@ impl Truth {
                 let kind = state.map(|state| leaf::kind_of(memory, &site.layout, &mut decoder, state)).transpose();
                 self.counter.count(thread, kind?);
             }
-            // Code objects come and go while the target runs.
-            decoder.forget_fresh();
+            decoder.keep();
         }
         session.target.resume()?;
         Ok(())

@@ -83,8 +83,8 @@ mod tests {
         grammar
     }
 
-    fn sample(frames: &[(&str, u32)], lookup: Lookup, from_cache: usize) -> ThreadSample {
-        let frame = |&(function, line): &(&str, u32)| Frame {
+    fn sample(frames: &[(&str, i32)], lookup: Lookup, from_cache: usize) -> ThreadSample {
+        let frame = |&(function, line): &(&str, i32)| Frame {
             function: function.into(),
             file: WORKLOAD_FILE.into(),
             location: Location { line: Some(line), ..Location::default() },
@@ -96,9 +96,9 @@ mod tests {
         }
     }
 
-    const LEGAL: [(&str, u32); 3] = [("a_leaf", 21), ("a", 11), ("<module>", 2)];
-    const MIXED: [(&str, u32); 3] = [("a_leaf", 21), ("b", 31), ("<module>", 2)];
-    const TORN: [(&str, u32); 3] = [("b_leaf", 41), ("b", 31), ("a", 11)];
+    const LEGAL: [(&str, i32); 3] = [("a_leaf", 21), ("a", 11), ("<module>", 2)];
+    const MIXED: [(&str, i32); 3] = [("a_leaf", 21), ("b", 31), ("<module>", 2)];
+    const TORN: [(&str, i32); 3] = [("b_leaf", 41), ("b", 31), ("a", 11)];
 
     fn causes(samples: &[ThreadSample]) -> Vec<Option<Cause>> {
         let grammar = grammar();
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_served_again_by_a_full_hit_on_its_leaf() {
-        const OTHER_LEAF: [(&str, u32); 3] = [("a", 11), ("b", 31), ("<module>", 2)];
+        const OTHER_LEAF: [(&str, i32); 3] = [("a", 11), ("b", 31), ("<module>", 2)];
         let miss = Lookup::Miss(MissReason::AnchorNull);
         let after = |first, then| causes(&[first, then])[1];
         let torn = || sample(&MIXED, miss, 0);

@@ -61,8 +61,8 @@ mod tests {
     use super::*;
     use crate::frame::Location;
 
-    fn stack(frames: &[(&str, u32)]) -> Vec<Frame> {
-        let frame = |&(function, line): &(&str, u32)| Frame {
+    fn stack(frames: &[(&str, i32)]) -> Vec<Frame> {
+        let frame = |&(function, line): &(&str, i32)| Frame {
             function: function.into(),
             file: "workload.py".into(),
             location: Location { line: Some(line), column: Some(4), ..Location::default() },

@@ -53,8 +53,8 @@ mod tests {
     use super::*;
     use crate::frame::{Frame, Location};
 
-    fn stack(frames: &[(&str, u32)]) -> Stack {
-        let frame = |&(function, line): &(&str, u32)| Frame {
+    fn stack(frames: &[(&str, i32)]) -> Stack {
+        let frame = |&(function, line): &(&str, i32)| Frame {
             function: function.into(),
             file: "w.py".into(),
             location: Location { line: Some(line), ..Location::default() },

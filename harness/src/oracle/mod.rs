@@ -5,6 +5,7 @@ pub mod differential;
 pub mod distribution;
 pub mod episodes;
 pub mod hits;
+pub mod limits;
 pub mod profile;
 pub mod protocol;
 pub mod statistics;

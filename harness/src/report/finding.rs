@@ -181,7 +181,7 @@ fn program_part(name: &str) -> String {
 
 fn line_of(frame: &Frame, program: &str, file_name: &str) -> Option<SourceLine> {
     let is_program = frame.file.rsplit('/').next() == Some(file_name);
-    let line = frame.location.line.filter(|_| is_program)?;
+    let line = frame.location.line.filter(|_| is_program).and_then(|line| u32::try_from(line).ok())?;
     let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
     // Long, and nothing of the program's own.
     let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };

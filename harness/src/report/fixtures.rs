@@ -38,7 +38,7 @@ pub(crate) fn cell(lane: Lane) -> CellId {
     }
 }
 
-pub(crate) fn frame(function: &str, line: u32) -> Frame {
+pub(crate) fn frame(function: &str, line: i32) -> Frame {
     Frame {
         function: function.into(),
         file: "/somewhere/workload.py".into(),

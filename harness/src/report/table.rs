@@ -126,6 +126,10 @@ fn details(out: &mut String, line: &Line, width: u16) {
     if tally.misses() > 0 {
         parts.push(format!("misses: {}", list(tally.misses.iter().map(|(reason, n)| (reason.name(), n)))));
     }
+    if !tally.degraded.is_empty() {
+        let limits = list(tally.degraded.iter().map(|(limit, n)| (limit.name(), n)));
+        parts.push(format!("less than the truth, as documented: {limits}"));
+    }
     if tally.not_asked > 0 {
         let stops = tally.not_asked + tally.samples;
         parts.push(format!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::limits::Limit;
 use crate::oracle::statistics::Proportion;
 use crate::sample::{Lookup, ThreadSample};
 use crate::walk::miss::MissReason;
@@ -81,6 +82,9 @@ pub struct Tally {
     /// Episodes of rejections, by [`Rejection::reason`](crate::walk::rejection::Rejection::reason).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected_episodes: BTreeMap<String, u64>,
+    /// Stacks that are less than the truth by a documented limit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub degraded: BTreeMap<Limit, u64>,
     /// Stops at which the walker was not asked, since its protocol is known to go wrong there by luck.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_asked: u64,
@@ -209,6 +213,9 @@ impl AddAssign<&Self> for Tally {
         merge(&mut self.impossible_episodes, &other.impossible_episodes);
         merge(&mut self.rejected_episodes, &other.rejected_episodes);
         self.not_asked += other.not_asked;
+        for (limit, count) in &other.degraded {
+            *self.degraded.entry(*limit).or_default() += count;
+        }
         self.schedules += other.schedules;
         self.misfits += other.misfits;
         self.elapsed += other.elapsed;

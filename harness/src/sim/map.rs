@@ -290,6 +290,7 @@ impl Map {
         let mut bytes = vec![0; 0x800];
         let (file, qualname, table) = (0x200, 0x300, 0x600);
         put(&mut bytes, code.flags, if is_generator { CO_GENERATOR } else { 0 });
+        put(&mut bytes, code.bytes_size, u64::from(LINES));
         put(&mut bytes, code.first_line, 1);
         put(&mut bytes, code.filename, address + file);
         put(&mut bytes, code.qualname, address + qualname);

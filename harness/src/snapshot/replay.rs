@@ -189,19 +189,35 @@ fn judge(stop: &Stop, sample: &Sample) -> Vec<Broken> {
     if !given.clone().map(|thread| thread.native_thread_id).eq(recorded.clone().map(|thread| thread.native_thread_id)) {
         return vec![Broken { native_thread_id: None, fault: Fault::Threads }];
     }
-    let faults = given.zip(recorded).flat_map(|(given, recorded)| {
-        let faults = judge_thread(stop, sample.walker, given, recorded);
+    let at_gate = at_gate(stop);
+    let faults = given.zip(recorded).enumerate().flat_map(|(index, (given, recorded))| {
+        let faults = judge_thread(stop, sample.walker, given, recorded, at_gate == Some(index));
         faults.into_iter().map(|fault| Broken { native_thread_id: Some(given.native_thread_id), fault })
     });
     faults.collect()
 }
 
-fn judge_thread(stop: &Stop, walker: WalkerKind, given: &ThreadSample, recorded: &ThreadTruth) -> Vec<Fault> {
+/// Which of the threads is at the gate. Thread states of two interpreters can have one id: it is the one whose stack is told.
+fn at_gate(stop: &Stop) -> Option<usize> {
+    let id = stop.gate.native_thread_id;
+    let tells = |thread: &ThreadTruth| thread.stack.as_ref().is_ok_and(|stack| from_account(stop, stack).is_none());
+    let of_id = |thread: &ThreadTruth| thread.native_thread_id == id;
+    let told = stop.threads.iter().position(|thread| of_id(thread) && tells(thread));
+    told.or_else(|| stop.threads.iter().position(of_id))
+}
+
+fn judge_thread(
+    stop: &Stop,
+    walker: WalkerKind,
+    given: &ThreadSample,
+    recorded: &ThreadTruth,
+    at_gate: bool,
+) -> Vec<Fault> {
     let mut faults = Vec::new();
     match (&given.outcome, &recorded.stack) {
         (Ok(stack), Ok(truth)) => {
             faults.extend(difference(stack, truth).map(Fault::Stack));
-            if given.native_thread_id == stop.gate.native_thread_id {
+            if at_gate {
                 faults.extend(from_account(stop, stack).map(Fault::Account));
             }
         }

@@ -69,6 +69,7 @@ enum Text {
 struct FileFrame {
     function: u32,
     file: u32,
+    /// The bits of a signed number, as that of `end_line`.
     line: Option<u32>,
     end_line: Option<u32>,
     column: Option<u32>,
@@ -128,6 +129,7 @@ impl<'a> Tables<'a> {
 
     fn frame(&mut self, function: &'a str, file: &'a str, location: Location) -> u32 {
         let Location { line, end_line, column, end_column } = location;
+        let [line, end_line] = [line, end_line].map(|line| line.map(i32::cast_unsigned));
         let frame =
             FileFrame { function: self.text(function), file: self.text(file), line, end_line, column, end_column };
         *self.frame_numbers.entry(frame).or_insert_with(|| {
@@ -268,6 +270,7 @@ impl Reader {
         let mut reader = Self { texts, frames: Vec::with_capacity(payload.frames.len()) };
         for frame in &payload.frames {
             let &FileFrame { function, file, line, end_line, column, end_column } = frame;
+            let [line, end_line] = [line, end_line].map(|line| line.map(u32::cast_signed));
             let location = Location { line, end_line, column, end_column };
             let frame = Frame { function: reader.text(function)?.clone(), file: reader.text(file)?.clone(), location };
             reader.frames.push(frame);

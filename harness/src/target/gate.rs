@@ -48,20 +48,20 @@ pub struct AccountFrame {
     /// `co_filename`.
     pub file: String,
     /// `f_lineno`; absent on an artificial instruction.
-    pub line: Option<u32>,
+    pub line: Option<i32>,
     /// End line, column and end column of its instruction in `co_positions()`; absent where the program does not tell them.
     pub place: Option<Place>,
 }
 
 /// End line, column and end column.
-pub type Place = (Option<u32>, Option<u32>, Option<u32>);
+pub type Place = (Option<i32>, Option<u32>, Option<u32>);
 
 /// A frame as a program writes it: with or without the rest of its position.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
-    Place(String, String, Option<u32>, Option<u32>, Option<u32>, Option<u32>),
-    Line(String, String, Option<u32>),
+    Place(String, String, Option<i32>, Option<i32>, Option<u32>, Option<u32>),
+    Line(String, String, Option<i32>),
 }
 
 impl From<Written> for AccountFrame {
@@ -150,7 +150,7 @@ mod tests {
         let frames = parse_account(br#"[["f", "w.py", 3], ["<module>", "w.py", null]]"#).unwrap();
         assert_eq!(frames.iter().map(|frame| frame.line).collect::<Vec<_>>(), [Some(3), None]);
         assert_eq!(frames.first().map(|frame| frame.function.as_str()), Some("f"));
-        for bad in [&b"{}"[..], br#"[["f", "w.py"]]"#, br#"[["f", "w.py", -1]]"#, b"\xff", b""] {
+        for bad in [&b"{}"[..], br#"[["f", "w.py"]]"#, br#"[["f", "w.py", 4294967296]]"#, b"\xff", b""] {
             assert!(matches!(parse_account(bad), Err(GateError::Malformed(_))), "{bad:?}");
         }
     }

@@ -41,20 +41,20 @@ pub struct OwnAccount {
 
 /// A frame as a program writes it: name, file, line, positions.
 #[derive(Deserialize)]
-struct Written(String, String, Option<u32>, Positions);
+struct Written(String, String, Option<i32>, Positions);
 
 /// Line, end line, column and end column; a word where the instruction has none.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Positions {
-    Known([Option<u32>; 4]),
+    Known((Option<i32>, Option<i32>, Option<u32>, Option<u32>)),
     Unknown(IgnoredAny),
 }
 
 impl From<Written> for AccountFrame {
     fn from(Written(function, file, line, positions): Written) -> Self {
         let place = match positions {
-            Positions::Known([_, end_line, column, end_column]) => Some((end_line, column, end_column)),
+            Positions::Known((_, end_line, column, end_column)) => Some((end_line, column, end_column)),
             Positions::Unknown(_) => None,
         };
         Self { function, file, line, place }

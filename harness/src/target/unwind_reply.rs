@@ -163,13 +163,15 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
 
 /// A position as the driver tells it.
 pub(super) fn location((line, end_line, column, end_column): ToldPosition) -> Location {
-    Location { line: number(line), end_line: number(end_line), column: number(column), end_column: number(end_column) }
+    let [line, end_line] = [line, end_line].map(|told| number(told, i32::MAX));
+    let [column, end_column] = [column, end_column].map(|told| number(told, u32::MAX));
+    Location { line, end_line, column, end_column }
 }
 
-/// A line or a column: absent is None or -1. Line 0 is one: evaluated code starts there. Any other number that no source can have
-/// is told as the highest one, so that it equals nothing.
-fn number(told: Option<i64>) -> Option<u32> {
-    told.filter(|&number| number != -1).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+/// A line or a column: absent is None or -1. Line 0 is one: evaluated code starts there. A number that is none of the type is
+/// told as `highest`, which equals nothing.
+fn number<T: TryFrom<i64>>(told: Option<i64>, highest: T) -> Option<T> {
+    told.filter(|&number| number != -1).map(|number| T::try_from(number).unwrap_or(highest))
 }
 
 fn malformed(what: &str) -> UnwinderError {

@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::walk::chain::Chain;
 use crate::walk::chunks::Chunks;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder};
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::SPECULATION_LIMIT;
@@ -59,6 +59,8 @@ impl Walks {
 /// See the module.
 #[derive(Default)]
 pub(super) struct Before {
+    /// Which code objects its links run.
+    generation: CodeGeneration,
     /// The chunks, with their sizes in bytes.
     chunks: Vec<(Address, usize)>,
     /// The frames that no chunk holds.
@@ -139,7 +141,10 @@ impl Before {
         chain: &Chain,
     ) -> Result<Shared<Arc<Frame>>, Rejection> {
         let ends = chain.links.iter().rev().zip(self.links.iter().rev());
-        let same = ends.take_while(|(link, before)| link == before).count();
+        let same = match decoder.still_knows(self.generation) {
+            true => ends.take_while(|(link, before)| link == before).count(),
+            false => 0,
+        };
         let (changed, _) = self.links.split_at(self.links.len() - same);
         let callers = self.frames.skip(changed.iter().filter(|link| link.is_python()).count());
         let (fresh, _) = chain.links.split_at(chain.links.len() - same);
@@ -148,7 +153,14 @@ impl Before {
     }
 
     /// Keeps what a walk to the base frame read, and what came of it.
-    pub(super) fn keep(&mut self, chunks: &Chunks<'_>, chain: Chain, frames: Shared<Arc<Frame>>) {
+    pub(super) fn keep(
+        &mut self,
+        generation: CodeGeneration,
+        chunks: &Chunks<'_>,
+        chain: Chain,
+        frames: Shared<Arc<Frame>>,
+    ) {
+        self.generation = generation;
         self.chunks.clear();
         self.chunks.extend(chunks.places());
         self.outside.clear();
@@ -231,7 +243,7 @@ mod tests {
         let chunks = before.copy(target, NEWEST, FRAME, &mut Vec::new()).unwrap().places().collect::<Vec<_>>();
         assert_eq!(chunks, [(NEWEST, SIZE), (OLDEST, SIZE)]);
         let chunks = Chunks::copy(target, NEWEST).unwrap();
-        before.keep(&chunks, Chain { links, end: End::Base }, Shared::default());
+        before.keep(CodeGeneration::default(), &chunks, Chain { links, end: End::Base }, Shared::default());
         before
     }
 

@@ -37,6 +37,8 @@ const SWEEP_INTERVAL: u32 = 1024;
 pub struct Entry {
     /// The thread state that it was walked from.
     pub thread_state: Address,
+    /// The interpreter of that.
+    pub interpreter: Address,
     /// Where its frames stood, shim frames left out; at most [`Limits::addresses`].
     pub addresses: Shared<Address>,
     /// What they were.
@@ -198,6 +200,7 @@ mod tests {
             THREAD,
             Entry {
                 thread_state: STATE,
+                interpreter: 0,
                 addresses: vec![0x30, 0x20, 0x10].into(),
                 frames: vec![frame(3), frame(2), frame(1)].into(),
                 sequence: u64::MAX,
@@ -210,6 +213,7 @@ mod tests {
         ThreadState {
             address: STATE,
             next: 0,
+            interpreter: 0,
             current_frame,
             native_thread_id: THREAD,
             datastack_chunk: 0,
@@ -256,8 +260,13 @@ mod tests {
     #[test]
     fn the_number_of_threads_is_bounded() {
         let mut cache = FrameCache::default();
-        let entry =
-            Entry { thread_state: STATE, addresses: vec![1; 2000].into(), frames: Shared::default(), sequence: 0 };
+        let entry = Entry {
+            thread_state: STATE,
+            interpreter: 0,
+            addresses: vec![1; 2000].into(),
+            frames: Shared::default(),
+            sequence: 0,
+        };
         for thread in 0..100 {
             cache.insert(thread, entry.clone());
         }
@@ -272,7 +281,13 @@ mod tests {
         let mut cache = cache();
         cache.insert(
             8,
-            Entry { thread_state: 0x2000, addresses: Shared::default(), frames: Shared::default(), sequence: 5 },
+            Entry {
+                thread_state: 0x2000,
+                interpreter: 0,
+                addresses: Shared::default(),
+                frames: Shared::default(),
+                sequence: 5,
+            },
         );
         cache
     }
@@ -303,7 +318,13 @@ mod tests {
         for (thread, sequence) in [(7, 1), (8, 2), (7, 3)] {
             cache.insert(
                 thread,
-                Entry { thread_state: STATE, addresses: vec![3, 2, 1].into(), frames: Shared::default(), sequence },
+                Entry {
+                    thread_state: STATE,
+                    interpreter: 0,
+                    addresses: vec![3, 2, 1].into(),
+                    frames: Shared::default(),
+                    sequence,
+                },
             );
         }
         let kept: Vec<_> = cache.entries().map(|(thread, entry)| (thread, entry.sequence)).collect();

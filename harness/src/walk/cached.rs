@@ -1,7 +1,7 @@
 //! The cached walker by CPython 3.15's protocol (`Modules/_remote_debugging`), step by step, with named weakenings.
 //!
-//! 1. Read the thread state and, in the same call, the predicted leaf frame.
-//! 2. Full hit: decode the leaf, read anchor and sequence again, append the stored callers. Nothing is written.
+//! 1. Read the interpreter's generation of code objects, the thread state and, in the same call, the predicted leaf frame.
+//! 2. Full hit: decode the leaf, read anchor, sequence and generation again, append the stored callers. Nothing is written.
 //! 3. Otherwise copy the data stack and follow the chain until the anchor. (CPython's unwinder always copies all of it;
 //!    this one, if it expects a partial hit, no more than the chain needs.)
 //! 4. Partial hit: read anchor and sequence again, append the stored callers of the anchor's frame. If it is none,
@@ -14,23 +14,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::frame::Frame;
 use crate::layout::CacheLayout;
-use crate::memory::{Address, RemoteMemory};
+use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
 use crate::walk::before::{Before, Walks};
 use crate::walk::cache::{Checks, Entry, FrameCache};
 use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::walk::chunks::Chunks;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
 use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
 use crate::walk::shared::Shared;
-use crate::walk::thread_state::{ThreadState, Window, read_anchor, write_anchor};
-use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::thread_state::{ThreadState, Window, write_anchor};
+use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
 use crate::walk::weakening::Weakening;
 
 /// The longest chain that CPython's unwinder follows with its cache on.
@@ -41,6 +43,14 @@ struct Joined {
     frames: Shared<Arc<Frame>>,
     addresses: Shared<Address>,
     provenance: Provenance,
+}
+
+/// What step 1 read.
+struct First {
+    thread: ThreadState,
+    generation: CodeGeneration,
+    /// The predicted leaf, if it could be read and is the current frame.
+    leaf: Option<RawFrame>,
 }
 
 /// See the module.
@@ -72,12 +82,12 @@ impl CachedWalker {
             site,
             fields: site.cache()?,
             window: Window::new(&site.layout),
-            weakenings,
             as_cpython: false,
             first_chunk: None,
             predicted: None,
             cache: FrameCache::default(),
-            decoder: Decoder::new(site.layout),
+            decoder: decoder(&site, &weakenings),
+            weakenings,
             roster: Roster::default(),
             walks: Walks::default(),
         })
@@ -101,38 +111,52 @@ impl CachedWalker {
         Checks { thread_state: !self.is(Weakening::ThreadStateNotCompared), sequence: !self.is(no_sequence) }
     }
 
-    /// Step 1: the thread state and the frame that the thread's entry starts with.
-    fn read(
-        &mut self,
-        memory: &mut dyn RemoteMemory,
-        address: Address,
-        predicted: Option<Address>,
-    ) -> Result<(ThreadState, Option<RawFrame>), Rejection> {
-        let mut state = self.window.buffer();
-        let mut leaf = RawFrame::buffer(&self.site.layout);
+    /// Step 1: which code objects there are, the thread state, and the frame that the thread's entry starts with.
+    fn read(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<First, Rejection> {
         let layout = &self.site.layout;
-        let filled = match predicted {
-            Some(predicted) => memory.read_vectored(&mut [
-                self.window.segment(address, &mut state),
-                crate::memory::Segment { address: predicted, buffer: &mut leaf },
-            ])?,
-            None => memory.read_vectored(&mut [self.window.segment(address, &mut state)])?,
-        };
+        let entry = self.cache.of_thread_state(address);
+        let predicted = entry.and_then(|entry| entry.addresses.first().copied());
+        let interpreter = entry.map_or(0, |entry| entry.interpreter);
+        let (mut codes, mut state) = (GenerationBuffer::default(), self.window.buffer());
+        let mut leaf = RawFrame::buffer(layout);
+        let mut segments: SmallVec<[Segment<'_>; 4]> = SmallVec::new();
+        segments.extend(codes.segments(layout, interpreter).into_iter().flatten());
+        segments.push(self.window.segment(address, &mut state));
+        let needed = segments.len();
+        segments.extend(predicted.map(|address| Segment { address, buffer: &mut leaf }));
+        let all = segments.len();
+        let filled = memory.read_vectored(&mut segments)?;
+        drop(segments);
+        if filled < needed {
+            return Err(Rejection::Unreadable(format!("thread state {address:#x}")));
+        }
         let state = self.window.parse(layout, address, &state);
-        let leaf = match predicted {
-            Some(predicted) if filled == 2 => RawFrame::parse(layout, predicted, &leaf).ok(),
-            _ => None,
-        };
+        let leaf = predicted.filter(|_| filled == all).and_then(|at| RawFrame::parse(layout, at, &leaf).ok());
         self.predicted = leaf.filter(|_| self.as_cpython);
-        Ok((state, leaf.filter(|leaf| leaf.address == state.current_frame)))
+        let leaf = leaf.filter(|leaf| leaf.address == state.current_frame);
+        if needed == 3 && interpreter == state.interpreter {
+            return Ok(First { thread: state, generation: codes.parse(interpreter, true), leaf });
+        }
+        // What was read of the leaf is older than this.
+        let generation = self.generation(memory, state.interpreter);
+        Ok(First { thread: state, generation, leaf: leaf.filter(|_| generation.number.is_none()) })
     }
 
-    /// Whether anchor and sequence are still what step 1 read.
+    /// Which code objects the interpreter has. CPython's unwinder is compared at its other accesses.
+    fn generation(&self, memory: &mut dyn RemoteMemory, interpreter: Address) -> CodeGeneration {
+        match self.as_cpython {
+            true => CodeGeneration { interpreter, number: None },
+            false => CodeGeneration::read(memory, &self.site.layout, interpreter),
+        }
+    }
+
+    /// Whether anchor and sequence are still what step 1 read, and no code object was freed since.
     fn unchanged(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<bool, Rejection> {
         if self.is(Weakening::NotReadAgainBeforeUse) {
             return Ok(true);
         }
-        Ok(read_anchor(memory, &self.fields, thread.address)? == (thread.anchor, thread.sequence))
+        let (held, now) = read_again(memory, &self.site, &self.fields, thread.address, self.decoder.generation())?;
+        Ok(held == (thread.anchor, thread.sequence) && self.decoder.check(now).is_ok())
     }
 
     fn full_hit(
@@ -269,6 +293,7 @@ impl CachedWalker {
                     return Err(chain.not_at_base(thread));
                 }
                 let frames = before.decode(memory, &mut self.decoder, &chain)?;
+                self.decoder.check(self.generation(memory, thread.interpreter))?;
                 let addresses = chain.python().map(|frame| frame.address).collect();
                 Joined { frames, addresses, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }
             }
@@ -276,10 +301,12 @@ impl CachedWalker {
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         let is_whole = chain.end == End::Base && provenance.lookup != Lookup::PartialHit && !self.as_cpython;
         let whole = is_whole.then(|| frames.clone());
-        let entry = Entry { thread_state: thread.address, addresses, frames, sequence: thread.sequence };
+        let generation = self.decoder.generation();
+        let interpreter = generation.known_interpreter();
+        let entry = Entry { thread_state: thread.address, interpreter, addresses, frames, sequence: thread.sequence };
         self.cache.insert(thread.native_thread_id, entry);
         if let (Some(chunks), Some(frames)) = (chunks, whole) {
-            before.keep(&chunks, chain, frames);
+            before.keep(generation, &chunks, chain, frames);
         }
         if thread.current_frame != thread.anchor {
             write_anchor(memory, &self.fields, thread.address, thread.current_frame)?;
@@ -290,32 +317,27 @@ impl CachedWalker {
     fn frames(
         &mut self,
         memory: &mut dyn RemoteMemory,
-        thread: &ThreadState,
-        predicted: Option<RawFrame>,
+        First { thread, generation, leaf }: &First,
     ) -> Result<Walked, Rejection> {
+        self.decoder.enter(*generation);
         if thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
-        match self.full_hit(memory, thread, predicted)? {
+        match self.full_hit(memory, thread, *leaf)? {
             Ok(walked) => Ok(walked),
             Err(reason) => self.walk_chain(memory, thread, reason),
         }
     }
 
     /// Steps 2 to 6.
-    fn walk_from(
-        &mut self,
-        memory: &mut dyn RemoteMemory,
-        thread: ThreadState,
-        predicted: Option<RawFrame>,
-    ) -> (ThreadState, Result<Walked, Rejection>) {
-        let walked = self.frames(memory, &thread, predicted);
+    fn walk_from(&mut self, memory: &mut dyn RemoteMemory, first: First) -> (ThreadState, Result<Walked, Rejection>) {
+        let walked = self.frames(memory, &first);
         if walked.is_ok() {
             self.decoder.keep();
         } else {
             self.decoder.forget_fresh();
         }
-        (thread, walked)
+        (first.thread, walked)
     }
 
     /// The leaf that the entry of the thread at `address` predicts.
@@ -361,12 +383,13 @@ impl ThreadWalk for CachedWalker {
         }
         let layout = &self.site.layout;
         let leaf = seen.wishes().next().and_then(|(address, bytes)| RawFrame::parse(layout, address, bytes).ok());
-        self.walk_from(memory, seen.thread, leaf.filter(|leaf| leaf.address == seen.thread.current_frame))
+        let leaf = leaf.filter(|leaf| leaf.address == seen.thread.current_frame);
+        self.walk_from(memory, First { thread: seen.thread, generation: seen.generations.0, leaf })
     }
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
-        match self.read(memory, thread, self.predicted(thread)) {
-            Ok((state, predicted)) => self.walk_from(memory, state, predicted),
+        match self.read(memory, thread) {
+            Ok(first) => self.walk_from(memory, first),
             Err(rejection) => (ThreadState::unknown(thread), Err(rejection)),
         }
     }

@@ -1,18 +1,22 @@
 //! Code objects: from a raw frame to function, file and position.
+//!
+//! A code object has its address only as long as it lives. Since 3.14 each interpreter counts the code objects that it frees:
+//! `PyInterpreterState.code_object_generation` grows before the memory is given back. So what was decoded is right as long as
+//! the count of its interpreter is the same.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Location};
 use crate::layout::Layout;
-use crate::memory::{Address, RemoteMemory};
+use crate::memory::{Address, RemoteMemory, Segment};
 use crate::walk::location_table::LocationTable;
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::text;
-use crate::walk::thread_state::word;
+use crate::walk::thread_state::{INTERPRETER_LIMIT, word};
 
 /// A longer location table is garbage, in bytes.
 pub const TABLE_LIMIT: u64 = 1 << 22;
@@ -23,28 +27,103 @@ pub const WALK_LIMIT: usize = 1 << 24;
 const KEPT_LIMIT: usize = 1 << 16;
 /// Bytes from which the kept ones were decoded.
 const KEPT_BYTES: usize = 1 << 25;
+/// CPython's unwinder reads no longer location table, in bytes (`Modules/_remote_debugging`, gh-151022).
+const LONG_TABLE: u64 = 1 << 16;
 /// Bytes of one code unit.
 const CODE_UNIT: u64 = 2;
 
 /// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` (`cpython/code.h`).
 const GENERATOR_FLAGS: u32 = 0x20 | 0x80 | 0x200;
 
+/// Which code objects are meant: those that an interpreter has between two frees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CodeGeneration {
+    /// Address of the interpreter's state.
+    pub interpreter: Address,
+    /// The interpreter's id, which no later one has, and its `code_object_generation`; none before 3.14, and where they cannot
+    /// be read.
+    pub number: Option<(u64, u64)>,
+}
+
+impl CodeGeneration {
+    /// The interpreter's address; NULL if its generation could not be read.
+    pub(super) fn known_interpreter(&self) -> Address {
+        self.number.map_or(0, |_| self.interpreter)
+    }
+
+    /// Reads an interpreter's.
+    pub fn read(memory: &mut dyn RemoteMemory, layout: &Layout, interpreter: Address) -> Self {
+        let mut read = GenerationBuffer::default();
+        let segments = read.segments(layout, interpreter);
+        let filled = segments.and_then(|mut segments| memory.read_vectored(&mut segments).ok());
+        read.parse(interpreter, filled == Some(2))
+    }
+}
+
+/// Room for what [`CodeGeneration`] is made of.
+#[derive(Default)]
+pub(super) struct GenerationBuffer {
+    id: [u8; 8],
+    generation: [u8; 8],
+}
+
+impl GenerationBuffer {
+    /// What reads them; nothing if the build has no generations or the interpreter is not known.
+    pub(super) fn segments(&mut self, layout: &Layout, interpreter: Address) -> Option<[Segment<'_>; 2]> {
+        let generation = layout.interpreter.code_object_generation.filter(|_| interpreter != 0)?;
+        Some([
+            Segment { address: interpreter.wrapping_add(layout.interpreter.id), buffer: &mut self.id },
+            Segment { address: interpreter.wrapping_add(generation), buffer: &mut self.generation },
+        ])
+    }
+
+    /// What was read, if it was.
+    pub(super) fn parse(&self, interpreter: Address, filled: bool) -> CodeGeneration {
+        let number = (u64::from_le_bytes(self.id), u64::from_le_bytes(self.generation));
+        CodeGeneration { interpreter, number: filled.then_some(number) }
+    }
+}
+
+#[derive(Clone)]
 struct Code {
     is_generator: bool,
     function: Arc<str>,
     file: Arc<str>,
-    locations: LocationTable,
-    /// Its frames by entry of the table, as far as they were asked for.
+    locations: Arc<LocationTable>,
+    /// Its code units.
+    units: u64,
+    /// Its frames by entry of the table, and behind them the one of units without an entry, as far as they were asked for.
     frames: Box<[Option<Arc<Frame>>]>,
+    /// See [`Decoder::lines`], if they were asked for.
+    lines: Option<Lines>,
 }
 
-/// Decodes frames and keeps what it learnt of code objects, by address: right only as long as the target frees no
-/// code object whose frames were seen, or another object comes to stand at its address.
+/// The lines on which a function can stand; none stands for an artificial instruction.
+pub type Lines = Arc<BTreeSet<Option<i32>>>;
+
+/// The code objects of one interpreter, by address.
+#[derive(Clone, Default)]
+struct Table {
+    generation: CodeGeneration,
+    known: HashMap<Address, Code, RandomState>,
+}
+
+/// Decodes frames, and keeps what it learnt of code objects while their interpreter frees none.
+#[derive(Clone)]
 pub struct Decoder {
     layout: Layout,
-    known: HashMap<Address, Code, RandomState>,
+    /// That of the interpreter whose frames are decoded.
+    table: Table,
+    /// Those of the other interpreters.
+    others: BTreeMap<Address, Table>,
+    /// Whether generations are compared.
+    forgets: bool,
+    /// Whether interpreters share a table.
+    shared: bool,
     /// One copy of each name and file name, so that equal frames share them.
     texts: HashSet<Arc<str>>,
+    /// Function and file of those with a long location table.
+    long_tables: HashSet<(Arc<str>, Arc<str>)>,
     /// Learnt since the last [`Decoder::keep`].
     fresh: Vec<Address>,
     /// Bytes read since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
@@ -57,7 +136,75 @@ impl Decoder {
     /// An empty decoder for a build.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { layout, known: HashMap::default(), texts: HashSet::new(), fresh: Vec::new(), read: 0, kept: 0 }
+        Self {
+            layout,
+            table: Table::default(),
+            others: BTreeMap::new(),
+            forgets: true,
+            shared: false,
+            texts: HashSet::new(),
+            long_tables: HashSet::new(),
+            fresh: Vec::new(),
+            read: 0,
+            kept: 0,
+        }
+    }
+
+    /// A decoder with a fault: it never forgets, or has one table and one generation for all interpreters.
+    #[must_use]
+    pub(super) fn weakened(self, forgets: bool, shared: bool) -> Self {
+        Self { forgets, shared, ..self }
+    }
+
+    /// What is decoded from here on are code objects of this interpreter at this generation. Those that were learnt at another
+    /// one are forgotten.
+    pub fn enter(&mut self, generation: CodeGeneration) {
+        let same_table = self.shared || self.table.generation.interpreter == generation.interpreter;
+        if !same_table {
+            self.forget_fresh();
+            let next = self.others.remove(&generation.interpreter).unwrap_or_default();
+            let before = std::mem::replace(&mut self.table, next);
+            if self.others.len() < INTERPRETER_LIMIT {
+                self.others.insert(before.generation.interpreter, before);
+            }
+        }
+        let before = self.table.generation.number;
+        let same = if self.shared {
+            before.map(|it| it.1) == generation.number.map(|it| it.1)
+        } else {
+            before == generation.number
+        };
+        if self.forgets && !(same && generation.number.is_some()) {
+            self.table.known.clear();
+            self.fresh.clear();
+        }
+        self.table.generation = generation;
+    }
+
+    /// What [`Decoder::enter`] was given last.
+    #[must_use]
+    pub(super) fn generation(&self) -> CodeGeneration {
+        self.table.generation
+    }
+
+    /// Whether something was learnt since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
+    #[must_use]
+    pub(super) fn has_learnt(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Whether frames that were decoded at `generation` are what they were.
+    #[must_use]
+    pub(super) fn still_knows(&self, generation: CodeGeneration) -> bool {
+        !self.forgets || generation.number.is_some() && generation == self.table.generation
+    }
+
+    /// Rejects what was decoded if the interpreter has freed a code object since [`Decoder::enter`].
+    ///
+    /// # Errors
+    /// [`Rejection::Moved`].
+    pub(super) fn check(&self, now: CodeGeneration) -> Result<(), Rejection> {
+        if !self.forgets || self.table.generation == now { Ok(()) } else { Err(Rejection::Moved) }
     }
 
     /// Function, file and position of a frame that runs Python code. Equal frames of one code object are one.
@@ -67,17 +214,18 @@ impl Decoder {
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
-        if !self.known.contains_key(&raw.code) {
+        if !self.table.known.contains_key(&raw.code) {
             self.learn(memory, raw.code)?;
         }
-        let Some(code) = self.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
-        let (entry, location) = raw
+        let Some(code) = self.table.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
+        let unit = raw
             .instr_ptr
             .checked_sub(start)
-            .filter(|offset| offset % CODE_UNIT == 0)
+            .filter(|offset| offset % CODE_UNIT == 0 && offset / CODE_UNIT < code.units)
             .and_then(|offset| u32::try_from(offset / CODE_UNIT).ok())
-            .and_then(|unit| code.locations.entry(unit))
             .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
+        // A table can be short, or empty: what it does not cover has no position.
+        let (entry, location) = code.locations.entry(unit).unwrap_or((code.locations.entries(), Location::default()));
         let Some(known) = code.frames.get_mut(entry) else { return Err(bad("lost".into())) };
         let new = || Arc::new(Frame { function: code.function.clone(), file: code.file.clone(), location });
         Ok(Arc::clone(known.get_or_insert_with(new)))
@@ -90,28 +238,31 @@ impl Decoder {
     /// As [`Decoder::frame`].
     pub fn is_generator(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<bool, Rejection> {
         self.learn(memory, code)?;
-        Ok(self.known.get(&code).is_some_and(|code| code.is_generator))
+        Ok(self.table.known.get(&code).is_some_and(|code| code.is_generator))
     }
 
     /// The lines on which the code at `code` can stand.
     ///
     /// # Errors
     /// As [`Decoder::frame`].
-    pub fn lines(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<BTreeSet<Option<u32>>, Rejection> {
+    pub fn lines(&mut self, memory: &mut dyn RemoteMemory, code: Address) -> Result<Lines, Rejection> {
         self.learn(memory, code)?;
-        Ok(self.known.get(&code).into_iter().flat_map(|code| code.locations.lines()).collect())
+        let Some(code) = self.table.known.get_mut(&code) else { return Ok(Lines::default()) };
+        let locations = &code.locations;
+        Ok(Arc::clone(code.lines.get_or_insert_with(|| Arc::new(locations.lines().collect()))))
     }
 
     fn learn(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<(), Rejection> {
-        if !self.known.contains_key(&address) {
+        if !self.table.known.contains_key(&address) {
             let code = self.read(memory, address)?;
-            if self.known.len() >= KEPT_LIMIT || self.kept > KEPT_BYTES {
-                self.known.clear();
+            if self.table.known.len() >= KEPT_LIMIT || self.kept > KEPT_BYTES {
+                self.table.known.clear();
+                self.others.clear();
                 self.fresh.clear();
                 self.texts.clear();
                 self.kept = 0;
             }
-            self.known.insert(address, code);
+            self.table.known.insert(address, code);
             self.fresh.push(address);
         }
         Ok(())
@@ -127,7 +278,7 @@ impl Decoder {
     pub fn forget_fresh(&mut self) {
         self.read = 0;
         for address in self.fresh.drain(..) {
-            self.known.remove(&address);
+            self.table.known.remove(&address);
         }
     }
 
@@ -147,6 +298,8 @@ impl Decoder {
         };
         let int = |offset: u64| int(&object, offset).ok_or_else(|| bad("a field is outside"));
         let (first_line, flags) = (int(layout.first_line)?, int(layout.flags)?);
+        // PyVarObject.ob_size is where it is in a bytes object.
+        let units = field(layout.bytes_size)?;
         let (qualname, filename, table) = (field(layout.qualname)?, field(layout.filename)?, field(layout.linetable)?);
         let function = text::read(memory, &layout, address, qualname)?;
         let file = text::read(memory, &layout, address, filename)?;
@@ -162,8 +315,19 @@ impl Decoder {
         let locations =
             LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
         let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;
-        let frames = vec![None; locations.entries()].into();
-        Ok(Code { is_generator, function: self.share(function), file: self.share(file), locations, frames })
+        let frames = vec![None; locations.entries() + 1].into();
+        let locations = Arc::new(locations);
+        let (function, file) = (self.share(function), self.share(file));
+        if length > LONG_TABLE && self.long_tables.len() < KEPT_LIMIT {
+            self.long_tables.insert((Arc::clone(&function), Arc::clone(&file)));
+        }
+        Ok(Code { is_generator, function, file, locations, units, frames, lines: None })
+    }
+
+    /// Whether the code of such a frame was met with a location table that CPython's unwinder does not read.
+    pub(super) fn has_long_table(&self, frame: &Frame) -> bool {
+        !self.long_tables.is_empty()
+            && self.long_tables.contains(&(Arc::clone(&frame.function), Arc::clone(&frame.file)))
     }
 
     fn share(&mut self, text: Arc<str>) -> Arc<str> {
@@ -207,6 +371,7 @@ mod tests {
     fn code(image: &mut Image, index: u64, flags: u32) -> Address {
         let address = 0x1_0000 + index * 0x1000;
         let mut object = vec![0; 216];
+        object[16..24].copy_from_slice(&4_u64.to_le_bytes());
         object[48..52].copy_from_slice(&flags.to_le_bytes());
         object[68..72].copy_from_slice(&10_u32.to_le_bytes());
         for (offset, pointer) in [(112, FILE), (128, address + 0x400), (136, TABLE)] {
@@ -253,7 +418,7 @@ mod tests {
             assert!(matches!(refused, Err(Rejection::BadCode { .. })), "{offset}: {refused:?}");
         }
         let lines = decoder.lines(&mut image, code).unwrap();
-        assert_eq!(lines, BTreeSet::from([None, Some(10), Some(12)]));
+        assert_eq!(*lines, BTreeSet::from([None, Some(10), Some(12)]));
     }
 
     #[test]

@@ -33,53 +33,58 @@ impl Reader<'_> {
         None
     }
 
-    fn signed(&mut self) -> Option<i64> {
+    fn signed(&mut self) -> Option<i32> {
         let value = self.unsigned()?;
-        let magnitude = i64::from(value >> 1);
+        let magnitude = (value >> 1).cast_signed();
         Some(if value & 1 == 1 { -magnitude } else { magnitude })
+    }
+
+    /// The rest of an entry of this kind, whose line counts from `line`; nothing if it is cut off.
+    fn location(&mut self, kind: u8, line: &mut i32) -> Option<Location> {
+        Some(match kind {
+            0..=9 => {
+                let second = self.byte()?;
+                let column = u32::from(kind) * 8 + u32::from((second >> 4) & 7);
+                position(*line, *line, Some(column), Some(column + u32::from(second & 0xf)))
+            }
+            10..=12 => {
+                *line = line.wrapping_add(i32::from(kind - 10));
+                let column = u32::from(self.byte()?);
+                let end_column = u32::from(self.byte()?);
+                position(*line, *line, Some(column), Some(end_column))
+            }
+            13 => {
+                *line = line.wrapping_add(self.signed()?);
+                position(*line, *line, None, None)
+            }
+            14 => {
+                *line = line.wrapping_add(self.signed()?);
+                let end_line = line.wrapping_add(self.unsigned()?.cast_signed());
+                // Columns are stored plus one; zero means that there is none.
+                let column = self.unsigned()?.checked_sub(1);
+                let end_column = self.unsigned()?.checked_sub(1);
+                position(*line, end_line, column, end_column)
+            }
+            _ => Location::default(),
+        })
     }
 }
 
 impl LocationTable {
-    /// Decodes `bytes`, whose first line delta counts from `first_line`.
+    /// Decodes `bytes`, whose first line delta counts from `first_line`. The table ends before an entry that is cut off. Lines
+    /// are what CPython computes, in a C `int`: they can be negative, and -1 stands for none.
     ///
     /// Returns nothing if they are no location table.
     #[must_use]
     pub fn decode(bytes: &[u8], first_line: i32) -> Option<Self> {
         let mut reader = Reader { bytes: bytes.iter() };
-        let mut line = i64::from(first_line);
+        let mut line = first_line;
         let mut table = Self::default();
         while let Some(first) = reader.byte() {
             if first & 0x80 == 0 {
                 return None;
             }
-            let code = (first >> 3) & 0xf;
-            let location = match code {
-                0..=9 => {
-                    let second = reader.byte()?;
-                    let column = u32::from(code) * 8 + u32::from((second >> 4) & 7);
-                    position(line, line, Some(column), Some(column + u32::from(second & 0xf)))?
-                }
-                10..=12 => {
-                    line += i64::from(code - 10);
-                    let column = u32::from(reader.byte()?);
-                    let end_column = u32::from(reader.byte()?);
-                    position(line, line, Some(column), Some(end_column))?
-                }
-                13 => {
-                    line += reader.signed()?;
-                    position(line, line, None, None)?
-                }
-                14 => {
-                    line += reader.signed()?;
-                    let end_line = line + i64::from(reader.unsigned()?);
-                    // Columns are stored plus one; zero means that there is none.
-                    let column = reader.unsigned()?.checked_sub(1);
-                    let end_column = reader.unsigned()?.checked_sub(1);
-                    position(line, end_line, column, end_column)?
-                }
-                _ => Location::default(),
-            };
+            let Some(location) = reader.location((first >> 3) & 0xf, &mut line) else { break };
             table.entries.push((table.units, location));
             table.units = table.units.checked_add(u32::from(first & 7) + 1)?;
         }
@@ -115,25 +120,21 @@ impl LocationTable {
     }
 
     /// The lines of all instructions, in no order and perhaps more than once; none is that of an artificial one.
-    pub fn lines(&self) -> impl Iterator<Item = Option<u32>> + '_ {
+    pub fn lines(&self) -> impl Iterator<Item = Option<i32>> + '_ {
         self.entries.iter().map(|(_, location)| location.line)
     }
 }
 
-fn position(line: i64, end_line: i64, column: Option<u32>, end_column: Option<u32>) -> Option<Location> {
-    Some(Location {
-        line: Some(u32::try_from(line).ok()?),
-        end_line: Some(u32::try_from(end_line).ok()?),
-        column,
-        end_column,
-    })
+fn position(line: i32, end_line: i32, column: Option<u32>, end_column: Option<u32>) -> Location {
+    let some = |line: i32| (line != -1).then_some(line);
+    Location { line: some(line), end_line: some(end_line), column, end_column }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn at(line: u32, end_line: u32, column: Option<u32>, end_column: Option<u32>) -> Option<Location> {
+    fn at(line: i32, end_line: i32, column: Option<u32>, end_column: Option<u32>) -> Option<Location> {
         Some(Location { line: Some(line), end_line: Some(end_line), column, end_column })
     }
 
@@ -181,11 +182,25 @@ mod tests {
 
     #[test]
     fn garbage_is_refused() {
-        for bytes in
-            [&[0x00][..], &[0x80], &[0xf0, 0x40], &[0xe8, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f], &[0xe8, 0x03]]
-        {
+        for bytes in [&[0x00][..], &[0xf8, 0x12], &[0xe8, 0x02, 0x7f]] {
             assert_eq!(LocationTable::decode(bytes, 0), None, "{bytes:x?}");
         }
         assert_eq!(LocationTable::decode(&[], 7), Some(LocationTable::default()));
+    }
+
+    #[test]
+    fn a_table_ends_before_an_entry_that_is_cut_off() {
+        for rest in [&[0x80][..], &[0xf0, 0x40], &[0xe8, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f]] {
+            let table = LocationTable::decode(&[&[0xe9, 0x02], rest].concat(), 4).unwrap();
+            assert_eq!((table.units(), table.get(1), table.get(2)), (2, at(5, 5, None, None), None), "{rest:x?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_signed_and_minus_one_is_none() {
+        let table = LocationTable::decode(&[0xe8, 0x03, 0xe8, 0x03, 0xe8, 0x02], 0).unwrap();
+        assert_eq!(table.lines().collect::<Vec<_>>(), [None, Some(-2), None]);
+        let table = LocationTable::decode(&[0xe8, 0x00], i32::MAX).unwrap();
+        assert_eq!(table.get(0), at(i32::MAX, i32::MAX, None, None));
     }
 }

@@ -8,7 +8,7 @@
 //! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and
 //!    sequence again, in one call. If C = L = the entry's first frame and both sequences are the stored one, the frame
 //!    never left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
-//! 2. Otherwise read the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or runs
+//! 2. Otherwise read which code objects the interpreter has, and the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or runs
 //!    a generator's code (a yield, and RETURN_GENERATOR in the frame on the data stack that makes the generator, move the
 //!    anchor *before* the current frame, so an anchor written in between is never moved). Neither is ever anchored.
 //! 3. If L is not C, write C as the anchor. From here on the stored entry is tied to nothing: it is taken out of the
@@ -20,7 +20,7 @@
 //!    and the entry holds it with the sequence that so many returns make, its callers come from there (**partial hit**).
 //!    If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just before the write,
 //!    and another frame may stand at its address by the time of step 4.
-//! 6. Read anchor and sequence again: C and S, else reject.
+//! 6. Read anchor and sequence again: C and S, else reject. Reject, too, if the interpreter has freed a code object since step 2.
 //! 7. Store with S, and with the addresses of the frames above the first shim frame: the anchor stops there.
 //!
 //! Each of these checks can be left out by a [`Weakening`]; `framediff prove` shows with a history what then goes wrong.
@@ -31,6 +31,8 @@
 
 use std::collections::BTreeSet;
 
+use smallvec::SmallVec;
+
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
@@ -39,14 +41,14 @@ use crate::walk::before::{Before, Walks};
 use crate::walk::cache::{Checks, Entry, FrameCache, Limits};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
 use crate::walk::miss::MissReason;
 use crate::walk::raw_frame::{Owner, RawFrame};
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
 use crate::walk::shared::Shared;
-use crate::walk::thread_state::{ThreadState, Window, anchor_segments, read_anchor, word, write_anchor};
-use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode};
+use crate::walk::thread_state::{ThreadState, Window, anchor_segments, word, write_anchor};
+use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
 use crate::walk::weakening::Weakening;
 
 /// How often a thread is tried before its walk is rejected because it moved.
@@ -71,9 +73,10 @@ pub struct ReferenceWalker {
 /// What step 1 read.
 struct Glance {
     thread: ThreadState,
+    generation: CodeGeneration,
     /// The predicted leaf, if it could be read and is the current frame.
     leaf: Option<RawFrame>,
-    /// Whether anchor and sequence were the same after the leaf was read.
+    /// Whether anchor, sequence and generation were the same after the leaf was read.
     steady: bool,
 }
 
@@ -100,7 +103,7 @@ impl ReferenceWalker {
     /// The same walker without the checks that `weakenings` name.
     #[must_use]
     pub fn weakened(self, weakenings: BTreeSet<Weakening>) -> Self {
-        Self { weakenings, ..self }
+        Self { decoder: decoder(&self.site, &weakenings), weakenings, ..self }
     }
 
     /// The same walker that tries each thread so often before it rejects its walk because it moved; at least once.
@@ -119,27 +122,44 @@ impl ReferenceWalker {
 
     fn glance(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Glance, Rejection> {
         let layout = &self.site.layout;
-        let predicted = self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied());
+        let entry = self.cache.of_thread_state(address);
+        let predicted = entry.and_then(|entry| Some((entry.interpreter, entry.addresses.first().copied()?)));
         let mut state = self.window.buffer();
-        let Some(predicted) = predicted else {
+        let Some((interpreter, predicted)) = predicted else {
             memory.read_vectored(&mut [self.window.segment(address, &mut state)])?;
-            return Ok(Glance { thread: self.window.parse(layout, address, &state), leaf: None, steady: false });
+            let thread = self.window.parse(layout, address, &state);
+            return Ok(Glance { thread, generation: CodeGeneration::default(), leaf: None, steady: false });
         };
         let mut leaf = RawFrame::buffer(layout);
         let (mut anchor, mut sequence) = ([0; 8], [0; 8]);
-        let [anchor_segment, sequence_segment] = anchor_segments(&self.fields, address, &mut anchor, &mut sequence);
-        let filled = memory.read_vectored(&mut [
-            self.window.segment(address, &mut state),
-            Segment { address: predicted, buffer: &mut leaf },
-            anchor_segment,
-            sequence_segment,
-        ])?;
+        let (mut before, mut after) = (GenerationBuffer::default(), GenerationBuffer::default());
+        let mut segments: SmallVec<[Segment<'_>; 8]> = SmallVec::new();
+        segments.extend(before.segments(layout, interpreter).into_iter().flatten());
+        segments.push(self.window.segment(address, &mut state));
+        let needed = segments.len();
+        segments.push(Segment { address: predicted, buffer: &mut leaf });
+        segments.extend(anchor_segments(&self.fields, address, &mut anchor, &mut sequence));
+        segments.extend(after.segments(layout, interpreter).into_iter().flatten());
+        let all = segments.len();
+        let filled = memory.read_vectored(&mut segments)?;
+        drop(segments);
+        if filled < needed {
+            return Err(Rejection::Unreadable(format!("thread state {address:#x}")));
+        }
         let thread = self.window.parse(layout, address, &state);
-        let leaf = if filled == 4 { RawFrame::parse(layout, predicted, &leaf).ok() } else { None };
+        let leaf = if filled == all { RawFrame::parse(layout, predicted, &leaf).ok() } else { None };
+        let known = needed == 3 && interpreter == thread.interpreter;
+        let (generation, after) = match known {
+            true => (before.parse(interpreter, true), after.parse(interpreter, true)),
+            // What was read of the leaf is older than this, and of no use if there is a generation.
+            false => (CodeGeneration::default(), CodeGeneration::read(memory, layout, thread.interpreter)),
+        };
+        let same = (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence)) == (thread.anchor, thread.sequence);
         Ok(Glance {
             thread,
+            generation,
             leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
-            steady: (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence)) == (thread.anchor, thread.sequence),
+            steady: same && generation.number == after.number,
         })
     }
 
@@ -155,10 +175,16 @@ impl ReferenceWalker {
             Err(reason) => return Ok(Err(reason)),
         };
         let Some(raw) = glance.leaf.filter(|_| steady) else { return Ok(Err(MissReason::ChangedDuringUse)) };
+        self.decoder.enter(glance.generation);
         let Some(stored) = entry.frames.first().cloned() else { return Ok(Err(MissReason::EntryStartsElsewhere)) };
         let callers = entry.frames.skip(1);
         let reused = self.is(Weakening::LeafReusedOnFullHit);
         let leaf = if reused { stored } else { self.decoder.frame(memory, &raw)? };
+        if self.decoder.has_learnt()
+            && self.decoder.check(CodeGeneration::read(memory, &self.site.layout, glance.thread.interpreter)).is_err()
+        {
+            return Ok(Err(MissReason::ChangedDuringUse));
+        }
         let provenance = Provenance { lookup: Lookup::FullHit, from_cache: callers.len() };
         Ok(Ok(Walked { stack: Stack::new(leaf, callers), provenance }))
     }
@@ -184,8 +210,8 @@ impl ReferenceWalker {
         before: &mut Before,
         buffer: &mut Vec<u8>,
     ) -> Result<Walked, Rejection> {
-        let layout = self.site.layout;
-        let leaf = RawFrame::read(memory, &layout, thread.current_frame)?;
+        let (generation, leaf) = self.leaf(memory, thread)?;
+        self.decoder.enter(generation);
         self.refuse_unsteady_leaf(memory, &leaf)?;
         let (old, index) = self.take_entry(thread, &mut reason);
         if thread.anchor != thread.current_frame {
@@ -220,8 +246,8 @@ impl ReferenceWalker {
             None => before.decode(memory, &mut self.decoder, &chain)?,
         };
         let unchecked = if cached.is_some() { Weakening::NotReadAgainBeforeUse } else { Weakening::TornWalkStored };
-        if !self.is(unchecked) && read_anchor(memory, &self.fields, thread.address)? != held {
-            return Err(Rejection::Moved);
+        if !self.is(unchecked) {
+            self.check(memory, thread, held)?;
         }
         // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
         // has put it, and the sequence does not count the frames between.
@@ -231,13 +257,55 @@ impl ReferenceWalker {
         let addresses = if no_shim { below } else { Shared::default() }.below(addresses);
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         if let Some(chunks) = chunks.filter(|_| chain.end == End::Base) {
-            before.keep(&chunks, chain, frames.clone());
+            before.keep(generation, &chunks, chain, frames.clone());
         }
         self.cache.insert(
             thread.native_thread_id,
-            Entry { thread_state: thread.address, addresses, frames, sequence: again.sequence },
+            Entry {
+                thread_state: thread.address,
+                interpreter: generation.known_interpreter(),
+                addresses,
+                frames,
+                sequence: again.sequence,
+            },
         );
         Ok(Walked { stack, provenance })
+    }
+
+    /// Step 2's reads: which code objects the interpreter has, then the current frame.
+    fn leaf(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+    ) -> Result<(CodeGeneration, RawFrame), Rejection> {
+        let layout = &self.site.layout;
+        let (mut codes, mut leaf) = (GenerationBuffer::default(), RawFrame::buffer(layout));
+        if let Some([id, generation]) = codes.segments(layout, thread.interpreter)
+            && let Ok(3) = memory.read_vectored(&mut [
+                id,
+                generation,
+                Segment { address: thread.current_frame, buffer: &mut leaf },
+            ])
+        {
+            let leaf = RawFrame::parse(layout, thread.current_frame, &leaf)?;
+            return Ok((codes.parse(thread.interpreter, true), leaf));
+        }
+        let unknown = CodeGeneration { interpreter: thread.interpreter, number: None };
+        Ok((unknown, RawFrame::read(memory, layout, thread.current_frame)?))
+    }
+
+    /// Step 6: anchor and sequence are those that were `held`, and no code object was freed.
+    fn check(
+        &self,
+        memory: &mut dyn RemoteMemory,
+        thread: &ThreadState,
+        held: (Address, u64),
+    ) -> Result<(), Rejection> {
+        let (again, now) = read_again(memory, &self.site, &self.fields, thread.address, self.decoder.generation())?;
+        if again != held {
+            return Err(Rejection::Moved);
+        }
+        self.decoder.check(now)
     }
 
     /// Step 4's reads, in this order.
@@ -417,9 +485,12 @@ impl ReferenceWalker {
             (Some((_, anchor)), Some((_, sequence))) => (word(anchor, 0), word(sequence, 0)),
             (None, _) => (None, None),
         };
+        let (generation, after) = seen.generations;
+        let same = (anchor, sequence) == (Some(thread.anchor), Some(thread.sequence));
         Glance {
             leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
-            steady: (anchor, sequence) == (Some(thread.anchor), Some(thread.sequence)),
+            steady: same && generation == after,
+            generation,
             thread,
         }
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::memory::{Address, RemoteMemory, Segment};
+use crate::walk::code::{CodeGeneration, GenerationBuffer};
 use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::{ThreadState, Window, thread_states_of, word};
 use crate::walk::walker::Site;
@@ -19,11 +20,21 @@ pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
 /// See the module.
 #[derive(Default)]
 pub(super) struct Roster {
-    /// In list order: an interpreter, and how many threads it had.
-    interpreters: Vec<(Address, usize)>,
+    /// In list order.
+    interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
     wishes: Wishes,
     buffer: Vec<u8>,
+}
+
+/// An interpreter of the list.
+struct Listed {
+    address: Address,
+    /// How many threads it had.
+    threads: usize,
+    /// Before and after everything else was read.
+    generations: (CodeGeneration, CodeGeneration),
+    buffers: (GenerationBuffer, GenerationBuffer),
 }
 
 /// What a walker expects to need, thread by thread.
@@ -50,6 +61,8 @@ pub(super) struct Seen<'a> {
     pub(super) thread: ThreadState,
     /// Whether nothing was done since it was read.
     pub(super) is_fresh: bool,
+    /// The code objects of its interpreter, before and after everything was read.
+    pub(super) generations: (CodeGeneration, CodeGeneration),
     places: &'a [(Address, Range<usize>)],
     buffer: &'a [u8],
 }
@@ -79,16 +92,25 @@ impl Roster {
         self.forget();
         let Self { interpreters, states, .. } = self;
         let found = thread_states_of(memory, &site.layout, site.runtime, |interpreter, thread| match thread {
-            None => interpreters.push((interpreter, 0)),
+            None => interpreters.push(Listed {
+                address: interpreter,
+                threads: 0,
+                generations: Default::default(),
+                buffers: Default::default(),
+            }),
             Some(thread) => {
                 states.push(thread);
-                if let Some((_, threads)) = interpreters.last_mut() {
-                    *threads += 1;
+                if let Some(listed) = interpreters.last_mut() {
+                    listed.threads += 1;
                 }
             }
         });
         if found.is_err() {
             self.forget();
+        }
+        for listed in &mut self.interpreters {
+            let generation = CodeGeneration::read(memory, &site.layout, listed.address);
+            listed.generations = (generation, generation);
         }
         found
     }
@@ -135,12 +157,17 @@ impl Roster {
             buffer: lists.split_off_mut(..8)?,
         });
         let mut thread = 0_usize;
-        for &(interpreter, threads) in &*interpreters {
+        let mut after: SmallVec<[Segment<'_>; 2]> = SmallVec::new();
+        for Listed { address: interpreter, threads, generations, buffers } in &mut *interpreters {
             let layout = &site.layout.interpreter;
             for offset in [layout.threads_head, layout.next] {
                 segments.push(Segment { address: interpreter.wrapping_add(offset), buffer: lists.split_off_mut(..8)? });
             }
-            for _ in 0..threads {
+            if generations.0.number.is_some() {
+                segments.extend(buffers.0.segments(&site.layout, *interpreter).into_iter().flatten());
+                after.extend(buffers.1.segments(&site.layout, *interpreter).into_iter().flatten());
+            }
+            for _ in 0..*threads {
                 let begin = thread.checked_sub(1).and_then(|before| wishes.ends.get(before)).copied().unwrap_or(0);
                 let end = *wishes.ends.get(thread)?;
                 segments.push(window.segment(states.get(thread)?.address, rest.split_off_mut(..window.length())?));
@@ -154,7 +181,17 @@ impl Roster {
                 thread += 1;
             }
         }
-        (memory.read_vectored(&mut segments).ok()? == segments.len()).then_some(heads)
+        segments.extend(after);
+        let filled = memory.read_vectored(&mut segments).ok()? == segments.len();
+        drop(segments);
+        if !filled {
+            return None;
+        }
+        for Listed { address, generations, buffers, .. } in interpreters {
+            let filled = generations.0.number.is_some();
+            *generations = (buffers.0.parse(*address, filled), buffers.1.parse(*address, filled));
+        }
+        Some(heads)
     }
 
     /// Takes the thread states out of the buffer; whether the lists are what they were.
@@ -163,7 +200,7 @@ impl Roster {
         let mut at = heads;
         let mut thread = 0;
         let mut link = word(buffer, 0);
-        for (index, &(interpreter, threads)) in interpreters.iter().enumerate() {
+        for (index, &Listed { address: interpreter, threads, .. }) in interpreters.iter().enumerate() {
             if link != Some(interpreter) {
                 return false;
             }
@@ -191,8 +228,12 @@ impl Roster {
     /// What was read of thread `index`.
     pub(super) fn seen(&self, index: usize) -> Option<Seen<'_>> {
         let begin = index.checked_sub(1).and_then(|before| self.wishes.ends.get(before)).copied().unwrap_or(0);
+        let thread = *self.states.get(index)?;
+        let of = |listed: &&Listed| listed.address == thread.interpreter;
+        let generations = self.interpreters.iter().find(of).map(|listed| listed.generations).unwrap_or_default();
         Some(Seen {
-            thread: *self.states.get(index)?,
+            thread,
+            generations,
             is_fresh: index == 0,
             places: self.wishes.places.get(begin..*self.wishes.ends.get(index)?)?,
             buffer: &self.buffer,

@@ -8,7 +8,7 @@ use crate::walk::rejection::Rejection;
 use crate::walk::thread_state::word;
 
 /// A longer name is garbage, in characters.
-pub const LENGTH_LIMIT: u64 = 1 << 16;
+pub const LENGTH_LIMIT: u64 = 1 << 20;
 
 /// The state word of builds with the GIL (3.13 to 3.15): interned in bits 0 and 1, then kind, compact, ascii.
 struct State(u32);
@@ -144,6 +144,6 @@ mod tests {
         let of = |length| read_as(1 << 2 | COMPACT | ASCII, 40, length, &long);
         assert_eq!(of(LENGTH_LIMIT).map(|text| text.len() as u64), Ok(LENGTH_LIMIT));
         assert!(matches!(of(LENGTH_LIMIT + 1), Err(Rejection::BadCode { .. })));
-        assert_eq!(LENGTH_LIMIT, 65_536);
+        assert_eq!(LENGTH_LIMIT, 1_048_576);
     }
 }

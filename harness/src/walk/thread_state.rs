@@ -17,6 +17,8 @@ pub struct ThreadState {
     pub address: Address,
     /// The next thread state of the interpreter, or NULL.
     pub next: Address,
+    /// The interpreter it belongs to.
+    pub interpreter: Address,
     /// `current_frame`.
     pub current_frame: Address,
     /// The kernel's thread id.
@@ -43,7 +45,8 @@ impl Window {
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         let thread = &layout.thread;
-        let fields = [thread.next, thread.current_frame, thread.native_thread_id, thread.datastack_chunk];
+        let fields =
+            [thread.next, thread.interpreter, thread.current_frame, thread.native_thread_id, thread.datastack_chunk];
         let cache = thread.cache.map(|cache| [cache.base_frame, cache.anchor, cache.sequence]);
         let fields = fields.into_iter().chain(cache.into_iter().flatten());
         let start = fields.clone().min().unwrap_or(0);
@@ -79,6 +82,7 @@ impl Window {
         ThreadState {
             address,
             next: field(thread.next),
+            interpreter: field(thread.interpreter),
             current_frame: field(thread.current_frame),
             native_thread_id: field(thread.native_thread_id),
             datastack_chunk: field(thread.datastack_chunk),
@@ -237,6 +241,7 @@ impl ThreadState {
         Self {
             address,
             next: 0,
+            interpreter: 0,
             current_frame: 0,
             native_thread_id: 0,
             datastack_chunk: 0,

@@ -3,13 +3,14 @@
 //! Every sample reads everything. What was read the time before says where to look, so that one access does; and a caller
 //! whose frame reads as it did then, as do all below it, is decoded already.
 
+use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
 use crate::walk::before::{Before, Walks};
 use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::walk::chunks::Chunks;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder};
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
@@ -43,6 +44,12 @@ impl UncachedWalker {
     #[must_use]
     pub fn as_cpython(self) -> Self {
         Self { as_cpython: true, ..self }
+    }
+
+    /// Whether the location table of the frame's code is larger than CPython's unwinder reads, as far as it was met.
+    #[must_use]
+    pub fn has_long_table(&self, frame: &Frame) -> bool {
+        self.decoder.has_long_table(frame)
     }
 
     /// How deep the stack was.
@@ -79,8 +86,10 @@ impl UncachedWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
+        generation: CodeGeneration,
         guessed: Option<Chunks<'_>>,
     ) -> Result<Walked, Rejection> {
+        self.decoder.enter(generation);
         if thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
@@ -91,8 +100,11 @@ impl UncachedWalker {
         let chain = self.chain(memory, thread, &mut chunks)?;
         let before = self.walks.of(thread.address);
         let frames = before.decode(memory, &mut self.decoder, &chain)?;
+        if generation.number.is_some() {
+            self.decoder.check(CodeGeneration::read(memory, &self.site.layout, thread.interpreter))?;
+        }
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
-        before.keep(&chunks, chain, frames);
+        before.keep(generation, &chunks, chain, frames);
         Ok(Walked { stack, provenance: Provenance { lookup: Lookup::Uncached, from_cache: 0 } })
     }
 
@@ -100,9 +112,10 @@ impl UncachedWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: ThreadState,
+        generation: CodeGeneration,
         guessed: Option<Chunks<'_>>,
     ) -> (ThreadState, Result<Walked, Rejection>) {
-        let walked = self.walked(memory, &thread, guessed);
+        let walked = self.walked(memory, &thread, generation, guessed);
         if walked.is_ok() {
             self.decoder.keep();
         } else {
@@ -135,12 +148,18 @@ impl ThreadWalk for UncachedWalker {
             // Meanwhile other threads were walked: what was seen of this one is old.
             return self.walk(memory, seen.thread.address);
         }
-        self.walk_from(memory, seen.thread, guessed)
+        self.walk_from(memory, seen.thread, seen.generations.0, guessed)
     }
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
         match read_thread(memory, &self.site, thread) {
-            Ok(state) => self.walk_from(memory, state, None),
+            Ok(state) => {
+                let generation = match self.as_cpython {
+                    true => CodeGeneration { interpreter: state.interpreter, number: None },
+                    false => CodeGeneration::read(memory, &self.site.layout, state.interpreter),
+                };
+                self.walk_from(memory, state, generation, None)
+            }
             Err((state, rejection)) => (state, Err(rejection)),
         }
     }

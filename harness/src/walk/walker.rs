@@ -1,20 +1,22 @@
 //! What all of this project's walkers have in common.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::frame::Frame;
 use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
-use crate::memory::{Address, RemoteMemory};
+use crate::memory::{Address, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
 use crate::walk::cache::FrameCache;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::thread_state::{ThreadState, Window, clear_anchors, thread_states};
+use crate::walk::thread_state::{ThreadState, Window, anchor_segments, clear_anchors, thread_states};
+use crate::walk::weakening::Weakening;
 
 /// One build's layout and where the target's `_PyRuntime` is.
 #[derive(Clone, Copy, Debug)]
@@ -168,6 +170,35 @@ fn told((state, result): (ThreadState, Result<Walked, Rejection>)) -> ThreadSamp
         Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),
     };
     ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance }
+}
+
+/// Reads anchor and sequence of a thread state once more and, after them, the generation of the code objects that were decoded.
+pub(super) fn read_again(
+    memory: &mut dyn RemoteMemory,
+    site: &Site,
+    fields: &CacheLayout,
+    thread: Address,
+    decoded: CodeGeneration,
+) -> Result<((Address, u64), CodeGeneration), Rejection> {
+    let (mut anchor, mut sequence, mut codes) = ([0; 8], [0; 8], GenerationBuffer::default());
+    let mut segments: SmallVec<[Segment<'_>; 4]> =
+        anchor_segments(fields, thread, &mut anchor, &mut sequence).into_iter().collect();
+    segments.extend(codes.segments(&site.layout, decoded.known_interpreter()).into_iter().flatten());
+    let all = segments.len();
+    let filled = memory.read_vectored(&mut segments)?;
+    drop(segments);
+    if filled != all {
+        return Err(Rejection::Unreadable(format!("thread state {thread:#x}")));
+    }
+    let held = (u64::from_le_bytes(anchor), u64::from_le_bytes(sequence));
+    Ok((held, codes.parse(decoded.interpreter, decoded.number.is_some())))
+}
+
+/// A decoder with the faults that `weakenings` name.
+pub(super) fn decoder(site: &Site, weakenings: &BTreeSet<Weakening>) -> Decoder {
+    let is = |weakening| weakenings.contains(&weakening);
+    let (kept, shared) = (is(Weakening::CodeKeptAfterFree), is(Weakening::GenerationOfAnotherInterpreter));
+    Decoder::new(site.layout).weakened(!kept, shared)
 }
 
 /// Decodes the frames that run Python code.

@@ -134,13 +134,30 @@ impl Illegal {
     }
 }
 
+/// The most characters of a name or a path that CPython's unwinder tells (`Modules/_remote_debugging`).
+const LONGEST_NAME: usize = 1024;
+
+/// What CPython's unwinder tells of a longer name or path: its first characters.
+#[must_use]
+pub fn as_cpython_tells(name: &str) -> Option<&str> {
+    name.char_indices().nth(LONGEST_NAME).and_then(|(end, _)| name.get(..end))
+}
+
 impl Grammar {
     /// Adds a function.
     pub fn function(&mut self, function: Function) -> FunctionId {
         let id = FunctionId::try_from(self.functions.len()).unwrap_or(FunctionId::MAX);
-        self.by_name.entry(function.name.clone()).or_default().push(id);
+        self.name(id, &function.name);
         self.functions.push(function);
         id
+    }
+
+    /// A function is found by its name, and by what CPython's unwinder tells of it.
+    fn name(&mut self, id: FunctionId, name: &str) {
+        self.by_name.entry(name.to_owned()).or_default().push(id);
+        if let Some(told) = as_cpython_tells(name) {
+            self.by_name.entry(told.to_owned()).or_default().push(id);
+        }
     }
 
     /// Adds the root context of a thread.
@@ -172,8 +189,8 @@ impl Grammar {
         for (id, context) in (0..).zip(&self.contexts) {
             self.index.entry((context.parent, context.function)).or_default().push(id);
         }
-        for (id, function) in (0..).zip(&self.functions) {
-            self.by_name.entry(function.name.clone()).or_default().push(id);
+        for (id, function) in (0..).zip(self.functions.clone()) {
+            self.name(id, &function.name);
         }
     }
 
@@ -246,9 +263,11 @@ impl Grammar {
     fn functions_of<'a>(&'a self, frame: &'a Frame) -> impl Iterator<Item = FunctionId> + 'a {
         let candidates = self.by_name.get(&*frame.function).map_or(&[][..], Vec::as_slice);
         candidates.iter().copied().filter(|&id| {
-            self.functions
-                .get(id as usize)
-                .is_some_and(|function| *function.file == *frame.file || self.is_file_of(function, &frame.file))
+            self.functions.get(id as usize).is_some_and(|function| {
+                *function.file == *frame.file
+                    || self.is_file_of(function, &frame.file)
+                    || as_cpython_tells(&function.file) == Some(&frame.file)
+            })
         })
     }
 
@@ -266,7 +285,9 @@ impl Grammar {
 
     fn called_from(&self, context: ContextId, caller: &Frame) -> bool {
         match self.contexts.get(context as usize).map(|context| &context.called_from) {
-            Some(CallLines::At(lines)) => caller.location.line.is_some_and(|line| lines.contains(&line)),
+            Some(CallLines::At(lines)) => {
+                caller.location.line.and_then(|line| u32::try_from(line).ok()).is_some_and(|line| lines.contains(&line))
+            }
             Some(CallLines::Anywhere) => true,
             None => false,
         }
@@ -276,7 +297,11 @@ impl Grammar {
         let function =
             self.contexts.get(context as usize).and_then(|context| self.functions.get(context.function as usize));
         match (function, frame.location.line) {
-            (Some(function), Some(line)) => (function.first_line..=function.last_line).contains(&line),
+            // Nothing is known of its lines.
+            (Some(Function { last_line: u32::MAX, .. }), _) => true,
+            (Some(function), Some(line)) => {
+                u32::try_from(line).is_ok_and(|line| (function.first_line..=function.last_line).contains(&line))
+            }
             (Some(_), None) => true,
             (None, _) => false,
         }
@@ -305,7 +330,7 @@ mod tests {
         grammar
     }
 
-    fn stack(frames: &[(&str, u32)]) -> Vec<Frame> {
+    fn stack(frames: &[(&str, i32)]) -> Vec<Frame> {
         frames
             .iter()
             .map(|&(function, line)| Frame {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod as_cpython;
+mod code_objects;
 mod damaged;
 mod moving;
 mod target;

@@ -39,7 +39,7 @@ pub(crate) fn layout() -> Layout {
         frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
         code: CodeLayout {
             size: 128,
-            filename: 16,
+            filename: 48,
             qualname: 24,
             linetable: 32,
             first_line: 40,
@@ -108,7 +108,8 @@ impl Target {
         let code = CODES + self.codes * 0x1000;
         self.codes += 1;
         self.image.map(code, vec![0; 128]);
-        self.put(code + 16, code + 0x100);
+        self.put(code + 16, 16);
+        self.put(code + 48, code + 0x100);
         self.put(code + 24, code + 0x200);
         self.put(code + 32, code + 0x300);
         self.text(code + 0x100, "workload.py");

@@ -354,7 +354,10 @@ fn digest_of(sample: &ThreadSample) -> u64 {
         Ok(stack) => {
             for Frame { function, file, location } in stack.iter() {
                 let file = file.rsplit('/').next().unwrap_or_default();
-                digest = digest.text(function).text(file).word(location.line.map_or(u64::MAX, u64::from));
+                digest = digest
+                    .text(function)
+                    .text(file)
+                    .word(location.line.map_or(u64::MAX, |line| line.cast_unsigned().into()));
             }
         }
         Err(rejection) => digest = digest.text(rejection.name()),

@@ -98,7 +98,7 @@ impl SteppedTarget {
         let traced = Traced::attach(target.pid(), native_thread_id.cast_signed())?;
         let mut truth = TruthReader::new(site);
         let mut map = Map::new(site.layout, cache, thread.address);
-        let (_, now) = truth.look(&mut memory, thread.current_frame, thread.base_frame)?;
+        let (_, now) = truth.look(&mut memory, thread.interpreter, thread.current_frame, thread.base_frame)?;
         let mut stepped = Self {
             traced,
             target,
@@ -314,7 +314,8 @@ impl SteppedTarget {
     /// Reads the chain of the stopped thread, and remembers where its frames are.
     fn look(&mut self) -> Result<(), RigError> {
         let state = self.state()?;
-        let (links, moment) = self.truth.look(&mut self.memory, state.current_frame, state.base_frame)?;
+        let (links, moment) =
+            self.truth.look(&mut self.memory, state.interpreter, state.current_frame, state.base_frame)?;
         if state.datastack_chunk != self.chunk {
             self.learn_chunks(state.datastack_chunk)?;
         }

@@ -1,6 +1,5 @@
 //! The stack that a stopped target has.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::frame::Frame;
@@ -10,13 +9,10 @@ use crate::schedule::event::Standing;
 use crate::schedule::fingerprint::LeafKind;
 use crate::stack::Stack;
 use crate::walk::chain::DEPTH_LIMIT;
-use crate::walk::code::Decoder;
+use crate::walk::code::{CodeGeneration, Decoder, Lines};
 use crate::walk::raw_frame::RawFrame;
 use crate::walk::rejection::Rejection;
 use crate::walk::walker::Site;
-
-/// The lines on which a function can stand; none stands for an artificial instruction.
-pub type Lines = Arc<BTreeSet<Option<u32>>>;
 
 /// One state of the chain, from one store to `current_frame` to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,23 +31,24 @@ pub struct Moment {
 pub(super) struct TruthReader {
     site: Site,
     decoder: Decoder,
-    lines: HashMap<Address, Lines>,
     /// The addresses of the last chain: most of the next one are the same, and are read in one call.
     last: Vec<Address>,
 }
 
 impl TruthReader {
     pub(super) fn new(site: Site) -> Self {
-        Self { site, decoder: Decoder::new(site.layout), lines: HashMap::new(), last: Vec::new() }
+        Self { site, decoder: Decoder::new(site.layout), last: Vec::new() }
     }
 
-    /// The chain from `current` to `base`, and what it says. The target is stopped.
+    /// The chain from `current` to `base`, and what it says; the code objects are those of `interpreter`. The target is stopped.
     pub(super) fn look(
         &mut self,
         memory: &mut dyn RemoteMemory,
+        interpreter: Address,
         current: Address,
         base: Option<Address>,
     ) -> Result<(Vec<RawFrame>, Moment), Rejection> {
+        self.decoder.enter(CodeGeneration::read(memory, &self.site.layout, interpreter));
         let links = self.chain(memory, current)?;
         let last = links.last().map_or(0, |frame| frame.address);
         if base.is_some_and(|base| base != last) {
@@ -66,14 +63,7 @@ impl TruthReader {
             chain.push(Standing { address: raw.address, frame });
         }
         let leaf = links.iter().find(|raw| raw.is_python()).ok_or(Rejection::Empty)?;
-        let leaf_lines = match self.lines.get(&leaf.code) {
-            Some(lines) => Arc::clone(lines),
-            None => {
-                let lines: Lines = Arc::new(self.decoder.lines(memory, leaf.code)?);
-                self.lines.insert(leaf.code, Arc::clone(&lines));
-                lines
-            }
-        };
+        let leaf_lines = self.decoder.lines(memory, leaf.code)?;
         let leaf = leaf::kind(memory, &mut self.decoder, links.first())?;
         self.decoder.keep();
         Ok((links, Moment { chain, stack: frames.into(), leaf_lines, leaf }))

@@ -82,8 +82,8 @@ mod tests {
     use crate::schedule::fingerprint::LeafKind;
     use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
 
-    fn stack(frames: &[(&str, u32)]) -> Stack {
-        let frame = |&(function, line): &(&str, u32)| Frame {
+    fn stack(frames: &[(&str, i32)]) -> Stack {
+        let frame = |&(function, line): &(&str, i32)| Frame {
             function: function.into(),
             file: WORKLOAD_FILE.into(),
             location: Location { line: Some(line), ..Location::default() },
@@ -91,7 +91,7 @@ mod tests {
         frames.iter().map(frame).collect()
     }
 
-    fn moment(frames: &[(&str, u32)], leaf_lines: &[u32]) -> Arc<Moment> {
+    fn moment(frames: &[(&str, i32)], leaf_lines: &[i32]) -> Arc<Moment> {
         let leaf_lines = Arc::new(leaf_lines.iter().copied().map(Some).collect());
         Arc::new(Moment { chain: Vec::new(), stack: stack(frames), leaf_lines, leaf: LeafKind::Function })
     }

@@ -352,7 +352,7 @@ mod tests {
     use crate::frame::Location;
     use crate::target::gate::AccountFrame;
 
-    fn frame(function: &str, line: u32) -> Frame {
+    fn frame(function: &str, line: i32) -> Frame {
         Frame {
             function: function.into(),
             file: "/p.py".into(),
@@ -360,8 +360,8 @@ mod tests {
         }
     }
 
-    fn account(frames: &[(&str, u32)]) -> OwnAccount {
-        let frame = |&(function, line): &(&str, u32)| AccountFrame {
+    fn account(frames: &[(&str, i32)]) -> OwnAccount {
+        let frame = |&(function, line): &(&str, i32)| AccountFrame {
             function: function.into(),
             file: "/p.py".into(),
             line: Some(line),
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn an_account_begins_with_the_caller_of_the_gate() {
         let stack = [frame("gate", 9), frame("f", 2), frame("<module>", 5)];
-        let differs = |stack: &[Frame], frames: &[(&str, u32)]| {
+        let differs = |stack: &[Frame], frames: &[(&str, i32)]| {
             difference_at_gate(stack, &account(frames)).map(|wrong| wrong.difference)
         };
         assert_eq!(differs(&stack, &[("f", 2), ("<module>", 5)]), None);
