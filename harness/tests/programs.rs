@@ -39,15 +39,16 @@ def body():
 run(body)
 ";
 
-/// A function that runs through many lines without a call, and notices what it is given.
-const LOOPS: &str = "\
+/// A function that is looked at between its calls, on another line each time; it notices what it is given.
+const CALLS: &str = "\
 import sys
 assert sys.argv[1:] == ['one', 'two words'], sys.argv
+def leaf():
+    pass
 def f():
-    for n in range(3000):
-        a = n
-        b = n
-        c = n
+    leaf()
+    leaf()
+    leaf()
 while True:
     f()
 ";
@@ -96,9 +97,9 @@ fn a_plain_gate_is_there_unless_the_program_has_its_own() {
 #[test]
 fn a_fault_is_found_and_its_bundle_runs_the_program_again() {
     let folder = tempfile::tempdir().unwrap();
-    let good = program(&folder, "good one.py", LOOPS);
+    let good = program(&folder, "good one.py", CALLS);
     let bundles = folder.path().join("bundles");
-    let fault = ["--stops", "30", "--weaken", "leaf-reused-on-full-hit", "--bundles", bundles.to_str().unwrap()];
+    let fault = ["--stops", "120", "--weaken", "leaf-reused-on-full-hit", "--bundles", bundles.to_str().unwrap()];
     let outcome = check(&good, &[&fault[..], &["--", "one", "two words"]].concat());
     assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
     for words in ["stopped/own-cached/disagreement/", "program-good-one-py-", "-- one 'two words'", "good one.py'"] {

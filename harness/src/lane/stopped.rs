@@ -562,6 +562,9 @@ impl<'a> Lane<'a> {
                     _ => OffChain::Elsewhere,
                 }
             };
+            if self.cell.program.is_some() {
+                self.watch.forget_if_new(&thread);
+            }
             for violation in self.watch.look(&thread, &chain, at, place) {
                 let before = stack_of(self.last.as_ref(), thread.native_thread_id);
                 recorder.violation(kind, violation, Evidence { before, ..Evidence::default() });

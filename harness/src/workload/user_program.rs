@@ -74,14 +74,34 @@ impl UserProgram {
         String::from_utf8_lossy(&self.source).into_owned()
     }
 
-    /// Whether a line of it imports a module of gates.
+    /// What its text says of gates.
     #[must_use]
-    pub fn imports_gate(&self) -> bool {
-        self.text().lines().any(|line| {
-            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
-            matches!(words.next(), Some("import" | "from"))
-                && words.any(|word| matches!(word, "gate" | "framediff_gate"))
-        })
+    pub fn gates(&self) -> Gates {
+        self.text().lines().map(gates_of_line).max().unwrap_or(Gates::Unknown)
+    }
+}
+
+/// What a program takes of a module of gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gates {
+    /// It does not import one; what it imports may.
+    Unknown,
+    /// Only what does not stop it.
+    Spins,
+    /// What stops it.
+    Stops,
+}
+
+fn gates_of_line(line: &str) -> Gates {
+    let is_module = |word: &str| matches!(word, "gate" | "framediff_gate");
+    let code = line.split('#').next().unwrap_or_default();
+    let mut words = code.split(|c: char| !(c.is_alphanumeric() || "_*".contains(c))).filter(|word| !word.is_empty());
+    match words.next() {
+        Some("import") if words.any(is_module) => Gates::Stops,
+        Some("from") if words.next().is_some_and(is_module) => {
+            if words.any(|word| matches!(word, "gate" | "gate_gate" | "*")) { Gates::Stops } else { Gates::Spins }
+        }
+        _ => Gates::Unknown,
     }
 }
 
@@ -110,15 +130,19 @@ mod tests {
     }
 
     #[test]
-    fn imports_of_gates_are_found() {
-        for (source, imports) in [
-            ("import sys\nfrom gate import gate, run\n", true),
-            ("  import framediff_gate as g", true),
-            ("import os, gate", true),
-            ("import investigate", false),
-            ("# gate\ngate = 3\n", false),
+    fn what_is_imported_of_gates_is_found() {
+        for (source, gates) in [
+            ("import sys\nfrom gate import gate, run\n", Gates::Stops),
+            ("  import framediff_gate as g", Gates::Stops),
+            ("import os, gate", Gates::Stops),
+            ("from framediff_gate import *", Gates::Stops),
+            ("from gate import gate_run, run", Gates::Spins),
+            ("from gate import run # gate", Gates::Spins),
+            ("import investigate", Gates::Unknown),
+            ("# gate\ngate = 3\n", Gates::Unknown),
+            ("", Gates::Unknown),
         ] {
-            assert_eq!(program(source, &[]).imports_gate(), imports, "{source}");
+            assert_eq!(program(source, &[]).gates(), gates, "{source}");
         }
     }
 

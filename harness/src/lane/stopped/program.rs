@@ -26,7 +26,7 @@ use crate::target::gate::{Gate, GateError};
 use crate::target::own_stops::OwnAccount;
 use crate::target::process::{End as ProcessEnd, Ended};
 use crate::workload::grammar::is_trampoline;
-use crate::workload::user_program::UserProgram;
+use crate::workload::user_program::{Gates, UserProgram};
 
 /// A program runs for at most so many microseconds between two random moments: it has a start, and longer rounds than generated ones.
 pub(super) const LONGEST_RUN: f64 = 10_000.0;
@@ -53,18 +53,19 @@ pub(super) fn run(
         cell,
         program,
         looks: owners.iter().map(|&owner| (owner, 0)).collect(),
-        imports_gate: program.imports_gate(),
+        gates: program.gates(),
+        has_imported: false,
         reached_gate: false,
         no_gate: false,
         end: None,
     };
-    let kinds = Stops::of_program().iter().filter(|&&stops| stops != Stops::Gates || course.imports_gate).count();
+    let kinds =
+        Stops::of_program().iter().filter(|&&stops| stops != Stops::Gates || course.gates == Gates::Stops).count();
     let count = u32::try_from(kinds * owners.len()).unwrap_or(u32::MAX);
     let mut index = 0;
     for &stops in Stops::of_program() {
         for &owner in owners {
-            // That it has gates may have come out meanwhile.
-            if stops == Stops::Gates && (!course.imports_gate || course.no_gate) {
+            if stops == Stops::Gates && !course.may_have_gates() {
                 continue;
             }
             let until = cell.part(index, count);
@@ -86,8 +87,10 @@ struct Course<'a> {
     program: &'a UserProgram,
     /// By the owner of the anchors.
     looks: BTreeMap<Option<WalkerKind>, u32>,
-    /// Whether it imports a module of gates, as its text says or as was seen.
-    imports_gate: bool,
+    /// What its text says of gates.
+    gates: Gates,
+    /// Whether it was seen to import a module of gates.
+    has_imported: bool,
     reached_gate: bool,
     /// Whether it was waited for at its gates in vain.
     no_gate: bool,
@@ -123,6 +126,12 @@ impl End {
 }
 
 impl Course<'_> {
+    /// Whether it is worth a wait. That what it imports has gates may have come out meanwhile.
+    fn may_have_gates(&self) -> bool {
+        let has_some = self.gates == Gates::Stops || self.gates == Gates::Unknown && self.has_imported;
+        has_some && !self.no_gate
+    }
+
     /// Has one owner look at one kind of stops until it is time. A program that ends is started again.
     fn pass(
         &mut self,
@@ -168,7 +177,7 @@ impl Course<'_> {
         let result = lane.start(recorder).and_then(|()| lane.run(recorder, drivers, owner, 1, until));
         let end = result.as_ref().err().and_then(|cut| lane.end(cut));
         let looks = lane.looks;
-        self.imports_gate |= lane.session.target.has_gates();
+        self.has_imported |= lane.session.target.has_gates();
         if stops == Stops::Gates {
             self.reached_gate |= looks > 0;
             self.no_gate |= looks == 0 && matches!(end, Some(End::NotStopped));
@@ -211,7 +220,7 @@ impl Course<'_> {
                 ));
             }
         }
-        if self.imports_gate && !self.reached_gate {
+        if self.gates == Gates::Stops && !self.reached_gate {
             return nothing(format!(
                 "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \
                  only",
