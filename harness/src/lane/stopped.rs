@@ -470,6 +470,12 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
+        let told = sample.threads.iter().map(|thread| thread.native_thread_id);
+        if !has_raised && !told.eq(self.standings.iter().map(|one| one.native_thread_id)) {
+            // It told of other threads than there are, which is judged by itself; which state it took for which is not known.
+            self.hits.forget();
+            return Ok(());
+        }
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let Some(index) = self.standings.iter().position(|one| one.state == after.address) else { continue };

@@ -387,7 +387,7 @@ mod tests {
         };
         assert_eq!(differs(&stack, &[("f", 2), ("<module>", 5)]), None);
         assert_eq!(differs(&stack, &[("f", 3), ("<module>", 5)]), Some(Difference::Line { index: 1 }));
-        assert_eq!(differs(&stack, &[("<module>", 5)]), Some(Difference::Length));
+        assert_eq!(differs(&stack, &[("<module>", 5)]), Some(Difference::Function { index: 1 }));
         // The frame of the gate itself is missing.
         assert!(differs(stack.get(1..).unwrap(), &[("f", 2), ("<module>", 5)]).is_some());
         assert!(differs(&[], &[("f", 2)]).is_some());
