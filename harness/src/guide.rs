@@ -32,3 +32,6 @@ pub mod limits {}
 
 #[doc = include_str!("../guide/judged.md")]
 pub mod judged {}
+
+#[doc = include_str!("../guide/programs.md")]
+pub mod programs {}

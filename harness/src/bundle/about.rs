@@ -8,11 +8,12 @@ use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::report::cell::{CellId, Lane};
+use crate::report::cell::Lane;
 use crate::report::finding::Finding;
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Row, ask};
 use crate::walk::weakening::Weakening;
+use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Overrides};
 
 /// What every bundle says of itself.
@@ -158,8 +159,9 @@ pub struct Told {
 pub struct Again {
     /// The lane.
     pub lane: Lane,
-    /// The workload's family.
-    pub family: Family,
+    /// What the target runs.
+    #[serde(flatten)]
+    pub workload: AgainWorkload,
     /// Who walks, besides those it is compared with.
     pub walker: WalkerKind,
     /// The seed of the workload.
@@ -170,18 +172,36 @@ pub struct Again {
     pub weakenings: Vec<Weakening>,
 }
 
-impl Again {
-    /// The cell of a finding; none if its family is none of a generated workload.
-    #[must_use]
-    pub fn of(finding: &Finding, overrides: Overrides, weakenings: Vec<Weakening>) -> Option<Self> {
-        let family = Family::from_name(&finding.family)?;
-        Some(Self { lane: finding.lane, family, walker: finding.walker, seed: finding.seed, overrides, weakenings })
-    }
+/// What the target of a cell runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgainWorkload {
+    /// A program of this family, made by the seed.
+    Family(Family),
+    /// The program that lies in the bundle.
+    Program {
+        /// The name of its file, without folders.
+        file_name: String,
+        /// What it is given.
+        arguments: Vec<String>,
+    },
+}
 
-    /// The cell, for the command that runs it.
+impl Again {
+    /// The cell of a finding, with the program of the user's that was run; none if there is no such workload.
     #[must_use]
-    pub fn cell(&self, row: String) -> CellId {
-        let Self { lane, family, walker, seed, .. } = self;
-        CellId { row, lane: *lane, family: family.name().to_owned(), walkers: vec![*walker], seed: *seed }
+    pub fn of(
+        finding: &Finding,
+        program: Option<&UserProgram>,
+        overrides: Overrides,
+        weakenings: Vec<Weakening>,
+    ) -> Option<Self> {
+        let workload = match program {
+            Some(program) => {
+                AgainWorkload::Program { file_name: program.file_name(), arguments: program.arguments.clone() }
+            }
+            None => AgainWorkload::Family(Family::from_name(&finding.family)?),
+        };
+        Some(Self { lane: finding.lane, workload, walker: finding.walker, seed: finding.seed, overrides, weakenings })
     }
 }

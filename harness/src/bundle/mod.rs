@@ -8,7 +8,7 @@
 //! | `bundle.json` | what it is: format, version, fingerprint, interpreter, machine ([`about::About`]) |
 //! | `finding.json` | a failure of `check`, with what runs its cell again ([`about::Told`]); or |
 //! | `case.json` | a case of the stepped lane, as `explore` saves it |
-//! | `workload.py`, `grammar.json` | the program and the stacks that it can have |
+//! | `workload.py`, `grammar.json` | the program and the stacks that it can have; a program of the user's has no grammar |
 //! | `snapshot` | what walkers read of a second target that runs the program with gates; not of a failure of the live lane |
 //! | `reproducer.py` | a file that shows the failure without framediff, where there can be one |
 //! | `log.txt` | the failure as it was told |

@@ -1,6 +1,7 @@
 //! Which cells a run has, and how much of the budget each is worth.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::case::kept::KeptSchedules;
@@ -10,6 +11,7 @@ use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::target::build::Row;
 use crate::walk::weakening::Weakening;
+use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Mode, Parameters, generate};
 
 /// What the user selected; empty means everything.
@@ -17,6 +19,8 @@ use crate::workload::{Family, Mode, Parameters, generate};
 pub struct Wishes {
     /// Families of workloads.
     pub families: Vec<Family>,
+    /// The program that is run in the place of generated ones, in the stopped lane alone.
+    pub program: Option<Arc<UserProgram>>,
     /// Lanes.
     pub lanes: Vec<Lane>,
     /// Walkers, besides those they are compared with.
@@ -48,6 +52,8 @@ pub struct Step {
 const LIVE_ALTERNATING: f64 = 6.0;
 /// What stands for the family in a cell that is one for all of them.
 const EVERY_FAMILY: &str = "all";
+/// The family in a cell that runs a program of the user's, where it means nothing.
+const PLACEHOLDER: Family = Family::Alternating;
 /// A stopped cell has a gated and a free target for each cached walker.
 const STOPPED: f64 = 2.0;
 /// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
@@ -69,6 +75,9 @@ pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: 
 /// The cells of one round, all with workloads of `seed`. Of each lane and row, the first `required` families are needed.
 #[must_use]
 pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<Step> {
+    if let Some(program) = &wishes.program {
+        return of_program(rows, program, wishes, seed);
+    }
     let families = or_all(&wishes.families, &Family::ALL);
     let lanes = or_all(&wishes.lanes, &Lane::ALL);
     let mut steps = Vec::new();
@@ -91,6 +100,19 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
         steps.extend(
             rows.iter().enumerate().filter_map(|(index, row)| missing(index, row, lane, &families, wishes, seed)),
         );
+    }
+    steps
+}
+
+/// A program of the user's on every row. It need not exercise the cache; how much it must show is for the lane to say.
+fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let mut step = step(index, row, Lane::Stopped, PLACEHOLDER, wishes, seed);
+        step.planned.cell.family = program.name();
+        step.planned.expected.clear();
+        steps.push(step);
+        steps.extend(missing(index, row, Lane::Stopped, &[PLACEHOLDER], wishes, seed));
     }
     steps
 }

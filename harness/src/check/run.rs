@@ -193,7 +193,8 @@ pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
 }
 
 fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
-    if options.one_round {
+    // A program of the user's is the same in every round.
+    if options.one_round || options.wishes.program.is_some() {
         return 1;
     }
     let steps = plan(rows, &options.wishes, options.seed, 0);
@@ -309,6 +310,7 @@ impl Round<'_> {
             id,
             row,
             family: step.family,
+            program: self.options.wishes.program.as_deref(),
             overrides: self.options.overrides,
             weakenings,
             demand: self.demand,

@@ -121,6 +121,10 @@ const DEFAULT_BUDGET: &str = "60s";
 /// The confidence where none is given.
 pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
 
+/// What makes no sense with a program of the user's: it has neither a family nor schedules, and one cell for each build.
+const PROGRAM_EXCLUDES: [&str; 9] =
+    ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
+
 /// Arguments of `check`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct Check {
@@ -133,6 +137,14 @@ pub struct Check {
     /// What is run.
     #[command(flatten)]
     pub selection: Selection,
+    /// Run this Python program in the place of generated ones, in the stopped lane. Walkers are held against each other, and against
+    /// what the program says of itself where it calls `framediff_gate.gate()`, which it can import. It runs in this folder, reads
+    /// nothing, and is started again if it ends; arguments for it come after --
+    #[arg(long, value_name = "FILE", help_heading = "Selection", conflicts_with_all = PROGRAM_EXCLUDES)]
+    pub program: Option<PathBuf>,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGS", requires = "program", help_heading = "Selection")]
+    pub arguments: Vec<String>,
     /// How the workloads look.
     #[command(flatten)]
     pub size: Size,
@@ -460,6 +472,17 @@ mod tests {
     }
 
     #[test]
+    fn a_program_has_what_comes_after_the_dashes() {
+        let one = check("framediff check --program p.py --seed 3 -- -v --seed 4");
+        assert_eq!(one.program, Some("p.py".into()));
+        assert_eq!(
+            (one.arguments.as_slice(), one.selection.seed),
+            (&["-v", "--seed", "4"].map(String::from)[..], Some(3))
+        );
+        assert_eq!(check("framediff --program p.py").arguments, [""; 0]);
+    }
+
+    #[test]
     fn the_other_verbs_parse() {
         let Ok(Verb::Attach(attach)) = parse("framediff attach 4711 --seconds 30 --write") else { panic!("attach") };
         assert_eq!((attach.pid, attach.budget, attach.write), (4711, Duration::from_secs(30), true));
@@ -548,6 +571,11 @@ mod tests {
             "framediff attach 0",
             "framediff attach self",
             "framediff verify",
+            "framediff --program p.py --family deep",
+            "framediff check --program p.py --depth 3",
+            "framediff --program p.py --schedules 3",
+            "framediff --program p.py argument",
+            "framediff check -- argument",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");

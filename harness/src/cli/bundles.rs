@@ -1,11 +1,13 @@
 //! Bundles: made of failures, and opened again.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-use crate::bundle::about::{About, Again, Interpreter, Told};
+use crate::bundle::about::{About, Again, AgainWorkload, Interpreter, Told};
 use crate::bundle::archive::BundleError;
 use crate::bundle::{Bundle, name};
 use crate::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
@@ -21,6 +23,7 @@ use crate::report::summary::{DistinctViolation, Summary};
 use crate::report::text::{Look, clean};
 use crate::snapshot::Snapshot;
 use crate::target::build::{JitMode, Row, SelectError, Terminal, cache_folder, select};
+use crate::workload::user_program::UserProgram;
 use crate::workload::{Mode, Parameters, Workload, generate};
 
 /// Stops of the snapshot in a bundle.
@@ -34,6 +37,7 @@ const MOST_SCHEDULES: usize = 4;
 pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
+    program: Option<&UserProgram>,
     rows: &[Row],
     summary: &Summary,
     interrupted: &'static AtomicBool,
@@ -49,9 +53,9 @@ pub(super) fn of_check(
             continue;
         }
         let Some(row) = rows.iter().find(|row| row.name == finding.row) else { continue };
-        let again = Again::of(finding, arguments.size.overrides(), weakenings.clone());
+        let again = Again::of(finding, program, arguments.size.overrides(), weakenings.clone());
         let Some(again) = again else { continue };
-        let bundle = of_violation(row, violation, again, interrupted)?;
+        let bundle = of_violation(row, violation, again, program, interrupted)?;
         tell(&format!("bundle: {}", bundle.save(folder)?.display()));
     }
     cases.sort_by_key(|(case, _)| (case.schedule.moves.len(), case.schedule.total_steps()));
@@ -78,13 +82,15 @@ fn of_violation(
     row: &Row,
     violation: &DistinctViolation,
     again: Again,
+    program: Option<&UserProgram>,
     interrupted: &AtomicBool,
 ) -> Result<Bundle, Failure> {
     let stopped = again.lane == Lane::Stopped;
-    let workload = program(&again, if stopped { Mode::Gated } else { Mode::Free });
+    let workload = generated(&again, if stopped { Mode::Gated } else { Mode::Free });
     let mut log = format!("{}\n", clean(violation.fingerprint.as_str()));
     human::describe(&mut log, violation, Look::plain().width);
-    let snapshot = if stopped { snapshot(row, &workload, &mut log, interrupted) } else { None };
+    let snapshot =
+        workload.as_ref().filter(|_| stopped).and_then(|workload| snapshot(row, workload, &mut log, interrupted));
     let replay = format!(
         "framediff replay BUNDLE\nframediff explain BUNDLE\n\nThe cell alone, on the machine where it was seen:\n{}\n",
         clean(&violation.first.replay)
@@ -97,19 +103,37 @@ fn of_violation(
     };
     let bundle = Bundle::new(About::new(violation.fingerprint.to_string(), row))
         .with(name::FINDING, serde_json::to_vec_pretty(&told)?);
-    let bundle = with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
+    let bundle = match (workload, program) {
+        (Some(workload), _) => with_workload(bundle, &workload)?,
+        (None, Some(program)) => bundle.with(name::WORKLOAD, program.source.as_slice()),
+        (None, None) => bundle,
+    };
+    let bundle = bundle.with(name::LOG, log).with(name::REPLAY, replay);
     Ok(with_snapshot(bundle, snapshot))
 }
 
-/// As `check` makes the program of this seed.
-fn program(again: &Again, mode: Mode) -> Workload {
-    generate(again.family, mode, &parameters(again), again.seed)
+/// As `check` makes the program of this seed, if it makes one.
+fn generated(again: &Again, mode: Mode) -> Option<Workload> {
+    use rand::SeedableRng;
+    let AgainWorkload::Family(family) = again.workload else { return None };
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(again.seed);
+    let parameters = Parameters::draw(family, &mut random).overridden(family, again.overrides);
+    Some(generate(family, mode, &parameters, again.seed))
 }
 
-fn parameters(again: &Again) -> Parameters {
-    use rand::SeedableRng;
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(again.seed);
-    Parameters::draw(again.family, &mut random).overridden(again.family, again.overrides)
+/// Writes the program in a bundle to a folder, under the name of its file. No other name in a bundle becomes a path, and this one
+/// stays in its folder.
+fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) -> Result<PathBuf, Failure> {
+    let is_plain = Path::new(file_name).file_name() == Some(OsStr::new(file_name)) && !file_name.contains('\0');
+    if !is_plain {
+        return Err(BundleError::damaged(path, "its program has no plain file name").into());
+    }
+    let Some(source) = bundle.file(name::WORKLOAD) else {
+        return Err(BundleError::damaged(path, "its program is not in it").into());
+    };
+    let file = folder.join(file_name);
+    fs::write(&file, source)?;
+    Ok(file)
 }
 
 /// The program and its stacks.
@@ -186,6 +210,12 @@ pub(super) fn replay(
         }
     };
     let mut again = again(&told.again)?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    if let AgainWorkload::Program { file_name, arguments } = &told.again.workload {
+        let file = unpack_program(path, bundle, folder.path(), file_name)?;
+        tell(&format!("note: the bundle's own program {} is run", clean(file_name)));
+        (again.program, again.arguments) = (Some(file), arguments.clone());
+    }
     let fingerprint = told.finding.fingerprint();
     again.until = Some(fingerprint.clone());
     again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
@@ -229,15 +259,17 @@ pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
     )
 }
 
-/// The run of `check` that has nothing but this cell. It is put together from typed fields alone: whatever stands in a bundle can
-/// choose a workload, and nothing else.
+/// The run of `check` that has nothing but this cell, but for a program of the user's. It is put together from typed fields alone:
+/// whatever stands in a bundle can choose a workload, and nothing else.
 fn again(again: &Again) -> Result<Check, Failure> {
     let Verb::Check(check) = Cli::try_parse_from(["framediff", "check"])?.verb() else {
         return Err("`check` is no verb".into());
     };
     let mut check = *check;
     check.selection.lane = vec![again.lane];
-    check.selection.family = vec![again.family];
+    if let AgainWorkload::Family(family) = again.workload {
+        check.selection.family = vec![family];
+    }
     check.selection.walker = vec![again.walker];
     check.selection.seed = Some(again.seed);
     check.selection.weaken.clone_from(&again.weakenings);

@@ -1,7 +1,7 @@
 //! The one command that shows a failure again.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::arguments::{Check, DEFAULT_CONFIDENCE, Judging, Size};
@@ -27,7 +27,10 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
     option("--python", quote_path(&row.python));
     option("--jit", if row.jit { "on" } else { "off" }.to_owned());
     option("--lane", cell.lane.name().to_owned());
-    option("--family", quote(&cell.family));
+    match &check.program {
+        Some(program) => option("--program", quote_path(&absolute(program))),
+        None => option("--family", quote(&cell.family)),
+    }
     option("--walker", failure.walker.name().to_owned());
     option("--seed", cell.seed.to_string());
     for weakening in &check.selection.weaken {
@@ -41,6 +44,10 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
     option("--until", quote(failure.fingerprint().as_str()));
     if check.judging.strict {
         words.push("--strict".to_owned());
+    }
+    if !check.arguments.is_empty() {
+        words.push("--".to_owned());
+        words.extend(check.arguments.iter().map(|argument| quote(argument)));
     }
     words.join(" ")
 }
@@ -70,11 +77,16 @@ fn bounds(check: &Check) -> Options<3> {
 
 fn judging(judging: &Judging) -> Options<2> {
     let confidence = Some(judging.confidence).filter(|&confidence| confidence != DEFAULT_CONFIDENCE);
-    let known = judging.known.as_deref().map(|path| std::path::absolute(path).unwrap_or(path.to_owned()));
+    let known = judging.known.as_deref().map(absolute);
     [
         ("--known", known.map(|path| quote_path(&path))),
         ("--confidence", confidence.map(|confidence| confidence.to_string())),
     ]
+}
+
+/// The path from any folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.to_owned())
 }
 
 pub(super) fn quote_path(path: &Path) -> String {
@@ -157,6 +169,17 @@ mod tests {
         for word in ["--stops", "--known", "--strict", "--confidence", "--budget", "--depth"] {
             assert!(!plain.contains(word), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_program_is_run_again_with_its_arguments() {
+        let original = check("framediff --program /p.py --stops 5 -- 2000 it's");
+        let cell = CellId { family: "program p.py 2000 it's".into(), ..fixtures::cell(Lane::Stopped) };
+        let line = replay(&original, &cell);
+        assert!(line.ends_with(r"-- 2000 'it'\''s'"), "{line}");
+        let replayed = check(&line.replace(r"'it'\''s'", "it's"));
+        assert_eq!((&replayed.program, &replayed.arguments), (&original.program, &original.arguments));
+        assert!(replayed.selection.family.is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::report::summary::{Rules, Summary};
 use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
 use crate::target::deadline::interrupt;
+use crate::workload::user_program::UserProgram;
 
 /// Set by Ctrl-C and by a polite request to end.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -129,11 +131,21 @@ pub(super) struct Checked {
     pub(super) summary: Summary,
 }
 
+/// The program of the user's that `check` is to run, if any.
+fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
+    let Some(file) = &arguments.program else { return Ok(None) };
+    if let Some(lane) = arguments.selection.lane.iter().find(|&&lane| lane != Lane::Stopped) {
+        return Err(format!("--program runs in the stopped lane alone, and --lane asks for {lane}").into());
+    }
+    Ok(Some(UserProgram::load(file, arguments.arguments.clone())?))
+}
+
 /// Runs `check` and reports it.
 pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     if let Some(folder) = &arguments.bundles {
         folder::for_results(folder)?;
     }
+    let program = user_program(arguments)?.map(Arc::new);
     let mut rules = rules(&arguments.judging)?;
     rules.sought.clone_from(&arguments.until);
     if !arguments.selection.weaken.is_empty() {
@@ -166,6 +178,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     let options = Options {
         wishes: Wishes {
             families: selected.family.clone(),
+            program: program.clone(),
             lanes: selected.lane.clone(),
             walkers: selected.walker.clone(),
             weakenings: selected.weaken.iter().copied().collect(),
@@ -189,7 +202,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     };
     run(&options, &rows, &mut reporting);
     if let Some(folder) = &arguments.bundles {
-        bundles::of_check(folder, arguments, &rows, reporting.summary(), &INTERRUPTED)?;
+        bundles::of_check(folder, arguments, program.as_deref(), &rows, reporting.summary(), &INTERRUPTED)?;
     }
     let summary = reporting.summary().clone();
     Ok(Checked { code: reporting.finish(arguments.format)?, summary })

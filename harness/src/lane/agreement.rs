@@ -74,8 +74,8 @@ fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) 
 /// What is known of a stopped target before a walker is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Stopped<'a> {
-    /// What its program can show.
-    pub(super) grammar: &'a Grammar,
+    /// What its program can show, if that is known.
+    pub(super) grammar: Option<&'a Grammar>,
     /// What the own uncached walker saw.
     pub(super) truth: &'a Sample,
     /// That walker, which knows the code objects.
@@ -120,7 +120,7 @@ pub(super) fn compare(
     let attribution = attribution.unwrap_or(&mut uncached);
     for (index, thread) in sample.threads.iter().enumerate() {
         recorder.count(walker, thread);
-        let verdict = attribution.judge(stopped.grammar, thread);
+        let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
         let standing = stopped.standings.get(index);
         let seen = stopped.truth.threads.get(index);
         let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);

@@ -128,6 +128,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         id: &id,
         row: &row,
         family: Family::Alternating,
+        program: None,
         overrides: Overrides::default(),
         weakenings: &weakenings,
         demand: Demand::new(options.confidence, 2),

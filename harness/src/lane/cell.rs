@@ -21,6 +21,7 @@ use crate::target::unwinder::UnwinderError;
 use crate::walk::rejection::Rejection;
 use crate::walk::walker::Unsupported;
 use crate::walk::weakening::Weakening;
+use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
 
 /// A target that does not get to its next gate, or a walker that does not answer, within this is given up.
@@ -32,8 +33,10 @@ pub struct Cell<'a> {
     pub id: &'a CellId,
     /// Build and run mode.
     pub row: &'a Row,
-    /// The workload's family.
+    /// The workload's family; without a meaning where a program of the user's is run.
     pub family: Family,
+    /// The program of the user's that is run in the place of a generated one.
+    pub program: Option<&'a UserProgram>,
     /// What the user wants the workload to look like.
     pub overrides: Overrides,
     /// Faults put into the own cached walker.
@@ -99,6 +102,9 @@ pub enum Cut {
     /// Nothing is proved.
     #[error(transparent)]
     Inconclusive(#[from] Inconclusive),
+    /// The target did not come to where it is stopped, and still runs.
+    #[error("{0}")]
+    NotStopped(String),
 }
 
 impl From<Cut> for CellOutcome {
@@ -106,6 +112,7 @@ impl From<Cut> for CellOutcome {
         match cut {
             Cut::SetUp(why) => Self::NotRun(NotRun::SetUp(why)),
             Cut::Inconclusive(why) => Self::Inconclusive(why),
+            Cut::NotStopped(why) => Self::Inconclusive(Inconclusive::Deadline(why)),
         }
     }
 }

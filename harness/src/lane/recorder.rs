@@ -16,6 +16,7 @@ use crate::report::phases::{Phase, Phases};
 use crate::report::profiles::{Observed, Observer};
 use crate::report::tally::{Cause, Tally};
 use crate::sample::{Counters, ThreadSample, WalkerKind};
+use crate::workload::grammar::WORKLOAD_FILE;
 
 /// How often counts are passed on.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -45,8 +46,8 @@ pub struct Recorder<'a> {
     phase_began: Instant,
     /// By walker, if profiles are asked for.
     profiles: Option<BTreeMap<WalkerKind, Counter>>,
-    /// The text of the program that the target runs, once that is known.
-    program: Arc<str>,
+    /// The text of the program that the target runs, once that is known, and the name of its file.
+    program: (Arc<str>, Arc<str>),
 }
 
 impl<'a> Recorder<'a> {
@@ -67,20 +68,25 @@ impl<'a> Recorder<'a> {
             phases: Phases::default(),
             phase_began: now,
             profiles: (cell.profiles && cell.id.lane == Lane::Live).then(BTreeMap::new),
-            program: "".into(),
+            program: ("".into(), WORKLOAD_FILE.into()),
         }
     }
 
     /// From here on, violations are those of a target that runs this program.
     pub fn runs(&mut self, program: &str) {
-        self.program = program.into();
+        self.program.0 = program.into();
+    }
+
+    /// The same for a program in a file of another name.
+    pub fn runs_file(&mut self, program: &str, file_name: &str) {
+        self.program = (program.into(), file_name.into());
     }
 
     /// A recorder for another thread of the same cell.
     #[must_use]
     pub fn another(&self) -> Self {
         let mut another = Self::new(self.cell, self.send, self.replay);
-        another.program = Arc::clone(&self.program);
+        another.program = self.program.clone();
         another
     }
 
@@ -188,7 +194,7 @@ impl<'a> Recorder<'a> {
         finding.seen = evidence.seen.to_vec();
         finding.possible = evidence.possible;
         finding.before = evidence.before.to_vec();
-        finding.source = finding.lines_at_fault(&self.program);
+        finding.source = finding.lines_at_fault(&self.program.0, &self.program.1);
         finding.replay = (self.replay)(&finding);
         (self.send)(Event::Violation(Box::new(finding.clone())));
         finding.count = 0;

@@ -43,14 +43,13 @@ impl Status {
     }
 }
 
-/// The status of a thread of process `pid` in mode `wall`; none where the layout does not tell where its words are. A generator
-/// that runs handles exceptions of its own, in a place that the layout does not tell; and interpreters other than the first, whose
-/// id is 0, have a main thread that is not known.
+/// The status of a thread in mode `wall`; none where the layout does not tell where its words are. A generator that runs handles
+/// exceptions of its own, in a place that the layout does not tell; and interpreters other than the first, whose id is 0, have a
+/// main thread that is not known. Before the interpreter runs the program, and once that is over, it has no main thread.
 pub(super) fn status(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
     thread: &ThreadState,
-    pid: i32,
     in_generator: bool,
     id: Option<u64>,
 ) -> Result<Option<Status>, Rejection> {
@@ -66,7 +65,8 @@ pub(super) fn status(
     if memory.read_vectored(&mut segments)? < segments.len() {
         return Err(Rejection::Unreadable(format!("the thread state at {:#x} is not there in full", thread.address)));
     }
-    let is_main = thread.native_thread_id == u64::from(pid.cast_unsigned());
+    let interpreter = memory.read_u64(at(layout.thread.interpreter))?;
+    let is_main = memory.read_u64(interpreter.wrapping_add(words.threads_main))? == thread.address;
     let has_exception = raised != [0; 8] || handled != [0; 8];
     let flags = [
         (holds != [0; 4], HAS_GIL),

@@ -10,6 +10,8 @@
 //! moments would find it once in millions of stops, and a verdict would depend on luck. So no walker of CPython's protocol
 //! is asked where a target stands at an instruction that may be one of these; the stepped lane goes there on purpose.
 
+mod program;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ use crate::lane::drivers::{Drivers, RenewedUnwinder};
 use crate::lane::leaf;
 use crate::lane::owner::{Owner, Taken, Told, all_turns};
 use crate::lane::recorder::{Evidence, Recorder};
-use crate::lane::session::Session;
+use crate::lane::session::{Gone, Session, Vitality};
 use crate::lane::status::{Status, status};
 #[cfg(target_arch = "x86_64")]
 use crate::lane::stops::AtStores;
@@ -41,6 +43,7 @@ use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
+use crate::target::own_stops::OwnAccount;
 use crate::target::unwinder::CountedSample;
 use crate::walk::cache::Limits;
 use crate::walk::chain::{DEPTH_LIMIT, follow};
@@ -80,9 +83,9 @@ const MOST_STORES: u32 = 8;
 
 /// Runs the cell to its deadline.
 pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
-    let mut owners: Vec<Option<WalkerKind>> = cell.cached().map(Some).collect();
-    if owners.is_empty() {
-        owners.push(None);
+    let owners = owners(cell);
+    if let Some(program) = cell.program {
+        return program::run(cell, program, &owners, recorder, drivers);
     }
     let all_stops = Stops::of(cell.family);
     // Each of them has the target to itself, and where that is exact, two of a kind share it.
@@ -116,6 +119,15 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     CellOutcome::Ran
 }
 
+/// The cached walkers that have a target to themselves, one after the other; if there are none, nobody.
+fn owners(cell: &Cell<'_>) -> Vec<Option<WalkerKind>> {
+    let mut owners: Vec<Option<WalkerKind>> = cell.cached().map(Some).collect();
+    if owners.is_empty() {
+        owners.push(None);
+    }
+    owners
+}
+
 struct Lane<'a> {
     cell: &'a Cell<'a>,
     /// Let go of before the target ends.
@@ -129,7 +141,18 @@ struct Lane<'a> {
     gates: u32,
     /// The ids of all threads that were seen.
     ids: BTreeSet<u64>,
-    grammar: Grammar,
+    /// What the program can show; nobody knows it of a program of the user's.
+    grammar: Option<Grammar>,
+    /// What a program of the user's said of itself at this stop.
+    accounts: Vec<OwnAccount>,
+    /// Tells whether a program of the user's can still be walked.
+    vitality: Option<Vitality>,
+    /// Why it cannot, once it cannot.
+    gone: Option<Gone>,
+    /// Whether the target runs for a while before it is stopped at its stores.
+    warms_up: bool,
+    /// At how many stops a program of the user's stood in its own file while the owner of the anchors looked.
+    looks: u32,
     uncached: UncachedWalker,
     cpython: Option<RenewedUnwinder<'a>>,
     owner: Owner<'a>,
@@ -151,9 +174,18 @@ struct Lane<'a> {
 
 impl<'a> Lane<'a> {
     fn new(cell: &'a Cell<'a>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
-        let workload = cell.workload(stops.mode());
-        recorder.runs(&workload.source);
-        let session = Session::launch(cell, &workload)?;
+        let (mut session, grammar) = match cell.program {
+            Some(program) => {
+                recorder.runs_file(&program.text(), &program.file_name());
+                (Session::launch_program(cell, program, stops == Stops::Gates)?, None)
+            }
+            None => {
+                let workload = cell.workload(stops.mode());
+                recorder.runs(&workload.source);
+                (Session::launch(cell, &workload)?, Some(workload.grammar))
+            }
+        };
+        let vitality = cell.program.map(|_| Vitality::new(&mut session)).transpose()?;
         let site = session.site;
         let mut open = |kind| drivers.open(cell, recorder, session.observed(), kind, true);
         let cpython = cell.has(WalkerKind::CpythonUncached).then(|| open(WalkerKind::CpythonUncached)).transpose()?;
@@ -165,7 +197,13 @@ impl<'a> Lane<'a> {
             gate: None,
             gates: 0,
             ids: BTreeSet::new(),
-            grammar: workload.grammar,
+            grammar,
+            accounts: Vec::new(),
+            vitality,
+            gone: None,
+            // Stopped at every store, it would take long until anything is executed often enough to be compiled.
+            warms_up: cell.jit() == Some(true),
+            looks: 0,
             uncached: UncachedWalker::new(site)?,
             cpython,
             owner: Owner::Nobody,
@@ -204,10 +242,10 @@ impl<'a> Lane<'a> {
         self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
         if self.stops == Stops::Stores {
-            if self.cell.jit() == Some(true) {
-                // Stopped at every store, it would take long until anything is executed often enough to be compiled.
+            if self.warms_up {
                 let left = self.cell.part(0, 1).saturating_duration_since(Instant::now());
                 self.session.target.run_for(WARM.min(left / 10))?;
+                self.look_for_life()?;
                 self.session.target.resume()?;
             }
             self.at_stores = Some(AtStores::new(self.cell, &mut self.session)?);
@@ -246,7 +284,12 @@ impl<'a> Lane<'a> {
         let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
         let fewest = if self.cell.stops.is_none() { fewest } else { 0 };
         let mut is_swept = self.cell.family != Family::Limits;
-        while (stops < fewest || stops < wanted && Instant::now() < until) && !self.cell.is_over() {
+        let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
+        // Of a program of the user's only those count at which it runs.
+        let cell = self.cell;
+        let taken = |stops: u32, looks: u32| if cell.program.is_some() { looks } else { stops };
+        let is_wanted = |taken: u32| taken < fewest || taken < wanted && Instant::now() < until;
+        while stops < most && is_wanted(taken(stops, self.looks)) && !cell.is_over() {
             self.stop_next()?;
             recorder.end_of(Phase::Running);
             if !is_swept && stops >= SWEPT.0 && self.threads()?.len() == 1 {
@@ -267,7 +310,7 @@ impl<'a> Lane<'a> {
         }
         self.give_back(recorder, drivers)?;
         match self.cell.stops {
-            Some(wanted) if stops < wanted && !self.cell.is_over() => {
+            Some(wanted) if stops < most && taken(stops, self.looks) < wanted && !cell.is_over() => {
                 let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
                 Err(Inconclusive::Deadline(why).into())
             }
@@ -293,28 +336,39 @@ impl<'a> Lane<'a> {
     fn stop_next(&mut self) -> Result<(), Cut> {
         self.gate = match self.stops {
             Stops::Gates => {
-                self.session.target.resume()?;
-                let gate = self.session.target.next_gate(self.cell.patience())?;
-                self.session.target.stop()?;
+                let gate = self.run_to_gate()?;
                 if self.cell.family == Family::Limits {
                     self.reuse_thread_id()?;
                 }
-                Some(gate)
+                gate
             }
             Stops::Moments => {
-                let micros = LONGEST_RUN.powf(self.random.random::<f64>());
+                let longest = if self.cell.program.is_some() { program::LONGEST_RUN } else { LONGEST_RUN };
+                let micros = longest.powf(self.random.random::<f64>());
                 self.session.target.run_for(Duration::from_secs_f64(micros / 1e6))?;
                 None
             }
             #[cfg(target_arch = "x86_64")]
             Stops::Stores => {
+                self.has_one_thread()?;
                 if let Some(at_stores) = &mut self.at_stores {
                     at_stores.run_on(self.random.random_range(1..=MOST_STORES))?;
                 }
                 None
             }
         };
-        Ok(())
+        self.look_for_life()
+    }
+
+    /// Lets the target run to its next gate, where it is stopped. A program of the user's may stop itself elsewhere, too.
+    fn run_to_gate(&mut self) -> Result<Option<Gate>, Cut> {
+        self.session.target.resume()?;
+        if self.cell.program.is_some() {
+            return self.run_to_own_stop();
+        }
+        let gate = self.session.target.next_gate(self.cell.patience())?;
+        self.session.target.stop()?;
+        Ok(Some(gate))
     }
 
     /// Has the stopped target looked at; one that waits at a gate may pass it then.
@@ -326,7 +380,11 @@ impl<'a> Lane<'a> {
             if with_owner && self.gates.is_multiple_of(JUMP_INTERVAL) {
                 self.jump()?;
             }
-            self.at_gate(recorder, gate, &truth)?;
+            if self.cell.program.is_some() {
+                self.judge_accounts(recorder, &truth);
+            } else {
+                self.at_gate(recorder, gate, &truth)?;
+            }
         }
         self.last = Some(truth);
         Ok(())
@@ -356,8 +414,8 @@ impl<'a> Lane<'a> {
             if let Some(CountedSample { sample, counters, told }) = sample {
                 let walker = sample.walker;
                 let taken = Taken { sample, unwinder: Some(Told { counters, threads: told, owed: None }) };
-                let stopped =
-                    Stopped { grammar: &self.grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
+                let grammar = self.grammar.as_ref();
+                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
                 compare(recorder, stopped, None, &taken);
                 recorder.spent(walker, spent);
             }
@@ -378,8 +436,8 @@ impl<'a> Lane<'a> {
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(taken) = taken {
-                let stopped =
-                    Stopped { grammar: &self.grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
+                let grammar = self.grammar.as_ref();
+                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
                 let raised = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
                 if let (Some(number), Some(owed)) = (raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
@@ -393,6 +451,9 @@ impl<'a> Lane<'a> {
         }
         self.note_fields()?;
         recorder.end_of(Phase::Fields);
+        if with_owner && self.is_in_program(&truth) {
+            self.looks += 1;
+        }
         Ok(truth)
     }
 
@@ -400,7 +461,8 @@ impl<'a> Lane<'a> {
     /// thread of number `raised`, if it did: those before it have their anchors by then.
     fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample, raised: Option<usize>) -> Result<(), Cut> {
         // Where several threads share CPython's counters, these do not tell who hit.
-        let tells = self.cell.family != Family::Threads || sample.walker != WalkerKind::CpythonCached;
+        let shares = self.cell.family == Family::Threads || self.cell.program.is_some() && sample.threads.len() > 1;
+        let tells = !shares || sample.walker != WalkerKind::CpythonCached;
         let alone = self.owner.turns() == 1;
         let fits = self.before.len() <= Limits::CPYTHON.threads;
         if !fits {
@@ -408,6 +470,12 @@ impl<'a> Lane<'a> {
             return Ok(());
         }
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
+        let told = sample.threads.iter().map(|thread| thread.native_thread_id);
+        if !has_raised && !told.eq(self.standings.iter().map(|one| one.native_thread_id)) {
+            // It told of other threads than there are, which is judged by itself; which state it took for which is not known.
+            self.hits.forget();
+            return Ok(());
+        }
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let Some(index) = self.standings.iter().position(|one| one.state == after.address) else { continue };
@@ -437,7 +505,7 @@ impl<'a> Lane<'a> {
         let walker = WalkerKind::OwnUncached;
         match &thread.outcome {
             Ok(stack) => {
-                if let Err(illegal) = self.grammar.judge(stack) {
+                if let Some(Err(illegal)) = self.grammar.as_ref().map(|grammar| grammar.judge(stack)) {
                     let cause = crate::report::tally::Cause::Unattributed;
                     recorder.impossible(walker, cause);
                     let evidence = Evidence { cause: Some(cause), seen: stack, ..Evidence::default() };
@@ -475,7 +543,7 @@ impl<'a> Lane<'a> {
             self.codes.keep();
             let native_thread_id = thread.native_thread_id;
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
-            let status = status(memory, &site.layout, &thread, pid, in_generator, interpreter)?;
+            let status = status(memory, &site.layout, &thread, in_generator, interpreter)?;
             let (state, depth) = (thread.address, links.len());
             self.standings.push(Standing { state, native_thread_id, interpreter, leaf, links: depth, status });
             let python = links.iter().take_while(|frame| frame.runs()).count();
@@ -500,6 +568,9 @@ impl<'a> Lane<'a> {
                     _ => OffChain::Elsewhere,
                 }
             };
+            if self.cell.program.is_some() {
+                self.watch.forget_if_new(&thread);
+            }
             for violation in self.watch.look(&thread, &chain, at, place) {
                 let before = stack_of(self.last.as_ref(), thread.native_thread_id);
                 recorder.violation(kind, violation, Evidence { before, ..Evidence::default() });
@@ -521,7 +592,8 @@ impl<'a> Lane<'a> {
         let stack: Vec<Frame> =
             stack.into_iter().flat_map(|stack| stack.iter()).filter(|frame| !is_trampoline(frame)).cloned().collect();
         let stack = stack.as_slice();
-        let here = self.grammar.contexts_of(stack).is_ok_and(|contexts| contexts.contains(&gate.context));
+        let contexts = self.grammar.as_ref().map(|grammar| grammar.contexts_of(stack));
+        let here = contexts.is_some_and(|contexts| contexts.is_ok_and(|contexts| contexts.contains(&gate.context)));
         if !here || self.random.random_range(0..ACCOUNT_INTERVAL) == 0 {
             recorder.end_of(Phase::Judging);
             let account = self.session.target.account(self.cell.patience())?;
@@ -571,7 +643,8 @@ impl<'a> Lane<'a> {
     /// which the rest would come afterwards.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         if self.stops == Stops::Gates {
-            self.session.target.next_gate(self.cell.patience())?;
+            self.run_to_gate()?;
+            self.look_for_life()?;
         }
         if !self.is_traced() {
             self.session.target.stop()?;
@@ -586,7 +659,7 @@ impl<'a> Lane<'a> {
             }
         }
         self.note_fields()?;
-        if self.stops == Stops::Gates {
+        if self.stops == Stops::Gates && self.cell.program.is_none() {
             self.session.target.resume()?;
             self.session.target.go(self.cell.patience())?;
         }

@@ -29,6 +29,14 @@ impl Stops {
         &[Self::Gates, Self::Moments]
     }
 
+    /// All that a program of the user's is stopped at: first what every program comes to.
+    pub(super) fn of_program() -> &'static [Self] {
+        #[cfg(target_arch = "x86_64")]
+        return &[Self::Moments, Self::Stores, Self::Gates];
+        #[cfg(not(target_arch = "x86_64"))]
+        &[Self::Moments, Self::Gates]
+    }
+
     /// The program that is stopped there.
     pub(super) fn mode(self) -> Mode {
         match self {
@@ -54,6 +62,9 @@ mod at_stores {
     /// A target that works does a store within this, however little of the run's time is left.
     const LEAST: Duration = Duration::from_millis(100);
 
+    /// A program of the user's that does none within this waits, or loops without a call.
+    const PATIENCE_WITH_PROGRAM: Duration = Duration::from_secs(1);
+
     /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. It is stopped but while
     /// [`AtStores::run_on`] runs, and goes on when this is dropped.
     pub(in crate::lane) struct AtStores {
@@ -64,6 +75,8 @@ mod at_stores {
     impl AtStores {
         /// Takes the target of `session`, which runs.
         pub(in crate::lane) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, Cut> {
+            // A program of the user's may wait for what never comes.
+            let patience = if cell.program.is_some() { PATIENCE_WITH_PROGRAM } else { PATIENCE };
             let pid = session.target.pid();
             let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
             let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
@@ -71,7 +84,7 @@ mod at_stores {
             let id = u64::from(pid.cast_unsigned());
             let main = threads.iter().find(|thread| thread.native_thread_id == id);
             let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
-            let watchdog = Watchdog::new(PATIENCE.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
+            let watchdog = Watchdog::new(patience.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
                 .map_err(|error| Cut::SetUp(error.to_string()))?;
             let mut traced = Traced::attach(pid, pid)?;
             let offset = session.site.layout.thread.current_frame;
@@ -97,7 +110,7 @@ mod at_stores {
             let text = error.to_string();
             match error {
                 TraceError::Ended { .. } => Inconclusive::TargetEnded(text).into(),
-                TraceError::Blocked { .. } | TraceError::Loops { .. } => Inconclusive::Deadline(text).into(),
+                TraceError::Blocked { .. } | TraceError::Loops { .. } => Self::NotStopped(text),
                 TraceError::Denied { .. } | TraceError::NoWatchpoints { .. } => Self::SetUp(text),
                 TraceError::Memory(_) | TraceError::System { .. } => Inconclusive::Unreadable(text).into(),
             }

@@ -170,6 +170,8 @@ pub struct StatusLayout {
     pub current_exception: u64,
     /// `exc_state.exc_value`.
     pub exc_value: u64,
+    /// `threads.main` of the interpreter's state.
+    pub threads_main: u64,
 }
 
 /// The frame cache's fields in `PyThreadState`. Offsets in bytes.
@@ -250,6 +252,17 @@ impl GeneratorLayout {
             state: offset!(table, "gen_object", "gi_frame_state", 1)?,
         })
     }
+}
+
+/// Where `_PyRuntime` says that the interpreter ends: a pointer that is NULL until then.
+///
+/// # Errors
+/// As [`Layout::read`].
+pub fn finalizing(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Address, LayoutError> {
+    let mut section = [0; TABLE_SIZE];
+    memory.read(runtime, &mut section)?;
+    let table = Table::parse(&section)?;
+    Ok(runtime.wrapping_add(offset!(table, "runtime_state", "finalizing", 8)?))
 }
 
 /// Everything a walker needs to know about a build.
@@ -367,6 +380,7 @@ impl Layout {
                 gil_requested: offset!(table, "thread_state", "gil_requested", 4)?,
                 current_exception: offset!(table, "thread_state", "current_exception", 8)?,
                 exc_value,
+                threads_main: offset!(table, "interpreter_state", "threads_main", 8)?,
             })
         } else {
             None

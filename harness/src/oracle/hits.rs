@@ -7,6 +7,8 @@
 //! find it in its cache has a wrong entry or makes a wrong comparison, or the interpreter counted wrongly: no stack is wrong
 //! for that, but the cache is of no use.
 //!
+//! Where the anchor's frame has no callers, there is nothing to take from the cache, and CPython's unwinder counts a miss.
+//!
 //! This holds at rest (see [`At::Rest`]) and with one profiler alone. Frames below a shim frame are left out: no anchor gets
 //! there, since leaving a shim frame moves none. An entry holds so many addresses and no more; what a partial hit takes
 //! over of one that was cut off is cut off at the same frame.
@@ -56,6 +58,12 @@ struct Stored {
 }
 
 impl Stored {
+    /// Whether Python code called the frame of this index. At the end of a chain are the shim frame by which C called the program and
+    /// the base frame.
+    fn has_callers(&self, index: usize) -> bool {
+        index + 1 < self.python || self.chain.len() > self.python + 2
+    }
+
     /// How many frames left until the anchor came where it is now, and how many there are above it; none if nothing is
     /// known of that.
     fn left(&self, before: &Before) -> Option<(usize, usize)> {
@@ -87,7 +95,9 @@ impl HitWatch {
             (Lookup::FullHit | Lookup::PartialHit, None) if self.cut => return None,
             (Lookup::FullHit | Lookup::PartialHit, None) => (limit, None),
         };
-        let broken = reason.zip(found).map(|(reason, (stored, left, _))| {
+        let owes = |stored: &Stored, left| walker != WalkerKind::CpythonCached || stored.has_callers(left);
+        let owed = found.filter(|(stored, left, _)| owes(stored, *left));
+        let broken = reason.zip(owed).map(|(reason, (stored, left, _))| {
             let counted = thread.sequence.wrapping_sub(stored.sequence);
             Violation::HitMissed { anchor: thread.anchor, left, counted, reason }
         });
@@ -256,6 +266,19 @@ mod tests {
         let mut other = again;
         other.0.thread.native_thread_id = 6;
         assert!(!is_missed(&[first, other]));
+    }
+
+    #[test]
+    fn cpythons_unwinder_takes_nothing_where_the_anchor_has_no_callers() {
+        let last = |chain: &[Address]| Before { python: 2, ..before(0x20, 8, chain) };
+        let missed = |chain: &[Address]| {
+            let first = Before { python: 2, ..before(0, 7, &[&[0x30], chain].concat()) };
+            let now = Before { python: 1, ..last(chain) };
+            judges(WalkerKind::CpythonCached, &[(first, sample(MISS)), (now, sample(MISS))])[1].is_some()
+        };
+        assert!(!missed(&[0x20, 0x7000, 0x10]));
+        // Below the shim frame there are callers.
+        assert!(missed(&[0x20, 0x7000, 0x18, 0x7100, 0x10]));
     }
 
     #[test]

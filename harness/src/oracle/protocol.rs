@@ -108,6 +108,14 @@ impl ProtocolWatch {
         broken
     }
 
+    /// A thread state as a new one begins: if there was one at its address, that one is gone. A program that keeps its threads has
+    /// none after its start, and is to be told if anchor and sequence are cleared.
+    pub fn forget_if_new(&mut self, thread: &ThreadState) {
+        if thread.anchor == 0 && thread.sequence == 0 {
+            self.last.remove(&thread.address);
+        }
+    }
+
     /// Notes the fields as the harness leaves them before the target runs on, since a walker may have written them.
     pub fn leave(&mut self, thread: &ThreadState, chain: &[Address]) {
         let anchor = chain.iter().position(|&frame| frame == thread.anchor);
@@ -127,6 +135,23 @@ mod tests {
 
     fn thread(anchor: Address, sequence: u64) -> ThreadState {
         ThreadState { native_thread_id: 5, anchor, sequence, ..ThreadState::unknown(0x1000) }
+    }
+
+    #[test]
+    fn a_thread_state_that_begins_anew_is_another_one() {
+        let mut watch = ProtocolWatch::default();
+        let mut look = |anchor, sequence, may_be_new| {
+            let thread = thread(anchor, sequence);
+            if may_be_new {
+                watch.forget_if_new(&thread);
+            }
+            watch.look(&thread, &[0x30, 0x20, 0x10], At::Rest, |_| OffChain::Elsewhere).len()
+        };
+        assert_eq!(look(0x30, 7, true), 0);
+        assert_eq!(look(0, 0, true), 0);
+        assert_eq!(look(0x30, 7, false) + look(0, 0, false), 3);
+        // Only one that has neither can be new.
+        assert!(look(0x30, 7, true) > 0 && look(0, 7, true) > 0);
     }
 
     fn looks(threads: &[ThreadState]) -> Vec<&'static str> {

@@ -10,8 +10,9 @@ use crate::invariants::{Difference, Violation};
 use crate::report::cell::Lane;
 use crate::report::tally::Cause;
 use crate::sample::WalkerKind;
-use crate::workload::grammar::{Illegal, WORKLOAD_FILE};
+use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
+use crate::workload::user_program::is_user_program;
 
 /// What could have been seen instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +71,10 @@ pub struct SourceLine {
 }
 
 impl Finding {
-    /// The lines of `program` on which the frames at fault stand: the one that the violation points at, or else the leaf, in
+    /// The lines of `program`, whose file has this name, on which the frames at fault stand: the one that the violation points at, or else the leaf, in
     /// what was seen and in what should have been; of the stack before, the leaf, which has left it since, and its caller.
     #[must_use]
-    pub fn lines_at_fault(&self, program: &str) -> Vec<SourceLine> {
+    pub fn lines_at_fault(&self, program: &str, file_name: &str) -> Vec<SourceLine> {
         let at = self.offending().unwrap_or(0);
         let possible = match &self.possible {
             Some(Possible::Stack(frames)) => frames.get(at),
@@ -81,15 +82,25 @@ impl Finding {
         };
         let mut lines: Vec<SourceLine> = Vec::new();
         for frame in [self.seen.get(at), possible, self.before.first(), self.before.get(1)].into_iter().flatten() {
-            let line = line_of(frame, program);
+            let line = line_of(frame, program, file_name);
             lines.extend(line.filter(|line| !lines.contains(line)));
         }
         lines
     }
 
-    /// What makes two findings the same bug.
+    /// What makes two findings the same bug: the clause, and the program if it is one of the user's.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
+        let clause = self.clause();
+        if !is_user_program(&self.family) {
+            return clause;
+        }
+        Fingerprint(format!("{clause}/{}", program_part(&self.family)))
+    }
+
+    /// The fingerprint without the program: what is known of a build, it does in any program.
+    #[must_use]
+    pub fn clause(&self) -> Fingerprint {
         if let Violation::NotThere { fingerprint, kept, .. } = &self.violation {
             let kept = if *kept { KEPT_SCHEDULE } else { "" };
             return Fingerprint(format!("{fingerprint}{kept}"));
@@ -155,8 +166,21 @@ fn part(name: &str) -> Option<String> {
     (!part.is_empty()).then_some(part)
 }
 
-fn line_of(frame: &Frame, program: &str) -> Option<SourceLine> {
-    let is_program = frame.file.rsplit('/').next() == Some(WORKLOAD_FILE);
+/// A program of the user's and its arguments as a part of a fingerprint. What its letters do not tell is told by a digest.
+fn program_part(name: &str) -> String {
+    let words = part(name).unwrap_or_default();
+    let told = |byte: u8| byte.is_ascii_lowercase() || b" ._-".contains(&byte);
+    if name.bytes().all(told) && name.bytes().filter(|&byte| byte == b' ').count() == 1 {
+        return words;
+    }
+    // Letters alone: a fingerprint has no digits.
+    let letter = |digit: u8| char::from(b'a' + char::from(digit).to_digit(16).unwrap_or(0) as u8);
+    let digest: String = crate::digest::of_bytes(name.as_bytes()).bytes().take(8).map(letter).collect();
+    format!("{words}-{digest}")
+}
+
+fn line_of(frame: &Frame, program: &str, file_name: &str) -> Option<SourceLine> {
+    let is_program = frame.file.rsplit('/').next() == Some(file_name);
     let line = frame.location.line.filter(|_| is_program).and_then(|line| u32::try_from(line).ok())?;
     let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
     // Long, and nothing of the program's own.
@@ -253,6 +277,7 @@ mod tests {
     use crate::invariants::Death;
     use crate::report::fixtures;
     use crate::walk::rejection::Rejection;
+    use crate::workload::grammar::WORKLOAD_FILE;
 
     fn died(end: Death, failed_in: Option<&str>) -> Violation {
         Violation::UnwinderDied { end, failed_in: failed_in.map(str::to_owned), words: "line 9 of /some/file".into() }
@@ -342,7 +367,7 @@ mod tests {
             ..fixtures::finding()
         };
         let lines = |finding: &Finding| {
-            let lines = finding.lines_at_fault(program);
+            let lines = finding.lines_at_fault(program, WORKLOAD_FILE);
             lines.into_iter().map(|line| (line.line, line.text)).collect::<Vec<_>>()
         };
         assert_eq!(lines(&finding), [(2, "one()".to_owned()), (3, "two()".to_owned())]);
@@ -354,6 +379,20 @@ mod tests {
         (finding.seen, finding.possible) = (Vec::new(), None);
         finding.before = vec![fixtures::frame("f", 3)];
         assert_eq!(lines(&finding), [(3, "two()".to_owned())]);
+    }
+
+    #[test]
+    fn a_program_of_the_users_is_in_the_fingerprint_and_not_in_the_clause() {
+        let of = |family: &str| Finding { family: family.into(), ..fixtures::finding() };
+        let clause = fixtures::finding().fingerprint();
+        let text = |family: &str| of(family).fingerprint().as_str().to_owned();
+        assert_eq!(of("program p.py").clause(), clause);
+        assert_eq!(text("program freed_code.py"), format!("{clause}/program-freed-code-py"));
+        assert_ne!(text("program p.py 2000"), text("program p.py 70000"));
+        assert_ne!(text("program p.py"), text("program p.py a"));
+        for family in ["program p.py", "program p.py 7 é", "program é"] {
+            assert_eq!(Fingerprint::try_from(text(family)), Ok(of(family).fingerprint()));
+        }
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl KnownFailures {
         if !self.is_bounded(finding) {
             return None;
         }
-        let fingerprint = finding.fingerprint();
+        let fingerprint = finding.clause();
         self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
     }
 

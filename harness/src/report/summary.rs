@@ -16,6 +16,7 @@ use crate::report::profiles::Observed;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Doubt, Failure, Judgement};
 use crate::sample::WalkerKind;
+use crate::workload::user_program::is_user_program;
 
 /// So many stacks without a known failure are worth a word.
 pub const ENOUGH_STACKS: u64 = 10_000;
@@ -275,8 +276,12 @@ impl Summary {
     /// The known failures that did not occur although enough stacks were judged on a row that has them.
     #[must_use]
     pub fn known_not_seen(&self) -> Vec<NotSeen> {
-        let lines = self.lines();
         let mut not_seen = Vec::new();
+        if self.cells.iter().any(|report| is_user_program(&report.cell.family)) {
+            // What the list knows was seen in generated programs.
+            return not_seen;
+        }
+        let lines = self.lines();
         for row in &self.rows {
             for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version) && !known.by_chance) {
                 // Which schedules a run has is fixed: one without a failure has none of the schedules that show it.

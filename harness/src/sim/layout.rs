@@ -19,7 +19,13 @@ pub const LAYOUT: Layout = Layout {
         native_thread_id: 184,
         datastack_chunk: 256,
         cache: Some(CacheLayout { base_frame: 80, anchor: 88, sequence: 96 }),
-        status: Some(StatusLayout { holds_gil: 36, gil_requested: 40, current_exception: 136, exc_value: 288 }),
+        status: Some(StatusLayout {
+            holds_gil: 36,
+            gil_requested: 40,
+            current_exception: 136,
+            exc_value: 288,
+            threads_main: 7352,
+        }),
     },
     frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
     code: CodeLayout {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -119,6 +119,8 @@ pub(super) struct Child {
     stderr: Arc<Mutex<ErrorOutput>>,
     stderr_done: Receiver<()>,
     ended: Option<Ended>,
+    /// Whether its descendants are killed when it has ended.
+    kills_group: bool,
 }
 
 impl Child {
@@ -156,11 +158,25 @@ impl Child {
             stderr,
             stderr_done,
             ended: None,
+            kills_group: false,
         })
     }
 
     pub(super) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// From here on, the end of the child is that of its process group, too.
+    pub(super) fn kill_group_at_end(&mut self) {
+        self.kills_group = true;
+    }
+
+    /// Kills what the child started. It is not reaped yet, so that its number is no other group's.
+    fn kill_group(&self) {
+        if self.kills_group {
+            // It fails only if all have ended.
+            let _ = killpg(self.pid, Signal::SIGKILL);
+        }
     }
 
     /// The end of the error output so far.
@@ -267,19 +283,29 @@ impl Child {
 
     /// Fails if the child has ended. Takes no stop, which may be waited for by whoever traces the child.
     pub(super) fn check(&mut self) -> Result<(), ChildError> {
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        if self.ended.is_none()
-            && !matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)))
-        {
+        if self.ended.is_none() && !self.has_ended() {
             return Ok(());
         }
         self.wait_status(WaitPidFlag::WNOHANG).map(drop)
+    }
+
+    /// Whether it has ended and is not reaped.
+    fn has_ended(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)))
     }
 
     /// `waitpid`, with an end remembered and turned into an error.
     pub(super) fn wait_status(&mut self, flags: WaitPidFlag) -> Result<WaitStatus, ChildError> {
         if let Some(ended) = &self.ended {
             return Err(ChildError::Ended(ended.clone()));
+        }
+        if self.kills_group {
+            // Looked at first, so that its group can be killed before it is reaped.
+            let _ = waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            if self.has_ended() {
+                self.kill_group();
+            }
         }
         let end = loop {
             match waitpid(self.pid, Some(flags)) {
@@ -311,6 +337,7 @@ impl Drop for Child {
     fn drop(&mut self) {
         if self.ended.is_none() {
             let _ = kill(self.pid, Signal::SIGKILL);
+            self.kill_group();
             // A stop that nobody took may come first.
             while !matches!(
                 waitpid(self.pid, None),

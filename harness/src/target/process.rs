@@ -18,10 +18,12 @@ pub use super::child::{End, Ended};
 use super::confined;
 use super::deadline::Deadline;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
+use super::own_stops::{self, OwnAccount, OwnStops};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::process::ProcessMemory;
 use crate::text::excerpt;
 use crate::workload::grammar::WORKLOAD_FILE;
+use crate::workload::user_program::UserProgram;
 
 /// A target's folder as the target itself sees it, wherever that is and whatever it is called.
 const OWN_FOLDER: &str = "/proc/self/cwd";
@@ -85,6 +87,8 @@ pub struct Target {
     child: Child,
     stopped: bool,
     gate: Option<Gate>,
+    /// Of a program of the user's.
+    own_stops: Option<OwnStops>,
     folder: TempDir,
 }
 
@@ -129,13 +133,43 @@ impl Target {
         deadline: Deadline,
     ) -> Result<Self, LaunchError> {
         let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
-        let folder = tempfile::Builder::new().prefix("framediff-").tempdir_in(folder).map_err(not_written)?;
+        let folder = fresh_folder(folder)?;
         let file = folder.path().join(WORKLOAD_FILE);
         fs::write(&file, source).map_err(not_written)?;
         // By a name that is ours: file names of frames are compared, and a folder's name may hold what is no text.
         command.arg(Path::new(OWN_FOLDER).join(WORKLOAD_FILE)).current_dir(folder.path());
+        Self::spawn(python, command, folder, deadline)
+    }
+
+    /// Starts `python` on a program of the user's, which waits for [`Target::start`] before its first line. It runs in the folder in
+    /// which the harness was started, and the folder and the packages of its interpreter are its own; of the user's environment it
+    /// does not see what is meant for Python. If `stops`, it stops itself at its gates.
+    ///
+    /// # Errors
+    /// As [`Target::launch`].
+    pub fn launch_program(
+        python: &Path,
+        jit: Option<bool>,
+        program: &UserProgram,
+        stops: bool,
+        folder: &Path,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, LaunchError> {
+        let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
+        let folder = fresh_folder(folder)?;
+        let mut command = undisturbed(python, jit, &["-s", "-B", "-u"]);
+        own_stops::prepare(&mut command, program, folder.path(), stops).map_err(not_written)?;
+        let mut target = Self::spawn(python, command, folder, deadline.into())?;
+        // It may leave processes behind.
+        target.child.kill_group_at_end();
+        let own_stops = OwnStops::new(target.child.pid(), target.folder.path());
+        target.own_stops = Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
+        Ok(target)
+    }
+
+    fn spawn(python: &Path, command: Command, folder: TempDir, deadline: Deadline) -> Result<Self, LaunchError> {
         let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
-        let mut target = Self { child, stopped: false, gate: None, folder };
+        let mut target = Self { child, stopped: false, gate: None, own_stops: None, folder };
         match target.receive_hello(deadline) {
             Ok(()) => Ok(target),
             Err(source) => Err(LaunchError::NotReady { python: python.to_owned(), source }),
@@ -297,6 +331,56 @@ impl Target {
         self.stop()
     }
 
+    /// Waits until a program of the user's has stopped itself, and gives what its threads said of themselves at their gates; nothing
+    /// if it stopped for another reason. It stays stopped until [`Target::resume`].
+    ///
+    /// # Errors
+    /// It ended, does not stop before `deadline`, or says something that is no account.
+    pub fn next_own_stop(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<OwnAccount>, GateError> {
+        let deadline = deadline.into();
+        let Self { child, stopped, own_stops, .. } = self;
+        let Some(own_stops) = own_stops else {
+            return Err(GateError::Malformed("it is a generated program, which does not stop itself".to_owned()));
+        };
+        let begun = Instant::now();
+        let pid = child.pid().as_raw();
+        let failed =
+            |error: ChildError, child: &Child| GateError::from_child(error, pid, begun.elapsed(), &child.stderr());
+        loop {
+            own_stops.wait(deadline).map_err(|over| failed(over.into(), child))?;
+            match child.wait_status(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG) {
+                Ok(WaitStatus::Stopped(..)) => break,
+                Ok(_) => {}
+                Err(error) => return Err(failed(error, child)),
+            }
+        }
+        *stopped = true;
+        own_stops.accounts()
+    }
+
+    /// Whether a program of the user's has imported a module of gates.
+    #[must_use]
+    pub fn has_gates(&self) -> bool {
+        self.own_stops.as_ref().is_some_and(OwnStops::are_imported)
+    }
+
+    /// How the target ended, if it has.
+    pub fn ended(&mut self) -> Option<Ended> {
+        match self.child.check() {
+            Err(ChildError::Ended(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// Lets the target run until it ends, or until `deadline`.
+    pub fn run_to_end(&mut self, deadline: impl Into<Deadline>) -> Option<Ended> {
+        let resumed = self.resume();
+        match (resumed, self.child.run_until(deadline.into())) {
+            (Err(StopError::Ended(ended)), _) | (_, Err(ChildError::Ended(ended))) => Some(ended),
+            _ => None,
+        }
+    }
+
     /// Whether the target is stopped by [`Target::stop`].
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -351,8 +435,19 @@ fn is_read(call: &str) -> bool {
     call.split_ascii_whitespace().next().and_then(|number| number.parse().ok()) == Some(libc::SYS_read)
 }
 
+fn fresh_folder(parent: &Path) -> Result<TempDir, LaunchError> {
+    let not_written = |source| LaunchError::Folder { folder: parent.to_owned(), source };
+    tempfile::Builder::new().prefix("framediff-").tempdir_in(parent).map_err(not_written)
+}
+
 /// An interpreter that nothing in the user's environment or folders disturbs.
 pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
+    // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
+    undisturbed(python, jit, &["-s", "-P", "-S", "-B", "-u"])
+}
+
+/// An interpreter with these options, and without what the user's environment says to Python.
+fn undisturbed(python: &Path, jit: Option<bool>, options: &[&str]) -> Command {
     // The working folder is another one: a relative path must not follow it. A bare name is looked up in PATH.
     let absolute =
         python.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(python).ok());
@@ -360,8 +455,7 @@ pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
         command.env_remove(name);
     }
-    // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
-    command.args(["-s", "-P", "-S", "-B", "-u"]).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
+    command.args(options).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
     without_leak_search(&mut command);
     if let Some(jit) = jit {
         command.env("PYTHON_JIT", if jit { "1" } else { "0" });

@@ -35,6 +35,7 @@ mod recursion;
 mod shares;
 mod threads;
 mod through_c;
+pub mod user_program;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -1,0 +1,157 @@
+//! A Python program of the user's as a workload: it has no grammar, so walkers are held against each other and against what the
+//! program itself says at its gates.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::text::{clean, shortened};
+
+/// How the name of such a workload begins, where others have the name of their family.
+const PREFIX: &str = "program ";
+/// Larger files are no programs that anybody wrote.
+const SIZE_LIMIT: u64 = 16 << 20;
+/// The most characters of a name: arguments can be long.
+const LONGEST_NAME: usize = 120;
+
+/// A program with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserProgram {
+    /// Its file, as an absolute path.
+    pub file: PathBuf,
+    /// The file's content.
+    pub source: Vec<u8>,
+    /// What it is given.
+    pub arguments: Vec<String>,
+}
+
+/// Why a file cannot be run as a program.
+#[derive(Debug, Error)]
+#[error("cannot read the program {}: {source}", clean(&file.display().to_string()))]
+pub struct UserProgramError {
+    file: PathBuf,
+    source: io::Error,
+}
+
+impl UserProgram {
+    /// The program in `file`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is too large for a program.
+    pub fn load(file: &Path, arguments: Vec<String>) -> Result<Self, UserProgramError> {
+        let read = || -> io::Result<(PathBuf, Vec<u8>)> {
+            let about = fs::metadata(file)?;
+            if !about.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
+            if about.len() > SIZE_LIMIT {
+                return Err(io::Error::other(format!("it has more than {} MiB", SIZE_LIMIT >> 20)));
+            }
+            Ok((std::path::absolute(file)?, fs::read(file)?))
+        };
+        let (absolute, source) = read().map_err(|source| UserProgramError { file: file.to_owned(), source })?;
+        Ok(Self { file: absolute, source, arguments })
+    }
+
+    /// The name of its file without folders.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// What it is called where other workloads have the name of their family: its file name and its arguments.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let words = std::iter::once(self.file_name()).chain(self.arguments.iter().cloned());
+        format!("{PREFIX}{}", shortened(&words.collect::<Vec<_>>().join(" "), LONGEST_NAME))
+    }
+
+    /// Its text; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.source).into_owned()
+    }
+
+    /// What its text says of gates.
+    #[must_use]
+    pub fn gates(&self) -> Gates {
+        self.text().lines().map(gates_of_line).max().unwrap_or(Gates::Unknown)
+    }
+}
+
+/// What a program takes of a module of gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gates {
+    /// It does not import one; what it imports may.
+    Unknown,
+    /// Only what does not stop it.
+    Spins,
+    /// What stops it.
+    Stops,
+}
+
+fn gates_of_line(line: &str) -> Gates {
+    let is_module = |word: &str| matches!(word, "gate" | "framediff_gate");
+    let code = line.split('#').next().unwrap_or_default();
+    let mut words = code.split(|c: char| !(c.is_alphanumeric() || "_*".contains(c))).filter(|word| !word.is_empty());
+    match words.next() {
+        Some("import") if words.any(is_module) => Gates::Stops,
+        Some("from") if words.next().is_some_and(is_module) => {
+            if words.any(|word| matches!(word, "gate" | "gate_gate" | "*")) { Gates::Stops } else { Gates::Spins }
+        }
+        _ => Gates::Unknown,
+    }
+}
+
+/// Whether a workload of this name is a program of the user's.
+#[must_use]
+pub fn is_user_program(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(source: &str, arguments: &[&str]) -> UserProgram {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        UserProgram { file: "/some/where/p.py".into(), source: source.into(), arguments }
+    }
+
+    #[test]
+    fn a_name_tells_the_file_and_the_arguments_and_is_no_family() {
+        assert_eq!(program("", &[]).name(), "program p.py");
+        assert_eq!(program("", &["2000", "-v"]).name(), "program p.py 2000 -v");
+        assert!(program("", &["\x1b"; 400]).name().chars().count() < 140);
+        assert!(is_user_program(&program("", &[]).name()));
+        assert!(crate::workload::Family::ALL.iter().all(|family| !is_user_program(family.name())));
+    }
+
+    #[test]
+    fn what_is_imported_of_gates_is_found() {
+        for (source, gates) in [
+            ("import sys\nfrom gate import gate, run\n", Gates::Stops),
+            ("  import framediff_gate as g", Gates::Stops),
+            ("import os, gate", Gates::Stops),
+            ("from framediff_gate import *", Gates::Stops),
+            ("from gate import gate_run, run", Gates::Spins),
+            ("from gate import run # gate", Gates::Spins),
+            ("import investigate", Gates::Unknown),
+            ("# gate\ngate = 3\n", Gates::Unknown),
+            ("", Gates::Unknown),
+        ] {
+            assert_eq!(program(source, &[]).gates(), gates, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path().to_owned(), folder.path().join("missing.py")] {
+            let error = UserProgram::load(&path, Vec::new()).unwrap_err().to_string();
+            assert!(error.contains(&*path.to_string_lossy()), "{error}");
+        }
+    }
+}

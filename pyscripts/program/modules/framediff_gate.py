@@ -1,0 +1,72 @@
+"""Gates for a program under `framediff check --program`.
+
+At a gate the program writes its own account of its stack and stops, so that whoever walks it can be held against what it says itself:
+
+    from framediff_gate import gate, run
+
+    def body():
+        gate()
+
+    run(body)
+
+Where the program is to be stopped at random moments, or where framediff is not there, a gate spins for a moment instead.
+
+GATE_MODE is "gate" or "run". GATE_OUT is the file that the accounts go to, one JSON line each:
+[thread id, [[qualified name, file, line, [line, end line, column, end column] or "out"], ...]], leaf first, beginning with the caller of
+the gate. After its line the thread sends itself SIGSTOP, which stops the process.
+"""
+# Few modules, and small ones: what is imported here runs in the program's place.
+import os
+from _json import encode_basestring_ascii as _text
+from _signal import SIGSTOP, pthread_kill
+from _thread import get_ident, get_native_id
+from itertools import islice
+from sys import _getframe
+
+MODE = os.environ.get("GATE_MODE", "run")
+_file = os.environ.get("GATE_OUT")
+# The file is there from here on: that tells that the program has imported this.
+_out = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if _file else None
+_process = os.getpid()
+
+
+def _number(number):
+    return "null" if number is None else str(number)
+
+
+def _where(frame):
+    code = frame.f_code
+    at = frame.f_lasti // 2
+    place = next(islice(code.co_positions(), at, None), None) if at >= 0 else None
+    place = '"out"' if place is None else "[" + ", ".join(map(_number, place)) + "]"
+    return f"[{_text(code.co_qualname)}, {_text(code.co_filename)}, {_number(frame.f_lineno)}, {place}]"
+
+
+def gate_gate():
+    """Writes the account, and stops the process."""
+    if _out is None or os.getpid() != _process:
+        # Nobody waits for a child that the program forked.
+        return gate_run()
+    stack, frame = [], _getframe(1)
+    while frame is not None:
+        stack.append(_where(frame))
+        frame = frame.f_back
+    os.write(_out, f"[{get_native_id()}, [{', '.join(stack)}]]\n".encode())
+    pthread_kill(get_ident(), SIGSTOP)
+
+
+def gate_run():
+    """Spins for a moment."""
+    n = 0
+    for i in range(60):
+        n += i
+    return n
+
+
+gate = gate_gate if MODE == "gate" else gate_run
+
+
+def run(body):
+    """Calls `body` for ever."""
+    while True:
+        body()
