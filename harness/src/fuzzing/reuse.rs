@@ -65,16 +65,13 @@ pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
     }
 }
 
-/// Gives each interpreter of the image an id, and a count of freed code objects, unless they were recorded.
+/// Gives each interpreter of the image an id, and all of them the same count of freed code objects, whatever was recorded.
 pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut Sheet) {
     let layout = &loaded.site.layout.interpreter;
     let Some(generation) = layout.code_object_generation else { return };
     for (id, &interpreter) in (0..).zip(loaded.marks[stop].interpreters.iter().chain([&SECOND])) {
         for (offset, value) in [(layout.id, id), (generation, freed)] {
-            let address = interpreter.wrapping_add(offset);
-            if Reader(sheet).word(address).is_none() {
-                sheet.map_word(address, value);
-            }
+            sheet.map_word(interpreter.wrapping_add(offset), value);
         }
     }
 }
