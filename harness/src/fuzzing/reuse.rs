@@ -24,7 +24,9 @@ pub struct Reuse {
 }
 
 /// Where the state of a second interpreter is put: no image has anything there.
-const SECOND: Address = 0x1000;
+const SECOND: Address = 0x10_0000;
+/// Bytes of it that walkers read, and more.
+const SIZE: usize = 1 << 16;
 
 /// The code objects that are meant where one is named by its address: since 3.14 an interpreter has one and the same at an
 /// address until it frees one.
@@ -58,23 +60,20 @@ pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
     let Some(own) = Reader(sheet).word(first.wrapping_add(thread.interpreter)) else { return };
     sheet.patch(first.wrapping_add(thread.next), &[0; 8]);
     sheet.patch(own.wrapping_add(interpreter.next), &SECOND.to_le_bytes());
-    sheet.map_word(SECOND + interpreter.threads_head, *second);
-    sheet.map_word(SECOND + interpreter.next, 0);
+    sheet.map(SECOND, vec![0; SIZE]);
+    sheet.patch(SECOND + interpreter.threads_head, &second.to_le_bytes());
     for other in threads.iter().skip(1) {
         sheet.patch(other.wrapping_add(thread.interpreter), &SECOND.to_le_bytes());
     }
 }
 
-/// Gives each interpreter of the image an id, and a count of freed code objects, unless they were recorded.
+/// Gives each interpreter of the image an id, and all of them the same count of freed code objects, whatever was recorded.
 pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut Sheet) {
     let layout = &loaded.site.layout.interpreter;
     let Some(generation) = layout.code_object_generation else { return };
     for (id, &interpreter) in (0..).zip(loaded.marks[stop].interpreters.iter().chain([&SECOND])) {
         for (offset, value) in [(layout.id, id), (generation, freed)] {
-            let address = interpreter.wrapping_add(offset);
-            if Reader(sheet).word(address).is_none() {
-                sheet.map_word(address, value);
-            }
+            sheet.map_word(interpreter.wrapping_add(offset), value);
         }
     }
 }

@@ -38,9 +38,14 @@ impl Sheet {
     /// Puts a word where the image may have nothing.
     pub(super) fn map_word(&mut self, address: Address, word: u64) {
         if self.patch(address, &word.to_le_bytes()).is_none() {
-            self.image.map(address, word.to_le_bytes().to_vec());
-            self.undo.push(Undo::Mapped(address));
+            self.map(address, word.to_le_bytes().to_vec());
         }
+    }
+
+    /// Puts bytes where the image has nothing.
+    pub(super) fn map(&mut self, address: Address, bytes: Vec<u8>) {
+        self.image.map(address, bytes);
+        self.undo.push(Undo::Mapped(address));
     }
 
     /// Drops the range that starts at `address`.

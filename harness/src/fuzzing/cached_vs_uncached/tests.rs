@@ -168,9 +168,10 @@ fn another_thread_state_is_noticed() {
 /// before only others did.
 #[test]
 fn code_that_another_interpreter_freed_is_noticed() {
-    let recorded = Recorded::try_from("debug-threads".to_owned()).unwrap();
-    let orders = (1..5).flat_map(|start| (1..5).map(move |on| (start, on)));
-    let cases = orders.flat_map(|(start, on)| {
+    let recorded = ["debug-threads", "release-threads"].map(|name| Recorded::try_from(name.to_owned()).unwrap());
+    let orders = (1..8).flat_map(|start| (1..8).map(move |on| (start, on)));
+    let orders = orders.flat_map(|(start, on)| recorded.map(|recorded| (recorded, start, on)));
+    let cases = orders.flat_map(|(recorded, start, on)| {
         (0..8).map(move |frame| {
             let reuse = Some(Reuse { frame, content: frame + 1, name_alone: true, taken: true });
             let steps = vec![undamaged(0), undamaged(start), Step { reuse, ..undamaged(on) }];
