@@ -293,7 +293,7 @@ impl CachedWalker {
                     return Err(chain.not_at_base(thread));
                 }
                 let frames = before.decode(memory, &mut self.decoder, &chain)?;
-                self.decoder.check(self.generation(memory, thread.interpreter))?;
+                self.decoder.check(self.generation(memory, self.decoder.generation().interpreter))?;
                 let addresses = chain.python().map(|frame| frame.address).collect();
                 Joined { frames, addresses, provenance: Provenance { lookup: Lookup::Miss(reason), from_cache: 0 } }
             }

@@ -181,7 +181,10 @@ impl ReferenceWalker {
         let reused = self.is(Weakening::LeafReusedOnFullHit);
         let leaf = if reused { stored } else { self.decoder.frame(memory, &raw)? };
         if self.decoder.has_learnt()
-            && self.decoder.check(CodeGeneration::read(memory, &self.site.layout, glance.thread.interpreter)).is_err()
+            && self
+                .decoder
+                .check(CodeGeneration::read(memory, &self.site.layout, glance.generation.interpreter))
+                .is_err()
         {
             return Ok(Err(MissReason::ChangedDuringUse));
         }

@@ -230,8 +230,13 @@ impl Roster {
     pub(super) fn seen(&self, index: usize) -> Option<Seen<'_>> {
         let begin = index.checked_sub(1).and_then(|before| self.wishes.ends.get(before)).copied().unwrap_or(0);
         let thread = *self.states.get(index)?;
-        let of = |listed: &&Listed| listed.address == thread.interpreter;
-        let listed = self.interpreters.iter().find(of)?;
+        let mut before = index;
+        let mut lists = |listed: &&Listed| {
+            let is_in = before < listed.threads;
+            before = before.saturating_sub(listed.threads);
+            is_in
+        };
+        let listed = self.interpreters.iter().find(&mut lists)?;
         let count = listed.generation.number.map(|(_, count)| count);
         Some(Seen {
             thread,

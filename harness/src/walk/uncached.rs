@@ -101,7 +101,7 @@ impl UncachedWalker {
         let before = self.walks.of(thread.address);
         let frames = before.decode(memory, &mut self.decoder, &chain)?;
         if generation.number.is_some() {
-            self.decoder.check(CodeGeneration::read(memory, &self.site.layout, thread.interpreter))?;
+            self.decoder.check(CodeGeneration::read(memory, &self.site.layout, generation.interpreter))?;
         }
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
         before.keep(generation, &chunks, chain, frames);
