@@ -110,6 +110,7 @@ const FIELDS: &[Field] = &{
         field(INTERPRETER, [7, 7, 7], 8, |it| Some(it.interpreter.id)),
         field(INTERPRETER, [8, 8, 8], 8, |it| Some(it.interpreter.next)),
         field(INTERPRETER, [9, 9, 9], 8, |it| Some(it.interpreter.threads_head)),
+        field(INTERPRETER, [NONE, NONE, 10], 8, |it| Some(it.thread.status?.threads_main)),
         field(INTERPRETER, [NONE, 20, 20], 8, |it| it.interpreter.code_object_generation),
         field(THREAD, [21, 24, 24], 8, |it| Some(it.thread.next)),
         field(THREAD, [22, 25, 25], 8, |it| Some(it.thread.interpreter)),
@@ -276,7 +277,25 @@ pub fn check(case: &TestCase) -> Outcome {
 }
 
 #[cfg(test)]
-#[test]
-fn smoke() {
-    super::smoke::both_outcomes(check);
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoke() {
+        crate::fuzzing::smoke::both_outcomes(check);
+    }
+
+    /// Both sides know the same words: each of them, one at a time, does not fit.
+    #[test]
+    fn every_word_is_damaged_once() {
+        for release in [Release::V3_13, Release::V3_14, Release::V3_15] {
+            for index in 3..WORDS[release.index()] {
+                for value in [Value::NearSize(0), Value::NearSize(-4), Value::Any(u64::MAX)] {
+                    let damage = vec![Damage { index: u8::try_from(index).unwrap(), value }];
+                    let (micro, pre_release, free_threaded, offsets) = (2, None, false, Vec::new());
+                    check(&TestCase { release, micro, pre_release, free_threaded, offsets, damage, cut: None });
+                }
+            }
+        }
+    }
 }
