@@ -4,7 +4,7 @@
 //! whose frame reads as it did then, as do all below it, is decoded already.
 
 use crate::frame::Frame;
-use crate::memory::{Address, RemoteMemory};
+use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
 use crate::walk::before::{Before, Walks};
@@ -24,6 +24,28 @@ pub struct UncachedWalker {
     decoder: Decoder,
     roster: Roster,
     walks: Walks,
+}
+
+/// Notes whether anything was read.
+struct Noting<'a> {
+    memory: &'a mut dyn RemoteMemory,
+    has_read: bool,
+}
+
+impl RemoteMemory for Noting<'_> {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        self.has_read = true;
+        self.memory.read(address, buffer)
+    }
+
+    fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
+        self.has_read = true;
+        self.memory.read_vectored(segments)
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.memory.write(address, bytes)
+    }
 }
 
 impl UncachedWalker {
@@ -86,9 +108,10 @@ impl UncachedWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
-        generation: CodeGeneration,
+        (generation, stayed): (CodeGeneration, bool),
         guessed: Option<Chunks<'_>>,
     ) -> Result<Walked, Rejection> {
+        let memory = &mut Noting { memory, has_read: false };
         self.decoder.enter(generation);
         if thread.current_frame == 0 {
             return Err(Rejection::Empty);
@@ -100,7 +123,7 @@ impl UncachedWalker {
         let chain = self.chain(memory, thread, &mut chunks)?;
         let before = self.walks.of(thread.address);
         let frames = before.decode(memory, &mut self.decoder, &chain)?;
-        if generation.number.is_some() {
+        if generation.number.is_some() && (memory.has_read || !stayed) {
             self.decoder.check(CodeGeneration::read(memory, &self.site.layout, generation.interpreter))?;
         }
         let stack = Stack::of(&frames).ok_or(Rejection::Empty)?;
@@ -112,7 +135,7 @@ impl UncachedWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: ThreadState,
-        generation: CodeGeneration,
+        generation: (CodeGeneration, bool),
         guessed: Option<Chunks<'_>>,
     ) -> (ThreadState, Result<Walked, Rejection>) {
         let walked = self.walked(memory, &thread, generation, guessed);
@@ -127,7 +150,7 @@ impl UncachedWalker {
 
 impl ThreadWalk for UncachedWalker {
     const KIND: WalkerKind = WalkerKind::OwnUncached;
-    const LOOKS_AFTER: bool = false;
+    const LOOKS_AFTER: bool = true;
 
     fn site(&self) -> &Site {
         &self.site
@@ -149,7 +172,7 @@ impl ThreadWalk for UncachedWalker {
             // Meanwhile other threads were walked: what was seen of this one is old.
             return self.walk(memory, seen.thread.address);
         }
-        self.walk_from(memory, seen.thread, seen.generation, guessed)
+        self.walk_from(memory, seen.thread, (seen.generation, seen.is_same_after), guessed)
     }
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>) {
@@ -159,7 +182,7 @@ impl ThreadWalk for UncachedWalker {
                     true => CodeGeneration { interpreter: state.interpreter, number: None },
                     false => CodeGeneration::read(memory, &self.site.layout, state.interpreter),
                 };
-                self.walk_from(memory, state, generation, None)
+                self.walk_from(memory, state, (generation, false), None)
             }
             Err((state, rejection)) => (state, Err(rejection)),
         }
