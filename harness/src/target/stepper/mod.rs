@@ -6,7 +6,7 @@
 mod instruction;
 pub mod record;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use iced_x86::InstructionInfoFactory;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
@@ -28,6 +28,9 @@ pub struct Stepper {
     memory: ProcessMemory,
     factory: InstructionInfoFactory,
 }
+
+/// A trap that is pending comes at once; a thread that has none within this time has begun its system call anew.
+const TRAP: Duration = Duration::from_millis(200);
 
 impl Stepper {
     /// Traces thread `thread` of process `process` and stops it; a system call in which it waits begins anew when it is
@@ -80,25 +83,31 @@ impl Stepper {
     /// Waits for the stop after a step. A thread inside a system call may stay there; it is then stopped, inside it.
     fn wait(&mut self, system_call: Option<(u64, Instant)>) -> Result<(), StepError> {
         let mut blocked = None;
+        let mut until = system_call.map(|(_, deadline)| deadline);
+        let mut interruptions = 0;
         loop {
-            let patient = system_call.is_some() && blocked.is_none();
-            let status = self.traced.status(if patient { WaitPidFlag::WNOHANG } else { WaitPidFlag::empty() })?;
+            let patience = if until.is_some() { WaitPidFlag::WNOHANG } else { WaitPidFlag::empty() };
+            let status = self.traced.status(patience)?;
             self.traced.stopped(status);
             match status {
                 WaitStatus::StillAlive => {
-                    if let Some((call, deadline)) = system_call
-                        && Instant::now() >= deadline
+                    if let (Some((call, _)), Some(end)) = (system_call, until)
+                        && Instant::now() >= end
                     {
                         self.traced.interrupt()?;
+                        interruptions += 1;
+                        until = None;
                         blocked = Some(StepError::Blocked { thread: self.traced.thread(), call });
                     }
                     std::thread::yield_now();
                     continue;
                 }
                 WaitStatus::Stopped(..) => {}
-                // The step's own trap is still to come, and would kill a thread that is not traced.
-                _ if blocked.is_some() => {
+                // The step's own trap may still be to come, and would kill a thread that is not traced. Or the kernel begins
+                // the call anew, and the thread blocks once more.
+                _ if interruptions == 1 => {
                     self.traced.resume(Resume::OneInstruction)?;
+                    until = Some(Instant::now() + TRAP);
                     continue;
                 }
                 _ => {}
