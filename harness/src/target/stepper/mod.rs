@@ -105,8 +105,9 @@ impl Stepper {
                 WaitStatus::Stopped(..) => {}
                 // The step's own trap may still be to come, and would kill a thread that is not traced. Or the kernel begins
                 // the call anew, and the thread blocks once more.
+                // Not by a step, which would leave another trap.
                 _ if interruptions == 1 => {
-                    self.traced.resume(Resume::OneInstruction)?;
+                    self.traced.resume(Resume::Freely)?;
                     until = Some(Instant::now() + TRAP);
                     continue;
                 }
