@@ -18,7 +18,7 @@
 //! anchors of any value, threads that exchange their ids, states or frames, chains that loop or end nowhere.
 //! Images of another snapshot are another process: a walker is made for one.
 //!
-//! Walkers that leave out a check that decides at rest are told from right ones by this: see the tests, and
+//! This also exposes walkers that leave out a check that matters at rest: see the tests, and
 //! `FRAMEDIFF_WEAKEN`, which names checks to leave out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -491,8 +491,9 @@ impl<'a> Lane<'a> {
             };
             let Some(thread) = thread else { continue };
             // An entry is found by the kernel's id: of two thread states with the same, each takes it from the other.
-            let shares = self.standings.iter().filter(|one| one.native_thread_id == id).count() > 1;
-            let missed = if tells && alone && !shares { self.hits.judge(sample.walker, before, thread) } else { None };
+            let has_twin = self.standings.iter().filter(|one| one.native_thread_id == id).count() > 1;
+            let missed =
+                if tells && alone && !has_twin { self.hits.judge(sample.walker, before, thread) } else { None };
             let evidence = || Evidence { seen: thread.outcome.as_deref().unwrap_or_default(), ..Evidence::default() };
             for violation in anchor_left(&before.thread, &after, thread).into_iter().chain(missed) {
                 recorder.violation(sample.walker, violation, evidence());
@@ -550,7 +551,7 @@ impl<'a> Lane<'a> {
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
                 // The other threads of the target are not at the gate.
-                (Stops::Gates, Some(gate)) if is_at(gate, &thread, status) => At::Rest,
+                (Stops::Gates, Some(gate)) if is_at(gate, native_thread_id, status) => At::Rest,
                 #[cfg(target_arch = "x86_64")]
                 (Stops::Stores, _) => At::Rest,
                 _ => At::Anywhere,
@@ -583,11 +584,10 @@ impl<'a> Lane<'a> {
     /// Holds the gate's context and the target's own account against the walk, and lets the target go on.
     fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
         self.session.target.resume()?;
-        let id = u64::from(gate.native_thread_id);
-        let by_id = |thread: &ThreadSample| thread.native_thread_id == id;
-        // Of thread states with one id, the one that runs is at the gate.
-        let runs = |one: &Standing| one.native_thread_id == id && one.status.is_none_or(Status::has_gil);
-        let index = self.standings.iter().position(runs).or_else(|| truth.threads.iter().position(by_id));
+        // Before 3.15 nothing is known of how threads stand.
+        let by_id = |thread: &ThreadSample| is_at(gate, thread.native_thread_id, None);
+        let at_gate = self.standings.iter().position(|one| is_at(gate, one.native_thread_id, one.status));
+        let index = at_gate.or_else(|| truth.threads.iter().position(by_id));
         let stack = index.and_then(|index| truth.threads.get(index)).and_then(|thread| thread.outcome.as_ref().ok());
         let stack: Vec<Frame> =
             stack.into_iter().flat_map(|stack| stack.iter()).filter(|frame| !is_trampoline(frame)).cloned().collect();
@@ -754,8 +754,8 @@ impl<'a> Lane<'a> {
 }
 
 /// Whether the thread is the one at the gate: of thread states with its id, the one that runs.
-fn is_at(gate: Gate, thread: &ThreadState, status: Option<Status>) -> bool {
-    u64::from(gate.native_thread_id) == thread.native_thread_id && status.is_none_or(Status::has_gil)
+fn is_at(gate: Gate, native_thread_id: u64, status: Option<Status>) -> bool {
+    u64::from(gate.native_thread_id) == native_thread_id && status.is_none_or(Status::has_gil)
 }
 
 /// The stack of a thread in a sample; none is an empty one.

@@ -28,7 +28,8 @@ use crate::target::process::{End as ProcessEnd, Ended};
 use crate::workload::grammar::is_trampoline;
 use crate::workload::user_program::{Gates, UserProgram};
 
-/// A program runs for at most so many microseconds between two random moments: it has a start, and longer rounds than generated ones.
+/// The longest run between two random moments, in microseconds. A user's program has a start-up phase, and its rounds are longer than
+/// those of generated programs.
 pub(super) const LONGEST_RUN: f64 = 10_000.0;
 /// Each walker has to look so often while the program stands in its own file, or the run says nothing.
 const FEWEST_LOOKS: u32 = 20;
