@@ -14,6 +14,7 @@ use framediff::sample::WalkerKind;
 use framediff::schedule::random::Bounds;
 use framediff::sim::variation::Variation;
 use framediff::target::build::Build;
+use framediff::walk::weakening::Weakening;
 
 const WALKERS: [WalkerKind; 5] = [
     WalkerKind::OwnCached,
@@ -32,6 +33,7 @@ fn trial(family: ProgramFamily, seed: u64, variation: Option<Variation>) -> Tria
         samples: 3,
         bounds: Bounds { moves: 4, steps: 40 },
         variations: variation.into_iter().collect(),
+        weakenings: BTreeSet::new(),
     }
 }
 
@@ -95,6 +97,17 @@ fn a_debug_build_does_what_the_simulation_does() {
 #[test]
 fn compiled_code_of_a_debug_build_does_what_the_simulation_does() {
     conforms(&common::debug(), true, 300);
+}
+
+#[test]
+fn a_walker_that_keeps_freed_code_is_told_from_one_that_does_not() {
+    let build = common::release();
+    for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference] {
+        let weakenings = BTreeSet::from([Weakening::CodeKeptAfterFree]);
+        let trial = |seed| Trial { weakenings: weakenings.clone(), ..trial(ProgramFamily::CodeReuse, seed, None) };
+        let found = (0..20).find_map(|seed| run(&build, false, walker, &trial(seed)).disagreement);
+        assert!(found.is_some_and(|found| found.histories.contains("> ")), "{walker} was never noticed");
+    }
 }
 
 #[test]

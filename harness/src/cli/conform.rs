@@ -1,5 +1,6 @@
 //! The verb that holds the simulated interpreter against real ones.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -51,7 +52,15 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
                 }
                 let schedules = arguments.schedules;
                 let variations = <_>::default();
-                let trial = Trial { family, seed, schedules, samples: SAMPLES, bounds: BOUNDS, variations };
+                let trial = Trial {
+                    family,
+                    seed,
+                    schedules,
+                    samples: SAMPLES,
+                    bounds: BOUNDS,
+                    variations,
+                    weakenings: BTreeSet::new(),
+                };
                 let plan = RigPlan {
                     jit: row.jit.switch(),
                     folder: folder.path().to_owned(),

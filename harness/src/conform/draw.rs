@@ -2,6 +2,7 @@
 //! and every instruction can be done when it comes.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,6 +24,8 @@ const FEW_SLOTS: u8 = 4;
 pub(super) const MODULE: FunctionId = 0;
 /// `main`, of which one turn is a round.
 pub(super) const MAIN: FunctionId = 1;
+/// Functions that take turns where code objects are freed: programs have no fewer.
+const TURNS: Range<FunctionId> = MAIN + 1..MAIN + 5;
 /// The line on which a round of `main` begins, and the one on which the module calls it.
 pub(super) const ROUND_LINE: u8 = 2;
 
@@ -58,6 +61,8 @@ struct Draft {
     /// The last function that makes no generator; those that do come after it.
     plain: FunctionId,
     generators: Variable,
+    /// Of these functions, each two take turns at one address, that of the first.
+    turns: Range<FunctionId>,
 }
 
 impl Draft {
@@ -75,6 +80,7 @@ impl Draft {
             },
             plain,
             generators,
+            turns: if family == ProgramFamily::CodeReuse { TURNS } else { 0..0 },
         }
     }
 
@@ -95,6 +101,7 @@ impl Draft {
             Operation::Yield | Operation::Delegate => is_generator,
             Operation::Return => function > MAIN,
             Operation::ReturnRunning => function > MAIN && !is_generator,
+            Operation::Compile => !self.turns.is_empty(),
             _ => true,
         };
         if !fits {
@@ -119,6 +126,7 @@ impl Draft {
             Operation::Delegate => Instruction::Delegate(variable(random)?),
             Operation::Throw => Instruction::Throw(variable(random)?),
             Operation::Drop => Instruction::Drop(variable(random)?),
+            Operation::Compile => Instruction::Compile(random.random_range(self.turns.clone())),
         })
     }
 
@@ -133,7 +141,12 @@ impl Draft {
                 4..=6 if is_generator => Operation::Yield,
                 _ => operations[random.random_range(0..operations.len())],
             };
-            body.extend(self.instruction(operation, function, random));
+            let drawn = self.instruction(operation, function, random);
+            body.extend(drawn);
+            if let Some(Instruction::Compile(made)) = drawn {
+                // One that does not run does not matter.
+                body.push(Instruction::Call(made));
+            }
         }
         body
     }
@@ -152,13 +165,15 @@ impl Draft {
         if self.family == ProgramFamily::Chunks && random.random_bool(0.5) {
             made.slots = 2;
         }
+        let id = FunctionId::try_from(self.program.functions.len()).unwrap_or(FunctionId::MAX);
+        made.place = self.turns.contains(&id).then(|| place(id));
         self.program.functions.push(made);
     }
 }
 
 fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     let generators = if family.has_generators() { random.random_range(1..=3) } else { 0 };
-    let plain = MAIN + random.random_range(3..=8);
+    let plain = MAIN + random.random_range(if family == ProgramFamily::CodeReuse { 4..=8 } else { 3..=8 });
     let mut draft = Draft::new(family, plain, generators);
     let mut main: Vec<Instruction> = (0..generators)
         .filter(|_| random.random_bool(0.9))
@@ -172,6 +187,8 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     main.truncate(11);
     let end = main.len();
     main.extend((0..generators).map(Instruction::Drop));
+    // A round ends as it began.
+    main.extend(draft.turns.clone().filter(|&function| place(function) == function).map(Instruction::Compile));
     let mut main = Function::new("main", &main);
     if family.has_handlers() {
         main.handler = u8::try_from(end).ok();
@@ -181,6 +198,11 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
         draft.function(function, random);
     }
     draft.program
+}
+
+/// The number of the address at which one of [`TURNS`] has its code object.
+fn place(function: FunctionId) -> FunctionId {
+    function - (function - TURNS.start) % 2
 }
 
 /// Takes out what cannot be done, and puts every operation on a line of its own; whether that helped.

@@ -28,7 +28,9 @@ pub enum ProgramFamily {
     Finalizers,
     /// Calls across the ends of data-stack chunks, with frames of two sizes.
     Chunks,
-    /// All of them.
+    /// Functions whose code objects are freed and made anew.
+    CodeReuse,
+    /// All of them but the last.
     Mixed,
 }
 
@@ -63,6 +65,8 @@ pub enum Operation {
     Throw,
     /// It is dropped.
     Drop,
+    /// A code object is freed, and another one made.
+    Compile,
 }
 
 impl Operation {
@@ -84,11 +88,11 @@ impl Operation {
             Instruction::Delegate(_) => Self::Delegate,
             Instruction::Throw(_) => Self::Throw,
             Instruction::Drop(_) => Self::Drop,
+            Instruction::Compile(_) => Self::Compile,
             Instruction::Jump(_)
             | Instruction::Branch(_)
             | Instruction::StartThread(_)
             | Instruction::EndThread
-            | Instruction::Compile(_)
             | Instruction::Free(_) => return None,
         })
     }
@@ -96,7 +100,7 @@ impl Operation {
 
 impl ProgramFamily {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Calls,
         Self::Exceptions,
         Self::Generators,
@@ -107,6 +111,7 @@ impl ProgramFamily {
         Self::FailedBind,
         Self::Finalizers,
         Self::Chunks,
+        Self::CodeReuse,
         Self::Mixed,
     ];
 
@@ -124,6 +129,7 @@ impl ProgramFamily {
             Self::FailedBind => "failed-bind",
             Self::Finalizers => "finalizers",
             Self::Chunks => "chunks",
+            Self::CodeReuse => "code-reuse",
             Self::Mixed => "mixed",
         }
     }
@@ -132,7 +138,7 @@ impl ProgramFamily {
     #[must_use]
     pub fn operations(self) -> &'static [Operation] {
         use Operation::{
-            Call, CallFromC, Create, Delegate, Drop, FailedCall, Line, Raise, Resume, ResumeFromC, Return,
+            Call, CallFromC, Compile, Create, Delegate, Drop, FailedCall, Line, Raise, Resume, ResumeFromC, Return,
             ReturnRunning, Throw,
         };
         match self {
@@ -148,6 +154,7 @@ impl ProgramFamily {
             Self::FailedBind => &[FailedCall, FailedCall],
             Self::Finalizers => &[ReturnRunning, ReturnRunning],
             Self::Chunks => &[Call, Call],
+            Self::CodeReuse => &[Compile, Compile, Return],
             Self::Mixed => &[
                 CallFromC,
                 FailedCall,
@@ -181,6 +188,7 @@ impl ProgramFamily {
             Self::Entry => Operation::CallFromC,
             Self::FailedBind => Operation::FailedCall,
             Self::Finalizers => Operation::ReturnRunning,
+            Self::CodeReuse => Operation::Compile,
         }
     }
 

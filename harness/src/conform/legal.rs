@@ -3,7 +3,7 @@
 //! The simulated interpreter leaves undone what it cannot do; Python raises. So that both mean the same, random programs
 //! have no such instruction. What is asked here is Python's rules alone: this knows nothing of frames and stores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::conform::draw::MAIN;
 use crate::conform::family::Operation;
@@ -60,8 +60,11 @@ enum End {
 struct Run<'a> {
     program: &'a Program,
     generators: [Generator; VARIABLES],
+    /// By the number of an address at which functions take turns: whose code object is there.
+    codes: BTreeMap<FunctionId, FunctionId>,
+    /// The functions whose frames are on the stack.
+    running: Vec<FunctionId>,
     left: usize,
-    frames: usize,
     entries: usize,
     done: BTreeSet<Operation>,
 }
@@ -69,10 +72,25 @@ struct Run<'a> {
 /// Runs one round. Gives the operations that it did.
 pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
     let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false, delegating: false };
-    let mut run =
-        Run { program, generators: [absent; VARIABLES], left: LONGEST, frames: 0, entries: 0, done: BTreeSet::new() };
-    match run.function(MAIN, 0, None, None)? {
-        End::Returned if run.generators.iter().all(|generator| generator.status == Status::Absent) => Ok(run.done),
+    let mut first = BTreeMap::new();
+    for (id, function) in (0..).zip(&program.functions) {
+        if let Some(place) = function.place {
+            first.entry(place).or_insert(id);
+        }
+    }
+    let mut run = Run {
+        program,
+        generators: [absent; VARIABLES],
+        codes: first.clone(),
+        running: Vec::new(),
+        left: LONGEST,
+        entries: 0,
+        done: BTreeSet::new(),
+    };
+    let end = run.function(MAIN, 0, None, None)?;
+    let as_begun = run.codes == first && run.generators.iter().all(|generator| generator.status == Status::Absent);
+    match end {
+        End::Returned if as_begun => Ok(run.done),
         _ => Err(Illegal::Program),
     }
 }
@@ -87,8 +105,8 @@ impl Run<'_> {
         own: Option<Variable>,
         mut thrown: Option<usize>,
     ) -> Result<End, Illegal> {
-        self.frames += 1;
-        if self.frames > DEEPEST {
+        self.running.push(function);
+        if self.running.len() > DEEPEST {
             return Err(Illegal::Program);
         }
         let code = self.program.functions.get(usize::from(function)).ok_or(Illegal::Program)?;
@@ -110,8 +128,8 @@ impl Run<'_> {
             let mut raising = false;
             match instruction {
                 Instruction::Line(_) => {}
-                Instruction::Call(callee) => raising = self.call(callee)?,
-                Instruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee))?,
+                Instruction::Call(callee) => raising = self.call(callee, illegal)?,
+                Instruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee, illegal))?,
                 Instruction::FailedCall(_) => {}
                 Instruction::Return if function == MAIN => return Err(illegal),
                 Instruction::Return => break End::Returned,
@@ -120,7 +138,7 @@ impl Run<'_> {
                         return Err(illegal);
                     }
                     // An exception in a finalizer is reported and forgotten.
-                    if self.entering(|run| run.call(finalizer))? {
+                    if self.entering(|run| run.call(finalizer, illegal))? {
                         return Err(illegal);
                     }
                     break End::Returned;
@@ -150,13 +168,13 @@ impl Run<'_> {
                 },
                 Instruction::Throw(variable) => raising = self.entering(|run| run.throw(variable, illegal))?,
                 Instruction::Drop(variable) => self.drop(variable, illegal)?,
+                Instruction::Compile(function) => self.compile(function, illegal)?,
                 // The end of a round.
                 Instruction::Jump(0) if function == MAIN => break End::Returned,
                 Instruction::Jump(_)
                 | Instruction::Branch(_)
                 | Instruction::StartThread(_)
                 | Instruction::EndThread
-                | Instruction::Compile(_)
                 | Instruction::Free(_) => return Err(illegal),
             }
             if raising {
@@ -165,7 +183,7 @@ impl Run<'_> {
                 next += 1;
             }
         };
-        self.frames -= 1;
+        self.running.pop();
         Ok(end)
     }
 
@@ -174,8 +192,25 @@ impl Run<'_> {
     }
 
     /// Whether an exception comes out of it.
-    fn call(&mut self, function: FunctionId) -> Result<bool, Illegal> {
+    fn call(&mut self, function: FunctionId, illegal: Illegal) -> Result<bool, Illegal> {
+        if self.place(function).is_some_and(|place| self.codes.get(&place) != Some(&function)) {
+            return Err(illegal);
+        }
         Ok(matches!(self.function(function, 0, None, None)?, End::Raised))
+    }
+
+    fn place(&self, function: FunctionId) -> Option<FunctionId> {
+        self.program.functions.get(usize::from(function))?.place
+    }
+
+    /// A function's code object is made where another one, which does not run, is freed.
+    fn compile(&mut self, function: FunctionId, illegal: Illegal) -> Result<(), Illegal> {
+        let there = self.place(function).and_then(|place| self.codes.get_mut(&place)).ok_or(illegal)?;
+        if *there == function || self.running.contains(there) {
+            return Err(illegal);
+        }
+        *there = function;
+        Ok(())
     }
 
     fn entering<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Illegal>) -> Result<T, Illegal> {
@@ -226,9 +261,9 @@ impl Run<'_> {
             // What was delegated to has ended or is elsewhere: the throw goes to the generator itself.
             Some(inner) if self.generator(inner)?.status == Status::Suspended => {
                 self.generator(variable)?.status = Status::Running;
-                self.frames += 1;
+                self.running.push(generator.function);
                 let end = self.entering(|run| run.throw_into(inner, illegal))?;
-                self.frames -= 1;
+                self.running.pop();
                 self.generator(variable)?.status = Status::Suspended;
                 match end {
                     End::Yielded(..) => return Ok(false),

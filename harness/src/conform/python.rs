@@ -53,6 +53,7 @@ pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translate
     }
     text.main(program);
     text.sizes(program, frame);
+    text.codes(program);
     text.add("_write(1, b'framdiff')");
     text.add("if _read(0, 1) != b'g': _exit(0)");
     text.on("main()", MODULE, ROUND_LINE);
@@ -98,12 +99,13 @@ impl Text {
         }
     }
 
-    fn globals(&mut self, id: FunctionId, function: &Function) {
-        let made = |one: &Instruction| match one {
-            Instruction::Create(variable, _) | Instruction::Drop(variable) => Some(format!("g{variable}")),
-            _ => None,
+    fn globals(&mut self, program: &Program, id: FunctionId, function: &Function) {
+        let made = |one: &Instruction| match *one {
+            Instruction::Create(made, _) | Instruction::Drop(made) => vec![variable(made)],
+            Instruction::Compile(made) => takers(program, made).map(name).collect(),
+            _ => Vec::new(),
         };
-        let mut names: Vec<String> = function.body.iter().filter_map(made).collect();
+        let mut names: Vec<String> = function.body.iter().flat_map(made).collect();
         names.sort();
         names.dedup();
         if !names.is_empty() {
@@ -114,12 +116,12 @@ impl Text {
     fn function(&mut self, program: &Program, id: FunctionId, function: &Function) {
         self.on(&format!("def {}(x=1):", function.name), id, 1);
         self.indent += 1;
-        self.globals(id, function);
+        self.globals(program, id, function);
         if program.is_generator(id) && !function.body.contains(&Instruction::Yield) {
             // Whatever makes it a generator.
             self.add("if 0: yield");
         }
-        self.body(id, function);
+        self.body(program, id, function);
         self.indent -= 1;
         self.add("");
     }
@@ -128,15 +130,15 @@ impl Text {
         let Some(main) = program.functions.get(usize::from(MAIN)) else { return };
         self.on("def main():", MAIN, 1);
         self.indent += 1;
-        self.globals(MAIN, main);
+        self.globals(program, MAIN, main);
         self.add("while True:");
         self.indent += 1;
-        self.body(MAIN, main);
+        self.body(program, MAIN, main);
         self.indent -= 2;
         self.add("");
     }
 
-    fn body(&mut self, id: FunctionId, function: &Function) {
+    fn body(&mut self, program: &Program, id: FunctionId, function: &Function) {
         let mut line = 1;
         if function.handler.is_some() {
             self.add("try:");
@@ -156,7 +158,7 @@ impl Text {
                     self.on(if index + 1 == body.len() && id > MAIN { "return" } else { "x = 0" }, id, line);
                 }
             } else {
-                let text = statement(instruction);
+                let text = statement(program, instruction);
                 self.on(&text, id, line);
             }
         }
@@ -204,6 +206,44 @@ impl Text {
             }
         }
     }
+
+    /// Gives the functions that take turns code objects of which nothing else keeps hold, and of one size, so that one comes to
+    /// the address of the other; at first only the first has one.
+    fn codes(&mut self, program: &Program) {
+        let taking = (0..).zip(&program.functions).filter(|(_, function)| function.place.is_some());
+        let taking: Vec<FunctionId> = taking.filter(|_| program.frees_code()).map(|(id, _)| id).collect();
+        for &id in taking.iter().filter(|&&id| takers(program, id).next() == Some(id)) {
+            let lengths: Vec<_> = takers(program, id).map(|id| format!("len({}.__code__.co_code)", name(id))).collect();
+            self.add(&format!("_size = max({})", lengths.join(", ")));
+            for name in takers(program, id).map(name) {
+                // Behind the last instruction, a return, others like it.
+                self.add(&format!("_code = {name}.__code__.co_code"));
+                self.add(&format!(
+                    "_code_{name} = {name}.__code__.replace(co_code=_code + _code[-2:] * ((_size - len(_code)) // 2))"
+                ));
+            }
+        }
+        if !taking.is_empty() {
+            self.add("_function = type(main)");
+        }
+        for id in taking {
+            let is_first = takers(program, id).next() == Some(id);
+            self.add(&if is_first { compiled(id) } else { format!("{} = None", name(id)) });
+        }
+    }
+}
+
+/// The functions that take turns with one, and itself.
+fn takers(program: &Program, function: FunctionId) -> impl Iterator<Item = FunctionId> {
+    let place = program.functions.get(usize::from(function)).and_then(|function| function.place);
+    let all = (0..).zip(&program.functions);
+    all.filter(move |(_, other)| place.is_some() && other.place == place).map(|(id, _)| id)
+}
+
+/// What makes a function with a code object of its own; no frame comes and goes.
+fn compiled(function: FunctionId) -> String {
+    let name = name(function);
+    format!("{name} = _function(_code_{name}.replace(), globals(), '{name}', _one)")
 }
 
 /// Functions but `main` are called by their number.
@@ -215,7 +255,7 @@ fn variable(variable: Variable) -> String {
     format!("g{variable}")
 }
 
-fn statement(instruction: Instruction) -> String {
+fn statement(program: &Program, instruction: Instruction) -> String {
     match instruction {
         Instruction::Call(callee) => format!("{}()", name(callee)),
         Instruction::CallFromC(callee) => format!("any(map({}, _one))", name(callee)),
@@ -231,12 +271,15 @@ fn statement(instruction: Instruction) -> String {
         Instruction::Delegate(at) => format!("yield from {}", variable(at)),
         Instruction::Throw(at) => format!("try: {}.throw(E)\nexcept StopIteration: pass", variable(at)),
         Instruction::Drop(at) => format!("{} = None", variable(at)),
+        Instruction::Compile(function) => {
+            let freed = takers(program, function).map(|function| format!("{} = None; ", name(function)));
+            freed.chain([compiled(function)]).collect()
+        }
         Instruction::Line(_)
         | Instruction::Jump(_)
         | Instruction::Branch(_)
         | Instruction::StartThread(_)
         | Instruction::EndThread
-        | Instruction::Compile(_)
         | Instruction::Free(_) => "pass".to_owned(),
     }
 }

@@ -20,6 +20,7 @@ use crate::walk::reference::ReferenceWalker;
 use crate::walk::rejection::Rejection;
 use crate::walk::uncached::UncachedWalker;
 use crate::walk::walker::{Site, Unsupported, Walker};
+use crate::walk::weakening::Weakening;
 
 use super::draw::{MAIN, ROUND_LINE};
 use super::given::{Given, Orders};
@@ -33,6 +34,7 @@ const CHUNK_SIZE: u64 = 16 << 10;
 
 /// See the module.
 pub(super) struct Simulated {
+    weakenings: BTreeSet<Weakening>,
     interpreter: Interpreter,
     start: State,
     map: AccessMap,
@@ -40,12 +42,13 @@ pub(super) struct Simulated {
 }
 
 impl Simulated {
-    /// Runs `program` to the start of a round, where every schedule begins. Nothing if it has no rounds.
-    pub(super) fn new(program: &Program, variations: &Variations) -> Option<Self> {
+    /// Runs `program` to the start of a round, where every schedule begins. Its walkers leave out what `weakenings` name.
+    /// Nothing if it has no rounds.
+    pub(super) fn new(program: &Program, variations: &Variations, weakenings: &BTreeSet<Weakening>) -> Option<Self> {
         let map = Map::with_shims(program, MOST_SHIMS);
         let (interpreter, start) = Interpreter::start_in(map, program.clone(), variations.clone());
         let map = AccessMap::new(LAYOUT, LAYOUT.thread.cache?, interpreter.map.thread_address(0));
-        let mut simulated = Self { interpreter, start, map, steps: 0 };
+        let mut simulated = Self { weakenings: weakenings.clone(), interpreter, start, map, steps: 0 };
         let mut state = simulated.start.clone();
         for _ in 0..=WARM_UP {
             simulated.steps = simulated.round(&mut state)?;
@@ -135,7 +138,8 @@ impl Simulated {
         let mut state = self.start.clone();
         let thread = self.interpreter.map.thread_address(0);
         let words = *self.interpreter.map.thread_words(0);
-        let mut walker = own(kind, state.words.get(usize::from(words.chunk)).copied().unwrap_or(0))?;
+        let mut walker =
+            own(kind, self.weakenings.clone(), state.words.get(usize::from(words.chunk)).copied().unwrap_or(0))?;
         if let Some(anchor) = state.words.get_mut(usize::from(words.anchor)) {
             *anchor = 0;
         }
@@ -168,14 +172,14 @@ impl Simulated {
 }
 
 /// The own walker that does what `kind` does, made when `chunk` is the newest one.
-fn own(kind: WalkerKind, chunk: Address) -> Result<Box<dyn Walker>, Unsupported> {
+fn own(kind: WalkerKind, weakenings: BTreeSet<Weakening>, chunk: Address) -> Result<Box<dyn Walker>, Unsupported> {
     let site = Site { layout: LAYOUT, runtime: RUNTIME };
     Ok(match kind {
         WalkerKind::OwnUncached => Box::new(UncachedWalker::new(site)?),
         WalkerKind::CpythonUncached => Box::new(UncachedWalker::new(site)?.as_cpython()),
-        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, BTreeSet::new())?),
-        WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, BTreeSet::new())?.as_cpython(chunk)),
-        WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?),
+        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, weakenings)?),
+        WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, weakenings)?.as_cpython(chunk)),
+        WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?.weakened(weakenings)),
     })
 }
 

@@ -21,6 +21,7 @@ use crate::schedule::event::{Event, ThreadWord};
 use crate::schedule::random::{Bounds, Random};
 use crate::sim::variation::Variations;
 use crate::walk::walker::Unsupported;
+use crate::walk::weakening::Weakening;
 
 /// What is drawn and how.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Trial {
     pub bounds: Bounds,
     /// How the simulated interpreter differs from the source: what the build does in its own order, or faults.
     pub variations: Variations,
+    /// What the walker of the simulated interpreter leaves out.
+    pub weakenings: BTreeSet<Weakening>,
 }
 
 /// Why a comparison could not be made. Nothing is proved by it, for or against.
@@ -110,8 +113,8 @@ impl Trial {
         let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..plan };
         let mut order = Order::of(&plan);
         let walker = plan.walker;
-        let mut simulated =
-            Simulated::new(&program, &self.variations).ok_or(ConformError::NoRounds(self.family, self.seed))?;
+        let mut simulated = Simulated::new(&program, &self.variations, &self.weakenings)
+            .ok_or(ConformError::NoRounds(self.family, self.seed))?;
         let mut rig = Rig::launch(plan, translated.workload.clone())?;
         let mut conformance =
             Conformance { compared: Compared::default(), operations: operations(&program), disagreement: None };

@@ -22,9 +22,10 @@
 //! `FRAMEDIFF_WEAKEN`, which names checks to leave out.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
@@ -76,7 +77,13 @@ pub struct Step {
     pub again: bool,
     /// A code object that is another one in this image alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[arbitrary(with = rarely)]
     pub reuse: Option<Reuse>,
+}
+
+/// In most cases no code object is freed: decoding all of them anew is what takes the time.
+fn rarely(u: &mut Unstructured<'_>) -> arbitrary::Result<Option<Reuse>> {
+    u.ratio(1, 8_u8)?.then(|| Reuse::arbitrary(u)).transpose()
 }
 
 /// More steps, or more damage, tell nothing more.
@@ -240,7 +247,7 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
     const MOST: usize = 1 << 14;
     let reader = Reader(sheet);
     let layout = &loaded.site.layout.code;
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FixedState::default().build_hasher();
     let mut pointed = |field: u64, header: u64, data: &[u64]| {
         let Some(at) = reader.word(code.wrapping_add(field)) else { return };
         at.hash(&mut hasher);

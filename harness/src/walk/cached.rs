@@ -273,8 +273,7 @@ impl CachedWalker {
                     // CPython's unwinder looks for the way on from the anchor's frame in that frame, as it now is.
                     let last = chain.links.last().map_or((0, 0), |frame| (frame.address, frame.previous));
                     let next = if self.as_cpython { last.0 } else { last.1 };
-                    let limit = DEPTH_LIMIT - chain.links.len().min(DEPTH_LIMIT);
-                    let rest = follow(memory, &layout, thread, chunks.as_mut(), next, None, limit)?;
+                    let rest = follow(memory, &layout, thread, chunks.as_mut(), next, None, DEPTH_LIMIT)?;
                     let end = rest.end;
                     chain.links.extend(rest.links.into_iter().skip(usize::from(self.as_cpython)));
                     if self.as_cpython {

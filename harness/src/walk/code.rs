@@ -241,10 +241,13 @@ impl Decoder {
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
-        if !self.table.known.contains_key(&raw.code) {
-            self.learn(memory, raw.code)?;
-        }
-        let Some(code) = self.table.known.get_mut(&raw.code) else { return Err(bad("lost".into())) };
+        let code = match self.table.known.get_mut(&raw.code) {
+            Some(code) => code,
+            None => {
+                self.learn(memory, raw.code)?;
+                self.table.known.get_mut(&raw.code).ok_or_else(|| bad("lost".into()))?
+            }
+        };
         let unit = raw
             .instr_ptr
             .checked_sub(start)

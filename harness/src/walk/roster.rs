@@ -23,6 +23,8 @@ pub(super) struct Roster {
     /// In list order.
     interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
+    /// What is read of each interpreter and of each thread; made once, for the site's layout.
+    windows: Option<(InterpreterWindow, Window)>,
     wishes: Wishes,
     buffer: Vec<u8>,
 }
@@ -136,9 +138,9 @@ impl Roster {
         if self.wishes.bytes > SPECULATION_LIMIT {
             return false;
         }
-        let window = Window::new(&site.layout);
-        let interpreter = InterpreterWindow::new(&site.layout);
-        self.read(memory, site, (&interpreter, &window), after) && self.parse(site, (&interpreter, &window))
+        let layout = &site.layout;
+        let windows = *self.windows.get_or_insert_with(|| (InterpreterWindow::new(layout), Window::new(layout)));
+        self.read(memory, site, windows, after) && self.parse(site, windows)
     }
 
     /// Fills the buffer: the head of the list, the interpreters, the thread states, what was wished for. Whether it is full.
@@ -146,10 +148,10 @@ impl Roster {
         &mut self,
         memory: &mut dyn RemoteMemory,
         site: &Site,
-        (of_interpreter, window): (&InterpreterWindow, &Window),
+        (of_interpreter, window): (InterpreterWindow, Window),
         after: bool,
     ) -> bool {
-        let Self { interpreters, states, wishes, buffer } = self;
+        let Self { interpreters, states, wishes, buffer, .. } = self;
         let heads = 8 + of_interpreter.length() * interpreters.len();
         let total = heads + window.length() * states.len() + wishes.bytes;
         if buffer.len() < total {
@@ -191,8 +193,8 @@ impl Roster {
     }
 
     /// Takes interpreters and thread states out of the buffer; whether the lists are what they were.
-    fn parse(&mut self, site: &Site, (of_interpreter, window): (&InterpreterWindow, &Window)) -> bool {
-        let Self { interpreters, states, wishes, buffer } = self;
+    fn parse(&mut self, site: &Site, (of_interpreter, window): (InterpreterWindow, Window)) -> bool {
+        let Self { interpreters, states, wishes, buffer, .. } = self;
         let head = 8 + of_interpreter.length() * interpreters.len();
         let mut at = head;
         let mut thread = 0;

@@ -106,7 +106,7 @@ impl<'a> Target<'a> {
             None => walker.sample(self).map(|sample| sample.threads).unwrap_or_default(),
         };
         for sample in threads {
-            let possible = self.possible(sample.native_thread_id);
+            let possible = self.possible(thread.map(usize::from), sample.native_thread_id);
             let broken = self.judge(&sample, &possible, &promised);
             self.note(|_| Note::Result(sample.clone()));
             samples.push(Judged { sample, possible, broken });
@@ -154,10 +154,15 @@ impl<'a> Target<'a> {
         map.threads() == 1 && !grown && self.interpreter.program.only_calls()
     }
 
-    fn possible(&self, native_thread_id: u64) -> Vec<Chain> {
+    /// The stacks of one thread or, where all were sampled, of those with this id: the kernel gives it to no two at a time.
+    fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<Chain> {
         let threads = &self.interpreter.program.threads;
-        let of = |(thread, _): &(usize, &Vec<Chain>)| threads[*thread].native_thread_id == native_thread_id;
-        self.seen.iter().enumerate().filter(of).flat_map(|(_, chains)| chains.iter().cloned()).collect()
+        let is_of = |thread: usize| match sampled {
+            Some(one) => one == thread,
+            None => threads[thread].native_thread_id == native_thread_id,
+        };
+        let of = self.seen.iter().enumerate().filter(|&(thread, _)| is_of(thread));
+        of.flat_map(|(_, chains)| chains.iter().cloned()).collect()
     }
 
     /// The threads whose next sample must be a hit. Thread states of the same id share an entry: the one that is walked
