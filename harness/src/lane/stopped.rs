@@ -282,7 +282,8 @@ impl<'a> Lane<'a> {
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
         let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
-        let fewest = if self.cell.stops.is_none() { fewest } else { 0 };
+        // A program of the user's need not come to any stop in its own code.
+        let fewest = if self.cell.stops.is_none() && self.cell.program.is_none() { fewest } else { 0 };
         let mut is_swept = self.cell.family != Family::Limits;
         let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
         // Of a program of the user's only those count at which it runs.

@@ -141,7 +141,9 @@ pub fn walker(kind: WalkerKind, site: Site) -> Result<Box<dyn Walker>, Unsupport
     Ok(match kind {
         WalkerKind::OwnCached => Box::new(CachedWalker::new(site, [].into())?),
         WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?),
-        _ => Box::new(UncachedWalker::new(site)?),
+        WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached => {
+            Box::new(UncachedWalker::new(site)?)
+        }
     })
 }
 

@@ -4,6 +4,7 @@
 //! lets it go, and adds the folder with the module of gates to the end of its path. At a gate the program appends its own account to
 //! a file, one JSON line, and sends itself SIGSTOP.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Error, IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::deadline::{Deadline, Over};
 use super::gate::{AccountFrame, GateError};
@@ -41,7 +42,40 @@ pub struct OwnAccount {
 
 /// A frame as a program writes it: name, file, line, positions.
 #[derive(Deserialize)]
-struct Written(String, String, Option<i32>, Positions);
+struct Written(Text, Text, Option<i32>, Positions);
+
+/// Text of Python, in which lone surrogates stand for what is no UTF-8 in a path. They become U+FFFD, as in the walkers.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(without_surrogates(bytes)))
+            }
+        }
+        // Read as bytes, an escaped surrogate is its three bytes.
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+fn without_surrogates(mut bytes: &[u8]) -> String {
+    let mut text = String::new();
+    while let Some(at) = bytes.windows(3).position(|three| matches!(three, [0xed, 0xa0..=0xbf, _])) {
+        let (before, rest) = bytes.split_at(at);
+        text.push_str(&String::from_utf8_lossy(before));
+        text.push(char::REPLACEMENT_CHARACTER);
+        bytes = rest.get(3..).unwrap_or_default();
+    }
+    text + &String::from_utf8_lossy(bytes)
+}
 
 /// Line, end line, column and end column; a word where the instruction has none.
 #[derive(Deserialize)]
@@ -53,11 +87,14 @@ enum Positions {
 
 impl From<Written> for AccountFrame {
     fn from(Written(function, file, line, positions): Written) -> Self {
-        let place = match positions {
-            Positions::Known((_, end_line, column, end_column)) => Some((end_line, column, end_column)),
-            Positions::Unknown(_) => None,
-        };
-        Self { function, file, line, place }
+        let (Text(function), Text(file)) = (function, file);
+        match positions {
+            // `f_lineno` is None where the line is negative.
+            Positions::Known((line, end_line, column, end_column)) => {
+                Self { function, file, line, place: Some((end_line, column, end_column)) }
+            }
+            Positions::Unknown(_) => Self { function, file, line, place: None },
+        }
     }
 }
 
@@ -202,6 +239,11 @@ mod tests {
         assert_eq!(account.native_thread_id, 7);
         let places = account.frames.iter().map(|frame| (frame.line, frame.place)).collect::<Vec<_>>();
         assert_eq!(places, [(Some(3), Some((Some(4), Some(5), Some(6)))), (None, None)]);
+        let negative = parse(br#"[7, [["f", "p.py", null, [-4, -4, 5, 6]]]]"#).unwrap();
+        assert_eq!(negative.frames[0].line, Some(-4));
+        let odd = parse(br#"[7, [["a\\ud800\ud800\ud83d\ude00", "\u00e9\udc80.py", 1, "out"]]]"#).unwrap();
+        let names = (&*odd.frames[0].function, &*odd.frames[0].file);
+        assert_eq!(names, ("a\\ud800\u{fffd}\u{1f600}", "\u{e9}\u{fffd}.py"));
         for bad in [&b""[..], b"[]", br#"[7, [["f"]]]"#, br#"[-1, []]"#, b"\xff"] {
             assert!(matches!(parse(bad), Err(GateError::Malformed(_))), "{bad:?}");
         }

@@ -29,6 +29,8 @@ const KEPT_LIMIT: usize = 1 << 16;
 const KEPT_BYTES: usize = 1 << 25;
 /// CPython's unwinder reads no longer location table, in bytes (`Modules/_remote_debugging`, gh-151022).
 const LONG_TABLE: u64 = 1 << 16;
+/// Code objects with such a table that are known as such: the latest ones.
+const LONG_TABLES_NOTED: usize = 64;
 /// Bytes of one code unit.
 const CODE_UNIT: u64 = 2;
 
@@ -122,8 +124,8 @@ pub struct Decoder {
     shared: bool,
     /// One copy of each name and file name, so that equal frames share them.
     texts: HashSet<Arc<str>>,
-    /// Function and file of those with a long location table.
-    long_tables: HashSet<(Arc<str>, Arc<str>)>,
+    /// The names of those with a long location table, which are no other one's.
+    long_tables: Vec<Arc<str>>,
     /// Learnt since the last [`Decoder::keep`].
     fresh: Vec<Address>,
     /// Bytes read since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
@@ -170,7 +172,7 @@ impl Decoder {
             forgets: true,
             shared: false,
             texts: HashSet::new(),
-            long_tables: HashSet::new(),
+            long_tables: Vec::new(),
             fresh: Vec::new(),
             read: 0,
             kept: 0,
@@ -347,17 +349,22 @@ impl Decoder {
         let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;
         let frames = vec![None; locations.entries() + 1].into();
         let locations = Arc::new(locations);
-        let (function, file) = (self.share(function), self.share(file));
-        if length > LONG_TABLE && self.long_tables.len() < KEPT_LIMIT {
-            self.long_tables.insert((Arc::clone(&function), Arc::clone(&file)));
-        }
+        let file = self.share(file);
+        let function = if length > LONG_TABLE { self.note_long_table(function) } else { self.share(function) };
         Ok(Code { is_generator, function, file, locations, units, frames, lines: None })
     }
 
     /// Whether the code of such a frame was met with a location table that CPython's unwinder does not read.
     pub(super) fn has_long_table(&self, frame: &Frame) -> bool {
-        !self.long_tables.is_empty()
-            && self.long_tables.contains(&(Arc::clone(&frame.function), Arc::clone(&frame.file)))
+        self.long_tables.iter().any(|name| Arc::ptr_eq(name, &frame.function))
+    }
+
+    fn note_long_table(&mut self, function: Arc<str>) -> Arc<str> {
+        if self.long_tables.len() >= LONG_TABLES_NOTED {
+            self.long_tables.remove(0);
+        }
+        self.long_tables.push(Arc::clone(&function));
+        function
     }
 
     fn share(&mut self, text: Arc<str>) -> Arc<str> {

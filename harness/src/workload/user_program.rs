@@ -99,7 +99,9 @@ fn gates_of_line(line: &str) -> Gates {
     match words.next() {
         Some("import") if words.any(is_module) => Gates::Stops,
         Some("from") if words.next().is_some_and(is_module) => {
-            if words.any(|word| matches!(word, "gate" | "gate_gate" | "*")) { Gates::Stops } else { Gates::Spins }
+            let goes_on = code.contains('(') && !code.contains(')') || code.trim_end().ends_with('\\');
+            let stops = words.any(|word| matches!(word, "gate" | "gate_gate" | "*"));
+            if stops || goes_on { Gates::Stops } else { Gates::Spins }
         }
         _ => Gates::Unknown,
     }
@@ -136,6 +138,9 @@ mod tests {
             ("  import framediff_gate as g", Gates::Stops),
             ("import os, gate", Gates::Stops),
             ("from framediff_gate import *", Gates::Stops),
+            ("from framediff_gate import (\n    gate,\n)", Gates::Stops),
+            ("from gate import run, \\\n    gate", Gates::Stops),
+            ("from gate import (run)", Gates::Spins),
             ("from gate import gate_run, run", Gates::Spins),
             ("from gate import run # gate", Gates::Spins),
             ("import investigate", Gates::Unknown),

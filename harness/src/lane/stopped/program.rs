@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::frame::Frame;
-use crate::invariants::{Difference, Violation};
+use crate::invariants::{Difference, Field, Violation};
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
 use crate::lane::recorder::{Evidence, Recorder};
@@ -221,7 +221,8 @@ impl Course<'_> {
                 ));
             }
         }
-        if self.gates == Gates::Stops && !self.reached_gate {
+        // A module of that name can be another one, and an import can be text.
+        if self.gates == Gates::Stops && self.has_imported && !self.reached_gate {
             return nothing(format!(
                 "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \
                  only",
@@ -325,6 +326,12 @@ impl Lane<'_> {
     pub(super) fn judge_accounts(&self, recorder: &mut Recorder<'_>, truth: &Sample) {
         for account in &self.accounts {
             let id = u64::from(account.native_thread_id);
+            if truth.threads.iter().all(|thread| thread.native_thread_id != id) {
+                let ids: Vec<u64> = truth.threads.iter().map(|thread| thread.native_thread_id).collect();
+                let (seen, possible) = (format!("{ids:?}"), format!("also {id}, which stands at a gate"));
+                let violation = Violation::Told { field: Field::Threads, seen, possible };
+                recorder.violation(WalkerKind::OwnUncached, violation, Evidence::default());
+            }
             let of_thread = truth.threads.iter().filter(|thread| thread.native_thread_id == id);
             let stacks: Vec<Vec<Frame>> = of_thread
                 .filter_map(|thread| thread.outcome.as_ref().ok())
