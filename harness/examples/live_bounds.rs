@@ -25,6 +25,10 @@ struct Seen {
     shares: BTreeMap<String, f64>,
     /// The smallest share of hits, of a cached walker.
     hits: Option<f64>,
+    /// The largest share of rejected samples.
+    rejected: f64,
+    /// By how much it was larger with the cache, at the most.
+    excess: Option<f64>,
 }
 
 fn main() {
@@ -42,17 +46,27 @@ fn main() {
                     let most = seen.shares.entry(what).or_default();
                     *most = most.max(share.at_least(CERTAIN));
                 }
+                let rejected = tally.rejected_of_samples().at_least(CERTAIN);
+                seen.rejected = seen.rejected.max(rejected);
+                let uncached = report.tallies.get(&WalkerKind::CpythonUncached).filter(|_| walker.is_cached());
+                if let Some(beside) = uncached.map(|tally| tally.rejected_of_samples().at_most(CERTAIN)) {
+                    seen.excess = Some(seen.excess.unwrap_or(0.0).max(rejected - beside));
+                }
                 if walker.is_cached() {
                     seen.hits = Some(seen.hits.unwrap_or(1.0).min(hits(tally).at_most(CERTAIN)));
                 }
             }
         }
     }
-    for ((family, _), (walker, Seen { shares, hits })) in seen {
+    for ((family, _), (walker, Seen { shares, hits, rejected, excess })) in seen {
         println!("\n[[live.bound]]\nfamily = \"{}\"\nwalker = \"{walker}\"", Family::ALL[family].name());
         let shares: Vec<String> =
             shares.iter().map(|(what, share)| format!("{what:?} = {}", rounded(*share))).collect();
         println!("seen = {{ {} }}", shares.join(", "));
+        println!("rejected = {}", rounded(rejected));
+        if let Some(excess) = excess {
+            println!("excess = {}", rounded(excess));
+        }
         if let Some(least) = hits.filter(|&least| least >= OWED) {
             println!("hits = {}", rounded(least));
         }

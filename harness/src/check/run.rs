@@ -14,7 +14,7 @@ use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
-use crate::report::bounds::Bounds;
+use crate::report::known::KnownFailures;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
@@ -61,8 +61,8 @@ pub struct Options<'a> {
     pub profiles: bool,
     /// Confidence over all comparisons of the run.
     pub confidence: f64,
-    /// What the released builds were seen to do in the live lane.
-    pub bounds: &'a Bounds,
+    /// What the released builds were seen to do.
+    pub known: &'a KnownFailures,
     /// Where targets' files are written.
     pub folder: PathBuf,
     /// Set when the user stops the run.
@@ -314,7 +314,7 @@ impl Round<'_> {
             overrides: self.options.overrides,
             weakenings,
             demand: self.demand,
-            bounds: self.options.bounds,
+            known: self.options.known,
             profiles: self.options.profiles,
             deadline,
             limit: self.limit,

@@ -12,7 +12,7 @@
 //!
 //! Each sample is judged by what it asked of the target's memory, too: see [`crate::schedule::cost`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use rand::SeedableRng;
@@ -23,13 +23,16 @@ use crate::case::kept::{DRAWN, Drawn, KeptProgram, KeptSchedule, KeptSchedules, 
 use crate::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 use crate::explore::failures::Failing;
 use crate::explore::place::{identity, movement};
+use crate::explore::search::Tally;
 use crate::invariants::Violation;
 use crate::lane::cell::{Cell, Cut, PATIENCE};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
 use crate::oracle::attribution::cause_of;
+use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
+use crate::report::known::DOUBT;
 use crate::report::phases::Phase;
 use crate::sample::WalkerKind;
 use crate::schedule::cost::faults;
@@ -68,6 +71,10 @@ struct Lane<'a, 'r, 'e> {
     done: u32,
     /// How often the unwinder may still die or hang.
     deaths_left: u32,
+    /// What came of the schedules that were drawn.
+    drawn: Tally,
+    /// How many of them failed as a known entry says, by the entry.
+    excused: BTreeMap<String, u64>,
 }
 
 /// What one run of a schedule is held against.
@@ -93,7 +100,18 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
         let seen = is_kept.then(|| program.clone());
         let mut lane =
-            Self { cell, recorder, rig, build: identity(cell.row), workload, seen, done: 0, deaths_left: MOST_DEATHS };
+            Self {
+                cell,
+                recorder,
+                rig,
+                build: identity(cell.row),
+                workload,
+                seen,
+                done: 0,
+                deaths_left: MOST_DEATHS,
+                drawn: Tally::default(),
+                excused: BTreeMap::new(),
+            };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
         for one in order {
@@ -171,10 +189,34 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                 self.rig.stage(&drawn.cast(), stands(drawn));
                 let Some(run) = self.take(drawn.samples, random)? else { continue };
                 self.recorder.scheduled(WALKER, false);
+                self.drawn.add(&run);
                 self.judge(&run, Promise::Drawn);
             }
         }
+        self.judge_shares();
         Ok(())
+    }
+
+    /// Whether more of the drawn schedules failed in a known way, or more samples were rejected, than of any released build's.
+    fn judge_shares(&mut self) {
+        let Lane { cell, drawn, excused, .. } = self;
+        let known = cell.known;
+        let failed = excused.iter().filter_map(|(id, &failed)| {
+            let entry = known.iter().find(|entry| entry.id == *id && entry.is_exceeded_by(failed, drawn.schedules))?;
+            Some((format!("schedules that fail as {id}"), Proportion::new(failed, drawn.schedules), entry.share()))
+        });
+        let rejected = drawn.leaves.iter().filter_map(|(&leaf, leaves)| {
+            let too_often = known.is_rejected_too_often(leaf, leaves.rejected, leaves.samples);
+            let what = format!("rejections at a {leaf} leaf");
+            too_often.then(|| (what, Proportion::new(leaves.rejected, leaves.samples), known.most_rejected(leaf)))
+        });
+        let beyond: Vec<Violation> = failed
+            .chain(rejected)
+            .map(|(what, share, most)| Violation::MoreThanReleased { what, at_least: share.at_least(DOUBT), most })
+            .collect();
+        for violation in beyond {
+            self.recorder.violation(WALKER, violation, Evidence::default());
+        }
     }
 
     /// Runs a schedule. An unwinder that dies or hangs is reported, and the next schedule has a new rig.
@@ -247,6 +289,12 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             schedule: failing.schedule,
             fingerprint: failing.fingerprint.clone(),
         };
+        let (fingerprint, version) = (&failing.fingerprint, self.cell.row.build.version.to_string());
+        if let Some(entry) = self.cell.known.find_stepped(fingerprint, &version, self.cell.family)
+            && promise == Promise::Drawn
+        {
+            *self.excused.entry(entry.id.clone()).or_default() += 1;
+        }
         let violation = Violation::NotThere {
             fingerprint: failing.fingerprint,
             case: case.to_string(),

@@ -152,7 +152,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
-    let bounds = rules.known.live().clone();
+    let known = rules.known.clone();
     let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
@@ -193,7 +193,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         schedules: arguments.schedules,
         jobs: arguments.jobs.map_or_else(check_jobs_by_default, std::num::NonZero::get),
         profiles: arguments.profiles,
-        bounds: &bounds,
+        known: &known,
         confidence: arguments.judging.confidence,
         folder: folder.path().to_owned(),
         interrupted: &INTERRUPTED,
@@ -265,7 +265,7 @@ fn table(listed: &[Listed]) -> String {
 
 fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
     let rules = rules(&arguments.judging)?;
-    let bounds = rules.known.live().clone();
+    let known = rules.known.clone();
     let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(None)?;
     let options = attach::Options {
@@ -273,7 +273,7 @@ fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
         budget: arguments.budget,
         grace: grace(arguments.budget),
         write: arguments.write,
-        bounds: &bounds,
+        known: &known,
         confidence: arguments.judging.confidence,
         cache: &cache,
         interrupted: &INTERRUPTED,

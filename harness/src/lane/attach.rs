@@ -22,7 +22,7 @@ use crate::layout::{FrameCache, Layout, LayoutError};
 use crate::memory::RemoteMemory;
 use crate::memory::process::{ProcessMemory, read_only};
 use crate::oracle::statistics::Demand;
-use crate::report::bounds::Bounds;
+use crate::report::known::KnownFailures;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
 use crate::report::tally::Tally;
@@ -71,8 +71,8 @@ pub struct Options<'a> {
     pub grace: Duration,
     /// Whether its anchors may be written.
     pub write: bool,
-    /// What the released builds were seen to do in the live lane.
-    pub bounds: &'a Bounds,
+    /// What the released builds were seen to do.
+    pub known: &'a KnownFailures,
     /// Confidence of the comparison.
     pub confidence: f64,
     /// Where fetched builds are kept: one of them may be the process's own.
@@ -132,7 +132,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         overrides: Overrides::default(),
         weakenings: &weakenings,
         demand: Demand::new(options.confidence, 2),
-        bounds: options.bounds,
+        known: options.known,
         profiles: false,
         deadline: Instant::now() + options.budget,
         limit: Instant::now() + options.budget + options.grace,

@@ -9,7 +9,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
-use crate::report::bounds::Bounds;
+use crate::report::known::KnownFailures;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use crate::report::finding::Fingerprint;
 use crate::sample::WalkerKind;
@@ -43,8 +43,8 @@ pub struct Cell<'a> {
     pub weakenings: &'a BTreeSet<Weakening>,
     /// What a comparison of the live lane must guarantee.
     pub demand: Demand,
-    /// What the released builds were seen to do in the live lane.
-    pub bounds: &'a Bounds,
+    /// What the released builds were seen to do.
+    pub known: &'a KnownFailures,
     /// Whether profiles are held against the truth in the live lane.
     pub profiles: bool,
     /// When the cell's share of the budget is spent.

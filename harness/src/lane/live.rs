@@ -391,14 +391,14 @@ fn drive(
     until: Instant,
 ) -> Result<(), Cut> {
     let is_workload = cell.id.family == cell.family.name();
-    let only_thread = (is_workload && cell.family != Family::Threads).then(|| driver.pid());
+    let threads = is_workload.then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());
         let run = unwinder.run_live(LiveBound::Time(left), |batch| {
             take_batch(judge, recorder, &batch);
-            if let Some(main) = only_thread {
-                judge_told(recorder, &batch, main);
+            if let Some(threads) = threads {
+                judge_told(recorder, &batch, threads);
             }
             if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -428,21 +428,48 @@ fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBa
     }
 }
 
-/// Judges what is told besides frames of a target whose only thread is `main`: nothing of that changes while it runs.
-fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, main: u64) {
-    for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !counted.told.is_empty()) {
+/// What is known of the threads of a target that runs.
+#[derive(Clone, Copy, Debug)]
+struct KnownThreads {
+    /// The main thread, which is always there.
+    main: u64,
+    /// Whether there is no other. Others come and go.
+    is_alone: bool,
+}
+
+impl KnownThreads {
+    /// What could have been listed in place of these threads, if nothing of what is known allows them.
+    fn instead_of(self, ids: &[u64]) -> Option<String> {
+        let Self { main, is_alone } = self;
+        let is_once = |id: &u64| ids.iter().filter(|other| *other == id).count() == 1;
+        if is_alone {
+            (ids != [main]).then(|| format!("[{main}]"))
+        } else if !ids.contains(&main) {
+            Some(format!("a list with the main thread, {main}"))
+        } else {
+            (!ids.iter().all(is_once)).then(|| "each thread once".to_owned())
+        }
+    }
+}
+
+/// Judges what is told besides frames, as far as it does not change while the target runs.
+fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, threads: KnownThreads) {
+    // A walk that raised has a thread of which nothing is told.
+    let raised = |counted: &CountedSample| counted.told.len() < counted.sample.threads.len();
+    for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !raised(counted)) {
         let mut wrong = |field, seen: String, possible: String| {
             recorder.violation(sample.walker, Violation::Told { field, seen, possible }, Evidence::default());
         };
         let ids: SmallVec<[u64; 1]> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
-        if ids.as_slice() != [main] {
-            wrong(Field::Threads, format!("{ids:?}"), format!("[{main}]"));
+        if let Some(possible) = threads.instead_of(&ids) {
+            wrong(Field::Threads, format!("{ids:?}"), possible);
         }
-        for ToldThread { interpreter, status, has_opcodes } in told {
+        for (id, ToldThread { interpreter, status, has_opcodes }) in ids.iter().zip(told) {
             if let Some(id @ 1..) = interpreter {
                 wrong(Field::Interpreter, id.to_string(), "0".to_owned());
             }
-            if let Some(status) = status.filter(|&status| !is_of_main_thread(status)) {
+            let is_main = *id == threads.main || threads.is_alone;
+            if let Some(status) = status.filter(|&status| is_main && !is_of_main_thread(status)) {
                 wrong(Field::Status, format!("{status:#x}"), "that of a main thread in mode wall".to_owned());
             }
             if *has_opcodes {
@@ -502,7 +529,7 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
     let version = cell.row.build.version.to_string();
     for (walker, judge) in walkers.into_iter().zip(judges).filter(|(walker, _)| cell.has(*walker)) {
         let judged = Judged { family: &cell.id.family, walker, version: &version };
-        for violation in cell.bounds.judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
+        for violation in cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
             report(recorder, walker, judge, violation);
         }
     }
@@ -523,4 +550,29 @@ fn report(recorder: &mut Recorder<'_>, walker: WalkerKind, judge: &Judge<'_>, vi
         None => (None, &[][..], None),
     };
     recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_listed_once_and_the_main_thread_always() {
+        let alone = KnownThreads { main: 7, is_alone: true };
+        assert_eq!(alone.instead_of(&[7]), None);
+        for ids in [&[][..], &[8], &[7, 7], &[8, 7]] {
+            assert_eq!(alone.instead_of(ids).as_deref(), Some("[7]"), "{ids:?}");
+        }
+        let with_others = KnownThreads { main: 7, is_alone: false };
+        for (ids, possible) in [
+            (&[7][..], None),
+            (&[9, 8, 7], None),
+            (&[], Some("a list with the main thread, 7")),
+            (&[9, 8], Some("a list with the main thread, 7")),
+            (&[8, 7, 7], Some("each thread once")),
+            (&[8, 9, 8, 7], Some("each thread once")),
+        ] {
+            assert_eq!(with_others.instead_of(ids).as_deref(), possible, "{ids:?}");
+        }
+    }
 }

@@ -128,7 +128,7 @@ impl Hunter<'_> {
             stops: trial.stops,
             schedules: trial.schedules,
             jobs: self.jobs,
-            bounds: self.known.live(),
+            known: self.known,
             profiles: false,
             confidence: CONFIDENCE,
             folder: self.folder.clone(),

@@ -38,10 +38,16 @@ struct Margin {
     versions: VersionReq,
     /// A share may be so many times the largest that was seen,
     times: f64,
-    /// and this much larger, if it is one of impossible stacks,
+    /// and this much larger, if it is one of stacks that were torn while they were read: that depends on the machine,
+    torn: f64,
+    /// and this much, if it is one of other impossible stacks,
     impossible: f64,
-    /// and this much, if it is one of rejections.
+    /// and this much, if it is one of rejections for one reason.
     rejected: f64,
+    /// All rejections together may have this part of what the largest share left,
+    rest: f64,
+    /// and be so much more frequent with the cache than without it as was seen this many times, and this much.
+    excess: (f64, f64),
     /// A share of hits must be this part of the smallest that was seen.
     part: f64,
     /// What the unwinders of these releases can raise besides what was seen: how `Type: text` or the text alone begins, numbers
@@ -55,8 +61,11 @@ impl Default for Margin {
         Self {
             versions: VersionReq::STAR,
             times: 1.0,
+            torn: 0.0,
             impossible: 0.0,
             rejected: 0.0,
+            rest: 0.0,
+            excess: (1.0, 0.0),
             part: 1.0,
             raises: BTreeSet::new(),
         }
@@ -77,10 +86,19 @@ struct Bound {
     /// The smallest share of hits, full and partial, of one run: see [`hits`]. Without it none are owed.
     #[serde(default)]
     hits: Option<f64>,
+    /// The largest share of rejected samples of one cell: see [`Tally::rejected_of_samples`]. Without it any is allowed.
+    #[serde(default)]
+    rejected: Option<f64>,
+    /// Of a cached walker: how much larger that was, at the most, than the uncached walker's beside it.
+    #[serde(default)]
+    excess: Option<f64>,
 }
 
 /// What [`Violation::LessThanReleased`] calls them.
 const HITS: &str = "hits";
+/// What [`Violation::MoreThanReleased`] calls all rejections together, and their excess over those without the cache.
+const REJECTIONS: &str = "rejections";
+const EXCESS: &str = "rejections beyond those without the cache";
 
 /// The share of a cached walker's lookups that took something from the cache. How many of them are full hits depends on how long
 /// the target stands still from one sample to the next, hence on the machine; that there are any does not, where a caller stays.
@@ -115,8 +133,11 @@ impl Bounds {
         if what.starts_with(RAISED) && seen == 0.0 && !self.is_raised_by_releases(judged.version, what) {
             return 0.0;
         }
-        let is_impossible = Cause::ALL.into_iter().any(|cause| cause.name() == what);
-        let plus = if is_impossible { self.margin.impossible } else { self.margin.rejected };
+        let plus = match Cause::ALL.into_iter().find(|cause| cause.name() == what) {
+            Some(Cause::TornRead) => self.margin.torn,
+            Some(_) => self.margin.impossible,
+            None => self.margin.rejected,
+        };
         seen.mul_add(self.margin.times, plus).min(1.0)
     }
 
@@ -142,7 +163,7 @@ impl Bounds {
         }
         let is_workload = self.has(judged);
         let shares = tally.shares();
-        let comparisons = demand.comparisons.max(1).saturating_mul(shares.len() as u64 + 1);
+        let comparisons = demand.comparisons.max(1).saturating_mul(shares.len() as u64 + 3);
         let error = Demand { comparisons, ..demand }.error_per_bound();
         let more = shares.into_iter().filter_map(|(what, share)| {
             let (at_least, most) = (share.at_least(error), self.most(judged, &what));
@@ -156,7 +177,24 @@ impl Bounds {
             let at_most = hits(tally).at_most(error);
             (at_most < least).then_some(Violation::LessThanReleased { what: HITS.to_owned(), at_most, least })
         });
-        more.chain(less).collect()
+        more.chain(self.judge_rejections(judged, tally, uncached, error)).chain(less).collect()
+    }
+
+    /// Whether all reasons together make too many rejections, by themselves or beside the uncached walker, which meets the same
+    /// target in the same time. Each reason alone can stay within its bound while nearly every sample is rejected.
+    fn judge_rejections(&self, judged: Judged<'_>, tally: &Tally, uncached: &Tally, error: f64) -> Vec<Violation> {
+        let own = |of: fn(&Bound) -> Option<f64>| self.of(judged).filter(|_| self.has(judged)).find_map(of);
+        let rejected = tally.rejected_of_samples().at_least(error);
+        let most = own(|bound| bound.rejected).map(|seen| (1.0 - seen).mul_add(self.margin.rest, seen));
+        let beside = own(|bound| bound.excess).filter(|_| judged.walker.is_cached() && uncached.samples > 0).map(|seen| {
+            let (times, plus) = self.margin.excess;
+            uncached.rejected_of_samples().at_most(error) + seen.mul_add(times, plus)
+        });
+        let violation = |(what, most): (&str, f64)| {
+            (rejected > most).then(|| Violation::MoreThanReleased { what: what.to_owned(), at_least: rejected, most })
+        };
+        let limits = most.map(|most| (REJECTIONS, most)).into_iter().chain(beside.map(|most| (EXCESS, most)));
+        limits.filter_map(violation).collect()
     }
 
     /// Whether the walker was measured with this family.
@@ -191,7 +229,7 @@ mod tests {
     fn bounds() -> Bounds {
         let text = format!(
             r#"
-            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, impossible = 0.01, rejected = 0.01, part = 0.5, raises = ["Cannot read non-compact"] }}
+            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, torn = 0.01, impossible = 0.01, rejected = 0.01, rest = 0.5, excess = [1.5, 0.08], part = 0.5, raises = ["Cannot read non-compact"] }}
             [[bound]]
             family = "alternating"
             walker = "cpython-cached"
@@ -240,6 +278,58 @@ mod tests {
         let stale = |count| Tally { impossible_episodes: [(Cause::StaleFullHit, count)].into(), ..torn(0) };
         assert_eq!(broken("deep", &stale(90), &none), Vec::<String>::new());
         assert_eq!(broken("deep", &stale(200), &none), ["more stale-full-hit"]);
+    }
+
+    /// What a walker does that rejects this share of its samples, one here and one there, for a reason that releases have.
+    fn rejecting(share: f64, samples: u64, reason: &str) -> Tally {
+        let rejected = (samples as f64 * share) as u64;
+        Tally {
+            rejected: [("raised".to_owned(), rejected)].into(),
+            rejected_episodes: [(reason.to_owned(), rejected.min(samples - rejected))].into(),
+            full_hits: samples - rejected,
+            ..Tally { samples, ..Tally::default() }
+        }
+    }
+
+    /// No margin may be so wide that a profiler that misbehaves like this passes.
+    #[test]
+    fn the_bounds_of_the_released_builds_leave_no_room_for_a_broken_profiler() {
+        let known = crate::report::known::KnownFailures::kept().unwrap();
+        let bounds = known.live();
+        let usual = "raised RuntimeError: Failed to parse initial frame in chain";
+        let families = ["alternating", "deep", "recursion", "exceptions", "generators", "coroutines", "through-c", "failed-bind"];
+        for family in families {
+            let found = |walker, tally: &Tally, uncached: &Tally| {
+                let judged = Judged { family, walker, version: "3.15.2" };
+                bounds.judge(judged, tally, uncached, Demand::new(0.9999, 40))
+            };
+            let quiet = rejecting(0.2, 8_000, usual);
+            for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+                let silent = rejecting(0.99, 8_000, usual);
+                assert_ne!(found(walker, &silent, &silent), [], "{family}, {walker}: 99 % of the samples raise");
+            }
+            let cached = |tally: &Tally| found(WalkerKind::CpythonCached, tally, &quiet);
+            assert_eq!(cached(&quiet), [], "{family}: what releases do");
+            let lost = Tally { full_hits: 0, misses: [(MissReason::Unspecified, 6_400)].into(), ..quiet.clone() };
+            assert_ne!(cached(&lost), [], "{family}: no hits");
+            for cause in [Cause::StaleFullHit, Cause::StoredTornWalkServedAgain] {
+                let stale = Tally { impossible: [(cause, 1_000)].into(), impossible_episodes: [(cause, 1_000)].into(), ..quiet.clone() };
+                assert_ne!(cached(&stale), [], "{family}: {cause} at every sixth stack");
+            }
+        }
+        for family in ["alternating", "deep"] {
+            let judged = |walker| Judged { family, walker, version: "3.15.2" };
+            let (more, quiet) = (rejecting(0.44, 8_000, usual), rejecting(0.2, 8_000, usual));
+            let demand = Demand::new(0.9999, 40);
+            let found = bounds.judge(judged(WalkerKind::CpythonCached), &more, &quiet, demand);
+            assert_ne!(found, [], "{family}: three samples of ten raise with the cache only");
+            assert_eq!(bounds.judge(judged(WalkerKind::CpythonCached), &more, &more, demand), [], "{family}: both walkers");
+            let torn = [(Cause::TornRead, 2_200)];
+            let torn = Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..rejecting(0.2, 8_000, usual) };
+            for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+                assert_ne!(bounds.judge(judged(walker), &torn, &torn, demand), [], "{family}, {walker}: a third is torn");
+            }
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::workload::Family;
 const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
 
 /// With this probability a share that is not too large is taken for one.
-const DOUBT: f64 = 0.001;
+pub const DOUBT: f64 = 0.001;
 
 /// One known failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +69,13 @@ impl KnownFailure {
     /// lower bound of it is what counts.
     #[must_use]
     pub fn is_exceeded_by(&self, failed: u64, schedules: u64) -> bool {
-        let most = f64::from(self.most.unwrap_or(0)) / 1000.0;
-        Proportion::new(failed, schedules).at_least(DOUBT) > most
+        Proportion::new(failed, schedules).at_least(DOUBT) > self.share()
+    }
+
+    /// The share of the schedules of a search that it excuses.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        f64::from(self.most.unwrap_or(0)) / 1000.0
     }
 }
 
@@ -183,8 +188,13 @@ impl KnownFailures {
     /// Whether so many of these samples with such a leaf are more than may be rejected while the target moves.
     #[must_use]
     pub fn is_rejected_too_often(&self, leaf: LeafKind, rejected: u64, samples: u64) -> bool {
-        let most = self.rejected.get(&leaf).map_or(1.0, |most| f64::from(*most) / 1000.0);
-        Proportion::new(rejected, samples).at_least(DOUBT) > most
+        Proportion::new(rejected, samples).at_least(DOUBT) > self.most_rejected(leaf)
+    }
+
+    /// The share of samples with such a leaf that may be rejected while the target moves.
+    #[must_use]
+    pub fn most_rejected(&self, leaf: LeafKind) -> f64 {
+        self.rejected.get(&leaf).map_or(1.0, |most| f64::from(*most) / 1000.0)
     }
 
     /// The entries, in the order of the list.

@@ -57,6 +57,9 @@ impl fmt::Display for Cause {
     }
 }
 
+/// As many samples are independent even if nothing changed: walks are spread over the time of a cell.
+const FEW_CHANGES: u64 = 100;
+
 /// The counts of one walker; tallies add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -180,6 +183,19 @@ impl Tally {
     pub fn rejected_share(&self, reason: &str) -> Proportion {
         let episodes: u64 = self.rejected_episodes.values().sum();
         Proportion::new(self.rejected_episodes.get(reason).copied().unwrap_or_default(), self.accepted() + episodes)
+    }
+
+    /// The share of all samples that were rejected, whatever the reason, as that of so many independent ones as it changed
+    /// between rejections and stacks: neighbours meet the same state.
+    ///
+    /// Unlike a share of episodes it comes near to one where nearly everything is rejected.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+    pub fn rejected_of_samples(&self) -> Proportion {
+        let changes = 2 * self.rejected_episodes.values().sum::<u64>();
+        let independent = changes.max(FEW_CHANGES).min(self.samples);
+        let share = self.rejected() as f64 / self.samples.max(1) as f64;
+        Proportion::new((share * independent as f64).round() as u64, independent)
     }
 
     /// The share of each cause of impossible stacks and each reason of rejections that occurred, in episodes.
