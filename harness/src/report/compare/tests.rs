@@ -8,10 +8,12 @@ use tempfile::TempDir;
 use crate::report::cell::{CellOutcome, Lane, NotRun};
 use crate::report::compare::{self, Comparison, Fate, compare};
 use crate::report::event::Event;
-use crate::report::fixtures::{self, cache_worse, cell, finding, run, summary};
+use crate::report::fixtures::{self, cache_worse, cell, finding, run, summary, with_tally};
 use crate::report::json::{self, Document};
 use crate::report::searches::{self, SearchEnd, SearchVerdict};
+use crate::report::tally::Tally;
 use crate::report::verdict::Verdict;
+use crate::sample::WalkerKind;
 
 struct Reports(TempDir);
 
@@ -74,6 +76,27 @@ fn the_next_version_of_a_build_stands_for_it() {
     let other = |text: String| text.replace("3.15.2 release", "3.15.2 debug").replace("\"release\"", "\"debug\"");
     let comparison = Reports::new().compare(vec![violation()], vec![], other);
     assert_eq!(fates(&comparison), [(Fate::NotLookedFor, false)], "{comparison:?}");
+}
+
+#[test]
+fn wrong_samples_that_nothing_describes_are_failures_of_their_row() {
+    let reports = Reports::new();
+    let text = |differences: u64| {
+        let tally = Tally { differences, ..fixtures::tally() };
+        let events = with_tally(Lane::Stopped, WalkerKind::CpythonCached, &tally);
+        json::render(&Document::from(&summary(&events, false))).unwrap()
+    };
+    for (before, after, fate, verdict) in
+        [(0, 4, Fate::New, Verdict::Fail), (4, 4, Fate::StillThere, Verdict::Pass), (4, 0, Fate::Gone, Verdict::Pass)]
+    {
+        let [old, new] =
+            [("old.json", before), ("new.json", after)].map(|(name, count)| reports.of(name, &text(count)));
+        let comparison = compare(&old, &new).unwrap();
+        assert_eq!(fates(&comparison), [(fate, false)], "{before} then {after}");
+        assert_eq!((comparison.changes[0].new_count, comparison.verdict()), (after, verdict));
+        let places: Vec<&str> = comparison.changes[0].places.iter().map(String::as_str).collect();
+        assert_eq!(places, ["3.15.2 release JIT, stopped, alternating, cpython-cached"]);
+    }
 }
 
 #[test]
@@ -153,41 +176,55 @@ mod mutants {
     use super::*;
     use crate::mutants::hunt::{Hunted, Kill};
     use crate::mutants::judge::Judged;
-    use crate::mutants::report::{MutantReport, Report, RowReport};
+    use crate::mutants::report::{MutantReport, Report, RowReport, StandInReport};
 
     fn killed() -> Kill {
         let [clause, walker, family, replay] = ["spliced", "own-cached", "deep", "framediff check"].map(str::to_owned);
         Kill { lane: "stopped".into(), clause, walker, family, samples: 5, seconds: 0.5, replay }
     }
 
-    /// A run on one build, with the outcomes of its mutants.
-    fn report(row: &str, mutants: &[(&str, Judged)], control: Hunted) -> String {
+    fn outcomes(mutants: &[(&str, Judged)]) -> Vec<MutantReport> {
         let mutant = |(name, judged): &(&str, Judged)| MutantReport {
             mutant: (*name).to_owned(),
             issue: None,
             judged: judged.clone(),
             peers: None,
         };
-        let row = RowReport {
-            row: row.to_owned(),
-            image: "/python".to_owned(),
-            sites: Vec::new(),
-            control: vec![control],
-            mutants: mutants.iter().map(mutant).collect(),
-            peers: None,
-        };
+        mutants.iter().map(mutant).collect()
+    }
+
+    fn run_of(rows: Vec<RowReport>, stand_ins: Vec<StandInReport>) -> String {
         let report = Report {
             version: 1,
             seed: 0,
             budget_seconds: 1.0,
-            rows: vec![row],
+            rows,
             unwinder: Vec::new(),
-            stand_ins: Vec::new(),
+            stand_ins,
             own_control: None,
             own: Vec::new(),
             interrupted: false,
         };
         serde_json::to_string(&report).unwrap()
+    }
+
+    /// A run on one build, with the outcomes of its mutants.
+    fn report(row: &str, mutants: &[(&str, Judged)], control: Hunted) -> String {
+        let row = RowReport {
+            row: row.to_owned(),
+            image: "/python".to_owned(),
+            sites: Vec::new(),
+            control: vec![control],
+            mutants: outcomes(mutants),
+            peers: None,
+        };
+        run_of(vec![row], Vec::new())
+    }
+
+    /// A run of stand-ins on one build.
+    fn stand_ins(row: &str, mutants: &[(&str, Judged)], control: Hunted) -> String {
+        let (row, mutants) = (row.to_owned(), outcomes(mutants));
+        run_of(Vec::new(), vec![StandInReport { row, control: vec![control], mutants, list: Vec::new() }])
     }
 
     fn passed() -> Hunted {
@@ -231,5 +268,22 @@ mod mutants {
         let row = "3.15.2 release";
         let [old, new] = [passed(), Hunted::Killed(killed())].map(|control| report(row, &[], control));
         assert_eq!(fates(&compared(&old, &new)), [(Fate::New, false)]);
+    }
+
+    #[test]
+    fn a_stand_in_that_is_killed_no_more_is_a_new_failure_also_in_the_next_version() {
+        let survived = || Judged::Survived { samples: 9 };
+        let old = stand_ins("3.15.2 release", &[("a", Judged::Killed(killed()))], passed());
+        let new = stand_ins("3.15.3 release", &[("a", survived())], passed());
+        let comparison = compared(&old, &new);
+        assert_eq!(fates(&comparison), [(Fate::New, false)]);
+        assert_eq!(comparison.changes[0].fingerprint, "a survived (3.15.3 release, stand-ins)");
+        assert_eq!(comparison.verdict(), Verdict::Fail);
+        assert_eq!(compared(&new, &old).verdict(), Verdict::Pass);
+        let alarm = stand_ins("3.15.2 release", &[("a", Judged::Killed(killed()))], Hunted::Killed(killed()));
+        assert_eq!(fates(&compared(&old, &alarm)), [(Fate::New, false)]);
+        let not_viable = || Judged::NotViable { why: "no such field".to_owned() };
+        let unmade = stand_ins("3.15.2 release", &[("a", not_viable())], passed());
+        assert_eq!(compared(&old, &unmade).verdict(), Verdict::Inconclusive);
     }
 }

@@ -9,13 +9,16 @@ use crate::mutants::hunt::Hunted;
 use crate::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{MutantReport, Report as Mutants};
-use crate::report::cell::{CellId, CellOutcome, Row};
+use crate::report::cell::{CellId, CellOutcome, Lane, Row};
 use crate::report::json::Document;
 use crate::report::known::KnownFailures;
 use crate::report::saved::{Content, Saved, SavedError};
 use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
+use crate::report::summary::CellReport;
+use crate::report::verdict::Failure;
 #[cfg(target_arch = "x86_64")]
 use crate::report::verdict::Verdict;
+use crate::sample::WalkerKind;
 
 /// What can be compared.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
@@ -81,20 +84,17 @@ impl Told {
     }
 
     fn of_check(document: &Document) -> Self {
-        let place =
-            |row: &str, lane: &str, family: &str, walker: &str| (row.to_owned(), format!("{lane}, {family}, {walker}"));
         let mut ran = BTreeSet::new();
         let mut schedules = BTreeMap::new();
         for report in document.cells.iter().filter(|report| report.outcome == CellOutcome::Ran) {
             for (walker, tally) in report.tallies.iter().filter(|(_, tally)| tally.schedules > 0) {
                 let CellId { row, lane, family, seed, .. } = &report.cell;
                 let text = format!("{} with seed {seed}", tally.schedules);
-                schedules.insert(place(row, lane.name(), family, walker.name()), text);
+                schedules.insert(place(row, *lane, family, *walker), text);
             }
             let gave_stacks = report.tallies.iter().filter(|(_, tally)| tally.accepted() > 0);
-            ran.extend(gave_stacks.map(|(walker, _)| {
-                place(&report.cell.row, report.cell.lane.name(), &report.cell.family, walker.name())
-            }));
+            let CellId { row, lane, family, .. } = &report.cell;
+            ran.extend(gave_stacks.map(|(walker, _)| place(row, *lane, family, *walker)));
         }
         let mut found: BTreeMap<Key, Found> = BTreeMap::new();
         for violation in &document.violations {
@@ -104,12 +104,13 @@ impl Told {
             let known = violation.known.as_ref().map(|known| known.id.clone());
             entry.known = if entry.count == 0 { known } else { entry.known.take().and(known) };
             entry.count += violation.count;
-            let at = |row: &str, family: &str| place(row, first.lane.name(), family, first.walker.name());
+            let at = |row: &str, family: &str| place(row, first.lane, family, first.walker);
             entry.places.extend(violation.places.iter().map(|place| at(&place.row, &place.family)));
             if violation.places.is_empty() {
                 entry.places.extend(violation.rows.iter().map(|row| at(row, &first.family)));
             }
         }
+        found.extend(document.judgement.failures.iter().filter_map(|failure| undescribed(document, failure)));
         let alike = |row: &Row| format!("{}, JIT {}, {}", row.flavour, row.jit, row.frame_cache);
         let rows = document.builds.iter().map(|row| (row.name.clone(), alike(row))).collect();
         let doubts = document.judgement.doubts.iter().map(ToString::to_string).collect();
@@ -162,6 +163,11 @@ impl Told {
             told.row(&unwinder(&one.row));
             told.mutants(&unwinder(&one.row), &one.mutants, &one.control);
         }
+        for one in &report.stand_ins {
+            let row = format!("{}, stand-ins", one.row);
+            told.row(&row);
+            told.mutants(&row, &one.mutants, &one.control);
+        }
         told.mutants("own walkers", &report.own, report.own_control.as_slice());
         told
     }
@@ -199,6 +205,26 @@ impl Told {
         }
         self.ran.insert(place);
     }
+}
+
+/// Where a walker of a run of `check` came to a result.
+fn place(row: &str, lane: Lane, family: &str, walker: WalkerKind) -> Place {
+    (row.to_owned(), format!("{lane}, {family}, {walker}"))
+}
+
+/// Wrong samples that fail a run of `check` although none of its violations says what they were. Each row counts for itself.
+fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
+    let (row, lane, walker, samples) = match failure {
+        Failure::Violation { .. } => return None,
+        Failure::Undescribed { row, lane, walker, samples } => (row, *lane, *walker, *samples),
+    };
+    let is_wrong = |cell: &&CellReport| {
+        let wrong = cell.tallies.get(&walker).is_some_and(|tally| tally.impossible() + tally.differences > 0);
+        wrong && (&cell.cell.row, cell.cell.lane) == (row, lane)
+    };
+    let places = document.cells.iter().filter(is_wrong).map(|cell| place(row, lane, &cell.cell.family, walker));
+    let key = (row.clone(), format!("{lane}, {walker}: wrong samples that no violation describes"));
+    Some((key, Found { known: None, count: samples, places: places.collect() }))
 }
 
 /// All that bounds a search.
