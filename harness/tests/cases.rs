@@ -37,7 +37,10 @@ fn the_committed_cases_hold_and_show_every_outcome() {
             assert_eq!(file.target.name(), target.name(), "{}", path.display());
             match file.run() {
                 Verdict::Failed(message) => panic!("{}: {message}", path.display()),
-                verdict => seen.push(verdict),
+                verdict => {
+                    assert!(file.is_judged(&verdict, &path), "{}: a replay would be inconclusive", path.display());
+                    seen.push(verdict);
+                }
             }
             // Else they would not be what `save` writes, and changes to them could not be compared.
             assert_eq!(file.text().unwrap(), fs::read_to_string(&path).unwrap(), "{}", path.display());
@@ -129,7 +132,8 @@ fn what_is_saved_is_loaded_again() {
 }
 
 /// A target with a fault, as a changed walker would be one.
-static FAULTY: FuzzTarget<text::TestCase> = FuzzTarget { name: "text", check: faulty, least_accepted: 10 };
+static FAULTY: FuzzTarget<text::TestCase> =
+    FuzzTarget { name: "text", check: faulty, least_accepted: 10, judges_refusals: true };
 
 fn faulty(case: &text::TestCase) -> Outcome {
     assert_ne!(case.rest[0], 7, "seven");

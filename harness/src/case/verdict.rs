@@ -29,6 +29,21 @@ impl CaseFile {
             Err(message) => Verdict::Failed(message),
         }
     }
+
+    /// Whether a run that ended so shows anything: a case that was refused does so only if its check says which cases are to be
+    /// refused, or if that is what the case in this file is kept for.
+    #[must_use]
+    pub fn is_judged(&self, verdict: &Verdict, file: &Path) -> bool {
+        match verdict {
+            Verdict::Accepted | Verdict::Failed(_) => true,
+            Verdict::Rejected => self.target.judges_refusals() || is_kept_refused(file),
+        }
+    }
+}
+
+/// Whether the name of a file says that its case is kept because it is refused: `rejected-1.json`.
+fn is_kept_refused(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"rejected-"))
 }
 
 thread_local! {
@@ -72,6 +87,8 @@ fn described(info: &PanicHookInfo<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::target::AnyFuzzTarget;
+    use crate::fuzzing::{layout, walk_image};
 
     /// The message of a check that panics.
     fn message(check: impl FnOnce()) -> String {
@@ -84,6 +101,21 @@ mod tests {
         let message = message(|| panic!("of {}", "no use"));
         assert_eq!(message, format!("{}:{line}: of no use", file!()));
         assert_eq!(caught(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn a_refused_case_shows_something_only_where_a_refusal_is_asked_for() {
+        let case = |target: &'static dyn AnyFuzzTarget| {
+            let case = target.random_cases(1).unwrap().remove(0);
+            CaseFile { target, note: String::new(), case }
+        };
+        let [fuzzed, kept] = ["cases/0f3a.json", "cases/rejected-1.json"].map(Path::new);
+        let walkers = case(&walk_image::TARGET);
+        assert!(!walkers.is_judged(&Verdict::Rejected, fuzzed));
+        assert!(walkers.is_judged(&Verdict::Rejected, kept));
+        assert!(walkers.is_judged(&Verdict::Accepted, fuzzed));
+        assert!(walkers.is_judged(&Verdict::Failed("broken".into()), fuzzed));
+        assert!(case(&layout::TARGET).is_judged(&Verdict::Rejected, fuzzed));
     }
 
     #[test]

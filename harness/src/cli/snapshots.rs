@@ -33,6 +33,9 @@ use crate::workload::Parameters;
 /// What a case is called that was given on a line, and in no file.
 pub(super) const CASE_ON_A_LINE: &str = "case";
 
+/// What is said of a case that proves nothing.
+const UNJUDGED: &str = "inconclusive: the walkers refused everything, and nothing was judged";
+
 /// Records a target and replays what was recorded.
 pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<u8, Failure> {
     can_save(&arguments.output)?;
@@ -145,9 +148,11 @@ fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
             (None, _) => writeln!(text, "nothing is broken"),
         };
     }
-    let (verdict, code) = match file.run() {
-        Verdict::Accepted | Verdict::Rejected => ("pass".to_owned(), exit::PASS),
+    let verdict = file.run();
+    let (verdict, code) = match verdict {
         Verdict::Failed(message) => (clean(&message), exit::VIOLATION),
+        Verdict::Accepted | Verdict::Rejected if file.is_judged(&verdict, path) => ("pass".to_owned(), exit::PASS),
+        Verdict::Accepted | Verdict::Rejected => (UNJUDGED.to_owned(), exit::INCONCLUSIVE),
     };
     print(&(text + "  " + verdict.lines().next().unwrap_or_default() + "\n"))?;
     Ok(code)

@@ -32,7 +32,8 @@ use crate::walk::cache::Limits;
 use crate::walk::weakening::Weakening;
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "cache_state_machine", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "cache_state_machine", check, least_accepted: 10, judges_refusals: false };
 
 /// A scenario, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,7 +46,8 @@ use crate::walk::walker::Walker;
 use crate::walk::weakening::Weakening;
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "cached_vs_uncached", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "cached_vs_uncached", check, least_accepted: 10, judges_refusals: false };
 
 /// Images of one process, and who walks them.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]

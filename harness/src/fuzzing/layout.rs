@@ -8,7 +8,8 @@ use super::target::FuzzTarget;
 use crate::layout::{COOKIE, FrameCache, Layout};
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "layout", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "layout", check, least_accepted: 10, judges_refusals: true };
 
 /// A table that fits, and how it was damaged.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]

@@ -9,7 +9,8 @@ use crate::frame::Location;
 use crate::walk::location_table::LocationTable;
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "location_table", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "location_table", check, least_accepted: 10, judges_refusals: true };
 
 /// A table, and how it was damaged.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]

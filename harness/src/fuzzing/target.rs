@@ -23,6 +23,9 @@ pub struct FuzzTarget<T> {
     /// The least share of cases, in percent, that must be accepted once many were tried: a fuzzer that sees nearly
     /// nothing but refusals tests nearly nothing.
     pub least_accepted: u8,
+    /// Whether the check says which cases are to be refused, as it can for a decoder. Where it does not, a refused case has given
+    /// nothing that could be wrong.
+    pub judges_refusals: bool,
 }
 
 /// What the cases of a fuzz target can do.
@@ -52,6 +55,9 @@ pub trait AnyFuzzTarget: Sync {
 
     /// The least share of cases that must be accepted, in percent.
     fn least_accepted(&self) -> u8;
+
+    /// Whether the check says which cases are to be refused.
+    fn judges_refusals(&self) -> bool;
 
     /// Reads a case as it stands in a case file.
     ///
@@ -95,6 +101,10 @@ impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
 
     fn least_accepted(&self) -> u8 {
         self.least_accepted
+    }
+
+    fn judges_refusals(&self) -> bool {
+        self.judges_refusals
     }
 
     fn decode(&self, case: Value) -> Result<Box<dyn AnyCase>, serde_json::Error> {

@@ -8,7 +8,7 @@ use super::target::FuzzTarget;
 use crate::walk::text::decode;
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10, judges_refusals: true };
 
 /// The characters of a text object, as code points in memory.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]

@@ -27,7 +27,8 @@ use crate::snapshot::replay::walker;
 use crate::walk::walker::Walker;
 
 /// The target.
-pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "walk_image", check, least_accepted: 10 };
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "walk_image", check, least_accepted: 10, judges_refusals: false };
 
 /// A damaged image, and who walks it.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
