@@ -54,6 +54,11 @@ pub(crate) fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
     walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
 }
 
+/// Whether CPython's unwinder is documented not to walk a thread whose current frame is of this kind, with this error.
+pub(super) fn is_documented_leaf(rejection: &Rejection, leaf: LeafKind) -> bool {
+    leaf == LeafKind::Shim && matches!(rejection, Rejection::Raised(text) if NO_LEAF.contains(&text.as_str()))
+}
+
 /// Whether a walker is documented not to walk a thread that stands like this, with this error.
 fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
     match (walker, rejection) {
@@ -64,8 +69,7 @@ fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) 
         // It is CPython's protocol, with its limits.
         (WalkerKind::OwnCached, Rejection::TooDeep(_)) => standing.links > LONGEST_CHAIN,
         (WalkerKind::CpythonCached | WalkerKind::CpythonUncached, Rejection::Raised(text)) => {
-            (standing.leaf == LeafKind::Shim && NO_LEAF.contains(&text.as_str()))
-                || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
+            is_documented_leaf(rejection, standing.leaf) || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
         }
         _ => false,
     }

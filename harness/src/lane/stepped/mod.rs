@@ -46,6 +46,7 @@ use self::target::SteppedTarget;
 pub use self::truth::Moment;
 use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
+use crate::lane::agreement::is_documented_leaf;
 use crate::layout::Layout;
 use crate::sample::Counters;
 use crate::sample::{ThreadSample, WalkerKind};
@@ -60,6 +61,7 @@ use crate::target::deadline::Deadline;
 use crate::target::process::Target;
 use crate::target::runtime::runtime_address;
 pub use crate::walk::code::Lines;
+use crate::walk::rejection::Rejection;
 use crate::walk::walker::Site;
 use crate::walk::weakening::Weakening;
 use crate::workload::{Mode, ROUND, Workload};
@@ -325,10 +327,11 @@ impl Rig {
     }
 }
 
-/// Whether CPython's unwinder has a stack to give of a target that stands still: it refuses threads that are between C and
-/// Python (gh-157605), and nothing else. What own walkers refuse is theirs.
-fn owes_a_stack(walker: WalkerKind, moments: &[Arc<Moment>]) -> bool {
-    walker.is_cpythons() && moments.iter().all(|moment| moment.leaf != LeafKind::Shim)
+/// Whether CPython's unwinder has a stack to give of a target that stands still, and may not refuse it like this: it refuses threads
+/// that are between C and Python (gh-157605), with the error that is documented for that, and nothing else. What own walkers
+/// refuse is theirs.
+fn owes_a_stack(walker: WalkerKind, rejection: &Rejection, moments: &[Arc<Moment>]) -> bool {
+    walker.is_cpythons() && !moments.iter().any(|moment| is_documented_leaf(rejection, moment.leaf))
 }
 
 fn take(
@@ -349,10 +352,39 @@ fn take(
         let (cost, at_rest) = (conductor.take_cost(), conductor.stood_still());
         let moments = conductor.end_sample(&sample);
         let verdict = match judge(&sample, &moments, &workload.grammar) {
-            Verdict::Rejected(_) if at_rest && owes_a_stack(walker, &moments) => Verdict::Wrong(Wrong::REJECTED),
+            Verdict::Rejected(rejection) if at_rest && owes_a_stack(walker, &rejection, &moments) => {
+                Verdict::Wrong(Wrong::REJECTED)
+            }
             verdict => verdict,
         };
         taken.push(SteppedSample { by, sample, counters, verdict, cost, is_first, at_rest, moments });
     }
     Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The states of a target that stands still with such a leaf.
+    fn at_rest(leaf: LeafKind) -> [Arc<Moment>; 1] {
+        [Arc::new(Moment { chain: Vec::new(), stack: [].into_iter().collect(), leaf_lines: Lines::default(), leaf })]
+    }
+
+    #[test]
+    fn an_unwinder_may_refuse_a_thread_between_c_and_python_with_the_documented_error_only() {
+        let documented = Rejection::Raised("RuntimeError: Failed to parse initial frame in chain".into());
+        let others = ["MemoryError: Failed to parse initial frame in chain", "RuntimeError", "OSError: gone"];
+        let others = others.map(|text| Rejection::Raised(text.into())).into_iter().chain([Rejection::Empty]);
+        for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+            assert!(!owes_a_stack(walker, &documented, &at_rest(LeafKind::Shim)));
+            for other in others.clone() {
+                assert!(owes_a_stack(walker, &other, &at_rest(LeafKind::Shim)), "{other:?}");
+            }
+            for leaf in LeafKind::ALL.into_iter().filter(|&leaf| leaf != LeafKind::Shim) {
+                assert!(owes_a_stack(walker, &documented, &at_rest(leaf)), "{leaf:?}");
+            }
+        }
+        assert!(!owes_a_stack(WalkerKind::OwnCached, &Rejection::Moved, &at_rest(LeafKind::Function)));
+    }
 }
