@@ -155,8 +155,13 @@ def told_threads(result):
     """Interpreter id, thread id, status and frames of each thread."""
     if not HAS_CACHE:
         return [(None, thread.thread_id, None, thread.frame_info) for thread in result]
+    told = set()
     threads = []
     for interpreter in result:
+        # One without threads leaves no trace in what is told, so a second one of its id would not be seen.
+        if interpreter.interpreter_id in told:
+            raise ValueError(f"interpreter {interpreter.interpreter_id} is told twice")
+        told.add(interpreter.interpreter_id)
         for thread in interpreter.threads:
             numbers = interpreter.interpreter_id, thread.thread_id, thread.status
             if not all(type(value) is int and value >= 0 for value in numbers):

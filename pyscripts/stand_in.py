@@ -1,10 +1,11 @@
 """Stand-ins for `_remote_debugging`: each wraps the real extension module and gets one thing wrong on purpose.
 
 They need no machine code, so they fit any version. As a script this prints what there is, as one JSON document:
-  [[name, lane, description, fault of the past or null, why it cannot be used with this interpreter or null], ...]
+  [[name, lane, description, fault of the past or null, why it cannot be used or null], ...]
 To be imported as `_remote_debugging`, the text of this file is followed by a call of `stand_in`. The lane is where a fault has
 to be seen: "stopped" and "stepped" by numbers of stops and schedules, "live" in the time that a default run has for it. A fault
-of the live lane is silent while the target is stopped or traced.
+of the live lane is silent while the target is stopped or traced. What `check` never asks of an unwinder, no fault of it can
+show there: such a fault says what is missing.
 """
 
 import importlib.machinery
@@ -25,11 +26,11 @@ real = None
 chance = random.Random(7).random
 
 
-def fault(name, description, lane="stopped", issue=None):
-    """Puts a class into the table."""
+def fault(name, description, lane="stopped", issue=None, missing=None):
+    """Puts a class into the table. `missing` is what `check` does not do, and the fault needs to show."""
 
     def add(cls):
-        cls.lane, cls.description, cls.issue = lane, description, issue
+        cls.lane, cls.description, cls.issue, cls.missing = lane, description, issue, missing
         FAULTS[name] = cls
         return cls
 
@@ -150,7 +151,7 @@ class Fields:
     NEXT_THREAD, CURRENT, ANCHOR, SEQUENCE, NATIVE_ID, PREVIOUS = 24, 26, 28, 29, 31, 40
 
     @staticmethod
-    def missing():
+    def unknown():
         """Why they cannot be used with this interpreter."""
         if sys.version_info[:2] != (3, 15):
             return "where CPython %d.%d has its fields is not known here" % sys.version_info[:2]
@@ -458,7 +459,7 @@ class _(Faithful):
         return frame.__replace__(opcode=255)
 
 
-@fault("opcode-wrong", "the operation is another where it is asked for")
+@fault("opcode-wrong", "the operation is another where it is asked for", missing="needs opcodes=True")
 class _(Faithful):
     def frame(self, frame):
         return frame if frame.opcode is None else frame.__replace__(opcode=frame.opcode ^ 1)
@@ -491,13 +492,16 @@ class _(Faithful):
         return [one.__replace__(interpreter_id=777) for one in interpreters]
 
 
-@fault("interpreters-missing", "only the first interpreter is told")
+SEVERAL_INTERPRETERS = "needs a program with several interpreters"
+
+
+@fault("interpreters-missing", "only the first interpreter is told", missing=SEVERAL_INTERPRETERS)
 class _(Faithful):
     def after(self, interpreters):
         return interpreters[:1]
 
 
-@fault("interpreters-merged", "all threads are told as those of the first interpreter")
+@fault("interpreters-merged", "all threads are told as those of the first interpreter", missing=SEVERAL_INTERPRETERS)
 class _(Faithful):
     def after(self, interpreters):
         return [one.__replace__(threads=[t for each in interpreters for t in each.threads]) for one in interpreters[:1]]
@@ -755,6 +759,47 @@ class _(WithoutEntry):
     def threads(self, threads):
         self.longest = 0
         return super().threads(threads)
+
+
+@fault("address-1024-not-cached", "an entry holds 1,023 addresses, and not 1,024")
+class _(WithoutEntry):
+    held = 1023
+
+    def make(self):
+        super().make()
+        # By thread: the addresses that an entry of the real unwinder holds, and those that one of this holds.
+        self.entries, self.anchors = {}, {}
+
+    def misses(self, thread):
+        anchor = thread.get(Fields.ANCHOR)
+        real, short = self.entries.get(thread.native_id, ([], []))
+        beyond = anchor in real and anchor not in short
+        self.anchors[thread.native_id] = 0 if beyond else anchor
+        return beyond
+
+    def after(self, interpreters):
+        if self.cached:
+            for thread in self.fields.threads():
+                self.store(thread.native_id, list(self.chain(thread)))
+        return interpreters
+
+    def chain(self, thread):
+        frame = thread.get(Fields.CURRENT)
+        while frame:
+            yield frame
+            frame = self.fields.peek(frame + self.fields.offset(Fields.PREVIOUS))
+
+    def store(self, thread, chain):
+        anchor = self.anchors.get(thread) if self.hit else None
+
+        def joined(entry):
+            """After a hit: the chain down to the anchor, and from there on what the entry held."""
+            if anchor not in entry or anchor not in chain:
+                return chain
+            return chain[: chain.index(anchor)] + entry[entry.index(anchor) :]
+
+        real, short = self.entries.get(thread, ([], []))
+        self.entries[thread] = joined(real)[: self.held + 1], joined(short)[: self.held]
 
 
 @fault("sequence-stored-in-32-bits", "an entry's sequence has 32 bits, and the thread's has more")
@@ -1078,7 +1123,12 @@ class _(Faithful):
 # What only other options show.
 
 
-@fault("markers-stored", "a stack with markers is stored so that it is never found again", issue="marker frames")
+@fault(
+    "markers-stored",
+    "a stack with markers is stored so that it is never found again",
+    issue="marker frames",
+    missing="needs gc=True or native=True",
+)
 class _(Faithful):
     marked = False
 
@@ -1273,10 +1323,10 @@ class _(Faithful):
 
 
 if __name__ == "__main__":
-    missing = Fields.missing()
+    unknown = Fields.unknown()
     json.dump(
         [
-            [name, cls.lane, cls.description, cls.issue, missing if cls.needs_fields else None]
+            [name, cls.lane, cls.description, cls.issue, cls.missing or (unknown if cls.needs_fields else None)]
             for name, cls in FAULTS.items()
         ],
         sys.stdout,

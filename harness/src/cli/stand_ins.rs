@@ -35,6 +35,7 @@ pub(super) fn report(
             mutant: fault.name(),
             lane: fault.lane.name().to_owned(),
             description: fault.description.clone(),
+            missing: fault.missing.clone(),
         };
         report.list = wanted.iter().map(listed).collect();
         return Ok(Some(report));

@@ -90,6 +90,9 @@ pub struct Listed {
     pub lane: String,
     /// What it gets wrong.
     pub description: String,
+    /// Why it is not viable, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// One site.
@@ -356,9 +359,9 @@ impl StandInReport {
         if !self.mutants.is_empty() {
             return render_mutants(out, &self.mutants, look);
         }
-        let mut list = table(&["mutant", "lane", "fault"]);
-        for Listed { mutant, lane, description } in &self.list {
-            list.add_row([mutant, lane, description]);
+        let mut list = table(&["mutant", "lane", "fault", "not viable"]);
+        for Listed { mutant, lane, description, missing } in &self.list {
+            list.add_row([mutant, lane, description, missing.as_deref().unwrap_or_default()]);
         }
         push(out, &mut list, &[]);
         out.push('\n');

@@ -26,7 +26,7 @@ pub enum StandInError {
         /// What is wrong.
         why: String,
     },
-    /// It needs something of the interpreter that is not known.
+    /// It needs something of the interpreter that is not known, or that `check` does otherwise.
     #[error("{0}")]
     NotViable(String),
     /// It cannot be put in the place of the module.
@@ -45,7 +45,8 @@ pub struct StandIn {
     pub description: String,
     /// The fault of the past that it is.
     pub issue: Option<String>,
-    missing: Option<String>,
+    /// Why nothing can show it.
+    pub missing: Option<String>,
 }
 
 impl StandIn {
