@@ -9,6 +9,11 @@ const THREADS: u32 = 33;
 const VISITORS: u32 = 3;
 /// Heights of towers: beyond the addresses of an entry, and the longest chain but for the few frames below; and beyond that.
 const TOWERS: [u32; 5] = [1026, 1410, 1526, 1540, 5000];
+/// Heights of towers without gates of their own, with which `main` has the last address that an entry holds, and the first that it does
+/// not: above it stand the tower's frames, one more than its height, and the five that it calls. An entry is made at the leaf,
+/// and `main` is the next to be anchored: at index 1,023 it is a partial hit, with the module's frame from the cache; at 1,024 it is a
+/// miss. Each comes twice, since the sequence may jump in between, which makes a miss of the hit.
+const PLAIN_TOWERS: [u32; 4] = [1017, 1018, 1017, 1018];
 /// Lines without code, so that the next ones need more than 16 bits.
 const LINES: u32 = 1 << 16;
 /// Columns before a call, so that its own need more than 8 bits.
@@ -52,7 +57,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
     let long = caller(p, &"n".repeat(1100), wide);
     let named = caller(p, &"n".repeat(1010), long);
     let named = caller(p, &"n".repeat(150), named);
-    let tower = tower(p, named);
+    let plain_tower = tower(p, "plain_tower", named, false);
+    let tower = tower(p, "tower", named, true);
 
     p.open(main, "def main(c):");
     p.rounds();
@@ -67,7 +73,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
     p.invoke(named);
     p.gate();
     leave(p);
-    for height in TOWERS {
+    let plain = PLAIN_TOWERS.map(|height| (plain_tower, height));
+    for (tower, height) in plain.into_iter().chain(TOWERS.map(|height| (tower, height))) {
         let name = p.identifier(tower);
         let site = p.fuelled(tower, Fuel::Set(height));
         p.through(site, &format!("{name}({height}, @)"));
@@ -101,22 +108,54 @@ fn caller(p: &mut Program<'_>, base: &str, below: Fun) -> Fun {
     fun
 }
 
-fn tower(p: &mut Program<'_>, top: Fun) -> Fun {
-    let fun = p.define("tower", "n, c");
+/// A function that calls itself as often as it is told, and `top` at the end.
+fn tower(p: &mut Program<'_>, base: &str, top: Fun, has_gates: bool) -> Fun {
+    let fun = p.define(base, "n, c");
     let (name, top_name) = (p.identifier(fun), p.identifier(top));
+    let gate = |p: &mut Program<'_>, rest: u32| {
+        if has_gates {
+            p.block(&format!("if n % {STRIDE} == {rest}:"));
+            p.gate();
+            p.end();
+        }
+    };
     p.block("if n:");
-    p.block(&format!("if n % {STRIDE} == 0:"));
-    p.gate();
-    p.end();
+    gate(p, 0);
     let up = p.fuelled(fun, Fuel::Spend);
     p.through(up, &format!("{name}(n - 1, @)"));
-    p.block(&format!("if n % {STRIDE} == 1:"));
-    p.gate();
-    p.end();
+    gate(p, 1);
     p.beside("else:");
     let site = p.fuelled(top, Fuel::WhenSpent);
     p.through(site, &format!("{top_name}(@)"));
     p.end();
     p.close();
     fun
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::walk::cache::Limits;
+    use crate::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+
+    /// How many frames stand above `main` at the leaf's gates, which come right before the gate in `main`.
+    #[test]
+    fn main_has_the_last_address_of_an_entry_and_the_first_beyond() {
+        let parameters =
+            Parameters { depth: 2, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+        let grammar = generate(Family::Limits, Mode::Gated, &parameters, 1).grammar;
+        let is_leaf = |function: u32| grammar.functions[function as usize].name == "leaf";
+        let leaves = (0..).zip(&grammar.contexts).filter(|(_, context)| is_leaf(context.function));
+        let mut above = BTreeSet::new();
+        for (context, _) in leaves {
+            let path: Vec<&str> = grammar.path(context).iter().map(|function| &*function.name).collect();
+            if path.contains(&"plain_tower") {
+                assert_eq!(path[path.len() - 2..], ["main", "<module>"]);
+                above.insert(path.len() - 2);
+            }
+        }
+        let last = Limits::CPYTHON.addresses - 1;
+        assert_eq!(above, [last, last + 1].into());
+    }
 }
