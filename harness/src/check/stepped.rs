@@ -99,19 +99,18 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let workload = WorkloadIdentity::of(rig.workload());
         let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
         let seen = is_kept.then(|| program.clone());
-        let mut lane =
-            Self {
-                cell,
-                recorder,
-                rig,
-                build: identity(cell.row),
-                workload,
-                seen,
-                done: 0,
-                deaths_left: MOST_DEATHS,
-                drawn: Tally::default(),
-                excused: BTreeMap::new(),
-            };
+        let mut lane = Self {
+            cell,
+            recorder,
+            rig,
+            build: identity(cell.row),
+            workload,
+            seen,
+            done: 0,
+            deaths_left: MOST_DEATHS,
+            drawn: Tally::default(),
+            excused: BTreeMap::new(),
+        };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
         for one in order {

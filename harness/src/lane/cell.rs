@@ -9,9 +9,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
-use crate::report::known::KnownFailures;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use crate::report::finding::Fingerprint;
+use crate::report::known::KnownFailures;
 use crate::sample::WalkerKind;
 use crate::target::build::Row;
 use crate::target::deadline::{CalledOff, Deadline};

@@ -133,6 +133,11 @@ impl<'a> Recorder<'a> {
         self.tally(walker).not_asked += 1;
     }
 
+    /// Counts a gate or store at which it was asked in the same code.
+    pub fn asked_instead(&mut self, walker: WalkerKind) {
+        self.tally(walker).asked_instead += 1;
+    }
+
     /// Counts a schedule; a misfit is a kept one that was another one here.
     pub fn scheduled(&mut self, walker: WalkerKind, misfit: bool) {
         let tally = self.tally(walker);

@@ -426,6 +426,9 @@ impl<'a> Lane<'a> {
         if with_owner && !is_asked {
             recorder.not_asked(self.owner.kind());
         }
+        if is_asked && self.stands_in_generator(At::Rest) {
+            recorder.asked_instead(self.owner.kind());
+        }
         if is_asked {
             let turn = match self.fresh.checked_sub(1) {
                 Some(turn) => turn,
@@ -736,8 +739,13 @@ impl<'a> Lane<'a> {
         if matches!(self.owner.kind(), WalkerKind::OwnReference) {
             return false;
         }
-        let mut anywhere = self.before.values().filter(|before| before.at == At::Anywhere);
-        anywhere.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
+        self.stands_in_generator(At::Anywhere)
+    }
+
+    /// Whether a thread that is stopped like this stands in a generator's code.
+    fn stands_in_generator(&self, at: At) -> bool {
+        let mut stopped = self.before.values().filter(|before| before.at == at);
+        stopped.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
     }
 
     fn note_fields(&mut self) -> Result<(), Cut> {

@@ -186,10 +186,11 @@ impl Bounds {
         let own = |of: fn(&Bound) -> Option<f64>| self.of(judged).filter(|_| self.has(judged)).find_map(of);
         let rejected = tally.rejected_of_samples().at_least(error);
         let most = own(|bound| bound.rejected).map(|seen| (1.0 - seen).mul_add(self.margin.rest, seen));
-        let beside = own(|bound| bound.excess).filter(|_| judged.walker.is_cached() && uncached.samples > 0).map(|seen| {
-            let (times, plus) = self.margin.excess;
-            uncached.rejected_of_samples().at_most(error) + seen.mul_add(times, plus)
-        });
+        let beside =
+            own(|bound| bound.excess).filter(|_| judged.walker.is_cached() && uncached.samples > 0).map(|seen| {
+                let (times, plus) = self.margin.excess;
+                uncached.rejected_of_samples().at_most(error) + seen.mul_add(times, plus)
+            });
         let violation = |(what, most): (&str, f64)| {
             (rejected > most).then(|| Violation::MoreThanReleased { what: what.to_owned(), at_least: rejected, most })
         };
@@ -297,7 +298,8 @@ mod tests {
         let known = crate::report::known::KnownFailures::kept().unwrap();
         let bounds = known.live();
         let usual = "raised RuntimeError: Failed to parse initial frame in chain";
-        let families = ["alternating", "deep", "recursion", "exceptions", "generators", "coroutines", "through-c", "failed-bind"];
+        let families =
+            ["alternating", "deep", "recursion", "exceptions", "generators", "coroutines", "through-c", "failed-bind"];
         for family in families {
             let found = |walker, tally: &Tally, uncached: &Tally| {
                 let judged = Judged { family, walker, version: "3.15.2" };
@@ -313,7 +315,11 @@ mod tests {
             let lost = Tally { full_hits: 0, misses: [(MissReason::Unspecified, 6_400)].into(), ..quiet.clone() };
             assert_ne!(cached(&lost), [], "{family}: no hits");
             for cause in [Cause::StaleFullHit, Cause::StoredTornWalkServedAgain] {
-                let stale = Tally { impossible: [(cause, 1_000)].into(), impossible_episodes: [(cause, 1_000)].into(), ..quiet.clone() };
+                let stale = Tally {
+                    impossible: [(cause, 1_000)].into(),
+                    impossible_episodes: [(cause, 1_000)].into(),
+                    ..quiet.clone()
+                };
                 assert_ne!(cached(&stale), [], "{family}: {cause} at every sixth stack");
             }
         }
@@ -323,11 +329,20 @@ mod tests {
             let demand = Demand::new(0.9999, 40);
             let found = bounds.judge(judged(WalkerKind::CpythonCached), &more, &quiet, demand);
             assert_ne!(found, [], "{family}: three samples of ten raise with the cache only");
-            assert_eq!(bounds.judge(judged(WalkerKind::CpythonCached), &more, &more, demand), [], "{family}: both walkers");
+            assert_eq!(
+                bounds.judge(judged(WalkerKind::CpythonCached), &more, &more, demand),
+                [],
+                "{family}: both walkers"
+            );
             let torn = [(Cause::TornRead, 2_200)];
-            let torn = Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..rejecting(0.2, 8_000, usual) };
+            let torn =
+                Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..rejecting(0.2, 8_000, usual) };
             for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
-                assert_ne!(bounds.judge(judged(walker), &torn, &torn, demand), [], "{family}, {walker}: a third is torn");
+                assert_ne!(
+                    bounds.judge(judged(walker), &torn, &torn, demand),
+                    [],
+                    "{family}, {walker}: a third is torn"
+                );
             }
         }
     }

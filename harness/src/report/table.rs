@@ -133,9 +133,10 @@ fn details(out: &mut String, line: &Line, width: u16) {
     if tally.not_asked > 0 {
         let stops = tally.not_asked + tally.samples;
         parts.push(format!(
-            "not asked at {} of {stops} stops ({}): a generator's code at a random moment, which gates and stores cover",
+            "not asked at {} random moments in a generator's code ({} of all); asked at {} gates and stores in such code",
             tally.not_asked,
-            percent(tally.not_asked, stops)
+            percent(tally.not_asked, stops),
+            tally.asked_instead
         ));
     }
     if tally.misfits > 0 {

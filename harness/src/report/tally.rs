@@ -91,6 +91,9 @@ pub struct Tally {
     /// Stops at which the walker was not asked, since its protocol is known to go wrong there by luck.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_asked: u64,
+    /// Gates and stores at which it was asked while such code stood there: they cover what is not asked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub asked_instead: u64,
     /// Schedules that were run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub schedules: u64,
@@ -190,7 +193,12 @@ impl Tally {
     ///
     /// Unlike a share of episodes it comes near to one where nearly everything is rejected.
     #[must_use]
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count"
+    )]
     pub fn rejected_of_samples(&self) -> Proportion {
         let changes = 2 * self.rejected_episodes.values().sum::<u64>();
         let independent = changes.max(FEW_CHANGES).min(self.samples);
@@ -229,6 +237,7 @@ impl AddAssign<&Self> for Tally {
         merge(&mut self.impossible_episodes, &other.impossible_episodes);
         merge(&mut self.rejected_episodes, &other.rejected_episodes);
         self.not_asked += other.not_asked;
+        self.asked_instead += other.asked_instead;
         for (limit, count) in &other.degraded {
             *self.degraded.entry(*limit).or_default() += count;
         }

@@ -215,6 +215,10 @@ impl Roster {
                 }
                 let Some(bytes) = buffer.get(at..at + window.length()) else { return false };
                 *state = window.parse(&site.layout, state.address, bytes);
+                // Whose code objects its frames run would be in doubt.
+                if listed.generation.number.is_some() && state.interpreter != listed.address {
+                    return false;
+                }
                 next = Some(state.next);
                 let last = end.checked_sub(1).and_then(|last| wishes.places.get(last));
                 at = last.map_or(0, |(_, place)| place.end).max(at + window.length());
@@ -281,6 +285,7 @@ mod tests {
         for &index in threads {
             image.map(thread(index), vec![0; 0x1000]);
             put(&mut image, thread(index) + LAYOUT.thread.native_thread_id, index);
+            put(&mut image, thread(index) + LAYOUT.thread.interpreter, INTERPRETER);
             put(&mut image, link, thread(index));
             link = thread(index) + LAYOUT.thread.next;
         }
@@ -327,6 +332,15 @@ mod tests {
         roster.enumerate(&mut image, &SITE).unwrap();
         assert!(look(&mut roster, &mut image));
         put(&mut image, INTERPRETER + LAYOUT.interpreter.next, 0x40_0000);
+        assert!(!look(&mut roster, &mut image));
+    }
+
+    #[test]
+    fn a_thread_that_says_it_is_of_another_interpreter_is_noticed() {
+        let mut image = target(&[1, 2]);
+        let mut roster = Roster::default();
+        roster.enumerate(&mut image, &SITE).unwrap();
+        put(&mut image, thread(2) + LAYOUT.thread.interpreter, 0x40_0000);
         assert!(!look(&mut roster, &mut image));
     }
 

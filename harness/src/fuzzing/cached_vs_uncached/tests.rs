@@ -180,3 +180,17 @@ fn code_that_another_interpreter_freed_is_noticed() {
     });
     assert!(is_told(Weakening::GenerationOfAnotherInterpreter, cases));
 }
+
+/// The lists have the thread under one interpreter, and its state names another.
+#[test]
+fn a_thread_that_names_another_interpreter_is_walked_by_what_it_names() {
+    let case = serde_json::json!({
+        "recorded": "release-through-c", "reference": true, "before": 2, "divided": true, "lasting": [],
+        "steps": [{
+            "on": 7, "again": false,
+            "mutations": [{"Bytes": {"at": 1_465_341_783, "bytes": [87, 87, 87, 255]}}],
+            "reuse": {"frame": 22_359, "content": 22_359, "name_alone": true, "taken": true}
+        }]
+    });
+    check(&serde_json::from_value(case).unwrap());
+}
