@@ -62,6 +62,12 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
 
     p.open(main, "def main(c):");
     p.rounds();
+    // First all together: a cache that is new or swept by then has entries for 32 threads that are there, while after the visitors
+    // it also has those of threads that are gone. Mostly it is new or swept among the towers.
+    p.line(&format!("h = [({}, _ready.acquire())[0] for j in range({THREADS})]", start(p, waiter)));
+    p.invoke(named);
+    p.gate();
+    leave(p);
     for _ in 0..VISITORS {
         p.line(&format!("h = [{}]", start(p, waiter)));
         p.line("_ready.acquire()");
@@ -69,10 +75,6 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
         p.gate();
         leave(p);
     }
-    p.line(&format!("h = [({}, _ready.acquire())[0] for j in range({THREADS})]", start(p, waiter)));
-    p.invoke(named);
-    p.gate();
-    leave(p);
     let plain = PLAIN_TOWERS.map(|height| (plain_tower, height));
     for (tower, height) in plain.into_iter().chain(TOWERS.map(|height| (tower, height))) {
         let name = p.identifier(tower);
