@@ -29,10 +29,9 @@ use crate::lane::cell::{Cell, Cut, PATIENCE};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
 use crate::oracle::attribution::cause_of;
-use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
-use crate::report::known::DOUBT;
+use crate::report::known::{Excess, KnownFailure};
 use crate::report::phases::Phase;
 use crate::sample::WalkerKind;
 use crate::schedule::cost::faults;
@@ -73,8 +72,8 @@ struct Lane<'a, 'r, 'e> {
     deaths_left: u32,
     /// What came of the schedules that were drawn.
     drawn: Tally,
-    /// How many of them failed as a known entry says, by the entry.
-    excused: BTreeMap<String, u64>,
+    /// By its id, each known failure that was among them, and how often.
+    excused: BTreeMap<&'a str, (&'a KnownFailure, u64)>,
 }
 
 /// What one run of a schedule is held against.
@@ -196,25 +195,20 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         Ok(())
     }
 
-    /// Whether more of the drawn schedules failed in a known way, or more samples were rejected, than of any released build's.
+    /// Reports known failures and rejections of the drawn schedules that were more frequent than on any released build.
     fn judge_shares(&mut self) {
-        let Lane { cell, drawn, excused, .. } = self;
-        let known = cell.known;
-        let failed = excused.iter().filter_map(|(id, &failed)| {
-            let entry = known.iter().find(|entry| entry.id == *id && entry.is_exceeded_by(failed, drawn.schedules))?;
-            Some((format!("schedules that fail as {id}"), Proportion::new(failed, drawn.schedules), entry.share()))
+        let Lane { cell, drawn, excused, recorder, .. } = self;
+        let failed = excused.values().map(|&(entry, failed)| {
+            (format!("schedules that fail as {}", entry.id), entry.exceeded_by(failed, drawn.schedules))
         });
-        let rejected = drawn.leaves.iter().filter_map(|(&leaf, leaves)| {
-            let too_often = known.is_rejected_too_often(leaf, leaves.rejected, leaves.samples);
-            let what = format!("rejections at a {leaf} leaf");
-            too_often.then(|| (what, Proportion::new(leaves.rejected, leaves.samples), known.most_rejected(leaf)))
+        let rejected = drawn.leaves.iter().map(|(&leaf, leaves)| {
+            let beyond = cell.known.rejected_beyond(leaf, leaves.rejected, leaves.samples);
+            (format!("rejections at a {leaf} leaf"), beyond)
         });
-        let beyond: Vec<Violation> = failed
-            .chain(rejected)
-            .map(|(what, share, most)| Violation::MoreThanReleased { what, at_least: share.at_least(DOUBT), most })
-            .collect();
-        for violation in beyond {
-            self.recorder.violation(WALKER, violation, Evidence::default());
+        for (what, excess) in failed.chain(rejected) {
+            if let Some(Excess { at_least, most }) = excess {
+                recorder.violation(WALKER, Violation::MoreThanReleased { what, at_least, most }, Evidence::default());
+            }
         }
     }
 
@@ -288,11 +282,12 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             schedule: failing.schedule,
             fingerprint: failing.fingerprint.clone(),
         };
-        let (fingerprint, version) = (&failing.fingerprint, self.cell.row.build.version.to_string());
-        if let Some(entry) = self.cell.known.find_stepped(fingerprint, &version, self.cell.family)
-            && promise == Promise::Drawn
-        {
-            *self.excused.entry(entry.id.clone()).or_default() += 1;
+        if promise == Promise::Drawn {
+            let Cell { known, row, family, .. } = *self.cell;
+            let entry = known.find_stepped(&failing.fingerprint, &row.build.version.to_string(), family);
+            if let Some(entry) = entry {
+                self.excused.entry(&entry.id).or_insert((entry, 0)).1 += 1;
+            }
         }
         let violation = Violation::NotThere {
             fingerprint: failing.fingerprint,

@@ -202,7 +202,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         let alike = kinds.iter().zip(&entries).filter(|(_, other)| *other == entry);
         let failed = alike.map(|(kind, _)| kind.count).sum();
         let (matching, beyond) = match entry {
-            Some(entry) if entry.is_exceeded_by(failed, tally.schedules) => {
+            Some(entry) if entry.exceeded_by(failed, tally.schedules).is_some() => {
                 (None, Some((entry.id.clone(), entry.most.unwrap_or(0))))
             }
             entry => (*entry, None),
@@ -224,7 +224,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
     if arguments.walker.is_cpythons() && !arguments.tear {
         for (leaf, leaves) in &tally.leaves {
             // At rest every one of them is a failure, but for threads between C and Python.
-            if known.is_rejected_too_often(*leaf, leaves.rejected, leaves.samples) {
+            if known.rejected_beyond(*leaf, leaves.rejected, leaves.samples).is_some() {
                 unknown = true;
                 doubts.push(format!(
                     "{} of {} samples with a {leaf} leaf were rejected: no released build rejects so many",

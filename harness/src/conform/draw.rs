@@ -24,7 +24,7 @@ const FEW_SLOTS: u8 = 4;
 pub(super) const MODULE: FunctionId = 0;
 /// `main`, of which one turn is a round.
 pub(super) const MAIN: FunctionId = 1;
-/// Functions that take turns where code objects are freed: programs have no fewer.
+/// The functions that share addresses in the family `code-reuse`.
 const TURNS: Range<FunctionId> = MAIN + 1..MAIN + 5;
 /// The line on which a round of `main` begins, and the one on which the module calls it.
 pub(super) const ROUND_LINE: u8 = 2;
@@ -61,7 +61,7 @@ struct Draft {
     /// The last function that makes no generator; those that do come after it.
     plain: FunctionId,
     generators: Variable,
-    /// Of these functions, each two take turns at one address, that of the first.
+    /// These functions share addresses in pairs: the second uses the address of the first.
     turns: Range<FunctionId>,
 }
 
@@ -144,7 +144,7 @@ impl Draft {
             let drawn = self.instruction(operation, function, random);
             body.extend(drawn);
             if let Some(Instruction::Compile(made)) = drawn {
-                // One that does not run does not matter.
+                // A new code object matters only once it runs.
                 body.push(Instruction::Call(made));
             }
         }
@@ -200,7 +200,7 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     draft.program
 }
 
-/// The number of the address at which one of [`TURNS`] has its code object.
+/// The address number of the code object of a function in [`TURNS`].
 fn place(function: FunctionId) -> FunctionId {
     function - (function - TURNS.start) % 2
 }

@@ -103,7 +103,23 @@ impl Text {
         let made = |one: &Instruction| match *one {
             Instruction::Create(made, _) | Instruction::Drop(made) => vec![variable(made)],
             Instruction::Compile(made) => takers(program, made).map(name).collect(),
-            _ => Vec::new(),
+            Instruction::Line(_)
+            | Instruction::Jump(_)
+            | Instruction::Branch(_)
+            | Instruction::Call(_)
+            | Instruction::CallFromC(_)
+            | Instruction::FailedCall(_)
+            | Instruction::Return
+            | Instruction::ReturnRunning(_)
+            | Instruction::Raise
+            | Instruction::Resume(_)
+            | Instruction::ResumeFromC(_)
+            | Instruction::Yield
+            | Instruction::Delegate(_)
+            | Instruction::Throw(_)
+            | Instruction::StartThread(_)
+            | Instruction::EndThread
+            | Instruction::Free(_) => Vec::new(),
         };
         let mut names: Vec<String> = function.body.iter().flat_map(made).collect();
         names.sort();

@@ -82,7 +82,7 @@ pub struct Step {
     pub reuse: Option<Reuse>,
 }
 
-/// In most cases no code object is freed: decoding all of them anew is what takes the time.
+/// One step in eight frees a code object: walkers then decode everything again, which is slow.
 fn rarely(u: &mut Unstructured<'_>) -> arbitrary::Result<Option<Reuse>> {
     u.ratio(1, 8_u8)?.then(|| Reuse::arbitrary(u)).transpose()
 }

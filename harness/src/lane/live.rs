@@ -433,12 +433,12 @@ fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBa
 struct KnownThreads {
     /// The main thread, which is always there.
     main: u64,
-    /// Whether there is no other. Others come and go.
+    /// Whether it is the only thread. Other threads come and go.
     is_alone: bool,
 }
 
 impl KnownThreads {
-    /// What could have been listed in place of these threads, if nothing of what is known allows them.
+    /// Describes a possible list of threads, if this one is impossible.
     fn instead_of(self, ids: &[u64]) -> Option<String> {
         let Self { main, is_alone } = self;
         let is_once = |id: &u64| ids.iter().filter(|other| *other == id).count() == 1;
@@ -452,9 +452,9 @@ impl KnownThreads {
     }
 }
 
-/// Judges what is told besides frames, as far as it does not change while the target runs.
+/// Judges the threads, interpreters, status flags and opcodes that a running target cannot change.
 fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, threads: KnownThreads) {
-    // A walk that raised has a thread of which nothing is told.
+    // Where the unwinder raised, it described no thread.
     let raised = |counted: &CountedSample| counted.told.len() < counted.sample.threads.len();
     for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !raised(counted)) {
         let mut wrong = |field, seen: String, possible: String| {

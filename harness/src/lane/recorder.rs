@@ -133,7 +133,7 @@ impl<'a> Recorder<'a> {
         self.tally(walker).not_asked += 1;
     }
 
-    /// Counts a gate or store at which it was asked in the same code.
+    /// Counts a gate or store in a generator's code at which the walker was asked.
     pub fn asked_instead(&mut self, walker: WalkerKind) {
         self.tally(walker).asked_instead += 1;
     }

@@ -282,7 +282,7 @@ impl<'a> Lane<'a> {
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
         let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
-        // A program of the user's need not come to any stop in its own code.
+        // A user's program may never stop in its own code.
         let fewest = if self.cell.stops.is_none() && self.cell.program.is_none() { fewest } else { 0 };
         let mut is_swept = self.cell.family != Family::Limits;
         let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
@@ -742,7 +742,7 @@ impl<'a> Lane<'a> {
         self.stands_in_generator(At::Anywhere)
     }
 
-    /// Whether a thread that is stopped like this stands in a generator's code.
+    /// Whether a thread stopped at such a place is in a generator's code.
     fn stands_in_generator(&self, at: At) -> bool {
         let mut stopped = self.before.values().filter(|before| before.at == at);
         stopped.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))

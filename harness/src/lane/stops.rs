@@ -82,7 +82,7 @@ mod at_stores {
             let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
                 .map_err(|rejection| unreadable(rejection.to_string()))?;
             let id = u64::from(pid.cast_unsigned());
-            // Its thread can have a state in each of several interpreters; the main one is the last of the list.
+            // The main thread can have a state in several interpreters. The main interpreter is last in the list.
             let main = threads.iter().rfind(|thread| thread.native_thread_id == id);
             let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
             let watchdog = Watchdog::new(patience.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))

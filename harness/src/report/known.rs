@@ -24,7 +24,7 @@ use crate::workload::Family;
 const KEPT: &str = include_str!("../../../corpus/known-failures.toml");
 
 /// With this probability a share that is not too large is taken for one.
-pub const DOUBT: f64 = 0.001;
+const DOUBT: f64 = 0.001;
 
 /// One known failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,17 +65,27 @@ impl KnownFailure {
         self.fingerprint.lane() == Some(Lane::Stepped) && Clause::ALL.into_iter().any(has)
     }
 
-    /// Whether so many of the schedules of a search are more than it excuses. Of few schedules a share says little, so the
-    /// lower bound of it is what counts.
+    /// How far these failures go beyond what it excuses, if they do.
     #[must_use]
-    pub fn is_exceeded_by(&self, failed: u64, schedules: u64) -> bool {
-        Proportion::new(failed, schedules).at_least(DOUBT) > self.share()
+    pub fn exceeded_by(&self, failed: u64, schedules: u64) -> Option<Excess> {
+        Excess::of(Proportion::new(failed, schedules), self.most.unwrap_or(0))
     }
+}
 
-    /// The share of the schedules of a search that it excuses.
-    #[must_use]
-    pub fn share(&self) -> f64 {
-        f64::from(self.most.unwrap_or(0)) / 1000.0
+/// A share that is larger than allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Excess {
+    /// Its lower confidence bound. A share of few says little, so this is what counts.
+    pub at_least: f64,
+    /// The largest share that is allowed.
+    pub most: f64,
+}
+
+impl Excess {
+    /// Nothing if the share is within `most` of 1000.
+    fn of(share: Proportion, most: u32) -> Option<Self> {
+        let (at_least, most) = (share.at_least(DOUBT), f64::from(most) / 1000.0);
+        (at_least > most).then_some(Self { at_least, most })
     }
 }
 
@@ -185,16 +195,10 @@ impl KnownFailures {
         });
     }
 
-    /// Whether so many of these samples with such a leaf are more than may be rejected while the target moves.
+    /// How far the rejections among samples with such a leaf go beyond what is allowed while the target moves, if they do.
     #[must_use]
-    pub fn is_rejected_too_often(&self, leaf: LeafKind, rejected: u64, samples: u64) -> bool {
-        Proportion::new(rejected, samples).at_least(DOUBT) > self.most_rejected(leaf)
-    }
-
-    /// The share of samples with such a leaf that may be rejected while the target moves.
-    #[must_use]
-    pub fn most_rejected(&self, leaf: LeafKind) -> f64 {
-        self.rejected.get(&leaf).map_or(1.0, |most| f64::from(*most) / 1000.0)
+    pub fn rejected_beyond(&self, leaf: LeafKind, rejected: u64, samples: u64) -> Option<Excess> {
+        Excess::of(Proportion::new(rejected, samples), *self.rejected.get(&leaf)?)
     }
 
     /// The entries, in the order of the list.
@@ -308,7 +312,7 @@ mod tests {
             (2, 2, true),
             (283, 469, true),
         ] {
-            assert_eq!(known.is_exceeded_by(failed, schedules), exceeded, "{failed} of {schedules}");
+            assert_eq!(known.exceeded_by(failed, schedules).is_some(), exceeded, "{failed} of {schedules}");
         }
     }
 

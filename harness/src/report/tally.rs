@@ -91,7 +91,7 @@ pub struct Tally {
     /// Stops at which the walker was not asked, since its protocol is known to go wrong there by luck.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_asked: u64,
-    /// Gates and stores at which it was asked while such code stood there: they cover what is not asked.
+    /// Gates and stores in a generator's code at which it was asked.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub asked_instead: u64,
     /// Schedules that were run.

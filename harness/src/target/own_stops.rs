@@ -44,7 +44,7 @@ pub struct OwnAccount {
 #[derive(Deserialize)]
 struct Written(Text, Text, Option<i32>, Positions);
 
-/// Text of Python, in which lone surrogates stand for what is no UTF-8 in a path. They become U+FFFD, as in the walkers.
+/// Python text. Each lone surrogate, which stands for a byte of a path that is not UTF-8, becomes U+FFFD, as in the walkers.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -61,7 +61,7 @@ impl<'de> Deserialize<'de> for Text {
                 Ok(Text(without_surrogates(bytes)))
             }
         }
-        // Read as bytes, an escaped surrogate is its three bytes.
+        // As bytes, serde_json accepts a lone surrogate and gives its three bytes.
         deserializer.deserialize_bytes(Bytes)
     }
 }
@@ -89,7 +89,7 @@ impl From<Written> for AccountFrame {
     fn from(Written(function, file, line, positions): Written) -> Self {
         let (Text(function), Text(file)) = (function, file);
         match positions {
-            // `f_lineno` is None where the line is negative.
+            // `f_lineno` is None for a negative line, so the line comes from the positions.
             Positions::Known((line, end_line, column, end_column)) => {
                 Self { function, file, line, place: Some((end_line, column, end_column)) }
             }

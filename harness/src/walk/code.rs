@@ -29,7 +29,7 @@ const KEPT_LIMIT: usize = 1 << 16;
 const KEPT_BYTES: usize = 1 << 25;
 /// CPython's unwinder reads no longer location table, in bytes (`Modules/_remote_debugging`, gh-151022).
 const LONG_TABLE: u64 = 1 << 16;
-/// Code objects with such a table that are known as such: the latest ones.
+/// The number of such code objects that are remembered.
 const LONG_TABLES_NOTED: usize = 64;
 /// Bytes of one code unit.
 const CODE_UNIT: u64 = 2;
@@ -124,7 +124,7 @@ pub struct Decoder {
     shared: bool,
     /// One copy of each name and file name, so that equal frames share them.
     texts: HashSet<Arc<str>>,
-    /// The names of those with a long location table, which are no other one's.
+    /// The names of code objects with a long location table. Such a name is not shared, so its address identifies the code object.
     long_tables: Vec<Arc<str>>,
     /// Learnt since the last [`Decoder::keep`].
     fresh: Vec<Address>,

@@ -23,7 +23,7 @@ pub(super) struct Roster {
     /// In list order.
     interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
-    /// What is read of each interpreter and of each thread; made once, for the site's layout.
+    /// The ranges to read of each interpreter and each thread. They depend on the layout only.
     windows: Option<(InterpreterWindow, Window)>,
     wishes: Wishes,
     buffer: Vec<u8>,
@@ -215,7 +215,7 @@ impl Roster {
                 }
                 let Some(bytes) = buffer.get(at..at + window.length()) else { return false };
                 *state = window.parse(&site.layout, state.address, bytes);
-                // Whose code objects its frames run would be in doubt.
+                // Its frames would be decoded with the code objects of the wrong interpreter.
                 if listed.generation.number.is_some() && state.interpreter != listed.address {
                     return false;
                 }

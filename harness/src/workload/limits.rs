@@ -110,7 +110,7 @@ fn caller(p: &mut Program<'_>, base: &str, below: Fun) -> Fun {
     fun
 }
 
-/// A function that calls itself as often as it is told, and `top` at the end.
+/// Emits a function that calls itself `n` times and then calls `top`.
 fn tower(p: &mut Program<'_>, base: &str, top: Fun, has_gates: bool) -> Fun {
     let fun = p.define(base, "n, c");
     let (name, top_name) = (p.identifier(fun), p.identifier(top));

@@ -221,7 +221,7 @@ impl Course<'_> {
                 ));
             }
         }
-        // A module of that name can be another one, and an import can be text.
+        // The import may be of another module with that name, or stand in a string.
         if self.gates == Gates::Stops && self.has_imported && !self.reached_gate {
             return nothing(format!(
                 "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \

@@ -154,7 +154,7 @@ impl<'a> Target<'a> {
         map.threads() == 1 && !grown && self.interpreter.program.only_calls()
     }
 
-    /// The stacks of one thread or, where all were sampled, of those with this id: the kernel gives it to no two at a time.
+    /// The possible stacks of the sampled thread or, if all threads were sampled, of the threads with this id. No two live threads share an id.
     fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<Chain> {
         let threads = &self.interpreter.program.threads;
         let is_of = |thread: usize| match sampled {
