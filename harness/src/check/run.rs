@@ -1,6 +1,6 @@
 //! Running the cells of a plan, as many at once as the machine has cores, each for its share of the budget.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -14,6 +14,7 @@ use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
+use crate::report::bounds::RowPool;
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
 use crate::report::finding::Finding;
@@ -118,12 +119,21 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
             };
             let end = Instant::now() + options.budget;
             let limit = end + grace(options.budget);
-            let drivers = Mutex::new(Vec::new());
+            let (drivers, live) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
             for (index, steps) in (0..).zip(&steps) {
                 let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
                 let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
-                Round { options, rows, reported: &reported, demand, drivers: &drivers, limit, send: &send }
-                    .run(steps, left);
+                Round {
+                    options,
+                    rows,
+                    reported: &reported,
+                    demand,
+                    live: &live,
+                    drivers: &drivers,
+                    limit,
+                    send: &send,
+                }
+                .run(steps, left);
             }
         });
         for event in receiver {
@@ -208,6 +218,8 @@ struct Round<'a> {
     rows: &'a [Row],
     reported: &'a [ReportedRow],
     demand: Demand,
+    /// What CPython's walkers rejected in the live lane so far.
+    live: &'a Mutex<BTreeMap<String, RowPool>>,
     drivers: &'a Mutex<Vec<Drivers>>,
     /// When nothing is waited for any longer.
     limit: Instant,
@@ -315,6 +327,7 @@ impl Round<'_> {
             weakenings,
             demand: self.demand,
             known: self.options.known,
+            rows: self.live,
             profiles: self.options.profiles,
             deadline,
             limit: self.limit,

@@ -133,6 +133,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         weakenings: &weakenings,
         demand: Demand::new(options.confidence, 2),
         known: options.known,
+        rows: &Mutex::default(),
         profiles: false,
         deadline: Instant::now() + options.budget,
         limit: Instant::now() + options.budget + options.grace,

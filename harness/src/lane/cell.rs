@@ -1,7 +1,8 @@
 //! What a lane is given to run, and how it ends early.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
+use crate::report::bounds::RowPool;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use crate::report::finding::Fingerprint;
 use crate::report::known::KnownFailures;
@@ -45,6 +47,8 @@ pub struct Cell<'a> {
     pub demand: Demand,
     /// What the released builds were seen to do.
     pub known: &'a KnownFailures,
+    /// What CPython's walkers rejected in the live lane so far, by row.
+    pub rows: &'a Mutex<BTreeMap<String, RowPool>>,
     /// Whether profiles are held against the truth in the live lane.
     pub profiles: bool,
     /// When the cell's share of the budget is spent.
@@ -190,6 +194,12 @@ impl From<Unsupported> for Cut {
 }
 
 impl Cell<'_> {
+    /// Whether the target is a generated program: a process of somebody else's, or a user's program, has no family.
+    #[must_use]
+    pub fn is_workload(&self) -> bool {
+        self.id.family == self.family.name()
+    }
+
     /// Whether `walker` takes part.
     #[must_use]
     pub fn has(&self, walker: WalkerKind) -> bool {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -390,8 +391,8 @@ fn drive(
     recorder: &mut Recorder<'_>,
     until: Instant,
 ) -> Result<(), Cut> {
-    let is_workload = cell.id.family == cell.family.name();
-    let threads = is_workload.then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
+    let threads =
+        cell.is_workload().then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());
@@ -531,6 +532,14 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
         let judged = Judged { family: &cell.id.family, walker, version: &version };
         for violation in cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
             report(recorder, walker, judge, violation);
+        }
+    }
+    if cached == WalkerKind::CpythonCached && cell.is_workload() {
+        let mut rows = cell.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = rows.entry(cell.id.row.clone()).or_default();
+        pool.add(&cell.id.family, &cached_judge.tally, &uncached_judge.tally);
+        for (walker, violation) in cell.known.live().judge_row(pool, cell.demand) {
+            recorder.violation(walker, violation, Evidence::default());
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Bounds {
     /// How far from what was seen a walker may go.
     #[serde(default)]
     margin: Margin,
+    /// What was seen of all families of a row together.
+    #[serde(default)]
+    row: Option<RowBound>,
     /// What was seen.
     #[serde(default)]
     bound: Vec<Bound>,
@@ -44,10 +47,10 @@ struct Margin {
     impossible: f64,
     /// and this much, if it is one of rejections for one reason.
     rejected: f64,
-    /// All rejections together may have this part of what the largest share left,
+    /// Over all families of a row, the share of rejected samples may grow by this part of what is left up to one,
     rest: f64,
-    /// and be so much more frequent with the cache than without it as was seen this many times, and this much.
-    excess: (f64, f64),
+    /// and the cached walker's excess over the uncached one's by this much.
+    excess: f64,
     /// A share of hits must be this part of the smallest that was seen.
     part: f64,
     /// What the unwinders of these releases can raise besides what was seen: how `Type: text` or the text alone begins, numbers
@@ -65,7 +68,7 @@ impl Default for Margin {
             impossible: 0.0,
             rejected: 0.0,
             rest: 0.0,
-            excess: (1.0, 0.0),
+            excess: 0.0,
             part: 1.0,
             raises: BTreeSet::new(),
         }
@@ -86,12 +89,38 @@ struct Bound {
     /// The smallest share of hits, full and partial, of one run: see [`hits`]. Without it none are owed.
     #[serde(default)]
     hits: Option<f64>,
-    /// The largest share of rejected samples of one cell: see [`Tally::rejected_of_samples`]. Without it any is allowed.
-    #[serde(default)]
-    rejected: Option<f64>,
-    /// Of a cached walker: how much larger that was, at the most, than the uncached walker's beside it.
-    #[serde(default)]
-    excess: Option<f64>,
+}
+
+/// What CPython's walkers were seen to reject over all families of a row, whatever the reasons.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowBound {
+    /// With fewer families nothing is said.
+    families: usize,
+    /// The largest share of samples: see [`Tally::rejected_of_samples`].
+    rejected: f64,
+    /// By how much it was larger with the cache than without, at the most.
+    excess: f64,
+}
+
+/// The samples of CPython's two walkers on one row, over all families so far.
+#[derive(Clone, Debug, Default)]
+pub struct RowPool {
+    /// The families.
+    pub families: BTreeSet<String>,
+    /// What was counted with the cache.
+    pub cached: Tally,
+    /// What was counted without it.
+    pub uncached: Tally,
+}
+
+impl RowPool {
+    /// Adds a cell.
+    pub fn add(&mut self, family: &str, cached: &Tally, uncached: &Tally) {
+        self.families.insert(family.to_owned());
+        self.cached += cached;
+        self.uncached += uncached;
+    }
 }
 
 /// What [`Violation::LessThanReleased`] calls them.
@@ -163,7 +192,7 @@ impl Bounds {
         }
         let is_workload = self.has(judged);
         let shares = tally.shares();
-        let comparisons = demand.comparisons.max(1).saturating_mul(shares.len() as u64 + 3);
+        let comparisons = demand.comparisons.max(1).saturating_mul(shares.len() as u64 + 1);
         let error = Demand { comparisons, ..demand }.error_per_bound();
         let more = shares.into_iter().filter_map(|(what, share)| {
             let (at_least, most) = (share.at_least(error), self.most(judged, &what));
@@ -177,25 +206,31 @@ impl Bounds {
             let at_most = hits(tally).at_most(error);
             (at_most < least).then_some(Violation::LessThanReleased { what: HITS.to_owned(), at_most, least })
         });
-        more.chain(self.judge_rejections(judged, tally, uncached, error)).chain(less).collect()
+        more.chain(less).collect()
     }
 
-    /// Whether all reasons together make too many rejections, by themselves or beside the uncached walker, which meets the same
-    /// target in the same time. Each reason alone can stay within its bound while nearly every sample is rejected.
-    fn judge_rejections(&self, judged: Judged<'_>, tally: &Tally, uncached: &Tally, error: f64) -> Vec<Violation> {
-        let own = |of: fn(&Bound) -> Option<f64>| self.of(judged).filter(|_| self.has(judged)).find_map(of);
-        let rejected = tally.rejected_of_samples().at_least(error);
-        let most = own(|bound| bound.rejected).map(|seen| (1.0 - seen).mul_add(self.margin.rest, seen));
-        let beside =
-            own(|bound| bound.excess).filter(|_| judged.walker.is_cached() && uncached.samples > 0).map(|seen| {
-                let (times, plus) = self.margin.excess;
-                uncached.rejected_of_samples().at_most(error) + seen.mul_add(times, plus)
-            });
-        let violation = |(what, most): (&str, f64)| {
-            (rejected > most).then(|| Violation::MoreThanReleased { what: what.to_owned(), at_least: rejected, most })
-        };
-        let limits = most.map(|most| (REJECTIONS, most)).into_iter().chain(beside.map(|most| (EXCESS, most)));
-        limits.filter_map(violation).collect()
+    /// What CPython's two walkers reject too often over all families of a row, whatever the reasons.
+    ///
+    /// Each reason alone can stay within its bound while nearly every sample is rejected, and one family varies too much from program
+    /// to program for a bound of its own.
+    #[must_use]
+    pub fn judge_row(&self, pool: &RowPool, demand: Demand) -> Vec<(WalkerKind, Violation)> {
+        let Some(row) = self.row.as_ref().filter(|row| pool.families.len() >= row.families) else { return Vec::new() };
+        let error = Demand { comparisons: demand.comparisons.max(1).saturating_mul(3), ..demand }.error_per_bound();
+        let [cached, uncached] = [&pool.cached, &pool.uncached].map(Tally::rejected_of_samples);
+        let most = (1.0 - row.rejected).mul_add(self.margin.rest, row.rejected);
+        let beside = uncached.at_most(error) + row.excess + self.margin.excess;
+        [
+            (WalkerKind::CpythonCached, REJECTIONS, cached, most),
+            (WalkerKind::CpythonUncached, REJECTIONS, uncached, most),
+            (WalkerKind::CpythonCached, EXCESS, cached, beside),
+        ]
+        .into_iter()
+        .filter_map(|(walker, what, share, most)| {
+            let (what, at_least) = (what.to_owned(), share.at_least(error));
+            (at_least > most).then_some((walker, Violation::MoreThanReleased { what, at_least, most }))
+        })
+        .collect()
     }
 
     /// Whether the walker was measured with this family.
@@ -230,7 +265,7 @@ mod tests {
     fn bounds() -> Bounds {
         let text = format!(
             r#"
-            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, torn = 0.01, impossible = 0.01, rejected = 0.01, rest = 0.5, excess = [1.5, 0.08], part = 0.5, raises = ["Cannot read non-compact"] }}
+            margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, torn = 0.01, impossible = 0.01, rejected = 0.01, rest = 0.5, excess = 0.08, part = 0.5, raises = ["Cannot read non-compact"] }}
             [[bound]]
             family = "alternating"
             walker = "cpython-cached"
@@ -319,12 +354,21 @@ mod tests {
                 assert_ne!(cached(&stale), [], "{family}: {cause} at every sixth stack");
             }
         }
+        let of_row = |cached: f64, uncached: f64| {
+            let mut pool = RowPool::default();
+            for family in families {
+                pool.add(family, &rejecting(cached, 8_000, usual), &rejecting(uncached, 8_000, usual));
+            }
+            bounds.judge_row(&pool, Demand::new(0.9999, 40)).into_iter().map(|(walker, _)| walker).collect::<Vec<_>>()
+        };
+        let (cached, uncached) = (WalkerKind::CpythonCached, WalkerKind::CpythonUncached);
+        assert_eq!(of_row(0.4, 0.4), []);
+        assert_eq!(of_row(0.99, 0.99), [cached, uncached], "nearly all samples raise");
+        assert_eq!(of_row(0.2, 0.99), [uncached]);
+        assert_eq!(of_row(0.2 + 0.8 * 0.3, 0.2), [cached], "three samples of ten raise with the cache only");
+        let demand = Demand::new(0.9999, 40);
         for family in ["alternating", "deep"] {
             let judged = |walker| Judged { family, walker, version: "3.15.2" };
-            let demand = Demand::new(0.9999, 40);
-            let (silent, quiet) = (rejecting(0.99, 8_000, usual), rejecting(0.2, 8_000, usual));
-            let found = bounds.judge(judged(WalkerKind::CpythonCached), &silent, &quiet, demand);
-            assert_ne!(found, [], "{family}: 99 of 100 samples raise with the cache only");
             let torn = [(Cause::TornRead, 2_200)];
             let torn =
                 Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..rejecting(0.2, 8_000, usual) };
