@@ -12,13 +12,13 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use framediff::memory::image::Image;
-use framediff::sample::{Lookup, WalkerKind};
 use framediff::snapshot::{Snapshot, replay};
-use framediff::walk::cache::{Checks, Entry, FrameCache, Limits};
-use framediff::walk::location_table::LocationTable;
-use framediff::walk::thread_state::ThreadState;
-use framediff::walk::walker::Walker;
+use framewalk::cache::{Checks, Entry, FrameCache, Limits};
+use framewalk::location_table::LocationTable;
+use framewalk::memory::image::Image;
+use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::thread_state::ThreadState;
+use framewalk::walker::Walker;
 
 /// What is left after a start that is the same for all.
 const FEW: u64 = 10;

@@ -11,9 +11,9 @@ use std::hint::black_box;
 use criterion::Throughput;
 use framediff::prove::graph::Graph;
 use framediff::prove::search::{Clause, Options, Reads, search};
-use framediff::sample::WalkerKind;
 use framediff::sim::scenario::Contender;
 use framediff::sim::workloads;
+use framewalk::sample::WalkerKind;
 
 const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];
 

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use criterion::Throughput;
 use framediff::lane::stepped::{Rig, RigPlan};
-use framediff::sample::WalkerKind;
 use framediff::schedule::Scheduler;
 use framediff::schedule::random::{Bounds, Random};
 use framediff::target::build::{Silent, cache_folder, fetch, probe};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use framewalk::sample::WalkerKind;
 
 const SAMPLES: u32 = 3;
 const BOUNDS: Bounds = Bounds { moves: 2, steps: 9 };

@@ -8,17 +8,17 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use framediff::layout::{FrameCache, Layout};
-use framediff::memory::process::ProcessMemory;
-use framediff::memory::{Address, MemoryError, RemoteMemory, Segment};
-use framediff::sample::{Lookup, Sample};
 use framediff::target::build::{Build, Terminal, cache_folder, select};
+use framediff::target::memory::ProcessMemory;
 use framediff::target::process::{Target, runtime_address};
-use framediff::walk::cached::CachedWalker;
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{Site, Walker};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use framewalk::cached::CachedWalker;
+use framewalk::layout::{FrameCache, Layout};
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Lookup, Sample};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
 
 const DEPTHS: [u32; 3] = [10, 100, 1000];
 const SEED: u64 = 1;

@@ -12,8 +12,8 @@ use framediff::report::bounds::{RowPool, hits};
 use framediff::report::cell::Lane;
 use framediff::report::known::KnownFailures;
 use framediff::report::saved::{Content, Saved};
-use framediff::sample::WalkerKind;
 use framediff::workload::Family;
+use framewalk::sample::WalkerKind;
 
 /// The probability that the true share is not beyond what is printed.
 const CERTAIN: f64 = 0.05;

@@ -35,14 +35,14 @@
 
 use std::fmt;
 
+use framewalk::miss::MissReason;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Counters, WalkerKind};
 use serde::{Deserialize, Serialize};
 
-use crate::sample::{Counters, WalkerKind};
 use crate::schedule::cost::CostFault;
 use crate::schedule::fingerprint::Answer;
 use crate::schedule::fingerprint::SteppedFingerprint;
-use crate::walk::miss::MissReason;
-use crate::walk::rejection::Rejection;
 use crate::workload::grammar::Illegal;
 
 /// Where two stacks differ first, counted from the leaf.

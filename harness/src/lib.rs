@@ -8,13 +8,13 @@
 //! build of 3.15.2 that stands in a recursion:
 //!
 //! ```
-//! use framediff::memory::RemoteMemory;
-//! use framediff::sample::Lookup;
+//! use framewalk::memory::RemoteMemory;
+//! use framewalk::sample::Lookup;
 //! use framediff::snapshot::Snapshot;
-//! use framediff::walk::miss::MissReason;
-//! use framediff::walk::reference::ReferenceWalker;
-//! use framediff::walk::thread_state::thread_states;
-//! use framediff::walk::walker::Walker;
+//! use framewalk::miss::MissReason;
+//! use framewalk::reference::ReferenceWalker;
+//! use framewalk::thread_state::thread_states;
+//! use framewalk::walker::Walker;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! const BYTES: &[u8] =
@@ -62,26 +62,24 @@ pub mod conform;
 mod digest;
 #[cfg(target_arch = "x86_64")]
 pub mod explore;
-pub mod frame;
+
 pub mod fuzzing;
 pub mod guide;
 pub mod invariants;
 pub mod lane;
-pub mod layout;
-pub mod memory;
+
 #[cfg(target_arch = "x86_64")]
 pub mod mutants;
 pub mod oracle;
 pub mod peers;
 pub mod prove;
 pub mod report;
-pub mod sample;
+
 pub mod schedule;
 pub mod sim;
 pub mod snapshot;
-pub mod stack;
+
 pub mod stores;
 pub mod target;
-pub mod text;
-pub mod walk;
+
 pub mod workload;

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use common::command::{Outcome, Running, framediff, outcome, state, with_nothing_fetched};
 use common::target::{Cat, Watched, soon};
 use framediff::cli::exit;
-use framediff::layout::Layout;
-use framediff::memory::process::ProcessMemory;
 use framediff::report::cell::{CellOutcome, Inconclusive};
-use framediff::sample::WalkerKind;
+use framediff::target::memory::ProcessMemory;
 use framediff::target::process::Target;
 use framediff::target::runtime::runtime_address;
-use framediff::walk::thread_state::thread_states;
+use framewalk::layout::Layout;
+use framewalk::sample::WalkerKind;
+use framewalk::thread_state::thread_states;
 
 /// Longer than any refusal takes on a loaded machine.
 const REFUSAL: Duration = Duration::from_secs(20);

@@ -12,13 +12,13 @@ use common::target::{python, soon};
 use framediff::bench::document::{Document, Part};
 use framediff::bench::program::{Gated, working};
 use framediff::cli::exit;
-use framediff::layout::Layout;
-use framediff::sample::{Lookup, ThreadSample};
 use framediff::target::process::{Target, runtime_address};
-use framediff::walk::cached::CachedWalker;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{Site, Walker};
 use framediff::workload::grammar::WORKLOAD_FILE;
+use framewalk::cached::CachedWalker;
+use framewalk::layout::Layout;
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use framediff::layout::{COOKIE, LayoutError};
 use framediff::target::build::{BuildError, JitMode, Origin, SelectError, Silent, listing, probe, select};
+use framewalk::layout::{COOKIE, LayoutError};
 use tempfile::TempDir;
 
 /// A script that answers the probe with `answer`.

@@ -8,10 +8,10 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use framediff::frame::Location;
 use framediff::target::build::Build;
-use framediff::walk::location_table::LocationTable;
-use framediff::walk::text;
+use framewalk::frame::Location;
+use framewalk::location_table::LocationTable;
+use framewalk::python_text;
 
 /// What stands for `None` among the positions.
 const NOTHING: i32 = i32::MIN;

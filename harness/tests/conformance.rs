@@ -10,11 +10,11 @@ use std::time::Duration;
 use framediff::conform::family::{Operation, ProgramFamily};
 use framediff::conform::{Compared, Conformance, Trial};
 use framediff::lane::stepped::RigPlan;
-use framediff::sample::WalkerKind;
 use framediff::schedule::random::Bounds;
 use framediff::sim::variation::Variation;
 use framediff::target::build::Build;
-use framediff::walk::weakening::Weakening;
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 const WALKERS: [WalkerKind; 5] = [
     WalkerKind::OwnCached,

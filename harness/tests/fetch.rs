@@ -9,10 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use framediff::layout::FrameCache;
 use framediff::target::build::{
     Archive, Build, FetchError, Progress, Silent, cache_folder, fetch, fetch_from, fetched, probe,
 };
+use framewalk::layout::FrameCache;
 
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap();

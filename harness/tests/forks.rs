@@ -4,13 +4,13 @@
 mod common;
 
 use common::target::soon;
-use framediff::layout::Layout;
-use framediff::memory::process::ProcessMemory;
 use framediff::target::gate::Gate;
+use framediff::target::memory::ProcessMemory;
 use framediff::target::process::{Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, Unwinder};
-use framediff::walk::thread_state::{ThreadState, thread_states};
-use framediff::walk::walker::Site;
+use framewalk::layout::Layout;
+use framewalk::thread_state::{ThreadState, thread_states};
+use framewalk::walker::Site;
 
 const PROGRAM: &str = include_str!("../../pyscripts/processes/forks.py");
 const BORN_WITH: &str = "gate < forks < top < main < <module>";

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use framediff::layout::VersionHex;
 use framediff::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
 use framediff::target::build::{
     Archive, Build, FetchError, Silent, cache_folder, fetch_tests, fetch_tests_from, probe,
 };
 use framediff::target::process::End;
+use framewalk::layout::VersionHex;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 

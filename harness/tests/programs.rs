@@ -12,7 +12,7 @@ use common::command::{Outcome, Running, framediff, outcome};
 use common::target::Watched;
 use framediff::cli::exit;
 use framediff::report::cell::Lane;
-use framediff::sample::WalkerKind;
+use framewalk::sample::WalkerKind;
 use tempfile::TempDir;
 
 /// What a run may take on a loaded machine.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use framediff::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 use framediff::report::known::KnownFailures;
 use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
-use framediff::sample::WalkerKind;
 use framediff::schedule::cast::Cast;
-use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) -> SteppedFile {
     let parameters = Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names };

@@ -11,11 +11,11 @@ use framediff::case::stepped::SteppedCase;
 use framediff::cli::exit;
 use framediff::lane::stepped::{Keeping, Rig, RigPlan, SteppedRun, Verdict};
 use framediff::report::known::KnownFailures;
-use framediff::sample::{Lookup, WalkerKind};
 use framediff::schedule::Scheduler;
 use framediff::schedule::event::Event;
 use framediff::schedule::replay::Replay;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use framewalk::sample::{Lookup, WalkerKind};
 use serde_json::Value;
 
 const SMALL: Parameters =

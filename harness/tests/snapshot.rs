@@ -12,12 +12,12 @@ use std::time::Duration;
 use common::command::outcome;
 use framediff::cli::exit;
 use framediff::lane::record::{Order, record};
-use framediff::layout::Layout;
-use framediff::sample::WalkerKind;
 use framediff::snapshot::replay::{Look, answer};
 use framediff::snapshot::{Answer, Snapshot};
 use framediff::target::build::{Build, JitMode, rows};
 use framediff::workload::{Family, FrameSize, Names, Parameters};
+use framewalk::layout::Layout;
+use framewalk::sample::WalkerKind;
 
 /// Longer than any recording or replay takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);

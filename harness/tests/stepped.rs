@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use common::command::state;
 use framediff::lane::stepped::{Keeping, Movement, Rig, RigError, RigPlan, SteppedRun, Verdict};
-use framediff::sample::WalkerKind;
 use framediff::schedule::event::{Event, Shown, ThreadWord};
 use framediff::schedule::random::{Bounds, Random};
 use framediff::schedule::repeat::{Repeat, difference};
@@ -17,8 +16,9 @@ use framediff::schedule::replay::Replay;
 use framediff::schedule::{AccessKind, Move, Point, Schedule, Scheduler};
 use framediff::target::process::End;
 use framediff::target::trace::{TraceError, Traced, Watched};
-use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };

@@ -8,10 +8,10 @@ use framediff::case::error::CaseError;
 use framediff::case::file::{AnyCaseFile, CaseFile};
 use framediff::case::line::is_line;
 use framediff::case::stepped::{BuildIdentity, SourceDigest, SteppedCase, SteppedFile, WorkloadIdentity};
-use framediff::sample::WalkerKind;
 use framediff::schedule::cast::Cast;
-use framediff::walk::weakening::Weakening;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 use serde_json::{Value, json};
 
 fn case() -> SteppedCase {

@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 
 use common::target::{Gated, PROLOGUE, python, soon, started};
 use framediff::invariants::{Death, Violation};
-use framediff::layout::Layout;
-use framediff::memory::process::{ProcessMemory, read_only};
-use framediff::memory::{MemoryError, RemoteMemory};
-use framediff::sample::{Lookup, WalkerKind};
-use framediff::stack::Stack;
 use framediff::target::build::Build;
 use framediff::target::gate::{AccountFrame, GateError};
+use framediff::target::memory::{ProcessMemory, read_only};
 use framediff::target::process::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};
-use framediff::text::LONGEST;
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{Site, Walker};
+use framewalk::layout::Layout;
+use framewalk::memory::{MemoryError, RemoteMemory};
+use framewalk::printable::LONGEST;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::stack::Stack;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
 
 /// Two branches over one leaf, a gate in each, for ever. `main` is there for the partial hits: on 3.15.2 the unwinder
 /// counts none when the module's frame is the only one left from the sample before.

@@ -7,16 +7,16 @@ use std::alloc::{GlobalAlloc, Layout as Size, System};
 use std::cell::Cell;
 
 use common::target::{python, soon};
-use framediff::layout::Layout;
-use framediff::memory::process::ProcessMemory;
-use framediff::memory::{Address, MemoryError, RemoteMemory, Segment};
-use framediff::sample::{Lookup, ThreadSample};
+use framediff::target::memory::ProcessMemory;
 use framediff::target::process::{Target, runtime_address};
-use framediff::walk::cached::CachedWalker;
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{Site, Walker};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use framewalk::cached::CachedWalker;
+use framewalk::layout::Layout;
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
 
 /// Counts the allocations of each thread.
 struct Counting;

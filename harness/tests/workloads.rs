@@ -14,9 +14,9 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use framediff::frame::{Frame, Location};
 use framediff::workload::grammar::WORKLOAD_FILE;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use framewalk::frame::{Frame, Location};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -1,8 +1,9 @@
 //! What a point claims of every sample: figures of another stack, or of another answer of the cache, mean nothing.
 
+use framewalk::sample::Counters;
+use framewalk::sample::{Lookup, Sample, WalkerKind};
+
 use crate::bench::document::Lookups;
-use crate::sample::Counters;
-use crate::sample::{Lookup, Sample, WalkerKind};
 
 /// What each sample of a point must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +92,12 @@ pub(super) fn answers(sample: &Sample, counters: Option<Counters>) -> Lookups {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::{Frame, Location};
+    use framewalk::miss::MissReason;
+    use framewalk::rejection::Rejection;
+    use framewalk::sample::{Provenance, ThreadSample};
+
     use super::*;
-    use crate::frame::{Frame, Location};
-    use crate::sample::{Provenance, ThreadSample};
-    use crate::walk::miss::MissReason;
-    use crate::walk::rejection::Rejection;
 
     const STILL: Claim = Claim { depth: 2, changed: 0, threads: 1 };
 

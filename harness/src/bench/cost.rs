@@ -6,6 +6,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use framewalk::memory::RemoteMemory;
+use framewalk::sample::WalkerKind;
+
 use crate::bench::Failure;
 use crate::bench::document::{BYSTANDER, NOBODY, Place, Point};
 use crate::bench::meter::nanoseconds;
@@ -14,10 +17,8 @@ use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn, Watched, is_done};
 use crate::bench::walks::yardstick;
-use crate::memory::RemoteMemory;
-use crate::memory::process::ProcessMemory;
-use crate::sample::WalkerKind;
 use crate::target::build::Row;
+use crate::target::memory::ProcessMemory;
 
 /// Measures the cost of being sampled, and of having a neighbour that works as much.
 pub(super) fn point(

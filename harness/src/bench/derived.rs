@@ -1,10 +1,10 @@
 //! The figures that are read from blocks: ratios of contenders that were measured side by side.
 
+use framewalk::sample::WalkerKind;
 use serde::Serialize;
 
 use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
-use crate::sample::WalkerKind;
 
 /// Cached walkers, each with the one that differs from it in nothing but the cache.
 pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [

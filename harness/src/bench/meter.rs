@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+
 use crate::bench::statistics::median;
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+use crate::target::memory::ProcessMemory;
 
 /// Ranges of the target, in the order in which they were read.
 pub(super) type Ranges = Vec<(Address, usize)>;

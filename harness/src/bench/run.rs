@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use framewalk::sample::WalkerKind;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -14,7 +15,6 @@ use crate::bench::plan::Plan;
 use crate::bench::rounds::Bench;
 use crate::bench::turn::Team;
 use crate::bench::{cost, targets, walks};
-use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Row};
 
 /// What is run.

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use framewalk::layout::Layout;
+use framewalk::walker::Site;
+
 use crate::bench::Failure;
-use crate::layout::Layout;
 use crate::target::build::Row;
 use crate::target::process::{Target, runtime_address};
-use crate::walk::walker::Site;
 
 /// Who needs longer for a gate, a launch or an answer hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

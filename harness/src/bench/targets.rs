@@ -6,6 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use framewalk::sample::WalkerKind;
+
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::document::{Lookups, Place, Point};
@@ -15,7 +17,6 @@ use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
 use crate::bench::walks::yardstick;
-use crate::sample::WalkerKind;
 use crate::target::build::Row;
 
 /// Samples of a block, shared out over the targets.

@@ -1,13 +1,14 @@
 //! What CPython's walkers ask of a target's memory: their driver is traced, in a process of its own, and never while
 //! something is measured.
 
+use framewalk::sample::WalkerKind;
+
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::meter::Accesses;
 use crate::bench::stand::{PATIENCE, Stand};
 #[cfg(target_arch = "x86_64")]
 use crate::lane::stepped::accesses::{Asked, Listener};
-use crate::sample::WalkerKind;
 use crate::target::build::Row;
 
 /// The traced drivers of a build, each started when it is first needed.

@@ -9,21 +9,22 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use framewalk::cached::CachedWalker;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::Counters;
+use framewalk::sample::{Sample, WalkerKind};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
+
 use crate::bench::Failure;
 use crate::bench::claim::{Claim, answers};
 use crate::bench::document::Lookups;
 use crate::bench::meter::{Accesses, Clocked, Inside, Meter, middle};
 use crate::bench::stand::{PATIENCE, Stand, soon};
 use crate::bench::trace::Tracers;
-use crate::memory::process::ProcessMemory;
-use crate::sample::Counters;
-use crate::sample::{Sample, WalkerKind};
 use crate::target::build::Row;
+use crate::target::memory::ProcessMemory;
 use crate::target::unwinder::{LiveBound, Pace, Unwinder, UnwinderError};
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::{Site, Walker};
 
 /// Why a turn gave nothing.
 pub(super) enum Trouble {
@@ -248,7 +249,7 @@ impl Turn<'_> {
 
     /// Leaves the target without an anchor.
     pub(super) fn end(mut self) -> Result<(), Trouble> {
-        let refused = |rejection: crate::walk::rejection::Rejection| Trouble::Refused(rejection.to_string());
+        let refused = |rejection: framewalk::rejection::Rejection| Trouble::Refused(rejection.to_string());
         match &mut self.walks {
             Walks::Own(walker) => walker.detach(&mut self.memory).map_err(refused),
             Walks::Cpython(unwinder) => {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use framewalk::sample::WalkerKind;
+
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::document::{Lookups, Part, Place, Point};
@@ -11,7 +13,6 @@ use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
-use crate::sample::WalkerKind;
 use crate::target::build::Row;
 
 /// How long a contender's block is meant to take. Short against what else goes on, long against a turn's beginning.

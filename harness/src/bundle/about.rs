@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 use object::Object;
 use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
@@ -10,9 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest;
 use crate::report::cell::Lane;
 use crate::report::finding::Finding;
-use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Row, ask};
-use crate::walk::weakening::Weakening;
 use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Overrides};
 

@@ -217,10 +217,11 @@ impl KeptProgram {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::sample::WalkerKind;
+
     use super::*;
     use crate::case::stepped::BuildIdentity;
     use crate::report::known::KnownFailures;
-    use crate::sample::WalkerKind;
     use crate::schedule::cost::Counted;
     use crate::schedule::fingerprint::Answer;
 

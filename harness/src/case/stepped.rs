@@ -27,16 +27,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::envelope::{Envelope, Kind, load};
 use super::error::{CaseError, excerpt};
-use crate::sample::WalkerKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::schedule::{Digest, Schedule};
-use crate::walk::weakening::Weakening;
 use crate::workload::{Family, Mode, Parameters, Workload, generate};
 
 /// Which CPython, in which run mode. Steps are stores of its machine code: another build may do others.

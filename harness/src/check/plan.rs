@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use framewalk::layout::FrameCache;
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+
 use crate::case::kept::KeptSchedules;
-use crate::layout::FrameCache;
 use crate::report::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
-use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::target::build::Row;
-use crate::walk::weakening::Weakening;
 use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Mode, Parameters, generate};
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use framewalk::weakening::Weakening;
+
 use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
 #[cfg(target_arch = "x86_64")]
 use crate::check::stepped;
@@ -22,7 +24,6 @@ use crate::report::known::KnownFailures;
 use crate::report::part::{Part, plan_digest};
 use crate::schedule::shard::Shard;
 use crate::target::build::{JitMode, Row};
-use crate::walk::weakening::Weakening;
 use crate::workload::{Family, Overrides};
 
 /// Every cell gets at least this, whatever the cells before it took to start.

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use framewalk::sample::WalkerKind;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -33,7 +34,6 @@ use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
 use crate::report::known::{Excess, KnownFailure};
 use crate::report::phases::Phase;
-use crate::sample::WalkerKind;
 use crate::schedule::cost::faults;
 use crate::schedule::random::{Bounds, Random};
 use crate::schedule::replay::Replay;

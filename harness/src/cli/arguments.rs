@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 use crate::cli::bench_arguments::Bench;
 use crate::cli::compare::Compare;
@@ -21,10 +23,8 @@ use crate::cli::values::{
 use crate::prove::search::{Clause, Reads};
 use crate::report::cell::Lane;
 use crate::report::finding::Fingerprint;
-use crate::sample::WalkerKind;
 use crate::schedule::shard::Shard;
 use crate::sim::variation::Variation;
-use crate::walk::weakening::Weakening;
 use crate::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
 use crate::workload::{Family, FrameSize, Names, Overrides};
 
@@ -405,13 +405,14 @@ pub enum Format {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
     use super::*;
     use crate::check::{BUDGET, CONFIDENCE};
     use crate::cli::report_arguments::{ReportFormat, ReportKind};
     use crate::workload::Parameters;
     use crate::workload::parameters::MOST_LOCALS;
-    use clap::CommandFactory;
-    use clap::error::ErrorKind;
 
     const SMALL: Parameters =
         Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };

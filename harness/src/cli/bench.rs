@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use framewalk::sample::WalkerKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -18,7 +19,6 @@ use crate::cli::bench_arguments::{Bench, BenchFormat};
 use crate::cli::verbs::{Failure, print, random_seed};
 use crate::cli::{exit, folder, rows};
 use crate::report::finding::WALKERS;
-use crate::sample::WalkerKind;
 
 /// Measures, or takes what was measured before, and prints it.
 pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<u8, Failure> {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use framewalk::sample::WalkerKind;
 
 use crate::bench::document::Part;
 use crate::cli::arguments::{BuildSource, Jit};
 use crate::cli::values::{budget, seed, walkers};
-use crate::sample::WalkerKind;
 
 /// Arguments of `bench`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use framewalk::printable::last_words;
+
 use crate::bundle::about::{About, Interpreter};
 use crate::bundle::{Bundle, name};
 use crate::case::kept::KeptSchedules;
@@ -30,7 +32,6 @@ use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::{Look, clean};
 use crate::target::build::{Row, SelectError, Terminal, cache_folder, select};
-use crate::text::last_words;
 use crate::workload::Workload;
 
 /// Reads a case from a line, a file or a bundle.

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use framewalk::sample::WalkerKind;
+
 use crate::cli::stepped_arguments::Conform;
 use crate::cli::verbs::{Failure, print};
 use crate::cli::{exit, folder, rows};
 use crate::conform::family::ProgramFamily;
 use crate::conform::{Compared, Trial};
 use crate::lane::stepped::RigPlan;
-use crate::sample::WalkerKind;
 use crate::schedule::random::Bounds;
 use crate::target::build::Row;
 

@@ -49,11 +49,12 @@ pub fn worse(one: u8, other: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::sample::WalkerKind;
+
     use super::*;
     use crate::report::cell::Lane;
     use crate::report::event::Event;
     use crate::report::fixtures::{cache_worse, few, finding, run, started, summary, with_tally};
-    use crate::sample::WalkerKind;
 
     #[test]
     fn every_verdict_has_its_code() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use framewalk::sample::WalkerKind;
 
 use crate::cli::arguments::Format;
 use crate::cli::exit;
@@ -15,7 +16,6 @@ use crate::report::saved::{Content, Saved};
 use crate::report::text::{Look, clean};
 use crate::report::verdict::Verdict;
 use crate::report::{human, json};
-use crate::sample::WalkerKind;
 
 /// Arguments of `merge`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use framewalk::weakening::Weakening;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::arguments::Format;
@@ -33,7 +34,6 @@ use crate::report::json;
 use crate::report::text::Look;
 use crate::report::verdict::Verdict;
 use crate::target::build::{JitMode, Row, Terminal, cache_folder};
-use crate::walk::weakening::Weakening;
 
 /// What cannot be told from the original gets this part of the stops and schedules, to show that it is so.
 const FOR_EQUIVALENTS: u32 = 10;

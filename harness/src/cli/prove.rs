@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use framewalk::sample::WalkerKind;
+use framewalk::walker::Site;
+use framewalk::weakening::Weakening;
+
 use crate::case::file::save;
 use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit;
@@ -12,13 +16,10 @@ use crate::fuzzing::cache_state_machine::{TARGET, TestCase};
 use crate::prove::graph::{ANY_NUMBER, Graph};
 use crate::prove::replay::scenario;
 use crate::prove::search::{Counterexample, Options, Outcome, Reads, Report, search};
-use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::scenario::{Broken, Contender};
 use crate::sim::truth::Chain;
 use crate::sim::workloads::{self, Workload};
-use crate::walk::walker::Site;
-use crate::walk::weakening::Weakening;
 
 /// Searches each workload.
 pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<u8, Failure> {
@@ -55,7 +56,7 @@ fn contender(arguments: &Prove) -> Result<Contender, Failure> {
 fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
     // Whoever cannot be made is told now, not by a worker.
-    contender.walker(Site { layout: crate::sim::layout::LAYOUT, runtime: crate::sim::map::RUNTIME })?;
+    contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: crate::sim::map::RUNTIME })?;
     let make = |site| contender.walker(site);
     let begun = Instant::now();
     let report = search(

@@ -110,13 +110,14 @@ pub(super) fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use framewalk::sample::WalkerKind;
+
     use super::*;
     use crate::cli::arguments::{Cli, Jit, Verb};
     use crate::report::cell::Lane;
     use crate::report::fixtures;
-    use crate::sample::WalkerKind;
     use crate::workload::Family;
-    use clap::Parser;
 
     fn check(line: &str) -> Check {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().verb() {

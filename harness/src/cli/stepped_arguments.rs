@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 use crate::cli::arguments::{BuildSource, Format, Jit, Size};
 use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
-use crate::sample::WalkerKind;
 use crate::schedule::AccessKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::shard::Shard;
-use crate::walk::weakening::Weakening;
 use crate::workload::Family;
 
 /// So many schedules, drawn or of one part, show each answer of the cache.

@@ -5,14 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 
 use crate::report::cell::Lane;
 use crate::report::finding::{Fingerprint, WALKERS};
-use crate::sample::WalkerKind;
 use crate::schedule::AccessKind;
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
-use crate::walk::weakening::Weakening;
 use crate::workload::parameters::MOST_LOCALS;
 use crate::workload::{Family, FrameSize, Names};
 

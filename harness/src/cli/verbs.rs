@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use framewalk::sample::WalkerKind;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
@@ -25,7 +26,6 @@ use crate::report::cell::Lane;
 use crate::report::json;
 use crate::report::known::KnownFailures;
 use crate::report::summary::{Rules, Summary};
-use crate::sample::WalkerKind;
 use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
 use crate::target::deadline::interrupt;
 use crate::workload::user_program::UserProgram;

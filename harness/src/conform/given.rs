@@ -9,8 +9,9 @@
 
 use std::collections::HashMap;
 
+use framewalk::memory::Address;
+
 use crate::lane::stepped::{RigPlan, SteppedRun};
-use crate::memory::Address;
 use crate::schedule::event::{Event, Standing, ThreadWord};
 use crate::sim::interpreter::First;
 use crate::sim::map::MOST_SHIMS;

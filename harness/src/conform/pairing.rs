@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use framewalk::memory::Address;
+
 use super::told::{Part, Told, Value};
-use crate::memory::Address;
 
 /// Which address of the real interpreter is which of the simulated one.
 #[derive(Clone, Debug, Default)]

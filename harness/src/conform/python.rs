@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use framewalk::layout::FrameLayout;
+
 use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
-use crate::layout::FrameLayout;
 use crate::sim::program::{Function, FunctionId, Instruction, Program, Variable};
 use crate::workload::grammar::Grammar;
 use crate::workload::prologue::{GATE, IMPORTS, gate};

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use framewalk::memory::Address;
+
 use super::told::{Answer, Named, Part, Told, Value};
-use crate::memory::Address;
 use crate::report::columns::{Columns, Side};
 
 /// Entries that are shown before the one at which they part.

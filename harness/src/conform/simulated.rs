@@ -3,27 +3,27 @@
 
 use std::collections::BTreeSet;
 
-use crate::frame::{Frame, Location};
+use framewalk::cached::CachedWalker;
+use framewalk::frame::{Frame, Location};
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::WalkerKind;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Unsupported, Walker};
+use framewalk::weakening::Weakening;
+
+use super::draw::{MAIN, ROUND_LINE};
+use super::given::{Given, Orders};
 use crate::lane::stepped::access::Map as AccessMap;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
-use crate::sample::WalkerKind;
 use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point, Schedule};
 use crate::sim::interpreter::{Interpreter, State};
-use crate::sim::layout::LAYOUT;
 use crate::sim::map::{MOST_SHIMS, Map, Place, RUNTIME, Role};
 use crate::sim::program::Program;
 use crate::sim::store::Store;
 use crate::sim::variation::Variations;
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::rejection::Rejection;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::{Site, Unsupported, Walker};
-use crate::walk::weakening::Weakening;
-
-use super::draw::{MAIN, ROUND_LINE};
-use super::given::{Given, Orders};
 
 /// Rounds before the first schedule: what earlier rounds left in memory is there.
 const WARM_UP: usize = 2;

@@ -11,13 +11,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::frame::Frame;
-use crate::memory::Address;
-use crate::sample::{Lookup, ThreadSample, WalkerKind};
+use framewalk::frame::Frame;
+use framewalk::memory::Address;
+use framewalk::miss::MissReason;
+use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
+
 use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use crate::schedule::{AccessKind, Point};
 use crate::sim::program::FunctionId;
-use crate::walk::miss::MissReason;
 
 /// A function and its line: none if it is on a line that no operation has.
 pub(super) type Named = (Arc<str>, Option<i32>);

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use framewalk::layout::Layout;
+use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::walker::Unsupported;
+use framewalk::weakening::Weakening;
 use thiserror::Error;
 
 use super::draw::{draw, operations};
@@ -14,14 +18,10 @@ use super::show::side_by_side;
 use super::simulated::Simulated;
 use super::told::{Speaker, Teller, shorten_rejected};
 use crate::lane::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
-use crate::layout::Layout;
-use crate::sample::{Lookup, WalkerKind};
 use crate::schedule::Scheduler;
 use crate::schedule::event::{Event, ThreadWord};
 use crate::schedule::random::{Bounds, Random};
 use crate::sim::variation::Variations;
-use crate::walk::walker::Unsupported;
-use crate::walk::weakening::Weakening;
 
 /// What is drawn and how.
 #[derive(Clone, Debug)]

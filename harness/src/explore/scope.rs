@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::sample::WalkerKind;
+use framewalk::sample::WalkerKind;
+
 use crate::schedule::cast::{Actor, Cast, Happening};
 use crate::schedule::fingerprint::Answer;
 

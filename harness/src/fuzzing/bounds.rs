@@ -3,12 +3,12 @@
 //! Time and memory follow: both grow with reads and bytes. What is kept of a byte that was read is at the most a position
 //! of a location table, 36 bytes; what is kept from walk to walk is bounded by the decoder and the cache.
 
-use crate::layout::Layout;
-use crate::walk::chain::DEPTH_LIMIT;
-use crate::walk::chunks::{COUNT_LIMIT, SIZE_LIMIT, TOTAL_LIMIT};
-use crate::walk::code::{TABLE_LIMIT, WALK_LIMIT};
-use crate::walk::text::LENGTH_LIMIT;
-use crate::walk::thread_state::{INTERPRETER_LIMIT, THREAD_LIMIT};
+use framewalk::chain::DEPTH_LIMIT;
+use framewalk::chunks::{COUNT_LIMIT, SIZE_LIMIT, TOTAL_LIMIT};
+use framewalk::code::{TABLE_LIMIT, WALK_LIMIT};
+use framewalk::layout::Layout;
+use framewalk::python_text::LENGTH_LIMIT;
+use framewalk::thread_state::{INTERPRETER_LIMIT, THREAD_LIMIT};
 
 /// No walker walks a thread more often in one sample.
 const ATTEMPTS: u64 = 4;

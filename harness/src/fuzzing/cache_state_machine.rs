@@ -14,6 +14,9 @@
 use std::collections::BTreeSet;
 
 use arbitrary::{Arbitrary, Unstructured};
+use framewalk::cache::Limits;
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -22,14 +25,11 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::target::FuzzTarget;
 use super::weakened::{VARIATIONS, WEAKENINGS};
-use crate::sample::WalkerKind;
 use crate::sim::history::render;
 use crate::sim::program::{Function, Instruction, Program, Thread, VARIABLES};
 use crate::sim::scenario::{Broken, Contender, From, Leg, Scenario, Setting};
 use crate::sim::variation::Variation;
 use crate::sim::workloads;
-use crate::walk::cache::Limits;
-use crate::walk::weakening::Weakening;
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> =

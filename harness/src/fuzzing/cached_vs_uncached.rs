@@ -26,6 +26,14 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use arbitrary::{Arbitrary, Unstructured};
 use foldhash::fast::FixedState;
+use framewalk::cached::CachedWalker;
+use framewalk::memory::Address;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Lookup, Sample};
+use framewalk::stack::Stack;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::Walker;
+use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
@@ -36,14 +44,6 @@ use super::reuse::{Generation, Reuse, count_from, divide};
 use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
 use super::weakened::WEAKENINGS;
-use crate::memory::Address;
-use crate::sample::{Lookup, Sample};
-use crate::stack::Stack;
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::Walker;
-use crate::walk::weakening::Weakening;
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> =

@@ -1,8 +1,8 @@
 //! A second reading of the chains in an image, for checks: short, without errors, and not the walkers' code.
 
-use crate::memory::Address;
-use crate::memory::image::Image;
-use crate::walk::walker::Site;
+use framewalk::memory::Address;
+use framewalk::memory::image::Image;
+use framewalk::walker::Site;
 
 /// No image has longer lists or chains but by a loop that was missed.
 const LIMIT: usize = 1 << 17;

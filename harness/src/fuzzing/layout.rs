@@ -1,11 +1,11 @@
 //! Tables of offsets against a second description of where their words are.
 
 use arbitrary::Arbitrary;
+use framewalk::layout::{COOKIE, FrameCache, Layout};
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::target::FuzzTarget;
-use crate::layout::{COOKIE, FrameCache, Layout};
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> =

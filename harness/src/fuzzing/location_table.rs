@@ -1,12 +1,12 @@
 //! Location tables: what an encoder wrote is read back, and damage is survived.
 
 use arbitrary::Arbitrary;
+use framewalk::frame::Location;
+use framewalk::location_table::LocationTable;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::target::FuzzTarget;
-use crate::frame::Location;
-use crate::walk::location_table::LocationTable;
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> =

@@ -1,7 +1,8 @@
 //! A memory that counts what is done with it, and fails when it is told to.
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+
 use super::sheet::Sheet;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 
 /// Counts accesses of a sheet.
 #[derive(Debug)]

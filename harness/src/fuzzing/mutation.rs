@@ -1,13 +1,13 @@
 //! Damage to an image: anywhere, or where walkers look.
 
 use arbitrary::Arbitrary;
+use framewalk::layout::Layout;
+use framewalk::memory::Address;
 use serde::{Deserialize, Serialize};
 
 use super::chains::Reader;
 use super::recorded::{Loaded, Marks};
 use super::sheet::Sheet;
-use crate::layout::Layout;
-use crate::memory::Address;
 
 /// One change.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ fn fields(kind: Kind, layout: &Layout) -> ([(u64, usize); 7], usize) {
         Kind::Runtime => &[(layout.interpreters_head, 8)],
         Kind::Interpreter => &[(layout.interpreter.threads_head, 8), (layout.interpreter.next, 8)],
         Kind::Thread => {
-            let cache = thread.cache.unwrap_or(crate::layout::CacheLayout {
+            let cache = thread.cache.unwrap_or(framewalk::layout::CacheLayout {
                 base_frame: thread.current_frame,
                 anchor: thread.current_frame,
                 sequence: thread.next,

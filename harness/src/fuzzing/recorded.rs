@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use arbitrary::{Arbitrary, Unstructured};
+use framewalk::memory::Address;
+use framewalk::memory::image::Image;
+use framewalk::walker::Site;
 use serde::{Deserialize, Serialize};
 
 use super::chains::{Reader, chains};
-use crate::memory::Address;
-use crate::memory::image::Image;
 use crate::snapshot::Snapshot;
-use crate::walk::walker::Site;
 
 macro_rules! recorded {
     ($($name:literal),* $(,)?) => {

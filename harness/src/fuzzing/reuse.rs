@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use arbitrary::Arbitrary;
+use framewalk::memory::Address;
 use serde::{Deserialize, Serialize};
 
 use super::chains::{Chain, Reader, states};
 use super::recorded::Loaded;
 use super::sheet::Sheet;
-use crate::memory::Address;
 
 /// A code object is freed, which its interpreter counts, and another one is made at its address.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]

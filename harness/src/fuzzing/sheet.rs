@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
+use framewalk::memory::image::Image;
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+
 use super::recorded::{Loaded, Recorded};
-use crate::memory::image::Image;
-use crate::memory::{Address, MemoryError, RemoteMemory};
 
 /// An image and how to restore it.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! Text of each width against what its code points say.
 
 use arbitrary::Arbitrary;
+use framewalk::python_text::decode;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::target::FuzzTarget;
-use crate::walk::text::decode;
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10, judges_refusals: true };

@@ -11,6 +11,9 @@
 //! 4. it writes nothing but the eight bytes of the anchor of a thread state that the interpreter's list leads to.
 
 use arbitrary::Arbitrary;
+use framewalk::memory::Address;
+use framewalk::sample::{Sample, WalkerKind};
+use framewalk::walker::Walker;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
@@ -21,10 +24,7 @@ use super::mutation::Mutation;
 use super::recorded::{Loaded, Recorded};
 use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
-use crate::memory::Address;
-use crate::sample::{Sample, WalkerKind};
 use crate::snapshot::replay::walker;
-use crate::walk::walker::Walker;
 
 /// The target.
 pub static TARGET: FuzzTarget<TestCase> =

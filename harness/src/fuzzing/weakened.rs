@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+use framewalk::weakening::Weakening;
+
 use crate::sim::variation::Variation;
-use crate::walk::weakening::Weakening;
 
 /// The checks that the walkers leave out.
 pub(super) static WEAKENINGS: LazyLock<BTreeSet<Weakening>> = LazyLock::new(|| named("FRAMEDIFF_WEAKEN"));

@@ -1,20 +1,21 @@
 //! Holding a walker's sample of a stopped target against the own uncached walk of the same state.
 
-use crate::frame::Frame;
+use framewalk::frame::Frame;
+use framewalk::memory::Address;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Sample, ThreadSample, WalkerKind};
+use framewalk::uncached::UncachedWalker;
+
 use crate::invariants::{Field, Violation};
 use crate::lane::expected::counters;
 use crate::lane::owner::{Taken, Told};
 use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::status::Status;
-use crate::memory::Address;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference;
 use crate::oracle::limits::as_told;
 use crate::report::finding::Possible;
-use crate::sample::{Sample, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
-use crate::walk::rejection::Rejection;
-use crate::walk::uncached::UncachedWalker;
 use crate::workload::grammar::Grammar;
 
 /// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow

@@ -11,6 +11,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use framewalk::layout::{FrameCache, Layout, LayoutError};
+use framewalk::memory::RemoteMemory;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::WalkerKind;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
 use thiserror::Error;
 
 use crate::lane::cell::{Cell, Cut};
@@ -18,22 +25,15 @@ use crate::lane::chains::Chains;
 use crate::lane::drivers::{Drivers, Observed};
 use crate::lane::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::lane::recorder::Recorder;
-use crate::layout::{FrameCache, Layout, LayoutError};
-use crate::memory::RemoteMemory;
-use crate::memory::process::{ProcessMemory, read_only};
 use crate::oracle::statistics::Demand;
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
 use crate::report::event::{Consumer, Event};
 use crate::report::known::KnownFailures;
 use crate::report::tally::Tally;
-use crate::sample::WalkerKind;
 use crate::target::build::{Build, JitMode, Row, fetched, probe};
+use crate::target::memory::{ProcessMemory, read_only};
 use crate::target::program::Program;
 use crate::target::runtime::{RuntimeError, RuntimeLocation, runtime_address};
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::rejection::Rejection;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::{Site, Walker};
 use crate::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use crate::workload::{Family, Overrides};
 
@@ -354,7 +354,7 @@ struct Learnt {
 }
 
 impl Learnt {
-    fn learn(&mut self, stack: &[crate::frame::Frame]) {
+    fn learn(&mut self, stack: &[framewalk::frame::Frame]) {
         let mut parent: Option<(ContextId, Option<i32>)> = None;
         for frame in stack.iter().rev() {
             if self.grammar.contexts.len() >= CONTEXT_LIMIT {
@@ -386,8 +386,9 @@ impl Learnt {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::{Frame, Location};
+
     use super::*;
-    use crate::frame::{Frame, Location};
 
     #[test]
     fn a_walker_that_rejects_more_than_half_is_named_with_its_commonest_reason() {

@@ -6,6 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use framewalk::rejection::Rejection;
+use framewalk::sample::WalkerKind;
+use framewalk::walker::Unsupported;
+use framewalk::weakening::Weakening;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -14,15 +18,11 @@ use crate::report::bounds::RowPool;
 use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use crate::report::finding::Fingerprint;
 use crate::report::known::KnownFailures;
-use crate::sample::WalkerKind;
 use crate::target::build::Row;
 use crate::target::deadline::{CalledOff, Deadline};
 use crate::target::gate::GateError;
 use crate::target::process::{LaunchError, StopError};
 use crate::target::unwinder::UnwinderError;
-use crate::walk::rejection::Rejection;
-use crate::walk::walker::Unsupported;
-use crate::walk::weakening::Weakening;
 use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
 

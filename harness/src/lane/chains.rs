@@ -9,12 +9,13 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use framewalk::chain::{Chain, DEPTH_LIMIT, End, follow};
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::{ThreadState, Window, thread_states};
+use framewalk::walker::Site;
+
 use crate::lane::cell::Cell;
-use crate::memory::{Address, RemoteMemory};
-use crate::walk::chain::{Chain, DEPTH_LIMIT, End, follow};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::{ThreadState, Window, thread_states};
-use crate::walk::walker::Site;
 
 /// So many whole chains that end elsewhere are no coincidence of a program that runs in circles.
 const OFTEN: u64 = 5;

@@ -5,17 +5,18 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use framewalk::layout::{Layout, LayoutError};
+use framewalk::memory::MemoryError;
+use framewalk::sample::WalkerKind;
+use framewalk::walker::Site;
+
 use crate::invariants::Violation;
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::recorder::{Evidence, Recorder};
-use crate::layout::{Layout, LayoutError};
-use crate::memory::MemoryError;
-use crate::memory::process::ProcessMemory;
 use crate::report::cell::Inconclusive;
-use crate::sample::WalkerKind;
+use crate::target::memory::ProcessMemory;
 use crate::target::process::Target;
 use crate::target::unwinder::{CountedSample, Unwinder, UnwinderError};
-use crate::walk::walker::Site;
 use crate::workload::positions::Positions;
 
 /// How often an unwinder is replaced before a cell goes on without: by then the violation is there.

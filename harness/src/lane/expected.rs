@@ -6,14 +6,15 @@
 
 use std::collections::BTreeSet;
 
+use framewalk::cache::FrameCache;
+use framewalk::cached::CachedWalker;
+use framewalk::memory::overlay::Overlay;
+use framewalk::miss::MissReason;
+use framewalk::sample::{Counters, Lookup, Sample};
+use framewalk::walker::{CachingWalker, Site, Walker};
+
 use crate::lane::cell::Cut;
-use crate::memory::overlay::Overlay;
-use crate::memory::process::ProcessMemory;
-use crate::sample::{Counters, Lookup, Sample};
-use crate::walk::cache::FrameCache;
-use crate::walk::cached::CachedWalker;
-use crate::walk::miss::MissReason;
-use crate::walk::walker::{CachingWalker, Site, Walker};
+use crate::target::memory::ProcessMemory;
 
 /// The walker in the seat of one unwinder.
 pub(super) struct Expected {

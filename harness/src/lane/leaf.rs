@@ -1,12 +1,13 @@
 //! What a stopped thread stands in.
 
-use crate::layout::Layout;
-use crate::memory::RemoteMemory;
+use framewalk::code::{CodeGeneration, Decoder};
+use framewalk::layout::Layout;
+use framewalk::memory::RemoteMemory;
+use framewalk::raw_frame::{Owner, RawFrame};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::ThreadState;
+
 use crate::schedule::fingerprint::LeafKind;
-use crate::walk::code::{CodeGeneration, Decoder};
-use crate::walk::raw_frame::{Owner, RawFrame};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::ThreadState;
 
 /// The kind of `leaf`, the thread's current frame; none is what a thread stands in that runs no Python. The decoder has entered
 /// the thread's interpreter.

@@ -1,19 +1,19 @@
 //! Who has the anchors of a stopped target.
 
-use crate::lane::cell::{Cell, Cut};
+use framewalk::cached::CachedWalker;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Counters, Sample, WalkerKind};
+use framewalk::walker::Walker;
 use smallvec::SmallVec;
 
+use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::{Drivers, RenewedUnwinder};
 use crate::lane::expected::Expected;
 use crate::lane::recorder::Recorder;
 use crate::lane::session::Session;
 use crate::lane::stops::Stops;
-use crate::memory::process::ProcessMemory;
-use crate::sample::{Counters, Sample, WalkerKind};
+use crate::target::memory::ProcessMemory;
 use crate::target::unwinder::{CountedSample, ToldThread};
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::walker::Walker;
 use crate::workload::Family;
 
 /// A sample, and what CPython's unwinder tells besides.

@@ -3,25 +3,25 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use framewalk::layout::{Layout, LayoutError};
+use framewalk::memory::image::Image;
+use framewalk::memory::overlay::Overlay;
+use framewalk::memory::recorder::{Ranges, Recorder};
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Sample, WalkerKind};
+use framewalk::thread_state::thread_states;
+use framewalk::walker::{Site, Unsupported, Walker};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::lane::cell::patience;
-use crate::layout::{Layout, LayoutError};
-use crate::memory::image::Image;
-use crate::memory::overlay::Overlay;
-use crate::memory::process::ProcessMemory;
-use crate::memory::recorder::{Ranges, Recorder};
-use crate::memory::{Address, MemoryError, RemoteMemory};
-use crate::sample::{Sample, WalkerKind};
 use crate::snapshot::replay::walker;
 use crate::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
 use crate::target::build::Row;
 use crate::target::gate::{AccountFrame, GateError};
+use crate::target::memory::ProcessMemory;
 use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::thread_states;
-use crate::walk::walker::{Site, Unsupported, Walker};
 use crate::workload::{Family, Mode, Parameters, generate};
 
 /// Gates that pass before the first stop, so that code is specialised.
@@ -198,7 +198,7 @@ impl Camera {
         // Once more, now that the profiler has written.
         let states = thread_states(&mut self.memory, &self.site.layout, self.site.runtime)?;
         let threads = states.iter().zip(&truth.threads).enumerate().map(|(index, (state, thread))| {
-            let neutral = |frame: &crate::frame::Frame| crate::frame::Frame {
+            let neutral = |frame: &framewalk::frame::Frame| framewalk::frame::Frame {
                 file: self.neutral.text(&frame.file).into(),
                 ..frame.clone()
             };

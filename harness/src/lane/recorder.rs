@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::frame::Frame;
+use framewalk::frame::Frame;
+use framewalk::sample::{Counters, ThreadSample, WalkerKind};
+
 use crate::invariants::Violation;
 use crate::lane::cell::Cell;
 use crate::oracle::limits::Limit;
@@ -15,7 +17,6 @@ use crate::report::finding::{Finding, Fingerprint, Possible};
 use crate::report::phases::{Phase, Phases};
 use crate::report::profiles::{Observed, Observer};
 use crate::report::tally::{Cause, Tally};
-use crate::sample::{Counters, ThreadSample, WalkerKind};
 use crate::workload::grammar::WORKLOAD_FILE;
 
 /// How often counts are passed on.

@@ -1,14 +1,15 @@
 //! A launched target and where to walk it.
 
+use framewalk::layout::{Layout, finalizing};
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::walker::Site;
+
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Observed;
-use crate::layout::{Layout, finalizing};
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, RemoteMemory};
+use crate::target::memory::ProcessMemory;
 use crate::target::process::Target;
 use crate::target::program::Program;
 use crate::target::runtime::runtime_address;
-use crate::walk::walker::Site;
 use crate::workload::Workload;
 use crate::workload::user_program::UserProgram;
 

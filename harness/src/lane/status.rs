@@ -1,9 +1,9 @@
 //! The status that CPython's unwinder has to tell of a stopped thread, made from the same words of its thread state.
 
-use crate::layout::Layout;
-use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::ThreadState;
+use framewalk::layout::Layout;
+use framewalk::memory::{Address, RemoteMemory, Segment};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::ThreadState;
 
 /// `THREAD_STATUS_HAS_GIL` of `_remote_debugging`, and so on.
 const HAS_GIL: u64 = 1 << 0;

@@ -53,11 +53,12 @@ pub(super) use at_stores::AtStores;
 mod at_stores {
     use std::time::{Duration, Instant};
 
+    use framewalk::thread_state::thread_states;
+
     use crate::lane::cell::{Cell, Cut, PATIENCE};
     use crate::lane::session::Session;
     use crate::report::cell::Inconclusive;
     use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
-    use crate::walk::thread_state::thread_states;
 
     /// A target that works does a store within this, however little of the run's time is left.
     const LEAST: Duration = Duration::from_millis(100);

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use framewalk::code::Decoder;
+use framewalk::thread_state::thread_states;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::Walker;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -9,10 +13,6 @@ use crate::lane::cell::{Cell, Cut};
 use crate::lane::leaf;
 use crate::lane::session::Session;
 use crate::oracle::profile::{Counter, Profile};
-use crate::walk::code::Decoder;
-use crate::walk::thread_state::thread_states;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::Walker;
 
 /// A target runs for so many microseconds between two looks; every length is as likely, so that no rhythm of the program is
 /// met at the same beat.

@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use framewalk::layout::{CacheLayout, Layout, LayoutError};
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::raw_frame::{Owner, RawFrame};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::{Window, thread_states, write_anchor};
 use iced_x86::Register;
 use nix::libc::{self, user_regs_struct};
 use thiserror::Error;
@@ -15,15 +20,10 @@ use thiserror::Error;
 use super::code::Span;
 use super::image::{Image, Template};
 use super::site::Site;
-use crate::layout::{CacheLayout, Layout, LayoutError};
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory};
 use crate::target::gate::GateError;
+use crate::target::memory::ProcessMemory;
 use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
-use crate::walk::raw_frame::{Owner, RawFrame};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::{Window, thread_states, write_anchor};
 
 /// How the target runs, and whom the anchor is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Which faults that CPython once had are put in again.
 
+use framewalk::weakening::Weakening;
+
 use super::fault::Fault;
-use crate::walk::weakening::Weakening;
 
 /// A fault of the past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

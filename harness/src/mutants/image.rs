@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::Layout;
+use framewalk::memory::Address;
 use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind, elf};
 use thiserror::Error;
@@ -11,8 +13,6 @@ use thiserror::Error;
 use super::code::{Kind, Section};
 use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
 use super::site::{Site, SiteError, find};
-use crate::layout::Layout;
-use crate::memory::Address;
 
 /// Images are some tens of MiB.
 const SIZE_LIMIT: u64 = 512 << 20;

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
+use framewalk::layout::CacheLayout;
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use thiserror::Error;
 
 use super::code::{Kind, Section, Span};
-use crate::layout::CacheLayout;
 
 /// Between a guard and its branch stand at most so many instructions.
 const GUARD_REACH: usize = 6;

@@ -1,9 +1,10 @@
 //! Sites and faults in code that is written here, byte by byte.
 
+use framewalk::layout::CacheLayout;
+
 use super::code::{Kind, Section};
 use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
 use super::site::{Increment, Site, SiteError, find};
-use crate::layout::CacheLayout;
 
 const CACHE: CacheLayout = CacheLayout { base_frame: 0x50, anchor: 0x58, sequence: 0x60 };
 const BASE: u64 = 0x1000;

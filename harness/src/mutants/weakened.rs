@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arbitrary::Unstructured;
+use framewalk::weakening::Weakening;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::hunt::{Hunted, Kill};
 use crate::fuzzing::cache_state_machine::generate;
-use crate::walk::weakening::Weakening;
 
 /// So many random programs and schedules are tried.
 pub const CASES: u64 = 400_000;

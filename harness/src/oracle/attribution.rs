@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::frame::Frame;
+use framewalk::frame::Frame;
+use framewalk::sample::{Lookup, Provenance, ThreadSample};
+
 use crate::report::tally::Cause;
-use crate::sample::{Lookup, Provenance, ThreadSample};
 use crate::workload::grammar::{Grammar, Illegal};
 
 /// Follows one walker's samples and attributes the impossible ones.
@@ -59,9 +60,10 @@ pub fn cause_of(provenance: Provenance) -> Cause {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+    use framewalk::miss::MissReason;
+
     use super::*;
-    use crate::frame::Location;
-    use crate::walk::miss::MissReason;
     use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
 
     fn grammar() -> Grammar {
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn a_rejected_sample_has_no_verdict() {
         let mut rejected = sample(&MIXED, Lookup::Unknown, 0);
-        rejected.outcome = Err(crate::walk::rejection::Rejection::Moved);
+        rejected.outcome = Err(framewalk::rejection::Rejection::Moved);
         assert_eq!(causes(&[rejected]), [None]);
     }
 }

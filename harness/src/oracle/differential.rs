@@ -1,6 +1,7 @@
 //! Whether two accounts of the same state agree, frame by frame.
 
-use crate::frame::{Frame, Location};
+use framewalk::frame::{Frame, Location};
+
 use crate::invariants::Difference;
 use crate::target::gate::AccountFrame;
 
@@ -58,8 +59,9 @@ pub fn told(stack: &[Frame], account: &[AccountFrame]) -> Vec<Frame> {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+
     use super::*;
-    use crate::frame::Location;
 
     fn stack(frames: &[(&str, i32)]) -> Vec<Frame> {
         let frame = |&(function, line): &(&str, i32)| Frame {

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use crate::stack::Stack;
+use framewalk::stack::Stack;
 
 /// Follows one walker's samples and tells where an episode begins.
 #[derive(Debug, Default)]
@@ -50,8 +50,9 @@ impl Episodes {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::{Frame, Location};
+
     use super::*;
-    use crate::frame::{Frame, Location};
 
     fn stack(frames: &[(&str, i32)]) -> Stack {
         let frame = |&(function, line): &(&str, i32)| Frame {

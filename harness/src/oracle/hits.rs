@@ -15,13 +15,14 @@
 
 use std::collections::HashMap;
 
+use framewalk::cache::Limits;
+use framewalk::memory::Address;
+use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
+use framewalk::thread_state::ThreadState;
+
 use crate::invariants::Violation;
-use crate::memory::Address;
 use crate::oracle::protocol::At;
-use crate::sample::{Lookup, ThreadSample, WalkerKind};
 use crate::schedule::fingerprint::LeafKind;
-use crate::walk::cache::Limits;
-use crate::walk::thread_state::ThreadState;
 
 /// A thread as it was before a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,10 +135,11 @@ pub fn anchor_left(before: &ThreadState, after: &ThreadState, sample: &ThreadSam
 
 #[cfg(test)]
 mod tests {
+    use framewalk::miss::MissReason;
+    use framewalk::rejection::Rejection;
+    use framewalk::sample::Provenance;
+
     use super::*;
-    use crate::sample::Provenance;
-    use crate::walk::miss::MissReason;
-    use crate::walk::rejection::Rejection;
 
     const MISS: Lookup = Lookup::Miss(MissReason::Unspecified);
 

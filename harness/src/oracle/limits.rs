@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use framewalk::frame::{Frame, Location};
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{Frame, Location};
-use crate::sample::WalkerKind;
 use crate::workload::grammar::as_cpython_tells;
 
 /// A limit of `Modules/_remote_debugging`.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use framewalk::sample::ThreadSample;
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::distribution::{Slices, sums};
-use crate::sample::ThreadSample;
 use crate::schedule::fingerprint::LeafKind;
 
 /// More functions than this are counted as one.
@@ -172,10 +172,11 @@ impl Counter {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::{Frame, Location};
+    use framewalk::rejection::Rejection;
+    use framewalk::sample::{Lookup, Provenance};
+
     use super::*;
-    use crate::frame::{Frame, Location};
-    use crate::sample::{Lookup, Provenance};
-    use crate::walk::rejection::Rejection;
 
     fn sample(function: &str) -> ThreadSample {
         let frame = |function: &str| Frame {

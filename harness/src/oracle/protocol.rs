@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use framewalk::memory::Address;
+use framewalk::thread_state::ThreadState;
+
 use crate::invariants::Violation;
-use crate::memory::Address;
-use crate::walk::thread_state::ThreadState;
 
 /// What is known of an anchor that is no frame of the stopped thread's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

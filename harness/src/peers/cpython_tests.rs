@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use framewalk::printable::{excerpt, last_words};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -17,7 +18,6 @@ use super::group::{Group, Next};
 use crate::target::build::{Build, FetchError, Progress, fetch_tests};
 use crate::target::process::End;
 use crate::target::script::Script;
-use crate::text::{excerpt, last_words};
 
 static DRIVER: Script = Script::new("peer_tests.py", include_str!("../../../pyscripts/peer_tests.py"));
 

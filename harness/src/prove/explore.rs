@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
+use framewalk::walker::Site;
+use smallvec::smallvec;
+
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
 use crate::prove::memory::{Codes, Memory};
@@ -10,13 +15,9 @@ use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 use crate::prove::walk::{Branch, Promise, Walk};
-use crate::sample::{Lookup, ThreadSample, WalkerKind};
-use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
 use crate::sim::program::Thread;
 use crate::sim::truth::matches;
-use crate::walk::walker::Site;
-use smallvec::smallvec;
 
 /// What all explorations of a search share.
 pub struct Shared<'a> {

@@ -2,6 +2,7 @@
 //!
 //! Sequences are counted from the entries, as only the difference matters.
 
+use framewalk::cache::FrameCache;
 use rustc_hash::FxHashMap;
 
 use crate::prove::graph::{Config, FIRST_SEQUENCE, sequence};
@@ -10,7 +11,6 @@ use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 use crate::sim::map::{Map, THREAD_COUNT};
-use crate::walk::cache::FrameCache;
 
 /// States by memory.
 #[derive(Default)]

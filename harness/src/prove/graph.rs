@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
+use framewalk::memory::Address;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
-use crate::memory::Address;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, SHIM_COUNT, THREAD_COUNT, Word};
 use crate::sim::program::Program;

@@ -3,9 +3,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::walk::cache::FrameCache;
-use crate::walk::code::{Decoder, KnownCode};
-use crate::walk::walker::CachingWalker;
+use framewalk::cache::FrameCache;
+use framewalk::code::{Decoder, KnownCode};
+use framewalk::walker::CachingWalker;
 
 /// What a walker learnt of code objects.
 #[derive(Clone)]

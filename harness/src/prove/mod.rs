@@ -22,7 +22,7 @@
 //!
 //! # What anchoring first does not mend
 //! Writing the anchor before the walk and checking it after is not enough. Each of these was found by the search; the
-//! [`Weakening`](crate::walk::weakening::Weakening) of that name puts it back into the reference walker, and a case under
+//! [`Weakening`](framewalk::weakening::Weakening) of that name puts it back into the reference walker, and a case under
 //! `corpus/cases/cache_state_machine` has its history.
 //! - *generator-leaf-anchored*: a yield compares the anchor before it moves the current frame. An anchor written in between
 //!   stays on a generator that is suspended, and vouches for its next caller.

@@ -1,5 +1,6 @@
 //! From a counterexample to the scenario that shows it again.
 
+use framewalk::cache::Limits;
 use rustc_hash::FxHashMap;
 
 use crate::prove::graph::{Config, Edge, FIRST_SEQUENCE, Far, Graph, GraphError};
@@ -7,7 +8,6 @@ use crate::prove::search::Counterexample;
 use crate::prove::set::edge;
 use crate::prove::trace::Event;
 use crate::sim::scenario::{Contender, Leg, Scenario, Setting};
-use crate::walk::cache::Limits;
 
 /// The scenario in which `walker` gives the samples of a counterexample; `at_rest` as in [`Reads::Samples`].
 ///

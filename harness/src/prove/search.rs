@@ -9,6 +9,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use clap::ValueEnum;
+use framewalk::cache::FrameCache;
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::walker::{CachingWalker, Site};
 use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -20,13 +25,8 @@ use crate::prove::set::{Element, close};
 use crate::prove::space::{Anchors, Space};
 use crate::prove::trace::{Event, NO_TRACE, Trace};
 use crate::prove::walk::{Branch, fresh};
-use crate::sample::{Lookup, ThreadSample};
-use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
 use crate::sim::scenario::ContenderError;
-use crate::walk::cache::FrameCache;
-use crate::walk::walker::{CachingWalker, Site};
-use clap::ValueEnum;
 
 /// Makes the walker that is searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);

@@ -5,16 +5,17 @@
 //! the same values up to there, and then another one. So it is the walker itself that is searched, not a model of it, and
 //! what it will do next depends on nothing but its cache and the values that it read.
 
-use crate::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::cache::FrameCache;
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::sample::WalkerKind;
+
 use crate::prove::graph::{Config, Graph, GraphError, NO_PROMISE};
 use crate::prove::search::Reads;
 use crate::prove::set::{Element, Member, close};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
-use crate::sample::WalkerKind;
 use crate::sim::map::{Role, Word};
 use crate::sim::promise::promises_hit;
-use crate::walk::cache::FrameCache;
 
 /// Walker accesses up to a point, and the states that agree with them.
 pub struct Branch<T> {

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use framewalk::rejection::RAISED;
+use framewalk::sample::WalkerKind;
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +17,6 @@ use crate::invariants::Violation;
 use crate::oracle::statistics::{Demand, Proportion};
 use crate::report::tally::{Cause, Tally};
 use crate::report::version::parse_version;
-use crate::sample::WalkerKind;
-use crate::walk::rejection::RAISED;
 
 /// The bounds of all families and walkers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -257,8 +257,9 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::miss::MissReason;
+
     use super::*;
-    use crate::walk::miss::MissReason;
 
     const KNOWN: &str = "raised RuntimeError: Frame chain consistency check failed";
 

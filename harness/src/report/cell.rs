@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::sample::WalkerKind;
 use crate::workload::Produces;
 
 /// How target and walkers are interleaved.

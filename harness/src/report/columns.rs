@@ -1,8 +1,7 @@
 //! A history in two columns: what one side did on the left, what the other did meanwhile on the right.
 
 use comfy_table::{ContentArrangement, Table, presets};
-
-use crate::sample::{Lookup, ThreadSample};
+use framewalk::sample::{Lookup, ThreadSample};
 
 /// Which side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -241,6 +241,8 @@ fn in_words(doubt: &Doubt) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::sample::WalkerKind;
+
     use super::*;
     use crate::invariants::Violation;
     use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
@@ -248,7 +250,6 @@ mod tests {
     use crate::report::finding::Finding;
     use crate::report::fixtures::{ROW, cache_worse, cell, finding, row, run, summary, with_tally};
     use crate::report::tally::Cause;
-    use crate::sample::WalkerKind;
 
     fn document(events: &[Event], strict: bool) -> Document {
         let mut document = Document::from(&summary(events, strict));

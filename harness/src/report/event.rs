@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, CellOutcome, PlannedCell, Row};
@@ -10,7 +11,6 @@ use crate::report::part::Part;
 use crate::report::phases::Phases;
 use crate::report::profiles::Observed;
 use crate::report::tally::Tally;
-use crate::sample::WalkerKind;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

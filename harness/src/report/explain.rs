@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
+use framewalk::frame::Frame;
+use framewalk::stack::Stack;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::Frame;
 use crate::report::history::{Told, columns, history};
 use crate::report::human;
 use crate::report::text::{Look, clean, paragraph, plural};
 use crate::schedule::cause::explain;
 use crate::schedule::clause::{Clause, parting};
 use crate::schedule::event::Event;
-use crate::stack::Stack;
 
 /// What the document says it is.
 pub const KIND: &str = "framediff-explanation";

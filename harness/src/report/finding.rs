@@ -2,14 +2,14 @@
 
 use std::fmt;
 
+use framewalk::frame::Frame;
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::frame::Frame;
 use crate::invariants::{Difference, Violation};
 use crate::report::cell::Lane;
 use crate::report::tally::Cause;
-use crate::sample::WalkerKind;
 use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
 use crate::workload::user_program::is_user_program;
@@ -273,10 +273,11 @@ impl fmt::Display for Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::rejection::Rejection;
+
     use super::*;
     use crate::invariants::Death;
     use crate::report::fixtures;
-    use crate::walk::rejection::Rejection;
     use crate::workload::grammar::WORKLOAD_FILE;
 
     fn died(end: Death, failed_in: Option<&str>) -> Violation {

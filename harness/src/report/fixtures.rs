@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::frame::{Frame, Location};
+use framewalk::frame::{Frame, Location};
+use framewalk::miss::MissReason;
+use framewalk::sample::WalkerKind;
+
 use crate::invariants::Violation;
 use crate::report::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
 use crate::report::event::{Consumer, Event};
@@ -11,8 +14,6 @@ use crate::report::known::KnownFailures;
 use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict};
 use crate::report::summary::{Rules, Summary};
 use crate::report::tally::{Cause, Tally};
-use crate::sample::WalkerKind;
-use crate::walk::miss::MissReason;
 use crate::workload::grammar::Illegal;
 
 pub(crate) const ROW: &str = "3.15.2 release JIT";

@@ -110,12 +110,13 @@ fn property(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::sample::WalkerKind;
+
     use super::*;
     use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
     use crate::report::event::Event;
     use crate::report::finding::Finding;
     use crate::report::fixtures::{cache_worse, cell, few, finding, run, summary, with_tally};
-    use crate::sample::WalkerKind;
 
     fn lines(events: &[Event]) -> Vec<String> {
         annotations(&Document::from(&summary(events, false))).lines().map(str::to_owned).collect()

@@ -24,13 +24,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
 use crate::report::json::Document;
 use crate::report::summary::DistinctViolation;
 use crate::report::words::{Sign, broke};
-use crate::sample::WalkerKind;
 
 /// What is probably behind some violations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -242,14 +242,15 @@ fn share_a_row(one: &DistinctViolation, other: &DistinctViolation) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
+    use framewalk::miss::MissReason;
+
     use super::*;
     use crate::invariants::Difference;
     use crate::report::event::Event;
     use crate::report::finding::Finding;
     use crate::report::fixtures::{cache_worse, finding, frame, run, summary};
-    use crate::walk::miss::MissReason;
     use crate::workload::grammar::Illegal;
-    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
 
     const UNCOUNTED: Violation = Violation::AnchorMiscounted { before: 8, anchor: 16, counted: 0, left: Some(1) };
     const OFF_CHAIN: Violation = Violation::AnchorOffChain { anchor: 8 };

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::frame::Frame;
+use framewalk::frame::Frame;
+use framewalk::sample::WalkerKind;
+
 use crate::invariants::Violation;
 use crate::oracle::distribution::Bias;
 use crate::report::cell::{CellId, Lane, NotRun};
@@ -17,7 +19,6 @@ use crate::report::summary::DistinctViolation;
 use crate::report::table;
 use crate::report::text::{Look, clean, excerpt, paragraph, plural};
 use crate::report::verdict::{Judgement, Verdict};
-use crate::sample::WalkerKind;
 
 /// Longer stacks are shown without their middle; the JSON document has them whole.
 const LEAF_END: usize = 10;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, CellOutcome, NotRun, Row};
@@ -11,7 +12,6 @@ use crate::report::part::Part;
 use crate::report::profiles::{self, Program};
 use crate::report::summary::{CellReport, DistinctViolation, NotSeen, Summary};
 use crate::report::verdict::{Judgement, LineVerdict};
-use crate::sample::WalkerKind;
 
 /// The version of the document's form; it grows when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use framewalk::sample::WalkerKind;
 use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -14,7 +15,6 @@ use crate::report::bounds::{Bounds, Judged};
 use crate::report::cell::Lane;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::report::version::parse_version;
-use crate::sample::WalkerKind;
 use crate::schedule::cast::Cast;
 use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
@@ -9,7 +10,6 @@ use crate::report::cell::{CellId, CellOutcome, Expected, Lane, NotRun, Row};
 use crate::report::summary::CellReport;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Advice, Doubt, Failure, LineVerdict};
-use crate::sample::WalkerKind;
 
 /// One line of the table: everything one walker did on one row in one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

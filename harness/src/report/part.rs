@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::report::cell::PlannedCell;
 use crate::schedule::shard::Shard;
-use crate::walk::weakening::Weakening;
 use crate::workload::Overrides;
 
 /// The part of a run that was done, and what the whole run is.

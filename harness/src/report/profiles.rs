@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::distribution::{Bias, Distance, Slices, sums};
 use crate::oracle::profile::{Leaf, Profile};
 use crate::report::cell::CellOutcome;
 use crate::report::summary::CellReport;
-use crate::sample::WalkerKind;
 use crate::schedule::fingerprint::LeafKind;
 use crate::workload::SHARES_INEXACT;
 

@@ -1,5 +1,7 @@
 //! What the reports look like.
 
+use framewalk::sample::WalkerKind;
+
 use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
 use crate::report::event::Event;
 use crate::report::finding::{Finding, Possible};
@@ -9,7 +11,6 @@ use crate::report::json::{self, Document};
 use crate::report::tally::{Cause, Tally};
 use crate::report::text::Look;
 use crate::report::verdict::Verdict;
-use crate::sample::WalkerKind;
 
 /// A run with one of everything.
 fn everything() -> Vec<Event> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
@@ -15,7 +16,6 @@ use crate::report::phases::Phases;
 use crate::report::profiles::Observed;
 use crate::report::tally::Tally;
 use crate::report::verdict::{Doubt, Failure, Judgement};
-use crate::sample::WalkerKind;
 use crate::workload::user_program::is_user_program;
 
 /// So many stacks without a known failure are worth a word.

@@ -1,5 +1,8 @@
 //! Each rule of the verdict.
 
+use framewalk::miss::MissReason;
+use framewalk::sample::WalkerKind;
+
 use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
 use crate::report::event::Consumer;
@@ -10,8 +13,6 @@ use crate::report::known::KnownFailures;
 use crate::report::summary::{Rules, Summary};
 use crate::report::tally::{Cause, Tally};
 use crate::report::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
-use crate::sample::WalkerKind;
-use crate::walk::miss::MissReason;
 
 fn judge(events: &[Event]) -> Judgement {
     summary(events, false).judgement()

@@ -5,12 +5,12 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use framewalk::miss::MissReason;
+use framewalk::sample::{Lookup, ThreadSample};
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::limits::Limit;
 use crate::oracle::statistics::Proportion;
-use crate::sample::{Lookup, ThreadSample};
-use crate::walk::miss::MissReason;
 
 /// What made an impossible stack possible, from provenance or from the unwinder's own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ pub struct Tally {
     /// Episodes of impossible stacks, by cause; see [`crate::oracle::episodes`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub impossible_episodes: BTreeMap<Cause, u64>,
-    /// Episodes of rejections, by [`Rejection::reason`](crate::walk::rejection::Rejection::reason).
+    /// Episodes of rejections, by [`Rejection::reason`](framewalk::rejection::Rejection::reason).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected_episodes: BTreeMap<String, u64>,
     /// Stacks that are less than the truth by a documented limit.
@@ -260,9 +260,10 @@ fn merge<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::rejection::Rejection;
+    use framewalk::sample::Provenance;
+
     use super::*;
-    use crate::sample::Provenance;
-    use crate::walk::rejection::Rejection;
 
     fn sample(outcome: Result<(), Rejection>, lookup: Lookup, from_cache: usize) -> ThreadSample {
         ThreadSample {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::IsTerminal;
 
-pub use crate::text::{clean, excerpt};
+pub use framewalk::printable::{clean, excerpt};
 
 /// How a text may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::oracle::statistics::Proportion;
 use crate::report::cell::{CellId, Inconclusive, Lane, NotRun};
 use crate::report::finding::Fingerprint;
-use crate::sample::WalkerKind;
 
 /// What a run says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use framewalk::frame::Frame;
+
 use super::cast::{Actor, Happening};
 use super::clause::Clause;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
-use crate::frame::Frame;
 
 /// What made a stack possible that was not there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use framewalk::frame::Frame;
+use framewalk::sample::Provenance;
+use framewalk::stack::Stack;
 use serde::{Deserialize, Serialize};
 
-use crate::frame::Frame;
-use crate::sample::Provenance;
-use crate::stack::Stack;
 use crate::workload::grammar::Illegal;
 
 /// In which way a stack that was not there is wrong.
@@ -162,9 +162,10 @@ fn same_function(one: &Frame, other: &Frame) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+    use framewalk::sample::Lookup;
+
     use super::*;
-    use crate::frame::Location;
-    use crate::sample::Lookup;
 
     /// Frames by name, leaf first; `name:line` stands on that line.
     fn stack(text: &str) -> Stack {

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use framewalk::memory::Address;
 use serde::{Deserialize, Serialize};
 
 use super::AccessKind;
 use super::event::Standing;
 use super::fingerprint::Answer;
-use crate::memory::Address;
 
 /// So many times what released builds ask for is too much. Between their run modes and flavours it differs by less.
 const TOO_MUCH: u64 = 2;
@@ -342,8 +342,9 @@ pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::{Frame, Location};
+
     use super::*;
-    use crate::frame::{Frame, Location};
 
     /// Two Python frames over a shim frame and the base frame.
     fn chain() -> Vec<Standing> {

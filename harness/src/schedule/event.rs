@@ -2,12 +2,12 @@
 //!
 //! Names come from the [`Event::Truth`] that holds at the time, so that whoever records need not know them.
 
+use framewalk::frame::Frame;
+use framewalk::sample::ThreadSample;
 use serde::{Deserialize, Serialize};
 
 use super::cast::{Actor, Happening};
 use super::{AccessKind, Point};
-use crate::frame::Frame;
-use crate::sample::ThreadSample;
 
 /// The words of the thread state whose stores are steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

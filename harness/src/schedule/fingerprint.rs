@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use framewalk::sample::{Lookup, WalkerKind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,7 +12,6 @@ use super::clause::Clause;
 use super::shape::Shape;
 use crate::report::cell::Lane;
 use crate::report::finding::{self, WALKERS};
-use crate::sample::{Lookup, WalkerKind};
 
 /// What the cache answered, without the reason for a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -37,10 +37,9 @@ mod text;
 mod toy;
 pub mod trace;
 
-use serde::{Deserialize, Serialize};
-
 pub use digest::Digest;
 pub use point::{AccessKind, Point};
+use serde::{Deserialize, Serialize};
 pub use text::BadSchedule;
 
 /// The target moves.

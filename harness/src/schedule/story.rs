@@ -1,12 +1,13 @@
 //! Histories for tests, told in a few words.
 
+use framewalk::frame::{Frame, Location};
+use framewalk::miss::MissReason;
+use framewalk::sample::{Lookup, Provenance, ThreadSample};
+use framewalk::stack::Stack;
+
 use super::cast::Cast;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
-use crate::frame::{Frame, Location};
-use crate::sample::{Lookup, Provenance, ThreadSample};
-use crate::stack::Stack;
-use crate::walk::miss::MissReason;
 
 /// The stack that a splice gives: one branch's leaf under the callers of the other.
 pub(crate) const B_UNDER_A: &[&str] = &["b_leaf", "a", "main"];

@@ -1,8 +1,8 @@
 //! A toy to test schedulers on: a walker whose accesses depend on how the target moved, and no process.
 
-use super::{AccessKind, Digest, Point, Ran, Schedule, Scheduler};
-
 use AccessKind::{ReadAnchor, ReadChunk, ReadFrame, ReadThreadState, WriteAnchor};
+
+use super::{AccessKind, Digest, Point, Ran, Schedule, Scheduler};
 
 /// A cached walker in miniature over a target whose position is the number of steps it did.
 ///

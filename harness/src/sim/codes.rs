@@ -1,9 +1,9 @@
 //! The code objects of a program: at which address each is, and which of them take turns at one.
 
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::memory::Address;
 use smallvec::SmallVec;
 
-use crate::memory::Address;
-use crate::sim::layout::LAYOUT;
 use crate::sim::map::{CODES, STRIDE, Word, put};
 use crate::sim::program::{FunctionId, LINES, Program};
 

@@ -1,7 +1,8 @@
 //! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
 
+use framewalk::sample::ThreadSample;
+
 use crate::report::columns::{Columns, Side, returned};
-use crate::sample::ThreadSample;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, Word};
 use crate::sim::store::Store;

@@ -2,9 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::memory::{Address, MemoryError};
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::memory::{Address, MemoryError};
+
 use crate::sim::codes::{CodeWords, Codes};
-use crate::sim::layout::{GENERATOR_FRAME, GENERATOR_OWNER, LAYOUT, SHIM_OWNER};
+use crate::sim::layout::{GENERATOR_FRAME, GENERATOR_OWNER, SHIM_OWNER};
 use crate::sim::program::{Program, VARIABLES};
 
 /// Address of `_PyRuntime`.

@@ -1,6 +1,7 @@
 //! The order in which CPython 3.15.2 does the stores of each operation.
 
-use crate::memory::Address;
+use framewalk::memory::Address;
+
 use crate::sim::map::{FrameWords, Map, Place, Word};
 use crate::sim::program::FunctionId;
 use crate::sim::store::Store;

@@ -1,8 +1,9 @@
 //! Where a cached walker promises a hit on a target at rest.
 
-use crate::sample::WalkerKind;
+use framewalk::cache::FrameCache;
+use framewalk::sample::WalkerKind;
+
 use crate::sim::map::{Map, Word};
-use crate::walk::cache::FrameCache;
 
 /// Whether `thread`'s next sample must be a hit, while nothing moves and no other profiler has moved the anchor: its
 /// anchor's frame is on the stack, and in the entry that was stored for its thread state. The reference walker promises

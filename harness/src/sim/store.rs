@@ -1,6 +1,7 @@
 //! What the interpreter does to memory, one access at a time.
 
-use crate::memory::Address;
+use framewalk::memory::Address;
+
 use crate::sim::map::Word;
 
 /// One access. A frame that leaves the stack does the last three: the anchor is loaded and compared, and only if it was

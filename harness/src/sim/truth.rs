@@ -1,6 +1,7 @@
 //! The stack that a thread of the simulated interpreter really has.
 
-use crate::frame::{Frame, Location};
+use framewalk::frame::{Frame, Location};
+
 use crate::sim::map::{Map, Place};
 use crate::sim::program::{FunctionId, Program};
 

@@ -17,10 +17,11 @@ pub mod replay;
 mod tests;
 mod v1;
 
-use crate::layout::VersionHex;
-use crate::memory::Address;
-use crate::memory::image::Image;
-use crate::stack::Stack;
+use framewalk::layout::VersionHex;
+use framewalk::memory::Address;
+use framewalk::memory::image::Image;
+use framewalk::stack::Stack;
+
 use crate::target::build::JitMode;
 use crate::target::gate::AccountFrame;
 use crate::workload::grammar::ContextId;
@@ -83,7 +84,7 @@ pub struct ThreadTruth {
     pub state: Address,
     /// The kernel's thread id.
     pub native_thread_id: u64,
-    /// What the own uncached walker saw on the process, or the [name](crate::walk::rejection::Rejection::name) of its
+    /// What the own uncached walker saw on the process, or the [name](framewalk::rejection::Rejection::name) of its
     /// rejection.
     pub stack: Result<Stack, String>,
     /// What the profiler got here; absent before 3.15.

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
+use framewalk::memory::Address;
+use framewalk::memory::image::Image;
 use serde::{Deserialize, Serialize};
-
-use crate::memory::Address;
-use crate::memory::image::Image;
 
 /// Pieces begin at multiples of this, so that a change moves no other piece.
 const PIECE: u64 = 256;

@@ -6,20 +6,21 @@
 
 use std::fmt;
 
+use framewalk::cached::CachedWalker;
+use framewalk::frame::Frame;
+use framewalk::layout::{Layout, LayoutError};
+use framewalk::memory::RemoteMemory;
+use framewalk::memory::image::Image;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Lookup, Sample, ThreadSample, WalkerKind};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Unsupported, Walker};
+
 use super::{Answer, Profiled, Snapshot, Stop, ThreadTruth};
-use crate::frame::Frame;
 use crate::invariants::Difference;
 use crate::lane::agreement::may_reject;
-use crate::layout::{Layout, LayoutError};
-use crate::memory::RemoteMemory;
-use crate::memory::image::Image;
 use crate::oracle::differential::{difference, difference_from_account};
-use crate::sample::{Lookup, Sample, ThreadSample, WalkerKind};
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::rejection::Rejection;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::{Site, Unsupported, Walker};
 use crate::workload::grammar::is_trampoline;
 
 /// Why the walkers cannot be made for a snapshot.

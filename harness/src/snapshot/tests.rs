@@ -1,9 +1,10 @@
 use std::path::Path;
 
+use framewalk::frame::{Frame, Location};
+
 use super::error::{FormatError, SnapshotError};
 use super::file::{VERSION, can_save, is_snapshot};
 use super::*;
-use crate::frame::{Frame, Location};
 use crate::workload::{FrameSize, Names};
 
 /// A snapshot with one of everything that the format has.

@@ -7,16 +7,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use framewalk::chain::DEPTH_LIMIT;
+use framewalk::frame::{Frame, Location};
+use framewalk::layout::VersionHex;
+use framewalk::memory::Address;
 use serde::{Deserialize, Serialize};
 
 use super::pieces::{Cutter, Gluer, Range};
 use super::{Answer, GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
-use crate::frame::{Frame, Location};
-use crate::layout::VersionHex;
-use crate::memory::Address;
 use crate::target::build::JitMode;
 use crate::target::gate::AccountFrame;
-use crate::walk::chain::DEPTH_LIMIT;
 use crate::workload::{Family, FrameSize, Names, Parameters};
 
 /// More stops, threads of a stop are garbage.

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use framewalk::memory::Address;
+
 use super::recorder::{Entry, Kind, Link, Offsets, Recorder};
 use super::{Code, GeneratorState, Place, Store};
-use crate::memory::Address;
 
 /// Number of a frame's life.
 type Life = usize;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use framewalk::layout::{CacheLayout, FrameLayout, GeneratorLayout, ThreadLayout};
+use framewalk::memory::Address;
+
 use super::Store;
 use super::naming::Naming;
-use crate::layout::{CacheLayout, FrameLayout, GeneratorLayout, ThreadLayout};
-use crate::memory::Address;
 
 /// What debug builds fill fresh, freed and guarding memory with.
 const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];

@@ -1,10 +1,11 @@
 //! Naming, on accesses made by hand.
 
+use framewalk::layout::GeneratorLayout;
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::memory::Address;
+
 use super::recorder::{Kind, Link, Offsets, Recorder};
 use super::{Code, Place, Store};
-use crate::layout::GeneratorLayout;
-use crate::memory::Address;
-use crate::sim::layout::LAYOUT;
 
 const THREAD: Address = 0x1000;
 const MAIN: Address = 0x2000;

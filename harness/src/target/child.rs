@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use framewalk::printable;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill, killpg};
@@ -21,7 +22,6 @@ use super::deadline::{CalledOff, Deadline, Over};
 use super::pipe::{self, Moved};
 use super::spawner;
 use crate::invariants::Death;
-use crate::text;
 
 /// How much of a child's error output is kept: its end, where the reason usually stands.
 const STDERR_KEPT: usize = 8 * 1024;
@@ -80,7 +80,7 @@ fn place(function: Option<&str>) -> String {
 }
 
 fn last_words(stderr: &str) -> String {
-    match text::last_words(stderr).as_str() {
+    match printable::last_words(stderr).as_str() {
         "" => "; it wrote nothing to stderr".into(),
         words => format!("; the end of its stderr: {words}"),
     }
@@ -393,7 +393,7 @@ fn failing_function(line: &str) -> Option<String> {
     };
     let is_name =
         |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.:".contains(c));
-    function.map(str::trim).filter(is_name).map(text::excerpt)
+    function.map(str::trim).filter(is_name).map(printable::excerpt)
 }
 
 /// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps what is wanted of it.
@@ -437,7 +437,7 @@ mod tests {
         assert!(ended.stderr.len() <= STDERR_KEPT);
         let told = ended.to_string();
         assert!(told.starts_with("process 7 was killed by SIGABRT in _PyUnicode_CheckConsistency; "), "{told}");
-        assert!(told.chars().count() < 2 * text::LONGEST, "{told}");
+        assert!(told.chars().count() < 2 * printable::LONGEST, "{told}");
     }
 
     #[test]

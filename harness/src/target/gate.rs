@@ -7,12 +7,12 @@
 //! and wait again. It waits in a `read`
 //! system call of the thread that it announced, and writes nothing else to its standard output.
 
+use framewalk::printable::{excerpt, last_words};
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::child::{ChildError, Ended};
 use super::deadline::CalledOff;
-use crate::text::{excerpt, last_words};
 use crate::workload::grammar::ContextId;
 
 /// What a target writes once it is ready to start.

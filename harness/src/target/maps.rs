@@ -3,7 +3,7 @@
 use std::fs;
 use std::ops::Range;
 
-use crate::memory::Address;
+use framewalk::memory::Address;
 
 /// Whether `address` lies on the C stack of a stopped thread: in the mapping that its stack pointer is in.
 ///

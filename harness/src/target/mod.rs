@@ -6,6 +6,7 @@ pub(crate) mod confined;
 pub mod deadline;
 pub mod gate;
 pub mod maps;
+pub mod memory;
 pub mod own_stops;
 mod pipe;
 pub mod process;

@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use framewalk::printable::excerpt;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use serde::de::{Error, IgnoredAny, Visitor};
@@ -19,7 +20,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::deadline::{Deadline, Over};
 use super::gate::{AccountFrame, GateError};
-use crate::text::excerpt;
 use crate::workload::user_program::UserProgram;
 
 const START: &str = include_str!("../../../pyscripts/program/start/sitecustomize.py");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use framewalk::printable::excerpt;
 use nix::libc;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
@@ -20,8 +21,7 @@ use super::deadline::Deadline;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
 use super::own_stops::{self, OwnAccount, OwnStops};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
-use crate::memory::process::ProcessMemory;
-use crate::text::excerpt;
+use crate::target::memory::ProcessMemory;
 use crate::workload::grammar::WORKLOAD_FILE;
 use crate::workload::user_program::UserProgram;
 

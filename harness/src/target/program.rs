@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, RemoteMemory};
+use framewalk::memory::{Address, RemoteMemory};
+
+use crate::target::memory::ProcessMemory;
 
 /// The key of the 16 random bytes in the auxiliary vector (`AT_RANDOM` of `elf.h`).
 const AT_RANDOM: u64 = 25;

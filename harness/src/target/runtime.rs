@@ -7,11 +7,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use object::read::{Object, ObjectSection, ObjectSegment, ReadCache};
 use thiserror::Error;
 
-use crate::memory::process::{ProcessMemory, permission_advice};
-use crate::memory::{Address, MemoryError, RemoteMemory};
+use crate::target::memory::{ProcessMemory, permission_advice};
 
 /// The section that `_PyRuntime` is put into.
 const SECTION: &str = ".PyRuntime";

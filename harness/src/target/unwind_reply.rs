@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use framewalk::frame::{Frame, Location};
+use framewalk::miss::MissReason;
+use framewalk::printable::excerpt;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Counters, Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use framewalk::stack::Stack;
 use serde::Deserialize;
 use smallvec::{SmallVec, smallvec};
 
 use super::unwinder::{CountedSample, ToldThread, UnwinderError};
-use crate::frame::{Frame, Location};
-use crate::sample::{Counters, Lookup, Provenance, Sample, ThreadSample, WalkerKind};
-use crate::stack::Stack;
-use crate::text::excerpt;
-use crate::walk::miss::MissReason;
-use crate::walk::rejection::Rejection;
 
 /// The driver's first line.
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framewalk::printable::{excerpt, last_words};
+use framewalk::sample::{Counters, Sample, WalkerKind};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
@@ -22,9 +24,7 @@ use super::process::isolated;
 use super::script::{Script, ScriptFile};
 use super::unwind_reply::{Hello, Interned, Reply, location};
 use crate::invariants::Violation;
-use crate::memory::process::permission_advice;
-use crate::sample::{Counters, Sample, WalkerKind};
-use crate::text::{excerpt, last_words};
+use crate::target::memory::permission_advice;
 use crate::workload::positions::Positions;
 
 static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));

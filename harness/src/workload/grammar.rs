@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
+use framewalk::frame::Frame;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::frame::Frame;
 use crate::workload::positions::Positions;
 
 /// Index of a function in [`Grammar::functions`].
@@ -310,8 +310,9 @@ impl Grammar {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+
     use super::*;
-    use crate::frame::Location;
 
     fn branches() -> Grammar {
         let mut grammar = Grammar::default();

@@ -138,7 +138,8 @@ fn tower(p: &mut Program<'_>, base: &str, top: Fun, has_gates: bool) -> Fun {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::walk::cache::Limits;
+    use framewalk::cache::Limits;
+
     use crate::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
     /// How many frames stand above `main` at the leaf's gates, which come right before the gate in `main`.

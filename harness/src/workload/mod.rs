@@ -37,13 +37,12 @@ mod threads;
 mod through_c;
 pub mod user_program;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use serde::{Deserialize, Serialize};
-
 use grammar::{ContextId, Grammar};
 pub use parameters::{FrameSize, Names, Overrides, Parameters};
 use program::Program;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
 
 /// What a workload exercises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

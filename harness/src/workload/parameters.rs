@@ -217,8 +217,9 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
 
     #[test]
     fn wishes_replace_what_was_drawn_and_nothing_else() {

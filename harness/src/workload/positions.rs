@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::frame::{Frame, Location};
+use framewalk::frame::{Frame, Location};
 
 /// The positions of every code object of one program: `co_positions()`, by `co_qualname`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

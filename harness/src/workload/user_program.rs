@@ -5,9 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use framewalk::printable::{clean, shortened};
 use thiserror::Error;
-
-use crate::text::{clean, shortened};
 
 /// How the name of such a workload begins, where others have the name of their family.
 const PREFIX: &str = "program ";

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::executable::write_executable;
-use framediff::memory::process::ProcessMemory;
-use framediff::memory::{MemoryError, RemoteMemory};
+use framediff::target::memory::ProcessMemory;
 use framediff::target::process::Target;
+use framewalk::memory::{MemoryError, RemoteMemory};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::executable::write_executable;
 
 /// The target's side of the gates.
 pub const PROLOGUE: &str = "

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use common::target::{soon, started};
 use expected::{Mode, OPERATIONS, Operation};
-use framediff::layout::Layout;
-use framediff::memory::RemoteMemory;
 use framediff::stores::Store;
 use framediff::target::build::Build;
 use framediff::target::gate::Gate;
 use framediff::target::process::{End, StopError, Target, runtime_address};
 use framediff::target::stepper::record::{Arming, RecordError, Recording};
 use framediff::target::stepper::{StepError, Stepper};
+use framewalk::layout::Layout;
+use framewalk::memory::RemoteMemory;
 
 const PROLOGUE: &str = include_str!("../../../pyscripts/operations/prologue.py");
 

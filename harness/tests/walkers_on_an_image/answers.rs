@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use framewalk::cache::FrameCache;
+use framewalk::cached::CachedWalker;
+use framewalk::memory::RemoteMemory;
+use framewalk::miss::MissReason;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{CachingWalker, Walker};
+use framewalk::weakening::Weakening;
+
 use crate::target::*;
-use framediff::memory::RemoteMemory;
-use framediff::sample::{Lookup, ThreadSample, WalkerKind};
-use framediff::walk::cache::FrameCache;
-use framediff::walk::cached::CachedWalker;
-use framediff::walk::miss::MissReason;
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{CachingWalker, Walker};
-use framediff::walk::weakening::Weakening;
 
 #[test]
 fn an_uncached_walk_reads_names_and_lines_and_skips_shims() {

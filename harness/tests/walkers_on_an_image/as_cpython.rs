@@ -1,11 +1,12 @@
 //! What CPython's unwinder does otherwise, beside its protocol.
 
+use framewalk::cache::FrameCache;
+use framewalk::rejection::Rejection;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{CachingWalker, Walker};
+
 use crate::moving::moving;
 use crate::target::*;
-use framediff::walk::cache::FrameCache;
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{CachingWalker, Walker};
 
 #[test]
 fn as_cpython_a_leaf_must_run_python_code() {

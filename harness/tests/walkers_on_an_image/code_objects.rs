@@ -1,10 +1,10 @@
 //! Code objects that are freed, whose addresses are used again, and what is odd about some.
 
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::Walker;
-use framediff::walk::weakening::Weakening;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::Walker;
+use framewalk::weakening::Weakening;
 
 use crate::target::{INTERPRETER, THREAD, Target, cached, names, sample, site};
 

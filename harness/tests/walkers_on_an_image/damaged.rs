@@ -1,12 +1,13 @@
 //! Chains and lists as no interpreter leaves them.
 
+use framewalk::memory::image::Image;
+use framewalk::memory::{MemoryError, RemoteMemory};
+use framewalk::rejection::Rejection;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::Walker;
+use framewalk::weakening::Weakening;
+
 use crate::target::*;
-use framediff::memory::image::Image;
-use framediff::memory::{MemoryError, RemoteMemory};
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::Walker;
-use framediff::walk::weakening::Weakening;
 
 #[test]
 fn a_chain_that_misses_the_base_frame_is_rejected_by_all() {

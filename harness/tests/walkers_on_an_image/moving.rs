@@ -1,15 +1,16 @@
 //! Targets that move during a sample.
 
+use framewalk::cache::FrameCache;
+use framewalk::memory::image::Image;
+use framewalk::memory::{MemoryError, RemoteMemory, Segment};
+use framewalk::miss::MissReason;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{CachingWalker, Walker};
+
 use crate::target::*;
-use framediff::memory::image::Image;
-use framediff::memory::{MemoryError, RemoteMemory, Segment};
-use framediff::sample::{Lookup, ThreadSample};
-use framediff::walk::cache::FrameCache;
-use framediff::walk::miss::MissReason;
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::rejection::Rejection;
-use framediff::walk::uncached::UncachedWalker;
-use framediff::walk::walker::{CachingWalker, Walker};
 
 struct Moving<'a, F> {
     target: &'a mut Target,

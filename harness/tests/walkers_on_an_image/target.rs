@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use framediff::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
-use framediff::memory::RemoteMemory;
-use framediff::memory::image::Image;
-use framediff::sample::{Lookup, Provenance, ThreadSample};
-use framediff::walk::cached::CachedWalker;
-use framediff::walk::reference::ReferenceWalker;
-use framediff::walk::walker::{Site, Walker};
-use framediff::walk::weakening::Weakening;
+use framewalk::cached::CachedWalker;
+use framewalk::layout::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, ThreadLayout, VersionHex};
+use framewalk::memory::RemoteMemory;
+use framewalk::memory::image::Image;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Lookup, Provenance, ThreadSample};
+use framewalk::walker::{Site, Walker};
+use framewalk::weakening::Weakening;
 
 pub(crate) const RUNTIME: u64 = 0x1_0000;
 pub(crate) const INTERPRETER: u64 = 0x2_0000;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::layout::{CacheLayout, Layout};
-use crate::memory::Address;
+use framewalk::layout::{CacheLayout, Layout};
+use framewalk::memory::Address;
+
 use crate::schedule::AccessKind;
 use crate::schedule::event::{Shown, ThreadWord};
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use framewalk::sample::{Sample, WalkerKind};
 use nix::errno::Errno;
 
 use super::RigPlan;
@@ -10,7 +11,6 @@ use super::access::Part;
 use super::cpython::{Access, Cpython};
 use super::error::RigError;
 use super::place::Place;
-use crate::sample::{Sample, WalkerKind};
 use crate::target::trace::Watchdog;
 
 /// One access: the ranges of the target that it names, in one system call.

@@ -1,15 +1,16 @@
 //! Those who sample a stepped target, and what becomes of them between samples.
 
+use framewalk::sample::Counters;
+use framewalk::sample::ThreadSample;
+use framewalk::walker::Site;
+
 use super::RigPlan;
 use super::conductor::Conductor;
 use super::cpython::Cpython;
 use super::error::RigError;
 use super::own::Own;
 use super::place::Place;
-use crate::sample::Counters;
-use crate::sample::ThreadSample;
 use crate::schedule::cast::{Actor, Cast, Happening};
-use crate::walk::walker::Site;
 
 enum Sampler {
     Own(Box<Own>),

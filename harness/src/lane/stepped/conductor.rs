@@ -4,19 +4,20 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use framewalk::frame::Frame;
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::sample::{Lookup, ThreadSample};
+
 use super::RigPlan;
 use super::access::Part;
 use super::error::RigError;
 use super::target::{SteppedTarget, Stored};
 use super::truth::Moment;
-use crate::frame::Frame;
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
-use crate::sample::{Lookup, ThreadSample};
 use crate::schedule::cast::{Actor, Happening};
 use crate::schedule::cost::Cost;
 use crate::schedule::event::{Access, Event, Shown, ThreadWord};
 use crate::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
+use crate::target::memory::ProcessMemory;
 
 /// The bytes of a word; reads are torn at its multiples.
 const WORD: usize = 8;

@@ -5,6 +5,9 @@
 
 use std::time::Instant;
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::sample::Counters;
+use framewalk::sample::{Sample, ThreadSample};
 use nix::libc;
 
 use super::RigPlan;
@@ -12,13 +15,10 @@ use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
 use super::place::Place;
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
-use crate::sample::Counters;
-use crate::sample::{Sample, ThreadSample};
 use crate::schedule::AccessKind;
 use crate::target::confined::is_filtered;
 use crate::target::deadline::Deadline;
+use crate::target::memory::ProcessMemory;
 use crate::target::trace::{Resume, Stop, SystemCall, TraceError, Traced, Watchdog};
 use crate::target::unwinder::{Unwinder, UnwinderError};
 

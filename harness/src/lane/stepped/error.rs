@@ -1,18 +1,18 @@
 //! Why a rig could not be set up, or could not finish a schedule.
 
+use framewalk::layout::LayoutError;
+use framewalk::memory::MemoryError;
+use framewalk::rejection::Rejection;
+use framewalk::walker::Unsupported;
 use nix::errno::Errno;
 use thiserror::Error;
 
 use crate::invariants::Violation;
-use crate::layout::LayoutError;
-use crate::memory::MemoryError;
 use crate::schedule::cast::Actor;
 use crate::target::gate::GateError;
 use crate::target::process::{Ended, LaunchError, RuntimeError};
 use crate::target::trace::TraceError;
 use crate::target::unwinder::UnwinderError;
-use crate::walk::rejection::Rejection;
-use crate::walk::walker::Unsupported;
 use crate::workload::Family;
 
 /// Why there is no result. Nothing is proved by it, for or against, unless it is the doing of CPython's unwinder: see

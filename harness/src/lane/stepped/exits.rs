@@ -7,21 +7,21 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use framewalk::layout::Layout;
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::sample::{Sample, WalkerKind};
+use framewalk::thread_state::{ThreadState, thread_states};
+use framewalk::walker::{Site, Unsupported};
 use nix::errno::Errno;
 
 use super::RigPlan;
 use super::cpython::{Access, Cpython};
 use super::error::RigError;
 use super::place::Place;
-use crate::layout::Layout;
-use crate::memory::{Address, RemoteMemory};
-use crate::sample::{Sample, WalkerKind};
 use crate::target::gate::Gate;
 use crate::target::process::Target;
 use crate::target::runtime::runtime_address;
 use crate::target::trace::Watchdog;
-use crate::walk::thread_state::{ThreadState, thread_states};
-use crate::walk::walker::{Site, Unsupported};
 
 const PROGRAM: &str = include_str!("../../../../pyscripts/processes/thread_ends.py");
 /// The gates of the program.

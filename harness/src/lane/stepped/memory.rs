@@ -1,11 +1,12 @@
 //! The target's memory as own walkers see it: before every access, the target may move.
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
+
 use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
 use crate::schedule::{AccessKind, Point};
+use crate::target::memory::ProcessMemory;
 
 pub(super) struct SteppedMemory<'a, 'b> {
     conductor: &'a mut Conductor<'b>,

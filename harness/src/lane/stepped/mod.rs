@@ -36,6 +36,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use framewalk::code::Lines;
+use framewalk::layout::Layout;
+use framewalk::rejection::Rejection;
+use framewalk::sample::Counters;
+use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::walker::Site;
+use framewalk::weakening::Weakening;
+
 use self::actors::Actors;
 use self::conductor::Conductor;
 pub use self::conductor::Keeping;
@@ -47,9 +55,6 @@ pub use self::truth::Moment;
 use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
 use crate::lane::agreement::is_documented_leaf;
-use crate::layout::Layout;
-use crate::sample::Counters;
-use crate::sample::{ThreadSample, WalkerKind};
 use crate::schedule::cast::{Actor, Cast};
 use crate::schedule::cost::{Answered, Cost};
 use crate::schedule::event::Event;
@@ -60,10 +65,6 @@ use crate::target::confined::has_fixed_addresses;
 use crate::target::deadline::Deadline;
 use crate::target::process::Target;
 use crate::target::runtime::runtime_address;
-pub use crate::walk::code::Lines;
-use crate::walk::rejection::Rejection;
-use crate::walk::walker::Site;
-use crate::walk::weakening::Weakening;
 use crate::workload::{Mode, ROUND, Workload};
 
 /// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use framewalk::cache::FrameCache;
+use framewalk::cached::CachedWalker;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::thread_state::clear_anchors;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{CachingWalker, Site, Unsupported, Walker};
+use framewalk::weakening::Weakening;
+
 use super::conductor::Conductor;
 use super::error::RigError;
 use super::memory::SteppedMemory;
-use crate::sample::{ThreadSample, WalkerKind};
-use crate::walk::cache::FrameCache;
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::thread_state::clear_anchors;
-use crate::walk::uncached::UncachedWalker;
-use crate::walk::walker::{CachingWalker, Site, Unsupported, Walker};
-use crate::walk::weakening::Weakening;
 
 /// A walker, made once: what it learnt of code objects stays, its cache is new in each schedule.
 pub(super) enum Own {

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::thread_state::{ThreadState, Window};
+use framewalk::walker::Site;
 use nix::libc;
 
 use super::access::Map;
 use super::error::RigError;
 use super::truth::{Moment, TruthReader};
-use crate::memory::process::ProcessMemory;
-use crate::memory::{Address, RemoteMemory};
 use crate::schedule::event::ThreadWord;
 use crate::target::gate::Gate;
+use crate::target::memory::ProcessMemory;
 use crate::target::process::{StopError, Target};
 use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
-use crate::walk::thread_state::{ThreadState, Window};
-use crate::walk::walker::Site;
 use crate::workload::ROUND;
 use crate::workload::grammar::ContextId;
 
@@ -88,11 +88,11 @@ impl SteppedTarget {
     ) -> Result<Self, RigError> {
         let native_thread_id = gate.native_thread_id;
         let mut memory = target.memory();
-        let thread = crate::walk::thread_state::thread_states(&mut memory, &site.layout, site.runtime)?
+        let thread = framewalk::thread_state::thread_states(&mut memory, &site.layout, site.runtime)?
             .into_iter()
             .find(|thread| thread.native_thread_id == u64::from(native_thread_id))
             .ok_or(RigError::NoThread(native_thread_id))?;
-        let cache = site.cache().map_err(crate::walk::walker::Unsupported::from)?;
+        let cache = site.cache().map_err(framewalk::walker::Unsupported::from)?;
         let watchdog = Watchdog::new(patience)
             .map_err(|_| RigError::System { action: "start a thread", errno: nix::errno::Errno::last() })?;
         let traced = Traced::attach(target.pid(), native_thread_id.cast_signed())?;

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::frame::Frame;
+use framewalk::chain::DEPTH_LIMIT;
+use framewalk::code::{CodeGeneration, Decoder, Lines};
+use framewalk::frame::Frame;
+use framewalk::memory::{Address, RemoteMemory, Segment};
+use framewalk::raw_frame::RawFrame;
+use framewalk::rejection::Rejection;
+use framewalk::stack::Stack;
+use framewalk::walker::Site;
+
 use crate::lane::leaf;
-use crate::memory::{Address, RemoteMemory, Segment};
 use crate::schedule::event::Standing;
 use crate::schedule::fingerprint::LeafKind;
-use crate::stack::Stack;
-use crate::walk::chain::DEPTH_LIMIT;
-use crate::walk::code::{CodeGeneration, Decoder, Lines};
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::walker::Site;
 
 /// One state of the chain, from one store to `current_frame` to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use framewalk::frame::Frame;
+use framewalk::rejection::Rejection;
+use framewalk::sample::ThreadSample;
+use framewalk::stack::Stack;
+
 use super::truth::Moment;
-use crate::frame::Frame;
-use crate::sample::ThreadSample;
 use crate::schedule::clause::{Clause, Parting, classify, parting};
-use crate::stack::Stack;
-use crate::walk::rejection::Rejection;
 use crate::workload::grammar::{Grammar, Illegal};
 
 /// What a sample is worth.
@@ -76,9 +77,10 @@ fn fits(stack: &[Frame], moment: &Moment) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+    use framewalk::sample::{Lookup, Provenance};
+
     use super::*;
-    use crate::frame::Location;
-    use crate::sample::{Lookup, Provenance};
     use crate::schedule::fingerprint::LeafKind;
     use crate::workload::grammar::{CallLines, Function, WORKLOAD_FILE};
 

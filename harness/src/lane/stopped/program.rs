@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use framewalk::frame::Frame;
+use framewalk::sample::{Sample, WalkerKind};
+
 use super::Lane;
-use crate::frame::Frame;
 use crate::invariants::{Difference, Field, Violation};
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::drivers::Drivers;
@@ -20,7 +22,6 @@ use crate::lane::stops::Stops;
 use crate::oracle::differential::{difference, told};
 use crate::report::cell::{CellOutcome, Inconclusive};
 use crate::report::finding::Possible;
-use crate::sample::{Sample, WalkerKind};
 use crate::target::deadline::Deadline;
 use crate::target::gate::{Gate, GateError};
 use crate::target::own_stops::OwnAccount;
@@ -365,8 +366,9 @@ fn difference_at_gate(stack: &[Frame], account: &OwnAccount) -> Option<Wrong> {
 
 #[cfg(test)]
 mod tests {
+    use framewalk::frame::Location;
+
     use super::*;
-    use crate::frame::Location;
     use crate::target::gate::AccountFrame;
 
     fn frame(function: &str, line: i32) -> Frame {

@@ -27,7 +27,7 @@ use thiserror::Error;
 use self::code::Code;
 use self::fields::Fields;
 
-/// A check that a patched module leaves out. Where [`crate::walk::weakening::Weakening`] has the same, it has the same name.
+/// A check that a patched module leaves out. Where [`framewalk::weakening::Weakening`] has the same, it has the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
     /// A full hit does not compare the sequence (gh-151613).

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use told::{Found, Key, Place, Told};
 
 use crate::report::saved::SavedError;
 use crate::report::verdict::Verdict;
-use told::{Found, Key, Place, Told};
 
 /// Why two reports cannot be compared.
 #[derive(Debug, Error)]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use framewalk::sample::WalkerKind;
 use tempfile::TempDir;
 
 use crate::report::cell::{CellOutcome, Lane, NotRun};
@@ -13,7 +14,6 @@ use crate::report::json::{self, Document};
 use crate::report::searches::{self, SearchEnd, SearchVerdict};
 use crate::report::tally::Tally;
 use crate::report::verdict::Verdict;
-use crate::sample::WalkerKind;
 
 struct Reports(TempDir);
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use framewalk::sample::WalkerKind;
+
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::hunt::Hunted;
 #[cfg(target_arch = "x86_64")]
@@ -18,7 +20,6 @@ use crate::report::summary::CellReport;
 use crate::report::verdict::Failure;
 #[cfg(target_arch = "x86_64")]
 use crate::report::verdict::Verdict;
-use crate::sample::WalkerKind;
 
 /// What can be compared.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";

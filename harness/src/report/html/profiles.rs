@@ -1,12 +1,12 @@
 //! Profiles beside the truth.
 
+use framewalk::printable::excerpt;
 use maud::{Markup, html};
 
 use super::{shown, tag};
 use crate::oracle::distribution::{Bias, Distance};
 use crate::report::json::Document;
 use crate::report::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
-use crate::text::excerpt;
 
 /// Programs and leaves at most; the JSON document has all.
 const MOST: usize = 200;

@@ -1,10 +1,10 @@
 //! Two stacks side by side, frame beside frame, with what differs marked.
 
+use framewalk::frame::Frame;
 use maud::{Markup, html};
 use similar::{Algorithm, DiffOp, capture_diff_slices_by_key};
 
 use super::shown;
-use crate::frame::Frame;
 use crate::report::text::plural;
 
 /// Equal frames that are shown around those that differ; of longer runs the middle is left out.

@@ -358,7 +358,7 @@ mod tests {
         assert!(kind == NonSuccessKind::Error && message.contains("deep") && !message.contains("more"), "{message}");
         let events = crate::report::fixtures::with_tally(
             Lane::Stopped,
-            crate::sample::WalkerKind::CpythonCached,
+            framewalk::sample::WalkerKind::CpythonCached,
             &crate::report::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
         );
         let report = written(&events);
@@ -366,7 +366,7 @@ mod tests {
         assert!(kind == NonSuccessKind::Error && message.contains("vacuous"), "{message}");
         let events = crate::report::fixtures::with_tally(
             Lane::Stopped,
-            crate::sample::WalkerKind::CpythonCached,
+            framewalk::sample::WalkerKind::CpythonCached,
             &Default::default(),
         );
         let report = written(&events);

@@ -8,7 +8,8 @@ mod generators;
 mod stack;
 mod threads;
 
-use crate::memory::Address;
+use framewalk::memory::Address;
+
 use crate::sim::map::{CHUNK_COUNT, Map, Place};
 use crate::sim::operations::Operation;
 use crate::sim::program::{Function, FunctionId, Instruction, Program, VARIABLES, Variable};

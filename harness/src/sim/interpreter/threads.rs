@@ -1,7 +1,8 @@
 //! Threads that start and end, and processes that fork.
 
+use framewalk::memory::Address;
+
 use super::{Control, Interpreter, Kind, State};
-use crate::memory::Address;
 use crate::sim::map::Place;
 
 impl Interpreter {

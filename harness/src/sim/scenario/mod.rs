@@ -6,24 +6,24 @@ mod target;
 
 use std::collections::BTreeSet;
 
+use framewalk::cache::{FrameCache, Limits};
+use framewalk::cached::CachedWalker;
+use framewalk::layout::LayoutError;
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::walker::{CachingWalker, Site, Unsupported};
+use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
+use target::Target;
 use thiserror::Error;
 
-use crate::layout::LayoutError;
-use crate::sample::{ThreadSample, WalkerKind};
 use crate::sim::history::Note;
 use crate::sim::interpreter::Interpreter;
-use crate::sim::layout::LAYOUT;
 use crate::sim::map::RUNTIME;
 use crate::sim::program::Program;
 use crate::sim::truth::Chain;
 use crate::sim::variation::Variations;
-use crate::walk::cache::{FrameCache, Limits};
-use crate::walk::cached::CachedWalker;
-use crate::walk::reference::ReferenceWalker;
-use crate::walk::walker::{CachingWalker, Site, Unsupported};
-use crate::walk::weakening::Weakening;
-use target::Target;
 
 /// Which walker, and what it lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,11 @@
 //! The target of a scenario: it moves between the accesses of its walker, and what its stacks were is kept.
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::walker::CachingWalker;
 use smallvec::{SmallVec, smallvec};
 
 use super::{Broken, From, Judged, Leg, Scenario, Setting};
-use crate::memory::{Address, MemoryError, RemoteMemory};
-use crate::sample::{Lookup, ThreadSample};
 use crate::sim::history::Note;
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Place, Role, THREAD_COUNT};
@@ -12,7 +13,6 @@ use crate::sim::program::Thread;
 use crate::sim::promise::promises_hit;
 use crate::sim::store::Store;
 use crate::sim::truth::{Chain, chain, matches};
-use crate::walk::walker::CachingWalker;
 
 /// A leg goes back within so many stores, or not at all.
 const BACK_LIMIT: usize = 200;

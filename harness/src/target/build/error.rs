@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::{LayoutError, VersionHex};
 use thiserror::Error;
-
-use crate::layout::{LayoutError, VersionHex};
 
 /// Why a file is not a build under test.
 #[derive(Debug, Error)]

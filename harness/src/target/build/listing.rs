@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::FrameCache;
 use serde::Serialize;
 
 use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
-use crate::layout::FrameCache;
 
 /// How a build came to the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

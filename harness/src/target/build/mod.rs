@@ -22,13 +22,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use crate::layout::{FrameCache, Layout, LayoutError, VersionHex};
-
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
 pub use error::BuildError;
 pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
+use framewalk::layout::{FrameCache, Layout, LayoutError, VersionHex};
 pub use listing::{Listed, Origin, listing};
 pub use probe::probe;
 pub use progress::{Progress, Silent, Terminal};
@@ -36,6 +33,7 @@ pub(crate) use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{SelectError, Selection, select};
+use serde::Serialize;
 pub use unwinder::without_unwinder;
 
 /// One CPython installation.

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use framewalk::layout::{Layout, VersionHex};
+use framewalk::printable::excerpt;
 use serde::Deserialize;
 
 use super::run::{self, RunError};
 use super::sanitizer::{Evidence, recognise, without_leak_search};
 use super::{Build, BuildError, image};
-use crate::layout::{Layout, VersionHex};
-use crate::text::excerpt;
 
 /// Runs in the candidate; needs no module outside the interpreter's own library.
 const SCRIPT: &str = include_str!("probe.py");

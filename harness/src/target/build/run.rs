@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use framewalk::printable::excerpt;
 use nix::poll::PollFlags;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, killpg};
@@ -18,7 +19,6 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use super::super::deadline::{CalledOff, Deadline, Over};
 use super::super::pipe;
 use super::sanitizer::without_leak_search;
-use crate::text::excerpt;
 
 /// After the kill nothing is left to write, except by a descendant that left the process group.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use framewalk::layout::FrameCache;
 use thiserror::Error;
 
 use super::{Build, BuildError, FetchError, Progress, Row, fetch, fetched, on_path, probe, rows};
-use crate::layout::FrameCache;
 
 /// What a run tests.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use framewalk::layout::COOKIE;
 use object::write::Object;
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
 use tempfile::TempDir;
 
 use super::*;
-use crate::layout::COOKIE;
 
 #[path = "../../../tests/common/executable.rs"]
 mod executable;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use framewalk::layout::FrameCache;
+
 use super::{Row, ask};
-use crate::layout::FrameCache;
 
 /// What the driver needs.
 const IMPORT: &str = "from _remote_debugging import RemoteUnwinder";

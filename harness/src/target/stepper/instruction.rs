@@ -1,9 +1,8 @@
 //! What an x86-64 instruction is about to load and store.
 
+use framewalk::memory::Address;
 use iced_x86::{Code, Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 use nix::libc::user_regs_struct;
-
-use crate::memory::Address;
 
 /// The longest instruction, in bytes.
 pub(super) const INSTRUCTION_LIMIT: usize = 15;

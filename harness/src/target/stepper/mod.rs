@@ -8,6 +8,7 @@ pub mod record;
 
 use std::time::{Duration, Instant};
 
+use framewalk::memory::{MemoryError, RemoteMemory};
 use iced_x86::InstructionInfoFactory;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 
@@ -16,8 +17,7 @@ pub use self::instruction::{Access, Instruction};
 use self::instruction::{INSTRUCTION_LIMIT, decode};
 pub use super::trace::TraceError as StepError;
 use super::trace::{Resume, Traced};
-use crate::memory::process::ProcessMemory;
-use crate::memory::{MemoryError, RemoteMemory};
+use crate::target::memory::ProcessMemory;
 
 /// The smallest page; what follows it need not be mapped.
 const PAGE: u64 = 4096;

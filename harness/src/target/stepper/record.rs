@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use framewalk::layout::{GeneratorLayout, Layout, LayoutError};
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::python_text;
+use framewalk::raw_frame::{Owner, RawFrame};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::{Window, thread_states, write_anchor};
 use nix::libc;
 use thiserror::Error;
 
 use super::{StepError, Stepper};
-use crate::layout::{GeneratorLayout, Layout, LayoutError};
-use crate::memory::{Address, MemoryError, RemoteMemory};
 use crate::stores::Store;
 use crate::stores::recorder::{Kind, Link, Offsets, Recorder};
 use crate::target::gate::{Gate, GateError};
 use crate::target::process::Target;
-use crate::walk::raw_frame::{Owner, RawFrame};
-use crate::walk::rejection::Rejection;
-use crate::walk::text;
-use crate::walk::thread_state::{Window, thread_states, write_anchor};
 
 /// Where targets announce their gates.
 const STANDARD_OUTPUT: u64 = 1;
@@ -167,7 +167,7 @@ impl Recording {
 
     fn function(&self, memory: &mut dyn RemoteMemory, code: Address) -> Result<Arc<str>, RecordError> {
         let address = memory.read_u64(code.wrapping_add(self.layout.code.qualname))?;
-        Ok(text::read(memory, &self.layout.code, code, address)?)
+        Ok(python_text::read(memory, &self.layout.code, code, address)?)
     }
 }
 

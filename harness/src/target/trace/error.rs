@@ -1,10 +1,9 @@
 //! Why a thread cannot be traced any further.
 
+use framewalk::memory::MemoryError;
 use nix::errno::Errno;
 use nix::sys::wait::WaitStatus;
 use thiserror::Error;
-
-use crate::memory::MemoryError;
 
 /// Why a thread could not be traced, stepped or moved.
 #[derive(Debug, Error)]

@@ -19,7 +19,7 @@ pub use self::error::TraceError;
 pub use self::registers::SystemCall;
 pub use self::watchdog::Watchdog;
 pub use self::watchpoints::Watched;
-use crate::memory::process::permission_advice;
+use crate::target::memory::permission_advice;
 
 /// How a stopped thread goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

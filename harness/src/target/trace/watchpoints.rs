@@ -3,12 +3,12 @@
 use std::ffi::c_long;
 use std::mem::offset_of;
 
+use framewalk::memory::Address;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 
 use super::{TraceError, Traced};
-use crate::memory::Address;
 
 /// How many words can be watched.
 pub(super) const WATCHPOINTS: usize = 4;

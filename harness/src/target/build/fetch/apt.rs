@@ -8,10 +8,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use framewalk::printable::excerpt;
+
 use super::super::Progress;
 use super::super::run::die_with_us;
 use super::{Archive, FetchError, create};
-use crate::text::excerpt;
 
 /// How often the user is asked while apt is silent.
 const ASK: Duration = Duration::from_millis(100);

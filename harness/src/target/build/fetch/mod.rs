@@ -20,12 +20,12 @@ mod unpack;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use self::apt::Apt;
-use super::Progress;
-
 pub use archive::Archive;
 pub use error::FetchError;
 pub use tests_of::{fetch_tests, fetch_tests_from};
+
+use self::apt::Apt;
+use super::Progress;
 
 /// What is asked of the archive; the rest follows from dependencies.
 const PACKAGES: [&str; 2] = ["python3.15", "python3.15-dbg"];

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::VersionHex;
+
 use super::super::Progress;
 use super::apt::Apt;
 use super::{
     Archive, COMPLETE, FetchError, PACKAGES, create, error, fetched, lock, publish, remove, unpack, unpacking,
 };
-use crate::layout::VersionHex;
 
 /// The package that has them. It depends on the interpreter, which is there already.
 const PACKAGE: &str = "libpython3.15-testsuite";

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use framewalk::printable::excerpt;
 use serde::{Deserialize, Serialize};
 
 use super::super::Progress;
@@ -13,7 +14,6 @@ use super::super::run::die_with_us;
 use super::apt::Package;
 use super::{Archive, FetchError};
 use crate::digest;
-use crate::text::excerpt;
 
 /// Names what a complete folder holds.
 pub(super) const MANIFEST: &str = "manifest.json";

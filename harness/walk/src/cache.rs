@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::frame::Frame;
 use crate::memory::Address;
-use crate::walk::miss::MissReason;
-use crate::walk::shared::Shared;
-use crate::walk::thread_state::ThreadState;
+use crate::miss::MissReason;
+use crate::shared::Shared;
+use crate::thread_state::ThreadState;
 
 /// How much a cache holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::layout::CodeLayout;
 use crate::memory::{Address, RemoteMemory};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::word;
+use crate::rejection::Rejection;
+use crate::thread_state::word;
 
 /// A longer name is garbage, in characters.
 pub const LENGTH_LIMIT: u64 = 1 << 20;
@@ -83,8 +83,8 @@ fn state(header: &[u8], offset: u64) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::release_3_15_2::LAYOUT;
     use crate::memory::image::Image;
-    use crate::sim::layout::LAYOUT;
 
     #[test]
     fn all_widths_decode() {

@@ -3,13 +3,12 @@
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
 
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::{Pid, Uid, geteuid};
 use smallvec::SmallVec;
-
-use super::{Address, MemoryError, RemoteMemory, Segment};
 
 /// How many segments one system call takes.
 const SEGMENTS_PER_CALL: usize = libc::UIO_MAXIOV as usize;

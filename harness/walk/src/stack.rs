@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::frame::Frame;
-use crate::walk::shared::Shared;
+use crate::shared::Shared;
 
 /// A thread's Python frames, leaf first, base frame and shim frames left out.
 ///

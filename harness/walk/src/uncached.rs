@@ -3,19 +3,19 @@
 //! Every sample reads everything. What was read the time before says where to look, so that one access does; and a caller
 //! whose frame reads as it did then, as do all below it, is decoded already.
 
+use crate::before::{Before, Walks};
+use crate::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
+use crate::chunks::Chunks;
+use crate::code::{CodeGeneration, Decoder};
 use crate::frame::Frame;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
+use crate::raw_frame::RawFrame;
+use crate::rejection::Rejection;
+use crate::roster::{Roster, Seen, Wishes};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
-use crate::walk::before::{Before, Walks};
-use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
-use crate::walk::chunks::Chunks;
-use crate::walk::code::{CodeGeneration, Decoder};
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::thread_state::{ThreadState, Window};
-use crate::walk::walker::{Site, ThreadWalk, Unsupported, Walked, read_thread};
+use crate::thread_state::{ThreadState, Window};
+use crate::walker::{Site, ThreadWalk, Unsupported, Walked, read_thread};
 
 /// See the module. On a running target its stacks can be torn: the frames are read at different times.
 pub struct UncachedWalker {

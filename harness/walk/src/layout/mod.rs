@@ -5,6 +5,7 @@
 //! known cannot be read at all.
 
 mod fields;
+pub mod release_3_15_2;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

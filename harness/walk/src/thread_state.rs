@@ -1,9 +1,9 @@
 //! Finding the thread states of a target and reading their fields.
 
+use crate::cycle::Cycle;
 use crate::layout::{CacheLayout, Layout};
 use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::cycle::Cycle;
-use crate::walk::rejection::Rejection;
+use crate::rejection::Rejection;
 
 /// More interpreters than this is garbage.
 pub const INTERPRETER_LIMIT: usize = 1024;

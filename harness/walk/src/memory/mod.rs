@@ -2,7 +2,6 @@
 
 pub mod image;
 pub mod overlay;
-pub mod process;
 pub mod recorder;
 
 use thiserror::Error;
@@ -73,7 +72,10 @@ pub struct Segment<'a> {
 }
 
 /// [`RemoteMemory::read`] for a memory whose reads are all vectored.
-pub(crate) fn read_one(memory: &mut dyn RemoteMemory, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+///
+/// # Errors
+/// As [`RemoteMemory::read_vectored`], and if not every byte could be read.
+pub fn read_one(memory: &mut dyn RemoteMemory, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
     let length = buffer.len();
     match memory.read_vectored(&mut [Segment { address, buffer }])? {
         1 => Ok(()),

@@ -11,12 +11,12 @@ use foldhash::fast::RandomState;
 
 use crate::frame::{Frame, Location};
 use crate::layout::Layout;
+use crate::location_table::LocationTable;
 use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::location_table::LocationTable;
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::text;
-use crate::walk::thread_state::{INTERPRETER_LIMIT, word};
+use crate::python_text;
+use crate::raw_frame::RawFrame;
+use crate::rejection::Rejection;
+use crate::thread_state::{INTERPRETER_LIMIT, word};
 
 /// A longer location table is garbage, in bytes.
 pub const TABLE_LIMIT: u64 = 1 << 22;
@@ -333,8 +333,8 @@ impl Decoder {
         // PyVarObject.ob_size is where it is in a bytes object.
         let units = field(layout.bytes_size)?;
         let (qualname, filename, table) = (field(layout.qualname)?, field(layout.filename)?, field(layout.linetable)?);
-        let function = text::read(memory, &layout, address, qualname)?;
-        let file = text::read(memory, &layout, address, filename)?;
+        let function = python_text::read(memory, &layout, address, qualname)?;
+        let file = python_text::read(memory, &layout, address, filename)?;
         let length = memory.read_u64(table.wrapping_add(layout.bytes_size))?;
         if length > TABLE_LIMIT {
             return Err(bad("its location table has an impossible length"));
@@ -388,9 +388,9 @@ fn int(object: &[u8], offset: u64) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::release_3_15_2::LAYOUT;
     use crate::memory::image::Image;
-    use crate::sim::layout::LAYOUT;
-    use crate::walk::raw_frame::Owner;
+    use crate::raw_frame::Owner;
 
     const TABLE: Address = 0x1000_0000;
     const NO_TABLE: Address = 0x2000_0000;

@@ -1,5 +1,4 @@
-//! Walking a thread's chain of frames over a memory trait: no process, no clock, no sleep.
-
+//! Walks the call stack of a CPython process from its memory.
 mod before;
 pub mod cache;
 pub mod cached;
@@ -7,14 +6,20 @@ pub mod chain;
 pub mod chunks;
 pub mod code;
 mod cycle;
+pub mod frame;
+pub mod layout;
 pub mod location_table;
+pub mod memory;
 pub mod miss;
+pub mod printable;
+pub mod python_text;
 pub mod raw_frame;
 pub mod reference;
 pub mod rejection;
 mod roster;
+pub mod sample;
 pub mod shared;
-pub mod text;
+pub mod stack;
 pub mod thread_state;
 pub mod uncached;
 pub mod walker;

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::chain::Chain;
+use crate::chunks::Chunks;
+use crate::code::{CodeGeneration, Decoder};
 use crate::frame::Frame;
 use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::chain::Chain;
-use crate::walk::chunks::Chunks;
-use crate::walk::code::{CodeGeneration, Decoder};
-use crate::walk::raw_frame::{Owner, RawFrame};
-use crate::walk::rejection::Rejection;
-use crate::walk::roster::SPECULATION_LIMIT;
-use crate::walk::shared::Shared;
-use crate::walk::thread_state::ThreadState;
-use crate::walk::walker::decode;
+use crate::raw_frame::{Owner, RawFrame};
+use crate::rejection::Rejection;
+use crate::roster::SPECULATION_LIMIT;
+use crate::shared::Shared;
+use crate::thread_state::ThreadState;
+use crate::walker::decode;
 
 /// The last whole walks, by thread state.
 #[derive(Default)]
@@ -190,9 +190,9 @@ impl<'a, P: Iterator<Item = (Address, usize)>> Iterator for Copies<'a, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::End;
     use crate::memory::MemoryError;
     use crate::memory::image::Image;
-    use crate::walk::chain::End;
 
     const NEWEST: Address = 0x2_0000;
     const OLDEST: Address = 0x1_0000;

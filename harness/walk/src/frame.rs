@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::{LONGEST, shortened};
+use crate::printable::{LONGEST, shortened};
 
 /// The most characters of a function's or a file's name in one line of a report.
 const LONGEST_NAME: usize = LONGEST / 2;

@@ -16,24 +16,24 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::before::{Before, Walks};
+use crate::cache::{Checks, Entry, FrameCache};
+use crate::chain::{Chain, End, Known, follow, follow_knowing};
+use crate::chunks::Chunks;
+use crate::code::{CodeGeneration, Decoder, GenerationBuffer};
 use crate::frame::Frame;
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
+use crate::miss::MissReason;
+use crate::raw_frame::RawFrame;
+use crate::rejection::Rejection;
+use crate::roster::{Roster, Seen, Wishes};
 use crate::sample::{Lookup, Provenance, WalkerKind};
+use crate::shared::Shared;
 use crate::stack::Stack;
-use crate::walk::before::{Before, Walks};
-use crate::walk::cache::{Checks, Entry, FrameCache};
-use crate::walk::chain::{Chain, End, Known, follow, follow_knowing};
-use crate::walk::chunks::Chunks;
-use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
-use crate::walk::miss::MissReason;
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::shared::Shared;
-use crate::walk::thread_state::{ThreadState, Window, write_anchor};
-use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
-use crate::walk::weakening::Weakening;
+use crate::thread_state::{ThreadState, Window, write_anchor};
+use crate::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
+use crate::weakening::Weakening;
 
 /// The longest chain that CPython's unwinder follows with its cache on.
 const DEPTH_LIMIT: usize = 1024 + 512;

@@ -1,12 +1,12 @@
 //! Following a thread's chain of frames.
 
+use crate::chunks::Chunks;
+use crate::cycle::Cycle;
 use crate::layout::Layout;
 use crate::memory::{Address, RemoteMemory};
-use crate::walk::chunks::Chunks;
-use crate::walk::cycle::Cycle;
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::ThreadState;
+use crate::raw_frame::RawFrame;
+use crate::rejection::Rejection;
+use crate::thread_state::ThreadState;
 
 /// The longest chain that this project's own walkers follow.
 pub const DEPTH_LIMIT: usize = 1 << 16;
@@ -150,9 +150,9 @@ pub fn follow_knowing(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::release_3_15_2::LAYOUT;
     use crate::memory::image::Image;
-    use crate::sim::layout::LAYOUT;
-    use crate::walk::raw_frame::Owner;
+    use crate::raw_frame::Owner;
 
     const FRAMES: Address = 0x1000;
     const CODE: Address = 0x9000;

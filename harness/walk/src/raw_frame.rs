@@ -2,8 +2,8 @@
 
 use crate::layout::Layout;
 use crate::memory::{Address, RemoteMemory};
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::word;
+use crate::rejection::Rejection;
+use crate::thread_state::word;
 
 /// Who owns a frame's memory (`enum _frameowner` of each version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +105,7 @@ impl RawFrame {
 mod tests {
     use super::*;
     use crate::layout::VersionHex;
-    use crate::sim::layout::LAYOUT;
+    use crate::layout::release_3_15_2::LAYOUT;
 
     fn parsed(version: u32, owner: u8) -> Result<RawFrame, Rejection> {
         let mut bytes = RawFrame::buffer(&LAYOUT);

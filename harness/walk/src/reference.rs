@@ -33,23 +33,23 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
+use crate::before::{Before, Walks};
+use crate::cache::{Checks, Entry, FrameCache, Limits};
+use crate::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
+use crate::chunks::Chunks;
+use crate::code::{CodeGeneration, Decoder, GenerationBuffer};
 use crate::layout::CacheLayout;
 use crate::memory::{Address, RemoteMemory, Segment};
+use crate::miss::MissReason;
+use crate::raw_frame::{Owner, RawFrame};
+use crate::rejection::Rejection;
+use crate::roster::{Roster, Seen, Wishes};
 use crate::sample::{Lookup, Provenance, WalkerKind};
+use crate::shared::Shared;
 use crate::stack::Stack;
-use crate::walk::before::{Before, Walks};
-use crate::walk::cache::{Checks, Entry, FrameCache, Limits};
-use crate::walk::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
-use crate::walk::chunks::Chunks;
-use crate::walk::code::{CodeGeneration, Decoder, GenerationBuffer};
-use crate::walk::miss::MissReason;
-use crate::walk::raw_frame::{Owner, RawFrame};
-use crate::walk::rejection::Rejection;
-use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::shared::Shared;
-use crate::walk::thread_state::{ThreadState, Window, anchor_of, anchor_segments, word, write_anchor};
-use crate::walk::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
-use crate::walk::weakening::Weakening;
+use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, word, write_anchor};
+use crate::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
+use crate::weakening::Weakening;
 
 /// How often a thread is tried before its walk is rejected because it moved.
 const ATTEMPTS: u32 = 4;

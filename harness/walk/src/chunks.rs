@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::cycle::Cycle;
 use crate::memory::{Address, RemoteMemory};
-use crate::walk::cycle::Cycle;
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::word;
+use crate::rejection::Rejection;
+use crate::thread_state::word;
 
 /// The size of a chunk unless one frame needs more (`DATA_STACK_CHUNK_SIZE`).
 const USUAL_SIZE: usize = 16 << 10;

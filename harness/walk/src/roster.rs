@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use crate::code::CodeGeneration;
 use crate::memory::{Address, RemoteMemory, Segment};
-use crate::walk::code::CodeGeneration;
-use crate::walk::rejection::Rejection;
-use crate::walk::thread_state::{InterpreterWindow, ThreadState, Window, thread_states_of, word};
-use crate::walk::walker::Site;
+use crate::rejection::Rejection;
+use crate::thread_state::{InterpreterWindow, ThreadState, Window, thread_states_of, word};
+use crate::walker::Site;
 
 /// More is not read on speculation, in bytes.
 pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
@@ -258,9 +258,9 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::release_3_15_2::LAYOUT;
     use crate::memory::image::Image;
-    use crate::sim::layout::LAYOUT;
-    use crate::sim::map::RUNTIME;
+    const RUNTIME: u64 = 0x1_0000;
 
     const SITE: Site = Site { layout: LAYOUT, runtime: RUNTIME };
     const INTERPRETER: Address = 0x10_0000;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::cache::FrameCache;
+use crate::code::{CodeGeneration, Decoder};
 use crate::frame::Frame;
 use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
 use crate::memory::{Address, RemoteMemory, Segment};
+use crate::raw_frame::RawFrame;
+use crate::rejection::Rejection;
+use crate::roster::{Roster, Seen, Wishes};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
-use crate::walk::cache::FrameCache;
-use crate::walk::code::{CodeGeneration, Decoder};
-use crate::walk::raw_frame::RawFrame;
-use crate::walk::rejection::Rejection;
-use crate::walk::roster::{Roster, Seen, Wishes};
-use crate::walk::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
-use crate::walk::weakening::Weakening;
+use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
+use crate::weakening::Weakening;
 
 /// One build's layout and where the target's `_PyRuntime` is.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::miss::MissReason;
+use crate::rejection::Rejection;
 use crate::stack::Stack;
-use crate::walk::miss::MissReason;
-use crate::walk::rejection::Rejection;
 
 /// The walkers that can be put side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
