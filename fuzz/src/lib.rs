@@ -10,7 +10,7 @@
 mod saved;
 mod tally;
 
-use framediff::case::verdict::caught;
+use framediff::fuzzing::caught::caught;
 use framediff::fuzzing::target::{Case, FuzzTarget};
 
 /// Runs the check of `target` on `case`.

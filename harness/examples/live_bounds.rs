@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use framediff::report::bounds::{RowPool, hits};
-use framediff::report::cell::Lane;
-use framediff::report::known::KnownFailures;
 use framediff::report::saved::{Content, Saved};
+use framediff::run::bounds::{RowPool, hits};
+use framediff::run::cell::Lane;
+use framediff::run::known::KnownFailures;
 use framediff::workload::Family;
 use framewalk::sample::WalkerKind;
 

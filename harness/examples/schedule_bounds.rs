@@ -11,9 +11,9 @@ use std::path::Path;
 
 use framediff::case::kept::KeptSchedules;
 use framediff::case::stepped::SteppedFile;
-use framediff::report::known::{KnownFailure, KnownFailures};
 use framediff::report::saved::{Content, Saved};
 use framediff::report::searches::SearchEnd;
+use framediff::run::known::{KnownFailure, KnownFailures};
 use framediff::schedule::fingerprint::SteppedFingerprint;
 use framediff::workload::Family;
 

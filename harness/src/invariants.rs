@@ -41,8 +41,7 @@ use framewalk::sample::{Counters, WalkerKind};
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::cost::CostFault;
-use crate::schedule::fingerprint::Answer;
-use crate::schedule::fingerprint::SteppedFingerprint;
+use crate::schedule::fingerprint::{Answer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;
 
 /// Where two stacks differ first, counted from the leaf.

@@ -52,11 +52,13 @@
 //! runs a generated [`workload`] and the [`walk`]ers are interleaved; what comes out are [`report`] events. How it all fits
 //! together, and how to add to it, is in the [`guide`].
 
+pub mod account;
 pub mod bench;
 pub mod bundle;
 pub mod case;
 pub mod check;
 pub mod cli;
+pub mod columns;
 #[cfg(target_arch = "x86_64")]
 pub mod conform;
 mod digest;
@@ -66,6 +68,7 @@ pub mod explore;
 pub mod fuzzing;
 pub mod guide;
 pub mod invariants;
+pub mod jit_mode;
 pub mod lane;
 
 #[cfg(target_arch = "x86_64")]
@@ -74,6 +77,8 @@ pub mod oracle;
 pub mod peers;
 pub mod prove;
 pub mod report;
+pub mod run;
+pub mod seconds;
 
 pub mod schedule;
 pub mod sim;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::command::{Outcome, Running, framediff, outcome, state, with_nothing_fetched};
 use common::target::{Cat, Watched, soon};
 use framediff::cli::exit;
-use framediff::report::cell::{CellOutcome, Inconclusive};
+use framediff::run::cell::{CellOutcome, Inconclusive};
 use framediff::target::memory::ProcessMemory;
 use framediff::target::process::Target;
 use framediff::target::runtime::runtime_address;

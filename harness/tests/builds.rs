@@ -9,7 +9,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use framediff::target::build::{BuildError, JitMode, Origin, SelectError, Silent, listing, probe, select};
+use framediff::jit_mode::JitMode;
+use framediff::target::build::{BuildError, Origin, SelectError, Silent, listing, probe, select};
 use framewalk::layout::{COOKIE, LayoutError};
 use tempfile::TempDir;
 

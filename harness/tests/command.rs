@@ -15,8 +15,8 @@ use common::command::{Outcome, Process, Running, children, framediff, outcome, s
 use common::target::Watched;
 use framediff::check::{SCHEDULES, STOPS};
 use framediff::cli::exit;
-use framediff::report::cell::CellOutcome;
-use framediff::report::json::Document;
+use framediff::run::cell::CellOutcome;
+use framediff::run::document::Document;
 use framediff::target::build::CACHE_VARIABLE;
 use framediff::workload::grammar::WORKLOAD_FILE;
 use framewalk::sample::WalkerKind;

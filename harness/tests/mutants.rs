@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use framediff::jit_mode::JitMode;
 use framediff::mutants::code::Kind;
 use framediff::mutants::coverage::{Plan, Run, measure};
 use framediff::mutants::fault::{Edit, Fault};
@@ -15,8 +16,8 @@ use framediff::mutants::hunt::{Hunted, Hunter};
 use framediff::mutants::image::{Image, ImageError};
 use framediff::mutants::install::Starter;
 use framediff::mutants::subject::mutants;
-use framediff::report::known::KnownFailures;
-use framediff::target::build::{Build, JitMode, Row};
+use framediff::run::known::KnownFailures;
+use framediff::target::build::{Build, Row};
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
 fn image(build: &Build) -> Image {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::command::{Outcome, Running, framediff, outcome};
 use common::target::Watched;
 use framediff::cli::exit;
-use framediff::report::cell::Lane;
+use framediff::run::cell::Lane;
 use framewalk::sample::WalkerKind;
 use tempfile::TempDir;
 

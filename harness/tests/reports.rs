@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use common::command::{Running, children, framediff, outcome};
 use framediff::cli::exit;
-use framediff::report::json::Document;
 use framediff::report::stream;
+use framediff::run::document::Document;
 use framediff::workload::grammar::WORKLOAD_FILE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use framediff::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
-use framediff::report::known::KnownFailures;
 use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reproducer};
+use framediff::run::known::KnownFailures;
 use framediff::schedule::cast::Cast;
 use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use framewalk::sample::WalkerKind;

@@ -10,7 +10,7 @@ use common::command::{outcome, state};
 use framediff::case::stepped::SteppedCase;
 use framediff::cli::exit;
 use framediff::lane::stepped::{Keeping, Rig, RigPlan, SteppedRun, Verdict};
-use framediff::report::known::KnownFailures;
+use framediff::run::known::KnownFailures;
 use framediff::schedule::Scheduler;
 use framediff::schedule::event::Event;
 use framediff::schedule::replay::Replay;

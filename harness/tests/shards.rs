@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::command::{Outcome, outcome};
 use framediff::check::plan::{Wishes, dealt, plan};
 use framediff::cli::exit;
-use framediff::report::json::Document;
-use framediff::report::verdict::{Doubt, Verdict};
+use framediff::run::document::Document;
+use framediff::run::verdict::{Doubt, Verdict};
 use framediff::schedule::shard::Shard;
 use framediff::target::build::rows;
 

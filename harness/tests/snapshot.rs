@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use common::command::outcome;
 use framediff::cli::exit;
+use framediff::jit_mode::JitMode;
 use framediff::lane::record::{Order, record};
 use framediff::snapshot::replay::{Look, answer};
 use framediff::snapshot::{Answer, Snapshot};
-use framediff::target::build::{Build, JitMode, rows};
+use framediff::target::build::{Build, rows};
 use framediff::workload::{Family, FrameSize, Names, Parameters};
 use framewalk::layout::Layout;
 use framewalk::sample::WalkerKind;

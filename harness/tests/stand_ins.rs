@@ -10,11 +10,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::target::{PROLOGUE, soon};
+use framediff::jit_mode::JitMode;
 use framediff::mutants::hunt::{Hunted, Hunter};
 use framediff::mutants::replaced::module_of;
 use framediff::mutants::stand_in::StandIns;
-use framediff::report::known::KnownFailures;
-use framediff::target::build::{JitMode, Row};
+use framediff::run::known::KnownFailures;
+use framediff::target::build::Row;
 use framediff::target::process::Target;
 use framediff::workload::Family;
 

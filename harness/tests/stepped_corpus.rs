@@ -13,7 +13,7 @@ use framediff::case::stepped::SteppedFile;
 use framediff::explore::place::{find, plan};
 use framediff::explore::replay::{Again, on};
 use framediff::lane::stepped::{Rig, RigPlan};
-use framediff::report::known::KnownFailures;
+use framediff::run::known::KnownFailures;
 use framediff::schedule::cast::{Cast, names};
 use framediff::schedule::fingerprint::SteppedFingerprint;
 use framediff::target::build::{Row, Silent, cache_folder, select};

@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::target::{Gated, PROLOGUE, python, soon, started};
+use framediff::account::AccountFrame;
 use framediff::invariants::{Death, Violation};
 use framediff::target::build::Build;
-use framediff::target::gate::{AccountFrame, GateError};
+use framediff::target::gate::GateError;
 use framediff::target::memory::{ProcessMemory, read_only};
 use framediff::target::process::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use framediff::target::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};

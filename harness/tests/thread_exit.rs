@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use framediff::lane::stepped::exits::{Exit, Successor, thread_ends};
-use framediff::report::known::KnownFailures;
+use framediff::run::known::KnownFailures;
 
 fn ends(successor: Successor) -> Exit {
     thread_ends(&common::release().python, successor, Duration::from_secs(30)).unwrap_or_else(|error| panic!("{error}"))

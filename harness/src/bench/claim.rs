@@ -1,7 +1,6 @@
 //! What a point claims of every sample: figures of another stack, or of another answer of the cache, mean nothing.
 
-use framewalk::sample::Counters;
-use framewalk::sample::{Lookup, Sample, WalkerKind};
+use framewalk::sample::{Counters, Lookup, Sample, WalkerKind};
 
 use crate::bench::document::Lookups;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::machine::Machine;
-use crate::report::json::seconds;
+use crate::seconds;
 
 /// What the document says it is; the reports of `check` have a version, too.
 pub const KIND: &str = "framediff-bench";

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
+use framewalk::printable::clean;
+
 use crate::bench::baseline::{Answer, Comparison, MARGIN};
 use crate::bench::derived::{slow_down, speed_up, uncached};
 use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
 use crate::bench::run::describe;
 use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
-use crate::report::text::clean;
 
 /// Everything that the document says, and how it compares with an earlier one.
 #[must_use]

@@ -8,14 +8,14 @@ use framewalk::sample::WalkerKind;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::Failure;
 use crate::bench::document::{BenchedBuild, Document, KIND, LeftOut, Part, Place, Point, VERSION};
 use crate::bench::machine::{Machine, peak_bytes};
 use crate::bench::plan::Plan;
 use crate::bench::rounds::Bench;
 use crate::bench::turn::Team;
-use crate::bench::{cost, targets, walks};
-use crate::target::build::{JitMode, Row};
+use crate::bench::{Failure, cost, targets, walks};
+use crate::jit_mode::JitMode;
+use crate::target::build::Row;
 
 /// What is run.
 pub struct Options<'a> {

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -11,7 +12,6 @@ use plotters::prelude::*;
 use crate::bench::derived::speed_up;
 use crate::bench::document::{Document, Part, Point, Series};
 use crate::bench::statistics::{Interval, estimate};
-use crate::report::text::clean;
 
 /// The size of a panel, how many stand in a row, and the height of what stands above them, in pixels.
 const PANEL: (u32, u32) = (430, 300);

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use framewalk::cached::CachedWalker;
 use framewalk::reference::ReferenceWalker;
-use framewalk::sample::Counters;
-use framewalk::sample::{Sample, WalkerKind};
+use framewalk::sample::{Counters, Sample, WalkerKind};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
 

@@ -10,9 +10,10 @@ use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::report::cell::Lane;
-use crate::report::finding::Finding;
-use crate::target::build::{JitMode, Row, ask};
+use crate::jit_mode::JitMode;
+use crate::run::cell::Lane;
+use crate::run::finding::Finding;
+use crate::target::build::{Row, ask};
 use crate::workload::user_program::UserProgram;
 use crate::workload::{Family, Overrides};
 

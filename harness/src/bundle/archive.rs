@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
+use framewalk::printable::clean;
 use tar::{Archive, Builder, EntryType, Header};
 use thiserror::Error;
 
 use super::about::{About, FORMAT, VERSION};
 use super::{Bundle, name};
-use crate::report::text::clean;
 
 /// A longer file is no bundle, in bytes.
 const SIZE_LIMIT: u64 = 128 << 20;

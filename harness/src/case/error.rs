@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+pub(super) use framewalk::printable::excerpt;
 use thiserror::Error;
 
 use super::envelope::{FORMAT, SIZE_LIMIT, STEPPED, VERSION};
 use super::stepped::BadStepped;
-pub(super) use crate::report::text::excerpt;
 
 /// Why a case cannot be loaded or saved.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -221,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::case::stepped::BuildIdentity;
-    use crate::report::known::KnownFailures;
+    use crate::run::known::KnownFailures;
     use crate::schedule::cost::Counted;
     use crate::schedule::fingerprint::Answer;
 

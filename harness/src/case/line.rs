@@ -15,7 +15,7 @@ use std::str::FromStr;
 use super::envelope::VERSION;
 use super::error::excerpt;
 use super::stepped::{BadStepped, BuildIdentity, SteppedCase, WorkloadIdentity};
-use crate::report::finding::WALKERS;
+use crate::run::finding::WALKERS;
 use crate::schedule::cast::Cast;
 use crate::workload::{Family, Mode, Names, Parameters};
 

@@ -9,7 +9,7 @@ use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 
 use crate::case::kept::KeptSchedules;
-use crate::report::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
+use crate::run::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
 use crate::schedule::shard::Shard;
 use crate::target::build::Row;
 use crate::workload::user_program::UserProgram;

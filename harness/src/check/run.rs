@@ -12,18 +12,19 @@ use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
 #[cfg(target_arch = "x86_64")]
 use crate::check::stepped;
 use crate::digest;
+use crate::jit_mode::JitMode;
 use crate::lane::cell::{Cell, Sought};
 use crate::lane::recorder::Recorder;
 use crate::lane::{Drivers, live, stopped};
 use crate::oracle::statistics::Demand;
-use crate::report::bounds::RowPool;
-use crate::report::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::Finding;
-use crate::report::known::KnownFailures;
-use crate::report::part::{Part, plan_digest};
+use crate::run::bounds::RowPool;
+use crate::run::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::Finding;
+use crate::run::known::KnownFailures;
+use crate::run::part::{Part, plan_digest};
 use crate::schedule::shard::Shard;
-use crate::target::build::{JitMode, Row};
+use crate::target::build::Row;
 use crate::workload::{Family, Overrides};
 
 /// Every cell gets at least this, whatever the cells before it took to start.

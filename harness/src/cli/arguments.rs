@@ -21,8 +21,8 @@ use crate::cli::values::{
     simulated_workloads, variations, walkers, weakenings,
 };
 use crate::prove::search::{Clause, Reads};
-use crate::report::cell::Lane;
-use crate::report::finding::Fingerprint;
+use crate::run::cell::Lane;
+use crate::run::finding::Fingerprint;
 use crate::schedule::shard::Shard;
 use crate::sim::variation::Variation;
 use crate::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};

@@ -18,7 +18,7 @@ use crate::bench::{markdown, svg};
 use crate::cli::bench_arguments::{Bench, BenchFormat};
 use crate::cli::verbs::{Failure, print, random_seed};
 use crate::cli::{exit, folder, rows};
-use crate::report::finding::WALKERS;
+use crate::run::finding::WALKERS;
 
 /// Measures, or takes what was measured before, and prints it.
 pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<u8, Failure> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
+use framewalk::printable::clean;
 
 use crate::bundle::about::{About, Again, AgainWorkload, Interpreter, Told};
 use crate::bundle::archive::BundleError;
@@ -16,13 +17,14 @@ use crate::cli::replay::quote_path;
 use crate::cli::verbs::{Checked, Failure, print, run_check, tell};
 use crate::cli::{exit, folder, snapshots};
 use crate::invariants::Violation;
+use crate::jit_mode::JitMode;
 use crate::lane::record::{Order, record};
-use crate::report::cell::Lane;
 use crate::report::human;
-use crate::report::summary::{DistinctViolation, Summary};
-use crate::report::text::{Look, clean};
+use crate::report::text::Look;
+use crate::run::cell::Lane;
+use crate::run::summary::{DistinctViolation, Summary};
 use crate::snapshot::Snapshot;
-use crate::target::build::{JitMode, Row, SelectError, Terminal, cache_folder, select};
+use crate::target::build::{Row, SelectError, Terminal, cache_folder, select};
 use crate::workload::user_program::UserProgram;
 use crate::workload::{Mode, Parameters, Workload, generate};
 

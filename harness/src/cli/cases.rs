@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use framewalk::printable::last_words;
+use framewalk::printable::{clean, last_words};
 
 use crate::bundle::about::{About, Interpreter};
 use crate::bundle::{Bundle, name};
@@ -20,7 +20,6 @@ use crate::cli::snapshots::{CASE_ON_A_LINE, starts_as_bundle};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{bundles, exit, folder};
-use crate::explore::explain::explain as explained;
 use crate::explore::gates::from_gate_to_gate;
 use crate::explore::place::{NoSuchBuild, find, identity, plan};
 use crate::explore::replay::{Again, Replayed, run};
@@ -28,9 +27,10 @@ use crate::explore::search::Until;
 use crate::explore::shrink::{Budget, shrink as shrunk};
 use crate::lane::stepped::{Keeping, RigPlan};
 use crate::report::explain::{Document, KIND, VERSION};
-use crate::report::known::KnownFailures;
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
-use crate::report::text::{Look, clean};
+use crate::report::searched::explain as explained;
+use crate::report::text::Look;
+use crate::run::known::KnownFailures;
 use crate::target::build::{Row, SelectError, Terminal, cache_folder, select};
 use crate::workload::Workload;
 

@@ -8,7 +8,7 @@ use crate::cli::arguments::Format;
 use crate::cli::exit;
 use crate::cli::verbs::{Failure, print};
 use crate::report::compare::{Document, compare as compared};
-use crate::report::verdict::Verdict;
+use crate::run::verdict::Verdict;
 
 const WIDTH: u16 = 100;
 

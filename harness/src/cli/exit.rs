@@ -1,7 +1,7 @@
 //! Exit codes. Scripts rely on them: they never change meaning.
 
-use crate::report::summary::Summary;
-use crate::report::verdict::Verdict;
+use crate::run::summary::Summary;
+use crate::run::verdict::Verdict;
 
 /// Everything planned ran and was compared; no unknown clause broke. Too few samples to decide a live comparison change
 /// nothing about that: the report names it as advice.
@@ -52,9 +52,9 @@ mod tests {
     use framewalk::sample::WalkerKind;
 
     use super::*;
-    use crate::report::cell::Lane;
-    use crate::report::event::Event;
-    use crate::report::fixtures::{cache_worse, few, finding, run, started, summary, with_tally};
+    use crate::run::cell::Lane;
+    use crate::run::event::Event;
+    use crate::run::fixtures::{cache_worse, few, finding, run, started, summary, with_tally};
 
     #[test]
     fn every_verdict_has_its_code() {

@@ -21,14 +21,15 @@ use crate::explore::parallel::{Order, Outcome, Search, Watch, run};
 use crate::explore::place::{identity, movement};
 use crate::explore::scope::Scope;
 use crate::explore::search::{Ended, Until};
+use crate::jit_mode::JitMode;
 use crate::lane::stepped::{Movement, Rig, RigPlan};
-use crate::report::known::{KnownFailure, KnownFailures};
 use crate::report::searches::{
     Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
 };
+use crate::run::known::{KnownFailure, KnownFailures};
 use crate::schedule::AccessKind;
 use crate::schedule::exhaustive::Bounds;
-use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::target::build::{Row, Terminal, cache_folder, select};
 use crate::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 
 /// Small enough that a few steps reach everything.

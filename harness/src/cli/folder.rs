@@ -1,8 +1,7 @@
 //! The folder of a run, and what runs that were killed left behind.
 
-use std::fs;
-use std::io;
 use std::path::Path;
+use std::{fs, io};
 
 use tempfile::TempDir;
 

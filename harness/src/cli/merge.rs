@@ -3,19 +3,20 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
 
 use crate::cli::arguments::Format;
 use crate::cli::exit;
 use crate::cli::verbs::{Failure, known_failures, print};
-use crate::report::cell::Lane;
-use crate::report::json::Document;
-use crate::report::merge::{Source, merge as merged};
 use crate::report::output::Output;
 use crate::report::saved::{Content, Saved};
-use crate::report::text::{Look, clean};
-use crate::report::verdict::Verdict;
+use crate::report::text::Look;
 use crate::report::{human, json};
+use crate::run::cell::Lane;
+use crate::run::document::Document;
+use crate::run::merge::{Source, merge as merged};
+use crate::run::verdict::Verdict;
 
 /// Arguments of `merge`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

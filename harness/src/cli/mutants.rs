@@ -15,10 +15,10 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::values::check_jobs_by_default;
 use crate::cli::verbs::{Failure, known_failures, print};
 use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
+use crate::jit_mode::JitMode;
 use crate::lane::cell::PATIENCE;
 use crate::mutants::code::Kind;
 use crate::mutants::fault::Edit;
-use crate::mutants::history;
 use crate::mutants::hunt::{Hunted, Hunter};
 use crate::mutants::image::Image;
 use crate::mutants::install::{InstallError, Starter};
@@ -28,12 +28,12 @@ use crate::mutants::peers::{Baseline, Peers};
 use crate::mutants::report::{MutantReport, Report, RowReport, SiteReport};
 use crate::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
 use crate::mutants::unwinder::Fault as UnwinderFault;
-use crate::mutants::weakened;
+use crate::mutants::{history, weakened};
 use crate::peers::cpython_tests::Suite;
-use crate::report::json;
 use crate::report::text::Look;
-use crate::report::verdict::Verdict;
-use crate::target::build::{JitMode, Row, Terminal, cache_folder};
+use crate::run::document;
+use crate::run::verdict::Verdict;
+use crate::target::build::{Row, Terminal, cache_folder};
 
 /// What cannot be told from the original gets this part of the stops and schedules, to show that it is so.
 const FOR_EQUIVALENTS: u32 = 10;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         interrupted,
     };
     let mut report = Report {
-        version: json::VERSION,
+        version: document::VERSION,
         seed: arguments.seed,
         budget_seconds: arguments.budget.as_secs_f64(),
         rows: Vec::new(),

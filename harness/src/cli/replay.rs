@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::cli::arguments::{Check, DEFAULT_CONFIDENCE, Judging, Size};
 use crate::invariants::Violation;
-use crate::report::cell::{CellId, Row};
-use crate::report::finding::Finding;
+use crate::run::cell::{CellId, Row};
+use crate::run::finding::Finding;
 
 /// A cell alone has all of a run's budget, which is more than it had. Only a longer one decides something.
 const ENOUGH: Duration = Duration::from_secs(60);
@@ -115,8 +115,8 @@ mod tests {
 
     use super::*;
     use crate::cli::arguments::{Cli, Jit, Verb};
-    use crate::report::cell::Lane;
-    use crate::report::fixtures;
+    use crate::run::cell::Lane;
+    use crate::run::fixtures;
     use crate::workload::Family;
 
     fn check(line: &str) -> Check {

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::cli::exit;
 use crate::cli::report_arguments::{Report, ReportFormat};
 use crate::cli::verbs::{Failure, print};
-use crate::report::known::KnownFailures;
 use crate::report::output::Output;
 use crate::report::saved::Saved;
 use crate::report::text::Look;
 use crate::report::{html, junit, markdown};
+use crate::run::known::KnownFailures;
 
 /// Reports all files as one.
 pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {

@@ -9,15 +9,15 @@ use crate::cli::arguments::Format;
 use crate::cli::report_arguments::{ReportFormat, ReportKind, ReportTo};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{exit, report};
-use crate::report::event::{Consumer, Event};
-use crate::report::json::Document;
 use crate::report::output::{Output, open_stream};
 use crate::report::progress::Progress;
 use crate::report::saved::{Content, Saved};
 use crate::report::stream::Stream;
-use crate::report::summary::{Rules, Summary};
 use crate::report::text::Look;
 use crate::report::{github, human, json, markdown};
+use crate::run::document::Document;
+use crate::run::event::{Consumer, Event};
+use crate::run::summary::{Rules, Summary};
 
 /// Everyone who is told of a run. Made before it, so that what cannot be written is known then.
 pub(super) struct Reporting {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cli::arguments::{BuildSource, Jit};
 use crate::cli::verbs::{Failure, tell};
-use crate::target::build::{JitMode, Row, Terminal, cache_folder, select};
+use crate::jit_mode::JitMode;
+use crate::target::build::{Row, Terminal, cache_folder, select};
 
 /// The rows with a frame cache, in the run mode that is wanted; at least one.
 pub(super) fn with_cache(

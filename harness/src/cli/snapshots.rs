@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use framewalk::printable::clean;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -21,13 +22,13 @@ use crate::cli::arguments::{Jit, Replay, Snapshot as Arguments};
 use crate::cli::verbs::{Failure, print, tell};
 use crate::cli::{bundles, exit, folder};
 use crate::fuzzing::cache_state_machine;
+use crate::jit_mode::JitMode;
 use crate::lane::record::{Order, record as record_target};
-use crate::report::text::clean;
 use crate::sim::history::render;
 use crate::snapshot::Snapshot;
 use crate::snapshot::file::can_save;
 use crate::snapshot::replay::{Look, answer};
-use crate::target::build::{JitMode, probe, rows};
+use crate::target::build::{probe, rows};
 use crate::workload::Parameters;
 
 /// What a case is called that was given on a line, and in no file.

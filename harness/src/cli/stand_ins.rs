@@ -12,7 +12,7 @@ use crate::mutants::peers::{Baseline, Peers};
 use crate::mutants::replaced::ReplaceError;
 use crate::mutants::report::{Listed, MutantReport, StandInReport};
 use crate::mutants::stand_in::{StandIn, StandInError, StandIns};
-use crate::report::cell::Lane;
+use crate::run::cell::Lane;
 use crate::target::build::Row;
 
 /// Makes the stand-ins that `is_wanted` takes by name, and hunts them.

@@ -8,8 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 
-use crate::report::cell::Lane;
-use crate::report::finding::{Fingerprint, WALKERS};
+use crate::run::cell::Lane;
+use crate::run::finding::{Fingerprint, WALKERS};
 use crate::schedule::AccessKind;
 use crate::sim::variation::Variation;
 use crate::sim::workloads;

@@ -20,13 +20,14 @@ use crate::cli::values::check_jobs_by_default;
 use crate::cli::{bench, bundles, compare, emit_unittest, exit, folder, merge, prove, replay, report, snapshots};
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
+use crate::jit_mode::JitMode;
 use crate::lane::attach;
 use crate::lane::cell::Sought;
-use crate::report::cell::Lane;
-use crate::report::json;
-use crate::report::known::KnownFailures;
-use crate::report::summary::{Rules, Summary};
-use crate::target::build::{JitMode, Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
+use crate::run::cell::Lane;
+use crate::run::document;
+use crate::run::known::KnownFailures;
+use crate::run::summary::{Rules, Summary};
+use crate::target::build::{Listed, Row, Terminal, cache_folder, fetch, listing, select, without_unwinder};
 use crate::target::deadline::interrupt;
 use crate::workload::user_program::UserProgram;
 
@@ -231,7 +232,7 @@ fn builds(arguments: &Builds) -> Result<u8, Failure> {
                 version: u32,
                 builds: &'a [Listed],
             }
-            print(&(serde_json::to_string_pretty(&Document { version: json::VERSION, builds: &listed })? + "\n"))?;
+            print(&(serde_json::to_string_pretty(&Document { version: document::VERSION, builds: &listed })? + "\n"))?;
         }
     }
     if listed.iter().any(|build| build.refused.is_none()) {

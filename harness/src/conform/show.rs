@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use framewalk::memory::Address;
 
 use super::told::{Answer, Named, Part, Told, Value};
-use crate::report::columns::{Columns, Side};
+use crate::columns::{Columns, Side};
 
 /// Entries that are shown before the one at which they part.
 const BEFORE: usize = 40;

@@ -1,10 +1,9 @@
 //! What is done with the stepped lane's rig: searching schedules, replaying, shrinking and explaining cases.
 //!
 //! [`search`] runs what a scheduler says on one rig, [`parallel`] on several; [`failures`] keeps what was found, each kind by
-//! its simplest schedule. [`replay`], [`shrink`] and [`explain`] start from a [`SteppedCase`](crate::case::stepped).
+//! its simplest schedule. [`replay`] and [`shrink`] start from a [`SteppedCase`](crate::case::stepped).
 
 pub mod canonical;
-pub mod explain;
 pub mod failures;
 pub mod gates;
 pub mod parallel;

@@ -5,8 +5,9 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::case::stepped::{BuildIdentity, SteppedCase};
+use crate::jit_mode::JitMode;
 use crate::lane::stepped::{Keeping, Movement, RigPlan};
-use crate::target::build::{JitMode, Row};
+use crate::target::build::Row;
 use crate::workload::Mode;
 
 /// No build is the one that a case was made on.

@@ -9,6 +9,7 @@
 mod bounds;
 pub mod cache_state_machine;
 pub mod cached_vs_uncached;
+pub mod caught;
 mod chains;
 pub mod layout;
 pub mod location_table;

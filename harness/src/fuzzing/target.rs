@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Outcome;
-use crate::case::verdict::caught;
+use crate::fuzzing::caught::caught;
 
 /// A fuzz target.
 #[derive(Debug)]

@@ -14,7 +14,8 @@ use crate::lane::status::Status;
 use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::difference;
 use crate::oracle::limits::as_told;
-use crate::report::finding::Possible;
+use crate::oracle::rejections::is_documented_leaf;
+use crate::run::finding::Possible;
 use crate::schedule::fingerprint::LeafKind;
 use crate::workload::grammar::Grammar;
 
@@ -23,9 +24,6 @@ use crate::workload::grammar::Grammar;
 pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
 /// What `RemoteUnwinder` raises for the whole process while a thread has a longer chain.
 const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
-/// What it raises while a thread stands between C and Python, or runs no Python yet or any more.
-const NO_LEAF: [&str; 1] = ["RuntimeError: Failed to parse initial frame in chain"];
-
 /// How a stopped thread stands, as far as walkers are documented not to walk it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
@@ -48,16 +46,6 @@ impl Standing {
     fn is_walked_by_cpython(self) -> bool {
         self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
     }
-}
-
-/// Whether a walker of this kind may reject some states for this reason: the reference walker says which leaves it cannot hold.
-pub(crate) fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
-    walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
-}
-
-/// Whether CPython's unwinder is documented not to walk a thread whose current frame is of this kind, with this error.
-pub(super) fn is_documented_leaf(rejection: &Rejection, leaf: LeafKind) -> bool {
-    leaf == LeafKind::Shim && matches!(rejection, Rejection::Raised(text) if NO_LEAF.contains(&text.as_str()))
 }
 
 /// Whether a walker is documented not to walk a thread that stands like this, with this error.

@@ -14,10 +14,10 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::oracle::statistics::Demand;
-use crate::report::bounds::RowPool;
-use crate::report::cell::{CellId, CellOutcome, Inconclusive, NotRun};
-use crate::report::finding::Fingerprint;
-use crate::report::known::KnownFailures;
+use crate::run::bounds::RowPool;
+use crate::run::cell::{CellId, CellOutcome, Inconclusive, NotRun};
+use crate::run::finding::Fingerprint;
+use crate::run::known::KnownFailures;
 use crate::target::build::Row;
 use crate::target::deadline::{CalledOff, Deadline};
 use crate::target::gate::GateError;

@@ -13,7 +13,7 @@ use framewalk::walker::Site;
 use crate::invariants::Violation;
 use crate::lane::cell::{Cell, Cut};
 use crate::lane::recorder::{Evidence, Recorder};
-use crate::report::cell::Inconclusive;
+use crate::run::cell::Inconclusive;
 use crate::target::memory::ProcessMemory;
 use crate::target::process::Target;
 use crate::target::unwinder::{CountedSample, Unwinder, UnwinderError};

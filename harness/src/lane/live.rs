@@ -5,7 +5,7 @@
 //! cached one may not return more than the uncached one on the same target, both running in parallel. Neither may go wrong, or
 //! reject, more often than the released builds were seen to, nor may a cache answer less often: see [`Bounds`].
 //!
-//! [`Bounds`]: crate::report::bounds::Bounds
+//! [`Bounds`]: crate::run::bounds::Bounds
 
 mod told;
 
@@ -36,12 +36,12 @@ use crate::oracle::attribution::Attribution;
 use crate::oracle::episodes::Episodes;
 use crate::oracle::profile::Profile;
 use crate::oracle::statistics::accuse;
-use crate::report::bounds::Judged;
-use crate::report::cell::CellOutcome;
-use crate::report::finding::Possible;
-use crate::report::phases::Phase;
-use crate::report::profiles::Observer;
-use crate::report::tally::{Cause, Tally};
+use crate::run::bounds::Judged;
+use crate::run::cell::CellOutcome;
+use crate::run::finding::Possible;
+use crate::run::phases::Phase;
+use crate::run::profiles::Observer;
+use crate::run::tally::{Cause, Tally};
 use crate::target::memory::ProcessMemory;
 use crate::target::unwinder::{CountedSample, LiveBatch, LiveBound};
 use crate::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};

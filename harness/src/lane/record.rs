@@ -15,11 +15,12 @@ use framewalk::walker::{Site, Unsupported, Walker};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::account::AccountFrame;
 use crate::lane::cell::patience;
 use crate::snapshot::replay::walker;
 use crate::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
 use crate::target::build::Row;
-use crate::target::gate::{AccountFrame, GateError};
+use crate::target::gate::GateError;
 use crate::target::memory::ProcessMemory;
 use crate::target::process::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use crate::workload::{Family, Mode, Parameters, generate};

@@ -11,12 +11,12 @@ use crate::invariants::Violation;
 use crate::lane::cell::Cell;
 use crate::oracle::limits::Limit;
 use crate::oracle::profile::{Counter, Profile};
-use crate::report::cell::Lane;
-use crate::report::event::Event;
-use crate::report::finding::{Finding, Fingerprint, Possible};
-use crate::report::phases::{Phase, Phases};
-use crate::report::profiles::{Observed, Observer};
-use crate::report::tally::{Cause, Tally};
+use crate::run::cell::Lane;
+use crate::run::event::Event;
+use crate::run::finding::{Finding, Fingerprint, Possible};
+use crate::run::phases::{Phase, Phases};
+use crate::run::profiles::{Observed, Observer};
+use crate::run::tally::{Cause, Tally};
 use crate::workload::grammar::WORKLOAD_FILE;
 
 /// How often counts are passed on.

@@ -46,9 +46,9 @@ use crate::oracle::attribution::Attribution;
 use crate::oracle::differential::{difference, told};
 use crate::oracle::hits::{Before, HitWatch, anchor_left};
 use crate::oracle::protocol::{At, OffChain, ProtocolWatch};
-use crate::report::cell::{CellOutcome, Inconclusive};
-use crate::report::finding::Possible;
-use crate::report::phases::Phase;
+use crate::run::cell::{CellOutcome, Inconclusive};
+use crate::run::finding::Possible;
+use crate::run::phases::Phase;
 use crate::schedule::fingerprint::LeafKind;
 use crate::target::gate::Gate;
 use crate::target::maps::is_c_stack;
@@ -511,7 +511,7 @@ impl<'a> Lane<'a> {
         match &thread.outcome {
             Ok(stack) => {
                 if let Some(Err(illegal)) = self.grammar.as_ref().map(|grammar| grammar.judge(stack)) {
-                    let cause = crate::report::tally::Cause::Unattributed;
+                    let cause = crate::run::tally::Cause::Unattributed;
                     recorder.impossible(walker, cause);
                     let evidence = Evidence { cause: Some(cause), seen: stack, ..Evidence::default() };
                     recorder.violation(walker, Violation::Legality { illegal }, evidence);

@@ -57,7 +57,7 @@ mod at_stores {
 
     use crate::lane::cell::{Cell, Cut, PATIENCE};
     use crate::lane::session::Session;
-    use crate::report::cell::Inconclusive;
+    use crate::run::cell::Inconclusive;
     use crate::target::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 
     /// A target that works does a store within this, however little of the run's time is left.

@@ -10,13 +10,14 @@ use crate::check::plan::Wishes;
 use crate::check::run::{Options, part_of_budget, run};
 use crate::check::{BUDGET, CONFIDENCE, SCHEDULES, STOPS};
 use crate::invariants::Violation;
-use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::Finding;
-use crate::report::known::KnownFailures;
-use crate::report::summary::{Rules, Summary};
+use crate::jit_mode::JitMode;
+use crate::run::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::Finding;
+use crate::run::known::KnownFailures;
+use crate::run::summary::{Rules, Summary};
 use crate::schedule::shard::Shard;
-use crate::target::build::{JitMode, Row};
+use crate::target::build::Row;
 use crate::workload::{Family, Overrides};
 
 /// How the check is run.

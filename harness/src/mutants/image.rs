@@ -1,8 +1,7 @@
 //! The ELF file of a build: its update sites, and copies with faults in them.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use framewalk::layout::Layout;
 use framewalk::memory::Address;

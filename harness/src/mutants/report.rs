@@ -11,7 +11,7 @@ use super::hunt::{Hunted, Kill};
 use super::judge::Judged;
 use super::peers::{BaselineReport, Peers, Said};
 use crate::report::text::{Look, paragraph};
-use crate::report::verdict::Verdict;
+use crate::run::verdict::Verdict;
 
 /// Everything of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,11 +1,10 @@
 //! Shell scripts that start an interpreter.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::{fs, io};
 
 /// Writes a script that can be executed.
 pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::replaced::{Module, ReplaceError, Replaced, SWITCHES, module_of};
-use crate::report::cell::Lane;
+use crate::run::cell::Lane;
 use crate::target::build::{Build, ask};
 
 const TEXT: &str = include_str!("../../../pyscripts/stand_in.py");

@@ -12,7 +12,8 @@ use super::code::Kind;
 use super::coverage::{Coverage, CoverageError, Operation, Plan, Reached, Run, measure};
 use super::fault::{Edit, Fault};
 use super::image::Image;
-use crate::target::build::{JitMode, Row};
+use crate::jit_mode::JitMode;
+use crate::target::build::Row;
 use crate::workload::{Family, Mode, Parameters, generate};
 
 /// How many programs of each family are run to see what they reach.

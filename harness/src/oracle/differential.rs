@@ -2,8 +2,8 @@
 
 use framewalk::frame::{Frame, Location};
 
+use crate::account::AccountFrame;
 use crate::invariants::Difference;
-use crate::target::gate::AccountFrame;
 
 /// Where two stacks (leaf first) part, if they do: the most telling difference, not merely the first.
 ///

@@ -8,4 +8,5 @@ pub mod hits;
 pub mod limits;
 pub mod profile;
 pub mod protocol;
+pub mod rejections;
 pub mod statistics;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use statrs::function::beta::checked_beta_reg;
 
 use crate::invariants::Violation;
-use crate::report::tally::{Cause, Tally};
+use crate::run::tally::{Cause, Tally};
 
 /// How many of a number of samples had a property.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,11 +4,10 @@
 //! further interpreters by `sys.executable`, which must therefore be the build under test: see [`Build::executable`].
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use framewalk::printable::{excerpt, last_words};
 use serde::{Deserialize, Serialize};

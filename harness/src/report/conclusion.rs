@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
-use crate::report::cell::{CellId, Inconclusive};
-use crate::report::group::{self, Group};
-use crate::report::json::Document;
-use crate::report::summary::DistinctViolation;
-use crate::report::tally::Tally;
 use crate::report::text::plural;
-use crate::report::verdict::{Doubt, Failure, Judgement, Verdict};
-use crate::report::words::Sign;
+use crate::run::cell::{CellId, Inconclusive};
+use crate::run::document::Document;
+use crate::run::group;
+use crate::run::group::Group;
+use crate::run::summary::DistinctViolation;
+use crate::run::tally::Tally;
+use crate::run::verdict::{Doubt, Failure, Judgement, Verdict};
+use crate::run::words::Sign;
 
 /// The verdict in a sentence, to stand behind its word. `listed` tells where the reader finds the violations: "listed above".
 #[must_use]
@@ -245,11 +246,11 @@ mod tests {
 
     use super::*;
     use crate::invariants::Violation;
-    use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
-    use crate::report::event::Event;
-    use crate::report::finding::Finding;
-    use crate::report::fixtures::{ROW, cache_worse, cell, finding, row, run, summary, with_tally};
-    use crate::report::tally::Cause;
+    use crate::run::cell::{CellId, CellOutcome, Lane, NotRun};
+    use crate::run::event::Event;
+    use crate::run::finding::Finding;
+    use crate::run::fixtures::{ROW, cache_worse, cell, finding, row, run, summary, with_tally};
+    use crate::run::tally::Cause;
 
     fn document(events: &[Event], strict: bool) -> Document {
         let mut document = Document::from(&summary(events, strict));
@@ -333,7 +334,7 @@ mod tests {
 
     #[test]
     fn wrong_samples_that_nothing_describes_are_a_kind_of_failure() {
-        let tally = Tally { differences: 4, ..crate::report::fixtures::tally() };
+        let tally = Tally { differences: 4, ..crate::run::fixtures::tally() };
         let document = document(&with_tally(Lane::Stopped, WalkerKind::CpythonCached, &tally), false);
         assert_eq!(sentence(&document, ""), "1 new kind of failure");
         assert!(grounds(&document)[0].contains("4 wrong samples"), "{:?}", grounds(&document));
@@ -368,7 +369,7 @@ mod tests {
         assert_eq!(sentence(&one, ""), "nothing new broke, but 2 programs of the plan did not run");
         assert_eq!(grounds(&one), [""; 0]);
 
-        let tally = Tally { full_hits: 0, ..crate::report::fixtures::tally() };
+        let tally = Tally { full_hits: 0, ..crate::run::fixtures::tally() };
         let mut events = with_tally(Lane::Stopped, WalkerKind::CpythonCached, &tally);
         events.insert(1, unrun("deep"));
         events.insert(1, Event::Violation(Box::new(cache_worse("stale-full-hit"))));

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use framewalk::frame::Frame;
+use framewalk::printable::clean;
 use framewalk::stack::Stack;
 use serde::{Deserialize, Serialize};
 
 use crate::report::history::{Told, columns, history};
 use crate::report::human;
-use crate::report::text::{Look, clean, paragraph, plural};
+use crate::report::text::{Look, paragraph, plural};
 use crate::schedule::cause::explain;
 use crate::schedule::clause::{Clause, parting};
 use crate::schedule::event::Event;

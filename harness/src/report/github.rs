@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use crate::report::group::{self, Group};
+use framewalk::printable::{clean, excerpt};
+
 use crate::report::human;
-use crate::report::json::Document;
-use crate::report::text::{clean, excerpt};
-use crate::report::verdict::{Doubt, Failure};
+use crate::run::document::Document;
+use crate::run::group;
+use crate::run::group::Group;
+use crate::run::verdict::{Doubt, Failure};
 
 /// GitHub shows so many of each kind for a step.
 const SHOWN: usize = 10;
@@ -113,10 +115,10 @@ mod tests {
     use framewalk::sample::WalkerKind;
 
     use super::*;
-    use crate::report::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
-    use crate::report::event::Event;
-    use crate::report::finding::Finding;
-    use crate::report::fixtures::{cache_worse, cell, few, finding, run, summary, with_tally};
+    use crate::run::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
+    use crate::run::event::Event;
+    use crate::run::finding::Finding;
+    use crate::run::fixtures::{cache_worse, cell, few, finding, run, summary, with_tally};
 
     fn lines(events: &[Event]) -> Vec<String> {
         annotations(&Document::from(&summary(events, false))).lines().map(str::to_owned).collect()

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use framewalk::printable::clean;
 use serde::{Deserialize, Serialize};
 
-use crate::report::columns::{Columns, Side, returned};
-use crate::report::text::clean;
+use crate::columns::{Columns, Side, returned};
 use crate::schedule::AccessKind;
 use crate::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 

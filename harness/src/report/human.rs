@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use framewalk::frame::Frame;
+use framewalk::printable::{clean, excerpt};
 use framewalk::sample::WalkerKind;
 
 use crate::invariants::Violation;
 use crate::oracle::distribution::Bias;
-use crate::report::cell::{CellId, Lane, NotRun};
-use crate::report::conclusion;
-use crate::report::finding::{Finding, Possible};
-use crate::report::group::{self, Group};
-use crate::report::json::{Document, NotRunCell};
-use crate::report::part::Part;
-use crate::report::phases::Phases;
-use crate::report::summary::DistinctViolation;
-use crate::report::table;
-use crate::report::text::{Look, clean, excerpt, paragraph, plural};
-use crate::report::verdict::{Judgement, Verdict};
+use crate::report::text::{Look, paragraph, plural};
+use crate::report::{conclusion, table};
+use crate::run::cell::{CellId, Lane, NotRun};
+use crate::run::document::{Document, NotRunCell};
+use crate::run::finding::{Finding, Possible};
+use crate::run::group;
+use crate::run::group::Group;
+use crate::run::part::Part;
+use crate::run::phases::Phases;
+use crate::run::summary::DistinctViolation;
+use crate::run::verdict::{Judgement, Verdict};
 
 /// Longer stacks are shown without their middle; the JSON document has them whole.
 const LEAF_END: usize = 10;

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::report::json::Document;
-use crate::report::profiles::{HEADER, Program, figures, figures_of_stopped};
+use framewalk::printable::clean;
+
 use crate::report::saved::{Content, Saved, overall};
-use crate::report::table;
-use crate::report::text::{Look, clean, plural};
-use crate::report::{conclusion, group, human};
+use crate::report::text::{Look, plural};
+use crate::report::{conclusion, human, table};
+use crate::run::document::Document;
+use crate::run::group;
+use crate::run::profiles::{HEADER, Program, figures, figures_of_stopped};
 
 /// GitHub keeps no more of a step's summary, in bytes.
 pub const STEP_SUMMARY: usize = 1 << 20;
@@ -137,9 +139,9 @@ fn inline(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::event::Event;
-    use crate::report::finding::Finding;
-    use crate::report::fixtures::{finding, frame, run, summary};
+    use crate::run::event::Event;
+    use crate::run::finding::Finding;
+    use crate::run::fixtures::{finding, frame, run, summary};
 
     fn saved(findings: Vec<Finding>) -> [Saved; 1] {
         let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();

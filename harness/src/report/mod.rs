@@ -6,47 +6,27 @@
 //! of other documents that were [`saved`]. What they say in words comes from one place each: [`group`] tells what is probably behind
 //! violations, [`words`] what broke, [`conclusion`] what the verdict means.
 
-pub mod bounds;
-pub mod cell;
-pub mod columns;
 pub mod compare;
 pub mod conclusion;
-pub mod event;
 pub mod explain;
-pub mod finding;
 pub mod github;
-pub mod group;
 pub mod history;
 pub mod html;
 pub mod human;
 pub mod json;
 pub mod junit;
-pub mod known;
-pub mod line;
 pub mod markdown;
-pub mod merge;
 pub mod output;
-pub mod part;
-pub mod phases;
-pub mod profiles;
 pub mod progress;
 mod python;
 pub mod reproducer;
 pub mod saved;
+pub mod searched;
 pub mod searches;
 pub mod stream;
-pub mod summary;
 mod table;
-pub mod tally;
 pub mod text;
 pub mod unittest_file;
-pub mod verdict;
-mod version;
-pub mod words;
 
 #[cfg(test)]
-pub(crate) mod fixtures;
-#[cfg(test)]
 mod render_tests;
-#[cfg(test)]
-mod summary_tests;

@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use framewalk::printable::clean;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::report::cell::CellId;
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::Fingerprint;
-use crate::report::known::KnownFailures;
-use crate::report::text::{clean, plural, short};
+use crate::report::text::{plural, short};
+use crate::run::cell::CellId;
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::Fingerprint;
+use crate::run::known::KnownFailures;
 
 /// How often the time is redrawn while no event comes.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -134,8 +135,8 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::{CellOutcome, Lane};
-    use crate::report::fixtures::{cache_worse, cell, finding, run, runs, started};
+    use crate::run::cell::{CellOutcome, Lane};
+    use crate::run::fixtures::{cache_worse, cell, finding, run, runs, started};
 
     #[test]
     fn the_message_follows_the_events() {

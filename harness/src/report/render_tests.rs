@@ -2,15 +2,15 @@
 
 use framewalk::sample::WalkerKind;
 
-use crate::report::cell::{CellId, CellOutcome, Lane, NotRun};
-use crate::report::event::Event;
-use crate::report::finding::{Finding, Possible};
-use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
-use crate::report::human;
-use crate::report::json::{self, Document};
-use crate::report::tally::{Cause, Tally};
 use crate::report::text::Look;
-use crate::report::verdict::Verdict;
+use crate::report::{human, json};
+use crate::run::cell::{CellId, CellOutcome, Lane, NotRun};
+use crate::run::document::Document;
+use crate::run::event::Event;
+use crate::run::finding::{Finding, Possible};
+use crate::run::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
+use crate::run::tally::{Cause, Tally};
+use crate::run::verdict::Verdict;
 
 /// A run with one of everything.
 fn everything() -> Vec<Event> {

@@ -7,12 +7,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
 use thiserror::Error;
 
 use crate::case::stepped::{BadStepped, SteppedCase, SteppedFile};
 use crate::report::python::{boolean, contexts, functions, list, program, string};
-use crate::report::text::clean;
 use crate::schedule::Point;
 use crate::schedule::cast::Turn;
 use crate::schedule::clause::Clause;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use framewalk::printable::{clean, excerpt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,11 +17,12 @@ use crate::case::file::AnyCaseFile;
 use crate::case::stepped::{SteppedCase, SteppedFile};
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{Report as Mutants, Score};
-use crate::report::json::Document;
-use crate::report::known::{KnownFailure, KnownFailures};
-use crate::report::text::{Look, clean, excerpt, plural};
-use crate::report::verdict::Verdict;
-use crate::report::{compare, conclusion, explain, human, json, searches, stream};
+use crate::report::text::{Look, plural};
+use crate::report::{compare, conclusion, explain, human, searches, stream};
+use crate::run::document;
+use crate::run::document::Document;
+use crate::run::known::{KnownFailure, KnownFailures};
+use crate::run::verdict::Verdict;
 
 /// No document that this program writes is nearly as long.
 const LONGEST: u64 = 256 << 20;
@@ -323,11 +325,11 @@ impl Content {
             return Err(foreign(&"it is the list of `builds`, in which nothing was tested"));
         }
         if has(&["version", "verdict", "table", "cells"]) {
-            return content(name, "a report of `check`", json::VERSION, value).map(Box::new).map(Self::Check);
+            return content(name, "a report of `check`", document::VERSION, value).map(Box::new).map(Self::Check);
         }
         #[cfg(target_arch = "x86_64")]
         if has(&["version", "rows", "unwinder", "own"]) {
-            return content(name, "a report of `mutants`", json::VERSION, value).map(Box::new).map(Self::Mutants);
+            return content(name, "a report of `mutants`", document::VERSION, value).map(Box::new).map(Self::Mutants);
         }
         Err(match text("kind").or(text("format")) {
             Some(kind) => foreign(&format!("it says that it is {kind:?}")),
@@ -371,8 +373,9 @@ fn content<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, v
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::event::Event;
-    use crate::report::fixtures::{self, finding, run, summary};
+    use crate::run::event::Event;
+    use crate::run::fixtures;
+    use crate::run::fixtures::{finding, run, summary};
 
     fn parse(text: &str) -> Result<Saved, SavedError> {
         let folder = tempfile::tempdir().unwrap();

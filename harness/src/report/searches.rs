@@ -3,10 +3,11 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use framewalk::printable::clean;
 use serde::{Deserialize, Serialize};
 
-use crate::report::text::{clean, paragraph, plural};
-use crate::report::verdict::Verdict;
+use crate::report::text::{paragraph, plural};
+use crate::run::verdict::Verdict;
 use crate::schedule::cast::Cast;
 
 /// The version of the document's form; it grows when a field changes its meaning or goes away.

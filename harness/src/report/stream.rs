@@ -8,12 +8,12 @@
 
 use std::io::{self, BufRead, Write};
 
+use framewalk::printable::excerpt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::report::event::{Consumer, Event};
-use crate::report::summary::{Rules, Summary};
-use crate::report::text::excerpt;
+use crate::run::event::{Consumer, Event};
+use crate::run::summary::{Rules, Summary};
 
 /// What the first line calls this format.
 pub const FORMAT: &str = "framediff-events";
@@ -143,11 +143,11 @@ fn next(lines: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::{CellOutcome, Lane};
-    use crate::report::fixtures::{cell, finding, run, summary};
-    use crate::report::json::Document;
-    use crate::report::known::KnownFailures;
-    use crate::report::verdict::Doubt;
+    use crate::run::cell::{CellOutcome, Lane};
+    use crate::run::document::Document;
+    use crate::run::fixtures::{cell, finding, run, summary};
+    use crate::run::known::KnownFailures;
+    use crate::run::verdict::Doubt;
 
     fn events() -> Vec<Event> {
         run(vec![

@@ -2,11 +2,12 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use framewalk::printable::clean;
 
-use crate::report::line::Line;
-use crate::report::tally::Tally;
-use crate::report::text::{Look, clean, paragraph, short};
-use crate::report::verdict::LineVerdict;
+use crate::report::text::{Look, paragraph, short};
+use crate::run::line::Line;
+use crate::run::tally::Tally;
+use crate::run::verdict::LineVerdict;
 
 /// The titles of the columns.
 pub(super) const HEADER: [&str; 7] =

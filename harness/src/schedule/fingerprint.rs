@@ -10,8 +10,9 @@ use thiserror::Error;
 use super::cast::Cast;
 use super::clause::Clause;
 use super::shape::Shape;
-use crate::report::cell::Lane;
-use crate::report::finding::{self, WALKERS};
+use crate::run::cell::Lane;
+use crate::run::finding;
+use crate::run::finding::WALKERS;
 
 /// What the cache answered, without the reason for a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use framewalk::sample::ThreadSample;
 
-use crate::report::columns::{Columns, Side, returned};
+use crate::columns::{Columns, Side, returned};
 use crate::sim::interpreter::{Interpreter, State};
 use crate::sim::map::{Map, Place, Role, Word};
 use crate::sim::store::Store;

@@ -22,8 +22,8 @@ use framewalk::memory::Address;
 use framewalk::memory::image::Image;
 use framewalk::stack::Stack;
 
-use crate::target::build::JitMode;
-use crate::target::gate::AccountFrame;
+use crate::account::AccountFrame;
+use crate::jit_mode::JitMode;
 use crate::workload::grammar::ContextId;
 use crate::workload::{Family, Parameters};
 

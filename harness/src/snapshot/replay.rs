@@ -19,8 +19,8 @@ use framewalk::walker::{Site, Unsupported, Walker};
 
 use super::{Answer, Profiled, Snapshot, Stop, ThreadTruth};
 use crate::invariants::Difference;
-use crate::lane::agreement::may_reject;
 use crate::oracle::differential::{difference, difference_from_account};
+use crate::oracle::rejections::may_reject;
 use crate::workload::grammar::is_trampoline;
 
 /// Why the walkers cannot be made for a snapshot.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use super::pieces::{Cutter, Gluer, Range};
 use super::{Answer, GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
-use crate::target::build::JitMode;
-use crate::target::gate::AccountFrame;
+use crate::account::AccountFrame;
+use crate::jit_mode::JitMode;
 use crate::workload::{Family, FrameSize, Names, Parameters};
 
 /// More stops, threads of a stop are garbage.

@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use super::child::{ChildError, Ended};
 use super::deadline::CalledOff;
+use crate::account::AccountFrame;
 use crate::workload::grammar::ContextId;
 
 /// What a target writes once it is ready to start.
@@ -39,22 +40,6 @@ impl Gate {
         Self { context: u32::from_le_bytes([c0, c1, c2, c3]), native_thread_id: u32::from_le_bytes([t0, t1, t2, t3]) }
     }
 }
-
-/// One frame of a target's own account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountFrame {
-    /// `co_qualname`.
-    pub function: String,
-    /// `co_filename`.
-    pub file: String,
-    /// `f_lineno`; absent on an artificial instruction.
-    pub line: Option<i32>,
-    /// End line, column and end column of its instruction in `co_positions()`; absent where the program does not tell them.
-    pub place: Option<Place>,
-}
-
-/// End line, column and end column.
-pub type Place = (Option<i32>, Option<u32>, Option<u32>);
 
 /// A frame as a program writes it: with or without the rest of its position.
 #[derive(Deserialize)]

@@ -19,7 +19,8 @@ use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::deadline::{Deadline, Over};
-use super::gate::{AccountFrame, GateError};
+use super::gate::GateError;
+use crate::account::AccountFrame;
 use crate::workload::user_program::UserProgram;
 
 const START: &str = include_str!("../../../pyscripts/program/start/sitecustomize.py");

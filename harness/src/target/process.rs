@@ -1,10 +1,9 @@
 //! Launching a build on a workload, stopping it and letting it run on.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use framewalk::printable::excerpt;
 use nix::libc;
@@ -18,9 +17,10 @@ use super::child::{Child, ChildError};
 pub use super::child::{End, Ended};
 use super::confined;
 use super::deadline::Deadline;
-use super::gate::{ACCOUNT, ACCOUNT_LIMIT, AccountFrame, GO, Gate, GateError, HELLO, parse_account};
+use super::gate::{ACCOUNT, ACCOUNT_LIMIT, GO, Gate, GateError, HELLO, parse_account};
 use super::own_stops::{self, OwnAccount, OwnStops};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
+use crate::account::AccountFrame;
 use crate::target::memory::ProcessMemory;
 use crate::workload::grammar::WORKLOAD_FILE;
 use crate::workload::user_program::UserProgram;

@@ -1,7 +1,6 @@
 //! Which program a process runs, so that another one in its place is noticed.
 
-use std::fs;
-use std::io;
+use std::{fs, io};
 
 use framewalk::memory::{Address, RemoteMemory};
 

@@ -12,8 +12,7 @@ use super::grammar::{CallLines, Grammar, TRAMPOLINE, WORKLOAD_FILE};
 use super::graph::{Call, Graph, Unfolded};
 pub(super) use super::graph::{Fuel, Fun, Site};
 use super::parameters::Parameters;
-use super::prologue;
-use super::{Mode, ROUND};
+use super::{Mode, ROUND, prologue};
 
 /// The program under construction.
 pub(super) struct Program<'a> {

@@ -1,9 +1,8 @@
 //! A Python program of the user's as a workload: it has no grammar, so walkers are held against each other and against what the
 //! program itself says at its gates.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use framewalk::printable::{clean, shortened};
 use thiserror::Error;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use framediff::report::json::Document;
+use framediff::run::document::Document;
 use framediff::target::build::CACHE_VARIABLE;
 
 use super::target::Watched;

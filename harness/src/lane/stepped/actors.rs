@@ -1,7 +1,6 @@
 //! Those who sample a stepped target, and what becomes of them between samples.
 
-use framewalk::sample::Counters;
-use framewalk::sample::ThreadSample;
+use framewalk::sample::{Counters, ThreadSample};
 use framewalk::walker::Site;
 
 use super::RigPlan;

@@ -6,8 +6,7 @@
 use std::time::Instant;
 
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
-use framewalk::sample::Counters;
-use framewalk::sample::{Sample, ThreadSample};
+use framewalk::sample::{Counters, Sample, ThreadSample};
 use nix::libc;
 
 use super::RigPlan;

@@ -39,8 +39,7 @@ use std::time::{Duration, Instant};
 pub use framewalk::code::Lines;
 use framewalk::layout::Layout;
 use framewalk::rejection::Rejection;
-use framewalk::sample::Counters;
-use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::sample::{Counters, ThreadSample, WalkerKind};
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
 
@@ -54,7 +53,7 @@ use self::target::SteppedTarget;
 pub use self::truth::Moment;
 use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
-use crate::lane::agreement::is_documented_leaf;
+use crate::oracle::rejections::is_documented_leaf;
 use crate::schedule::cast::{Actor, Cast};
 use crate::schedule::cost::{Answered, Cost};
 use crate::schedule::event::Event;

@@ -20,8 +20,8 @@ use crate::lane::recorder::{Evidence, Recorder};
 use crate::lane::session::Gone;
 use crate::lane::stops::Stops;
 use crate::oracle::differential::{difference, told};
-use crate::report::cell::{CellOutcome, Inconclusive};
-use crate::report::finding::Possible;
+use crate::run::cell::{CellOutcome, Inconclusive};
+use crate::run::finding::Possible;
 use crate::target::deadline::Deadline;
 use crate::target::gate::{Gate, GateError};
 use crate::target::own_stops::OwnAccount;
@@ -369,7 +369,7 @@ mod tests {
     use framewalk::frame::Location;
 
     use super::*;
-    use crate::target::gate::AccountFrame;
+    use crate::account::AccountFrame;
 
     fn frame(function: &str, line: i32) -> Frame {
         Frame {

@@ -1,8 +1,7 @@
 //! A build whose interpreter imports a patched `_remote_debugging`.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use thiserror::Error;
 

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use framewalk::printable::clean;
+
 use super::{Document, Fate};
-use crate::report::text::{clean, paragraph, plural};
+use crate::report::text::{paragraph, plural};
 
 /// Places are many; so many of them are told.
 const PLACES: usize = 8;

@@ -20,7 +20,7 @@ use thiserror::Error;
 use told::{Found, Key, Place, Told};
 
 use crate::report::saved::SavedError;
-use crate::report::verdict::Verdict;
+use crate::run::verdict::Verdict;
 
 /// Why two reports cannot be compared.
 #[derive(Debug, Error)]

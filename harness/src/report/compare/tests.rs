@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use framewalk::sample::WalkerKind;
 use tempfile::TempDir;
 
-use crate::report::cell::{CellOutcome, Lane, NotRun};
 use crate::report::compare::{self, Comparison, Fate, compare};
-use crate::report::event::Event;
-use crate::report::fixtures::{self, cache_worse, cell, finding, run, summary, with_tally};
-use crate::report::json::{self, Document};
+use crate::report::json;
 use crate::report::searches::{self, SearchEnd, SearchVerdict};
-use crate::report::tally::Tally;
-use crate::report::verdict::Verdict;
+use crate::run::cell::{CellOutcome, Lane, NotRun};
+use crate::run::document::Document;
+use crate::run::event::Event;
+use crate::run::fixtures;
+use crate::run::fixtures::{cache_worse, cell, finding, run, summary, with_tally};
+use crate::run::tally::Tally;
+use crate::run::verdict::Verdict;
 
 struct Reports(TempDir);
 

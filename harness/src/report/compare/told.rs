@@ -11,15 +11,15 @@ use crate::mutants::hunt::Hunted;
 use crate::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{MutantReport, Report as Mutants};
-use crate::report::cell::{CellId, CellOutcome, Lane, Row};
-use crate::report::json::Document;
-use crate::report::known::KnownFailures;
 use crate::report::saved::{Content, Saved, SavedError};
 use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
-use crate::report::summary::CellReport;
-use crate::report::verdict::Failure;
+use crate::run::cell::{CellId, CellOutcome, Lane, Row};
+use crate::run::document::Document;
+use crate::run::known::KnownFailures;
+use crate::run::summary::CellReport;
+use crate::run::verdict::Failure;
 #[cfg(target_arch = "x86_64")]
-use crate::report::verdict::Verdict;
+use crate::run::verdict::Verdict;
 
 /// What can be compared.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";

@@ -1,11 +1,11 @@
 //! A benchmark: its curves and its tables.
 
+use framewalk::printable::clean;
 use maud::{Markup, PreEscaped, html};
 
 use super::shown;
 use crate::bench::document::Document;
 use crate::bench::{markdown, svg};
-use crate::report::text::clean;
 
 /// Characters of the tables at most.
 const MOST: usize = 200_000;

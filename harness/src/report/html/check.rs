@@ -6,16 +6,15 @@ use super::matrix::matrix;
 use super::stacks::{beside_words, side_by_side};
 use super::{command, known_terms, shown, tag};
 use crate::invariants::Violation;
-use crate::report::conclusion;
-use crate::report::finding::{Finding, Possible};
-use crate::report::group::{self, Group};
-use crate::report::human;
-use crate::report::json::Document;
-use crate::report::line::Line;
-use crate::report::summary::DistinctViolation;
-use crate::report::table;
 use crate::report::text::plural;
-use crate::report::verdict::LineVerdict;
+use crate::report::{conclusion, human, table};
+use crate::run::document::Document;
+use crate::run::finding::{Finding, Possible};
+use crate::run::group;
+use crate::run::group::Group;
+use crate::run::line::Line;
+use crate::run::summary::DistinctViolation;
+use crate::run::verdict::LineVerdict;
 
 /// Entries of a list at most; the JSON document has all.
 const MOST: usize = 200;

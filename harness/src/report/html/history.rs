@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::shown;
-use crate::report::columns::Side;
+use crate::columns::Side;
 use crate::report::history::{Did, Told};
 
 /// Things that are drawn at most.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::shown;
-use crate::report::cell::{CellOutcome, Lane, NotRun};
-use crate::report::json::Document;
-use crate::report::summary::CellReport;
+use crate::run::cell::{CellOutcome, Lane, NotRun};
+use crate::run::document::Document;
+use crate::run::summary::CellReport;
 
 /// Builds and families at most; a file could have any number.
 const MOST: usize = 200;

@@ -13,12 +13,13 @@ mod profiles;
 mod stacks;
 mod stepped;
 
+use framewalk::printable::clean;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::report::known::KnownFailure;
 use crate::report::saved::{Content, Saved, overall};
-use crate::report::text::{clean, plural};
-use crate::report::verdict::Verdict;
+use crate::report::text::plural;
+use crate::run::known::KnownFailure;
+use crate::run::verdict::Verdict;
 
 /// Columns of what is shown as for a terminal; it was made harmless there.
 const WIDTH: u16 = 100;

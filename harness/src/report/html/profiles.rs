@@ -5,8 +5,8 @@ use maud::{Markup, html};
 
 use super::{shown, tag};
 use crate::oracle::distribution::{Bias, Distance};
-use crate::report::json::Document;
-use crate::report::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
+use crate::run::document::Document;
+use crate::run::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
 
 /// Programs and leaves at most; the JSON document has all.
 const MOST: usize = 200;

@@ -137,7 +137,7 @@ fn frame(frame: &Frame, marked: bool) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixtures::frame;
+    use crate::run::fixtures::frame;
 
     fn stack(text: &str) -> Vec<Frame> {
         let one = |word: &str| {

@@ -7,8 +7,8 @@ use super::stacks::{beside_words, side_by_side};
 use super::{command, known_terms, shown};
 use crate::case::stepped::SteppedFile;
 use crate::report::explain::{Document, Explained};
-use crate::report::known::KnownFailure;
 use crate::report::text::plural;
+use crate::run::known::KnownFailure;
 
 /// Other stacks that were possible: more are not shown.
 const MOST_POSSIBLE: usize = 8;

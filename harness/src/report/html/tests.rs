@@ -1,12 +1,12 @@
 //! The page, as text.
 
 use super::render;
-use crate::report::event::Event;
 use crate::report::explain::{self, Explanation};
-use crate::report::finding::{Finding, Possible};
-use crate::report::fixtures::{cache_worse, finding, frame, run, summary};
-use crate::report::json::Document;
 use crate::report::saved::{Content, Saved};
+use crate::run::document::Document;
+use crate::run::event::Event;
+use crate::run::finding::{Finding, Possible};
+use crate::run::fixtures::{cache_worse, finding, frame, run, summary};
 
 fn check(findings: Vec<Finding>) -> Saved {
     let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();

@@ -5,19 +5,20 @@
 
 mod other;
 
+use framewalk::printable::clean;
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-use crate::report::cell::{CellId, CellOutcome, Lane};
-use crate::report::conclusion;
-use crate::report::finding::Finding;
-use crate::report::group::{self, Group};
-use crate::report::human;
-use crate::report::json::Document;
-use crate::report::line::Line;
 use crate::report::saved::{Content, Saved};
-use crate::report::summary::{CellReport, DistinctViolation};
-use crate::report::text::{clean, plural};
-use crate::report::verdict::{Advice, Doubt, Failure};
+use crate::report::text::plural;
+use crate::report::{conclusion, human};
+use crate::run::cell::{CellId, CellOutcome, Lane};
+use crate::run::document::Document;
+use crate::run::finding::Finding;
+use crate::run::group;
+use crate::run::group::Group;
+use crate::run::line::Line;
+use crate::run::summary::{CellReport, DistinctViolation};
+use crate::run::verdict::{Advice, Doubt, Failure};
 
 /// Text of violations is broken at this column.
 const WIDTH: u16 = 100;
@@ -264,9 +265,9 @@ fn whole(document: &Document) -> TestCase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::{Inconclusive, NotRun};
-    use crate::report::event::Event;
-    use crate::report::fixtures::{ROW, cache_worse, cell as id, finding, frame, run, summary};
+    use crate::run::cell::{Inconclusive, NotRun};
+    use crate::run::event::Event;
+    use crate::run::fixtures::{ROW, cache_worse, cell as id, finding, frame, run, summary};
 
     fn written(events: &[Event]) -> Report {
         let content = Content::Check(Box::new(Document::from(&summary(events, false))));
@@ -310,7 +311,7 @@ mod tests {
     fn a_violation_fails_its_cell_with_all_that_is_known_of_it() {
         let elsewhere = CellId { family: "recursion".into(), ..id(Lane::Live) };
         let mut events = vec![Event::Violation(Box::new(finding()))];
-        events.extend(crate::report::fixtures::runs(&elsewhere));
+        events.extend(crate::run::fixtures::runs(&elsewhere));
         events.push(Event::Violation(Box::new(Finding { family: "recursion".into(), ..finding() })));
         let report = written(&run(events));
         for family in ["alternating", "recursion"] {
@@ -356,15 +357,15 @@ mod tests {
         // What was skipped for want of time is an error of the run; what makes no sense here is none.
         let (kind, message, _) = not_green(case(&report, "run", "the plan"));
         assert!(kind == NonSuccessKind::Error && message.contains("deep") && !message.contains("more"), "{message}");
-        let events = crate::report::fixtures::with_tally(
+        let events = crate::run::fixtures::with_tally(
             Lane::Stopped,
             framewalk::sample::WalkerKind::CpythonCached,
-            &crate::report::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
+            &crate::run::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
         );
         let report = written(&events);
         let (kind, message, _) = not_green(case(&report, STOPPED, "cpython-cached, all"));
         assert!(kind == NonSuccessKind::Error && message.contains("vacuous"), "{message}");
-        let events = crate::report::fixtures::with_tally(
+        let events = crate::run::fixtures::with_tally(
             Lane::Stopped,
             framewalk::sample::WalkerKind::CpythonCached,
             &Default::default(),

@@ -11,7 +11,7 @@ use crate::report::compare::Document as Comparison;
 use crate::report::saved::Saved;
 use crate::report::searches::{Search, SearchVerdict};
 use crate::report::text::{Look, plural};
-use crate::report::verdict::Verdict;
+use crate::run::verdict::Verdict;
 
 /// Whether a benchmark measured something; how much is no matter of right and wrong.
 pub(super) fn measured(saved: &Saved) -> TestCase {

@@ -36,6 +36,8 @@ pub use select::{SelectError, Selection, select};
 use serde::Serialize;
 pub use unwinder::without_unwinder;
 
+use crate::jit_mode::JitMode;
+
 /// One CPython installation.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -91,41 +93,6 @@ impl Build {
         }
         let names: Vec<&str> = self.sanitizers.iter().map(|sanitizer| sanitizer.name()).collect();
         format!("{base} {}", names.join("+"))
-    }
-}
-
-/// Whether the JIT of a build is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum JitMode {
-    /// The build has none.
-    Unavailable,
-    /// It has one, switched off.
-    Off,
-    /// Switched on.
-    On,
-}
-
-impl JitMode {
-    /// The variable that puts a target into this mode, and its value; [`JitMode::Unavailable`] leaves it unset.
-    #[must_use]
-    pub fn variable(self) -> (&'static str, Option<&'static str>) {
-        let value = match self {
-            Self::Unavailable => None,
-            Self::Off => Some("0"),
-            Self::On => Some("1"),
-        };
-        ("PYTHON_JIT", value)
-    }
-
-    /// The run mode as targets take it: nothing where there is no JIT to be switched.
-    #[must_use]
-    pub fn switch(self) -> Option<bool> {
-        match self {
-            Self::Unavailable => None,
-            Self::Off => Some(false),
-            Self::On => Some(true),
-        }
     }
 }
 

@@ -11,10 +11,10 @@ use thiserror::Error;
 
 use crate::invariants::Violation;
 use crate::oracle::statistics::Proportion;
-use crate::report::bounds::{Bounds, Judged};
-use crate::report::cell::Lane;
-use crate::report::finding::{Finding, Fingerprint};
-use crate::report::version::parse_version;
+use crate::run::bounds::{Bounds, Judged};
+use crate::run::cell::Lane;
+use crate::run::finding::{Finding, Fingerprint};
+use crate::run::version::parse_version;
 use crate::schedule::cast::Cast;
 use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
@@ -277,7 +277,7 @@ fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
 mod tests {
     use super::*;
     use crate::invariants::{Death, Violation};
-    use crate::report::fixtures;
+    use crate::run::fixtures;
     use crate::workload::Family;
 
     const ONE: &str = r#"

@@ -7,13 +7,13 @@ use framewalk::miss::MissReason;
 use framewalk::sample::WalkerKind;
 
 use crate::invariants::Violation;
-use crate::report::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::{Finding, Possible, SourceLine};
-use crate::report::known::KnownFailures;
 use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict};
-use crate::report::summary::{Rules, Summary};
-use crate::report::tally::{Cause, Tally};
+use crate::run::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::{Finding, Possible, SourceLine};
+use crate::run::known::KnownFailures;
+use crate::run::summary::{Rules, Summary};
+use crate::run::tally::{Cause, Tally};
 use crate::workload::grammar::Illegal;
 
 pub(crate) const ROW: &str = "3.15.2 release JIT";

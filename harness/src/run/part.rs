@@ -6,7 +6,7 @@ use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
-use crate::report::cell::PlannedCell;
+use crate::run::cell::PlannedCell;
 use crate::schedule::shard::Shard;
 use crate::workload::Overrides;
 

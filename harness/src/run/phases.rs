@@ -52,7 +52,7 @@ pub struct Phases(BTreeMap<Phase, Seconds>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Seconds(#[serde(with = "crate::report::json::seconds")] Duration);
+struct Seconds(#[serde(with = "crate::seconds")] Duration);
 
 impl Phases {
     /// Whether no time is known of.

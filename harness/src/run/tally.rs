@@ -101,7 +101,7 @@ pub struct Tally {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub misfits: u64,
     /// Time spent walking.
-    #[serde(rename = "elapsed_seconds", with = "crate::report::json::seconds")]
+    #[serde(rename = "elapsed_seconds", with = "crate::seconds")]
     pub elapsed: Duration,
 }
 

@@ -19,7 +19,7 @@
 //!
 //! Where nothing but the culprit is guessed (5 to 7), wrong stacks are one group, and what a cache does wrong besides another.
 //!
-//! A guess is no verdict: what fails is decided by [`Summary`](crate::report::summary::Summary) alone.
+//! A guess is no verdict: what fails is decided by [`Summary`](crate::run::summary::Summary) alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,9 +28,9 @@ use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
-use crate::report::json::Document;
-use crate::report::summary::DistinctViolation;
-use crate::report::words::{Sign, broke};
+use crate::run::document::Document;
+use crate::run::summary::DistinctViolation;
+use crate::run::words::{Sign, broke};
 
 /// What is probably behind some violations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -247,9 +247,9 @@ mod tests {
 
     use super::*;
     use crate::invariants::Difference;
-    use crate::report::event::Event;
-    use crate::report::finding::Finding;
-    use crate::report::fixtures::{cache_worse, finding, frame, run, summary};
+    use crate::run::event::Event;
+    use crate::run::finding::Finding;
+    use crate::run::fixtures::{cache_worse, finding, frame, run, summary};
     use crate::workload::grammar::Illegal;
 
     const UNCOUNTED: Violation = Violation::AnchorMiscounted { before: 8, anchor: 16, counted: 0, left: Some(1) };

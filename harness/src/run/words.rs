@@ -1,7 +1,7 @@
 //! What broke, in the words of an engineer of CPython: the thread state's fields by their names, no address, no figure.
 
 use crate::invariants::Violation;
-use crate::report::finding::Finding;
+use crate::run::finding::Finding;
 use crate::schedule::clause::Clause;
 use crate::workload::grammar::Illegal;
 

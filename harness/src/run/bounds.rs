@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
 use crate::oracle::statistics::{Demand, Proportion};
-use crate::report::tally::{Cause, Tally};
-use crate::report::version::parse_version;
+use crate::run::tally::{Cause, Tally};
+use crate::run::version::parse_version;
 
 /// The bounds of all families and walkers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -331,7 +331,7 @@ mod tests {
     /// No margin may be so wide that a profiler that misbehaves like this passes.
     #[test]
     fn the_bounds_of_the_released_builds_leave_no_room_for_a_broken_profiler() {
-        let known = crate::report::known::KnownFailures::kept().unwrap();
+        let known = crate::run::known::KnownFailures::kept().unwrap();
         let bounds = known.live();
         let usual = "raised RuntimeError: Failed to parse initial frame in chain";
         let families =

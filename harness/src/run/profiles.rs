@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::oracle::distribution::{Bias, Distance, Slices, sums};
 use crate::oracle::profile::{Leaf, Profile};
-use crate::report::cell::CellOutcome;
-use crate::report::summary::CellReport;
+use crate::run::cell::CellOutcome;
+use crate::run::summary::CellReport;
 use crate::schedule::fingerprint::LeafKind;
 use crate::workload::SHARES_INEXACT;
 
@@ -271,10 +271,10 @@ pub const HEADER: [&str; 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::Lane;
-    use crate::report::event::Event;
-    use crate::report::fixtures;
-    use crate::report::json::Document;
+    use crate::run::cell::Lane;
+    use crate::run::document::Document;
+    use crate::run::event::Event;
+    use crate::run::fixtures;
 
     fn profile(leaves: [&str; 2], counts: [u64; 2], kinds: bool) -> Profile {
         let leaf = |function: &str| Leaf { function: function.into(), file: "w.py".into() };

@@ -4,15 +4,14 @@ use framewalk::miss::MissReason;
 use framewalk::sample::WalkerKind;
 
 use crate::oracle::statistics::Proportion;
-use crate::report::cell::{CellOutcome, Inconclusive, Lane, NotRun};
-use crate::report::event::Consumer;
-use crate::report::event::Event;
-use crate::report::finding::{Finding, Fingerprint};
-use crate::report::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
-use crate::report::known::KnownFailures;
-use crate::report::summary::{Rules, Summary};
-use crate::report::tally::{Cause, Tally};
-use crate::report::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
+use crate::run::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::{Finding, Fingerprint};
+use crate::run::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
+use crate::run::known::KnownFailures;
+use crate::run::summary::{Rules, Summary};
+use crate::run::tally::{Cause, Tally};
+use crate::run::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
 
 fn judge(events: &[Event]) -> Judgement {
     summary(events, false).judgement()
@@ -86,7 +85,7 @@ fn violations_with_one_fingerprint_are_counted_together() {
 
 #[test]
 fn wrong_samples_fail_even_if_nobody_described_them() {
-    let mut tally = crate::report::fixtures::tally();
+    let mut tally = crate::run::fixtures::tally();
     tally.differences = 1;
     let judgement = judge(&with_stopped_tally(&tally));
     assert_eq!(judgement.verdict, Verdict::Fail);
@@ -105,7 +104,7 @@ fn impossible_stacks_of_a_live_cpython_walker_are_rates_not_violations() {
 
 #[test]
 fn a_missing_hit_kind_is_vacuous() {
-    let full = crate::report::fixtures::tally();
+    let full = crate::run::fixtures::tally();
     for (tally, missing) in [
         (Tally { full_hits: 0, ..full.clone() }, "full hit"),
         (Tally { partial_hits: 0, ..full.clone() }, "partial hit"),
@@ -126,7 +125,7 @@ fn a_missing_hit_kind_is_vacuous() {
 
 #[test]
 fn hits_may_come_from_another_family_of_the_same_line() {
-    let mut events = with_stopped_tally(&Tally { full_hits: 0, ..crate::report::fixtures::tally() });
+    let mut events = with_stopped_tally(&Tally { full_hits: 0, ..crate::run::fixtures::tally() });
     let mut other = cell(Lane::Stopped);
     other.family = "recursion".into();
     let at = events.len() - 1;

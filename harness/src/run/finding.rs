@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::invariants::{Difference, Violation};
-use crate::report::cell::Lane;
-use crate::report::tally::Cause;
+use crate::run::cell::Lane;
+use crate::run::tally::Cause;
 use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
 use crate::workload::user_program::is_user_program;
@@ -277,7 +277,7 @@ mod tests {
 
     use super::*;
     use crate::invariants::Death;
-    use crate::report::fixtures;
+    use crate::run::fixtures;
     use crate::workload::grammar::WORKLOAD_FILE;
 
     fn died(end: Death, failed_in: Option<&str>) -> Violation {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::oracle::statistics::Proportion;
-use crate::report::cell::{CellId, Inconclusive, Lane, NotRun};
-use crate::report::finding::Fingerprint;
+use crate::run::cell::{CellId, Inconclusive, Lane, NotRun};
+use crate::run::finding::Fingerprint;
 
 /// What a run says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,16 +6,17 @@ use std::time::Duration;
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::report::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::{Finding, Fingerprint};
-use crate::report::known::{KnownFailure, KnownFailures};
-use crate::report::line::{self, Fact, Line, LineKey, Struck};
-use crate::report::part::Part;
-use crate::report::phases::Phases;
-use crate::report::profiles::Observed;
-use crate::report::tally::Tally;
-use crate::report::verdict::{Doubt, Failure, Judgement};
+use crate::run::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::{Finding, Fingerprint};
+use crate::run::known::{KnownFailure, KnownFailures};
+use crate::run::line;
+use crate::run::line::{Fact, Line, LineKey, Struck};
+use crate::run::part::Part;
+use crate::run::phases::Phases;
+use crate::run::profiles::Observed;
+use crate::run::tally::Tally;
+use crate::run::verdict::{Doubt, Failure, Judgement};
 use crate::workload::user_program::is_user_program;
 
 /// So many stacks without a known failure are worth a word.

@@ -6,10 +6,10 @@ use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
-use crate::report::cell::{CellId, CellOutcome, Expected, Lane, NotRun, Row};
-use crate::report::summary::CellReport;
-use crate::report::tally::Tally;
-use crate::report::verdict::{Advice, Doubt, Failure, LineVerdict};
+use crate::run::cell::{CellId, CellOutcome, Expected, Lane, NotRun, Row};
+use crate::run::summary::CellReport;
+use crate::run::tally::Tally;
+use crate::run::verdict::{Advice, Doubt, Failure, LineVerdict};
 
 /// One line of the table: everything one walker did on one row in one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

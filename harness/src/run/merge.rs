@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::report::cell::{PlannedCell, Row};
-use crate::report::event::{Consumer, Event};
-use crate::report::finding::Finding;
-use crate::report::json::Document;
-use crate::report::known::KnownFailures;
-use crate::report::part::Part;
-use crate::report::summary::{CellReport, DistinctViolation, Rules, Summary};
+use crate::run::cell::{PlannedCell, Row};
+use crate::run::document::Document;
+use crate::run::event::{Consumer, Event};
+use crate::run::finding::Finding;
+use crate::run::known::KnownFailures;
+use crate::run::part::Part;
+use crate::run::summary::{CellReport, DistinctViolation, Rules, Summary};
 
 /// A report and where it was read.
 #[derive(Clone, Debug)]

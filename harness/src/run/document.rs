@@ -1,0 +1,114 @@
+//! What is known of a run in the end: one document, of which all reports are made.
+
+use std::time::Duration;
+
+use framewalk::sample::WalkerKind;
+use serde::{Deserialize, Serialize};
+
+use crate::run::cell::{CellId, CellOutcome, NotRun, Row};
+use crate::run::group::Group;
+use crate::run::line::Line;
+use crate::run::part::Part;
+use crate::run::profiles::Program;
+use crate::run::summary::{CellReport, DistinctViolation, NotSeen, Summary};
+use crate::run::verdict::{Judgement, LineVerdict};
+use crate::run::{group, profiles};
+
+/// The version of the document's form; it grows when a field changes its meaning or goes away.
+pub const VERSION: u32 = 1;
+
+/// Everything that is known of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// The form of this document.
+    pub version: u32,
+    /// The program's own version.
+    pub framediff: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The time the run could take.
+    #[serde(rename = "budget_seconds", with = "crate::seconds")]
+    pub budget: Duration,
+    /// How often each target of the stopped lane was stopped for each cached walker, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops: Option<u32>,
+    /// Which part of a run that several machines can share; reports of older versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+    /// Whether known failures fail the run.
+    pub strict: bool,
+    /// Whether the user stopped the run.
+    pub interrupted: bool,
+    /// Verdict, failures, doubts and advice.
+    #[serde(flatten)]
+    pub judgement: Judgement,
+    /// The builds under test, one entry for each run mode.
+    pub builds: Vec<Row>,
+    /// The table: sums over families.
+    pub table: Vec<Line>,
+    /// Each distinct violation with its first example.
+    pub violations: Vec<DistinctViolation>,
+    /// The violations by what is probably behind them, what fails first.
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    /// Known failures that did not occur where they should have.
+    pub known_not_seen: Vec<NotSeen>,
+    /// What did not run.
+    pub not_run: Vec<NotRunCell>,
+    /// Profiles held against the truth, where they were asked for; advice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Program>,
+    /// Every cell of the plan with its counts.
+    pub cells: Vec<CellReport>,
+}
+
+impl Document {
+    /// The walkers of a cell that ran without one stack of theirs, and whose line proves nothing: it is no pass there either.
+    pub fn without_stacks<'a>(&'a self, report: &'a CellReport) -> impl Iterator<Item = WalkerKind> + 'a {
+        let cell = &report.cell;
+        let proves_nothing = |walker: WalkerKind| {
+            let line = |line: &&Line| (&line.row, line.lane, line.walker) == (&cell.row, cell.lane, walker);
+            let line = self.table.iter().find(line);
+            line.is_some_and(|line| matches!(line.verdict, LineVerdict::Vacuous | LineVerdict::Inconclusive))
+        };
+        let is_silent = |walker: WalkerKind| report.tallies.get(&walker).is_none_or(|tally| tally.accepted() == 0);
+        let ran = report.outcome == CellOutcome::Ran;
+        cell.walkers.iter().copied().filter(move |walker| ran && is_silent(*walker) && proves_nothing(*walker))
+    }
+}
+
+/// A cell that did not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotRunCell {
+    /// Which.
+    pub cell: CellId,
+    /// Why not.
+    #[serde(flatten)]
+    pub why: NotRun,
+}
+
+impl From<&Summary> for Document {
+    fn from(summary: &Summary) -> Self {
+        let mut document = Self {
+            version: VERSION,
+            framediff: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: summary.seed(),
+            budget: summary.budget(),
+            stops: summary.stops(),
+            part: summary.part().cloned(),
+            strict: summary.strict(),
+            interrupted: summary.interrupted(),
+            judgement: summary.judgement(),
+            builds: summary.rows().to_vec(),
+            table: summary.lines(),
+            violations: summary.violations().to_vec(),
+            known_not_seen: summary.known_not_seen(),
+            not_run: summary.not_run().map(|(cell, why)| NotRunCell { cell: cell.clone(), why: why.clone() }).collect(),
+            profiles: summary.cells().iter().filter_map(profiles::of_cell).collect(),
+            groups: Vec::new(),
+            cells: summary.cells().to_vec(),
+        };
+        document.groups = group::of(&document);
+        document
+    }
+}
