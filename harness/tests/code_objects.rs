@@ -77,7 +77,7 @@ fn compare(build: &Build, options: &[&str], wanted: usize) -> Seen {
 
         let expected: String =
             name.iter().map(|&point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
-        assert_eq!(text::decode(&stored, width), Some(expected.clone()), "width {width}, {stored:x?}");
+        assert_eq!(python_text::decode(&stored, width), Some(expected.clone()), "width {width}, {stored:x?}");
         // The largest tables have hundreds of thousands of bytes.
         let start = &table[..table.len().min(200)];
         let decoded = LocationTable::decode(&table, first_line)

@@ -30,6 +30,7 @@ use crate::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
 use crate::mutants::unwinder::Fault as UnwinderFault;
 use crate::mutants::{history, weakened};
 use crate::peers::cpython_tests::Suite;
+use crate::report::mutants::human;
 use crate::report::text::Look;
 use crate::run::document;
 use crate::run::verdict::Verdict;
@@ -91,7 +92,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
     own_walkers(arguments, interrupted, &mut report);
     report.interrupted = stopped();
     match arguments.format {
-        Format::Human => print(&report.human(Look::of_stdout()))?,
+        Format::Human => print(&human(&report, Look::of_stdout()))?,
         Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
     }
     Ok(code(arguments, &report))

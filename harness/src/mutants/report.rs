@@ -1,16 +1,12 @@
 //! What `framediff mutants` tells.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::history;
-use super::hunt::{Hunted, Kill};
+use super::hunt::Hunted;
 use super::judge::Judged;
-use super::peers::{BaselineReport, Peers, Said};
-use crate::report::text::{Look, paragraph};
+use super::peers::{BaselineReport, Peers};
 use crate::run::verdict::Verdict;
 
 /// Everything of a run.
@@ -158,7 +154,7 @@ impl Report {
         rows.chain(unwinder).chain(stand_ins).chain(own).filter(|(_, mutants)| !mutants.is_empty())
     }
 
-    fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
+    pub fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.mutants);
         self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(stand_ins).chain(&self.own)
@@ -206,7 +202,7 @@ impl Report {
         self.controls().any(|control| matches!(control, Hunted::Died { .. } | Hunted::Inconclusive { .. }))
     }
 
-    fn controls(&self) -> impl Iterator<Item = &Hunted> {
+    pub fn controls(&self) -> impl Iterator<Item = &Hunted> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.control);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.control);
         self.rows.iter().flat_map(|row| &row.control).chain(unwinder).chain(stand_ins).chain(&self.own_control)
@@ -232,207 +228,5 @@ impl Report {
         let mut times: Vec<f64> = self.mutants().filter_map(kill).collect();
         times.sort_by(f64::total_cmp);
         Some((*times.get(times.len() / 2)?, *times.last()?))
-    }
-
-    /// What became of the faults of the past.
-    fn render_history(&self, out: &mut String) {
-        let mut lines = table(&["fault of the past", "", "mutants", "killed", "equivalent", "by"]);
-        for issue in history::ALL {
-            let of: Vec<&MutantReport> =
-                self.mutants().filter(|mutant| mutant.issue.as_deref() == Some(issue.name)).collect();
-            let count = |name: &str| of.iter().filter(|mutant| mutant.judged.name() == name).count().to_string();
-            let clauses: BTreeSet<&str> = of
-                .iter()
-                .filter_map(|mutant| match &mutant.judged {
-                    Judged::Killed(kill) => Some(kill.clause.as_str()),
-                    _ => None,
-                })
-                .collect();
-            if !of.is_empty() {
-                let clauses: Vec<&str> = clauses.into_iter().collect();
-                lines.add_row([
-                    issue.name.to_owned(),
-                    issue.what.to_owned(),
-                    of.len().to_string(),
-                    count("killed"),
-                    count("equivalent"),
-                    clauses.join(", "),
-                ]);
-            }
-        }
-        if lines.row_count() > 0 {
-            push(out, &mut lines, &[2, 3, 4]);
-            out.push('\n');
-        }
-    }
-
-    /// The report for people.
-    #[must_use]
-    pub fn human(&self, look: Look) -> String {
-        let mut out = String::new();
-        for row in &self.rows {
-            row.render(&mut out, look);
-        }
-        for unwinder in self.unwinder.iter().filter(|unwinder| !unwinder.mutants.is_empty()) {
-            out.push_str(&look.bold(&format!("CPython's unwinder, {}", unwinder.row)));
-            out.push('\n');
-            render_mutants(&mut out, &unwinder.mutants, look);
-        }
-        for one in &self.stand_ins {
-            one.render(&mut out, look);
-        }
-        if !self.own.is_empty() {
-            out.push_str(&look.bold("own walkers, simulated interpreter, random schedules"));
-            out.push('\n');
-            render_mutants(&mut out, &self.own, look);
-        }
-        self.render_history(&mut out);
-        let score = self.score();
-        let Score { killed, survived, equivalent, not_viable, died, inconclusive } = score;
-        let _ = writeln!(
-            out,
-            "{killed} killed, {survived} survived, {equivalent} equivalent, {not_viable} not viable, {died} died, \
-             {inconclusive} inconclusive"
-        );
-        if let Some((median, worst)) = self.times() {
-            let _ = writeln!(out, "time to kill: median {median:.2} s, worst {worst:.2} s");
-        }
-        let alarms = self.false_alarms();
-        let controls = self.controls().count();
-        if controls > 0 {
-            let _ =
-                writeln!(out, "the original: {alarms} false alarms in {controls} runs with the same seed and numbers");
-        }
-        for unreached in self.unreached() {
-            let _ = writeln!(out, "never reached: {unreached}");
-        }
-        out
-    }
-}
-
-impl RowReport {
-    fn render(&self, out: &mut String, look: Look) {
-        let compiled = self.sites.iter().filter(|site| site.compiled).count();
-        let title = format!(
-            "{}: {} update sites ({} ordinary, {compiled} in the JIT's templates)",
-            self.row,
-            self.sites.len(),
-            self.sites.len() - compiled
-        );
-        out.push_str(&look.bold(&title));
-        out.push('\n');
-        let mut sites = table(&["site", "address", "guards", "updates", "left by"]);
-        for site in &self.sites {
-            let mut operations: Vec<&(String, u64, u64)> = site.operations.iter().collect();
-            operations.sort_by_key(|(_, guards, _)| std::cmp::Reverse(*guards));
-            let left: Vec<&str> = operations.iter().take(4).map(|(name, ..)| name.as_str()).collect();
-            let function = site.function.as_deref().map(|function| format!(" {function}")).unwrap_or_default();
-            sites.add_row([
-                site.site.to_string(),
-                format!("{}{}{function}", site.address, if site.compiled { " JIT" } else { "" }),
-                site.guards.to_string(),
-                site.updates.to_string(),
-                left.join(", "),
-            ]);
-        }
-        push(out, &mut sites, &[0, 2, 3]);
-        out.push('\n');
-        for BaselineReport { suite, ran, always_passed, seconds } in self.peers.iter().flatten() {
-            let ran: Vec<String> = ran.iter().map(ToString::to_string).collect();
-            let _ = writeln!(
-                out,
-                "{suite} on the original: {} tests ran, {always_passed} passed each time, {seconds:.1} s",
-                ran.join(" and ")
-            );
-        }
-        if self.mutants.is_empty() {
-            return;
-        }
-        render_mutants(out, &self.mutants, look);
-    }
-}
-
-impl StandInReport {
-    fn render(&self, out: &mut String, look: Look) {
-        out.push_str(&look.bold(&format!("stand-ins for CPython's unwinder, {}", self.row)));
-        out.push('\n');
-        if !self.mutants.is_empty() {
-            return render_mutants(out, &self.mutants, look);
-        }
-        let mut list = table(&["mutant", "lane", "fault", "not viable"]);
-        for Listed { mutant, lane, description, missing } in &self.list {
-            list.add_row([mutant, lane, description, missing.as_deref().unwrap_or_default()]);
-        }
-        push(out, &mut list, &[]);
-        out.push('\n');
-    }
-}
-
-fn render_mutants(out: &mut String, list: &[MutantReport], look: Look) {
-    let mut header = vec!["mutant", "outcome", "lane", "clause", "walker", "family", "samples", "s"];
-    let asked = list.iter().any(|mutant| mutant.peers.is_some());
-    if asked {
-        header.extend(["TestFrameCaching", "test_external_inspection"]);
-    }
-    let mut mutants = table(&header);
-    for mutant in list {
-        let cells = match &mutant.judged {
-            Judged::Killed(Kill { lane, clause, walker, family, samples, seconds, .. }) => {
-                let seconds = format!("{seconds:.2}");
-                [lane.clone(), clause.clone(), walker.clone(), family.clone(), samples.to_string(), seconds]
-            }
-            Judged::Survived { samples } | Judged::Equivalent { samples, .. } => {
-                ["", "", "", "", &samples.to_string(), ""].map(str::to_owned)
-            }
-            _ => [""; 6].map(str::to_owned),
-        };
-        let mut cells = [vec![mutant.mutant.clone(), mutant.judged.name().to_owned()], cells.to_vec()].concat();
-        if asked {
-            let said = |said: Option<&Said>| said.map_or("", Said::name).to_owned();
-            cells.push(said(mutant.peers.as_ref().map(|peers| &peers.frame_caching)));
-            cells.push(said(mutant.peers.as_ref().and_then(|peers| peers.external_inspection.as_ref())));
-        }
-        mutants.add_row(cells);
-    }
-    push(out, &mut mutants, &[6, 7]);
-    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
-    for mutant in list {
-        let (Judged::Equivalent { argument: why, .. }
-        | Judged::NotViable { why }
-        | Judged::Died { how: why }
-        | Judged::Inconclusive { why }) = &mutant.judged
-        else {
-            continue;
-        };
-        let reason = format!("{}: {why}", mutant.judged.name());
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, mutants)) => mutants.push(&mutant.mutant),
-            None => reasons.push((reason, vec![&mutant.mutant])),
-        }
-    }
-    for (reason, mutants) in reasons {
-        paragraph(out, "  ", &format!("{} {reason}", mutants.join(", ")), look.width);
-    }
-    out.push('\n');
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.force_no_tty().set_header(header);
-    table
-}
-
-/// Appends the table, with numbers to the right.
-fn push(out: &mut String, table: &mut Table, numbers: &[usize]) {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        if numbers.contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    for line in table.lines() {
-        out.push_str(line.trim_end());
-        out.push('\n');
     }
 }

@@ -16,6 +16,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod mutants;
 pub mod output;
 pub mod progress;
 mod python;
@@ -28,5 +29,7 @@ mod table;
 pub mod text;
 pub mod unittest_file;
 
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod render_tests;

@@ -18,7 +18,7 @@ use crate::case::stepped::{SteppedCase, SteppedFile};
 #[cfg(target_arch = "x86_64")]
 use crate::mutants::report::{Report as Mutants, Score};
 use crate::report::text::{Look, plural};
-use crate::report::{compare, conclusion, explain, human, searches, stream};
+use crate::report::{compare, conclusion, explain, human, mutants, searches, stream};
 use crate::run::document;
 use crate::run::document::Document;
 use crate::run::known::{KnownFailure, KnownFailures};
@@ -210,7 +210,7 @@ impl Saved {
         match &self.content {
             Content::Check(document) => human::render(document, look),
             #[cfg(target_arch = "x86_64")]
-            Content::Mutants(report) => report.human(look),
+            Content::Mutants(report) => mutants::human(report, look),
             Content::Bench(document) => bench::markdown::render(document, None),
             Content::Searches(document) => document.text(look.width),
             Content::Comparison(document) => document.text(look.width),
@@ -373,8 +373,8 @@ fn content<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, v
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::fixtures::search as search_of;
     use crate::run::event::Event;
-    use crate::run::fixtures;
     use crate::run::fixtures::{finding, run, summary};
 
     fn parse(text: &str) -> Result<Saved, SavedError> {
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn a_document_is_told_as_the_run_was() {
         let document = Document::from(&summary(&run(vec![Event::Violation(Box::new(finding()))]), false));
-        let saved = parse(&json::render(&document).unwrap()).unwrap();
+        let saved = parse(&crate::report::json::render(&document).unwrap()).unwrap();
         assert_eq!(saved.human(Look::plain()), human::render(&document, Look::plain()));
         assert_eq!(saved.json().unwrap(), serde_json::to_value(&document).unwrap());
         assert_eq!((saved.verdict(), overall(&[saved])), (Verdict::Fail, Verdict::Fail));
@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn searches_and_comparisons_are_read_as_they_were_written_and_told_in_every_form() {
-        let searched = searches::Document::new(vec![fixtures::search(false), fixtures::search(true)]);
+        let searched = searches::Document::new(vec![search_of(false), search_of(true)]);
         let saved = parse(&serde_json::to_string(&searched).unwrap()).unwrap();
         assert_eq!(saved.json().unwrap(), serde_json::to_value(&searched).unwrap());
         assert_eq!((saved.verdict(), saved.in_short().as_str()), (Verdict::Fail, "1 failure, 0 known"));
@@ -437,7 +437,7 @@ mod tests {
     fn several_reports_in_one_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let check = Document::from(&summary(&run(vec![]), false));
-        let searched = searches::Document::new(vec![fixtures::search(false)]);
+        let searched = searches::Document::new(vec![search_of(false)]);
         let case = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/cases/stepped"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -445,7 +445,7 @@ mod tests {
             .unwrap();
         let known = KnownFailures::kept().unwrap();
         let mut all = vec![
-            parse(&json::render(&check).unwrap()).unwrap(),
+            parse(&crate::report::json::render(&check).unwrap()).unwrap(),
             parse(&serde_json::to_string(&searched).unwrap()).unwrap(),
             Saved::load(&case, &known).unwrap(),
         ];
@@ -469,7 +469,7 @@ mod tests {
 
     #[test]
     fn what_is_foreign_or_of_another_version_is_refused_by_name() {
-        let check = json::render(&Document::from(&summary(&run(vec![]), false))).unwrap();
+        let check = crate::report::json::render(&Document::from(&summary(&run(vec![]), false))).unwrap();
         for (text, words) in [
             (String::new(), "it is no JSON"),
             ("[]".into(), "it has the fields of none"),

@@ -7,6 +7,7 @@ use framewalk::sample::WalkerKind;
 use tempfile::TempDir;
 
 use crate::report::compare::{self, Comparison, Fate, compare};
+use crate::report::fixtures::search as search_of;
 use crate::report::json;
 use crate::report::searches::{self, SearchEnd, SearchVerdict};
 use crate::run::cell::{CellOutcome, Lane, NotRun};
@@ -104,7 +105,7 @@ fn wrong_samples_that_nothing_describes_are_failures_of_their_row() {
 #[test]
 fn searches_are_compared_where_their_bounds_are_equal() {
     let text = |moves: u32, ended: SearchEnd, fails: bool| {
-        let mut search = fixtures::search(fails);
+        let mut search = search_of(fails);
         (search.moves, search.ended) = (moves, ended);
         serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
     };
@@ -121,7 +122,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
     }
     // The same schedules, and more of them fail, or some that did not; an entry excuses none of that.
     let failing = |count: u64, known: bool| {
-        let mut search = fixtures::search(count > 0);
+        let mut search = search_of(count > 0);
         for failure in &mut search.failures {
             failure.schedules = count;
             failure.known = known.then(|| "entry".to_owned());
@@ -148,7 +149,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
 #[test]
 fn what_the_later_report_leaves_open_is_no_pass() {
     let text = |verdict: SearchVerdict| {
-        let mut search = fixtures::search(false);
+        let mut search = search_of(false);
         search.verdict = verdict;
         serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
     };

@@ -33,7 +33,6 @@ pub(crate) use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
 pub use select::{SelectError, Selection, select};
-use serde::Serialize;
 pub use unwinder::without_unwinder;
 
 use crate::jit_mode::JitMode;
