@@ -154,6 +154,7 @@ impl Report {
         rows.chain(unwinder).chain(stand_ins).chain(own).filter(|(_, mutants)| !mutants.is_empty())
     }
 
+    /// All mutants, of whatever kind.
     pub fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.mutants);
@@ -202,6 +203,7 @@ impl Report {
         self.controls().any(|control| matches!(control, Hunted::Died { .. } | Hunted::Inconclusive { .. }))
     }
 
+    /// The runs of what is not changed.
     pub fn controls(&self) -> impl Iterator<Item = &Hunted> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.control);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.control);
