@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use framediff::fuzzing::{Outcome, TARGETS};
+use sim::fuzzing::{Outcome, TARGETS};
 
 const CASES: usize = 2048;
 

@@ -12,13 +12,13 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use framediff::snapshot::{Snapshot, replay};
 use framewalk::cache::{Checks, Entry, FrameCache, Limits};
 use framewalk::location_table::LocationTable;
 use framewalk::memory::image::Image;
 use framewalk::sample::{Lookup, WalkerKind};
 use framewalk::thread_state::ThreadState;
 use framewalk::walker::Walker;
+use sim::snapshot::{Snapshot, replay};
 
 /// What is left after a start that is the same for all.
 const FEW: u64 = 10;
@@ -64,7 +64,7 @@ fn run(name: &str, times: &str) -> Result<(), Failure> {
 }
 
 fn folder() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../benches"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches"))
 }
 
 /// Whether no part takes more instructions than it may.

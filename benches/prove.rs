@@ -9,11 +9,11 @@ use std::error::Error;
 use std::hint::black_box;
 
 use criterion::Throughput;
-use framediff::prove::graph::Graph;
-use framediff::prove::search::{Clause, Options, Reads, search};
-use framediff::sim::scenario::Contender;
-use framediff::sim::workloads;
 use framewalk::sample::WalkerKind;
+use sim::prove::graph::Graph;
+use sim::prove::search::{Clause, Options, Reads, search};
+use sim::scenario::Contender;
+use sim::workloads;
 
 const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];
 

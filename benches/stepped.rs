@@ -10,12 +10,12 @@ use std::sync::{Barrier, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use criterion::Throughput;
-use framediff::lane::stepped::{Rig, RigPlan};
-use framediff::schedule::Scheduler;
-use framediff::schedule::random::{Bounds, Random};
-use framediff::target::build::{Silent, cache_folder, fetch, probe};
-use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use framewalk::sample::WalkerKind;
+use lanes::stepped::{Rig, RigPlan};
+use model::schedule::Scheduler;
+use model::schedule::random::{Bounds, Random};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use process::build::{Silent, cache_folder, fetch, probe};
 
 const SAMPLES: u32 = 3;
 const BOUNDS: Bounds = Bounds { moves: 2, steps: 9 };

@@ -8,10 +8,6 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use framediff::target::build::{Build, Terminal, cache_folder, select};
-use framediff::target::memory::ProcessMemory;
-use framediff::target::process::{Target, runtime_address};
-use framediff::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use framewalk::cached::CachedWalker;
 use framewalk::layout::{FrameCache, Layout};
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
@@ -19,6 +15,10 @@ use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{Lookup, Sample};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use process::build::{Build, Terminal, cache_folder, select};
+use process::memory::ProcessMemory;
+use process::target::{Target, runtime_address};
 
 const DEPTHS: [u32; 3] = [10, 100, 1000];
 const SEED: u64 = 1;

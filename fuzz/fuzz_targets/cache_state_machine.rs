@@ -1,3 +1,3 @@
 #![no_main]
-use framediff::fuzzing::cache_state_machine::{TARGET, TestCase};
+use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
 libfuzzer_sys::fuzz_target!(|case: TestCase| framediff_fuzz::run(&TARGET, &case));

@@ -1,3 +1,3 @@
 #![no_main]
-use framediff::fuzzing::location_table::{TARGET, TestCase};
+use sim::fuzzing::location_table::{TARGET, TestCase};
 libfuzzer_sys::fuzz_target!(|case: TestCase| framediff_fuzz::run(&TARGET, &case));

@@ -1,3 +1,3 @@
 #![no_main]
-use framediff::fuzzing::text::{TARGET, TestCase};
+use sim::fuzzing::text::{TARGET, TestCase};
 libfuzzer_sys::fuzz_target!(|case: TestCase| framediff_fuzz::run(&TARGET, &case));

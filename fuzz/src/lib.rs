@@ -1,4 +1,4 @@
-//! What the fuzz targets share: `cargo +nightly fuzz run NAME` runs one of `framediff::fuzzing::TARGETS`.
+//! What the fuzz targets share: `cargo +nightly fuzz run NAME` runs one of `sim::fuzzing::TARGETS`.
 //!
 //! - A case that fails is saved, decoded, in `fuzz/artifacts/cases/NAME`, beside libFuzzer's own artifact in
 //!   `fuzz/artifacts/NAME`, and the command that replays it on a stable toolchain is printed.
@@ -10,8 +10,8 @@
 mod saved;
 mod tally;
 
-use framediff::fuzzing::caught::caught;
-use framediff::fuzzing::target::{Case, FuzzTarget};
+use sim::fuzzing::caught::caught;
+use sim::fuzzing::target::{Case, FuzzTarget};
 
 /// Runs the check of `target` on `case`.
 ///

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use framediff::case::file::save;
-use framediff::fuzzing::target::{Case, FuzzTarget};
+use sim::case::file::save;
+use sim::fuzzing::target::{Case, FuzzTarget};
 
 /// The folder for every case.
 static WANTED: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os("FRAMEDIFF_CASES").map(PathBuf::from));

@@ -1,0 +1,629 @@
+//! What can be said on the command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use model::run::cell::Lane;
+use model::run::finding::Fingerprint;
+use model::schedule::shard::Shard;
+use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
+use model::workload::{Family, FrameSize, Names, Overrides};
+use sim::prove::search::{Clause, Reads};
+use sim::variation::Variation;
+
+use crate::cli::bench_arguments::Bench;
+use crate::cli::compare::Compare;
+use crate::cli::emit_unittest::EmitUnittest;
+use crate::cli::exit;
+use crate::cli::merge::Merge;
+use crate::cli::mutants_arguments::Mutants;
+use crate::cli::report_arguments::{Report, Reports};
+use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
+use crate::cli::values::{
+    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, names, seed,
+    simulated_workloads, variations, walkers, weakenings,
+};
+
+/// Tests whether CPython's remote-profiling frame cache tells the truth.
+///
+/// Without a verb, `check` is meant: it runs generated programs on real interpreters, samples them with and without the
+/// frame cache, and judges every stack by what the programs can do.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "framediff", version, args_conflicts_with_subcommands = true, after_long_help = exit::HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    check: Check,
+}
+
+impl Cli {
+    /// What to do.
+    #[must_use]
+    pub fn verb(self) -> Verb {
+        self.verb.unwrap_or_else(|| Verb::Check(Box::new(self.check)))
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Test the frame cache of the builds under test (the default)
+    #[command(after_long_help = exit::HELP)]
+    Check(Box<Check>),
+    /// List the builds that would be tested
+    #[command(after_long_help = exit::HELP)]
+    Builds(Builds),
+    /// Compare walkers, live, on a Python process that is already there
+    #[command(after_long_help = exit::HELP)]
+    Attach(Attach),
+    /// Record the memory of a stopped target, and what is true of it, in a file
+    #[command(after_long_help = exit::HELP)]
+    Snapshot(Snapshot),
+    /// Send every walker over recorded files again, and run saved cases again
+    #[command(after_long_help = exit::HELP)]
+    Replay(Replay),
+    /// Report saved documents again, or all of a night together
+    #[command(after_long_help = exit::HELP)]
+    Report(Report),
+    /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
+    #[command(after_long_help = exit::HELP)]
+    Explore(Box<Explore>),
+    /// Make the schedule and the workload of a case small
+    #[command(after_long_help = exit::HELP)]
+    Shrink(Shrink),
+    /// Tell what happens in a case, access by access and store by store, and why the stack is wrong
+    #[command(after_long_help = exit::HELP)]
+    Explain(Explain),
+    /// Write a case as one Python file that needs nothing but the CPython it is about
+    #[command(after_long_help = exit::HELP)]
+    Reproducer(Reproducer),
+    /// Search every interleaving of a simulated interpreter and a cached walker for a stack that was not there
+    #[command(after_long_help = exit::HELP)]
+    Prove(Box<Prove>),
+    /// Hold the simulated interpreter against real ones, on random programs and schedules, store by store
+    Conform(Box<Conform>),
+    /// Test the harness itself: make interpreters with known faults, and see which of them the check kills
+    #[command(after_long_help = exit::HELP)]
+    Mutants(Mutants),
+    /// Put the JSON reports of the shards of one run together, and judge them as one
+    #[command(after_long_help = exit::HELP)]
+    Merge(Merge),
+    /// Tell which failures of two JSON reports are new, still there or gone
+    #[command(after_long_help = exit::HELP)]
+    Compare(Compare),
+    /// Write a unittest file for CPython's own tree that needs nothing but the standard library
+    #[command(after_long_help = exit::HELP)]
+    EmitUnittest(EmitUnittest),
+    /// Measure what the frame cache gains and what being sampled costs the target
+    #[command(after_long_help = exit::HELP)]
+    Bench(Box<Bench>),
+}
+
+/// Where builds come from.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Builds")]
+pub struct BuildSource {
+    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched ones]
+    #[arg(long, value_name = "PATH")]
+    pub python: Vec<PathBuf>,
+    /// Where fetched builds are kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+/// The budget of `check` where none is given.
+const DEFAULT_BUDGET: &str = "60s";
+/// The confidence where none is given.
+pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
+
+/// What makes no sense with a program of the user's: it has neither a family nor schedules, and one cell for each build.
+const PROGRAM_EXCLUDES: [&str; 9] =
+    ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Check {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Test only this run mode of each build
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// What is run.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Run this Python program in the place of generated ones, in the stopped lane. Walkers are held against each other, and against
+    /// what the program says of itself where it calls `framediff_gate.gate()`, which it can import. It runs in this folder, reads
+    /// nothing, and is started again if it ends; arguments for it come after --
+    #[arg(long, value_name = "FILE", help_heading = "Selection", conflicts_with_all = PROGRAM_EXCLUDES)]
+    pub program: Option<PathBuf>,
+    /// Arguments of the program
+    #[arg(last = true, value_name = "ARGS", requires = "program", help_heading = "Selection")]
+    pub arguments: Vec<String>,
+    /// How the workloads look.
+    #[command(flatten)]
+    pub size: Size,
+    /// The time the run may take; it is shared out fairly, and what was not run is printed. What has begun may overrun it by
+    /// 15 % and two seconds; then a target that is not ready yet is given up, too. Looking for builds comes before
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_BUDGET, value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// In the stopped lane, stop each target so often for each cached walker, however long it takes; the budget is a limit
+    /// then, and how fast a machine is does not decide what is tested
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub stops: Option<u32>,
+    /// In the stepped lane, run so many schedules for each program, however long it takes: first the kept ones, then drawn
+    /// ones; the budget is a limit then
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub schedules: Option<u32>,
+    /// End the run at the first violation with this fingerprint, as the replay line of a report does: exit code 1, or 0 if it
+    /// is known. A run that does not show it is inconclusive, never a pass
+    #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint, help_heading = "Run")]
+    pub until: Option<Fingerprint>,
+    /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle; at most
+    /// eight for each core]
+    #[arg(long, value_name = "N", value_parser = check_jobs, help_heading = "Run")]
+    pub jobs: Option<NonZeroUsize>,
+    /// In the live lane, hold each walker's profile against the true one, which takes a sixth of the time; advice, and no
+    /// ground of the verdict
+    #[arg(long, help_heading = "Run")]
+    pub profiles: bool,
+    /// Make a bundle of each distinct failure in this folder, for `replay` and `explain` on another machine
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub bundles: Option<PathBuf>,
+    /// How the result is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// Which cells of the matrix.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Selection")]
+pub struct Selection {
+    /// Run only this family of workloads; repeatable
+    #[arg(long, value_name = "NAME", value_parser = families())]
+    pub family: Vec<Family>,
+    /// Run only this lane; repeatable
+    #[arg(long, value_name = "LANE", value_parser = lanes())]
+    pub lane: Vec<Lane>,
+    /// Use only this walker, and what it is compared with; repeatable
+    #[arg(long, value_name = "WALKER", value_parser = walkers())]
+    pub walker: Vec<WalkerKind>,
+    /// The seed of the workloads, decimal or 0x... [default: random, and printed]
+    #[arg(long, value_name = "N", value_parser = seed)]
+    pub seed: Option<u64>,
+    /// Run only cells of part K of N, for N machines to share a run of one seed; `merge` puts their reports together
+    #[arg(long, value_name = "K/N", requires = "seed", default_value_t = Shard::WHOLE)]
+    pub shard: Shard,
+    /// Put this known fault into the own cached walker, to see it found; repeatable
+    #[arg(long, value_name = "NAME", value_parser = weakenings())]
+    pub weaken: Vec<Weakening>,
+}
+
+/// Overrides of what the seed decides about a workload.
+///
+/// What no family can do is refused. What one family cannot do and another can is brought down to what it can, because one
+/// option is for all families of a run; the help says which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Workload (default: decided by the seed)")]
+pub struct Size {
+    /// How many frames deep a branch goes: 1 to 1400 in deep and recursion. Generators and coroutines take 60 of them at most,
+    /// the other families 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DEEP)))]
+    pub depth: Option<u32>,
+    /// How many branches, threads or variants there are: 2 to 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEAST_WIDE)..=i64::from(MOST_WIDE)))]
+    pub width: Option<u32>,
+    /// Rounds of a leaf's loop, up to 1000000: with 0, calls and returns dominate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_ROUNDS)))]
+    pub speed: Option<u32>,
+    /// Extra locals of the frames, up to 1000: N or equal:N for all, unequal:N for up to N
+    #[arg(long, value_name = "N", value_parser = frame_size)]
+    pub frame_size: Option<FrameSize>,
+    /// The kind of text in function names
+    #[arg(long, value_name = "KIND", value_parser = names())]
+    pub names: Option<Names>,
+}
+
+impl Size {
+    /// The same as wishes to the generator.
+    #[must_use]
+    pub fn overrides(self) -> Overrides {
+        let Self { depth, width, speed, frame_size, names } = self;
+        Overrides { depth, width, frame_size, speed, names }
+    }
+}
+
+/// How samples become a verdict.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(next_help_heading = "Verdict")]
+pub struct Judging {
+    /// Let known failures fail the run too
+    #[arg(long)]
+    pub strict: bool,
+    /// Known failures [default: the list that comes with framediff]
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+    /// Confidence of the comparison of cached with uncached, over the whole run
+    #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
+    pub confidence: f64,
+}
+
+/// Arguments of `builds`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Builds {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Fetch what `check` would fetch if there were no other build
+    #[arg(long, help_heading = "Builds")]
+    pub fetch: bool,
+    /// How the list is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// Arguments of `attach`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct Attach {
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+    /// How long to sample it
+    #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// Allow writing the process's anchor, which cached walkers need; without it only uncached ones run
+    #[arg(long, help_heading = "Run")]
+    pub write: bool,
+    /// How the result is judged.
+    #[command(flatten)]
+    pub judging: Judging,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// Arguments of `snapshot`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Snapshot {
+    /// The CPython to record
+    #[arg(long, value_name = "PATH", help_heading = "Builds")]
+    pub python: PathBuf,
+    /// Record this run mode [default: off, where there is a JIT]
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// The family of the workload
+    #[arg(long, value_name = "NAME", value_parser = families(), help_heading = "Selection")]
+    pub family: Family,
+    /// The seed of the workload, decimal or 0x...
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "1", help_heading = "Selection")]
+    pub seed: u64,
+    /// How the workload looks.
+    #[command(flatten)]
+    pub size: Size,
+    /// How often the target is stopped and recorded
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Run")]
+    pub stops: u32,
+    /// The file; it must not be there
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: PathBuf,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Replay {
+    /// Recorded targets, saved cases, bundles, and cases on a line (framediff@...)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// How often a case of the stepped lane is run, each time in fresh processes
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub times: u32,
+    /// The time for running a cell of `check` again
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// Where cases of the stepped lane run.
+    #[command(flatten)]
+    pub source: BuildSource,
+}
+
+/// Arguments of `prove`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Prove {
+    /// Who walks
+    #[arg(long, value_name = "WALKER", default_value = "own-reference", help_heading = "Walker")]
+    pub walker: ProvedWalker,
+    /// Leave this check out of the walker; repeatable
+    #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
+    pub weaken: Vec<Weakening>,
+    /// What the simulated interpreter runs; repeatable [default: everything]
+    #[arg(long, value_name = "NAME", value_parser = simulated_workloads(), help_heading = "Interpreter")]
+    pub workload: Vec<&'static str>,
+    /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
+    #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
+    pub vary: Vec<Variation>,
+    /// Another profiler may anchor a thread's current frame at any time, in no time; so often at most, if a number is given
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
+    pub other_profiler: Option<Option<u8>>,
+    /// How many samples are taken
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
+    pub samples: u32,
+    /// What counts as wrong
+    #[arg(long, value_name = "CLAUSE", default_value = "not-there", help_heading = "Search")]
+    pub clause: Clause,
+    /// Between what the interpreter may move
+    #[arg(long, value_name = "READS", default_value = "words", help_heading = "Search")]
+    pub reads: Reads,
+    /// Give up after so many states
+    #[arg(long, value_name = "N", default_value = "20000000000", help_heading = "Search")]
+    pub states: u64,
+    /// Save a counterexample as a case in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Search")]
+    pub output: Option<PathBuf>,
+}
+
+/// The walkers that can be proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum ProvedWalker {
+    /// The reference walker
+    OwnReference,
+    /// CPython 3.15's protocol
+    OwnCached,
+    /// The reference walker without what its first idea lacks
+    AnchorFirst,
+}
+
+/// The run mode of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Jit {
+    /// With the JIT
+    On,
+    /// Without it
+    Off,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON document with a version field.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+    use lanes::check::{BUDGET, CONFIDENCE};
+    use model::workload::Parameters;
+    use model::workload::parameters::MOST_LOCALS;
+
+    use super::*;
+    use crate::cli::report_arguments::{ReportFormat, ReportKind};
+
+    const SMALL: Parameters =
+        Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+
+    fn parse(line: &str) -> Result<Verb, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(Cli::verb)
+    }
+
+    fn check(line: &str) -> Check {
+        match parse(line) {
+            Ok(Verb::Check(check)) => *check,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn check_is_the_default_verb() {
+        for (implied, named) in [
+            ("framediff", "framediff check"),
+            ("framediff --budget 60s", "framediff check --budget 1m"),
+            ("framediff --strict --seed 7", "framediff check --seed 0x7 --strict"),
+        ] {
+            assert_eq!(check(implied), check(named));
+        }
+        let default = check("framediff");
+        assert_eq!((default.budget, default.judging.confidence), (BUDGET, CONFIDENCE));
+        assert_eq!((default.format, default.selection, default.size), (Format::Human, <_>::default(), <_>::default()));
+    }
+
+    #[test]
+    fn selections_repeat() {
+        let check = check(
+            "framediff check --python /a/python --python b --lane live --lane stopped --walker cpython-cached \
+             --family recursion --family generators --weaken leaf-reused-on-full-hit --depth 3 --width 2 --speed 0 --frame-size unequal:9 --names wide --jobs 2 \
+             --jit on --cache /c --known k.toml --confidence 0.99 --format json --seed 18446744073709551615",
+        );
+        assert_eq!(check.source.python, [PathBuf::from("/a/python"), "b".into()]);
+        assert_eq!(check.source.cache, Some("/c".into()));
+        assert_eq!(check.selection.lane, [Lane::Live, Lane::Stopped]);
+        assert_eq!(check.selection.walker, [WalkerKind::CpythonCached]);
+        assert_eq!(check.selection.family, [Family::Recursion, Family::Generators]);
+        assert_eq!(check.selection.weaken, [Weakening::LeafReusedOnFullHit]);
+        assert_eq!(check.selection.seed, Some(u64::MAX));
+        let expected = Overrides {
+            depth: Some(3),
+            width: Some(2),
+            speed: Some(0),
+            frame_size: Some(FrameSize::Unequal(9)),
+            names: Some(Names::Wide),
+        };
+        assert_eq!(check.size.overrides(), expected);
+        assert_eq!((check.jit, check.format), (Some(Jit::On), Format::Json));
+    }
+
+    #[test]
+    fn a_program_has_what_comes_after_the_dashes() {
+        let one = check("framediff check --program p.py --seed 3 -- -v --seed 4");
+        assert_eq!(one.program, Some("p.py".into()));
+        assert_eq!(
+            (one.arguments.as_slice(), one.selection.seed),
+            (&["-v", "--seed", "4"].map(String::from)[..], Some(3))
+        );
+        assert_eq!(check("framediff --program p.py").arguments, [""; 0]);
+    }
+
+    #[test]
+    fn the_other_verbs_parse() {
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 4711 --seconds 30 --write") else { panic!("attach") };
+        assert_eq!((attach.pid, attach.budget, attach.write), (4711, Duration::from_secs(30), true));
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 1") else { panic!("attach") };
+        assert!(!attach.write, "read-only unless told otherwise");
+        let Ok(Verb::Builds(builds)) = parse("framediff builds --fetch --cache d --format json") else {
+            panic!("builds")
+        };
+        assert_eq!((builds.fetch, builds.source.cache, builds.format), (true, Some("d".into()), Format::Json));
+        let line =
+            "framediff snapshot --python p --family through-c --seed 0x10 --jit on --depth 3 --stops 2 -o f.snapshot";
+        let Ok(Verb::Snapshot(snapshot)) = parse(line) else { panic!("snapshot") };
+        assert_eq!((snapshot.python, snapshot.output), ("p".into(), "f.snapshot".into()));
+        assert_eq!((snapshot.family, snapshot.seed, snapshot.stops), (Family::ThroughC, 16, 2));
+        assert_eq!((snapshot.jit, snapshot.size.depth), (Some(Jit::On), Some(3)));
+        let Ok(Verb::Replay(replay)) = parse("framediff replay a b") else { panic!("replay") };
+        assert_eq!((replay.files, replay.times), (vec![PathBuf::from("a"), "b".into()], 10));
+        let Ok(Verb::Report(report)) = parse("framediff report a b --format junit -o f") else { panic!("report") };
+        assert_eq!((report.files, report.format), (vec!["a".into(), "b".into()], ReportFormat::Junit));
+        let Ok(Verb::Attach(attach)) = parse("framediff attach 1 --report html=a --report json-lines=b") else {
+            panic!("attach")
+        };
+        let kinds = attach.reports.reports.iter().map(|one| one.kind).collect::<Vec<_>>();
+        assert_eq!(kinds, [ReportKind::Html, ReportKind::JsonLines]);
+        let Ok(Verb::Explore(explore)) = parse("framediff explore --family generators --shard 2/3 --tear") else {
+            panic!("explore")
+        };
+        assert_eq!((explore.family, explore.shard.to_string()), (vec![Family::Generators], "2/3".to_owned()));
+        assert_eq!((explore.walker, explore.samples, explore.moves), (WalkerKind::CpythonCached, 3, 2));
+        let Ok(Verb::Shrink(shrink)) = parse("framediff shrink framediff@2@x --runs 7 -o d") else { panic!("shrink") };
+        assert_eq!((shrink.case.case.as_str(), shrink.runs, shrink.output), ("framediff@2@x", 7, Some("d".into())));
+        let Ok(Verb::Explain(explain)) = parse("framediff explain c.json --python p") else { panic!("explain") };
+        assert_eq!((explain.case.case.as_str(), explain.case.source.python), ("c.json", vec![PathBuf::from("p")]));
+        let Ok(Verb::Reproducer(file)) = parse("framediff reproducer c.json -o r.py") else { panic!("reproducer") };
+        assert_eq!((file.output, file.limit), ("r.py".into(), Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn usage_errors_have_the_documented_exit_code() {
+        for line in [
+            "framediff --budget",
+            "framediff --budget 0s",
+            "framediff --budget soon",
+            "framediff --lane stepping",
+            "framediff --walker py-spy",
+            "framediff --family recursive",
+            "framediff --weaken everything",
+            "framediff --frame-size large",
+            "framediff --seed -1",
+            "framediff --seed 0xg",
+            "framediff --confidence 1",
+            "framediff --confidence NaN",
+            "framediff --jobs 0",
+            "framediff --until everything",
+            "framediff --until live/nobody/cache-worse",
+            "framediff --jobs 1000000",
+            "framediff explore --jobs 1000000",
+            "framediff --depth 0",
+            "framediff --depth 1000000000",
+            "framediff --depth 1401",
+            "framediff --width 1",
+            "framediff --width 9",
+            "framediff --speed 1000001",
+            "framediff --frame-size 1001",
+            "framediff --frame-size unequal:4294967295",
+            "framediff explore --depth 1000000000",
+            "framediff snapshot --python p --family deep -o f --depth 1000000000",
+            "framediff --budget 99999999999h",
+            "framediff --jit maybe",
+            "framediff --strict builds",
+            "framediff snapshot --family deep -o f",
+            "framediff snapshot --python p --family deep --stops 0 -o f",
+            "framediff snapshot --python p --family deep",
+            "framediff replay",
+            "framediff report",
+            "framediff report --format json-lines f",
+            "framediff --report pdf=f",
+            "framediff attach 1 --report html",
+            "framediff replay --times 0 a",
+            "framediff explore --shard 4/3",
+            "framediff explore --samples 0",
+            "framediff shrink",
+            "framediff explain",
+            "framediff reproducer c.json",
+            "framediff attach",
+            "framediff attach 0",
+            "framediff attach self",
+            "framediff verify",
+            "framediff --program p.py --family deep",
+            "framediff check --program p.py --depth 3",
+            "framediff --program p.py --schedules 3",
+            "framediff --program p.py argument",
+            "framediff check -- argument",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_and_what_is_brought_down_is_in_the_help() {
+        let largest =
+            [("--depth", MOST_DEEP), ("--width", MOST_WIDE), ("--speed", MOST_ROUNDS), ("--frame-size", MOST_LOCALS)];
+        let help = parse("framediff check --help").unwrap_err().to_string();
+        for (option, most) in largest {
+            let text = help.split_once(&format!("{option} <N>")).unwrap().1;
+            let text = text.split_once("\n\n").unwrap().0;
+            assert!(text.contains(&most.to_string()), "{option}: {text}");
+            let line = &format!("framediff {option} {most}");
+            assert!(parse(line).is_ok(), "{line}");
+            let error = parse(&format!("framediff {option} {}", most + 1)).unwrap_err().to_string();
+            assert!(error.contains(&most.to_string()) && error.contains(option), "{error}");
+        }
+        for family in Family::ALL {
+            let deepest = Parameters { depth: MOST_DEEP, ..SMALL }.within_bounds(family).depth;
+            let depths = help.split_once("--depth <N>").unwrap().1.split_once("--width").unwrap().0;
+            assert!(depths.contains(&deepest.to_string()), "{family}: {deepest}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_succeed_and_help_tells_the_exit_codes() {
+        for verb in [
+            "",
+            "check",
+            "builds",
+            "attach",
+            "snapshot",
+            "replay",
+            "report",
+            "explore",
+            "shrink",
+            "explain",
+            "reproducer",
+        ] {
+            let line = &format!("framediff {verb} --help");
+            let help = parse(line).unwrap_err();
+            assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
+            assert!(help.to_string().contains(exit::HELP), "{line}");
+        }
+        assert_eq!(parse("framediff --version").unwrap_err().exit_code(), 0);
+    }
+}

@@ -1,0 +1,319 @@
+//! The verbs that work on a case of the stepped lane.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use framewalk::printable::{clean, last_words};
+use lanes::bundle::about::{About, Interpreter};
+use lanes::bundle::{Bundle, name};
+use lanes::explore::gates::from_gate_to_gate;
+use lanes::explore::place::{NoSuchBuild, find, identity, plan};
+use lanes::explore::replay::{Again, Replayed, run};
+use lanes::explore::search::Until;
+use lanes::explore::shrink::{Budget, shrink as shrunk};
+use lanes::stepped::{Keeping, RigPlan};
+use model::run::known::KnownFailures;
+use model::workload::Workload;
+use process::build::{Row, SelectError, Terminal, cache_folder, select};
+use sim::case::kept::KeptSchedules;
+use sim::case::line::is_line;
+use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
+
+use crate::cli::arguments::{BuildSource, Format};
+use crate::cli::replay::quote;
+use crate::cli::snapshots::{CASE_ON_A_LINE, starts_as_bundle};
+use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
+use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::{bundles, exit, folder};
+use crate::report::explain::{Document, KIND, VERSION};
+use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
+use crate::report::searched::explain as explained;
+use crate::report::text::Look;
+
+/// Reads a case from a line, a file or a bundle.
+fn read(text: &str) -> Result<SteppedFile, Failure> {
+    if let Some(bundle) = open_bundle(text)? {
+        let other = "this bundle is of no case of the stepped lane: `framediff replay` and `explain` open it";
+        return Ok(bundles::case(Path::new(text), &bundle)?.ok_or(other)?);
+    }
+    if is_line(text) {
+        let case = text.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
+        return Ok(SteppedFile { note: String::new(), case });
+    }
+    Ok(SteppedFile::load(Path::new(text))?)
+}
+
+/// The bundle at a path, if one is there.
+fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
+    let path = Path::new(text);
+    Ok(if !is_line(text) && starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
+}
+
+/// A case with all that it takes to run it.
+struct Ready {
+    row: Row,
+    plan: RigPlan,
+    workload: Workload,
+    // Removed in the end.
+    _folder: tempfile::TempDir,
+}
+
+impl Ready {
+    fn new(case: &SteppedCase, source: &BuildSource, interrupted: &'static AtomicBool) -> Result<Self, Failure> {
+        let workload = case.workload.generate()?;
+        let cache = cache_folder(source.cache.as_deref())?;
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+        let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
+        if identity(&row) != case.build {
+            tell(&format!("note: the case is of CPython {}, this is {}", case.build, identity(&row)));
+        }
+        let folder = folder::for_run(&std::env::temp_dir())?;
+        let plan = plan(&row, case, folder.path());
+        Ok(Self { row, plan, workload, _folder: folder })
+    }
+}
+
+/// Replays a case a number of times, each in fresh processes.
+pub(super) fn replay(
+    file: &SteppedFile,
+    name: &str,
+    image: Option<&Interpreter>,
+    source: &BuildSource,
+    times: u32,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    let case = &file.case;
+    let ready = match Ready::new(case, source, interrupted) {
+        Ok(ready) => ready,
+        Err(error) if is_without_build(&*error) && !interrupted.load(Ordering::Relaxed) => {
+            tell(&format!("framediff: {error}"));
+            print(&elsewhere(name, case))?;
+            return Ok(exit::INCONCLUSIVE);
+        }
+        Err(error) => return Err(error),
+    };
+    // A case alone does not say which file its interpreter was.
+    let own = image.map_or_else(|| identity(&ready.row) == case.build, |image| image.is_image(&ready.row));
+    let mut replayed = Replayed::default();
+    for _ in 0..times {
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        replayed.runs.push(run(&ready.plan, &ready.workload, case)?.1);
+    }
+    let known = KnownFailures::kept()?;
+    // Nothing excuses a schedule that released builds pass.
+    let excusable = case.weakenings.is_empty() && !KeptSchedules::kept()?.promises(case);
+    let known = known
+        .find_stepped(&case.fingerprint, &identity(&ready.row).version, case.workload.family)
+        .filter(|_| excusable);
+    let others = replayed.runs.iter().any(|run| matches!(run, Again::Other(_)));
+    let all = replayed.runs.len();
+    let (verdict, code) = match replayed.same() {
+        _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
+        0 if !others && !replayed.is_judged() => ("inconclusive", exit::INCONCLUSIVE),
+        // Another interpreter that does not fail, or fails as is known of it, says nothing about the case's own.
+        0 if !others && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
+        same if known.is_some() && same == all && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
+        0 if !others => ("pass", exit::PASS),
+        same if known.is_some() && same == all => ("pass", exit::PASS),
+        _ => ("fail", exit::VIOLATION),
+    };
+    let mut text = format!("{name}: {} on CPython {}", case.fingerprint, identity(&ready.row));
+    if !file.note.is_empty() {
+        let _ = write!(text, ": {}", clean(&file.note));
+    }
+    let known = known.map(|known| format!(", known: {} ({})", known.id, known.link)).unwrap_or_default();
+    let _ = writeln!(text, "\n  {replayed}{known}\n  {verdict}");
+    if !own {
+        text.push_str(&elsewhere(name, case));
+    }
+    print(&text)?;
+    Ok(code)
+}
+
+const OTHER_BUILD: &str = "inconclusive: the case is of another interpreter";
+
+/// Whether a case cannot run because its build is not here, and nothing else is wrong.
+fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<NoSuchBuild>() || matches!(error.downcast_ref(), Some(SelectError::Fetch { .. }))
+}
+
+/// How a case is replayed where its build is.
+fn elsewhere(name: &str, case: &SteppedCase) -> String {
+    let what = if name == CASE_ON_A_LINE { case.to_string() } else { quote(name) };
+    format!("  replay     framediff replay {what} --python PATH, with CPython {}\n", clean(&case.build.to_string()))
+}
+
+/// Prints why a case fails.
+pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    let bundle = open_bundle(case)?;
+    if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.file(name::CASE).is_none()) {
+        return bundles::explain(Path::new(case), bundle);
+    }
+    let file = read(case)?;
+    let (document, again) = match (explanation(&file, source, interrupted), &bundle) {
+        (Ok(explained), _) => explained,
+        // A build that is not here cannot run again; what was seen where the bundle was made is in it.
+        (Err(error), Some(bundle)) if arguments.format == Format::Human && !interrupted.load(Ordering::Relaxed) => {
+            tell(&format!("note: the case did not run here: {error}"));
+            return bundles::explained_there(bundle, &file);
+        }
+        (Err(error), _) => return Err(error),
+    };
+    match arguments.format {
+        Format::Human => {
+            print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;
+        }
+        Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
+    }
+    Ok(match again {
+        Again::Same | Again::Other(_) => exit::VIOLATION,
+        Again::Passed => exit::PASS,
+        Again::Misfit(_) | Again::Rejected(_) => exit::INCONCLUSIVE,
+    })
+}
+
+/// Makes a bundle of a case, explained by one more run.
+pub(super) fn bundle(
+    file: &SteppedFile,
+    row: &Row,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<Bundle, Failure> {
+    let mut log = explanation(file, source, interrupted)?.0.text(Look::plain());
+    let workload = file.case.workload.generate()?;
+    let snapshot = bundles::snapshot(row, &workload, &mut log, interrupted);
+    let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
+    let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
+    let bundle = bundles::with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
+    let bundle = bundles::with_snapshot(bundle, snapshot);
+    let duty = Duty {
+        limit: Duration::from_secs(60),
+        measured: None,
+        warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up,
+    };
+    Ok(match python_file(file, duty) {
+        Ok(text) => bundle.with(name::REPRODUCER, text),
+        // `replay` shows it.
+        Err(_) => bundle,
+    })
+}
+
+/// What happens in a case and why it fails, from one run.
+fn explanation(
+    file: &SteppedFile,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<(Document, Again), Failure> {
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
+    let (ran, again) = run(&plan, &ready.workload, &file.case)?;
+    let document = Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: env!("CARGO_PKG_VERSION").to_owned(),
+        case: file.case.to_string(),
+        note: file.note.clone(),
+        fingerprint: file.case.fingerprint.to_string(),
+        build: identity(&ready.row).to_string(),
+        explanation: explained(&ran, &again),
+    };
+    Ok((document, again))
+}
+
+/// Makes a case smaller.
+pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    let file = read(case)?;
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline: Some(Instant::now() + arguments.budget), interrupted: &stopped, first: false };
+    let budget = Budget { runs: arguments.runs, workloads: arguments.workloads, until };
+    // It is another case if the build is another.
+    let start = SteppedCase { build: identity(&ready.row), ..file.case.clone() };
+    let smaller = shrunk(&ready.plan, &start, budget)?;
+    let small = SteppedFile { note: file.note.clone(), case: smaller.case };
+    let mut text = String::new();
+    for (name, case) in [("was", &file.case), ("is", &small.case)] {
+        let WorkloadIdentity { family, parameters, .. } = &case.workload;
+        let _ = writeln!(
+            text,
+            "{name:>4}  {} in {} samples; {family}, depth {}, width {}, locals {}, speed {}, {} names",
+            case.schedule,
+            case.samples,
+            parameters.depth,
+            parameters.width,
+            parameters.frame_size,
+            parameters.speed,
+            parameters.names.name()
+        );
+    }
+    let minimal = if smaller.is_minimal {
+        "no single change makes it smaller"
+    } else {
+        "the budget was spent before everything smaller was tried"
+    };
+    let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
+    // What is claimed is tried once more, from scratch.
+    let again = run(&RigPlan { ..ready.plan.clone() }, &small.case.workload.generate()?, &small.case)?.1;
+    let code = if again == Again::Same { exit::PASS } else { exit::INCONCLUSIVE };
+    let _ = writeln!(text, "      in fresh processes: {}", Replayed { runs: vec![again] });
+    if let Some(folder) = &arguments.output {
+        let _ = writeln!(text, "      saved {}", small.save(folder)?.display());
+    }
+    let _ = writeln!(text, "      framediff replay {}", small.case);
+    print(&text)?;
+    Ok(if interrupted.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
+}
+
+/// Writes a Python file that shows the failure.
+pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let OneCase { case, source } = &arguments.case;
+    if arguments.output.exists() {
+        return Err(format!("{} is there already: name another file", arguments.output.display()).into());
+    }
+    let mut file = read(case)?;
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    if !file.case.schedule.moves_inside_samples() && !is_deterministic(&file.case) {
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
+        match from_gate_to_gate(&ready.plan, &file.case, until)? {
+            Some(gated) => file.case = gated,
+            None => tell("note: from gate to gate the same failure was not found, so both run freely"),
+        }
+    }
+    let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
+    let text = python_file(&file, duty)?;
+    fs::write(&arguments.output, &text)?;
+    // What it says of its time is measured.
+    let begun = Instant::now();
+    let output = Command::new(&ready.row.build.python).arg(&arguments.output).stdin(Stdio::null()).output()?;
+    let time = begun.elapsed();
+    let seen = match output.status.code() {
+        Some(1) => true,
+        Some(0) => false,
+        _ => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{} does not run: {}", arguments.output.display(), last_words(&text)).into());
+        }
+    };
+    if seen && !is_deterministic(&file.case) {
+        duty.measured = Some(time);
+        fs::write(&arguments.output, python_file(&file, duty)?)?;
+    }
+    let kind = if is_deterministic(&file.case) { "deterministic" } else { "both run freely" };
+    let how = if seen { "it showed the failure" } else { "it did not show the failure" };
+    print(&format!("{}: {kind}; {how} in {}\n", arguments.output.display(), seconds(time)))?;
+    Ok(if seen { exit::PASS } else { exit::INCONCLUSIVE })
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

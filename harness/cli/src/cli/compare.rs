@@ -1,0 +1,41 @@
+//! The verb that holds two reports against each other.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use model::run::verdict::Verdict;
+
+use crate::cli::arguments::Format;
+use crate::cli::exit;
+use crate::cli::verbs::{Failure, print};
+use crate::report::compare::{Document, compare as compared};
+
+const WIDTH: u16 = 100;
+
+/// Arguments of `compare`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Compare {
+    /// The earlier report, of `check`, `merge`, `explore` or `mutants` with --format json
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The later report, of the same verb
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// Compares two reports.
+pub(super) fn compare(arguments: &Compare) -> Result<u8, Failure> {
+    let document = Document::from(compared(&arguments.old, &arguments.new)?);
+    match arguments.format {
+        Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
+        Format::Human => print(&document.text(WIDTH))?,
+    }
+    Ok(match document.verdict {
+        Verdict::Pass => exit::PASS,
+        Verdict::Fail => exit::VIOLATION,
+        Verdict::Inconclusive => exit::INCONCLUSIVE,
+    })
+}

@@ -1,0 +1,82 @@
+//! The verb that holds the simulated interpreter against real ones.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use framewalk::sample::WalkerKind;
+use lanes::conform::family::ProgramFamily;
+use lanes::conform::{Compared, Trial};
+use lanes::stepped::RigPlan;
+use model::schedule::random::Bounds;
+use process::build::Row;
+
+use crate::cli::stepped_arguments::Conform;
+use crate::cli::verbs::{Failure, print};
+use crate::cli::{exit, folder, rows};
+
+/// Samples of a schedule, and its moves.
+const SAMPLES: u32 = 3;
+const BOUNDS: Bounds = Bounds { moves: 4, steps: 40 };
+
+/// Compares on each build, up to the first disagreement.
+pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let families = match arguments.family.as_slice() {
+        [] => ProgramFamily::ALL.to_vec(),
+        names => names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, String>>()?,
+    };
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
+    // It finds the chunks by a page of the thread state that it has read before: how long before depends on its heap.
+    let unmodelled = |row: &&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
+    if let Some(row) = rows.iter().find(unmodelled) {
+        let walker = arguments.walker;
+        return Err(format!(
+            "{}: what {walker} of a debug build reads is not modelled; use another build or walker",
+            row.name
+        )
+        .into());
+    }
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    for row in &rows {
+        let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+        let mut compared = Compared::default();
+        for seed in (arguments.seed..).take(usize::try_from(arguments.programs)?) {
+            for &family in &families {
+                if stopped() {
+                    return Ok(exit::INTERRUPTED);
+                }
+                if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                    print(&format!("{}: inconclusive, the budget is spent: {compared}\n", row.name))?;
+                    return Ok(exit::INCONCLUSIVE);
+                }
+                let schedules = arguments.schedules;
+                let variations = <_>::default();
+                let trial = Trial {
+                    family,
+                    seed,
+                    schedules,
+                    samples: SAMPLES,
+                    bounds: BOUNDS,
+                    variations,
+                    weakenings: BTreeSet::new(),
+                };
+                let plan = RigPlan {
+                    jit: row.jit.switch(),
+                    folder: folder.path().to_owned(),
+                    ..RigPlan::new(&row.build.python, arguments.walker)
+                };
+                let conformance = trial.run(plan, layout)?;
+                compared.add(&conformance.compared);
+                if let Some(disagreement) = conformance.disagreement {
+                    let again = format!("--family {family} --seed {seed} --programs 1 --walker {}", arguments.walker);
+                    print(&format!("{}: they disagree: {again}\n{disagreement}\n", row.name))?;
+                    return Ok(exit::VIOLATION);
+                }
+            }
+        }
+        print(&format!("{}: {compared}\n", row.name))?;
+    }
+    Ok(exit::PASS)
+}

@@ -1,0 +1,314 @@
+//! The verb that searches schedules on real processes.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lanes::explore::canonical::canonical;
+use lanes::explore::failures::{Failing, Kind};
+use lanes::explore::parallel::{Order, Outcome, Search, Watch, run};
+use lanes::explore::place::{identity, movement};
+use lanes::explore::scope::Scope;
+use lanes::explore::search::{Ended, Until};
+use lanes::stepped::{Movement, Rig, RigPlan};
+use model::jit_mode::JitMode;
+use model::run::known::{KnownFailure, KnownFailures};
+use model::schedule::AccessKind;
+use model::schedule::exhaustive::Bounds;
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use process::build::{Row, Terminal, cache_folder, select};
+use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
+
+use crate::cli::arguments::{BuildSource, Format, Jit};
+use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
+use crate::cli::values::explore_jobs_by_default;
+use crate::cli::verbs::{Failure, known_failures, print, tell};
+use crate::cli::{cases, exit, folder};
+use crate::report::searches::{
+    Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
+};
+
+/// Small enough that a few steps reach everything.
+const SMALL: Parameters =
+    Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+/// More steps at a time than this make an exhaustive search of two moves long.
+const MOST_STEPS: u32 = 24;
+const WIDTH: u16 = 100;
+
+/// Searches each family.
+pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
+        return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
+    }
+    let mut known = known_failures(arguments.known.as_deref())?;
+    if !arguments.weaken.is_empty() {
+        // What a weakened walker gets wrong is its weakening's doing.
+        known = KnownFailures::default();
+    }
+    for folder in arguments.output.iter().chain(&arguments.bundles) {
+        folder::for_results(folder)?;
+    }
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let selection = select(&arguments.source.python, &cache, &mut Terminal::new(stopped))?;
+    for note in &selection.notes {
+        tell(&format!("note: {note}"));
+    }
+    let wanted = |row: &&Row| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
+    let row = selection.rows.iter().find(wanted).ok_or("no build has the run mode that --jit asks for")?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    let mut code = exit::PASS;
+    let mut searches = Vec::new();
+    for &family in &arguments.family {
+        let explored = one(arguments, row, family, folder.path(), deadline, interrupted)?;
+        let (search, this) = told(arguments, &explored, &known)?;
+        if arguments.format == Format::Human {
+            print(&search.text(WIDTH))?;
+        }
+        if let Some(folder) = &arguments.bundles {
+            for kind in explored.outcome.searched.failures.kinds() {
+                let file = case(arguments, &explored.build, &explored.workload, kind);
+                let source =
+                    BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+                let bundle = cases::bundle(&file, row, &source, interrupted)?;
+                tell(&format!("bundle: {}", bundle.save(folder)?.display()));
+            }
+        }
+        code = if this == exit::INTERRUPTED { this } else { exit::worse(code, this) };
+        searches.push(search);
+        if code == exit::INTERRUPTED {
+            break;
+        }
+    }
+    if arguments.format == Format::Json {
+        print(&(serde_json::to_string_pretty(&Document::new(searches))? + "\n"))?;
+    }
+    Ok(code)
+}
+
+/// What was searched, and what came of it.
+struct Explored {
+    build: BuildIdentity,
+    workload: Workload,
+    bounds: Bounds,
+    /// How many steps the longest round of the target has.
+    round: u32,
+    outcome: Outcome,
+    /// How many kinds of failure there were before they were brought to their simplest form.
+    shapes: usize,
+    time: Duration,
+}
+
+fn one(
+    arguments: &Explore,
+    row: &Row,
+    family: Family,
+    folder: &Path,
+    deadline: Option<Instant>,
+    interrupted: &AtomicBool,
+) -> Result<Explored, Failure> {
+    let mode = if arguments.step == Step::Gate { Mode::GatedRounds } else { Mode::Rounds };
+    let parameters = SMALL.within_bounds(family).overridden(family, arguments.size.overrides());
+    let workload = generate(family, mode, &parameters, arguments.seed);
+    let plan = RigPlan {
+        jit: row.jit.switch(),
+        cast: arguments.scenario.clone(),
+        weakenings: arguments.weaken.iter().copied().collect(),
+        movement: if arguments.step == Step::Load { Movement::Loads } else { movement(mode) },
+        tearing: arguments.tear,
+        still: if arguments.at_rest { AccessKind::ALL.into() } else { arguments.still.iter().copied().collect() },
+        folder: folder.to_owned(),
+        ..RigPlan::new(&row.build.python, arguments.walker)
+    };
+    let round = steps_of_a_round(&plan, &workload)?;
+    // Then the target can come from everywhere to everywhere.
+    let steps = arguments.steps.unwrap_or(round.min(MOST_STEPS));
+    let bounds = Bounds { samples: arguments.samples, moves: arguments.moves, steps };
+    let (schedules, seed) = (arguments.schedules, arguments.seed);
+    let order = match arguments.order {
+        SearchOrder::Exhaustive => Order::Exhaustive(arguments.shard),
+        SearchOrder::Random => Order::Random { schedules, seed },
+        SearchOrder::Pct => Order::Pct { schedules, seed },
+    };
+    let jobs = arguments.jobs.or(NonZeroUsize::new(explore_jobs_by_default())).unwrap_or(NonZeroUsize::MIN);
+    let search = Search { plan, workload, bounds, order, jobs };
+    let begun = Instant::now();
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let until = Until { deadline, interrupted: &stopped, first: arguments.first };
+    let watch = Watch::default();
+    let mut outcome = watched(&watch, || run(&search, until, &watch))?;
+    let time = begun.elapsed();
+    let shapes = outcome.searched.failures.kinds().len();
+    if shapes > 0 {
+        let mut rig = Rig::launch(search.plan.clone(), search.workload.clone())?;
+        outcome.searched.failures = canonical(&mut rig, &outcome.searched.failures)?;
+    }
+    Ok(Explored { build: identity(row), workload: search.workload, bounds, round, outcome, shapes, time })
+}
+
+fn steps_of_a_round(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure> {
+    let rig = Rig::launch(plan.clone(), workload.clone())?;
+    Ok(u32::try_from(rig.steps_of_rounds().iter().copied().max().unwrap_or(1).max(1))?)
+}
+
+/// Runs `work` with a line on standard error, if that is a terminal.
+fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
+    use std::io::IsTerminal;
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let drawing = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let [done, known, failed] =
+                    [&watch.done, &watch.known, &watch.failed].map(|count| count.load(Ordering::Relaxed));
+                let rate = per_second(done, bar.elapsed());
+                bar.set_message(format!("{done} of {known} schedules known so far, {rate}/s, {failed} failed"));
+                bar.tick();
+                thread::park_timeout(Duration::from_millis(250));
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        drawing.thread().unpark();
+        let _ = drawing.join();
+        bar.finish_and_clear();
+        result
+    })
+}
+
+/// The search as it is told, and the exit code.
+fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<(Told, u8), Failure> {
+    let Explored { build, workload, bounds, round, outcome, shapes, time } = explored;
+    let (searched, progress) = (&outcome.searched, &outcome.progress);
+    let tally = &searched.tally;
+    let mut failures = Vec::new();
+    let mut unknown = false;
+    let kinds = searched.failures.kinds();
+    let entries: Vec<Option<&KnownFailure>> = kinds
+        .iter()
+        .map(|kind| known.find_stepped(&kind.simplest.fingerprint, &build.version, workload.family))
+        .collect();
+    for (kind, entry) in kinds.iter().zip(&entries) {
+        let file = case(arguments, build, workload, kind);
+        // An entry excuses so many schedules of all the kinds that it stands for.
+        let alike = kinds.iter().zip(&entries).filter(|(_, other)| *other == entry);
+        let failed = alike.map(|(kind, _)| kind.count).sum();
+        let (matching, beyond) = match entry {
+            Some(entry) if entry.exceeded_by(failed, tally.schedules).is_some() => {
+                (None, Some((entry.id.clone(), entry.most.unwrap_or(0))))
+            }
+            entry => (*entry, None),
+        };
+        unknown |= matching.is_none() || arguments.strict;
+        let saved = arguments.output.as_deref().map(|folder| file.save(folder)).transpose()?;
+        failures.push(SearchFailure {
+            fingerprint: kind.simplest.fingerprint.to_string(),
+            schedules: kind.count,
+            samples: kind.simplest.samples,
+            schedule: kind.simplest.schedule.to_string(),
+            case: file.case.to_string(),
+            saved: saved.map(|path| path.display().to_string()),
+            known: matching.map(|known| known.id.clone()),
+            beyond,
+        });
+    }
+    let mut doubts = Vec::new();
+    if arguments.walker.is_cpythons() && !arguments.tear {
+        for (leaf, leaves) in &tally.leaves {
+            // At rest every one of them is a failure, but for threads between C and Python.
+            if known.rejected_beyond(*leaf, leaves.rejected, leaves.samples).is_some() {
+                unknown = true;
+                doubts.push(format!(
+                    "{} of {} samples with a {leaf} leaf were rejected: no released build rejects so many",
+                    leaves.rejected, leaves.samples
+                ));
+            }
+        }
+    }
+    let scope = Scope { samples: bounds.samples, moves: bounds.moves, steps: bounds.steps };
+    let all_that_was_asked = searched.ended == Ended::Everything && arguments.is_large(tally.schedules);
+    for answer in scope.owed(arguments.walker, &arguments.scenario, (*round).min(MOST_STEPS)) {
+        if all_that_was_asked && tally.answers.get(&answer).is_none_or(|count| *count == 0) {
+            doubts.push(format!("vacuous: no sample was a {}, and the search has room for it", answer.name()));
+        }
+    }
+    let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
+    let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
+    let (verdict, code) = match (searched.ended, unknown) {
+        (Ended::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
+        (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
+        (_, false) if !doubts.is_empty() => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
+        // What was drawn, or what a budget allowed, was all that was asked for.
+        (Ended::First, false) => (SearchVerdict::Pass, exit::PASS),
+        (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
+        _ => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
+    };
+    let walker = arguments.walker;
+    let search = Told {
+        build: build.to_string(),
+        walker: walker.to_string(),
+        scenario: arguments.scenario.to_string(),
+        at_rest: arguments.at_rest,
+        still: arguments.still.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+        weakenings: arguments.weaken.iter().collect::<BTreeSet<_>>().into_iter().map(ToString::to_string).collect(),
+        family: workload.family.to_string(),
+        seed: workload.seed,
+        samples: bounds.samples,
+        moves: bounds.moves,
+        steps: bounds.steps,
+        schedules: tally.schedules,
+        known_schedules: if arguments.order == SearchOrder::Exhaustive { progress.known } else { arguments.schedules },
+        told: tally.told,
+        seconds: time.as_secs_f64(),
+        ended: match searched.ended {
+            Ended::Everything => SearchEnd::Everything,
+            Ended::First => SearchEnd::First,
+            Ended::Deadline => SearchEnd::Deadline,
+            Ended::Interrupted => SearchEnd::Interrupted,
+        },
+        failed: searched.failures.count(),
+        shapes: *shapes,
+        never_came: progress.never_came,
+        leaves: tally
+            .leaves
+            .iter()
+            .map(|(leaf, leaves)| SearchLeaf {
+                leaf: leaf.to_string(),
+                samples: leaves.samples,
+                rejected: leaves.rejected,
+            })
+            .collect(),
+        rejected: tally.rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        answers: tally.answers.iter().map(|(answer, count)| (answer.name().to_owned(), *count)).collect(),
+        failures,
+        doubts,
+        verdict,
+    };
+    Ok((search, code))
+}
+
+fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &Kind) -> SteppedFile {
+    let Failing { fingerprint, schedule, samples } = kind.simplest.clone();
+    let case = SteppedCase {
+        build: build.clone(),
+        workload: WorkloadIdentity::of(workload),
+        walker: arguments.walker,
+        weakenings: arguments.weaken.iter().copied().collect(),
+        cast: arguments.scenario.clone(),
+        samples,
+        tearing: arguments.tear,
+        loads: arguments.step == Step::Load,
+        schedule,
+        fingerprint,
+    };
+    SteppedFile { note: String::new(), case }
+}

@@ -1,0 +1,72 @@
+//! The verb that puts the reports of shards together.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use framewalk::printable::clean;
+use framewalk::sample::WalkerKind;
+use model::run::cell::Lane;
+use model::run::document::Document;
+use model::run::merge::{Source, merge as merged};
+use model::run::verdict::Verdict;
+
+use crate::cli::arguments::Format;
+use crate::cli::exit;
+use crate::cli::verbs::{Failure, known_failures, print};
+use crate::report::output::Output;
+use crate::report::saved::{Content, Saved};
+use crate::report::text::Look;
+use crate::report::{human, json};
+
+/// Arguments of `merge`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Merge {
+    /// Reports of `check --shard K/N --format json`
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Known failures [default: the list that comes with framediff]
+    #[arg(long, value_name = "FILE", help_heading = "Verdict")]
+    pub known: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+    /// Write the merged report to this file as JSON, too
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+}
+
+/// Merges the reports of shards.
+pub(super) fn merge(arguments: &Merge) -> Result<u8, Failure> {
+    let mut known = known_failures(arguments.known.as_deref())?;
+    let output = arguments.output.as_deref().map(Output::open).transpose()?;
+    let mut sources = Vec::new();
+    for path in &arguments.files {
+        let Content::Check(document) = Saved::load(path, &known)?.content else {
+            return Err(format!(
+                "{} is no report of `check`: only these have shards",
+                clean(&path.display().to_string())
+            )
+            .into());
+        };
+        sources.push(Source { path: path.clone(), document: *document });
+    }
+    let weakened = |source: &Source| source.document.part.as_ref().is_some_and(|part| !part.weakenings.is_empty());
+    if sources.iter().any(weakened) {
+        known.forget_walker(WalkerKind::OwnCached, Lane::Live);
+    }
+    let document = Document::from(&merged(&sources, &known)?);
+    let text = json::render(&document)?;
+    if let Some(output) = output {
+        output.write(&text)?;
+    }
+    match arguments.format {
+        Format::Human => print(&human::render(&document, Look::of_stdout()))?,
+        Format::Json => print(&text)?,
+    }
+    // Whoever merges was not interrupted: a shard that was is a doubt.
+    Ok(match document.judgement.verdict {
+        Verdict::Pass => exit::PASS,
+        Verdict::Fail => exit::VIOLATION,
+        Verdict::Inconclusive => exit::INCONCLUSIVE,
+    })
+}

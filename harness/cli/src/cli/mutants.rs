@@ -1,0 +1,316 @@
+//! The verb that tests the harness.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use framewalk::weakening::Weakening;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use lab::mutants::code::Kind;
+use lab::mutants::fault::Edit;
+use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::image::Image;
+use lab::mutants::install::{InstallError, Starter};
+use lab::mutants::judge::{Judged, equivalent};
+use lab::mutants::opcodes::Opcodes;
+use lab::mutants::peers::{Baseline, Peers};
+use lab::mutants::report::{MutantReport, Report, RowReport, SiteReport};
+use lab::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
+use lab::mutants::unwinder::Fault as UnwinderFault;
+use lab::mutants::{history, weakened};
+use lab::peers::cpython_tests::Suite;
+use lanes::cell::PATIENCE;
+use model::jit_mode::JitMode;
+use model::run::document;
+use model::run::verdict::Verdict;
+use process::build::{Row, Terminal, cache_folder};
+
+use crate::cli::arguments::Format;
+use crate::cli::mutants_arguments::Mutants;
+use crate::cli::values::check_jobs_by_default;
+use crate::cli::verbs::{Failure, known_failures, print};
+use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
+use crate::report::mutants::human;
+use crate::report::text::Look;
+
+/// What cannot be told from the original gets this part of the stops and schedules, to show that it is so.
+const FOR_EQUIVALENTS: u32 = 10;
+
+/// Makes mutants of each build and hunts them.
+pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let cache = cache_folder(arguments.source.cache.as_deref())?;
+    let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
+    let known = known_failures(arguments.known.as_deref())?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    let hunter = Hunter {
+        known: &known,
+        families: Vec::new(),
+        seed: arguments.seed,
+        budget: arguments.budget,
+        jobs: check_jobs_by_default(),
+        folder: folder.path().to_owned(),
+        interrupted,
+    };
+    let mut report = Report {
+        version: document::VERSION,
+        seed: arguments.seed,
+        budget_seconds: arguments.budget.as_secs_f64(),
+        rows: Vec::new(),
+        unwinder: Vec::new(),
+        stand_ins: Vec::new(),
+        own_control: None,
+        own: Vec::new(),
+        interrupted: false,
+    };
+    let faults: Vec<UnwinderFault> =
+        UnwinderFault::ALL.into_iter().filter(|fault| is_wanted(arguments, fault.name())).collect();
+    let mut seen: Vec<&Path> = Vec::new();
+    for row in &rows {
+        if stopped() {
+            break;
+        }
+        let peers =
+            if arguments.peers && !arguments.list { Some(baseline(arguments, row, &cache, &stopped)?) } else { None };
+        if is_any_wanted(arguments, row)? {
+            report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report()?);
+        }
+        // The module is the same whether there is a JIT or not.
+        if seen.contains(&row.build.python.as_path()) || stopped() {
+            continue;
+        }
+        seen.push(&row.build.python);
+        if !faults.is_empty() {
+            report.unwinder.push(unwinder_mutants::report(arguments, &hunter, row, &faults, peers.as_ref())?);
+        }
+        let is_wanted = |name: &str| is_wanted(arguments, name);
+        report.stand_ins.extend(stand_ins::report(arguments, &hunter, row, &is_wanted, peers.as_ref())?);
+    }
+    own_walkers(arguments, interrupted, &mut report);
+    report.interrupted = stopped();
+    match arguments.format {
+        Format::Human => print(&human(&report, Look::of_stdout()))?,
+        Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+    }
+    Ok(code(arguments, &report))
+}
+
+/// Runs CPython's own tests on the original.
+fn baseline(arguments: &Mutants, row: &Row, cache: &Path, stopped: &dyn Fn() -> bool) -> Result<Baseline, Failure> {
+    let suite = match &arguments.peer_tests {
+        Some(folder) => Suite::Folder(std::path::absolute(folder)?),
+        None => Suite::of(&row.build, cache, &mut Terminal::new(stopped))?,
+    };
+    Ok(Baseline::of(row, suite, stopped)?)
+}
+
+/// Leaves checks out of this project's own walkers.
+fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Report) {
+    let wanted: Vec<Weakening> =
+        Weakening::ALL.into_iter().filter(|weakening| is_wanted(arguments, weakening.name())).collect();
+    if arguments.list || wanted.is_empty() {
+        return;
+    }
+    let cases = weakened::CASES;
+    report.own_control = Some(weakened::hunt(None, cases / 10, arguments.seed, interrupted));
+    for weakening in wanted {
+        let judged = match weakened::hunt(Some(weakening), cases, arguments.seed, interrupted) {
+            Hunted::Killed(kill) => Judged::Killed(kill),
+            Hunted::Passed { samples } => Judged::Survived { samples },
+            Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
+        };
+        let issue = history::of_weakening(weakening).map(|issue| issue.name.to_owned());
+        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None });
+    }
+}
+
+/// Whether `--mutant` names it: in full, by a part, or by its place.
+fn is_wanted(arguments: &Mutants, name: &str) -> bool {
+    let named = |text: &String| if text.contains('@') { name.ends_with(text) } else { name.contains(text) };
+    arguments.mutant.is_empty() || arguments.mutant.iter().any(named)
+}
+
+/// Whether `--mutant` names any of the interpreter's.
+fn is_any_wanted(arguments: &Mutants, row: &Row) -> Result<bool, Failure> {
+    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let all = mutants(&Image::read(&row.build.image, layout)?);
+    Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
+}
+
+/// The exit code.
+fn code(arguments: &Mutants, report: &Report) -> u8 {
+    // A list kills nothing.
+    let nothing_doubtful = || report.score().inconclusive == 0 && !report.has_doubtful_control();
+    match report.verdict() {
+        _ if report.interrupted => exit::INTERRUPTED,
+        Verdict::Fail => exit::VIOLATION,
+        Verdict::Inconclusive if !(arguments.list && nothing_doubtful()) => exit::INCONCLUSIVE,
+        Verdict::Inconclusive | Verdict::Pass => exit::PASS,
+    }
+}
+
+/// One row at work.
+struct Subject<'a> {
+    arguments: &'a Mutants,
+    hunter: &'a Hunter<'a>,
+    row: &'a Row,
+    image: Image,
+    starter: Starter,
+    reach: Reach,
+    peers: Option<&'a Baseline>,
+}
+
+impl<'a> Subject<'a> {
+    fn new(
+        arguments: &'a Mutants,
+        hunter: &'a Hunter<'a>,
+        row: &'a Row,
+        peers: Option<&'a Baseline>,
+    ) -> Result<Self, Failure> {
+        let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+        let image = Image::read(&row.build.image, layout)?;
+        let starter = Starter::new(&row.build)?;
+        let reach = Reach::measure(&image, row, arguments.seed, &hunter.folder, PATIENCE, hunter.interrupted)?;
+        Ok(Self { arguments, hunter, row, image, starter, reach, peers })
+    }
+
+    fn report(&self) -> Result<RowReport, Failure> {
+        let mutants: Vec<Mutant> = mutants(&self.image)
+            .into_iter()
+            .filter(|mutant| is_wanted(self.arguments, &mutant.name()) && shows(&self.image, mutant, self.row.jit))
+            .collect();
+        let bar = bar(mutants.len());
+        let mut report = RowReport {
+            row: self.row.name.clone(),
+            image: self.image.path().display().to_string(),
+            sites: self.sites(),
+            control: Vec::new(),
+            mutants: Vec::new(),
+            peers: self.peers.map(Baseline::report),
+        };
+        if !self.arguments.list {
+            for _ in 0..self.arguments.control {
+                bar.set_message("the original");
+                report.control.push(
+                    self.with_copy("original", &[], |row| self.hunter.hunt(row, 1))?
+                        .unwrap_or_else(|why| Hunted::Inconclusive { why }),
+                );
+            }
+        }
+        for mutant in mutants {
+            if self.hunter.interrupted.load(Ordering::Relaxed) {
+                break;
+            }
+            bar.set_message(mutant.name());
+            if let Some((judged, peers)) = self.judge(&mutant)? {
+                report.mutants.push(MutantReport {
+                    mutant: mutant.name(),
+                    issue: history::of_fault(mutant.fault).map(|issue| issue.name.to_owned()),
+                    judged,
+                    peers,
+                });
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(report)
+    }
+
+    fn judge(&self, mutant: &Mutant) -> Result<Option<(Judged, Option<Peers>)>, Failure> {
+        let edits = match &mutant.edits {
+            Ok(edits) => edits,
+            Err(why) => return Ok(Some((Judged::NotViable { why: why.clone() }, None))),
+        };
+        if self.arguments.list {
+            return Ok(None);
+        }
+        let share = if equivalent(mutant, &self.reach).is_some() { FOR_EQUIVALENTS } else { 1 };
+        let whole = mutant.everywhere || self.arguments.whole;
+        let stopped = || self.hunter.interrupted.load(Ordering::Relaxed);
+        let judged = self.with_copy(&mutant.name(), edits, |row| {
+            let hunted = self.hunter.hunt(row, share);
+            let peers = self.peers.and_then(|peers| peers.judge(&row.build, whole, &stopped).ok());
+            (Judged::of(hunted, mutant, &self.reach), peers)
+        })?;
+        Ok(Some(judged.unwrap_or_else(|why| (Judged::NotViable { why }, None))))
+    }
+
+    /// Runs `work` on a copy of the build with `edits`; tells why if the copy does not start.
+    fn with_copy<T>(
+        &self,
+        name: &str,
+        edits: &[Edit],
+        work: impl FnOnce(&Row) -> T,
+    ) -> Result<Result<T, String>, Failure> {
+        let temporary;
+        let folder = match kept(self.arguments, self.row, name)? {
+            Some(folder) => folder,
+            None => {
+                temporary = tempfile::tempdir_in(&self.hunter.folder)?;
+                temporary.path().to_owned()
+            }
+        };
+        self.image.write(edits, &self.starter.image_in(&folder))?;
+        let build = match self.starter.install(&folder) {
+            Ok(build) => build,
+            Err(error @ InstallError::Probe(_)) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let row = Row { build: Arc::new(build), jit: self.row.jit, name: self.row.name.clone() };
+        Ok(Ok(work(&row)))
+    }
+
+    fn sites(&self) -> Vec<SiteReport> {
+        let opcodes = Opcodes::of(&self.row.build);
+        let site = |(index, site): (usize, &lab::mutants::site::Site)| {
+            let total = self.reach.total(&[index]);
+            let mut operations: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+            for (operation, reached) in self.reach.operations(index) {
+                let counts = operations.entry(opcodes.name(operation)).or_default();
+                *counts = (counts.0 + reached.guards, counts.1 + reached.updates);
+            }
+            let reaches = |((family, _), coverage): (&Seeded, &lab::mutants::coverage::Coverage)| {
+                let updates = coverage.iter().any(|(&(of, _), reached)| of == index && reached.updates > 0);
+                updates.then(|| family.name().to_owned())
+            };
+            SiteReport {
+                site: index,
+                address: format!("{:#x}", site.address()),
+                compiled: site.kind == Kind::Data,
+                function: self.image.function(site.address()).map(str::to_owned),
+                guards: total.guards,
+                updates: total.updates,
+                operations: operations.into_iter().map(|(name, (guards, updates))| (name, guards, updates)).collect(),
+                families: self.reach.at_gates.iter().filter_map(reaches).collect::<BTreeSet<_>>().into_iter().collect(),
+            }
+        };
+        // What the JIT copies is executed only where it is on.
+        let executed =
+            |(_, site): &(usize, &lab::mutants::site::Site)| self.row.jit == JitMode::On || site.kind == Kind::Text;
+        self.image.sites().iter().enumerate().filter(executed).map(site).collect()
+    }
+}
+
+/// The folder of a mutant that is kept, made if it is not there.
+pub(super) fn kept(arguments: &Mutants, row: &Row, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let Some(keep) = &arguments.keep else { return Ok(None) };
+    let folder = std::path::absolute(keep)?.join(row.name.replace(' ', "-")).join(name);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+    Ok(Some(folder))
+}
+
+/// A bar if standard error is a terminal, else silence.
+fn bar(mutants: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(mutants as u64), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}

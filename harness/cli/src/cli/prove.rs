@@ -1,0 +1,154 @@
+//! The verb that searches.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use framewalk::sample::WalkerKind;
+use framewalk::walker::Site;
+use framewalk::weakening::Weakening;
+use sim::case::file::save;
+use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
+use sim::history::render;
+use sim::prove::graph::{ANY_NUMBER, Graph};
+use sim::prove::replay::scenario;
+use sim::prove::search::{Counterexample, Options, Outcome, Reads, Report, search};
+use sim::scenario::{Broken, Contender};
+use sim::truth::Chain;
+use sim::workloads;
+use sim::workloads::Workload;
+
+use crate::cli::arguments::{Prove, ProvedWalker};
+use crate::cli::exit;
+use crate::cli::verbs::{Failure, print};
+
+/// Searches each workload.
+pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    let contender = contender(arguments)?;
+    let mut code = exit::PASS;
+    for workload in workloads::ALL {
+        if !arguments.workload.is_empty() && !arguments.workload.contains(&workload.name) {
+            continue;
+        }
+        let one = one(arguments, workload, &contender, interrupted)?;
+        code = match (code, one) {
+            (_, exit::INTERRUPTED) => return Ok(exit::INTERRUPTED),
+            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
+            (before, now) => before.max(now),
+        };
+    }
+    Ok(code)
+}
+
+fn contender(arguments: &Prove) -> Result<Contender, Failure> {
+    let (kind, lacking): (_, &[Weakening]) = match arguments.walker {
+        ProvedWalker::OwnReference => (WalkerKind::OwnReference, &[]),
+        ProvedWalker::OwnCached => (WalkerKind::OwnCached, &[]),
+        ProvedWalker::AnchorFirst => (WalkerKind::OwnReference, &Weakening::ANCHOR_FIRST),
+    };
+    for weakening in &arguments.weaken {
+        if !weakening.applies_to(kind) {
+            return Err(format!("{kind} has no check that `{weakening}` could leave out").into());
+        }
+    }
+    Ok(Contender { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })
+}
+
+fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted: &AtomicBool) -> Result<u8, Failure> {
+    let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
+    // Whoever cannot be made is told now, not by a worker.
+    contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
+    let make = |site| contender.walker(site);
+    let begun = Instant::now();
+    let report = search(
+        &graph,
+        &Options {
+            walker: &make,
+            samples: arguments.samples,
+            clause: arguments.clause,
+            reads: arguments.reads,
+            anchorings: arguments.other_profiler.map_or(0, |times| times.unwrap_or(ANY_NUMBER)),
+            states: arguments.states,
+            interrupted: &|| interrupted.load(Ordering::Relaxed),
+        },
+    )?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut text = format!("{}: {}, {}\n", workload.name, contender, workload.about);
+    let code = match &report.outcome {
+        Outcome::Complete { samples } => complete(&mut text, &report, *samples),
+        Outcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
+        Outcome::OutOfStates => {
+            let _ = writeln!(text, "  inconclusive: more states than --states allows");
+            exit::INCONCLUSIVE
+        }
+        Outcome::Interrupted => {
+            let _ = writeln!(text, "  interrupted");
+            exit::INTERRUPTED
+        }
+    };
+    let answers = report.answers;
+    let _ = writeln!(
+        text,
+        "  {} states in {} walks ({} full hits, {} partial hits, {} misses, {} rejected), {} states of the \
+         interpreter, {} caches; {seconds:.1} s, {:.1} M states/s",
+        report.states,
+        report.walks,
+        answers.full_hits,
+        answers.partial_hits,
+        answers.misses,
+        answers.rejected,
+        graph.len(),
+        report.caches,
+        report.states as f64 / 1e6 / seconds,
+    );
+    print(&text)?;
+    Ok(code)
+}
+
+fn complete(text: &mut String, report: &Report, samples: Option<u32>) -> u8 {
+    let answers = report.answers;
+    if answers.full_hits + answers.partial_hits + answers.misses == 0 {
+        let _ = writeln!(text, "  vacuous: every walk was rejected");
+        return exit::INCONCLUSIVE;
+    }
+    let _ = match samples {
+        None => writeln!(text, "  COMPLETE: nothing wrong in any number of samples"),
+        Some(samples) => writeln!(text, "  COMPLETE: nothing wrong in {samples} samples"),
+    };
+    exit::PASS
+}
+
+fn counterexample(
+    text: &mut String,
+    arguments: &Prove,
+    graph: &Graph,
+    contender: &Contender,
+    found: &Counterexample,
+) -> Result<u8, Failure> {
+    let scenario = scenario(graph, contender.clone(), found, arguments.reads == Reads::Samples)?;
+    let ran = scenario.run(true)?;
+    let broken = ran.broken.ok_or("the counterexample does not replay: this is a fault of framediff itself")?;
+    let _ = writeln!(text, "  WRONG: {broken}");
+    for line in render(&ran.interpreter, &ran.notes).lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    if broken == Broken::NotThere
+        && let Some(last) = ran.samples.last()
+    {
+        let name = |chain: &Chain| {
+            let frames = chain.iter().filter_map(|&(function, line)| {
+                Some(format!("{}:{line}", graph.interpreter.program.functions.get(usize::from(function))?.name))
+            });
+            frames.collect::<Vec<_>>().join(" < ")
+        };
+        for chain in &last.possible {
+            let _ = writeln!(text, "  possible: {}", name(chain));
+        }
+    }
+    if let Some(folder) = &arguments.output {
+        let case = TestCase { scenario, breaks: Some(broken) };
+        let path = save(folder, &TARGET, &contender.to_string(), &case)?;
+        let _ = writeln!(text, "  saved: {}", path.display());
+    }
+    Ok(exit::VIOLATION)
+}

@@ -1,0 +1,206 @@
+//! The one command that shows a failure again.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::invariants::Violation;
+use model::run::cell::{CellId, Row};
+use model::run::finding::Finding;
+
+use crate::cli::arguments::{Check, DEFAULT_CONFIDENCE, Judging, Size};
+
+/// A cell alone has all of a run's budget, which is more than it had. Only a longer one decides something.
+const ENOUGH: Duration = Duration::from_secs(60);
+
+/// The command that shows `failure` again: its case, or else the `cell` of `row` as `check` ran it, for its walker alone, until
+/// it is seen.
+///
+/// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes, the number of
+/// stops, and how the result is judged. How the other cells ran, how many at once and where it is reported are left out.
+#[must_use]
+pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
+    if let Violation::NotThere { case, .. } = &failure.violation {
+        return format!("framediff replay --python {} {case}", quote_path(&row.python));
+    }
+    let mut words = vec!["framediff".to_owned(), "check".to_owned()];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+    option("--python", quote_path(&row.python));
+    option("--jit", if row.jit { "on" } else { "off" }.to_owned());
+    option("--lane", cell.lane.name().to_owned());
+    match &check.program {
+        Some(program) => option("--program", quote_path(&absolute(program))),
+        None => option("--family", quote(&cell.family)),
+    }
+    option("--walker", failure.walker.name().to_owned());
+    option("--seed", cell.seed.to_string());
+    for weakening in &check.selection.weaken {
+        option("--weaken", weakening.name().to_owned());
+    }
+    for (name, value) in sizes(check.size).into_iter().chain(bounds(check)).chain(judging(&check.judging)) {
+        if let Some(value) = value {
+            option(name, value);
+        }
+    }
+    option("--until", quote(failure.fingerprint().as_str()));
+    if check.judging.strict {
+        words.push("--strict".to_owned());
+    }
+    if !check.arguments.is_empty() {
+        words.push("--".to_owned());
+        words.extend(check.arguments.iter().map(|argument| quote(argument)));
+    }
+    words.join(" ")
+}
+
+type Options<const N: usize> = [(&'static str, Option<String>); N];
+
+fn sizes(size: Size) -> Options<5> {
+    let number = |number: Option<u32>| number.map(|number| number.to_string());
+    [
+        ("--depth", number(size.depth)),
+        ("--width", number(size.width)),
+        ("--speed", number(size.speed)),
+        ("--frame-size", size.frame_size.map(|size| size.to_string())),
+        ("--names", size.names.map(|names| names.name().to_owned())),
+    ]
+}
+
+/// How much is run, where that is not what a cell alone does anyway.
+fn bounds(check: &Check) -> Options<3> {
+    let budget = Some(check.budget).filter(|&budget| budget > ENOUGH);
+    [
+        ("--stops", check.stops.map(|stops| stops.to_string())),
+        ("--schedules", check.schedules.map(|schedules| schedules.to_string())),
+        ("--budget", budget.map(|budget| quote(&humantime::format_duration(budget).to_string()))),
+    ]
+}
+
+fn judging(judging: &Judging) -> Options<2> {
+    let confidence = Some(judging.confidence).filter(|&confidence| confidence != DEFAULT_CONFIDENCE);
+    let known = judging.known.as_deref().map(absolute);
+    [
+        ("--known", known.map(|path| quote_path(&path))),
+        ("--confidence", confidence.map(|confidence| confidence.to_string())),
+    ]
+}
+
+/// The path from any folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or(path.to_owned())
+}
+
+pub(super) fn quote_path(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    match str::from_utf8(bytes) {
+        Ok(text) => quote(text),
+        // Shells take such a name in this form, and reports can show it.
+        Err(_) => format!("$'{}'", bytes.escape_ascii()),
+    }
+}
+
+/// `word` as a POSIX shell needs it.
+pub(super) fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use framewalk::sample::WalkerKind;
+    use model::run::cell::Lane;
+    use model::run::fixtures;
+    use model::workload::Family;
+
+    use super::*;
+    use crate::cli::arguments::{Cli, Jit, Verb};
+
+    fn check(line: &str) -> Check {
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().verb() {
+            Verb::Check(check) => *check,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn failure() -> Finding {
+        Finding { walker: WalkerKind::OwnCached, ..fixtures::finding() }
+    }
+
+    /// The command for a failure of the own cached walker.
+    fn replay(original: &Check, cell: &CellId) -> String {
+        command(original, &fixtures::row(), cell, &failure())
+    }
+
+    #[test]
+    fn the_command_selects_the_cell_again() {
+        let original = check(
+            "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
+        );
+        let cell = fixtures::cell(Lane::Live);
+        let replayed = check(&replay(&original, &cell).replace("'5m'", "5m"));
+        assert_eq!(replayed.source.python, [fixtures::row().python]);
+        assert_eq!((replayed.jit, replayed.selection.seed), (Some(Jit::On), Some(cell.seed)));
+        assert_eq!((replayed.selection.lane, replayed.selection.family), (vec![cell.lane], vec![Family::Alternating]));
+        assert_eq!(replayed.selection.walker, [WalkerKind::OwnCached]);
+        assert_eq!((replayed.selection.weaken, replayed.size), (original.selection.weaken, original.size));
+        assert_eq!((replayed.budget, replayed.until), (original.budget, Some(failure().fingerprint())));
+        assert_eq!(replayed.judging, check("framediff").judging);
+    }
+
+    #[test]
+    fn what_decides_the_outcome_is_in_the_command_and_nothing_else() {
+        let cell = fixtures::cell(Lane::Stopped);
+        let original = check(
+            "framediff --stops 40 --known /k.toml --strict --confidence 0.99 --width 3 --speed 7 --jobs 2 --profiles \
+             --budget 10s --report html=r.html",
+        );
+        let line = replay(&original, &cell);
+        let replayed = check(&line);
+        assert_eq!((replayed.stops, replayed.size, &replayed.judging), (Some(40), original.size, &original.judging));
+        // A cell alone needs no more than what is given to all by default.
+        assert_eq!(replayed.budget, Duration::from_secs(60));
+        for word in ["--jobs", "--profiles", "--report", "--budget"] {
+            assert!(!line.contains(word), "{line}");
+        }
+        let plain = replay(&check("framediff"), &cell);
+        for word in ["--stops", "--known", "--strict", "--confidence", "--budget", "--depth"] {
+            assert!(!plain.contains(word), "{plain}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_run_again_with_its_arguments() {
+        let original = check("framediff --program /p.py --stops 5 -- 2000 it's");
+        let cell = CellId { family: "program p.py 2000 it's".into(), ..fixtures::cell(Lane::Stopped) };
+        let line = replay(&original, &cell);
+        assert!(line.ends_with(r"-- 2000 'it'\''s'"), "{line}");
+        let replayed = check(&line.replace(r"'it'\''s'", "it's"));
+        assert_eq!((&replayed.program, &replayed.arguments), (&original.program, &original.arguments));
+        assert!(replayed.selection.family.is_empty());
+    }
+
+    #[test]
+    fn words_survive_a_shell() {
+        for (word, quoted) in [
+            ("/opt/py-3.15/bin/python3.15", "/opt/py-3.15/bin/python3.15"),
+            ("", "''"),
+            ("/my builds/py", "'/my builds/py'"),
+            ("$HOME", "'$HOME'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_quoted_byte_by_byte() {
+        let path = |bytes| Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned();
+        assert_eq!(quote_path(&path(b"/opt/my python")), "'/opt/my python'");
+        assert_eq!(quote_path(&path(b"/opt/x\xff'\n/python")), r"$'/opt/x\xff\'\n/python'");
+    }
+}

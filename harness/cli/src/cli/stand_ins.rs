@@ -1,0 +1,81 @@
+//! The part of `mutants` that puts stand-ins in the place of CPython's own unwinder.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::judge::Judged;
+use lab::mutants::peers::{Baseline, Peers};
+use lab::mutants::replaced::ReplaceError;
+use lab::mutants::report::{Listed, MutantReport, StandInReport};
+use lab::mutants::stand_in::{StandIn, StandInError, StandIns};
+use model::run::cell::Lane;
+use process::build::Row;
+
+use crate::cli::mutants;
+use crate::cli::mutants_arguments::Mutants;
+use crate::cli::verbs::Failure;
+
+/// Makes the stand-ins that `is_wanted` takes by name, and hunts them.
+pub(super) fn report(
+    arguments: &Mutants,
+    hunter: &Hunter<'_>,
+    row: &Row,
+    is_wanted: &dyn Fn(&str) -> bool,
+    peers: Option<&Baseline>,
+) -> Result<Option<StandInReport>, Failure> {
+    let stand_ins = StandIns::of(&row.build)?;
+    let wanted: Vec<&StandIn> = stand_ins.faults.iter().filter(|fault| is_wanted(&fault.name())).collect();
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut report =
+        StandInReport { row: row.name.clone(), control: Vec::new(), mutants: Vec::new(), list: Vec::new() };
+    if arguments.list {
+        let listed = |fault: &&StandIn| Listed {
+            mutant: fault.name(),
+            lane: fault.lane.name().to_owned(),
+            description: fault.description.clone(),
+            missing: fault.missing.clone(),
+        };
+        report.list = wanted.iter().map(listed).collect();
+        return Ok(Some(report));
+    }
+    // The original, where the stand-ins are looked at.
+    for is_live in [false, true] {
+        if wanted.iter().any(|fault| (fault.lane == Lane::Live) == is_live) {
+            let control = |_| if is_live { hunter.hunt_live(row) } else { hunter.hunt(row, 1) };
+            report.control.extend((0..arguments.control).map(control));
+        }
+    }
+    let stopped = || hunter.interrupted.load(Ordering::Relaxed);
+    for fault in wanted {
+        if stopped() {
+            break;
+        }
+        let kept = mutants::kept(arguments, row, &fault.name())?;
+        let replaced = match stand_ins.with(fault, kept.as_deref(), &hunter.folder) {
+            Ok(replaced) => replaced,
+            Err(error @ (StandInError::NotViable(_) | StandInError::Replace(ReplaceError::Probe(_)))) => {
+                report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }, None));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let changed = Row { build: Arc::new(replaced.build.clone()), jit: row.jit, name: row.name.clone() };
+        let judged = match if fault.lane == Lane::Live { hunter.hunt_live(&changed) } else { hunter.hunt(&changed, 1) }
+        {
+            Hunted::Killed(kill) => Judged::Killed(kill),
+            Hunted::Passed { samples } => Judged::Survived { samples },
+            Hunted::Died { how } => Judged::Died { how },
+            Hunted::Inconclusive { why } => Judged::Inconclusive { why },
+        };
+        let peers = peers.and_then(|peers| peers.judge(&replaced.build, true, &stopped).ok());
+        report.mutants.push(mutant(fault, judged, peers));
+    }
+    Ok(Some(report))
+}
+
+fn mutant(fault: &StandIn, judged: Judged, peers: Option<Peers>) -> MutantReport {
+    MutantReport { mutant: fault.name(), issue: fault.issue.clone(), judged, peers }
+}

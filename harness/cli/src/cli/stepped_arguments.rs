@@ -1,0 +1,221 @@
+//! What can be said to the verbs of the stepped lane.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use model::schedule::AccessKind;
+use model::schedule::cast::Cast;
+use model::schedule::shard::Shard;
+use model::workload::Family;
+
+use crate::cli::arguments::{BuildSource, Format, Jit, Size};
+use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
+
+/// So many schedules, drawn or of one part, show each answer of the cache.
+const MANY: u64 = 500;
+
+/// Arguments of `explore`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Explore {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// The run mode of the build
+    #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Builds")]
+    pub jit: Jit,
+    /// Who walks
+    #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "cpython-cached", help_heading = "Walker")]
+    pub walker: WalkerKind,
+    /// Leave this check out of an own walker; repeatable
+    #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
+    pub weaken: Vec<Weakening>,
+    /// Who takes which sample, and what happens to them: alone, alternating, old-and-new, handed-over, remade, died, or
+    /// turns as in a+make-b.b+a
+    #[arg(long, value_name = "NAME", default_value = "alone", help_heading = "Walker")]
+    pub scenario: Cast,
+    /// The family of the workload; repeatable
+    #[arg(long, value_name = "NAME", value_parser = families(), default_value = "alternating", help_heading = "Workload (default: a small one)")]
+    pub family: Vec<Family>,
+    /// The seed of the workload, and of what is drawn, decimal or 0x...
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "25", help_heading = "Workload (default: a small one)")]
+    pub seed: u64,
+    /// How the workload looks.
+    #[command(flatten)]
+    pub size: Size,
+    /// In which order schedules come
+    #[arg(long, value_name = "ORDER", default_value = "exhaustive", help_heading = "Search")]
+    pub order: SearchOrder,
+    /// How many samples are taken
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
+    pub samples: u32,
+    /// How often the target moves at most
+    #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(0..=64), help_heading = "Search")]
+    pub moves: u32,
+    /// By how many steps at most at a time [default: those of one round of the workload, up to 24]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Search")]
+    pub steps: Option<u32>,
+    /// What a step is
+    #[arg(long, value_name = "STEP", default_value = "store", help_heading = "Search")]
+    pub step: Step,
+    /// Let the target move between samples only
+    #[arg(long, conflicts_with = "tear", help_heading = "Search")]
+    pub at_rest: bool,
+    /// Let the target move between the words of a read, too
+    #[arg(long, help_heading = "Search")]
+    pub tear: bool,
+    /// Let the target not move before accesses of this kind nor in them, to see which failures need that; repeatable
+    #[arg(long, value_name = "ACCESS", value_parser = accesses(), help_heading = "Search")]
+    pub still: Vec<AccessKind>,
+    /// How many schedules are drawn, if they are
+    #[arg(long, value_name = "N", default_value = "10000", help_heading = "Search")]
+    pub schedules: u64,
+    /// Only part K of N of an exhaustive search
+    #[arg(long, value_name = "K/N", default_value = "1/1", help_heading = "Search")]
+    pub shard: ShardArgument,
+    /// End at the first failure
+    #[arg(long, help_heading = "Search")]
+    pub first: bool,
+    /// End after this time, whatever is left [default: when everything ran]
+    #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
+    pub budget: Option<Duration>,
+    /// How many targets run at once [default: one for each core; at most eight for each]
+    #[arg(long, value_name = "N", value_parser = explore_jobs, help_heading = "Run")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Save the simplest case of each kind of failure in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+    /// Make a bundle of the simplest case of each kind of failure in this folder
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub bundles: Option<PathBuf>,
+    /// Let known failures fail the run too
+    #[arg(long, help_heading = "Verdict")]
+    pub strict: bool,
+    /// Known failures [default: the list that comes with framediff]
+    #[arg(long, value_name = "FILE", help_heading = "Verdict")]
+    pub known: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+impl Explore {
+    /// Whether so many schedules are enough to show each answer of the cache that there can be.
+    pub(super) fn is_large(&self, schedules: u64) -> bool {
+        let is_whole = self.order == SearchOrder::Exhaustive && self.shard == Shard::WHOLE;
+        is_whole || schedules >= MANY
+    }
+}
+
+/// Arguments of `conform`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Conform {
+    /// Which builds.
+    #[command(flatten)]
+    pub source: BuildSource,
+    /// Only the builds' run mode of that name [default: both]
+    #[arg(long, value_name = "MODE", help_heading = "Builds")]
+    pub jit: Option<Jit>,
+    /// Who walks
+    #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "own-cached", help_heading = "Walker")]
+    pub walker: WalkerKind,
+    /// The family of the programs; repeatable [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Programs")]
+    pub family: Vec<String>,
+    /// How many programs of each family
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
+    pub programs: u64,
+    /// The seed of the first program and its schedules, decimal or 0x...; the next program has the next one
+    #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Programs")]
+    pub seed: u64,
+    /// How many schedules are drawn for each program
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
+    pub schedules: u64,
+    /// End after this time, whatever is left [default: when everything ran]
+    #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
+    pub budget: Option<Duration>,
+}
+
+/// A shard as it is written: clap wants a type whose errors it can print.
+pub type ShardArgument = Shard;
+
+/// In which order schedules come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum SearchOrder {
+    /// All of them, the simplest first
+    Exhaustive,
+    /// Drawn at random, most moves where the protocol is thin
+    Random,
+    /// Drawn by probabilistic concurrency testing (PCT)
+    Pct,
+}
+
+/// What a step of the target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Step {
+    /// One store to current frame, anchor or sequence; needs hardware watchpoints
+    Store,
+    /// The same, or one load of the anchor to compare it
+    Load,
+    /// All that happens up to the next gate of the program
+    Gate,
+}
+
+/// A case of the stepped lane and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct OneCase {
+    /// A saved case, a bundle, or a case on a line (framediff@...)
+    #[arg(value_name = "CASE")]
+    pub case: String,
+    /// Where it runs.
+    #[command(flatten)]
+    pub source: BuildSource,
+}
+
+/// Arguments of `shrink`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Shrink {
+    /// The case.
+    #[command(flatten)]
+    pub case: OneCase,
+    /// How often a schedule may be run to make it smaller; three times as often to find one in a smaller workload
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
+    pub runs: u32,
+    /// How many smaller workloads are tried
+    #[arg(long, value_name = "N", default_value = "40", help_heading = "Run")]
+    pub workloads: u32,
+    /// End after this time, with the smallest that was found
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = budget, help_heading = "Run")]
+    pub budget: Duration,
+    /// Save the smaller case in this folder
+    #[arg(short, long, value_name = "DIR", help_heading = "Run")]
+    pub output: Option<PathBuf>,
+}
+
+/// Arguments of `explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Explain {
+    /// The case.
+    #[command(flatten)]
+    pub case: OneCase,
+    /// How it is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+}
+
+/// Arguments of `reproducer`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Reproducer {
+    /// The case.
+    #[command(flatten)]
+    pub case: OneCase,
+    /// The Python file; it must not be there
+    #[arg(short, long, value_name = "FILE", help_heading = "Run")]
+    pub output: PathBuf,
+    /// How long the file runs at most, and how long it is tried here
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
+    pub limit: Duration,
+}

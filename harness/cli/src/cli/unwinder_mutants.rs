@@ -1,0 +1,95 @@
+//! The part of `mutants` that patches CPython's own unwinder.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use lab::mutants::code::Kind;
+use lab::mutants::history;
+use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::image::Image;
+use lab::mutants::judge::Judged;
+use lab::mutants::peers::Baseline;
+use lab::mutants::replaced::ReplaceError;
+use lab::mutants::report::{MutantReport, UnwinderReport};
+use lab::mutants::unwinder::Fault;
+use lab::mutants::unwinder::module::{CopyError, Module};
+use process::build::Row;
+
+use crate::cli::mutants;
+use crate::cli::mutants_arguments::Mutants;
+use crate::cli::verbs::Failure;
+
+/// Makes the mutants with the given faults of the module of `row`, and hunts them.
+pub(super) fn report(
+    arguments: &Mutants,
+    hunter: &Hunter<'_>,
+    row: &Row,
+    faults: &[Fault],
+    peers: Option<&Baseline>,
+) -> Result<UnwinderReport, Failure> {
+    let mut report = UnwinderReport { row: row.name.clone(), module: None, control: Vec::new(), mutants: Vec::new() };
+    let module = match Module::of(&row.build) {
+        Ok(module) => module,
+        Err(error) => {
+            let why = error.to_string();
+            report.mutants =
+                faults.iter().map(|&fault| mutant(fault, Judged::NotViable { why: why.clone() })).collect();
+            return Ok(report);
+        }
+    };
+    report.module = Some(module.path().display().to_string());
+    let anchor_first = stores_anchor_first(row)?;
+    if !arguments.list {
+        report.control = (0..arguments.control).map(|_| hunter.hunt(row, 1)).collect();
+    }
+    for &fault in faults {
+        if hunter.interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        let kept = mutants::kept(arguments, row, fault.name())?;
+        let patched = match module.with(fault, kept.as_deref(), &hunter.folder) {
+            Ok(patched) => patched,
+            Err(error @ (CopyError::NotViable(_) | CopyError::Replace(ReplaceError::Probe(_)))) => {
+                report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if arguments.list {
+            continue;
+        }
+        let changed = Row { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
+        let judged = match hunter.hunt(&changed, 1) {
+            Hunted::Killed(kill) => Judged::Killed(kill),
+            Hunted::Passed { samples } => match fault.equivalent(anchor_first) {
+                Some(argument) => Judged::Equivalent { argument, samples },
+                None => Judged::Survived { samples },
+            },
+            Hunted::Died { how } => Judged::Died { how },
+            Hunted::Inconclusive { why } => Judged::Inconclusive { why },
+        };
+        let mut reported = mutant(fault, judged);
+        let stopped = || hunter.interrupted.load(Ordering::Relaxed);
+        reported.peers = peers.and_then(|peers| peers.judge(&patched.build, true, &stopped).ok());
+        report.mutants.push(reported);
+    }
+    Ok(report)
+}
+
+/// Whether the interpreter of `row` stores the anchor before it counts, wherever its own code does both.
+fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
+    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let image = Image::read(&row.build.image, layout)?;
+    let mut sites = image.sites().iter().filter(|site| site.kind == Kind::Text).peekable();
+    Ok(sites.peek().is_some() && sites.all(|site| site.pointer.address < site.increment.store().address))
+}
+
+fn mutant(fault: Fault, judged: Judged) -> MutantReport {
+    MutantReport {
+        mutant: fault.name().to_owned(),
+        // Each is a part of it.
+        issue: Some(history::REUSED_ADDRESS.name.to_owned()),
+        judged,
+        peers: None,
+    }
+}

@@ -1,0 +1,186 @@
+//! How single values are written on the command line.
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use model::run::cell::Lane;
+use model::run::finding::{Fingerprint, WALKERS};
+use model::schedule::AccessKind;
+use model::workload::parameters::MOST_LOCALS;
+use model::workload::{Family, FrameSize, Names};
+use sim::variation::Variation;
+use sim::workloads;
+
+/// One of a fixed set of things that have names.
+fn one_of<T>(all: impl IntoIterator<Item = T>, name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let all: Vec<T> = all.into_iter().collect();
+    PossibleValuesParser::new(all.iter().copied().map(name).collect::<Vec<_>>())
+        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("there is no such name"))
+}
+
+pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {
+    one_of(Lane::ALL, Lane::name)
+}
+
+pub(super) fn walkers() -> impl TypedValueParser<Value = WalkerKind> {
+    one_of(WALKERS, WalkerKind::name)
+}
+
+pub(super) fn accesses() -> impl TypedValueParser<Value = AccessKind> {
+    one_of(AccessKind::ALL, AccessKind::name)
+}
+
+pub(super) fn families() -> impl TypedValueParser<Value = Family> {
+    one_of(Family::ALL, Family::name)
+}
+
+pub(super) fn weakenings() -> impl TypedValueParser<Value = Weakening> {
+    let checked = Weakening::ALL.into_iter().filter(|weakening| weakening.applies_to(WalkerKind::OwnCached));
+    one_of(checked, Weakening::name)
+}
+
+pub(super) fn all_weakenings() -> impl TypedValueParser<Value = Weakening> {
+    one_of(Weakening::ALL, Weakening::name)
+}
+
+pub(super) fn variations() -> impl TypedValueParser<Value = Variation> {
+    one_of(Variation::ALL, Variation::name)
+}
+
+pub(super) fn simulated_workloads() -> impl TypedValueParser<Value = &'static str> {
+    one_of(workloads::ALL.map(|workload| workload.name), |name| name)
+}
+
+pub(super) fn names() -> impl TypedValueParser<Value = Names> {
+    one_of(Names::ALL, Names::name)
+}
+
+/// So many targets at once keep a core busy whatever they wait for. Above it they take memory and each other's time, and
+/// far above it the machine is no longer usable.
+const MOST_JOBS_PER_CORE: usize = 8;
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// The jobs of `check` where none are given: a target that is stopped leaves its core idle.
+pub(super) fn check_jobs_by_default() -> usize {
+    cores() + cores() / 2
+}
+
+/// The jobs of `explore` where none are given.
+pub(super) fn explore_jobs_by_default() -> usize {
+    cores()
+}
+
+/// `--jobs` of `check`.
+pub(super) fn check_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    jobs(text, cores(), check_jobs_by_default())
+}
+
+/// `--jobs` of `explore`.
+pub(super) fn explore_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    jobs(text, cores(), explore_jobs_by_default())
+}
+
+/// A number of targets that `cores` cores can run; the refusal names the number that is used without the option.
+fn jobs(text: &str, cores: usize, by_default: usize) -> Result<NonZeroUsize, String> {
+    let most = cores.saturating_mul(MOST_JOBS_PER_CORE);
+    match text.parse::<NonZeroUsize>() {
+        Ok(jobs) if jobs.get() <= most => Ok(jobs),
+        Ok(_) => Err(format!(
+            "at most {MOST_JOBS_PER_CORE} for each core can run at once, which is {most} here; without --jobs it is {by_default}"
+        )),
+        Err(error) => Err(format!("{error}; without --jobs it is {by_default}")),
+    }
+}
+
+/// The size of frames, as far as the generator makes them.
+pub(super) fn frame_size(text: &str) -> Result<FrameSize, String> {
+    let size: FrameSize = text.parse()?;
+    if size.most() > MOST_LOCALS {
+        return Err(format!("a frame has at most {MOST_LOCALS} extra locals"));
+    }
+    Ok(size)
+}
+
+/// A number below 2^64, decimal or hexadecimal.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, decimal or 0x..."))
+}
+
+/// Clocks cannot count on for any number of seconds.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
+/// A time above zero, of at most a year: "90s", "1m 30s"; a bare number means seconds.
+pub(super) fn budget(text: &str) -> Result<Duration, String> {
+    let time = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s or 5m"))?,
+    };
+    if time.is_zero() {
+        Err("no time at all proves nothing".to_owned())
+    } else if time > LONGEST {
+        Err("a budget is at most a year".to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
+/// What makes two violations of `check` the same.
+pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    Fingerprint::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A probability that is neither 0 nor 1.
+pub(super) fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        Ok(_) => Err("a confidence lies between 0 and 1, both excluded".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_jobs_than_the_cores_can_run_are_refused_with_the_default() {
+        assert_eq!(jobs("16", 2, 3).map(NonZeroUsize::get), Ok(16));
+        for bad in ["17", "100000", "0", "-1", "18446744073709551616", "all"] {
+            let why = jobs(bad, 2, 3).unwrap_err();
+            assert!(why.contains("without --jobs it is 3"), "{why}");
+        }
+        assert!(jobs("17", 2, 3).unwrap_err().contains("16 here"));
+    }
+
+    #[test]
+    fn frames_larger_than_the_generator_makes_them_are_refused() {
+        assert_eq!(frame_size("unequal:1000"), Ok(FrameSize::Unequal(1000)));
+        for bad in ["1001", "equal:4294967295", "unequal:1001"] {
+            assert!(frame_size(bad).unwrap_err().contains("at most 1000"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_above_zero() {
+        assert_eq!(budget("60"), budget("1m"));
+        assert_eq!(budget("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(budget("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["", "0", "0s", "-1s", "soon", "99999999999999999999", "10000h"] {
+            assert!(budget(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What the documents of each verb have in common: where something ran, and what failed there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use framewalk::sample::WalkerKind;
+#[cfg(target_arch = "x86_64")]
+use lab::mutants::hunt::Hunted;
+#[cfg(target_arch = "x86_64")]
+use lab::mutants::judge::Judged;
+#[cfg(target_arch = "x86_64")]
+use lab::mutants::report::{MutantReport, Report as Mutants};
+use model::run::cell::{CellId, CellOutcome, Lane, Row};
+use model::run::document::Document;
+use model::run::known::KnownFailures;
+use model::run::summary::CellReport;
+use model::run::verdict::Failure;
+#[cfg(target_arch = "x86_64")]
+use model::run::verdict::Verdict;
+
+use crate::report::saved::{Content, Saved, SavedError};
+use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
+
+/// What can be compared.
+const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
+
+/// What a report tells, whatever verb it is of.
+pub(super) struct Told {
+    /// The verb.
+    pub(super) verb: &'static str,
+    /// The rows, each with what makes it comparable with one of another name.
+    pub(super) rows: BTreeMap<String, String>,
+    /// Where a result was come to.
+    pub(super) ran: BTreeSet<Place>,
+    /// Which schedules ran, where the same ones give the same again.
+    pub(super) schedules: BTreeMap<Place, String>,
+    /// What keeps the run from passing, besides what failed.
+    pub(super) doubts: BTreeSet<String>,
+    /// What failed.
+    pub(super) found: BTreeMap<Key, Found>,
+}
+
+/// A row, and the rest of a place.
+pub(super) type Place = (String, String);
+
+/// What makes two failures the same: a row, if it is another failure in another row, and the fingerprint.
+pub(super) type Key = (String, String);
+
+/// One failure.
+#[derive(Default)]
+pub(super) struct Found {
+    /// The entry of the known failures.
+    pub(super) known: Option<String>,
+    /// How often it was seen.
+    pub(super) count: u64,
+    /// Where.
+    pub(super) places: BTreeSet<Place>,
+}
+
+impl Told {
+    pub(super) fn load(path: &Path) -> Result<Self, SavedError> {
+        let Saved { name, content } = Saved::load(path, &KnownFailures::default())?;
+        match content {
+            Content::Check(document) => Ok(Self::of_check(&document)),
+            Content::Searches(document) => Ok(Self::of_explore(*document)),
+            #[cfg(target_arch = "x86_64")]
+            Content::Mutants(report) => Ok(Self::of_mutants(&report)),
+            other => Err(SavedError::Foreign {
+                name,
+                why: format!("it is {}, which has no failures to compare", other.what()),
+                wanted: COMPARED,
+            }),
+        }
+    }
+
+    fn nothing(verb: &'static str) -> Self {
+        Self {
+            verb,
+            rows: BTreeMap::new(),
+            ran: BTreeSet::new(),
+            schedules: BTreeMap::new(),
+            doubts: BTreeSet::new(),
+            found: BTreeMap::new(),
+        }
+    }
+
+    fn of_check(document: &Document) -> Self {
+        let mut ran = BTreeSet::new();
+        let mut schedules = BTreeMap::new();
+        for report in document.cells.iter().filter(|report| report.outcome == CellOutcome::Ran) {
+            for (walker, tally) in report.tallies.iter().filter(|(_, tally)| tally.schedules > 0) {
+                let CellId { row, lane, family, seed, .. } = &report.cell;
+                let text = format!("{} with seed {seed}", tally.schedules);
+                schedules.insert(place(row, *lane, family, *walker), text);
+            }
+            let gave_stacks = report.tallies.iter().filter(|(_, tally)| tally.accepted() > 0);
+            let CellId { row, lane, family, .. } = &report.cell;
+            ran.extend(gave_stacks.map(|(walker, _)| place(row, *lane, family, *walker)));
+        }
+        let mut found: BTreeMap<Key, Found> = BTreeMap::new();
+        for violation in &document.violations {
+            let entry = found.entry((String::new(), violation.fingerprint.to_string())).or_default();
+            let first = &violation.first;
+            // Known on some versions only is not known.
+            let known = violation.known.as_ref().map(|known| known.id.clone());
+            entry.known = if entry.count == 0 { known } else { entry.known.take().and(known) };
+            entry.count += violation.count;
+            let at = |row: &str, family: &str| place(row, first.lane, family, first.walker);
+            entry.places.extend(violation.places.iter().map(|place| at(&place.row, &place.family)));
+            if violation.places.is_empty() {
+                entry.places.extend(violation.rows.iter().map(|row| at(row, &first.family)));
+            }
+        }
+        found.extend(document.judgement.failures.iter().filter_map(|failure| undescribed(document, failure)));
+        let alike = |row: &Row| format!("{}, JIT {}, {}", row.flavour, row.jit, row.frame_cache);
+        let rows = document.builds.iter().map(|row| (row.name.clone(), alike(row))).collect();
+        let doubts = document.judgement.doubts.iter().map(ToString::to_string).collect();
+        Self { verb: "check", rows, ran, schedules, doubts, found }
+    }
+
+    fn of_explore(searches: Searches) -> Self {
+        let mut told = Self::nothing("explore");
+        for search in searches.searches {
+            let place = place_of(&search);
+            let kind = search.build.split_once(' ').map_or("", |(_, kind)| kind);
+            told.rows.insert(search.build.clone(), kind.to_owned());
+            // A search that was cut short, or ended at its first failure, does not tell that another one is gone.
+            if search.ended == SearchEnd::Everything && search.never_came == 0 {
+                told.ran.insert(place.clone());
+                told.schedules.insert(place.clone(), search.schedules.to_string());
+            }
+            let (row, bounds) = &place;
+            if matches!(search.verdict, SearchVerdict::Inconclusive | SearchVerdict::Interrupted) {
+                told.doubts.insert(format!("{}: {row}, {bounds}", search.verdict));
+            }
+            told.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));
+            for failure in search.failures {
+                // Each search counts for itself.
+                let key = (row.clone(), format!("{}, {bounds}", failure.fingerprint));
+                let found = Found { known: failure.known, count: failure.schedules, places: [place.clone()].into() };
+                told.found.insert(key, found);
+            }
+        }
+        told
+    }
+
+    /// A failure is what fails the run: a mutant that survives, an original that does not pass, a site that nothing reaches. A
+    /// mutant that is equivalent, not viable or undecided came to no result.
+    #[cfg(target_arch = "x86_64")]
+    fn of_mutants(report: &Mutants) -> Self {
+        let mut told = Self::nothing("mutants");
+        if report.verdict() == Verdict::Inconclusive {
+            told.doubts.insert("the later run of `mutants` is inconclusive".to_owned());
+        }
+        let unwinder = |row: &str| format!("{row}, CPython's unwinder");
+        for row in &report.rows {
+            told.row(&row.row);
+            told.mutants(&row.row, &row.mutants, &row.control);
+            for site in &row.sites {
+                told.result(&row.row, format!("site {} is never reached", site.site), site.guards == 0);
+            }
+        }
+        for one in &report.unwinder {
+            told.row(&unwinder(&one.row));
+            told.mutants(&unwinder(&one.row), &one.mutants, &one.control);
+        }
+        for one in &report.stand_ins {
+            let row = format!("{}, stand-ins", one.row);
+            told.row(&row);
+            told.mutants(&row, &one.mutants, &one.control);
+        }
+        told.mutants("own walkers", &report.own, report.own_control.as_slice());
+        told
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn row(&mut self, name: &str) {
+        let kind = name.split_once(' ').map_or("", |(_, kind)| kind);
+        self.rows.insert(name.to_owned(), kind.to_owned());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn mutants(&mut self, row: &str, mutants: &[MutantReport], control: &[Hunted]) {
+        for mutant in mutants {
+            let survived = match mutant.judged {
+                Judged::Killed(_) => false,
+                Judged::Survived { .. } => true,
+                _ => continue,
+            };
+            self.result(row, format!("{} survived", mutant.mutant), survived);
+        }
+        let decided = |hunted: &&Hunted| matches!(hunted, Hunted::Killed(_) | Hunted::Passed { .. });
+        for hunted in control.iter().filter(decided) {
+            self.result(row, "the original does not pass".to_owned(), matches!(hunted, Hunted::Killed(_)));
+        }
+    }
+
+    /// What was looked at in a row, and whether it failed.
+    #[cfg(target_arch = "x86_64")]
+    fn result(&mut self, row: &str, what: String, failed: bool) {
+        let place = (row.to_owned(), what);
+        if failed {
+            let entry = self.found.entry(place.clone()).or_default();
+            entry.count += 1;
+            entry.places.insert(place.clone());
+        }
+        self.ran.insert(place);
+    }
+}
+
+/// Where a walker of a run of `check` came to a result.
+fn place(row: &str, lane: Lane, family: &str, walker: WalkerKind) -> Place {
+    (row.to_owned(), format!("{lane}, {family}, {walker}"))
+}
+
+/// Wrong samples that fail a run of `check` although none of its violations says what they were. Each row counts for itself.
+fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
+    let (row, lane, walker, samples) = match failure {
+        Failure::Violation { .. } => return None,
+        Failure::Undescribed { row, lane, walker, samples } => (row, *lane, *walker, *samples),
+    };
+    let is_wrong = |cell: &&CellReport| {
+        let wrong = cell.tallies.get(&walker).is_some_and(|tally| tally.impossible() + tally.differences > 0);
+        wrong && (&cell.cell.row, cell.cell.lane) == (row, lane)
+    };
+    let places = document.cells.iter().filter(is_wrong).map(|cell| place(row, lane, &cell.cell.family, walker));
+    let key = (row.clone(), format!("{lane}, {walker}: wrong samples that no violation describes"));
+    Some((key, Found { known: None, count: samples, places: places.collect() }))
+}
+
+/// All that bounds a search.
+fn place_of(search: &Search) -> Place {
+    let Search { walker, scenario, family, seed, samples, moves, steps, .. } = search;
+    let mut text =
+        format!("{walker} {scenario}, {family} with seed {seed}, {moves} moves of {steps} steps in {samples} samples");
+    if search.at_rest {
+        text.push_str(", at rest");
+    }
+    for still in &search.still {
+        text += &format!(", none at {still}");
+    }
+    for weakening in &search.weakenings {
+        text += &format!(", without {weakening}");
+    }
+    (search.build.clone(), text)
+}

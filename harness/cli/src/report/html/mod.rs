@@ -1,0 +1,132 @@
+//! The report as one page that needs nothing else: no script, no font, no picture from elsewhere.
+//!
+//! What is shown comes from targets and files: every text is escaped by the template, made harmless, and of a bounded length; a link
+//! leads to https alone.
+
+mod bench;
+mod check;
+mod history;
+mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod mutants;
+mod profiles;
+mod stacks;
+mod stepped;
+
+use framewalk::printable::clean;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use model::run::known::KnownFailure;
+use model::run::verdict::Verdict;
+
+use crate::report::saved::{Content, Saved, overall};
+use crate::report::text::plural;
+
+/// Columns of what is shown as for a terminal; it was made harmless there.
+const WIDTH: u16 = 100;
+const STYLE: &str = include_str!("style.css");
+/// Nothing may be loaded, whatever a text contains.
+const POLICY: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
+/// The page of everything in `all`.
+#[must_use]
+pub fn render(all: &[Saved]) -> String {
+    let verdict = overall(all);
+    let several = all.len() > 1;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                link rel="icon" href="data:,";
+                title { "framediff: " (verdict) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header.verdict.(colour(verdict)) {
+                    h1 { "framediff: " (verdict) }
+                    @if let [one] = all { p { (shown(&one.in_short())) } }
+                    @if several {
+                        p { (plural(all.len(), "report")) " on this page, the worst of which decides:" }
+                        ul { @for (index, one) in all.iter().enumerate() {
+                            li {
+                                (tag(colour(one.verdict()), &one.verdict().to_string())) " "
+                                a href={ "#report-" (index + 1) } { (shown(&one.name)) } ": " (shown(&one.in_short()))
+                            }
+                        } }
+                    }
+                }
+                main { @for (index, one) in all.iter().enumerate() {
+                    section id={ "report-" (index + 1) } {
+                        @if several { h2 { (shown(&one.name)) " " (tag(colour(one.verdict()), &one.verdict().to_string())) } }
+                        (content(&one.content))
+                    }
+                } }
+                footer { "Made by framediff " (env!("CARGO_PKG_VERSION")) ". A click on a command selects it." }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn content(content: &Content) -> Markup {
+    match content {
+        Content::Check(document) => check::section(document),
+        Content::Bench(document) => bench::section(document),
+        Content::Searches(document) => html! { pre { (document.text(WIDTH)) } },
+        Content::Comparison(document) => html! { pre { (document.text(WIDTH)) } },
+        Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
+        Content::Case(file, known) => stepped::case(file, known.as_ref()),
+        #[cfg(target_arch = "x86_64")]
+        Content::Mutants(report) => mutants::section(report),
+    }
+}
+
+/// The class of a verdict.
+fn colour(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "good",
+        Verdict::Fail => "bad",
+        Verdict::Inconclusive => "doubt",
+    }
+}
+
+fn tag(class: &str, text: &str) -> Markup {
+    html! { span.tag.(class) { (text) } }
+}
+
+/// A text from elsewhere.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 2_000;
+    let clean = clean(text);
+    let mut characters = clean.char_indices().skip(LONGEST);
+    match characters.next() {
+        Some((end, _)) => format!("{}… ({} more characters)", &clean[..end], characters.count() + 1),
+        None => clean,
+    }
+}
+
+/// A command to be copied: whole, since a part of it is another command.
+fn command(text: &str) -> Markup {
+    html! { pre.copy { code { (clean(text)) } } }
+}
+
+/// A link, if it leads where links lead.
+fn link(to: &str) -> Markup {
+    let text = shown(to);
+    if to.starts_with("https://") && text == to {
+        html! { a href=(to) rel="noreferrer noopener" { (text) } }
+    } else {
+        html! { (text) }
+    }
+}
+
+/// Terms of a list for what is known of a failure.
+fn known_terms(known: &KnownFailure) -> Markup {
+    html! { dt { "known" } dd { (shown(&known.id)) " (" (known.versions) "): " (link(&known.link)) br; (shown(&known.note)) } }
+}
+
+#[cfg(test)]
+mod tests;

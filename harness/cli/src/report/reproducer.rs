@@ -1,0 +1,230 @@
+//! A failure of the stepped lane as one Python file that needs nothing but the CPython it is about.
+//!
+//! If the target stands still during every sample (all moves are between samples, from gate to gate), the file does the same
+//! steps and is deterministic. Otherwise nothing but this project's rig can bring the moves about: the file lets both run
+//! freely and looks for a stack that the program can never have.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use framewalk::printable::clean;
+use framewalk::sample::WalkerKind;
+use model::schedule::Point;
+use model::schedule::cast::Turn;
+use model::schedule::clause::Clause;
+use model::schedule::fingerprint::Answer;
+use model::workload::{Mode, generate};
+use sim::case::stepped::{BadStepped, SteppedCase, SteppedFile};
+use thiserror::Error;
+
+use crate::report::python::{boolean, contexts, functions, list, program, string};
+
+/// The Python that surrounds the data.
+const TEMPLATE: &str = include_str!("../../../../pyscripts/reproducer.py");
+
+/// Why there can be no such file for a case.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NoReproducer {
+    /// The walker is not CPython's.
+    #[error(
+        "the fault is one of {walker}{lacking}, not of CPython's unwinder: only `framediff replay` shows it",
+        lacking = if *weakened { " with a check left out" } else { "" }
+    )]
+    OwnWalker {
+        /// Whose fault it is.
+        walker: WalkerKind,
+        /// Whether checks are left out of it.
+        weakened: bool,
+    },
+    /// Nothing but the rig knows that the stack was wrong.
+    #[error(
+        "the stack is one that the program can have at another time: without knowing where the target was, nobody can tell \
+         that it is wrong; only `framediff replay` shows it"
+    )]
+    Legal,
+    /// There is no stack that could be held against the program.
+    #[error("the walker gave no stack; the file of a reproducer compares stacks: only `framediff replay` shows it")]
+    Rejected,
+    /// Several unwinders and a target that moves all the time.
+    #[error(
+        "it takes several unwinders, or one that is made anew, and a target that moves during their samples: only \
+         `framediff replay` shows it"
+    )]
+    Cast,
+    /// The program cannot be made again.
+    #[error(transparent)]
+    Case(#[from] BadStepped),
+}
+
+/// How long the file runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duty {
+    /// The longest time, if both run freely.
+    pub limit: Duration,
+    /// How long it took to see the fault where that was tried.
+    pub measured: Option<Duration>,
+    /// Gates that the target passes before a schedule begins, as the rig had it.
+    pub warm_up: usize,
+}
+
+/// Whether the file for a case does the same steps every time.
+#[must_use]
+pub fn is_deterministic(case: &SteppedCase) -> bool {
+    case.workload.mode == Mode::GatedRounds && !case.schedule.moves_inside_samples()
+}
+
+/// The file.
+///
+/// # Errors
+/// See [`NoReproducer`].
+pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer> {
+    let case = &file.case;
+    let protocol_is_cpythons =
+        matches!(case.walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached | WalkerKind::OwnCached);
+    if !protocol_is_cpythons || !case.weakenings.is_empty() {
+        return Err(NoReproducer::OwnWalker { walker: case.walker, weakened: !case.weakenings.is_empty() });
+    }
+    let deterministic = is_deterministic(case);
+    if case.fingerprint.clause == Clause::Rejected {
+        return Err(NoReproducer::Rejected);
+    }
+    if !deterministic && case.fingerprint.clause == Clause::Stale {
+        return Err(NoReproducer::Legal);
+    }
+    if !deterministic && !case.cast.is_alone() {
+        return Err(NoReproducer::Cast);
+    }
+    let stepped = case.workload.generate()?;
+    let workload =
+        if deterministic { stepped } else { generate(stepped.family, Mode::Free, &stepped.parameters, stepped.seed) };
+    let gates = deterministic.then(|| {
+        let gates = (0..case.samples).map(|sample| case.schedule.steps(Point { sample, access: 0, word: 0 }));
+        list(gates.map(|gates| gates.to_string()))
+    });
+    let answer = match case.fingerprint.answer {
+        Answer::FullHit | Answer::PartialHit | Answer::Miss if case.walker.is_cached() => {
+            string(case.fingerprint.answer.name())
+        }
+        _ => "None".to_owned(),
+    };
+    let mut text = TEMPLATE.to_owned();
+    for (name, value) in [
+        ("TITLE", title(case)),
+        ("ABOUT", about(deterministic, duty)),
+        ("ORIGIN", origin(file)),
+        ("GATES", gates.unwrap_or_else(|| "None".to_owned())),
+        ("AT_START", list(case.cast.at_start().iter().map(|actor| string(&actor.to_string())))),
+        ("TURNS", list((0..case.samples).filter(|_| deterministic).map(|sample| turn(&case.cast.turn(sample))))),
+        ("WARM_UP", duty.warm_up.to_string()),
+        ("LIMIT", duty.limit.as_secs().max(1).to_string()),
+        ("CACHE", boolean(case.walker.is_cached()).to_owned()),
+        ("ANSWER", answer),
+        ("JIT", if case.build.jit { "True" } else { "None" }.to_owned()),
+        ("VERSION", string(&case.build.version)),
+        ("EXPECTED", string(&expected(deterministic, duty))),
+        ("FUNCTIONS", functions(&workload.grammar)),
+        ("CONTEXTS", contexts(&workload.grammar)),
+        // Last: what it holds is no place to be filled.
+        ("PROGRAM", program(&workload.source)),
+    ] {
+        text = text.replacen(&format!("@@{name}@@"), &value, 1);
+    }
+    Ok(text)
+}
+
+fn turn(turn: &Turn) -> String {
+    let before: String = turn.before.iter().map(|one| string(&one.to_string()) + ", ").collect();
+    format!("(({}), {})", before.trim_end(), string(&turn.by.to_string()))
+}
+
+fn title(case: &SteppedCase) -> String {
+    let what = match case.fingerprint.clause {
+        Clause::Spliced => "puts frames under callers that are not theirs",
+        Clause::CutShort => "returns a stack without its oldest callers",
+        Clause::CallersErased => "returns a stack without some of its callers",
+        Clause::Torn => "mixes frames of different moments",
+        Clause::WrongLocation => "returns a frame on a line where it was not",
+        Clause::Stale => "returns a stack of another moment",
+        Clause::Rejected => "returns no stack",
+    };
+    let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
+    let others = if case.cast.actors() > 1 { " when there is another one" } else { "" };
+    format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")
+}
+
+fn about(deterministic: bool, duty: Duty) -> String {
+    let mut text = String::from(
+        "It starts a generated program in a subprocess, samples it, and checks every stack against those that the program can \
+         have. ",
+    );
+    text.push_str(if deterministic {
+        "The program stands still during each sample and moves only between them, so every run is the same."
+    } else {
+        "The fault needs the program to move during a sample, which takes luck: both run freely until it is seen."
+    });
+    text.push(' ');
+    let expected = expected(deterministic, duty);
+    text.push_str(&expected.replacen("expected", "Expected", 1));
+    text.push('.');
+    wrapped(&text)
+}
+
+fn expected(deterministic: bool, duty: Duty) -> String {
+    let limit = duty.limit.as_secs().max(1);
+    match (deterministic, duty.measured) {
+        (true, _) => "expected time: a second or two".to_owned(),
+        (false, Some(measured)) => {
+            let measured = measured.as_secs_f64();
+            format!("expected time: {measured:.1} s where it was written; it gives up after {limit} s")
+        }
+        (false, None) => format!("expected time: not known; it gives up after {limit} s"),
+    }
+}
+
+fn origin(file: &SteppedFile) -> String {
+    let case = &file.case;
+    let mut text = format!("Made for CPython {} by framediff from the case\n", case.build);
+    // One line, however long: it is there to be copied.
+    let _ = writeln!(text, "  {case}");
+    if !file.note.trim().is_empty() {
+        text.push_str(&wrapped(&clean(&file.note)));
+    }
+    // It stands in a docstring.
+    text.trim_end().replace('\\', "\\\\").replace('"', "'")
+}
+
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    crate::report::text::paragraph(&mut out, "", text, 100);
+    out.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_has_each_place_once() {
+        for name in [
+            "TITLE",
+            "ABOUT",
+            "ORIGIN",
+            "GATES",
+            "AT_START",
+            "TURNS",
+            "WARM_UP",
+            "LIMIT",
+            "CACHE",
+            "ANSWER",
+            "JIT",
+            "VERSION",
+            "PROGRAM",
+            "FUNCTIONS",
+            "CONTEXTS",
+            "EXPECTED",
+        ] {
+            assert_eq!(TEMPLATE.matches(&format!("@@{name}@@")).count(), 1, "{name}");
+        }
+        assert_eq!(TEMPLATE.matches("@@").count(), 2 * 16, "and no other");
+    }
+}

@@ -1,0 +1,25 @@
+//! Why a run with its history kept fails.
+
+use lanes::explore::replay::Again;
+use lanes::stepped::{SteppedRun, Verdict};
+
+use crate::report::explain::{Explanation, Failure};
+
+/// The history of a run and, if it failed, what is wrong and why.
+#[must_use]
+pub fn explain(run: &SteppedRun, again: &Again) -> Explanation {
+    let failure = run.samples.iter().enumerate().find_map(|(number, sample)| {
+        let (Verdict::Wrong(wrong), Ok(seen)) = (&sample.verdict, &sample.sample.outcome) else { return None };
+        Some(Failure {
+            sample: u32::try_from(number).unwrap_or(u32::MAX),
+            clause: wrong.clause,
+            seen: seen.clone(),
+            possible: sample.moments.iter().map(|moment| moment.stack.clone()).collect(),
+        })
+    });
+    let misfit = match again {
+        Again::Misfit(misfit) => Some(misfit.to_string()),
+        _ => None,
+    };
+    Explanation::of(&run.history, failure.as_ref(), misfit)
+}

@@ -1,0 +1,229 @@
+//! A standalone `unittest` file for CPython's own tree: the deterministic part of this project for a place where only the
+//! standard library may be used.
+//!
+//! It holds generated programs with their legal stacks, and looks at them with CPython's own unwinder alone, at gates, where
+//! the target stands still: so it sees what is wrong with anchor, sequence and cache between samples. What goes wrong while a
+//! sample is taken is for the stepped lane.
+
+use model::workload::prologue::{IMPORTS, gate_with_places};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+
+use crate::report::python::{contexts, functions, program};
+
+/// The Python that surrounds the data.
+const TEMPLATE: &str = include_str!("../../../../pyscripts/test_frame_cache.py");
+
+/// Gates at which each program is looked at.
+const GATES: u32 = 160;
+/// Gates that pass before the first sample.
+const WARM_UP: u32 = 40;
+/// As many before a JIT has compiled what is going to be hot.
+const WARM_UP_WITH_JIT: u32 = 1500;
+
+/// A program of the file.
+struct Chosen {
+    /// The name of its test.
+    name: &'static str,
+    /// What it tests, for the docstring of its test.
+    about: &'static str,
+    family: Family,
+    seed: u64,
+    depth: u32,
+    width: u32,
+    frame_size: FrameSize,
+}
+
+/// Small programs that together pass every site at which CPython updates the anchor, and have stacks that share addresses.
+const CHOSEN: [Chosen; 14] = [
+    Chosen {
+        name: "TestAlternating",
+        about: "Branches that take turns under one caller, on the same addresses.",
+        family: Family::Alternating,
+        seed: 3,
+        depth: 4,
+        width: 3,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestAlternatingOfManySizes",
+        about: "Branches that take turns under one caller, on addresses that drift apart.",
+        family: Family::Alternating,
+        seed: 8,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Unequal(40),
+    },
+    Chosen {
+        name: "TestRecursion",
+        about: "Direct, mutual and branching recursion.",
+        family: Family::Recursion,
+        seed: 1,
+        depth: 5,
+        width: 3,
+        frame_size: FrameSize::Equal(2),
+    },
+    Chosen {
+        name: "TestDeep",
+        about: "A deep stack that swings across the borders of data-stack chunks.",
+        family: Family::Deep,
+        seed: 1,
+        depth: 120,
+        width: 3,
+        frame_size: FrameSize::Equal(9),
+    },
+    Chosen {
+        name: "TestExceptions",
+        about: "Exceptions that unwind through handlers, finally blocks and context managers.",
+        family: Family::Exceptions,
+        seed: 1,
+        depth: 4,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestGenerators",
+        about: "Generators as leaves and as callers, resumed in every way and by different callers.",
+        family: Family::Generators,
+        seed: 1,
+        depth: 3,
+        width: 5,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestCoroutines",
+        about: "Coroutines and asynchronous generators, driven by hand.",
+        family: Family::Coroutines,
+        seed: 1,
+        depth: 3,
+        width: 5,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestThroughC",
+        about: "Python called from C called from Python.",
+        family: Family::ThroughC,
+        seed: 1,
+        depth: 2,
+        width: 8,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestFailedBind",
+        about: "Calls whose arguments do not fit.",
+        family: Family::FailedBind,
+        seed: 1,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestFinalizers",
+        about: "Python code that runs while a frame dies.",
+        family: Family::Finalizers,
+        seed: 1,
+        depth: 3,
+        width: 8,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestKeptFrames",
+        about: "Frames that outlive their call in frame objects and tracebacks.",
+        family: Family::KeptFrames,
+        seed: 1,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestMonitoring",
+        about: "Callbacks of sys.monitoring.",
+        family: Family::Monitoring,
+        seed: 1,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestConstruction",
+        about: "Instances made by a specialised call, some of them in vain.",
+        family: Family::Construction,
+        seed: 1,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+    Chosen {
+        name: "TestDelegates",
+        about: "Generators that delegate to an iterator that is none.",
+        family: Family::Delegates,
+        seed: 1,
+        depth: 3,
+        width: 4,
+        frame_size: FrameSize::Equal(0),
+    },
+];
+
+/// Whether the family's functions have no loop but that of `main`, and call Python from Python alone.
+fn is_straight(family: Family) -> bool {
+    matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+}
+
+impl Chosen {
+    fn workload(&self) -> Workload {
+        let Self { depth, width, frame_size, .. } = *self;
+        let parameters = Parameters { depth, width, frame_size, speed: 0, names: Names::Ascii };
+        generate(self.family, Mode::Gated, &parameters, self.seed)
+    }
+
+    /// The program and the class that tests it.
+    fn text(&self) -> String {
+        let Workload { source, grammar, .. } = self.workload();
+        let tests = if is_straight(self.family) { "TwoUnwinders" } else { "OneUnwinder" };
+        // Line numbers count from the prologue's first line.
+        let rest = source.strip_prefix(&prologue()).unwrap_or(&source);
+        format!(
+            "class {}({tests}, unittest.TestCase):\n    \"\"\"{}\"\"\"\n\n    program = Program(\n        functions={},\n        contexts={},\n        text={},\n    )\n",
+            self.name,
+            self.about,
+            functions(&grammar),
+            contexts(&grammar),
+            program(rest),
+        )
+    }
+}
+
+/// What every gated program begins with.
+fn prologue() -> String {
+    format!("{IMPORTS}\n{}\n", gate_with_places())
+}
+
+/// The file.
+#[must_use]
+pub fn unittest_file() -> String {
+    let programs: Vec<String> = CHOSEN.iter().map(Chosen::text).collect();
+    let mut text = TEMPLATE.to_owned();
+    for (name, value) in [
+        ("FRAMEDIFF", env!("CARGO_PKG_VERSION").to_owned()),
+        ("WARM_UP", WARM_UP.to_string()),
+        ("WARM_UP_JIT", WARM_UP_WITH_JIT.to_string()),
+        ("GATES", GATES.to_string()),
+        ("PROLOGUE", program(&prologue())),
+        // Last: what they hold is no place to be filled.
+        ("PROGRAMS", programs.join("\n\n")),
+    ] {
+        text = text.replacen(&format!("@@{name}@@"), &value, 1);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_begins_with_the_one_prologue() {
+        for chosen in &CHOSEN {
+            assert!(chosen.workload().source.starts_with(&prologue()), "{}", chosen.name);
+        }
+    }
+}

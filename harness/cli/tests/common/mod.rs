@@ -1,0 +1,38 @@
+//! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each binary uses what it needs")]
+
+pub(crate) mod command;
+pub(crate) mod executable;
+pub(crate) mod loader;
+pub(crate) mod target;
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use process::build::{Build, Silent, cache_folder, fetch, probe};
+
+/// A release build of CPython 3.15 with the frame cache.
+pub(crate) fn release() -> Build {
+    build("FRAMEDIFF_TEST_PYTHON", 0)
+}
+
+/// A debug build of CPython 3.15 with the frame cache.
+pub(crate) fn debug() -> Build {
+    build("FRAMEDIFF_TEST_PYTHON_DEBUG", 1)
+}
+
+/// The interpreters that `fetch` gives, release first.
+pub(crate) fn fetched() -> &'static [PathBuf] {
+    static FETCHED: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FETCHED.get_or_init(|| {
+        let cache = cache_folder(None).unwrap_or_else(|error| panic!("{error}"));
+        fetch(&cache, &mut Silent).unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+fn build(variable: &str, index: usize) -> Build {
+    let path = std::env::var_os(variable).map_or_else(|| fetched()[index].clone(), PathBuf::from);
+    let build = probe(&path).unwrap_or_else(|error| panic!("{error}"));
+    build.usable().unwrap_or_else(|error| panic!("{error}"));
+    build
+}

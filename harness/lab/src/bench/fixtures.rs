@@ -1,0 +1,113 @@
+//! Documents for tests.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::bench::document::{
+    BYSTANDER, BenchedBuild, Breakdown, Document, KIND, Launches, LeftOut, Lookups, NOBODY, Part, Place, Point, Series,
+    VERSION,
+};
+use crate::bench::machine::Machine;
+
+/// Blocks around `time` times a factor of each launch's own, with noise that is never negative, as on real machines.
+pub(super) fn blocks(time: f64, launches: usize, blocks: usize, seed: u64) -> Launches {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut launch = || {
+        let place = random.random_range(0.97..1.03);
+        let mut block = || time * place * (1.0 + random.random_range(0.0..0.1_f64).powi(2) * 5.0);
+        // Eighths are read from decimal text as they were written, to the last bit.
+        (0..blocks).map(|_| (block() * 8.0).round() / 8.0).collect()
+    };
+    (0..launches).map(|_| launch()).collect()
+}
+
+fn series(contender: &str, time: f64, seed: u64) -> Series {
+    let breakdown = Breakdown {
+        system_calls: 5,
+        writes: 1,
+        segments: 8,
+        bytes: 2048,
+        bare: blocks(time / 2.0, 5, 8, seed + 100),
+        decoding: blocks(time / 4.0, 5, 8, seed + 200),
+        results: Vec::new(),
+    };
+    Series {
+        contender: contender.to_owned(),
+        blocks: blocks(time, 5, 8, seed),
+        samples: 4000,
+        lookups: Lookups { full: 4000, ..Lookups::default() },
+        breakdown: Some(breakdown),
+        refused: None,
+    }
+}
+
+fn point(place: Place, series: Vec<Series>) -> Point {
+    Point { build: BUILD.to_owned(), place, yardstick: blocks(1000.0, 5, 8, 7), series }
+}
+
+/// A name that is no markup.
+pub(super) const BUILD: &str = "3.15.2 <release> & co";
+
+/// A run in which a cache gains a factor of eight, CPython's could not walk the deepest stack, and some points had no time.
+/// `slower` is a factor of the cached walker's time.
+pub fn document(slower: f64, seed: u64) -> Document {
+    let deep = |depth: u32| {
+        let time = f64::from(depth) * 100.0;
+        let mut all = vec![series("own-uncached", time, seed), series("own-cached", time / 8.0 * slower, seed + 1)];
+        if depth == 10 {
+            all.push(series("cpython-uncached", time * 2.0, seed + 2));
+            all.push(series("cpython-cached", time, seed + 3));
+        } else {
+            let refused = |contender: &str| Series {
+                blocks: Vec::new(),
+                samples: 0,
+                lookups: Lookups::default(),
+                breakdown: None,
+                refused: Some("Too many stack frames".into()),
+                ..series(contender, 1.0, 0)
+            };
+            all.extend([refused("cpython-uncached"), refused("cpython-cached")]);
+        }
+        point(Place::still(Part::SpeedUp, depth), all)
+    };
+    let cost = vec![series(NOBODY, 2e7, seed), series(BYSTANDER, 2.2e7, seed), series("own-cached", 3e7, seed + 1)];
+    let threads = Place { threads: 64, ..Place::still(Part::Threads, 20) };
+    let mut some = series("own-cached", 64e3, seed);
+    some.lookups = Lookups { full: 2000, misses: 2000, ..Lookups::default() };
+    Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: "0.1.0".into(),
+        optimised: true,
+        machine: Machine { cpu: "A CPU".into(), cores: 2, kernel: "Linux 6.1".into() },
+        seed,
+        budget: Duration::from_secs(60),
+        interrupted: false,
+        peak_bytes: Some(32 << 20),
+        builds: vec![BenchedBuild {
+            name: BUILD.into(),
+            version: "3.15.2".into(),
+            flavour: "release".into(),
+            jit: false,
+        }],
+        points: vec![
+            deep(10),
+            deep(5000),
+            point(
+                Place { changed: 5, ..Place::still(Part::Change, 10) },
+                vec![series("own-uncached", 1000.0, seed), series("own-cached", 500.0, seed + 1)],
+            ),
+            point(Place { rate: Some(1000), ..Place::still(Part::Cost, 100) }, cost),
+            point(threads, vec![series("own-uncached", 128e3, seed), some]),
+        ],
+        notes: vec!["a note".into()],
+        left_out: vec![LeftOut {
+            build: BUILD.into(),
+            place: Place { targets: 16, ..Place::still(Part::Targets, 100) },
+            why: "no time".into(),
+        }],
+    }
+}

@@ -1,0 +1,133 @@
+//! A whole run: the plan, build by build and point by point.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use framewalk::sample::WalkerKind;
+use model::jit_mode::JitMode;
+use process::build::Row;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::bench::document::{BenchedBuild, Document, KIND, LeftOut, Part, Place, Point, VERSION};
+use crate::bench::machine::{Machine, peak_bytes};
+use crate::bench::plan::Plan;
+use crate::bench::rounds::Bench;
+use crate::bench::turn::Team;
+use crate::bench::{Failure, cost, targets, walks};
+
+/// What is run.
+pub struct Options<'a> {
+    /// The points, for each build.
+    pub plan: &'a Plan,
+    /// Who is measured.
+    pub walkers: &'a [WalkerKind],
+    /// The time of the whole run.
+    pub budget: Duration,
+    /// Decides the order of turns.
+    pub seed: u64,
+    /// Where targets' files go.
+    pub folder: &'a Path,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+    /// Told before each point: its number, how many there are, and what it is.
+    pub progress: &'a dyn Fn(usize, usize, &str),
+}
+
+/// Measures everything. What fails is in the document, with the reason.
+#[must_use]
+pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
+    let mut bench = Bench {
+        folder: options.folder,
+        interrupted: options.interrupted,
+        random: ChaCha8Rng::seed_from_u64(options.seed),
+    };
+    let (mut points, mut left_out, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    let all = rows.len() * options.plan.points.len();
+    for (number, row) in rows.iter().enumerate() {
+        let mut leave_out = |place: Place, why: &str| {
+            left_out.push(LeftOut { build: row.name.clone(), place, why: why.to_owned() });
+        };
+        let mut team = Team::new(row, options.walkers);
+        for (index, &(place, share)) in options.plan.points.iter().enumerate() {
+            if bench.is_interrupted() {
+                leave_out(place, "interrupted");
+                continue;
+            }
+            let what = format!("{}, {}", row.name, describe(&place));
+            (options.progress)(number * options.plan.points.len() + index, all, &what);
+            let result = match &mut team {
+                Ok(team) => point(&mut bench, row, place, options.walkers, team, share),
+                Err(error) => Err(error.to_string().into()),
+            };
+            match result {
+                Ok(point) => points.push(point),
+                Err(error) => {
+                    leave_out(place, &error.to_string());
+                    // Whatever happened to the unwinder's process, the next point starts with another one.
+                    team = Team::new(row, options.walkers);
+                }
+            }
+        }
+        if let Some(trouble) = team.ok().and_then(|team| team.tracers.trouble) {
+            notes.push(format!("{}: what CPython's walkers ask of memory could not be traced: {trouble}", row.name));
+        }
+        for &place in &options.plan.left_out {
+            leave_out(place, "no time: a longer --budget or --part includes it");
+        }
+    }
+    Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: env!("CARGO_PKG_VERSION").to_owned(),
+        optimised: !cfg!(debug_assertions),
+        machine: Machine::here(),
+        seed: options.seed,
+        budget: options.budget,
+        interrupted: bench.is_interrupted(),
+        peak_bytes: peak_bytes(),
+        builds: rows.iter().map(build).collect(),
+        points,
+        notes,
+        left_out,
+    }
+}
+
+fn point(
+    bench: &mut Bench<'_>,
+    row: &Row,
+    place: Place,
+    walkers: &[WalkerKind],
+    team: &mut Team,
+    share: Duration,
+) -> Result<Point, Failure> {
+    match place.part {
+        Part::SpeedUp | Part::Change | Part::Threads => walks::point(bench, row, place, walkers, team, share),
+        Part::Cost => cost::point(bench, row, place, walkers, team, share),
+        Part::Targets => targets::point(bench, row, place, walkers, share),
+    }
+}
+
+fn build(row: &Row) -> BenchedBuild {
+    BenchedBuild {
+        name: row.name.clone(),
+        version: row.build.version.to_string(),
+        flavour: row.build.kind(),
+        jit: row.jit == JitMode::On,
+    }
+}
+
+/// A point in words.
+#[must_use]
+pub fn describe(place: &Place) -> String {
+    let Place { part, depth, changed, threads, targets, rate } = place;
+    match (part, rate) {
+        (Part::SpeedUp, _) => format!("{}: {depth} frames", part.name()),
+        (Part::Change, _) => format!("{}: {changed} of {depth} frames", part.name()),
+        (Part::Cost, None) => format!("{}: {depth} frames, as many samples as can be had", part.name()),
+        (Part::Cost, Some(rate)) => format!("{}: {depth} frames, {rate} samples/s", part.name()),
+        (Part::Threads, _) => format!("{}: {threads} of {depth} frames", part.name()),
+        (Part::Targets, _) => format!("{}: {targets}, {depth} frames", part.name()),
+    }
+}

@@ -1,0 +1,47 @@
+//! A target of a benchmark, launched and brought to its first gate.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use framewalk::layout::Layout;
+use framewalk::walker::Site;
+use process::build::Row;
+use process::target::{Target, runtime_address};
+
+use crate::bench::Failure;
+
+/// Who needs longer for a gate, a launch or an answer hangs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A target that waits at a gate.
+pub(super) struct Stand {
+    pub(super) target: Target,
+    pub(super) site: Site,
+}
+
+impl Stand {
+    /// Launches the program and waits for its first gate.
+    pub(super) fn launch(row: &Row, source: &str, folder: &Path) -> Result<Self, Failure> {
+        let mut target = Target::launch(&row.build.python, row.jit.switch(), source, folder, soon())?;
+        let runtime = runtime_address(target.pid())?.address;
+        let layout = Layout::read(&mut target.memory(), runtime)?;
+        target.start(soon())?;
+        target.next_gate(soon())?;
+        Ok(Self { target, site: Site { layout, runtime } })
+    }
+
+    /// Lets it go on to its next gate.
+    pub(super) fn next(&mut self) -> Result<(), Failure> {
+        self.target.pass_gates(1, soon())?;
+        Ok(())
+    }
+
+    /// The same for a program whose context is a number.
+    pub(super) fn told(&mut self) -> Result<u32, Failure> {
+        Ok(self.target.pass_gates(1, soon())?.context)
+    }
+}

@@ -1,0 +1,170 @@
+//! Times of samples: of a stack that stands still, of one that changes between samples, of many threads.
+
+use std::path::Path;
+use std::time::Duration;
+
+use framewalk::sample::WalkerKind;
+use process::build::Row;
+
+use crate::bench::Failure;
+use crate::bench::claim::Claim;
+use crate::bench::document::{Lookups, Part, Place, Point};
+use crate::bench::meter::{Accesses, BareRead, Inside};
+use crate::bench::program::Gated;
+use crate::bench::rounds::{Bench, Scene, Taken, measure};
+use crate::bench::stand::Stand;
+use crate::bench::turn::{Block, Team, Trouble, Turn};
+
+/// How long a contender's block is meant to take. Short against what else goes on, long against a turn's beginning.
+const BLOCK: Duration = Duration::from_millis(4);
+/// The same where every sample comes after a gate.
+const STEPPED_BLOCK: Duration = Duration::from_millis(8);
+/// Fewer samples than this are no mean, and more are no use.
+const SAMPLES: std::ops::RangeInclusive<u64> = 3..=2000;
+/// About what it takes to let the target pass a gate.
+const GATE: Duration = Duration::from_micros(150);
+/// More bare reads in a block are no use.
+const BARE_READS: u64 = 200;
+/// More samples in a block are not looked into.
+const INSIDE_SAMPLES: u64 = 100;
+/// Bare system calls in a block.
+const CALLS: u64 = 500;
+/// Bytes that the bare system call reads.
+const CALL_BYTES: usize = 64;
+
+/// Measures the walkers at one point.
+pub(super) fn point(
+    bench: &mut Bench<'_>,
+    row: &Row,
+    place: Place,
+    kinds: &[WalkerKind],
+    team: &mut Team,
+    share: Duration,
+) -> Result<Point, Failure> {
+    let program = Gated { depth: place.depth, changed: place.changed, threads: place.threads };
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+    let mut scene = Walks { row, source: program.source(), place, kinds, team, counts: vec![None; kinds.len()] };
+    measure(bench, (&row.name, place), &names, share, &mut scene)
+}
+
+/// A target at a gate, and what CPython's walkers ask of it.
+struct Stage {
+    stand: Stand,
+    traced: Vec<Option<Accesses>>,
+}
+
+/// Walkers on a target at a gate.
+struct Walks<'a> {
+    row: &'a Row,
+    source: String,
+    place: Place,
+    kinds: &'a [WalkerKind],
+    team: &'a mut Team,
+    /// Samples of a block, for each contender: the same in all blocks.
+    counts: Vec<Option<u64>>,
+}
+
+impl Walks<'_> {
+    /// Whether the target passes a gate before each sample.
+    fn steps(&self) -> bool {
+        self.place.part == Part::Change
+    }
+
+    fn claim(&self) -> Claim {
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Claim { depth: size(self.place.depth), changed: size(self.place.changed), threads: size(self.place.threads) }
+    }
+}
+
+impl Scene for Walks<'_> {
+    type Stage = Stage;
+
+    fn launch(&mut self, folder: &Path) -> Result<Stage, Failure> {
+        let mut stage = Stage { stand: Stand::launch(self.row, &self.source, folder)?, traced: Vec::new() };
+        let (steps, claim) = (self.steps(), self.claim());
+        let mut step = |stand: &mut Stand| if steps { stand.next() } else { Ok(()) };
+        for &kind in self.kinds {
+            let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
+            let tracers = &mut self.team.tracers;
+            stage.traced.push(if is_cpython {
+                tracers.accesses(self.row, kind, &mut stage.stand, claim, &mut step)
+            } else {
+                None
+            });
+        }
+        Ok(stage)
+    }
+
+    fn yardstick(&mut self, stage: &mut Stage) -> Result<f64, Failure> {
+        yardstick(&stage.stand)
+    }
+
+    fn block(&mut self, stage: &mut Stage, index: usize) -> Result<Taken, Trouble> {
+        let (steps, claim) = (self.steps(), self.claim());
+        let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
+        let stand = &mut stage.stand;
+        let mut turn = self.team.begin(kind, stand)?;
+        let result = blocks(&mut turn, stand, steps, claim, self.counts.get_mut(index));
+        // The next contender must find no anchor, whatever became of this one.
+        turn.end()?;
+        let (block, metered, inside) = result?;
+        let accesses = metered.or_else(|| stage.traced.get(index).cloned().flatten());
+        let bare = accesses.as_ref().map(|accesses| {
+            let reads = block.samples.min(BARE_READS);
+            BareRead::new(stand.target.memory(), accesses.ranges.clone()).block(reads)
+        });
+        Ok(Taken { block, bare: bare.transpose()?, accesses, inside })
+    }
+}
+
+/// One block of the bare system call.
+pub(super) fn yardstick(stand: &Stand) -> Result<f64, Failure> {
+    Ok(BareRead::new(stand.target.memory(), vec![(stand.site.runtime, CALL_BYTES)]).block(CALLS)?)
+}
+
+/// Warms up, measures, and notes what a sample asks for.
+fn blocks(
+    turn: &mut Turn<'_>,
+    stand: &mut Stand,
+    steps: bool,
+    claim: Claim,
+    count: Option<&mut Option<u64>>,
+) -> Result<(Block, Option<Accesses>, Option<Inside>), Trouble> {
+    // The first samples fill the caches; then everything comes as it is claimed.
+    turn.sample()?;
+    one(turn, stand, steps, claim)?;
+    let (_, time) = one(turn, stand, steps, claim)?;
+    if steps {
+        stand.next()?;
+    }
+    let accesses = turn.metered()?;
+    let meant = if steps { STEPPED_BLOCK } else { BLOCK };
+    let fitting = || fitting(meant, if steps { time + GATE } else { time });
+    let samples = count.map_or_else(fitting, |count| *count.get_or_insert_with(fitting));
+    if !steps {
+        let block = turn.block(samples, claim)?;
+        return Ok((block, accesses, turn.inside(samples.min(INSIDE_SAMPLES))?));
+    }
+    let (mut lookups, mut times) = (Lookups::default(), Vec::new());
+    for _ in 0..samples {
+        let (found, time) = one(turn, stand, steps, claim)?;
+        lookups += found;
+        times.push(time);
+    }
+    Ok((Block::of(&times, lookups), accesses, None))
+}
+
+/// One sample, if need be after a gate.
+fn one(turn: &mut Turn<'_>, stand: &mut Stand, steps: bool, claim: Claim) -> Result<(Lookups, Duration), Trouble> {
+    if steps {
+        stand.next()?;
+    }
+    let (sample, counters, time) = turn.sample()?;
+    Ok((claim.check(&sample, counters).map_err(Trouble::Refused)?, time))
+}
+
+/// How many samples fit into that time.
+fn fitting(meant: Duration, each: Duration) -> u64 {
+    let many = meant.as_nanos() / each.as_nanos().max(1);
+    u64::try_from(many).unwrap_or(u64::MAX).clamp(*SAMPLES.start(), *SAMPLES.end())
+}

@@ -1,0 +1,198 @@
+//! What CPython's own tests say of a mutant.
+
+use std::time::{Duration, Instant};
+
+use process::build::{Build, Row};
+use serde::{Deserialize, Serialize};
+
+use crate::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
+
+/// The longest that the tests of the frame cache may take.
+const FRAME_CACHING: Duration = Duration::from_secs(60);
+/// The longest that all tests of remote inspection may take.
+const EXTERNAL_INSPECTION: Duration = Duration::from_secs(240);
+/// How often they run on the original: what does not pass each time tells nothing of a mutant.
+const BASELINE: usize = 2;
+
+/// What a suite says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Said {
+    /// A test fails that passes each time on the original.
+    Killed {
+        /// The first of them.
+        by: String,
+    },
+    /// Every test that passes on the original passes.
+    Survived {
+        /// How many ran.
+        ran: usize,
+    },
+    /// The tests' process died.
+    Died {
+        /// How, and in which test.
+        how: String,
+    },
+    /// They did not come to an end.
+    TimedOut {
+        /// In which test.
+        during: Option<String>,
+    },
+    /// Nothing is shown.
+    Inconclusive {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Said {
+    /// The outcome in a word or two.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Killed { .. } => "killed",
+            Self::Survived { .. } => "survived",
+            Self::Died { .. } => "died",
+            Self::TimedOut { .. } => "timed out",
+            Self::Inconclusive { .. } => "inconclusive",
+        }
+    }
+
+    /// What `outcome` says, beside those of the original. A failed test is told before a death: it was there first.
+    #[must_use]
+    pub fn of(outcome: &Outcome, original: &[Outcome]) -> Self {
+        if let Some(failure) = outcome.broke(original).first() {
+            return Self::Killed { by: failure.test.clone() };
+        }
+        match &outcome.finish {
+            Finish::Complete => Self::Survived { ran: outcome.ran },
+            Finish::Died { end, during, .. } => {
+                let place = during.as_ref().map(|test| format!(" in {test}")).unwrap_or_default();
+                Self::Died { how: format!("{end}{place}") }
+            }
+            Finish::TimedOut { during } => Self::TimedOut { during: during.clone() },
+        }
+    }
+}
+
+/// What both suites say of one mutant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// `TestFrameCaching`.
+    pub frame_caching: Said,
+    /// All of `test_external_inspection`; none if only the other was asked for.
+    pub external_inspection: Option<Said>,
+}
+
+/// What came of them on the original.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselineReport {
+    /// The tests.
+    pub suite: String,
+    /// How many ran, by run.
+    pub ran: Vec<usize>,
+    /// How many of them passed each time.
+    pub always_passed: usize,
+    /// The time of the longest run, in seconds.
+    pub seconds: f64,
+}
+
+/// The tests, and what comes of them on the original of one build in one run mode.
+pub struct Baseline {
+    suite: Suite,
+    jit: Option<bool>,
+    frame_caching: Vec<Outcome>,
+    external_inspection: Vec<Outcome>,
+}
+
+impl Baseline {
+    /// Runs them on the original.
+    ///
+    /// # Errors
+    /// Nothing ran, or the caller wants to stop.
+    pub fn of(row: &Row, suite: Suite, interrupted: &dyn Fn() -> bool) -> Result<Self, PeerError> {
+        let jit = row.jit.switch();
+        let mut baseline = Self { suite, jit, frame_caching: Vec::new(), external_inspection: Vec::new() };
+        for _ in 0..BASELINE {
+            let outcome = baseline.run(&row.build, Which::FrameCaching, interrupted)?;
+            baseline.frame_caching.push(outcome);
+            let outcome = baseline.run(&row.build, Which::ExternalInspection, interrupted)?;
+            baseline.external_inspection.push(outcome);
+        }
+        Ok(baseline)
+    }
+
+    /// For reports.
+    #[must_use]
+    pub fn report(&self) -> Vec<BaselineReport> {
+        let of = |suite: &str, outcomes: &[Outcome]| {
+            let seconds = outcomes.iter().map(|outcome| outcome.time.as_secs_f64()).fold(0.0, f64::max);
+            let always = |test: &&String| outcomes.iter().all(|outcome| outcome.passed.contains(*test));
+            let always_passed = outcomes.first().map_or(0, |first| first.passed.iter().filter(always).count());
+            let ran = outcomes.iter().map(|outcome| outcome.ran).collect();
+            BaselineReport { suite: suite.to_owned(), ran, always_passed, seconds }
+        };
+        vec![of("TestFrameCaching", &self.frame_caching), of("test_external_inspection", &self.external_inspection)]
+    }
+
+    /// Runs them on a mutant: both suites, or the tests of the frame cache alone.
+    ///
+    /// # Errors
+    /// Only that the caller wants to stop; what else goes wrong is an outcome.
+    pub fn judge(&self, build: &Build, both: bool, interrupted: &dyn Fn() -> bool) -> Result<Peers, PeerError> {
+        let said = |which, original: &[Outcome]| match self.run(build, which, interrupted) {
+            Ok(outcome) => Ok(Said::of(&outcome, original)),
+            Err(error @ PeerError::Interrupted) => Err(error),
+            Err(error) => Ok(Said::Inconclusive { why: error.to_string() }),
+        };
+        let frame_caching = said(Which::FrameCaching, &self.frame_caching)?;
+        let external_inspection =
+            if both { Some(said(Which::ExternalInspection, &self.external_inspection)?) } else { None };
+        Ok(Peers { frame_caching, external_inspection })
+    }
+
+    fn run(&self, build: &Build, which: Which, interrupted: &dyn Fn() -> bool) -> Result<Outcome, PeerError> {
+        let patience = match which {
+            Which::FrameCaching => FRAME_CACHING,
+            Which::ExternalInspection => EXTERNAL_INSPECTION,
+        };
+        run(build, self.jit, &self.suite, which, Instant::now() + patience, interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use process::target::End;
+
+    use super::*;
+    use crate::peers::cpython_tests::Failure;
+
+    fn outcome(passed: &[&str], failed: &[&str], finish: Finish) -> Outcome {
+        let failure = |test: &&str| Failure { test: (*test).to_owned(), text: String::new() };
+        Outcome {
+            ran: passed.len() + failed.len(),
+            passed: passed.iter().map(|test| (*test).to_owned()).collect(),
+            failed: failed.iter().map(failure).collect(),
+            errored: Vec::new(),
+            skipped: 0,
+            time: Duration::ZERO,
+            finish,
+        }
+    }
+
+    #[test]
+    fn only_what_the_original_passes_can_kill() {
+        let original = [outcome(&["a", "b"], &[], Finish::Complete), outcome(&["a"], &["b"], Finish::Complete)];
+        let said = |passed: &[&str], failed: &[&str], finish| Said::of(&outcome(passed, failed, finish), &original);
+        assert_eq!(said(&["a"], &["b"], Finish::Complete), Said::Survived { ran: 2 });
+        assert_eq!(said(&["b"], &["a"], Finish::Complete), Said::Killed { by: "a".into() });
+        assert_eq!(said(&[], &["a"], Finish::TimedOut { during: None }), Said::Killed { by: "a".into() });
+        let during = Some("b".to_owned());
+        assert_eq!(
+            said(&["a"], &[], Finish::TimedOut { during: during.clone() }),
+            Said::TimedOut { during: during.clone() }
+        );
+        let died = Finish::Died { end: End::Exited(3), during, stderr: String::new() };
+        assert!(matches!(said(&["a"], &[], died), Said::Died { how } if how.ends_with(" in b")));
+    }
+}

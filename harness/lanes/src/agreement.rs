@@ -1,0 +1,190 @@
+//! Holding a walker's sample of a stopped target against the own uncached walk of the same state.
+
+use framewalk::frame::Frame;
+use framewalk::memory::Address;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Sample, ThreadSample, WalkerKind};
+use framewalk::uncached::UncachedWalker;
+use model::invariants::{Field, Violation};
+use model::oracle::attribution::Attribution;
+use model::oracle::differential::difference;
+use model::oracle::limits::as_told;
+use model::oracle::rejections::is_documented_leaf;
+use model::run::finding::Possible;
+use model::schedule::fingerprint::LeafKind;
+use model::workload::grammar::Grammar;
+
+use crate::expected::counters;
+use crate::owner::{Taken, Told};
+use crate::recorder::{Evidence, Recorder};
+use crate::status::Status;
+
+/// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
+/// (`MAX_FRAMES` of `Modules/_remote_debugging`, 1024 + 512).
+pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
+/// What `RemoteUnwinder` raises for the whole process while a thread has a longer chain.
+const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
+/// How a stopped thread stands, as far as walkers are documented not to walk it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// Its thread state.
+    pub(super) state: Address,
+    /// The kernel's thread id. Thread states of two interpreters can have the same: one calls code in the other.
+    pub(super) native_thread_id: u64,
+    /// The id of its interpreter, where the layout says where that is.
+    pub(super) interpreter: Option<u64>,
+    /// What its current frame is.
+    pub(super) leaf: LeafKind,
+    /// How many frames its chain has, shim frames and the base frame included.
+    pub(super) links: usize,
+    /// The status that CPython's unwinder has to tell, where the layout says how it is made.
+    pub(super) status: Option<Status>,
+}
+
+impl Standing {
+    /// Whether CPython's unwinder walks it.
+    fn is_walked_by_cpython(self) -> bool {
+        self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
+    }
+}
+
+/// Whether a walker is documented not to walk a thread that stands like this, with this error.
+fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
+    match (walker, rejection) {
+        (WalkerKind::OwnReference, Rejection::GeneratorLeaf) => {
+            matches!(standing.leaf, LeafKind::Generator | LeafKind::GeneratorBeingMade)
+        }
+        (WalkerKind::OwnReference, Rejection::ShimLeaf) => standing.leaf == LeafKind::Shim,
+        // It is CPython's protocol, with its limits.
+        (WalkerKind::OwnCached, Rejection::TooDeep(_)) => standing.links > LONGEST_CHAIN,
+        (WalkerKind::CpythonCached | WalkerKind::CpythonUncached, Rejection::Raised(text)) => {
+            is_documented_leaf(rejection, standing.leaf) || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
+        }
+        _ => false,
+    }
+}
+
+/// What is known of a stopped target before a walker is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Stopped<'a> {
+    /// What its program can show, if that is known.
+    pub(super) grammar: Option<&'a Grammar>,
+    /// What the own uncached walker saw.
+    pub(super) truth: &'a Sample,
+    /// That walker, which knows the code objects.
+    pub(super) by: &'a UncachedWalker,
+    /// How its threads stand, in the order of the interpreter's list.
+    pub(super) standings: &'a [Standing],
+}
+
+/// Counts a sample and holds it against what is known of the same state. Gives the number of the thread at which CPython's unwinder
+/// raised, if it is documented to.
+pub(super) fn compare(
+    recorder: &mut Recorder<'_>,
+    stopped: Stopped<'_>,
+    attribution: Option<&mut Attribution>,
+    taken: &Taken,
+) -> Option<usize> {
+    let Taken { sample, unwinder } = taken;
+    let walker = sample.walker;
+    let raised = match sample.threads.as_slice() {
+        [ThreadSample { outcome: Err(rejection @ Rejection::Raised(_)), .. }] => Some(rejection),
+        _ => None,
+    };
+    if let Some(rejection) = raised {
+        sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
+        // It walks the threads in their order, and raises at the first that it does not walk.
+        let number = stopped.standings.iter().position(|standing| !standing.is_walked_by_cpython());
+        let standing = number.and_then(|number| stopped.standings.get(number));
+        if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) {
+            return number;
+        }
+        reject(recorder, walker, rejection, stopped.truth.threads.first());
+        return None;
+    }
+    if is_other_list(recorder, stopped.truth, sample) {
+        // What stands in the place of which thread is not known.
+        return None;
+    }
+    if let Some(told) = unwinder {
+        judge_told(recorder, stopped, sample, told);
+    }
+    let mut uncached = Attribution::default();
+    let attribution = attribution.unwrap_or(&mut uncached);
+    for (index, thread) in sample.threads.iter().enumerate() {
+        recorder.count(walker, thread);
+        let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
+        let standing = stopped.standings.get(index);
+        let seen = stopped.truth.threads.get(index);
+        let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
+        match &thread.outcome {
+            Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
+            Err(Rejection::Empty) if stack.is_empty() => {}
+            Err(rejection) => reject(recorder, walker, rejection, seen),
+            Ok(told) => {
+                let (truth, limits) = as_told(walker, stack, |frame| stopped.by.has_long_table(frame));
+                limits.into_iter().for_each(|limit| recorder.degraded(walker, limit));
+                let Some(difference) = difference(told, &truth) else { continue };
+                recorder.difference(walker);
+                let possible = Some(Possible::Stack(truth.into_owned()));
+                let (violation, cause) = match verdict {
+                    Some((illegal, cause)) => {
+                        recorder.impossible(walker, cause);
+                        (Violation::Legality { illegal }, Some(cause))
+                    }
+                    None => (Violation::Agreement { other: WalkerKind::OwnUncached, difference }, None),
+                };
+                recorder.violation(walker, violation, Evidence { cause, seen: told, possible, ..Evidence::default() });
+            }
+        }
+    }
+    None
+}
+
+fn reject(recorder: &mut Recorder<'_>, walker: WalkerKind, rejection: &Rejection, truth: Option<&ThreadSample>) {
+    let stack = truth.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default();
+    let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
+    recorder.violation(walker, Violation::RejectedWhileStopped { rejection: rejection.clone() }, evidence);
+}
+
+/// Whether a walker lists other threads than there are, or in another order than the interpreters have.
+fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -> bool {
+    let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
+    let (seen, possible) = (ids(sample), ids(truth));
+    if seen == possible {
+        return false;
+    }
+    sample.threads.iter().for_each(|thread| recorder.count(sample.walker, thread));
+    let [seen, possible] = [seen, possible].map(|ids| format!("{ids:?}"));
+    recorder.violation(sample.walker, Violation::Told { field: Field::Threads, seen, possible }, Evidence::default());
+    true
+}
+
+/// Judges what the unwinder tells besides frames.
+fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &Told) {
+    let walker = sample.walker;
+    let mut wrong = |field, seen: String, possible: String| {
+        recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());
+    };
+    for (standing, told) in stopped.standings.iter().zip(&told.threads) {
+        if let (Some(seen), Some(status)) = (told.status, standing.status)
+            && !status.allows(seen)
+        {
+            wrong(Field::Status, format!("{seen:#x}"), format!("{:#x}", status.flags));
+        }
+        if let (Some(seen), Some(id)) = (told.interpreter, standing.interpreter)
+            && seen != id
+        {
+            wrong(Field::Interpreter, seen.to_string(), id.to_string());
+        }
+        if told.has_opcodes {
+            wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+        }
+    }
+    if let (Some(counted), Some(owed)) = (told.counters, &told.owed) {
+        let owed = counters(owed);
+        if counted != owed {
+            recorder.violation(walker, Violation::Counters { told: counted, owed }, Evidence::default());
+        }
+    }
+}

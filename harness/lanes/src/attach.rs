@@ -1,0 +1,433 @@
+//! The live comparison on a process that is already there.
+//!
+//! Such a process has no grammar. What it can legally show is learnt from the reference walker, whose stacks are
+//! verified one by one; the others are then judged by it. A path that the reference walker happened not to meet counts
+//! against cached and uncached walkers alike, so only a difference between them says something of the cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use framewalk::layout::{FrameCache, Layout, LayoutError};
+use framewalk::memory::RemoteMemory;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::WalkerKind;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
+use model::jit_mode::JitMode;
+use model::oracle::statistics::Demand;
+use model::run::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, PlannedCell, Row as ReportedRow};
+use model::run::event::{Consumer, Event};
+use model::run::known::KnownFailures;
+use model::run::tally::Tally;
+use model::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
+use model::workload::{Family, Overrides};
+use process::build::{Build, Row, fetched, probe};
+use process::memory::{ProcessMemory, read_only};
+use process::program::Program;
+use process::runtime::{RuntimeError, RuntimeLocation, runtime_address};
+use thiserror::Error;
+
+use crate::cell::{Cell, Cut};
+use crate::chains::Chains;
+use crate::drivers::{Drivers, Observed};
+use crate::live::{LOST, compare_cpython, compare_own, sample_until};
+use crate::recorder::Recorder;
+
+/// Looking at chains takes one part in so many of the time that is left, each time.
+const LOOKS: u32 = 20;
+/// What is learnt of a process is bounded; a process that shows more different paths is not learnt in full.
+const CONTEXT_LIMIT: usize = 1 << 18;
+
+/// Why a process cannot be sampled at all.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// It is no Python that can be read.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// Its layout is refused.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// It cannot be told which program it runs.
+    #[error("cannot tell which program process {pid} runs: {source}")]
+    Program {
+        /// The process.
+        pid: i32,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// How a process is sampled.
+pub struct Options<'a> {
+    /// The process.
+    pub pid: i32,
+    /// For how long.
+    pub budget: Duration,
+    /// How much longer is waited for an answer.
+    pub grace: Duration,
+    /// Whether its anchors may be written.
+    pub write: bool,
+    /// What the released builds were seen to do.
+    pub known: &'a KnownFailures,
+    /// Confidence of the comparison.
+    pub confidence: f64,
+    /// Where fetched builds are kept: one of them may be the process's own.
+    pub cache: &'a Path,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// Samples the process and tells `consumer`.
+///
+/// # Errors
+/// The process cannot be read.
+pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
+    // Before everything else: what is read of another program afterwards must not count for this one.
+    let program = Program::of(options.pid);
+    let location = runtime_address(options.pid)?;
+    let program = program.map_err(|source| AttachError::Program { pid: options.pid, source })?;
+    let mut memory = ProcessMemory::new(options.pid);
+    let layout = Layout::read(&mut memory, location.address)?;
+    layout.walkable()?;
+    let site = Site { layout, runtime: location.address };
+
+    let (build, has_unwinder) = own_build(options, &location, layout);
+    let can_write = options.write && layout.frame_cache() == FrameCache::AnchorAndSequence;
+    let mut walkers = vec![WalkerKind::OwnUncached];
+    if can_write {
+        walkers.extend([WalkerKind::OwnCached, WalkerKind::OwnReference]);
+        if has_unwinder {
+            walkers.extend([WalkerKind::CpythonUncached, WalkerKind::CpythonCached]);
+        }
+    }
+    let name = format!("process {}", options.pid);
+    let id = CellId { row: name.clone(), lane: Lane::Live, family: "attached".into(), walkers, seed: 0 };
+    consumer.event(&Event::RunStarted {
+        rows: vec![ReportedRow {
+            name: name.clone(),
+            python: build.python.clone(),
+            version: layout.version.to_string(),
+            flavour: "process".into(),
+            jit: false,
+            frame_cache: layout.frame_cache().to_string(),
+        }],
+        plan: vec![PlannedCell::new(id.clone(), Expected::NONE)],
+        seed: 0,
+        budget: options.budget,
+        stops: None,
+        part: None,
+    });
+    consumer.event(&Event::CellStarted { cell: id.clone() });
+    let row = Row { build: Arc::new(build), jit: JitMode::Unavailable, name };
+    let weakenings = std::collections::BTreeSet::new();
+    let cell = Cell {
+        id: &id,
+        row: &row,
+        family: Family::Alternating,
+        program: None,
+        overrides: Overrides::default(),
+        weakenings: &weakenings,
+        demand: Demand::new(options.confidence, 2),
+        known: options.known,
+        rows: &Mutex::default(),
+        profiles: false,
+        deadline: Instant::now() + options.budget,
+        limit: Instant::now() + options.budget + options.grace,
+        stops: None,
+        schedules: None,
+        is_first: true,
+        interrupted: options.interrupted,
+        sought: None,
+        folder: options.cache,
+    };
+    let consumer = Mutex::new(consumer);
+    let tallies = Mutex::new(BTreeMap::<WalkerKind, Tally>::new());
+    let send = |event| {
+        if let Event::Samples { walker, tally, .. } = &event {
+            *tallies.lock().unwrap_or_else(PoisonError::into_inner).entry(*walker).or_default() += tally;
+        }
+        consumer.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
+    };
+    let replay = |_: &_| format!("framediff attach {} --write", options.pid);
+    let mut chains = Chains::default();
+    let result = {
+        let mut recorder = Recorder::new(&cell, &send, &replay);
+        sample(&cell, &mut recorder, memory, &Process { site, program: &program, can_write }, &mut chains)
+    };
+    // The recorder is gone: everything was counted.
+    let tallies = std::mem::take(&mut *tallies.lock().unwrap_or_else(PoisonError::into_inner));
+    let shown = || if can_write { doubtful(&chains, &tallies) } else { Some(read_only_run(&chains, &tallies, layout)) };
+    // A comparison with what is no longer there says nothing, even if no read of it failed.
+    let outcome = match (ended(options.pid, site, &program), result) {
+        (Some(why), _) => CellOutcome::Inconclusive(Inconclusive::TargetEnded(why)),
+        (None, Err(cut)) => cut.into(),
+        (None, Ok(())) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
+        (None, Ok(())) => match shown() {
+            Some(why) => CellOutcome::Inconclusive(Inconclusive::NothingCompared(why)),
+            None => CellOutcome::Ran,
+        },
+    };
+    send(Event::CellFinished { cell: id.clone(), outcome });
+    send(Event::RunFinished { interrupted: cell.is_interrupted() });
+    Ok(())
+}
+
+/// Why the samples do not say enough to compare walkers by them, if they do not.
+fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<String> {
+    chains.switched().or_else(|| {
+        let (walker, tally) = tallies.iter().find(|(_, tally)| tally.rejected() * 2 > tally.samples)?;
+        Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
+    })
+}
+
+/// How much a walker rejected, and mostly why.
+fn rejections(tally: &Tally) -> String {
+    let share = 100.0 * tally.rejected() as f64 / tally.samples.max(1) as f64;
+    let mostly = tally.rejected.iter().max_by_key(|(_, count)| **count);
+    let mostly = mostly.map(|(reason, count)| format!(", mostly {reason} ({count})")).unwrap_or_default();
+    format!("{} of {} ({share:.1} %){mostly}", tally.rejected(), tally.samples)
+}
+
+/// What a run showed that wrote nothing, and how to go on.
+fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout: Layout) -> String {
+    let walkers: Vec<String> = tallies
+        .iter()
+        .map(|(walker, tally)| format!("{walker} rejected {} samples of a thread", rejections(tally)))
+        .collect();
+    let base = chains.switched().unwrap_or_else(|| match chains.looks() {
+        0 => "no chain stood still long enough to tell whether it ends at its base frame".to_owned(),
+        looks => format!("in {looks} looks at chains that stood still, no thread was cut from its base frame"),
+    });
+    let next = if layout.frame_cache() == FrameCache::AnchorAndSequence {
+        "cached walkers write the anchor: give --write to let them"
+    } else {
+        "this CPython has no frame cache; cached walkers need --write and a CPython 3.15"
+    };
+    format!(
+        "nothing was written, so only uncached walks were made: threads seen: {}, at most {} Python frames deep; {}; {base}. \
+         Nothing cached was compared: {next}",
+        chains.threads(),
+        chains.deepest(),
+        walkers.join(", ")
+    )
+}
+
+/// Why what was sampled is not there any more, if it is not.
+fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
+    let now = Program::of(pid);
+    if now.as_ref().is_ok_and(|now| now != program) {
+        return Some(format!("process {pid} replaced its program (execve): it runs another program now"));
+    }
+    let unknown = |error| format!("it cannot be told whether process {pid} still runs its program: {error}");
+    Observed { pid, site }.ended().or_else(|| now.err().map(unknown))
+}
+
+/// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
+/// Where neither is, what is known of the process without it, and false.
+fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
+    let executable = std::fs::read_link(format!("/proc/{}/exe", options.pid)).unwrap_or_default();
+    let candidates: Vec<PathBuf> =
+        std::iter::once(executable.clone()).chain(fetched(options.cache).into_iter().flatten()).collect();
+    let same = |build: &Build| match (build.image.canonicalize(), location.image.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    if let Some(build) = candidates.iter().filter_map(|path| probe(path).ok()).find(same) {
+        return (build, true);
+    }
+    let build = Build {
+        python: executable.clone(),
+        executable,
+        image: location.image.clone(),
+        version: layout.version,
+        debug: false,
+        free_threaded: layout.free_threaded,
+        jit_available: false,
+        sanitizers: BTreeSet::new(),
+        layout: Ok(layout),
+    };
+    (build, false)
+}
+
+/// What is sampled, and how far that may go.
+struct Process<'a> {
+    site: Site,
+    program: &'a Program,
+    can_write: bool,
+}
+
+impl Process<'_> {
+    /// Fails if the process is no longer the one that was attached to: there is no use in going on.
+    fn check(&self, memory: &ProcessMemory) -> Result<(), Cut> {
+        ended(memory.pid(), self.site, self.program).map_or(Ok(()), |why| Err(Inconclusive::TargetEnded(why).into()))
+    }
+}
+
+fn sample(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    mut memory: ProcessMemory,
+    process: &Process<'_>,
+    chains: &mut Chains,
+) -> Result<(), Cut> {
+    let site = process.site;
+    chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
+    if !process.can_write {
+        let mut walker = UncachedWalker::new(site)?;
+        let mut memory = read_only(memory);
+        let until = cell.part(0, 1);
+        return sample_until(cell, recorder, &mut memory, &mut [&mut walker], until, |recorder, sample| {
+            for thread in &sample.threads {
+                recorder.count(sample.walker, thread);
+            }
+        });
+    }
+    let has_cpython = cell.has(WalkerKind::CpythonCached);
+    let parts = if has_cpython { 3 } else { 2 };
+    let grammar = learn(cell, recorder, &mut memory, site, cell.part(0, parts))?;
+    process.check(&memory)?;
+    chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
+    compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
+    process.check(&memory)?;
+    if has_cpython {
+        let mut drivers = Drivers::default();
+        let target = Observed { pid: memory.pid(), site };
+        compare_cpython(cell, recorder, &mut drivers, target, &grammar, cell.deadline)?;
+    }
+    Ok(())
+}
+
+/// What the process can show, from the stacks that the reference walker verified.
+fn learn(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut ProcessMemory,
+    site: Site,
+    until: Instant,
+) -> Result<Grammar, Cut> {
+    let mut learnt = Learnt::default();
+    let mut reference = ReferenceWalker::new(site)?;
+    attach(&mut reference, memory)?;
+    let result = sample_until(cell, recorder, memory, &mut [&mut reference], until, |recorder, sample| {
+        for thread in &sample.threads {
+            recorder.count(sample.walker, thread);
+            if let Ok(stack) = &thread.outcome {
+                learnt.learn(stack);
+            }
+        }
+    });
+    detach(&mut reference, memory)?;
+    result?;
+    Ok(learnt.grammar)
+}
+
+pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+    persist(|| walker.attach(memory))
+}
+
+pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+    persist(|| walker.detach(memory))
+}
+
+/// Does what a thread of the running target that just ends can make fail, until it works.
+fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut> {
+    let until = Instant::now() + LOST;
+    loop {
+        match action() {
+            Ok(()) => return Ok(()),
+            Err(_) if Instant::now() < until => {}
+            Err(rejection) => return Err(rejection.into()),
+        }
+    }
+}
+
+/// A grammar that grows with the stacks that were verified.
+#[derive(Default)]
+struct Learnt {
+    grammar: Grammar,
+    functions: BTreeMap<(String, String), FunctionId>,
+    contexts: BTreeMap<(Option<ContextId>, FunctionId, Option<i32>), ContextId>,
+}
+
+impl Learnt {
+    fn learn(&mut self, stack: &[framewalk::frame::Frame]) {
+        let mut parent: Option<(ContextId, Option<i32>)> = None;
+        for frame in stack.iter().rev() {
+            if self.grammar.contexts.len() >= CONTEXT_LIMIT {
+                return;
+            }
+            let key = (frame.function.to_string(), frame.file.to_string());
+            let function = *self.functions.entry(key).or_insert_with_key(|(name, file)| {
+                self.grammar.function(Function {
+                    name: name.clone(),
+                    file: file.clone(),
+                    first_line: 0,
+                    last_line: u32::MAX,
+                })
+            });
+            let line = parent.and_then(|(_, line)| line);
+            let key = (parent.map(|(context, _)| context), function, line);
+            let context = *self.contexts.entry(key).or_insert_with(|| match parent {
+                None => self.grammar.root(function),
+                Some((parent, line)) => {
+                    let line = line.and_then(|line| u32::try_from(line).ok());
+                    let lines = line.map_or(CallLines::Anywhere, |line| CallLines::At(vec![line]));
+                    self.grammar.call(parent, function, lines)
+                }
+            });
+            parent = Some((context, frame.location.line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use framewalk::frame::{Frame, Location};
+
+    use super::*;
+
+    #[test]
+    fn a_walker_that_rejects_more_than_half_is_named_with_its_commonest_reason() {
+        let tally = |samples, rejected: &[(&str, u64)]| Tally {
+            samples,
+            rejected: rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+            ..Tally::default()
+        };
+        let chains = Chains::default();
+        let of = |tally: Tally| doubtful(&chains, &BTreeMap::from([(WalkerKind::OwnReference, tally)]));
+        assert_eq!(of(tally(10, &[("moved", 2), ("generator-leaf", 3)])), None);
+        let why = of(tally(10, &[("moved", 2), ("generator-leaf", 4)])).unwrap();
+        assert_eq!(
+            why,
+            "own-reference rejected more than half of its samples: 6 of 10 (60.0 %), mostly generator-leaf (4)"
+        );
+    }
+
+    #[test]
+    fn what_was_learnt_is_legal_and_a_mixture_is_not() {
+        let stack = |frames: &[(&str, i32)]| -> Vec<Frame> {
+            frames
+                .iter()
+                .map(|&(function, line)| Frame {
+                    function: function.into(),
+                    file: "/app/main.py".into(),
+                    location: Location { line: Some(line), ..Location::default() },
+                })
+                .collect()
+        };
+        let mut learnt = Learnt::default();
+        let first = stack(&[("leaf", 9), ("a", 3), ("<module>", 20)]);
+        let second = stack(&[("leaf", 8), ("b", 5), ("<module>", 21)]);
+        learnt.learn(&first);
+        learnt.learn(&second);
+        let legal = |stack: &[Frame]| learnt.grammar.judge(stack).is_ok();
+        assert!(legal(&first) && legal(&second));
+        assert!(legal(&stack(&[("leaf", 1), ("b", 5), ("<module>", 21)])));
+        assert!(!legal(&stack(&[("leaf", 9), ("a", 5), ("<module>", 21)])));
+    }
+}

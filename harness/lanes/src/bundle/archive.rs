@@ -1,0 +1,204 @@
+//! The file of a bundle.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::bufread::GzDecoder;
+use flate2::write::GzEncoder;
+use framewalk::printable::clean;
+use tar::{Archive, Builder, EntryType, Header};
+use thiserror::Error;
+
+use super::about::{About, FORMAT, VERSION};
+use super::{Bundle, name};
+
+/// A longer file is no bundle, in bytes.
+const SIZE_LIMIT: u64 = 128 << 20;
+/// Nor is one whose files are longer than this together.
+const UNPACKED_LIMIT: u64 = 256 << 20;
+
+/// How every gzip file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Whether a file that starts with `bytes` can be a bundle.
+#[must_use]
+pub fn is_bundle(bytes: &[u8]) -> bool {
+    bytes.starts_with(&GZIP)
+}
+
+/// Why a bundle cannot be opened or written.
+#[derive(Debug, Error)]
+pub enum BundleError {
+    /// The file cannot be read or written.
+    #[error("cannot {action} the bundle {}: {source}", path.display())]
+    System {
+        /// "read" or "write".
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file can be read, but not used.
+    #[error("{} is no bundle, or only a part of one: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Why the bytes of a file are no bundle.
+#[derive(Debug, Error)]
+pub enum FormatError {
+    /// They are no tar compressed by gzip, or not all of one.
+    #[error("{}", clean(&.0.to_string()))]
+    Archive(#[from] io::Error),
+    /// They are too many.
+    #[error("it has more than {} MiB{}", .limit >> 20, if *.unpacked { " when it is unpacked" } else { "" })]
+    TooLarge {
+        /// How many are the most.
+        limit: u64,
+        /// Whether the unpacked ones were counted.
+        unpacked: bool,
+    },
+    /// Something is in it that is in no bundle.
+    #[error("{0} is in it, which is in no bundle")]
+    Foreign(String),
+    /// Something is in it twice.
+    #[error("{0} is in it twice")]
+    Twice(&'static str),
+    /// Something is not in it.
+    #[error("{0} is not in it")]
+    Missing(&'static str),
+    /// One of its files cannot be understood.
+    #[error("{name}: {why}")]
+    Content {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another version.
+    #[error("it has version {0}, known is {VERSION}: use the framediff that made it, or a newer one")]
+    OtherVersion(u64),
+}
+
+impl Bundle {
+    /// The bytes of its file.
+    ///
+    /// # Errors
+    /// It is larger than what can be opened.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
+        let content = |error: serde_json::Error| FormatError::Content { name: name::ABOUT, why: error.to_string() };
+        let about = serde_json::to_vec_pretty(&self.about).map_err(content)?;
+        let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
+        let files = self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+        for (name, bytes) in std::iter::once((name::ABOUT, about.as_slice())).chain(files) {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(EntryType::Regular);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, name, bytes)?;
+        }
+        let bytes = builder.into_inner()?.finish()?;
+        Self::from_bytes(&bytes)?;
+        Ok(bytes)
+    }
+
+    /// Opens the bytes of a file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        if bytes.len() as u64 > SIZE_LIMIT {
+            return Err(FormatError::TooLarge { limit: SIZE_LIMIT, unpacked: false });
+        }
+        let mut unpacked = Vec::new();
+        let mut decoder = GzDecoder::new(bytes);
+        // To its very end: there the checksum stands. One byte more than there may be tells that there is too much.
+        (&mut decoder).take(UNPACKED_LIMIT + 1).read_to_end(&mut unpacked)?;
+        if unpacked.len() as u64 > UNPACKED_LIMIT {
+            return Err(FormatError::TooLarge { limit: UNPACKED_LIMIT, unpacked: true });
+        }
+        let mut files: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
+        for entry in Archive::new(unpacked.as_slice()).entries()? {
+            let mut entry = entry?;
+            let path = entry.path_bytes();
+            let known = name::ALL.into_iter().find(|known| known.as_bytes() == &*path);
+            let foreign = || FormatError::Foreign(format!("{:?}", clean(&String::from_utf8_lossy(&path))));
+            let known = known.filter(|_| entry.header().entry_type() == EntryType::Regular).ok_or_else(foreign)?;
+            drop(path);
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content)?;
+            if files.insert(known, content).is_some() {
+                return Err(FormatError::Twice(known));
+            }
+        }
+        let about = files.remove(name::ABOUT).ok_or(FormatError::Missing(name::ABOUT))?;
+        let bundle = Self { about: about_of(&about)?, files };
+        if bundle.file(name::FINDING).is_some() == bundle.file(name::CASE).is_some() {
+            return Err(FormatError::Missing("one of finding.json and case.json"));
+        }
+        Ok(bundle)
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no bundle.
+    pub fn load(path: &Path) -> Result<Self, BundleError> {
+        let system = |source| BundleError::System { action: "read", path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(system)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(system)?;
+        Self::from_bytes(&bytes).map_err(|error| BundleError::damaged(path, &error.to_string()))
+    }
+
+    /// Writes it into `folder`, under a name that tells its fingerprint, and tells where. The file appears complete or not at
+    /// all; a bundle of the same content is replaced by itself.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<PathBuf, BundleError> {
+        let bytes = self.to_bytes().map_err(|error| BundleError::damaged(folder, &error.to_string()))?;
+        let digest = model::digest::of_bytes(&bytes);
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let slug: String = self.about.fingerprint.chars().take(100).map(plain).collect();
+        let path = folder.join(format!("{slug}-{}.bundle", digest.get(..8).unwrap_or(&digest)));
+        let system = |source| BundleError::System { action: "write", path: path.clone(), source };
+        let mut builder = tempfile::Builder::new();
+        // As any other file: the user's mask decides.
+        let mut file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(system)?;
+        file.write_all(&bytes).map_err(system)?;
+        file.persist(&path).map_err(|error| system(error.error))?;
+        Ok(path)
+    }
+}
+
+impl BundleError {
+    /// A bundle whose content cannot be used.
+    #[must_use]
+    pub fn damaged(path: &Path, why: &str) -> Self {
+        Self::Damaged { path: path.to_owned(), why: why.to_owned() }
+    }
+}
+
+fn about_of(bytes: &[u8]) -> Result<About, FormatError> {
+    let content = |why: String| FormatError::Content { name: name::ABOUT, why };
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| content(clean(&error.to_string())))?;
+    // Before anything else is looked at: another version may have other fields.
+    if value.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
+        return Err(content(format!("it does not say \"format\": \"{FORMAT}\"")));
+    }
+    match value.get("version").and_then(serde_json::Value::as_u64) {
+        Some(VERSION) => serde_json::from_value(value).map_err(|error| content(clean(&error.to_string()))),
+        Some(other) => Err(FormatError::OtherVersion(other)),
+        None => Err(content("its version is no number".into())),
+    }
+}

@@ -1,0 +1,141 @@
+//! What the chains of a running process look like, from reads alone.
+//!
+//! A walk of a running target that does not end at the thread's base frame is a torn one, as a rule. A chain that is the same
+//! in two walks, with the same current frame before, between and after them, was not torn: the target stood still, or came
+//! back to exactly the same frames twice. If such a chain ends elsewhere again and again, its thread left its base frame
+//! behind: an extension switched to another C stack and gave the thread state a chain of its own, as greenlet does.
+//! CPython itself always links what runs to the base frame before it makes it current.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use framewalk::chain::{Chain, DEPTH_LIMIT, End, follow};
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::{ThreadState, Window, thread_states};
+use framewalk::walker::Site;
+
+use crate::cell::Cell;
+
+/// So many whole chains that end elsewhere are no coincidence of a program that runs in circles.
+const OFTEN: u64 = 5;
+/// Nor is one in so many.
+const RARELY: u64 = 100;
+
+/// The chains of all threads.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    threads: BTreeMap<u64, Ends>,
+    deepest: usize,
+}
+
+/// How the chains of a thread ended that were whole.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    at_base: u64,
+    elsewhere: u64,
+}
+
+impl Ends {
+    fn are_switched(self) -> bool {
+        self.elsewhere >= OFTEN && self.elsewhere * RARELY >= self.at_base + self.elsewhere
+    }
+}
+
+impl Chains {
+    /// Looks at all threads, again and again, until it is time.
+    pub(super) fn look_until(&mut self, cell: &Cell<'_>, memory: &mut dyn RemoteMemory, site: Site, until: Instant) {
+        while Instant::now() < until && !cell.is_over() {
+            // A list of threads that changes while it is read is read again.
+            let _ = self.look(memory, site);
+        }
+    }
+
+    fn look(&mut self, memory: &mut dyn RemoteMemory, site: Site) -> Result<(), Rejection> {
+        for thread in thread_states(memory, &site.layout, site.runtime)? {
+            let ends = self.threads.entry(thread.native_thread_id).or_default();
+            let Some(chain) = whole(memory, site, &thread)? else { continue };
+            match chain.end {
+                End::Base => ends.at_base += 1,
+                End::Elsewhere | End::Stopped => ends.elsewhere += 1,
+            }
+            self.deepest = self.deepest.max(chain.python().count());
+        }
+        Ok(())
+    }
+
+    /// How many threads there were.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The most Python frames of a whole chain.
+    pub(super) fn deepest(&self) -> usize {
+        self.deepest
+    }
+
+    /// How many chains were whole.
+    pub(super) fn looks(&self) -> u64 {
+        self.threads.values().map(|ends| ends.at_base + ends.elsewhere).sum()
+    }
+
+    /// What is to be said of threads whose stack was switched; nothing if there are none.
+    pub(super) fn switched(&self) -> Option<String> {
+        let switched = self.threads.iter().filter(|(_, ends)| ends.are_switched());
+        let told: Vec<String> = switched
+            .map(|(thread, ends)| {
+                let Ends { at_base, elsewhere } = *ends;
+                format!(
+                    "the chain of thread {thread} does not end at its base frame ({elsewhere} of {} looks): its stack was \
+                     switched, as greenlet does; CPython's unwinder rejects such samples",
+                    at_base + elsewhere
+                )
+            })
+            .collect();
+        if told.is_empty() { None } else { Some(told.join("; ")) }
+    }
+}
+
+/// The chain of a thread, if two walks of it and all looks at its current frame agree, and it has one.
+fn whole(memory: &mut dyn RemoteMemory, site: Site, thread: &ThreadState) -> Result<Option<Chain>, Rejection> {
+    let layout = &site.layout;
+    let start = thread.current_frame;
+    let window = Window::new(layout);
+    let walk = |memory: &mut dyn RemoteMemory| -> Result<Option<Chain>, Rejection> {
+        let chain = follow(memory, layout, thread, None, start, None, DEPTH_LIMIT).ok();
+        let now = window.read(memory, layout, thread.address)?;
+        let same = (now.current_frame, now.base_frame, now.native_thread_id)
+            == (start, thread.base_frame, thread.native_thread_id);
+        Ok(chain.filter(|_| same))
+    };
+    let (Some(first), Some(second)) = (walk(memory)?, walk(memory)?) else { return Ok(None) };
+    let addresses = |chain: &Chain| chain.links.iter().map(|frame| frame.address).collect::<Vec<Address>>();
+    let is_whole = !first.links.is_empty() && addresses(&first) == addresses(&second);
+    Ok(Some(second).filter(|_| is_whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(at_base: u64, elsewhere: u64) -> Ends {
+        Ends { at_base, elsewhere }
+    }
+
+    #[test]
+    fn a_few_odd_chains_are_a_coincidence_and_many_are_not() {
+        assert!(!ends(0, 0).are_switched() && !ends(0, 4).are_switched() && !ends(10_000, 50).are_switched());
+        assert!(ends(0, 5).are_switched() && ends(400, 5).are_switched());
+    }
+
+    #[test]
+    fn threads_whose_stack_was_switched_are_named() {
+        let mut chains = Chains::default();
+        chains.threads.insert(7, ends(9, 0));
+        assert_eq!((chains.switched(), chains.threads(), chains.looks()), (None, 1, 9));
+        chains.threads.insert(8, ends(1, 9));
+        let text = chains.switched().unwrap();
+        assert!(text.contains("thread 8 does not end at its base frame (9 of 10 looks)"), "{text}");
+        assert!(!text.contains("thread 7"), "{text}");
+    }
+}

@@ -1,0 +1,250 @@
+//! Which cells a run has, and how much of the budget each is worth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use framewalk::layout::FrameCache;
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use model::run::cell::{CellId, Expected, Lane, NotRun, PlannedCell};
+use model::schedule::shard::Shard;
+use model::workload::user_program::UserProgram;
+use model::workload::{Family, Mode, Parameters, generate};
+use process::build::Row;
+use sim::case::kept::KeptSchedules;
+
+/// What the user selected; empty means everything.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Families of workloads.
+    pub families: Vec<Family>,
+    /// The program that is run in the place of generated ones, in the stopped lane alone.
+    pub program: Option<Arc<UserProgram>>,
+    /// Lanes.
+    pub lanes: Vec<Lane>,
+    /// Walkers, besides those they are compared with.
+    pub walkers: Vec<WalkerKind>,
+    /// Faults in the own cached walker.
+    pub weakenings: BTreeSet<Weakening>,
+    /// The rows whose build cannot start CPython's unwinder, by name, and why.
+    pub without_unwinder: BTreeMap<String, String>,
+}
+
+/// A cell and what it needs to run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What reports know of it.
+    pub planned: PlannedCell,
+    /// Index of its row.
+    pub row: usize,
+    /// Its family.
+    pub family: Family,
+    /// Whether the verdict needs it. The others run if there is time.
+    pub required: bool,
+    /// Its share of the budget, relative to the others.
+    pub weight: f64,
+    /// Why it cannot run, if it cannot.
+    pub not_run: Option<NotRun>,
+}
+
+/// The live lane finds the splices of gh-151613 in alternating branches; the more samples, the tighter the bounds.
+const LIVE_ALTERNATING: f64 = 6.0;
+/// What stands for the family in a cell that is one for all of them.
+const EVERY_FAMILY: &str = "all";
+/// The family in a cell that runs a program of the user's, where it means nothing.
+const PLACEHOLDER: Family = Family::Alternating;
+/// A stopped cell has a gated and a free target for each cached walker.
+const STOPPED: f64 = 2.0;
+/// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
+const STEPPED: f64 = 4.0;
+
+/// The time that a cell needs at the least on a core that four others share, starting of targets included.
+const LEAST: Duration = Duration::from_millis(2500);
+
+/// How many families of each lane and row a run of this budget is sure to get to, however loaded the machine is: what the
+/// verdict needs may depend on the budget and on the number of cores, but not on how fast they happen to be.
+#[must_use]
+pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: usize) -> usize {
+    let lanes = or_all(&wishes.lanes, &Lane::ALL).len();
+    let cells = budget.as_secs_f64() * cores as f64 / LEAST.as_secs_f64();
+    let families = cells / (rows * lanes).max(1) as f64;
+    (1..=Family::ALL.len()).take_while(|&count| count as f64 <= families).last().unwrap_or(1)
+}
+
+/// The cells of one round, all with workloads of `seed`. Of each lane and row, the first `required` families are needed.
+#[must_use]
+pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<Step> {
+    if let Some(program) = &wishes.program {
+        return of_program(rows, program, wishes, seed);
+    }
+    let families = or_all(&wishes.families, &Family::ALL);
+    let lanes = or_all(&wishes.lanes, &Lane::ALL);
+    let mut steps = Vec::new();
+    for lane in lanes {
+        let mut needed = vec![required; rows.len()];
+        for &family in &families {
+            for ((index, row), needed) in rows.iter().enumerate().zip(&mut needed) {
+                // It has nobody else to drive.
+                if lane == Lane::Stepped && wishes.without_unwinder.contains_key(&row.name) {
+                    continue;
+                }
+                let mut step = step(index, row, lane, family, wishes, seed);
+                if step.not_run.is_none() {
+                    step.required = *needed > 0;
+                    *needed = needed.saturating_sub(1);
+                }
+                steps.push(step);
+            }
+        }
+        steps.extend(
+            rows.iter().enumerate().filter_map(|(index, row)| missing(index, row, lane, &families, wishes, seed)),
+        );
+    }
+    steps
+}
+
+/// A program of the user's on every row. It need not exercise the cache; how much it must show is for the lane to say.
+fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let mut step = step(index, row, Lane::Stopped, PLACEHOLDER, wishes, seed);
+        step.planned.cell.family = program.name();
+        step.planned.expected.clear();
+        steps.push(step);
+        steps.extend(missing(index, row, Lane::Stopped, &[PLACEHOLDER], wishes, seed));
+    }
+    steps
+}
+
+/// What a broken build keeps from running: CPython's walkers in all families of a lane, as one cell that says why.
+fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wishes, seed: u64) -> Option<Step> {
+    let why = wishes.without_unwinder.get(&row.name)?;
+    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+    let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(is_cpython))?;
+    let mut walkers = walkers(lane, has_cache, wishes);
+    walkers.retain(|&walker| is_cpython(walker));
+    let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
+    let not_run = Some(NotRun::SetUp(why.clone()));
+    Some(Step {
+        planned: PlannedCell::new(id, Expected::NONE),
+        row: index,
+        family,
+        required: true,
+        weight: 0.0,
+        not_run,
+    })
+}
+
+fn is_cpython(walker: WalkerKind) -> bool {
+    matches!(walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
+}
+
+/// The cells of a shard; those of all rounds are dealt out one by one, so that over all shards each is there once.
+#[must_use]
+pub fn dealt(rounds: Vec<Vec<Step>>, shard: Shard) -> Vec<Vec<Step>> {
+    let mut number = 0;
+    let mut held = |_: &Step| {
+        number += 1;
+        shard.holds(number - 1)
+    };
+    rounds.into_iter().map(|steps| steps.into_iter().filter(|step| held(step)).collect()).collect()
+}
+
+fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
+    all.iter().copied().filter(|item| wished.is_empty() || wished.contains(item)).collect()
+}
+
+fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
+    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+    let mut walkers = walkers(lane, has_cache, wishes);
+    if wishes.without_unwinder.contains_key(&row.name) {
+        walkers.retain(|&walker| !is_cpython(walker));
+    }
+    let not_run = (lane == Lane::Live && !has_cache).then(|| {
+        NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
+    });
+    let not_run = not_run.or_else(|| {
+        (lane == Lane::Live && family == Family::Limits)
+            .then(|| NotRun::NotApplicable("what lies beyond the limits is looked at while it stands still".to_owned()))
+    });
+    let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
+    let not_run = not_run.or_else(|| {
+        walkers.is_empty().then(|| {
+            NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane"))
+        })
+    });
+    let weight = match (lane, family) {
+        (Lane::Stepped, _) => STEPPED,
+        (Lane::Stopped, _) => STOPPED,
+        (Lane::Live, Family::Alternating) => LIVE_ALTERNATING,
+        (Lane::Live, _) => 1.0,
+    };
+    let expected = match lane {
+        // What is kept reaches each of them.
+        Lane::Stepped => Expected::ALL,
+        Lane::Stopped => Expected::from(produces(family, seed)),
+        // How many is for the bounds to say; these no moving target can keep from a cache.
+        Lane::Live => Expected { full_hits: true, ..Expected::NONE },
+    };
+    let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
+    let mut planned = PlannedCell::new(id, expected);
+    if family == Family::Threads && lane != Lane::Live {
+        // Several threads share the counters of RemoteUnwinder: which thread's lookup it was is unknown.
+        planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
+    }
+    Step { planned, row: index, family, required: true, weight, not_run }
+}
+
+/// Why the stepped lane does not run a family, if it does not.
+fn not_stepped(family: Family, has_cache: bool) -> Option<NotRun> {
+    let why = if !has_cache {
+        "the stepped lane drives CPython's cached unwinder, and this build has no frame cache".to_owned()
+    } else if !cfg!(target_arch = "x86_64") {
+        "the stepped lane needs a machine of x86-64".to_owned()
+    } else if KeptSchedules::kept().is_ok_and(|kept| kept.program(family).is_none()) {
+        "no schedules are kept for these families; `framediff explore --family NAME` searches one".to_owned()
+    } else {
+        return None;
+    };
+    Some(NotRun::NotApplicable(why))
+}
+
+fn produces(family: Family, seed: u64) -> model::workload::Produces {
+    use rand::SeedableRng;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let parameters = Parameters::draw(family, &mut random);
+    generate(family, Mode::Gated, &parameters, seed).produces
+}
+
+/// The walkers of a cell: those wished for, and those they are compared with.
+fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
+    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
+    // Before 3.15 RemoteUnwinder stops at shim frames and reads no text but ASCII: it is no account of the stack.
+    if !has_cache {
+        return vec![OwnUncached];
+    }
+    let wished: Vec<WalkerKind> = if !wishes.walkers.is_empty() {
+        wishes.walkers.clone()
+    } else if wishes.weakenings.is_empty() {
+        vec![OwnUncached, CpythonUncached, OwnCached, OwnReference, CpythonCached]
+    } else {
+        vec![OwnCached]
+    };
+    let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
+    match lane {
+        // Its schedules are for CPython's cached unwinder; `explore` drives the others.
+        Lane::Stepped => walkers.retain(|&walker| walker == CpythonCached),
+        Lane::Stopped => {
+            walkers.insert(OwnUncached);
+        }
+        Lane::Live => {
+            for (cached, uncached) in [(OwnCached, OwnUncached), (CpythonCached, CpythonUncached)] {
+                if walkers.contains(&cached) {
+                    walkers.insert(uncached);
+                }
+            }
+        }
+    }
+    walkers.into_iter().collect()
+}

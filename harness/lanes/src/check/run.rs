@@ -1,0 +1,360 @@
+//! Running the cells of a plan, as many at once as the machine has cores, each for its share of the budget.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use framewalk::weakening::Weakening;
+use model::digest;
+use model::jit_mode::JitMode;
+use model::oracle::statistics::Demand;
+use model::run::bounds::RowPool;
+use model::run::cell::{CellId, CellOutcome, Lane, NotRun, Row as ReportedRow};
+use model::run::event::{Consumer, Event};
+use model::run::finding::Finding;
+use model::run::known::KnownFailures;
+use model::run::part::{Part, plan_digest};
+use model::schedule::shard::Shard;
+use model::workload::{Family, Overrides};
+use process::build::Row;
+
+use crate::cell::{Cell, Sought};
+use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
+#[cfg(target_arch = "x86_64")]
+use crate::check::stepped;
+use crate::drivers::Drivers;
+use crate::recorder::Recorder;
+use crate::{live, stopped};
+
+/// Every cell gets at least this, whatever the cells before it took to start.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// So much of the budget may be overrun for that; what has not begun by then does not run.
+const OVERRUN: f64 = 0.15;
+/// What has begun by then may take this much longer: a target that is still not ready, or does not answer, is given up. With
+/// what it takes to end every process, a run is over two seconds after its overrun.
+const GRACE: Duration = Duration::from_millis(1750);
+/// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
+const ROUND: f64 = 1.5;
+
+/// Gives the command that replays a failure of a walker in a cell.
+pub type Replay<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String + Sync + 'a;
+
+/// Everything that decides how a run goes.
+pub struct Options<'a> {
+    /// Which cells.
+    pub wishes: Wishes,
+    /// What workloads look like.
+    pub overrides: Overrides,
+    /// Seed of the first round; each further round has the next one.
+    pub seed: u64,
+    /// Whether one round has the whole budget, so that only this seed's programs run.
+    pub one_round: bool,
+    /// Which of the cells; the others are for other machines.
+    pub shard: Shard,
+    /// Time for all of it.
+    pub budget: Duration,
+    /// How often each target of the stopped lane is stopped for each cached walker; the budget is a limit then.
+    pub stops: Option<u32>,
+    /// How many schedules of the stepped lane run for each program; the budget is a limit then.
+    pub schedules: Option<u32>,
+    /// Targets at once.
+    pub jobs: usize,
+    /// Whether profiles are held against the truth in the live lane.
+    pub profiles: bool,
+    /// Confidence over all comparisons of the run.
+    pub confidence: f64,
+    /// What the released builds were seen to do.
+    pub known: &'a KnownFailures,
+    /// Where targets' files are written.
+    pub folder: PathBuf,
+    /// Set when the user stops the run.
+    pub interrupted: &'a AtomicBool,
+    /// The failure with which the run ends, if it is looked for one.
+    pub sought: Option<&'a Sought>,
+    /// The command that replays a failure of a walker in a cell.
+    pub replay: &'a Replay<'a>,
+}
+
+/// What reports know of a row.
+#[must_use]
+pub fn reported(row: &Row) -> ReportedRow {
+    ReportedRow {
+        name: row.name.clone(),
+        python: row.build.python.clone(),
+        version: row.build.version.to_string(),
+        flavour: row.build.kind(),
+        jit: row.jit == JitMode::On,
+        frame_cache: row.build.frame_cache().to_string(),
+    }
+}
+
+/// Runs everything and tells `consumer` on the calling thread.
+pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
+    let rounds = rounds(options, rows);
+    let required = required(options, rows);
+    // Only the first round is needed.
+    let of_round = |round: u64| if round == 0 { required } else { 0 };
+    let whole: Vec<Vec<Step>> = (0..rounds)
+        .map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round), of_round(round)))
+        .collect();
+    let part = part(options, rows, &whole);
+    // Whichever shard this is, the comparisons of all of them share the confidence.
+    let comparisons = whole.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
+    let steps = dealt(whole, options.shard);
+    let reported: Vec<ReportedRow> = rows.iter().map(reported).collect();
+    consumer.event(&Event::RunStarted {
+        rows: reported.clone(),
+        plan: steps.iter().flatten().map(|step| step.planned.clone()).collect(),
+        seed: options.seed,
+        budget: options.budget,
+        stops: options.stops,
+        part: Some(part),
+    });
+    let demand = Demand::new(options.confidence, comparisons as u64);
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let send = move |event| {
+                // The consumer only goes away if it panicked; then the run ends with it.
+                let _ = sender.send(event);
+            };
+            let end = Instant::now() + options.budget;
+            let limit = end + grace(options.budget);
+            let (drivers, live) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
+            for (index, steps) in (0..).zip(&steps) {
+                let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
+                let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
+                Round {
+                    options,
+                    rows,
+                    reported: &reported,
+                    demand,
+                    live: &live,
+                    drivers: &drivers,
+                    limit,
+                    send: &send,
+                }
+                .run(steps, left);
+            }
+        });
+        for event in receiver {
+            consumer.event(&event);
+        }
+        if let Err(panic) = worker.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
+}
+
+/// How many families of each lane and row are needed: all, where their work is given by number.
+fn required(options: &Options<'_>, rows: &[Row]) -> usize {
+    if options.stops.is_some() || options.schedules.is_some() {
+        return Family::ALL.len();
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    required_families(rows.len(), &options.wishes, options.budget, cores)
+}
+
+/// How long after its budget a run gives up whatever has not answered yet.
+#[must_use]
+pub fn grace(budget: Duration) -> Duration {
+    budget.mul_f64(OVERRUN) + GRACE
+}
+
+fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
+    let planned = || whole.iter().flatten().map(|step| &step.planned);
+    // One that cannot be read can hardly run; the report then says nothing of it.
+    let digest = |row: &Row| digest::of_file(&row.build.image).ok();
+    Part {
+        shards: vec![options.shard.index()],
+        of: options.shard.count(),
+        cells: planned().count() as u64,
+        plan: plan_digest(planned(), options.overrides),
+        interpreters: rows.iter().filter_map(|row| Some((row.name.clone(), digest(row)?))).collect(),
+        weakenings: options.wishes.weakenings.iter().copied().collect(),
+        confidence: options.confidence,
+    }
+}
+
+/// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time, about as
+/// much as three stopped ones.
+fn jobs(all: usize, lane: Lane) -> usize {
+    match lane {
+        // A rig takes turns on one core, which it keeps busy: there are three jobs for two cores.
+        Lane::Stepped => (all * 2 / 3).max(1),
+        Lane::Stopped => all.max(1),
+        Lane::Live => (all / 3).max(1),
+    }
+}
+
+/// The time a lane needs for one unit of weight, summed over its steps and shared by its jobs.
+fn need(all: usize, steps: &[Step], lane: Lane) -> f64 {
+    let weights = steps.iter().filter(|step| step.planned.cell.lane == lane && step.not_run.is_none());
+    let jobs = u32::try_from(jobs(all, lane)).unwrap_or(u32::MAX);
+    weights.map(|step| step.weight).sum::<f64>() / f64::from(jobs)
+}
+
+/// The part that `lane` has of the budget of a run of all lanes on one row, with so many `jobs`.
+#[must_use]
+pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
+    let steps = plan(std::slice::from_ref(row), &Wishes::default(), 0, 0);
+    let all: f64 = Lane::ALL.into_iter().map(|lane| need(jobs, &steps, lane)).sum();
+    need(jobs, &steps, lane) / all.max(f64::MIN_POSITIVE)
+}
+
+fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
+    // A program of the user's is the same in every round.
+    if options.one_round || options.wishes.program.is_some() {
+        return 1;
+    }
+    let steps = plan(rows, &options.wishes, options.seed, 0);
+    let need: f64 = Lane::ALL.into_iter().map(|lane| need(options.jobs, &steps, lane)).sum();
+    let rounds = options.budget.as_secs_f64() / (need * ROUND).max(1e-3);
+    (1..=1000_u32).take_while(|&round| f64::from(round) <= rounds).last().map_or(1, u64::from)
+}
+
+struct Round<'a> {
+    options: &'a Options<'a>,
+    rows: &'a [Row],
+    reported: &'a [ReportedRow],
+    demand: Demand,
+    /// What CPython's walkers rejected in the live lane so far.
+    live: &'a Mutex<BTreeMap<String, RowPool>>,
+    drivers: &'a Mutex<Vec<Drivers>>,
+    /// When nothing is waited for any longer.
+    limit: Instant,
+    send: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What is left for the cells that have not begun.
+struct Left {
+    weight: f64,
+}
+
+impl Round<'_> {
+    fn run(&self, steps: &[Step], budget: Duration) {
+        let start = Instant::now();
+        let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options.jobs, steps, lane)).sum();
+        let mut used = 0.0;
+        for lane in Lane::ALL {
+            let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
+            let need = need(self.options.jobs, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
+            used += need;
+            // Where numbers decide, the budget is only a limit, and one for all lanes.
+            let part = if self.by_number(lane) { 1.0 } else { used / total.max(f64::MIN_POSITIVE) };
+            let end = start + budget.mul_f64(part.clamp(0.0, 1.0));
+            self.run_lane(&steps, jobs(self.options.jobs, lane), end);
+        }
+    }
+
+    fn run_lane(&self, steps: &[&Step], jobs: usize, end: Instant) {
+        let left = Mutex::new(Left {
+            weight: steps.iter().filter(|step| step.not_run.is_none()).map(|step| step.weight).sum(),
+        });
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(jobs).thread_name(|index| format!("cell-{index}")).build();
+        match pool {
+            // Breadth first keeps the order of the plan.
+            Ok(pool) => pool.scope_fifo(|scope| {
+                for step in steps {
+                    let left = &left;
+                    scope.spawn_fifo(move |_| self.run_step(step, left, jobs, end));
+                }
+            }),
+            Err(_) => steps.iter().for_each(|step| self.run_step(step, &left, 1, end)),
+        }
+    }
+
+    fn run_step(&self, step: &Step, left: &Mutex<Left>, jobs: usize, end: Instant) {
+        let id = &step.planned.cell;
+        let outcome = match &step.not_run {
+            Some(why) => CellOutcome::NotRun(why.clone()),
+            None => {
+                let deadline = {
+                    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                    let share = step.weight / left.weight.max(step.weight);
+                    left.weight -= step.weight;
+                    let jobs = u32::try_from(jobs).unwrap_or(u32::MAX);
+                    let now = Instant::now();
+                    let time = end.saturating_duration_since(now);
+                    let fair = (time * jobs).mul_f64(share).min(time);
+                    now + if self.by_number(id.lane) { time } else { fair }.max(SHORTEST)
+                };
+                if self.options.interrupted.load(Ordering::Relaxed) {
+                    CellOutcome::NotRun(NotRun::Interrupted)
+                } else if self.options.sought.is_some_and(Sought::is_seen) {
+                    CellOutcome::NotRun(NotRun::NotApplicable("the failure of --until was seen before its turn".into()))
+                } else if !step.required && Instant::now() >= end {
+                    CellOutcome::NotRun(NotRun::LeftOut)
+                } else if Instant::now() > self.limit.min(end + self.options.budget.mul_f64(OVERRUN)) {
+                    CellOutcome::NotRun(NotRun::BudgetSpent)
+                } else {
+                    self.run_cell(step, deadline)
+                }
+            }
+        };
+        (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    /// Whether a number of stops or schedules, and not the time, decides how much a cell of this lane tests.
+    fn by_number(&self, lane: Lane) -> bool {
+        self.stops(lane).is_some() || self.schedules(lane).is_some()
+    }
+
+    /// How many schedules a program of this lane has, if that was said.
+    fn schedules(&self, lane: Lane) -> Option<u32> {
+        self.options.schedules.filter(|_| lane == Lane::Stepped)
+    }
+
+    /// How often a target of this lane is stopped, if that was said.
+    fn stops(&self, lane: Lane) -> Option<u32> {
+        self.options.stops.filter(|_| lane == Lane::Stopped)
+    }
+
+    fn run_cell(&self, step: &Step, deadline: Instant) -> CellOutcome {
+        let id = &step.planned.cell;
+        let (Some(row), Some(reported)) = (self.rows.get(step.row), self.reported.get(step.row)) else {
+            return CellOutcome::NotRun(NotRun::Unaccounted);
+        };
+        (self.send)(Event::CellStarted { cell: id.clone() });
+        let weakenings: &BTreeSet<Weakening> = &self.options.wishes.weakenings;
+        let cell = Cell {
+            id,
+            row,
+            family: step.family,
+            program: self.options.wishes.program.as_deref(),
+            overrides: self.options.overrides,
+            weakenings,
+            demand: self.demand,
+            known: self.options.known,
+            rows: self.live,
+            profiles: self.options.profiles,
+            deadline,
+            limit: self.limit,
+            stops: self.stops(id.lane),
+            schedules: self.schedules(id.lane),
+            is_first: id.seed == self.options.seed,
+            interrupted: self.options.interrupted,
+            sought: self.options.sought,
+            folder: &self.options.folder,
+        };
+        let replay = |finding: &Finding| (self.options.replay)(reported, id, finding);
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let outcome = {
+            let mut recorder = Recorder::new(&cell, self.send, &replay);
+            match id.lane {
+                #[cfg(target_arch = "x86_64")]
+                Lane::Stepped => stepped::run(&cell, &mut recorder),
+                #[cfg(not(target_arch = "x86_64"))]
+                Lane::Stepped => CellOutcome::NotRun(NotRun::Unaccounted),
+                Lane::Stopped => stopped::run(&cell, &mut recorder, &mut drivers),
+                Lane::Live => live::run(&cell, &mut recorder, &mut drivers),
+            }
+        };
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(drivers);
+        outcome
+    }
+}

@@ -1,0 +1,351 @@
+//! The stepped lane as a lane of `check`: CPython's own cached unwinder on schedules whose outcome is known for released
+//! builds.
+//!
+//! Each program has kept schedules, on which no released build returned a wrong stack, and then drawn ones, within bounds in
+//! which every failure of released builds is known (see [`sim::case::kept`]). Their order depends on the seed alone, so the
+//! same seed runs the same schedules on every machine; how many is given by number, or else by the time.
+//!
+//! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are those
+//! that it was made with. With other accesses it is another schedule, and is judged as a drawn one. Where the program has
+//! other steps than on the released builds, because the run mode has frames of its own, nothing that is kept is about it, and
+//! what is known of any schedule excuses it, and the most that a sample may ask for is not known.
+//!
+//! Each sample is judged by what it asked of the target's memory, too: see [`model::schedule::cost`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use framewalk::sample::WalkerKind;
+use model::invariants::Violation;
+use model::oracle::attribution::cause_of;
+use model::run::cell::{CellOutcome, Inconclusive};
+use model::run::finding::Possible;
+use model::run::known::{Excess, KnownFailure};
+use model::run::phases::Phase;
+use model::schedule::cost::faults;
+use model::schedule::random::{Bounds, Random};
+use model::schedule::replay::Replay;
+use model::schedule::trace::Trace;
+use model::schedule::{AccessKind, Scheduler};
+use model::workload::{Mode, Workload, generate};
+use process::trace::TraceError;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sim::case::kept::{DRAWN, Drawn, KeptProgram, KeptSchedule, KeptSchedules, still};
+use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
+
+use crate::cell::{Cell, Cut, PATIENCE};
+use crate::explore::failures::Failing;
+use crate::explore::place::{identity, movement};
+use crate::explore::search::Tally;
+use crate::recorder::{Evidence, Recorder};
+use crate::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
+
+/// Whose samples are judged.
+pub const WALKER: WalkerKind = WalkerKind::CpythonCached;
+/// Schedules that run however short the time is: fewer do not reach each answer of the cache.
+const FEWEST: u32 = 30;
+/// After this many deaths and hangs the cell ends: more would show nothing new.
+const MOST_DEATHS: u32 = 10;
+/// How often a kept schedule that failed is run again before the build is accused by it alone.
+const AGAIN: u32 = 2;
+
+/// Runs the cell: the kept schedules of its program, if it has them, and then drawn ones.
+pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
+    match Lane::run(cell, recorder) {
+        Ok(()) => cell.ended_early().unwrap_or(CellOutcome::Ran),
+        Err(cut) => cut.into(),
+    }
+}
+
+struct Lane<'a, 'r, 'e> {
+    cell: &'a Cell<'a>,
+    recorder: &'r mut Recorder<'e>,
+    rig: Rig,
+    build: BuildIdentity,
+    workload: WorkloadIdentity,
+    /// What released builds were seen to do; none if nothing is kept of such a target.
+    seen: Option<KeptProgram>,
+    done: u32,
+    /// How often the unwinder may still die or hang.
+    deaths_left: u32,
+    /// What came of the schedules that were drawn.
+    drawn: Tally,
+    /// By its id, each known failure that was among them, and how often.
+    excused: BTreeMap<&'a str, (&'a KnownFailure, u64)>,
+}
+
+/// What one run of a schedule is held against.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise<'a> {
+    /// It does not fail if its accesses are these.
+    Kept(&'a Trace),
+    /// It shows nothing that is not in the list.
+    Drawn,
+}
+
+impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
+    fn run(cell: &'a Cell<'a>, recorder: &'r mut Recorder<'e>) -> Result<(), Cut> {
+        let kept = KeptSchedules::kept().map_err(|error| Cut::SetUp(format!("the list of schedules: {error}")))?;
+        let program = kept.program(cell.family);
+        let program = program.ok_or_else(|| Cut::SetUp(format!("no schedules are kept for {}", cell.family)))?;
+        let identity_of = &program.workload;
+        let workload = identity_of.generate().map_err(|error| Cut::SetUp(error.to_string()))?;
+        recorder.runs(&workload.source);
+        let (rig, at_stores) = launch(cell, workload)?;
+        recorder.end_of(Phase::Starting);
+        let workload = WorkloadIdentity::of(rig.workload());
+        let is_kept = rig.steps_of_rounds().iter().all(|&steps| steps == program.steps);
+        let seen = is_kept.then(|| program.clone());
+        let mut lane = Self {
+            cell,
+            recorder,
+            rig,
+            build: identity(cell.row),
+            workload,
+            seen,
+            done: 0,
+            deaths_left: MOST_DEATHS,
+            drawn: Tally::default(),
+            excused: BTreeMap::new(),
+        };
+        let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(cell.id.seed));
+        for one in order {
+            if lane.is_over() {
+                break;
+            }
+            lane.kept(&one)?;
+        }
+        lane.drawn(at_stores)?;
+        let Self { done, .. } = lane;
+        if !at_stores && !cell.is_over() {
+            let why = format!(
+                "there are no hardware watchpoints here, so the target moved from gate to gate, and between samples only: \
+                 {done} schedules ran so, none of the kept ones, and nothing inside of a sample was tested"
+            );
+            return Err(Inconclusive::NothingCompared(why).into());
+        }
+        match cell.schedules {
+            Some(wanted) if done < wanted && !cell.is_over() => Err(Inconclusive::Deadline(format!(
+                "the budget was spent after {done} of {wanted} schedules; give a longer --budget"
+            ))
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let enough = match self.cell.schedules {
+            Some(wanted) => self.done >= wanted || Instant::now() >= self.cell.deadline,
+            None => self.done >= FEWEST && Instant::now() >= self.cell.deadline,
+        };
+        enough || self.cell.is_over()
+    }
+
+    fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), Cut> {
+        self.rig.stage(one.cast, still(one.schedule));
+        let mut replay = Replay::new(one.schedule.clone(), 1);
+        replay.begin();
+        let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
+        let fits =
+            self.seen.is_some() && replay.fit().is_ok() && Trace::of(one.schedule, &run.ran.points) == *one.trace;
+        self.recorder.scheduled(WALKER, !fits);
+        if Failing::of(&run).is_none() {
+            return Ok(());
+        }
+        let mut promise = Promise::Kept(one.trace);
+        for _ in 0..AGAIN {
+            let mut replay = Replay::new(one.schedule.clone(), 1);
+            replay.begin();
+            let again = self.take(one.samples, &mut replay)?;
+            if again.is_none_or(|again| Failing::of(&again).is_none()) {
+                promise = Promise::Drawn;
+            }
+        }
+        self.judge(&run, promise);
+        Ok(())
+    }
+
+    /// Draws from all bounds in turn until it is over.
+    fn drawn(&mut self, at_stores: bool) -> Result<(), Cut> {
+        // Without watchpoints a step is all up to the next gate, and the target must stand still while it is sampled.
+        let stands = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
+        let mut sources: Vec<(&Drawn, Random)> = DRAWN
+            .iter()
+            .map(|drawn| {
+                let bounds = Bounds { moves: drawn.moves, steps: drawn.steps };
+                (drawn, Random::new(self.cell.id.seed, u64::MAX, bounds))
+            })
+            .collect();
+        while !self.is_over() {
+            for (drawn, random) in &mut sources {
+                if self.is_over() || !random.begin() {
+                    break;
+                }
+                self.rig.stage(&drawn.cast(), stands(drawn));
+                let Some(run) = self.take(drawn.samples, random)? else { continue };
+                self.recorder.scheduled(WALKER, false);
+                self.drawn.add(&run);
+                self.judge(&run, Promise::Drawn);
+            }
+        }
+        self.judge_shares();
+        Ok(())
+    }
+
+    /// Reports known failures and rejections of the drawn schedules that were more frequent than on any released build.
+    fn judge_shares(&mut self) {
+        let Lane { cell, drawn, excused, recorder, .. } = self;
+        let failed = excused.values().map(|&(entry, failed)| {
+            (format!("schedules that fail as {}", entry.id), entry.exceeded_by(failed, drawn.schedules))
+        });
+        let rejected = drawn.leaves.iter().map(|(&leaf, leaves)| {
+            let beyond = cell.known.rejected_beyond(leaf, leaves.rejected, leaves.samples);
+            (format!("rejections at a {leaf} leaf"), beyond)
+        });
+        for (what, excess) in failed.chain(rejected) {
+            if let Some(Excess { at_least, most }) = excess {
+                recorder.violation(WALKER, Violation::MoreThanReleased { what, at_least, most }, Evidence::default());
+            }
+        }
+    }
+
+    /// Runs a schedule. An unwinder that dies or hangs is reported, and the next schedule has a new rig.
+    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<Option<SteppedRun>, Cut> {
+        let begun = Instant::now();
+        self.done += 1;
+        let run = match self.rig.run(samples, scheduler) {
+            Ok(run) => run,
+            Err(error) => {
+                let Some(violation) = error.unwinder_violation() else { return Err(error.into()) };
+                self.recorder.violation(WALKER, violation, Evidence::default());
+                self.deaths_left = self.deaths_left.saturating_sub(1);
+                if self.deaths_left == 0 {
+                    return Err(error.into());
+                }
+                let workload = self.rig.workload().clone();
+                (self.rig, _) = launch(self.cell, workload)?;
+                return Ok(None);
+            }
+        };
+        for sample in &run.samples {
+            self.recorder.count(WALKER, &sample.sample);
+            self.judge_cost(sample);
+        }
+        self.recorder.spent(WALKER, begun.elapsed());
+        self.recorder.end_of(Phase::Scheduling);
+        Ok(Some(run))
+    }
+
+    /// Reports what a sample asked of the target's memory and should not have. A wrong stack says nothing of its cost.
+    fn judge_cost(&mut self, sample: &SteppedSample) {
+        if sample.verdict.is_wrong() {
+            return;
+        }
+        let answered = sample.answered();
+        for fault in faults(&answered, self.seen.as_ref().map(|program| &program.costs)) {
+            let violation = Violation::Cost { answer: answered.answer, fault };
+            let seen = sample.sample.outcome.as_deref().unwrap_or_default();
+            self.recorder.violation(WALKER, violation, Evidence { seen, ..Evidence::default() });
+        }
+    }
+
+    /// Reports the first failure of a run, if it has one. What comes after it may be its consequence.
+    fn judge(&mut self, run: &SteppedRun, promise: Promise<'_>) {
+        let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else { return };
+        let Some(sample) = run.samples.get(number) else { return };
+        let kept = match promise {
+            Promise::Kept(trace) => self.seen.is_some() && Trace::of(&run.ran.schedule, &run.ran.points) == *trace,
+            Promise::Drawn => false,
+        };
+        let cause = cause_of(sample.sample.provenance);
+        self.recorder.impossible(WALKER, cause);
+        let seen = self.seen.as_ref().is_none_or(|program| program.seen.contains(&failing.fingerprint));
+        let nearest = wrong.parting.and_then(|parting| sample.moments.get(parting.nearest));
+        let evidence = Evidence {
+            cause: Some(cause),
+            seen: sample.sample.outcome.as_deref().unwrap_or_default(),
+            possible: nearest.map(|moment| Possible::Stack(moment.stack.to_vec())),
+            before: &[],
+        };
+        let case = SteppedCase {
+            build: self.build.clone(),
+            workload: self.workload.clone(),
+            walker: WALKER,
+            weakenings: BTreeSet::new(),
+            cast: run.cast.clone(),
+            samples: failing.samples,
+            tearing: false,
+            loads: false,
+            schedule: failing.schedule,
+            fingerprint: failing.fingerprint.clone(),
+        };
+        if promise == Promise::Drawn {
+            let Cell { known, row, family, .. } = *self.cell;
+            let entry = known.find_stepped(&failing.fingerprint, &row.build.version.to_string(), family);
+            if let Some(entry) = entry {
+                self.excused.entry(&entry.id).or_insert((entry, 0)).1 += 1;
+            }
+        }
+        let violation = Violation::NotThere {
+            fingerprint: failing.fingerprint,
+            case: case.to_string(),
+            index: wrong.parting.map(|parting| parting.index),
+            kept,
+            seen,
+        };
+        self.recorder.violation(WALKER, violation, evidence);
+    }
+}
+
+/// A rig on the cell's program, and whether its target moves store by store. Where it cannot, it moves from gate to gate.
+fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
+    let plan = RigPlan {
+        jit: cell.jit(),
+        warm_up: if cell.jit() == Some(true) {
+            RigPlan::new(&cell.row.build.python, WALKER).warm_up
+        } else {
+            WARM_UP_WITHOUT_JIT
+        },
+        patience: PATIENCE,
+        limit: Some(cell.limit),
+        folder: cell.folder.to_owned(),
+        ..RigPlan::new(&cell.row.build.python, WALKER)
+    };
+    let gated = generate(workload.family, Mode::GatedRounds, &workload.parameters, workload.seed);
+    match Rig::launch(plan.clone(), workload) {
+        Ok(rig) => Ok((rig, true)),
+        Err(RigError::Trace(TraceError::NoWatchpoints { .. })) => {
+            let plan = RigPlan { movement: movement(Mode::GatedRounds), ..plan };
+            Ok((Rig::launch(plan, gated)?, false))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<RigError> for Cut {
+    fn from(error: RigError) -> Self {
+        let text = error.to_string();
+        match error {
+            RigError::Launch(error) => error.into(),
+            RigError::Trace(error) => error.into(),
+            RigError::Unwinder(error) => error.into(),
+            RigError::Gate(error) => error.into(),
+            RigError::Ended(_) => Inconclusive::TargetEnded(text).into(),
+            RigError::Threads(_)
+            | RigError::NoRounds
+            | RigError::Runtime(_)
+            | RigError::Layout(_)
+            | RigError::Unsupported(_)
+            | RigError::NoActor(_)
+            | RigError::System { .. } => Self::SetUp(text),
+            RigError::NotRepeatable { .. }
+            | RigError::NoThread(_)
+            | RigError::Truth(_)
+            | RigError::Memory(_)
+            | RigError::Access(_) => Inconclusive::Unreadable(text).into(),
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Random programs that both interpreters run alike: calls go from earlier functions to later ones, nothing branches,
+//! and every instruction can be done when it comes.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sim::map::SLOT_COUNT;
+use sim::program::{Function, FunctionId, Instruction, Program, Thread, Variable};
+
+use crate::conform::family::{Operation, ProgramFamily};
+use crate::conform::legal::{Illegal, check};
+
+/// Candidates for one program; of those that no repair helps, most fail at once.
+const CANDIDATES: usize = 400;
+/// Operations of one function; each takes a line of its own.
+const MOST_OPERATIONS: usize = 7;
+/// The fewest operations that make a program worth a process.
+const FEWEST: usize = 8;
+/// Frames that a chunk holds if programs are to grow beyond one.
+const FEW_SLOTS: u8 = 4;
+/// The module, which calls `main`.
+pub(super) const MODULE: FunctionId = 0;
+/// `main`, of which one turn is a round.
+pub(super) const MAIN: FunctionId = 1;
+/// The functions that share addresses in the family `code-reuse`.
+const TURNS: Range<FunctionId> = MAIN + 1..MAIN + 5;
+/// The line on which a round of `main` begins, and the one on which the module calls it.
+pub(super) const ROUND_LINE: u8 = 2;
+
+/// The program that a family and a seed give.
+///
+/// It is the same on every machine. Every operation stands behind an [`Instruction::Line`] of its own; `main` begins with
+/// one more, for the gate of the round, and ends with a jump to it; all others end with a line for the return.
+#[must_use]
+pub fn draw(family: ProgramFamily, seed: u64) -> Program {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    for _ in 0..CANDIDATES {
+        let mut program = candidate(family, &mut random);
+        if repair(&mut program) && is_worth_it(family, &program) {
+            return program;
+        }
+    }
+    // Every family has better ones: see the test.
+    let mut program = Draft::new(family, MAIN + 1, 0).program;
+    let round = [Instruction::Line(ROUND_LINE), Instruction::Call(MAIN + 1), Instruction::Jump(0)];
+    program.functions.extend([Function::new("main", &round), Function::new("f2", &[Instruction::Line(ROUND_LINE)])]);
+    program
+}
+
+/// The operations that a drawn program does in a round.
+#[must_use]
+pub fn operations(program: &Program) -> BTreeSet<Operation> {
+    check(program).unwrap_or_default()
+}
+
+struct Draft {
+    family: ProgramFamily,
+    program: Program,
+    /// The last function that makes no generator; those that do come after it.
+    plain: FunctionId,
+    generators: Variable,
+    /// These functions share addresses in pairs: the second uses the address of the first.
+    turns: Range<FunctionId>,
+}
+
+impl Draft {
+    /// With the module alone.
+    fn new(family: ProgramFamily, plain: FunctionId, generators: Variable) -> Self {
+        let slots_per_chunk = if family == ProgramFamily::Chunks { FEW_SLOTS } else { SLOT_COUNT };
+        let module = Function::new("<module>", &[Instruction::Line(ROUND_LINE), Instruction::Call(MAIN)]);
+        Self {
+            family,
+            program: Program {
+                functions: vec![module],
+                threads: vec![Thread::new(0, 7, true)],
+                slots_per_chunk,
+                frees: None,
+            },
+            plain,
+            generators,
+            turns: if family == ProgramFamily::CodeReuse { TURNS } else { 0..0 },
+        }
+    }
+
+    /// A function that may be called from `caller`.
+    fn callee(&self, caller: FunctionId, random: &mut ChaCha8Rng) -> Option<FunctionId> {
+        let generator = caller > self.plain;
+        // Generators call the later half: what calls generators is mostly in the earlier one.
+        let first = if generator { self.plain / 2 + 1 } else { caller + 1 };
+        // A chain is worth more than a jump to its end.
+        let last = if random.random_bool(0.6) { self.plain.min(first + 1) } else { self.plain };
+        (first <= self.plain).then(|| random.random_range(first..=last))
+    }
+
+    /// An instruction of `function`; none if there is none that may stand there, even if it never comes to that.
+    fn instruction(&self, operation: Operation, function: FunctionId, random: &mut ChaCha8Rng) -> Option<Instruction> {
+        let is_generator = function > self.plain;
+        let fits = match operation {
+            Operation::Yield | Operation::Delegate => is_generator,
+            Operation::Return => function > MAIN,
+            Operation::ReturnRunning => function > MAIN && !is_generator,
+            Operation::Compile => !self.turns.is_empty(),
+            _ => true,
+        };
+        if !fits {
+            return None;
+        }
+        let variable = |random: &mut ChaCha8Rng| (self.generators > 0).then(|| random.random_range(0..self.generators));
+        Some(match operation {
+            Operation::Line => Instruction::Line(0),
+            Operation::Call => Instruction::Call(self.callee(function, random)?),
+            Operation::CallFromC => Instruction::CallFromC(self.callee(function, random)?),
+            Operation::FailedCall => Instruction::FailedCall(self.callee(function, random)?),
+            Operation::Return => Instruction::Return,
+            Operation::ReturnRunning => Instruction::ReturnRunning(self.callee(function, random)?),
+            Operation::Raise => Instruction::Raise,
+            Operation::Create => {
+                let variable = variable(random)?;
+                Instruction::Create(variable, self.plain + 1 + variable)
+            }
+            Operation::Resume => Instruction::Resume(variable(random)?),
+            Operation::ResumeFromC => Instruction::ResumeFromC(variable(random)?),
+            Operation::Yield => Instruction::Yield,
+            Operation::Delegate => Instruction::Delegate(variable(random)?),
+            Operation::Throw => Instruction::Throw(variable(random)?),
+            Operation::Drop => Instruction::Drop(variable(random)?),
+            Operation::Compile => Instruction::Compile(random.random_range(self.turns.clone())),
+        })
+    }
+
+    fn body(&self, function: FunctionId, random: &mut ChaCha8Rng) -> Vec<Instruction> {
+        let is_generator = function > self.plain;
+        let operations = self.family.operations();
+        let mut body = Vec::new();
+        for _ in 0..random.random_range(1..=MOST_OPERATIONS) {
+            let operation = match random.random_range(0..10) {
+                0 => Operation::Line,
+                1..=3 => Operation::Call,
+                4..=6 if is_generator => Operation::Yield,
+                _ => operations[random.random_range(0..operations.len())],
+            };
+            let drawn = self.instruction(operation, function, random);
+            body.extend(drawn);
+            if let Some(Instruction::Compile(made)) = drawn {
+                // A new code object matters only once it runs.
+                body.push(Instruction::Call(made));
+            }
+        }
+        body
+    }
+
+    fn function(&mut self, function: FunctionId, random: &mut ChaCha8Rng) {
+        let body = self.body(function, random);
+        self.add(&format!("f{function}"), body, random);
+    }
+
+    /// Adds a function, perhaps with a handler.
+    fn add(&mut self, name: &str, body: Vec<Instruction>, random: &mut ChaCha8Rng) {
+        let mut made = Function::new(name, &body);
+        if self.family.has_handlers() && random.random_bool(0.5) && !made.body.is_empty() {
+            made.handler = u8::try_from(random.random_range(1..=made.body.len())).ok();
+        }
+        if self.family == ProgramFamily::Chunks && random.random_bool(0.5) {
+            made.slots = 2;
+        }
+        let id = FunctionId::try_from(self.program.functions.len()).unwrap_or(FunctionId::MAX);
+        made.place = self.turns.contains(&id).then(|| place(id));
+        self.program.functions.push(made);
+    }
+}
+
+fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
+    let generators = if family.has_generators() { random.random_range(1..=3) } else { 0 };
+    let plain = MAIN + random.random_range(if family == ProgramFamily::CodeReuse { 4..=8 } else { 3..=8 });
+    let mut draft = Draft::new(family, plain, generators);
+    let mut main: Vec<Instruction> = (0..generators)
+        .filter(|_| random.random_bool(0.9))
+        .map(|variable| Instruction::Create(variable, plain + 1 + variable))
+        .collect();
+    for _ in 0..random.random_range(2..=4) {
+        let drawn = draft.body(MAIN, random);
+        main.extend(drawn);
+    }
+    // Lines are few.
+    main.truncate(11);
+    let end = main.len();
+    main.extend((0..generators).map(Instruction::Drop));
+    // A round ends as it began.
+    main.extend(draft.turns.clone().filter(|&function| place(function) == function).map(Instruction::Compile));
+    let mut main = Function::new("main", &main);
+    if family.has_handlers() {
+        main.handler = u8::try_from(end).ok();
+    }
+    draft.program.functions.push(main);
+    for function in MAIN + 1..=plain + generators {
+        draft.function(function, random);
+    }
+    draft.program
+}
+
+/// The address number of the code object of a function in [`TURNS`].
+fn place(function: FunctionId) -> FunctionId {
+    function - (function - TURNS.start) % 2
+}
+
+/// Takes out what cannot be done, and puts every operation on a line of its own; whether that helped.
+fn repair(program: &mut Program) -> bool {
+    loop {
+        match check(program) {
+            Ok(_) => break,
+            Err(Illegal::Program) => return false,
+            Err(Illegal::Instruction(function, index)) => {
+                let Some(code) = program.functions.get_mut(usize::from(function)) else { return false };
+                if index >= code.body.len() {
+                    return false;
+                }
+                code.body.remove(index);
+                if let Some(handler) = &mut code.handler
+                    && index < usize::from(*handler)
+                {
+                    *handler -= 1;
+                }
+                // A handler of nothing.
+                code.handler = code.handler.filter(|&handler| handler > 0);
+            }
+        }
+    }
+    for (id, function) in (MODULE..).zip(&mut program.functions).skip(1) {
+        number_lines(id, function);
+    }
+    true
+}
+
+/// Puts each operation behind a line of its own, and adds the ends: that of a round, and the return on the last line.
+fn number_lines(id: FunctionId, function: &mut Function) {
+    let is_main = id == MAIN;
+    let first = if is_main { ROUND_LINE + 1 } else { ROUND_LINE };
+    let mut body = if is_main { vec![Instruction::Line(ROUND_LINE)] } else { Vec::new() };
+    let mut handler = None;
+    for (index, (line, &instruction)) in (first..).zip(&function.body).enumerate() {
+        if function.handler.map(usize::from) == Some(index) {
+            handler = u8::try_from(body.len()).ok();
+        }
+        body.push(Instruction::Line(line));
+        if !matches!(instruction, Instruction::Line(_)) {
+            body.push(instruction);
+        }
+    }
+    if function.handler.is_some() && handler.is_none() {
+        handler = u8::try_from(body.len()).ok();
+    }
+    body.push(if is_main {
+        Instruction::Jump(0)
+    } else {
+        Instruction::Line(first + u8::try_from(function.body.len()).unwrap_or(0))
+    });
+    (function.body, function.handler) = (body, handler);
+}
+
+/// Whether a family's essential operation takes place, and enough of all.
+fn is_worth_it(family: ProgramFamily, program: &Program) -> bool {
+    let Ok(done) = check(program) else { return false };
+    let operations: usize = program.functions.iter().skip(1).map(|function| function.body.len() / 2).sum();
+    done.contains(&family.essential()) && operations >= FEWEST && done.contains(&Operation::Call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_all_of_its_operations_and_a_seed_gives_one_program() {
+        for family in ProgramFamily::ALL {
+            let mut seen = BTreeSet::new();
+            for seed in 0..400 {
+                let program = draw(family, seed);
+                assert_eq!(program, draw(family, seed));
+                let done = check(&program).unwrap_or_else(|illegal| panic!("{family} {seed}: {illegal:?}"));
+                assert!(is_worth_it(family, &program), "{family} {seed}: {program:?}");
+                seen.extend(done);
+            }
+            for operation in family.operations() {
+                assert!(seen.contains(operation), "{family} never does {operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_one_for_each_operation() {
+        for seed in 0..40 {
+            for function in draw(ProgramFamily::Mixed, seed).functions {
+                let lines: Vec<u8> = function
+                    .body
+                    .iter()
+                    .filter_map(|instruction| match instruction {
+                        Instruction::Line(line) => Some(*line),
+                        _ => None,
+                    })
+                    .collect();
+                assert!(lines.is_sorted_by(|one, next| one < next), "{lines:?}");
+                assert!(lines.last().is_none_or(|line| *line <= sim::program::LINES), "{lines:?}");
+            }
+        }
+    }
+}

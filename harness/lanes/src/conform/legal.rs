@@ -1,0 +1,305 @@
+//! Whether every instruction of a program can be done whenever it comes, and the program ends as it began.
+//!
+//! The simulated interpreter leaves undone what it cannot do; Python raises. So that both mean the same, random programs
+//! have no such instruction. What is asked here is Python's rules alone: this knows nothing of frames and stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sim::program::{FunctionId, Instruction, Program, VARIABLES, Variable};
+
+use crate::conform::draw::MAIN;
+use crate::conform::family::Operation;
+
+/// Instructions of one round; more make schedules long.
+const LONGEST: usize = 160;
+/// Frames on a stack: fewer than the simulated interpreter has slots and shim frames for.
+const DEEPEST: usize = 24;
+/// Entries from C on a stack, without the first.
+const MOST_ENTRIES: usize = 4;
+
+/// An instruction that cannot be done when it comes: function and index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Illegal {
+    /// It is to go.
+    Instruction(FunctionId, usize),
+    /// The program as a whole is no good.
+    Program,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Absent,
+    Running,
+    Suspended,
+}
+
+#[derive(Clone, Copy)]
+struct Generator {
+    status: Status,
+    function: FunctionId,
+    next: usize,
+    /// Whether it has yielded.
+    begun: bool,
+    /// Whether it yielded because the one that it delegates to did.
+    delegating: bool,
+}
+
+impl Generator {
+    /// The instruction at which it is suspended.
+    fn stands(&self) -> usize {
+        if self.delegating { self.next } else { self.next.saturating_sub(1) }
+    }
+}
+
+enum End {
+    Returned,
+    Raised,
+    /// Where it goes on, and whether a generator that it delegates to did.
+    Yielded(usize, bool),
+}
+
+struct Run<'a> {
+    program: &'a Program,
+    generators: [Generator; VARIABLES],
+    /// By the number of an address at which functions take turns: whose code object is there.
+    codes: BTreeMap<FunctionId, FunctionId>,
+    /// The functions whose frames are on the stack.
+    running: Vec<FunctionId>,
+    left: usize,
+    entries: usize,
+    done: BTreeSet<Operation>,
+}
+
+/// Runs one round. Gives the operations that it did.
+pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
+    let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false, delegating: false };
+    let mut first = BTreeMap::new();
+    for (id, function) in (0..).zip(&program.functions) {
+        if let Some(place) = function.place {
+            first.entry(place).or_insert(id);
+        }
+    }
+    let mut run = Run {
+        program,
+        generators: [absent; VARIABLES],
+        codes: first.clone(),
+        running: Vec::new(),
+        left: LONGEST,
+        entries: 0,
+        done: BTreeSet::new(),
+    };
+    let end = run.function(MAIN, 0, None, None)?;
+    let as_begun = run.codes == first && run.generators.iter().all(|generator| generator.status == Status::Absent);
+    match end {
+        End::Returned if as_begun => Ok(run.done),
+        _ => Err(Illegal::Program),
+    }
+}
+
+impl Run<'_> {
+    /// Runs a function from an instruction on; `own` is the generator that it is. An exception may be thrown into it at an
+    /// instruction.
+    fn function(
+        &mut self,
+        function: FunctionId,
+        from: usize,
+        own: Option<Variable>,
+        mut thrown: Option<usize>,
+    ) -> Result<End, Illegal> {
+        self.running.push(function);
+        if self.running.len() > DEEPEST {
+            return Err(Illegal::Program);
+        }
+        let code = self.program.functions.get(usize::from(function)).ok_or(Illegal::Program)?;
+        let handler = code.handler.map(usize::from);
+        let mut next = from;
+        let end = loop {
+            if let Some(at) = thrown.take() {
+                match handler {
+                    Some(handler) if at < handler => next = handler,
+                    // Here the simulated interpreter would go to the handler again.
+                    Some(_) => return Err(Illegal::Instruction(function, next)),
+                    None => break End::Raised,
+                }
+            }
+            let Some(&instruction) = code.body.get(next) else { break End::Returned };
+            self.left = self.left.checked_sub(1).ok_or(Illegal::Program)?;
+            let illegal = Illegal::Instruction(function, next);
+            self.done.extend(Operation::of(instruction));
+            let mut raising = false;
+            match instruction {
+                Instruction::Line(_) => {}
+                Instruction::Call(callee) => raising = self.call(callee, illegal)?,
+                Instruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee, illegal))?,
+                Instruction::FailedCall(_) => {}
+                Instruction::Return if function == MAIN => return Err(illegal),
+                Instruction::Return => break End::Returned,
+                Instruction::ReturnRunning(finalizer) => {
+                    if function == MAIN || own.is_some() {
+                        return Err(illegal);
+                    }
+                    // An exception in a finalizer is reported and forgotten.
+                    if self.entering(|run| run.call(finalizer, illegal))? {
+                        return Err(illegal);
+                    }
+                    break End::Returned;
+                }
+                Instruction::Raise => raising = true,
+                Instruction::Create(variable, function) => {
+                    let generator = self.generator(variable)?;
+                    if generator.status != Status::Absent {
+                        return Err(illegal);
+                    }
+                    *generator =
+                        Generator { status: Status::Suspended, function, next: 0, begun: false, delegating: false };
+                }
+                Instruction::Resume(variable) => {
+                    raising = matches!(self.resume(variable, false, illegal)?, End::Raised);
+                }
+                Instruction::ResumeFromC(variable) => {
+                    raising = self.entering(|run| Ok(matches!(run.resume(variable, false, illegal)?, End::Raised)))?;
+                }
+                Instruction::Yield if own.is_none() => return Err(illegal),
+                Instruction::Yield => break End::Yielded(next + 1, false),
+                Instruction::Delegate(_) if own.is_none() => return Err(illegal),
+                Instruction::Delegate(variable) => match self.resume(variable, false, illegal)? {
+                    End::Returned => {}
+                    End::Raised => raising = true,
+                    End::Yielded(..) => break End::Yielded(next, true),
+                },
+                Instruction::Throw(variable) => raising = self.entering(|run| run.throw(variable, illegal))?,
+                Instruction::Drop(variable) => self.drop(variable, illegal)?,
+                Instruction::Compile(function) => self.compile(function, illegal)?,
+                // The end of a round.
+                Instruction::Jump(0) if function == MAIN => break End::Returned,
+                Instruction::Jump(_)
+                | Instruction::Branch(_)
+                | Instruction::StartThread(_)
+                | Instruction::EndThread
+                | Instruction::Free(_) => return Err(illegal),
+            }
+            if raising {
+                thrown = Some(next);
+            } else {
+                next += 1;
+            }
+        };
+        self.running.pop();
+        Ok(end)
+    }
+
+    fn generator(&mut self, variable: Variable) -> Result<&mut Generator, Illegal> {
+        self.generators.get_mut(usize::from(variable)).ok_or(Illegal::Program)
+    }
+
+    /// Whether an exception comes out of it.
+    fn call(&mut self, function: FunctionId, illegal: Illegal) -> Result<bool, Illegal> {
+        if self.place(function).is_some_and(|place| self.codes.get(&place) != Some(&function)) {
+            return Err(illegal);
+        }
+        Ok(matches!(self.function(function, 0, None, None)?, End::Raised))
+    }
+
+    fn place(&self, function: FunctionId) -> Option<FunctionId> {
+        self.program.functions.get(usize::from(function))?.place
+    }
+
+    /// A function's code object is made where another one, which does not run, is freed.
+    fn compile(&mut self, function: FunctionId, illegal: Illegal) -> Result<(), Illegal> {
+        let there = self.place(function).and_then(|place| self.codes.get_mut(&place)).ok_or(illegal)?;
+        if *there == function || self.running.contains(there) {
+            return Err(illegal);
+        }
+        *there = function;
+        Ok(())
+    }
+
+    fn entering<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, Illegal>) -> Result<T, Illegal> {
+        self.entries += 1;
+        if self.entries > MOST_ENTRIES {
+            return Err(Illegal::Program);
+        }
+        let result = run(self)?;
+        self.entries -= 1;
+        Ok(result)
+    }
+
+    fn resume(&mut self, variable: Variable, raising: bool, illegal: Illegal) -> Result<End, Illegal> {
+        let generator = self.generator(variable)?;
+        if generator.status != Status::Suspended {
+            return Err(illegal);
+        }
+        generator.status = Status::Running;
+        let Generator { function, next, .. } = *generator;
+        let thrown = raising.then_some(generator.stands());
+        let end = self.function(function, next, Some(variable), thrown)?;
+        let generator = self.generator(variable)?;
+        match end {
+            End::Yielded(next, delegating) => {
+                *generator = Generator { status: Status::Suspended, function, next, begun: true, delegating };
+            }
+            End::Returned | End::Raised => generator.status = Status::Absent,
+        }
+        Ok(end)
+    }
+
+    /// The generator to which a suspended one delegates.
+    fn delegate(&self, generator: &Generator) -> Option<Variable> {
+        let code = self.program.functions.get(usize::from(generator.function))?;
+        match code.body.get(generator.next) {
+            Some(&Instruction::Delegate(inner)) if generator.delegating => Some(inner),
+            _ => None,
+        }
+    }
+
+    /// Whether an exception comes out of it.
+    fn throw(&mut self, variable: Variable, illegal: Illegal) -> Result<bool, Illegal> {
+        let generator = *self.generator(variable)?;
+        if generator.status != Status::Suspended || !generator.begun {
+            return Err(illegal);
+        }
+        let raising = match self.delegate(&generator) {
+            // What was delegated to has ended or is elsewhere: the throw goes to the generator itself.
+            Some(inner) if self.generator(inner)?.status == Status::Suspended => {
+                self.generator(variable)?.status = Status::Running;
+                self.running.push(generator.function);
+                let end = self.entering(|run| run.throw_into(inner, illegal))?;
+                self.running.pop();
+                self.generator(variable)?.status = Status::Suspended;
+                match end {
+                    End::Yielded(..) => return Ok(false),
+                    End::Raised => true,
+                    End::Returned => {
+                        let generator = self.generator(variable)?;
+                        (generator.next, generator.delegating) = (generator.next + 1, false);
+                        false
+                    }
+                }
+            }
+            _ => true,
+        };
+        Ok(matches!(self.resume(variable, raising, illegal)?, End::Raised))
+    }
+
+    /// The same for a generator that another one delegates to: how it ends.
+    fn throw_into(&mut self, variable: Variable, illegal: Illegal) -> Result<End, Illegal> {
+        let generator = *self.generator(variable)?;
+        // Throws through more than one delegation are left out: the simulated interpreter has no such thing.
+        if self.delegate(&generator).is_some() || !generator.begun {
+            return Err(illegal);
+        }
+        self.resume(variable, true, illegal)
+    }
+
+    /// A suspended generator dies. In a `try`, or while it delegates, it would run once more.
+    fn drop(&mut self, variable: Variable, illegal: Illegal) -> Result<(), Illegal> {
+        let generator = *self.generator(variable)?;
+        let code = self.program.functions.get(usize::from(generator.function)).ok_or(Illegal::Program)?;
+        let in_try = generator.begun && code.handler.is_some_and(|handler| generator.stands() < usize::from(handler));
+        if generator.status != Status::Suspended || self.delegate(&generator).is_some() || in_try {
+            return Err(illegal);
+        }
+        self.generator(variable)?.status = Status::Absent;
+        Ok(())
+    }
+}

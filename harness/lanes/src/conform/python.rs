@@ -1,0 +1,302 @@
+//! A program of the simulated interpreter as Python text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use framewalk::layout::FrameLayout;
+use model::workload::grammar::Grammar;
+use model::workload::prologue::{GATE, IMPORTS, gate};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, Produces, ROUND, Workload};
+use sim::program::{Function, FunctionId, Instruction, Program, Variable};
+
+use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
+
+/// Words of locals and stack that every function can do with.
+const SMALL_FRAME: u64 = 40;
+/// Bytes of a chunk (`DATA_STACK_CHUNK_SIZE`).
+const CHUNK: u64 = 16 << 10;
+/// Its header.
+const HEADER: u64 = 24;
+/// Words by which generators differ, so that their objects never share a free list: allocators have one for every 16 bytes.
+const HEAP_STEP: u64 = 8;
+/// A program with fewer frames in a chunk has frames so large that no more fit.
+const MANY_SLOTS: u8 = 16;
+
+/// A program in Python.
+#[derive(Clone, Debug)]
+pub struct Translated {
+    /// It, with a gate at the start of every round.
+    pub workload: Workload,
+    /// By line of its text, what stands there in the simulated interpreter.
+    pub lines: BTreeMap<u32, (FunctionId, u8)>,
+}
+
+/// Translates `program`; `frame` is the layout of frames in the interpreter that will run it. `seed` is kept.
+#[must_use]
+pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translated {
+    let mut text = Text::default();
+    text.add(IMPORTS);
+    text.add(GATE);
+    text.add("");
+    text.add("class E(Exception): pass");
+    text.add("");
+    text.add("g0 = g1 = g2 = None");
+    text.add("_one = (1,)");
+    text.add("");
+    for (id, function) in (0..).zip(&program.functions).skip(usize::from(MAIN) + 1) {
+        text.function(program, id, function);
+    }
+    for (id, function) in (0..).zip(&program.functions) {
+        let dies = |one: &Instruction| *one == Instruction::ReturnRunning(id);
+        if program.functions.iter().any(|other| other.body.iter().any(dies)) {
+            text.add(&format!("class D{id}: __del__ = {}", function.name));
+        }
+    }
+    text.main(program);
+    text.sizes(program, frame);
+    text.codes(program);
+    text.add("_write(1, b'framdiff')");
+    text.add("if _read(0, 1) != b'g': _exit(0)");
+    text.on("main()", MODULE, ROUND_LINE);
+    let workload = Workload {
+        family: Family::Alternating,
+        mode: Mode::Rounds,
+        seed,
+        parameters: Parameters { depth: 1, width: 1, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii },
+        source: text.text,
+        grammar: Grammar::default(),
+        threads: 1,
+        produces: Produces { full_hit: true, partial_hit: true, miss: true },
+        shares: Vec::new(),
+    };
+    Translated { workload, lines: text.lines }
+}
+
+#[derive(Default)]
+struct Text {
+    text: String,
+    count: u32,
+    indent: usize,
+    lines: BTreeMap<u32, (FunctionId, u8)>,
+}
+
+impl Text {
+    /// Adds lines; gives the number of the last.
+    fn add(&mut self, lines: &str) -> u32 {
+        // An empty text is an empty line.
+        for line in lines.split('\n') {
+            let indent = if line.is_empty() { 0 } else { self.indent * 4 };
+            let _ = writeln!(self.text, "{:indent$}{line}", "");
+            self.count += 1;
+        }
+        self.count
+    }
+
+    /// Adds lines that are one line of a function.
+    fn on(&mut self, lines: &str, function: FunctionId, line: u8) {
+        let first = self.count + 1;
+        for at in first..=self.add(lines) {
+            self.lines.insert(at, (function, line));
+        }
+    }
+
+    fn globals(&mut self, program: &Program, id: FunctionId, function: &Function) {
+        let made = |one: &Instruction| match *one {
+            Instruction::Create(made, _) | Instruction::Drop(made) => vec![variable(made)],
+            Instruction::Compile(made) => takers(program, made).map(name).collect(),
+            Instruction::Line(_)
+            | Instruction::Jump(_)
+            | Instruction::Branch(_)
+            | Instruction::Call(_)
+            | Instruction::CallFromC(_)
+            | Instruction::FailedCall(_)
+            | Instruction::Return
+            | Instruction::ReturnRunning(_)
+            | Instruction::Raise
+            | Instruction::Resume(_)
+            | Instruction::ResumeFromC(_)
+            | Instruction::Yield
+            | Instruction::Delegate(_)
+            | Instruction::Throw(_)
+            | Instruction::StartThread(_)
+            | Instruction::EndThread
+            | Instruction::Free(_) => Vec::new(),
+        };
+        let mut names: Vec<String> = function.body.iter().flat_map(made).collect();
+        names.sort();
+        names.dedup();
+        if !names.is_empty() {
+            self.on(&format!("global {}", names.join(", ")), id, 1);
+        }
+    }
+
+    fn function(&mut self, program: &Program, id: FunctionId, function: &Function) {
+        self.on(&format!("def {}(x=1):", function.name), id, 1);
+        self.indent += 1;
+        self.globals(program, id, function);
+        if program.is_generator(id) && !function.body.contains(&Instruction::Yield) {
+            // Whatever makes it a generator.
+            self.add("if 0: yield");
+        }
+        self.body(program, id, function);
+        self.indent -= 1;
+        self.add("");
+    }
+
+    fn main(&mut self, program: &Program) {
+        let Some(main) = program.functions.get(usize::from(MAIN)) else { return };
+        self.on("def main():", MAIN, 1);
+        self.indent += 1;
+        self.globals(program, MAIN, main);
+        self.add("while True:");
+        self.indent += 1;
+        self.body(program, MAIN, main);
+        self.indent -= 2;
+        self.add("");
+    }
+
+    fn body(&mut self, program: &Program, id: FunctionId, function: &Function) {
+        let mut line = 1;
+        if function.handler.is_some() {
+            self.add("try:");
+            self.indent += 1;
+        }
+        let body = &function.body;
+        for (index, &instruction) in body.iter().enumerate() {
+            if function.handler.map(usize::from) == Some(index) {
+                self.handler();
+            }
+            if let Instruction::Line(next) = instruction {
+                line = next;
+                let alone = matches!(body.get(index + 1), None | Some(Instruction::Line(_)));
+                if id == MAIN && index == 0 {
+                    self.on(&gate(&ROUND.to_string()), id, line);
+                } else if alone {
+                    self.on(if index + 1 == body.len() && id > MAIN { "return" } else { "x = 0" }, id, line);
+                }
+            } else {
+                let text = statement(program, instruction);
+                self.on(&text, id, line);
+            }
+        }
+        if function.handler.map(usize::from) == Some(body.len()) {
+            self.handler();
+        }
+    }
+
+    fn handler(&mut self) {
+        self.indent -= 1;
+        self.add("except E: pass");
+    }
+
+    /// Gives all frames but the module's the size that the simulated interpreter's have: equal ones, so that a frame that
+    /// ends leaves its address to the next. The module's, which is small, takes a slot all the same: where few fit into a
+    /// chunk, they fill it.
+    fn sizes(&mut self, program: &Program, frame: &FrameLayout) {
+        // `FRAME_SPECIALS_SIZE` (`pycore_interpframe_structs.h`): what a frame has before its locals.
+        let specials = (frame.size - 1) / 8;
+        let slot = if program.slots_per_chunk < MANY_SLOTS {
+            (CHUNK - HEADER) / u64::from(program.slots_per_chunk.max(1)) / 8
+        } else {
+            SMALL_FRAME + specials
+        };
+        let mut generators = 0;
+        for (id, function) in (0..).zip(&program.functions).skip(1) {
+            let mut words = slot * u64::from(function.slots) - specials;
+            if program.is_generator(id) {
+                // On the data stack nothing ever stands above it. On the heap it has a size of its own, so that its next
+                // generator gets the address of its last.
+                generators += 1;
+                words += HEAP_STEP * generators;
+            }
+            let (name, code) = (&function.name, format!("{}.__code__", function.name));
+            let room = format!("{words} - {code}.co_nlocals");
+            if function.slots > 1 {
+                // It covers with locals what others left there.
+                self.add(&format!("_names = tuple(f'v{{i}}' for i in range({room} - {code}.co_stacksize))"));
+                self.add(&format!(
+                    "{name}.__code__ = {code}.replace(co_varnames={code}.co_varnames + _names, \
+                     co_nlocals={code}.co_nlocals + len(_names))"
+                ));
+            } else {
+                self.add(&format!("{name}.__code__ = {code}.replace(co_stacksize={room})"));
+            }
+        }
+    }
+
+    /// Gives the functions that take turns code objects of which nothing else keeps hold, and of one size, so that one comes to
+    /// the address of the other; at first only the first has one.
+    fn codes(&mut self, program: &Program) {
+        let taking = (0..).zip(&program.functions).filter(|(_, function)| function.place.is_some());
+        let taking: Vec<FunctionId> = taking.filter(|_| program.frees_code()).map(|(id, _)| id).collect();
+        for &id in taking.iter().filter(|&&id| takers(program, id).next() == Some(id)) {
+            let lengths: Vec<_> = takers(program, id).map(|id| format!("len({}.__code__.co_code)", name(id))).collect();
+            self.add(&format!("_size = max({})", lengths.join(", ")));
+            for name in takers(program, id).map(name) {
+                // Behind the last instruction, a return, others like it.
+                self.add(&format!("_code = {name}.__code__.co_code"));
+                self.add(&format!(
+                    "_code_{name} = {name}.__code__.replace(co_code=_code + _code[-2:] * ((_size - len(_code)) // 2))"
+                ));
+            }
+        }
+        if !taking.is_empty() {
+            self.add("_function = type(main)");
+        }
+        for id in taking {
+            let is_first = takers(program, id).next() == Some(id);
+            self.add(&if is_first { compiled(id) } else { format!("{} = None", name(id)) });
+        }
+    }
+}
+
+/// The functions that take turns with one, and itself.
+fn takers(program: &Program, function: FunctionId) -> impl Iterator<Item = FunctionId> {
+    let place = program.functions.get(usize::from(function)).and_then(|function| function.place);
+    let all = (0..).zip(&program.functions);
+    all.filter(move |(_, other)| place.is_some() && other.place == place).map(|(id, _)| id)
+}
+
+/// What makes a function with a code object of its own; no frame comes and goes.
+fn compiled(function: FunctionId) -> String {
+    let name = name(function);
+    format!("{name} = _function(_code_{name}.replace(), globals(), '{name}', _one)")
+}
+
+/// Functions but `main` are called by their number.
+fn name(id: FunctionId) -> String {
+    format!("f{id}")
+}
+
+fn variable(variable: Variable) -> String {
+    format!("g{variable}")
+}
+
+fn statement(program: &Program, instruction: Instruction) -> String {
+    match instruction {
+        Instruction::Call(callee) => format!("{}()", name(callee)),
+        Instruction::CallFromC(callee) => format!("any(map({}, _one))", name(callee)),
+        Instruction::FailedCall(callee) => format!("try: {}(1, 2)\nexcept TypeError: pass", name(callee)),
+        Instruction::Return => "return".to_owned(),
+        Instruction::ReturnRunning(finalizer) => format!("d = D{finalizer}(); return"),
+        Instruction::Raise => "raise E".to_owned(),
+        // What is left of the last one goes first.
+        Instruction::Create(at, function) => format!("{0} = None; {0} = {1}()", variable(at), name(function)),
+        Instruction::Resume(at) => format!("for _ in {}: break", variable(at)),
+        Instruction::ResumeFromC(at) => format!("next({}, None)", variable(at)),
+        Instruction::Yield => "yield".to_owned(),
+        Instruction::Delegate(at) => format!("yield from {}", variable(at)),
+        Instruction::Throw(at) => format!("try: {}.throw(E)\nexcept StopIteration: pass", variable(at)),
+        Instruction::Drop(at) => format!("{} = None", variable(at)),
+        Instruction::Compile(function) => {
+            let freed = takers(program, function).map(|function| format!("{} = None; ", name(function)));
+            freed.chain([compiled(function)]).collect()
+        }
+        Instruction::Line(_)
+        | Instruction::Jump(_)
+        | Instruction::Branch(_)
+        | Instruction::StartThread(_)
+        | Instruction::EndThread
+        | Instruction::Free(_) => "pass".to_owned(),
+    }
+}

@@ -1,0 +1,229 @@
+//! One program on both interpreters.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use framewalk::layout::Layout;
+use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::walker::Unsupported;
+use framewalk::weakening::Weakening;
+use model::schedule::Scheduler;
+use model::schedule::event::{Event, ThreadWord};
+use model::schedule::random::{Bounds, Random};
+use sim::variation::Variations;
+use thiserror::Error;
+
+use super::draw::{draw, operations};
+use super::family::{Operation, ProgramFamily};
+use super::given::Order;
+use super::pairing::Pairing;
+use super::python::translate;
+use super::show::side_by_side;
+use super::simulated::Simulated;
+use super::told::{Speaker, Teller, shorten_rejected};
+use crate::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
+
+/// What is drawn and how.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What the program is made of.
+    pub family: ProgramFamily,
+    /// The seed of program and schedules.
+    pub seed: u64,
+    /// How many schedules.
+    pub schedules: u64,
+    /// How many samples each has.
+    pub samples: u32,
+    /// What moves there are.
+    pub bounds: Bounds,
+    /// How the simulated interpreter differs from the source: what the build does in its own order, or faults.
+    pub variations: Variations,
+    /// What the walker of the simulated interpreter leaves out.
+    pub weakenings: BTreeSet<Weakening>,
+}
+
+/// Why a comparison could not be made. Nothing is proved by it, for or against.
+#[derive(Debug, Error)]
+pub enum ConformError {
+    /// The rig.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// The walker cannot be made.
+    #[error(transparent)]
+    Walker(#[from] Unsupported),
+    /// The drawn program does not run in the simulated interpreter.
+    #[error("the program of family {0} and seed {1} has no rounds in the simulated interpreter")]
+    NoRounds(ProgramFamily, u64),
+}
+
+/// Where the two part.
+#[derive(Clone, Debug)]
+pub struct Disagreement {
+    /// The schedule, or what else was compared.
+    pub what: String,
+    /// The program.
+    pub source: String,
+    /// Both histories, up to where they part and a little further.
+    pub histories: String,
+}
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Schedules.
+    pub schedules: u64,
+    /// Stores to current frame, anchor and sequence.
+    pub stores: u64,
+    /// Samples.
+    pub samples: u64,
+    /// Schedules that were compared no further than to where the walker read the memory of a shim frame or generator that
+    /// was gone, or CPython's unwinder followed a loop.
+    pub beyond: u64,
+    /// Stores of an anchor.
+    pub updates: u64,
+    /// Samples that were full hits.
+    pub full_hits: u64,
+    /// Samples that were partial hits.
+    pub partial_hits: u64,
+    /// Samples of cached walkers that were misses.
+    pub misses: u64,
+    /// Samples that were rejected.
+    pub rejected: u64,
+}
+
+/// What came of a trial.
+#[derive(Clone, Debug)]
+pub struct Conformance {
+    /// What was compared before it ended.
+    pub compared: Compared,
+    /// The operations that the program does.
+    pub operations: BTreeSet<Operation>,
+    /// Why it ended early.
+    pub disagreement: Option<Disagreement>,
+}
+
+impl Trial {
+    /// Compares them. `layout` is that of the build in `plan`, whose walker samples.
+    ///
+    /// # Errors
+    /// See [`ConformError`].
+    pub fn run(&self, plan: RigPlan, layout: &Layout) -> Result<Conformance, ConformError> {
+        let program = draw(self.family, self.seed);
+        let translated = translate(&program, &layout.frame, self.seed);
+        let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..plan };
+        let mut order = Order::of(&plan);
+        let walker = plan.walker;
+        let mut simulated = Simulated::new(&program, &self.variations, &self.weakenings)
+            .ok_or(ConformError::NoRounds(self.family, self.seed))?;
+        let mut rig = Rig::launch(plan, translated.workload.clone())?;
+        let mut conformance =
+            Conformance { compared: Compared::default(), operations: operations(&program), disagreement: None };
+        let steps = BTreeSet::from_iter(rig.steps_of_rounds().iter().copied());
+        if steps != BTreeSet::from([simulated.steps_of_a_round()]) {
+            conformance.disagreement = Some(Disagreement {
+                what: format!(
+                    "the real interpreter has {steps:?} steps in a round, the simulated one {}",
+                    simulated.steps_of_a_round()
+                ),
+                source: translated.workload.source,
+                histories: String::new(),
+            });
+            return Ok(conformance);
+        }
+        let mut scheduler = Random::new(self.seed, self.schedules, self.bounds);
+        while scheduler.begin() {
+            let run = rig.run(self.samples, &mut scheduler)?;
+            let given = order.learn(&run);
+            let ran = simulated.run(walker, self.samples, &run.ran.schedule, given)?;
+            let mut real = Teller { speaker: Speaker::Real(&translated.lines), walker }.tell(&run.history);
+            let teller = Teller { speaker: Speaker::Simulated, walker };
+            let mut told = teller.tell(&ran.history);
+            if let Some(beyond) = ran.beyond {
+                // Each event of the simulated one is told.
+                told.truncate(beyond);
+                conformance.compared.beyond += 1;
+            }
+            let told = match walker {
+                WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
+                _ => told,
+            };
+            if ran.beyond.is_some() {
+                real.truncate(told.len());
+            }
+            let mut pairing = Pairing::default();
+            conformance.compared.run(&run);
+            let length = real.len().max(told.len());
+            let parting = (0..length).find(|&index| match (real.get(index), told.get(index)) {
+                (Some(real), Some(simulated)) => !pairing.same(real, simulated),
+                _ => true,
+            });
+            if let Some(parting) = parting {
+                conformance.disagreement = Some(Disagreement {
+                    what: format!("schedule {}", run.ran.schedule),
+                    source: translated.workload.source,
+                    histories: side_by_side(&real, &told, parting),
+                });
+                break;
+            }
+        }
+        Ok(conformance)
+    }
+}
+
+impl Compared {
+    fn run(&mut self, run: &SteppedRun) {
+        self.schedules += 1;
+        self.samples += run.samples.len() as u64;
+        self.stores += run.ran.schedule.total_steps();
+        let anchors = run.history.iter().filter(|event| matches!(event, Event::Step(ThreadWord::Anchor, _)));
+        self.updates += anchors.count() as u64;
+        for SteppedSample { sample, .. } in &run.samples {
+            let count = match (&sample.outcome, sample.provenance.lookup) {
+                (Err(_), _) => &mut self.rejected,
+                (Ok(_), Lookup::FullHit) => &mut self.full_hits,
+                (Ok(_), Lookup::PartialHit) => &mut self.partial_hits,
+                (Ok(_), Lookup::Miss(_)) => &mut self.misses,
+                (Ok(_), Lookup::Uncached | Lookup::Unknown) => continue,
+            };
+            *count += 1;
+        }
+    }
+
+    /// Adds what was compared elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.schedules += other.schedules;
+        self.stores += other.stores;
+        self.samples += other.samples;
+        self.beyond += other.beyond;
+        self.updates += other.updates;
+        self.full_hits += other.full_hits;
+        self.partial_hits += other.partial_hits;
+        self.misses += other.misses;
+        self.rejected += other.rejected;
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} schedules, {} stores ({} of an anchor), {} samples ({} full hits, {} partial hits, {} misses, {} \
+             rejected); {} schedules compared in part",
+            self.schedules,
+            self.stores,
+            self.updates,
+            self.samples,
+            self.full_hits,
+            self.partial_hits,
+            self.misses,
+            self.rejected,
+            self.beyond
+        )
+    }
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", self.source, self.what, self.histories)
+    }
+}

@@ -1,0 +1,139 @@
+//! Runs a case again, each time in fresh processes.
+
+use std::fmt;
+
+use model::schedule::fingerprint::SteppedFingerprint;
+use model::schedule::replay::{Misfit, Replay};
+use model::schedule::{Schedule, Scheduler};
+use model::workload::Workload;
+use sim::case::stepped::SteppedCase;
+
+use crate::explore::failures::Failing;
+use crate::stepped::{Rig, RigError, RigPlan, SteppedRun};
+
+/// What became of one run of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It failed as it should. The shape may differ, if the walker's accesses are of other kinds.
+    Same,
+    /// It failed in another way.
+    Other(Failing),
+    /// It did not fail, and the walker gave a stack in each sample.
+    Passed,
+    /// It did not fail, but the walker gave no stack in some sample, so that there was nothing to judge.
+    Rejected(String),
+    /// The schedule no longer fits, so that nothing is shown.
+    Misfit(Misfit),
+}
+
+/// What became of all runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// One after the other.
+    pub runs: Vec<Again>,
+}
+
+impl Replayed {
+    /// How many failed as they should.
+    #[must_use]
+    pub fn same(&self) -> usize {
+        self.runs.iter().filter(|run| **run == Again::Same).count()
+    }
+
+    /// How many failed at all.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.runs.iter().filter(|run| matches!(run, Again::Same | Again::Other(_))).count()
+    }
+
+    /// Whether every run was one of the schedule as it stands, with a stack in each sample up to its failure.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        !self.runs.is_empty() && !self.runs.iter().any(|run| matches!(run, Again::Misfit(_) | Again::Rejected(_)))
+    }
+
+    /// The first run that did not fit.
+    #[must_use]
+    pub fn misfit(&self) -> Option<Misfit> {
+        self.runs.iter().find_map(|run| match run {
+            Again::Misfit(misfit) => Some(*misfit),
+            _ => None,
+        })
+    }
+}
+
+/// `reproduces 10/10`, or what else.
+impl fmt::Display for Replayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.runs.len();
+        write!(f, "reproduces {}/{all}", self.same())?;
+        let mut others: Vec<String> = Vec::new();
+        for run in &self.runs {
+            let text = match run {
+                Again::Same | Again::Passed => continue,
+                Again::Other(failing) => format!("another failure: {}", failing.fingerprint),
+                Again::Misfit(misfit) => misfit.to_string(),
+                Again::Rejected(why) => format!("no stack in one of its samples: {why}"),
+            };
+            if !others.contains(&text) {
+                others.push(text);
+            }
+        }
+        if others.is_empty() { Ok(()) } else { write!(f, " ({})", others.join("; ")) }
+    }
+}
+
+/// Runs a case once, on a rig of its own.
+///
+/// # Errors
+/// As [`Rig::launch`] and [`Rig::run`].
+pub fn run(plan: &RigPlan, workload: &Workload, case: &SteppedCase) -> Result<(SteppedRun, Again), RigError> {
+    let mut rig = Rig::launch(plan.clone(), workload.clone())?;
+    on(&mut rig, &case.schedule, case.samples, &case.fingerprint)
+}
+
+/// Runs a schedule once on a rig that is there, and compares what comes out with a failure.
+///
+/// # Errors
+/// As [`Rig::run`].
+pub fn on(
+    rig: &mut Rig,
+    schedule: &Schedule,
+    samples: u32,
+    wanted: &SteppedFingerprint,
+) -> Result<(SteppedRun, Again), RigError> {
+    let mut replay = Replay::new(schedule.clone(), 1);
+    // True: it has one run left.
+    replay.begin();
+    let run = rig.run(samples, &mut replay)?;
+    // A failure is one, whatever was still to come after it.
+    let again = match (Failing::of(&run), replay.fit()) {
+        (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => Again::Same,
+        (_, Err(misfit)) => Again::Misfit(misfit),
+        (Some(failing), Ok(())) => Again::Other(failing),
+        (None, Ok(())) => match run.samples.iter().find_map(|sample| sample.sample.outcome.as_ref().err()) {
+            Some(rejection) => Again::Rejected(rejection.to_string()),
+            None => Again::Passed,
+        },
+    };
+    Ok((run, again))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::schedule::{Move, Point};
+
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_and_tells_what_else_there_was() {
+        let asked = Move { at: Point { sample: 1, access: 2, word: 0 }, steps: 3 };
+        let misfit = Again::Misfit(Misfit::NeverCame { asked });
+        let replayed = Replayed { runs: vec![Again::Same, Again::Passed, misfit.clone(), misfit] };
+        let text = replayed.to_string();
+        assert!(text.starts_with("reproduces 1/4 (the schedule no longer fits: the point 1.2"), "{text}");
+        assert_eq!(text.matches("no longer fits").count(), 1, "{text}");
+        assert_eq!((replayed.same(), replayed.failed()), (1, 1));
+        assert_eq!(Replayed { runs: vec![Again::Same; 10] }.to_string(), "reproduces 10/10");
+    }
+}

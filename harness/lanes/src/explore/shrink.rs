@@ -1,0 +1,179 @@
+//! Makes a case small: its schedule, then its workload, then the schedule once more.
+
+use model::schedule::Scheduler;
+use model::schedule::exhaustive::{Bounds, Exhaustive};
+use model::schedule::fingerprint::SteppedFingerprint;
+use model::schedule::random::{self, Random};
+use model::schedule::shard::Shard;
+use model::schedule::shrink::parameters;
+use model::schedule::shrink::schedule::{Attempt, CannotShrink, shrink as shrink_schedule};
+use model::workload::{Parameters, generate};
+use sim::case::stepped::{SteppedCase, WorkloadIdentity};
+
+use crate::explore::failures::Failing;
+use crate::explore::replay::{Again, on};
+use crate::explore::search::{Until, find};
+use crate::stepped::{Rig, RigError, RigPlan};
+
+/// How much work shrinking may be.
+#[derive(Clone, Copy)]
+pub struct Budget<'a> {
+    /// Runs for each schedule that is made smaller; three times as many to find one in a smaller workload.
+    pub runs: u32,
+    /// Smaller workloads that are tried.
+    pub workloads: u32,
+    /// When it ends at the latest.
+    pub until: Until<'a>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest case that was found.
+    pub case: SteppedCase,
+    /// How many schedules ran.
+    pub runs: u64,
+    /// Whether no single change makes it smaller.
+    pub is_minimal: bool,
+}
+
+/// Why a case cannot be made smaller.
+#[derive(Debug, thiserror::Error)]
+pub enum ShrinkError {
+    /// It does not fail.
+    #[error(transparent)]
+    Cannot(#[from] CannotShrink),
+    /// The rig does not run.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// The workload cannot be made.
+    #[error(transparent)]
+    Case(#[from] sim::case::stepped::BadStepped),
+}
+
+/// Schedules that are drawn in a smaller workload, for each of the simplest that is tried there.
+const DRAWN: u64 = 2;
+/// Memory for the points of a search, in bytes.
+const POINTS: usize = 16 << 20;
+/// Steps at a time in a search on a smaller workload: enough to go once around a small one.
+const STEPS: u32 = 16;
+
+/// Makes `case` smaller on rigs of this plan.
+///
+/// # Errors
+/// See [`ShrinkError`].
+pub fn shrink(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let mut rig = Rig::launch(plan.clone(), case.workload.generate()?)?;
+    let mut shrunk = schedule(&mut rig, case, budget)?;
+    drop(rig);
+    let smaller = workload(plan, &shrunk.case, budget)?;
+    shrunk.runs += smaller.runs;
+    let workload_is_minimal = smaller.is_minimal;
+    if smaller.case.workload != shrunk.case.workload {
+        let mut rig = Rig::launch(plan.clone(), smaller.case.workload.generate()?)?;
+        let again = schedule(&mut rig, &smaller.case, budget)?;
+        shrunk = Shrunk { runs: shrunk.runs + again.runs, ..again };
+    }
+    shrunk.is_minimal &= workload_is_minimal;
+    Ok(shrunk)
+}
+
+/// Makes the schedule smaller.
+fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let mut broken = None;
+    let mut shape = case.fingerprint.shape.clone();
+    let mut cut = false;
+    let start = Attempt { samples: case.samples, schedule: case.schedule.clone() };
+    let shrunk = shrink_schedule(&start, budget.runs, |attempt| {
+        cut = cut || is_over(budget.until);
+        if broken.is_some() || cut {
+            return None;
+        }
+        match on(rig, &attempt.schedule, attempt.samples, &case.fingerprint) {
+            Ok((run, Again::Same)) => {
+                shape = Failing::of(&run)?.fingerprint.shape;
+                Some(())
+            }
+            Ok(_) => None,
+            Err(error) => {
+                broken = Some(error);
+                None
+            }
+        }
+    });
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    let shrunk = shrunk?;
+    let case = SteppedCase {
+        samples: shrunk.attempt.samples,
+        schedule: shrunk.attempt.schedule,
+        fingerprint: SteppedFingerprint { shape, ..case.fingerprint.clone() },
+        ..case.clone()
+    };
+    Ok(Shrunk { case, runs: u64::from(shrunk.runs), is_minimal: shrunk.is_minimal && !cut })
+}
+
+/// Looks for the same failure, within no more moves and samples, in smaller workloads.
+fn workload(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
+    let identity = &case.workload;
+    let mut runs = 0;
+    let mut cut = false;
+    let most = case.schedule.moves.iter().map(|one| one.steps).max().unwrap_or(0);
+    let bounds = Bounds {
+        samples: case.samples,
+        moves: u32::try_from(case.schedule.moves.len()).unwrap_or(u32::MAX),
+        steps: most.max(STEPS),
+    };
+    let smaller = parameters::shrink(identity.family, &identity.parameters, budget.workloads, |parameters| {
+        cut = cut || is_over(budget.until);
+        if cut {
+            return None;
+        }
+        let found = same_failure(plan, case, parameters, bounds, budget, &mut runs);
+        found.map(|failing| {
+            let workload = generate(identity.family, identity.mode, parameters, identity.seed);
+            SteppedCase {
+                workload: WorkloadIdentity::of(&workload),
+                samples: failing.samples,
+                schedule: failing.schedule,
+                fingerprint: failing.fingerprint,
+                ..case.clone()
+            }
+        })
+    });
+    let case = smaller.found.unwrap_or_else(|| case.clone());
+    Ok(Shrunk { case, runs, is_minimal: smaller.is_minimal && !cut })
+}
+
+/// The simplest schedule on that workload that fails in the same way.
+fn same_failure(
+    plan: &RigPlan,
+    case: &SteppedCase,
+    parameters: &Parameters,
+    bounds: Bounds,
+    budget: Budget<'_>,
+    runs: &mut u64,
+) -> Option<Failing> {
+    let WorkloadIdentity { family, mode, seed, .. } = case.workload;
+    // A workload that the rig cannot step is no smaller one.
+    let mut rig = Rig::launch(plan.clone(), generate(family, mode, parameters, seed)).ok()?;
+    // The simplest schedules first; then others, of which many have the moves where the protocol is thin.
+    let mut simplest = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
+    let Bounds { moves, steps, .. } = bounds;
+    let drawn = u64::from(budget.runs) * DRAWN;
+    let mut others = Random::new(seed, drawn, random::Bounds { moves, steps });
+    let schedulers: [(&mut dyn Scheduler, u64); 2] = [(&mut simplest, u64::from(budget.runs)), (&mut others, drawn)];
+    for (scheduler, limit) in schedulers {
+        let (found, ran) = find(&mut rig, bounds.samples, scheduler, budget.until, &case.fingerprint, limit).ok()?;
+        *runs += ran;
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+fn is_over(until: Until<'_>) -> bool {
+    (until.interrupted)() || until.deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline)
+}

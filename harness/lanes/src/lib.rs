@@ -1,0 +1,26 @@
+//! How target and walkers are interleaved.
+
+pub(crate) mod agreement;
+pub mod attach;
+pub mod bundle;
+pub mod cell;
+mod chains;
+pub mod check;
+#[cfg(target_arch = "x86_64")]
+pub mod conform;
+pub mod drivers;
+mod expected;
+#[cfg(target_arch = "x86_64")]
+pub mod explore;
+mod leaf;
+pub mod live;
+mod owner;
+pub mod record;
+pub mod recorder;
+mod session;
+mod status;
+#[cfg(target_arch = "x86_64")]
+pub mod stepped;
+pub mod stopped;
+mod stops;
+mod truth;

@@ -1,0 +1,512 @@
+//! The live lane: target and walkers run freely.
+//!
+//! Here no walker can be held against another sample by sample. Every stack is held against the grammar and against what the
+//! program's code objects say of themselves; the reference walker may never return an impossible one, and of the others the
+//! cached one may not return more than the uncached one on the same target, both running in parallel. Neither may go wrong, or
+//! reject, more often than the released builds were seen to, nor may a cache answer less often: see [`Bounds`].
+//!
+//! [`Bounds`]: model::run::bounds::Bounds
+
+mod told;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use framewalk::cached::CachedWalker;
+use framewalk::frame::Frame;
+use framewalk::memory::RemoteMemory;
+use framewalk::reference::ReferenceWalker;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Counters, Lookup, Provenance, Sample, ThreadSample, WalkerKind};
+use framewalk::stack::Stack;
+use framewalk::uncached::UncachedWalker;
+use framewalk::walker::{Site, Walker};
+use model::invariants::Violation;
+use model::oracle::attribution::Attribution;
+use model::oracle::episodes::Episodes;
+use model::oracle::profile::Profile;
+use model::oracle::statistics::accuse;
+use model::run::bounds::Judged;
+use model::run::cell::CellOutcome;
+use model::run::finding::Possible;
+use model::run::phases::Phase;
+use model::run::profiles::Observer;
+use model::run::tally::{Cause, Tally};
+use model::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};
+use model::workload::{Family, Mode, Workload};
+use process::memory::ProcessMemory;
+use process::unwinder::{CountedSample, LiveBatch, LiveBound};
+
+use self::told::{KnownThreads, judge_told};
+use crate::attach::{attach, detach};
+use crate::cell::{Cell, Cut};
+use crate::drivers::{Drivers, Observed, RenewedUnwinder};
+use crate::recorder::{Evidence, Recorder};
+use crate::session::Session;
+use crate::truth::Truth;
+
+/// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
+pub(super) const LOST: Duration = Duration::from_secs(2);
+/// Each target is sampled for this long however short the time is, so that every walker gives some stacks.
+const SHORTEST: Duration = Duration::from_millis(200);
+/// Before a target is sampled running, and again afterwards, its true profile takes this part of the time.
+const TRUTH: u32 = 12;
+/// The deadline is looked at every so many samples.
+const BURST: u32 = 64;
+
+/// Runs the cell to its deadline.
+pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
+    let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| part.runs(cell)).collect();
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let mut workload = cell.workload(Mode::Free);
+    recorder.runs(&workload.source);
+    if Part::Cpython.runs(cell) {
+        match drivers.positions(cell, &workload.source) {
+            Ok(positions) => workload.grammar.learn_positions(positions),
+            Err(cut) => return cut.into(),
+        }
+    }
+    let mut truth = cell.profiles.then(|| Truth::new(cell));
+    let sessions = launch(cell, &workload, parts.len());
+    recorder.end_of(Phase::Starting);
+    for (index, (part, session)) in (0..).zip(parts.into_iter().zip(sessions)) {
+        let until = cell.part(index, count);
+        let grammar = &workload.grammar;
+        let result = session.and_then(|mut session| {
+            session.target.start(cell.patience())?;
+            let now = Instant::now();
+            let until = until.max(now + SHORTEST);
+            let look = until.saturating_duration_since(now) / TRUTH;
+            // Before and after: a program that slowly changes is like its walkers' on the whole.
+            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;
+            let end = if truth.is_some() { until.checked_sub(look).unwrap_or(until) } else { until };
+            match part {
+                Part::Reference => reference(cell, recorder, &mut session, grammar, end),
+                Part::Own => own(cell, recorder, &mut session, grammar, end),
+                Part::Cpython => cpython(cell, recorder, drivers, &mut session, grammar, end),
+            }?;
+            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, until))
+        });
+        if let Err(cut) = result {
+            return cut.into();
+        }
+        recorder.end_of(Phase::Live);
+        if let Some(outcome) = cell.ended_early() {
+            return outcome;
+        }
+    }
+    if let Some(truth) = truth {
+        recorder.observed(Observer::Stopped, truth.finish());
+        if !workload.shares.is_empty() {
+            recorder.observed(Observer::Generator, Profile::known(&workload.shares, WORKLOAD_FILE));
+        }
+    }
+    CellOutcome::Ran
+}
+
+/// So many targets, each ready to start. They begin at the same time: one alone leaves the other cores idle.
+fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Session, Cut>> {
+    std::thread::scope(|scope| {
+        let launches: Vec<_> = (0..count).map(|_| scope.spawn(|| Session::launch(cell, workload))).collect();
+        let joined = launches.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// What runs against one target.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The reference walker alone.
+    Reference,
+    /// CPython's own protocol, cached and uncached, as this project implements it.
+    Own,
+    /// CPython's own unwinder, cached and uncached.
+    Cpython,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Cpython, Self::Reference, Self::Own];
+
+    fn runs(self, cell: &Cell<'_>) -> bool {
+        self.walkers().iter().any(|&kind| cell.has(kind))
+    }
+
+    fn walkers(self) -> &'static [WalkerKind] {
+        match self {
+            Self::Reference => &[WalkerKind::OwnReference],
+            Self::Own => &[WalkerKind::OwnCached, WalkerKind::OwnUncached],
+            Self::Cpython => &[WalkerKind::CpythonCached, WalkerKind::CpythonUncached],
+        }
+    }
+}
+
+/// Judges one walker's samples as they come.
+pub(super) struct Judge<'a> {
+    grammar: &'a Grammar,
+    attribution: Attribution,
+    episodes: Episodes,
+    tally: Tally,
+    /// The first impossible stack of each cause.
+    examples: BTreeMap<Cause, (Vec<Frame>, Illegal)>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(grammar: &'a Grammar) -> Self {
+        Self {
+            grammar,
+            attribution: Attribution::default(),
+            episodes: Episodes::default(),
+            tally: Tally::default(),
+            examples: BTreeMap::new(),
+        }
+    }
+
+    /// The walker is another one from here on, and knows nothing.
+    fn forget_cache(&mut self) {
+        self.attribution = Attribution::default();
+    }
+
+    /// Gives the rules that the sample's stacks break.
+    pub(super) fn judge(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Vec<(Illegal, Cause, Vec<Frame>)> {
+        let mut broken = Vec::new();
+        for thread in &sample.threads {
+            recorder.count(sample.walker, thread);
+            self.tally.count(thread);
+            let verdict = self.attribution.judge(self.grammar, thread);
+            match &thread.outcome {
+                Err(rejection) => self.rejected(recorder, sample.walker, thread.native_thread_id, rejection),
+                Ok(stack) => match verdict {
+                    None => self.episodes.good(thread.native_thread_id),
+                    Some((illegal, cause)) => {
+                        self.impossible(recorder, sample.walker, thread.native_thread_id, cause, stack);
+                        let stack = stack.to_vec();
+                        self.examples.entry(cause).or_insert_with(|| (stack.clone(), illegal.clone()));
+                        broken.push((illegal, cause, stack));
+                    }
+                },
+            }
+        }
+        broken
+    }
+
+    fn rejected(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, thread: u64, rejection: &Rejection) {
+        let reason = rejection.reason();
+        if self.episodes.is_new_rejection(thread, &reason) {
+            recorder.rejected_episode(walker, &reason);
+            *self.tally.rejected_episodes.entry(reason).or_default() += 1;
+        }
+    }
+
+    fn impossible(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        walker: WalkerKind,
+        thread: u64,
+        cause: Cause,
+        stack: &Stack,
+    ) {
+        recorder.impossible(walker, cause);
+        self.tally.count_impossible(cause);
+        if self.episodes.is_new_impossible(thread, stack) {
+            recorder.impossible_episode(walker, cause);
+            *self.tally.impossible_episodes.entry(cause).or_default() += 1;
+        }
+    }
+
+    /// What CPython's unwinder counted for several threads together, where nobody says which of them it was.
+    fn lookups(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, counters: &Counters) {
+        recorder.lookups(walker, counters);
+        self.tally.count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
+    }
+}
+
+/// What the grammar allows in place of an impossible stack, in words.
+fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
+    let index = match illegal {
+        Illegal::MixedBranches { index } | Illegal::ForeignFrame { index } => *index,
+        Illegal::WrongPosition { index } => {
+            let frame = stack.get(*index).map(Frame::name).unwrap_or_default();
+            return Possible::Text(format!("{frame} at a line and columns that its code object has"));
+        }
+        Illegal::WrongLine { index } => {
+            let frame = stack.get(*index).map(Frame::name).unwrap_or_default();
+            let callee = index.checked_sub(1).and_then(|index| stack.get(index));
+            let callee = callee.map_or("nothing".to_owned(), Frame::name);
+            return Possible::Text(format!("{frame} on a line from which it calls {callee}"));
+        }
+        Illegal::CutShort => {
+            return Possible::Text("a stack that goes on to the root of its thread".into());
+        }
+        Illegal::Empty => return Possible::Text("a stack with frames".into()),
+    };
+    let Some(frame) = stack.get(index) else { return Possible::Text("nothing".into()) };
+    let mut callers: Vec<String> = grammar
+        .contexts
+        .iter()
+        .filter(|context| {
+            grammar.functions.get(context.function as usize).is_some_and(|function| *function.name == *frame.function)
+        })
+        .filter_map(|context| grammar.contexts.get(context.parent? as usize))
+        .filter_map(|parent| grammar.functions.get(parent.function as usize))
+        .map(|function| function.name.clone())
+        .collect();
+    callers.sort();
+    callers.dedup();
+    let text = if callers.is_empty() {
+        format!("{} as the root of its thread", frame.name())
+    } else {
+        format!("{} under {}, along one branch to the root", frame.name(), callers.join(" or "))
+    };
+    Possible::Text(text)
+}
+
+fn reference(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    session: &mut Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let mut walker = ReferenceWalker::new(session.site)?;
+    attach(&mut walker, &mut session.memory)?;
+    let mut judge = Judge::new(grammar);
+    let result = sample_until(cell, recorder, &mut session.memory, &mut [&mut walker], until, |recorder, sample| {
+        for (illegal, cause, stack) in judge.judge(recorder, sample) {
+            let possible = possible(grammar, &stack, &illegal);
+            let evidence =
+                Evidence { cause: Some(cause), seen: &stack, possible: Some(possible), ..Evidence::default() };
+            recorder.violation(sample.walker, Violation::Legality { illegal }, evidence);
+        }
+    });
+    // Tells how the target ended, if it did.
+    session.target.stop()?;
+    result
+}
+
+fn own(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    session: &mut Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let result = compare_own(cell, recorder, &mut session.memory, session.site, grammar, until);
+    session.target.stop()?;
+    result
+}
+
+/// CPython's protocol against no cache, both walking the process of `memory` in turns.
+pub(super) fn compare_own(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut ProcessMemory,
+    site: Site,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let mut uncached = cell.has(WalkerKind::OwnUncached).then(|| UncachedWalker::new(site)).transpose()?;
+    let mut cached =
+        cell.has(WalkerKind::OwnCached).then(|| CachedWalker::new(site, cell.weakenings.clone())).transpose()?;
+    if let Some(cached) = &mut cached {
+        attach(cached, memory)?;
+    }
+    let mut walkers: Vec<&mut dyn Walker> = Vec::new();
+    walkers.extend(cached.as_mut().map(|walker| walker as &mut dyn Walker));
+    walkers.extend(uncached.as_mut().map(|walker| walker as &mut dyn Walker));
+    let mut judges = [Judge::new(grammar), Judge::new(grammar)];
+    let result = sample_until(cell, recorder, memory, &mut walkers, until, |recorder, sample| {
+        if let Some(judge) = judges.get_mut(usize::from(!sample.walker.is_cached())) {
+            judge.judge(recorder, sample);
+        }
+    });
+    if let Some(cached) = &mut cached {
+        // A target that has ended has no anchor left to clear; the sampling above says how it ended.
+        let detached = detach(cached, memory);
+        result.and(detached)?;
+    } else {
+        result?;
+    }
+    let [cached, uncached] = &judges;
+    weigh(cell, recorder, [WalkerKind::OwnCached, WalkerKind::OwnUncached], [cached, uncached]);
+    Ok(())
+}
+
+fn cpython(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    drivers: &mut Drivers,
+    session: &mut Session,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let result = compare_cpython(cell, recorder, drivers, session.observed(), grammar, until);
+    session.target.stop()?;
+    result
+}
+
+/// CPython's own unwinder with its cache against the same without, in parallel on one process.
+pub(super) fn compare_cpython(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    drivers: &mut Drivers,
+    target: Observed,
+    grammar: &Grammar,
+    until: Instant,
+) -> Result<(), Cut> {
+    let mut open =
+        |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind, true)).transpose();
+    let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
+    let mut cached_driver = open(WalkerKind::CpythonCached)?;
+    let mut cached = Judge::new(grammar);
+    let mut uncached = Judge::new(grammar);
+    let mut other_recorder = recorder.another();
+    let result = std::thread::scope(|scope| {
+        let uncached_run = uncached_driver.as_mut().map(|driver| {
+            let (judge, recorder) = (&mut uncached, &mut other_recorder);
+            scope.spawn(move || drive(cell, driver, judge, recorder, until))
+        });
+        let cached_run =
+            cached_driver.as_mut().map_or(Ok(()), |driver| drive(cell, driver, &mut cached, recorder, until));
+        let uncached_run = match uncached_run.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        };
+        cached_run.and(uncached_run)
+    });
+    drop(other_recorder);
+    let given_back = [cached_driver, uncached_driver].into_iter().flatten();
+    let given_back = given_back.map(|driver| drivers.give_back(driver, recorder)).fold(Ok(()), Result::and);
+    result.and(given_back)?;
+    weigh(cell, recorder, [WalkerKind::CpythonCached, WalkerKind::CpythonUncached], [&cached, &uncached]);
+    Ok(())
+}
+
+/// Has one unwinder after another walk until it is time: they may die of what they read.
+fn drive(
+    cell: &Cell<'_>,
+    driver: &mut RenewedUnwinder<'_>,
+    judge: &mut Judge<'_>,
+    recorder: &mut Recorder<'_>,
+    until: Instant,
+) -> Result<(), Cut> {
+    let threads =
+        cell.is_workload().then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
+    loop {
+        let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
+        let left = until.saturating_duration_since(Instant::now());
+        let run = unwinder.run_live(LiveBound::Time(left), |batch| {
+            take_batch(judge, recorder, &batch);
+            if let Some(threads) = threads {
+                judge_told(recorder, &batch, threads);
+            }
+            if cell.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        match run {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                driver.lost(recorder, error)?;
+                judge.forget_cache();
+            }
+        }
+        if Instant::now() >= until || cell.is_over() {
+            return Ok(());
+        }
+    }
+}
+
+fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {
+    for CountedSample { sample, counters, .. } in &batch.samples {
+        judge.judge(recorder, sample);
+        let unknown = sample.threads.iter().any(|thread| thread.provenance.lookup == Lookup::Unknown);
+        if let Some(counters) = counters.as_ref().filter(|_| unknown) {
+            judge.lookups(recorder, sample.walker, counters);
+        }
+    }
+    if let Some(counted) = batch.samples.last() {
+        recorder.spent(counted.sample.walker, batch.walk_time);
+    }
+}
+
+/// Takes turns with the walkers until the deadline.
+pub(super) fn sample_until(
+    cell: &Cell<'_>,
+    recorder: &mut Recorder<'_>,
+    memory: &mut dyn RemoteMemory,
+    walkers: &mut [&mut dyn Walker],
+    until: Instant,
+    mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
+) -> Result<(), Cut> {
+    let mut lost: Option<Instant> = None;
+    while Instant::now() < until && !cell.is_over() {
+        for _ in 0..BURST {
+            for walker in walkers.iter_mut() {
+                let begun = Instant::now();
+                let sample = walker.sample(memory);
+                let spent = begun.elapsed();
+                match sample {
+                    Ok(sample) => {
+                        lost = None;
+                        on_sample(recorder, &sample);
+                        recorder.spent(sample.walker, spent);
+                    }
+                    Err(rejection) if lost.get_or_insert(begun).elapsed() < LOST => {
+                        let provenance = Provenance { lookup: Lookup::Unknown, from_cache: 0 };
+                        let outcome = Err(rejection);
+                        recorder.count(walker.kind(), &ThreadSample { native_thread_id: 0, outcome, provenance });
+                    }
+                    Err(rejection) => return Err(rejection.into()),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Accuses the cached walker of every cause by which it alone is worse than the uncached one, and both of what is beyond what
+/// the released builds were seen to do.
+fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
+    if cell.is_interrupted() {
+        return;
+    }
+    let [(cached, cached_judge), (_, uncached_judge)] = [(walkers[0], judges[0]), (walkers[1], judges[1])];
+    if cell.has(cached) {
+        for violation in accuse(&cached_judge.tally, &uncached_judge.tally, cell.demand) {
+            report(recorder, cached, cached_judge, violation);
+        }
+    }
+    let version = cell.row.build.version.to_string();
+    for (walker, judge) in walkers.into_iter().zip(judges).filter(|(walker, _)| cell.has(*walker)) {
+        let judged = Judged { family: &cell.id.family, walker, version: &version };
+        for violation in cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
+            report(recorder, walker, judge, violation);
+        }
+    }
+    if cached == WalkerKind::CpythonCached && cell.is_workload() {
+        let mut rows = cell.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = rows.entry(cell.id.row.clone()).or_default();
+        pool.add(&cell.id.family, &cached_judge.tally, &uncached_judge.tally);
+        for (walker, violation) in cell.known.live().judge_row(pool, cell.demand) {
+            recorder.violation(walker, violation, Evidence::default());
+        }
+    }
+}
+
+/// Reports a rate, with the first stack of its cause if it is one of impossible stacks.
+fn report(recorder: &mut Recorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
+    let example = match &violation {
+        Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => {
+            judge.examples.iter().find(|(cause, _)| cause.name() == what)
+        }
+        _ => None,
+    };
+    let (cause, seen, possible) = match example {
+        Some((cause, (stack, illegal))) => {
+            (Some(*cause), stack.as_slice(), Some(possible(judge.grammar, stack, illegal)))
+        }
+        None => (None, &[][..], None),
+    };
+    recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
+}

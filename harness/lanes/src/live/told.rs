@@ -1,0 +1,84 @@
+//! What an unwinder says of a running target's threads, besides their frames.
+
+use model::invariants::{Field, Violation};
+use process::unwinder::{CountedSample, LiveBatch, ToldThread};
+use smallvec::SmallVec;
+
+use crate::recorder::{Evidence, Recorder};
+use crate::status::is_of_main_thread;
+
+/// The threads that a running target is known to have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KnownThreads {
+    /// The main thread, which is always there.
+    pub(super) main: u64,
+    /// Whether it is the only thread. Other threads come and go.
+    pub(super) is_alone: bool,
+}
+
+impl KnownThreads {
+    /// Describes a possible list of threads, if this one is impossible.
+    fn instead_of(self, ids: &[u64]) -> Option<String> {
+        let Self { main, is_alone } = self;
+        let is_once = |id: &u64| ids.iter().filter(|other| *other == id).count() == 1;
+        if is_alone {
+            (ids != [main]).then(|| format!("[{main}]"))
+        } else if !ids.contains(&main) {
+            Some(format!("a list with the main thread, {main}"))
+        } else {
+            (!ids.iter().all(is_once)).then(|| "each thread once".to_owned())
+        }
+    }
+}
+
+/// Judges the threads, interpreters, status flags and opcodes that a running target cannot change.
+pub(super) fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, threads: KnownThreads) {
+    // Where the unwinder raised, it described no thread.
+    let raised = |counted: &CountedSample| counted.told.len() < counted.sample.threads.len();
+    for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !raised(counted)) {
+        let mut wrong = |field, seen: String, possible: String| {
+            recorder.violation(sample.walker, Violation::Told { field, seen, possible }, Evidence::default());
+        };
+        let ids: SmallVec<[u64; 1]> = sample.threads.iter().map(|thread| thread.native_thread_id).collect();
+        if let Some(possible) = threads.instead_of(&ids) {
+            wrong(Field::Threads, format!("{ids:?}"), possible);
+        }
+        for (id, ToldThread { interpreter, status, has_opcodes }) in ids.iter().zip(told) {
+            if let Some(id @ 1..) = interpreter {
+                wrong(Field::Interpreter, id.to_string(), "0".to_owned());
+            }
+            let is_main = *id == threads.main || threads.is_alone;
+            if let Some(status) = status.filter(|&status| is_main && !is_of_main_thread(status)) {
+                wrong(Field::Status, format!("{status:#x}"), "that of a main thread in mode wall".to_owned());
+            }
+            if *has_opcodes {
+                wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_listed_once_and_the_main_thread_always() {
+        let alone = KnownThreads { main: 7, is_alone: true };
+        assert_eq!(alone.instead_of(&[7]), None);
+        for ids in [&[][..], &[8], &[7, 7], &[8, 7]] {
+            assert_eq!(alone.instead_of(ids).as_deref(), Some("[7]"), "{ids:?}");
+        }
+        let with_others = KnownThreads { main: 7, is_alone: false };
+        for (ids, possible) in [
+            (&[7][..], None),
+            (&[9, 8, 7], None),
+            (&[], Some("a list with the main thread, 7")),
+            (&[9, 8], Some("a list with the main thread, 7")),
+            (&[8, 7, 7], Some("each thread once")),
+            (&[8, 9, 8, 7], Some("each thread once")),
+        ] {
+            assert_eq!(with_others.instead_of(ids).as_deref(), possible, "{ids:?}");
+        }
+    }
+}

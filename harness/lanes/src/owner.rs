@@ -1,0 +1,175 @@
+//! Who has the anchors of a stopped target.
+
+use framewalk::cached::CachedWalker;
+use framewalk::reference::ReferenceWalker;
+use framewalk::sample::{Counters, Sample, WalkerKind};
+use framewalk::walker::Walker;
+use model::workload::Family;
+use process::memory::ProcessMemory;
+use process::unwinder::{CountedSample, ToldThread};
+use smallvec::SmallVec;
+
+use crate::cell::{Cell, Cut};
+use crate::drivers::{Drivers, RenewedUnwinder};
+use crate::expected::Expected;
+use crate::recorder::Recorder;
+use crate::session::Session;
+use crate::stops::Stops;
+
+/// A sample, and what CPython's unwinder tells besides.
+pub(super) struct Taken {
+    pub(super) sample: Sample,
+    pub(super) unwinder: Option<Told>,
+}
+
+/// What CPython's unwinder tells besides frames.
+pub(super) struct Told {
+    /// What it counted.
+    pub(super) counters: Option<Counters>,
+    /// Of each thread of the sample.
+    pub(super) threads: SmallVec<[ToldThread; 1]>,
+    /// What its protocol makes of the target, if it has a cache.
+    pub(super) owed: Option<Sample>,
+}
+
+/// The cached walker that owns the target's anchors.
+pub(super) enum Owner<'a> {
+    /// This project's.
+    Own(Vec<Box<dyn Walker>>),
+    /// CPython's, each with what it owes.
+    Cpython(Vec<(RenewedUnwinder<'a>, Expected)>),
+    /// None: only uncached walkers look.
+    Nobody,
+}
+
+impl<'a> Owner<'a> {
+    /// `turns` walkers of this kind, which take turns.
+    pub(super) fn new(
+        cell: &'a Cell<'a>,
+        drivers: &mut Drivers,
+        recorder: &mut Recorder<'_>,
+        session: &Session,
+        walker: Option<WalkerKind>,
+        turns: usize,
+    ) -> Result<Self, Cut> {
+        let site = session.site;
+        Ok(match walker {
+            Some(WalkerKind::OwnCached) => {
+                let new = || CachedWalker::new(site, cell.weakenings.clone());
+                let walkers: Result<Vec<_>, _> = (0..turns).map(|_| new()).collect();
+                Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
+            }
+            Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
+            Some(kind @ WalkerKind::CpythonCached) => {
+                let target = session.observed();
+                // The second one is made without its counters: nothing else of it may be other.
+                let open = |turn| Ok((drivers.open(cell, recorder, target, kind, turn == 0)?, Expected::new(site)?));
+                Self::Cpython((0..turns).map(open).collect::<Result<_, Cut>>()?)
+            }
+            Some(WalkerKind::OwnUncached | WalkerKind::CpythonUncached) | None => Self::Nobody,
+        })
+    }
+
+    /// Who wrote the anchors, for reports.
+    pub(super) fn kind(&self) -> WalkerKind {
+        match self {
+            Self::Own(walkers) => walkers.first().map_or(WalkerKind::OwnUncached, |walker| walker.kind()),
+            Self::Cpython(_) => WalkerKind::CpythonCached,
+            Self::Nobody => WalkerKind::OwnUncached,
+        }
+    }
+
+    /// How many walkers take turns.
+    pub(super) fn turns(&self) -> usize {
+        match self {
+            Self::Own(walkers) => walkers.len().max(1),
+            Self::Cpython(unwinders) => unwinders.len().max(1),
+            Self::Nobody => 1,
+        }
+    }
+
+    /// Clears the anchors, as CPython's did when it was made.
+    pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+        if let Self::Own(walkers) = self
+            && let Some(first) = walkers.first_mut()
+        {
+            first.attach(memory)?;
+        }
+        Ok(())
+    }
+
+    /// The sample of the walker whose turn it is, if there is one, and it lives.
+    pub(super) fn sample(
+        &mut self,
+        recorder: &mut Recorder<'_>,
+        turn: usize,
+        memory: &mut ProcessMemory,
+    ) -> Result<Option<Taken>, Cut> {
+        match self {
+            Self::Own(walkers) => {
+                let Some(walker) = walkers.get_mut(turn) else { return Ok(None) };
+                Ok(Some(Taken { sample: walker.sample(memory)?, unwinder: None }))
+            }
+            Self::Cpython(unwinders) => {
+                let Some((unwinder, expected)) = unwinders.get_mut(turn) else { return Ok(None) };
+                // One that takes the place of a dead one clears the anchors.
+                unwinder.opened(recorder)?;
+                let owed = expected.look(memory)?;
+                let Some(CountedSample { sample, counters, told }) = unwinder.sample(recorder)? else {
+                    expected.forget();
+                    return Ok(None);
+                };
+                Ok(Some(Taken { sample, unwinder: Some(Told { counters, threads: told, owed: Some(owed) }) }))
+            }
+            Self::Nobody => Ok(None),
+        }
+    }
+
+    /// The sample that was taken last raised at the thread of this number.
+    pub(super) fn raised(&mut self, turn: usize, owed: &Sample, number: usize) {
+        if let Self::Cpython(unwinders) = self
+            && let Some((_, expected)) = unwinders.get_mut(turn)
+        {
+            expected.raised(owed, number);
+        }
+    }
+
+    /// Takes the anchors away. Says whether that was done: one that has died cannot.
+    pub(super) fn detach(&mut self, recorder: &mut Recorder<'_>, memory: &mut ProcessMemory) -> Result<bool, Cut> {
+        Ok(match self {
+            Self::Own(walkers) => {
+                for walker in walkers {
+                    walker.detach(memory)?;
+                }
+                true
+            }
+            Self::Cpython(unwinders) => {
+                let mut all = true;
+                for (unwinder, _) in unwinders {
+                    all &= unwinder.close(recorder)?;
+                }
+                all
+            }
+            Self::Nobody => true,
+        })
+    }
+}
+
+/// How many profilers of a kind take turns on one target, one run after the other.
+pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops) -> &'static [usize] {
+    let protocol = matches!(walker, Some(WalkerKind::OwnCached | WalkerKind::CpythonCached));
+    if protocol && takes_turns(family, stops) { &[1, 2] } else { &[1] }
+}
+
+/// Whether two profilers of CPython's protocol may take turns on one target.
+///
+/// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
+/// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
+/// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
+/// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
+/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C. Nor does it hold where
+/// a stop may come between a return's store to the current frame and its look at the anchor: whoever writes the anchor there
+/// takes it from the frame that leaves, which is then not counted.
+fn takes_turns(family: Family, stops: Stops) -> bool {
+    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+}

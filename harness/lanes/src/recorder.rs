@@ -1,0 +1,233 @@
+//! Turns what a lane sees into events: counts in increments, violations once each with a count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use framewalk::frame::Frame;
+use framewalk::sample::{Counters, ThreadSample, WalkerKind};
+use model::invariants::Violation;
+use model::oracle::limits::Limit;
+use model::oracle::profile::{Counter, Profile};
+use model::run::cell::Lane;
+use model::run::event::Event;
+use model::run::finding::{Finding, Fingerprint, Possible};
+use model::run::phases::{Phase, Phases};
+use model::run::profiles::{Observed, Observer};
+use model::run::tally::{Cause, Tally};
+use model::workload::grammar::WORKLOAD_FILE;
+
+use crate::cell::Cell;
+
+/// How often counts are passed on.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// The evidence of a violation.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// What made it possible.
+    pub cause: Option<Cause>,
+    /// The stack that was seen.
+    pub seen: &'a [Frame],
+    /// What could have been seen.
+    pub possible: Option<Possible>,
+    /// The stack when anchor and sequence were looked at last.
+    pub before: &'a [Frame],
+}
+
+/// Collects for one cell.
+pub struct Recorder<'a> {
+    cell: &'a Cell<'a>,
+    send: &'a (dyn Fn(Event) + Sync),
+    replay: &'a (dyn Fn(&Finding) -> String + Sync),
+    tallies: BTreeMap<WalkerKind, Tally>,
+    repeated: BTreeMap<Fingerprint, Finding>,
+    last: Instant,
+    phases: Phases,
+    phase_began: Instant,
+    /// By walker, if profiles are asked for.
+    profiles: Option<BTreeMap<WalkerKind, Counter>>,
+    /// The text of the program that the target runs, once that is known, and the name of its file.
+    program: (Arc<str>, Arc<str>),
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder that passes events to `send`; `replay` gives the command that replays a failure.
+    pub fn new(
+        cell: &'a Cell<'a>,
+        send: &'a (dyn Fn(Event) + Sync),
+        replay: &'a (dyn Fn(&Finding) -> String + Sync),
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            cell,
+            send,
+            replay,
+            tallies: BTreeMap::new(),
+            repeated: BTreeMap::new(),
+            last: now,
+            phases: Phases::default(),
+            phase_began: now,
+            profiles: (cell.profiles && cell.id.lane == Lane::Live).then(BTreeMap::new),
+            program: ("".into(), WORKLOAD_FILE.into()),
+        }
+    }
+
+    /// From here on, violations are those of a target that runs this program.
+    pub fn runs(&mut self, program: &str) {
+        self.program.0 = program.into();
+    }
+
+    /// The same for a program in a file of another name.
+    pub fn runs_file(&mut self, program: &str, file_name: &str) {
+        self.program = (program.into(), file_name.into());
+    }
+
+    /// A recorder for another thread of the same cell.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let mut another = Self::new(self.cell, self.send, self.replay);
+        another.program = self.program.clone();
+        another
+    }
+
+    /// Counts a walk of one thread.
+    pub fn count(&mut self, walker: WalkerKind, sample: &ThreadSample) {
+        self.tally(walker).count(sample);
+        if let Some(profiles) = &mut self.profiles {
+            profiles.entry(walker).or_default().count(sample, None);
+        }
+    }
+
+    /// Counts an impossible stack.
+    pub fn impossible(&mut self, walker: WalkerKind, cause: Cause) {
+        self.tally(walker).count_impossible(cause);
+    }
+
+    /// Counts the first of a run of equal impossible stacks.
+    pub fn impossible_episode(&mut self, walker: WalkerKind, cause: Cause) {
+        *self.tally(walker).impossible_episodes.entry(cause).or_default() += 1;
+    }
+
+    /// Counts the first of a run of equal rejections.
+    pub fn rejected_episode(&mut self, walker: WalkerKind, reason: &str) {
+        *self.tally(walker).rejected_episodes.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Counts what the cache answered for several threads together.
+    pub fn lookups(&mut self, walker: WalkerKind, counters: &Counters) {
+        self.tally(walker).count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
+    }
+
+    /// Counts a stack that differs from another account of the same state.
+    pub fn difference(&mut self, walker: WalkerKind) {
+        self.tally(walker).differences += 1;
+    }
+
+    /// Counts a stack that was told as far as the walker is documented to tell it.
+    pub fn degraded(&mut self, walker: WalkerKind, limit: Limit) {
+        *self.tally(walker).degraded.entry(limit).or_default() += 1;
+    }
+
+    /// Counts a stop at which the walker was not asked.
+    pub fn not_asked(&mut self, walker: WalkerKind) {
+        self.tally(walker).not_asked += 1;
+    }
+
+    /// Counts a gate or store in a generator's code at which the walker was asked.
+    pub fn asked_instead(&mut self, walker: WalkerKind) {
+        self.tally(walker).asked_instead += 1;
+    }
+
+    /// Counts a schedule; a misfit is a kept one that was another one here.
+    pub fn scheduled(&mut self, walker: WalkerKind, misfit: bool) {
+        let tally = self.tally(walker);
+        tally.schedules += 1;
+        tally.misfits += u64::from(misfit);
+    }
+
+    /// Counts time spent walking, and passes the counts on if it is time to.
+    pub fn spent(&mut self, walker: WalkerKind, elapsed: Duration) {
+        self.tally(walker).elapsed += elapsed;
+        if self.last.elapsed() >= INTERVAL {
+            self.flush_tallies();
+        }
+    }
+
+    /// Reports a profile.
+    pub fn observed(&self, observer: Observer, profile: Profile) {
+        (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { observer, profile } });
+    }
+
+    /// Counts the time since the last call as that of `phase`.
+    pub fn end_of(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.phases.add(phase, now - self.phase_began);
+        self.phase_began = now;
+    }
+
+    fn tally(&mut self, walker: WalkerKind) -> &mut Tally {
+        self.tallies.entry(walker).or_default()
+    }
+
+    /// Reports a broken clause: at once the first time, afterwards by its count.
+    pub fn violation(&mut self, walker: WalkerKind, violation: Violation, evidence: Evidence<'_>) {
+        let id = self.cell.id;
+        let mut finding = Finding {
+            row: id.row.clone(),
+            version: self.cell.row.build.version.to_string(),
+            lane: id.lane,
+            family: id.family.clone(),
+            walker,
+            violation,
+            cause: evidence.cause,
+            seen: Vec::new(),
+            possible: None,
+            before: Vec::new(),
+            source: Vec::new(),
+            seed: id.seed,
+            replay: String::new(),
+            count: 1,
+        };
+        let fingerprint = finding.fingerprint();
+        if let Some(sought) = self.cell.sought {
+            sought.look(&fingerprint);
+        }
+        if let Some(repeated) = self.repeated.get_mut(&fingerprint) {
+            repeated.count += 1;
+            return;
+        }
+        finding.seen = evidence.seen.to_vec();
+        finding.possible = evidence.possible;
+        finding.before = evidence.before.to_vec();
+        finding.source = finding.lines_at_fault(&self.program.0, &self.program.1);
+        finding.replay = (self.replay)(&finding);
+        (self.send)(Event::Violation(Box::new(finding.clone())));
+        finding.count = 0;
+        self.repeated.insert(fingerprint, finding);
+    }
+
+    fn flush_tallies(&mut self) {
+        self.last = Instant::now();
+        for (walker, tally) in std::mem::take(&mut self.tallies) {
+            (self.send)(Event::Samples { cell: self.cell.id.clone(), walker, tally });
+        }
+        if !self.phases.is_empty() {
+            (self.send)(Event::Spent { cell: self.cell.id.clone(), phases: std::mem::take(&mut self.phases) });
+        }
+    }
+}
+
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        self.flush_tallies();
+        for (walker, counter) in self.profiles.take().into_iter().flatten() {
+            self.observed(Observer::Walker(walker), counter.finish());
+        }
+        for (_, finding) in std::mem::take(&mut self.repeated) {
+            if finding.count > 0 {
+                (self.send)(Event::Violation(Box::new(finding)));
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A launched target and where to walk it.
+
+use framewalk::layout::{Layout, finalizing};
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::walker::Site;
+use model::workload::Workload;
+use model::workload::user_program::UserProgram;
+use process::memory::ProcessMemory;
+use process::program::Program;
+use process::runtime::runtime_address;
+use process::target::Target;
+
+use crate::cell::{Cell, Cut};
+use crate::drivers::Observed;
+
+/// A target that is ready to start.
+pub(super) struct Session {
+    pub(super) target: Target,
+    pub(super) memory: ProcessMemory,
+    pub(super) site: Site,
+}
+
+impl Session {
+    pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, Cut> {
+        let python = &cell.row.build.python;
+        Self::of(Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
+    }
+
+    /// A program of the user's, which stops itself at its gates if `stops`.
+    pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, Cut> {
+        let python = &cell.row.build.python;
+        Self::of(Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
+    }
+
+    fn of(target: Target) -> Result<Self, Cut> {
+        let runtime = runtime_address(target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
+        let mut memory = target.memory();
+        let layout = Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;
+        Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
+    }
+
+    /// The target as those see it who only walk it.
+    pub(super) fn observed(&self) -> Observed {
+        Observed { pid: self.target.pid(), site: self.site }
+    }
+}
+
+/// Tells whether a program of the user's is still the one that was launched, with an interpreter that can be walked.
+pub(super) struct Vitality {
+    program: Program,
+    finalizing: Address,
+}
+
+/// Why there is nothing to walk although the process is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// The interpreter takes itself down.
+    Finalizing,
+    /// The process runs another program.
+    Replaced,
+}
+
+impl Vitality {
+    /// That of a program as it starts.
+    pub(super) fn new(session: &mut Session) -> Result<Self, Cut> {
+        let program = Program::of(session.target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
+        let finalizing = finalizing(&mut session.memory, session.site.runtime);
+        Ok(Self { program, finalizing: finalizing.map_err(|error| Cut::SetUp(error.to_string()))? })
+    }
+
+    /// Looks at the stopped process.
+    pub(super) fn look(&self, session: &mut Session) -> Option<Gone> {
+        if Program::of(session.target.pid()).ok().as_ref() != Some(&self.program) {
+            return Some(Gone::Replaced);
+        }
+        let head = session.site.runtime.wrapping_add(session.site.layout.interpreters_head);
+        let mut word = |address| session.memory.read_u64(address).ok();
+        let lives = word(self.finalizing) == Some(0) && word(head).is_some_and(|head| head != 0);
+        (!lives).then_some(Gone::Finalizing)
+    }
+}

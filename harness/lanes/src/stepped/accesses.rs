@@ -1,0 +1,61 @@
+//! What CPython's own unwinder asks of a target's memory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use framewalk::sample::{Sample, WalkerKind};
+use nix::errno::Errno;
+use process::trace::Watchdog;
+
+use super::RigPlan;
+use super::access::Part;
+use super::cpython::{Access, Cpython};
+use super::error::RigError;
+use super::place::Place;
+
+/// One access: the ranges of the target that it names, in one system call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It reads them.
+    Read(Vec<Part>),
+    /// It writes them.
+    Write(Vec<Part>),
+}
+
+/// The driver of CPython's unwinder, stopped before each access to a target that stands still. Only the thread that made
+/// it can use it.
+pub struct Listener {
+    unwinder: Cpython,
+    watchdog: Watchdog,
+}
+
+impl Listener {
+    /// Starts the driver of `python`.
+    pub fn start(python: &Path, walker: WalkerKind, patience: Duration) -> Result<Self, RigError> {
+        // This thread is no longer bound to the driver's processor once the driver is started.
+        let place = Place::take()?;
+        let watchdog =
+            Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
+        let plan = RigPlan { patience, ..RigPlan::new(python, walker) };
+        let unwinder = Cpython::start(&plan, &place, plan.deadline())?;
+        Ok(Self { unwinder, watchdog })
+    }
+
+    /// A new unwinder on process `pid`.
+    pub fn open(&mut self, pid: i32) -> Result<(), RigError> {
+        self.unwinder.open_on(pid, &self.watchdog)
+    }
+
+    /// One sample of process `pid`, with every access in order.
+    pub fn sample(&mut self, pid: i32) -> Result<(Sample, Vec<Asked>), RigError> {
+        let mut asked = Vec::new();
+        let sample = self.unwinder.sample_on(pid, &self.watchdog, &mut |access| {
+            asked.push(match access {
+                Access::Read(parts) => Asked::Read(parts.to_vec()),
+                Access::Write(parts) => Asked::Write(parts.to_vec()),
+            });
+            Ok(())
+        })?;
+        Ok((sample, asked))
+    }
+}

@@ -1,0 +1,184 @@
+//! Those who sample a stepped target, and what becomes of them between samples.
+
+use framewalk::sample::{Counters, ThreadSample};
+use framewalk::walker::Site;
+use model::schedule::cast::{Actor, Cast, Happening};
+
+use super::RigPlan;
+use super::conductor::Conductor;
+use super::cpython::Cpython;
+use super::error::RigError;
+use super::own::Own;
+use super::place::Place;
+
+enum Sampler {
+    Own(Box<Own>),
+    Cpython(Box<Cpython>),
+}
+
+impl Sampler {
+    fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
+        Ok(match Own::new(plan.walker, site, &plan.weakenings)? {
+            Some(own) => Self::Own(Box::new(own)),
+            None => Self::Cpython(Box::new(Cpython::start(plan, place, plan.deadline())?)),
+        })
+    }
+
+    /// From here on it has seen nothing yet. All anchors are set to NULL.
+    fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        match self {
+            Self::Own(own) => own.open(conductor),
+            Self::Cpython(cpython) => cpython.open(conductor),
+        }
+    }
+
+    /// Leaves the target to itself, as CPython's unwinder does when it is dropped.
+    fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        match self {
+            // It forgets what it knows when it is opened again, and has nothing to clear away as it goes.
+            Self::Own(_) => Ok(()),
+            Self::Cpython(cpython) => cpython.close(conductor),
+        }
+    }
+
+    fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<(ThreadSample, Option<Counters>), RigError> {
+        match self {
+            Self::Own(own) => Ok((own.sample(conductor)?, None)),
+            Self::Cpython(cpython) => cpython.sample(conductor),
+        }
+    }
+}
+
+/// One actor.
+struct Seat {
+    /// None after it was killed, until it is needed again.
+    sampler: Option<Sampler>,
+    is_open: bool,
+    /// Whether it has taken no sample since it was opened.
+    is_fresh: bool,
+}
+
+/// All actors of a rig.
+pub(super) struct Actors {
+    plan: RigPlan,
+    site: Site,
+    seats: Vec<Seat>,
+}
+
+impl Actors {
+    /// Starts as many as the plan's cast has.
+    pub(super) fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
+        let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false, is_fresh: true });
+        let seats = (0..plan.cast.actors()).map(seat).collect::<Result<_, RigError>>()?;
+        Ok(Self { plan: plan.clone(), site, seats })
+    }
+
+    /// From the next schedule on, another cast takes the samples. Who is new starts when it is first needed.
+    pub(super) fn recast(&mut self, cast: Cast) {
+        while self.seats.len() < cast.actors() {
+            self.seats.push(Seat { sampler: None, is_open: false, is_fresh: true });
+        }
+        self.plan.cast = cast;
+    }
+
+    /// Begins a schedule: those that are there from the start make their unwinders, in order; of the others nothing is left.
+    pub(super) fn begin(&mut self, place: &Place, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        let at_start = self.plan.cast.at_start();
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            let opens = at_start.iter().any(|actor| actor.index() == index);
+            // One that opens drops what it had by itself.
+            if seat.is_open && !opens {
+                seat.close(conductor)?;
+            }
+        }
+        for actor in at_start {
+            self.open(actor, place, conductor)?;
+        }
+        Ok(())
+    }
+
+    /// Does what happens before the sample of that number. Gives who takes it.
+    pub(super) fn turn(
+        &mut self,
+        sample: u32,
+        place: &Place,
+        conductor: &mut Conductor<'_>,
+    ) -> Result<Actor, RigError> {
+        let turn = self.plan.cast.turn(sample);
+        for one in turn.before {
+            match one {
+                Happening::Make(actor) => self.open(actor, place, conductor)?,
+                Happening::Drop(actor) => self.seat(actor)?.close(conductor)?,
+                Happening::Kill(actor) => self.seat(actor)?.kill(),
+            }
+            conductor.happened(one)?;
+        }
+        if !self.plan.cast.is_alone() {
+            conductor.next_is(turn.by);
+        }
+        Ok(turn.by)
+    }
+
+    /// Whether the next sample of this actor is the first of its unwinder.
+    pub(super) fn is_fresh(&mut self, by: Actor) -> Result<bool, RigError> {
+        Ok(self.seat(by)?.is_fresh)
+    }
+
+    /// Takes one sample, during which the target moves.
+    pub(super) fn sample(
+        &mut self,
+        by: Actor,
+        conductor: &mut Conductor<'_>,
+    ) -> Result<(ThreadSample, Option<Counters>), RigError> {
+        let seat = self.seat(by)?;
+        seat.is_fresh = false;
+        match &mut seat.sampler {
+            Some(sampler) => sampler.sample(conductor),
+            None => Err(RigError::NoActor(by)),
+        }
+    }
+
+    /// The processes that run now.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        let pid = |seat: &Seat| match &seat.sampler {
+            Some(Sampler::Cpython(cpython)) => Some(cpython.pid()),
+            _ => None,
+        };
+        self.seats.iter().filter_map(pid).collect()
+    }
+
+    /// Whether CPython's unwinders stop at their accesses only.
+    pub(super) fn is_filtered(&self) -> Option<bool> {
+        self.seats.iter().find_map(|seat| match &seat.sampler {
+            Some(Sampler::Cpython(cpython)) => Some(cpython.is_filtered()),
+            _ => None,
+        })
+    }
+
+    fn seat(&mut self, actor: Actor) -> Result<&mut Seat, RigError> {
+        self.seats.get_mut(actor.index()).ok_or(RigError::NoActor(actor))
+    }
+
+    fn open(&mut self, actor: Actor, place: &Place, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        let started = match self.seat(actor)?.sampler.take() {
+            Some(sampler) => sampler,
+            None => Sampler::start(&self.plan, self.site, place)?,
+        };
+        let seat = self.seat(actor)?;
+        (seat.is_open, seat.is_fresh) = (true, true);
+        seat.sampler.insert(started).open(conductor)
+    }
+}
+
+impl Seat {
+    fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
+        self.is_open = false;
+        self.sampler.as_mut().map_or(Ok(()), |sampler| sampler.close(conductor))
+    }
+
+    /// It waits for a request, so it does nothing more before its end.
+    fn kill(&mut self) {
+        self.is_open = false;
+        self.sampler = None;
+    }
+}

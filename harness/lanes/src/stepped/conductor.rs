@@ -1,0 +1,374 @@
+//! One run of a schedule: numbers the accesses, asks the scheduler, moves the target, and notes what happens.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use framewalk::frame::Frame;
+use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
+use framewalk::sample::{Lookup, ThreadSample};
+use model::schedule::cast::{Actor, Happening};
+use model::schedule::cost::Cost;
+use model::schedule::event::{Access, Event, Shown, ThreadWord};
+use model::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
+use process::memory::ProcessMemory;
+
+use super::RigPlan;
+use super::access::Part;
+use super::error::RigError;
+use super::target::{SteppedTarget, Stored};
+use super::truth::Moment;
+
+/// The bytes of a word; reads are torn at its multiples.
+const WORD: usize = 8;
+
+/// What is kept of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// The history of events.
+    pub history: bool,
+    /// The digests by which two runs are compared.
+    pub digests: bool,
+}
+
+pub(super) struct Conductor<'a> {
+    pub(super) target: &'a mut SteppedTarget,
+    scheduler: &'a mut dyn Scheduler,
+    keeping: Keeping,
+    tearing: bool,
+    still: &'a BTreeSet<AccessKind>,
+    sample: u32,
+    access: u32,
+    /// Sequences are told by how much they grew: the target has run other schedules before.
+    sequence: u64,
+    moments: Vec<Arc<Moment>>,
+    cost: Cost,
+    /// Whether the target moved since the first access of the sample.
+    moved: bool,
+    moves: Vec<Move>,
+    ran: Ran,
+    history: Vec<Event>,
+    digest: Option<Digest>,
+    shown: Vec<Shown>,
+}
+
+impl<'a> Conductor<'a> {
+    pub(super) fn new(
+        target: &'a mut SteppedTarget,
+        scheduler: &'a mut dyn Scheduler,
+        plan: &'a RigPlan,
+    ) -> Result<Self, RigError> {
+        let sequence = target.state()?.sequence;
+        let mut conductor = Self {
+            target,
+            scheduler,
+            keeping: plan.keeping,
+            tearing: plan.tearing,
+            still: &plan.still,
+            sample: 0,
+            access: 0,
+            sequence,
+            moments: Vec::new(),
+            cost: Cost::default(),
+            moved: false,
+            moves: Vec::new(),
+            ran: Ran::default(),
+            history: Vec::new(),
+            digest: None,
+            shown: Vec::new(),
+        };
+        conductor.note_truth();
+        Ok(conductor)
+    }
+
+    /// Whether anybody wants to know what is read.
+    pub(super) fn is_keeping(&self) -> bool {
+        self.keeping.history || self.keeping.digests
+    }
+
+    /// Whether the target may move inside of a read.
+    pub(super) fn tears(&self) -> bool {
+        self.tearing
+    }
+
+    pub(super) fn begin_sample(&mut self, sample: u32) {
+        self.sample = sample;
+        self.access = 0;
+        self.moments.clear();
+        self.cost = Cost::default();
+        self.moved = false;
+        if self.keeping.history {
+            self.history.push(Event::Sample(sample));
+        }
+    }
+
+    /// This happened to an actor, while the target stood still.
+    pub(super) fn happened(&mut self, one: Happening) -> Result<(), RigError> {
+        if self.keeping.history {
+            let anchor = self.target.state()?.anchor;
+            self.history.push(Event::Happened(one, anchor));
+        }
+        Ok(())
+    }
+
+    /// Who takes the sample that begins next.
+    pub(super) fn next_is(&mut self, actor: Actor) {
+        if self.keeping.history {
+            self.history.push(Event::NextIs(actor));
+        }
+    }
+
+    /// The next numbered access comes: the target moves. Gives the point.
+    pub(super) fn arrive(&mut self, kind: AccessKind) -> Result<Point, RigError> {
+        let at = Point { sample: self.sample, access: self.access, word: 0 };
+        self.access += 1;
+        self.at(at, kind)?;
+        if at.is_between_samples() {
+            // What was there before the first access is no answer.
+            self.moments = vec![Arc::clone(self.target.now())];
+        }
+        Ok(at)
+    }
+
+    /// How many steps the target did at this point.
+    pub(super) fn at(&mut self, at: Point, kind: AccessKind) -> Result<(), RigError> {
+        let steps = self.steps(at, kind);
+        self.go(at, steps)
+    }
+
+    /// How many steps the target is to do at this point: none where it stands still.
+    fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
+        if self.still.contains(&kind) && !at.is_between_samples() {
+            self.end_digest();
+            return 0;
+        }
+        self.ask(at, kind)
+    }
+
+    /// How many steps the target is to do at this point.
+    fn ask(&mut self, at: Point, kind: AccessKind) -> u32 {
+        self.end_digest();
+        self.ran.points.push((at, kind));
+        if self.keeping.digests {
+            self.digest = Some(Digest::default().text(kind.name()));
+        }
+        self.scheduler.steps(at, kind)
+    }
+
+    /// Does these steps.
+    pub(super) fn go(&mut self, at: Point, steps: u32) -> Result<(), RigError> {
+        self.moved |= steps > 0 && !at.is_between_samples();
+        for done in 0..steps {
+            let stored = self.target.step()?;
+            for Stored { loaded, word, value } in stored {
+                let value = self.relative(word, value);
+                self.add(|digest| digest.text(if loaded { "load" } else { word.name() }).word(value));
+                if self.keeping.history {
+                    self.history.push(if loaded { Event::AnchorLoaded(value) } else { Event::Step(word, value) });
+                }
+                if word == ThreadWord::CurrentFrame {
+                    self.moments.push(Arc::clone(self.target.now()));
+                    self.note_truth();
+                }
+            }
+            match self.moves.last_mut() {
+                Some(last) if last.at == at => last.steps = done + 1,
+                _ => self.moves.push(Move { at, steps: done + 1 }),
+            }
+        }
+        Ok(())
+    }
+
+    fn relative(&self, word: ThreadWord, value: u64) -> u64 {
+        if word == ThreadWord::Sequence { value.wrapping_sub(self.sequence) } else { value }
+    }
+
+    /// Of the access that is under way these bytes were read or written, from `offset` on of a part of it.
+    pub(super) fn did_part(&mut self, part: Part, offset: usize, bytes: &[u8]) {
+        self.target.map.shown(part, offset, bytes, &mut self.shown);
+    }
+
+    /// The access, or a piece of it, is done.
+    pub(super) fn did(&mut self, at: Option<Point>, kind: AccessKind) {
+        let mut shown = std::mem::take(&mut self.shown);
+        for one in &mut shown {
+            if let Shown::Thread(word, value) = one {
+                *value = self.relative(*word, *value);
+            }
+        }
+        if at.is_some() {
+            // What lies where no frame stands any more is no part of the program's state: pointers to objects that may be
+            // elsewhere in each round.
+            let chain = &self.target.now().chain;
+            let stands = |shown: &&Shown| match shown {
+                Shown::Previous(frame, _) => chain.iter().any(|link| link.address == *frame),
+                _ => true,
+            };
+            self.digest = self.digest.map(|digest| shown.iter().filter(stands).fold(digest, add_shown));
+        }
+        if self.keeping.history {
+            self.history.push(Event::Access(Access { at, kind, shown }));
+        }
+    }
+
+    /// Reads the segments of one access, in which the target does not move. How many were filled.
+    pub(super) fn read_whole(
+        &mut self,
+        memory: &mut ProcessMemory,
+        segments: &mut [Segment<'_>],
+    ) -> Result<usize, MemoryError> {
+        let filled = memory.read_vectored(segments)?;
+        if self.is_keeping() {
+            for segment in segments.iter().take(filled) {
+                self.did_part((segment.address, segment.buffer.len()), 0, segment.buffer);
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Reads the segments of the access that came at `at`; the target may move between any two of their words. How many
+    /// were filled.
+    pub(super) fn read_torn(
+        &mut self,
+        memory: &mut ProcessMemory,
+        at: Point,
+        kind: AccessKind,
+        segments: &mut [Segment<'_>],
+    ) -> Result<Result<usize, MemoryError>, RigError> {
+        let mut here = at;
+        for (done, Segment { address, buffer }) in segments.iter_mut().enumerate() {
+            let part = (*address, buffer.len());
+            let stopped = |error| Ok(if done == 0 { Err(error) } else { Ok(done) });
+            let mut read = 0;
+            for offset in (0..part.1).step_by(WORD) {
+                let steps = if here == at { 0 } else { self.steps(here, kind) };
+                if steps > 0 {
+                    if let Err(error) = self.read_piece(memory, part, read..offset, buffer) {
+                        return stopped(error);
+                    }
+                    if self.is_keeping() {
+                        self.did(Some(at), kind);
+                    }
+                    self.go(here, steps)?;
+                    read = offset;
+                }
+                here.word += 1;
+            }
+            if let Err(error) = self.read_piece(memory, part, read..part.1, buffer) {
+                return stopped(error);
+            }
+        }
+        Ok(Ok(segments.len()))
+    }
+
+    fn read_piece(
+        &mut self,
+        memory: &mut ProcessMemory,
+        part: Part,
+        range: Range<usize>,
+        buffer: &mut [u8],
+    ) -> Result<(), MemoryError> {
+        let start = range.start;
+        let Some(piece) = buffer.get_mut(range).filter(|piece| !piece.is_empty()) else { return Ok(()) };
+        memory.read(part.0.wrapping_add(start as u64), piece)?;
+        if self.is_keeping() {
+            self.did_part(part, start, piece);
+        }
+        Ok(())
+    }
+
+    /// The sample is about to read these ranges in one system call.
+    pub(super) fn reads(&mut self, kind: Option<AccessKind>, parts: &[Part]) {
+        self.cost.reads(kind, parts);
+    }
+
+    /// The sample is about to write this value to the anchor.
+    pub(super) fn writes_anchor(&mut self, value: Address) -> Result<(), RigError> {
+        let again = self.target.state()?.anchor == value;
+        self.cost.writes_anchor(again);
+        Ok(())
+    }
+
+    /// Whether the target has stood still since the first access of the sample.
+    pub(super) fn stood_still(&self) -> bool {
+        !self.moved
+    }
+
+    /// What the sample has asked for.
+    pub(super) fn take_cost(&mut self) -> Cost {
+        std::mem::take(&mut self.cost)
+    }
+
+    /// A sample ended. Gives the stacks that were there meanwhile.
+    pub(super) fn end_sample(&mut self, sample: &ThreadSample) -> Vec<Arc<Moment>> {
+        self.end_digest();
+        if self.keeping.digests {
+            self.ran.results.push(digest_of(sample));
+        }
+        if self.keeping.history {
+            self.history.push(Event::Result(self.sample, sample.clone()));
+        }
+        if self.moments.is_empty() {
+            self.moments.push(Arc::clone(self.target.now()));
+        }
+        std::mem::take(&mut self.moments)
+    }
+
+    /// What ran, and the history.
+    pub(super) fn finish(mut self) -> (Ran, Vec<Event>) {
+        self.end_digest();
+        self.ran.schedule = Schedule::new(self.moves);
+        (self.ran, self.history)
+    }
+
+    fn note_truth(&mut self) {
+        if self.keeping.history {
+            self.history.push(Event::Truth(self.target.now().chain.clone()));
+        }
+    }
+
+    fn add(&mut self, add: impl FnOnce(Digest) -> Digest) {
+        self.digest = self.digest.map(add);
+    }
+
+    fn end_digest(&mut self) {
+        if let Some(digest) = self.digest.take() {
+            self.ran.contents.push(digest.value());
+        }
+    }
+}
+
+fn add_shown(digest: Digest, shown: &Shown) -> Digest {
+    match shown {
+        Shown::Thread(word, value) => digest.text(word.name()).word(*value),
+        Shown::Frame(frame) => digest.text("frame").word(*frame),
+        Shown::Previous(frame, previous) => digest.text("previous").word(*frame).word(*previous),
+        Shown::Chunk(start, end) => digest.text("chunk").word(*start).word(*end),
+        Shown::Other(what) => digest.text(what),
+    }
+}
+
+/// Of what must be the same in every process that runs the schedule: files lie in folders of their own.
+fn digest_of(sample: &ThreadSample) -> u64 {
+    let mut digest = Digest::default();
+    match &sample.outcome {
+        Ok(stack) => {
+            for Frame { function, file, location } in stack.iter() {
+                let file = file.rsplit('/').next().unwrap_or_default();
+                digest = digest
+                    .text(function)
+                    .text(file)
+                    .word(location.line.map_or(u64::MAX, |line| line.cast_unsigned().into()));
+            }
+        }
+        Err(rejection) => digest = digest.text(rejection.name()),
+    }
+    let lookup = match sample.provenance.lookup {
+        Lookup::Uncached => "uncached".into(),
+        Lookup::FullHit => "full-hit".into(),
+        Lookup::PartialHit => "partial-hit".into(),
+        Lookup::Miss(reason) => reason.to_string(),
+        Lookup::Unknown => "unknown".into(),
+    };
+    digest.text(&lookup).word(sample.provenance.from_cache as u64).value()
+}

@@ -1,0 +1,128 @@
+//! A thread of the target that ends while it is sampled: after CPython's unwinder has read it, and before it writes the anchor.
+//!
+//! The unwinder looks for a thread's state once in a sample, and writes 8 bytes to it in the end. Nothing keeps the state from
+//! being freed meanwhile. What stands there then is decided by the target: free memory, other data, or the state of a new
+//! thread. The rest of the lane moves one thread from store to store; here several come and go, from gate to gate.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use framewalk::layout::Layout;
+use framewalk::memory::{Address, RemoteMemory};
+use framewalk::sample::{Sample, WalkerKind};
+use framewalk::thread_state::{ThreadState, thread_states};
+use framewalk::walker::{Site, Unsupported};
+use nix::errno::Errno;
+use process::gate::Gate;
+use process::runtime::runtime_address;
+use process::target::Target;
+use process::trace::Watchdog;
+
+use super::RigPlan;
+use super::cpython::{Access, Cpython};
+use super::error::RigError;
+use super::place::Place;
+
+const PROGRAM: &str = include_str!("../../../../pyscripts/processes/thread_ends.py");
+/// The gates of the program.
+const OF_NEW_THREAD: u32 = 2;
+const DAMAGED: u32 = 5;
+
+/// What the target does with the memory of the thread that ended, before the anchor is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// Nothing: it stays free.
+    Nothing,
+    /// It makes byte arrays, which it never changes.
+    Bytes,
+    /// It starts another thread.
+    Thread,
+}
+
+impl Successor {
+    /// As the program wants it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Bytes => "bytes",
+            Self::Thread => "thread",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub struct Exit {
+    /// The state of the thread that ended, while it was there.
+    pub ended: ThreadState,
+    /// The thread states of the target when the anchor was about to be written.
+    pub there: Vec<ThreadState>,
+    /// Where the unwinder wrote; none if it wrote nothing to that thread state any more.
+    pub written: Option<Address>,
+    /// The word there right before it was written, and right after.
+    pub word: (u64, u64),
+    /// The sample that was interrupted so.
+    pub sample: Sample,
+    /// The samples after it, with the gate at which the target stood.
+    pub later: Vec<(Gate, Sample)>,
+    /// Whether byte arrays that the target never changed are no longer as it made them.
+    pub is_damaged: bool,
+}
+
+/// Lets a thread of a target on `python` end between the reads of a sample and the write of its anchor.
+///
+/// # Errors
+/// See [`RigError`].
+pub fn thread_ends(python: &Path, successor: Successor, patience: Duration) -> Result<Exit, RigError> {
+    let place = Place::take()?;
+    let deadline = Instant::now() + patience;
+    let source = format!("AFTER = {:?}\n{PROGRAM}", successor.name());
+    let plan = RigPlan { patience, ..RigPlan::new(python, WalkerKind::CpythonCached) };
+    let mut target = Target::launch_repeatable(python, None, &source, &plan.folder, deadline)?;
+    target.start(deadline)?;
+    let gate = target.next_gate(deadline)?;
+    let runtime = runtime_address(target.pid())?.address;
+    let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+    let anchor = site.cache().map_err(Unsupported::from)?.anchor;
+    let watchdog =
+        Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
+    let ended = states(&target, site)?
+        .into_iter()
+        .find(|state| state.native_thread_id == u64::from(gate.native_thread_id))
+        .ok_or(RigError::NoThread(gate.native_thread_id))?;
+    let at = ended.address.wrapping_add(anchor);
+    let mut unwinder = Cpython::start(&plan, &place, deadline.into())?;
+    let pid = target.pid();
+    unwinder.open_on(pid, &watchdog)?;
+    let (mut there, mut written, mut before) = (Vec::new(), None, 0);
+    let mut gate = gate;
+    let sample = unwinder.sample_on(pid, &watchdog, &mut |access| {
+        let writes = matches!(access, Access::Write(parts) if parts.iter().any(|&(address, _)| address == at));
+        if !writes || written.is_some() {
+            return Ok(());
+        }
+        target.go(deadline)?;
+        gate = target.next_gate(deadline)?;
+        there = states(&target, site)?;
+        before = target.memory().read_u64(at)?;
+        written = Some(at);
+        Ok(())
+    })?;
+    let word = (before, target.memory().read_u64(at)?);
+    let mut later = Vec::new();
+    loop {
+        later.push((gate, unwinder.sample_on(pid, &watchdog, &mut |_| Ok(()))?));
+        if gate.context > OF_NEW_THREAD + 1 {
+            break;
+        }
+        target.go(deadline)?;
+        gate = target.next_gate(deadline)?;
+    }
+    target.go(deadline)?;
+    let is_damaged = target.next_gate(deadline)?.context == DAMAGED;
+    Ok(Exit { ended, there, written, word, sample, later, is_damaged })
+}
+
+fn states(target: &Target, site: Site) -> Result<Vec<ThreadState>, RigError> {
+    Ok(thread_states(&mut target.memory(), &site.layout, site.runtime)?)
+}

@@ -1,0 +1,390 @@
+//! The stepped lane's rig: a real target and a sampler that take turns, store by store and access by access.
+//!
+//! The target's sampled thread is stopped by hardware watchpoints after each of its stores to `current_frame`, anchor and
+//! sequence; the sampler, before each of its accesses to the target's memory. A
+//! [`Scheduler`] decides at each of these points how many stores the target does next. Between
+//! two schedules the target runs on to the gate at the start of its next round, and the walker forgets what it knows: so
+//! a schedule takes a millisecond, not the start of a process.
+//!
+//! What is right is known: the chain of the stopped target is read after every store to `current_frame`. A sample is
+//! right if it is one of the stacks that were there between its first access and its last.
+//!
+//! Several samplers can watch one target: a [`Cast`] says who takes each sample, and what becomes of them meanwhile.
+//!
+//! A [`Rig`] lives on one thread of the harness, and when it is dropped nothing is left stopped, traced or running.
+//!
+//! # What a step does not show
+//! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
+//! states between them. The stores themselves are in the order of [`process::stores`].
+
+pub(crate) mod access;
+pub mod accesses;
+mod actors;
+mod conductor;
+mod cpython;
+mod error;
+pub mod exits;
+mod memory;
+mod own;
+mod place;
+mod target;
+mod truth;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use framewalk::code::Lines;
+use framewalk::layout::Layout;
+use framewalk::rejection::Rejection;
+use framewalk::sample::{Counters, ThreadSample, WalkerKind};
+use framewalk::walker::Site;
+use framewalk::weakening::Weakening;
+use model::oracle::rejections::is_documented_leaf;
+use model::schedule::cast::{Actor, Cast};
+use model::schedule::cost::{Answered, Cost};
+use model::schedule::event::Event;
+use model::schedule::fingerprint::{LeafKind, SteppedFingerprint};
+use model::schedule::shape::Shape;
+use model::schedule::{AccessKind, Ran, Scheduler};
+use model::workload::{Mode, ROUND, Workload};
+use process::confined::has_fixed_addresses;
+use process::deadline::Deadline;
+use process::runtime::runtime_address;
+use process::target::Target;
+
+use self::actors::Actors;
+use self::conductor::Conductor;
+pub use self::conductor::Keeping;
+pub use self::error::RigError;
+use self::place::Place;
+pub use self::target::Movement;
+use self::target::SteppedTarget;
+pub use self::truth::Moment;
+use self::verdict::judge;
+pub use self::verdict::{Verdict, Wrong};
+
+/// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
+/// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
+const WARM_UP: usize = 6000;
+/// The same where nothing is compiled.
+pub const WARM_UP_WITHOUT_JIT: usize = 300;
+
+/// What a rig is made of.
+#[derive(Clone, Debug)]
+pub struct RigPlan {
+    /// The interpreter, of the target and of its sampler.
+    pub python: PathBuf,
+    /// The target's run mode; `None` leaves it to the build.
+    pub jit: Option<bool>,
+    /// Who samples.
+    pub walker: WalkerKind,
+    /// How many of them there are, and who takes which sample.
+    pub cast: Cast,
+    /// Faults put into the own cached walkers.
+    pub weakenings: BTreeSet<Weakening>,
+    /// What a step of the target is.
+    pub movement: Movement,
+    /// Whether the target may move between two words of a read.
+    pub tearing: bool,
+    /// Accesses before and in which the target does not move, but at the beginning of a sample: what a failure needs is
+    /// known by what it goes away with.
+    pub still: BTreeSet<AccessKind>,
+    /// What is kept of each run.
+    pub keeping: Keeping,
+    /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
+    /// then stays as it is.
+    pub warm_up: usize,
+    /// Whether CPython's unwinder is stopped at its accesses by a seccomp filter, if the kernel allows it, or else at all
+    /// of its system calls.
+    pub filter: bool,
+    /// How long the target may run without a store, or wait in a system call.
+    pub patience: Duration,
+    /// Until when processes may take to start, however long that is; no end but their patience without it.
+    pub limit: Option<Instant>,
+    /// Where the target's file is written.
+    pub folder: PathBuf,
+}
+
+impl RigPlan {
+    /// Until when a process may take to start from now on.
+    fn deadline(&self) -> Deadline {
+        let hangs = Deadline::interruptible(self.patience);
+        self.limit.map_or(hangs, |limit| hangs.within(limit))
+    }
+
+    /// A plan for `walker` on `python`, with nothing kept and nothing torn.
+    #[must_use]
+    pub fn new(python: &Path, walker: WalkerKind) -> Self {
+        Self {
+            python: python.to_owned(),
+            jit: None,
+            walker,
+            cast: Cast::default(),
+            weakenings: BTreeSet::new(),
+            movement: Movement::Stores,
+            tearing: false,
+            still: BTreeSet::new(),
+            keeping: Keeping { history: false, digests: false },
+            warm_up: WARM_UP,
+            filter: true,
+            patience: Duration::from_secs(20),
+            limit: None,
+            folder: std::env::temp_dir(),
+        }
+    }
+}
+
+/// A sample and what it is worth.
+#[derive(Clone, Debug)]
+pub struct SteppedSample {
+    /// Who took it.
+    pub by: Actor,
+    /// What the walker returned for the sampled thread.
+    pub sample: ThreadSample,
+    /// What CPython's unwinder counted; none for own walkers.
+    pub counters: Option<Counters>,
+    /// What it is worth.
+    pub verdict: Verdict,
+    /// What CPython's unwinder asked for; nothing for own walkers.
+    pub cost: Cost,
+    /// Whether it is the first sample of its unwinder.
+    pub is_first: bool,
+    /// Whether the target stood still from its first access to its last.
+    pub at_rest: bool,
+    /// The stacks that were there between its first access and its last, in order.
+    pub moments: Vec<Arc<Moment>>,
+}
+
+/// One schedule, run.
+#[derive(Clone, Debug)]
+pub struct SteppedRun {
+    /// Who sampled.
+    pub walker: WalkerKind,
+    /// Who of them took which sample.
+    pub cast: Cast,
+    /// The samples, in order.
+    pub samples: Vec<SteppedSample>,
+    /// What happened, in order; empty unless it is kept.
+    pub history: Vec<Event>,
+    /// What the scheduler was told of.
+    pub ran: Ran,
+}
+
+impl SteppedSample {
+    /// As its cost is judged.
+    #[must_use]
+    pub fn answered(&self) -> Answered<'_> {
+        Answered {
+            answer: self.sample.provenance.lookup.into(),
+            gave_a_stack: self.sample.outcome.is_ok(),
+            from_cache: self.sample.provenance.from_cache,
+            is_first: self.is_first,
+            at_rest: self.at_rest,
+            chain: self.moments.first().map_or(&[], |moment| &moment.chain),
+            cost: &self.cost,
+        }
+    }
+}
+
+impl SteppedRun {
+    /// The first sample that is wrong, by its number.
+    #[must_use]
+    pub fn first_wrong(&self) -> Option<(usize, &Wrong)> {
+        self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
+            Verdict::Wrong(wrong) => Some((number, wrong)),
+            _ => None,
+        })
+    }
+
+    /// What makes the failure of the sample of that number the same as others; none if it did not fail.
+    #[must_use]
+    pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
+        let sample = self.samples.get(number)?;
+        let Verdict::Wrong(wrong) = &sample.verdict else { return None };
+        Some(SteppedFingerprint {
+            walker: self.walker,
+            cast: self.cast.clone(),
+            clause: wrong.clause,
+            answer: sample.sample.provenance.lookup.into(),
+            leaf: sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf),
+            shape: Shape::of(&self.ran.schedule, &self.ran.points),
+        })
+    }
+}
+
+/// See the module.
+pub struct Rig {
+    actors: Actors,
+    target: SteppedTarget,
+    workload: Workload,
+    plan: RigPlan,
+    steps: Vec<usize>,
+    /// Left when all the others are gone.
+    place: Place,
+}
+
+impl Rig {
+    /// Starts a target on `workload`, which has rounds, and a sampler; the target stands at the start of a round.
+    ///
+    /// # Errors
+    /// See [`RigError`].
+    pub fn launch(plan: RigPlan, workload: Workload) -> Result<Self, RigError> {
+        if workload.threads > 1 {
+            return Err(RigError::Threads(workload.family));
+        }
+        if !matches!(workload.mode, Mode::Rounds | Mode::GatedRounds) {
+            return Err(RigError::NoRounds);
+        }
+        let place = Place::take()?;
+        let deadline = plan.deadline();
+        let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
+        place.put(target.pid())?;
+        target.start(deadline)?;
+        target.next_gate(deadline)?;
+        let mut gate = target.pass_gates(plan.warm_up, deadline)?;
+        while gate.context != ROUND {
+            target.go(deadline)?;
+            gate = target.next_gate(deadline)?;
+        }
+        let runtime = runtime_address(target.pid())?.address;
+        let site = Site { layout: Layout::read(&mut target.memory(), runtime)?, runtime };
+        let actors = Actors::start(&plan, site, &place)?;
+        let mut target = SteppedTarget::new(target, gate, site, plan.movement, plan.patience)?;
+        let steps = target.calibrate()?;
+        Ok(Self { actors, target, workload, plan, steps, place })
+    }
+
+    /// From the next schedule on, `cast` takes the samples, and the target stands still before accesses of the kinds in
+    /// `still`.
+    pub fn stage(&mut self, cast: &Cast, still: BTreeSet<AccessKind>) {
+        if self.plan.cast != *cast {
+            self.actors.recast(cast.clone());
+            self.plan.cast = cast.clone();
+        }
+        self.plan.still = still;
+    }
+
+    /// The target's process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.target.pid()
+    }
+
+    /// The workload.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// The plan.
+    #[must_use]
+    pub fn plan(&self) -> &RigPlan {
+        &self.plan
+    }
+
+    /// How many steps the target has in each of its rounds while its anchor is NULL. After these rounds everything is at
+    /// the same addresses again; every schedule starts with the first.
+    #[must_use]
+    pub fn steps_of_rounds(&self) -> &[usize] {
+        &self.steps
+    }
+
+    /// The processes that sample, as far as they run now; none for own walkers.
+    #[must_use]
+    pub fn sampler_pids(&self) -> Vec<i32> {
+        self.actors.pids()
+    }
+
+    /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
+    #[must_use]
+    pub fn has_fixed_addresses(&self) -> bool {
+        has_fixed_addresses(self.pid())
+    }
+
+    /// Whether CPython's unwinder stops at its accesses alone, by a seccomp filter; without, at all of its system calls,
+    /// which is slower. None for own walkers.
+    #[must_use]
+    pub fn is_filtered(&self) -> Option<bool> {
+        self.actors.is_filtered()
+    }
+
+    /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
+    /// ended early.
+    ///
+    /// # Errors
+    /// See [`RigError`]. The rig may then be of no further use.
+    pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
+        self.target.rewind()?;
+        let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, &self.plan)?;
+        let taken = take(&mut self.actors, &self.place, &mut conductor, samples, &self.workload, self.plan.walker);
+        let (ran, history) = conductor.finish();
+        scheduler.end(&ran);
+        let (walker, cast) = (self.plan.walker, self.plan.cast.clone());
+        Ok(SteppedRun { walker, cast, samples: taken?, history, ran })
+    }
+}
+
+/// Whether CPython's unwinder has a stack to give of a target that stands still, and may not refuse it like this: it refuses threads
+/// that are between C and Python (gh-157605), with the error that is documented for that, and nothing else. What own walkers
+/// refuse is theirs.
+fn owes_a_stack(walker: WalkerKind, rejection: &Rejection, moments: &[Arc<Moment>]) -> bool {
+    walker.is_cpythons() && !moments.iter().any(|moment| is_documented_leaf(rejection, moment.leaf))
+}
+
+fn take(
+    actors: &mut Actors,
+    place: &Place,
+    conductor: &mut Conductor<'_>,
+    samples: u32,
+    workload: &Workload,
+    walker: WalkerKind,
+) -> Result<Vec<SteppedSample>, RigError> {
+    actors.begin(place, conductor)?;
+    let mut taken = Vec::new();
+    for number in 0..samples {
+        let by = actors.turn(number, place, conductor)?;
+        conductor.begin_sample(number);
+        let is_first = actors.is_fresh(by)?;
+        let (sample, counters) = actors.sample(by, conductor)?;
+        let (cost, at_rest) = (conductor.take_cost(), conductor.stood_still());
+        let moments = conductor.end_sample(&sample);
+        let verdict = match judge(&sample, &moments, &workload.grammar) {
+            Verdict::Rejected(rejection) if at_rest && owes_a_stack(walker, &rejection, &moments) => {
+                Verdict::Wrong(Wrong::REJECTED)
+            }
+            verdict => verdict,
+        };
+        taken.push(SteppedSample { by, sample, counters, verdict, cost, is_first, at_rest, moments });
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The states of a target that stands still with such a leaf.
+    fn at_rest(leaf: LeafKind) -> [Arc<Moment>; 1] {
+        [Arc::new(Moment { chain: Vec::new(), stack: [].into_iter().collect(), leaf_lines: Lines::default(), leaf })]
+    }
+
+    #[test]
+    fn an_unwinder_may_refuse_a_thread_between_c_and_python_with_the_documented_error_only() {
+        let documented = Rejection::Raised("RuntimeError: Failed to parse initial frame in chain".into());
+        let others = ["MemoryError: Failed to parse initial frame in chain", "RuntimeError", "OSError: gone"];
+        let others = others.map(|text| Rejection::Raised(text.into())).into_iter().chain([Rejection::Empty]);
+        for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+            assert!(!owes_a_stack(walker, &documented, &at_rest(LeafKind::Shim)));
+            for other in others.clone() {
+                assert!(owes_a_stack(walker, &other, &at_rest(LeafKind::Shim)), "{other:?}");
+            }
+            for leaf in LeafKind::ALL.into_iter().filter(|&leaf| leaf != LeafKind::Shim) {
+                assert!(owes_a_stack(walker, &documented, &at_rest(leaf)), "{leaf:?}");
+            }
+        }
+        assert!(!owes_a_stack(WalkerKind::OwnCached, &Rejection::Moved, &at_rest(LeafKind::Function)));
+    }
+}

@@ -1,0 +1,421 @@
+//! The stopped lane with a program of the user's.
+//!
+//! It has no grammar: what is judged is that all walkers see the same while the target stands still, what its fields say, and what it
+//! says of itself at its gates. Nor does it owe anything: it may end, wait, replace itself, or never come to a gate. So each cached
+//! walker has a target of its own at each kind of stop, one that ended is started again for a while, and how often a walker looked
+//! while the program ran decides whether that is worth a verdict.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use framewalk::frame::Frame;
+use framewalk::sample::{Sample, WalkerKind};
+use model::invariants::{Difference, Field, Violation};
+use model::oracle::differential::{difference, told};
+use model::run::cell::{CellOutcome, Inconclusive};
+use model::run::finding::Possible;
+use model::workload::grammar::is_trampoline;
+use model::workload::user_program::{Gates, UserProgram};
+use process::deadline::Deadline;
+use process::gate::{Gate, GateError};
+use process::own_stops::OwnAccount;
+use process::target::{End as ProcessEnd, Ended};
+
+use super::Lane;
+use crate::cell::{Cell, Cut};
+use crate::drivers::Drivers;
+use crate::recorder::{Evidence, Recorder};
+use crate::session::Gone;
+use crate::stops::Stops;
+
+/// The longest run between two random moments, in microseconds. A user's program has a start-up phase, and its rounds are longer than
+/// those of generated programs.
+pub(super) const LONGEST_RUN: f64 = 10_000.0;
+/// Each walker has to look so often while the program stands in its own file, or the run says nothing.
+const FEWEST_LOOKS: u32 = 20;
+/// A program is stopped this many times as often as asked for, at most, until it has stood in its own file so often.
+pub(super) const MOST_STOPS: u32 = 50;
+/// A program that ends is started so often for each walker and kind of stop.
+const MOST_LAUNCHES: u32 = 10;
+/// A program that does not come to a gate within this is stopped elsewhere only.
+const GATE_PATIENCE: Duration = Duration::from_secs(5);
+/// An interpreter that takes itself down ends within this, as a rule.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the cell to its deadline.
+pub(super) fn run(
+    cell: &Cell<'_>,
+    program: &UserProgram,
+    owners: &[Option<WalkerKind>],
+    recorder: &mut Recorder<'_>,
+    drivers: &mut Drivers,
+) -> CellOutcome {
+    let mut course = Course {
+        cell,
+        program,
+        looks: owners.iter().map(|&owner| (owner, 0)).collect(),
+        gates: program.gates(),
+        has_imported: false,
+        reached_gate: false,
+        no_gate: false,
+        end: None,
+    };
+    let kinds =
+        Stops::of_program().iter().filter(|&&stops| stops != Stops::Gates || course.gates == Gates::Stops).count();
+    let count = u32::try_from(kinds * owners.len()).unwrap_or(u32::MAX);
+    let mut index = 0;
+    for &stops in Stops::of_program() {
+        for &owner in owners {
+            if stops == Stops::Gates && !course.may_have_gates() {
+                continue;
+            }
+            let until = cell.part(index, count);
+            index += 1;
+            if let Err(cut) = course.pass(stops, owner, until, recorder, drivers) {
+                return cut.into();
+            }
+            if let Some(outcome) = cell.ended_early() {
+                return outcome;
+            }
+        }
+    }
+    course.outcome()
+}
+
+/// What came of the program so far.
+struct Course<'a> {
+    cell: &'a Cell<'a>,
+    program: &'a UserProgram,
+    /// By the owner of the anchors.
+    looks: BTreeMap<Option<WalkerKind>, u32>,
+    /// What its text says of gates.
+    gates: Gates,
+    /// Whether it was seen to import a module of gates.
+    has_imported: bool,
+    reached_gate: bool,
+    /// Whether it was waited for at its gates in vain.
+    no_gate: bool,
+    /// How a target ended; the worst of them.
+    end: Option<End>,
+}
+
+/// Why a target is not looked at any longer, before its time was over.
+#[derive(Clone, Debug)]
+enum End {
+    /// It lives, and does not come to where it is stopped.
+    NotStopped,
+    /// It ended, as programs do.
+    Done(Ended),
+    /// It takes itself down, and does not come to an end.
+    Finalizing,
+    /// It ended with an error.
+    Failed(Ended),
+    /// It replaced itself by another program.
+    Replaced,
+}
+
+impl End {
+    fn rank(&self) -> u8 {
+        match self {
+            Self::NotStopped => 0,
+            Self::Done(_) => 1,
+            Self::Finalizing => 2,
+            Self::Failed(_) => 3,
+            Self::Replaced => 4,
+        }
+    }
+}
+
+impl Course<'_> {
+    /// Whether it is worth a wait. That what it imports has gates may have come out meanwhile.
+    fn may_have_gates(&self) -> bool {
+        let has_some = self.gates == Gates::Stops || self.gates == Gates::Unknown && self.has_imported;
+        has_some && !self.no_gate
+    }
+
+    /// Has one owner look at one kind of stops until it is time. A program that ends is started again.
+    fn pass(
+        &mut self,
+        stops: Stops,
+        owner: Option<WalkerKind>,
+        until: Instant,
+        recorder: &mut Recorder<'_>,
+        drivers: &mut Drivers,
+    ) -> Result<(), Cut> {
+        let enough = self.cell.stops.unwrap_or(super::FEWEST);
+        // What a program does first is to import, with a store at every call.
+        let mut warms_up = stops != Stops::Gates && stops != Stops::Moments;
+        let mut looks = 0;
+        for _ in 0..MOST_LAUNCHES {
+            let launch = self.launch(stops, owner, until, warms_up, recorder, drivers)?;
+            looks += launch.looks;
+            *self.looks.entry(owner).or_default() += launch.looks;
+            let Some(end) = launch.end else { return Ok(()) };
+            let again = matches!(end, End::Done(_)) && (launch.looks > 0 || warms_up);
+            if self.end.as_ref().is_none_or(|worst| worst.rank() < end.rank()) {
+                self.end = Some(end);
+            }
+            // One that ended before it was warm is looked at from its start.
+            warms_up = false;
+            if !again || looks >= enough || self.cell.is_over() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &mut self,
+        stops: Stops,
+        owner: Option<WalkerKind>,
+        until: Instant,
+        warms_up: bool,
+        recorder: &mut Recorder<'_>,
+        drivers: &mut Drivers,
+    ) -> Result<Launch, Cut> {
+        let mut lane = Lane::new(self.cell, recorder, drivers, stops)?;
+        lane.warms_up = warms_up;
+        let result = lane.start(recorder).and_then(|()| lane.run(recorder, drivers, owner, 1, until));
+        let end = result.as_ref().err().and_then(|cut| lane.end(cut));
+        let looks = lane.looks;
+        self.has_imported |= lane.session.target.has_gates();
+        if stops == Stops::Gates {
+            self.reached_gate |= looks > 0;
+            self.no_gate |= looks == 0 && matches!(end, Some(End::NotStopped));
+        }
+        // It may end after its last stop, too.
+        let over = end.is_some() || lane.session.target.ended().is_some();
+        let closed = lane.close(recorder, drivers);
+        match (result, end) {
+            // Whoever walks a process that is gone is told so, which is no news.
+            (Ok(()), _) if over => Ok(Launch { looks, end: None }),
+            (Ok(()), _) => closed.map(|()| Launch { looks, end: None }),
+            (Err(_), Some(end)) => Ok(Launch { looks, end: Some(end) }),
+            (Err(cut), None) => Err(cut),
+        }
+    }
+
+    fn outcome(self) -> CellOutcome {
+        let least = self.looks.values().copied().min().unwrap_or(0);
+        let nothing = |why| CellOutcome::Inconclusive(Inconclusive::NothingCompared(why));
+        match self.end {
+            Some(End::Replaced) => {
+                let why = "it replaced itself by another program (execve), which is not walked any further";
+                return CellOutcome::Inconclusive(Inconclusive::TargetEnded(why.to_owned()));
+            }
+            Some(End::Failed(ended)) => {
+                let why = format!("{ended}{}", advice(&ended, self.program));
+                return CellOutcome::Inconclusive(Inconclusive::TargetEnded(why));
+            }
+            _ if least >= FEWEST_LOOKS => {}
+            Some(End::Done(ended)) => {
+                return nothing(format!(
+                    "the program ended by itself ({}) after {least} stops in its own code, and {FEWEST_LOOKS} are needed: have it \
+                     run for longer, or for ever, as framediff_gate.run does",
+                    ended.end
+                ));
+            }
+            _ => {
+                return nothing(format!(
+                    "the program stood in its own code at {least} stops, and {FEWEST_LOOKS} are needed: give a longer --budget"
+                ));
+            }
+        }
+        // The import may be of another module with that name, or stand in a string.
+        if self.gates == Gates::Stops && self.has_imported && !self.reached_gate {
+            return nothing(format!(
+                "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \
+                 only",
+                GATE_PATIENCE.as_secs()
+            ));
+        }
+        CellOutcome::Ran
+    }
+}
+
+/// What came of one target.
+struct Launch {
+    looks: u32,
+    /// Why it was over before its time.
+    end: Option<End>,
+}
+
+/// What may be wrong with a program that ended with an error.
+fn advice(ended: &Ended, program: &UserProgram) -> String {
+    let is_no_python =
+        ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
+    match ended.end {
+        ProcessEnd::Exited(_) if is_no_python => "; it is no Python that this interpreter compiles".to_owned(),
+        ProcessEnd::Exited(_) if program.arguments.is_empty() => {
+            "; if it needs arguments, give them after --".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+impl Lane<'_> {
+    /// Lets a program of the user's run until it stops itself.
+    pub(super) fn run_to_own_stop(&mut self) -> Result<Option<Gate>, Cut> {
+        let deadline = Deadline::interruptible(GATE_PATIENCE).within(self.cell.limit);
+        self.accounts = match self.session.target.next_own_stop(deadline) {
+            Ok(accounts) => accounts,
+            Err(error @ GateError::Deadline { .. }) => return Err(Cut::NotStopped(error.to_string())),
+            Err(error) => return Err(error.into()),
+        };
+        let of = |account: &OwnAccount| Gate { context: 0, native_thread_id: account.native_thread_id };
+        Ok(self.accounts.first().map(of))
+    }
+
+    /// Fails if a program of the user's has become something that cannot be walked.
+    pub(super) fn look_for_life(&mut self) -> Result<(), Cut> {
+        self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session));
+        match self.gone {
+            Some(_) => Err(Cut::NotStopped("the interpreter that was launched is not there any more".to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if a program of the user's has several threads: a watchpoint stops one, and the others would go on.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn has_one_thread(&self) -> Result<(), Cut> {
+        if self.cell.program.is_none() {
+            return Ok(());
+        }
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.session.target.pid())).map(Iterator::count);
+        match tasks {
+            Ok(2..) => Err(Cut::NotStopped("the program has several threads".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why the target is over, if it is, or why it is not stopped any more; nothing if something else went wrong.
+    fn end(&mut self, cut: &Cut) -> Option<End> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // It ends only when it is let go of.
+            self.at_stores = None;
+        }
+        let ended = match self.gone {
+            Some(Gone::Replaced) => return Some(End::Replaced),
+            Some(Gone::Finalizing) => match self.session.target.run_to_end(Instant::now() + END_PATIENCE) {
+                Some(ended) => Some(ended),
+                None => return Some(End::Finalizing),
+            },
+            // It may be on its way: what it had is gone before it is.
+            None if matches!(cut, Cut::Inconclusive(_)) => {
+                self.session.target.run_to_end(Instant::now() + END_PATIENCE)
+            }
+            None => self.session.target.ended(),
+        };
+        match ended {
+            Some(ended) if ended.end == ProcessEnd::Exited(0) => Some(End::Done(ended)),
+            Some(ended) => Some(End::Failed(ended)),
+            None => matches!(cut, Cut::NotStopped(_)).then_some(End::NotStopped),
+        }
+    }
+
+    /// Whether a thread stands in the file of the user's program.
+    pub(super) fn is_in_program(&self, truth: &Sample) -> bool {
+        let Some(program) = self.cell.program else { return false };
+        let name = program.file_name();
+        let is_own = |frame: &Frame| frame.file.rsplit('/').next() == Some(name.as_str());
+        truth.threads.iter().any(|thread| thread.outcome.as_ref().is_ok_and(|stack| stack.iter().any(is_own)))
+    }
+
+    /// Holds what the threads of a user's program say of themselves against the walk.
+    pub(super) fn judge_accounts(&self, recorder: &mut Recorder<'_>, truth: &Sample) {
+        for account in &self.accounts {
+            let id = u64::from(account.native_thread_id);
+            if truth.threads.iter().all(|thread| thread.native_thread_id != id) {
+                let ids: Vec<u64> = truth.threads.iter().map(|thread| thread.native_thread_id).collect();
+                let (seen, possible) = (format!("{ids:?}"), format!("also {id}, which stands at a gate"));
+                let violation = Violation::Told { field: Field::Threads, seen, possible };
+                recorder.violation(WalkerKind::OwnUncached, violation, Evidence::default());
+            }
+            let of_thread = truth.threads.iter().filter(|thread| thread.native_thread_id == id);
+            let stacks: Vec<Vec<Frame>> = of_thread
+                .filter_map(|thread| thread.outcome.as_ref().ok())
+                .map(|stack| stack.iter().filter(|frame| !is_trampoline(frame)).cloned().collect())
+                .collect();
+            // A thread that runs in several interpreters has a state in each, and says where it is in one.
+            let differences: Option<Vec<_>> = stacks.iter().map(|stack| difference_at_gate(stack, account)).collect();
+            let (Some(differences), Some(stack)) = (differences, stacks.first()) else { continue };
+            let Some(Wrong { difference, possible }) = differences.into_iter().next() else { continue };
+            recorder.difference(WalkerKind::OwnUncached);
+            let possible = Some(Possible::Stack(possible));
+            let evidence = Evidence { seen: stack, possible, ..Evidence::default() };
+            recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
+        }
+    }
+}
+
+/// How a stack is another one than the program says.
+struct Wrong {
+    difference: Difference,
+    possible: Vec<Frame>,
+}
+
+/// The account begins with the caller of the gate, whose own frame is the leaf of the stack.
+fn difference_at_gate(stack: &[Frame], account: &OwnAccount) -> Option<Wrong> {
+    let (gate, callers) = stack.split_at_checked(1).unwrap_or_default();
+    let told = told(callers, &account.frames);
+    let possible = [gate, told.as_slice()].concat();
+    difference(stack, &possible).map(|difference| Wrong { difference, possible })
+}
+
+#[cfg(test)]
+mod tests {
+    use framewalk::frame::Location;
+    use model::account::AccountFrame;
+
+    use super::*;
+
+    fn frame(function: &str, line: i32) -> Frame {
+        Frame {
+            function: function.into(),
+            file: "/p.py".into(),
+            location: Location { line: Some(line), ..Location::default() },
+        }
+    }
+
+    fn account(frames: &[(&str, i32)]) -> OwnAccount {
+        let frame = |&(function, line): &(&str, i32)| AccountFrame {
+            function: function.into(),
+            file: "/p.py".into(),
+            line: Some(line),
+            place: None,
+        };
+        OwnAccount { native_thread_id: 1, frames: frames.iter().map(frame).collect() }
+    }
+
+    #[test]
+    fn an_account_begins_with_the_caller_of_the_gate() {
+        let stack = [frame("gate", 9), frame("f", 2), frame("<module>", 5)];
+        let differs = |stack: &[Frame], frames: &[(&str, i32)]| {
+            difference_at_gate(stack, &account(frames)).map(|wrong| wrong.difference)
+        };
+        assert_eq!(differs(&stack, &[("f", 2), ("<module>", 5)]), None);
+        assert_eq!(differs(&stack, &[("f", 3), ("<module>", 5)]), Some(Difference::Line { index: 1 }));
+        assert_eq!(differs(&stack, &[("<module>", 5)]), Some(Difference::Function { index: 1 }));
+        // The frame of the gate itself is missing.
+        assert!(differs(stack.get(1..).unwrap(), &[("f", 2), ("<module>", 5)]).is_some());
+        assert!(differs(&[], &[("f", 2)]).is_some());
+    }
+
+    #[test]
+    fn a_program_that_fails_gets_the_advice_that_fits() {
+        let ended = |end, stderr: &str| Ended { pid: 7, end, stderr: stderr.to_owned(), failed_in: None };
+        let program = |arguments: &[&str]| UserProgram {
+            file: "/p.py".into(),
+            source: Vec::new(),
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+        };
+        let failed = |stderr| ended(ProcessEnd::Exited(1), stderr);
+        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("no Python"));
+        assert!(advice(&failed("usage: p.py X"), &program(&[])).contains("after --"));
+        assert_eq!(advice(&failed("usage: p.py X"), &program(&["a"])), "");
+        let killed = ended(ProcessEnd::Killed(nix::sys::signal::Signal::SIGSEGV), "");
+        assert_eq!(advice(&killed, &program(&[])), "");
+    }
+}

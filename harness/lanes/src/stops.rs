@@ -1,0 +1,121 @@
+//! Where the target of the stopped lane is stopped.
+
+use model::workload::{Family, Mode};
+
+/// Where a target is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stops {
+    /// At the gates of its program.
+    Gates,
+    /// After a random while, at whatever instruction it has come to.
+    Moments,
+    /// Right after it stored to `current_frame`: a frame has just been entered or left.
+    #[cfg(target_arch = "x86_64")]
+    Stores,
+}
+
+impl Stops {
+    /// All that a family's targets can be stopped at.
+    pub(super) fn of(family: Family) -> &'static [Self] {
+        if family == Family::Limits {
+            return &[Self::Gates];
+        }
+        #[cfg(target_arch = "x86_64")]
+        if family != Family::Threads {
+            // A watchpoint stops one thread: the others of a target would go on.
+            return &[Self::Gates, Self::Stores, Self::Moments];
+        }
+        let _ = family;
+        &[Self::Gates, Self::Moments]
+    }
+
+    /// All that a program of the user's is stopped at: first what every program comes to.
+    pub(super) fn of_program() -> &'static [Self] {
+        #[cfg(target_arch = "x86_64")]
+        return &[Self::Moments, Self::Stores, Self::Gates];
+        #[cfg(not(target_arch = "x86_64"))]
+        &[Self::Moments, Self::Gates]
+    }
+
+    /// The program that is stopped there.
+    pub(super) fn mode(self) -> Mode {
+        match self {
+            Self::Gates => Mode::Gated,
+            _ => Mode::Free,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use at_stores::AtStores;
+
+#[cfg(target_arch = "x86_64")]
+mod at_stores {
+    use std::time::{Duration, Instant};
+
+    use framewalk::thread_state::thread_states;
+    use model::run::cell::Inconclusive;
+    use process::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
+
+    use crate::cell::{Cell, Cut, PATIENCE};
+    use crate::session::Session;
+
+    /// A target that works does a store within this, however little of the run's time is left.
+    const LEAST: Duration = Duration::from_millis(100);
+
+    /// A program of the user's that does none within this waits, or loops without a call.
+    const PATIENCE_WITH_PROGRAM: Duration = Duration::from_secs(1);
+
+    /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. It is stopped but while
+    /// [`AtStores::run_on`] runs, and goes on when this is dropped.
+    pub(crate) struct AtStores {
+        traced: Traced,
+        watchdog: Watchdog,
+    }
+
+    impl AtStores {
+        /// Takes the target of `session`, which runs.
+        pub(crate) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, Cut> {
+            // A program of the user's may wait for what never comes.
+            let patience = if cell.program.is_some() { PATIENCE_WITH_PROGRAM } else { PATIENCE };
+            let pid = session.target.pid();
+            let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
+            let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
+                .map_err(|rejection| unreadable(rejection.to_string()))?;
+            let id = u64::from(pid.cast_unsigned());
+            // The main thread can have a state in several interpreters. The main interpreter is last in the list.
+            let main = threads.iter().rfind(|thread| thread.native_thread_id == id);
+            let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
+            let watchdog = Watchdog::new(patience.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
+                .map_err(|error| Cut::SetUp(error.to_string()))?;
+            let mut traced = Traced::attach(pid, pid)?;
+            let offset = session.site.layout.thread.current_frame;
+            traced.watch(&[Watched { address: main.address.wrapping_add(offset), loads: false }])?;
+            Ok(Self { traced, watchdog })
+        }
+
+        /// Lets the target do so many stores.
+        pub(crate) fn run_on(&mut self, stores: u32) -> Result<(), Cut> {
+            let mut left = stores;
+            while left > 0 {
+                self.traced.resume(Resume::Freely)?;
+                if self.traced.wait(&self.watchdog)? == Stop::Trap && self.traced.watchpoints_hit()? != 0 {
+                    left -= 1;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl From<TraceError> for Cut {
+        fn from(error: TraceError) -> Self {
+            let text = error.to_string();
+            match error {
+                TraceError::Ended { .. } => Inconclusive::TargetEnded(text).into(),
+                TraceError::Blocked { .. } | TraceError::Loops { .. } => Self::NotStopped(text),
+                TraceError::Denied { .. } | TraceError::NoWatchpoints { .. } => Self::SetUp(text),
+                TraceError::Memory(_) | TraceError::System { .. } => Inconclusive::Unreadable(text).into(),
+            }
+        }
+    }
+}

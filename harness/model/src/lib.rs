@@ -1,0 +1,12 @@
+//! What is right, and the words of a run.
+
+pub mod account;
+pub mod columns;
+pub mod digest;
+pub mod invariants;
+pub mod jit_mode;
+pub mod oracle;
+pub mod run;
+pub mod schedule;
+pub mod seconds;
+pub mod workload;

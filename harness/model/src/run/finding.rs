@@ -1,0 +1,425 @@
+//! A violation with everything needed to understand and replay it.
+
+use std::fmt;
+
+use framewalk::frame::Frame;
+use framewalk::sample::WalkerKind;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::invariants::{Difference, Violation};
+use crate::run::cell::Lane;
+use crate::run::tally::Cause;
+use crate::workload::grammar::Illegal;
+use crate::workload::prologue::is_gate;
+use crate::workload::user_program::is_user_program;
+
+/// What could have been seen instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Possible {
+    /// Exactly this stack, leaf first: another walker's, or the target's own account.
+    Stack(Vec<Frame>),
+    /// A set of stacks, in words.
+    Text(String),
+}
+
+/// One violation with its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Name of the row.
+    pub row: String,
+    /// The interpreter's exact version.
+    pub version: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The workload's family.
+    pub family: String,
+    /// Whose sample it is.
+    pub walker: WalkerKind,
+    /// The broken clause.
+    pub violation: Violation,
+    /// What made it possible, where that is known.
+    pub cause: Option<Cause>,
+    /// The stack, leaf first; empty where the violation is not about a stack.
+    pub seen: Vec<Frame>,
+    /// What could have been seen.
+    pub possible: Option<Possible>,
+    /// For a clause about anchor and sequence: the stack when they were looked at last, leaf first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Frame>,
+    /// The program's text where the frames at fault stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<SourceLine>,
+    /// What `--seed` must be given to get this workload again.
+    pub seed: u64,
+    /// The one command that replays it.
+    pub replay: String,
+    /// How often it was seen; the rest of the finding is one example.
+    pub count: u64,
+}
+
+/// A line of the target's program on which a frame stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLine {
+    /// The function.
+    pub function: String,
+    /// The line's number.
+    pub line: u32,
+    /// Its text, without indentation.
+    pub text: String,
+}
+
+impl Finding {
+    /// The lines of `program`, whose file has this name, on which the frames at fault stand: the one that the violation points at, or else the leaf, in
+    /// what was seen and in what should have been; of the stack before, the leaf, which has left it since, and its caller.
+    #[must_use]
+    pub fn lines_at_fault(&self, program: &str, file_name: &str) -> Vec<SourceLine> {
+        let at = self.offending().unwrap_or(0);
+        let possible = match &self.possible {
+            Some(Possible::Stack(frames)) => frames.get(at),
+            Some(Possible::Text(_)) | None => None,
+        };
+        let mut lines: Vec<SourceLine> = Vec::new();
+        for frame in [self.seen.get(at), possible, self.before.first(), self.before.get(1)].into_iter().flatten() {
+            let line = line_of(frame, program, file_name);
+            lines.extend(line.filter(|line| !lines.contains(line)));
+        }
+        lines
+    }
+
+    /// What makes two findings the same bug: the clause, and the program if it is one of the user's.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let clause = self.clause();
+        if !is_user_program(&self.family) {
+            return clause;
+        }
+        Fingerprint(format!("{clause}/{}", program_part(&self.family)))
+    }
+
+    /// The fingerprint without the program: what is known of a build, it does in any program.
+    #[must_use]
+    pub fn clause(&self) -> Fingerprint {
+        if let Violation::NotThere { fingerprint, kept, .. } = &self.violation {
+            let kept = if *kept { KEPT_SCHEDULE } else { "" };
+            return Fingerprint(format!("{fingerprint}{kept}"));
+        }
+        let mut parts: Vec<String> =
+            [self.lane.name(), self.walker.name(), self.violation.name()].map(str::to_owned).into();
+        if let Violation::CacheWorse { cause, .. } = &self.violation {
+            parts.push(cause.clone());
+        } else if let Violation::MoreThanReleased { what, .. } | Violation::LessThanReleased { what, .. } =
+            &self.violation
+        {
+            parts.extend(part(what));
+        } else if let Some(cause) = self.cause {
+            parts.push(cause.name().to_owned());
+        }
+        match &self.violation {
+            Violation::Agreement { difference, .. } | Violation::Account { difference } => {
+                parts.push(difference.name().to_owned());
+            }
+            Violation::RejectedWhileStopped { rejection } => parts.push(rejection.name().to_owned()),
+            Violation::Told { field, .. } => parts.push(field.name().to_owned()),
+            Violation::Cost { answer, fault } => parts.extend([answer.name().to_owned(), fault.name()]),
+            Violation::UnwinderDied { end, failed_in, .. } => {
+                parts.extend([part(&end.name()), failed_in.as_deref().and_then(part)].into_iter().flatten());
+            }
+            _ => {}
+        }
+        Fingerprint(parts.join("/"))
+    }
+
+    /// The frame of [`Finding::seen`] that the violation points at.
+    #[must_use]
+    pub fn offending(&self) -> Option<usize> {
+        match &self.violation {
+            Violation::Legality { illegal } => match illegal {
+                Illegal::ForeignFrame { index }
+                | Illegal::MixedBranches { index }
+                | Illegal::WrongLine { index }
+                | Illegal::WrongPosition { index } => Some(*index),
+                Illegal::CutShort => self.seen.len().checked_sub(1),
+                Illegal::Empty => None,
+            },
+            Violation::NotThere { index, .. } => *index,
+            Violation::Agreement { difference, .. } | Violation::Account { difference } => match difference {
+                Difference::Function { index } | Difference::Line { index } | Difference::Column { index } => {
+                    Some(*index)
+                }
+                Difference::Length => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What the fingerprint of a failure ends with whose schedule no released build fails.
+const KEPT_SCHEDULE: &str = "/kept-schedule";
+
+/// `name` as a part of a fingerprint: letters in lower case, dashes between the words. Digits are left out: in the name of a
+/// function they may be those of a line or of a clone that a compiler made.
+fn part(name: &str) -> Option<String> {
+    let letters = name.chars().map(|c| if c.is_ascii_alphabetic() { c.to_ascii_lowercase() } else { ' ' });
+    let part = letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-");
+    (!part.is_empty()).then_some(part)
+}
+
+/// A program of the user's and its arguments as a part of a fingerprint. What its letters do not tell is told by a digest.
+fn program_part(name: &str) -> String {
+    let words = part(name).unwrap_or_default();
+    let told = |byte: u8| byte.is_ascii_lowercase() || b" ._-".contains(&byte);
+    if name.bytes().all(told) && name.bytes().filter(|&byte| byte == b' ').count() == 1 {
+        return words;
+    }
+    // Letters alone: a fingerprint has no digits.
+    let letter = |digit: u8| char::from(b'a' + char::from(digit).to_digit(16).unwrap_or(0) as u8);
+    let digest: String = crate::digest::of_bytes(name.as_bytes()).bytes().take(8).map(letter).collect();
+    format!("{words}-{digest}")
+}
+
+fn line_of(frame: &Frame, program: &str, file_name: &str) -> Option<SourceLine> {
+    let is_program = frame.file.rsplit('/').next() == Some(file_name);
+    let line = frame.location.line.filter(|_| is_program).and_then(|line| u32::try_from(line).ok())?;
+    let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
+    // Long, and nothing of the program's own.
+    let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };
+    Some(SourceLine { function: frame.function.to_string(), line, text: text.to_owned() })
+}
+
+/// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
+///
+/// It holds nothing that changes between runs (no seed, no address, no index, no rate), so that it can be written
+/// into a file of known failures.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint(String);
+
+/// A text that can be no fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text:?} is no fingerprint: it must read lane/walker/clause[/cause][/difference], but {why}")]
+pub struct BadFingerprint {
+    text: String,
+    why: &'static str,
+}
+
+impl Fingerprint {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The lane that it names.
+    #[must_use]
+    pub fn lane(&self) -> Option<Lane> {
+        let name = self.0.split('/').next()?;
+        Lane::ALL.into_iter().find(|lane| lane.name() == name)
+    }
+
+    /// The name of the walker that it is about.
+    #[must_use]
+    pub fn walker(&self) -> Option<&str> {
+        self.0.split('/').nth(1)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = BadFingerprint;
+
+    fn try_from(text: String) -> Result<Self, BadFingerprint> {
+        let well_formed = |part: &str| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || b"-.+".contains(&byte))
+        };
+        let why = if text.split('/').count() < 3 {
+            Some("it has fewer than three parts")
+        } else if !text.split('/').all(well_formed) {
+            Some("a part is empty or holds something else than lower-case letters, dashes, dots and plus signs")
+        } else if Fingerprint(text.clone()).lane().is_none() {
+            Some("there is no such lane")
+        } else if !text.split('/').nth(1).is_some_and(|name| WALKERS.iter().any(|walker| walker.name() == name)) {
+            Some("there is no such walker")
+        } else {
+            None
+        };
+        match why {
+            Some(why) => Err(BadFingerprint { text, why }),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+/// Every walker.
+pub const WALKERS: [WalkerKind; 5] = [
+    WalkerKind::OwnUncached,
+    WalkerKind::OwnCached,
+    WalkerKind::OwnReference,
+    WalkerKind::CpythonUncached,
+    WalkerKind::CpythonCached,
+];
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use framewalk::rejection::Rejection;
+
+    use super::*;
+    use crate::invariants::Death;
+    use crate::run::fixtures;
+    use crate::workload::grammar::WORKLOAD_FILE;
+
+    fn died(end: Death, failed_in: Option<&str>) -> Violation {
+        Violation::UnwinderDied { end, failed_in: failed_in.map(str::to_owned), words: "line 9 of /some/file".into() }
+    }
+
+    /// These texts stand in files of known failures: changing one orphans them.
+    #[test]
+    fn fingerprints_are_stable() {
+        let difference = Difference::Line { index: 3 };
+        for (violation, cause, expected) in [
+            (
+                Violation::CacheWorse {
+                    cause: "stale-partial-hit".into(),
+                    cached_at_least: 0.07,
+                    uncached_at_most: 0.001,
+                },
+                None,
+                "live/cpython-cached/cache-worse/stale-partial-hit",
+            ),
+            (
+                Violation::Legality { illegal: Illegal::MixedBranches { index: 1 } },
+                Some(Cause::StaleFullHit),
+                "live/cpython-cached/mixed-branches/stale-full-hit",
+            ),
+            (
+                Violation::Agreement { other: WalkerKind::OwnUncached, difference },
+                None,
+                "live/cpython-cached/disagreement/line",
+            ),
+            (
+                Violation::Account { difference },
+                Some(Cause::StaleFullHit),
+                "live/cpython-cached/account/stale-full-hit/line",
+            ),
+            (
+                Violation::RejectedWhileStopped { rejection: Rejection::NotAtBase { base: 1, last: 2 } },
+                None,
+                "live/cpython-cached/rejected-while-stopped/not-at-base",
+            ),
+            (Violation::AnchorLeft { anchor: 8 }, None, "live/cpython-cached/anchor-left"),
+            (
+                died(Death::Signal("SIGABRT".into()), Some("_PyUnicode_CheckConsistency")),
+                None,
+                "live/cpython-cached/unwinder-died/sigabrt/pyunicode-checkconsistency",
+            ),
+            (
+                Violation::MoreThanReleased {
+                    what: "raised RuntimeError: Frame at N not found".into(),
+                    at_least: 0.2,
+                    most: 0.1,
+                },
+                None,
+                "live/cpython-cached/more-than-released/raised-runtimeerror-frame-at-n-not-found",
+            ),
+            (
+                Violation::LessThanReleased { what: "full-hits".into(), at_most: 0.2, least: 0.4 },
+                None,
+                "live/cpython-cached/less-than-released/full-hits",
+            ),
+            (died(Death::Status(3), None), None, "live/cpython-cached/unwinder-died/exit"),
+            (
+                died(Death::Signal("SIGSEGV".into()), Some("list_repr.part.0")),
+                None,
+                "live/cpython-cached/unwinder-died/sigsegv/list-repr-part",
+            ),
+            (died(Death::Signal("SIGUSR1".into()), Some("_")), None, "live/cpython-cached/unwinder-died/sigusr"),
+            (Violation::UnwinderHung, None, "live/cpython-cached/unwinder-hung"),
+        ] {
+            let finding = Finding { violation, cause, ..fixtures::finding() };
+            assert_eq!(finding.fingerprint().as_str(), expected);
+            assert_eq!(Fingerprint::try_from(expected.to_owned()), Ok(finding.fingerprint()));
+        }
+    }
+
+    #[test]
+    fn the_lines_at_fault_are_those_of_the_frames_that_differ() {
+        let seen = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 2)];
+        let possible = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 3)];
+        let program = "def f():\n    one()\n    two()\n";
+        let mut finding = Finding {
+            violation: Violation::Agreement {
+                other: WalkerKind::OwnUncached,
+                difference: Difference::Line { index: 1 },
+            },
+            seen,
+            possible: Some(Possible::Stack(possible)),
+            ..fixtures::finding()
+        };
+        let lines = |finding: &Finding| {
+            let lines = finding.lines_at_fault(program, WORKLOAD_FILE);
+            lines.into_iter().map(|line| (line.line, line.text)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&finding), [(2, "one()".to_owned()), (3, "two()".to_owned())]);
+        // Frames elsewhere, and lines that the program does not have, are left out.
+        finding.seen[1].file = "<frozen runpy>".into();
+        finding.possible = Some(Possible::Stack(vec![fixtures::frame("leaf", 1), fixtures::frame("f", 9)]));
+        assert_eq!(lines(&finding), []);
+        finding.violation = Violation::AnchorOffChain { anchor: 8 };
+        (finding.seen, finding.possible) = (Vec::new(), None);
+        finding.before = vec![fixtures::frame("f", 3)];
+        assert_eq!(lines(&finding), [(3, "two()".to_owned())]);
+    }
+
+    #[test]
+    fn a_program_of_the_users_is_in_the_fingerprint_and_not_in_the_clause() {
+        let of = |family: &str| Finding { family: family.into(), ..fixtures::finding() };
+        let clause = fixtures::finding().fingerprint();
+        let text = |family: &str| of(family).fingerprint().as_str().to_owned();
+        assert_eq!(of("program p.py").clause(), clause);
+        assert_eq!(text("program freed_code.py"), format!("{clause}/program-freed-code-py"));
+        assert_ne!(text("program p.py 2000"), text("program p.py 70000"));
+        assert_ne!(text("program p.py"), text("program p.py a"));
+        for family in ["program p.py", "program p.py 7 é", "program é"] {
+            assert_eq!(Fingerprint::try_from(text(family)), Ok(of(family).fingerprint()));
+        }
+    }
+
+    #[test]
+    fn what_varies_between_runs_is_not_in_a_fingerprint() {
+        let one = fixtures::finding();
+        let mut other = fixtures::finding();
+        other.seed += 1;
+        other.count += 7;
+        other.family = "recursion".into();
+        other.row = "3.15.1 debug".into();
+        other.seen.clear();
+        assert_eq!(one.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn a_text_that_can_never_match_is_refused() {
+        for (text, why) in [
+            ("", "fewer"),
+            ("live/cpython-cached", "fewer"),
+            ("alive/cpython-cached/cache-worse", "no such lane"),
+            ("live/cpython/cache-worse", "no such walker"),
+            ("live/cpython-cached/Cache Worse", "lower-case"),
+            ("live/cpython-cached//torn-read", "empty"),
+        ] {
+            let error = Fingerprint::try_from(text.to_owned()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

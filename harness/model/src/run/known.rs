@@ -1,0 +1,483 @@
+//! Known failures of released CPythons: reported as known, and no reason to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use framewalk::sample::WalkerKind;
+use semver::VersionReq;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::invariants::Violation;
+use crate::oracle::statistics::Proportion;
+use crate::run::bounds::{Bounds, Judged};
+use crate::run::cell::Lane;
+use crate::run::finding::{Finding, Fingerprint};
+use crate::run::version::parse_version;
+use crate::schedule::cast::Cast;
+use crate::schedule::clause::Clause;
+use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
+use crate::workload::Family;
+
+/// The list that the repository keeps.
+const KEPT: &str = include_str!("../../../../corpus/known-failures.toml");
+
+/// With this probability a share that is not too large is taken for one.
+const DOUBT: f64 = 0.001;
+
+/// One known failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailure {
+    /// A short unique name.
+    pub id: String,
+    /// What it looks like, exactly.
+    pub fingerprint: Fingerprint,
+    /// The releases that have it: ">=3.15.0, <=3.15.2". Pre-releases never match.
+    pub versions: VersionReq,
+    /// Where it is discussed.
+    pub link: String,
+    /// What is seen, and why, in a sentence or two.
+    pub note: String,
+    /// Whether it takes luck to see it, in whatever build, so that not seeing it says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_chance: bool,
+    /// Of a failure of schedules: the families of the programs on which released builds were seen to fail so. On others it is
+    /// new.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub families: BTreeSet<Family>,
+    /// The same: how many of 1000 schedules of a search may fail so. More are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+}
+
+impl KnownFailure {
+    /// Whether the CPython of this version has it.
+    #[must_use]
+    pub fn applies_to(&self, version: &str) -> bool {
+        parse_version(version).is_some_and(|version| self.versions.matches(&version))
+    }
+
+    /// Whether it is about schedules, so that it needs bounds.
+    fn is_of_schedules(&self) -> bool {
+        let has = |clause: Clause| self.fingerprint.as_str().split('/').any(|part| part == clause.name());
+        self.fingerprint.lane() == Some(Lane::Stepped) && Clause::ALL.into_iter().any(has)
+    }
+
+    /// How far these failures go beyond what it excuses, if they do.
+    #[must_use]
+    pub fn exceeded_by(&self, failed: u64, schedules: u64) -> Option<Excess> {
+        Excess::of(Proportion::new(failed, schedules), self.most.unwrap_or(0))
+    }
+}
+
+/// A share that is larger than allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Excess {
+    /// Its lower confidence bound. A share of few says little, so this is what counts.
+    pub at_least: f64,
+    /// The largest share that is allowed.
+    pub most: f64,
+}
+
+impl Excess {
+    /// Nothing if the share is within `most` of 1000.
+    fn of(share: Proportion, most: u32) -> Option<Self> {
+        let (at_least, most) = (share.at_least(DOUBT), f64::from(most) / 1000.0);
+        (at_least > most).then_some(Self { at_least, most })
+    }
+}
+
+/// All known failures, and the bounds of what they excuse.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFailures {
+    #[serde(default)]
+    failure: Vec<KnownFailure>,
+    #[serde(default)]
+    live: Bounds,
+    /// How many of 1000 samples CPython's unwinder may reject in a search of schedules in which the target moves during
+    /// samples, by the kind of leaf that the target has when they begin.
+    #[serde(default)]
+    rejected: BTreeMap<LeafKind, u32>,
+}
+
+/// A list of known failures that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum KnownError {
+    /// The file cannot be read.
+    #[error("cannot read the known failures in {}: {why}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The file can be read, but not used.
+    #[error("{}: {error}", path.display())]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: Box<KnownError>,
+    },
+    /// It is no list of known failures.
+    #[error("this is no list of known failures: {0}")]
+    Malformed(String),
+    /// Two entries share a name.
+    #[error("two known failures are called {0:?}; give each its own id")]
+    SameId(String),
+    /// An entry excuses whatever it matches.
+    #[error(
+        "the known failure {0:?} is one of schedules and has no bounds: give it `families = [...]`, those on which it was seen, \
+         and `most = N`, how many of 1000 schedules of a search may fail so"
+    )]
+    Unbounded(String),
+}
+
+impl KnownFailures {
+    /// Reads a list.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it; an entry that could never match is an error, not a silent nothing.
+    pub fn parse(text: &str) -> Result<Self, KnownError> {
+        let list: Self = toml::from_str(text).map_err(|error| KnownError::Malformed(error.to_string()))?;
+        let mut ids: Vec<&str> = list.failure.iter().map(|failure| failure.id.as_str()).collect();
+        ids.sort_unstable();
+        if let Some(id) = ids.windows(2).find(|pair| pair.first() == pair.last()).and_then(<[&str]>::first) {
+            return Err(KnownError::SameId((*id).to_owned()));
+        }
+        let bounded = |known: &KnownFailure| !known.families.is_empty() && known.most.is_some();
+        match list.failure.iter().find(|known| known.is_of_schedules() && !bounded(known)) {
+            Some(known) => Err(KnownError::Unbounded(known.id.clone())),
+            None => Ok(list),
+        }
+    }
+
+    /// The list that the repository keeps, as it was when this program was compiled.
+    ///
+    /// # Errors
+    /// As [`KnownFailures::parse`]; a test keeps it readable.
+    pub fn kept() -> Result<Self, KnownError> {
+        Self::parse(KEPT)
+    }
+
+    /// Reads another list than the repository's. One without bounds has the repository's.
+    ///
+    /// # Errors
+    /// As [`KnownFailures::parse`], naming the file; or that the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, KnownError> {
+        let path_of = || path.to_path_buf();
+        let text = fs::read_to_string(path)
+            .map_err(|error| KnownError::Unreadable { path: path_of(), why: error.to_string() })?;
+        let mut list =
+            Self::parse(&text).map_err(|error| KnownError::InFile { path: path_of(), error: Box::new(error) })?;
+        if list.live.is_empty() {
+            list.live = Self::kept()?.live;
+        }
+        if list.rejected.is_empty() {
+            list.rejected = Self::kept()?.rejected;
+        }
+        Ok(list)
+    }
+
+    /// What the released builds were seen to do in the live lane.
+    #[must_use]
+    pub fn live(&self) -> &Bounds {
+        &self.live
+    }
+
+    /// Drops what is known of `walker` in `lane`.
+    pub fn forget_walker(&mut self, walker: WalkerKind, lane: Lane) {
+        self.failure.retain(|known| {
+            known.fingerprint.walker() != Some(walker.name()) || known.fingerprint.lane() != Some(lane)
+        });
+    }
+
+    /// How far the rejections among samples with such a leaf go beyond what is allowed while the target moves, if they do.
+    #[must_use]
+    pub fn rejected_beyond(&self, leaf: LeafKind, rejected: u64, samples: u64) -> Option<Excess> {
+        Excess::of(Proportion::new(rejected, samples), *self.rejected.get(&leaf)?)
+    }
+
+    /// The entries, in the order of the list.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownFailure> {
+        self.failure.iter()
+    }
+
+    /// The entry that describes `finding`, if any.
+    #[must_use]
+    pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
+        if let Violation::NotThere { fingerprint, kept, seen, .. } = &finding.violation {
+            // An entry excuses what released builds were seen to do, and nothing else.
+            let family = Family::ALL.into_iter().find(|family| family.name() == finding.family)?;
+            return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version, family) } else { None };
+        }
+        if !self.is_bounded(finding) {
+            return None;
+        }
+        let fingerprint = finding.clause();
+        self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
+    }
+
+    /// Whether an entry may excuse it: a rate only as far as the released builds were seen to go with that family.
+    fn is_bounded(&self, finding: &Finding) -> bool {
+        match &finding.violation {
+            Violation::CacheWorse { cause, cached_at_least, .. } => {
+                let Finding { family, walker, version, .. } = finding;
+                // This project's own is not what is tested.
+                !walker.is_cpythons()
+                    || !self.live.is_empty()
+                        && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
+            }
+            // There is nothing beyond the bounds that was seen.
+            Violation::MoreThanReleased { .. } | Violation::LessThanReleased { .. } => false,
+            _ => true,
+        }
+    }
+
+    /// The entry that excuses a failure of the stepped lane in the CPython of that version, on a program of that family.
+    #[must_use]
+    pub fn find_stepped(
+        &self,
+        fingerprint: &SteppedFingerprint,
+        version: &str,
+        family: Family,
+    ) -> Option<&KnownFailure> {
+        self.describing(fingerprint, version).filter(|known| known.families.contains(&family))
+    }
+
+    /// The entry that describes it, whatever the program. An entry whose fingerprint ends before the shape stands for every
+    /// shape with a move inside a sample; what goes wrong although the target stands still during samples is another thing,
+    /// and has an entry with its shape. What one unwinder gets wrong because the target moves during its samples, it gets
+    /// wrong in any company.
+    #[must_use]
+    pub fn describing(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
+        let find = |fingerprint: &SteppedFingerprint| {
+            self.iter().find(|known| covers(&known.fingerprint, fingerprint) && known.applies_to(version))
+        };
+        let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
+        find(fingerprint).or_else(|| {
+            let alone = in_company.then(|| SteppedFingerprint { cast: Cast::default(), ..fingerprint.clone() })?;
+            find(&alone)
+        })
+    }
+}
+
+/// Whether an entry's text is a fingerprint of the stepped lane, or all of one but its shape if that has a move inside a sample.
+fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
+    let text = fingerprint.to_string();
+    let rest = text.strip_prefix(known.as_str());
+    let any_shape = fingerprint.shape.is_inside_samples().then(|| format!("/{}", fingerprint.shape));
+    rest.is_some_and(|rest| rest.is_empty() || any_shape.is_some_and(|shape| rest == shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariants::{Death, Violation};
+    use crate::run::fixtures;
+    use crate::workload::Family;
+
+    const ONE: &str = r#"
+        [[failure]]
+        id = "a"
+        fingerprint = "live/cpython-cached/cache-worse/stale-full-hit"
+        versions = ">=3.15.0, <=3.15.2"
+        link = "https://example.org/1"
+        note = "n"
+    "#;
+
+    const BOUNDS: &str = r#"
+        families = ["alternating", "generators"]
+        most = 20
+    "#;
+
+    #[test]
+    fn an_entry_of_schedules_excuses_its_families_up_to_its_share() {
+        let name = "stepped/cpython-cached/spliced/full-hit/function/between-samples";
+        let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", name);
+        assert_eq!(KnownFailures::parse(&text), Err(KnownError::Unbounded("a".into())));
+        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
+        let known = |family| list.find_stepped(&name.parse().unwrap(), "3.15.2", family);
+        assert!(known(Family::Generators).is_some() && known(Family::Recursion).is_none());
+        let known = known(Family::Alternating).unwrap();
+        for (failed, schedules, exceeded) in [
+            (0, 0, false),
+            (0, 1000, false),
+            (20, 1000, false),
+            (60, 1000, true),
+            (1, 2, false),
+            (2, 2, true),
+            (283, 469, true),
+        ] {
+            assert_eq!(known.exceeded_by(failed, schedules).is_some(), exceeded, "{failed} of {schedules}");
+        }
+    }
+
+    #[test]
+    fn the_kept_list_covers_the_live_splices_of_released_versions_only() {
+        let kept = KnownFailures::kept().unwrap();
+        for cause in ["stale-partial-hit", "stale-full-hit", "stored-torn-walk-served-again", "torn-read"] {
+            let mut finding = fixtures::cache_worse(cause);
+            for (version, known) in
+                [("3.15.0", true), ("3.15.2", true), ("3.15.2+", true), ("3.15.3", false), ("3.16.0a1", false)]
+            {
+                finding.version = version.into();
+                assert_eq!(kept.find(&finding).is_some(), known, "{cause} in {version}");
+            }
+        }
+        assert_eq!(kept.find(&fixtures::cache_worse("of-no-known-cause")), None);
+        assert_eq!(kept.find(&fixtures::finding()), None);
+        assert!(kept.iter().all(|known| known.link.starts_with("https://") && !known.note.is_empty()));
+    }
+
+    #[test]
+    fn a_rate_is_excused_as_far_as_it_was_seen_with_its_family() {
+        let kept = KnownFailures::kept().unwrap();
+        let known = |family: &str, cached_at_least| {
+            let cause = "stale-full-hit".to_owned();
+            let violation = Violation::CacheWorse { cause, cached_at_least, uncached_at_most: 0.0001 };
+            kept.find(&Finding { violation, cause: None, family: family.into(), ..fixtures::finding() }).is_some()
+        };
+        for family in Family::ALL.iter().map(|family| family.name()).chain(["attached"]) {
+            assert!(known(family, 0.005) && !known(family, 0.3), "{family}");
+        }
+        assert!(!kept.is_bounded(&Finding {
+            violation: Violation::MoreThanReleased { what: "torn-read".into(), at_least: 0.5, most: 0.1 },
+            ..fixtures::finding()
+        }));
+    }
+
+    #[test]
+    fn every_family_has_bounds_and_owes_hits() {
+        let kept = KnownFailures::kept().unwrap();
+        // The live lane does not run the family `limits`.
+        for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
+            let judged = Judged { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
+            assert!(kept.live().least(judged).is_some_and(|least| least > 0.01), "{family}");
+        }
+        // A list of one's own that has none has these.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path).unwrap().live(), kept.live());
+    }
+
+    #[test]
+    fn of_unwinders_that_die_only_what_a_debug_build_does_to_garbage_text_is_known() {
+        let kept = KnownFailures::kept().unwrap();
+        let died = |lane, walker, signal: &str, function: &str, version: &str| {
+            let (end, failed_in) = (Death::Signal(signal.into()), Some(function.to_owned()));
+            let violation = Violation::UnwinderDied { end, failed_in, words: String::new() };
+            let version = version.to_owned();
+            kept.find(&Finding { violation, cause: None, lane, walker, version, ..fixtures::finding() }).cloned()
+        };
+        const CHECK: &str = "_PyUnicode_CheckConsistency";
+        for walker in [WalkerKind::CpythonCached, WalkerKind::CpythonUncached] {
+            let known = died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.2");
+            assert!(known.is_some_and(|known| known.by_chance), "{walker}");
+            assert_eq!(died(Lane::Live, walker, "SIGABRT", CHECK, "3.15.3"), None);
+            assert_eq!(died(Lane::Stopped, walker, "SIGABRT", CHECK, "3.15.2"), None);
+            assert_eq!(died(Lane::Live, walker, "SIGSEGV", "", "3.15.2"), None);
+            assert_eq!(died(Lane::Live, walker, "SIGABRT", "_Py_Dealloc", "3.15.2"), None);
+        }
+    }
+
+    #[test]
+    fn an_entry_without_a_shape_stands_for_every_shape_inside_samples() {
+        let list = |fingerprint: &str| {
+            let text = ONE.replace("live/cpython-cached/cache-worse/stale-full-hit", fingerprint);
+            KnownFailures::parse(&(text + BOUNDS)).unwrap()
+        };
+        let seen = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor";
+        let known = |entry: &str, version| {
+            list(entry).find_stepped(&seen.parse().unwrap(), version, Family::Alternating).is_some()
+        };
+        assert!(known(seen, "3.15.2"));
+        assert!(known("stepped/cpython-cached/spliced/full-hit/function", "3.15.2"));
+        assert!(!known("stepped/cpython-cached/spliced/full-hit/function", "3.15.3"));
+        let seen: SteppedFingerprint =
+            "stepped/cpython-cached/spliced/full-hit/function/between-samples".parse().unwrap();
+        let at_rest = |entry: &str| list(entry).find_stepped(&seen, "3.15.2", Family::Alternating).is_some();
+        assert!(at_rest("stepped/cpython-cached/spliced/full-hit/function/between-samples"));
+        assert!(!at_rest("stepped/cpython-cached/spliced/full-hit/function"));
+        for other in [
+            "stepped/cpython-cached/spliced/full-hit",
+            "stepped/cpython-cached/spliced/full-hit/func",
+            "stepped/cpython-cached/spliced/full-hit/function/read-chunk",
+            "stepped/own-cached/spliced/full-hit/function",
+        ] {
+            assert!(!known(other, "3.15.2"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_excused_by_what_released_builds_were_seen_to_do_alone() {
+        let kept_list = KnownFailures::kept().unwrap();
+        let text = "stepped/cpython-cached/spliced/full-hit/function/read-frame..write-anchor";
+        let known = |kept, seen| {
+            let fingerprint = text.parse().unwrap();
+            let violation = Violation::NotThere { fingerprint, case: String::new(), index: None, kept, seen };
+            let finding = Finding { lane: Lane::Stepped, violation, cause: None, ..fixtures::finding() };
+            let ends = if kept { "/kept-schedule" } else { "" };
+            assert_eq!(finding.fingerprint().as_str(), format!("{text}{ends}"));
+            kept_list.find(&finding).is_some()
+        };
+        assert!(known(false, true));
+        // In a shape that no released build shows; and on a schedule that all of them pass.
+        assert!(!known(false, false) && !known(true, true) && !known(true, false));
+    }
+
+    #[test]
+    fn what_one_unwinder_gets_wrong_is_known_in_company_only_if_the_target_moved_meanwhile() {
+        let text = ONE.replace(
+            "live/cpython-cached/cache-worse/stale-full-hit",
+            "stepped/cpython-cached/spliced/full-hit/function",
+        );
+        let list = KnownFailures::parse(&(text + BOUNDS)).unwrap();
+        let known = |fingerprint: &str| {
+            list.find_stepped(&fingerprint.parse().unwrap(), "3.15.2", Family::Alternating).is_some()
+        };
+        assert!(known(
+            "stepped/cpython-cached/alternating/spliced/full-hit/function/read-chunk..read-frame+between-samples"
+        ));
+        assert!(known("stepped/cpython-cached/died/spliced/full-hit/function/inside-read-chunk"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/between-samples"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/full-hit/function/still"));
+        assert!(!known("stepped/cpython-cached/alternating/spliced/partial-hit/function/read-chunk..read-frame"));
+    }
+
+    #[test]
+    fn lists_that_cannot_work_are_refused() {
+        assert_eq!(KnownFailures::parse(ONE).unwrap().iter().count(), 1);
+        assert_eq!(KnownFailures::parse("").unwrap().iter().count(), 0);
+        assert_eq!(KnownFailures::parse(&ONE.repeat(2)), Err(KnownError::SameId("a".into())));
+        for (from, to, why) in [
+            ("live/", "alive/", "no such lane"),
+            (">=3.15.0", ">=3.15.x.1", "version"),
+            ("link", "lnik", "lnik"),
+            ("note = \"n\"", "", "note"),
+            ("[[failure]]", "[[failures]]", "failures"),
+        ] {
+            let error = KnownFailures::parse(&ONE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known.toml");
+        for content in [None, Some("failure = 1"), Some("\0")] {
+            if let Some(content) = content {
+                fs::write(&path, content).unwrap();
+            }
+            let error = KnownFailures::load(&path).unwrap_err().to_string();
+            assert!(error.contains("known.toml"), "{error}");
+        }
+        fs::write(&path, ONE).unwrap();
+        assert_eq!(KnownFailures::load(&path).unwrap().failure, KnownFailures::parse(ONE).unwrap().failure);
+    }
+}

@@ -1,0 +1,137 @@
+//! Histories for tests, told in a few words.
+
+use framewalk::frame::{Frame, Location};
+use framewalk::miss::MissReason;
+use framewalk::sample::{Lookup, Provenance, ThreadSample};
+use framewalk::stack::Stack;
+
+use super::cast::Cast;
+use super::event::{Access, Event, Shown, Standing, ThreadWord};
+use super::{AccessKind, Point};
+
+/// The stack that a splice gives: one branch's leaf under the callers of the other.
+pub const B_UNDER_A: &[&str] = &["b_leaf", "a", "main"];
+
+/// A history that grows. Frames stand at 0x1000 for the root, 0x1040 for what it calls and so on.
+pub struct Story {
+    events: Vec<Event>,
+    sample: u32,
+    access: u32,
+    begun: bool,
+}
+
+impl Story {
+    pub fn new() -> Self {
+        Self { events: Vec::new(), sample: 0, access: 0, begun: false }
+    }
+
+    /// Two samples: the anchor of the first is written too late, and the second one is spliced.
+    pub fn late_anchor() -> Vec<Event> {
+        let first = Self::new().sample(&[0, 1], "a_leaf a main").go("a main").go("main").go("b main");
+        let first = first.go("b_leaf b main").write().end(&["a_leaf", "a", "main"], 0);
+        first.sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events()
+    }
+
+    pub fn events(self) -> Vec<Event> {
+        self.events
+    }
+
+    /// The target does a step, after which its stack is this (leaf first).
+    pub fn go(mut self, stack: &str) -> Self {
+        let chain = chain(stack);
+        let leaf = chain.first().map_or(0, |standing| standing.address);
+        self.events.extend([Event::Step(ThreadWord::CurrentFrame, leaf), Event::Truth(chain)]);
+        self
+    }
+
+    /// What happens before the next sample, and who takes it.
+    pub fn turn(mut self, cast: &Cast) -> Self {
+        let turn = cast.turn(self.sample);
+        self.events.extend(turn.before.into_iter().map(|one| Event::Happened(one, 0)));
+        self.events.push(Event::NextIs(turn.by));
+        self
+    }
+
+    /// A sample begins while the stack is this: it reads the thread state (0), a chunk (1), a frame (2).
+    pub fn sample(mut self, reads: &[u32], stack: &str) -> Self {
+        if !self.begun {
+            self.events.push(Event::Truth(chain(stack)));
+            self.begun = true;
+        }
+        self.access = 0;
+        self.events.push(Event::Sample(self.sample));
+        for &read in reads {
+            self = match read {
+                0 => self.read_thread_state(chain(stack).first().map_or(0, |standing| standing.address)),
+                1 => self.access(AccessKind::ReadChunk, vec![Shown::Chunk(0x1000, 0x2000)]),
+                _ => self.read_frame(1),
+            };
+        }
+        self
+    }
+
+    fn read_thread_state(self, leaf: u64) -> Self {
+        let words = [(ThreadWord::CurrentFrame, leaf), (ThreadWord::Anchor, 0), (ThreadWord::Sequence, 0)];
+        let shown = words.map(|(word, value)| Shown::Thread(word, value)).to_vec();
+        self.access(AccessKind::ReadThreadState, shown)
+    }
+
+    /// The sample reads the frame at that depth.
+    pub fn read_frame(self, depth: u64) -> Self {
+        self.access(AccessKind::ReadFrame, vec![Shown::Frame(0x1000 + 0x40 * depth)])
+    }
+
+    /// The sample writes the anchor for the frame that it had read as current.
+    pub fn write(self) -> Self {
+        let current = self.events.iter().rev().find_map(|event| match event {
+            Event::Access(Access { shown, .. }) => shown.iter().find_map(|shown| match shown {
+                Shown::Thread(ThreadWord::CurrentFrame, value) => Some(*value),
+                _ => None,
+            }),
+            _ => None,
+        });
+        let shown = vec![Shown::Thread(ThreadWord::Anchor, current.unwrap_or(0))];
+        self.access(AccessKind::WriteAnchor, shown)
+    }
+
+    fn access(mut self, kind: AccessKind, shown: Vec<Shown>) -> Self {
+        let at = Some(Point { sample: self.sample, access: self.access, word: 0 });
+        self.access += 1;
+        self.events.push(Event::Access(Access { at, kind, shown }));
+        self
+    }
+
+    /// The sample gives this stack, so many frames of which come from the cache.
+    pub fn end(mut self, stack: &[&str], from_cache: usize) -> Self {
+        let lookup = if from_cache > 0 { Lookup::FullHit } else { Lookup::Miss(MissReason::AnchorNull) };
+        let result = ThreadSample {
+            native_thread_id: 1,
+            outcome: Ok(stack.iter().map(|name| frame(name)).collect()),
+            provenance: Provenance { lookup, from_cache },
+        };
+        self.events.push(Event::Result(self.sample, result));
+        self.sample += 1;
+        self
+    }
+}
+
+/// A stack by its names, leaf first.
+pub fn stack(names: &str) -> Stack {
+    names.split_whitespace().map(frame).collect()
+}
+
+/// The names of a stack.
+pub fn names(stack: &[Frame]) -> String {
+    stack.iter().map(|frame| &*frame.function).collect::<Vec<_>>().join(" ")
+}
+
+fn frame(name: &str) -> Frame {
+    Frame { function: name.into(), file: "workload.py".into(), location: Location { line: Some(1), ..<_>::default() } }
+}
+
+fn chain(names: &str) -> Vec<Standing> {
+    let frames: Vec<&str> = names.split_whitespace().collect();
+    let address = |index: usize| 0x1000 + 0x40 * (frames.len() - 1 - index) as u64;
+    let standing = |(index, name): (usize, &&str)| Standing { address: address(index), frame: Some(frame(name)) };
+    frames.iter().enumerate().map(standing).chain([Standing { address: 0x800, frame: None }]).collect()
+}

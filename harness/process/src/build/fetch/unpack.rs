@@ -1,0 +1,191 @@
+//! From checked packages to interpreters that run where they lie.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use framewalk::printable::excerpt;
+use model::digest;
+use serde::{Deserialize, Serialize};
+
+use super::super::Progress;
+use super::super::run::die_with_us;
+use super::apt::Package;
+use super::{Archive, FetchError};
+
+/// Names what a complete folder holds.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// The interpreters to wrap, and what the loader is to start instead. "python" must stay in the name: CPython's own
+/// unwinder looks for it among the target's mapped files.
+const INTERPRETERS: [(&str, &str); 2] = [("python3.15", "python3.15-elf"), ("python3.15d", "python3.15d-elf")];
+
+/// Nobody needs these to run an interpreter, and they are half of the bytes.
+const LEFT_OUT: [&str; 5] =
+    ["./usr/lib/debug", "./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/lib/*.a"];
+
+/// The manifest's content.
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    archive: String,
+    packages: Vec<Entry>,
+}
+
+/// A package in the manifest.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    version: String,
+    sha256: String,
+}
+
+/// Checks each file against the index and unpacks it below `root`.
+pub(super) fn unpack(
+    files: &[(&Package, PathBuf)],
+    root: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), FetchError> {
+    let total = files.iter().map(|(package, _)| package.size).sum();
+    let mut done = 0;
+    for (package, file) in files {
+        if progress.interrupted() {
+            return Err(FetchError::Interrupted);
+        }
+        check(package, file)?;
+        extract(file, root)?;
+        done += package.size;
+        progress.bytes(done, total);
+    }
+    Ok(())
+}
+
+/// Makes the interpreters below `root` run from there.
+pub(super) fn launchers(root: &Path) -> Result<(), FetchError> {
+    for (name, elf) in INTERPRETERS {
+        launcher(&root.join("usr/bin"), name, elf)?;
+    }
+    Ok(())
+}
+
+/// Writes down what `root` holds.
+pub(super) fn write_manifest(files: &[(&Package, PathBuf)], archive: &Archive, root: &Path) -> Result<(), FetchError> {
+    let packages = files.iter().map(|(package, _)| entry(package)).collect();
+    let manifest = Manifest { format: 1, archive: archive.uri.clone(), packages };
+    let path = root.join(MANIFEST);
+    let text = serde_json::to_string_pretty(&manifest).map_err(io::Error::from);
+    text.and_then(|text| fs::write(&path, text)).map_err(FetchError::folder(&path))
+}
+
+/// The version of a package that the complete folder `root` holds; nothing if the folder is not complete or lacks it.
+pub(super) fn version(root: &Path, name: &str) -> Option<String> {
+    let manifest: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST)).ok()?).ok()?;
+    manifest.packages.into_iter().find(|entry| entry.name == name).map(|entry| entry.version)
+}
+
+/// A package's file is named NAME_VERSION_ARCHITECTURE.deb, with the version's colon escaped.
+fn entry(package: &Package) -> Entry {
+    let mut parts = package.file.split('_');
+    let mut part = || parts.next().unwrap_or_default().replace("%3a", ":");
+    Entry { name: part(), version: part(), sha256: package.sha256.clone() }
+}
+
+/// Compares a file with the signed index; one that differs is removed, so that it is fetched again.
+fn check(package: &Package, file: &Path) -> Result<(), FetchError> {
+    let found = digest::of_file(file).map_err(FetchError::folder(file))?;
+    if found == package.sha256 {
+        return Ok(());
+    }
+    fs::remove_file(file).map_err(FetchError::folder(file))?;
+    Err(FetchError::Digest { file: file.to_path_buf(), expected: package.sha256.clone(), found })
+}
+
+/// Unpacks one package: dpkg-deb makes a tar of it, tar unpacks without owners and special permissions.
+fn extract(file: &Path, root: &Path) -> Result<(), FetchError> {
+    let tool = |tool| move |source| FetchError::Tool { tool, source };
+    let mut source = Command::new("dpkg-deb");
+    source.arg("--fsys-tarfile").arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut source = die_with_us(&mut source).spawn().map_err(tool("dpkg-deb"))?;
+    let mut sink = Command::new("tar");
+    sink.args(["-x", "--no-same-owner", "--no-same-permissions", "-C"]).arg(root);
+    sink.args(LEFT_OUT.map(|pattern| format!("--exclude={pattern}")));
+    sink.env("LC_ALL", "C").stdin(source.stdout.take().map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
+    let unpacked = die_with_us(&mut sink).output();
+    // Without a reader it ends by itself.
+    let packed = source.wait_with_output().map_err(tool("dpkg-deb"))?;
+    let unpacked = unpacked.map_err(tool("tar"))?;
+    succeeded(file, "tar", unpacked.status, &unpacked.stderr)?;
+    succeeded(file, "dpkg-deb", packed.status, &packed.stderr)
+}
+
+fn succeeded(file: &Path, tool: &str, status: ExitStatus, stderr: &[u8]) -> Result<(), FetchError> {
+    if status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(stderr);
+    let detail = format!("{tool} ended with {status}: {}", excerpt(words.lines().next().unwrap_or_default()));
+    Err(FetchError::Unpack { file: file.to_path_buf(), detail })
+}
+
+/// Puts a script in the interpreter's place that starts it with the C library it was built for. A child that the
+/// interpreter starts by its own name (`sys.executable`) is the script again.
+fn launcher(folder: &Path, name: &str, elf: &str) -> Result<(), FetchError> {
+    let (script, real) = (folder.join(name), folder.join(elf));
+    fs::rename(&script, &real).map_err(FetchError::folder(&real))?;
+    let text = format!(
+        r#"#!/bin/sh
+# The folder is told from this file's own name, if need be through links, so that it can be moved as a whole.
+root=${{0%/usr/bin/*}}
+case $root in
+/*) [ -x "$root/usr/bin/{elf}" ] || root= ;;
+*) root= ;;
+esac
+if [ -z "$root" ]; then
+    self=$(PATH=/usr/bin:/bin readlink -f -- "$0") || exit 127
+    root=${{self%/usr/bin/*}}
+fi
+exec "$root/usr/lib64/ld-linux-x86-64.so.2" --argv0 "$0" \
+    --library-path "$root/usr/lib/x86_64-linux-gnu" "$root/usr/bin/{elf}" "$@"
+"#
+    );
+    fs::write(&script, text).map_err(FetchError::folder(&script))?;
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).map_err(FetchError::folder(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest of no bytes at all, as every description of SHA-256 lists it.
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_file_that_differs_from_the_index_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a_1_all.deb");
+        let package = Package { file: "a_1_all.deb".to_owned(), size: 0, sha256: EMPTY.to_owned() };
+        fs::write(&file, "").unwrap();
+        check(&package, &file).unwrap();
+        fs::write(&file, "x").unwrap();
+        assert!(matches!(check(&package, &file), Err(FetchError::Digest { .. })));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_broken_package_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a_1_all.deb");
+        fs::write(&file, "no archive").unwrap();
+        let error = extract(&file, folder.path()).unwrap_err();
+        assert!(matches!(error, FetchError::Unpack { .. }) && error.to_string().contains("a_1_all.deb"), "{error}");
+    }
+
+    #[test]
+    fn the_manifest_takes_name_and_version_from_the_file() {
+        let package = Package { file: "libx_1%3a2-3+b1_amd64.deb".to_owned(), size: 0, sha256: String::new() };
+        let Entry { name, version, .. } = entry(&package);
+        assert_eq!((name.as_str(), version.as_str()), ("libx", "1:2-3+b1"));
+    }
+}

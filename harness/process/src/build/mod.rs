@@ -1,0 +1,141 @@
+//! CPython installations under test: finding, fetching and probing them.
+//!
+//! A [`Build`] is one installation as it is on disk; a [`Row`] is a build in one run mode, and every table has one line
+//! per row. [`select()`] decides which builds a run tests; [`listing`] describes all that are there.
+
+mod cache;
+mod error;
+mod fetch;
+mod image;
+mod listing;
+mod probe;
+mod progress;
+mod run;
+pub(super) mod sanitizer;
+mod search;
+mod select;
+#[cfg(test)]
+mod tests;
+mod unwinder;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
+pub use error::BuildError;
+pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
+use framewalk::layout::{FrameCache, Layout, LayoutError, VersionHex};
+pub use listing::{Listed, Origin, listing};
+use model::jit_mode::JitMode;
+pub use probe::probe;
+pub use progress::{Progress, Silent, Terminal};
+pub use run::ask;
+pub use sanitizer::Sanitizer;
+pub use search::on_path;
+pub use select::{SelectError, Selection, select};
+pub use unwinder::without_unwinder;
+
+/// One CPython installation.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// What is executed: an interpreter, or a script that starts one in the same process.
+    pub python: PathBuf,
+    /// What the interpreter calls itself (`sys.executable`).
+    pub executable: PathBuf,
+    /// The ELF file with the `.PyRuntime` section: the executable or libpython.
+    pub image: PathBuf,
+    /// Its version.
+    pub version: VersionHex,
+    /// Whether it is a debug build (`Py_DEBUG`).
+    pub debug: bool,
+    /// Whether it has no GIL.
+    pub free_threaded: bool,
+    /// Whether it has a JIT that can be switched on.
+    pub jit_available: bool,
+    /// The sanitizers that it was made with.
+    pub sanitizers: BTreeSet<Sanitizer>,
+    /// The table of offsets in its image, or why that is refused.
+    pub layout: Result<Layout, LayoutError>,
+}
+
+impl Build {
+    /// The layout, if walkers can read this build.
+    ///
+    /// # Errors
+    /// [`BuildError::Layout`]: a pre-release, an unknown version or a free-threaded build.
+    pub fn usable(&self) -> Result<&Layout, BuildError> {
+        let refused = |source| BuildError::Layout { path: self.python.clone(), source };
+        let layout = self.layout.as_ref().map_err(|error| refused(error.clone()))?;
+        layout.walkable().map_err(refused)?;
+        Ok(layout)
+    }
+
+    /// What the frame cache looks like in it; by the version's number alone if the layout is not known.
+    #[must_use]
+    pub fn frame_cache(&self) -> FrameCache {
+        self.layout.as_ref().map_or_else(|_| FrameCache::of_version(self.version), Layout::frame_cache)
+    }
+
+    /// "release", "debug", "free-threaded" or "free-threaded debug", with sanitizers after it: "debug ASan+UBSan".
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let base = match (self.free_threaded, self.debug) {
+            (false, false) => "release",
+            (false, true) => "debug",
+            (true, false) => "free-threaded",
+            (true, true) => "free-threaded debug",
+        };
+        if self.sanitizers.is_empty() {
+            return base.to_owned();
+        }
+        let names: Vec<&str> = self.sanitizers.iter().map(|sanitizer| sanitizer.name()).collect();
+        format!("{base} {}", names.join("+"))
+    }
+}
+
+/// A build in one run mode.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The build.
+    pub build: Arc<Build>,
+    /// Its run mode.
+    pub jit: JitMode,
+    /// What tables call it, for example "3.15.2 release JIT". No two rows of a run have the same name.
+    pub name: String,
+}
+
+impl Row {
+    /// A command that runs the build in this mode.
+    #[must_use]
+    pub fn command(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.build.python);
+        match self.jit.variable() {
+            (name, Some(value)) => command.env(name, value),
+            (name, None) => command.env_remove(name),
+        };
+        sanitizer::without_leak_search(&mut command);
+        command
+    }
+}
+
+/// One row per build and run mode, in the order of `builds`.
+#[must_use]
+pub fn rows(builds: &[Arc<Build>]) -> Vec<Row> {
+    let label = |build: &Build| format!("{} {}", build.version, build.kind());
+    let mut rows = Vec::new();
+    for build in builds {
+        let mut name = label(build);
+        if builds.iter().filter(|other| label(other) == name).count() > 1 {
+            name = format!("{name} ({})", build.python.display());
+        }
+        let row = |jit, name| Row { build: Arc::clone(build), jit, name };
+        if build.jit_available {
+            rows.push(row(JitMode::Off, name.clone()));
+            rows.push(row(JitMode::On, format!("{name} JIT")));
+        } else {
+            rows.push(row(JitMode::Unavailable, name));
+        }
+    }
+    rows
+}

@@ -1,0 +1,471 @@
+//! A child process with pipes: what a target and the unwinder's driver have in common.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use framewalk::printable;
+use model::invariants::Death;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
+use thiserror::Error;
+
+use super::deadline::{CalledOff, Deadline, Over};
+use super::pipe::{self, Moved};
+use super::spawner;
+
+/// How much of a child's error output is kept: its end, where the reason usually stands.
+const STDERR_KEPT: usize = 8 * 1024;
+/// The names of functions stand within this many bytes of a line's start.
+const LINE_KEPT: usize = 1024;
+/// How long the rest of the error output of an ended child is waited for; a grandchild may hold the pipe open.
+const STDERR_REST: Duration = Duration::from_millis(500);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(Signal),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by {signal}"),
+        }
+    }
+}
+
+/// A process that ended, and its last words.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("process {pid} {end}{}{}", place(.failed_in.as_deref()), last_words(.stderr))]
+pub struct Ended {
+    /// The process.
+    pub pid: i32,
+    /// How it ended.
+    pub end: End,
+    /// The end of its error output.
+    pub stderr: String,
+    /// The function whose assertion failed, or that found a fatal error, if the error output names one. It is looked for in
+    /// all of the output: what comes after it may be long.
+    pub failed_in: Option<String>,
+}
+
+impl Ended {
+    /// How the process ended, if that was its own doing: a process that somebody else stopped did nothing.
+    #[must_use]
+    pub fn own_doing(&self) -> Option<Death> {
+        match self.end {
+            End::Exited(status) => Some(Death::Status(status)),
+            End::Killed(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => None,
+            End::Killed(signal) => Some(Death::Signal(signal.as_str().to_owned())),
+        }
+    }
+}
+
+fn place(function: Option<&str>) -> String {
+    function.map(|function| format!(" in {function}")).unwrap_or_default()
+}
+
+fn last_words(stderr: &str) -> String {
+    match printable::last_words(stderr).as_str() {
+        "" => "; it wrote nothing to stderr".into(),
+        words => format!("; the end of its stderr: {words}"),
+    }
+}
+
+/// Why talking to a child failed.
+#[derive(Debug, Error)]
+pub(super) enum ChildError {
+    #[error("no answer before the deadline")]
+    Deadline,
+    #[error(transparent)]
+    CalledOff(#[from] CalledOff),
+    #[error(transparent)]
+    Ended(Ended),
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl From<Over> for ChildError {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Hangs => Self::Deadline,
+            Over::CalledOff(why) => Self::CalledOff(why),
+        }
+    }
+}
+
+/// A running child. Dropping it kills and reaps it.
+pub(super) struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stdout_closed: bool,
+    received: Vec<u8>,
+    stderr: Arc<Mutex<ErrorOutput>>,
+    stderr_done: Receiver<()>,
+    ended: Option<Ended>,
+    /// Whether its descendants are killed when it has ended.
+    kills_group: bool,
+}
+
+impl Child {
+    /// Starts `command` with all three standard streams piped.
+    pub(super) fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawner::spawn(command)?;
+        let made = Self::with_pipes(&mut child);
+        if made.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        made
+    }
+
+    fn with_pipes(child: &mut std::process::Child) -> io::Result<Self> {
+        let missing = || io::Error::other("a standard stream is missing");
+        let stdin = OwnedFd::from(child.stdin.take().ok_or_else(missing)?);
+        let stdout = OwnedFd::from(child.stdout.take().ok_or_else(missing)?);
+        let stderr_pipe = child.stderr.take().ok_or_else(missing)?;
+        pipe::set_nonblocking(&stdin)?;
+        pipe::set_nonblocking(&stdout)?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        let raw = rustix::process::Pid::from_raw(pid.as_raw()).ok_or_else(missing)?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+        let stderr = Arc::default();
+        let stderr_done = keep_end(stderr_pipe, Arc::clone(&stderr))?;
+        Ok(Self {
+            pid,
+            pidfd,
+            stdin,
+            stdout,
+            stdout_closed: false,
+            received: Vec::new(),
+            stderr,
+            stderr_done,
+            ended: None,
+            kills_group: false,
+        })
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// From here on, the end of the child is that of its process group, too.
+    pub(super) fn kill_group_at_end(&mut self) {
+        self.kills_group = true;
+    }
+
+    /// Kills what the child started. It is not reaped yet, so that its number is no other group's.
+    fn kill_group(&self) {
+        if self.kills_group {
+            // It fails only if all have ended.
+            let _ = killpg(self.pid, Signal::SIGKILL);
+        }
+    }
+
+    /// The end of the error output so far.
+    pub(super) fn stderr(&self) -> String {
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, tail) = kept.end.as_slices();
+        String::from_utf8_lossy(&[head, tail].concat()).into_owned()
+    }
+
+    /// Sends all of `bytes`.
+    pub(super) fn send(&mut self, mut bytes: &[u8], deadline: Deadline) -> Result<(), ChildError> {
+        while !bytes.is_empty() {
+            match pipe::write(&self.stdin, bytes)? {
+                Moved::Bytes(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Moved::Closed => return Err(self.wait_for_end(deadline)),
+                Moved::Later => {
+                    let waiting = [(self.stdin.as_fd(), PollFlags::POLLOUT), (self.pidfd.as_fd(), PollFlags::POLLIN)];
+                    if let Some(over) = pipe::wait_for_answer(&waiting, deadline)? {
+                        return Err(over.into());
+                    }
+                    self.check()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives exactly `N` bytes.
+    pub(super) fn receive_array<const N: usize>(&mut self, deadline: Deadline) -> Result<[u8; N], ChildError> {
+        loop {
+            if let Some(&array) = self.received.first_chunk::<N>() {
+                self.received.drain(..N);
+                return Ok(array);
+            }
+            self.receive_more(deadline)?;
+        }
+    }
+
+    /// Receives exactly `length` bytes.
+    pub(super) fn receive(&mut self, length: usize, deadline: Deadline) -> Result<Vec<u8>, ChildError> {
+        while self.received.len() < length {
+            self.receive_more(deadline)?;
+        }
+        Ok(self.received.drain(..length).collect())
+    }
+
+    /// Receives one line of at most `limit` bytes, without its line end.
+    pub(super) fn receive_line(&mut self, limit: usize, deadline: Deadline) -> Result<Vec<u8>, ChildError> {
+        let mut searched = 0;
+        loop {
+            let fresh = self.received.get(searched..).unwrap_or_default();
+            if let Some(at) = fresh.iter().position(|&byte| byte == b'\n') {
+                let mut line: Vec<u8> = self.received.drain(..=searched + at).collect();
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.received.len();
+            if searched > limit {
+                return Err(io::Error::other(format!("a line of more than {limit} bytes")).into());
+            }
+            self.receive_more(deadline)?;
+        }
+    }
+
+    fn receive_more(&mut self, deadline: Deadline) -> Result<(), ChildError> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if self.stdout_closed {
+                return Err(self.wait_for_end(deadline));
+            }
+            match pipe::read(&self.stdout, &mut buffer)? {
+                Moved::Bytes(count) => {
+                    self.received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    return Ok(());
+                }
+                Moved::Closed => self.stdout_closed = true,
+                Moved::Later => {
+                    // The end is looked at only when the pipe is empty: what was written before it still counts.
+                    self.check()?;
+                    let waiting = [(self.stdout.as_fd(), PollFlags::POLLIN), (self.pidfd.as_fd(), PollFlags::POLLIN)];
+                    if let Some(over) = pipe::wait_for_answer(&waiting, deadline)? {
+                        return Err(over.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until `deadline`, unless the child ends before.
+    pub(super) fn run_until(&mut self, deadline: Deadline) -> Result<(), ChildError> {
+        match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline)? {
+            None => Err(self.wait_for_end(deadline)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn wait_for_end(&mut self, deadline: Deadline) -> ChildError {
+        match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline) {
+            Ok(None) => self.check().err().unwrap_or(ChildError::Deadline),
+            Ok(Some(over)) => over.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Fails if the child has ended. Takes no stop, which may be waited for by whoever traces the child.
+    pub(super) fn check(&mut self) -> Result<(), ChildError> {
+        if self.ended.is_none() && !self.has_ended() {
+            return Ok(());
+        }
+        self.wait_status(WaitPidFlag::WNOHANG).map(drop)
+    }
+
+    /// Whether it has ended and is not reaped.
+    fn has_ended(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)))
+    }
+
+    /// `waitpid`, with an end remembered and turned into an error.
+    pub(super) fn wait_status(&mut self, flags: WaitPidFlag) -> Result<WaitStatus, ChildError> {
+        if let Some(ended) = &self.ended {
+            return Err(ChildError::Ended(ended.clone()));
+        }
+        if self.kills_group {
+            // Looked at first, so that its group can be killed before it is reaped.
+            let _ = waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+            if self.has_ended() {
+                self.kill_group();
+            }
+        }
+        let end = loop {
+            match waitpid(self.pid, Some(flags)) {
+                Ok(WaitStatus::Exited(_, status)) => break End::Exited(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break End::Killed(signal),
+                Ok(other) => return Ok(other),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        };
+        // Everything the child wrote is in the pipe by now; a grandchild that holds it open ends the patience.
+        let _ = self.stderr_done.recv_timeout(STDERR_REST);
+        let failed_in = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).failed_in.clone();
+        let ended = Ended { pid: self.pid.as_raw(), end, stderr: self.stderr(), failed_in };
+        self.ended = Some(ended.clone());
+        Err(ChildError::Ended(ended))
+    }
+
+    /// Sends a signal; never after the child was reaped, when its number may belong to another process.
+    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), ChildError> {
+        if let Some(ended) = &self.ended {
+            return Err(ChildError::Ended(ended.clone()));
+        }
+        Ok(kill(self.pid, signal).map_err(io::Error::from)?)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.kill_group();
+            // A stop that nobody took may come first.
+            while !matches!(
+                waitpid(self.pid, None),
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
+            ) {}
+        }
+    }
+}
+
+/// What is kept of a child's error output.
+#[derive(Default)]
+struct ErrorOutput {
+    end: VecDeque<u8>,
+    /// The start of the line that is being written.
+    line: Vec<u8>,
+    failed_in: Option<String>,
+}
+
+impl ErrorOutput {
+    fn take(&mut self, bytes: &[u8]) {
+        self.end.extend(bytes);
+        let surplus = self.end.len().saturating_sub(STDERR_KEPT);
+        self.end.drain(..surplus);
+        for (index, part) in bytes.split(|&byte| byte == b'\n').enumerate() {
+            if index > 0 {
+                self.end_line();
+            }
+            let room = LINE_KEPT.saturating_sub(self.line.len());
+            self.line.extend(part.iter().take(room));
+        }
+    }
+
+    /// The first failure counts: what is found out afterwards, and printed after it, follows from it.
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if self.failed_in.is_none() {
+            self.failed_in = failing_function(&String::from_utf8_lossy(&line));
+        }
+    }
+}
+
+/// The function that a line names in which something failed that never may: the C library's or CPython's assertion ("file:line:
+/// function: Assertion ..."), CPython's fatal error, a sanitizer's summary.
+fn failing_function(line: &str) -> Option<String> {
+    let function = if let Some((before, _)) = line.split_once(": Assertion ") {
+        before.rsplit(": ").next()
+    } else if let Some((_, error)) = line.split_once("Fatal Python error: ") {
+        error.split_once(": ").map(|(function, _)| function)
+    } else if line.contains("SUMMARY: ") && line.contains("Sanitizer: ") {
+        line.rsplit_once(" in ").map(|(_, function)| function)
+    } else {
+        None
+    };
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.:".contains(c));
+    function.map(str::trim).filter(is_name).map(printable::excerpt)
+}
+
+/// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps what is wanted of it.
+fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<ErrorOutput>>) -> io::Result<Receiver<()>> {
+    let (done, receiver) = channel();
+    std::thread::Builder::new().name("stderr".into()).spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.take(buffer.get(..count).unwrap_or_default());
+        }
+        kept.lock().unwrap_or_else(PoisonError::into_inner).end_line();
+        let _ = done.send(());
+    })?;
+    Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(end: End, written: &[u8]) -> Ended {
+        let mut output = ErrorOutput::default();
+        // In pieces, as a pipe gives it.
+        written.chunks(7).for_each(|piece| output.take(piece));
+        output.end_line();
+        let stderr = String::from_utf8_lossy(output.end.make_contiguous()).into_owned();
+        Ended { pid: 7, end, stderr, failed_in: output.failed_in }
+    }
+
+    #[test]
+    fn the_failing_function_is_found_however_much_follows() {
+        let repr = "\\U7fb1c2f0".repeat(10_000);
+        let written = format!(
+            "../Objects/unicodeobject.c:673: _PyUnicode_CheckConsistency: Assertion failed: maxchar <= 0x10ffff\n\
+             object repr     : '{repr}'\n\nFatal Python error: _PyObject_AssertFailed: _PyObject_AssertFailed\n"
+        );
+        let ended = ended(End::Killed(Signal::SIGABRT), written.as_bytes());
+        assert_eq!(ended.failed_in.as_deref(), Some("_PyUnicode_CheckConsistency"));
+        assert_eq!(ended.own_doing(), Some(Death::Signal("SIGABRT".into())));
+        assert!(ended.stderr.len() <= STDERR_KEPT);
+        let told = ended.to_string();
+        assert!(told.starts_with("process 7 was killed by SIGABRT in _PyUnicode_CheckConsistency; "), "{told}");
+        assert!(told.chars().count() < 2 * printable::LONGEST, "{told}");
+    }
+
+    #[test]
+    fn lines_that_name_no_function_name_none() {
+        for (line, function) in [
+            ("python3: a.c:3: f: Assertion `x' failed.", Some("f")),
+            (
+                "Fatal Python error: _Py_CheckFunctionResult: a function returned a result",
+                Some("_Py_CheckFunctionResult"),
+            ),
+            ("Fatal Python error: Segmentation fault", None),
+            ("SUMMARY: AddressSanitizer: heap-use-after-free /src/a.c:3:1 in unwind_frame", Some("unwind_frame")),
+            ("SUMMARY: AddressSanitizer: SEGV ??", None),
+            (": Assertion ", None),
+            ("say \x1b[2J x: \x1b[2J: Assertion ", None),
+            ("RuntimeError: no", None),
+        ] {
+            assert_eq!(failing_function(line).as_deref(), function, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_ended_did_nothing() {
+        for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
+            assert_eq!(ended(End::Killed(signal), b"").own_doing(), None);
+        }
+        assert_eq!(ended(End::Exited(3), b"").own_doing(), Some(Death::Status(3)));
+        let told = ended(End::Exited(3), b"").to_string();
+        assert_eq!(told, "process 7 exited with status 3; it wrote nothing to stderr");
+    }
+}

@@ -1,0 +1,23 @@
+//! Real interpreters: builds, launching them on workloads, gates, and CPython's own unwinder.
+
+pub mod build;
+mod child;
+pub mod confined;
+pub mod deadline;
+pub mod gate;
+pub mod maps;
+pub mod memory;
+pub mod own_stops;
+mod pipe;
+pub mod program;
+pub mod runtime;
+pub mod script;
+pub mod spawner;
+#[cfg(target_arch = "x86_64")]
+pub mod stepper;
+pub mod stores;
+pub mod target;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
+mod unwind_reply;
+pub mod unwinder;

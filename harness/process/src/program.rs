@@ -1,0 +1,76 @@
+//! Which program a process runs, so that another one in its place is noticed.
+
+use std::{fs, io};
+
+use framewalk::memory::{Address, RemoteMemory};
+
+use crate::memory::ProcessMemory;
+
+/// The key of the 16 random bytes in the auxiliary vector (`AT_RANDOM` of `elf.h`).
+const AT_RANDOM: u64 = 25;
+
+/// What tells the program of a process from every other one that it ran or will run.
+///
+/// `execve` keeps the process id and the start time, and without address randomisation the same program comes to the same
+/// addresses again. But the kernel draws 16 random bytes for every `execve`, randomisation or not, and puts them where the
+/// auxiliary vector says. libc takes its secrets from them and leaves them alone. So equal bytes are the same program image,
+/// whatever else is equal, but for one case: a fork has its parent's. The start time tells these apart, should the process id
+/// be given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    auxiliary: Vec<u8>,
+    random: [u8; 16],
+    started: u64,
+}
+
+impl Program {
+    /// The program that process `pid` runs now.
+    ///
+    /// # Errors
+    /// The process has ended, may not be looked into, or has just begun another program.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let auxiliary = fs::read(format!("/proc/{pid}/auxv"))?;
+        let missing = || io::Error::new(io::ErrorKind::InvalidData, "the process has no auxiliary vector");
+        let address = entry(&auxiliary, AT_RANDOM).ok_or_else(missing)?;
+        let mut random = [0; 16];
+        ProcessMemory::new(pid).read(address, &mut random).map_err(io::Error::other)?;
+        let started = started(&fs::read_to_string(format!("/proc/{pid}/stat"))?).ok_or_else(missing)?;
+        Ok(Self { auxiliary, random, started })
+    }
+}
+
+/// The value of a key of an auxiliary vector: pairs of words.
+fn entry(vector: &[u8], key: u64) -> Option<Address> {
+    let (pairs, _) = vector.as_chunks::<16>();
+    pairs.iter().find_map(|pair| {
+        let [k0, k1, k2, k3, k4, k5, k6, k7, value @ ..] = *pair;
+        (u64::from_le_bytes([k0, k1, k2, k3, k4, k5, k6, k7]) == key).then(|| u64::from_le_bytes(value))
+    })
+}
+
+/// When a process began, in clock ticks after boot: the 22nd field. The second one, a name in parentheses, may hold anything.
+fn started(stat: &str) -> Option<u64> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_goes_on_runs_the_same_program() {
+        let pid = std::process::id().cast_signed();
+        let program = Program::of(pid).unwrap();
+        assert_eq!(program, Program::of(pid).unwrap());
+        assert_ne!(program.random, [0; 16]);
+    }
+
+    #[test]
+    fn fields_are_found_whatever_a_process_is_called() {
+        let stat = format!("7 (a) 1 2) S {} 4711 0", ["0"; 18].join(" "));
+        assert_eq!(started(&stat), Some(4711));
+        let words = [6, 4096, AT_RANDOM, 0x7ffd_0000, 0, 0_u64];
+        let vector: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!((entry(&vector, AT_RANDOM), entry(&vector, 31)), (Some(0x7ffd_0000), None));
+    }
+}

@@ -1,0 +1,140 @@
+//! What an x86-64 instruction is about to load and store.
+
+use framewalk::memory::Address;
+use iced_x86::{Code, Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use nix::libc::user_regs_struct;
+
+/// The longest instruction, in bytes.
+pub(super) const INSTRUCTION_LIMIT: usize = 15;
+/// The longest access of one step, in bytes: a vector register. (`rep` instructions are stepped round by round; what
+/// saves the whole processor state stores nothing of interest.)
+const ACCESS_LIMIT: usize = 64;
+
+/// A range of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its first byte.
+    pub address: Address,
+    /// Its length, in bytes.
+    pub size: usize,
+}
+
+/// The next instruction of a stopped thread.
+#[derive(Clone, Debug)]
+pub struct Instruction {
+    /// Where it stands.
+    pub address: Address,
+    /// What it loads.
+    pub loads: Vec<Access>,
+    /// What it stores.
+    pub stores: Vec<Access>,
+    /// The number and the first argument, if it is a system call.
+    pub system_call: Option<(u64, u64)>,
+}
+
+/// Decodes the instruction that starts with `bytes`, at the instruction pointer of `registers`.
+pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registers: &user_regs_struct) -> Instruction {
+    let decoded = Decoder::with_ip(64, bytes, registers.rip, DecoderOptions::NONE).decode();
+    let system_call = (decoded.code() == Code::Syscall).then_some((registers.rax, registers.rdi));
+    let mut instruction = Instruction { address: registers.rip, loads: vec![], stores: vec![], system_call };
+    // The operand of these is no access.
+    if matches!(decoded.mnemonic(), Mnemonic::Nop | Mnemonic::Endbr64) {
+        return instruction;
+    }
+    for memory in factory.info(&decoded).used_memory() {
+        let Some(address) = memory.virtual_address(0, |register, _, _| value(register, registers)) else { continue };
+        let access = Access { address, size: memory.memory_size().size().min(ACCESS_LIMIT) };
+        let (loads, stores) = match memory.access() {
+            OpAccess::Read | OpAccess::CondRead => (true, false),
+            OpAccess::Write | OpAccess::CondWrite => (false, true),
+            OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+            OpAccess::None | OpAccess::NoMemAccess => (false, false),
+        };
+        if loads {
+            instruction.loads.push(access);
+        }
+        if stores {
+            instruction.stores.push(access);
+        }
+    }
+    instruction
+}
+
+/// What is in a register that can be part of an address.
+pub fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
+    let full = match register.full_register() {
+        Register::RAX => registers.rax,
+        Register::RBX => registers.rbx,
+        Register::RCX => registers.rcx,
+        Register::RDX => registers.rdx,
+        Register::RSI => registers.rsi,
+        Register::RDI => registers.rdi,
+        Register::RBP => registers.rbp,
+        Register::RSP => registers.rsp,
+        Register::R8 => registers.r8,
+        Register::R9 => registers.r9,
+        Register::R10 => registers.r10,
+        Register::R11 => registers.r11,
+        Register::R12 => registers.r12,
+        Register::R13 => registers.r13,
+        Register::R14 => registers.r14,
+        Register::R15 => registers.r15,
+        // The others' bases are zero in 64-bit mode.
+        Register::ES | Register::CS | Register::SS | Register::DS => return Some(0),
+        Register::FS => return Some(registers.fs_base),
+        Register::GS => return Some(registers.gs_base),
+        _ => return None,
+    };
+    Some(if register.size() == 4 { full & u64::from(u32::MAX) } else { full })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8], registers: &user_regs_struct) -> Instruction {
+        decode(&mut InstructionInfoFactory::new(), bytes, registers)
+    }
+
+    fn registers() -> user_regs_struct {
+        // SAFETY: the structure is plain integers, for which zero is a value.
+        let mut registers: user_regs_struct = unsafe { std::mem::zeroed() };
+        registers.rdi = 0x1000;
+        registers.rsp = 0x2000;
+        registers.r12 = 0x3000;
+        registers.rip = 0x4000;
+        registers
+    }
+
+    #[test]
+    fn the_two_instructions_of_an_update_are_seen_as_what_they_are() {
+        // add qword [rdi+0x60], 1; mov [rdi+0x58], rax; cmp [rdi+0x58], rsi
+        let word = |address| vec![Access { address, size: 8 }];
+        let add = decoded(&[0x48, 0x83, 0x47, 0x60, 0x01], &registers());
+        assert_eq!((add.loads, add.stores), (word(0x1060), word(0x1060)));
+        let mov = decoded(&[0x48, 0x89, 0x47, 0x58], &registers());
+        assert_eq!((mov.loads, mov.stores), (vec![], word(0x1058)));
+        let cmp = decoded(&[0x48, 0x39, 0x77, 0x58], &registers());
+        assert_eq!((cmp.loads, cmp.stores), (word(0x1058), vec![]));
+    }
+
+    #[test]
+    fn pushes_bytes_and_relative_addresses_are_seen() {
+        // call +0; movb $5,-5(%r12); mov %rax,0x10(%rip)
+        let call = decoded(&[0xe8, 0, 0, 0, 0], &registers());
+        assert_eq!(call.stores, [Access { address: 0x1ff8, size: 8 }]);
+        let byte = decoded(&[0x41, 0xc6, 0x44, 0x24, 0xfb, 0x05], &registers());
+        assert_eq!(byte.stores, [Access { address: 0x2ffb, size: 1 }]);
+        let relative = decoded(&[0x48, 0x89, 0x05, 0x10, 0, 0, 0], &registers());
+        assert_eq!(relative.stores, [Access { address: 0x4017, size: 8 }]);
+    }
+
+    #[test]
+    fn only_system_calls_are_system_calls() {
+        let mut at = registers();
+        at.rax = 1;
+        assert_eq!(decoded(&[0x0f, 0x05], &at).system_call, Some((1, 0x1000)));
+        assert_eq!(decoded(&[0x0f, 0x1f, 0x00], &at).system_call, None);
+        assert!(decoded(&[0x0f, 0x1f, 0x00], &at).loads.is_empty(), "a nop has an operand that it does not use");
+    }
+}

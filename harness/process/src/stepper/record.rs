@@ -1,0 +1,186 @@
+//! Records what a target stores between two gates.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use framewalk::layout::{GeneratorLayout, Layout, LayoutError};
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::python_text;
+use framewalk::raw_frame::{Owner, RawFrame};
+use framewalk::rejection::Rejection;
+use framewalk::thread_state::{Window, thread_states, write_anchor};
+use nix::libc;
+use thiserror::Error;
+
+use super::{StepError, Stepper};
+use crate::gate::{Gate, GateError};
+use crate::stores::Store;
+use crate::stores::recorder::{Kind, Link, Offsets, Recorder};
+use crate::target::Target;
+
+/// Where targets announce their gates.
+const STANDARD_OUTPUT: u64 = 1;
+/// A chain longer than this is garbage.
+const DEPTH_LIMIT: usize = 1024;
+
+/// Whom the anchor is set to meanwhile, by the harness in the profiler's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arming {
+    /// Nobody: it is NULL.
+    Nobody,
+    /// Every frame, as soon as it is current by a call or a resumption, or by the exit of a shim frame, which no walker
+    /// would set the anchor to.
+    Entered,
+    /// The caller of every frame, as soon as that frame is current.
+    Caller,
+    /// Every frame, as soon as it is current no more: what a profiler's late write does.
+    Left,
+}
+
+/// Why nothing was recorded.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The thread could not be stepped.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The target could not leave its gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The target's memory made no sense.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The target's memory could not be accessed.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The build has not what is to be recorded.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The build has no frame cache.
+    #[error("the build has no frame cache: nothing to record")]
+    NoCache,
+    /// The thread at the gate is none of the interpreter's.
+    #[error("no thread state has the native thread id {0}")]
+    NoThread(u32),
+    /// Too many instructions.
+    #[error("the next gate is not within {0} instructions: shorten the workload, or allow more")]
+    Limit(u64),
+}
+
+/// Makes records of one target's operations.
+pub struct Recording {
+    runtime: Address,
+    layout: Layout,
+    offsets: Offsets,
+    /// The most instructions between two gates.
+    pub limit: u64,
+}
+
+impl Recording {
+    /// For the target whose `_PyRuntime` is at `runtime`.
+    ///
+    /// # Errors
+    /// The build has no frame cache.
+    pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, RecordError> {
+        let layout = Layout::read(memory, runtime)?;
+        let cache = layout.thread.cache.ok_or(RecordError::NoCache)?;
+        let generator = GeneratorLayout::read(memory, runtime)?;
+        let offsets = Offsets { thread: layout.thread, cache, frame: layout.frame, generator };
+        Ok(Self { runtime, layout, offsets, limit: 1 << 20 })
+    }
+
+    /// Lets `target` leave `gate`, at which it waits, and steps it until it is about to announce the next one, where it
+    /// is to be met with [`Target::next_gate`].
+    ///
+    /// # Errors
+    /// See [`RecordError`].
+    pub fn record(
+        &self,
+        target: &mut Target,
+        gate: Gate,
+        arming: Arming,
+        deadline: Instant,
+    ) -> Result<Vec<Store>, RecordError> {
+        let mut memory = target.memory();
+        let thread = thread_states(&mut memory, &self.layout, self.runtime)?
+            .into_iter()
+            .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
+            .ok_or(RecordError::NoThread(gate.native_thread_id))?
+            .address;
+        write_anchor(&mut memory, &self.offsets.cache, thread, 0)?;
+        let state = Window::new(&self.layout).read(&mut memory, &self.layout, thread)?;
+        let mut chain = self.chain(&mut memory, state.current_frame)?;
+        let mut recorder = Recorder::new(self.offsets, thread, state.sequence, state.datastack_chunk, chain.clone());
+
+        let mut stepper = Stepper::attach(target.pid(), gate.native_thread_id.cast_signed())?;
+        target.go(deadline)?;
+        for _ in 0..self.limit {
+            let instruction = stepper.upcoming()?;
+            if instruction.system_call == Some((libc::SYS_write.cast_unsigned(), STANDARD_OUTPUT)) {
+                write_anchor(&mut memory, &self.offsets.cache, thread, 0)?;
+                stepper.detach()?;
+                return Ok(recorder.finish());
+            }
+            stepper.step(&instruction, deadline)?;
+            for load in instruction.loads {
+                recorder.loaded(load.address, load.size);
+            }
+            for store in instruction.stores {
+                // Where nothing is mapped nothing was stored: a conditional store that did not happen.
+                let Ok(bytes) = stepper.bytes(store) else { continue };
+                recorder.stored(store.address, &bytes);
+                if !recorder.is_current_frame(store.address) {
+                    continue;
+                }
+                let current = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+                let before = std::mem::replace(&mut chain, self.chain(stepper.memory(), current)?);
+                recorder.chain(chain.clone());
+                if let Some(anchor) = armed(arming, &before, &chain) {
+                    write_anchor(stepper.memory(), &self.offsets.cache, thread, anchor)?;
+                }
+            }
+        }
+        Err(RecordError::Limit(self.limit))
+    }
+
+    /// The chain from `address` to its end.
+    fn chain(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<Link>, RecordError> {
+        let mut links = Vec::new();
+        let mut next = address;
+        while next != 0 {
+            if links.len() == DEPTH_LIMIT {
+                return Err(Rejection::TooDeep(DEPTH_LIMIT).into());
+            }
+            let raw = RawFrame::read(memory, &self.layout, next)?;
+            let kind = match raw.owner {
+                Owner::Shim if raw.previous == 0 => Kind::Base,
+                Owner::Shim => Kind::Shim,
+                Owner::Generator => Kind::Generator,
+                Owner::Thread | Owner::FrameObject => Kind::Stack,
+            };
+            let executable = memory.read_u64(next.wrapping_add(self.layout.frame.executable))?;
+            let function = if raw.is_python() { self.function(memory, raw.code)? } else { "".into() };
+            links.push(Link { address: next, kind, executable, function });
+            next = raw.previous;
+        }
+        Ok(links)
+    }
+
+    fn function(&self, memory: &mut dyn RemoteMemory, code: Address) -> Result<Arc<str>, RecordError> {
+        let address = memory.read_u64(code.wrapping_add(self.layout.code.qualname))?;
+        Ok(python_text::read(memory, &self.layout.code, code, address)?)
+    }
+}
+
+/// What the anchor becomes after the chain changed.
+fn armed(arming: Arming, before: &[Link], after: &[Link]) -> Option<Address> {
+    let leaf = before.first()?;
+    let exits = leaf.kind == Kind::Shim;
+    let leaf = leaf.address;
+    let entered = after.iter().skip(1).any(|link| link.address == leaf);
+    match arming {
+        Arming::Entered if entered || exits => after.first().map(|link| link.address),
+        Arming::Caller if entered => after.get(1).map(|link| link.address),
+        Arming::Left if !entered => Some(leaf),
+        _ => None,
+    }
+}

@@ -1,0 +1,464 @@
+//! Launching a build on a workload, stopping it and letting it run on.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use framewalk::printable::excerpt;
+use model::account::AccountFrame;
+use model::workload::grammar::WORKLOAD_FILE;
+use model::workload::user_program::UserProgram;
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
+use tempfile::TempDir;
+use thiserror::Error;
+
+use super::build::sanitizer::without_leak_search;
+use super::child::{Child, ChildError};
+pub use super::child::{End, Ended};
+use super::confined;
+use super::deadline::Deadline;
+use super::gate::{ACCOUNT, ACCOUNT_LIMIT, GO, Gate, GateError, HELLO, parse_account};
+use super::own_stops::{self, OwnAccount, OwnStops};
+pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
+use crate::memory::ProcessMemory;
+
+/// A target's folder as the target itself sees it, wherever that is and whatever it is called.
+const OWN_FOLDER: &str = "/proc/self/cwd";
+/// Below this a wait is spun: a timer's own slack is of this size.
+const SPUN: Duration = Duration::from_micros(150);
+
+/// Why a target could not be launched.
+#[derive(Debug, Error)]
+pub enum LaunchError {
+    /// The workload's file could not be written.
+    #[error("cannot write the workload under {}: {source}; make room there, or choose another folder", folder.display())]
+    Folder {
+        /// Where.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The interpreter could not be started.
+    #[error("cannot start {}: {source}", python.display())]
+    Spawn {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It started, but never said that it is ready.
+    #[error("{} did not get ready to run the workload: {source}", python.display())]
+    NotReady {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: GateError,
+    },
+}
+
+/// Why a target could not be stopped or resumed.
+#[derive(Debug, Error)]
+pub enum StopError {
+    /// It ended.
+    #[error(transparent)]
+    Ended(Ended),
+    /// A system call failed.
+    #[error("cannot stop or resume the target: {0}")]
+    System(io::Error),
+}
+
+impl From<ChildError> for StopError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::Ended(ended) => Self::Ended(ended),
+            ChildError::System(error) => Self::System(error),
+            ChildError::Deadline => Self::System(io::ErrorKind::TimedOut.into()),
+            ChildError::CalledOff(why) => Self::System(io::Error::other(why)),
+        }
+    }
+}
+
+/// A build that runs a workload. Dropping it kills and reaps it, stopped or not; so does the end of the harness,
+/// however it ends.
+pub struct Target {
+    child: Child,
+    stopped: bool,
+    gate: Option<Gate>,
+    /// Of a program of the user's.
+    own_stops: Option<OwnStops>,
+    folder: TempDir,
+}
+
+impl Target {
+    /// Starts `python` on the workload `source` and waits until it says that it is ready; it then waits for
+    /// [`Target::start`]. `jit` is the run mode (`None` leaves it to the build); the workload's file lies in a fresh
+    /// folder inside `folder`.
+    ///
+    /// # Errors
+    /// The folder is not writable, the interpreter does not start, or it is not ready before `deadline`.
+    pub fn launch(
+        python: &Path,
+        jit: Option<bool>,
+        source: &str,
+        folder: &Path,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, LaunchError> {
+        Self::launch_command(python, isolated(python, jit), source, folder, deadline.into())
+    }
+
+    /// As [`Target::launch`], with the same addresses in every run, where the kernel allows it.
+    ///
+    /// # Errors
+    /// As [`Target::launch`].
+    pub fn launch_repeatable(
+        python: &Path,
+        jit: Option<bool>,
+        source: &str,
+        folder: &Path,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, LaunchError> {
+        let mut command = isolated(python, jit);
+        confined::fix_addresses(&mut command);
+        Self::launch_command(python, command, source, folder, deadline.into())
+    }
+
+    fn launch_command(
+        python: &Path,
+        mut command: Command,
+        source: &str,
+        folder: &Path,
+        deadline: Deadline,
+    ) -> Result<Self, LaunchError> {
+        let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
+        let folder = fresh_folder(folder)?;
+        let file = folder.path().join(WORKLOAD_FILE);
+        fs::write(&file, source).map_err(not_written)?;
+        // By a name that is ours: file names of frames are compared, and a folder's name may hold what is no text.
+        command.arg(Path::new(OWN_FOLDER).join(WORKLOAD_FILE)).current_dir(folder.path());
+        Self::spawn(python, command, folder, deadline)
+    }
+
+    /// Starts `python` on a program of the user's, which waits for [`Target::start`] before its first line. It runs in the folder in
+    /// which the harness was started, and the folder and the packages of its interpreter are its own; of the user's environment it
+    /// does not see what is meant for Python. If `stops`, it stops itself at its gates.
+    ///
+    /// # Errors
+    /// As [`Target::launch`].
+    pub fn launch_program(
+        python: &Path,
+        jit: Option<bool>,
+        program: &UserProgram,
+        stops: bool,
+        folder: &Path,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self, LaunchError> {
+        let not_written = |source| LaunchError::Folder { folder: folder.to_owned(), source };
+        let folder = fresh_folder(folder)?;
+        let mut command = undisturbed(python, jit, &["-s", "-B", "-u"]);
+        own_stops::prepare(&mut command, program, folder.path(), stops).map_err(not_written)?;
+        let mut target = Self::spawn(python, command, folder, deadline.into())?;
+        // It may leave processes behind.
+        target.child.kill_group_at_end();
+        let own_stops = OwnStops::new(target.child.pid(), target.folder.path());
+        target.own_stops = Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
+        Ok(target)
+    }
+
+    fn spawn(python: &Path, command: Command, folder: TempDir, deadline: Deadline) -> Result<Self, LaunchError> {
+        let child = Child::spawn(command).map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?;
+        let mut target = Self { child, stopped: false, gate: None, own_stops: None, folder };
+        match target.receive_hello(deadline) {
+            Ok(()) => Ok(target),
+            Err(source) => Err(LaunchError::NotReady { python: python.to_owned(), source }),
+        }
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid().as_raw()
+    }
+
+    /// The workload's file as the target knows it: `co_filename` of its code, the same for every target.
+    #[must_use]
+    pub fn workload_file() -> String {
+        format!("{OWN_FOLDER}/{WORKLOAD_FILE}")
+    }
+
+    /// The folder that holds the workload's file; it goes with the target.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The end of what the target wrote to its standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.child.stderr()
+    }
+
+    /// The target's memory.
+    #[must_use]
+    pub fn memory(&self) -> ProcessMemory {
+        ProcessMemory::new(self.pid())
+    }
+
+    /// Lets a ready target start.
+    ///
+    /// # Errors
+    /// It ended, or does not listen before `deadline`.
+    pub fn start(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
+        self.ask(|child| child.send(&[GO], deadline.into()))
+    }
+
+    /// Takes the announcement of a gate, which the target has written already or is about to write, without waiting for
+    /// it to have come to rest there.
+    pub fn announced(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
+        self.ask(|child| child.receive_array(deadline.into())).map(Gate::from_bytes)
+    }
+
+    /// Lets the target leave so many gates, the one at which it waits included, and waits until it has come to rest at
+    /// the one after these.
+    ///
+    /// # Errors
+    /// It ended, or is not there before `deadline`.
+    pub fn pass_gates(&mut self, count: usize, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
+        // What is written ahead, and what comes back, must fit into pipes that nobody empties.
+        const AT_ONCE: usize = 1000;
+        let deadline = deadline.into();
+        let mut left = count;
+        while left > 0 {
+            let some = left.min(AT_ONCE);
+            self.ask(|child| child.send(&vec![GO; some], deadline))?;
+            for _ in 1..some {
+                self.announced(deadline)?;
+            }
+            left -= some;
+            if left > 0 {
+                self.announced(deadline)?;
+            }
+        }
+        self.next_gate(deadline)
+    }
+
+    /// Waits until the target has announced a gate and waits there, where it stays until [`Target::go`].
+    ///
+    /// # Errors
+    /// It ended, or is not there before `deadline`.
+    pub fn next_gate(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
+        let deadline = deadline.into();
+        let gate = self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)?;
+        self.gate = Some(gate);
+        self.settle(gate, deadline)?;
+        Ok(gate)
+    }
+
+    /// Lets the target leave its gate.
+    ///
+    /// # Errors
+    /// It ended, or does not listen before `deadline`.
+    pub fn go(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
+        self.gate = None;
+        self.start(deadline)
+    }
+
+    /// The target's own account of the stack of the thread that waits at the gate, leaf first.
+    ///
+    /// # Errors
+    /// It ended, does not answer before `deadline`, or answers something else.
+    pub fn account(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<AccountFrame>, GateError> {
+        let deadline = deadline.into();
+        let length = self.ask(|child| {
+            child.send(&[ACCOUNT], deadline)?;
+            child.receive_array(deadline)
+        })?;
+        let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+        if length > ACCOUNT_LIMIT {
+            return Err(GateError::Malformed(format!("an account of {length} bytes")));
+        }
+        let account = parse_account(&self.ask(|child| child.receive(length, deadline))?)?;
+        if let Some(gate) = self.gate {
+            self.settle(gate, deadline)?;
+        }
+        Ok(account)
+    }
+
+    /// Stops every thread of the target; when this returns none of them runs any more.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn stop(&mut self) -> Result<(), StopError> {
+        if self.stopped {
+            return Ok(self.child.check()?);
+        }
+        self.child.signal(Signal::SIGSTOP)?;
+        // The kernel reports the stop once the last thread has taken part in it.
+        while !matches!(self.child.wait_status(WaitPidFlag::WUNTRACED)?, WaitStatus::Stopped(..)) {}
+        self.stopped = true;
+        Ok(())
+    }
+
+    /// Lets a stopped target run on.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn resume(&mut self) -> Result<(), StopError> {
+        if self.stopped {
+            self.child.signal(Signal::SIGCONT)?;
+            self.stopped = false;
+            // The report is there as soon as the signal is sent; taking it leaves none for a later wait.
+            self.child.wait_status(WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG)?;
+        }
+        Ok(self.child.check()?)
+    }
+
+    /// Lets the target run for `duration`, then stops it.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn run_for(&mut self, duration: Duration) -> Result<(), StopError> {
+        let until = Instant::now() + duration;
+        self.resume()?;
+        if duration > SPUN {
+            self.child.run_until(until.into())?;
+        }
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        self.stop()
+    }
+
+    /// Waits until a program of the user's has stopped itself, and gives what its threads said of themselves at their gates; nothing
+    /// if it stopped for another reason. It stays stopped until [`Target::resume`].
+    ///
+    /// # Errors
+    /// It ended, does not stop before `deadline`, or says something that is no account.
+    pub fn next_own_stop(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<OwnAccount>, GateError> {
+        let deadline = deadline.into();
+        let Self { child, stopped, own_stops, .. } = self;
+        let Some(own_stops) = own_stops else {
+            return Err(GateError::Malformed("it is a generated program, which does not stop itself".to_owned()));
+        };
+        let begun = Instant::now();
+        let pid = child.pid().as_raw();
+        let failed =
+            |error: ChildError, child: &Child| GateError::from_child(error, pid, begun.elapsed(), &child.stderr());
+        loop {
+            own_stops.wait(deadline).map_err(|over| failed(over.into(), child))?;
+            match child.wait_status(WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG) {
+                Ok(WaitStatus::Stopped(..)) => break,
+                Ok(_) => {}
+                Err(error) => return Err(failed(error, child)),
+            }
+        }
+        *stopped = true;
+        own_stops.accounts()
+    }
+
+    /// Whether a program of the user's has imported a module of gates.
+    #[must_use]
+    pub fn has_gates(&self) -> bool {
+        self.own_stops.as_ref().is_some_and(OwnStops::are_imported)
+    }
+
+    /// How the target ended, if it has.
+    pub fn ended(&mut self) -> Option<Ended> {
+        match self.child.check() {
+            Err(ChildError::Ended(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// Lets the target run until it ends, or until `deadline`.
+    pub fn run_to_end(&mut self, deadline: impl Into<Deadline>) -> Option<Ended> {
+        let resumed = self.resume();
+        match (resumed, self.child.run_until(deadline.into())) {
+            (Err(StopError::Ended(ended)), _) | (_, Err(ChildError::Ended(ended))) => Some(ended),
+            _ => None,
+        }
+    }
+
+    /// Whether the target is stopped by [`Target::stop`].
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Waits until the thread at `gate` is blocked in its read. What it wrote arrives before it is there, and on the
+    /// way it still moves: a stop would catch it on another line, or inside its own account.
+    fn settle(&mut self, gate: Gate, deadline: Deadline) -> Result<(), GateError> {
+        // Not among the tasks of the target: it may be one of a process that the target forked.
+        let path = format!("/proc/{}/syscall", gate.native_thread_id);
+        self.ask(|child| {
+            loop {
+                match fs::read_to_string(&path) {
+                    Ok(call) if is_read(&call) => return Ok(()),
+                    Ok(_) => {
+                        if let Some(over) = deadline.over() {
+                            return Err(over.into());
+                        }
+                    }
+                    Err(error) => {
+                        // The file goes with the process, whose end is the better reason.
+                        child.check()?;
+                        return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")).into());
+                    }
+                }
+                std::thread::yield_now();
+            }
+        })
+    }
+
+    fn receive_hello(&mut self, deadline: Deadline) -> Result<(), GateError> {
+        let hello: [u8; 8] = self.ask(|child| child.receive_array(deadline))?;
+        if hello == HELLO {
+            return Ok(());
+        }
+        Err(GateError::Malformed(format!("it starts with {}", excerpt(&String::from_utf8_lossy(&hello)))))
+    }
+
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut Child) -> Result<T, ChildError>) -> Result<T, GateError> {
+        if self.stopped {
+            return Err(GateError::Stopped { pid: self.pid() });
+        }
+        let begun = Instant::now();
+        ask(&mut self.child)
+            .map_err(|error| GateError::from_child(error, self.pid(), begun.elapsed(), &self.child.stderr()))
+    }
+}
+
+/// Whether a task's `syscall` file says that it is blocked in a read.
+fn is_read(call: &str) -> bool {
+    call.split_ascii_whitespace().next().and_then(|number| number.parse().ok()) == Some(libc::SYS_read)
+}
+
+fn fresh_folder(parent: &Path) -> Result<TempDir, LaunchError> {
+    let not_written = |source| LaunchError::Folder { folder: parent.to_owned(), source };
+    tempfile::Builder::new().prefix("framediff-").tempdir_in(parent).map_err(not_written)
+}
+
+/// An interpreter that nothing in the user's environment or folders disturbs.
+pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
+    // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
+    undisturbed(python, jit, &["-s", "-P", "-S", "-B", "-u"])
+}
+
+/// An interpreter with these options, and without what the user's environment says to Python.
+fn undisturbed(python: &Path, jit: Option<bool>, options: &[&str]) -> Command {
+    // The working folder is another one: a relative path must not follow it. A bare name is looked up in PATH.
+    let absolute =
+        python.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(python).ok());
+    let mut command = Command::new(absolute.as_deref().unwrap_or(python));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
+        command.env_remove(name);
+    }
+    command.args(options).env("PYTHONHASHSEED", "0").env("PYTHONUTF8", "1");
+    without_leak_search(&mut command);
+    if let Some(jit) = jit {
+        command.env("PYTHON_JIT", if jit { "1" } else { "0" });
+    }
+    command
+}

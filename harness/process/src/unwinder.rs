@@ -1,0 +1,491 @@
+//! CPython's own `_remote_debugging.RemoteUnwinder`, run by the very build under test in a process of its own.
+//!
+//! The driver (`pyscripts/remote_unwinder.py`) talks over two pipes, one JSON document per line. It reads the
+//! unwinder's counters after each walk, so every sample comes with what the cache did for it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use framewalk::printable::{excerpt, last_words};
+use framewalk::sample::{Counters, Sample, WalkerKind};
+use model::invariants::Violation;
+use model::workload::positions::Positions;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use super::child::{Child, ChildError, Ended};
+use super::confined;
+use super::deadline::{CalledOff, Deadline};
+use super::script::{Script, ScriptFile};
+use super::target::isolated;
+use super::unwind_reply::{Hello, Interned, Reply, location};
+use crate::memory::permission_advice;
+
+static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
+/// A longer line is not from the driver.
+const LINE_LIMIT: usize = 64 * 1024 * 1024;
+/// How long a batch of a live run may take; the driver sends one every 0.2 s.
+const BATCH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A sample and what the unwinder counted during it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountedSample {
+    /// The sample. An exception spoils a whole walk: it is then the outcome of one thread, the main thread.
+    pub sample: Sample,
+    /// Absent if the walk raised, or the build's unwinder does not count.
+    pub counters: Option<Counters>,
+    /// What else it tells of each thread of the sample, in the same order; nothing if the walk raised.
+    pub told: SmallVec<[ToldThread; 1]>,
+}
+
+/// What an unwinder tells of a thread besides its frames; absent where the version tells no such thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldThread {
+    /// The interpreter that it belongs to, by its id.
+    pub interpreter: Option<u64>,
+    /// Its status, in the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
+    pub status: Option<u64>,
+    /// Whether a frame has an opcode, though none was asked for.
+    pub has_opcodes: bool,
+}
+
+/// A part of a live run.
+#[derive(Clone, Debug)]
+pub struct LiveBatch {
+    /// The samples, in order.
+    pub samples: Vec<CountedSample>,
+    /// The time spent inside the unwinder.
+    pub walk_time: Duration,
+    /// The time of each walk, if that was asked for.
+    pub times: Vec<Duration>,
+}
+
+/// How a live run goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The time from one walk to the next; without it they follow at once.
+    pub interval: Option<Duration>,
+    /// How often a batch comes, and a `Break` is heard; without it five times a second.
+    pub batch: Option<Duration>,
+    /// Whether the time of each walk is told.
+    pub times: bool,
+}
+
+/// When a live run ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveBound {
+    /// After so many samples.
+    Samples(u64),
+    /// After so long.
+    Time(Duration),
+}
+
+/// What a live run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveTotal {
+    /// How many samples were taken.
+    pub samples: u64,
+    /// The time spent inside the unwinder.
+    pub walk_time: Duration,
+}
+
+/// Why CPython's unwinder gave no samples.
+#[derive(Debug, Error)]
+pub enum UnwinderError {
+    /// The interpreter could not be started.
+    #[error("cannot start {} for its RemoteUnwinder: {source}", python.display())]
+    Start {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The interpreter started, and never got ready to run an unwinder.
+    #[error("{} did not get ready to run RemoteUnwinder: {source}", python.display())]
+    NotReady {
+        /// The interpreter.
+        python: PathBuf,
+        /// Why.
+        source: Box<Self>,
+    },
+    /// The build has none, or none with a cache.
+    #[error("not available in this build: CPython {version} has no {what}")]
+    NotAvailable {
+        /// The build's version.
+        version: String,
+        /// What it lacks.
+        what: &'static str,
+    },
+    /// The kernel does not let it read the target.
+    #[error("RemoteUnwinder may not read process {pid}: {advice}")]
+    Denied {
+        /// The target.
+        pid: i32,
+        /// Which setting refuses, and what to do.
+        advice: String,
+    },
+    /// It raised outside a walk.
+    #[error("RemoteUnwinder raised {kind}: {text}")]
+    Raised {
+        /// The exception's type.
+        kind: String,
+        /// Its text.
+        text: String,
+    },
+    /// No target was opened.
+    #[error("the unwinder is not open on any process")]
+    NotOpen,
+    /// The driver did not answer in time; it was killed, since its next answer would belong to another question.
+    #[error("RemoteUnwinder did not answer before the deadline")]
+    Deadline,
+    /// Its answer is not waited for any more, which says nothing about it; it was killed for the same reason.
+    #[error(transparent)]
+    CalledOff(#[from] CalledOff),
+    /// The driver's process ended.
+    #[error("the process that runs RemoteUnwinder ended: {0}")]
+    Ended(Ended),
+    /// The driver's answer makes no sense.
+    #[error("the answer of RemoteUnwinder's driver makes no sense: {0}")]
+    Malformed(String),
+    /// A system call failed.
+    #[error("cannot talk to RemoteUnwinder's driver: {0}")]
+    System(io::Error),
+}
+
+impl UnwinderError {
+    /// The clause that the unwinder broke by this, if it did: it may not end its process, and must answer. If the target has
+    /// ended, that is to be asked first; it excuses both.
+    #[must_use]
+    pub fn violation(&self) -> Option<Violation> {
+        match self {
+            Self::Ended(ended) => Some(Violation::UnwinderDied {
+                end: ended.own_doing()?,
+                failed_in: ended.failed_in.clone(),
+                words: last_words(&ended.stderr),
+            }),
+            Self::Deadline => Some(Violation::UnwinderHung),
+            Self::Start { .. }
+            | Self::NotReady { .. }
+            | Self::NotAvailable { .. }
+            | Self::Denied { .. }
+            | Self::Raised { .. }
+            | Self::NotOpen
+            | Self::CalledOff(_)
+            | Self::Malformed(_)
+            | Self::System(_) => None,
+        }
+    }
+}
+
+impl From<ChildError> for UnwinderError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::Deadline => Self::Deadline,
+            ChildError::CalledOff(why) => Self::CalledOff(why),
+            ChildError::Ended(ended) => Self::Ended(ended),
+            ChildError::System(error) => Self::System(error),
+        }
+    }
+}
+
+/// A process that runs `RemoteUnwinder`. Dropping it ends the process.
+pub struct Unwinder {
+    child: Child,
+    hello: Hello,
+    interned: Interned,
+    open: Option<(i32, WalkerKind)>,
+    /// Whether unwinders are made with their counters.
+    counts: bool,
+    /// The file that the process runs; it goes with the last of these.
+    _script: Arc<ScriptFile>,
+}
+
+fn hello(child: &mut Child, deadline: Deadline) -> Result<Hello, UnwinderError> {
+    let line = child.receive_line(LINE_LIMIT, deadline)?;
+    serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(excerpt(&error.to_string())))
+}
+
+impl Unwinder {
+    /// Starts the driver on `python`.
+    ///
+    /// # Errors
+    /// It does not start before `deadline`, or the build has no `RemoteUnwinder`.
+    pub fn start(python: &Path, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
+        Self::start_command(python, isolated(python, None), deadline.into())
+    }
+
+    /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
+    /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
+    /// in every run.
+    pub fn start_traceable(python: &Path, filter: bool, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
+        let mut command = isolated(python, None);
+        confined::fix_addresses(&mut command);
+        if filter {
+            confined::stop_at_remote_accesses(&mut command);
+        }
+        Self::start_command(python, command, deadline.into())
+    }
+
+    fn start_command(python: &Path, mut command: Command, deadline: Deadline) -> Result<Self, UnwinderError> {
+        let not_started = |source| UnwinderError::Start { python: python.to_owned(), source };
+        let script = DRIVER.file().map_err(not_started)?;
+        command.arg(script.path());
+        let mut child = Child::spawn(command).map_err(not_started)?;
+        let hello = hello(&mut child, deadline)
+            .map_err(|source| UnwinderError::NotReady { python: python.to_owned(), source: Box::new(source) })?;
+        if !hello.unwinder {
+            let version = excerpt(&hello.version);
+            return Err(UnwinderError::NotAvailable { version, what: "RemoteUnwinder (new in 3.14)" });
+        }
+        Ok(Self { child, hello, interned: Interned::default(), open: None, counts: true, _script: script })
+    }
+
+    /// Whether unwinders are made with their counters (`stats=True`) from here on; they are, unless told otherwise.
+    pub fn count(&mut self, counts: bool) {
+        self.counts = counts;
+    }
+
+    /// The version of the build that runs the unwinder.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.hello.version
+    }
+
+    /// Whether this build's unwinder has a frame cache.
+    #[must_use]
+    pub fn has_cache(&self) -> bool {
+        self.hello.cache
+    }
+
+    /// The end of the driver's process, if it has come.
+    pub fn check(&mut self) -> Result<(), UnwinderError> {
+        Ok(self.child.check()?)
+    }
+
+    /// The process that runs the unwinder.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.child.pid().as_raw()
+    }
+
+    /// Builds a new unwinder on process `pid`, with or without the frame cache; the one before is dropped first.
+    ///
+    /// # Errors
+    /// The build has no cache, or `RemoteUnwinder` refuses the process.
+    pub fn open(&mut self, pid: i32, cache: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        let deadline = deadline.into();
+        self.ask_to_open(pid, cache, false, deadline)?;
+        self.opened(pid, cache, deadline)
+    }
+
+    /// The first half of [`Unwinder::open`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub fn ask_to_open(
+        &mut self,
+        pid: i32,
+        cache: bool,
+        marked: bool,
+        deadline: impl Into<Deadline>,
+    ) -> Result<(), UnwinderError> {
+        if cache && !self.hello.cache {
+            let version = self.hello.version.clone();
+            return Err(UnwinderError::NotAvailable { version, what: "frame cache (new in 3.15)" });
+        }
+        self.open = None;
+        self.send(&json!({"do": "open", "pid": pid, "cache": cache, "stats": self.counts, "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::open`]: takes the answer.
+    pub fn opened(&mut self, pid: i32, cache: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        match self.receive(deadline) {
+            Ok(_) => {}
+            Err(UnwinderError::Raised { kind, .. }) if kind == "PermissionError" => {
+                return Err(UnwinderError::Denied { pid, advice: permission_advice(pid) });
+            }
+            Err(error) => return Err(error),
+        }
+        self.open = Some((pid, if cache { WalkerKind::CpythonCached } else { WalkerKind::CpythonUncached }));
+        Ok(())
+    }
+
+    /// Takes one sample of all threads.
+    ///
+    /// # Errors
+    /// The driver fails; an exception of the walk itself is a rejection inside the sample.
+    pub fn sample(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
+        let deadline = deadline.into();
+        self.ask_for_sample(false, deadline)?;
+        self.sampled(deadline)
+    }
+
+    /// As [`Unwinder::sample`], with the time that the driver measured around `get_stack_trace`.
+    ///
+    /// # Errors
+    /// As [`Unwinder::sample`].
+    pub fn timed_sample(&mut self, deadline: impl Into<Deadline>) -> Result<(CountedSample, Duration), UnwinderError> {
+        let deadline = deadline.into();
+        self.ask_for_sample(false, deadline)?;
+        self.sampled_in(deadline)
+    }
+
+    /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub fn ask_for_sample(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        self.open.ok_or(UnwinderError::NotOpen)?;
+        self.send(&json!({"do": "sample", "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::sample`]: takes the answer.
+    pub fn sampled(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
+        Ok(self.sampled_in(deadline)?.0)
+    }
+
+    fn sampled_in(&mut self, deadline: impl Into<Deadline>) -> Result<(CountedSample, Duration), UnwinderError> {
+        let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
+        let reply = self.receive(deadline)?;
+        let walk_time = reply.walk_time();
+        let samples = self.interned.samples(reply, kind, pid);
+        let mut samples = self.poisoned_by_nonsense(samples)?;
+        match (samples.pop(), samples.is_empty()) {
+            (Some(sample), true) => Ok((sample, walk_time)),
+            _ => Err(UnwinderError::Malformed("not one sample".into())),
+        }
+    }
+
+    /// Takes samples as fast as the driver can, and hands them on in batches (five a second, or 2000 samples), until
+    /// `bound`, a `Break`, or the end of the target.
+    ///
+    /// # Errors
+    /// The driver fails; exceptions of the walks are rejections inside the samples.
+    pub fn run_live(
+        &mut self,
+        bound: LiveBound,
+        on_batch: impl FnMut(LiveBatch) -> ControlFlow<()>,
+    ) -> Result<LiveTotal, UnwinderError> {
+        self.run_paced(bound, Pace::default(), on_batch)
+    }
+
+    /// As [`Unwinder::run_live`], at another pace.
+    ///
+    /// # Errors
+    /// As [`Unwinder::run_live`].
+    pub fn run_paced(
+        &mut self,
+        bound: LiveBound,
+        pace: Pace,
+        mut on_batch: impl FnMut(LiveBatch) -> ControlFlow<()>,
+    ) -> Result<LiveTotal, UnwinderError> {
+        let (pid, kind) = self.open.ok_or(UnwinderError::NotOpen)?;
+        let (samples, seconds) = match bound {
+            LiveBound::Samples(samples) => (Some(samples), None),
+            LiveBound::Time(time) => (None, Some(time.as_secs_f64())),
+        };
+        let mut total = LiveTotal::default();
+        let mut stopping = false;
+        let in_seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        let request = json!({
+            "do": "run", "samples": samples, "seconds": seconds, "interval": in_seconds(pace.interval),
+            "batch": in_seconds(pace.batch), "times": pace.times,
+        });
+        self.send(&request, Instant::now() + BATCH_PATIENCE)?;
+        loop {
+            let mut reply = self.receive(Instant::now() + BATCH_PATIENCE)?;
+            let times = std::mem::take(&mut reply.times).into_iter().map(Duration::from_nanos).collect();
+            let (walk_time, last) = (reply.walk_time(), reply.last);
+            let samples = self.interned.samples(reply, kind, pid);
+            let samples = self.poisoned_by_nonsense(samples)?;
+            total.samples += u64::try_from(samples.len()).unwrap_or_default();
+            total.walk_time += walk_time;
+            let wanted = on_batch(LiveBatch { samples, walk_time, times });
+            if last {
+                return Ok(total);
+            }
+            if wanted.is_break() && !stopping {
+                self.send(&json!({"do": "stop"}), Instant::now() + BATCH_PATIENCE)?;
+                stopping = true;
+            }
+        }
+    }
+
+    /// Has the build compile a program and say where the instructions of its code objects stand.
+    ///
+    /// # Errors
+    /// The driver fails, or the program is none.
+    pub fn positions(
+        &mut self,
+        source: &str,
+        file: &str,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Positions, UnwinderError> {
+        let deadline = deadline.into();
+        self.send(&json!({"do": "positions", "file": file, "source": source}), deadline)?;
+        let told = self.receive(deadline)?.positions;
+        let functions = told.into_iter().map(|(name, told)| (name, told.into_iter().map(location).collect()));
+        Ok(Positions::new(file, functions))
+    }
+
+    /// Drops the unwinder; the driver stays for the next [`Unwinder::open`].
+    ///
+    /// CPython 3.15.2 leaves its anchors in the target when an unwinder is dropped. Building a cached one clears
+    /// them, so opening with the cache and closing without a sample leaves a clean target.
+    ///
+    /// # Errors
+    /// The driver fails.
+    pub fn close(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        let deadline = deadline.into();
+        self.ask_to_close(false, deadline)?;
+        self.closed(deadline)
+    }
+
+    /// The first half of [`Unwinder::close`]: asks, and waits for nothing. The answer is announced if `marked`.
+    pub fn ask_to_close(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        self.open = None;
+        self.send(&json!({"do": "close", "mark": marked}), deadline)
+    }
+
+    /// The second half of [`Unwinder::close`]: takes the answer.
+    pub fn closed(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        self.receive(deadline).map(drop)
+    }
+
+    fn send(&mut self, request: &Value, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
+        let mut line = request.to_string();
+        line.push('\n');
+        let sent = self.child.send(line.as_bytes(), deadline.into());
+        self.poisoned_by_deadline(sent)
+    }
+
+    fn receive(&mut self, deadline: impl Into<Deadline>) -> Result<Reply, UnwinderError> {
+        let line = self.child.receive_line(LINE_LIMIT, deadline.into());
+        let line = self.poisoned_by_deadline(line)?;
+        let reply: Result<Reply, _> =
+            serde_json::from_slice(&line).map_err(|error| UnwinderError::Malformed(excerpt(&error.to_string())));
+        let reply = self.poisoned_by_nonsense(reply)?;
+        match reply.error {
+            Some((kind, text)) => Err(UnwinderError::Raised { kind: excerpt(&kind), text: excerpt(&text) }),
+            None if reply.ok || reply.samples.is_some() => Ok(reply),
+            None => Err(UnwinderError::Malformed("neither done nor a batch".into())),
+        }
+    }
+
+    /// After an answer that makes no sense, the next one may belong to another question: the driver is done with.
+    fn poisoned_by_nonsense<T>(&mut self, result: Result<T, UnwinderError>) -> Result<T, UnwinderError> {
+        if matches!(result, Err(UnwinderError::Malformed(_))) {
+            // Killing can only fail if it has ended already.
+            let _ = self.child.signal(Signal::SIGKILL);
+        }
+        result
+    }
+
+    fn poisoned_by_deadline<T>(&mut self, result: Result<T, ChildError>) -> Result<T, UnwinderError> {
+        if matches!(result, Err(ChildError::Deadline | ChildError::CalledOff(_))) {
+            // Killing can only fail if it has ended already.
+            let _ = self.child.signal(Signal::SIGKILL);
+        }
+        Ok(result?)
+    }
+}

@@ -1,0 +1,120 @@
+//! What stands around every case in its file.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::error::{CaseError, excerpt};
+use super::pretty;
+
+/// What every file says of itself.
+pub const FORMAT: &str = "framediff-case";
+/// The newest version that is read; all from 1 on are. A new one is due when the fields around a case change, or when there is
+/// a kind of case that an older framediff cannot run: it then says which version it lacks.
+pub(super) const VERSION: u64 = 3;
+/// A longer file is none, in bytes.
+pub(super) const SIZE_LIMIT: u64 = 16 << 20;
+/// The kind of the cases of the stepped lane.
+pub(super) const STEPPED: &str = "stepped";
+
+/// What a case is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A fuzz target, by name. Version 1, whose files name it instead of a kind.
+    Fuzz(String),
+    /// The stepped lane.
+    Stepped {
+        /// The version that the file has, from 2 on.
+        version: u64,
+    },
+}
+
+/// A file's content, with the case as it stands there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Envelope {
+    pub(super) kind: Kind,
+    pub(super) note: String,
+    pub(super) case: Value,
+}
+
+impl Envelope {
+    /// Reads the content of a file.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
+        if bytes.len() as u64 > SIZE_LIMIT {
+            return Err(CaseError::TooLarge);
+        }
+        let value = serde_json::from_slice(bytes).map_err(|why| CaseError::NotJson(excerpt(&why.to_string())))?;
+        let Value::Object(mut fields) = value else { return Err(CaseError::NoCase) };
+        if fields.remove("format").as_ref().and_then(Value::as_str) != Some(FORMAT) {
+            return Err(CaseError::NoCase);
+        }
+        // Before anything else is looked at: another version may have other fields.
+        let kind = match take(&mut fields, "version")?.as_u64() {
+            Some(1) => Kind::Fuzz(text(&mut fields, "target")?),
+            Some(version @ 2..=VERSION) => match text(&mut fields, "kind")?.as_str() {
+                STEPPED => Kind::Stepped { version },
+                other => return Err(CaseError::UnknownKind(excerpt(other))),
+            },
+            Some(other) => return Err(CaseError::UnknownVersion(other)),
+            None => return Err(CaseError::Damaged("its version is no number".into())),
+        };
+        let note = text(&mut fields, "note")?;
+        let case = take(&mut fields, "case")?;
+        match fields.keys().next() {
+            Some(name) => Err(CaseError::Damaged(format!("it has a field {:?} too many", excerpt(name)))),
+            None => Ok(Self { kind, note, case }),
+        }
+    }
+
+    /// The content of a file.
+    pub(super) fn text(&self) -> String {
+        let (version, kind): (u64, (&str, &str)) = match &self.kind {
+            Kind::Fuzz(target) => (1, ("target", target)),
+            Kind::Stepped { version } => (*version, ("kind", STEPPED)),
+        };
+        let fields = [
+            ("format", FORMAT.into()),
+            ("version", version.into()),
+            (kind.0, kind.1.into()),
+            ("note", self.note.as_str().into()),
+            ("case", self.case.clone()),
+        ];
+        let lines: Vec<String> =
+            fields.iter().map(|(name, value)| format!("  \"{name}\": {}", pretty::text(value, 2))).collect();
+        format!("{{\n{}\n}}\n", lines.join(",\n"))
+    }
+
+    /// Writes it into `folder`, under a name that is made of its content, and tells where.
+    pub(super) fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
+        let content = self.text();
+        let digest = Sha256::digest(content.as_bytes());
+        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let path = folder.join(name + ".json");
+        let write = || fs::create_dir_all(folder).and_then(|()| fs::write(&path, &content));
+        write().map_err(|why| CaseError::system("write", &path, &why))?;
+        Ok(path)
+    }
+}
+
+/// Reads a file with `parse`, which sees its content; an error names the file.
+pub(super) fn load<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, CaseError>) -> Result<T, CaseError> {
+    let unreadable = |why: std::io::Error| CaseError::system("read", path, &why);
+    let mut bytes = Vec::new();
+    // One byte more tells that there is too much; what the file system says of the length may be wrong.
+    File::open(path).map_err(unreadable)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    parse(&bytes).map_err(|error| CaseError::InFile { path: path.to_path_buf(), error: Box::new(error) })
+}
+
+fn take(fields: &mut Map<String, Value>, name: &str) -> Result<Value, CaseError> {
+    fields.remove(name).ok_or_else(|| CaseError::Damaged(format!("its {name} is missing")))
+}
+
+fn text(fields: &mut Map<String, Value>, name: &str) -> Result<String, CaseError> {
+    match take(fields, name)? {
+        Value::String(text) => Ok(text),
+        _ => Err(CaseError::Damaged(format!("its {name} is no text"))),
+    }
+}

@@ -1,0 +1,324 @@
+//! A case of the stepped lane: a failure that a schedule decides, with everything that the schedule depends on.
+//!
+//! ```json
+//! {
+//!   "format": "framediff-case",
+//!   "version": 2,
+//!   "kind": "stepped",
+//!   "note": "the anchor is written for another frame",
+//!   "case": {
+//!     "build": {"version": "3.15.2", "debug": false, "jit": false},
+//!     "workload": {"family": "alternating", "mode": "rounds", "seed": 7, "parameters": {...}, "source": "0123456789abcdef"},
+//!     "walker": "cpython-cached",
+//!     "weakenings": [],
+//!     "samples": 2,
+//!     "tearing": false,
+//!     "schedule": "0.2:12",
+//!     "fingerprint": "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor"
+//!   }
+//! }
+//! ```
+//! From version 3 on there can be a `"cast": "a+b"`, in the text of [`model::schedule::cast`]: who takes the samples; and a
+//! `"loads": true`. A case with one actor, whose steps are stores alone, has neither, and is of version 2.
+//!
+//! The same on one line, for an issue or a command line, is in [`line`](super::line).
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use model::schedule::cast::Cast;
+use model::schedule::fingerprint::SteppedFingerprint;
+use model::schedule::{Digest, Schedule};
+use model::workload::{Family, Mode, Parameters, Workload, generate};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::envelope::{Envelope, Kind, load};
+use super::error::{CaseError, excerpt};
+
+/// Which CPython, in which run mode. Steps are stores of its machine code: another build may do others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildIdentity {
+    /// Its exact version as it prints it itself: "3.15.2", "3.15.0b4".
+    pub version: String,
+    /// Whether it is a debug build.
+    pub debug: bool,
+    /// Whether the JIT is on.
+    pub jit: bool,
+}
+
+impl fmt::Display for BuildIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.debug { "debug" } else { "release" };
+        write!(f, "{} {kind}{}", self.version, if self.jit { " JIT" } else { "" })
+    }
+}
+
+/// Which generated program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadIdentity {
+    /// Its family.
+    pub family: Family,
+    /// With [`Mode::Rounds`] the target moves store by store, with [`Mode::GatedRounds`] from gate to gate; others have no
+    /// rounds, and a schedule has nowhere to start.
+    pub mode: Mode,
+    /// The seed it grew from.
+    pub seed: u64,
+    /// The knobs it grew with.
+    pub parameters: Parameters,
+    /// The digest of its text: tells if the generator makes another program of the same seed by now.
+    pub source: SourceDigest,
+}
+
+/// The digest of a program's text: 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SourceDigest(pub u64);
+
+impl SourceDigest {
+    /// The digest of a text.
+    #[must_use]
+    pub fn of(source: &str) -> Self {
+        Self(Digest::default().text(source).value())
+    }
+}
+
+impl fmt::Display for SourceDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for SourceDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let well_formed = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let parsed = well_formed.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        parsed.map(Self).ok_or_else(|| format!("{:?} are not 16 hexadecimal digits", excerpt(text)))
+    }
+}
+
+impl TryFrom<String> for SourceDigest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<SourceDigest> for String {
+    fn from(digest: SourceDigest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl WorkloadIdentity {
+    /// The identity of a program.
+    #[must_use]
+    pub fn of(workload: &Workload) -> Self {
+        Self {
+            family: workload.family,
+            mode: workload.mode,
+            seed: workload.seed,
+            parameters: workload.parameters.clone(),
+            source: SourceDigest::of(&workload.source),
+        }
+    }
+
+    /// Makes the program again.
+    ///
+    /// # Errors
+    /// [`BadStepped::OtherProgram`].
+    pub fn generate(&self) -> Result<Workload, BadStepped> {
+        let workload = generate(self.family, self.mode, &self.parameters, self.seed);
+        let source = SourceDigest::of(&workload.source);
+        if source == self.source {
+            Ok(workload)
+        } else {
+            Err(BadStepped::OtherProgram { family: self.family, seed: self.seed, was: self.source, is: source })
+        }
+    }
+}
+
+/// A failure that a schedule decides.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SteppedCase {
+    /// Where it was seen.
+    pub build: BuildIdentity,
+    /// What ran.
+    pub workload: WorkloadIdentity,
+    /// Who walked.
+    pub walker: WalkerKind,
+    /// What was left out of the walker.
+    pub weakenings: BTreeSet<Weakening>,
+    /// Who takes which sample.
+    #[serde(default, skip_serializing_if = "Cast::is_alone")]
+    pub cast: Cast,
+    /// How many samples were taken; the last one failed.
+    pub samples: u32,
+    /// Whether reads are torn: the target can move between the words of one.
+    pub tearing: bool,
+    /// Whether a load of the anchor is a step, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loads: bool,
+    /// Where the target moved.
+    pub schedule: Schedule,
+    /// What failed.
+    pub fingerprint: SteppedFingerprint,
+}
+
+/// A stepped case that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadStepped {
+    /// A field has no meaning, or the case is incomplete.
+    #[error("{0}")]
+    Field(String),
+    /// Two fields contradict each other, or a value is out of bounds.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// It is on one line, and of another version.
+    #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
+    UnknownVersion(String),
+    /// The generator has changed.
+    #[error(
+        "the workload {family} of seed {seed} is another program by now (its text has digest {is}, not {was}): the schedule \
+         no longer fits; use the framediff that made the case"
+    )]
+    OtherProgram {
+        /// Which family.
+        family: Family,
+        /// Which seed.
+        seed: u64,
+        /// The digest that the case has.
+        was: SourceDigest,
+        /// The digest of the program that this framediff makes.
+        is: SourceDigest,
+    },
+}
+
+/// More samples or steps are no case but a mistake: a schedule is run one store at a time.
+const MOST_SAMPLES: u32 = 100_000;
+const MOST_STEPS: u64 = 100_000_000;
+
+impl SteppedCase {
+    /// The oldest version of cases that has all of its fields.
+    pub(super) fn version(&self) -> u64 {
+        if self.cast.is_alone() && !self.loads { 2 } else { 3 }
+    }
+
+    /// Whether its fields fit together.
+    ///
+    /// # Errors
+    /// [`BadStepped::Inconsistent`], with the first thing that does not.
+    pub fn check(&self) -> Result<(), BadStepped> {
+        let wrong = |why: String| Err(BadStepped::Inconsistent(why));
+        let Self { build, workload, walker, schedule, .. } = self;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".+-".contains(&byte);
+        if build.version.is_empty() || build.version.len() > 40 || !build.version.bytes().all(plain) {
+            return wrong(format!("{:?} is no version of a CPython", excerpt(&build.version)));
+        }
+        let family = workload.family;
+        if workload.parameters.clone().within_bounds(family) != workload.parameters {
+            return wrong(format!("no workload of the family {family} has these parameters"));
+        }
+        if !matches!(workload.mode, Mode::Rounds | Mode::GatedRounds) {
+            return wrong(format!(
+                "its workload is {}, and has no rounds at which a schedule starts",
+                workload.mode.name()
+            ));
+        }
+        if self.loads && workload.mode != Mode::Rounds {
+            return wrong("loads are steps, but its workload moves from gate to gate".to_owned());
+        }
+        if self.fingerprint.walker != *walker {
+            return wrong(format!("the walker is {walker}, but the fingerprint is of {}", self.fingerprint.walker));
+        }
+        if self.fingerprint.cast != self.cast {
+            return wrong(format!("the cast is {}, but the fingerprint is of {}", self.cast, self.fingerprint.cast));
+        }
+        if let Some(weakening) = self.weakenings.iter().find(|weakening| !weakening.applies_to(*walker)) {
+            return wrong(format!("{walker} has no check that `{weakening}` could leave out"));
+        }
+        if !(1..=MOST_SAMPLES).contains(&self.samples) {
+            return wrong(format!("it has {} samples: 1 to {MOST_SAMPLES} can be run", self.samples));
+        }
+        if schedule.total_steps() > MOST_STEPS {
+            return wrong(format!("it has {} steps: up to {MOST_STEPS} can be run", schedule.total_steps()));
+        }
+        if let Some(one) = schedule.moves.iter().find(|one| one.at.sample >= self.samples) {
+            return wrong(format!("the move {one} is in a sample that is not taken: there are {}", self.samples));
+        }
+        if let Some(one) = schedule.moves.iter().find(|one| one.at.word > 0 && !self.tearing) {
+            return wrong(format!("the move {one} is inside of a read, but reads are not torn"));
+        }
+        Ok(())
+    }
+}
+
+/// A stepped case with what its file says besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SteppedFile {
+    /// What the case is about, or where it came from.
+    pub note: String,
+    /// The case.
+    pub case: SteppedCase,
+}
+
+impl SteppedFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// That it cannot be read or is no stepped case, naming the file.
+    pub fn load(path: &Path) -> Result<Self, CaseError> {
+        load(path, Self::parse)
+    }
+
+    /// Reads the content of a file.
+    ///
+    /// # Errors
+    /// That it is no stepped case.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
+        Self::open(Envelope::parse(bytes)?)
+    }
+
+    pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {
+        let Kind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
+        let case: SteppedCase = serde_json::from_value(envelope.case)
+            .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
+        case.check()?;
+        if version < case.version() {
+            return Err(CaseError::Damaged(format!("its version is {version}, and it has a field of a later one")));
+        }
+        Ok(Self { note: envelope.note, case })
+    }
+
+    /// The content of its file.
+    ///
+    /// # Errors
+    /// The case contradicts itself, so that it could not be read again.
+    pub fn text(&self) -> Result<String, CaseError> {
+        Ok(self.envelope()?.text())
+    }
+
+    /// Writes it into `folder`, under a name that is made of its content, and tells where.
+    ///
+    /// # Errors
+    /// As [`SteppedFile::text`], or that the file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
+        self.envelope()?.save(folder)
+    }
+
+    fn envelope(&self) -> Result<Envelope, CaseError> {
+        self.case.check()?;
+        let case = serde_json::to_value(&self.case)
+            .map_err(|why| CaseError::NotWritable { target: super::envelope::STEPPED, why: why.to_string() })?;
+        Ok(Envelope { kind: Kind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
+    }
+}

@@ -1,0 +1,324 @@
+//! Arbitrary programs and interleavings: every stack that a cached walker returns was there during its sample.
+//!
+//! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
+//! be it another profiler that anchors the current frame; and CPython's protocol while the target is at rest during
+//! samples and stops between operations only: then with another profiler, too, if every frame that leaves moves the anchor;
+//! and alone it promises a hit where the anchor's frame is on the stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
+//! itself belongs together, if each read is one moment. The interpreter promises to move the anchor off a frame that
+//! leaves.
+//!
+//! `FRAMEDIFF_WEAKEN` names checks that the walkers leave out, `FRAMEDIFF_VARY` ways in which the interpreter differs
+//! (both separated by commas): then a failure is to be found. A case can also say which clause it is known to break;
+//! such are the counterexamples of `framediff prove`.
+
+use std::collections::BTreeSet;
+
+use arbitrary::{Arbitrary, Unstructured};
+use framewalk::cache::Limits;
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
+
+use super::Outcome;
+use super::target::FuzzTarget;
+use super::weakened::{VARIATIONS, WEAKENINGS};
+use crate::history::render;
+use crate::program::{Function, Instruction, Program, Thread, VARIABLES};
+use crate::scenario::{Broken, Contender, From, Leg, Scenario, Setting};
+use crate::variation::Variation;
+use crate::workloads;
+
+/// The target.
+pub static TARGET: FuzzTarget<TestCase> =
+    FuzzTarget { name: "cache_state_machine", check, least_accepted: 10, judges_refusals: false };
+
+/// A scenario, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestCase {
+    /// What is run.
+    pub scenario: Scenario,
+    /// The clause that it breaks, if it is known to break one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<Broken>,
+}
+
+/// Bytes that the choices of most cases take.
+const CHOICES: usize = 256;
+
+/// How schedules are drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Schedules {
+    /// See [`leg`].
+    Any,
+    /// See [`windows`].
+    Windows,
+    /// See [`attempts`].
+    Attempts,
+    /// See [`rests`].
+    Rests,
+}
+
+/// A case for the walkers and the interpreter with these faults; the bytes are those of [`Arbitrary`].
+///
+/// # Errors
+/// As [`Arbitrary::arbitrary`].
+pub fn generate(
+    bytes: &mut Unstructured<'_>,
+    weakenings: &BTreeSet<Weakening>,
+    variations: &BTreeSet<Variation>,
+) -> arbitrary::Result<TestCase> {
+    let both = [WalkerKind::OwnReference, WalkerKind::OwnCached];
+    let able: Vec<WalkerKind> = both
+        .into_iter()
+        .filter(|&kind| weakenings.is_empty() || weakenings.iter().any(|weakening| weakening.applies_to(kind)))
+        .collect();
+    let kind = *bytes.choose(&able)?;
+    let setting = match kind {
+        WalkerKind::OwnCached if bytes.ratio(1, 3)? => Setting::Coarse,
+        WalkerKind::OwnReference if !bytes.ratio(1, 8)? => Setting::Moving,
+        _ => Setting::AtRest,
+    };
+    let close = if setting == Setting::AtRest { Schedules::Rests } else { Schedules::Attempts };
+    let schedules = *bytes.choose(&[Schedules::Any, Schedules::Windows, close, close])?;
+    let program = program(bytes, schedules)?;
+    let limits = Limits::CPYTHON;
+    let threads_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=2)? } else { limits.threads };
+    let addresses_cached = if bytes.ratio(1, 8)? { bytes.int_in_range(1..=5)? } else { limits.addresses };
+    let first_sequence = if bytes.ratio(1, 2)? { u64::MAX - bytes.int_in_range(0..=3)? } else { 0 };
+    let forks_before = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(1..=3)?) } else { None };
+    let come_and_go = forks_before.is_some() || program.threads.iter().any(|thread| !thread.started);
+    let threads = u8::try_from(program.threads.len()).unwrap_or(1);
+    let samples = (0..bytes.int_in_range(3..=6)?)
+        .map(|_| Ok(if come_and_go { None } else { Some(bytes.int_in_range(0..=threads - 1)?) }))
+        .collect::<arbitrary::Result<_>>()?;
+    let mut legs = match schedules {
+        Schedules::Any => (0..bytes.int_in_range(1..=20)?).map(|_| leg(bytes, threads)).collect::<Result<_, _>>()?,
+        Schedules::Windows => windows(bytes)?,
+        Schedules::Attempts => attempts(bytes)?,
+        Schedules::Rests => rests(bytes, threads)?,
+    };
+    if kind == WalkerKind::OwnCached && !(setting == Setting::AtRest && program.moves_anchor_with_every_frame()) {
+        legs.iter_mut().for_each(|leg| leg.other_profiler = None);
+    }
+    let decisions = (0..bytes.int_in_range(0..=12)?).map(|_| u8::arbitrary(bytes)).collect::<arbitrary::Result<_>>()?;
+    let scenario = Scenario {
+        program,
+        variations: variations.clone(),
+        walker: Contender { kind, weakenings: weakenings.clone() },
+        threads_cached: u8::try_from(threads_cached).unwrap_or(u8::MAX),
+        addresses_cached: u16::try_from(addresses_cached).unwrap_or(u16::MAX),
+        first_sequence,
+        samples,
+        forks_before,
+        setting,
+        legs,
+        decisions,
+    };
+    Ok(TestCase { scenario, breaks: None })
+}
+
+/// Mostly short waits and short moves, since what goes wrong does so between neighbouring accesses, and now and then
+/// moves that go through whole call chains.
+fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
+    let accesses = if bytes.ratio(2, 3)? { bytes.int_in_range(0..=8)? } else { bytes.int_in_range(0..=60)? };
+    let stores = if bytes.ratio(1, 2)? { bytes.int_in_range(1..=8)? } else { bytes.int_in_range(0..=90)? };
+    let from = *bytes.choose(&[From::LastLeg, From::LastLeg, From::NextWrite, From::NextSample])?;
+    let back = bytes.ratio(1, 4)?;
+    let other_profiler = if bytes.ratio(1, 16)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
+    Ok(Leg { from, accesses, stores, frames: 0, back, other_profiler, joined: false })
+}
+
+/// Moves between samples, and in the two places of each where a protocol is weakest: while it reads the thread state, and
+/// around the write of the anchor; after that often on to a moment that looks like the one before. Mostly by whole frames,
+/// since what goes wrong does so because some came or went.
+fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = Vec::new();
+    for sample in 0..bytes.int_in_range(2..=4)? {
+        let frames = bytes.int_in_range(0..=if sample == 0 { 6 } else { 3 })?;
+        let stores = if bytes.ratio(1, 4)? { bytes.int_in_range(1..=8)? } else { 0 };
+        legs.push(Leg { from: From::SampleEnd, frames, stores, ..Leg::default() });
+        if bytes.ratio(1, 2)? {
+            continue;
+        }
+        if bytes.ratio(2, 3)? {
+            let (accesses, frames, stores) =
+                (bytes.int_in_range(0..=12)?, bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=2)?);
+            legs.push(Leg { from: From::NextSample, accesses, frames, stores, ..Leg::default() });
+        }
+        if bytes.ratio(2, 3)? {
+            // Up to the last word of the check that follows the write.
+            let accesses = if bytes.ratio(3, 4)? { bytes.int_in_range(0..=2)? } else { bytes.int_in_range(3..=9)? };
+            let (frames, stores) =
+                if bytes.ratio(2, 3)? { (0, 0) } else { (bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=4)?) };
+            let back = bytes.ratio(2, 3)?;
+            legs.push(Leg { from: From::NextWrite, accesses, frames, stores, back, ..Leg::default() });
+        }
+        if bytes.ratio(1, 4)? {
+            let (accesses, frames, stores) =
+                (bytes.int_in_range(0..=30)?, bytes.int_in_range(0..=3)?, bytes.int_in_range(0..=8)?);
+            legs.push(Leg { accesses, frames, stores, ..Leg::default() });
+        }
+    }
+    Ok(legs)
+}
+
+/// A few frames between samples, and in every other sample one that comes or goes after the thread state was read: attempts
+/// that succeed and attempts that fail, one after the other. Now and then more go, and another profiler anchors what comes.
+fn attempts(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = Vec::new();
+    for _ in 0..bytes.int_in_range(3..=5)? {
+        legs.push(Leg { from: From::SampleEnd, frames: bytes.int_in_range(0..=3)?, ..Leg::default() });
+        if bytes.ratio(1, 2)? {
+            continue;
+        }
+        let inside = Leg { from: From::NextSample, accesses: bytes.int_in_range(3..=9)?, ..Leg::default() };
+        if bytes.ratio(1, 8)? {
+            legs.push(Leg { frames: bytes.int_in_range(1..=6)?, other_profiler: Some(0), ..inside });
+            continue;
+        }
+        legs.push(Leg { frames: 1, stores: 1, ..inside });
+        if bytes.ratio(1, 8)? {
+            let accesses = bytes.int_in_range(0..=2)?;
+            legs.push(Leg { from: From::NextWrite, accesses, back: true, ..Leg::default() });
+        }
+    }
+    Ok(legs)
+}
+
+/// A few frames, or many, before each sample, and in one of them or more another profiler.
+fn rests(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Vec<Leg>> {
+    let mut legs = Vec::new();
+    for _ in 0..bytes.int_in_range(2..=8)? {
+        let frames = if bytes.ratio(3, 4)? { bytes.int_in_range(0..=6)? } else { bytes.int_in_range(7..=20)? };
+        let other_profiler = if bytes.ratio(1, 2)? { Some(bytes.int_in_range(0..=threads - 1)?) } else { None };
+        legs.push(Leg { frames, other_profiler, joined: bytes.ratio(1, 4)?, ..Leg::default() });
+    }
+    Ok(legs)
+}
+
+fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Result<Program> {
+    // Attempts fail in the most ways where two call chains alternate at the same addresses.
+    if schedules == Schedules::Attempts && bytes.ratio(2, 3)? {
+        return Ok(bytes.choose(&[workloads::alternating, workloads::failed_bind])?());
+    }
+    // Whose frames the anchor is among matters most where thread states come and go, and what was learnt of a code object
+    // where another one comes to its address.
+    if schedules == Schedules::Rests && bytes.ratio(1, 3)? {
+        let reuse = [workloads::thread_reuse, workloads::code_reuse, workloads::code_reuse_interpreters];
+        return Ok(bytes.choose(&reuse)?());
+    }
+    if bytes.ratio(1, 2)? {
+        return Ok((bytes.choose(&workloads::ALL)?.make)());
+    }
+    const NAMES: [&str; 6] = ["main", "f", "g", "h", "i", "j"];
+    let count = bytes.int_in_range(3..=NAMES.len())?;
+    let functions = NAMES
+        .iter()
+        .take(count)
+        .map(|name| {
+            let body = (0..bytes.int_in_range(0..=5)?)
+                .map(|_| Ok(within(bytes.arbitrary()?, u8::try_from(count).unwrap_or(1))))
+                .collect::<arbitrary::Result<Vec<Instruction>>>()?;
+            let handler = if bytes.ratio(1, 4)? { Some(bytes.int_in_range(0..=5)?) } else { None };
+            let slots = if bytes.ratio(1, 8)? { 2 } else { 1 };
+            Ok(Function { name: (*name).to_owned(), slots, body, handler, place: None })
+        })
+        .collect::<arbitrary::Result<Vec<_>>>()?;
+    let mut threads = vec![Thread::new(0, 7, true)];
+    if bytes.ratio(1, 4)? {
+        threads.push(Thread::new(1, 8, bytes.arbitrary()?));
+    }
+    let mut program = Program { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)?, frees: None };
+    if program.frees_code() {
+        take_turns(bytes, &mut program)?;
+    }
+    Ok(program)
+}
+
+/// Lets the last function, or the last two, take turns with another one, and the second thread be another interpreter's.
+fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary::Result<()> {
+    let place = bytes.int_in_range(1..=u8::try_from(program.functions.len()).unwrap_or(3).saturating_sub(2))?;
+    let others = if bytes.ratio(1, 4)? { 2 } else { 1 };
+    for function in program.functions.iter_mut().skip(usize::from(place) + 1).rev().take(others) {
+        function.place = Some(place);
+    }
+    if let Some(thread) = program.threads.get_mut(1) {
+        thread.interpreter = u8::from(bytes.ratio(1, 2)?);
+    }
+    Ok(())
+}
+
+/// The same instruction about functions, variables and places that exist. No function calls `main` or itself deeper than
+/// the data stack goes.
+fn within(instruction: Instruction, functions: u8) -> Instruction {
+    use Instruction as I;
+    let function = |id: u8| 1 + id % (functions - 1);
+    let variable = |id: u8| id % u8::try_from(VARIABLES).unwrap_or(1);
+    match instruction {
+        I::Call(id) => I::Call(function(id)),
+        I::CallFromC(id) => I::CallFromC(function(id)),
+        I::FailedCall(id) => I::FailedCall(function(id)),
+        I::ReturnRunning(id) => I::ReturnRunning(function(id)),
+        I::Create(at, id) => I::Create(variable(at), function(id)),
+        I::Resume(at) => I::Resume(variable(at)),
+        I::ResumeFromC(at) => I::ResumeFromC(variable(at)),
+        I::Delegate(at) => I::Delegate(variable(at)),
+        I::Throw(at) => I::Throw(variable(at)),
+        I::Drop(at) => I::Drop(variable(at)),
+        I::Line(line) => I::Line(1 + line % 4),
+        I::Jump(to) => I::Jump(to % 6),
+        I::Branch(to) => I::Branch(to % 6),
+        I::StartThread(_) => I::StartThread(1),
+        I::Compile(id) => I::Compile(function(id)),
+        I::Free(id) => I::Free(function(id)),
+        I::Return | I::Raise | I::Yield | I::EndThread => instruction,
+    }
+}
+
+impl<'a> Arbitrary<'a> for TestCase {
+    /// Half of the inputs are seeds of pseudo-random choices: a mutated input is much like the one that it was made of, while
+    /// some faults need many choices that are all new.
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        if !bytes.ratio(1, 2)? {
+            return generate(bytes, &WEAKENINGS, &VARIATIONS);
+        }
+        let mut choices = [0; CHOICES];
+        ChaCha8Rng::seed_from_u64(bytes.arbitrary()?).fill_bytes(&mut choices);
+        generate(&mut Unstructured::new(&choices), &WEAKENINGS, &VARIATIONS)
+    }
+}
+
+/// Checks that a scenario breaks no clause, or the one that it is known to break. It is accepted if a sample gave a
+/// stack.
+///
+/// # Panics
+/// If it is not so; the message has the history.
+pub fn check(case: &TestCase) -> Outcome {
+    let ran = match case.scenario.run(false) {
+        Ok(ran) => ran,
+        Err(error) => panic!("{error}"),
+    };
+    let broken = ran.broken;
+    if broken != case.breaks {
+        let history = case.scenario.run(true).map(|ran| render(&ran.interpreter, &ran.notes)).unwrap_or_default();
+        match (broken, case.breaks) {
+            (Some(broken), _) => panic!("{broken}\n{history}"),
+            (None, breaks) => panic!("nothing is wrong, although `{breaks:?}` was to break\n{history}"),
+        }
+    }
+    if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) { Outcome::Accepted } else { Outcome::Rejected }
+}
+
+/// Not as for decoders, where a good share of cases is to be refused: a scenario without any stack shows nothing.
+#[cfg(test)]
+#[test]
+fn smoke() {
+    const CASES: usize = 512;
+    let cases = super::target::random_stream().take(CASES).map(Result::unwrap);
+    let accepted = cases.filter(|case| check(case) == Outcome::Accepted).count();
+    assert!(accepted > CASES / 2, "{accepted} accepted");
+}

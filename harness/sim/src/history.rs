@@ -1,0 +1,220 @@
+//! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
+
+use framewalk::sample::ThreadSample;
+use model::columns::{Columns, Side, returned};
+
+use crate::interpreter::{Interpreter, State};
+use crate::map::{Map, Place, Role, Word};
+use crate::store::Store;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Note {
+    /// The interpreter did an access.
+    Store {
+        /// Which thread.
+        thread: usize,
+        /// What.
+        store: Store,
+        /// The state it was done in.
+        before: Box<State>,
+        /// The state after it.
+        after: Box<State>,
+    },
+    /// Another profiler anchored the thread's current frame.
+    OtherProfiler {
+        /// Whose.
+        thread: usize,
+        /// The state after it.
+        state: Box<State>,
+    },
+    /// The walker begins a sample.
+    Sample,
+    /// It read a word.
+    Read {
+        /// Which one.
+        word: Word,
+        /// Its value.
+        value: u64,
+        /// The state it was read in.
+        state: Box<State>,
+    },
+    /// It wrote a word.
+    Write {
+        /// Which one.
+        word: Word,
+        /// Its value.
+        value: u64,
+        /// The state after it.
+        state: Box<State>,
+    },
+    /// It returned this.
+    Result(ThreadSample),
+}
+
+/// Accesses of the interpreter that are shown of those before the first sample.
+const SHOWN_BEFORE: usize = 6;
+
+/// Columns that a history fills.
+const WIDTH: u16 = 110;
+
+/// Frames by name.
+struct Names<'a> {
+    interpreter: &'a Interpreter,
+    state: &'a State,
+}
+
+impl Names<'_> {
+    fn map(&self) -> &Map {
+        &self.interpreter.map
+    }
+
+    fn code(&self, executable: u64) -> &str {
+        let function = self.map().codes().function_of(executable, |word| self.state.words[usize::from(word)]);
+        function
+            .and_then(|function| self.interpreter.program.functions.get(usize::from(function)))
+            .map_or("nothing", |function| &function.name)
+    }
+
+    fn place(&self, place: Place) -> String {
+        let name = self.map().frame_words(place).map(|words| self.code(self.state.words[usize::from(words.code)]));
+        match place {
+            Place::Base(_) => "base".to_owned(),
+            Place::Shim(_, depth) => format!("shim {depth}"),
+            Place::Slot(..) => format!("{}@{}", name.unwrap_or("?"), self.slot(place)),
+            Place::Generator(variable) => format!("{}@gen{variable}", name.unwrap_or("?")),
+        }
+    }
+
+    fn slot(&self, place: Place) -> String {
+        match place {
+            Place::Slot(chunk, slot) => (chunk * self.map().slots() + slot).to_string(),
+            Place::Generator(variable) => format!("gen{variable}"),
+            other => self.place(other),
+        }
+    }
+
+    fn frame(&self, address: u64) -> String {
+        match self.map().place(address) {
+            Some(place) => self.place(place),
+            None if address == 0 => "NULL".to_owned(),
+            None => format!("{address:#x}"),
+        }
+    }
+
+    /// A word and its value; nothing for one that tells nothing.
+    fn word(&self, word: Word, value: u64) -> Option<String> {
+        Some(match self.map().role(word)? {
+            Role::CurrentFrame(_) => format!("current_frame = {}", self.frame(value)),
+            Role::Anchor(_) => format!("anchor = {}", self.frame(value)),
+            Role::Sequence(_) => format!("sequence = {}", value.cast_signed()),
+            Role::Previous(place @ (Place::Slot(..) | Place::Generator(_))) => {
+                format!("@{} previous = {}", self.slot(place), self.frame(value))
+            }
+            Role::Previous(place) => format!("{} previous = {}", self.place(place), self.frame(value)),
+            Role::Code(place) => format!("@{} = {}", self.slot(place), self.code(value)),
+            Role::Instruction(place) => {
+                let words = self.map().frame_words(place)?;
+                let (codes, get) = (self.map().codes(), |word: Word| self.state.words[usize::from(word)]);
+                let function = codes.function_of(get(words.code), get)?;
+                format!("@{} line {}", self.slot(place), codes.line_of(function, value)?)
+            }
+            Role::ThreadsHead(_) => format!("threads_head = thread {}", self.thread(value)),
+            Role::CodeGeneration(interpreter) => format!("interpreter {interpreter}: code generation = {value}"),
+            Role::CodeName(place) => {
+                let function = self.map().codes().named(place, value)?;
+                let function = self.interpreter.program.functions.get(usize::from(function))?;
+                format!("code object {place} is {}", function.name)
+            }
+            Role::CodeFlags(place) => format!("code object {place} has flags {value:#x}"),
+            Role::Next(thread) => format!("thread {thread} next = thread {}", self.thread(value)),
+            Role::NativeThreadId(thread) => format!("thread {thread} has id {value}"),
+            Role::Chunk(_) => format!("datastack_chunk = {value:#x}"),
+            Role::ChunkPrevious(chunk) => format!("chunk {chunk} previous = {value:#x}"),
+            Role::ChunkMapped(chunk) if value == 0 => format!("chunk {chunk} unmapped"),
+            Role::ChunkMapped(chunk) => format!("chunk {chunk} mapped"),
+        })
+    }
+
+    fn thread(&self, address: u64) -> String {
+        (0..self.map().threads())
+            .find(|&thread| self.map().thread_address(thread) == address)
+            .map_or("none".to_owned(), |thread| thread.to_string())
+    }
+
+    fn store(&self, store: Store, before: &State) -> Option<String> {
+        Some(match store {
+            Store::Word { word, value } => self.word(word, value)?,
+            Store::CompareAnchor { thread, frame, .. } => {
+                let anchor = before.words[usize::from(self.map().thread_words(thread).anchor)];
+                let answer = if anchor == frame { "yes" } else { "no" };
+                format!("anchor == {}? {answer}", self.frame(frame))
+            }
+            Store::IncrementSequence { thread } | Store::ResetSequence { thread } => {
+                let sequence = self.state.words[usize::from(self.map().thread_words(thread).sequence)];
+                format!("sequence = {}", sequence.cast_signed())
+            }
+            Store::Anchor { value, .. } => format!("anchor = {}", self.frame(value)),
+        })
+    }
+}
+
+/// Whether a read of it helps to understand a history. What never changes in a run of one thread does not.
+fn tells(map: &Map, word: Word, value: u64) -> bool {
+    match map.role(word) {
+        Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
+        Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
+        Some(Role::ChunkMapped(_)) => value == 0,
+        Some(Role::Instruction(_) | Role::Previous(Place::Shim(..)) | Role::CodeFlags(_)) => false,
+        Some(Role::Code(_) | Role::Previous(_)) => value != 0,
+        Some(
+            Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_) | Role::CodeGeneration(_) | Role::CodeName(_),
+        ) => true,
+    }
+}
+
+/// The history as a table.
+#[must_use]
+pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
+    let threads = interpreter.map.threads() > 1;
+    let mut columns = Columns::default();
+    let mut sample = 0;
+    let first = notes.iter().position(|note| matches!(note, Note::Sample)).unwrap_or(0);
+    let shown = first.saturating_sub(SHOWN_BEFORE);
+    if shown > 0 {
+        columns.add(Side::Left, format!("({shown} accesses)"));
+    }
+    for note in notes.iter().skip(shown) {
+        match note {
+            Note::Store { thread, store, before, after } => {
+                let names = Names { interpreter, state: after };
+                if let Some(text) = names.store(*store, before) {
+                    columns.add(Side::Left, if threads { format!("thread {thread}: {text}") } else { text });
+                }
+            }
+            Note::OtherProfiler { thread, state } => {
+                let names = Names { interpreter, state };
+                let anchor = state.words[usize::from(interpreter.map.thread_words(*thread).anchor)];
+                columns.add(Side::Left, format!("another profiler: anchor = {}", names.frame(anchor)));
+            }
+            Note::Sample => {
+                sample += 1;
+                columns.add_below(Side::Right, format!("sample {sample}:"));
+            }
+            Note::Read { word, value, state } => {
+                if tells(&interpreter.map, *word, *value)
+                    && let Some(text) = (Names { interpreter, state }).word(*word, *value)
+                {
+                    columns.add(Side::Right, text);
+                }
+            }
+            Note::Write { word, value, state } => {
+                if let Some(text) = (Names { interpreter, state }).word(*word, *value) {
+                    columns.add(Side::Right, format!("writes {text}"));
+                }
+            }
+            Note::Result(sample) => columns.add_below(Side::Right, returned(sample)),
+        }
+    }
+    columns.render(["interpreter", "walker"], WIDTH)
+}

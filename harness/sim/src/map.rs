@@ -1,0 +1,564 @@
+//! Where everything is in the simulated interpreter's memory, and which words of it ever change.
+
+use std::sync::{Arc, LazyLock};
+
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::memory::{Address, MemoryError};
+
+use crate::codes::{CodeWords, Codes};
+use crate::layout::{GENERATOR_FRAME, GENERATOR_OWNER, SHIM_OWNER};
+use crate::program::{Program, VARIABLES};
+
+/// Address of `_PyRuntime`.
+pub const RUNTIME: Address = 0x1_0000;
+const INTERPRETERS: Address = 0x10_0000;
+const THREADS: Address = 0x20_0000;
+const CHUNKS: Address = 0x100_0000;
+const GENERATORS: Address = 0x200_0000;
+pub(super) const CODES: Address = 0x300_0000;
+const SHIMS: Address = 0x7fff_0000;
+/// From one structure of a kind to the next; less would make no difference.
+pub(super) const STRIDE: Address = 0x1_0000;
+/// Where the base frame is in a thread state.
+const BASE_FRAME: Address = 0x380;
+const SHIM_STRIDE: Address = 0x80;
+
+/// Data-stack chunks of the process; a thread takes the first that is free.
+pub const CHUNK_COUNT: usize = 4;
+/// `DATA_STACK_CHUNK_SIZE`.
+const CHUNK_SIZE: usize = 16 << 10;
+const CHUNK_HEADER: usize = 24;
+/// Entries from C that one thread can have at the same time, and places for their shim frames unless there are to be more.
+pub const SHIM_COUNT: usize = 6;
+/// Most places for the shim frames of a thread.
+pub const MOST_SHIMS: usize = 64;
+/// Most thread states.
+pub const THREAD_COUNT: usize = 3;
+/// Most interpreters.
+pub const INTERPRETER_COUNT: usize = 2;
+/// Most slots of a chunk.
+pub const SLOT_COUNT: u8 = 32;
+/// `code_object_generation` of a new interpreter.
+pub const FIRST_GENERATION: u64 = 1;
+
+/// The number of a word that can change.
+pub type Word = u16;
+
+/// Where a frame stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// The base frame of a thread.
+    Base(usize),
+    /// A shim frame: thread, depth.
+    Shim(usize, usize),
+    /// A slot of a data-stack chunk.
+    Slot(usize, usize),
+    /// A generator's inline frame.
+    Generator(usize),
+}
+
+/// What a word is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// `PyInterpreterState.threads_head`.
+    ThreadsHead(usize),
+    /// `PyInterpreterState.code_object_generation`, in programs that free code objects.
+    CodeGeneration(usize),
+    /// `co_qualname` of the code object at the address of that number, if functions take turns there.
+    CodeName(usize),
+    /// `co_flags` of it, if they differ in them.
+    CodeFlags(usize),
+    /// `PyThreadState.next`.
+    Next(usize),
+    /// `current_frame`.
+    CurrentFrame(usize),
+    /// `last_profiled_frame`.
+    Anchor(usize),
+    /// `last_profiled_frame_seq`.
+    Sequence(usize),
+    /// `native_thread_id`.
+    NativeThreadId(usize),
+    /// `datastack_chunk`.
+    Chunk(usize),
+    /// `_PyStackChunk.previous`.
+    ChunkPrevious(usize),
+    /// Not in memory: whether the chunk is mapped.
+    ChunkMapped(usize),
+    /// `_PyInterpreterFrame.f_executable`.
+    Code(Place),
+    /// `_PyInterpreterFrame.previous`.
+    Previous(Place),
+    /// `_PyInterpreterFrame.instr_ptr`.
+    Instruction(Place),
+}
+
+/// The words of an interpreter state.
+#[derive(Clone, Copy, Debug)]
+struct InterpreterWords {
+    threads_head: Word,
+    code_generation: Option<Word>,
+}
+
+/// The words of a thread state.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadWords {
+    /// See [`Role`].
+    pub next: Word,
+    /// See [`Role`].
+    pub current_frame: Word,
+    /// See [`Role`].
+    pub anchor: Word,
+    /// See [`Role`].
+    pub sequence: Word,
+    /// See [`Role`].
+    pub native_thread_id: Word,
+    /// See [`Role`].
+    pub chunk: Word,
+}
+
+/// The words of a frame; a shim frame has only the first.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameWords {
+    /// See [`Role`].
+    pub previous: Word,
+    /// See [`Role`].
+    pub code: Word,
+    /// See [`Role`].
+    pub instruction: Word,
+}
+
+struct Region {
+    start: Address,
+    background: Arc<[u8]>,
+    /// The words in it that change, by offset.
+    words: Vec<(usize, Word)>,
+    /// The word that says whether it is mapped.
+    mapped: Option<Word>,
+}
+
+/// See the module.
+pub struct Map {
+    regions: Vec<Region>,
+    roles: Vec<Role>,
+    initial: Vec<u64>,
+    interpreters: Vec<InterpreterWords>,
+    threads: Vec<ThreadWords>,
+    /// The interpreter of each thread.
+    interpreter_of: Vec<usize>,
+    /// By chunk: previous, mapped.
+    chunks: Vec<(Word, Word)>,
+    slots: usize,
+    slot_frames: Vec<FrameWords>,
+    generator_frames: Vec<FrameWords>,
+    shim_frames: Vec<Word>,
+    shims: usize,
+    codes: Codes,
+}
+
+static CHUNK: LazyLock<Arc<[u8]>> = LazyLock::new(|| {
+    let mut bytes = vec![0; CHUNK_SIZE];
+    put(&mut bytes, 8, CHUNK_SIZE as u64);
+    bytes.into()
+});
+
+pub(super) fn put(bytes: &mut [u8], offset: u64, word: u64) {
+    if let Some(there) = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start.checked_add(8)?)) {
+        there.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+impl Map {
+    /// The memory for a program.
+    #[must_use]
+    pub fn new(program: &Program) -> Self {
+        Self::with_shims(program, SHIM_COUNT)
+    }
+
+    /// The same with so many places for the shim frames of a thread.
+    #[must_use]
+    pub fn with_shims(program: &Program, shims: usize) -> Self {
+        let slots = usize::from(program.slots_per_chunk.clamp(1, SLOT_COUNT));
+        let mut map = Self {
+            regions: Vec::with_capacity(32),
+            roles: Vec::with_capacity(128),
+            initial: Vec::with_capacity(128),
+            interpreters: Vec::new(),
+            threads: Vec::new(),
+            interpreter_of: program
+                .threads
+                .iter()
+                .take(THREAD_COUNT)
+                .map(|thread| usize::from(thread.interpreter).min(INTERPRETER_COUNT - 1))
+                .collect(),
+            chunks: Vec::new(),
+            slots,
+            slot_frames: Vec::new(),
+            generator_frames: Vec::new(),
+            shim_frames: Vec::new(),
+            shims: shims.clamp(1, MOST_SHIMS),
+            codes: Codes::new(program),
+        };
+        map.runtime(program.frees_code());
+        for thread in 0..program.threads.len().min(THREAD_COUNT) {
+            map.thread(thread);
+        }
+        for chunk in 0..CHUNK_COUNT {
+            map.chunk(chunk);
+        }
+        for variable in 0..VARIABLES {
+            map.generator(variable);
+        }
+        for place in 0..map.codes.places() {
+            map.code(program, place);
+        }
+        map.regions.sort_by_key(|region| region.start);
+        map
+    }
+
+    fn word(&mut self, role: Role) -> Word {
+        self.word_of(role, 0)
+    }
+
+    fn word_of(&mut self, role: Role, initial: u64) -> Word {
+        let word = Word::try_from(self.roles.len()).unwrap_or(Word::MAX);
+        self.roles.push(role);
+        self.initial.push(initial);
+        word
+    }
+
+    fn region(&mut self, start: Address, background: impl Into<Arc<[u8]>>, words: Vec<(u64, Word)>) {
+        let mut words: Vec<(usize, Word)> =
+            words.into_iter().filter_map(|(offset, word)| Some((usize::try_from(offset).ok()?, word))).collect();
+        words.sort_unstable();
+        self.regions.push(Region { start, background: background.into(), words, mapped: None });
+    }
+
+    /// The interpreters, the newest one first in their list.
+    fn runtime(&mut self, frees_code: bool) {
+        let count = self.interpreter_of.iter().max().map_or(1, |last| last + 1);
+        let mut runtime = vec![0; 1024];
+        put(&mut runtime, LAYOUT.interpreters_head, self.interpreter_address(count - 1));
+        self.region(RUNTIME, runtime, Vec::new());
+        let layout = LAYOUT.interpreter;
+        for interpreter in 0..count {
+            let threads_head = self.word(Role::ThreadsHead(interpreter));
+            let mut at = vec![(layout.threads_head, threads_head)];
+            let code_generation = layout.code_object_generation.filter(|_| frees_code).map(|offset| {
+                let word = self.word_of(Role::CodeGeneration(interpreter), FIRST_GENERATION);
+                at.push((offset, word));
+                word
+            });
+            self.interpreters.push(InterpreterWords { threads_head, code_generation });
+            let mut bytes = vec![0; 8192];
+            put(&mut bytes, layout.id, interpreter as u64);
+            put(&mut bytes, layout.next, interpreter.checked_sub(1).map_or(0, |next| self.interpreter_address(next)));
+            self.region(self.interpreter_address(interpreter), bytes, at);
+        }
+    }
+
+    fn thread(&mut self, thread: usize) {
+        let words = ThreadWords {
+            next: self.word(Role::Next(thread)),
+            current_frame: self.word(Role::CurrentFrame(thread)),
+            anchor: self.word(Role::Anchor(thread)),
+            sequence: self.word(Role::Sequence(thread)),
+            native_thread_id: self.word(Role::NativeThreadId(thread)),
+            chunk: self.word(Role::Chunk(thread)),
+        };
+        self.threads.push(words);
+        let layout = LAYOUT.thread;
+        let mut bytes = vec![0; 1024];
+        put(&mut bytes, layout.interpreter, self.interpreter_address(self.interpreter_of(thread)));
+        let mut at = vec![
+            (layout.next, words.next),
+            (layout.current_frame, words.current_frame),
+            (layout.native_thread_id, words.native_thread_id),
+            (layout.datastack_chunk, words.chunk),
+        ];
+        if let Some(cache) = layout.cache {
+            put(&mut bytes, cache.base_frame, self.address(Place::Base(thread)));
+            at.extend([(cache.anchor, words.anchor), (cache.sequence, words.sequence)]);
+        }
+        put(&mut bytes, BASE_FRAME + LAYOUT.frame.owner - 2, SHIM_OWNER);
+        self.region(self.thread_address(thread), bytes, at);
+
+        let mut at = Vec::new();
+        let mut bytes = vec![0; self.shims * 0x80];
+        for depth in 0..self.shims {
+            let word = self.word(Role::Previous(Place::Shim(thread, depth)));
+            self.shim_frames.push(word);
+            let offset = SHIM_STRIDE * depth as u64;
+            put(&mut bytes, offset + LAYOUT.frame.owner - 2, SHIM_OWNER);
+            at.push((offset + LAYOUT.frame.previous, word));
+        }
+        self.region(self.address(Place::Shim(thread, 0)), bytes, at);
+    }
+
+    fn frame(&mut self, place: Place) -> FrameWords {
+        FrameWords {
+            previous: self.word(Role::Previous(place)),
+            code: self.word(Role::Code(place)),
+            instruction: self.word(Role::Instruction(place)),
+        }
+    }
+
+    fn chunk(&mut self, chunk: usize) {
+        let (previous, mapped) = (self.word(Role::ChunkPrevious(chunk)), self.word(Role::ChunkMapped(chunk)));
+        self.chunks.push((previous, mapped));
+        let mut at = vec![(0, previous)];
+        for slot in 0..self.slots {
+            let place = Place::Slot(chunk, slot);
+            let words = self.frame(place);
+            self.slot_frames.push(words);
+            at.extend(frame_words(self.address(place) - self.chunk_address(chunk), words));
+        }
+        self.region(self.chunk_address(chunk), CHUNK.clone(), at);
+        if let Some(region) = self.regions.last_mut() {
+            region.mapped = Some(mapped);
+        }
+    }
+
+    fn generator(&mut self, variable: usize) {
+        let words = self.frame(Place::Generator(variable));
+        self.generator_frames.push(words);
+        let mut bytes = vec![0; 256];
+        put(&mut bytes, GENERATOR_FRAME + LAYOUT.frame.owner - 2, GENERATOR_OWNER);
+        self.region(GENERATORS + STRIDE * variable as u64, bytes, frame_words(GENERATOR_FRAME, words).to_vec());
+    }
+
+    /// The code object at the address of that number, if any function's is.
+    fn code(&mut self, program: &Program, place: usize) {
+        let Some(object) = self.codes.object(program, place) else { return };
+        let code = LAYOUT.code;
+        let mut at = Vec::new();
+        if object.takes_turns {
+            let name = self.word_of(Role::CodeName(place), object.name);
+            at.push((code.qualname, name));
+            let flags = object.flags.map(|flags| self.word_of(Role::CodeFlags(place), flags));
+            at.extend(flags.map(|word| (code.flags, word)));
+            self.codes.set_words(place, CodeWords { name, flags });
+        }
+        self.region(object.address, object.bytes, at);
+    }
+
+    /// What the words are before anything ran.
+    #[must_use]
+    pub fn initial(&self) -> &[u64] {
+        &self.initial
+    }
+
+    /// How many words there are.
+    #[must_use]
+    pub fn len(&self) -> Word {
+        Word::try_from(self.roles.len()).unwrap_or(Word::MAX)
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roles.is_empty()
+    }
+
+    /// What each word is.
+    #[must_use]
+    pub fn role(&self, word: Word) -> Option<Role> {
+        self.roles.get(usize::from(word)).copied()
+    }
+
+    /// The address of an interpreter state.
+    #[must_use]
+    pub fn interpreter_address(&self, interpreter: usize) -> Address {
+        INTERPRETERS + STRIDE * interpreter as u64
+    }
+
+    /// The interpreter of a thread.
+    #[must_use]
+    pub fn interpreter_of(&self, thread: usize) -> usize {
+        self.interpreter_of.get(thread).copied().unwrap_or(0)
+    }
+
+    /// The word with the first thread of an interpreter.
+    ///
+    /// # Panics
+    /// There is no such interpreter.
+    #[must_use]
+    pub fn threads_head(&self, interpreter: usize) -> Word {
+        self.interpreters[interpreter].threads_head
+    }
+
+    /// The word that counts the code objects that an interpreter freed, in programs that free some.
+    #[must_use]
+    pub fn code_generation(&self, interpreter: usize) -> Option<Word> {
+        self.interpreters.get(interpreter)?.code_generation
+    }
+
+    /// The code objects.
+    #[must_use]
+    pub fn codes(&self) -> &Codes {
+        &self.codes
+    }
+
+    /// The address of a thread state.
+    #[must_use]
+    pub fn thread_address(&self, thread: usize) -> Address {
+        THREADS + STRIDE * thread as u64
+    }
+
+    /// The address of a chunk.
+    #[must_use]
+    pub fn chunk_address(&self, chunk: usize) -> Address {
+        CHUNKS + STRIDE * chunk as u64
+    }
+
+    /// Places for the shim frames of a thread.
+    #[must_use]
+    pub fn shims(&self) -> usize {
+        self.shims
+    }
+
+    /// Slots of a chunk.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The address of a frame.
+    #[must_use]
+    pub fn address(&self, place: Place) -> Address {
+        match place {
+            Place::Base(thread) => self.thread_address(thread) + BASE_FRAME,
+            Place::Shim(thread, depth) => SHIMS + STRIDE * thread as u64 + SHIM_STRIDE * depth as u64,
+            Place::Slot(chunk, slot) => self.chunk_address(chunk) + (CHUNK_HEADER + slot * self.slot_size()) as u64,
+            Place::Generator(variable) => GENERATORS + STRIDE * variable as u64 + GENERATOR_FRAME,
+        }
+    }
+
+    fn slot_size(&self) -> usize {
+        (CHUNK_SIZE - CHUNK_HEADER) / self.slots / 8 * 8
+    }
+
+    /// What stands at an address.
+    #[must_use]
+    pub fn place(&self, address: Address) -> Option<Place> {
+        let index = |base: Address| usize::try_from((address - base) / STRIDE).ok();
+        let candidate = match address {
+            SHIMS.. => {
+                let depth = usize::try_from((address - SHIMS) % STRIDE / SHIM_STRIDE).ok()?;
+                (depth < self.shims).then_some(Place::Shim(index(SHIMS)?, depth))?
+            }
+            CODES.. => return None,
+            GENERATORS.. => Place::Generator(index(GENERATORS)?),
+            CHUNKS.. => {
+                let offset = usize::try_from((address - CHUNKS) % STRIDE).ok()?;
+                let slot = offset.checked_sub(CHUNK_HEADER)? / self.slot_size();
+                (slot < self.slots).then_some(Place::Slot(index(CHUNKS)?, slot))?
+            }
+            THREADS.. => Place::Base(index(THREADS)?),
+            _ => return None,
+        };
+        (self.address(candidate) == address).then_some(candidate)
+    }
+
+    /// The words of a thread state.
+    ///
+    /// # Panics
+    /// There is no such thread.
+    #[must_use]
+    pub fn thread_words(&self, thread: usize) -> &ThreadWords {
+        &self.threads[thread]
+    }
+
+    /// How many thread states there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
+    /// The words of a frame that runs Python code.
+    #[must_use]
+    pub fn frame_words(&self, place: Place) -> Option<&FrameWords> {
+        match place {
+            Place::Slot(chunk, slot) => self.slot_frames.get(chunk * self.slots + slot),
+            Place::Generator(variable) => self.generator_frames.get(variable),
+            Place::Base(_) | Place::Shim(..) => None,
+        }
+    }
+
+    /// The word with a frame's `previous`; the base frame's is always NULL.
+    #[must_use]
+    pub fn previous_word(&self, place: Place) -> Option<Word> {
+        match place {
+            Place::Base(_) => None,
+            Place::Shim(thread, depth) => self.shim_frames.get(thread * self.shims + depth).copied(),
+            Place::Slot(..) | Place::Generator(_) => Some(self.frame_words(place)?.previous),
+        }
+    }
+
+    /// The words `previous` and "mapped" of a chunk.
+    #[must_use]
+    pub fn chunk_words(&self, chunk: usize) -> Option<(Word, Word)> {
+        self.chunks.get(chunk).copied()
+    }
+
+    /// Fills `buffer` from `address`; `get` gives the words that change, in the order of their addresses.
+    ///
+    /// # Errors
+    /// Not mapped.
+    pub fn read(
+        &self,
+        address: Address,
+        buffer: &mut [u8],
+        mut get: impl FnMut(Word) -> u64,
+    ) -> Result<(), MemoryError> {
+        let length = buffer.len();
+        let unmapped = MemoryError::Unmapped { action: "read", address, length };
+        let (region, start) = self.find(address).ok_or(unmapped.clone())?;
+        let background = start.checked_add(length).and_then(|end| region.background.get(start..end));
+        let background = background.ok_or(unmapped.clone())?;
+        if region.mapped.is_some_and(|word| get(word) == 0) {
+            return Err(unmapped);
+        }
+        buffer.copy_from_slice(background);
+        let first = region.words.partition_point(|&(offset, _)| offset + 8 <= start);
+        for &(offset, word) in region.words.iter().skip(first) {
+            if offset >= start + length {
+                break;
+            }
+            let bytes = get(word).to_le_bytes();
+            let whole = offset.checked_sub(start).and_then(|from| buffer.get_mut(from..from + bytes.len()));
+            if let Some(there) = whole {
+                there.copy_from_slice(&bytes);
+                continue;
+            }
+            for (byte, value) in (offset..).zip(bytes) {
+                if let Some(there) = byte.checked_sub(start).and_then(|index| buffer.get_mut(index)) {
+                    *there = value;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The word that is written by `length` bytes at `address`.
+    #[must_use]
+    pub fn written(&self, address: Address, length: usize) -> Option<Word> {
+        let (region, start) = self.find(address)?;
+        let index = region.words.binary_search_by_key(&start, |&(offset, _)| offset).ok()?;
+        region.words.get(index).map(|&(_, word)| word).filter(|_| length == 8)
+    }
+
+    fn find(&self, address: Address) -> Option<(&Region, usize)> {
+        let index = self.regions.partition_point(|region| region.start <= address).checked_sub(1)?;
+        let region = self.regions.get(index)?;
+        Some((region, usize::try_from(address - region.start).ok()?))
+    }
+}
+
+fn frame_words(start: u64, words: FrameWords) -> [(u64, Word); 3] {
+    let frame = LAYOUT.frame;
+    [
+        (start + frame.executable, words.code),
+        (start + frame.previous, words.previous),
+        (start + frame.instr_ptr, words.instruction),
+    ]
+}

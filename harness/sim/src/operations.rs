@@ -1,0 +1,174 @@
+//! The order in which CPython 3.15.2 does the stores of each operation.
+
+use framewalk::memory::Address;
+
+use crate::map::{FrameWords, Map, Place, Word};
+use crate::program::FunctionId;
+use crate::store::Store;
+use crate::variation::{Variation, Variations};
+
+/// `PyStackRef_NULL`: no object, tagged.
+const NULL_REFERENCE: u64 = 1;
+
+/// Collects the stores of one operation of one thread.
+pub(super) struct Operation<'a> {
+    map: &'a Map,
+    variations: &'a Variations,
+    thread: usize,
+    stores: Vec<Store>,
+    leaving: Vec<Address>,
+}
+
+impl<'a> Operation<'a> {
+    /// `stores` is emptied and filled.
+    pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
+        stores.clear();
+        Self { map, variations, thread, stores, leaving: Vec::new() }
+    }
+
+    /// The stores, and the frames that leave by them.
+    pub(super) fn done(self) -> (Vec<Store>, Vec<Address>) {
+        (self.stores, self.leaving)
+    }
+
+    pub(super) fn word(&mut self, word: Word, value: u64) {
+        self.stores.push(Store::Word { word, value });
+    }
+
+    pub(super) fn current_frame(&mut self, place: Place) {
+        self.word(self.map.thread_words(self.thread).current_frame, self.map.address(place));
+    }
+
+    pub(super) fn previous(&mut self, of: Place, caller: Option<Place>) {
+        if let Some(word) = self.map.previous_word(of) {
+            self.word(word, caller.map_or(0, |place| self.map.address(place)));
+        }
+    }
+
+    pub(super) fn line(&mut self, of: Place, function: FunctionId, line: u8) {
+        if let Some(&FrameWords { instruction: word, .. }) = self.map.frame_words(of) {
+            self.word(word, self.map.codes().instruction(function, line));
+        }
+    }
+
+    /// The fields of a new frame; no objects in the slots that its locals cover.
+    pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
+        self.previous(place, caller);
+        self.code(place, self.map.codes().executable(function));
+        self.line(place, function, 1);
+        for &slot in covered {
+            if let Some(&words) = self.map.frame_words(slot) {
+                for word in [words.code, words.previous, words.instruction] {
+                    self.word(word, NULL_REFERENCE);
+                }
+            }
+        }
+    }
+
+    /// The cache's fields of a new thread state.
+    pub(super) fn fresh_cache(&mut self) {
+        let thread = self.thread;
+        self.stores.extend([Store::Anchor { thread, value: 0 }, Store::ResetSequence { thread }]);
+    }
+
+    /// The frame of a generator, copied from that of the function that makes it.
+    pub(super) fn copy_to_generator(&mut self, place: Place, function: FunctionId) {
+        self.code(place, self.map.codes().executable(function));
+        self.previous(place, None);
+        self.line(place, function, 1);
+    }
+
+    fn code(&mut self, of: Place, value: u64) {
+        if let Some(&FrameWords { code, .. }) = self.map.frame_words(of) {
+            self.word(code, value);
+        }
+    }
+
+    /// A code object is freed: the interpreter counts it before its memory can be used again.
+    pub(super) fn free_code(&mut self, interpreter: usize, freed: u64) {
+        if let Some(word) = self.map.code_generation(interpreter) {
+            self.word(word, freed.wrapping_add(1));
+        }
+    }
+
+    /// A function's code object is made: what it has in other words than `there` is stored.
+    pub(super) fn make_code(&mut self, function: FunctionId, there: impl Fn(Word) -> u64) {
+        let codes = self.map.codes();
+        let (Some(words), Some(content)) = (codes.words(function), codes.content(function)) else { return };
+        let flags = words.flags.map(|word| (word, content.flags));
+        for (word, value) in std::iter::once((words.name, content.name)).chain(flags) {
+            if there(word) != value {
+                self.word(word, value);
+            }
+        }
+    }
+
+    /// The frame's storage is given back: its reference to the code is dropped.
+    pub(super) fn clear(&mut self, place: Place) {
+        self.code(place, NULL_REFERENCE);
+    }
+
+    /// The shim frame between C and the new frame `entered`, which does not become the current one.
+    pub(super) fn enter(&mut self, shim: Place, entered: Place, caller: Place) {
+        self.previous(entered, Some(shim));
+        self.previous(shim, Some(caller));
+    }
+
+    /// A suspended generator is cleared without being resumed: if the anchor is its frame, it becomes its `previous`.
+    pub(super) fn clear_generator(&mut self, place: Place) {
+        self.leaving.push(self.map.address(place));
+        self.advance_to(self.map.address(place), 0);
+        self.previous(place, None);
+    }
+
+    /// If the anchor is `frame`, it becomes `caller`.
+    pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
+        self.leaving.push(frame);
+        if self.variations.contains(&fault) {
+            return;
+        }
+        self.advance_to(frame, self.map.address(caller));
+    }
+
+    fn advance_to(&mut self, frame: Address, value: Address) {
+        let thread = self.thread;
+        let anchor = Store::Anchor { thread, value };
+        let sequence = Store::IncrementSequence { thread };
+        let both = if self.variations.contains(&Variation::SequenceKept) {
+            vec![anchor]
+        } else if self.variations.contains(&Variation::AnchorBeforeSequence) {
+            vec![anchor, sequence]
+        } else {
+            vec![sequence, anchor]
+        };
+        self.stores.push(Store::CompareAnchor { thread, frame, skip: both.len() });
+        self.stores.extend(both);
+    }
+
+    /// A frame leaves by a return or an exception: the current frame first, then the anchor.
+    pub(super) fn leave(&mut self, place: Place, caller: Place) {
+        self.current_frame(caller);
+        self.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturn);
+    }
+
+    /// A generator's frame leaves by a yield or after a throw: the anchor first, then the current frame.
+    pub(super) fn suspend(&mut self, place: Place, caller: Place, fault: Variation) {
+        let current_first = self.variations.contains(&Variation::CurrentFrameFirstOnYield);
+        if current_first {
+            self.current_frame(caller);
+        }
+        self.advance(self.map.address(place), caller, fault);
+        if !current_first {
+            self.current_frame(caller);
+        }
+        self.previous(place, None);
+    }
+
+    /// A shim frame leaves: CPython has no update of the anchor there.
+    pub(super) fn leave_shim(&mut self, shim: Place, caller: Place) {
+        self.current_frame(caller);
+        if self.variations.contains(&Variation::AnchorMovedByShims) {
+            self.advance(self.map.address(shim), caller, Variation::AnchorKeptOnReturn);
+        }
+    }
+}

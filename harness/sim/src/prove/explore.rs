@@ -1,0 +1,197 @@
+//! One sample of one thread, or of all, from one cache: every way in which it can go.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
+use framewalk::walker::Site;
+use smallvec::smallvec;
+
+use crate::map::RUNTIME;
+use crate::program::Thread;
+use crate::prove::found::{Collector, Found};
+use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
+use crate::prove::memory::{Codes, Memory};
+use crate::prove::search::{Answers, Clause, Options, Reads, Wrong};
+use crate::prove::set::{Element, Member};
+use crate::prove::space::Space;
+use crate::prove::trace::{Event, Trace};
+use crate::prove::walk::{Branch, Promise, Walk};
+use crate::truth::matches;
+
+/// What all explorations of a search share.
+pub struct Shared<'a> {
+    /// The program.
+    pub graph: &'a Graph,
+    /// What is searched.
+    pub options: &'a Options<'a>,
+    /// States met so far.
+    pub states: AtomicU64,
+    /// Whether to end early.
+    pub stop: AtomicBool,
+}
+
+/// What is explored: one sample.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    /// What the walker remembers before it.
+    pub memory: &'a Memory,
+    /// The threads.
+    pub unit: &'a [usize],
+    /// The highest cost, if costs are counted.
+    pub limit: Option<u32>,
+    /// How many walks before the rest is handed back.
+    pub walks: u64,
+}
+
+/// What an exploration led to.
+#[derive(Default)]
+pub struct Explored {
+    /// Memories and states for the next sample.
+    pub found: Found,
+    /// Different walks.
+    pub walks: u64,
+    /// What they gave.
+    pub answers: Answers,
+    /// The cheapest wrong sample.
+    pub wrong: Option<(Wrong, Element, ThreadSample)>,
+    /// Why the search must end.
+    pub error: Option<GraphError>,
+}
+
+impl Explored {
+    /// Adds what another one led to.
+    pub fn merge(&mut self, other: Self) {
+        self.found.merge(other.found);
+        self.walks += other.walks;
+        self.answers.add(other.answers);
+        self.error = self.error.take().or(other.error);
+        if let Some(wrong) = other.wrong {
+            self.keep_cheaper(wrong);
+        }
+    }
+
+    fn keep_cheaper(&mut self, wrong: (Wrong, Element, ThreadSample)) {
+        if self.wrong.as_ref().is_none_or(|(_, best, _)| wrong.1.cost < best.cost) {
+            self.wrong = Some(wrong);
+        }
+    }
+}
+
+/// What an exploration starts with: the sample can begin in each of these states.
+pub fn beginning(set: &[Element], unit: &[usize], trace: &mut Trace) -> Branch<Element> {
+    let thread = only(unit);
+    let mut set = set.to_vec();
+    for element in &mut set {
+        element.trace = trace.push(element.trace, Event::Sample { thread });
+    }
+    Branch { script: Vec::new(), set, closed: false }
+}
+
+fn only(unit: &[usize]) -> Option<usize> {
+    match unit {
+        [thread] => Some(*thread),
+        _ => None,
+    }
+}
+
+impl Shared<'_> {
+    /// Goes on from `branches`. Gives what it led to, and the branches for which no walks were left.
+    pub fn explore(
+        &self,
+        task: &Task<'_>,
+        space: &mut Space<'_>,
+        branches: Vec<Branch<Element>>,
+        trace: &mut Trace,
+        results: &mut Vec<ThreadSample>,
+    ) -> (Explored, Vec<Branch<Element>>) {
+        let mut explored = Explored::default();
+        let mut collector = Collector::default();
+        let mut walker = match (self.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME }) {
+            Ok(walker) => walker,
+            Err(error) => {
+                explored.error = Some(error.into());
+                return (explored, Vec::new());
+            }
+        };
+        let thread = only(task.unit).map(|thread| self.graph.interpreter.map.thread_address(thread));
+        let mut open: Vec<Branch<Member>> =
+            branches.into_iter().map(|branch| branch.map(|element| space.member(element))).collect();
+        while explored.walks < task.walks && !self.stop.load(Ordering::Relaxed) {
+            let Some(branch) = open.pop() else { break };
+            task.memory.restore(walker.as_mut());
+            let asked = (self.options.reads, self.promise(task, walker.kind()));
+            let mut walk = Walk::new(space, task.limit, asked, trace, &mut open, branch);
+            let samples = match thread {
+                Some(thread) => smallvec![walker.sample_thread(&mut walk, thread)],
+                None => walker.sample(&mut walk).map(|sample| sample.threads).unwrap_or_default(),
+            };
+            let states = self.states.fetch_add(walk.states, Ordering::Relaxed);
+            explored.walks += 1;
+            explored.error = walk.error.take();
+            let outside = walk.wrote_outside;
+            let ended = walk.into_branch();
+            if explored.error.is_some() {
+                break;
+            }
+            for sample in &samples {
+                explored.answers.count(sample);
+                if let Some((wrong, member)) = self.judge(sample, &ended.set, outside) {
+                    explored.keep_cheaper((wrong, space.element(&member), sample.clone()));
+                    if task.limit.is_none() {
+                        self.stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            if states > self.options.states || (self.options.interrupted)() {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            let result = u32::try_from(results.len()).unwrap_or(u32::MAX);
+            if trace.is_kept() {
+                results.extend(samples);
+            }
+            let codes = task.memory.codes.as_ref().map(|_| Codes::of(walker.as_ref()));
+            collector.add(space, (walker.cache(), codes), &ended.set, result, trace);
+            space.reuse(ended);
+        }
+        explored.found = collector.into_found();
+        let rest = open.into_iter().map(|branch| branch.map(|member| space.element(member))).collect();
+        (explored, rest)
+    }
+
+    fn promise<'t>(&self, task: &Task<'t>, kind: WalkerKind) -> Option<Promise<'t>> {
+        let asked = self.options.reads == Reads::Samples && self.options.anchorings == 0;
+        only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: &task.memory.cache, kind })
+    }
+
+    fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(Wrong, Member)> {
+        let cheapest = |members: &mut dyn Iterator<Item = &Member>| members.min_by_key(|member| member.cost).copied();
+        if let Some(address) = outside {
+            return cheapest(&mut set.iter()).map(|member| (Wrong::WroteOutside(address), member));
+        }
+        let stack = sample.outcome.as_ref().ok()?;
+        let program = &self.graph.interpreter.program;
+        let legal = (0..)
+            .zip(self.graph.stacks())
+            .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
+            .fold(0_u128, |legal, (number, _)| legal | 1 << number);
+        let counts = match self.options.clause {
+            Clause::NotThere => true,
+            Clause::Mixed => legal == 0,
+            Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+            Clause::Torn => legal == 0 && sample.provenance.from_cache == 0,
+            Clause::CutShort => {
+                let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
+                let entry = |thread: &Thread| program.functions.get(usize::from(thread.entry));
+                let mut entries = program.threads.iter().filter(of).filter_map(entry);
+                !entries.any(|entry| stack.last().is_some_and(|frame| *frame.function == *entry.name))
+            }
+        };
+        if counts && let Some(member) = cheapest(&mut set.iter().filter(|member| member.seen & legal == 0)) {
+            return Some((Wrong::NotThere, member));
+        }
+        let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+        cheapest(&mut set.iter().filter(|member| !hit && member.seen & NO_PROMISE == 0))
+            .map(|member| (Wrong::HitMissed, member))
+    }
+}

@@ -1,0 +1,369 @@
+//! Everything that a program can do, as a graph, but for anchor and sequence.
+//!
+//! What the interpreter does next depends on the anchor only where a leaving frame is compared with it. So all its states
+//! are enumerated once without anchors and sequences; a [`Config`] adds these, and is small enough to keep millions.
+
+use std::collections::VecDeque;
+
+use framewalk::memory::Address;
+use rustc_hash::FxHashMap;
+use thiserror::Error;
+
+use crate::interpreter::{Interpreter, State};
+use crate::map::{Map, Place, Role, SHIM_COUNT, THREAD_COUNT, Word};
+use crate::program::Program;
+use crate::scenario::ContenderError;
+use crate::store::Store;
+use crate::truth::{Chain, chain};
+use crate::variation::Variations;
+
+/// States of one program. More could not be searched either.
+const NODE_LIMIT: usize = 1 << 22;
+/// The sequence of a new thread, and of an entry: partial hits two frames down wrap around.
+pub const FIRST_SEQUENCE: u64 = u64::MAX - 1;
+/// In a set of stacks by number, whose numbers are below: no hit is promised. (Fewer bits mean that more can go wrong.)
+pub const NO_PROMISE: u128 = 1 << 127;
+/// As often as it likes.
+pub const ANY_NUMBER: u8 = u8::MAX;
+/// No stack.
+const NOTHING: u8 = u8::MAX;
+
+/// A state of the interpreter with anchors and sequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Config {
+    /// Index of the state.
+    pub node: u32,
+    /// Index of each thread's anchor in [`Graph::addresses`].
+    pub anchors: [u8; THREAD_COUNT],
+    /// Each thread's sequence, relative to [`FIRST_SEQUENCE`].
+    pub sequences: [i8; THREAD_COUNT],
+    /// How often another profiler may still anchor; [`ANY_NUMBER`] stays.
+    pub anchorings: u8,
+}
+
+/// Something that the interpreter can do.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Which thread does it.
+    pub thread: usize,
+    /// What.
+    pub store: Store,
+    /// Which of the threads that could move, and of the ways at branches, were chosen, where there was a choice.
+    pub decisions: Vec<u8>,
+    /// The state after it; for a comparison, after one that found another frame.
+    to: u32,
+    /// After a comparison that found the frame.
+    equal: u32,
+    /// The index of the address that is compared or stored.
+    address: u8,
+}
+
+/// What becomes of a sequence that is more than 127 above the one that it is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Far {
+    /// It stays there: no entry has so many frames that it could fit again. But whoever reads it twice within a sample
+    /// cannot see it change, so the interpreter must be at rest meanwhile.
+    Kept,
+    /// The search ends.
+    Refused,
+}
+
+/// Why a program cannot be searched.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum GraphError {
+    /// Too many states.
+    #[error("the program has more than {NODE_LIMIT} states; a smaller one is needed")]
+    TooManyStates,
+    /// Too many stacks for a bit each.
+    #[error("the program has more than 127 different stacks; a smaller one is needed")]
+    TooManyStacks,
+    /// There is no such walker.
+    #[error(transparent)]
+    Walker(#[from] ContenderError),
+    /// Sequences are kept in a byte.
+    #[error("a sequence ran more than 127 away from the one it is compared with")]
+    SequenceTooFar,
+}
+
+/// See the module.
+pub struct Graph {
+    /// The program.
+    pub interpreter: Interpreter,
+    /// Addresses of frames; the first is NULL.
+    pub addresses: Vec<Address>,
+    edges: Vec<Vec<Edge>>,
+    /// Word by word, each in all states: who reads a word of many states looks at one piece of memory.
+    words: Vec<Vec<u64>>,
+    /// The words that are the same in all states.
+    constants: Vec<Option<u64>>,
+    roles: Vec<Role>,
+    stacks: Vec<(u64, Chain)>,
+    stack_of: Vec<[u8; THREAD_COUNT]>,
+    at_rest: Vec<bool>,
+}
+
+impl Graph {
+    /// Enumerates the states of a program.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn build(program: Program, variations: Variations) -> Result<Self, GraphError> {
+        let (interpreter, start) = Interpreter::start(program, variations);
+        let map = &interpreter.map;
+        let roles = (0..start.words.len()).filter_map(|word| map.role(Word::try_from(word).ok()?)).collect();
+        let addresses = addresses(map);
+        let index_of: FxHashMap<Address, u8> = addresses.iter().copied().zip(0..).collect();
+        let mut graph = Self {
+            addresses,
+            edges: Vec::new(),
+            words: vec![Vec::new(); start.words.len()],
+            constants: Vec::new(),
+            roles,
+            stacks: Vec::new(),
+            stack_of: Vec::new(),
+            at_rest: Vec::new(),
+            interpreter,
+        };
+        let mut known: FxHashMap<State, u32> = FxHashMap::default();
+        let mut queue = VecDeque::new();
+        let mut stacks: FxHashMap<(u64, Chain), u8> = FxHashMap::default();
+        graph.node(start, &mut known, &mut queue, &mut stacks)?;
+        while let Some(state) = queue.pop_front() {
+            let mut edges = Vec::new();
+            let threads: Vec<usize> = graph.interpreter.movable(&state).collect();
+            for (position, &thread) in (0_u8..).zip(&threads) {
+                for (prepared, store, ways) in ways(&graph.interpreter, &state, thread) {
+                    let mut decisions = Vec::new();
+                    if threads.len() > 1 {
+                        decisions.push(position);
+                    }
+                    decisions.extend(ways);
+                    let mut after = |equal| {
+                        let mut next = prepared.clone();
+                        graph.interpreter.perform(&mut next, thread, store, equal);
+                        graph.node(next, &mut known, &mut queue, &mut stacks)
+                    };
+                    let (to, equal, address) = match store {
+                        Store::CompareAnchor { frame, .. } => (after(false)?, after(true)?, frame),
+                        Store::Anchor { value, .. } => (after(true)?, 0, value),
+                        _ => (after(true)?, 0, 0),
+                    };
+                    let address = index_of.get(&address).copied().unwrap_or(0);
+                    edges.push(Edge { thread, store, decisions, to, equal, address });
+                }
+            }
+            graph.edges.push(edges);
+        }
+        graph.constants = graph.words.iter().zip(&graph.roles).map(|(values, role)| constant(values, *role)).collect();
+        Ok(graph)
+    }
+
+    fn node(
+        &mut self,
+        state: State,
+        known: &mut FxHashMap<State, u32>,
+        queue: &mut VecDeque<State>,
+        stacks: &mut FxHashMap<(u64, Chain), u8>,
+    ) -> Result<u32, GraphError> {
+        if let Some(&node) = known.get(&state) {
+            return Ok(node);
+        }
+        let node = known.len();
+        if node >= NODE_LIMIT {
+            return Err(GraphError::TooManyStates);
+        }
+        let mut ids = [NOTHING; THREAD_COUNT];
+        let mut frames = Chain::new();
+        for (thread, id) in ids.iter_mut().enumerate().take(self.interpreter.map.threads()) {
+            let get = |word: Word| state.words[usize::from(word)];
+            let live = self.interpreter.threads(&state).contains(&thread);
+            if live && chain(&self.interpreter.map, thread, get, &mut frames).is_some() {
+                let native_thread_id = self.interpreter.program.threads[thread].native_thread_id;
+                let next = u8::try_from(stacks.len()).unwrap_or(NOTHING);
+                *id = *stacks.entry((native_thread_id, frames.clone())).or_insert(next);
+                if *id >= NOTHING / 2 {
+                    return Err(GraphError::TooManyStacks);
+                }
+                if usize::from(*id) == self.stacks.len() {
+                    self.stacks.push((native_thread_id, frames.clone()));
+                }
+            }
+        }
+        self.stack_of.push(ids);
+        self.at_rest.push(self.interpreter.is_at_rest(&state));
+        for (values, &word) in self.words.iter_mut().zip(&state.words) {
+            values.push(word);
+        }
+        let node = u32::try_from(node).map_err(|_| GraphError::TooManyStates)?;
+        known.insert(state.clone(), node);
+        queue.push_back(state);
+        Ok(node)
+    }
+
+    /// How many states the interpreter has without anchors and sequences.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.edges.len()
+    }
+
+    /// Never: there is a state to start in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
+    }
+
+    /// The state in which the program starts, with no anchor set.
+    #[must_use]
+    pub fn start(&self) -> Config {
+        Config { node: 0, anchors: [0; THREAD_COUNT], sequences: [0; THREAD_COUNT], anchorings: 0 }
+    }
+
+    /// A word in a state.
+    #[must_use]
+    pub fn word(&self, config: &Config, word: Word) -> u64 {
+        match self.roles[usize::from(word)] {
+            Role::Anchor(thread) => self.addresses[usize::from(config.anchors[thread])],
+            Role::Sequence(thread) => sequence(config.sequences[thread]),
+            _ => self.words[usize::from(word)][config.node as usize],
+        }
+    }
+
+    /// The value of a word that no state changes.
+    #[must_use]
+    pub fn constant(&self, word: Word) -> Option<u64> {
+        self.constants[usize::from(word)]
+    }
+
+    /// A word in every state, by its number; none if anchors or sequences decide.
+    #[must_use]
+    pub fn by_node(&self, word: Word) -> Option<&[u64]> {
+        match self.roles[usize::from(word)] {
+            Role::Anchor(_) | Role::Sequence(_) => None,
+            _ => Some(&self.words[usize::from(word)]),
+        }
+    }
+
+    /// What can be done next.
+    #[must_use]
+    pub fn edges(&self, config: &Config) -> &[Edge] {
+        &self.edges[config.node as usize]
+    }
+
+    /// The state after it.
+    ///
+    /// # Errors
+    /// [`GraphError::SequenceTooFar`].
+    pub fn follow(&self, config: &Config, edge: &Edge, far: Far) -> Result<Config, GraphError> {
+        let mut next = Config { node: edge.to, ..*config };
+        match edge.store {
+            Store::Word { .. } => {}
+            Store::CompareAnchor { thread, .. } => {
+                if config.anchors[thread] == edge.address {
+                    next.node = edge.equal;
+                }
+            }
+            Store::IncrementSequence { thread } => {
+                next.sequences[thread] = match (next.sequences[thread].checked_add(1), far) {
+                    (Some(sequence), _) => sequence,
+                    (None, Far::Kept) => i8::MAX,
+                    (None, Far::Refused) => return Err(GraphError::SequenceTooFar),
+                };
+            }
+            Store::ResetSequence { thread } => next.sequences[thread] = 0,
+            Store::Anchor { thread, .. } => next.anchors[thread] = edge.address,
+        }
+        Ok(next)
+    }
+
+    /// The state after another profiler has anchored the thread's current frame, in no time; none if it may not.
+    #[must_use]
+    pub fn anchored(&self, config: &Config, thread: usize) -> Option<Config> {
+        if config.anchorings == 0 {
+            return None;
+        }
+        let map = &self.interpreter.map;
+        let current = self.word(config, map.thread_words(thread).current_frame);
+        let Some(Place::Slot(..)) = map.place(current) else { return None };
+        let index = self.addresses.iter().position(|&address| address == current)?;
+        let mut next = *config;
+        next.anchors[thread] = u8::try_from(index).ok()?;
+        if next == *config {
+            return None;
+        }
+        if next.anchorings != ANY_NUMBER {
+            next.anchorings -= 1;
+        }
+        Some(next)
+    }
+
+    /// The stacks that the chosen threads have in a state, as a set of numbers.
+    #[must_use]
+    pub fn stacks_of(&self, config: &Config, threads: &[usize]) -> u128 {
+        let ids = &self.stack_of[config.node as usize];
+        threads.iter().map(|&thread| ids[thread]).filter(|&id| id != NOTHING).fold(0, |set, id| set | 1 << id)
+    }
+
+    /// Whether the interpreter is at rest in the state of that number.
+    #[must_use]
+    pub fn is_at_rest(&self, node: u32) -> bool {
+        self.at_rest[node as usize]
+    }
+
+    /// All stacks by number, each with its thread's native id.
+    #[must_use]
+    pub fn stacks(&self) -> &[(u64, Chain)] {
+        &self.stacks
+    }
+}
+
+/// The sequence that is so far from the first one.
+#[must_use]
+pub fn sequence(relative: i8) -> u64 {
+    FIRST_SEQUENCE.wrapping_add_signed(relative.into())
+}
+
+fn constant(values: &[u64], role: Role) -> Option<u64> {
+    let (&first, rest) = values.split_first()?;
+    let decided_elsewhere = matches!(role, Role::Anchor(_) | Role::Sequence(_));
+    (!decided_elsewhere && rest.iter().all(|value| *value == first)).then_some(first)
+}
+
+/// Every way in which a thread can go on, with the choices at branches that lead there.
+fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, Store, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![Vec::new()];
+    while let Some(choices) = open.pop() {
+        let mut prepared = state.clone();
+        let mut asked: Vec<u8> = Vec::new();
+        let store = interpreter.prepare(&mut prepared, thread, &mut || {
+            let choice = choices.get(asked.len()).copied().unwrap_or(0);
+            asked.push(choice);
+            choice == 1
+        });
+        for known in choices.len()..asked.len() {
+            let mut other = asked[..known].to_vec();
+            other.push(1);
+            open.push(other);
+        }
+        if let Some(store) = store {
+            found.push((prepared, store, asked));
+        }
+    }
+    found
+}
+
+/// Everything that can be an anchor.
+fn addresses(map: &Map) -> Vec<Address> {
+    let mut addresses = vec![0];
+    for thread in 0..map.threads() {
+        addresses.push(map.address(Place::Base(thread)));
+        addresses.extend((0..SHIM_COUNT).map(|depth| map.address(Place::Shim(thread, depth))));
+    }
+    for place in (0..map.len()).filter_map(|word| match map.role(word) {
+        Some(Role::Code(place)) => Some(place),
+        _ => None,
+    }) {
+        addresses.push(map.address(place));
+    }
+    addresses
+}

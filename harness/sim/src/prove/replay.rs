@@ -1,0 +1,141 @@
+//! From a counterexample to the scenario that shows it again.
+
+use framewalk::cache::Limits;
+use rustc_hash::FxHashMap;
+
+use crate::prove::graph::{Config, Edge, FIRST_SEQUENCE, Far, Graph, GraphError};
+use crate::prove::search::Counterexample;
+use crate::prove::set::edge;
+use crate::prove::trace::Event;
+use crate::scenario::{Contender, Leg, Scenario, Setting};
+
+/// The scenario in which `walker` gives the samples of a counterexample; `at_rest` as in [`Reads::Samples`].
+///
+/// [`Reads::Samples`]: crate::prove::search::Reads::Samples
+///
+/// # Errors
+/// As [`Graph::follow`].
+pub fn scenario(
+    graph: &Graph,
+    walker: Contender,
+    found: &Counterexample,
+    at_rest: bool,
+) -> Result<Scenario, GraphError> {
+    let mut schedule = Schedule { at_rest, ..Schedule::default() };
+    let mut samples = Vec::new();
+    for event in &found.events {
+        match *event {
+            Event::Begin { config } => {
+                for edge in path(graph, &config)? {
+                    schedule.step(&edge);
+                }
+            }
+            Event::Step { before, edge: index } => {
+                if let Some(edge) = edge(graph, &before, index) {
+                    schedule.step(edge);
+                }
+            }
+            Event::OtherProfiler { thread } => {
+                schedule.leg().other_profiler = u8::try_from(thread).ok();
+                schedule.closed = true;
+            }
+            Event::Sample { thread } => {
+                // What the interpreter does before a sample's first access is told after its beginning.
+                if !samples.is_empty() {
+                    schedule.next_sample();
+                }
+                samples.push(thread.and_then(|thread| u8::try_from(thread).ok()));
+            }
+            Event::Read { .. } | Event::Write { .. } => schedule.accesses += 1,
+            Event::Result { .. } => {}
+        }
+    }
+    let limits = Limits::CPYTHON;
+    Ok(Scenario {
+        program: graph.interpreter.program.clone(),
+        variations: graph.interpreter.variations.clone(),
+        walker,
+        threads_cached: u8::try_from(limits.threads).unwrap_or(u8::MAX),
+        addresses_cached: u16::try_from(limits.addresses).unwrap_or(u16::MAX),
+        first_sequence: FIRST_SEQUENCE,
+        samples,
+        forks_before: None,
+        setting: if at_rest { Setting::AtRest } else { Setting::Moving },
+        legs: schedule.legs,
+        decisions: schedule.decisions,
+    })
+}
+
+#[derive(Default)]
+struct Schedule {
+    legs: Vec<Leg>,
+    decisions: Vec<u8>,
+    /// Of the walker, since the last leg.
+    accesses: u16,
+    /// Whether the last leg is over.
+    closed: bool,
+    /// Legs are counted by samples, not by accesses.
+    at_rest: bool,
+    /// Whether the sample has a leg.
+    has_leg: bool,
+}
+
+impl Schedule {
+    fn leg(&mut self) -> &mut Leg {
+        if self.at_rest {
+            if !self.has_leg || self.closed {
+                if let Some(last) = self.legs.last_mut().filter(|_| self.has_leg) {
+                    last.joined = true;
+                }
+                self.legs.push(Leg::default());
+                (self.has_leg, self.closed) = (true, false);
+            }
+        } else if self.legs.is_empty() || self.accesses > 0 || self.closed {
+            self.legs.push(Leg { accesses: self.accesses, ..Leg::default() });
+            self.accesses = 0;
+            self.closed = false;
+        }
+        let last = self.legs.len() - 1;
+        &mut self.legs[last]
+    }
+
+    /// Between samples at rest there is a leg, be it an empty one.
+    fn next_sample(&mut self) {
+        if self.at_rest {
+            self.leg();
+            (self.has_leg, self.closed) = (false, false);
+        }
+    }
+
+    fn step(&mut self, edge: &Edge) {
+        self.leg().stores += 1;
+        self.decisions.extend_from_slice(&edge.decisions);
+    }
+}
+
+/// What the interpreter does from the start to a state, while no anchor is set: the shortest way.
+fn path(graph: &Graph, goal: &Config) -> Result<Vec<Edge>, GraphError> {
+    let start = graph.start();
+    let mut came: FxHashMap<u32, (Config, Edge)> = FxHashMap::default();
+    let mut queue = std::collections::VecDeque::from([start]);
+    while let Some(config) = queue.pop_front() {
+        if config.node == goal.node {
+            break;
+        }
+        for edge in graph.edges(&config) {
+            let next = graph.follow(&config, edge, Far::Refused)?;
+            if next.node != start.node && !came.contains_key(&next.node) {
+                came.insert(next.node, (config, edge.clone()));
+                queue.push_back(next);
+            }
+        }
+    }
+    let mut path = Vec::new();
+    let mut node = goal.node;
+    while let Some((before, edge)) = came.get(&node) {
+        path.push(edge.clone());
+        node = before.node;
+    }
+    path.reverse();
+    Ok(path)
+}

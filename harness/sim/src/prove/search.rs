@@ -1,0 +1,380 @@
+//! The search: all samples that a walker can take of a program, whatever comes between two of its accesses.
+//!
+//! Between samples the walker is its cache and, where code objects are freed, what it learnt of them. So the search goes
+//! sample by sample: from each such memory and the states in which the interpreter can then be, one sample is tried in every
+//! way, which gives memories and states for the next. Sequences
+//! matter only relative to the entry's, so they are counted from there; then often no sample brings anything new after a
+//! few, and what was shown holds for any number of them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use clap::ValueEnum;
+use framewalk::cache::FrameCache;
+use framewalk::layout::release_3_15_2::LAYOUT;
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::walker::{CachingWalker, Site};
+use rayon::Scope;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::map::RUNTIME;
+use crate::prove::explore::{Explored, Shared, Task, beginning};
+use crate::prove::found::Found;
+use crate::prove::graph::{Config, Graph, GraphError};
+use crate::prove::memory::{Codes, Memory};
+use crate::prove::set::{Element, close};
+use crate::prove::space::{Anchors, Space};
+use crate::prove::trace::{Event, NO_TRACE, Trace};
+use crate::prove::walk::{Branch, fresh};
+use crate::scenario::ContenderError;
+
+/// Makes the walker that is searched.
+pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
+
+/// What counts as wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum Clause {
+    /// A stack that the thread did not have during the sample.
+    #[default]
+    NotThere,
+    /// A stack that the thread never has: frames of several moments.
+    Mixed,
+    /// The same with callers from the cache: branches spliced together.
+    Spliced,
+    /// The same without callers from the cache: frames of several moments in one walk.
+    Torn,
+    /// A stack that does not end at the first frame of its thread.
+    CutShort,
+}
+
+/// How reads are torn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub enum Reads {
+    /// The interpreter may move between any two words.
+    #[default]
+    Words,
+    /// It moves between calls only: each segment of a read is one moment.
+    Segments,
+    /// It moves between samples only, and stands between two operations then, on no shim frame. A sample must be a hit,
+    /// too, where the anchor's frame is on the stack and in the entry, unless another profiler moves the anchor.
+    Samples,
+}
+
+/// What is searched, and how far.
+pub struct Options<'a> {
+    /// The walker.
+    pub walker: MakeWalker<'a>,
+    /// How many samples at most.
+    pub samples: u32,
+    /// What counts as wrong.
+    pub clause: Clause,
+    /// How reads are torn.
+    pub reads: Reads,
+    /// How often another profiler may anchor a thread's current frame, at any time and in no time; it may do so
+    /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) of times.
+    pub anchorings: u8,
+    /// The search ends without a result after so many states.
+    pub states: u64,
+    /// Asked now and then.
+    pub interrupted: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// What the samples gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Different walks with a full hit.
+    pub full_hits: u64,
+    /// With a partial hit.
+    pub partial_hits: u64,
+    /// With a miss.
+    pub misses: u64,
+    /// Rejected.
+    pub rejected: u64,
+}
+
+/// How a search ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Everything was tried.
+    Complete {
+        /// How many samples in a row that covers; none if any number.
+        samples: Option<u32>,
+    },
+    /// A stack was returned that was not there.
+    Counterexample(Counterexample),
+    /// More states than allowed.
+    OutOfStates,
+    /// Stopped from outside.
+    Interrupted,
+}
+
+/// A wrong sample and how it came about.
+#[derive(Debug)]
+pub struct Counterexample {
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// What the samples gave, by [`Event::Result`].
+    pub results: Vec<ThreadSample>,
+    /// What is wrong with the last one.
+    pub wrong: Wrong,
+    /// The stacks that were there during the last sample, by their numbers in the graph.
+    pub possible: u128,
+}
+
+/// The clause that broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// A stack that the thread did not have during the sample.
+    NotThere,
+    /// A write to something else than an anchor, or of something that is no frame.
+    WroteOutside(u64),
+    /// The target was at rest and the anchor's frame is on the stack and in the entry, yet nothing came from the cache.
+    HitMissed,
+}
+
+/// A finished search.
+#[derive(Debug)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// States met: of the interpreter, times what the walker has read and has in its cache.
+    pub states: u64,
+    /// Different walks.
+    pub walks: u64,
+    /// What they gave.
+    pub answers: Answers,
+    /// Memories that the walker can have between samples.
+    pub caches: u64,
+}
+
+/// Memories with the states in which a sample can begin.
+type Frontier = Vec<(Memory, Vec<Element>)>;
+
+/// After so many walks, what is left of an exploration is shared among the workers.
+const WALKS_PER_TASK: u64 = 2048;
+
+struct Search<'a> {
+    shared: Shared<'a>,
+    /// The threads that are sampled one at a time; all at once if they come and go.
+    units: Vec<Vec<usize>>,
+}
+
+/// Searches a program.
+///
+/// # Errors
+/// The program is too large.
+pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError> {
+    let shared = Shared { graph, options, states: AtomicU64::new(0), stop: AtomicBool::new(false) };
+    let search = Search { shared, units: units(graph) };
+    let mut report = Report {
+        outcome: Outcome::Complete { samples: Some(options.samples) },
+        states: 0,
+        walks: 0,
+        answers: Answers::default(),
+        caches: 1,
+    };
+    let mut known: FxHashMap<Memory, FxHashSet<Config>> = FxHashMap::default();
+    let mut frontier: Frontier = vec![(search.no_memory()?, search.beginnings(&mut Trace::default())?)];
+    for sample in 1..=options.samples {
+        let explored = search.sample(&frontier);
+        if let Some(error) = explored.error {
+            return Err(error);
+        }
+        report.walks += explored.walks;
+        report.answers.add(explored.answers);
+        report.states = search.shared.states.load(Ordering::Relaxed);
+        if explored.wrong.is_some() {
+            report.outcome = search.shortest(sample)?;
+            return Ok(report);
+        }
+        if (options.interrupted)() {
+            report.outcome = Outcome::Interrupted;
+            return Ok(report);
+        }
+        if search.shared.stop.load(Ordering::Relaxed) {
+            report.outcome = Outcome::OutOfStates;
+            return Ok(report);
+        }
+        frontier.clear();
+        for (memory, configs) in explored.found {
+            let known = known.entry(memory.clone()).or_default();
+            let new: Vec<Element> =
+                configs.into_iter().filter(|(config, _)| known.insert(*config)).map(|(_, element)| element).collect();
+            if !new.is_empty() {
+                frontier.push((memory, new));
+            }
+        }
+        report.caches = known.len() as u64;
+        if frontier.is_empty() {
+            report.outcome = Outcome::Complete { samples: None };
+            return Ok(report);
+        }
+    }
+    Ok(report)
+}
+
+fn units(graph: &Graph) -> Vec<Vec<usize>> {
+    let threads = &graph.interpreter.program.threads;
+    let all: Vec<usize> = (0..graph.interpreter.map.threads()).collect();
+    if threads.iter().all(|thread| thread.started) {
+        all.into_iter().map(|thread| vec![thread]).collect()
+    } else {
+        vec![all]
+    }
+}
+
+impl Search<'_> {
+    /// What a new walker remembers.
+    fn no_memory(&self) -> Result<Memory, GraphError> {
+        let codes = if self.shared.graph.interpreter.program.frees_code() {
+            let walker = (self.shared.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME })?;
+            Some(Codes::of(walker.as_ref()))
+        } else {
+            None
+        };
+        Ok(Memory { cache: FrameCache::default(), codes })
+    }
+
+    /// Every state before the first sample: the program may have run for any time, and no anchor is set.
+    fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
+        let graph = self.shared.graph;
+        let mut space = Space::new(graph, &[], None);
+        let start = Config { anchorings: self.shared.options.anchorings, ..graph.start() };
+        let mut set = vec![space.member(&fresh(start, NO_TRACE))];
+        close(&mut set, &mut space, false, None, &mut Trace::default())?;
+        let mut set: Vec<Element> = set.iter().map(|member| space.element(member)).collect();
+        for element in &mut set {
+            element.trace = trace.push(NO_TRACE, Event::Begin { config: element.config });
+        }
+        Ok(set)
+    }
+
+    fn space(&self, unit: &[usize]) -> Space<'_> {
+        let Options { anchorings, reads, .. } = *self.shared.options;
+        let when = if reads == Reads::Samples { Anchors::AtRest } else { Anchors::AtAnyTime };
+        let other = (anchorings > 0).then_some(when);
+        Space::new(self.shared.graph, unit, other)
+    }
+
+    /// Every sample of every unit from every memory, by all workers.
+    fn sample(&self, frontier: &Frontier) -> Explored {
+        let together = Together { search: self, explored: Mutex::default(), spaces: Mutex::default() };
+        rayon::scope(|scope| {
+            for (memory, set) in frontier {
+                for (index, unit) in self.units.iter().enumerate() {
+                    let task = Task { memory, unit, limit: None, walks: WALKS_PER_TASK };
+                    let first = beginning(set, unit, &mut Trace::default());
+                    let together = &together;
+                    scope.spawn(move |scope| together.work(scope, index, task, vec![first]));
+                }
+            }
+        });
+        together.explored.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counterexample with the fewest accesses of the interpreter, within so many samples.
+    fn shortest(&self, samples: u32) -> Result<Outcome, GraphError> {
+        let mut cost = 4;
+        loop {
+            self.shared.stop.store(false, Ordering::Relaxed);
+            let mut trace = Trace::kept();
+            let mut results = Vec::new();
+            let mut best: Option<(Wrong, Element, ThreadSample)> = None;
+            let mut frontier: Frontier = vec![(self.no_memory()?, self.beginnings(&mut trace)?)];
+            for _ in 0..samples {
+                let mut next = Found::default();
+                for (memory, set) in &frontier {
+                    for unit in &self.units {
+                        let limit = best.as_ref().map_or(cost, |(_, best, _)| best.cost.saturating_sub(1).min(cost));
+                        let task = Task { memory, unit, limit: Some(limit), walks: u64::MAX };
+                        let first = vec![beginning(set, unit, &mut trace)];
+                        let mut space = self.space(unit);
+                        let (explored, _) = self.shared.explore(&task, &mut space, first, &mut trace, &mut results);
+                        if let Some(error) = explored.error {
+                            return Err(error);
+                        }
+                        if let Some(found) = explored.wrong
+                            && best.as_ref().is_none_or(|(_, best, _)| found.1.cost < best.cost)
+                        {
+                            best = Some(found);
+                        }
+                        next.merge(explored.found);
+                        if (self.shared.options.interrupted)() {
+                            return Ok(Outcome::Interrupted);
+                        }
+                    }
+                }
+                frontier =
+                    next.into_iter().map(|(memory, configs)| (memory, configs.into_values().collect())).collect();
+            }
+            if let Some((wrong, element, sample)) = best {
+                let mut events = trace.path(element.trace);
+                events.push(Event::Result { index: u32::try_from(results.len()).unwrap_or(u32::MAX) });
+                results.push(sample);
+                return Ok(Outcome::Counterexample(Counterexample { events, results, wrong, possible: element.seen }));
+            }
+            cost *= 2;
+            if cost > 4096 {
+                return Ok(Outcome::OutOfStates);
+            }
+        }
+    }
+}
+
+/// What the workers have in common during one sample.
+struct Together<'a> {
+    search: &'a Search<'a>,
+    explored: Mutex<Explored>,
+    /// Spaces that no worker uses now, by unit.
+    spaces: Mutex<Vec<(usize, Space<'a>)>>,
+}
+
+impl<'a> Together<'a> {
+    /// Does one task for a while, and makes two of what is left.
+    fn work<'s>(&'s self, scope: &Scope<'s>, unit: usize, task: Task<'s>, mut branches: Vec<Branch<Element>>) {
+        let mut space = self.take_space(unit);
+        while !branches.is_empty() && !self.search.shared.stop.load(Ordering::Relaxed) {
+            let trace = &mut Trace::default();
+            let (explored, rest) = self.search.shared.explore(&task, &mut space, branches, trace, &mut Vec::new());
+            lock(&self.explored).merge(explored);
+            // Neighbours lead to as many walks as each other.
+            let (mine, other): (Vec<_>, Vec<_>) = (0_usize..).zip(rest).partition(|(index, _)| index % 2 == 0);
+            branches = mine.into_iter().map(|(_, branch)| branch).collect();
+            let other: Vec<_> = other.into_iter().map(|(_, branch)| branch).collect();
+            if !other.is_empty() {
+                scope.spawn(move |scope| self.work(scope, unit, task, other));
+            }
+        }
+        lock(&self.spaces).push((unit, space));
+    }
+
+    fn take_space(&self, unit: usize) -> Space<'a> {
+        let mut spaces = lock(&self.spaces);
+        match spaces.iter().position(|(other, _)| *other == unit) {
+            Some(index) => spaces.swap_remove(index).1,
+            None => self.search.space(&self.search.units[unit]),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Answers {
+    pub(super) fn add(&mut self, other: Self) {
+        self.full_hits += other.full_hits;
+        self.partial_hits += other.partial_hits;
+        self.misses += other.misses;
+        self.rejected += other.rejected;
+    }
+
+    pub(super) fn count(&mut self, sample: &ThreadSample) {
+        match (&sample.outcome, sample.provenance.lookup) {
+            (Err(_), _) => self.rejected += 1,
+            (Ok(_), Lookup::FullHit) => self.full_hits += 1,
+            (Ok(_), Lookup::PartialHit) => self.partial_hits += 1,
+            (Ok(_), _) => self.misses += 1,
+        }
+    }
+}

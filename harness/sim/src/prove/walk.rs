@@ -1,0 +1,255 @@
+//! The memory that a walker reads during a search: every access can come at any time.
+//!
+//! A word is read from all states at once that the interpreter can have come to meanwhile. If they disagree, the search
+//! goes on with one value and keeps the others for later: the walker is run again from the start of its sample, is given
+//! the same values up to there, and then another one. So it is the walker itself that is searched, not a model of it, and
+//! what it will do next depends on nothing but its cache and the values that it read.
+
+use framewalk::cache::FrameCache;
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::sample::WalkerKind;
+
+use crate::map::{Role, Word};
+use crate::promise::promises_hit;
+use crate::prove::graph::{Config, Graph, GraphError, NO_PROMISE};
+use crate::prove::search::Reads;
+use crate::prove::set::{Element, Member, close};
+use crate::prove::space::Space;
+use crate::prove::trace::{Event, Trace};
+
+/// Walker accesses up to a point, and the states that agree with them.
+pub struct Branch<T> {
+    /// The values read so far, but of words that never change; for a write, what was written.
+    pub script: Vec<u64>,
+    /// The states, just after the last of these accesses.
+    pub set: Vec<T>,
+    /// Whether the next word is read at the same moment.
+    pub closed: bool,
+}
+
+impl<T> Branch<T> {
+    /// The same branch with its states written in another way.
+    pub fn map<U>(self, change: impl FnMut(&T) -> U) -> Branch<U> {
+        Branch { script: self.script, set: self.set.iter().map(change).collect(), closed: self.closed }
+    }
+}
+
+/// Of which thread's sample it is asked that it be a hit where that is promised, and of whom.
+#[derive(Clone, Copy)]
+pub struct Promise<'a> {
+    /// The thread.
+    pub thread: usize,
+    /// The walker's cache before the sample.
+    pub cache: &'a FrameCache,
+    /// The walker.
+    pub kind: WalkerKind,
+}
+
+/// One run of a walker.
+pub struct Walk<'a, 'g> {
+    graph: &'g Graph,
+    space: &'a mut Space<'g>,
+    limit: Option<u32>,
+    trace: &'a mut Trace,
+    open: &'a mut Vec<Branch<Member>>,
+    script: Vec<u64>,
+    /// Whether the sample's first access was made.
+    begun: bool,
+    position: usize,
+    set: Vec<Member>,
+    closed: bool,
+    reads: Reads,
+    promise: Option<Promise<'a>>,
+    /// States met: of the interpreter, times what the walker has read.
+    pub states: u64,
+    /// Why the search must end.
+    pub error: Option<GraphError>,
+    /// Where the walker wrote though it must not.
+    pub wrote_outside: Option<Address>,
+}
+
+impl<'a, 'g> Walk<'a, 'g> {
+    /// Goes on where `branch` stands; what is left for later goes to `open`. `limit` is the highest cost, if costs are
+    /// counted.
+    pub fn new(
+        space: &'a mut Space<'g>,
+        limit: Option<u32>,
+        (reads, promise): (Reads, Option<Promise<'a>>),
+        trace: &'a mut Trace,
+        open: &'a mut Vec<Branch<Member>>,
+        branch: Branch<Member>,
+    ) -> Self {
+        Self {
+            graph: space.graph(),
+            space,
+            limit,
+            trace,
+            open,
+            begun: !branch.script.is_empty(),
+            script: branch.script,
+            position: 0,
+            set: branch.set,
+            closed: branch.closed,
+            reads,
+            promise,
+            states: 0,
+            error: None,
+            wrote_outside: None,
+        }
+    }
+
+    /// The walker's accesses, and the states after the last one.
+    #[must_use]
+    pub fn into_branch(self) -> Branch<Member> {
+        Branch { script: self.script, set: self.set, closed: self.closed }
+    }
+
+    /// Lets the interpreter move. At the sample's first access, what was there before is forgotten.
+    fn wait(&mut self) {
+        if self.closed {
+            return;
+        }
+        if let Err(error) = close(&mut self.set, self.space, self.begun, self.limit, self.trace) {
+            self.error = Some(error);
+        }
+        if !self.begun {
+            self.begun = true;
+            if self.reads == Reads::Samples {
+                let graph = self.graph;
+                self.set.retain(|member| graph.is_at_rest(member.node));
+            }
+            for member in &mut self.set {
+                member.seen = self.space.stacks(member.id);
+                let promised = self.promise.is_some_and(|promise| {
+                    let get = |word| self.space.word(member, word);
+                    promises_hit(&self.graph.interpreter.map, promise.thread, get, promise.cache, promise.kind)
+                });
+                if !promised {
+                    member.seen |= NO_PROMISE;
+                }
+            }
+        }
+        self.states += self.set.len() as u64;
+        self.closed = true;
+    }
+
+    fn access(&mut self, word: Word) -> u64 {
+        if let Some(value) = self.graph.constant(word) {
+            if self.position == self.script.len() {
+                self.wait();
+                note(self.trace, &mut self.set, Event::Read { word, value });
+            }
+            return value;
+        }
+        if let Some(&value) = self.script.get(self.position) {
+            self.position += 1;
+            return value;
+        }
+        self.wait();
+        let value = match self.graph.by_node(word) {
+            Some(values) => self.choose(word, |_, member| values[member.node as usize]),
+            None => self.choose(word, |space, member| space.word(member, word)),
+        };
+        let Some(value) = value else { return 0 };
+        note(self.trace, &mut self.set, Event::Read { word, value });
+        self.script.push(value);
+        self.position += 1;
+        value
+    }
+
+    /// Keeps the states that have the first one's value, and leaves the others for later.
+    fn choose(&mut self, word: Word, value_of: impl Fn(&Space<'g>, &Member) -> u64) -> Option<u64> {
+        let value = value_of(self.space, self.set.first()?);
+        let Some(first) = self.set.iter().position(|member| value_of(self.space, member) != value) else {
+            return Some(value);
+        };
+        self.closed = self.reads != Reads::Words;
+        let others = self.open.len();
+        let mut same = first;
+        for index in first..self.set.len() {
+            let member = self.set[index];
+            let other = value_of(self.space, &member);
+            if other == value {
+                self.set[same] = member;
+                same += 1;
+                continue;
+            }
+            let of_value = |branch: &&mut Branch<Member>| branch.script.last() == Some(&other);
+            match self.open[others..].iter_mut().find(of_value) {
+                Some(branch) => branch.set.push(member),
+                None => {
+                    let mut branch = self.space.branch(&self.script, other, self.closed);
+                    branch.set.push(member);
+                    self.open.push(branch);
+                }
+            }
+        }
+        self.set.truncate(same);
+        for branch in &mut self.open[others..] {
+            let value = branch.script.last().copied().unwrap_or_default();
+            note(self.trace, &mut branch.set, Event::Read { word, value });
+        }
+        Some(value)
+    }
+
+    fn write_anchor(&mut self, thread: usize, word: Word, value: u64) {
+        if self.position < self.script.len() {
+            self.position += 1;
+            return;
+        }
+        self.wait();
+        let Some(index) = self.graph.addresses.iter().position(|&address| address == value) else {
+            self.wrote_outside = Some(value);
+            return;
+        };
+        let index = u8::try_from(index).unwrap_or(0);
+        for member in &mut self.set {
+            let mut config = *self.space.config(member.id);
+            config.anchors[thread] = index;
+            member.id = self.space.id(config);
+        }
+        note(self.trace, &mut self.set, Event::Write { word, value });
+        self.closed = self.reads == Reads::Samples;
+        self.script.push(value);
+        self.position += 1;
+    }
+}
+
+fn note(trace: &mut Trace, set: &mut [Member], event: Event) {
+    if trace.is_kept() {
+        for member in set {
+            member.trace = trace.push(member.trace, event);
+        }
+    }
+}
+
+impl RemoteMemory for Walk<'_, '_> {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        if self.reads == Reads::Segments && self.position == self.script.len() {
+            self.closed = false;
+        }
+        let graph = self.graph;
+        graph.interpreter.map.read(address, buffer, |word| self.access(word))
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        let map = &self.graph.interpreter.map;
+        let word = map.written(address, bytes.len());
+        match (word, word.and_then(|word| map.role(word)), bytes.first_chunk()) {
+            (Some(word), Some(Role::Anchor(thread)), Some(value)) => {
+                self.write_anchor(thread, word, u64::from_le_bytes(*value));
+                Ok(())
+            }
+            _ => {
+                self.wrote_outside = Some(address);
+                Err(MemoryError::Unmapped { action: "write", address, length: bytes.len() })
+            }
+        }
+    }
+}
+
+/// A state in which nothing was seen yet.
+#[must_use]
+pub fn fresh(config: Config, trace: u32) -> Element {
+    Element { config, seen: 0, cost: 0, trace }
+}

@@ -1,0 +1,376 @@
+//! The target of a scenario: it moves between the accesses of its walker, and what its stacks were is kept.
+
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
+use framewalk::sample::{Lookup, ThreadSample};
+use framewalk::walker::CachingWalker;
+use smallvec::{SmallVec, smallvec};
+
+use super::{Broken, From, Judged, Leg, Scenario, Setting};
+use crate::history::Note;
+use crate::interpreter::{Interpreter, State};
+use crate::map::{Place, Role, THREAD_COUNT};
+use crate::program::Thread;
+use crate::promise::promises_hit;
+use crate::store::Store;
+use crate::truth::{Chain, chain, matches};
+
+/// A leg goes back within so many stores, or not at all.
+const BACK_LIMIT: usize = 200;
+
+/// A moving target.
+pub(super) struct Target<'a> {
+    interpreter: &'a Interpreter,
+    pub(super) state: State,
+    legs: std::slice::Iter<'a, Leg>,
+    /// Accesses until the next leg's stores.
+    leg: Option<Leg>,
+    decisions: std::slice::Iter<'a, u8>,
+    first_sequence: u64,
+    setting: Setting,
+    /// The current frames when the sample began.
+    stood: [Address; THREAD_COUNT],
+    /// Whether what the leg counts from has been.
+    counting: bool,
+    /// Threads whose anchor a profiler wrote during the interpreter's operation.
+    written_in_operation: bool,
+    pub(super) anchor_not_moved: bool,
+    /// Whether a hit is promised where the anchor's frame is on the stack and in the entry: at rest, and no other profiler
+    /// moves the anchor.
+    promises: bool,
+    /// By thread, the stacks since the sample began.
+    seen: Vec<Vec<Chain>>,
+    scratch: Chain,
+    pub(super) notes: Option<Vec<Note>>,
+    wrote_outside: bool,
+}
+
+impl<'a> Target<'a> {
+    /// The target of `scenario`, as it begins.
+    pub(super) fn new(scenario: &'a Scenario, interpreter: &'a Interpreter, state: State, noted: bool) -> Self {
+        let mut legs = scenario.legs.iter();
+        let leg = legs.next().copied();
+        Self {
+            interpreter,
+            state,
+            legs,
+            leg,
+            decisions: scenario.decisions.iter(),
+            first_sequence: scenario.first_sequence,
+            setting: scenario.setting,
+            stood: [0; THREAD_COUNT],
+            counting: leg.is_none_or(|leg| leg.from == From::LastLeg),
+            written_in_operation: false,
+            anchor_not_moved: false,
+            promises: scenario.setting == Setting::AtRest
+                && scenario.legs.iter().all(|leg| leg.other_profiler.is_none()),
+            seen: vec![Vec::new(); interpreter.map.threads()],
+            scratch: Chain::new(),
+            notes: noted.then(Vec::new),
+            wrote_outside: false,
+        }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&State) -> Note) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(note(&self.state));
+        }
+    }
+
+    /// One sample; whether it is wrong.
+    pub(super) fn sample(
+        &mut self,
+        walker: &mut dyn CachingWalker,
+        thread: Option<u8>,
+        samples: &mut Vec<Judged>,
+    ) -> bool {
+        self.counting |= self.leg.is_some_and(|leg| leg.from == From::SampleEnd);
+        // What is due before the first access belongs to no sample.
+        self.move_if_due();
+        if self.setting == Setting::AtRest {
+            self.rest();
+        }
+        self.stood = self.current_frames();
+        self.counting |= self.leg.is_some_and(|leg| leg.from == From::NextSample);
+        self.note(|_| Note::Sample);
+        for seen in &mut self.seen {
+            seen.clear();
+        }
+        self.look();
+        let promised = if self.promises { self.promised_hits(walker) } else { Vec::new() };
+        let threads = match thread.map(usize::from) {
+            Some(thread) if thread < self.interpreter.map.threads() => {
+                let address = self.interpreter.map.thread_address(thread);
+                smallvec![walker.sample_thread(self, address)]
+            }
+            Some(_) => SmallVec::new(),
+            None => walker.sample(self).map(|sample| sample.threads).unwrap_or_default(),
+        };
+        for sample in threads {
+            let possible = self.possible(thread.map(usize::from), sample.native_thread_id);
+            let broken = self.judge(&sample, &possible, &promised);
+            self.note(|_| Note::Result(sample.clone()));
+            samples.push(Judged { sample, possible, broken });
+            if broken.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn judge(&self, sample: &ThreadSample, possible: &[Chain], promised: &[u64]) -> Option<Broken> {
+        if self.wrote_outside {
+            return Some(Broken::WroteOutside);
+        }
+        let stack = sample.outcome.as_ref().ok()?;
+        let program = &self.interpreter.program;
+        if self.setting == Setting::Coarse {
+            let ids: Vec<u8> = stack
+                .iter()
+                .filter_map(|frame| program.functions.iter().position(|function| *function.name == *frame.function))
+                .filter_map(|position| u8::try_from(position).ok())
+                .collect();
+            let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
+            let begins = |function: u8| program.threads.iter().filter(of).any(|thread| thread.entry == function);
+            let apart = |pair: &[u8]| !program.may_call(pair[1], pair[0]);
+            return match ids.last() {
+                Some(last) if !begins(*last) => Some(Broken::CutShort),
+                _ if sample.provenance.from_cache == 0 && self.is_one_chunk() && ids.windows(2).any(apart) => {
+                    Some(Broken::Mixed)
+                }
+                _ => None,
+            };
+        }
+        if !possible.iter().any(|chain| matches(program, chain, stack)) {
+            return Some(Broken::NotThere);
+        }
+        let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+        (promised.contains(&sample.native_thread_id) && !hit).then_some(Broken::HitMissed)
+    }
+
+    /// Whether all frames of the only thread stand in its first chunk, but for the entry's shim frame.
+    fn is_one_chunk(&self) -> bool {
+        let map = &self.interpreter.map;
+        let grown = map.chunk_words(1).is_some_and(|(_, mapped)| self.state.words[usize::from(mapped)] != 0);
+        map.threads() == 1 && !grown && self.interpreter.program.only_calls()
+    }
+
+    /// The possible stacks of the sampled thread or, if all threads were sampled, of the threads with this id. No two live threads share an id.
+    fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<Chain> {
+        let threads = &self.interpreter.program.threads;
+        let is_of = |thread: usize| match sampled {
+            Some(one) => one == thread,
+            None => threads[thread].native_thread_id == native_thread_id,
+        };
+        let of = self.seen.iter().enumerate().filter(|&(thread, _)| is_of(thread));
+        of.flat_map(|(_, chains)| chains.iter().cloned()).collect()
+    }
+
+    /// The threads whose next sample must be a hit. Thread states of the same id share an entry: the one that is walked
+    /// first takes it from the other.
+    fn promised_hits(&self, walker: &dyn CachingWalker) -> Vec<u64> {
+        let map = &self.interpreter.map;
+        let live = self.interpreter.threads(&self.state);
+        let id = |thread: usize| self.interpreter.program.threads[thread].native_thread_id;
+        let get = |word: u16| self.state.words[usize::from(word)];
+        let promised = live.iter().filter(|&&thread| {
+            live.iter().filter(|&&other| id(other) == id(thread)).count() == 1
+                && promises_hit(map, thread, get, walker.cache(), walker.kind())
+        });
+        promised.map(|&thread| id(thread)).collect()
+    }
+
+    /// Notes the stacks that are there now.
+    fn look(&mut self) {
+        let map = &self.interpreter.map;
+        for &thread in self.interpreter.threads(&self.state) {
+            let words = &self.state.words;
+            if chain(map, thread, |word| words[usize::from(word)], &mut self.scratch).is_some()
+                && !self.seen[thread].contains(&self.scratch)
+            {
+                self.seen[thread].push(self.scratch.clone());
+            }
+        }
+    }
+
+    fn decide(decisions: &mut std::slice::Iter<'_, u8>, ways: usize) -> usize {
+        if ways < 2 { 0 } else { decisions.next().map_or(0, |&decision| usize::from(decision) % ways) }
+    }
+
+    /// One access of the interpreter; false if no thread has anything left to do.
+    fn step(&mut self) -> bool {
+        self.store().is_some()
+    }
+
+    /// The same, with what it was.
+    fn store(&mut self) -> Option<Store> {
+        let movable = self.interpreter.movable(&self.state);
+        let (mut threads, mut count) = ([0; 8], 0);
+        for (slot, thread) in threads.iter_mut().zip(movable) {
+            *slot = thread;
+            count += 1;
+        }
+        if count == 0 {
+            return None;
+        }
+        let thread = threads[Self::decide(&mut self.decisions, count)];
+        let decisions = &mut self.decisions;
+        let mut choice = || Self::decide(decisions, 2) == 1;
+        let before = self.notes.is_some().then(|| self.state.clone());
+        let stepped = self.interpreter.step(&mut self.state, thread, &mut choice, self.first_sequence);
+        let store = stepped.as_ref().map(|(store, _)| *store);
+        if let Some((_, left)) = stepped
+            && self.interpreter.is_between_operations(&self.state)
+        {
+            let anchor = self.state.words[usize::from(self.interpreter.map.thread_words(thread).anchor)];
+            self.anchor_not_moved |= left.contains(&anchor) && !self.written_in_operation;
+            self.written_in_operation = false;
+        }
+        if let (Some(store), Some(before)) = (store, before) {
+            self.note(|after| Note::Store { thread, store, before: Box::new(before), after: Box::new(after.clone()) });
+        }
+        if store.is_none_or(|store| matters(self.interpreter, store)) {
+            self.look();
+        }
+        store
+    }
+
+    /// On until a current frame has changed.
+    fn step_to_next_frame(&mut self) {
+        for _ in 0..BACK_LIMIT {
+            match self.store() {
+                None => return,
+                Some(Store::Word { word, .. })
+                    if matches!(self.interpreter.map.role(word), Some(Role::CurrentFrame(_))) =>
+                {
+                    return;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// On to where no thread is inside an operation and none stands on a shim frame.
+    pub(super) fn rest(&mut self) {
+        for _ in 0..256 {
+            if self.interpreter.is_at_rest(&self.state) || !self.step() {
+                return;
+            }
+        }
+    }
+
+    /// Does the stores of all legs that are due.
+    fn move_if_due(&mut self) {
+        let at_rest = self.setting == Setting::AtRest;
+        while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && self.counting || at_rest) {
+            self.leg = self.legs.next().copied();
+            self.counting = self.leg.is_none_or(|leg| leg.from == From::LastLeg);
+            for _ in 0..leg.frames {
+                self.step_to_next_frame();
+            }
+            for _ in 0..leg.stores {
+                if !self.step() {
+                    break;
+                }
+            }
+            if leg.back {
+                for _ in 0..BACK_LIMIT {
+                    if self.current_frames() == self.stood || !self.step() {
+                        break;
+                    }
+                }
+            }
+            if let Some(thread) = leg.other_profiler {
+                if at_rest {
+                    self.rest();
+                }
+                self.other_profiler(usize::from(thread));
+            }
+            if at_rest && !leg.joined {
+                return;
+            }
+        }
+    }
+
+    fn current_frames(&self) -> [u64; THREAD_COUNT] {
+        let mut frames = [0; THREAD_COUNT];
+        for (thread, frame) in frames.iter_mut().enumerate().take(self.interpreter.map.threads()) {
+            *frame = self.state.words[usize::from(self.interpreter.map.thread_words(thread).current_frame)];
+        }
+        frames
+    }
+
+    fn other_profiler(&mut self, thread: usize) {
+        let map = &self.interpreter.map;
+        if thread >= map.threads() {
+            return;
+        }
+        let words = map.thread_words(thread);
+        let current = self.state.words[usize::from(words.current_frame)];
+        if let Some(Place::Slot(..)) = map.place(current) {
+            self.state.words[usize::from(words.anchor)] = current;
+            self.written_in_operation = true;
+            self.note(|state| Note::OtherProfiler { thread, state: Box::new(state.clone()) });
+        }
+    }
+
+    /// Before each access of the walker.
+    fn access(&mut self) {
+        if self.setting == Setting::AtRest {
+            return;
+        }
+        if self.setting == Setting::Moving {
+            self.move_if_due();
+        }
+        if let Some(leg) = &mut self.leg
+            && self.counting
+        {
+            leg.accesses = leg.accesses.saturating_sub(1);
+        }
+    }
+}
+
+/// Whether a store can change a stack.
+fn matters(interpreter: &Interpreter, store: Store) -> bool {
+    match store {
+        Store::Word { word, .. } => {
+            !matches!(interpreter.map.role(word), Some(Role::Chunk(_) | Role::ChunkPrevious(_)))
+        }
+        _ => false,
+    }
+}
+
+impl RemoteMemory for Target<'_> {
+    fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let interpreter = self.interpreter;
+        if self.setting == Setting::Coarse {
+            self.move_if_due();
+        }
+        interpreter.map.read(address, buffer, |word| {
+            self.access();
+            let value = self.state.words[usize::from(word)];
+            self.note(|state| Note::Read { word, value, state: Box::new(state.clone()) });
+            value
+        })
+    }
+
+    fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
+        let interpreter = self.interpreter;
+        let word = interpreter.map.written(address, bytes.len());
+        let role = word.and_then(|word| interpreter.map.role(word));
+        match (word, role, bytes.first_chunk()) {
+            (Some(word), Some(Role::Anchor(_)), Some(&value)) => {
+                self.access();
+                self.counting |= self.leg.is_some_and(|leg| leg.from == From::NextWrite);
+                self.written_in_operation = true;
+                let value = u64::from_le_bytes(value);
+                self.state.words[usize::from(word)] = value;
+                self.note(|state| Note::Write { word, value, state: Box::new(state.clone()) });
+                Ok(())
+            }
+            _ => {
+                self.wrote_outside = true;
+                Err(MemoryError::Unmapped { action: "write", address, length: bytes.len() })
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The stack that a thread of the simulated interpreter really has.
+
+use framewalk::frame::{Frame, Location};
+
+use crate::map::{Map, Place};
+use crate::program::{FunctionId, Program};
+
+/// A stack as functions and lines, leaf first.
+pub type Chain = Vec<(FunctionId, u8)>;
+
+/// More frames than any program can have: a chain that does not end within them is the interpreter's own fault.
+const LONGEST: usize = 1024;
+
+/// Follows a thread's frames, from the current one to the base frame. `get` gives the words. Nothing if they do not
+/// lead there, which only a wrong order of stores could bring about.
+pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chain) -> Option<()> {
+    into.clear();
+    let mut address = get(map.thread_words(thread).current_frame);
+    for _ in 0..LONGEST {
+        let place = map.place(address)?;
+        if let Place::Base(_) = place {
+            return Some(());
+        }
+        if let Some(words) = map.frame_words(place) {
+            let function = map.codes().function_of(get(words.code), &get)?;
+            into.push((function, map.codes().line_of(function, get(words.instruction))?));
+        }
+        address = get(map.previous_word(place)?);
+    }
+    None
+}
+
+/// The frames as a walker returns them.
+#[must_use]
+pub fn frames(program: &Program, chain: &[(FunctionId, u8)]) -> Vec<Frame> {
+    chain
+        .iter()
+        .map(|&(function, line)| Frame {
+            function: program.functions.get(usize::from(function)).map_or("", |function| &function.name).into(),
+            file: "workload.py".into(),
+            location: Location { line: Some(line.into()), end_line: Some(line.into()), ..Location::default() },
+        })
+        .collect()
+}
+
+/// Whether a walker's frames are this chain.
+#[must_use]
+pub fn matches(program: &Program, chain: &[(FunctionId, u8)], stack: &[Frame]) -> bool {
+    stack.len() == chain.len()
+        && stack.iter().zip(chain).all(|(frame, &(function, line))| {
+            frame.location.line == Some(line.into())
+                && program
+                    .functions
+                    .get(usize::from(function))
+                    .is_some_and(|function| *function.name == *frame.function)
+        })
+}
