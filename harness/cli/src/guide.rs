@@ -35,3 +35,67 @@ pub mod judged {}
 
 #[doc = include_str!("../../guide/programs.md")]
 pub mod programs {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+    use std::process::Command;
+
+    use serde_json::Value;
+
+    type Graph = BTreeMap<String, BTreeSet<String>>;
+
+    /// The arrows of the first drawing of the guide.
+    fn drawn() -> Graph {
+        let text = include_str!("../../guide/architecture.md");
+        let drawing = text.split("```mermaid\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let mut graph = Graph::new();
+        for (from, to) in drawing.lines().filter_map(|line| line.trim().split_once(" --> ")) {
+            graph.entry(from.to_owned()).or_default().insert(to.to_owned());
+        }
+        graph
+    }
+
+    /// The crates by the names of their folders, `framewalk` by its own, and what each imports, as cargo tells it.
+    fn imports(manifest: &Path) -> Graph {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"]).arg(manifest);
+        let told: Value = serde_json::from_slice(&cargo.output().unwrap().stdout).unwrap();
+        let folder = |path: &str| match path.rsplit('/').next().unwrap() {
+            "walk" => "framewalk".to_owned(),
+            name => name.to_owned(),
+        };
+        let package = |package: &Value| {
+            let of = package["manifest_path"].as_str().unwrap().trim_end_matches("/Cargo.toml");
+            let needed = package["dependencies"].as_array().unwrap().iter();
+            let needed = needed.filter(|one| one["kind"].is_null()).filter_map(|one| one["path"].as_str());
+            (folder(of), needed.map(folder).collect())
+        };
+        told["packages"].as_array().unwrap().iter().map(package).collect()
+    }
+
+    fn reaches(graph: &Graph, from: &str, to: &str) -> bool {
+        graph.get(from).is_some_and(|next| next.iter().any(|one| one == to || reaches(graph, one, to)))
+    }
+
+    /// Without the imports that follow from others.
+    fn reduced(graph: &Graph) -> Graph {
+        let needed = |all: &BTreeSet<String>| {
+            all.iter().filter(|to| !all.iter().any(|over| reaches(graph, over, to))).cloned().collect()
+        };
+        graph
+            .iter()
+            .map(|(from, all)| (from.clone(), needed(all)))
+            .filter(|(_, all): &(_, BTreeSet<_>)| !all.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn the_drawing_shows_what_imports_what() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let mut all = imports(&root.join("Cargo.toml"));
+        all.extend(imports(&root.join("fuzz/Cargo.toml")));
+        assert_eq!(reduced(&all), drawn());
+    }
+}

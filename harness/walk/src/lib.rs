@@ -1,4 +1,5 @@
-//! Walks the call stack of a CPython process from its memory.
+#![doc = include_str!("../README.md")]
+
 mod before;
 pub mod cache;
 pub mod cached;

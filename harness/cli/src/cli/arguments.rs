@@ -24,7 +24,7 @@ use crate::cli::mutants_arguments::Mutants;
 use crate::cli::report_arguments::{Report, Reports};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
-    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, names, seed,
+    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, named, names, seed,
     simulated_workloads, variations, walkers, weakenings,
 };
 
@@ -361,10 +361,10 @@ pub struct Prove {
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
     /// What counts as wrong
-    #[arg(long, value_name = "CLAUSE", default_value = "not-there", help_heading = "Search")]
+    #[arg(long, value_name = "CLAUSE", value_parser = named::<Clause>(), default_value = "not-there", help_heading = "Search")]
     pub clause: Clause,
     /// Between what the interpreter may move
-    #[arg(long, value_name = "READS", default_value = "words", help_heading = "Search")]
+    #[arg(long, value_name = "READS", value_parser = named::<Reads>(), default_value = "words", help_heading = "Search")]
     pub reads: Reads,
     /// Give up after so many states
     #[arg(long, value_name = "N", default_value = "20000000000", help_heading = "Search")]

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::run::cell::Lane;
@@ -14,6 +14,7 @@ use model::workload::parameters::MOST_LOCALS;
 use model::workload::{Family, FrameSize, Names};
 use sim::variation::Variation;
 use sim::workloads;
+use strum::{EnumMessage, VariantArray};
 
 /// One of a fixed set of things that have names.
 fn one_of<T>(all: impl IntoIterator<Item = T>, name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
@@ -23,6 +24,19 @@ where
     let all: Vec<T> = all.into_iter().collect();
     PossibleValuesParser::new(all.iter().copied().map(name).collect::<Vec<_>>())
         .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("there is no such name"))
+}
+
+/// One of an enum's variants, by its name; the help says what its documentation says.
+pub(super) fn named<T>() -> impl TypedValueParser<Value = T>
+where
+    T: VariantArray + EnumMessage + Into<&'static str> + Copy + Send + Sync,
+{
+    let described = |value: &T| {
+        let help = value.get_documentation().unwrap_or_default();
+        PossibleValue::new((*value).into()).help(help.trim_end_matches('.'))
+    };
+    PossibleValuesParser::new(T::VARIANTS.iter().map(described).collect::<Vec<_>>())
+        .try_map(|text| T::VARIANTS.iter().copied().find(|&value| value.into() == text).ok_or("there is no such name"))
 }
 
 pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {

@@ -1,6 +1,5 @@
 //! What `framediff mutants` tells.
 
-use std::fmt::Write;
 
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};

@@ -9,13 +9,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clap::ValueEnum;
 use framewalk::cache::FrameCache;
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::{CachingWalker, Site};
 use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use crate::map::RUNTIME;
 use crate::prove::explore::{Explored, Shared, Task, beginning};
@@ -32,7 +32,8 @@ use crate::scenario::ContenderError;
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
 
 /// What counts as wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Clause {
     /// A stack that the thread did not have during the sample.
     #[default]
@@ -48,7 +49,8 @@ pub enum Clause {
 }
 
 /// How reads are torn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reads {
     /// The interpreter may move between any two words.
     #[default]
