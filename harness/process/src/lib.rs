@@ -15,7 +15,6 @@ pub mod script;
 pub mod spawner;
 #[cfg(target_arch = "x86_64")]
 pub mod stepper;
-pub mod stores;
 pub mod target;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;

@@ -4,7 +4,7 @@
 //! A [`program::Program`] says which functions call which; an [`interpreter::Interpreter`] runs it over the words of a
 //! [`map::Map`], which has CPython's structures at their real offsets. Each instruction becomes a list of
 //! [`store::Store`]s; the lists are compared with what a real interpreter does when it is stepped instruction by
-//! instruction (`harness/cli/tests/store_order.rs`).
+//! instruction (`harness/cli/tests/stepped/store_order.rs`).
 //!
 //! Whoever reads the image decides how many stores come between two words read: [`scenario`] by a schedule,
 //! [`prove`] by trying all of them.

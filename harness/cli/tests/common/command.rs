@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use model::run::document::Document;
 use process::build::CACHE_VARIABLE;
 
 use super::target::Watched;
+
+/// Longer than any refusal takes on a loaded machine.
+pub const REFUSAL: Duration = Duration::from_secs(20);
 
 /// What the command did.
 #[derive(Debug, PartialEq, Eq)]
@@ -144,4 +148,10 @@ pub fn children(parent: i32) -> Vec<Process> {
             (of == parent).then_some(Process { pid, state, command_line })
         })
         .collect()
+}
+
+/// What a check of a build that cannot be tested says.
+pub fn assert_build_refused(python: &Path, words: &[&str]) {
+    let path = python.to_str().unwrap();
+    outcome(["check", "--python", path], REFUSAL).assert_refused(&[&[path], words].concat());
 }

@@ -1,12 +1,15 @@
 //! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
-#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each binary uses what it needs")]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each program uses what it needs")]
 
 pub(crate) mod command;
 pub(crate) mod executable;
 pub(crate) mod loader;
+#[path = "../../../sim/tests/without_interpreter/stores.rs"]
+pub(crate) mod stores;
 pub(crate) mod target;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use process::build::{Build, Silent, cache_folder, fetch, probe};
@@ -35,4 +38,17 @@ fn build(variable: &str, index: usize) -> Build {
     let build = probe(&path).unwrap_or_else(|error| panic!("{error}"));
     build.usable().unwrap_or_else(|error| panic!("{error}"));
     build
+}
+
+/// This test program again, to run the test `name` of the module at `module_path` and nothing else.
+pub(crate) fn test_alone(module_path: &str, name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("--exact").arg(test_name(module_path, name));
+    command
+}
+
+/// What the test `name` of the module at `module_path` is called on the command line, which says nothing of the program.
+pub(crate) fn test_name(module_path: &str, name: &str) -> String {
+    let (_, module) = module_path.split_once("::").unwrap();
+    format!("{module}::{name}")
 }

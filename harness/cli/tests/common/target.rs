@@ -137,3 +137,10 @@ pub fn refused_read() -> MemoryError {
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o111)).unwrap();
     read(&Cat::start(&copy))
 }
+
+/// A shell script in `folder`.
+pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
+    let path = folder.join(name);
+    write_executable(&path, format!("#!/bin/sh\n{body}\n").as_bytes());
+    path
+}

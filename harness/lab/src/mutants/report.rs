@@ -1,6 +1,5 @@
 //! What `framediff mutants` tells.
 
-
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 

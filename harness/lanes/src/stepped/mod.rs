@@ -15,7 +15,7 @@
 //!
 //! # What a step does not show
 //! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
-//! states between them. The stores themselves are in the order of [`process::stores`].
+//! states between them. The stores themselves are in the order of [`model::stores`].
 
 pub(crate) mod access;
 pub mod accesses;

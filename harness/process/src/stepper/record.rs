@@ -9,13 +9,13 @@ use framewalk::python_text;
 use framewalk::raw_frame::{Owner, RawFrame};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::{Window, thread_states, write_anchor};
+use model::stores::Store;
+use model::stores::recorder::{Kind, Link, Offsets, Recorder};
 use nix::libc;
 use thiserror::Error;
 
 use super::{StepError, Stepper};
 use crate::gate::{Gate, GateError};
-use crate::stores::Store;
-use crate::stores::recorder::{Kind, Link, Offsets, Recorder};
 use crate::target::Target;
 
 /// Where targets announce their gates.

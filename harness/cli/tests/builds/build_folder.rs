@@ -1,0 +1,74 @@
+//! An interpreter in the folder in which it was built, which is not its checkout: made here of Debian's build, as `mkdir build; cd
+//! build; ../configure; make` would leave it.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use framediff::cli::exit;
+
+use crate::common;
+use crate::common::command::{Outcome, Running, framediff};
+use crate::common::loader::write_loader_script;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Where `make` puts extension modules; `pybuilddir.txt` has its name.
+const MODULES: &str = "build/lib.linux-x86_64-3.15";
+
+/// The build folder in a checkout.
+fn made_in(checkout: &Path) -> PathBuf {
+    // `usr/bin/python3.15`, which starts the interpreter with the C library that was fetched with it.
+    let release = common::release().python;
+    let usr = release.parent().unwrap().parent().unwrap();
+    let library = usr.join("lib/python3.15");
+    let build = checkout.join("build");
+    let modules = build.join(MODULES);
+    fs::create_dir_all(&modules).unwrap();
+    fs::create_dir(build.join("Modules")).unwrap();
+    fs::write(build.join("Modules/Setup.local"), "").unwrap();
+    fs::write(build.join("pybuilddir.txt"), MODULES).unwrap();
+    symlink(&library, checkout.join("Lib")).unwrap();
+    fs::copy(usr.join("bin/python3.15-elf"), build.join("python-elf")).unwrap();
+    let copied = |folder: &Path, wanted: &dyn Fn(&str) -> bool| {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if wanted(&entry.file_name().to_string_lossy()) {
+                fs::copy(entry.path(), modules.join(entry.file_name())).unwrap();
+            }
+        }
+    };
+    copied(&library.join("lib-dynload"), &|_| true);
+    copied(&library, &|name| name.starts_with("_sysconfigdata"));
+    let python = build.join("python");
+    write_loader_script(&python, usr, &python, &build.join("python-elf"));
+    build
+}
+
+/// As a core developer would say it, standing in the build folder.
+fn checked(build: &Path) -> Outcome {
+    let words = ["check", "--python", "./python", "--jit", "off", "--lane", "stopped", "--family", "recursion"];
+    let mut command = framediff(words);
+    command.args(["--seed", "1", "--stops", "40", "--budget", "3m", "--format", "json"]).current_dir(build);
+    Running::start(command).ends_within(PATIENCE)
+}
+
+#[test]
+fn a_build_folder_beside_its_checkout_is_tested_as_it_is() {
+    let checkout = tempfile::tempdir().unwrap();
+    let build = made_in(checkout.path());
+    let outcome = checked(&build);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let document = outcome.document();
+    assert!(document.builds[0].python.starts_with(&build), "{:?}", document.builds);
+    assert!(document.table.iter().all(|line| line.tally.accepted() > 0), "{:?}", document.table);
+}
+
+#[test]
+fn a_build_folder_without_its_checkout_is_refused_with_what_it_lacks() {
+    let checkout = tempfile::tempdir().unwrap();
+    let build = made_in(checkout.path());
+    fs::remove_file(checkout.path().join("Lib")).unwrap();
+    checked(&build).assert_refused(&["does not find its standard library", "the checkout where it was"]);
+}

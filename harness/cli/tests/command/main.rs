@@ -1,0 +1,17 @@
+//! The command line, on real interpreters.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bench;
+mod bundles;
+mod check;
+mod profiles;
+mod programs;
+mod recorded;
+mod refusals;
+mod reports;
+mod reproducer;
+mod shards;
+mod snapshots;
+mod starting;

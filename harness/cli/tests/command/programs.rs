@@ -1,0 +1,187 @@
+//! `check --program`: programs of the user's, and what becomes of those that cannot be judged.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use framediff::cli::exit;
+use framewalk::sample::WalkerKind;
+use model::run::cell::Lane;
+use tempfile::TempDir;
+
+use crate::common;
+use crate::common::command::{Outcome, Running, framediff, outcome};
+use crate::common::target::Watched;
+
+/// What a run may take on a loaded machine.
+const TIME: Duration = Duration::from_secs(120);
+
+/// A program whose stack says where it is, and which comes to a gate in every round.
+const GOOD: &str = "\
+import sys
+from framediff_gate import gate, run
+assert sys.argv[1:] == ['one', 'two words'], sys.argv
+assert __name__ == '__main__'
+print('not for the harness' * 100)
+def leaf(n):
+    gate()
+    return n
+def a(n):
+    leaf(n)
+def b(n):
+    return [leaf(k) for k in range(n)]
+def body():
+    a(1)
+    b(2)
+    max([1, 2], key=leaf)
+run(body)
+";
+
+/// A function that is looked at between its calls, on another line each time; it notices what it is given.
+const CALLS: &str = "\
+import sys
+assert sys.argv[1:] == ['one', 'two words'], sys.argv
+def leaf():
+    pass
+def f():
+    leaf()
+    leaf()
+    leaf()
+while True:
+    f()
+";
+
+fn program(folder: &TempDir, name: &str, source: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::write(&path, source).unwrap();
+    path
+}
+
+fn check(file: &Path, more: &[&str]) -> Outcome {
+    let python = common::release().python;
+    let mut command = framediff(["check", "--jit", "off", "--seed", "7", "--budget", "60s", "--python"]);
+    command.arg(python).arg("--program").arg(file).args(more);
+    Running::start(command).ends_within(TIME)
+}
+
+#[test]
+fn a_program_is_judged_at_its_gates_at_moments_and_at_stores() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = program(&folder, "good.py", GOOD);
+    let outcome = check(&good, &["--stops", "30", "--format", "json", "--", "one", "two words"]);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let document = outcome.document();
+    let cells: Vec<_> = document.cells.iter().map(|report| (report.cell.lane, report.cell.family.as_str())).collect();
+    assert_eq!(cells, [(Lane::Stopped, "program good.py one two words")]);
+    for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference, WalkerKind::CpythonCached] {
+        let tally = &document.cells[0].tallies[&walker];
+        assert!(tally.accepted() >= 60 && tally.full_hits > 0, "{walker}: {tally:?}");
+    }
+}
+
+#[test]
+fn a_plain_gate_is_there_unless_the_program_has_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "from gate import MODE, gate, run\ndef body():\n  gate()\nrun(body)\n";
+    let file = program(&folder, "plain.py", source);
+    let more = ["--stops", "20", "--walker", "own-cached"];
+    assert_eq!(check(&file, &more).code, Some(i32::from(exit::PASS)));
+    program(&folder, "gate.py", "raise SystemExit('my own gate')\n");
+    let outcome = check(&file, &more);
+    assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)));
+    assert!(outcome.stdout.contains("my own gate"), "{outcome:?}");
+}
+
+#[test]
+fn a_fault_is_found_and_its_bundle_runs_the_program_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = program(&folder, "good one.py", CALLS);
+    let bundles = folder.path().join("bundles");
+    let fault = ["--stops", "120", "--weaken", "leaf-reused-on-full-hit", "--bundles", bundles.to_str().unwrap()];
+    let outcome = check(&good, &[&fault[..], &["--", "one", "two words"]].concat());
+    assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
+    for words in ["stopped/own-cached/disagreement/", "program-good-one-py-", "-- one 'two words'", "good one.py'"] {
+        assert!(outcome.stdout.contains(words), "{words}: {outcome:?}");
+    }
+    let bundles = fs::read_dir(&bundles).unwrap().map(|entry| entry.unwrap().path());
+    let bundle = bundles.into_iter().find(|path| path.to_str().unwrap().contains("disagreement")).unwrap();
+    fs::remove_file(good).unwrap();
+    let mut command = framediff(["replay", "--python"]);
+    command.arg(common::release().python).arg(&bundle);
+    let again = Running::start(command).ends_within(TIME);
+    assert_eq!(again.code, Some(i32::from(exit::VIOLATION)), "{again:?}");
+    assert!(again.stdout.contains("seen again"), "{again:?}");
+}
+
+#[test]
+fn what_cannot_be_judged_is_inconclusive_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, source, words) in [
+        ("ends_at_once.py", "pass\n", &["ended by itself (exited with status 0)", "framediff_gate.run"][..]),
+        ("usage.py", "import sys\nsys.exit('usage: usage.py FILE')\n", &["status 1", "usage.py FILE", "after --"]),
+        ("no_python.py", "def (:\n", &["SyntaxError", "no Python that this interpreter compiles"]),
+        ("killed.py", "import os\nfor n in range(9999):\n  str(n)\nos.abort()\n", &["killed by SIGABRT"]),
+        (
+            "replaces.py",
+            "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'while True: pass'])\n",
+            &["execve"],
+        ),
+    ] {
+        let outcome = check(&program(&folder, name, source), &["--stops", "10", "--walker", "own-cached"]);
+        assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{name}: {outcome:?}");
+        let said = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(said.contains(word), "{name}: {word:?} is not in {said}");
+        }
+    }
+}
+
+#[test]
+fn a_gate_that_is_never_reached_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "from framediff_gate import gate\ndef f(n):\n  return n\nwhile True:\n  f(1)\n";
+    let outcome = check(&program(&folder, "no_gate.py", source), &["--stops", "20", "--walker", "own-cached"]);
+    assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+    let said = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("came to none"), "{said}");
+}
+
+#[test]
+fn what_a_program_starts_ends_with_it_and_its_output_disturbs_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("children");
+    // What it prints is the harness's own word.
+    let source = format!(
+        "import os\nchild = os.fork()\nif not child:\n  while True: pass\nwith open({told:?}, 'a') as file:\n  \
+         file.write(str(child) + '\\n')\ndef f():\n  print('framdiff' * 1000)\nwhile True:\n  f()\n"
+    );
+    let outcome = check(&program(&folder, "forks.py", &source), &["--stops", "60", "--walker", "own-cached"]);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let children = fs::read_to_string(&told).unwrap();
+    assert!(children.lines().count() >= 2, "{children}");
+    for pid in children.lines() {
+        let pid = pid.parse().unwrap();
+        // One that is gone already has no file to watch.
+        let is_there = Path::new(&format!("/proc/{pid}")).exists();
+        assert!(!is_there || Watched::new(pid).ends_before(std::time::Instant::now() + Duration::from_secs(5)));
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let good = program(&folder, "good.py", GOOD).to_str().unwrap().to_owned();
+    let missing = path("missing.py");
+    for (arguments, words) in [
+        (&["--program", &missing][..], &["cannot read the program", "missing.py"][..]),
+        (&["--program", folder.path().to_str().unwrap()], &["no regular file"]),
+        (&["--program", &good, "--lane", "live"], &["stopped lane alone"]),
+        (&["--program", &good, "--family", "deep"], &["--family"]),
+        (&["--", "argument"], &["--program"]),
+    ] {
+        outcome([&["check"], arguments].concat(), TIME).assert_refused(words);
+    }
+}

@@ -1,0 +1,103 @@
+//! Targets that never get ready: the budget and Ctrl-C end the run nevertheless.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use framediff::cli::exit;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::common;
+use crate::common::command::{Process, Running, children, framediff};
+use crate::common::executable::write_executable;
+use crate::common::target::Watched;
+
+/// What the end of a run may take on a loaded machine, besides what is documented.
+const LOAD: Duration = Duration::from_secs(2);
+
+/// Answers as the release build does when it is asked what it is, and then does nothing for ever.
+fn sleeper(folder: &Path) -> PathBuf {
+    let python = common::release().python;
+    hangs(folder, &format!("for word; do [ \"$word\" = -I ] && exec '{}' \"$@\"; done", python.display()))
+}
+
+fn hangs(folder: &Path, before: &str) -> PathBuf {
+    let path = folder.join("python");
+    write_executable(&path, format!("#!/bin/sh\n{before}\nexec sleep 1000\n").as_bytes());
+    path
+}
+
+fn check(python: &Path, more: &[&str]) -> Command {
+    let mut command = framediff(["check", "--python"]);
+    command.arg(python).args(more);
+    command
+}
+
+fn sleeps(process: &Process) -> bool {
+    process.command_line.starts_with("sleep")
+}
+
+/// Waits until a child of the run sleeps; gives all that are there then.
+fn asleep(run: &Running) -> Vec<Watched> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = children(run.pid());
+        if now.iter().any(sleeps) {
+            return now.iter().filter(|child| sleeps(child)).map(|child| Watched::new(child.pid)).collect();
+        }
+        assert!(!run.has_ended() && Instant::now() < deadline, "{now:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_budget_holds_while_targets_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = sleeper(folder.path());
+    for lane in ["stopped", "live"] {
+        let run = Running::start(check(&python, &["--budget", "1s", "--lane", lane]));
+        let targets = asleep(&run);
+        let begun = Instant::now();
+        let outcome = run.ends_within(Duration::from_secs(20));
+        // The budget, 15 % of it, two seconds.
+        let limit = Duration::from_millis(1000 + 150 + 2000) + LOAD;
+        assert!(begun.elapsed() < limit, "{lane}: {:?}: {outcome:?}", begun.elapsed());
+        assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+        let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("while an answer was waited for; give a longer --budget"), "{outcome:?}");
+        assert!(targets.iter().all(|target| target.ends_before(Instant::now())), "{lane}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_start_of_targets_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = sleeper(folder.path());
+    for lane in ["stopped", "live"] {
+        let run = Running::start(check(&python, &["--budget", "60s", "--lane", lane]));
+        let targets = asleep(&run);
+        let begun = Instant::now();
+        kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
+        let outcome = run.ends_within(Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(1) + LOAD, "{lane}: {:?}", begun.elapsed());
+        assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
+        assert!(outcome.stdout.contains("nterrupted"), "{outcome:?}");
+        assert!(targets.iter().all(|target| target.ends_before(Instant::now())), "{lane}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_question_what_a_build_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Running::start(check(&hangs(folder.path(), ""), &[]));
+    let asked = asleep(&run);
+    let begun = Instant::now();
+    kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
+    let outcome = run.ends_within(Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(1) + LOAD, "{:?}", begun.elapsed());
+    assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
+    assert!(asked.iter().all(|child| child.ends_before(Instant::now())));
+}

@@ -1,0 +1,143 @@
+//! Mutants of real interpreters.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use lab::mutants::code::Kind;
+use lab::mutants::coverage::{Plan, Run, measure};
+use lab::mutants::fault::{Edit, Fault};
+use lab::mutants::hunt::{Hunted, Hunter};
+use lab::mutants::image::{Image, ImageError};
+use lab::mutants::install::Starter;
+use lab::mutants::subject::mutants;
+use model::jit_mode::JitMode;
+use model::run::known::KnownFailures;
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
+use process::build::{Build, Row};
+
+use crate::common;
+
+fn image(build: &Build) -> Image {
+    Image::read(&build.image, build.layout.as_ref().unwrap()).unwrap()
+}
+
+/// A build with `edits`, in a folder that must outlive it.
+fn copy(build: &Build, edits: &[Edit]) -> (Build, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let starter = Starter::new(build).unwrap();
+    image(build).write(edits, &starter.image_in(folder.path())).unwrap();
+    (starter.install(folder.path()).unwrap(), folder)
+}
+
+fn hunt(build: Build, family: Family) -> Hunted {
+    let folder = tempfile::tempdir().unwrap();
+    let hunter = Hunter {
+        known: &KnownFailures::kept().unwrap(),
+        families: vec![family],
+        seed: 1,
+        budget: Duration::from_secs(120),
+        jobs: 1,
+        folder: folder.path().to_owned(),
+        interrupted: &AtomicBool::new(false),
+    };
+    let row = Row { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
+    hunter.hunt(&row, 2)
+}
+
+#[test]
+fn every_fault_can_be_put_into_every_ordinary_site() {
+    for build in [common::release(), common::debug()] {
+        let image = image(&build);
+        let compiled = image.sites().iter().filter(|site| site.kind == Kind::Data).count();
+        assert!(image.sites().len() > compiled && compiled > 0, "{} sites, {compiled} compiled", image.sites().len());
+        for mutant in mutants(&image) {
+            let ordinary = mutant.sites.iter().all(|&site| image.sites()[site].kind == Kind::Text);
+            if let Err(why) = &mutant.edits {
+                assert!(!ordinary || mutant.fault == Fault::StoresSwapped, "{}: {why}", mutant.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_runs_and_calls_itself_its_executable() {
+    for build in [common::release(), common::debug()] {
+        let (copy, _folder) = copy(&build, &[]);
+        assert_eq!((copy.version, copy.debug), (build.version, build.debug));
+        assert_eq!(copy.executable, copy.python);
+        assert_ne!(copy.image, build.image);
+    }
+}
+
+#[test]
+fn edits_of_another_file_are_refused() {
+    let build = common::release();
+    let folder = tempfile::tempdir().unwrap();
+    let edit = Edit { offset: 0, old: vec![1], new: vec![2] };
+    let refused = image(&build).write(&[edit], &folder.path().join("image")).unwrap_err();
+    assert!(matches!(refused, ImageError::Changed { offset: 0, .. }), "{refused}");
+}
+
+#[test]
+fn what_stores_to_the_sequence_is_a_known_site() {
+    let build = common::release();
+    let image = image(&build);
+    let parameters = Parameters { depth: 3, width: 3, frame_size: FrameSize::Equal(4), speed: 0, names: Names::Ascii };
+    let folder = tempfile::tempdir().unwrap();
+    for (family, mode, run) in [
+        (Family::Coroutines, Mode::Gated, Run::Gates { gates: 30 }),
+        (Family::Generators, Mode::Free, Run::Free { warm: Duration::ZERO, stops: 500 }),
+    ] {
+        let workload = generate(family, mode, &parameters, 1);
+        let plan = Plan {
+            python: &build.python,
+            jit: Some(false),
+            source: &workload.source,
+            folder: folder.path(),
+            run,
+            patience: Duration::from_secs(20),
+        };
+        let coverage = measure(&image, &plan).unwrap();
+        let sites: std::collections::BTreeSet<usize> =
+            coverage.iter().filter(|(_, reached)| reached.updates > 0).map(|((site, _), _)| *site).collect();
+        assert!(sites.len() >= 2, "returns and yields: {coverage:?}");
+        for reached in coverage.values() {
+            assert!(reached.updates <= reached.guards, "an update comes after its guard: {coverage:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_is_found_and_the_original_is_not_suspected() {
+    let build = common::release();
+    let (original, _folder) = copy(&build, &[]);
+    assert!(matches!(hunt(original, Family::Alternating), Hunted::Passed { .. }));
+    let everywhere: Vec<usize> = (0..image(&build).sites().len()).collect();
+    for fault in [Fault::SequenceKept, Fault::UpdateSkipped, Fault::GuardAlwaysTrue] {
+        let (mutant, _folder) = copy(&build, &image(&build).edits(fault, &everywhere).unwrap());
+        let hunted = hunt(mutant, Family::Alternating);
+        assert!(matches!(hunted, Hunted::Killed(_)), "{}: {hunted:?}", fault.name());
+    }
+}
+
+#[test]
+fn a_target_that_dies_is_no_kill() {
+    let build = common::release();
+    let image = image(&build);
+    // The guard of every return is an instruction that ends the process.
+    let mut edits = image.edits(Fault::GuardAlwaysTrue, &(0..image.sites().len()).collect::<Vec<_>>()).unwrap();
+    for edit in &mut edits {
+        edit.new = [&[0x0f, 0x0b], &edit.old[2..]].concat();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let starter = Starter::new(&build).unwrap();
+    image.write(&edits, &starter.image_in(folder.path())).unwrap();
+    // It does not even start; a build that is made of the original's description does not hide that.
+    assert!(starter.install(folder.path()).is_err());
+    let dying = Build { python: folder.path().join("python"), ..build };
+    let hunted = hunt(dying, Family::Alternating);
+    assert!(matches!(hunted, Hunted::Died { .. }), "{hunted:?}");
+}

@@ -1,0 +1,231 @@
+//! The faults that can be put into CPython's own unwinder, and what each does there: in one and the same situation the module
+//! as it was built does one thing, the patched one another.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use framewalk::sample::Lookup;
+use lab::mutants::unwinder::{Fault, Findings, ModuleError, apply, find};
+use process::build::Build;
+use process::target::Target;
+use process::unwinder::Unwinder;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
+
+use crate::common;
+use crate::common::command::{Running, framediff};
+use crate::common::executable::write_executable;
+use crate::common::target::{PROLOGUE, soon};
+
+/// The file of a build's `_remote_debugging`.
+fn module(python: &Path) -> PathBuf {
+    // The switches that the harness starts it with.
+    let script = "import _remote_debugging; print(_remote_debugging.__file__)";
+    let output = Command::new(python).args(["-s", "-P", "-S", "-B", "-c", script]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+fn findings(build: &Build) -> Findings {
+    find(&std::fs::read(module(&build.python)).unwrap()).unwrap()
+}
+
+/// An interpreter that imports a patched module, until the folder is dropped.
+struct Patched {
+    python: PathBuf,
+    _folder: TempDir,
+}
+
+impl Patched {
+    /// None if the fault is not viable in this build.
+    fn new(build: &Build, fault: Fault) -> Option<Self> {
+        let path = module(&build.python);
+        let original = std::fs::read(&path).unwrap();
+        let findings = find(&original).unwrap();
+        let patched = apply(&original, findings.patches(fault).ok()?).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join(path.file_name().unwrap());
+        std::fs::write(&copy, patched).unwrap();
+        let python = folder.path().join("python");
+        let text =
+            format!("#!/bin/sh\nPYTHONPATH='{}' exec '{}' \"$@\"\n", folder.path().display(), build.python.display());
+        write_executable(&python, text.as_bytes());
+        assert_eq!(module(&python), copy);
+        Some(Self { python, _folder: folder })
+    }
+}
+
+/// Gates below functions; the names of the branches tell them apart.
+const PROGRAM: &str = "
+def leaf(context):
+    gate(context)
+    gate(context + 10)
+def a2(): leaf(1)
+def a1(): a2()
+def b2(): leaf(2)
+def b1(): b2()
+def main():
+    while True:
+        a1()
+        b1()
+main()
+";
+
+/// A target at rest, and an interpreter with an unwinder, original or patched.
+struct Bench<'a> {
+    target: Target,
+    python: &'a Path,
+}
+
+impl<'a> Bench<'a> {
+    fn new(python: &'a Path) -> Self {
+        let source = [PROLOGUE, PROGRAM].concat();
+        let mut target = Target::launch(python, Some(false), &source, &std::env::temp_dir(), soon()).unwrap();
+        target.start(soon()).unwrap();
+        Self { target, python }
+    }
+
+    /// A new unwinder with a cache, which clears the anchor.
+    fn unwinder(&self) -> Unwinder {
+        let mut unwinder = Unwinder::start(self.python, soon()).unwrap();
+        unwinder.open(self.target.pid(), true, soon()).unwrap();
+        unwinder
+    }
+
+    /// Lets the target run to the next gate, which must be this one.
+    fn at(&mut self, context: u32) {
+        assert_eq!(self.target.next_gate(soon()).unwrap().context, context);
+    }
+
+    fn go_to(&mut self, contexts: &[u32]) {
+        for &context in contexts {
+            self.target.go(soon()).unwrap();
+            self.at(context);
+        }
+    }
+}
+
+/// What came of a sample: where it came from, and the functions.
+fn told(unwinder: &mut Unwinder) -> String {
+    let counted = unwinder.sample(soon()).unwrap();
+    let [thread] = counted.sample.threads.as_slice() else { panic!("{counted:?}") };
+    let stack = thread.outcome.as_ref().unwrap();
+    let lookup = match thread.provenance.lookup {
+        Lookup::FullHit => "full hit",
+        Lookup::PartialHit => "partial hit",
+        Lookup::Miss(_) => "miss",
+        other => panic!("{other:?}"),
+    };
+    let names: Vec<&str> = stack.iter().map(|frame| &*frame.function).collect();
+    format!("{lookup}: {}", names.join(" < "))
+}
+
+/// Asserts what both builds do without and with the fault, which must be viable in both.
+fn assert_differs(fault: Fault, scenario: impl Fn(&mut Bench<'_>) -> String, original: &str, patched: &str) {
+    for build in [common::release(), common::debug()] {
+        assert_eq!(scenario(&mut Bench::new(&build.python)), original, "{fault}: without");
+        let with = Patched::new(&build, fault).expect("it is viable");
+        assert_eq!(scenario(&mut Bench::new(&with.python)), patched, "{fault}: with");
+    }
+}
+
+#[test]
+fn every_check_is_found() {
+    for build in [common::release(), common::debug()] {
+        let findings = findings(&build);
+        let viable: Vec<_> =
+            findings.faults.iter().filter(|(_, found)| found.is_ok()).map(|(fault, _)| *fault).collect();
+        assert_eq!(viable, Fault::ALL, "{findings:#?}");
+    }
+}
+
+#[test]
+fn a_full_hit_without_sequence_gives_the_callers_of_another_branch() {
+    let scenario = |bench: &mut Bench<'_>| {
+        bench.at(1);
+        // The second is made before the first samples: making it clears the anchor.
+        let (mut first, mut second) = (bench.unwinder(), bench.unwinder());
+        told(&mut first);
+        bench.go_to(&[11, 2]);
+        // It anchors the frame at the gate, which stands where the one of the first sample stood.
+        told(&mut second);
+        told(&mut first)
+    };
+    let original = "miss: gate < leaf < b2 < b1 < main < <module>";
+    let patched = "full hit: gate < leaf < a2 < a1 < main < <module>";
+    assert_differs(Fault::NoSequenceCheckOnFullHit, scenario, original, patched);
+}
+
+#[test]
+fn a_partial_hit_without_sequence_gives_the_callers_of_another_branch() {
+    let scenario = |bench: &mut Bench<'_>| {
+        bench.at(1);
+        let (mut first, mut second) = (bench.unwinder(), bench.unwinder());
+        told(&mut first);
+        bench.go_to(&[11, 2]);
+        told(&mut second);
+        // The gate returns, so that the anchor is at the leaf, which the first has a frame for.
+        bench.go_to(&[12]);
+        told(&mut first)
+    };
+    let original = "miss: gate < leaf < b2 < b1 < main < <module>";
+    let patched = "partial hit: gate < leaf < a2 < a1 < main < <module>";
+    assert_differs(Fault::NoSequenceCheckOnPartialHit, scenario, original, patched);
+}
+
+#[test]
+fn a_module_without_cache_is_refused() {
+    let script = "import _ctypes; print(_ctypes.__file__)";
+    let python = common::debug().python;
+    let output = Command::new(python).args(["-I", "-c", script]).output().unwrap();
+    let path = String::from_utf8(output.stdout).unwrap();
+    let error = find(&std::fs::read(path.trim()).unwrap()).unwrap_err();
+    assert!(matches!(error, ModuleError::Field(_)) && error.to_string().contains("FrameCacheEntry"), "{error}");
+}
+
+#[test]
+fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
+    let build = common::release();
+    let bytes = std::fs::read(module(&build.python)).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut refused, mut looked_at) = (0, 0);
+    for round in 0..24 {
+        let mut bytes = bytes.clone();
+        if round % 4 == 0 {
+            bytes.truncate(random.random_range(0..bytes.len()));
+        }
+        for _ in 0..1 << random.random_range(0..14) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        match find(&bytes) {
+            Err(_) => refused += 1,
+            Ok(findings) => {
+                looked_at += 1;
+                for patches in findings.faults.into_iter().filter_map(|(_, found)| found.ok()) {
+                    assert_eq!(apply(&bytes, &patches).unwrap().len(), bytes.len());
+                }
+            }
+        }
+    }
+    assert!(refused > 0 && looked_at > 0, "{refused} {looked_at}");
+}
+
+#[test]
+fn a_mutant_that_is_kept_can_be_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let python = common::release().python;
+    // Whether the hunt is long enough to kill it is not what is asked here; no own walker has a weakening of this name.
+    let name = "no-sequence-check-on-second-look";
+    let mut command = framediff(["mutants", "--jit", "off", "--budget", "1s", "--control", "0", "--mutant", name]);
+    command.arg("--python").arg(&python).arg("--keep").arg(folder.path());
+    Running::start(command).ends_within(Duration::from_secs(120));
+    let rows: Vec<PathBuf> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [row] = rows.as_slice() else { panic!("{rows:?}") };
+    let kept = row.join(name).join("python");
+    assert_eq!(module(&kept).parent().unwrap(), row.join(name).join("library"));
+}

@@ -1,0 +1,125 @@
+//! The committed cases of the stepped lane: each fails as it says on the interpreter that it is of.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lanes::explore::place::{find, plan};
+use lanes::explore::replay::{Again, on};
+use lanes::stepped::{Rig, RigPlan};
+use model::run::known::KnownFailures;
+use model::schedule::cast::{Cast, names};
+use model::schedule::fingerprint::SteppedFingerprint;
+use process::build::{Row, Silent, cache_folder, select};
+use sim::case::stepped::SteppedFile;
+
+use crate::common;
+
+/// Rigs for each case, and runs on each of them.
+const RIGS: usize = 2;
+const RUNS: usize = 3;
+/// Only a hang takes as long, however loaded the machine is.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn cases() -> Vec<(PathBuf, SteppedFile)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/cases/stepped");
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let load = |path: PathBuf| {
+        let file = SteppedFile::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        // Else it would not be what `save` writes, and changes to it could not be compared.
+        assert_eq!(file.text().unwrap(), fs::read_to_string(&path).unwrap(), "{}", path.display());
+        (path, file)
+    };
+    paths.into_iter().map(load).collect()
+}
+
+fn rows() -> Vec<Row> {
+    let python = common::release().python;
+    select(&[python], &cache_folder(None).unwrap(), &mut Silent).unwrap_or_else(|error| panic!("{error}")).rows
+}
+
+/// A case whose interpreter is not here is no case that passes.
+fn replay(path: &Path, file: &SteppedFile, rows: &[Row]) {
+    let case = &file.case;
+    let row = find(rows, case, false).unwrap_or_else(|error| {
+        panic!("{}: {error}; the tests take theirs from FRAMEDIFF_TEST_PYTHON", path.display())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let plan = RigPlan { patience: PATIENCE, ..plan(row, case, folder.path()) };
+    for _ in 0..RIGS {
+        let workload = case.workload.generate().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut rig = Rig::launch(plan.clone(), workload).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for _ in 0..RUNS {
+            let again = on(&mut rig, &case.schedule, case.samples, &case.fingerprint);
+            let (_, again) = again.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!(again, Again::Same, "{}", path.display());
+        }
+    }
+}
+
+/// Every so many of them, so that several are tried at once.
+fn replay_part(part: usize, parts: usize) {
+    let rows = rows();
+    let cases = cases();
+    assert!(cases.len() > parts, "there are {} cases", cases.len());
+    for (path, file) in cases.iter().skip(part).step_by(parts) {
+        replay(path, file, &rows);
+    }
+}
+
+#[test]
+fn the_first_half_fails_as_it_says() {
+    replay_part(0, 2);
+}
+
+#[test]
+fn the_second_half_fails_as_it_says() {
+    replay_part(1, 2);
+}
+
+#[test]
+fn every_case_is_a_known_failure_and_tells_why() {
+    let known = KnownFailures::kept().unwrap();
+    for (path, SteppedFile { note, case }) in cases() {
+        assert!(
+            known.find_stepped(&case.fingerprint, &case.build.version, case.workload.family).is_some(),
+            "{}",
+            path.display()
+        );
+        assert!(note.len() > 40, "{}: {note:?}", path.display());
+    }
+}
+
+/// Else a known failure that stays away would not be noticed.
+#[test]
+fn every_known_failure_of_a_schedule_has_a_case() {
+    let cases = cases();
+    let seen: BTreeSet<String> = cases.iter().map(|(_, file)| entry(&file.case.fingerprint)).collect();
+    // What is no failure of a schedule is no such fingerprint, and has a test of its own.
+    let of_a_schedule = |text: &&str| {
+        [(*text).to_owned(), format!("{text}/still")].iter().any(|text| text.parse::<SteppedFingerprint>().is_ok())
+    };
+    let known = KnownFailures::kept().unwrap();
+    let listed: BTreeSet<String> =
+        known.iter().map(|known| known.fingerprint.as_str()).filter(of_a_schedule).map(str::to_owned).collect();
+    assert_eq!(listed, seen);
+}
+
+/// As it is listed: the shape tells nothing but whether the target moves inside samples.
+fn entry(fingerprint: &SteppedFingerprint) -> String {
+    let text = fingerprint.to_string();
+    if fingerprint.shape.is_inside_samples() { text.rsplit_once('/').unwrap().0.to_owned() } else { text }
+}
+
+#[test]
+fn one_unwinder_and_several_have_their_cases() {
+    let casts: BTreeSet<String> = cases().iter().map(|(_, file)| file.case.cast.to_string()).collect();
+    assert!(casts.contains(&Cast::default().to_string()) && casts.len() > 2, "{casts:?}");
+    assert!(casts.iter().all(|cast| names().contains(&cast.as_str())), "{casts:?}");
+    let at_rest = cases().iter().filter(|(_, file)| !file.case.schedule.moves_inside_samples()).count();
+    assert!(at_rest > 5, "{at_rest}");
+}

@@ -1,0 +1,418 @@
+//! The stepped lane's rig: a real target and real samplers, store by store.
+#![cfg(target_arch = "x86_64")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use framewalk::sample::WalkerKind;
+use framewalk::weakening::Weakening;
+use lanes::stepped::{Keeping, Movement, Rig, RigError, RigPlan, SteppedRun, Verdict};
+use model::schedule::event::{Event, Shown, ThreadWord};
+use model::schedule::random::{Bounds, Random};
+use model::schedule::repeat::{Repeat, difference};
+use model::schedule::replay::Replay;
+use model::schedule::{AccessKind, Move, Point, Schedule, Scheduler};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
+use process::target::End;
+use process::trace::{TraceError, Traced, Watched};
+
+use crate::common;
+use crate::common::command::state;
+
+const SMALL: Parameters =
+    Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
+/// With this seed: b0_0 > b0_1 > b0_2 > leaf, then b1_0 > b1_1 > b1_2 > leaf, and again.
+const TWO_BRANCHES: u64 = 25;
+/// Four calls and four returns on each.
+const STEPS: u32 = 16;
+
+fn branches() -> Workload {
+    generate(Family::Alternating, Mode::Rounds, &SMALL, TWO_BRANCHES)
+}
+
+/// The branches, with these lines at the end of each round.
+fn branches_and(lines: &[&str]) -> Workload {
+    let mut workload = branches();
+    let call = "        b1_0(0)\n";
+    let more: String = lines.iter().map(|line| format!("        {line}\n")).collect();
+    assert!(workload.source.contains(call));
+    workload.source = workload.source.replace(call, &format!("{call}{more}"));
+    workload
+}
+
+fn plan(walker: WalkerKind) -> RigPlan {
+    RigPlan { jit: Some(false), warm_up: 300, ..RigPlan::new(&common::release().python, walker) }
+}
+
+fn keeping(walker: WalkerKind) -> RigPlan {
+    RigPlan { keeping: Keeping { history: true, digests: true }, ..plan(walker) }
+}
+
+fn launch(plan: RigPlan, workload: Workload) -> Rig {
+    Rig::launch(plan, workload).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_run(rig: &mut Rig, samples: u32, moves: &[Move]) -> Result<SteppedRun, RigError> {
+    let mut scheduler = Replay::new(Schedule::new(moves.to_vec()), 1);
+    assert!(scheduler.begin());
+    rig.run(samples, &mut scheduler)
+}
+
+fn run(rig: &mut Rig, samples: u32, moves: &[Move]) -> SteppedRun {
+    try_run(rig, samples, moves).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn at(sample: u32, access: u32, steps: u32) -> Move {
+    Move { at: Point { sample, access, word: 0 }, steps }
+}
+
+fn functions(run: &SteppedRun, sample: usize) -> Vec<&str> {
+    run.samples[sample].sample.outcome.iter().flat_map(|stack| stack.iter()).map(|frame| &*frame.function).collect()
+}
+
+fn assert_right(run: &SteppedRun) {
+    for sample in &run.samples {
+        assert_eq!(sample.verdict, Verdict::Right, "{}: {:#?}", run.ran.schedule, sample);
+    }
+}
+
+/// Every schedule of two moves within two samples, each of 1 to `most` steps, until one is wrong; how many were tried
+/// before, and how many of their samples were right.
+fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
+    let (mut count, mut right) = (0, 0);
+    // What the first move changes, it changes from its own point on.
+    let points = |run: &SteppedRun| run.ran.points.iter().map(|(point, _)| *point).collect::<Vec<_>>();
+    for first in points(&run(rig, 2, &[])) {
+        for steps in 1..=most {
+            let first = Move { at: first, steps };
+            let alone = run(rig, 2, &[first]);
+            for second in points(&alone).into_iter().filter(|point| *point > first.at) {
+                for steps in 1..=most {
+                    let run = run(rig, 2, &[first, Move { at: second, steps }]);
+                    if run.first_wrong().is_some() {
+                        return (Some(run), count, right);
+                    }
+                    count += 1;
+                    right += run.samples.iter().map(|sample| u32::from(sample.verdict == Verdict::Right)).sum::<u32>();
+                }
+            }
+        }
+    }
+    (None, count, right)
+}
+
+#[test]
+fn a_target_that_moves_between_samples_alone_gives_right_samples() {
+    for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached, WalkerKind::OwnReference] {
+        let mut rig = launch(plan(walker), branches());
+        assert!(rig.has_fixed_addresses());
+        assert_eq!(rig.steps_of_rounds(), [STEPS as usize]);
+        for steps in 0..=STEPS + 2 {
+            assert_right(&run(&mut rig, 3, &[at(0, 0, steps), at(1, 0, 1), at(2, 0, steps)]));
+        }
+    }
+}
+
+#[test]
+fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
+    let mut schedules = Vec::new();
+    for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
+        let mut rig = launch(keeping(walker), branches());
+        let (found, ..) = search(&mut rig, 9);
+        let found = found.unwrap_or_else(|| panic!("{walker} does not splice"));
+        let (wrong, _) = found.first_wrong().unwrap();
+        let fingerprint = found.fingerprint(wrong).unwrap();
+        let stack = functions(&found, wrong);
+        for _ in 0..5 {
+            let again = run(&mut rig, 2, &found.ran.schedule.moves);
+            assert_eq!(difference(&found.ran, &again.ran), None);
+            assert_eq!(
+                (again.fingerprint(wrong).as_ref(), functions(&again, wrong)),
+                (Some(&fingerprint), stack.clone())
+            );
+        }
+        // And in other processes.
+        let again = run(&mut launch(keeping(walker), branches()), 2, &found.ran.schedule.moves);
+        assert_eq!(difference(&found.ran, &again.ran), None);
+        assert_eq!(again.fingerprint(wrong), Some(fingerprint));
+        schedules.push(found.ran.schedule);
+    }
+    assert_eq!(schedules[0], schedules[1], "this project's implementation of the protocol is CPython's");
+}
+
+#[test]
+fn the_reference_walker_is_right_where_the_protocol_splices() {
+    let mut rig = launch(plan(WalkerKind::OwnReference), branches());
+    let (wrong, count, right) = search(&mut rig, 8);
+    assert!(wrong.is_none(), "{:#?}", wrong.unwrap());
+    assert!(count > 1000 && right > count, "{right} of twice {count}");
+}
+
+#[test]
+fn a_history_tells_accesses_and_steps_in_their_order() {
+    let mut rig = launch(keeping(WalkerKind::CpythonCached), branches());
+    let run = run(&mut rig, 2, &[at(0, 0, 1), at(0, 1, 2), at(1, 0, 1)]);
+    let told: Vec<String> = run
+        .history
+        .iter()
+        .filter_map(|event| match event {
+            Event::Sample(number) => Some(format!("sample {number}")),
+            Event::Step(word, _) => Some(word.name().into()),
+            Event::Access(access) => Some(format!("{}", access.at?.access)),
+            Event::Result(number, _) => Some(format!("result {number}")),
+            Event::AnchorLoaded(_) | Event::Truth(_) | Event::Happened(..) | Event::NextIs(_) => None,
+        })
+        .collect();
+    let start = ["sample 0", "current_frame", "0", "current_frame", "current_frame", "1"];
+    assert_eq!(told[..start.len()], start, "{told:?}");
+    let written = run.history.iter().find_map(|event| match event {
+        Event::Access(access) if access.kind == AccessKind::WriteAnchor => access.shown.first(),
+        _ => None,
+    });
+    let Some(Shown::Thread(ThreadWord::Anchor, anchor)) = written else { panic!("{written:?}") };
+    // The anchor is the frame that was current when the sample began, and its callers are there to be named.
+    let named = run.history.iter().any(|event| match event {
+        Event::Truth(chain) => chain.iter().any(|link| link.address == *anchor && link.frame.is_some()),
+        _ => false,
+    });
+    assert!(named);
+    assert_eq!(run.ran.points.len(), run.ran.contents.len());
+    assert_eq!(run.ran.results.len(), 2);
+}
+
+#[test]
+fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
+    // In one branch, then, in the middle of the copy of the data stack, in the other.
+    for walker in [WalkerKind::OwnUncached, WalkerKind::CpythonUncached] {
+        let mut rig = launch(plan(walker), branches());
+        let copied = run(&mut rig, 1, &[]).ran.points.iter().position(|(_, kind)| *kind == AccessKind::ReadChunk);
+        let access = u32::try_from(copied.unwrap()).unwrap();
+        // As one moment it gives what is there then, or a leaf that is not there any more.
+        for steps in 1..=STEPS {
+            let whole = run(&mut rig, 1, &[at(0, 0, 1), at(0, access, steps)]);
+            assert!(whole.first_wrong().is_none(), "{whole:#?}");
+        }
+        let mut rig = launch(RigPlan { tearing: true, ..plan(walker) }, branches());
+        let torn: Vec<Verdict> = (1..120)
+            .map(|word| Move { at: Point { sample: 0, access, word }, steps: 8 })
+            .map(|inside| run(&mut rig, 1, &[at(0, 0, 1), inside]).samples.swap_remove(0).verdict)
+            .collect();
+        assert!(torn.iter().any(Verdict::is_wrong) && torn.contains(&Verdict::Right), "{walker} {torn:?}");
+    }
+}
+
+#[test]
+fn without_a_filter_the_same_happens() {
+    let moves = [at(0, 0, 3), at(0, 2, 5), at(1, 1, 2), at(2, 0, 7)];
+    let mut filtered = launch(keeping(WalkerKind::CpythonCached), branches());
+    let mut unfiltered = launch(RigPlan { filter: false, ..keeping(WalkerKind::CpythonCached) }, branches());
+    assert_eq!((filtered.is_filtered(), unfiltered.is_filtered()), (Some(true), Some(false)));
+    let [one, other] = [&mut filtered, &mut unfiltered].map(|rig| run(rig, 3, &moves));
+    assert_eq!(difference(&one.ran, &other.ran), None);
+    assert_eq!(one.samples.len(), 3);
+}
+
+#[test]
+fn every_family_of_one_thread_is_stepped_and_repeats_itself() {
+    for family in Family::ALL {
+        let workload = generate(family, Mode::Rounds, &SMALL, 2);
+        let launched = Rig::launch(keeping(WalkerKind::OwnCached), workload);
+        if matches!(family, Family::Threads | Family::Limits) {
+            assert!(matches!(launched, Err(RigError::Threads(_))));
+            continue;
+        }
+        let mut rig = launched.unwrap_or_else(|error| panic!("{family}: {error}"));
+        let steps = u32::try_from(rig.steps_of_rounds().iter().sum::<usize>()).unwrap();
+        for start in (0..steps).step_by(usize::try_from(steps / 8).unwrap()) {
+            let run = run(&mut rig, 2, &[at(0, 0, start), at(1, 0, 1)]);
+            assert_right(&run);
+            for moment in run.samples.iter().flat_map(|sample| &sample.moments) {
+                assert_eq!(rig.workload().grammar.judge(&moment.stack), Ok(()), "{family} {:?}", moment.stack);
+            }
+        }
+        let mut random = Repeat::new(Random::new(1, 10, Bounds { moves: 4, steps: 12 }));
+        while random.begin() {
+            rig.run(3, &mut random).unwrap_or_else(|error| panic!("{family}: {error}"));
+        }
+        assert!(random.difference().is_none(), "{family}: {}", random.difference().unwrap());
+    }
+}
+
+#[test]
+fn generators_and_compiled_code_repeat_themselves_for_cpython_too() {
+    for (family, jit, warm_up) in [(Family::Generators, false, 300), (Family::Alternating, true, 6000)] {
+        let workload = generate(family, Mode::Rounds, &SMALL, 2);
+        let plan = RigPlan { jit: Some(jit), warm_up, ..keeping(WalkerKind::CpythonCached) };
+        let mut rig = launch(plan, workload);
+        let mut random = Repeat::new(Random::new(3, 20, Bounds { moves: 4, steps: 12 }));
+        while random.begin() {
+            rig.run(3, &mut random).unwrap();
+        }
+        assert!(random.compared() >= 10);
+        assert!(random.difference().is_none(), "{family}: {}", random.difference().unwrap());
+    }
+}
+
+#[test]
+fn from_gate_to_gate_a_target_moves_without_watchpoints() {
+    let workload = generate(Family::Alternating, Mode::GatedRounds, &SMALL, TWO_BRANCHES);
+    let mut rig = launch(RigPlan { movement: Movement::Gates, ..plan(WalkerKind::OwnCached) }, workload);
+    let &[gates] = rig.steps_of_rounds() else { panic!() };
+    assert!(gates > 6, "{gates}");
+    let mut seen = BTreeSet::new();
+    for steps in 0..u32::try_from(gates).unwrap() {
+        let run = run(&mut rig, 2, &[at(0, 0, steps), at(1, 0, 1)]);
+        assert_right(&run);
+        seen.insert(functions(&run, 0).join(" < "));
+    }
+    let leaf = |branch| format!("leaf < b{branch}_2 < b{branch}_1 < b{branch}_0 < main < <module>");
+    assert!(seen.contains(&leaf(0)) && seen.contains(&leaf(1)), "{seen:?}");
+}
+
+#[test]
+fn a_target_that_ends_is_told_with_its_last_words() {
+    let lines = ["_w[0] += 1", "if _w[0] > 320: _write(2, b'enough'); _exit(3)"];
+    for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
+        let mut rig = launch(plan(walker), branches_and(&lines));
+        let error = (0..100).find_map(|_| try_run(&mut rig, 2, &[at(0, 1, 5), at(1, 1, STEPS)]).err()).unwrap();
+        let RigError::Ended(ended) = error else { panic!("{error:?}") };
+        assert_eq!((ended.end, ended.stderr.as_str()), (End::Exited(3), "enough"));
+    }
+}
+
+#[test]
+fn signals_arrive_as_ever() {
+    let mut rig = launch(plan(WalkerKind::OwnCached), branches());
+    let target = nix::unistd::Pid::from_raw(rig.pid());
+    // Python ignores the one, and does not know the other.
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGPIPE).unwrap();
+    assert_right(&run(&mut rig, 2, &[at(0, 0, 5)]));
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGUSR1).unwrap();
+    let error = try_run(&mut rig, 2, &[at(0, 0, 5)]).unwrap_err();
+    let RigError::Ended(ended) = error else { panic!("{error:?}") };
+    assert_eq!(ended.end, End::Killed(nix::sys::signal::Signal::SIGUSR1));
+}
+
+#[test]
+fn a_target_that_blocks_or_loops_is_given_up() {
+    for (line, blocks) in
+        [("if _w[0] > 320: _lock.acquire(); _lock.acquire()", true), ("while _w[0] > 320: pass", false)]
+    {
+        let plan = RigPlan { patience: Duration::from_secs(1), ..plan(WalkerKind::OwnCached) };
+        let mut rig = launch(plan, branches_and(&["_w[0] += 1", line]));
+        let error = (0..100).find_map(|_| try_run(&mut rig, 2, &[at(0, 1, 5), at(1, 1, STEPS)]).err()).unwrap();
+        match error {
+            RigError::Trace(TraceError::Blocked { .. }) => assert!(blocks),
+            RigError::Trace(TraceError::Loops { .. }) => assert!(!blocks),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_rig() {
+    for movement in [Movement::Stores, Movement::Gates] {
+        let mode = if movement == Movement::Gates { Mode::GatedRounds } else { Mode::Rounds };
+        let workload = generate(Family::Alternating, mode, &SMALL, TWO_BRANCHES);
+        let before = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+        let mut rig = launch(RigPlan { movement, ..plan(WalkerKind::CpythonCached) }, workload);
+        run(&mut rig, 2, &[at(0, 1, 3)]);
+        let [sampler] = rig.sampler_pids()[..] else { panic!() };
+        let pids = [rig.pid(), sampler];
+        assert!(pids.iter().all(|&pid| state(pid).is_some()));
+        drop(rig);
+        assert_eq!(pids.map(state), [None, None]);
+        assert_eq!(nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_program_without_rounds_is_refused() {
+    let workload = generate(Family::Alternating, Mode::Free, &SMALL, TWO_BRANCHES);
+    assert!(matches!(Rig::launch(plan(WalkerKind::OwnCached), workload), Err(RigError::NoRounds)));
+}
+
+/// Each hole of the anchor-first protocol that a step can reach, on the real interpreter: without the check that closes it, this
+/// schedule gives a wrong stack; with it, the same moves give none. (A shim frame's hole is between two stores that are no steps.)
+#[test]
+fn the_holes_of_the_anchor_first_protocol_are_real() {
+    for (weakening, family, depth, movement, samples, schedule) in [
+        (Weakening::GeneratorLeafAnchored, Family::Generators, 1, Movement::Loads, 2, "0.0:18,1.0:9"),
+        (Weakening::GeneratorBeingMadeAnchored, Family::Generators, 1, Movement::Stores, 2, "0.0:1,0.3:2,1.0:2"),
+        (Weakening::PartialHitOnGrownStack, Family::Alternating, 2, Movement::Stores, 2, "0.0:2,1.0:1,1.2:2,1.3:4"),
+        (
+            Weakening::EntryKeptAfterFailedAttempt,
+            Family::Alternating,
+            2,
+            Movement::Stores,
+            2,
+            "0.0:3,1.0:1,1.4:2,1.8:5",
+        ),
+    ] {
+        let schedule: Schedule = schedule.parse().unwrap();
+        let [with, without] = [BTreeSet::new(), BTreeSet::from([weakening])].map(|weakenings| {
+            let plan = RigPlan { weakenings, movement, ..plan(WalkerKind::OwnReference) };
+            let workload = generate(family, Mode::Rounds, &Parameters { depth, ..SMALL }, TWO_BRANCHES);
+            // What the weakened walker does not read has no place in the other's schedule.
+            let mut scheduler = Replay::new(schedule.clone(), 1);
+            assert!(scheduler.begin());
+            launch(plan, workload).run(samples, &mut scheduler).unwrap_or_else(|error| panic!("{weakening}: {error}"))
+        });
+        assert!(without.first_wrong().is_some(), "{weakening}: {:#?}", without.samples);
+        assert!(with.first_wrong().is_none(), "{weakening}: {:#?}", with.samples);
+    }
+}
+
+/// What a failure needs goes away with it: the same search, with the cache or with a movement left out. (For reads that are no
+/// moment: [`a_read_that_is_no_moment_gives_stacks_that_never_were`].)
+#[test]
+fn the_causes_are_separate() {
+    let failed = |walker: WalkerKind, family: Family, still: &[AccessKind]| {
+        let workload = generate(family, Mode::Rounds, &Parameters { depth: 1, ..SMALL }, TWO_BRANCHES);
+        let plan = RigPlan { still: still.iter().copied().collect(), ..plan(walker) };
+        let mut rig = launch(plan, workload);
+        let mut random = Random::new(7, 600, Bounds { moves: 4, steps: 12 });
+        let mut failed = 0;
+        while random.begin() {
+            let run = rig.run(2, &mut random).unwrap_or_else(|error| panic!("{family}: {error}"));
+            failed += u32::from(run.first_wrong().is_some());
+        }
+        failed
+    };
+    // Of the cache: nothing is torn, and everything is on the data stack.
+    assert!(failed(WalkerKind::OwnCached, Family::Alternating, &[]) > 0);
+    assert_eq!(failed(WalkerKind::OwnUncached, Family::Alternating, &[]), 0);
+    // Of frames outside of the chunks, which are read one by one: no cache, nothing is torn, and nothing moves before the chunks
+    // are read. (Where it does, what is read of the thread state no longer fits to them.)
+    let (frames, chunks) = (AccessKind::ReadFrame, AccessKind::ReadChunk);
+    assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[chunks]) > 0);
+    assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames]) > 0);
+    assert_eq!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames, chunks]), 0);
+}
+
+#[test]
+fn without_watchpoints_it_is_said_what_still_works() {
+    let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
+    let mut traced = Traced::attach(target.pid(), target.pid()).unwrap();
+    // The kernel's own memory cannot be watched, as if all registers were taken.
+    let error = traced.watch(&[Watched { address: 0xffff_8000_0000_0000, loads: false }]).unwrap_err();
+    assert!(matches!(error, TraceError::NoWatchpoints { .. }), "{error}");
+    assert!(error.to_string().contains("explore --step gate"), "{error}");
+    traced.watch(&[]).unwrap();
+}
+
+#[test]
+fn where_the_target_stands_still_no_schedule_moves_it() {
+    let still = AccessKind::ALL.into();
+    let mut rig = launch(RigPlan { still, tearing: true, ..plan(WalkerKind::CpythonCached) }, branches());
+    let mut random = Random::new(5, 100, Bounds { moves: 4, steps: 12 });
+    let mut moves = 0;
+    while random.begin() {
+        let ran = rig.run(3, &mut random).unwrap().ran;
+        assert!(ran.points.iter().all(|(at, _)| at.is_between_samples()), "{ran:?}");
+        assert!(ran.schedule.moves.iter().all(|one| one.at.is_between_samples()), "{}", ran.schedule);
+        moves += ran.schedule.moves.len();
+    }
+    assert!(moves > 50, "{moves}");
+}

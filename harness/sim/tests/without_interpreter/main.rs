@@ -1,0 +1,11 @@
+//! What needs no interpreter: walkers on images, searches on the simulated interpreter, and saved cases.
+
+mod cases;
+mod proofs;
+
+mod stepped_cases;
+mod store_order;
+#[allow(dead_code, reason = "the texts of the operations are for real interpreters")]
+mod stores;
+mod walkers;
+mod workloads;

@@ -1,0 +1,288 @@
+//! The search, and random schedules: what is right is proved, and every fault that is put in is found.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use arbitrary::Unstructured;
+use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::weakening::Weakening;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use sim::fuzzing::cache_state_machine::generate;
+use sim::program::Instruction::{Call, Line};
+use sim::program::{Function, Program, Thread};
+use sim::prove::graph::{ANY_NUMBER, Graph};
+use sim::prove::replay::scenario;
+use sim::prove::search::{Clause, Options, Outcome, Reads, Report, search};
+use sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
+use sim::variation::Variation;
+use sim::workloads;
+
+/// One leaf under two callers.
+fn shared_leaf() -> Program {
+    Program {
+        functions: vec![
+            Function::new("main", &[Call(1), Call(2)]),
+            Function::new("a", &[Call(3)]),
+            Function::new("b", &[Call(3)]),
+            Function::new("leaf", &[Line(2)]),
+        ],
+        threads: vec![Thread::new(0, 7, true)],
+        slots_per_chunk: 3,
+        frees: None,
+    }
+}
+
+fn named(workload: &str) -> Program {
+    (workloads::find(workload).unwrap().make)()
+}
+
+struct Case {
+    program: Program,
+    walker: Contender,
+    variations: BTreeSet<Variation>,
+    samples: u32,
+    clause: Clause,
+    reads: Reads,
+    anchorings: u8,
+}
+
+impl Case {
+    fn new(program: Program, kind: WalkerKind, weakenings: &[Weakening]) -> Self {
+        Self {
+            program,
+            walker: Contender { kind, weakenings: weakenings.iter().copied().collect() },
+            variations: BTreeSet::new(),
+            samples: 6,
+            clause: Clause::NotThere,
+            reads: Reads::Words,
+            anchorings: 0,
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::build(self.program.clone(), self.variations.clone()).unwrap()
+    }
+
+    fn search(&self, graph: &Graph) -> Report {
+        let options = Options {
+            walker: &|site| self.walker.walker(site),
+            samples: self.samples,
+            clause: self.clause,
+            reads: self.reads,
+            anchorings: self.anchorings,
+            states: u64::MAX,
+            interrupted: &|| false,
+        };
+        search(graph, &options).unwrap()
+    }
+
+    /// Nothing is wrong in any number of samples, and the cache was used.
+    fn holds(&self) {
+        let report = self.search(&self.graph());
+        let Outcome::Complete { samples: None } = report.outcome else { panic!("{:?}", report.outcome) };
+        assert!(report.answers.full_hits > 0 && report.answers.partial_hits > 0, "{:?}", report.answers);
+    }
+
+    /// A counterexample is found, and replays.
+    fn breaks(&self) {
+        self.breaks_by(Broken::NotThere);
+    }
+
+    fn breaks_by(&self, clause: Broken) {
+        let graph = self.graph();
+        let Outcome::Counterexample(found) = self.search(&graph).outcome else { panic!("nothing was found") };
+        let ran =
+            scenario(&graph, self.walker.clone(), &found, self.reads == Reads::Samples).unwrap().run(true).unwrap();
+        assert_eq!(ran.broken, Some(clause));
+        assert!(!ran.notes.is_empty());
+    }
+}
+
+#[test]
+fn the_reference_walker_is_right_in_both_orders_of_stores() {
+    let case = Case::new(shared_leaf(), WalkerKind::OwnReference, &[]);
+    case.holds();
+    Case { variations: BTreeSet::from([Variation::AnchorBeforeSequence]), ..case }.holds();
+}
+
+#[test]
+fn cpythons_protocol_splices_on_a_running_target_even_if_each_read_is_one_moment() {
+    let case = Case::new(named("alternating"), WalkerKind::OwnCached, &[]);
+    Case { samples: 3, clause: Clause::Spliced, reads: Reads::Segments, ..case }.breaks();
+}
+
+#[test]
+fn the_holes_of_the_anchor_first_protocol_are_found() {
+    for (workload, weakening) in [
+        ("generator", Weakening::GeneratorLeafAnchored),
+        ("generators", Weakening::GeneratorBeingMadeAnchored),
+        ("entry", Weakening::ShimLeafAnchored),
+    ] {
+        Case { samples: 2, ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening]) }.breaks();
+    }
+    let case = Case::new(named("alternating"), WalkerKind::OwnReference, &[Weakening::PartialHitOnGrownStack]);
+    Case { samples: 3, reads: Reads::Segments, ..case }.breaks();
+}
+
+const CODE_PROGRAMS: [(&str, Weakening); 2] = [
+    ("code-reuse", Weakening::CodeKeptAfterFree),
+    ("code-reuse-interpreters", Weakening::GenerationOfAnotherInterpreter),
+];
+
+#[test]
+fn the_reference_walker_is_right_where_code_objects_are_freed() {
+    for (workload, _) in CODE_PROGRAMS {
+        let case = Case::new(named(workload), WalkerKind::OwnReference, &[]);
+        Case { reads: Reads::Segments, samples: 20, ..case }.holds();
+    }
+}
+
+#[test]
+fn decoded_code_that_is_kept_too_long_is_found() {
+    for (workload, weakening) in CODE_PROGRAMS {
+        Case {
+            samples: 3,
+            reads: Reads::Segments,
+            ..Case::new(named(workload), WalkerKind::OwnReference, &[weakening])
+        }
+        .breaks();
+        Case { samples: 4, ..at_rest(workload, &[weakening]) }.breaks();
+    }
+}
+
+#[test]
+fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
+    let weakening = [Weakening::SequenceNotComparedAfterAnchoring];
+    let case = |weakenings: &[Weakening]| Case {
+        samples: 1,
+        reads: Reads::Segments,
+        anchorings: 1,
+        ..Case::new(named("generators"), WalkerKind::OwnReference, weakenings)
+    };
+    case(&weakening).breaks();
+    let with = case(&[]);
+    assert!(matches!(with.search(&with.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+    let alone = Case { anchorings: 0, ..case(&weakening) };
+    assert!(matches!(alone.search(&alone.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+}
+
+/// CPython's protocol on a target that moves between samples only.
+fn at_rest(workload: &str, weakenings: &[Weakening]) -> Case {
+    Case { reads: Reads::Samples, samples: 4, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
+}
+
+#[test]
+fn cpythons_protocol_is_right_on_a_target_at_rest_and_hits_wherever_it_can() {
+    for workload in workloads::ALL {
+        let case = at_rest(workload.name, &[]);
+        let outcome = case.search(&case.graph()).outcome;
+        assert!(matches!(outcome, Outcome::Complete { .. }), "{}: {outcome:?}", workload.name);
+    }
+}
+
+#[test]
+fn at_rest_another_profiler_is_harmless_as_long_as_the_sequence_is_compared() {
+    for (workload, weakening) in [
+        ("alternating", Weakening::NoSequenceCheckOnFullHit),
+        ("alternating", Weakening::NoSequenceCheckOnPartialHit),
+        ("thread-reuse", Weakening::ThreadStateNotCompared),
+    ] {
+        let case = Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[]) };
+        let outcome = case.search(&case.graph()).outcome;
+        assert!(matches!(outcome, Outcome::Complete { .. }), "{workload}: {outcome:?}");
+        Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[weakening]) }.breaks();
+    }
+}
+
+#[test]
+fn the_faults_that_show_at_rest_are_found() {
+    at_rest("alternating", &[Weakening::LeafReusedOnFullHit]).breaks();
+    at_rest("entry", &[Weakening::ShimFramesCounted]).breaks_by(Broken::HitMissed);
+    for (workload, variation, clause) in [
+        ("exceptions", Variation::AnchorKeptOnReturn, Broken::NotThere),
+        ("generator", Variation::AnchorKeptOnYield, Broken::NotThere),
+        ("generator-made", Variation::AnchorKeptOnReturnGenerator, Broken::NotThere),
+        ("throw", Variation::AnchorKeptOnThrow, Broken::NotThere),
+        ("alternating", Variation::SequenceKept, Broken::HitMissed),
+    ] {
+        Case { variations: BTreeSet::from([variation]), ..at_rest(workload, &[]) }.breaks_by(clause);
+    }
+}
+
+/// CPython's protocol on a target that moves between reads, by a clause that it keeps there.
+fn between_reads(workload: &str, clause: Clause, weakenings: &[Weakening]) -> Case {
+    Case { reads: Reads::Segments, clause, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
+}
+
+#[test]
+fn what_cpythons_protocol_keeps_on_a_moving_target_needs_its_chunk_copies_and_its_base_frame() {
+    for (workload, clause, weakening) in [
+        ("alternating", Clause::Torn, Weakening::ChunksNotCopied),
+        ("generator", Clause::CutShort, Weakening::ChainStoredWithoutBase),
+    ] {
+        between_reads(workload, clause, &[]).holds();
+        between_reads(workload, clause, &[weakening]).breaks();
+    }
+}
+
+/// The clause that breaks first on a stream of random cases that is the same on every machine.
+fn first_broken(weakenings: &[Weakening], variations: &[Variation], cases: usize) -> Option<Broken> {
+    let (weakenings, variations) = (weakenings.iter().copied().collect(), variations.iter().copied().collect());
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    (0..cases).find_map(|_| {
+        let mut bytes = [0; 300];
+        random.fill_bytes(&mut bytes);
+        let case = generate(&mut Unstructured::new(&bytes), &weakenings, &variations).unwrap();
+        case.scenario.run(false).unwrap().broken
+    })
+}
+
+#[test]
+fn random_schedules_find_nothing_where_nothing_is_wrong() {
+    assert_eq!(first_broken(&[], &[], 20_000), None);
+    assert_eq!(first_broken(&[], &[Variation::AnchorBeforeSequence], 20_000), None);
+}
+
+#[test]
+fn random_schedules_find_the_faults_of_walkers() {
+    for weakening in Weakening::ALL {
+        assert!(first_broken(&[weakening], &[], 400_000).is_some(), "{weakening}");
+    }
+}
+
+#[test]
+fn random_schedules_find_the_faults_of_interpreters() {
+    for variation in Variation::ALL.into_iter().filter(|variation| variation.is_fault()) {
+        assert!(first_broken(&[], &[variation], 400_000).is_some(), "{variation}");
+    }
+}
+
+#[test]
+fn the_child_of_a_fork_is_walked_right_whatever_was_left_in_its_anchors() {
+    for kind in [WalkerKind::OwnReference, WalkerKind::OwnCached] {
+        let scenario = Scenario {
+            program: named("two-threads"),
+            variations: BTreeSet::new(),
+            walker: Contender { kind, weakenings: BTreeSet::new() },
+            threads_cached: 32,
+            addresses_cached: 1024,
+            first_sequence: 0,
+            samples: vec![None; 3],
+            forks_before: Some(1),
+            setting: Setting::AtRest,
+            legs: vec![Leg { stores: 20, ..Leg::default() }; 3],
+            decisions: vec![0, 1, 0, 1, 1, 0],
+        };
+        let ran = scenario.run(true).unwrap();
+        assert_eq!(ran.broken, None, "{kind}");
+        let threads = |native_thread_id| {
+            ran.samples.iter().filter(|judged| judged.sample.native_thread_id == native_thread_id).count()
+        };
+        assert_eq!((threads(7), threads(8)), (3, 1), "the child has the forking thread alone");
+        assert!(ran.samples.iter().all(|judged| judged.sample.outcome.is_ok()), "{:?}", ran.samples);
+        let anew = &ran.samples[2].sample.provenance.lookup;
+        assert!(matches!(anew, Lookup::Miss(_)), "the first sample of the child: {anew:?}");
+    }
+}
