@@ -317,20 +317,20 @@ impl Tour<'_> {
             }
             sequences.push(sequence);
         }
-        self.attached = true;
         let as_given = |sheet: &Sheet| chains(sheet, site) == image.chains;
         if !as_given(sheet) {
-            // Thread states overlap something: the uncached walker was given another image.
+            // Thread states overlap something: the uncached walker was given another image. If the walker was to begin, it begins
+            // with the next one.
             return false;
         }
+        self.attached = true;
         let result = self.walker.sample(sheet);
-        if !as_given(sheet) {
-            // The walker's own write changed the image under it.
+        let Some(sample) = result.ok().filter(|_| as_given(sheet)) else {
+            // The walker's own write changed the image under it, or it gave up half way: what it keeps of this image is not known.
             self.past.stacks.clear();
             self.attached = false;
             return false;
-        }
-        let Ok(sample) = result else { return false };
+        };
         let mut hit = false;
         assert_eq!(sample.threads.len(), image.chains.len(), "{} lists other threads", sample.walker);
         for (index, thread) in sample.threads.iter().enumerate() {
