@@ -635,12 +635,48 @@ impl<'a> Lane<'a> {
         walker: Option<WalkerKind>,
         turns: usize,
     ) -> Result<(), Cut> {
+        if walker.is_some() {
+            self.leave_anchors()?;
+        }
         self.owner = Owner::new(self.cell, drivers, recorder, &self.session, walker, turns)?;
         self.fresh = self.owner.turns();
         self.forget_caches();
         self.owner.attach(&mut self.session.memory)?;
+        self.look_for_left_anchors(recorder)?;
         self.begin_sequences()?;
         self.note_fields()
+    }
+
+    /// Puts each thread's anchor on the caller of its leaf, as a profiler can leave it that ended without a word. Whoever begins
+    /// has to clear it: an anchor that stays is taken for the walker's own, and its entry for one that the interpreter kept.
+    fn leave_anchors(&mut self) -> Result<(), Cut> {
+        let layout = self.session.site.layout;
+        for thread in self.threads()? {
+            if thread.current_frame != 0 {
+                let caller = RawFrame::read(&mut self.session.memory, &layout, thread.current_frame)?.previous;
+                self.write_anchor(&thread, caller)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what is left of those anchors, and takes it away: the target runs on as with a walker that has cleared them.
+    fn look_for_left_anchors(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+        for thread in self.threads()?.into_iter().filter(|thread| thread.anchor != 0) {
+            if self.owner.begins() {
+                let violation = Violation::AnchorNotCleared { anchor: thread.anchor };
+                recorder.violation(self.owner.kind(), violation, Evidence::default());
+            }
+            self.write_anchor(&thread, 0)?;
+        }
+        Ok(())
+    }
+
+    fn write_anchor(&mut self, thread: &ThreadState, anchor: Address) -> Result<(), Cut> {
+        let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
+        let address = thread.address.wrapping_add(cache.anchor);
+        self.session.memory.write(address, &anchor.to_le_bytes()).map_err(Rejection::from)?;
+        Ok(())
     }
 
     /// The walkers leave; no anchor may stay behind. A gated target is at a gate then, so that no update is half done, of
