@@ -118,6 +118,11 @@ impl RenewedUnwinder<'_> {
         u64::from(self.target.pid.cast_unsigned())
     }
 
+    /// Whether there is one that lives.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The unwinder, open on the target; a new one if the last one died, and none after too many deaths.
     pub(super) fn opened(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<&mut Unwinder>, Cut> {
         while self.open.is_none() && self.deaths_left > 0 {

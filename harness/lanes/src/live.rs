@@ -484,10 +484,14 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
             report(recorder, walker, judge, violation);
         }
     }
-    if cached == WalkerKind::CpythonCached && cell.is_workload() {
+    if cell.is_workload() {
         let mut rows = cell.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = rows.entry(cell.id.row.clone()).or_default();
-        pool.add(&cell.id.family, &cached_judge.tally, &uncached_judge.tally);
+        if cached.is_cpythons() {
+            pool.add(&cell.id.family, &cached_judge.tally, &uncached_judge.tally);
+        } else {
+            pool.add_own(&cell.id.family, &uncached_judge.tally);
+        }
         for (walker, violation) in cell.known.live().judge_row(pool, cell.demand) {
             recorder.violation(walker, violation, Evidence::default());
         }

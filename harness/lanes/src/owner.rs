@@ -88,6 +88,15 @@ impl<'a> Owner<'a> {
         }
     }
 
+    /// Whether a walker is there that clears the anchors when it begins: one that has died may not have come so far.
+    pub(super) fn begins(&self) -> bool {
+        match self {
+            Self::Own(_) => true,
+            Self::Cpython(unwinders) => unwinders.iter().all(|(unwinder, _)| unwinder.is_open()),
+            Self::Nobody => false,
+        }
+    }
+
     /// Clears the anchors, as CPython's did when it was made.
     pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
         if let Self::Own(walkers) = self

@@ -161,6 +161,8 @@ struct Lane<'a> {
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
     hits: HitWatch,
+    /// The ids of all threads that the owner has met: until it is swept, a cache keeps the entries of those that are gone.
+    met: BTreeSet<u64>,
     /// Knows a generator's code; forgets at every stop.
     codes: Decoder,
     /// By thread state, each thread at this stop, before any walker looked.
@@ -211,6 +213,7 @@ impl<'a> Lane<'a> {
             attributions: Vec::new(),
             watch: ProtocolWatch::default(),
             hits: HitWatch::default(),
+            met: BTreeSet::new(),
             codes: Decoder::new(site.layout),
             before: HashMap::new(),
             standings: Vec::new(),
@@ -468,6 +471,9 @@ impl<'a> Lane<'a> {
         let shares = self.cell.family == Family::Threads || self.cell.program.is_some() && sample.threads.len() > 1;
         let tells = !shares || sample.walker != WalkerKind::CpythonCached;
         let alone = self.owner.turns() == 1;
+        self.met.extend(self.before.values().map(|before| before.thread.native_thread_id));
+        // Which threads have entries where there are too many of them, counters tell alone.
+        let has_room = self.met.len() <= Limits::CPYTHON.threads;
         let fits = self.before.len() <= Limits::CPYTHON.threads;
         if !fits {
             self.hits.forget();
@@ -496,8 +502,11 @@ impl<'a> Lane<'a> {
             let Some(thread) = thread else { continue };
             // An entry is found by the kernel's id: of two thread states with the same, each takes it from the other.
             let has_twin = self.standings.iter().filter(|one| one.native_thread_id == id).count() > 1;
-            let missed =
-                if tells && alone && !has_twin { self.hits.judge(sample.walker, before, thread) } else { None };
+            let missed = if tells && alone && has_room && !has_twin {
+                self.hits.judge(sample.walker, before, thread)
+            } else {
+                None
+            };
             let evidence = || Evidence { seen: thread.outcome.as_deref().unwrap_or_default(), ..Evidence::default() };
             for violation in anchor_left(&before.thread, &after, thread).into_iter().chain(missed) {
                 recorder.violation(sample.walker, violation, evidence());
@@ -536,7 +545,9 @@ impl<'a> Lane<'a> {
         let pid = target.pid();
         self.before.clear();
         self.standings.clear();
-        for thread in thread_states(memory, &site.layout, site.runtime)? {
+        let threads = thread_states(memory, &site.layout, site.runtime)?;
+        let ids: Vec<u64> = threads.iter().map(|thread| thread.native_thread_id).collect();
+        for thread in threads {
             let mut chunks = Chunks::copy(memory, thread.datastack_chunk)?;
             let start = thread.current_frame;
             let chain = follow(memory, &site.layout, &thread, Some(&mut chunks), start, None, DEPTH_LIMIT);
@@ -555,7 +566,7 @@ impl<'a> Lane<'a> {
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {
                 // The other threads of the target are not at the gate.
-                (Stops::Gates, Some(gate)) if is_at(gate, native_thread_id, status) => At::Rest,
+                (Stops::Gates, Some(gate)) if is_at(gate, native_thread_id, status, &ids) => At::Rest,
                 #[cfg(target_arch = "x86_64")]
                 (Stops::Stores, _) => At::Rest,
                 _ => At::Anywhere,
@@ -589,8 +600,9 @@ impl<'a> Lane<'a> {
     fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
         self.session.target.resume()?;
         // Before 3.15 nothing is known of how threads stand.
-        let by_id = |thread: &ThreadSample| is_at(gate, thread.native_thread_id, None);
-        let at_gate = self.standings.iter().position(|one| is_at(gate, one.native_thread_id, one.status));
+        let by_id = |thread: &ThreadSample| is_at(gate, thread.native_thread_id, None, &[]);
+        let ids: Vec<u64> = self.standings.iter().map(|one| one.native_thread_id).collect();
+        let at_gate = self.standings.iter().position(|one| is_at(gate, one.native_thread_id, one.status, &ids));
         let index = at_gate.or_else(|| truth.threads.iter().position(by_id));
         let stack = index.and_then(|index| truth.threads.get(index)).and_then(|thread| thread.outcome.as_ref().ok());
         let stack: Vec<Frame> =
@@ -625,6 +637,7 @@ impl<'a> Lane<'a> {
     fn forget_caches(&mut self) {
         self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
+        self.met.clear();
     }
 
     /// The anchors are `walker`'s from here on.
@@ -635,12 +648,48 @@ impl<'a> Lane<'a> {
         walker: Option<WalkerKind>,
         turns: usize,
     ) -> Result<(), Cut> {
+        if walker.is_some() {
+            self.leave_anchors()?;
+        }
         self.owner = Owner::new(self.cell, drivers, recorder, &self.session, walker, turns)?;
         self.fresh = self.owner.turns();
         self.forget_caches();
         self.owner.attach(&mut self.session.memory)?;
+        self.look_for_left_anchors(recorder)?;
         self.begin_sequences()?;
         self.note_fields()
+    }
+
+    /// Puts each thread's anchor on the caller of its leaf, as a profiler can leave it that ended without a word. Whoever begins
+    /// has to clear it: an anchor that stays is taken for the walker's own, and its entry for one that the interpreter kept.
+    fn leave_anchors(&mut self) -> Result<(), Cut> {
+        let layout = self.session.site.layout;
+        for thread in self.threads()? {
+            if thread.current_frame != 0 {
+                let caller = RawFrame::read(&mut self.session.memory, &layout, thread.current_frame)?.previous;
+                self.write_anchor(&thread, caller)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what is left of those anchors, and takes it away: the target runs on as with a walker that has cleared them.
+    fn look_for_left_anchors(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+        for thread in self.threads()?.into_iter().filter(|thread| thread.anchor != 0) {
+            if self.owner.begins() {
+                let violation = Violation::AnchorNotCleared { anchor: thread.anchor };
+                recorder.violation(self.owner.kind(), violation, Evidence::default());
+            }
+            self.write_anchor(&thread, 0)?;
+        }
+        Ok(())
+    }
+
+    fn write_anchor(&mut self, thread: &ThreadState, anchor: Address) -> Result<(), Cut> {
+        let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
+        let address = thread.address.wrapping_add(cache.anchor);
+        self.session.memory.write(address, &anchor.to_le_bytes()).map_err(Rejection::from)?;
+        Ok(())
     }
 
     /// The walkers leave; no anchor may stay behind. A gated target is at a gate then, so that no update is half done, of
@@ -762,9 +811,11 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Whether the thread is the one at the gate: of thread states with its id, the one that runs.
-fn is_at(gate: Gate, native_thread_id: u64, status: Option<Status>) -> bool {
-    u64::from(gate.native_thread_id) == native_thread_id && status.is_none_or(Status::has_gil)
+/// Whether the thread is the one at the gate: of several thread states with its id, the one that runs. One that is alone can be
+/// without the GIL there, since it waits in a `read`. `ids` are those of all thread states.
+fn is_at(gate: Gate, native_thread_id: u64, status: Option<Status>, ids: &[u64]) -> bool {
+    let has_twin = ids.iter().filter(|&&id| id == native_thread_id).count() > 1;
+    u64::from(gate.native_thread_id) == native_thread_id && (!has_twin || status.is_none_or(Status::has_gil))
 }
 
 /// The stack of a thread in a sample; none is an empty one.

@@ -15,7 +15,8 @@
 //! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
 //!    or the frame that is just returning to `f_0`; if it was `f_i`, and is now its `n`th caller `f_{i+n}`, the sequence
 //!    has grown by `n`;
-//!    while the anchor is NULL neither field is written by the interpreter; after a detach the anchor is NULL;
+//!    while the anchor is NULL neither field is written by the interpreter; after an attach and after a detach the anchor is NULL
+//!    in every thread state;
 //! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
 //!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
 //!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse); what an
@@ -225,6 +226,11 @@ pub enum Violation {
         /// The anchor.
         anchor: u64,
     },
+    /// Clause 6: a walker with a cache began, and what an earlier one had left in an anchor is still there.
+    AnchorNotCleared {
+        /// The anchor.
+        anchor: u64,
+    },
     /// Clause 7: the anchor is not where a sample that gave a stack promises it.
     AnchorNotWritten {
         /// The frame that the thread stood in.
@@ -331,6 +337,7 @@ impl Violation {
             Self::AnchorOnSuspendedGenerator { .. } => "anchor-on-suspended-generator",
             Self::WrittenWhileNull { .. } => "written-while-null",
             Self::AnchorLeft { .. } => "anchor-left",
+            Self::AnchorNotCleared { .. } => "anchor-not-cleared",
             Self::AnchorNotWritten { .. } => "anchor-not-written",
             Self::HitMissed { .. } => "hit-missed",
             Self::Counters { .. } => "counters",
@@ -397,6 +404,9 @@ impl fmt::Display for Violation {
             ),
             Self::AnchorLeft { anchor } => {
                 write!(f, "the anchor (last_profiled_frame) is still {anchor:#x} after the detach")
+            }
+            Self::AnchorNotCleared { anchor } => {
+                write!(f, "the anchor (last_profiled_frame) is still {anchor:#x} when the walker begins")
             }
             Self::AnchorNotWritten { current_frame, anchor } => write!(
                 f,

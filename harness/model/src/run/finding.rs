@@ -319,6 +319,7 @@ mod tests {
                 "live/cpython-cached/rejected-while-stopped/not-at-base",
             ),
             (Violation::AnchorLeft { anchor: 8 }, None, "live/cpython-cached/anchor-left"),
+            (Violation::AnchorNotCleared { anchor: 8 }, None, "live/cpython-cached/anchor-not-cleared"),
             (
                 died(Death::Signal("SIGABRT".into()), Some("_PyUnicode_CheckConsistency")),
                 None,

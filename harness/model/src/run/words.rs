@@ -47,7 +47,9 @@ impl Sign {
             Violation::HitMissed { .. } | Violation::Counters { .. } | Violation::LessThanReleased { .. } => {
                 Self::HitMissed
             }
-            Violation::AnchorNotWritten { .. } | Violation::AnchorWrittenInVain { .. } => Self::NotWritten,
+            Violation::AnchorNotCleared { .. }
+            | Violation::AnchorNotWritten { .. }
+            | Violation::AnchorWrittenInVain { .. } => Self::NotWritten,
             Violation::Cost { .. } => Self::Cost,
             Violation::AnchorOnDeadShim { .. }
             | Violation::AnchorOnSuspendedGenerator { .. }
@@ -97,6 +99,9 @@ pub fn broke(finding: &Finding) -> String {
             "last_profiled_frame stays on the frame of a suspended generator".to_owned()
         }
         Violation::AnchorLeft { .. } => format!("{walker} leaves last_profiled_frame set when it goes away"),
+        Violation::AnchorNotCleared { .. } => {
+            format!("{walker} begins with the last_profiled_frame that another profiler left")
+        }
         Violation::AnchorNotWritten { .. } => {
             format!("{walker} does not set last_profiled_frame to the frame that it has just sampled")
         }
