@@ -10,10 +10,10 @@ use std::path::Path;
 
 use framediff::report::saved::{Content, Saved};
 use framewalk::sample::WalkerKind;
+use model::lane::Lane;
+use model::oracle::tally::Tally;
 use model::run::bounds::{Beside, RowPool, hits};
-use model::run::cell::Lane;
 use model::run::known::KnownFailures;
-use model::run::tally::Tally;
 use model::workload::Family;
 
 /// The probability that the true share is not beyond what is printed.

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use framewalk::frame::Frame;
 use framewalk::sample::{Counters, ThreadSample, WalkerKind};
 use model::invariants::Violation;
+use model::lane::Lane;
+use model::oracle::cause::Cause;
 use model::oracle::limits::Limit;
 use model::oracle::profile::{Counter, Profile};
-use model::run::cell::Lane;
+use model::oracle::tally::Tally;
 use model::run::event::Event;
 use model::run::finding::{Finding, Fingerprint, Possible};
+use model::run::observed::{Observed, Observer};
 use model::run::phases::{Phase, Phases};
-use model::run::profiles::{Observed, Observer};
-use model::run::tally::{Cause, Tally};
 use model::workload::grammar::WORKLOAD_FILE;
 
 use crate::cell::Cell;

@@ -520,7 +520,7 @@ impl<'a> Lane<'a> {
         match &thread.outcome {
             Ok(stack) => {
                 if let Some(Err(illegal)) = self.grammar.as_ref().map(|grammar| grammar.judge(stack)) {
-                    let cause = model::run::tally::Cause::Unattributed;
+                    let cause = model::oracle::cause::Cause::Unattributed;
                     recorder.impossible(walker, cause);
                     let evidence = Evidence { cause: Some(cause), seen: stack, ..Evidence::default() };
                     recorder.violation(walker, Violation::Legality { illegal }, evidence);

@@ -5,6 +5,7 @@ pub mod columns;
 pub mod digest;
 pub mod invariants;
 pub mod jit_mode;
+pub mod lane;
 pub mod oracle;
 pub mod run;
 pub mod schedule;

@@ -26,6 +26,10 @@ pub enum WalkerKind {
 }
 
 impl WalkerKind {
+    /// Every walker, in the order in which plans are made.
+    pub const ALL: [Self; 5] =
+        [Self::OwnUncached, Self::OwnCached, Self::OwnReference, Self::CpythonUncached, Self::CpythonCached];
+
     /// The name used in tables, fingerprints and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

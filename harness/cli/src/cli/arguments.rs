@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use model::run::cell::Lane;
+use model::lane::Lane;
 use model::run::finding::Fingerprint;
 use model::schedule::shard::Shard;
 use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};

@@ -13,7 +13,6 @@ use lab::bench::document::Document;
 use lab::bench::plan::{Wishes, plan};
 use lab::bench::run::{Options, run};
 use lab::bench::{markdown, svg};
-use model::run::finding::WALKERS;
 use serde::Serialize;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
@@ -112,5 +111,5 @@ fn walkers(asked: &[WalkerKind]) -> Vec<WalkerKind> {
             || asked.contains(&kind)
             || PAIRS.iter().any(|(uncached, cached)| *uncached == kind && asked.contains(cached))
     };
-    WALKERS.into_iter().filter(|kind| wanted(*kind)).collect()
+    WalkerKind::ALL.into_iter().filter(|kind| wanted(*kind)).collect()
 }

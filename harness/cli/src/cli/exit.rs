@@ -50,7 +50,7 @@ pub fn worse(one: u8, other: u8) -> u8 {
 #[cfg(test)]
 mod tests {
     use framewalk::sample::WalkerKind;
-    use model::run::cell::Lane;
+    use model::lane::Lane;
     use model::run::event::Event;
     use model::run::fixtures::{cache_worse, few, finding, run, started, summary, with_tally};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
-use model::run::cell::Lane;
+use model::lane::Lane;
 use model::run::document::Document;
 use model::run::merge::{Source, merge as merged};
 use model::run::verdict::Verdict;

@@ -113,7 +113,7 @@ pub(super) fn quote(word: &str) -> String {
 mod tests {
     use clap::Parser;
     use framewalk::sample::WalkerKind;
-    use model::run::cell::Lane;
+    use model::lane::Lane;
     use model::run::fixtures;
     use model::workload::Family;
 

@@ -9,7 +9,7 @@ use lab::mutants::peers::{Baseline, Peers};
 use lab::mutants::replaced::ReplaceError;
 use lab::mutants::report::{Listed, MutantReport, StandInReport};
 use lab::mutants::stand_in::{StandIn, StandInError, StandIns};
-use model::run::cell::Lane;
+use model::lane::Lane;
 use process::build::Row;
 
 use crate::cli::mutants;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use model::run::cell::Lane;
-use model::run::finding::{Fingerprint, WALKERS};
+use model::lane::Lane;
+use model::run::finding::Fingerprint;
 use model::schedule::AccessKind;
 use model::workload::parameters::MOST_LOCALS;
 use model::workload::{Family, FrameSize, Names};
@@ -44,7 +44,7 @@ pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {
 }
 
 pub(super) fn walkers() -> impl TypedValueParser<Value = WalkerKind> {
-    one_of(WALKERS, WalkerKind::name)
+    one_of(WalkerKind::ALL, WalkerKind::name)
 }
 
 pub(super) fn accesses() -> impl TypedValueParser<Value = AccessKind> {

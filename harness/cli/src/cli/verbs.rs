@@ -14,7 +14,7 @@ use lanes::cell::Sought;
 use lanes::check::plan::Wishes;
 use lanes::check::run::{Options, grace, run};
 use model::jit_mode::JitMode;
-use model::run::cell::Lane;
+use model::lane::Lane;
 use model::run::document;
 use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};

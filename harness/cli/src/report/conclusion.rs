@@ -6,12 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 
+use model::oracle::tally::Tally;
 use model::run::cell::{CellId, Inconclusive};
+use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
-use model::run::group;
 use model::run::group::Group;
-use model::run::summary::DistinctViolation;
-use model::run::tally::Tally;
 use model::run::verdict::{Doubt, Failure, Judgement, Verdict};
 use model::run::words::Sign;
 
@@ -48,7 +47,7 @@ pub fn sentence(document: &Document, listed: &str) -> String {
 #[must_use]
 pub fn grounds(document: &Document) -> Vec<String> {
     let Judgement { verdict, failures, .. } = &document.judgement;
-    let mut grounds: Vec<String> = group::of(document).iter().filter(|group| group.fails).map(new(document)).collect();
+    let mut grounds: Vec<String> = document.grouped().iter().filter(|group| group.fails).map(new(document)).collect();
     let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     grounds.extend(undescribed.map(ToString::to_string));
     let doubts = doubts(document);
@@ -81,7 +80,7 @@ fn failed(document: &Document, known: usize) -> String {
     let undescribed =
         document.judgement.failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. })).count();
     let new = document.violations.iter().filter(|violation| violation.known.is_none()).count() + undescribed;
-    let causes = group::of(document).iter().filter(|group| group.fails).count() + undescribed;
+    let causes = document.grouped().iter().filter(|group| group.fails).count() + undescribed;
     let kinds = |count: usize, which: &str| match count {
         1 => format!("1 {which} kind of failure"),
         count => format!("{count} {which} kinds of failure"),
@@ -245,11 +244,12 @@ fn in_words(doubt: &Doubt) -> Option<String> {
 mod tests {
     use framewalk::sample::WalkerKind;
     use model::invariants::Violation;
-    use model::run::cell::{CellId, CellOutcome, Lane, NotRun};
+    use model::lane::Lane;
+    use model::oracle::cause::Cause;
+    use model::run::cell::{CellId, CellOutcome, NotRun};
     use model::run::event::Event;
     use model::run::finding::Finding;
     use model::run::fixtures::{ROW, cache_worse, cell, finding, row, run, summary, with_tally};
-    use model::run::tally::Cause;
 
     use super::*;
 

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use framewalk::printable::{clean, excerpt};
 use model::run::document::Document;
-use model::run::group;
 use model::run::group::Group;
 use model::run::verdict::{Doubt, Failure};
 
@@ -34,7 +33,7 @@ impl Level {
 /// The commands, one on a line: what fails the run, then what keeps it from passing, then what is known or undecided.
 #[must_use]
 pub fn annotations(document: &Document) -> String {
-    let (failing, known): (Vec<Group>, Vec<Group>) = group::of(document).into_iter().partition(|group| group.fails);
+    let (failing, known): (Vec<Group>, Vec<Group>) = document.grouped().into_iter().partition(|group| group.fails);
     let told = |group: Group| told(document, &group);
     let judgement = &document.judgement;
     let undescribed = judgement.failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
@@ -65,7 +64,7 @@ pub fn guarded(text: &str, token: &str) -> String {
 /// One annotation for a group: GitHub shows ten in all, and one bug must not fill them.
 fn told(document: &Document, group: &Group) -> (String, String) {
     let mut text = String::new();
-    for violation in group.violations(document) {
+    for violation in group.violations(&document.violations) {
         let first = &violation.first;
         if text.is_empty() {
             let _ = write!(text, "{} ({} lane, {}, on {})", first.violation, first.lane, first.walker, first.row);
@@ -113,7 +112,8 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use framewalk::sample::WalkerKind;
-    use model::run::cell::{CellId, CellOutcome, Inconclusive, Lane, NotRun};
+    use model::lane::Lane;
+    use model::run::cell::{CellId, CellOutcome, Inconclusive, NotRun};
     use model::run::event::Event;
     use model::run::finding::Finding;
     use model::run::fixtures::{cache_worse, cell, few, finding, run, summary, with_tally};

@@ -7,15 +7,15 @@ use framewalk::frame::Frame;
 use framewalk::printable::{clean, excerpt};
 use framewalk::sample::WalkerKind;
 use model::invariants::Violation;
+use model::lane::Lane;
 use model::oracle::distribution::Bias;
-use model::run::cell::{CellId, Lane, NotRun};
+use model::run::cell::{CellId, NotRun};
+use model::run::distinct::DistinctViolation;
 use model::run::document::{Document, NotRunCell};
 use model::run::finding::{Finding, Possible};
-use model::run::group;
 use model::run::group::Group;
 use model::run::part::Part;
 use model::run::phases::Phases;
-use model::run::summary::DistinctViolation;
 use model::run::verdict::{Judgement, Verdict};
 
 use crate::report::text::{Look, paragraph, plural};
@@ -73,7 +73,7 @@ pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static st
 /// Each group of violations: what fails first, and numbered apart from what is known.
 fn violations(out: &mut String, document: &Document, look: Look) {
     let (mut failures, mut known) = (0, 0);
-    for group in group::of(document) {
+    for group in document.grouped() {
         let (what, number) = if group.fails { ("failure", &mut failures) } else { ("known", &mut known) };
         *number += 1;
         let headline = group.headline.strip_prefix("known, ").filter(|_| !group.fails).unwrap_or(&group.headline);
@@ -89,11 +89,14 @@ fn violations(out: &mut String, document: &Document, look: Look) {
 
 /// A group below its title: its simplest member in full, and the others in two lines each, of which one can be copied.
 pub(super) fn group_in_full(out: &mut String, document: &Document, group: &Group, width: u16) {
-    let mut members = group.violations(document);
+    let mut members = group.violations(&document.violations);
     let Some(simplest) = members.next() else { return };
     if group.members.len() > 1 {
-        let kinds =
-            format!("{}, {} times in all; the simplest:", plural(group.members.len(), "kind"), group.count(document));
+        let kinds = format!(
+            "{}, {} times in all; the simplest:",
+            plural(group.members.len(), "kind"),
+            group.count(&document.violations)
+        );
         paragraph(out, "  shows as   ", &kinds, width);
     }
     let name = format!("{}{}", simplest.fingerprint, excuse(simplest, document.strict));

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use framewalk::printable::clean;
 use model::run::document::Document;
-use model::run::group;
 use model::run::profiles::{HEADER, Program, figures, figures_of_stopped};
 
 use crate::report::saved::{Content, Saved, overall};
@@ -60,7 +59,7 @@ impl Bounded {
 fn check(out: &mut Bounded, document: &Document) {
     let grounds = conclusion::grounds(document);
     out.push(&grounds.iter().map(|ground| format!("- {}\n", inline(ground))).collect::<String>());
-    for group in group::of(document) {
+    for group in document.grouped() {
         let mut text = String::new();
         human::group_in_full(&mut text, document, &group, WIDTH);
         out.push(&folded(&group.headline, &text));

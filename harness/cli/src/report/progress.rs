@@ -134,7 +134,8 @@ fn milliseconds(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use model::run::cell::{CellOutcome, Lane};
+    use model::lane::Lane;
+    use model::run::cell::CellOutcome;
     use model::run::fixtures::{cache_worse, cell, finding, run, runs, started};
 
     use super::*;

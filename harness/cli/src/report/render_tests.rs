@@ -1,12 +1,14 @@
 //! What the reports look like.
 
 use framewalk::sample::WalkerKind;
-use model::run::cell::{CellId, CellOutcome, Lane, NotRun};
+use model::lane::Lane;
+use model::oracle::cause::Cause;
+use model::oracle::tally::Tally;
+use model::run::cell::{CellId, CellOutcome, NotRun};
 use model::run::document::Document;
 use model::run::event::Event;
 use model::run::finding::{Finding, Possible};
 use model::run::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
-use model::run::tally::{Cause, Tally};
 use model::run::verdict::Verdict;
 
 use crate::report::text::Look;

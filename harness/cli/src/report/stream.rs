@@ -141,7 +141,8 @@ fn next(lines: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use model::run::cell::{CellOutcome, Lane};
+    use model::lane::Lane;
+    use model::run::cell::CellOutcome;
     use model::run::document::Document;
     use model::run::fixtures::{cell, finding, run, summary};
     use model::run::known::KnownFailures;

@@ -3,8 +3,8 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 use framewalk::printable::clean;
+use model::oracle::tally::Tally;
 use model::run::line::Line;
-use model::run::tally::Tally;
 use model::run::verdict::LineVerdict;
 
 use crate::report::text::{Look, paragraph, short};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use framewalk::sample::WalkerKind;
-use model::run::cell::Lane;
+use model::lane::Lane;
 use tempfile::TempDir;
 
 use crate::common;

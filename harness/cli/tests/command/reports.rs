@@ -72,7 +72,7 @@ fn a_failing_run_is_told_in_every_file() {
     let saved = folder.path().join("new/folder/r.json");
     let page = folder.path().join("pages/night.html");
     let mut report = framediff(["report", "--format", "html", "-o"]);
-    let case = fs::read_dir("../corpus/cases/stepped").unwrap().next().unwrap().unwrap().path();
+    let case = fs::read_dir("../../corpus/cases/stepped").unwrap().next().unwrap().unwrap().path();
     report.arg(&page).args([&saved, &case]);
     let outcome = Running::start(report).ends_within(TIME);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), ""), "{outcome:?}");

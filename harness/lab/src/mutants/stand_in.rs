@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use model::run::cell::Lane;
+use model::lane::Lane;
 use process::build::{Build, ask};
 use serde::Deserialize;
 use thiserror::Error;

@@ -7,7 +7,7 @@ use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::digest;
 use model::jit_mode::JitMode;
-use model::run::cell::Lane;
+use model::lane::Lane;
 use model::run::finding::Finding;
 use model::workload::user_program::UserProgram;
 use model::workload::{Family, Overrides};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use framewalk::frame::Frame;
 use framewalk::sample::{Lookup, Provenance, ThreadSample};
 
-use crate::run::tally::Cause;
+use crate::oracle::cause::Cause;
 use crate::workload::grammar::{Grammar, Illegal};
 
 /// Follows one walker's samples and attributes the impossible ones.

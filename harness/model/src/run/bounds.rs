@@ -14,8 +14,10 @@ use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
-use crate::oracle::statistics::{Demand, Proportion};
-use crate::run::tally::{Cause, Tally};
+use crate::oracle::cause::Cause;
+use crate::oracle::proportion::Proportion;
+use crate::oracle::statistics::Demand;
+use crate::oracle::tally::Tally;
 use crate::run::version::parse_version;
 
 /// The bounds of all families and walkers.

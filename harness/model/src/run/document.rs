@@ -6,11 +6,13 @@ use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::run::cell::{CellId, CellOutcome, NotRun, Row};
+use crate::run::cell_report::CellReport;
+use crate::run::distinct::{DistinctViolation, NotSeen};
 use crate::run::group::Group;
 use crate::run::line::Line;
 use crate::run::part::Part;
 use crate::run::profiles::Program;
-use crate::run::summary::{CellReport, DistinctViolation, NotSeen, Summary};
+use crate::run::summary::Summary;
 use crate::run::verdict::{Judgement, LineVerdict};
 use crate::run::{group, profiles};
 
@@ -63,6 +65,13 @@ pub struct Document {
 }
 
 impl Document {
+    /// The groups of its violations: what fails the run first. They are made anew each time, since a file can say anything.
+    #[must_use]
+    pub fn grouped(&self) -> Vec<Group> {
+        let weakened = self.part.as_ref().is_some_and(|part| !part.weakenings.is_empty());
+        group::groups(&self.violations, weakened, self.strict)
+    }
+
     /// The walkers of a cell that ran without one stack of theirs, and whose line proves nothing: it is no pass there either.
     pub fn without_stacks<'a>(&'a self, report: &'a CellReport) -> impl Iterator<Item = WalkerKind> + 'a {
         let cell = &report.cell;
@@ -108,7 +117,7 @@ impl From<&Summary> for Document {
             groups: Vec::new(),
             cells: summary.cells().to_vec(),
         };
-        document.groups = group::of(&document);
+        document.groups = document.grouped();
         document
     }
 }

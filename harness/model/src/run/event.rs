@@ -5,12 +5,12 @@ use std::time::Duration;
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, PlannedCell, Row};
 use crate::run::finding::Finding;
+use crate::run::observed::Observed;
 use crate::run::part::Part;
 use crate::run::phases::Phases;
-use crate::run::profiles::Observed;
-use crate::run::tally::Tally;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::invariants::{Difference, Violation};
-use crate::run::cell::Lane;
-use crate::run::tally::Cause;
+use crate::lane::Lane;
+use crate::oracle::cause::Cause;
+use crate::schedule::fingerprint::SteppedFingerprint;
 use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
 use crate::workload::user_program::is_user_program;
@@ -238,7 +239,8 @@ impl TryFrom<String> for Fingerprint {
             Some("a part is empty or holds something else than lower-case letters, dashes, dots and plus signs")
         } else if Fingerprint(text.clone()).lane().is_none() {
             Some("there is no such lane")
-        } else if !text.split('/').nth(1).is_some_and(|name| WALKERS.iter().any(|walker| walker.name() == name)) {
+        } else if !text.split('/').nth(1).is_some_and(|name| WalkerKind::ALL.iter().any(|walker| walker.name() == name))
+        {
             Some("there is no such walker")
         } else {
             None
@@ -250,14 +252,13 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// Every walker.
-pub const WALKERS: [WalkerKind; 5] = [
-    WalkerKind::OwnUncached,
-    WalkerKind::OwnCached,
-    WalkerKind::OwnReference,
-    WalkerKind::CpythonUncached,
-    WalkerKind::CpythonCached,
-];
+impl TryFrom<&SteppedFingerprint> for Fingerprint {
+    type Error = BadFingerprint;
+
+    fn try_from(fingerprint: &SteppedFingerprint) -> Result<Self, BadFingerprint> {
+        Self::try_from(fingerprint.to_string())
+    }
+}
 
 impl From<Fingerprint> for String {
     fn from(fingerprint: Fingerprint) -> Self {

@@ -7,12 +7,14 @@ use framewalk::miss::MissReason;
 use framewalk::sample::WalkerKind;
 
 use crate::invariants::Violation;
-use crate::run::cell::{CellId, CellOutcome, Expected, Lane, PlannedCell, Row};
+use crate::lane::Lane;
+use crate::oracle::cause::Cause;
+use crate::oracle::tally::Tally;
+use crate::run::cell::{CellId, CellOutcome, Expected, PlannedCell, Row};
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Possible, SourceLine};
 use crate::run::known::KnownFailures;
 use crate::run::summary::{Rules, Summary};
-use crate::run::tally::{Cause, Tally};
 use crate::workload::grammar::Illegal;
 
 pub const ROW: &str = "3.15.2 release JIT";

@@ -28,8 +28,7 @@ use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::invariants::Violation;
-use crate::run::document::Document;
-use crate::run::summary::DistinctViolation;
+use crate::run::distinct::DistinctViolation;
 use crate::run::words::{Sign, broke};
 
 /// What is probably behind some violations.
@@ -92,23 +91,16 @@ pub struct Group {
 }
 
 impl Group {
-    /// The members, the simplest one first.
-    pub fn violations<'a>(&'a self, document: &'a Document) -> impl Iterator<Item = &'a DistinctViolation> {
-        self.members.iter().filter_map(|&index| document.violations.get(index))
+    /// The members among `all` violations of the document, the simplest one first.
+    pub fn violations<'a>(&'a self, all: &'a [DistinctViolation]) -> impl Iterator<Item = &'a DistinctViolation> {
+        self.members.iter().filter_map(|&index| all.get(index))
     }
 
     /// How often its members occurred.
     #[must_use]
-    pub fn count(&self, document: &Document) -> u64 {
-        self.violations(document).map(|violation| violation.count).fold(0, u64::saturating_add)
+    pub fn count(&self, all: &[DistinctViolation]) -> u64 {
+        self.violations(all).map(|violation| violation.count).fold(0, u64::saturating_add)
     }
-}
-
-/// The groups of a document's violations: what fails the run first. They are made anew each time, since a file can say anything.
-#[must_use]
-pub fn of(document: &Document) -> Vec<Group> {
-    let weakened = document.part.as_ref().is_some_and(|part| !part.weakenings.is_empty());
-    groups(&document.violations, weakened, document.strict)
 }
 
 /// The groups of `violations`. `weakened` says that the own cached walker has a fault on purpose.
@@ -247,6 +239,7 @@ mod tests {
 
     use super::*;
     use crate::invariants::Difference;
+    use crate::run::document::Document;
     use crate::run::event::Event;
     use crate::run::finding::Finding;
     use crate::run::fixtures::{cache_worse, finding, frame, run, summary};
@@ -274,12 +267,12 @@ mod tests {
     /// The causes, each with its members as `walker/clause`.
     fn grouped(findings: Vec<Finding>) -> Vec<(ProbableCause, Vec<String>)> {
         let document = document(findings);
-        let groups = super::of(&document);
+        let groups = document.grouped();
         let total: usize = groups.iter().map(|group| group.members.len()).sum();
         assert_eq!(total, document.violations.len(), "none is lost");
         let name =
             |violation: &DistinctViolation| format!("{}/{}", violation.first.walker, violation.first.violation.name());
-        let members = |group: &Group| group.violations(&document).map(name).collect();
+        let members = |group: &Group| group.violations(&document.violations).map(name).collect();
         groups.iter().map(|group| (group.cause.clone(), members(group))).collect()
     }
 
@@ -370,11 +363,11 @@ mod tests {
             let events = findings.into_iter().map(|finding| Event::Violation(Box::new(finding))).collect();
             Document::from(&summary(&run(events), true))
         });
-        let [new, known] = &super::of(&mild)[..] else { panic!("{mild:?}") };
+        let [new, known] = &mild.grouped()[..] else { panic!("{mild:?}") };
         assert_eq!((new.fails, known.fails, known.members.as_slice()), (true, false, &[0, 2, 1][..]));
         let text = "known, gh-151613: cpython-cached returns impossible stacks";
         assert!(known.headline.starts_with(text), "{}", known.headline);
-        assert!(super::of(&strict).iter().all(|group| group.fails));
+        assert!(strict.grouped().iter().all(|group| group.fails));
     }
 
     #[test]

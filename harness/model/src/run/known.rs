@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::invariants::Violation;
-use crate::oracle::statistics::Proportion;
+use crate::lane::Lane;
+use crate::oracle::proportion::Proportion;
 use crate::run::bounds::{Bounds, Judged};
-use crate::run::cell::Lane;
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::version::parse_version;
 use crate::schedule::cast::Cast;

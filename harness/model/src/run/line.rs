@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::oracle::statistics::{Comparison, Demand, Proportion, compare};
-use crate::run::cell::{CellId, CellOutcome, Expected, Lane, NotRun, Row};
-use crate::run::summary::CellReport;
-use crate::run::tally::Tally;
+use crate::lane::Lane;
+use crate::oracle::proportion::Proportion;
+use crate::oracle::statistics::{Comparison, Demand, compare};
+use crate::oracle::tally::Tally;
+use crate::run::cell::{CellId, CellOutcome, Expected, NotRun, Row};
+use crate::run::cell_report::CellReport;
 use crate::run::verdict::{Advice, Doubt, Failure, LineVerdict};
 
 /// One line of the table: everything one walker did on one row in one lane.

@@ -6,12 +6,14 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::run::cell::{PlannedCell, Row};
+use crate::run::cell_report::CellReport;
+use crate::run::distinct::DistinctViolation;
 use crate::run::document::Document;
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::Finding;
 use crate::run::known::KnownFailures;
 use crate::run::part::Part;
-use crate::run::summary::{CellReport, DistinctViolation, Rules, Summary};
+use crate::run::summary::{Rules, Summary};
 
 /// A report and where it was read.
 #[derive(Clone, Debug)]

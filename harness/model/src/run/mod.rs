@@ -5,6 +5,8 @@
 
 pub mod bounds;
 pub mod cell;
+pub mod cell_report;
+pub mod distinct;
 pub mod document;
 pub mod event;
 pub mod finding;
@@ -12,11 +14,11 @@ pub mod group;
 pub mod known;
 pub mod line;
 pub mod merge;
+pub mod observed;
 pub mod part;
 pub mod phases;
 pub mod profiles;
 pub mod summary;
-pub mod tally;
 pub mod verdict;
 pub mod version;
 pub mod words;

@@ -13,33 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::oracle::distribution::{Bias, Distance, Slices, sums};
 use crate::oracle::profile::{Leaf, Profile};
 use crate::run::cell::CellOutcome;
-use crate::run::summary::CellReport;
+use crate::run::cell_report::CellReport;
+use crate::run::observed::Observer;
 use crate::schedule::fingerprint::LeafKind;
 use crate::workload::SHARES_INEXACT;
 
 /// What the looks at the stopped process are called, as the Tachyon Oracle has it.
 pub const STOPPED: &str = "blocking-nocache";
-
-/// Who tells where a program spends its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Observer {
-    /// The generator: the program was made so.
-    Generator,
-    /// Looks at the stopped process.
-    Stopped,
-    /// A walker, while the process ran.
-    Walker(WalkerKind),
-}
-
-/// What one observer counted in a cell.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observed {
-    /// Who; the generator's counts are weights.
-    pub observer: Observer,
-    /// What.
-    pub profile: Profile,
-}
 
 /// The profiles of one program on one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -271,10 +251,11 @@ pub const HEADER: [&str; 10] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::cell::Lane;
+    use crate::lane::Lane;
     use crate::run::document::Document;
     use crate::run::event::Event;
     use crate::run::fixtures;
+    use crate::run::observed::Observed;
 
     fn profile(leaves: [&str; 2], counts: [u64; 2], kinds: bool) -> Profile {
         let leaf = |function: &str| Leaf { function: function.into(), file: "w.py".into() };

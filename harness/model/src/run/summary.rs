@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
-use crate::run::cell::{CellId, CellOutcome, Expected, Inconclusive, Lane, NotRun, PlannedCell, Row};
+use crate::lane::Lane;
+use crate::run::cell::{CellId, CellOutcome, Inconclusive, NotRun, PlannedCell, Row};
+use crate::run::cell_report::CellReport;
+use crate::run::distinct::{DistinctViolation, NotSeen};
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Fingerprint};
-use crate::run::known::{KnownFailure, KnownFailures};
+use crate::run::known::KnownFailures;
 use crate::run::line;
 use crate::run::line::{Fact, Line, LineKey, Struck};
 use crate::run::part::Part;
 use crate::run::phases::Phases;
-use crate::run::profiles::Observed;
-use crate::run::tally::Tally;
 use crate::run::verdict::{Doubt, Failure, Judgement};
 use crate::workload::user_program::is_user_program;
 
@@ -35,102 +35,6 @@ pub struct Rules {
     /// the run is no pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sought: Option<Fingerprint>,
-}
-
-/// A cell with everything that was heard of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CellReport {
-    /// Which.
-    pub cell: CellId,
-    /// What it must show, by walker.
-    pub expected: BTreeMap<WalkerKind, Expected>,
-    /// How it ended.
-    #[serde(flatten)]
-    pub outcome: CellOutcome,
-    /// What was counted, by walker.
-    pub tallies: BTreeMap<WalkerKind, Tally>,
-    /// Where its time went, as far as the lane tells.
-    #[serde(default, skip_serializing_if = "Phases::is_empty")]
-    pub phases: Phases,
-    /// Profiles and the truth, where they were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub profiles: Vec<Observed>,
-}
-
-/// All violations with the same fingerprint, as far as they are equally known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DistinctViolation {
-    /// What they have in common.
-    pub fingerprint: Fingerprint,
-    /// The entry that describes them.
-    pub known: Option<KnownFailure>,
-    /// How many there are.
-    pub count: u64,
-    /// The rows on which they occurred.
-    pub rows: BTreeSet<String>,
-    /// The cells in which they occurred; lane and walker are in the fingerprint.
-    #[serde(default)]
-    pub places: Vec<Place>,
-    /// The first of them.
-    pub first: Finding,
-}
-
-/// A cell in which a violation occurred.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// The row.
-    pub row: String,
-    /// The workload's family.
-    pub family: String,
-    /// The seed of the cell.
-    pub seed: u64,
-    /// How often.
-    pub count: u64,
-}
-
-impl DistinctViolation {
-    /// How often it occurred in `cell`.
-    #[must_use]
-    pub fn count_in(&self, cell: &CellId) -> u64 {
-        let here = |place: &&Place| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
-        let counts = self.places.iter().filter(here).map(|place| place.count);
-        if self.first.lane == cell.lane { counts.sum() } else { 0 }
-    }
-
-    /// Whether it fails a run.
-    #[must_use]
-    pub fn fails(&self, strict: bool) -> bool {
-        self.known.is_none() || strict
-    }
-
-    fn add(&mut self, finding: &Finding) {
-        let count = finding.count.max(1);
-        self.count += count;
-        self.rows.insert(finding.row.clone());
-        let same = |place: &&mut Place| {
-            (&place.row, &place.family, place.seed) == (&finding.row, &finding.family, finding.seed)
-        };
-        match self.places.iter_mut().find(same) {
-            Some(place) => place.count += count,
-            None => self.places.push(Place {
-                row: finding.row.clone(),
-                family: finding.family.clone(),
-                seed: finding.seed,
-                count,
-            }),
-        }
-    }
-}
-
-/// A known failure that did not occur where it should have.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotSeen {
-    /// The row that should have it.
-    pub row: String,
-    /// Which.
-    pub known: KnownFailure,
-    /// How many stacks were judged.
-    pub stacks: u64,
 }
 
 /// A run so far.

@@ -3,14 +3,16 @@
 use framewalk::miss::MissReason;
 use framewalk::sample::WalkerKind;
 
-use crate::oracle::statistics::Proportion;
-use crate::run::cell::{CellOutcome, Inconclusive, Lane, NotRun};
+use crate::lane::Lane;
+use crate::oracle::cause::Cause;
+use crate::oracle::proportion::Proportion;
+use crate::oracle::tally::Tally;
+use crate::run::cell::{CellOutcome, Inconclusive, NotRun};
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
 use crate::run::known::KnownFailures;
 use crate::run::summary::{Rules, Summary};
-use crate::run::tally::{Cause, Tally};
 use crate::run::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
 
 fn judge(events: &[Event]) -> Judgement {

@@ -6,8 +6,9 @@ use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::oracle::statistics::Proportion;
-use crate::run::cell::{CellId, Inconclusive, Lane, NotRun};
+use crate::lane::Lane;
+use crate::oracle::proportion::Proportion;
+use crate::run::cell::{CellId, Inconclusive, NotRun};
 use crate::run::finding::Fingerprint;
 
 /// What a run says.

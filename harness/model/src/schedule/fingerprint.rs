@@ -10,9 +10,7 @@ use thiserror::Error;
 use super::cast::Cast;
 use super::clause::Clause;
 use super::shape::Shape;
-use crate::run::cell::Lane;
-use crate::run::finding;
-use crate::run::finding::WALKERS;
+use crate::lane::Lane;
 
 /// What the cache answered, without the reason for a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -162,7 +160,10 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
     }
     let nothing = |what: &str, name: &str| format!("there is no {what} {name:?}");
     Ok(SteppedFingerprint {
-        walker: WALKERS.into_iter().find(|one| one.name() == walker).ok_or_else(|| nothing("walker", walker))?,
+        walker: WalkerKind::ALL
+            .into_iter()
+            .find(|one| one.name() == walker)
+            .ok_or_else(|| nothing("walker", walker))?,
         cast: match cast {
             // One text for one fingerprint.
             Some(text) => text
@@ -194,13 +195,6 @@ impl From<SteppedFingerprint> for String {
 }
 
 /// As it stands in a list of known failures.
-impl TryFrom<&SteppedFingerprint> for finding::Fingerprint {
-    type Error = finding::BadFingerprint;
-
-    fn try_from(fingerprint: &SteppedFingerprint) -> Result<Self, finding::BadFingerprint> {
-        Self::try_from(fingerprint.to_string())
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -220,9 +214,9 @@ mod tests {
         let text = "stepped/cpython-cached/spliced/full-hit/function/read-chunk..write-anchor+between-samples";
         assert_eq!(fingerprint.to_string(), text);
         assert_eq!(text.parse(), Ok(fingerprint.clone()));
-        let known = finding::Fingerprint::try_from(&fingerprint).unwrap();
+        let known = crate::run::finding::Fingerprint::try_from(&fingerprint).unwrap();
         assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), Some(Lane::Stepped)));
-        for (walker, clause, answer, leaf) in WALKERS.into_iter().flat_map(|walker| {
+        for (walker, clause, answer, leaf) in WalkerKind::ALL.into_iter().flat_map(|walker| {
             Clause::ALL.into_iter().flat_map(move |clause| {
                 Answer::ALL.into_iter().flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
             })
@@ -231,7 +225,7 @@ mod tests {
                 let Ok(cast) = cast.parse() else { continue };
                 let one = SteppedFingerprint { walker, cast, clause, answer, leaf, shape: fingerprint.shape.clone() };
                 assert_eq!(one.to_string().parse(), Ok(one.clone()));
-                assert!(finding::Fingerprint::try_from(&one).is_ok(), "{one}");
+                assert!(crate::run::finding::Fingerprint::try_from(&one).is_ok(), "{one}");
             }
         }
         let two = SteppedFingerprint { cast: "a+b".parse().unwrap(), ..fingerprint };

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use model::run::finding::WALKERS;
+use framewalk::sample::WalkerKind;
 use model::schedule::cast::Cast;
 use model::workload::{Family, Mode, Names, Parameters};
 
@@ -86,10 +86,10 @@ impl FromStr for SteppedCase {
         let case = Self {
             build: parse_build(build).map_err(bad)?,
             workload: parse_workload(workload).map_err(bad)?,
-            walker: WALKERS
+            walker: WalkerKind::ALL
                 .into_iter()
                 .find(|known| known.name() == walker)
-                .ok_or_else(|| bad(unknown("walker", walker, &WALKERS.map(|walker| walker.name()))))?,
+                .ok_or_else(|| bad(unknown("walker", walker, &WalkerKind::ALL.map(|walker| walker.name()))))?,
             weakenings: weakenings.into_iter().map(str::parse).collect::<Result<BTreeSet<_>, _>>().map_err(bad)?,
             cast,
             samples: number("number of samples", count).map_err(bad)?,

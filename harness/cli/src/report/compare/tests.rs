@@ -4,12 +4,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use framewalk::sample::WalkerKind;
-use model::run::cell::{CellOutcome, Lane, NotRun};
+use model::lane::Lane;
+use model::oracle::tally::Tally;
+use model::run::cell::{CellOutcome, NotRun};
 use model::run::document::Document;
 use model::run::event::Event;
 use model::run::fixtures;
 use model::run::fixtures::{cache_worse, cell, finding, run, summary, with_tally};
-use model::run::tally::Tally;
 use model::run::verdict::Verdict;
 use tempfile::TempDir;
 

@@ -10,10 +10,11 @@ use lab::mutants::hunt::Hunted;
 use lab::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantReport, Report as Mutants};
-use model::run::cell::{CellId, CellOutcome, Lane, Row};
+use model::lane::Lane;
+use model::run::cell::{CellId, CellOutcome, Row};
+use model::run::cell_report::CellReport;
 use model::run::document::Document;
 use model::run::known::KnownFailures;
-use model::run::summary::CellReport;
 use model::run::verdict::Failure;
 #[cfg(target_arch = "x86_64")]
 use model::run::verdict::Verdict;

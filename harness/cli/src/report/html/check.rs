@@ -2,12 +2,11 @@
 
 use maud::{Markup, html};
 use model::invariants::Violation;
+use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
 use model::run::finding::{Finding, Possible};
-use model::run::group;
 use model::run::group::Group;
 use model::run::line::Line;
-use model::run::summary::DistinctViolation;
 use model::run::verdict::LineVerdict;
 
 use super::matrix::matrix;
@@ -22,7 +21,7 @@ const MOST: usize = 200;
 /// Everything that is known of a run.
 pub(super) fn section(document: &Document) -> Markup {
     let grounds = conclusion::grounds(document);
-    let groups = group::of(document);
+    let groups = document.grouped();
     html! {
         (list(&grounds))
         dl {
@@ -108,7 +107,7 @@ fn line(line: &Line) -> Markup {
 
 /// A group: its simplest member, and the others on demand.
 fn group(document: &Document, group: &Group) -> Markup {
-    let mut members = group.violations(document);
+    let mut members = group.violations(&document.violations);
     let simplest = members.next();
     let others: Vec<&DistinctViolation> = members.collect();
     html! { section.group {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
-use model::run::cell::{CellOutcome, Lane, NotRun};
+use model::lane::Lane;
+use model::run::cell::{CellOutcome, NotRun};
+use model::run::cell_report::CellReport;
 use model::run::document::Document;
-use model::run::summary::CellReport;
 
 use super::shown;
 

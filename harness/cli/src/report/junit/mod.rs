@@ -6,13 +6,14 @@
 mod other;
 
 use framewalk::printable::clean;
-use model::run::cell::{CellId, CellOutcome, Lane};
+use model::lane::Lane;
+use model::run::cell::{CellId, CellOutcome};
+use model::run::cell_report::CellReport;
+use model::run::distinct::DistinctViolation;
 use model::run::document::Document;
 use model::run::finding::Finding;
-use model::run::group;
 use model::run::group::Group;
 use model::run::line::Line;
-use model::run::summary::{CellReport, DistinctViolation};
 use model::run::verdict::{Advice, Doubt, Failure};
 use quick_junit::{NonSuccessKind, Property, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
@@ -195,8 +196,8 @@ fn violated(name: String, document: &Document, violations: &[&DistinctViolation]
 
 /// What a violation and those that have its probable cause come to.
 fn headline(document: &Document, violation: &DistinctViolation) -> String {
-    let groups = group::of(document);
-    let is_here = |group: &&Group| group.violations(document).any(|member| std::ptr::eq(member, violation));
+    let groups = document.grouped();
+    let is_here = |group: &&Group| group.violations(&document.violations).any(|member| std::ptr::eq(member, violation));
     groups.iter().find(is_here).map(|group| group.headline.clone()).unwrap_or_default()
 }
 
@@ -361,7 +362,7 @@ mod tests {
         let events = model::run::fixtures::with_tally(
             Lane::Stopped,
             framewalk::sample::WalkerKind::CpythonCached,
-            &model::run::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
+            &model::oracle::tally::Tally { samples: 9, full_hits: 9, ..Default::default() },
         );
         let report = written(&events);
         let (kind, message, _) = not_green(case(&report, STOPPED, "cpython-cached, all"));

@@ -1,7 +1,6 @@
 //! What is counted while a cell runs.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -9,53 +8,9 @@ use framewalk::miss::MissReason;
 use framewalk::sample::{Lookup, ThreadSample};
 use serde::{Deserialize, Serialize};
 
+use crate::oracle::cause::Cause;
 use crate::oracle::limits::Limit;
-use crate::oracle::statistics::Proportion;
-
-/// What made an impossible stack possible, from provenance or from the unwinder's own counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// The target moved during a walk that used no cache.
-    TornRead,
-    /// Such a walk was stored, and its frames were served again.
-    StoredTornWalkServedAgain,
-    /// A full hit appended callers that were not the leaf's.
-    StaleFullHit,
-    /// A partial hit appended callers that were not the walked frames'.
-    StalePartialHit,
-    /// The evidence fits none of the others.
-    Unattributed,
-}
-
-impl Cause {
-    /// Every cause, in display order.
-    pub const ALL: [Self; 5] = [
-        Self::TornRead,
-        Self::StoredTornWalkServedAgain,
-        Self::StaleFullHit,
-        Self::StalePartialHit,
-        Self::Unattributed,
-    ];
-
-    /// The name used in tables, fingerprints and JSON.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TornRead => "torn-read",
-            Self::StoredTornWalkServedAgain => "stored-torn-walk-served-again",
-            Self::StaleFullHit => "stale-full-hit",
-            Self::StalePartialHit => "stale-partial-hit",
-            Self::Unattributed => "unattributed",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::oracle::proportion::Proportion;
 
 /// As many samples are independent even if nothing changed: walks are spread over the time of a cell.
 const FEW_CHANGES: u64 = 100;

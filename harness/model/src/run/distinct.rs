@@ -1,0 +1,86 @@
+//! Violations that are the same bug, and known ones that did not occur.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::cell::CellId;
+use crate::run::finding::{Finding, Fingerprint};
+use crate::run::known::KnownFailure;
+
+/// All violations with the same fingerprint, as far as they are equally known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DistinctViolation {
+    /// What they have in common.
+    pub fingerprint: Fingerprint,
+    /// The entry that describes them.
+    pub known: Option<KnownFailure>,
+    /// How many there are.
+    pub count: u64,
+    /// The rows on which they occurred.
+    pub rows: BTreeSet<String>,
+    /// The cells in which they occurred; lane and walker are in the fingerprint.
+    #[serde(default)]
+    pub places: Vec<Place>,
+    /// The first of them.
+    pub first: Finding,
+}
+
+/// A cell in which a violation occurred.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The row.
+    pub row: String,
+    /// The workload's family.
+    pub family: String,
+    /// The seed of the cell.
+    pub seed: u64,
+    /// How often.
+    pub count: u64,
+}
+
+impl DistinctViolation {
+    /// How often it occurred in `cell`.
+    #[must_use]
+    pub fn count_in(&self, cell: &CellId) -> u64 {
+        let here = |place: &&Place| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
+        let counts = self.places.iter().filter(here).map(|place| place.count);
+        if self.first.lane == cell.lane { counts.sum() } else { 0 }
+    }
+
+    /// Whether it fails a run.
+    #[must_use]
+    pub fn fails(&self, strict: bool) -> bool {
+        self.known.is_none() || strict
+    }
+
+    /// Counts one more.
+    pub fn add(&mut self, finding: &Finding) {
+        let count = finding.count.max(1);
+        self.count += count;
+        self.rows.insert(finding.row.clone());
+        let same = |place: &&mut Place| {
+            (&place.row, &place.family, place.seed) == (&finding.row, &finding.family, finding.seed)
+        };
+        match self.places.iter_mut().find(same) {
+            Some(place) => place.count += count,
+            None => self.places.push(Place {
+                row: finding.row.clone(),
+                family: finding.family.clone(),
+                seed: finding.seed,
+                count,
+            }),
+        }
+    }
+}
+
+/// A known failure that did not occur where it should have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotSeen {
+    /// The row that should have it.
+    pub row: String,
+    /// Which.
+    pub known: KnownFailure,
+    /// How many stacks were judged.
+    pub stacks: u64,
+}
