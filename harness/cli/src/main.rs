@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use framediff::cli::arguments::Cli;
-use framediff::cli::verbs::run_command;
+use framediff::cli::dispatch::run_command;
 
 fn main() -> ExitCode {
     run_command(Cli::parse())

@@ -10,8 +10,7 @@ use framewalk::weakening::Weakening;
 use model::lane::Lane;
 use model::run::finding::Fingerprint;
 use model::schedule::shard::Shard;
-use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
-use model::workload::{Family, FrameSize, Names, Overrides};
+use model::workload::Family;
 use sim::prove::search::{Clause, Reads};
 use sim::variation::Variation;
 
@@ -22,10 +21,11 @@ use crate::cli::exit;
 use crate::cli::merge::Merge;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::report_arguments::{Report, Reports};
+use crate::cli::shared_arguments::{BuildSource, Format, Jit, Judging, Size};
 use crate::cli::stepped_arguments::{Conform, Explain, Explore, Reproducer, Shrink};
 use crate::cli::values::{
-    all_weakenings, budget, check_jobs, confidence, families, fingerprint, frame_size, lanes, named, names, seed,
-    simulated_workloads, variations, walkers, weakenings,
+    all_weakenings, budget, check_jobs, families, fingerprint, lanes, named, seed, simulated_workloads, variations,
+    walkers, weakenings,
 };
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
@@ -104,23 +104,8 @@ pub enum Verb {
     Bench(Box<Bench>),
 }
 
-/// Where builds come from.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Builds")]
-pub struct BuildSource {
-    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched ones]
-    #[arg(long, value_name = "PATH")]
-    pub python: Vec<PathBuf>,
-    /// Where fetched builds are kept [default: the user's cache folder]
-    #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
-    pub cache: Option<PathBuf>,
-}
-
 /// The budget of `check` where none is given.
 const DEFAULT_BUDGET: &str = "60s";
-/// The confidence where none is given.
-pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
-
 /// What makes no sense with a program of the user's: it has neither a family nor schedules, and one cell for each build.
 const PROGRAM_EXCLUDES: [&str; 9] =
     ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
@@ -208,55 +193,6 @@ pub struct Selection {
     /// Put this known fault into the own cached walker, to see it found; repeatable
     #[arg(long, value_name = "NAME", value_parser = weakenings())]
     pub weaken: Vec<Weakening>,
-}
-
-/// Overrides of what the seed decides about a workload.
-///
-/// What no family can do is refused. What one family cannot do and another can is brought down to what it can, because one
-/// option is for all families of a run; the help says which.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Workload (default: decided by the seed)")]
-pub struct Size {
-    /// How many frames deep a branch goes: 1 to 1400 in deep and recursion. Generators and coroutines take 60 of them at most,
-    /// the other families 200
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DEEP)))]
-    pub depth: Option<u32>,
-    /// How many branches, threads or variants there are: 2 to 8
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEAST_WIDE)..=i64::from(MOST_WIDE)))]
-    pub width: Option<u32>,
-    /// Rounds of a leaf's loop, up to 1000000: with 0, calls and returns dominate
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_ROUNDS)))]
-    pub speed: Option<u32>,
-    /// Extra locals of the frames, up to 1000: N or equal:N for all, unequal:N for up to N
-    #[arg(long, value_name = "N", value_parser = frame_size)]
-    pub frame_size: Option<FrameSize>,
-    /// The kind of text in function names
-    #[arg(long, value_name = "KIND", value_parser = names())]
-    pub names: Option<Names>,
-}
-
-impl Size {
-    /// The same as wishes to the generator.
-    #[must_use]
-    pub fn overrides(self) -> Overrides {
-        let Self { depth, width, speed, frame_size, names } = self;
-        Overrides { depth, width, frame_size, speed, names }
-    }
-}
-
-/// How samples become a verdict.
-#[derive(Clone, Debug, PartialEq, Args)]
-#[command(next_help_heading = "Verdict")]
-pub struct Judging {
-    /// Let known failures fail the run too
-    #[arg(long)]
-    pub strict: bool,
-    /// Known failures [default: the list that comes with framediff]
-    #[arg(long, value_name = "FILE")]
-    pub known: Option<PathBuf>,
-    /// Confidence of the comparison of cached with uncached, over the whole run
-    #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
-    pub confidence: f64,
 }
 
 /// Arguments of `builds`.
@@ -385,31 +321,13 @@ pub enum ProvedWalker {
     AnchorFirst,
 }
 
-/// The run mode of a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Jit {
-    /// With the JIT
-    On,
-    /// Without it
-    Off,
-}
-
-/// How a result is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Format {
-    /// For people.
-    Human,
-    /// One JSON document with a version field.
-    Json,
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
     use clap::error::ErrorKind;
     use lanes::check::{BUDGET, CONFIDENCE};
-    use model::workload::Parameters;
-    use model::workload::parameters::MOST_LOCALS;
+    use model::workload::parameters::{MOST_DEEP, MOST_LOCALS, MOST_ROUNDS, MOST_WIDE};
+    use model::workload::{FrameSize, Names, Overrides, Parameters};
 
     use super::*;
     use crate::cli::report_arguments::{ReportFormat, ReportKind};

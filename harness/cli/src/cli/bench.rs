@@ -16,7 +16,8 @@ use lab::bench::{markdown, svg};
 use serde::Serialize;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
-use crate::cli::verbs::{Failure, print, random_seed};
+use crate::cli::output::{Failure, print};
+use crate::cli::values::random_seed;
 use crate::cli::{exit, folder, rows};
 
 /// Measures, or takes what was measured before, and prints it.

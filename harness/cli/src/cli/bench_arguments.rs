@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use framewalk::sample::WalkerKind;
 use lab::bench::document::Part;
 
-use crate::cli::arguments::{BuildSource, Jit};
+use crate::cli::shared_arguments::{BuildSource, Jit};
 use crate::cli::values::{budget, seed, walkers};
 
 /// Arguments of `bench`.

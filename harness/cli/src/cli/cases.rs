@@ -8,37 +8,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use framewalk::printable::{clean, last_words};
-use lanes::bundle::about::{About, Interpreter};
+use lanes::bundle::about::Interpreter;
 use lanes::bundle::{Bundle, name};
 use lanes::explore::gates::from_gate_to_gate;
-use lanes::explore::place::{NoSuchBuild, find, identity, plan};
+use lanes::explore::place::{NoSuchBuild, identity};
 use lanes::explore::replay::{Again, Replayed, run};
 use lanes::explore::search::Until;
 use lanes::explore::shrink::{Budget, shrink as shrunk};
-use lanes::stepped::{Keeping, RigPlan};
+use lanes::stepped::RigPlan;
 use model::run::known::KnownFailures;
-use model::workload::Workload;
-use process::build::{Row, SelectError, Terminal, cache_folder, select};
+use process::build::SelectError;
 use sim::case::kept::KeptSchedules;
 use sim::case::line::is_line;
 use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 
-use crate::cli::arguments::{BuildSource, Format};
-use crate::cli::replay::quote;
-use crate::cli::snapshots::{CASE_ON_A_LINE, starts_as_bundle};
+use crate::cli::explanation::{Ready, explanation};
+use crate::cli::output::{Failure, print, tell};
+use crate::cli::replay_command::quote;
+use crate::cli::shared_arguments::{BuildSource, Format};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
-use crate::cli::verbs::{Failure, print, tell};
-use crate::cli::{bundles, exit, folder};
-use crate::report::explain::{Document, KIND, VERSION};
+use crate::cli::{bundled, exit};
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
-use crate::report::searched::explain as explained;
 use crate::report::text::Look;
+
+/// What a case is called that was given on a line, and in no file.
+pub(super) const ON_A_LINE: &str = "case";
 
 /// Reads a case from a line, a file or a bundle.
 fn read(text: &str) -> Result<SteppedFile, Failure> {
     if let Some(bundle) = open_bundle(text)? {
         let other = "this bundle is of no case of the stepped lane: `framediff replay` and `explain` open it";
-        return Ok(bundles::case(Path::new(text), &bundle)?.ok_or(other)?);
+        return Ok(bundled::case(Path::new(text), &bundle)?.ok_or(other)?);
     }
     if is_line(text) {
         let case = text.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
@@ -50,32 +50,7 @@ fn read(text: &str) -> Result<SteppedFile, Failure> {
 /// The bundle at a path, if one is there.
 fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
     let path = Path::new(text);
-    Ok(if !is_line(text) && starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
-}
-
-/// A case with all that it takes to run it.
-struct Ready {
-    row: Row,
-    plan: RigPlan,
-    workload: Workload,
-    // Removed in the end.
-    _folder: tempfile::TempDir,
-}
-
-impl Ready {
-    fn new(case: &SteppedCase, source: &BuildSource, interrupted: &'static AtomicBool) -> Result<Self, Failure> {
-        let workload = case.workload.generate()?;
-        let cache = cache_folder(source.cache.as_deref())?;
-        let stopped = || interrupted.load(Ordering::Relaxed);
-        let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
-        let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
-        if identity(&row) != case.build {
-            tell(&format!("note: the case is of CPython {}, this is {}", case.build, identity(&row)));
-        }
-        let folder = folder::for_run(&std::env::temp_dir())?;
-        let plan = plan(&row, case, folder.path());
-        Ok(Self { row, plan, workload, _folder: folder })
-    }
+    Ok(if !is_line(text) && bundled::starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
 }
 
 /// Replays a case a number of times, each in fresh processes.
@@ -146,7 +121,7 @@ fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// How a case is replayed where its build is.
 fn elsewhere(name: &str, case: &SteppedCase) -> String {
-    let what = if name == CASE_ON_A_LINE { case.to_string() } else { quote(name) };
+    let what = if name == ON_A_LINE { case.to_string() } else { quote(name) };
     format!("  replay     framediff replay {what} --python PATH, with CPython {}\n", clean(&case.build.to_string()))
 }
 
@@ -155,7 +130,7 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
     let OneCase { case, source } = &arguments.case;
     let bundle = open_bundle(case)?;
     if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.file(name::CASE).is_none()) {
-        return bundles::explain(Path::new(case), bundle);
+        return bundled::explain(Path::new(case), bundle);
     }
     let file = read(case)?;
     let (document, again) = match (explanation(&file, source, interrupted), &bundle) {
@@ -163,13 +138,13 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         // A build that is not here cannot run again; what was seen where the bundle was made is in it.
         (Err(error), Some(bundle)) if arguments.format == Format::Human && !interrupted.load(Ordering::Relaxed) => {
             tell(&format!("note: the case did not run here: {error}"));
-            return bundles::explained_there(bundle, &file);
+            return bundled::explained_there(bundle, &file);
         }
         (Err(error), _) => return Err(error),
     };
     match arguments.format {
         Format::Human => {
-            print(&(bundle.as_ref().map(bundles::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;
+            print(&(bundle.as_ref().map(bundled::about).unwrap_or_default() + &document.text(Look::of_stdout())))?;
         }
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
     }
@@ -178,54 +153,6 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         Again::Passed => exit::PASS,
         Again::Misfit(_) | Again::Rejected(_) => exit::INCONCLUSIVE,
     })
-}
-
-/// Makes a bundle of a case, explained by one more run.
-pub(super) fn bundle(
-    file: &SteppedFile,
-    row: &Row,
-    source: &BuildSource,
-    interrupted: &'static AtomicBool,
-) -> Result<Bundle, Failure> {
-    let mut log = explanation(file, source, interrupted)?.0.text(Look::plain());
-    let workload = file.case.workload.generate()?;
-    let snapshot = bundles::snapshot(row, &workload, &mut log, interrupted);
-    let replay = format!("framediff replay BUNDLE\nframediff explain BUNDLE\nframediff replay {}\n", file.case);
-    let bundle = Bundle::new(About::new(file.case.fingerprint.to_string(), row)).with(name::CASE, file.text()?);
-    let bundle = bundles::with_workload(bundle, &workload)?.with(name::LOG, log).with(name::REPLAY, replay);
-    let bundle = bundles::with_snapshot(bundle, snapshot);
-    let duty = Duty {
-        limit: Duration::from_secs(60),
-        measured: None,
-        warm_up: RigPlan::new(&row.build.python, file.case.walker).warm_up,
-    };
-    Ok(match python_file(file, duty) {
-        Ok(text) => bundle.with(name::REPRODUCER, text),
-        // `replay` shows it.
-        Err(_) => bundle,
-    })
-}
-
-/// What happens in a case and why it fails, from one run.
-fn explanation(
-    file: &SteppedFile,
-    source: &BuildSource,
-    interrupted: &'static AtomicBool,
-) -> Result<(Document, Again), Failure> {
-    let ready = Ready::new(&file.case, source, interrupted)?;
-    let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
-    let (ran, again) = run(&plan, &ready.workload, &file.case)?;
-    let document = Document {
-        kind: KIND.to_owned(),
-        version: VERSION,
-        framediff: env!("CARGO_PKG_VERSION").to_owned(),
-        case: file.case.to_string(),
-        note: file.note.clone(),
-        fingerprint: file.case.fingerprint.to_string(),
-        build: identity(&ready.row).to_string(),
-        explanation: explained(&ran, &again),
-    };
-    Ok((document, again))
 }
 
 /// Makes a case smaller.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use model::run::verdict::Verdict;
 
-use crate::cli::arguments::Format;
 use crate::cli::exit;
-use crate::cli::verbs::{Failure, print};
+use crate::cli::output::{Failure, print};
+use crate::cli::shared_arguments::Format;
 use crate::report::compare::{Document, compare as compared};
 
 const WIDTH: u16 = 100;

@@ -11,8 +11,8 @@ use lanes::stepped::RigPlan;
 use model::schedule::random::Bounds;
 use process::build::Row;
 
+use crate::cli::output::{Failure, print};
 use crate::cli::stepped_arguments::Conform;
-use crate::cli::verbs::{Failure, print};
 use crate::cli::{exit, folder, rows};
 
 /// Samples of a schedule, and its moves.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::exit;
-use crate::cli::verbs::{Failure, print};
+use crate::cli::output::{Failure, print};
 use crate::report::unittest_file::unittest_file;
 
 /// Arguments of `emit-unittest`.

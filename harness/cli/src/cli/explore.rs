@@ -23,11 +23,11 @@ use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, gene
 use process::build::{Row, Terminal, cache_folder, select};
 use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 
-use crate::cli::arguments::{BuildSource, Format, Jit};
+use crate::cli::output::{Failure, print, tell};
+use crate::cli::shared_arguments::{BuildSource, Format, Jit, known_failures};
 use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
 use crate::cli::values::explore_jobs_by_default;
-use crate::cli::verbs::{Failure, known_failures, print, tell};
-use crate::cli::{cases, exit, folder};
+use crate::cli::{bundles, exit, folder};
 use crate::report::searches::{
     Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
 };
@@ -75,7 +75,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
                 let file = case(arguments, &explored.build, &explored.workload, kind);
                 let source =
                     BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
-                let bundle = cases::bundle(&file, row, &source, interrupted)?;
+                let bundle = bundles::of_stepped(&file, row, &source, interrupted)?;
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }
         }

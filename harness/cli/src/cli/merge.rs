@@ -10,9 +10,9 @@ use model::run::document::Document;
 use model::run::merge::{Source, merge as merged};
 use model::run::verdict::Verdict;
 
-use crate::cli::arguments::Format;
 use crate::cli::exit;
-use crate::cli::verbs::{Failure, known_failures, print};
+use crate::cli::output::{Failure, print};
+use crate::cli::shared_arguments::{Format, known_failures};
 use crate::report::output::Output;
 use crate::report::saved::{Content, Saved};
 use crate::report::text::Look;

@@ -1,29 +1,40 @@
 //! The command line: arguments, exit codes, verbs.
 
 pub mod arguments;
+mod attach;
 mod bench;
 pub mod bench_arguments;
+mod builds;
+mod bundled;
 mod bundles;
 #[cfg(target_arch = "x86_64")]
 mod cases;
+mod check;
 pub mod compare;
 #[cfg(target_arch = "x86_64")]
 mod conform;
+pub mod dispatch;
 pub mod emit_unittest;
 pub mod exit;
 #[cfg(target_arch = "x86_64")]
+mod explanation;
+#[cfg(target_arch = "x86_64")]
 mod explore;
 mod folder;
+mod interrupt;
 pub mod merge;
 #[cfg(target_arch = "x86_64")]
 mod mutants;
 pub mod mutants_arguments;
+mod output;
 mod prove;
-pub mod replay;
+pub mod replay_command;
+mod replays;
 mod report;
 pub mod report_arguments;
 mod reports;
 mod rows;
+pub mod shared_arguments;
 mod snapshots;
 #[cfg(target_arch = "x86_64")]
 mod stand_ins;
@@ -31,4 +42,3 @@ pub mod stepped_arguments;
 #[cfg(target_arch = "x86_64")]
 mod unwinder_mutants;
 mod values;
-pub mod verbs;

@@ -28,10 +28,10 @@ use model::run::document;
 use model::run::verdict::Verdict;
 use process::build::{Row, Terminal, cache_folder};
 
-use crate::cli::arguments::Format;
 use crate::cli::mutants_arguments::Mutants;
+use crate::cli::output::{Failure, print};
+use crate::cli::shared_arguments::{Format, known_failures};
 use crate::cli::values::check_jobs_by_default;
-use crate::cli::verbs::{Failure, known_failures, print};
 use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
 use crate::report::mutants::human;
 use crate::report::text::Look;

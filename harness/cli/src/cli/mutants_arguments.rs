@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::arguments::{BuildSource, Format, Jit};
+use crate::cli::shared_arguments::{BuildSource, Format, Jit};
 use crate::cli::values::{budget, seed};
 
 /// Arguments of `mutants`.

@@ -20,7 +20,7 @@ use sim::workloads::Workload;
 
 use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit;
-use crate::cli::verbs::{Failure, print};
+use crate::cli::output::{Failure, print};
 
 /// Searches each workload.
 pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<u8, Failure> {

@@ -5,8 +5,8 @@ use std::path::Path;
 use model::run::known::KnownFailures;
 
 use crate::cli::exit;
+use crate::cli::output::{Failure, print};
 use crate::cli::report_arguments::{Report, ReportFormat};
-use crate::cli::verbs::{Failure, print};
 use crate::report::output::Output;
 use crate::report::saved::Saved;
 use crate::report::text::Look;

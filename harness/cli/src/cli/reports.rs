@@ -9,9 +9,9 @@ use model::run::document::Document;
 use model::run::event::{Consumer, Event};
 use model::run::summary::{Rules, Summary};
 
-use crate::cli::arguments::Format;
+use crate::cli::output::{Failure, print, tell};
 use crate::cli::report_arguments::{ReportFormat, ReportKind, ReportTo};
-use crate::cli::verbs::{Failure, print, tell};
+use crate::cli::shared_arguments::Format;
 use crate::cli::{exit, report};
 use crate::report::output::{Output, open_stream};
 use crate::report::progress::Progress;

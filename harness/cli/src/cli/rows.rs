@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use model::jit_mode::JitMode;
 use process::build::{Row, Terminal, cache_folder, select};
 
-use crate::cli::arguments::{BuildSource, Jit};
-use crate::cli::verbs::{Failure, tell};
+use crate::cli::output::{Failure, tell};
+use crate::cli::shared_arguments::{BuildSource, Jit};
 
 /// The rows with a frame cache, in the run mode that is wanted; at least one.
 pub(super) fn with_cache(

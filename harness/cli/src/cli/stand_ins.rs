@@ -14,7 +14,7 @@ use process::build::Row;
 
 use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::Failure;
+use crate::cli::output::Failure;
 
 /// Makes the stand-ins that `is_wanted` takes by name, and hunts them.
 pub(super) fn report(

@@ -12,7 +12,7 @@ use model::schedule::cast::Cast;
 use model::schedule::shard::Shard;
 use model::workload::Family;
 
-use crate::cli::arguments::{BuildSource, Format, Jit, Size};
+use crate::cli::shared_arguments::{BuildSource, Format, Jit, Size};
 use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
 
 /// So many schedules, drawn or of one part, show each answer of the cache.

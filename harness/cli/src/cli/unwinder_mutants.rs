@@ -17,7 +17,7 @@ use process::build::Row;
 
 use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::verbs::Failure;
+use crate::cli::output::Failure;
 
 /// Makes the mutants with the given faults of the module of `row`, and hunts them.
 pub(super) fn report(

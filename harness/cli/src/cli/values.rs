@@ -12,6 +12,7 @@ use model::run::finding::Fingerprint;
 use model::schedule::AccessKind;
 use model::workload::parameters::MOST_LOCALS;
 use model::workload::{Family, FrameSize, Names};
+use rand_chacha::ChaCha8Rng;
 use sim::variation::Variation;
 use sim::workloads;
 use strum::{EnumMessage, VariantArray};
@@ -164,6 +165,15 @@ pub(super) fn confidence(text: &str) -> Result<f64, String> {
         Ok(_) => Err("a confidence lies between 0 and 1, both excluded".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// A seed short enough to be typed.
+pub(super) fn random_seed() -> u64 {
+    use rand::{RngExt, SeedableRng};
+    // Different on every run is all that is asked for.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seed = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id());
+    ChaCha8Rng::seed_from_u64(seed).random_range(0..1_000_000_000)
 }
 
 #[cfg(test)]

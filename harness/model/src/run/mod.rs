@@ -24,7 +24,7 @@ pub mod version;
 pub mod words;
 
 #[cfg(any(test, feature = "fixtures"))]
-#[allow(missing_docs, reason = "test data: each name says what it is")]
+#[allow(missing_docs, clippy::unwrap_used, reason = "test data: each name says what it is")]
 pub mod fixtures;
 #[cfg(test)]
 mod summary_tests;

@@ -31,7 +31,7 @@ pub mod shape;
 pub mod shard;
 pub mod shrink;
 #[cfg(any(test, feature = "fixtures"))]
-#[allow(missing_docs, reason = "test data: each name says what it is")]
+#[allow(missing_docs, clippy::new_without_default, reason = "test data: each name says what it is")]
 pub mod story;
 mod text;
 #[cfg(test)]

@@ -8,7 +8,8 @@ use model::invariants::Violation;
 use model::run::cell::{CellId, Row};
 use model::run::finding::Finding;
 
-use crate::cli::arguments::{Check, DEFAULT_CONFIDENCE, Judging, Size};
+use crate::cli::arguments::Check;
+use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
 
 /// A cell alone has all of a run's budget, which is more than it had. Only a longer one decides something.
 const ENOUGH: Duration = Duration::from_secs(60);
@@ -118,7 +119,8 @@ mod tests {
     use model::workload::Family;
 
     use super::*;
-    use crate::cli::arguments::{Cli, Jit, Verb};
+    use crate::cli::arguments::{Cli, Verb};
+    use crate::cli::shared_arguments::Jit;
 
     fn check(line: &str) -> Check {
         match Cli::try_parse_from(line.split_whitespace()).unwrap().verb() {

@@ -1,0 +1,30 @@
+//! `attach`.
+
+use lanes::attach;
+use lanes::check::run::grace;
+use process::build::cache_folder;
+
+use crate::cli::arguments::Attach;
+use crate::cli::interrupt::INTERRUPTED;
+use crate::cli::output::Failure;
+use crate::cli::reports::Reporting;
+
+/// The verb.
+pub(super) fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
+    let rules = arguments.judging.rules()?;
+    let known = rules.known.clone();
+    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
+    let cache = cache_folder(None)?;
+    let options = attach::Options {
+        pid: arguments.pid,
+        budget: arguments.budget,
+        grace: grace(arguments.budget),
+        write: arguments.write,
+        known: &known,
+        confidence: arguments.judging.confidence,
+        cache: &cache,
+        interrupted: &INTERRUPTED,
+    };
+    attach::run(&options, &mut reporting)?;
+    reporting.finish(arguments.format)
+}

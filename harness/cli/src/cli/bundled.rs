@@ -1,0 +1,256 @@
+//! Bundles, opened again.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Parser;
+use framewalk::printable::clean;
+use lanes::bundle::about::{About, Again, AgainWorkload, Interpreter, Told};
+use lanes::bundle::archive::{BundleError, is_bundle};
+use lanes::bundle::{Bundle, name};
+use model::jit_mode::JitMode;
+use process::build::{Row, SelectError, Terminal, cache_folder, select};
+use sim::case::stepped::{BuildIdentity, SteppedFile};
+use sim::snapshot::Snapshot;
+
+use crate::cli::arguments::{Check, Cli, Replay, Verb};
+use crate::cli::check::{Checked, run_check};
+use crate::cli::output::{Failure, print, tell};
+use crate::cli::replay_command::quote_path;
+use crate::cli::shared_arguments::{BuildSource, Jit, Size};
+use crate::cli::{exit, folder, snapshots};
+
+/// Writes the program in a bundle to a folder, under the name of its file. No other name in a bundle becomes a path, and this one
+/// stays in its folder.
+fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) -> Result<PathBuf, Failure> {
+    let is_plain = Path::new(file_name).file_name() == Some(OsStr::new(file_name)) && !file_name.contains('\0');
+    if !is_plain {
+        return Err(BundleError::damaged(path, "its program has no plain file name").into());
+    }
+    let Some(source) = bundle.file(name::WORKLOAD) else {
+        return Err(BundleError::damaged(path, "its program is not in it").into());
+    };
+    let file = folder.join(file_name);
+    fs::write(&file, source)?;
+    Ok(file)
+}
+
+/// Whether a file starts as a bundle does.
+pub(super) fn starts_as_bundle(path: &Path) -> bool {
+    let mut first = [0; 2];
+    File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && is_bundle(&first)
+}
+
+/// Sends the walkers over the snapshot in a bundle, and tells what came of that; a pass if it has none.
+pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
+    if let Some(bytes) = bundle.file(name::SNAPSHOT) {
+        let snapshot = Snapshot::from_bytes(bytes)
+            .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
+        return snapshots::show(path, &snapshot);
+    }
+    Ok(exit::PASS)
+}
+
+/// The case of the stepped lane in a bundle, if it is of one.
+pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, Failure> {
+    let Some(bytes) = bundle.file(name::CASE) else { return Ok(None) };
+    let damaged = |why: String| BundleError::damaged(path, &format!("{}: {why}", name::CASE));
+    Ok(Some(SteppedFile::parse(bytes).map_err(|error| damaged(error.to_string()))?))
+}
+
+fn finding(path: &Path, bundle: &Bundle) -> Result<Told, Failure> {
+    let bytes = bundle.file(name::FINDING).unwrap_or_default();
+    let damaged = |why: String| BundleError::damaged(path, &format!("{}: {}", name::FINDING, clean(&why)));
+    Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
+}
+
+/// Runs the cell of a failure of `check` again, and sends the walkers over the snapshot. Only the build that the bundle is
+/// of can pass: what another one does says nothing about it.
+pub(super) fn replay(
+    path: &Path,
+    bundle: &Bundle,
+    arguments: &Replay,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    let told = finding(path, bundle)?;
+    let shown = show_snapshot(path, bundle)?;
+    let row = match row(bundle, &arguments.source, interrupted)? {
+        Ok(row) => row,
+        Err(why) => {
+            tell(&format!("framediff: {why}"));
+            print(&elsewhere(path, &bundle.about.interpreter))?;
+            return Ok(exit::INCONCLUSIVE);
+        }
+    };
+    let mut again = again(&told.again)?;
+    let folder = folder::for_run(&std::env::temp_dir())?;
+    if let AgainWorkload::Program { file_name, arguments } = &told.again.workload {
+        let file = unpack_program(path, bundle, folder.path(), file_name)?;
+        tell(&format!("note: the bundle's own program {} is run", clean(file_name)));
+        (again.program, again.arguments) = (Some(file), arguments.clone());
+    }
+    let fingerprint = told.finding.fingerprint();
+    again.until = Some(fingerprint.clone());
+    again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
+    again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
+    again.budget = arguments.budget;
+    let Checked { code, summary } = run_check(&again)?;
+    let own = bundle.about.interpreter.is_image(&row);
+    let told = told_again(code, summary.is_seen(&fingerprint), own);
+    print(&format!("{}: {}: {told}\n", path.display(), clean(&bundle.about.fingerprint)))?;
+    let code = exit::worse(shown, code);
+    if own {
+        return Ok(code);
+    }
+    print(&elsewhere(path, &bundle.about.interpreter))?;
+    Ok(if code == exit::PASS { exit::INCONCLUSIVE } else { code })
+}
+
+/// What a replay came to, in words.
+fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
+    match (code, seen, own) {
+        (exit::INTERRUPTED, false, _) => "interrupted before it was seen",
+        (exit::PASS, true, true) => "seen again; it is known",
+        (exit::PASS, true, false) => "seen, and known, on another interpreter than the bundle's",
+        (_, true, _) => "seen again, see above",
+        (exit::VIOLATION, false, _) => "not seen again, but another failure was, see above",
+        (_, false, true) => "not seen again, which proves nothing; a longer --budget may show it",
+        (_, false, false) => "not seen, which proves nothing: the bundle is of another interpreter",
+    }
+}
+
+/// How a bundle or case is replayed where its build is.
+pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
+    let Interpreter { version, flavour, jit, .. } = interpreter;
+    let id = interpreter.build_id.as_deref().map(|id| format!(", build id {id}")).unwrap_or_default();
+    format!(
+        "  replay     framediff replay {} --python PATH, with CPython {}{}{}\n",
+        quote_path(path),
+        clean(&format!("{version} {flavour}")),
+        if *jit { " JIT" } else { "" },
+        clean(&id)
+    )
+}
+
+/// The run of `check` that has nothing but this cell, but for a program of the user's. It is put together from typed fields alone:
+/// whatever stands in a bundle can choose a workload, and nothing else.
+fn again(again: &Again) -> Result<Check, Failure> {
+    let Verb::Check(check) = Cli::try_parse_from(["framediff", "check"])?.verb() else {
+        return Err("`check` is no verb".into());
+    };
+    let mut check = *check;
+    check.selection.lane = vec![again.lane];
+    if let AgainWorkload::Family(family) = again.workload {
+        check.selection.family = vec![family];
+    }
+    check.selection.walker = vec![again.walker];
+    check.selection.seed = Some(again.seed);
+    check.selection.weaken.clone_from(&again.weakenings);
+    let Again { overrides, .. } = again;
+    check.size = Size {
+        depth: overrides.depth,
+        width: overrides.width,
+        speed: overrides.speed,
+        frame_size: overrides.frame_size,
+        names: overrides.names,
+    };
+    Ok(check)
+}
+
+/// The interpreter of a bundle, or the nearest one that is here, which is said; or why there is none.
+fn row(
+    bundle: &Bundle,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<Result<Row, String>, Failure> {
+    let wanted = &bundle.about.interpreter;
+    let cache = cache_folder(source.cache.as_deref())?;
+    let stopped = || interrupted.load(Ordering::Relaxed);
+    let selection = match select(&source.python, &cache, &mut Terminal::new(stopped)) {
+        Ok(selection) => selection,
+        // On a machine without builds nothing is wrong with the command line.
+        Err(error @ SelectError::Fetch { .. }) if !stopped() => return Ok(Err(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let given = !source.python.is_empty();
+    let rows = &selection.rows;
+    let jit = if wanted.jit { " JIT" } else { "" };
+    let name = clean(&format!("{} {}{jit}", wanted.version, wanted.flavour));
+    if let Some(row) = rows.iter().find(|row| wanted.is(row)) {
+        return Ok(Ok(row.clone()));
+    }
+    let like = rows.iter().find(|row| wanted.is_like(row));
+    let Some(row) = like.or_else(|| rows.iter().find(|row| given && wanted.is_kind(row))) else {
+        let why = format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH");
+        return Ok(Err(why));
+    };
+    let told = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
+    tell(&format!(
+        "note: the bundle is of another interpreter than {}: of CPython {name}{told}, this is {}",
+        row.build.python.display(),
+        row.name
+    ));
+    Ok(Ok(row.clone()))
+}
+
+/// Prints a failure of `check` as it was told, and where.
+pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
+    let told = finding(path, bundle)?;
+    let mut text = about(bundle);
+    text.push('\n');
+    for line in bundle.text(name::LOG).unwrap_or_default().lines() {
+        text.push_str(&clean(line));
+        text.push('\n');
+    }
+    let has = |name| bundle.file(name).is_some();
+    text.push_str(&format!(
+        "  again      framediff replay {}{}\n",
+        path.display(),
+        if has(name::SNAPSHOT) { ", which sends the walkers over its snapshot, too" } else { "" }
+    ));
+    print(&text)?;
+    Ok(if told.known.is_some() { exit::PASS } else { exit::VIOLATION })
+}
+
+/// Prints a case of the stepped lane as it was explained where its bundle was made.
+pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8, Failure> {
+    let mut text = about(bundle);
+    text.push_str("\nas it was seen there:\n\n");
+    for line in bundle.text(name::LOG).unwrap_or_default().lines() {
+        text.push_str(&clean(line));
+        text.push('\n');
+    }
+    let BuildIdentity { version, .. } = &case.case.build;
+    text.push_str(&format!("  again      framediff replay BUNDLE --python PATH, with CPython {}\n", clean(version)));
+    print(&text)?;
+    Ok(exit::VIOLATION)
+}
+
+/// What a bundle is, and where it was made.
+pub(super) fn about(bundle: &Bundle) -> String {
+    let About { framediff, fingerprint, interpreter, machine, .. } = &bundle.about;
+    let told = interpreter.sys_version.as_deref().unwrap_or("its version was not told");
+    let id = interpreter.build_id.as_deref().unwrap_or("none");
+    let mut text = String::new();
+    for (label, value) in [
+        ("bundle", fingerprint.clone()),
+        (
+            "of",
+            format!(
+                "CPython {} {}{}",
+                interpreter.version,
+                interpreter.flavour,
+                if interpreter.jit { " JIT" } else { "" }
+            ),
+        ),
+        ("", format!("{told}, build id {id}")),
+        ("on", format!("Linux {}, {}", machine.kernel, machine.processor)),
+        ("by", format!("framediff {framediff}")),
+    ] {
+        text.push_str(&format!("  {label:<10} {}\n", clean(&value)));
+    }
+    text
+}

@@ -1,0 +1,56 @@
+//! Which verb does what the command line asks for.
+
+use std::process::ExitCode;
+
+use crate::cli::arguments::{Cli, Verb};
+use crate::cli::interrupt::{INTERRUPTED, interrupted};
+use crate::cli::output::{Failure, tell};
+use crate::cli::{
+    attach, bench, builds, check, compare, emit_unittest, exit, interrupt, merge, prove, replays, report, snapshots,
+};
+#[cfg(target_arch = "x86_64")]
+use crate::cli::{cases, conform, explore, mutants};
+
+/// Carries out the command line.
+#[must_use]
+pub fn run_command(cli: Cli) -> ExitCode {
+    let result = interrupt::install().map_err(Failure::from).and_then(|()| match cli.verb() {
+        Verb::Check(arguments) => check::check(&arguments),
+        Verb::Builds(arguments) => builds::builds(&arguments),
+        Verb::Attach(arguments) => attach::attach_to(&arguments),
+        Verb::Snapshot(arguments) => snapshots::record(&arguments, &INTERRUPTED),
+        Verb::Report(arguments) => report::report(&arguments),
+        Verb::Replay(arguments) => replays::replay(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Explore(arguments) => explore::explore(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Shrink(arguments) => cases::shrink(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Explain(arguments) => cases::explain(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Reproducer(arguments) => cases::reproducer(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Conform(arguments) => conform::conform(&arguments, &INTERRUPTED),
+        #[cfg(target_arch = "x86_64")]
+        Verb::Mutants(arguments) => mutants::run(&arguments, &INTERRUPTED),
+        #[cfg(not(target_arch = "x86_64"))]
+        Verb::Mutants(_) => Err("machine code of x86-64 alone is understood".into()),
+        #[cfg(not(target_arch = "x86_64"))]
+        Verb::Conform(_) | Verb::Explore(_) | Verb::Shrink(_) | Verb::Explain(_) | Verb::Reproducer(_) => {
+            Err("the stepped lane needs a machine of x86-64".into())
+        }
+        Verb::Bench(arguments) => bench::bench(&arguments, &INTERRUPTED),
+        Verb::Prove(arguments) => prove::prove(&arguments, &INTERRUPTED),
+        Verb::Merge(arguments) => merge::merge(&arguments),
+        Verb::Compare(arguments) => compare::compare(&arguments),
+        Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
+    });
+    match result {
+        Ok(code) => code.into(),
+        Err(_) if interrupted() => exit::INTERRUPTED.into(),
+        Err(error) => {
+            tell(&format!("framediff: {error}"));
+            exit::USAGE.into()
+        }
+    }
+}

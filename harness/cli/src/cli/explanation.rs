@@ -1,0 +1,67 @@
+//! One run of a case of the stepped lane, with its history.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lanes::explore::place::{find, identity, plan};
+use lanes::explore::replay::{Again, run};
+use lanes::stepped::{Keeping, RigPlan};
+use model::workload::Workload;
+use process::build::{Row, Terminal, cache_folder, select};
+use sim::case::stepped::{SteppedCase, SteppedFile};
+
+use crate::cli::folder;
+use crate::cli::output::{Failure, tell};
+use crate::cli::shared_arguments::BuildSource;
+use crate::report::explain::{Document, KIND, VERSION};
+use crate::report::searched::explain as explained;
+
+/// A case with all that it takes to run it.
+pub(super) struct Ready {
+    pub(super) row: Row,
+    pub(super) plan: RigPlan,
+    pub(super) workload: Workload,
+    // Removed in the end.
+    _folder: tempfile::TempDir,
+}
+
+impl Ready {
+    pub(super) fn new(
+        case: &SteppedCase,
+        source: &BuildSource,
+        interrupted: &'static AtomicBool,
+    ) -> Result<Self, Failure> {
+        let workload = case.workload.generate()?;
+        let cache = cache_folder(source.cache.as_deref())?;
+        let stopped = || interrupted.load(Ordering::Relaxed);
+        let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
+        let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
+        if identity(&row) != case.build {
+            tell(&format!("note: the case is of CPython {}, this is {}", case.build, identity(&row)));
+        }
+        let folder = folder::for_run(&std::env::temp_dir())?;
+        let plan = plan(&row, case, folder.path());
+        Ok(Self { row, plan, workload, _folder: folder })
+    }
+}
+
+/// What happens in a case and why it fails, from one run.
+pub(super) fn explanation(
+    file: &SteppedFile,
+    source: &BuildSource,
+    interrupted: &'static AtomicBool,
+) -> Result<(Document, Again), Failure> {
+    let ready = Ready::new(&file.case, source, interrupted)?;
+    let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
+    let (ran, again) = run(&plan, &ready.workload, &file.case)?;
+    let document = Document {
+        kind: KIND.to_owned(),
+        version: VERSION,
+        framediff: env!("CARGO_PKG_VERSION").to_owned(),
+        case: file.case.to_string(),
+        note: file.note.clone(),
+        fingerprint: file.case.fingerprint.to_string(),
+        build: identity(&ready.row).to_string(),
+        explanation: explained(&ran, &again),
+    };
+    Ok((document, again))
+}

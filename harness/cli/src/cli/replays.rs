@@ -1,0 +1,116 @@
+//! `replay`: files of every kind.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use framewalk::printable::clean;
+use lanes::bundle::Bundle;
+use lanes::bundle::about::Interpreter;
+use sim::case::file::{AnyCaseFile, CaseFile};
+use sim::case::line::is_line;
+use sim::case::stepped::SteppedFile;
+use sim::case::verdict::Verdict;
+use sim::fuzzing::cache_state_machine;
+use sim::history::render;
+use sim::snapshot::Snapshot;
+
+use crate::cli::arguments::Replay;
+use crate::cli::output::{Failure, print, tell};
+use crate::cli::{bundled, cases, exit, snapshots};
+
+/// What is said of a case that proves nothing.
+const UNJUDGED: &str = "inconclusive: the walkers refused everything, and nothing was judged";
+
+/// Replays files, each for itself: one that cannot be used does not keep the others from it.
+pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    let mut code = exit::PASS;
+    for path in &arguments.files {
+        let one = match replay_file(path, arguments, interrupted) {
+            Ok(code) => code,
+            Err(error) => {
+                tell(&format!("framediff: {error}"));
+                exit::USAGE
+            }
+        };
+        code = exit::worse(code, one);
+    }
+    Ok(code)
+}
+
+/// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
+/// what is none of them may still be a damaged snapshot.
+fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+    if let Some(line) = path.to_str().filter(|text| is_line(text)) {
+        let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
+        return stepped(&SteppedFile { note: String::new(), case }, cases::ON_A_LINE, None, arguments, interrupted);
+    }
+    let mut first = [0];
+    let text = File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{";
+    if !text {
+        if !bundled::starts_as_bundle(path) {
+            return snapshots::show(path, &Snapshot::load(path)?);
+        }
+        let bundle = Bundle::load(path)?;
+        return match bundled::case(path, &bundle)? {
+            Some(case) => {
+                let shown = bundled::show_snapshot(path, &bundle)?;
+                let image = Some(&bundle.about.interpreter);
+                let code = stepped(&case, &path.display().to_string(), image, arguments, interrupted)?;
+                Ok(exit::worse(shown, code))
+            }
+            None => bundled::replay(path, &bundle, arguments, interrupted),
+        };
+    }
+    match AnyCaseFile::load(path)? {
+        AnyCaseFile::Fuzz(file) => replay_case(path, &file),
+        AnyCaseFile::Stepped(file) => stepped(&file, &path.display().to_string(), None, arguments, interrupted),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stepped(
+    file: &SteppedFile,
+    name: &str,
+    image: Option<&Interpreter>,
+    arguments: &Replay,
+    interrupted: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    cases::replay(file, name, image, &arguments.source, arguments.times, interrupted)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn stepped(
+    _: &SteppedFile,
+    name: &str,
+    _: Option<&Interpreter>,
+    _: &Replay,
+    _: &'static AtomicBool,
+) -> Result<u8, Failure> {
+    Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
+}
+
+/// Runs a saved case through the check of its fuzz target; one of the simulated interpreter tells its history, too.
+fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
+    let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
+    if file.target.name() == cache_state_machine::TARGET.name {
+        let case: cache_state_machine::TestCase = serde_json::from_value(file.case.to_value()?)?;
+        let ran = case.scenario.run(true)?;
+        text.push_str(&render(&ran.interpreter, &ran.notes));
+        let _ = match (ran.broken, case.breaks) {
+            (Some(broken), Some(_)) => writeln!(text, "known to break: {broken}"),
+            (Some(broken), None) => writeln!(text, "broken: {broken}"),
+            (None, _) => writeln!(text, "nothing is broken"),
+        };
+    }
+    let verdict = file.run();
+    let (verdict, code) = match verdict {
+        Verdict::Failed(message) => (clean(&message), exit::VIOLATION),
+        Verdict::Accepted | Verdict::Rejected if file.is_judged(&verdict, path) => ("pass".to_owned(), exit::PASS),
+        Verdict::Accepted | Verdict::Rejected => (UNJUDGED.to_owned(), exit::INCONCLUSIVE),
+    };
+    print(&(text + "  " + verdict.lines().next().unwrap_or_default() + "\n"))?;
+    Ok(code)
+}

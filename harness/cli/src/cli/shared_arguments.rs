@@ -1,0 +1,110 @@
+//! Arguments that several verbs have.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use model::run::known::KnownFailures;
+use model::run::summary::Rules;
+use model::workload::parameters::{LEAST_WIDE, MOST_DEEP, MOST_ROUNDS, MOST_WIDE};
+use model::workload::{FrameSize, Names, Overrides};
+
+use crate::cli::output::Failure;
+use crate::cli::values::{confidence, frame_size, names};
+
+/// The confidence where none is given.
+pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
+
+/// Where builds come from.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Builds")]
+pub struct BuildSource {
+    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched ones]
+    #[arg(long, value_name = "PATH")]
+    pub python: Vec<PathBuf>,
+    /// Where fetched builds are kept [default: the user's cache folder]
+    #[arg(long, value_name = "DIR", env = "FRAMEDIFF_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+/// Overrides of what the seed decides about a workload.
+///
+/// What no family can do is refused. What one family cannot do and another can is brought down to what it can, because one
+/// option is for all families of a run; the help says which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Workload (default: decided by the seed)")]
+pub struct Size {
+    /// How many frames deep a branch goes: 1 to 1400 in deep and recursion. Generators and coroutines take 60 of them at most,
+    /// the other families 200
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DEEP)))]
+    pub depth: Option<u32>,
+    /// How many branches, threads or variants there are: 2 to 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEAST_WIDE)..=i64::from(MOST_WIDE)))]
+    pub width: Option<u32>,
+    /// Rounds of a leaf's loop, up to 1000000: with 0, calls and returns dominate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_ROUNDS)))]
+    pub speed: Option<u32>,
+    /// Extra locals of the frames, up to 1000: N or equal:N for all, unequal:N for up to N
+    #[arg(long, value_name = "N", value_parser = frame_size)]
+    pub frame_size: Option<FrameSize>,
+    /// The kind of text in function names
+    #[arg(long, value_name = "KIND", value_parser = names())]
+    pub names: Option<Names>,
+}
+
+impl Size {
+    /// The same as wishes to the generator.
+    #[must_use]
+    pub fn overrides(self) -> Overrides {
+        let Self { depth, width, speed, frame_size, names } = self;
+        Overrides { depth, width, frame_size, speed, names }
+    }
+}
+
+/// How samples become a verdict.
+#[derive(Clone, Debug, PartialEq, Args)]
+#[command(next_help_heading = "Verdict")]
+pub struct Judging {
+    /// Let known failures fail the run too
+    #[arg(long)]
+    pub strict: bool,
+    /// Known failures [default: the list that comes with framediff]
+    #[arg(long, value_name = "FILE")]
+    pub known: Option<PathBuf>,
+    /// Confidence of the comparison of cached with uncached, over the whole run
+    #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
+    pub confidence: f64,
+}
+
+impl Judging {
+    /// The rules, with the known failures of the file.
+    pub(super) fn rules(&self) -> Result<Rules, Failure> {
+        let known = known_failures(self.known.as_deref())?;
+        Ok(Rules { known, strict: self.strict, confidence: self.confidence, sought: None })
+    }
+}
+
+/// The known failures of a file, or else those that come with this program.
+pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failure> {
+    Ok(match path {
+        Some(path) => KnownFailures::load(path)?,
+        None => KnownFailures::kept()?,
+    })
+}
+
+/// The run mode of a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Jit {
+    /// With the JIT
+    On,
+    /// Without it
+    Off,
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON document with a version field.
+    Json,
+}
