@@ -252,6 +252,7 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
+/// As it stands in a list of known failures.
 impl TryFrom<&SteppedFingerprint> for Fingerprint {
     type Error = BadFingerprint;
 

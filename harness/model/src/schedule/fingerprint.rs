@@ -194,8 +194,6 @@ impl From<SteppedFingerprint> for String {
     }
 }
 
-/// As it stands in a list of known failures.
-
 #[cfg(test)]
 mod tests {
     use super::*;

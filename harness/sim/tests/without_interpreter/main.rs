@@ -5,7 +5,7 @@ mod proofs;
 
 mod stepped_cases;
 mod store_order;
-#[allow(dead_code, reason = "the texts of the operations are for real interpreters")]
+#[allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; the texts are for real interpreters")]
 mod stores;
 mod walkers;
 mod workloads;
