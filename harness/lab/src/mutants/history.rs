@@ -48,6 +48,15 @@ pub fn of_weakening(weakening: Weakening) -> Option<Issue> {
         Weakening::ChunksNotCopied | Weakening::TornWalkStored => Some(TORN),
         Weakening::NoSequenceCheckOnFullHit | Weakening::NoSequenceCheckOnPartialHit => Some(REUSED_ADDRESS),
         Weakening::ShimFramesCounted => Some(MARKERS),
-        _ => None,
+        Weakening::ThreadStateNotCompared
+        | Weakening::NotReadAgainBeforeUse
+        | Weakening::EntryKeptAfterFailedAttempt
+        | Weakening::SequenceNotComparedAfterAnchoring
+        | Weakening::PartialHitOnGrownStack
+        | Weakening::GeneratorLeafAnchored
+        | Weakening::GeneratorBeingMadeAnchored
+        | Weakening::ShimLeafAnchored
+        | Weakening::CodeKeptAfterFree
+        | Weakening::GenerationOfAnotherInterpreter => None,
     }
 }

@@ -145,7 +145,7 @@ impl Trial {
             }
             let told = match walker {
                 WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
-                _ => told,
+                WalkerKind::OwnUncached | WalkerKind::OwnCached | WalkerKind::OwnReference => told,
             };
             if ran.beyond.is_some() {
                 real.truncate(told.len());

@@ -155,7 +155,18 @@ impl Parameters {
             Family::Recursion => random.random_range(3..=40),
             Family::Alternating => random.random_range(1..=12),
             Family::Exceptions => random.random_range(2..=24),
-            _ => random.random_range(1..=6),
+            Family::Limits
+            | Family::Generators
+            | Family::Coroutines
+            | Family::ThroughC
+            | Family::FailedBind
+            | Family::Finalizers
+            | Family::KeptFrames
+            | Family::Monitoring
+            | Family::Threads
+            | Family::Construction
+            | Family::Delegates
+            | Family::Shares => random.random_range(1..=6),
         };
         let width = random.random_range(2..=8);
         let most = match random.random_range(0..4) {
@@ -202,7 +213,18 @@ impl Parameters {
             Family::Deep | Family::Recursion => MOST_DEEP,
             // Contexts along a chain of delegation are nested expressions: the parser takes 200 brackets.
             Family::Generators | Family::Coroutines => 60,
-            _ => 200,
+            Family::Alternating
+            | Family::Limits
+            | Family::Exceptions
+            | Family::ThroughC
+            | Family::FailedBind
+            | Family::Finalizers
+            | Family::KeptFrames
+            | Family::Monitoring
+            | Family::Threads
+            | Family::Construction
+            | Family::Delegates
+            | Family::Shares => 200,
         };
         Self {
             depth: self.depth.clamp(1, deepest),

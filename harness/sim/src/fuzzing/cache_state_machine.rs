@@ -80,7 +80,11 @@ pub fn generate(
     let setting = match kind {
         WalkerKind::OwnCached if bytes.ratio(1, 3)? => Setting::Coarse,
         WalkerKind::OwnReference if !bytes.ratio(1, 8)? => Setting::Moving,
-        _ => Setting::AtRest,
+        WalkerKind::OwnCached
+        | WalkerKind::OwnReference
+        | WalkerKind::OwnUncached
+        | WalkerKind::CpythonUncached
+        | WalkerKind::CpythonCached => Setting::AtRest,
     };
     let close = if setting == Setting::AtRest { Schedules::Rests } else { Schedules::Attempts };
     let schedules = *bytes.choose(&[Schedules::Any, Schedules::Windows, close, close])?;

@@ -67,7 +67,9 @@ impl Contender {
                 Ok(Box::new(ReferenceWalker::new(site)?.weakened(self.weakenings.clone()).attempting(1)))
             }
             WalkerKind::OwnCached => Ok(Box::new(CachedWalker::new(site, self.weakenings.clone())?)),
-            other => Err(ContenderError::NotCached(other)),
+            other @ (WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached) => {
+                Err(ContenderError::NotCached(other))
+            }
         }
     }
 }
