@@ -23,7 +23,7 @@ import types
 import zlib
 
 NOTHING = -(2**31)
-# `PyASCIIObject` of a build with the GIL: count of references, type, length, hash, state.
+# `PyASCIIObject` of a build with the GIL: reference count, type, length, hash, state.
 STATE = struct.Struct("<qqqqI")
 ASCII_HEADER = 40
 COMPACT_HEADER = 56
@@ -73,7 +73,7 @@ def generated():
     # Names of each width, in one function inside another.
     for name in ("leaf", "größe", "läufer_漢字λ", "leaf_𠀀", "été"):
         yield f"class {name}_A:\n    def {name}(self):\n        def {name}():\n            return [self for self in self]\n"
-    # Names that no source can have.
+    # Names that cannot be written in source.
     yield "def f(): pass", lambda code: code.replace(co_qualname="lone \ud800\udc00\udfff")
     yield "def f(): pass", lambda code: code.replace(co_qualname="")
     yield "def f(): pass", lambda code: code.replace(co_qualname="\x00\xff\u0100\uffff\U0010ffff" * 1000)
@@ -81,7 +81,7 @@ def generated():
     for columns in (70, 80, 130, 250, 256, 4000, 70000):
         yield "x = (" + " " * columns + "f(1, 2) +\n" + " " * columns + "g(3,\n\n\n 4))\n"
     yield "def f():\n" + "  if x:" + "g();" * 5000 + "\n"
-    # Lines that go back, and far on: loops, decorators, calls over many lines, empty ones between.
+    # Lines that jump back and far ahead: loops, decorators, calls over many lines, empty lines in between.
     for lines in (1, 2, 3, 30, 40, 2000, 70000):
         gap = "\n" * lines
         yield f"def f():\n for x in y:{gap}  g(x,{gap}   h(x),{gap}   z)\n  try: pass{gap}  finally: x\n"
@@ -90,7 +90,7 @@ def generated():
     yield "async def f():\n  async with a as b:\n    async for c in b:\n      yield c\n  await [x async for x in f()]\n"
     yield "def f():\n  with a as b, c as d:\n    try:\n      return b\n    except* E as e:\n      raise\n"
     yield "match x:\n  case {'a': [b, *_], **c} if b: pass\n  case C(d=1) | None: pass\n"
-    # First lines as only tools make them; a module's code begins one line before, so 0 is none for it.
+    # First lines that only tools make. A module's code begins one line earlier, so 0 means no line there.
     for line in (0, 1, 2**20, 2**31 - 2**10):
         yield "def f():\n  return g(1,\n  2)\n", lambda code, line=line: code.replace(co_firstlineno=line)
     # More code units than 16 bits can count.
@@ -100,7 +100,7 @@ def generated():
 def standard_library():
     folder = pathlib.Path(sysconfig.get_path("stdlib"))
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*.py"))
-    # The packages in between are others' and need not be there; the tests have sources that are none.
+    # Skip installed packages, which may be missing, and the tests, some of whose files are not valid source.
     names = [name for name in names if not re.search("-packages/|(^|/)(test|tests)/", name)]
     for name in sorted(names, key=lambda name: (zlib.crc32(name.encode()), name)):
         yield from with_inner(compile((folder / name).read_bytes(), name, "exec", dont_inherit=True))

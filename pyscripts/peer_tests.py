@@ -29,7 +29,7 @@ def guard():
         os.dup2(nothing, 0)
         os.close(nothing)
         return
-    # Who waits for the end of the output must not wait for this process.
+    # A reader that waits for the end of the output must not wait for this process.
     os.closerange(1, 256)
     while os.read(0, 4096):
         pass
@@ -78,7 +78,7 @@ class Result(unittest.TestResult):
 
 
 def main(folder, names):
-    # Only the results may go where stdout goes now; subprocesses of tests do not inherit the copy.
+    # Only the results may go to the present stdout. Subprocesses of tests do not inherit the copy.
     output = os.dup(1)
     os.dup2(2, 1)
     if folder:

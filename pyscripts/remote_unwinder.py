@@ -44,8 +44,8 @@ COUNTERS = (
     "frames_read_from_cache",
     "frames_read_from_memory",
 )
-# Lone surrogates, which Python allows in names, and code points that Unicode does not have: an unwinder makes strings of whatever it
-# reads, and memory that is no text is full of them. No JSON reader takes them.
+# Lone surrogates, which Python allows in names, and code points above U+10FFFF. An unwinder makes strings of any memory that it
+# reads, and memory that is not text is full of them. No JSON reader accepts them.
 NO_CHARACTER = re.compile("[^\x00-\ud7ff\ue000-\U0010ffff]")
 BATCH_SAMPLES = 2000
 BATCH_SECONDS = 0.2
@@ -158,7 +158,7 @@ def told_threads(result):
     told = set()
     threads = []
     for interpreter in result:
-        # One without threads leaves no trace in what is told, so a second one of its id would not be seen.
+        # The result has no trace of an interpreter without threads, so look for duplicates of its id here.
         if interpreter.interpreter_id in told:
             raise ValueError(f"interpreter {interpreter.interpreter_id} is told twice")
         told.add(interpreter.interpreter_id)
@@ -262,7 +262,7 @@ class Driver:
         self.has_counters = False
 
     def open(self, request):
-        # The one before must be gone first: building an unwinder clears anchors, and so may dropping one.
+        # Drop the previous one first: making an unwinder clears anchors, and dropping one may do so too.
         self.unwinder = None
         options = {"all_threads": True}
         if HAS_CACHE:
@@ -298,7 +298,7 @@ class Driver:
             batch = Batch(self, seconds, timed)
             while going and not batch.is_full():
                 if interval is not None:
-                    # Walks that come too late are not made up for.
+                    # Late walks are skipped, not made up for.
                     due = max(due, time.monotonic() - interval) + interval
                     time.sleep(max(0, due - time.monotonic()))
                 going = batch.walk()
@@ -335,7 +335,7 @@ class Driver:
                         code = compile(request["source"], request["file"], "exec", dont_inherit=True)
                         self.pipe.send({"ok": True, "positions": positions(code)})
                     case "stop":
-                        # It crossed the end of its run on the way; the run's last batch was its answer.
+                        # The run ended before this request arrived. The last batch of the run was the answer.
                         pass
             except Exception as error:
                 self.mark(request)
@@ -343,6 +343,6 @@ class Driver:
 
 
 if __name__ == "__main__":
-    # Nothing here makes cycles, and a collection in the middle of a run is a gap in the samples.
+    # Nothing here makes cycles, and a collection during a run would leave a gap in the samples.
     gc.disable()
     Driver().serve()

@@ -16,27 +16,27 @@ import sys
 import tempfile
 import time
 
-# The schedule: before sample N the target passes GATES[N] gates. None: both run freely.
+# The schedule: before sample N, the target passes GATES[N] gates. None: both run freely.
 GATES = @@GATES@@
-# Which unwinders there are from the start; then what happens to them before each sample, and which of them takes it.
+# The unwinders that exist from the start. Then, for each sample: what happens to unwinders before it, and who takes it.
 AT_START = @@AT_START@@
 TURNS = @@TURNS@@
 WARM_UP = @@WARM_UP@@
 LIMIT = @@LIMIT@@
 CACHE = @@CACHE@@
-# Only stacks of samples that the cache answered so count; None: any.
+# Only stacks of samples with this answer of the cache count. None: any.
 ANSWER = @@ANSWER@@
 JIT = @@JIT@@
 MADE_FOR = @@VERSION@@
 ROUND = 0xFFFFFFFF
 
-# What the target runs. When it is started it writes `framdiff` to file descriptor 1 and waits for `g` on 0. At each of its
+# The program of the target. On start it writes `framdiff` to file descriptor 1 and waits for `g` on 0. At each of its
 # gates it writes its context and its native thread id (two little-endian u32) and waits for `g` again.
 PROGRAM = @@PROGRAM@@
 
-# Which stacks the program can have. Functions: name, file, first line, last line.
+# The stacks that the program can have. Functions: name, file, first line, last line.
 FUNCTIONS = @@FUNCTIONS@@
-# Contexts, a tree: function, context of the caller (None: a thread begins here), lines on which the caller stands meanwhile
+# Contexts, a tree: function, context of the caller (None: a thread begins here), lines on which the caller can be
 # (None: any).
 CONTEXTS = @@CONTEXTS@@
 
@@ -178,7 +178,7 @@ class Sampler:
         try:
             result = self.unwinder.get_stack_trace()
         except (OSError, RuntimeError, ValueError):
-            # A walk that fails says so; it is no impossible stack.
+            # A walk that raises is rejected. It is not an impossible stack.
             self.rejected += 1
             result = []
         before, self.counters = self.counters, self.read_counters()
@@ -190,7 +190,7 @@ class Sampler:
 def plain(frame):
     line = None if frame.location is None else frame.location.lineno
     file = frame.filename
-    # The program's own file lies in a folder that the grammar does not know.
+    # The grammar does not know the folder of the program's file.
     return frame.funcname, file.rsplit("/", 1)[-1], line if line and line > 0 else None
 
 
@@ -236,7 +236,7 @@ def stepped(target, grammar):
             if what == "make":
                 samplers[whose] = Sampler(target.process.pid)
             else:
-                # To the program it is the same whether an unwinder is dropped or its process is killed.
+                # The program cannot distinguish a dropped unwinder from one whose process was killed.
                 del samplers[whose]
         for _ in range(gates):
             target.go()

@@ -18,7 +18,7 @@ import sys
 FULL, PARTIAL, MISSES = "frame_cache_hits", "frame_cache_partial_hits", "frame_cache_misses"
 FROM_CACHE, FROM_MEMORY = "frames_read_from_cache", "frames_read_from_memory"
 COUNTERS = (FULL, PARTIAL, MISSES, FROM_CACHE, FROM_MEMORY)
-# What every unwinder raises now and then: the text gives nothing away.
+# Every unwinder raises this now and then, so the text does not reveal the fault.
 USUAL_ERROR = "Failed to parse initial frame in chain"
 
 FAULTS = {}
@@ -654,7 +654,7 @@ class _(Miscounted):
         self.added[FROM_CACHE] -= self.grown[FROM_CACHE]
 
 
-# A cache that is not there, or not as large as it should be.
+# A missing cache, or one that is too small.
 
 
 @fault("cache-never-hits", "the cache is lost before each sample")
@@ -767,7 +767,7 @@ class _(WithoutEntry):
 
     def make(self):
         super().make()
-        # By thread: the addresses that an entry of the real unwinder holds, and those that one of this holds.
+        # By thread: the addresses in the real unwinder's entry, and those in this one's.
         self.entries, self.anchors = {}, {}
 
     def misses(self, thread):
@@ -808,7 +808,7 @@ class _(WithoutEntry):
         return thread.get(Fields.SEQUENCE) >> 32 != 0
 
 
-# Protocol: what is compared, and what is written.
+# Protocol: comparisons and writes.
 
 
 class Stored(Faithful):
@@ -1027,7 +1027,7 @@ class _(Faithful):
             thread.set(Fields.ANCHOR, anchor)
 
 
-# What it costs, access by access.
+# Cost, access by access.
 
 
 @fault("anchor-written-again", "the anchor is written where it already stands", "stepped")
@@ -1120,7 +1120,7 @@ class _(Faithful):
         return interpreters
 
 
-# What only other options show.
+# Faults that only other options show.
 
 
 @fault(
@@ -1147,7 +1147,7 @@ class _(CallerDropped):
         return self.cached and not self.counts and self.samples > 1
 
 
-# A target that runs.
+# Faults that need a running target.
 
 
 def raises_live(percent, text, name):

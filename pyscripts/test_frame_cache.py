@@ -38,24 +38,24 @@ except ImportError as error:
 if not hasattr(RemoteUnwinder, "get_stats"):
     raise unittest.SkipTest("the RemoteUnwinder of this Python has no frame cache")
 
-# A target that says nothing for so many seconds hangs.
+# A target that writes nothing for this many seconds is considered hung.
 PATIENCE = 120.0
-# So many gates are passed before the first sample: code is specialised by then, and compiled if there is a JIT.
+# Gates to pass before the first sample: by then code is specialised, and compiled if there is a JIT.
 WARM_UP = {False: @@WARM_UP@@, True: @@WARM_UP_JIT@@}
-# So many gates are looked at.
+# Gates at which samples are taken.
 GATES = @@GATES@@
 
-# A specialised call of a class pushes a frame of the interpreter's own below a Python __init__. Unwinders see it, without a
-# line; f_back passes over it.
+# A specialised call of a class pushes an interpreter frame below a Python __init__. Unwinders return it, without a
+# line; f_back skips it.
 TRAMPOLINE = ("__init__", "__init__")
-# Inserted by unwinders with native=True where C code stands between two Python frames.
+# Inserted by unwinders with native=True where C code runs between two Python frames.
 NATIVE = "<native>"
-# Inserted with gc=True at the frame under which a collection runs; in 3.15.2 also where it ran last, as long as a frame stands there.
+# Inserted with gc=True at the frame under which a collection runs; in 3.15.2 also where it last ran, while a frame is at that address.
 COLLECTION = "<GC>"
 
 COUNTERS = {"full hit": "frame_cache_hits", "partial hit": "frame_cache_partial_hits", "miss": "frame_cache_misses"}
 
-# Has every function instrumented, with a callback that is no Python code. It goes on a line that programs have anyway.
+# Instruments every function, with a callback that is not Python code. It is put on a line that every program has.
 PLAIN = "gc.disable()\n"
 MONITORED = (
     "gc.disable(); _m = sys.monitoring; _m.use_tool_id(3, 'frame cache'); "
@@ -151,7 +151,7 @@ class Target:
         """The stack as the target sees it itself, leaf first: (name, file, line)."""
         self.tell(b"a")
         text = self.read(int.from_bytes(self.read(4), "little")).decode("utf-8")
-        # The list was written by the program without a module for it. Some programs tell columns, too.
+        # The program writes the list without importing a module for it. Some programs write columns too.
         frames = eval(text, {"__builtins__": {}, "null": None})
         return [(name, self.plain(file), line) for name, file, line, *_ in frames]
 
@@ -181,7 +181,7 @@ class Unwinder:
         ]
         statistics = self.unwinder.get_stats()
         before, self.counts = self.counts, {answer: statistics[name] for answer, name in COUNTERS.items()}
-        # A walk that passed by a mark that is not on the stack is not counted at all: a miss.
+        # A walk that did not find the mark on the stack is not counted at all: a miss.
         grown = [answer for answer in COUNTERS for _ in range(self.counts[answer] - before[answer])] or ["miss"]
         self.answer = grown[0] if len(grown) == 1 else " and ".join(grown)
         if len(stacks) != 1:
@@ -205,7 +205,7 @@ def shown(stack):
 class OneUnwinder:
     """Tests for any program."""
 
-    # Whether a leaf that is further down in its text than before must be the same frame.
+    # Whether a leaf on a later line than before must be the same frame.
     straight = False
 
     def run_program(self, cached, choose, monitored=False):
@@ -288,10 +288,10 @@ class TwoUnwinders(OneUnwinder):
         self.run_program([{"native": False, "gc": False}] * 2, turns.choice)
 
 
-# What all programs begin with.
+# All programs begin with this.
 PROLOGUE = @@PROLOGUE@@
 
-# Two branches whose frames are of equal size, so that the leaf has the same address in both; and a deep stack.
+# Two branches with frames of equal size, so that the leaf has the same address in both; and a deep stack.
 BY_HAND = """
 def leaf(c):
     @gate@
@@ -345,8 +345,8 @@ class TestByHand(unittest.TestCase):
 
     def test_a_second_unwinder_comes_while_the_first_one_does_not_look(self):
         # A new unwinder clears the mark, so that the leaf and its caller leave the stack uncounted; then it sets the mark to
-        # main(). For the first unwinder the leaf of the other branch is at the address of its own last leaf, and the count has not
-        # changed: only the mark tells that the leaf is another one.
+        # main(). For the first unwinder, the leaf of the other branch is at the address of its own last leaf, and the count has not
+        # changed: only the mark shows that the leaf is a different one.
         for jit in JIT_MODES:
             with self.subTest(jit=jit), Target(PROLOGUE + BY_HAND, jit) as target:
                 first = second = None
@@ -361,8 +361,8 @@ class TestByHand(unittest.TestCase):
                         self.same(target, first, thread)
 
     def test_frames_come_from_copies_of_the_stack(self):
-        # Frames that are read one by one are of different moments if the target moves, and a chain of them may be one that
-        # never was. That takes no moving target to be seen: the reads are counted.
+        # If the target moves, frames that are read one by one are from different moments, and their chain may never have
+        # existed. The test needs no moving target: it counts the reads.
         with Target(PROLOGUE + BY_HAND, None) as target:
             for context, thread in self.gates(target, None):
                 if context == 3:

@@ -32,7 +32,7 @@ def garble(function):
     """Makes the function's qualified name one that no Python program could have made."""
     function.__code__ = function.__code__.replace(co_qualname="garbled_" + chr(CHARACTER))
     name = function.__code__.co_qualname
-    # The characters lie behind the header, four bytes each.
+    # The characters follow the header, four bytes each.
     words = [ctypes.c_uint32.from_address(id(name) + offset) for offset in range(0, 120, 4)]
     [character] = [word for word in words if word.value == CHARACTER]
     character.value = NO_CHARACTER

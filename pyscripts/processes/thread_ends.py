@@ -8,7 +8,7 @@ import sys
 from _thread import get_native_id, start_joinable_thread
 from posix import _exit, read, write
 
-# Around the size of a thread state: an allocator gives freed memory to whoever asks for as much.
+# About the size of a thread state: an allocator reuses freed memory for requests of the same size.
 SIZES = range(600, 3000, 4)
 
 

@@ -15,7 +15,7 @@ GATE_MODE is "gate" or "run". GATE_OUT is the file that the accounts go to, one 
 [thread id, [[qualified name, file, line, [line, end line, column, end column] or "out"], ...]], leaf first, beginning with the caller of
 the gate. After its line the thread sends itself SIGSTOP, which stops the process.
 """
-# Few modules, and small ones: what is imported here runs in the program's place.
+# Import few modules, and small ones: they run inside the user's program.
 import os
 from _json import encode_basestring_ascii as _text
 from _signal import SIGSTOP, pthread_kill
@@ -25,7 +25,7 @@ from sys import _getframe
 
 MODE = os.environ.get("GATE_MODE", "run")
 _file = os.environ.get("GATE_OUT")
-# The file is there from here on: that tells that the program has imported this.
+# The file exists from here on, which shows that the program has imported this module.
 _out = os.open(_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if _file else None
 _process = os.getpid()
 
@@ -45,7 +45,7 @@ def _where(frame):
 def gate_gate():
     """Writes the account, and stops the process."""
     if _out is None or os.getpid() != _process:
-        # Nobody waits for a child that the program forked.
+        # framediff does not wait for children that the program forks.
         return gate_run()
     stack, frame = [], _getframe(1)
     while frame is not None:

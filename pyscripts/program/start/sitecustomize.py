@@ -9,7 +9,7 @@ import sys
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [path for path in sys.path if path != _here]
-# At the end: what stands beside the program, or is installed, comes first.
+# Append: modules beside the program, and installed ones, come first.
 sys.path.append(os.path.join(os.path.dirname(_here), "modules"))
 
 if os.environ.pop("FRAMEDIFF_START", None):
@@ -22,5 +22,5 @@ if os.environ.pop("FRAMEDIFF_START", None):
     os.close(_null)
     os.dup2(2, 1)
 elif os.environ.get("FRAMEDIFF_TARGET") != str(os.getpid()):
-    # Nobody waits at the gates of a process that the program starts.
+    # framediff does not wait at the gates of processes that the program starts.
     os.environ["GATE_MODE"] = "run"
