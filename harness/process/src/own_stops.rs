@@ -1,4 +1,4 @@
-//! Programs of the user's: how they are started, and how they stop themselves at gates.
+//! User programs: how they are started, and how they stop themselves at gates.
 //!
 //! The interpreter runs the program itself, as `python FILE ARGS` does. Before that, the harness' `sitecustomize` waits
 //! until the harness gives the start signal, and appends the folder with the module of the gates to `sys.path`. At a

@@ -15,7 +15,7 @@ const AT_RANDOM: u64 = 25;
 /// same addresses again. But for every `execve` the kernel draws 16 random bytes, randomisation or not, and the
 /// auxiliary vector points to them. libc derives its secrets from these bytes and does not change them. Equal bytes
 /// therefore mean the same program image, with one exception: a forked child has its parent's bytes. The start time
-/// tells parent and child apart if the process id is reused.
+/// distinguishes parent and child if the process id is reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     auxiliary: Vec<u8>,

@@ -87,7 +87,7 @@ pub struct Target {
     child: Child,
     stopped: bool,
     gate: Option<Gate>,
-    /// Present only if the target runs a program of the user's.
+    /// Present only if the target runs a user program.
     own_stops: Option<OwnStops>,
     folder: TempDir,
 }
@@ -144,11 +144,11 @@ impl Target {
         Self::spawn(python, command, folder, deadline)
     }
 
-    /// Starts `python` on a program of the user's. The program waits for [`Target::start`] before its first line.
+    /// Starts `python` on a user program. The program waits for [`Target::start`] before its first line.
     ///
-    /// It runs in the folder in which the harness was started, and it sees its own folder and the packages of its
-    /// interpreter. Environment variables that start with `PYTHON` are removed. If `stops` is set, the program stops
-    /// itself at its gates.
+    /// It runs in the folder in which the harness was started. It can import from its own folder and from its
+    /// interpreter's packages. Environment variables that start with `PYTHON` are removed. If `stops` is set, the
+    /// program stops itself at its gates.
     ///
     /// # Errors
     /// As [`Target::launch`].
@@ -339,7 +339,7 @@ impl Target {
         self.stop()
     }
 
-    /// Waits until a program of the user's has stopped itself, and returns the accounts that its threads gave at their
+    /// Waits until a user program has stopped itself, and returns the accounts that its threads gave at their
     /// gates. The list is empty if the program stopped for another reason. The target stays stopped until
     /// [`Target::resume`].
     ///
@@ -367,7 +367,7 @@ impl Target {
         own_stops.accounts()
     }
 
-    /// Whether a program of the user's has imported the module with the gates.
+    /// Whether a user program has imported the module with the gates.
     #[must_use]
     pub fn has_gates(&self) -> bool {
         self.own_stops.as_ref().is_some_and(OwnStops::are_imported)

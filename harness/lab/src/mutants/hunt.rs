@@ -56,7 +56,7 @@ pub enum Hunted {
     },
     /// The hunt shows nothing.
     Inconclusive {
-        /// Why.
+        /// Why the hunt was inconclusive.
         why: String,
     },
 }

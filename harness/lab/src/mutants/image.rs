@@ -58,7 +58,7 @@ pub enum ImageError {
     Sites {
         /// The image.
         path: PathBuf,
-        /// Why not.
+        /// Why the search for sites failed.
         source: SiteError,
     },
     /// The image does not have the bytes that an edit replaces.

@@ -27,7 +27,7 @@ pub enum Judged {
     },
     /// The mutant cannot be made, or does not start.
     NotViable {
-        /// Why.
+        /// Why it is not viable.
         why: String,
     },
     /// The target died, which shows nothing about its stacks.
@@ -37,7 +37,7 @@ pub enum Judged {
     },
     /// The hunt shows nothing.
     Inconclusive {
-        /// Why.
+        /// Why the hunt was inconclusive.
         why: String,
     },
 }

@@ -40,7 +40,7 @@ pub enum Said {
     },
     /// The tests show nothing.
     Inconclusive {
-        /// Why.
+        /// Why the suite was inconclusive.
         why: String,
     },
 }

@@ -120,8 +120,8 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// Makes the kernel kill the program when the thread that started it ends. That thread waits for the program first, so
-/// only a dying harness leaves a program to kill, even after `kill -9`. The program has its own process group, so
+/// Makes the kernel kill the program when the thread that started it ends. That thread waits for the program, so it
+/// ends first only if the whole harness dies, for example by `kill -9`. The program has its own process group, so
 /// Ctrl-C on the terminal reaches only the harness, which then decides.
 pub(super) fn die_with_us(command: &mut Command) -> &mut Command {
     let parent = getpid();

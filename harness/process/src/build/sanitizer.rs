@@ -138,7 +138,7 @@ impl fmt::Display for Sanitizer {
 pub(super) fn recognise(evidence: &Evidence<'_>) -> BTreeSet<Sanitizer> {
     let needs = |sanitizer: Sanitizer| {
         let begins = |name: &[u8]| name.starts_with(sanitizer.symbol().as_bytes());
-        // Only these files are the interpreter's own code; other mapped libraries may be instrumented independently.
+        // Only these files are the interpreter's own code. There are many other libraries in the process.
         let own = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains("python"));
         evidence.mapped.iter().filter(own).any(|file| has_symbol(file, &begins))
     };

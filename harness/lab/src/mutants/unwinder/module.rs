@@ -25,7 +25,7 @@ pub enum CopyError {
     Module {
         /// The module's file.
         path: PathBuf,
-        /// Why not.
+        /// Why the analysis failed.
         source: ModuleError,
     },
     /// The fault is not viable.

@@ -38,7 +38,7 @@ pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, Fet
 mod tests {
     use super::*;
 
-    /// Releases the lock when the other side reports that it waits, or reports an interruption.
+    /// Releases the lock when the second fetch reports that it waits, or interrupts that wait.
     struct Waiter {
         held: Option<File>,
         interrupted: bool,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! CACHE/fetch.lock              held while fetching
-//! CACHE/fetching/               apt's state: the index, complete and partial packages; also what an interrupted run left
+//! CACHE/fetching/               apt's state: the index, complete and partial packages; an interrupted run leaves it
 //! CACHE/debian-3.15.unpacking/  packages being unpacked
 //! CACHE/debian-3.15/            complete: appears by a rename and never changes afterwards
 //! CACHE/debian-3.15-tests/      CPython's own tests, if they were requested; made in the same way
