@@ -1,4 +1,4 @@
-//! What tests framediff itself, and what compares it with others.
+//! Tests of framediff itself, and comparisons with other tools.
 
 pub mod bench;
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! A child process with pipes: what a target and the unwinder's driver have in common.
+//! A child process with pipes, used for targets and for the unwinder's driver.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,11 +23,12 @@ use super::deadline::{CalledOff, Deadline, Over};
 use super::pipe::{self, Moved};
 use super::spawner;
 
-/// How much of a child's error output is kept: its end, where the reason usually stands.
+/// How many bytes of a child's standard error are kept. The last ones are kept, because they usually contain the
+/// reason.
 const STDERR_KEPT: usize = 8 * 1024;
-/// The names of functions stand within this many bytes of a line's start.
+/// Function names are looked for in this many bytes at the start of a line.
 const LINE_KEPT: usize = 1024;
-/// How long the rest of the error output of an ended child is waited for; a grandchild may hold the pipe open.
+/// How long to wait for the rest of an ended child's standard error. A grandchild may keep the pipe open.
 const STDERR_REST: Duration = Duration::from_millis(500);
 
 /// How a process ended.
@@ -35,7 +36,7 @@ const STDERR_REST: Duration = Duration::from_millis(500);
 pub enum End {
     /// It exited with this status.
     Exited(i32),
-    /// This signal killed it.
+    /// It was killed by this signal.
     Killed(Signal),
 }
 
@@ -48,23 +49,23 @@ impl fmt::Display for End {
     }
 }
 
-/// A process that ended, and its last words.
+/// A process that has ended, and the end of its standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("process {pid} {end}{}{}", place(.failed_in.as_deref()), last_words(.stderr))]
 pub struct Ended {
-    /// The process.
+    /// The process id.
     pub pid: i32,
     /// How it ended.
     pub end: End,
-    /// The end of its error output.
+    /// The last part of its standard error.
     pub stderr: String,
-    /// The function whose assertion failed, or that found a fatal error, if the error output names one. It is looked for in
-    /// all of the output: what comes after it may be long.
+    /// The function whose assertion failed or that reported a fatal error, if the standard error names one. All of the
+    /// output is searched, because much more may be printed after it.
     pub failed_in: Option<String>,
 }
 
 impl Ended {
-    /// How the process ended, if that was its own doing: a process that somebody else stopped did nothing.
+    /// How the process ended, if it was responsible for that itself. `None` if a signal from outside ended it.
     #[must_use]
     pub fn own_doing(&self) -> Option<Death> {
         match self.end {
@@ -86,7 +87,7 @@ fn last_words(stderr: &str) -> String {
     }
 }
 
-/// Why talking to a child failed.
+/// Why communication with a child failed.
 #[derive(Debug, Error)]
 pub(super) enum ChildError {
     #[error("no answer before the deadline")]
@@ -119,7 +120,7 @@ pub(super) struct Child {
     stderr: Arc<Mutex<ErrorOutput>>,
     stderr_done: Receiver<()>,
     ended: Option<Ended>,
-    /// Whether its descendants are killed when it has ended.
+    /// Whether to kill the child's process group when the child has ended.
     kills_group: bool,
 }
 
@@ -166,20 +167,21 @@ impl Child {
         self.pid
     }
 
-    /// From here on, the end of the child is that of its process group, too.
+    /// From now on, the child's whole process group is killed when the child ends.
     pub(super) fn kill_group_at_end(&mut self) {
         self.kills_group = true;
     }
 
-    /// Kills what the child started. It is not reaped yet, so that its number is no other group's.
+    /// Kills the processes that the child started. Call it before the child is reaped: until then, no other process
+    /// group can have its number.
     fn kill_group(&self) {
         if self.kills_group {
-            // It fails only if all have ended.
+            // This fails only if all of them have ended.
             let _ = killpg(self.pid, Signal::SIGKILL);
         }
     }
 
-    /// The end of the error output so far.
+    /// The last part of the standard error so far.
     pub(super) fn stderr(&self) -> String {
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let (head, tail) = kept.end.as_slices();
@@ -223,7 +225,7 @@ impl Child {
         Ok(self.received.drain(..length).collect())
     }
 
-    /// Receives one line of at most `limit` bytes, without its line end.
+    /// Receives one line of at most `limit` bytes and returns it without the newline.
     pub(super) fn receive_line(&mut self, limit: usize, deadline: Deadline) -> Result<Vec<u8>, ChildError> {
         let mut searched = 0;
         loop {
@@ -254,7 +256,7 @@ impl Child {
                 }
                 Moved::Closed => self.stdout_closed = true,
                 Moved::Later => {
-                    // The end is looked at only when the pipe is empty: what was written before it still counts.
+                    // Check for the child's end only when the pipe is empty: bytes written before the end still count.
                     self.check()?;
                     let waiting = [(self.stdout.as_fd(), PollFlags::POLLIN), (self.pidfd.as_fd(), PollFlags::POLLIN)];
                     if let Some(over) = pipe::wait_for_answer(&waiting, deadline)? {
@@ -265,7 +267,7 @@ impl Child {
         }
     }
 
-    /// Waits until `deadline`, unless the child ends before.
+    /// Waits until `deadline`. Fails if the child ends before that.
     pub(super) fn run_until(&mut self, deadline: Deadline) -> Result<(), ChildError> {
         match pipe::wait(&[(self.pidfd.as_fd(), PollFlags::POLLIN)], deadline)? {
             None => Err(self.wait_for_end(deadline)),
@@ -281,7 +283,7 @@ impl Child {
         }
     }
 
-    /// Fails if the child has ended. Takes no stop, which may be waited for by whoever traces the child.
+    /// Fails if the child has ended. Does not consume stop reports, for which a tracer of the child may be waiting.
     pub(super) fn check(&mut self) -> Result<(), ChildError> {
         if self.ended.is_none() && !self.has_ended() {
             return Ok(());
@@ -289,19 +291,19 @@ impl Child {
         self.wait_status(WaitPidFlag::WNOHANG).map(drop)
     }
 
-    /// Whether it has ended and is not reaped.
+    /// Whether the child has ended but was not reaped.
     fn has_ended(&self) -> bool {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         matches!(waitid(Id::Pid(self.pid), look), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)))
     }
 
-    /// `waitpid`, with an end remembered and turned into an error.
+    /// Calls `waitpid`. If the child has ended, remembers that and returns it as an error.
     pub(super) fn wait_status(&mut self, flags: WaitPidFlag) -> Result<WaitStatus, ChildError> {
         if let Some(ended) = &self.ended {
             return Err(ChildError::Ended(ended.clone()));
         }
         if self.kills_group {
-            // Looked at first, so that its group can be killed before it is reaped.
+            // Leave the child unreaped for now, so that its group can be killed first.
             let _ = waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             if self.has_ended() {
                 self.kill_group();
@@ -316,7 +318,7 @@ impl Child {
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         };
-        // Everything the child wrote is in the pipe by now; a grandchild that holds it open ends the patience.
+        // Everything the child wrote is in the pipe by now. The timeout is for a grandchild that keeps the pipe open.
         let _ = self.stderr_done.recv_timeout(STDERR_REST);
         let failed_in = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).failed_in.clone();
         let ended = Ended { pid: self.pid.as_raw(), end, stderr: self.stderr(), failed_in };
@@ -324,7 +326,7 @@ impl Child {
         Err(ChildError::Ended(ended))
     }
 
-    /// Sends a signal; never after the child was reaped, when its number may belong to another process.
+    /// Sends a signal. Refuses once the child was reaped, because another process may have its number then.
     pub(super) fn signal(&mut self, signal: Signal) -> Result<(), ChildError> {
         if let Some(ended) = &self.ended {
             return Err(ChildError::Ended(ended.clone()));
@@ -338,7 +340,7 @@ impl Drop for Child {
         if self.ended.is_none() {
             let _ = kill(self.pid, Signal::SIGKILL);
             self.kill_group();
-            // A stop that nobody took may come first.
+            // `waitpid` may report a pending stop first.
             while !matches!(
                 waitpid(self.pid, None),
                 Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
@@ -347,11 +349,11 @@ impl Drop for Child {
     }
 }
 
-/// What is kept of a child's error output.
+/// The kept part of a child's standard error.
 #[derive(Default)]
 struct ErrorOutput {
     end: VecDeque<u8>,
-    /// The start of the line that is being written.
+    /// The start of the current, incomplete line.
     line: Vec<u8>,
     failed_in: Option<String>,
 }
@@ -370,7 +372,7 @@ impl ErrorOutput {
         }
     }
 
-    /// The first failure counts: what is found out afterwards, and printed after it, follows from it.
+    /// Only the first failure counts; later ones are consequences.
     fn end_line(&mut self) {
         let line = std::mem::take(&mut self.line);
         if self.failed_in.is_none() {
@@ -379,8 +381,8 @@ impl ErrorOutput {
     }
 }
 
-/// The function that a line names in which something failed that never may: the C library's or CPython's assertion ("file:line:
-/// function: Assertion ..."), CPython's fatal error, a sanitizer's summary.
+/// The function named by a line that reports a failure: an assertion of the C library or of CPython ("file:line:
+/// function: Assertion ..."), CPython's fatal error, or a sanitizer's summary.
 fn failing_function(line: &str) -> Option<String> {
     let function = if let Some((before, _)) = line.split_once(": Assertion ") {
         before.rsplit(": ").next()
@@ -396,7 +398,7 @@ fn failing_function(line: &str) -> Option<String> {
     function.map(str::trim).filter(is_name).map(printable::excerpt)
 }
 
-/// Drains `stderr` on a thread, so that a child never waits for a full pipe, and keeps what is wanted of it.
+/// Drains `stderr` on a thread, so that the child never blocks on a full pipe, and keeps the relevant parts.
 fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<ErrorOutput>>) -> io::Result<Receiver<()>> {
     let (done, receiver) = channel();
     std::thread::Builder::new().name("stderr".into()).spawn(move || {
@@ -417,7 +419,7 @@ mod tests {
 
     fn ended(end: End, written: &[u8]) -> Ended {
         let mut output = ErrorOutput::default();
-        // In pieces, as a pipe gives it.
+        // In pieces, like reads from a pipe.
         written.chunks(7).for_each(|piece| output.take(piece));
         output.end_line();
         let stderr = String::from_utf8_lossy(output.end.make_contiguous()).into_owned();

@@ -1,4 +1,4 @@
-//! What a child process is confined by, from before its first instruction on.
+//! Restrictions put on a child process before it executes its first instruction.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -6,9 +6,10 @@ use std::process::Command;
 use nix::libc::{self, sock_filter};
 use nix::sys::personality::{self, Persona};
 
-/// Has the program that `command` starts see the same addresses in every run.
+/// Turns off address randomisation in the program that `command` starts, so that its addresses are the same in every
+/// run.
 ///
-/// A kernel or container that refuses changes nothing: [`has_fixed_addresses`] tells.
+/// Does nothing if the kernel or the container refuses; [`has_fixed_addresses`] reports whether it worked.
 pub(super) fn fix_addresses(command: &mut Command) {
     let fix = || {
         let _ = personality::get().and_then(|now| personality::set(now | Persona::ADDR_NO_RANDOMIZE));
@@ -18,22 +19,22 @@ pub(super) fn fix_addresses(command: &mut Command) {
     unsafe { command.pre_exec(fix) };
 }
 
-/// Whether [`fix_addresses`] had its effect on process `pid`.
+/// Whether [`fix_addresses`] took effect in process `pid`.
 pub fn has_fixed_addresses(pid: i32) -> bool {
     let persona = std::fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
     u64::from_str_radix(persona.trim(), 16).is_ok_and(|bits| bits & libc::ADDR_NO_RANDOMIZE as u64 != 0)
 }
 
-/// Has the program that `command` starts stop for its tracer before every access to another process' memory, and before
-/// an empty write to its standard output. Without a tracer these calls then fail (ENOSYS).
+/// Makes the program that `command` starts stop for its tracer before every access to another process' memory, and
+/// before an empty write to its standard output. Without a tracer these calls fail with `ENOSYS`.
 ///
-/// A kernel or container that refuses changes nothing: [`is_filtered`] tells.
+/// Does nothing if the kernel or the container refuses; [`is_filtered`] reports whether it worked.
 pub(super) fn stop_at_remote_accesses(command: &mut Command) {
     let filter = filter();
     let install = move || {
         let program =
             libc::sock_fprog { len: u16::try_from(filter.len()).unwrap_or(0), filter: filter.as_ptr().cast_mut() };
-        // SAFETY: both calls read integers, and the second one the program, which outlives it and is not written to.
+        // SAFETY: the first call takes integers only; the second one reads the program, which outlives the call.
         unsafe {
             if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 {
                 libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program);
@@ -45,26 +46,26 @@ pub(super) fn stop_at_remote_accesses(command: &mut Command) {
     unsafe { command.pre_exec(install) };
 }
 
-/// Where `struct seccomp_data` has the architecture and the lower half of an argument; the call's number is its first
-/// word.
+/// Offset of the architecture in `struct seccomp_data` (`linux/seccomp.h`). The call's number is at offset 0;
+/// [`argument`] gives the offset of an argument's lower half.
 const ARCHITECTURE: u32 = 4;
 const fn argument(index: u32) -> u32 {
     16 + 8 * index
 }
 
-/// `AUDIT_ARCH_X86_64` (`linux/audit.h`): numbers of calls mean what they mean there.
+/// `AUDIT_ARCH_X86_64` (`linux/audit.h`). System call numbers are valid for this architecture only.
 const X86_64: u32 = 0xc000_003e;
 
 fn filter() -> [sock_filter; 12] {
     let load = |offset| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
     let answer = |action| statement(libc::BPF_RET | libc::BPF_K, action);
-    // Goes on where the word is equal, else passes over so many instructions.
+    // Falls through if the loaded word equals `word`, else skips `over` instructions.
     let unless = |word: u32, over| branch(word, 0, over);
     [
         load(ARCHITECTURE),
         unless(X86_64, 8),
         load(0),
-        // To the end.
+        // The jumps below that count 7, 6 and 1 lead to the last instruction.
         branch(number(libc::SYS_process_vm_readv), 7, 0),
         branch(number(libc::SYS_process_vm_writev), 6, 0),
         unless(number(libc::SYS_write), 4),
@@ -85,16 +86,16 @@ fn statement(code: u32, k: u32) -> sock_filter {
     sock_filter { code: u16::try_from(code).unwrap_or(0), jt: 0, jf: 0, k }
 }
 
-/// Passes over `equal` instructions if the loaded word is `word`, else over `unequal`.
+/// Skips `equal` instructions if the loaded word equals `word`, else `unequal` instructions.
 fn branch(word: u32, equal: u8, unequal: u8) -> sock_filter {
     sock_filter { jt: equal, jf: unequal, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, word) }
 }
 
-/// Whether [`stop_at_remote_accesses`] had its effect on process `pid`.
+/// Whether [`stop_at_remote_accesses`] took effect in process `pid`.
 pub fn is_filtered(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")).map(str::trim);
-    // A container has its own; ours is one more.
+    // A container installs filters of its own, so compare with this process.
     let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let inherited = own.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")).map(str::trim);
     filters.is_some() && filters != inherited
@@ -104,7 +105,7 @@ pub fn is_filtered(pid: i32) -> bool {
 mod tests {
     use super::*;
 
-    /// Runs the filter as the kernel would.
+    /// Interprets the filter like the kernel.
     fn decide(call: libc::c_long, arguments: [u64; 3], architecture: u32) -> u32 {
         let mut data = [0_u32; 16];
         data[0] = number(call);

@@ -1,8 +1,7 @@
-//! Until when something is waited for, and what ends a wait before.
+//! How long to wait for another process, and what ends a wait early.
 //!
-//! A wait ends for one of three reasons besides an answer, and they say different things. Nothing that works takes longer
-//! than the patience of a wait: then the other side hangs. The time of the run can be spent, and the user can stop the run:
-//! both say nothing about the other side.
+//! Besides an answer, three things end a wait. After its hang deadline, the other side is considered hung. The budget
+//! of the run can be spent, and the user can interrupt the run; neither says anything about the other side.
 
 use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-/// Until when something is waited for. A plain [`Instant`] is a deadline that only a hang reaches.
+/// When to stop waiting. A plain [`Instant`] sets a hang deadline only.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     hangs: Instant,
@@ -27,29 +26,29 @@ impl From<Instant> for Deadline {
 }
 
 impl Deadline {
-    /// Who does not answer within `patience` hangs; [`interrupt`] ends the wait at once.
+    /// A wait of at most `patience`, after which the other side is considered hung. [`interrupt`] ends it at once.
     #[must_use]
     pub fn interruptible(patience: Duration) -> Self {
         Self { hangs: Instant::now() + patience, spent: None, interruptible: true }
     }
 
-    /// The same wait, which also ends when the time of the run is over.
+    /// The same wait, which also ends when the budget of the run is spent.
     #[must_use]
     pub fn within(self, spent: Instant) -> Self {
         Self { spent: Some(spent), ..self }
     }
 
-    /// The same wait, but who does not answer within `patience` from now on hangs.
+    /// The same wait with a new hang deadline, `patience` from now.
     pub(super) fn again(self, patience: Duration) -> Self {
         Self { hangs: Instant::now() + patience, ..self }
     }
 
-    /// The moment at which a wait ends that nothing interrupts.
+    /// The latest moment at which the wait ends.
     pub(super) fn last(&self) -> Instant {
         self.spent.map_or(self.hangs, |spent| spent.min(self.hangs))
     }
 
-    /// What is readable once the wait is interrupted; none if nothing interrupts it.
+    /// A descriptor that becomes readable when the run is interrupted, or `None` if this wait is not interruptible.
     pub(super) fn interruption(&self) -> Option<BorrowedFd<'static>> {
         if self.interruptible { Some(bell()?.reader.as_fd()) } else { None }
     }
@@ -61,7 +60,7 @@ impl Deadline {
             return Some(Over::CalledOff(CalledOff::Interrupted));
         }
         match self.spent {
-            // A run whose time is up first says nothing about who would have answered later.
+            // If the budget ends before the hang deadline, the other side may still have answered in time.
             Some(spent) if now >= spent && spent <= self.hangs => Some(Over::CalledOff(CalledOff::BudgetSpent)),
             _ => (now >= self.hangs).then_some(Over::Hangs),
         }
@@ -73,25 +72,26 @@ impl Deadline {
 pub(super) enum Over {
     /// The other side hangs.
     Hangs,
-    /// Nobody wants the answer any more.
+    /// The answer is no longer needed.
     CalledOff(CalledOff),
 }
 
-/// Why an answer is not waited for any more. It says nothing about who was to give it.
+/// Why a wait was given up. It says nothing about the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CalledOff {
-    /// The user stopped the run.
+    /// The user interrupted the run.
     #[error("interrupted")]
     Interrupted,
-    /// The time of the run is over.
+    /// The budget of the run is spent.
     #[error("the budget of the run and its grace were spent while an answer was waited for; give a longer --budget")]
     BudgetSpent,
 }
 
-/// Set for good by [`interrupt`].
+/// Set by [`interrupt`] and never cleared.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// A pipe that holds a byte once the run is interrupted. Nobody reads it, so every wait that polls it wakes up.
+/// A pipe that holds a byte once the run is interrupted. Nobody reads that byte, so every wait that polls the pipe
+/// wakes up.
 struct Bell {
     reader: PipeReader,
     writer: PipeWriter,
@@ -99,16 +99,16 @@ struct Bell {
 
 fn bell() -> Option<&'static Bell> {
     static BELL: OnceLock<Option<Bell>> = OnceLock::new();
-    // Without descriptors left for it, waits are not interrupted, and end by their patience.
+    // If no descriptors are left, waits cannot be interrupted and end at their hang deadline.
     BELL.get_or_init(|| pipe().ok().map(|(reader, writer)| Bell { reader, writer })).as_ref()
 }
 
-/// Ends every interruptible wait of this process, now and from now on. A process has one user who can stop it, so this is
-/// no property of a single wait.
+/// Ends every interruptible wait of this process, now and later. The flag is global because one user stops the whole
+/// process.
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
     if let Some(bell) = bell() {
-        // It can only fail once the pipe is full, and then it has rung.
+        // The write can only fail if the pipe is full, and then the pipe is readable already.
         let _ = (&bell.writer).write(&[1]);
     }
 }

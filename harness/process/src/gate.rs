@@ -1,11 +1,11 @@
-//! Gates: places where a workload says where it is and waits.
+//! Gates: places where a workload reports its position and waits.
 //!
-//! A target speaks on its standard output and listens on its standard input. It starts with [`HELLO`] and waits. At
-//! each gate it writes two little-endian words, its context and its native thread id, and waits for one byte: [`GO`]
-//! lets it run on; [`ACCOUNT`] makes it write its own account of its stack (a length word, then that many bytes of
-//! JSON: a list of `[qualname, filename, lineno]` or `[qualname, filename, lineno, end line, column, end column]`, leaf first)
-//! and wait again. It waits in a `read`
-//! system call of the thread that it announced, and writes nothing else to its standard output.
+//! A target writes to its standard output and reads from its standard input. It first writes [`HELLO`] and waits. At
+//! each gate it writes two little-endian words, its context and its native thread id, and waits for one byte. [`GO`]
+//! lets it run on. [`ACCOUNT`] makes it write its own account of its stack and wait again. An account is a length word,
+//! followed by that many bytes of JSON: a list of `[qualname, filename, lineno]` or
+//! `[qualname, filename, lineno, end line, column, end column]`, leaf first. The announced thread waits in a `read`
+//! system call. The target writes nothing else to its standard output.
 
 use framewalk::printable::{excerpt, last_words};
 use model::account::AccountFrame;
@@ -16,21 +16,21 @@ use thiserror::Error;
 use super::child::{ChildError, Ended};
 use super::deadline::CalledOff;
 
-/// What a target writes once it is ready to start.
+/// The first bytes a target writes, once it is ready to start.
 pub const HELLO: [u8; 8] = *b"framdiff";
 /// Lets a target start, or leave a gate.
 pub const GO: u8 = b'g';
 /// Asks a target at a gate for its own account.
 pub const ACCOUNT: u8 = b'a';
-/// An account longer than this is not believed.
+/// Accounts longer than this, in bytes, are rejected.
 pub(super) const ACCOUNT_LIMIT: usize = 1024 * 1024;
 
-/// Where a target stands and waits.
+/// The gate at which a target waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// The context of the workload's grammar.
+    /// Its context in the workload's grammar.
     pub context: ContextId,
-    /// The kernel's id of the thread that waits.
+    /// The kernel's id of the waiting thread.
     pub native_thread_id: u32,
 }
 
@@ -41,7 +41,7 @@ impl Gate {
     }
 }
 
-/// A frame as a program writes it: with or without the rest of its position.
+/// A frame of an account, with or without the rest of its position.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -70,31 +70,31 @@ pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError
 /// Why a target did not arrive at a gate, or did not answer there.
 #[derive(Debug, Error)]
 pub enum GateError {
-    /// It did not get there in time: nothing is proved, for or against.
+    /// The target did not arrive in time. This proves nothing for or against it.
     #[error(
         "process {pid} did not reach its gate within {seconds:.1} s{stderr}: it loops, or the machine is overloaded; run fewer --jobs"
     )]
     Deadline {
-        /// The target.
+        /// The target's process id.
         pid: i32,
-        /// How long it was waited for.
+        /// How long the harness waited, in seconds.
         seconds: f64,
-        /// What it wrote to stderr meanwhile, in a form to append.
+        /// The end of the target's stderr, formatted so that it can be appended to the message.
         stderr: String,
     },
-    /// It is not waited for any more, which says nothing about it.
+    /// The wait was given up, which says nothing about the target.
     #[error(transparent)]
     CalledOff(#[from] CalledOff),
-    /// It ended.
+    /// The target ended.
     #[error(transparent)]
     Ended(Ended),
-    /// It is stopped, so it cannot get anywhere.
+    /// The target is stopped, so it cannot reach a gate.
     #[error("process {pid} is stopped: resume it before waiting for it")]
     Stopped {
-        /// The target.
+        /// The target's process id.
         pid: i32,
     },
-    /// What it wrote is not the protocol.
+    /// The target wrote something that is not part of the protocol.
     #[error("the target's answer is not the protocol of gates: {0}")]
     Malformed(String),
     /// A system call failed.

@@ -1,4 +1,4 @@
-//! Real interpreters: builds, launching them on workloads, gates, and CPython's own unwinder.
+//! Processes: Python builds, targets running workloads, their gates, and CPython's own unwinder.
 
 pub mod build;
 mod child;

@@ -1,13 +1,13 @@
-//! Which part of a live process an address belongs to.
+//! Finds out which part of a live process an address belongs to.
 
 use std::fs;
 use std::ops::Range;
 
 use framewalk::memory::Address;
 
-/// Whether `address` lies on the C stack of a stopped thread: in the mapping that its stack pointer is in.
+/// Whether `address` lies on the C stack of a stopped thread, that is, in the mapping that holds its stack pointer.
 ///
-/// What `/proc` does not tell counts as no.
+/// Returns `false` if `/proc` does not have the answer.
 #[must_use]
 pub fn is_c_stack(pid: i32, native_thread_id: u64, address: Address) -> bool {
     let stack_pointer = fs::read_to_string(format!("/proc/{pid}/task/{native_thread_id}/syscall"))
@@ -22,7 +22,7 @@ pub fn is_c_stack(pid: i32, native_thread_id: u64, address: Address) -> bool {
     }
 }
 
-/// `/proc/PID/task/TID/syscall` ends with stack pointer and program counter, or says `running`.
+/// `/proc/PID/task/TID/syscall` ends with the stack pointer and the program counter, or contains only `running`.
 fn stack_pointer(text: &str) -> Option<Address> {
     hexadecimal(text.split_ascii_whitespace().rev().nth(1)?)
 }
@@ -54,7 +54,7 @@ mod tests {
         let local = 0_u8;
         let boxed = Box::new(0_u8);
         let pid = i32::try_from(std::process::id()).unwrap();
-        // A running thread has no stack pointer to show, so another one looks at it while it waits in a system call.
+        // A running thread's stack pointer is not shown, so another thread looks while this one waits in a system call.
         let (thread, addresses) =
             (nix::unistd::gettid().as_raw() as u64, [&raw const local as u64, &raw const *boxed as u64]);
         let found = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The memory of a live process.
+//! Access to the memory of a live process.
 
 use std::fs;
 use std::io::{IoSlice, IoSliceMut};
@@ -10,27 +10,27 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::{Pid, Uid, geteuid};
 use smallvec::SmallVec;
 
-/// How many segments one system call takes.
+/// The kernel's limit on segments per system call.
 const SEGMENTS_PER_CALL: usize = libc::UIO_MAXIOV as usize;
-/// Fewer segments than this take no allocation.
+/// Up to this many segments need no allocation.
 const INLINE: usize = 16;
-/// The number of the capability that lets a process read any other.
+/// Number of the capability that lets a process read any other process (`linux/capability.h`).
 const CAP_SYS_PTRACE: u32 = 19;
 
-/// A live process, read with `process_vm_readv`; nothing is stopped or attached.
+/// The memory of a live process, read with `process_vm_readv`. The process is neither stopped nor attached to.
 #[derive(Clone, Debug)]
 pub struct ProcessMemory {
     pid: Pid,
 }
 
 impl ProcessMemory {
-    /// The memory of process `pid`. Whether it may be read shows at the first read.
+    /// The memory of process `pid`. Missing permission shows only at the first read.
     #[must_use]
     pub fn new(pid: i32) -> Self {
         Self { pid: Pid::from_raw(pid) }
     }
 
-    /// The process.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
@@ -46,7 +46,7 @@ impl ProcessMemory {
         }
     }
 
-    /// One system call; how many bytes it filled.
+    /// Makes one system call and returns how many bytes it read.
     fn read_call(&self, segments: &mut [Segment<'_>]) -> Result<usize, Errno> {
         let mut remote: SmallVec<[RemoteIoVec; INLINE]> = SmallVec::new();
         let mut local: SmallVec<[IoSliceMut<'_>; INLINE]> = SmallVec::new();
@@ -106,13 +106,13 @@ fn base(address: Address) -> Result<usize, Errno> {
     usize::try_from(address).map_err(|_| Errno::EFAULT)
 }
 
-/// A memory that can be read and never written, whatever the walker wants.
+/// A memory that rejects writes.
 #[derive(Clone, Debug)]
 pub struct ReadOnly<M> {
     memory: M,
 }
 
-/// Refuses every write to `memory`, with [`MemoryError::ReadOnly`].
+/// Makes every write to `memory` fail with [`MemoryError::ReadOnly`].
 pub fn read_only<M: RemoteMemory>(memory: M) -> ReadOnly<M> {
     ReadOnly { memory }
 }
@@ -131,7 +131,7 @@ impl<M: RemoteMemory> RemoteMemory for ReadOnly<M> {
     }
 }
 
-/// Which setting keeps this process from reading process `pid`, and what to do about it.
+/// The setting that keeps this process from reading process `pid`, and what to do about it.
 #[must_use]
 pub fn permission_advice(pid: i32) -> String {
     let status = |of: &str| fs::read_to_string(format!("/proc/{of}/status")).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Programs of the user's: how they are started, and how they stop themselves at gates.
+//! User programs: how they are started, and how they stop themselves at gates.
 //!
-//! The interpreter runs the program by itself, as `python FILE ARGS` does. Our `sitecustomize` holds it before that, until the harness
-//! lets it go, and adds the folder with the module of gates to the end of its path. At a gate the program appends its own account to
-//! a file, one JSON line, and sends itself SIGSTOP.
+//! The interpreter runs the program itself, as `python FILE ARGS` does. Before that, the harness' `sitecustomize` waits
+//! until the harness gives the start signal, and appends the folder with the module of the gates to `sys.path`. At a
+//! gate the program appends its own account to a file as one line of JSON, and sends itself SIGSTOP.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -27,25 +27,26 @@ const START: &str = include_str!("../../../pyscripts/program/start/sitecustomize
 const GATES: &str = include_str!("../../../pyscripts/program/modules/framediff_gate.py");
 const OTHER_NAME: &str = include_str!("../../../pyscripts/program/modules/gate.py");
 
-/// The accounts of one stop are not believed beyond this.
+/// If the accounts of one stop are larger than this, in bytes, they are rejected.
 const ACCOUNTS_LIMIT: u64 = 64 << 20;
-/// How often whoever waits for a stop is asked whether to go on.
+/// How often a wait for a stop checks its deadline.
 const ASK: Duration = Duration::from_millis(50);
 
-/// What a thread says of its own stack at a gate.
+/// A thread's own account of its stack at a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnAccount {
     /// The kernel's id of the thread.
     pub native_thread_id: u32,
-    /// Its frames, leaf first, beginning with the caller of the gate.
+    /// Its frames, leaf first. The first one is the caller of the gate.
     pub frames: Vec<AccountFrame>,
 }
 
-/// A frame as a program writes it: name, file, line, positions.
+/// A frame as the program writes it: name, file, line, positions.
 #[derive(Deserialize)]
 struct Written(Text, Text, Option<i32>, Positions);
 
-/// Python text. Each lone surrogate, which stands for a byte of a path that is not UTF-8, becomes U+FFFD, as in the walkers.
+/// Text from Python. A lone surrogate encodes a byte of a path that is not UTF-8. Each one becomes U+FFFD, as in the
+/// walkers.
 struct Text(String);
 
 impl<'de> Deserialize<'de> for Text {
@@ -62,7 +63,7 @@ impl<'de> Deserialize<'de> for Text {
                 Ok(Text(without_surrogates(bytes)))
             }
         }
-        // As bytes, serde_json accepts a lone surrogate and gives its three bytes.
+        // When bytes are requested, serde_json accepts a lone surrogate and returns its three bytes.
         deserializer.deserialize_bytes(Bytes)
     }
 }
@@ -78,7 +79,7 @@ fn without_surrogates(mut bytes: &[u8]) -> String {
     text + &String::from_utf8_lossy(bytes)
 }
 
-/// Line, end line, column and end column; a word where the instruction has none.
+/// Line, end line, column and end column, or a word if the instruction has no position.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Positions {
@@ -105,7 +106,8 @@ fn parse(line: &[u8]) -> Result<OwnAccount, GateError> {
     Ok(OwnAccount { native_thread_id, frames: frames.into_iter().map(AccountFrame::from).collect() })
 }
 
-/// Makes `command` run `program`, with what it needs in `folder`. At its gates it stops if `stops`, else it spins.
+/// Makes `command` run `program` and puts the files that it needs into `folder`. At its gates the program stops if
+/// `stops` is set; otherwise it spins.
 pub(super) fn prepare(command: &mut Command, program: &UserProgram, folder: &Path, stops: bool) -> io::Result<()> {
     let (start, modules) = (folder.join("start"), folder.join("modules"));
     for folder in [&start, &modules] {
@@ -124,16 +126,16 @@ pub(super) fn prepare(command: &mut Command, program: &UserProgram, folder: &Pat
     Ok(())
 }
 
-/// The file of the accounts. The program makes it when it imports the gates.
+/// The file for the accounts. The program creates it when it imports the module of the gates.
 fn accounts_file(folder: &Path) -> PathBuf {
     folder.join("accounts")
 }
 
-/// What a program told at its gates, and its stops.
+/// Receives a program's stops and the accounts it gives at its gates.
 pub(super) struct OwnStops {
     accounts: PathBuf,
     file: Option<File>,
-    /// The start of a line that is being written.
+    /// The start of an incomplete line.
     partial: Vec<u8>,
     waiter: Waiter,
 }
@@ -143,17 +145,17 @@ impl OwnStops {
         Ok(Self { accounts: accounts_file(folder), file: None, partial: Vec::new(), waiter: Waiter::new(pid)? })
     }
 
-    /// Whether the program has imported a module of gates.
+    /// Whether the program has imported the module of the gates.
     pub(super) fn are_imported(&self) -> bool {
         self.accounts.exists()
     }
 
-    /// Waits until the program has stopped itself, or has ended; which of them is for the caller to find out.
+    /// Waits until the program has stopped itself or has ended. The caller has to find out which.
     pub(super) fn wait(&mut self, deadline: Deadline) -> Result<(), Over> {
         self.waiter.wait(deadline)
     }
 
-    /// The accounts that are new. The process is stopped, so that nobody writes meanwhile.
+    /// The accounts written since the last call. The program is stopped, so nothing is written meanwhile.
     pub(super) fn accounts(&mut self) -> Result<Vec<OwnAccount>, GateError> {
         let mut bytes = std::mem::take(&mut self.partial);
         self.read(&mut bytes).map_err(GateError::System)?;
@@ -177,17 +179,17 @@ impl OwnStops {
         if bytes.len() as u64 > ACCOUNTS_LIMIT {
             return Err(io::Error::other(format!("accounts of more than {} MiB", ACCOUNTS_LIMIT >> 20)));
         }
-        // Whoever appends goes on at the start, so that the file stays small.
+        // The program appends, so it continues at the start and the file stays small.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0)).map(drop)
     }
 }
 
-/// Waits for stops of a child on a thread of its own: the kernel bounds no such wait.
+/// Waits for stops of a child on a thread of its own, because `waitid` has no timeout.
 struct Waiter {
     ask: Sender<()>,
     told: Receiver<()>,
-    /// Whether a wait was begun and not answered.
+    /// Whether a wait was requested and has not returned yet.
     asked: bool,
 }
 
@@ -195,10 +197,10 @@ impl Waiter {
     fn new(pid: Pid) -> io::Result<Self> {
         let (ask, questions) = channel();
         let (answer, told) = channel();
-        // It ends with its owner, or else when the child does.
+        // The thread ends when its owner is dropped or when the child ends.
         std::thread::Builder::new().name("own-stops".into()).spawn(move || {
             while questions.recv().is_ok() {
-                // The stop is left for whoever asked.
+                // `WNOWAIT` leaves the stop report for the caller.
                 let any = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
                 let _ = waitid(Id::Pid(pid), any);
                 if answer.send(()).is_err() {

@@ -11,15 +11,15 @@ use nix::sys::time::TimeSpec;
 
 use super::deadline::{Deadline, Over};
 
-/// Makes reads and writes return instead of waiting; waiting is done by [`wait`] alone.
+/// Makes reads and writes on `fd` return instead of blocking. Only [`wait`] blocks.
 pub(super) fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// Waits until one of the descriptors is ready for what is asked of it, or has hung up; then nothing is given, else why
-/// the wait is over. What is ready when the wait is over still counts.
+/// Waits until one of the descriptors is ready or has hung up, and returns `None`, or until the wait is over, and
+/// returns why. A descriptor that is ready when the wait ends still counts as ready.
 pub(super) fn wait(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> io::Result<Option<Over>> {
     loop {
         let over = deadline.over();
@@ -41,12 +41,14 @@ pub(super) fn wait(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) 
     }
 }
 
-/// A machine can stand still itself: a virtual one is paused, or all cores are busy with others. Then a deadline passes without any
-/// fault of the other side, which has not run either. So who seems to hang gets so many slices of time more, each of which the
-/// whole machine has to live through.
+/// How many slices of extra time a process gets before it is considered hung, and the length of a slice.
+///
+/// The machine itself can stall: a virtual machine is paused, or other processes use all cores. Then a deadline passes
+/// although the other side could not run. Separate slices help because a stall of the whole machine uses up only one of
+/// them.
 const SECOND_CHANCE: (u32, Duration) = (30, Duration::from_millis(100));
 
-/// [`wait`] for an answer: that it is over because the other side hangs is said of one that had its second chance.
+/// Like [`wait`], but reports a hang only after the extra time of [`SECOND_CHANCE`].
 pub(super) fn wait_for_answer(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline: Deadline) -> io::Result<Option<Over>> {
     let mut over = wait(waiting, deadline)?;
     let (slices, slice) = SECOND_CHANCE;
@@ -59,17 +61,17 @@ pub(super) fn wait_for_answer(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline:
     Ok(over)
 }
 
-/// What one attempt to move bytes gave.
+/// The result of one attempt to move bytes.
 pub(super) enum Moved {
     /// This many bytes.
     Bytes(usize),
-    /// None yet.
+    /// Nothing could be moved yet.
     Later,
     /// The other end is closed.
     Closed,
 }
 
-/// Reads what is there, up to the buffer's size.
+/// Reads the available bytes, up to the buffer's size.
 pub(super) fn read(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Moved> {
     match nix::unistd::read(fd, buffer) {
         Ok(0) => Ok(Moved::Closed),
@@ -79,7 +81,7 @@ pub(super) fn read(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Moved> {
     }
 }
 
-/// Writes what fits.
+/// Writes the bytes that fit into the pipe.
 pub(super) fn write(fd: impl AsFd, bytes: &[u8]) -> io::Result<Moved> {
     match nix::unistd::write(fd, bytes) {
         Ok(count) => Ok(Moved::Bytes(count)),

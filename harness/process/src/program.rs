@@ -1,4 +1,4 @@
-//! Which program a process runs, so that another one in its place is noticed.
+//! Identifies the program a process runs, so that a later program in the same process is noticed.
 
 use std::{fs, io};
 
@@ -9,13 +9,13 @@ use crate::memory::ProcessMemory;
 /// The key of the 16 random bytes in the auxiliary vector (`AT_RANDOM` of `elf.h`).
 const AT_RANDOM: u64 = 25;
 
-/// What tells the program of a process from every other one that it ran or will run.
+/// Identifies one program image of one process.
 ///
-/// `execve` keeps the process id and the start time, and without address randomisation the same program comes to the same
-/// addresses again. But the kernel draws 16 random bytes for every `execve`, randomisation or not, and puts them where the
-/// auxiliary vector says. libc takes its secrets from them and leaves them alone. So equal bytes are the same program image,
-/// whatever else is equal, but for one case: a fork has its parent's. The start time tells these apart, should the process id
-/// be given again.
+/// `execve` keeps the process id and the start time. Without address randomisation, the same program is loaded at the
+/// same addresses again. But for every `execve` the kernel draws 16 random bytes, randomisation or not, and the
+/// auxiliary vector points to them. libc derives its secrets from these bytes and does not change them. Equal bytes
+/// therefore mean the same program image, with one exception: a forked child has its parent's bytes. The start time
+/// distinguishes parent and child if the process id is reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     auxiliary: Vec<u8>,
@@ -27,7 +27,7 @@ impl Program {
     /// The program that process `pid` runs now.
     ///
     /// # Errors
-    /// The process has ended, may not be looked into, or has just begun another program.
+    /// The process has ended, may not be read, or is just executing another program.
     pub fn of(pid: i32) -> io::Result<Self> {
         let auxiliary = fs::read(format!("/proc/{pid}/auxv"))?;
         let missing = || io::Error::new(io::ErrorKind::InvalidData, "the process has no auxiliary vector");
@@ -39,7 +39,7 @@ impl Program {
     }
 }
 
-/// The value of a key of an auxiliary vector: pairs of words.
+/// Looks up a key in an auxiliary vector, which is an array of pairs of words.
 fn entry(vector: &[u8], key: u64) -> Option<Address> {
     let (pairs, _) = vector.as_chunks::<16>();
     pairs.iter().find_map(|pair| {
@@ -48,7 +48,8 @@ fn entry(vector: &[u8], key: u64) -> Option<Address> {
     })
 }
 
-/// When a process began, in clock ticks after boot: the 22nd field. The second one, a name in parentheses, may hold anything.
+/// The start time of a process in clock ticks since boot: field 22 of `stat`. Field 2, the name in parentheses, may
+/// contain any characters.
 fn started(stat: &str) -> Option<u64> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }

@@ -1,4 +1,5 @@
-//! Finding `_PyRuntime` in a live process: the mapped file that has a `.PyRuntime` section, and where it is loaded.
+//! Finds `_PyRuntime` in a live process: looks for the mapped file with a `.PyRuntime` section and for its load
+//! address.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,21 +14,21 @@ use thiserror::Error;
 
 use crate::memory::{ProcessMemory, permission_advice};
 
-/// The section that `_PyRuntime` is put into.
+/// The section that contains `_PyRuntime`.
 const SECTION: &str = ".PyRuntime";
-/// What `_PyRuntime` starts with.
+/// The first bytes of `_PyRuntime`.
 const COOKIE: [u8; 8] = *b"xdebugpy";
-/// A list of mappings longer than this is not read further.
+/// At most this many bytes of a `maps` file are read.
 const MAPS_LIMIT: u64 = 16 * 1024 * 1024;
 
-/// Where `_PyRuntime` is.
+/// The location of `_PyRuntime` in a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeLocation {
     /// Its address in the target.
     pub address: Address,
-    /// The section's size.
+    /// The section's size in bytes.
     pub size: u64,
-    /// The mapped file it comes from, as the target names it.
+    /// The mapped file with the section, under the name that the target uses.
     pub image: PathBuf,
 }
 
@@ -37,51 +38,51 @@ pub enum RuntimeError {
     /// The process has ended.
     #[error("process {pid} has ended")]
     Gone {
-        /// The process.
+        /// The process id.
         pid: i32,
     },
-    /// The kernel refused.
+    /// The kernel refused access.
     #[error("cannot look into process {pid}: {advice}")]
     Denied {
-        /// The process.
+        /// The process id.
         pid: i32,
-        /// Which setting refuses, and what to do.
+        /// The setting that refuses, and what to do about it.
         advice: String,
     },
     /// No mapped file has the section.
     #[error("process {pid} is no CPython since 3.13: none of its {files} mapped files has a .PyRuntime section")]
     NotPython {
-        /// The process.
+        /// The process id.
         pid: i32,
-        /// How many files are mapped.
+        /// Number of files the process has mapped.
         files: usize,
     },
-    /// The mapped file is gone from the disk and cannot be read any more.
+    /// The mapped file was deleted or replaced, so it cannot be read.
     #[error("{} of process {pid} was deleted or replaced since it started: restart the process", image.display())]
     Deleted {
-        /// The process.
+        /// The process id.
         pid: i32,
-        /// The file.
+        /// The mapped file.
         image: PathBuf,
     },
-    /// The file has the section, the memory does not have its content.
+    /// The file has the section, but the memory does not start with the cookie.
     #[error(
         "{} of process {pid} has a .PyRuntime section that does not start with debug offsets: \
          it is older than CPython 3.13, which is the oldest that can be observed",
         image.display()
     )]
     NoCookie {
-        /// The process.
+        /// The process id.
         pid: i32,
-        /// The file.
+        /// The mapped file.
         image: PathBuf,
     },
     /// A system call failed.
     #[error("cannot read {}: {source}", path.display())]
     System {
-        /// What was read.
+        /// The file that was read.
         path: PathBuf,
-        /// Why it failed.
+        /// The error of the system call.
         source: io::Error,
     },
 }
@@ -89,11 +90,11 @@ pub enum RuntimeError {
 /// Finds `_PyRuntime` in process `pid`.
 ///
 /// # Errors
-/// The process is gone, may not be looked into, is no Python, or its files are gone.
+/// The process has ended, may not be read, or is not a CPython since 3.13, or its mapped files cannot be read.
 pub fn runtime_address(pid: i32) -> Result<RuntimeLocation, RuntimeError> {
     let maps = read_maps(pid)?;
     let mut images: Vec<(&ImageId, &Vec<Mapping>)> = maps.iter().collect();
-    // The section is nearly always in a file that is named for what it is.
+    // Try files whose names contain `python` first: they nearly always have the section.
     images.sort_by_key(|(image, _)| !image.is_named_python());
     let mut excuse = None;
     for (image, mappings) in &images {
@@ -131,7 +132,7 @@ impl ImageId {
     }
 }
 
-/// A part of a file in memory.
+/// One mapped part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mapping {
     start: Address,
@@ -152,13 +153,13 @@ fn read_maps(pid: i32) -> Result<BTreeMap<ImageId, Vec<Mapping>>, RuntimeError> 
         }
     })?;
     if text.is_empty() {
-        // An ended process that was not waited for yet has no mappings left.
+        // A process that has ended but was not reaped has no mappings.
         return Err(RuntimeError::Gone { pid });
     }
     Ok(parse_maps(&text))
 }
 
-/// The file mappings of a `maps` file; lines that are none, or make no sense, are left out.
+/// The file mappings in a `maps` file. Other lines, and lines that do not parse, are skipped.
 fn parse_maps(text: &[u8]) -> BTreeMap<ImageId, Vec<Mapping>> {
     let mut images: BTreeMap<ImageId, Vec<Mapping>> = BTreeMap::new();
     for (image, mapping) in text.split(|&byte| byte == b'\n').filter_map(parse_line) {
@@ -182,7 +183,7 @@ fn parse_line(line: &[u8]) -> Option<(ImageId, Mapping)> {
     Some((ImageId { path, deleted: kept.is_some(), inode }, mapping))
 }
 
-/// The kernel writes a line end in a path as `\012`, and nothing else so.
+/// In `maps`, the kernel escapes a newline in a path as `\012`, and escapes nothing else.
 fn unescape(path: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(path.len());
     let mut rest = path;
@@ -201,9 +202,9 @@ fn unescape(path: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Opens a mapped file, and says whether it surely is the one that is mapped.
+/// Opens a mapped file. The flag is set if this certainly is the file that is mapped.
 fn open_image(pid: i32, image: &ImageId, mappings: &[Mapping]) -> Option<(File, bool)> {
-    // The kernel's own link leads to the mapped file even when its name is gone; not everybody may follow it.
+    // The kernel's own link works even if the file's name is gone, but following it needs a privilege.
     let linked = mappings
         .first()
         .and_then(|mapping| File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end)).ok());
@@ -215,12 +216,12 @@ fn open_image(pid: i32, image: &ImageId, mappings: &[Mapping]) -> Option<(File, 
     }
     let inside = Path::new("/proc").join(pid.to_string()).join("root");
     let path = inside.join(image.path.strip_prefix("/").ok()?);
-    // A mapped device or pipe must not be opened by name: opening can act, or wait.
+    // Do not open a mapped device or pipe by name: opening it can have effects, or block.
     if !path.metadata().ok()?.is_file() {
         return None;
     }
     let file = File::open(path).ok()?;
-    // Some overlay file systems show two numbers for one file, so a difference alone refuses nothing.
+    // Some overlay file systems show two inode numbers for one file, so a difference is not an error.
     let same = file.metadata().is_ok_and(|metadata| metadata.ino() == image.inode);
     Some((file, same))
 }
@@ -229,12 +230,12 @@ fn is_regular(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
-/// Where the section is according to its file.
+/// The section's position according to its file.
 #[derive(Debug)]
 struct Section {
     address: Address,
     size: u64,
-    /// (address, file offset, size in the file) of the file's segments.
+    /// (address, file offset, size in the file) of each segment in the file.
     segments: Vec<(Address, u64, u64)>,
 }
 
@@ -253,8 +254,8 @@ impl Section {
         Some(Self { address: section.address(), size: section.size(), segments })
     }
 
-    /// The address in the target at which the section's content is found: a file may be mapped more than once, and
-    /// only the loaded image has the section in writable memory.
+    /// The address of the section in the target. A file may be mapped more than once, but only the loaded image has the
+    /// section in writable memory.
     fn loaded_at(&self, pid: i32, mappings: &[Mapping]) -> Result<Option<Address>, RuntimeError> {
         let mut biases: Vec<Address> = mappings.iter().flat_map(|mapping| self.biases(mapping)).collect();
         biases.sort_unstable();
@@ -281,14 +282,14 @@ impl Section {
         Ok(None)
     }
 
-    /// What may have been added to the file's addresses, if `mapping` is a part of the loaded image. It is 0 for a
-    /// file that is not position independent.
+    /// Possible load biases of the file, assuming that `mapping` is a part of the loaded image. The bias of a file that
+    /// is not position independent is 0.
     fn biases(&self, mapping: &Mapping) -> impl Iterator<Item = Address> {
         let mapping = *mapping;
         self.segments
             .iter()
             .filter(move |(_, offset, size)| {
-                // A segment starts inside a page, its mapping at the page's start.
+                // A segment can start inside a page, but its mapping starts at a page boundary.
                 let end = mapping.offset.saturating_add(mapping.end.saturating_sub(mapping.start));
                 mapping.offset < offset.saturating_add(*size) && *offset < end
             })

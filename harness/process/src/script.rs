@@ -1,4 +1,4 @@
-//! Scripts of ours as files, so that `ps` shows what an interpreter runs, and not the text of it.
+//! Scripts written to files, so that `ps` shows a file name instead of the script's text.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -8,46 +8,46 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
-/// The start of the name of a folder that belongs to a process of this program.
+/// Name prefix of folders that belong to a process of this program.
 pub const PREFIX: &str = "framediff-run-";
 
-/// The digits of the kernel's largest process id.
+/// Number of digits in the kernel's largest process id.
 const LONGEST_PID: usize = 7;
 
-/// A fresh folder in `parent` that only this user may enter, named for this process. Its name is always of the same length:
-/// where things lie in an interpreter's memory depends on how long its arguments are.
+/// Makes a new folder in `parent` that only this user may enter. Its name contains this process' id and always has the
+/// same length, because the memory layout of an interpreter depends on the length of its arguments.
 ///
 /// # Errors
-/// It cannot be made.
+/// The folder cannot be made.
 pub fn private_folder(parent: &Path) -> io::Result<TempDir> {
     let pid = std::process::id().to_string();
     let prefix = format!("{PREFIX}{pid}-{:0<padding$}", "", padding = LONGEST_PID.saturating_sub(pid.len()));
     tempfile::Builder::new().prefix(&prefix).permissions(Permissions::from_mode(0o700)).tempdir_in(parent)
 }
 
-/// A script of ours. It is written once for all interpreters that run it at the same time.
+/// A script that is part of this program. Interpreters that run it at the same time share one file.
 pub struct Script {
     name: &'static str,
     text: &'static str,
     file: Mutex<Weak<ScriptFile>>,
 }
 
-/// A script in a private folder. Dropping the last owner removes both.
+/// A script's file in a private folder. Dropping the last owner removes both.
 pub struct ScriptFile {
     folder: TempDir,
     name: &'static str,
 }
 
 impl Script {
-    /// A script of this name and text, which has no file yet.
+    /// A script with this file name and text. The file is not written yet.
     pub const fn new(name: &'static str, text: &'static str) -> Self {
         Self { name, text, file: Mutex::new(Weak::new()) }
     }
 
-    /// The script's file, which lives as long as somebody holds it.
+    /// The script's file, written now if nobody owns one. It lives until its last owner drops it.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn file(&self) -> io::Result<Arc<ScriptFile>> {
         let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = kept.upgrade() {
@@ -61,7 +61,7 @@ impl Script {
 }
 
 impl ScriptFile {
-    /// Where the script is.
+    /// The path of the script.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join(self.name)
     }

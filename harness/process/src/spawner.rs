@@ -1,8 +1,8 @@
-//! One thread that starts every child process.
+//! The one thread that starts every child process.
 //!
-//! Children ask the kernel to be killed when their parent dies, so that not even `kill -9` of the harness leaves one
-//! behind. To the kernel that parent is the *thread* that forked, and the threads of a worker pool come and go:
-//! so all children are forked by one thread that lives as long as the process.
+//! Children ask the kernel to kill them when their parent dies, so not even `kill -9` of the harness leaves one behind.
+//! For the kernel the parent is the *thread* that forked. Threads of a worker pool come and go, so one thread that
+//! lives as long as the process forks all children.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -22,8 +22,8 @@ struct Request {
 
 static SPAWNER: OnceLock<Mutex<Sender<Request>>> = OnceLock::new();
 
-/// Starts `command` in a process group of its own (Ctrl-C reaches the harness alone), bound to the harness' life,
-/// readable by other children of the harness, and without core dumps.
+/// Starts `command` in its own process group, so that Ctrl-C reaches only the harness. The child dies with the harness,
+/// may be read by other children of the harness, and leaves no core dumps.
 pub fn spawn(mut command: Command) -> io::Result<Child> {
     let parent = getpid();
     command.process_group(0);
@@ -32,7 +32,7 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
     let (reply, answer) = channel();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, requests) = channel();
-        // A refused thread drops the receiver, and the send below then fails with a clear error.
+        // If the thread cannot be started, the receiver is dropped and the send below fails with a clear error.
         let _ = std::thread::Builder::new().name("spawner".into()).spawn(move || serve(&requests));
         Mutex::new(sender)
     });
@@ -46,7 +46,7 @@ fn serve(requests: &Receiver<Request>) {
         if let Err(unclaimed) = reply.send(command.spawn())
             && let Ok(mut child) = unclaimed.0
         {
-            // Nobody waits for the answer any more: leave nothing running.
+            // The caller no longer waits for the answer: do not leave the child running.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -59,12 +59,12 @@ fn bind_to(parent: Pid) -> io::Result<()> {
     if getppid() != parent {
         return Err(io::Error::from_raw_os_error(libc::ESRCH));
     }
-    // Yama's default lets only ancestors read a process, but the unwinder's driver is a sibling of the target.
-    // Kernels without Yama answer EINVAL, and need no permission.
+    // Yama's default lets only ancestors read a process, but the unwinder's driver is a sibling of the target. Kernels
+    // without Yama return EINVAL and need no permission.
     // SAFETY: this option takes one integer and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `none` outlives the call. A failure only means that a crash may leave a core file.
+    // SAFETY: `none` outlives the call. If it fails, a crash may leave a core file.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Launching a build on a workload, stopping it and letting it run on.
+//! Launches a build on a workload, stops it and resumes it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,9 +25,9 @@ use super::own_stops::{self, OwnAccount, OwnStops};
 pub use super::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use crate::memory::ProcessMemory;
 
-/// A target's folder as the target itself sees it, wherever that is and whatever it is called.
+/// The target's working folder under a name that is the same in every run.
 const OWN_FOLDER: &str = "/proc/self/cwd";
-/// Below this a wait is spun: a timer's own slack is of this size.
+/// Waits shorter than this spin instead of sleeping, because timer slack is of this size.
 const SPUN: Duration = Duration::from_micros(150);
 
 /// Why a target could not be launched.
@@ -36,25 +36,25 @@ pub enum LaunchError {
     /// The workload's file could not be written.
     #[error("cannot write the workload under {}: {source}; make room there, or choose another folder", folder.display())]
     Folder {
-        /// Where.
+        /// The folder that was to hold the workload's file.
         folder: PathBuf,
-        /// Why.
+        /// The error of the write.
         source: io::Error,
     },
     /// The interpreter could not be started.
     #[error("cannot start {}: {source}", python.display())]
     Spawn {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// Why.
+        /// The error of the spawn.
         source: io::Error,
     },
-    /// It started, but never said that it is ready.
+    /// The interpreter started, but did not report that it is ready.
     #[error("{} did not get ready to run the workload: {source}", python.display())]
     NotReady {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// Why.
+        /// What went wrong while waiting for it.
         source: GateError,
     },
 }
@@ -62,7 +62,7 @@ pub enum LaunchError {
 /// Why a target could not be stopped or resumed.
 #[derive(Debug, Error)]
 pub enum StopError {
-    /// It ended.
+    /// The target ended.
     #[error(transparent)]
     Ended(Ended),
     /// A system call failed.
@@ -81,21 +81,23 @@ impl From<ChildError> for StopError {
     }
 }
 
-/// A build that runs a workload. Dropping it kills and reaps it, stopped or not; so does the end of the harness,
-/// however it ends.
+/// A running build with its workload. Dropping it kills and reaps the process, stopped or not. The process also dies
+/// when the harness ends for any reason.
 pub struct Target {
     child: Child,
     stopped: bool,
     gate: Option<Gate>,
-    /// Of a program of the user's.
+    /// Present only if the target runs a user program.
     own_stops: Option<OwnStops>,
     folder: TempDir,
 }
 
 impl Target {
-    /// Starts `python` on the workload `source` and waits until it says that it is ready; it then waits for
-    /// [`Target::start`]. `jit` is the run mode (`None` leaves it to the build); the workload's file lies in a fresh
-    /// folder inside `folder`.
+    /// Starts `python` on the workload `source` and waits until the target reports that it is ready. The target then
+    /// waits for [`Target::start`].
+    ///
+    /// `jit` sets the run mode; `None` leaves the choice to the build. The workload is written to a new folder inside
+    /// `folder`.
     ///
     /// # Errors
     /// The folder is not writable, the interpreter does not start, or it is not ready before `deadline`.
@@ -109,7 +111,7 @@ impl Target {
         Self::launch_command(python, isolated(python, jit), source, folder, deadline.into())
     }
 
-    /// As [`Target::launch`], with the same addresses in every run, where the kernel allows it.
+    /// Like [`Target::launch`], but with the same addresses in every run if the kernel allows it.
     ///
     /// # Errors
     /// As [`Target::launch`].
@@ -136,14 +138,17 @@ impl Target {
         let folder = fresh_folder(folder)?;
         let file = folder.path().join(WORKLOAD_FILE);
         fs::write(&file, source).map_err(not_written)?;
-        // By a name that is ours: file names of frames are compared, and a folder's name may hold what is no text.
+        // A fixed name, because walkers compare file names of frames, and the folder's real name may not be valid
+        // UTF-8.
         command.arg(Path::new(OWN_FOLDER).join(WORKLOAD_FILE)).current_dir(folder.path());
         Self::spawn(python, command, folder, deadline)
     }
 
-    /// Starts `python` on a program of the user's, which waits for [`Target::start`] before its first line. It runs in the folder in
-    /// which the harness was started, and the folder and the packages of its interpreter are its own; of the user's environment it
-    /// does not see what is meant for Python. If `stops`, it stops itself at its gates.
+    /// Starts `python` on a user program. The program waits for [`Target::start`] before its first line.
+    ///
+    /// It runs in the folder in which the harness was started. It can import from its own folder and from its
+    /// interpreter's packages. Environment variables that start with `PYTHON` are removed. If `stops` is set, the
+    /// program stops itself at its gates.
     ///
     /// # Errors
     /// As [`Target::launch`].
@@ -160,7 +165,7 @@ impl Target {
         let mut command = undisturbed(python, jit, &["-s", "-B", "-u"]);
         own_stops::prepare(&mut command, program, folder.path(), stops).map_err(not_written)?;
         let mut target = Self::spawn(python, command, folder, deadline.into())?;
-        // It may leave processes behind.
+        // The program may leave processes behind.
         target.child.kill_group_at_end();
         let own_stops = OwnStops::new(target.child.pid(), target.folder.path());
         target.own_stops = Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
@@ -176,57 +181,60 @@ impl Target {
         }
     }
 
-    /// The process.
+    /// The target's process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.child.pid().as_raw()
     }
 
-    /// The workload's file as the target knows it: `co_filename` of its code, the same for every target.
+    /// The workload's file name in the target, as in `co_filename`. It is the same for every target.
     #[must_use]
     pub fn workload_file() -> String {
         format!("{OWN_FOLDER}/{WORKLOAD_FILE}")
     }
 
-    /// The folder that holds the workload's file; it goes with the target.
+    /// The folder that holds the workload's file. It is removed when the target is dropped.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The end of what the target wrote to its standard error.
+    /// The last part of the target's standard error.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.child.stderr()
     }
 
-    /// The target's memory.
+    /// Access to the target's memory.
     #[must_use]
     pub fn memory(&self) -> ProcessMemory {
         ProcessMemory::new(self.pid())
     }
 
-    /// Lets a ready target start.
+    /// Lets a target that is ready start.
     ///
     /// # Errors
-    /// It ended, or does not listen before `deadline`.
+    /// The target ended, or does not take the command before `deadline`.
     pub fn start(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
         self.ask(|child| child.send(&[GO], deadline.into()))
     }
 
-    /// Takes the announcement of a gate, which the target has written already or is about to write, without waiting for
-    /// it to have come to rest there.
+    /// Receives the next gate announcement without waiting for the target to block at that gate.
+    ///
+    /// # Errors
+    /// The target ended, or announces no gate before `deadline`.
     pub fn announced(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
         self.ask(|child| child.receive_array(deadline.into())).map(Gate::from_bytes)
     }
 
-    /// Lets the target leave so many gates, the one at which it waits included, and waits until it has come to rest at
-    /// the one after these.
+    /// Lets the target pass `count` gates, including the one it waits at now, and waits until it blocks at the next
+    /// one.
     ///
     /// # Errors
-    /// It ended, or is not there before `deadline`.
+    /// The target ended, or does not arrive before `deadline`.
     pub fn pass_gates(&mut self, count: usize, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
-        // What is written ahead, and what comes back, must fit into pipes that nobody empties.
+        // Nobody drains the pipes during a batch, so the commands and the announcements of one batch must fit into
+        // them.
         const AT_ONCE: usize = 1000;
         let deadline = deadline.into();
         let mut left = count;
@@ -244,10 +252,10 @@ impl Target {
         self.next_gate(deadline)
     }
 
-    /// Waits until the target has announced a gate and waits there, where it stays until [`Target::go`].
+    /// Waits until the target has announced a gate and blocks there. It stays there until [`Target::go`].
     ///
     /// # Errors
-    /// It ended, or is not there before `deadline`.
+    /// The target ended, or does not arrive before `deadline`.
     pub fn next_gate(&mut self, deadline: impl Into<Deadline>) -> Result<Gate, GateError> {
         let deadline = deadline.into();
         let gate = self.ask(|child| child.receive_array(deadline)).map(Gate::from_bytes)?;
@@ -259,16 +267,16 @@ impl Target {
     /// Lets the target leave its gate.
     ///
     /// # Errors
-    /// It ended, or does not listen before `deadline`.
+    /// The target ended, or does not take the command before `deadline`.
     pub fn go(&mut self, deadline: impl Into<Deadline>) -> Result<(), GateError> {
         self.gate = None;
         self.start(deadline)
     }
 
-    /// The target's own account of the stack of the thread that waits at the gate, leaf first.
+    /// Asks the thread at the gate for its own account of its stack, leaf first.
     ///
     /// # Errors
-    /// It ended, does not answer before `deadline`, or answers something else.
+    /// The target ended, does not answer before `deadline`, or sends an answer that is not an account.
     pub fn account(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<AccountFrame>, GateError> {
         let deadline = deadline.into();
         let length = self.ask(|child| {
@@ -286,30 +294,30 @@ impl Target {
         Ok(account)
     }
 
-    /// Stops every thread of the target; when this returns none of them runs any more.
+    /// Stops the target. When this returns, none of its threads is running.
     ///
     /// # Errors
-    /// It ended.
+    /// The target ended.
     pub fn stop(&mut self) -> Result<(), StopError> {
         if self.stopped {
             return Ok(self.child.check()?);
         }
         self.child.signal(Signal::SIGSTOP)?;
-        // The kernel reports the stop once the last thread has taken part in it.
+        // The kernel reports the stop after the last thread has stopped.
         while !matches!(self.child.wait_status(WaitPidFlag::WUNTRACED)?, WaitStatus::Stopped(..)) {}
         self.stopped = true;
         Ok(())
     }
 
-    /// Lets a stopped target run on.
+    /// Resumes a stopped target.
     ///
     /// # Errors
-    /// It ended.
+    /// The target ended.
     pub fn resume(&mut self) -> Result<(), StopError> {
         if self.stopped {
             self.child.signal(Signal::SIGCONT)?;
             self.stopped = false;
-            // The report is there as soon as the signal is sent; taking it leaves none for a later wait.
+            // The report is available as soon as the signal is sent. Take it now, so that a later wait does not see it.
             self.child.wait_status(WaitPidFlag::WCONTINUED | WaitPidFlag::WNOHANG)?;
         }
         Ok(self.child.check()?)
@@ -318,7 +326,7 @@ impl Target {
     /// Lets the target run for `duration`, then stops it.
     ///
     /// # Errors
-    /// It ended.
+    /// The target ended.
     pub fn run_for(&mut self, duration: Duration) -> Result<(), StopError> {
         let until = Instant::now() + duration;
         self.resume()?;
@@ -331,11 +339,12 @@ impl Target {
         self.stop()
     }
 
-    /// Waits until a program of the user's has stopped itself, and gives what its threads said of themselves at their gates; nothing
-    /// if it stopped for another reason. It stays stopped until [`Target::resume`].
+    /// Waits until a user program has stopped itself, and returns the accounts that its threads gave at their
+    /// gates. The list is empty if the program stopped for another reason. The target stays stopped until
+    /// [`Target::resume`].
     ///
     /// # Errors
-    /// It ended, does not stop before `deadline`, or says something that is no account.
+    /// The target ended, does not stop before `deadline`, or sends something that is not an account.
     pub fn next_own_stop(&mut self, deadline: impl Into<Deadline>) -> Result<Vec<OwnAccount>, GateError> {
         let deadline = deadline.into();
         let Self { child, stopped, own_stops, .. } = self;
@@ -358,13 +367,13 @@ impl Target {
         own_stops.accounts()
     }
 
-    /// Whether a program of the user's has imported a module of gates.
+    /// Whether a user program has imported the module with the gates.
     #[must_use]
     pub fn has_gates(&self) -> bool {
         self.own_stops.as_ref().is_some_and(OwnStops::are_imported)
     }
 
-    /// How the target ended, if it has.
+    /// How the target ended, or `None` if it still runs.
     pub fn ended(&mut self) -> Option<Ended> {
         match self.child.check() {
             Err(ChildError::Ended(ended)) => Some(ended),
@@ -372,7 +381,7 @@ impl Target {
         }
     }
 
-    /// Lets the target run until it ends, or until `deadline`.
+    /// Lets the target run until it ends or until `deadline`. Returns how it ended, or `None` if it has not.
     pub fn run_to_end(&mut self, deadline: impl Into<Deadline>) -> Option<Ended> {
         let resumed = self.resume();
         match (resumed, self.child.run_until(deadline.into())) {
@@ -381,16 +390,16 @@ impl Target {
         }
     }
 
-    /// Whether the target is stopped by [`Target::stop`].
+    /// Whether [`Target::stop`] has stopped the target.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Waits until the thread at `gate` is blocked in its read. What it wrote arrives before it is there, and on the
-    /// way it still moves: a stop would catch it on another line, or inside its own account.
+    /// Waits until the thread at `gate` is blocked in its read. The announcement arrives before the thread blocks. A
+    /// target stopped in between would be on another line, or inside the code that writes its account.
     fn settle(&mut self, gate: Gate, deadline: Deadline) -> Result<(), GateError> {
-        // Not among the tasks of the target: it may be one of a process that the target forked.
+        // Not below the target's own `/proc` entry: the thread may be in a process that the target forked.
         let path = format!("/proc/{}/syscall", gate.native_thread_id);
         self.ask(|child| {
             loop {
@@ -402,7 +411,7 @@ impl Target {
                         }
                     }
                     Err(error) => {
-                        // The file goes with the process, whose end is the better reason.
+                        // The file disappears with the process. If the process ended, that is the better error.
                         child.check()?;
                         return Err(io::Error::new(error.kind(), format!("cannot read {path}: {error}")).into());
                     }
@@ -430,7 +439,7 @@ impl Target {
     }
 }
 
-/// Whether a task's `syscall` file says that it is blocked in a read.
+/// Whether a task's `syscall` file shows that it is blocked in a read.
 fn is_read(call: &str) -> bool {
     call.split_ascii_whitespace().next().and_then(|number| number.parse().ok()) == Some(libc::SYS_read)
 }
@@ -440,15 +449,16 @@ fn fresh_folder(parent: &Path) -> Result<TempDir, LaunchError> {
     tempfile::Builder::new().prefix("framediff-").tempdir_in(parent).map_err(not_written)
 }
 
-/// An interpreter that nothing in the user's environment or folders disturbs.
+/// A command for an interpreter that ignores the user's environment and folders.
 pub(super) fn isolated(python: &Path, jit: Option<bool>) -> Command {
     // Not -I: it would also ignore the variables set here, PYTHON_JIT among them.
     undisturbed(python, jit, &["-s", "-P", "-S", "-B", "-u"])
 }
 
-/// An interpreter with these options, and without what the user's environment says to Python.
+/// A command for an interpreter with these options and without the user's `PYTHON*` variables.
 fn undisturbed(python: &Path, jit: Option<bool>, options: &[&str]) -> Command {
-    // The working folder is another one: a relative path must not follow it. A bare name is looked up in PATH.
+    // The child's working folder is another one, so a relative path must be made absolute. A bare name is looked up in
+    // `PATH`.
     let absolute =
         python.parent().filter(|parent| *parent != Path::new("")).and_then(|_| std::path::absolute(python).ok());
     let mut command = Command::new(absolute.as_deref().unwrap_or(python));

@@ -1,4 +1,4 @@
-//! What the unwinder's driver answers, turned into samples.
+//! Turns the replies of the unwinder's driver into samples.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ type ToldFrame = (String, String, Option<i64>, Option<i64>, Option<i64>, Option<
 /// Line, end line, column, end column.
 pub(super) type ToldPosition = (Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
-/// Any later line.
+/// Every line after the first.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Reply {
@@ -51,19 +51,19 @@ impl Reply {
     }
 }
 
-/// The frames and stacks that the driver has told of so far.
+/// The frames and stacks that the driver has sent so far. It refers to them by number.
 #[derive(Debug, Default)]
 pub(super) struct Interned {
     frames: Vec<Frame>,
     stacks: Vec<Stack>,
-    /// The frames that have an opcode: none was asked for.
+    /// The frames with an opcode, although none was requested.
     with_opcode: BTreeSet<usize>,
-    /// The stacks that have such a frame.
+    /// The stacks with such a frame.
     with_opcodes: BTreeSet<usize>,
 }
 
 impl Interned {
-    /// The samples of a batch of an unwinder of `kind`, opened on `pid`.
+    /// The samples in `reply`, taken by an unwinder of `kind` that is open on process `pid`.
     pub(super) fn samples(
         &mut self,
         reply: Reply,
@@ -140,8 +140,8 @@ impl Interned {
     }
 }
 
-/// What the growth of the counters says about each thread's lookup. Several threads share the counters: they say
-/// something about each only if all fared alike.
+/// Derives each thread's lookup from the increase of the counters. All threads of a sample share the counters, so with
+/// several threads the result is known only if all lookups were of the same kind.
 fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, depth: usize) -> Provenance {
     let none = |lookup| Provenance { lookup, from_cache: 0 };
     if !kind.is_cached() {
@@ -151,25 +151,25 @@ fn provenance(kind: WalkerKind, counters: Option<Counters>, threads: usize, dept
     let all = u64::try_from(threads).unwrap_or(u64::MAX);
     let from_cache = usize::try_from(counters.frames_from_cache).unwrap_or(usize::MAX);
     match (counters.full_hits, counters.partial_hits, counters.misses) {
-        // A sample that could not be finished may be counted as nothing at all.
+        // An unfinished sample may not be counted at all.
         (0, 0, _) => none(Lookup::Miss(MissReason::Unspecified)),
         (1, 0, 0) if threads == 1 => Provenance { lookup: Lookup::FullHit, from_cache },
         (0, 1, 0) if threads == 1 => Provenance { lookup: Lookup::PartialHit, from_cache },
-        // On a full hit everything but the leaf comes from the cache.
+        // On a full hit, every frame except the leaf comes from the cache.
         (full, 0, 0) if full == all => Provenance { lookup: Lookup::FullHit, from_cache: depth.saturating_sub(1) },
         _ => none(Lookup::Unknown),
     }
 }
 
-/// A position as the driver tells it.
+/// Converts a position from the driver's form.
 pub(super) fn location((line, end_line, column, end_column): ToldPosition) -> Location {
     let [line, end_line] = [line, end_line].map(|told| number(told, i32::MAX));
     let [column, end_column] = [column, end_column].map(|told| number(told, u32::MAX));
     Location { line, end_line, column, end_column }
 }
 
-/// A line or a column: absent is None or -1. Line 0 is one: evaluated code starts there. A number that is none of the type is
-/// told as `highest`, which equals nothing.
+/// Converts a line or a column. None and -1 mean absent. Line 0 is valid: evaluated code starts there. A number out of
+/// range becomes `highest`, which equals no real position.
 fn number<T: TryFrom<i64>>(told: Option<i64>, highest: T) -> Option<T> {
     told.filter(|&number| number != -1).map(|number| T::try_from(number).unwrap_or(highest))
 }

@@ -1,7 +1,7 @@
-//! CPython's own `_remote_debugging.RemoteUnwinder`, run by the very build under test in a process of its own.
+//! CPython's own `_remote_debugging.RemoteUnwinder`, run by the build under test in a separate process.
 //!
-//! The driver (`pyscripts/remote_unwinder.py`) talks over two pipes, one JSON document per line. It reads the
-//! unwinder's counters after each walk, so every sample comes with what the cache did for it.
+//! The driver (`pyscripts/remote_unwinder.py`) communicates over two pipes, one JSON document per line. It reads the
+//! unwinder's counters after each walk, so every sample comes with what the cache did during the walk.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -28,129 +28,130 @@ use super::unwind_reply::{Hello, Interned, Reply, location};
 use crate::memory::permission_advice;
 
 static DRIVER: Script = Script::new("remote_unwinder.py", include_str!("../../../pyscripts/remote_unwinder.py"));
-/// A longer line is not from the driver.
+/// Longer lines, in bytes, are rejected.
 const LINE_LIMIT: usize = 64 * 1024 * 1024;
-/// How long a batch of a live run may take; the driver sends one every 0.2 s.
+/// How long to wait for a batch of a live run. The driver normally sends one every 0.2 s.
 const BATCH_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A sample and what the unwinder counted during it.
+/// A sample and the increase of the unwinder's counters during it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountedSample {
-    /// The sample. An exception spoils a whole walk: it is then the outcome of one thread, the main thread.
+    /// The sample. An exception invalidates the whole walk and is recorded as the outcome of the main thread only.
     pub sample: Sample,
-    /// Absent if the walk raised, or the build's unwinder does not count.
+    /// `None` if the walk raised, or if the build's unwinder has no counters.
     pub counters: Option<Counters>,
-    /// What else it tells of each thread of the sample, in the same order; nothing if the walk raised.
+    /// What else the unwinder reports about each thread of the sample, in the same order. Empty if the walk raised.
     pub told: SmallVec<[ToldThread; 1]>,
 }
 
-/// What an unwinder tells of a thread besides its frames; absent where the version tells no such thing.
+/// What an unwinder reports about a thread besides its frames. A field is `None` if the version does not report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ToldThread {
-    /// The interpreter that it belongs to, by its id.
+    /// The id of the thread's interpreter.
     pub interpreter: Option<u64>,
-    /// Its status, in the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
+    /// The thread's status: the bits that `_remote_debugging` calls `THREAD_STATUS_...`.
     pub status: Option<u64>,
-    /// Whether a frame has an opcode, though none was asked for.
+    /// Whether a frame has an opcode, although none was requested.
     pub has_opcodes: bool,
 }
 
-/// A part of a live run.
+/// One batch of samples of a live run.
 #[derive(Clone, Debug)]
 pub struct LiveBatch {
     /// The samples, in order.
     pub samples: Vec<CountedSample>,
-    /// The time spent inside the unwinder.
+    /// The total time spent inside the unwinder.
     pub walk_time: Duration,
-    /// The time of each walk, if that was asked for.
+    /// The duration of each walk, if requested.
     pub times: Vec<Duration>,
 }
 
-/// How a live run goes on.
+/// The pace of a live run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// The time from one walk to the next; without it they follow at once.
+    /// The time from one walk to the next. Without it, walks follow each other immediately.
     pub interval: Option<Duration>,
-    /// How often a batch comes, and a `Break` is heard; without it five times a second.
+    /// How often the driver sends a batch and reacts to a `Break`. The default is five times a second.
     pub batch: Option<Duration>,
-    /// Whether the time of each walk is told.
+    /// Whether to report the duration of each walk.
     pub times: bool,
 }
 
-/// When a live run ends by itself.
+/// When a live run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LiveBound {
-    /// After so many samples.
+    /// After this many samples.
     Samples(u64),
-    /// After so long.
+    /// After this much time.
     Time(Duration),
 }
 
-/// What a live run came to.
+/// The totals of a live run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveTotal {
-    /// How many samples were taken.
+    /// Number of samples taken.
     pub samples: u64,
-    /// The time spent inside the unwinder.
+    /// The total time spent inside the unwinder.
     pub walk_time: Duration,
 }
 
-/// Why CPython's unwinder gave no samples.
+/// Why CPython's unwinder returned no samples.
 #[derive(Debug, Error)]
 pub enum UnwinderError {
     /// The interpreter could not be started.
     #[error("cannot start {} for its RemoteUnwinder: {source}", python.display())]
     Start {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// Why.
+        /// The error of the launch.
         source: io::Error,
     },
-    /// The interpreter started, and never got ready to run an unwinder.
+    /// The interpreter started, but did not get ready to run an unwinder.
     #[error("{} did not get ready to run RemoteUnwinder: {source}", python.display())]
     NotReady {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// Why.
+        /// What went wrong while waiting for it.
         source: Box<Self>,
     },
-    /// The build has none, or none with a cache.
+    /// The build has no unwinder, or none with a cache.
     #[error("not available in this build: CPython {version} has no {what}")]
     NotAvailable {
         /// The build's version.
         version: String,
-        /// What it lacks.
+        /// The missing feature.
         what: &'static str,
     },
-    /// The kernel does not let it read the target.
+    /// The kernel does not let the unwinder read the target.
     #[error("RemoteUnwinder may not read process {pid}: {advice}")]
     Denied {
-        /// The target.
+        /// The target's process id.
         pid: i32,
-        /// Which setting refuses, and what to do.
+        /// The setting that refuses, and what to do about it.
         advice: String,
     },
-    /// It raised outside a walk.
+    /// The unwinder raised an exception outside a walk.
     #[error("RemoteUnwinder raised {kind}: {text}")]
     Raised {
         /// The exception's type.
         kind: String,
-        /// Its text.
+        /// The exception's text.
         text: String,
     },
     /// No target was opened.
     #[error("the unwinder is not open on any process")]
     NotOpen,
-    /// The driver did not answer in time; it was killed, since its next answer would belong to another question.
+    /// The driver did not answer in time. It was killed, because a late answer would be taken for the answer to the
+    /// next request.
     #[error("RemoteUnwinder did not answer before the deadline")]
     Deadline,
-    /// Its answer is not waited for any more, which says nothing about it; it was killed for the same reason.
+    /// The wait for the answer was given up, which says nothing about the driver. It was killed for the same reason.
     #[error(transparent)]
     CalledOff(#[from] CalledOff),
     /// The driver's process ended.
     #[error("the process that runs RemoteUnwinder ended: {0}")]
     Ended(Ended),
-    /// The driver's answer makes no sense.
+    /// The driver's answer does not parse or is inconsistent.
     #[error("the answer of RemoteUnwinder's driver makes no sense: {0}")]
     Malformed(String),
     /// A system call failed.
@@ -159,8 +160,8 @@ pub enum UnwinderError {
 }
 
 impl UnwinderError {
-    /// The clause that the unwinder broke by this, if it did: it may not end its process, and must answer. If the target has
-    /// ended, that is to be asked first; it excuses both.
+    /// The clause that this error breaks, if any: the unwinder must answer, and must not end its process. First check
+    /// whether the target has ended; that excuses both.
     #[must_use]
     pub fn violation(&self) -> Option<Violation> {
         match self {
@@ -200,9 +201,9 @@ pub struct Unwinder {
     hello: Hello,
     interned: Interned,
     open: Option<(i32, WalkerKind)>,
-    /// Whether unwinders are made with their counters.
+    /// Whether new unwinders are made with counters.
     counts: bool,
-    /// The file that the process runs; it goes with the last of these.
+    /// The script that the process runs. Its file is removed with the last owner.
     _script: Arc<ScriptFile>,
 }
 
@@ -215,14 +216,17 @@ impl Unwinder {
     /// Starts the driver on `python`.
     ///
     /// # Errors
-    /// It does not start before `deadline`, or the build has no `RemoteUnwinder`.
+    /// The driver does not start before `deadline`, or the build has no `RemoteUnwinder`.
     pub fn start(python: &Path, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
         Self::start_command(python, isolated(python, None), deadline.into())
     }
 
-    /// Starts the driver as one that is to be traced. With a `filter`, if the kernel allows that, it stops for its tracer
-    /// before each access to another process and at each mark; without a tracer these fail. Its addresses are the same
-    /// in every run.
+    /// Starts the driver so that it can be traced. With `filter`, if the kernel allows that, the driver stops for its
+    /// tracer before each access to another process and at each mark; without a tracer these calls fail. Its addresses
+    /// are the same in every run.
+    ///
+    /// # Errors
+    /// As [`Unwinder::start`].
     pub fn start_traceable(python: &Path, filter: bool, deadline: impl Into<Deadline>) -> Result<Self, UnwinderError> {
         let mut command = isolated(python, None);
         confined::fix_addresses(&mut command);
@@ -246,7 +250,7 @@ impl Unwinder {
         Ok(Self { child, hello, interned: Interned::default(), open: None, counts: true, _script: script })
     }
 
-    /// Whether unwinders are made with their counters (`stats=True`) from here on; they are, unless told otherwise.
+    /// Sets whether new unwinders are made with counters (`stats=True`). The default is yes.
     pub fn count(&mut self, counts: bool) {
         self.counts = counts;
     }
@@ -263,18 +267,21 @@ impl Unwinder {
         self.hello.cache
     }
 
-    /// The end of the driver's process, if it has come.
+    /// Fails if the driver's process has ended.
+    ///
+    /// # Errors
+    /// The driver's process has ended.
     pub fn check(&mut self) -> Result<(), UnwinderError> {
         Ok(self.child.check()?)
     }
 
-    /// The process that runs the unwinder.
+    /// The id of the process that runs the unwinder.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.child.pid().as_raw()
     }
 
-    /// Builds a new unwinder on process `pid`, with or without the frame cache; the one before is dropped first.
+    /// Makes a new unwinder on process `pid`, with or without the frame cache. The previous one is dropped first.
     ///
     /// # Errors
     /// The build has no cache, or `RemoteUnwinder` refuses the process.
@@ -284,7 +291,8 @@ impl Unwinder {
         self.opened(pid, cache, deadline)
     }
 
-    /// The first half of [`Unwinder::open`]: asks, and waits for nothing. The answer is announced if `marked`.
+    /// The first half of [`Unwinder::open`]: sends the request without waiting for the answer. If `marked`, the driver
+    /// marks its answer for a tracer.
     pub fn ask_to_open(
         &mut self,
         pid: i32,
@@ -300,7 +308,7 @@ impl Unwinder {
         self.send(&json!({"do": "open", "pid": pid, "cache": cache, "stats": self.counts, "mark": marked}), deadline)
     }
 
-    /// The second half of [`Unwinder::open`]: takes the answer.
+    /// The second half of [`Unwinder::open`]: receives the answer.
     pub fn opened(&mut self, pid: i32, cache: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         match self.receive(deadline) {
             Ok(_) => {}
@@ -316,14 +324,14 @@ impl Unwinder {
     /// Takes one sample of all threads.
     ///
     /// # Errors
-    /// The driver fails; an exception of the walk itself is a rejection inside the sample.
+    /// The driver fails. An exception raised by the walk is not an error but a rejection inside the sample.
     pub fn sample(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
         let deadline = deadline.into();
         self.ask_for_sample(false, deadline)?;
         self.sampled(deadline)
     }
 
-    /// As [`Unwinder::sample`], with the time that the driver measured around `get_stack_trace`.
+    /// Like [`Unwinder::sample`], and returns the time that the driver measured around `get_stack_trace`.
     ///
     /// # Errors
     /// As [`Unwinder::sample`].
@@ -333,13 +341,14 @@ impl Unwinder {
         self.sampled_in(deadline)
     }
 
-    /// The first half of [`Unwinder::sample`]: asks, and waits for nothing. The answer is announced if `marked`.
+    /// The first half of [`Unwinder::sample`]: sends the request without waiting for the answer. If `marked`, the
+    /// driver marks its answer for a tracer.
     pub fn ask_for_sample(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.open.ok_or(UnwinderError::NotOpen)?;
         self.send(&json!({"do": "sample", "mark": marked}), deadline)
     }
 
-    /// The second half of [`Unwinder::sample`]: takes the answer.
+    /// The second half of [`Unwinder::sample`]: receives the answer.
     pub fn sampled(&mut self, deadline: impl Into<Deadline>) -> Result<CountedSample, UnwinderError> {
         Ok(self.sampled_in(deadline)?.0)
     }
@@ -356,11 +365,11 @@ impl Unwinder {
         }
     }
 
-    /// Takes samples as fast as the driver can, and hands them on in batches (five a second, or 2000 samples), until
+    /// Takes samples as fast as the driver can and passes them on in batches (five a second, or 2000 samples), until
     /// `bound`, a `Break`, or the end of the target.
     ///
     /// # Errors
-    /// The driver fails; exceptions of the walks are rejections inside the samples.
+    /// The driver fails. Exceptions raised by walks are not errors but rejections inside the samples.
     pub fn run_live(
         &mut self,
         bound: LiveBound,
@@ -369,7 +378,7 @@ impl Unwinder {
         self.run_paced(bound, Pace::default(), on_batch)
     }
 
-    /// As [`Unwinder::run_live`], at another pace.
+    /// Like [`Unwinder::run_live`], at the given pace.
     ///
     /// # Errors
     /// As [`Unwinder::run_live`].
@@ -411,10 +420,10 @@ impl Unwinder {
         }
     }
 
-    /// Has the build compile a program and say where the instructions of its code objects stand.
+    /// Makes the build compile a program and report the positions of the instructions in its code objects.
     ///
     /// # Errors
-    /// The driver fails, or the program is none.
+    /// The driver fails, or the program does not compile.
     pub fn positions(
         &mut self,
         source: &str,
@@ -428,10 +437,10 @@ impl Unwinder {
         Ok(Positions::new(file, functions))
     }
 
-    /// Drops the unwinder; the driver stays for the next [`Unwinder::open`].
+    /// Drops the unwinder. The driver keeps running for the next [`Unwinder::open`].
     ///
-    /// CPython 3.15.2 leaves its anchors in the target when an unwinder is dropped. Building a cached one clears
-    /// them, so opening with the cache and closing without a sample leaves a clean target.
+    /// CPython 3.15.2 leaves its anchors in the target when an unwinder is dropped. Making a cached one clears them, so
+    /// opening with the cache and closing without a sample leaves no anchors in the target.
     ///
     /// # Errors
     /// The driver fails.
@@ -441,13 +450,14 @@ impl Unwinder {
         self.closed(deadline)
     }
 
-    /// The first half of [`Unwinder::close`]: asks, and waits for nothing. The answer is announced if `marked`.
+    /// The first half of [`Unwinder::close`]: sends the request without waiting for the answer. If `marked`, the driver
+    /// marks its answer for a tracer.
     pub fn ask_to_close(&mut self, marked: bool, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.open = None;
         self.send(&json!({"do": "close", "mark": marked}), deadline)
     }
 
-    /// The second half of [`Unwinder::close`]: takes the answer.
+    /// The second half of [`Unwinder::close`]: receives the answer.
     pub fn closed(&mut self, deadline: impl Into<Deadline>) -> Result<(), UnwinderError> {
         self.receive(deadline).map(drop)
     }
@@ -472,10 +482,10 @@ impl Unwinder {
         }
     }
 
-    /// After an answer that makes no sense, the next one may belong to another question: the driver is done with.
+    /// Kills the driver after an answer that makes no sense, because its next answer may belong to another request.
     fn poisoned_by_nonsense<T>(&mut self, result: Result<T, UnwinderError>) -> Result<T, UnwinderError> {
         if matches!(result, Err(UnwinderError::Malformed(_))) {
-            // Killing can only fail if it has ended already.
+            // Killing fails only if the process has already ended.
             let _ = self.child.signal(Signal::SIGKILL);
         }
         result
@@ -483,7 +493,7 @@ impl Unwinder {
 
     fn poisoned_by_deadline<T>(&mut self, result: Result<T, ChildError>) -> Result<T, UnwinderError> {
         if matches!(result, Err(ChildError::Deadline | ChildError::CalledOff(_))) {
-            // Killing can only fail if it has ended already.
+            // Killing fails only if the process has already ended.
             let _ = self.child.signal(Signal::SIGKILL);
         }
         Ok(result?)

@@ -1,34 +1,34 @@
 //! Comparison with an earlier run.
 //!
-//! Times of two runs are no fair comparison: the machine was in another state. What is compared is each contender's time in
-//! units of something that was measured beside it: the bare system call, and for the cost to the target the same work
-//! with nobody watching. Whether that ratio has changed is said only if the interval of the change, which includes what
-//! differs from launch to launch, excludes "no change" by a margin.
+//! Times of two runs cannot be compared directly, because the state of the machine differs. So each contender's time is
+//! divided by something measured next to it: the plain system call or, in the cost part, the same work without a
+//! sampler. This ratio counts as changed only if the interval of the change excludes "no change" by a margin. The
+//! interval includes the differences from launch to launch.
 
 use serde::{Deserialize, Serialize};
 
 use crate::bench::document::{Document, Launches, NOBODY, Part, Place, Point, Series};
 use crate::bench::statistics::{CONFIDENCE, Interval, change, ratios};
 
-/// A change that is smaller than this is none, whatever its interval: code that is laid out otherwise does as much.
+/// Changes smaller than this do not count, whatever their interval: a different code layout has effects of this size.
 pub const MARGIN: f64 = 0.02;
-/// Fewer launches than this on either side tell nothing of the next one.
+/// With fewer launches than this on either side, the variation between launches is unknown.
 const LEAST_LAUNCHES: usize = 3;
 
-/// What can be said of a contender at a point.
+/// The result for a contender at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// It takes longer than it did.
+    /// It takes more time than before.
     Slower,
-    /// It takes less time than it did.
+    /// It takes less time than before.
     Faster,
-    /// Neither can be said.
+    /// The data show neither.
     CannotTell,
 }
 
 impl Answer {
-    /// The words.
+    /// The answer as shown in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -39,33 +39,33 @@ impl Answer {
     }
 }
 
-/// One contender at one point, now and then.
+/// One contender at one point, compared with the earlier run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
     /// The build's name.
     pub build: String,
-    /// Where.
+    /// The parameters of the point.
     pub place: Place,
-    /// Who.
+    /// The contender's name.
     pub contender: String,
-    /// By what factor its time has changed, in units of what was measured beside it. The confidence is that of the run's
-    /// intervals for all comparisons together.
+    /// The factor by which its time has changed, in units of what was measured next to it. The confidence is that of
+    /// the run's intervals, for all comparisons together.
     pub factor: Interval,
-    /// What that means.
+    /// The conclusion from the factor.
     pub answer: Answer,
 }
 
 /// A comparison of two runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Why the two should be compared with caution.
+    /// Differences between the two runs that call for caution.
     pub cautions: Vec<String>,
-    /// Whoever was measured in both, at the same points of builds of the same name.
+    /// The contenders that were measured in both runs, at the same points of builds with the same name.
     pub compared: Vec<Compared>,
 }
 
 impl Comparison {
-    /// Whether anything is slower.
+    /// Whether any contender is slower.
     #[must_use]
     pub fn is_slower(&self) -> bool {
         self.compared.iter().any(|one| one.answer == Answer::Slower)
@@ -83,7 +83,7 @@ pub struct NothingInCommon {
 /// Compares a run with an earlier one.
 ///
 /// # Errors
-/// They have nothing in common.
+/// The runs have no point in common.
 pub fn compare(before: &Document, after: &Document) -> Result<Comparison, NothingInCommon> {
     let mut pairs: Vec<(&Point, &Series, Launches, Launches)> = Vec::new();
     for point in &after.points {
@@ -100,7 +100,8 @@ pub fn compare(before: &Document, after: &Document) -> Result<Comparison, Nothin
     if pairs.is_empty() {
         return Err(NothingInCommon { theirs: contents(before), ours: contents(after) });
     }
-    // The permitted error is shared out (Bonferroni): else one in twenty would always seem to have changed.
+    // Divide the permitted error by the number of comparisons (Bonferroni). Otherwise one in twenty would appear
+    // changed.
     #[allow(clippy::cast_precision_loss, reason = "a small number")]
     let confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len() as f64;
     let compared = pairs.iter().filter_map(|(point, series, then, now)| {
@@ -134,7 +135,7 @@ fn answer(factor: Interval) -> Answer {
     }
 }
 
-/// A contender's blocks in units of what was measured beside it.
+/// A contender's blocks in units of what was measured next to them.
 fn relative(point: &Point, contender: &str) -> Option<Launches> {
     let blocks = &point.series(contender)?.blocks;
     let unit = match point.place.part {

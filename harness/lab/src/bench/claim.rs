@@ -1,27 +1,27 @@
-//! What a point claims of every sample: figures of another stack, or of another answer of the cache, mean nothing.
+//! The claim that every sample of a point must match. Times of other stacks or other cache results mean nothing.
 
 use framewalk::sample::{Counters, Lookup, Sample, WalkerKind};
 
 use crate::bench::document::Lookups;
 
-/// What each sample of a point must be.
+/// The required properties of each sample of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Frames of each thread.
+    /// Number of frames of each thread.
     pub(super) depth: usize,
-    /// Frames that were called anew since the sample before.
+    /// Number of frames called since the previous sample.
     pub(super) changed: usize,
-    /// Threads.
+    /// Number of threads.
     pub(super) threads: usize,
 }
 
 impl Claim {
-    /// Whether the sample has the threads and the stacks.
+    /// Whether the sample has these threads and stacks.
     pub(super) fn is_seen_by(self, sample: &Sample) -> bool {
         self.check_stacks(sample).is_ok()
     }
 
-    /// What the cache answered, if the sample is what it is claimed to be.
+    /// The results of the cache lookups, if the sample matches the claim.
     pub(super) fn check(self, sample: &Sample, counters: Option<Counters>) -> Result<Lookups, String> {
         self.check_stacks(sample)?;
         let found = answers(sample, counters);
@@ -32,11 +32,12 @@ impl Claim {
             (true, _) => Lookups { partial: all, ..Lookups::default() },
         };
         let is_missed = found == Lookups { misses: all, ..Lookups::default() };
-        // How many threads a cache holds is a finding; who answers otherwise for one thread measures something else.
+        // With several threads, the number that a cache holds is a result. With one thread, another lookup result means
+        // that something else was measured.
         let is_limit = self.threads > 1 && self.changed == 0 && found.full > 0 && found.full + found.misses == all;
-        // The reference walker trusts no entry below frames that are new, and walks again: that is its price.
+        // The reference walker does not trust an entry below new frames and walks again. This is its price.
         let is_price = sample.walker == WalkerKind::OwnReference && self.changed > 0 && is_missed;
-        // Of the whole stack only the module's frame is left: nothing is in the cache below it.
+        // Only the module's frame is left of the previous stack, and it has no callers that a cache could supply.
         let is_all = self.changed > 0 && self.changed + 1 >= self.depth && is_missed;
         if found == expected || is_limit || is_price || is_all {
             return Ok(found);
@@ -66,7 +67,7 @@ impl Claim {
     }
 }
 
-/// What the cache answered for each thread. CPython's unwinder counts them all together.
+/// The result of the cache lookup for each thread. CPython's unwinder only has counters for all threads together.
 pub(super) fn answers(sample: &Sample, counters: Option<Counters>) -> Lookups {
     let mut lookups = Lookups::default();
     for thread in &sample.threads {

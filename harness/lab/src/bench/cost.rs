@@ -1,5 +1,5 @@
-//! What being sampled costs a target that does nothing but call and return: the time that the same work takes it, by its
-//! own clock, while somebody watches or nobody.
+//! The cost of being sampled, for a target that only calls and returns. The target measures the time of the same work
+//! with its own clock, with and without a sampler.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -20,7 +20,7 @@ use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn, Watched, is_done};
 use crate::bench::walks::yardstick;
 
-/// Measures the cost of being sampled, and of having a neighbour that works as much.
+/// Measures the cost of being sampled, and the cost of a neighbour that is as busy as a sampler.
 pub(super) fn point(
     bench: &mut Bench<'_>,
     row: &Row,
@@ -68,7 +68,7 @@ impl Scene for Cost<'_> {
                 let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
                 let mut turn = self.team.begin(kind, stand)?;
                 let result = watched(&mut turn, stand, interval);
-                // Nobody else's block may find an anchor.
+                // The next contender's block must not find an anchor.
                 turn.end()?;
                 result?
             }
@@ -81,12 +81,12 @@ impl Scene for Cost<'_> {
 }
 
 fn watched(turn: &mut Turn<'_>, stand: &mut Stand, interval: Option<Duration>) -> Result<(u32, Watched), Trouble> {
-    // What a walker learns of code is not part of the cost.
+    // The cost does not include the walker's first reads of code objects.
     turn.sample()?;
     beside(stand, |done| turn.watch(done, interval))
 }
 
-/// Lets the target do its work while `watch` runs on this thread, until it is told that the work is done.
+/// Lets the target do its work while `watch` runs on this thread. `watch` receives a message when the work is done.
 fn beside(
     stand: &mut Stand,
     watch: impl FnOnce(&Receiver<()>) -> Result<Watched, Trouble>,
@@ -95,7 +95,7 @@ fn beside(
     thread::scope(|scope| {
         let work = scope.spawn(move || {
             let told = stand.told();
-            // Who has stopped watching does not listen any more.
+            // Sending fails if `watch` has already returned.
             let _ = send.send(());
             told
         });
@@ -105,7 +105,7 @@ fn beside(
     })
 }
 
-/// How many of `samples`, which were taken in `time`, were taken in those nanoseconds.
+/// How many of the `samples` taken in `time` fall into `nanoseconds`.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -117,7 +117,7 @@ fn during(samples: u64, time: Duration, nanoseconds: u32) -> u64 {
     (samples as f64 * share.min(1.0)).round() as u64
 }
 
-/// Makes system calls of the same kind, on the memory of this process.
+/// Makes system calls of the same kind on the memory of this process.
 fn stand_by(mut own: ProcessMemory, address: u64, done: &Receiver<()>, interval: Option<Duration>) -> Watched {
     let mut watched = Watched::default();
     let begun = Instant::now();
@@ -129,7 +129,7 @@ fn stand_by(mut own: ProcessMemory, address: u64, done: &Receiver<()>, interval:
                 break;
             }
         }
-        // Nothing depends on what is there.
+        // The bytes do not matter.
         let _ = own.read(address, &mut [0; 16]);
         watched.samples += 1;
     }

@@ -1,4 +1,4 @@
-//! The figures that are read from blocks: ratios of contenders that were measured side by side.
+//! Figures derived from blocks: ratios of contenders that were measured next to each other.
 
 use framewalk::sample::WalkerKind;
 use serde::Serialize;
@@ -6,34 +6,34 @@ use serde::Serialize;
 use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
 
-/// Cached walkers, each with the one that differs from it in nothing but the cache.
+/// Pairs of an uncached walker and a cached one that differs from it only in the cache.
 pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [
     (WalkerKind::OwnUncached, WalkerKind::OwnCached),
     (WalkerKind::OwnUncached, WalkerKind::OwnReference),
     (WalkerKind::CpythonUncached, WalkerKind::CpythonCached),
 ];
 
-/// What the blocks of one contender at one point come to.
+/// The figures derived from the blocks of one contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Derived<'a> {
     /// The build's name.
     pub build: &'a str,
-    /// Where.
+    /// The parameters of the point.
     #[serde(flatten)]
     pub place: Place,
-    /// Who.
+    /// The contender's name.
     pub contender: &'a str,
     /// Nanoseconds of a block.
     pub nanoseconds: Interval,
-    /// How many times as fast as the same walker without its cache.
+    /// How many times faster than the same walker without its cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed_up: Option<Interval>,
-    /// How many times as long as with nobody watching.
+    /// How many times slower the target's work is than without a sampler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_down: Option<Interval>,
 }
 
-/// Everything that can be read from a document.
+/// All figures that can be derived from a document.
 #[must_use]
 pub fn derive(document: &Document) -> Vec<Derived<'_>> {
     let of = |point| move |series| derived(point, series, document.seed);
@@ -51,20 +51,20 @@ fn derived<'a>(point: &'a Point, series: &'a Series, seed: u64) -> Option<Derive
     })
 }
 
-/// The contender that a walker is compared with.
+/// The uncached walker that a cached one is compared with.
 #[must_use]
 pub fn uncached(contender: &str) -> Option<&'static str> {
     PAIRS.iter().find(|(_, cached)| cached.name() == contender).map(|(uncached, _)| uncached.name())
 }
 
-/// How many times as fast as without its cache a walker is at a point; nothing for the cost to the target.
+/// How many times faster a cached walker is at a point than its uncached counterpart. `None` in the cost part.
 #[must_use]
 pub fn speed_up(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
     let other = point.series(uncached(&series.contender)?).filter(|_| point.place.part != Part::Cost)?;
     estimate(&ratios(&other.blocks, &series.blocks), seed)
 }
 
-/// How many times as long the target takes as with nobody watching.
+/// How many times slower the target's work is than without a sampler.
 #[must_use]
 pub fn slow_down(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
     let other = point.series(NOBODY).filter(|_| series.contender != NOBODY)?;

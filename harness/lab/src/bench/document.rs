@@ -1,4 +1,4 @@
-//! What a benchmark measured: the document that is written as JSON, drawn, and compared with a later one.
+//! The results of a benchmark: a document that is written as JSON, drawn, and compared with a later one.
 
 use std::time::Duration;
 
@@ -7,57 +7,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::machine::Machine;
 
-/// What the document says it is; the reports of `check` have a version, too.
+/// The document's kind. It distinguishes the document from reports of `check`, which have a version too.
 pub const KIND: &str = "framediff-bench";
-/// The version of the document's form; it grows when a field changes its meaning or goes away.
+/// The version of the format. It increases when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// The contender of the cost to the target: nobody samples it.
+/// The contender in the cost part that does not sample the target.
 pub const NOBODY: &str = "nobody";
-/// The contender of the cost to the target that reads as much, but of its own memory: what it slows is not due to being
-/// read, but to a neighbour that works.
+/// The contender in the cost part that reads as much, but from its own memory. Slowdown that it causes comes from a
+/// busy neighbour, not from being read.
 pub const BYSTANDER: &str = "bystander";
 
-/// Everything that one run measured.
+/// All results of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
     pub version: u32,
-    /// The program's own version.
+    /// The version of framediff.
     pub framediff: String,
-    /// Whether framediff itself was built with optimisation.
+    /// Whether framediff itself was compiled with optimisation.
     pub optimised: bool,
-    /// Where it ran.
+    /// The machine it ran on.
     pub machine: Machine,
-    /// The seed of the order in which contenders took turns, and of the resampling.
+    /// The seed for the order of the contenders and for resampling.
     pub seed: u64,
-    /// The time the run could take.
+    /// The time budget of the run.
     #[serde(rename = "budget_seconds", with = "seconds")]
     pub budget: Duration,
-    /// Whether the user stopped the run.
+    /// Whether the user interrupted the run.
     pub interrupted: bool,
-    /// The most memory that the harness ever held, in bytes; absent where the kernel does not say.
+    /// The harness' peak memory use in bytes, or `None` if the kernel does not report it.
     pub peak_bytes: Option<u64>,
     /// The builds, one entry for each run mode.
     pub builds: Vec<BenchedBuild>,
-    /// What was measured.
+    /// The measured points.
     pub points: Vec<Point>,
-    /// What the reader should know of the run.
+    /// Notes on the run for the reader.
     pub notes: Vec<String>,
-    /// What was wanted and not measured.
+    /// Points that were planned but not measured.
     pub left_out: Vec<LeftOut>,
 }
 
 /// A build in one run mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BenchedBuild {
-    /// What tables call it.
+    /// Its name in tables.
     pub name: String,
-    /// Its version.
+    /// CPython's version.
     pub version: String,
-    /// "release", "debug", ...
+    /// The kind of build: "release", "debug", ...
     pub flavour: String,
     /// Whether its JIT is on in the target.
     pub jit: bool,
@@ -80,7 +80,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// All of them; where time is short, the first ones come first.
+    /// All parts. If time is short, the first ones have priority.
     pub const ALL: [Self; 5] = [Self::SpeedUp, Self::Change, Self::Cost, Self::Threads, Self::Targets];
 
     /// The name on command lines and in messages.
@@ -96,76 +96,76 @@ impl Part {
     }
 }
 
-/// Where on the curves a point lies.
+/// The parameters of a point on the curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
-    /// What is varied.
+    /// The parameter that is varied.
     pub part: Part,
     /// Frames on each thread's stack.
     pub depth: u32,
-    /// How many of them, from the leaf on, are returned from and called anew between two samples.
+    /// How many frames, counted from the leaf, return and are called again between two samples.
     pub changed: u32,
-    /// Threads of each target.
+    /// Number of threads of each target.
     pub threads: u32,
-    /// Targets.
+    /// Number of targets.
     pub targets: u32,
-    /// Samples that are wanted in a second; absent: as many as can be had.
+    /// Requested samples per second. `None` means as many as possible.
     pub rate: Option<u32>,
 }
 
 impl Place {
-    /// One target with one thread whose stack is so deep and stays.
+    /// One target with one thread whose stack has `depth` frames and does not change.
     #[must_use]
     pub fn still(part: Part, depth: u32) -> Self {
         Self { part, depth, changed: 0, threads: 1, targets: 1, rate: None }
     }
 }
 
-/// One point, with everybody who was measured there, in turns.
+/// One point with the results of all contenders, which were measured there in turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// The build's name.
     pub build: String,
-    /// Where.
+    /// The parameters.
     #[serde(flatten)]
     pub place: Place,
-    /// Nanoseconds of one bare system call that reads 64 bytes of the target, block by block.
+    /// Nanoseconds per plain system call that reads 64 bytes from the target, for each block.
     pub yardstick: Launches,
-    /// Who was measured.
+    /// The results of each contender.
     pub series: Vec<Series>,
 }
 
 impl Point {
-    /// The series of that contender.
+    /// The results of the contender with this name.
     #[must_use]
     pub fn series(&self, contender: &str) -> Option<&Series> {
         self.series.iter().find(|series| series.contender == contender)
     }
 }
 
-/// Means of blocks in nanoseconds: for each launch of the target, one number for each round. Block `j` of launch `i` was
-/// measured beside block `j` of launch `i` of everybody else at the point.
+/// Times of blocks in nanoseconds: for each launch of the target, one number per round. Block `j` of launch `i` was
+/// measured next to block `j` of launch `i` of all other contenders at the point.
 pub type Launches = Vec<Vec<f64>>;
 
-/// One contender at one point.
+/// The results of one contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// A walker's name, [`NOBODY`] or [`BYSTANDER`].
     pub contender: String,
-    /// Nanoseconds of one sample; in the part `cost`, of one block of the target's work; in `targets`, the time of the run
-    /// divided by all samples taken in it.
+    /// Nanoseconds per sample. In the part `cost`, nanoseconds of one block of the target's work. In `targets`, the
+    /// time of the run divided by the number of all samples taken in it.
     pub blocks: Launches,
-    /// How many samples these blocks are made of.
+    /// Number of samples in these blocks.
     pub samples: u64,
-    /// What the cache answered in them.
+    /// The results of the cache lookups in these samples.
     pub lookups: Lookups,
-    /// What one sample does.
+    /// The accesses and times that make up one sample.
     pub breakdown: Option<Breakdown>,
-    /// Why there are no blocks: the contender cannot do this.
+    /// If the contender cannot do this, the reason; then there are no blocks.
     pub refused: Option<String>,
 }
 
-/// What the cache answered, counted over threads.
+/// Results of cache lookups, counted per thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookups {
     /// Full hits.
@@ -174,7 +174,7 @@ pub struct Lookups {
     pub partial: u64,
     /// Misses.
     pub misses: u64,
-    /// Samples of a thread that no walker could give, on a target that runs.
+    /// Rejected samples of a thread of a running target.
     pub rejected: u64,
 }
 
@@ -187,24 +187,25 @@ impl std::ops::AddAssign for Lookups {
     }
 }
 
-/// What one sample consists of.
+/// The accesses and times that make up one sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown {
-    /// System calls that access the target.
+    /// Number of system calls that access the target.
     pub system_calls: u64,
-    /// Those of them that write.
+    /// How many of them write.
     pub writes: u64,
-    /// Ranges that they name.
+    /// Number of ranges in these calls.
     pub segments: u64,
-    /// Bytes that they read.
+    /// Number of bytes read.
     pub bytes: u64,
-    /// Nanoseconds of one vectored read of the same ranges, measured beside the walker.
+    /// Nanoseconds of one vectored read of the same ranges, measured next to the walker.
     pub bare: Launches,
-    /// Nanoseconds that the walker spends beside its accesses: finding the way, looking up, decoding. None for CPython's.
+    /// Nanoseconds the walker spends outside its accesses: following the chain, cache lookups, decoding. Empty for
+    /// CPython's walkers.
     #[serde(default)]
     pub decoding: Launches,
-    /// Nanoseconds of making a list of frames of its own out of the sample, which a walker whose stacks share their callers
-    /// need not do. None for CPython's, which makes one in every sample.
+    /// Nanoseconds for copying the sample into a separate list of frames. Walkers whose stacks share their callers do
+    /// not need that copy. Empty for CPython's walkers, which make it in every sample.
     #[serde(default)]
     pub results: Launches,
 }
@@ -214,38 +215,38 @@ pub struct Breakdown {
 pub struct LeftOut {
     /// The build's name.
     pub build: String,
-    /// Where.
+    /// The parameters.
     #[serde(flatten)]
     pub place: Place,
-    /// Why.
+    /// Why it was not measured.
     pub why: String,
 }
 
-/// Why a text is no document that can be used.
+/// Why a text is not a usable document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// No JSON, or not of this form.
+    /// It is not JSON, or has another format.
     #[error("it is no document of `framediff bench --format json`: {0}")]
     Foreign(String),
-    /// Of another version.
+    /// Its format has another version.
     #[error(
         "it is of version {found} of the form, this framediff writes and reads version {VERSION}: measure again with \
          `framediff bench --format json`"
     )]
     Version {
-        /// What it says.
+        /// The version in the document.
         found: u64,
     },
-    /// A number that no measurement gives.
+    /// It contains a number that no measurement produces.
     #[error("{0}: it was not written by framediff, or was changed since")]
     Damaged(String),
 }
 
 impl Document {
-    /// Reads a document again.
+    /// Parses a document.
     ///
     /// # Errors
-    /// Something else, or one of another version.
+    /// The text is not a document, or its format has another version.
     pub fn from_json(text: &str) -> Result<Self, DocumentError> {
         let foreign = |error: serde_json::Error| DocumentError::Foreign(error.to_string());
         let value: serde_json::Value = serde_json::from_str(text).map_err(foreign)?;
@@ -264,7 +265,7 @@ impl Document {
         Ok(document)
     }
 
-    /// Blocks stand beside one another, and times are above zero.
+    /// Checks that blocks match each other in number, and that times are above zero.
     fn check(&self) -> Result<(), DocumentError> {
         for point in &self.points {
             let shape: Vec<usize> = point.yardstick.iter().map(Vec::len).collect();
@@ -310,7 +311,7 @@ mod tests {
         assert!(
             Document::from_json("# framediff bench").unwrap_err().to_string().contains("framediff bench --format json")
         );
-        // The report of a check has a version, too.
+        // The report of a check has a version too.
         assert!(Document::from_json(r#"{"version": 1, "table": []}"#).unwrap_err().to_string().contains("no \"kind\""));
         assert!(refused(|value| value["kind"] = "criterion".into()).contains("\"criterion\""));
         assert!(refused(|value| value["version"] = 0.into()).contains("version 0"));

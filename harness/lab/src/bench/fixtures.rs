@@ -12,13 +12,13 @@ use crate::bench::document::{
 };
 use crate::bench::machine::Machine;
 
-/// Blocks around `time` times a factor of each launch's own, with noise that is never negative, as on real machines.
+/// Blocks of about `time`, with a random factor per launch and noise that is never negative, as on real machines.
 pub(super) fn blocks(time: f64, launches: usize, blocks: usize, seed: u64) -> Launches {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut launch = || {
         let place = random.random_range(0.97..1.03);
         let mut block = || time * place * (1.0 + random.random_range(0.0..0.1_f64).powi(2) * 5.0);
-        // Eighths are read from decimal text as they were written, to the last bit.
+        // Eighths survive the conversion to decimal text and back exactly.
         (0..blocks).map(|_| (block() * 8.0).round() / 8.0).collect()
     };
     (0..launches).map(|_| launch()).collect()
@@ -48,11 +48,11 @@ fn point(place: Place, series: Vec<Series>) -> Point {
     Point { build: BUILD.to_owned(), place, yardstick: blocks(1000.0, 5, 8, 7), series }
 }
 
-/// A name that is no markup.
+/// A name with characters that need escaping in markup.
 pub(super) const BUILD: &str = "3.15.2 <release> & co";
 
-/// A run in which a cache gains a factor of eight, CPython's could not walk the deepest stack, and some points had no time.
-/// `slower` is a factor of the cached walker's time.
+/// A run in which a cache gains a factor of eight, CPython's walkers cannot walk the deepest stack, and some points had
+/// no time. The cached walker's time is multiplied by `slower`.
 pub fn document(slower: f64, seed: u64) -> Document {
     let deep = |depth: u32| {
         let time = f64::from(depth) * 100.0;

@@ -1,22 +1,22 @@
-//! Where a benchmark ran, and how much memory it took.
+//! The machine of a benchmark, and the peak memory use of the harness.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// A machine, as far as times depend on it.
+/// The properties of a machine on which times depend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The processor's name; empty where the kernel does not tell.
+    /// The processor's name; empty if the kernel does not report it.
     pub cpu: String,
-    /// Cores that this process may use.
+    /// Number of cores that this process may use.
     pub cores: usize,
     /// The kernel's name and release.
     pub kernel: String,
 }
 
 impl Machine {
-    /// This one.
+    /// The present machine.
     #[must_use]
     pub fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -32,7 +32,7 @@ impl Machine {
     }
 }
 
-/// The most memory that this process ever held, in bytes.
+/// The peak memory use of this process in bytes, or `None` if the kernel does not report it.
 #[must_use]
 pub fn peak_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -40,7 +40,7 @@ pub fn peak_bytes() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// What stands behind `name:` in a file of the kernel.
+/// The value after `name:` in a file of the kernel.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| {
         let (before, after) = line.split_once(':')?;

@@ -1,4 +1,4 @@
-//! Tables that can be put into an issue.
+//! Renders a document as Markdown tables, for example for an issue.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::bench::run::describe;
 use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
 
-/// Everything that the document says, and how it compares with an earlier one.
+/// The whole document, and the comparison with an earlier one.
 #[must_use]
 pub fn render(document: &Document, comparison: Option<&Comparison>) -> String {
     let mut out = String::new();
@@ -100,7 +100,7 @@ fn explained(part: Part) -> &'static str {
     }
 }
 
-/// What a row is of.
+/// The label of a table row: the value of the varied parameter.
 fn varied(place: &Place) -> String {
     match place.part {
         Part::SpeedUp => place.depth.to_string(),
@@ -121,7 +121,7 @@ fn axis(part: Part) -> &'static str {
     }
 }
 
-/// Reasons for which a cell has no number.
+/// Footnotes: the reasons why a cell has no number.
 #[derive(Default)]
 struct Notes {
     texts: Vec<String>,
@@ -137,7 +137,7 @@ impl Notes {
     }
 }
 
-/// The names of contenders at these points, in the order of the first that has them.
+/// The names of the contenders at these points, in the order of their first appearance.
 fn contenders<'a>(points: &[&'a Point]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for series in points.iter().flat_map(|point| &point.series) {
@@ -148,7 +148,7 @@ fn contenders<'a>(points: &[&'a Point]) -> Vec<&'a str> {
     names
 }
 
-/// A table with one row for each point and one column for each of `names`; none without numbers.
+/// A table with one row per point and one column per name, or `None` if there are no names.
 fn table(
     part: Part,
     points: &[&Point],
@@ -170,7 +170,7 @@ fn table(
     Some(out)
 }
 
-/// Ratios of contenders that were measured side by side.
+/// Ratios of contenders that were measured next to each other.
 fn factors(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) -> Option<String> {
     let all = contenders(points);
     let over = |name: &str| if part == Part::Cost { Some(NOBODY) } else { uncached(name) };
@@ -189,7 +189,7 @@ fn factors(document: &Document, part: Part, points: &[&Point], notes: &mut Notes
     })
 }
 
-/// Times, for what they are worth.
+/// Absolute times.
 fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) -> Option<String> {
     table(part, points, &contenders(points), |point, series| {
         if let Some(why) = &series.refused {
@@ -221,7 +221,7 @@ fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) 
     })
 }
 
-/// What the time of a sample is made of.
+/// The accesses and times that make up a sample.
 fn breakdown(document: &Document, points: &[&Point]) -> String {
     let mut rows = String::new();
     for point in points {
@@ -337,7 +337,7 @@ mod tests {
     use crate::bench::baseline::compare;
     use crate::bench::fixtures::document;
 
-    /// The cells of the first row that begins so, after the given heading.
+    /// The cells of the first row with this label after the given heading.
     fn cells(text: &str, heading: &str, row: &str) -> Vec<String> {
         let (_, section) = text.split_once(heading).unwrap_or_else(|| panic!("{heading:?} is not in {text}"));
         let line = section.lines().find(|line| line.starts_with(&format!("| {row} |")));

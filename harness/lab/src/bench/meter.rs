@@ -1,4 +1,4 @@
-//! What walks ask of a target's memory.
+//! Records the accesses that walks make to a target's memory.
 
 use std::time::{Duration, Instant};
 
@@ -7,15 +7,15 @@ use process::memory::ProcessMemory;
 
 use crate::bench::statistics::median;
 
-/// Ranges of the target, in the order in which they were read.
+/// Memory ranges of the target, in the order in which they were read.
 pub(super) type Ranges = Vec<(Address, usize)>;
 
-/// Accesses of a target: those of one sample, or of one traced walk.
+/// The accesses of one sample to a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Accesses {
     pub(super) system_calls: u64,
     pub(super) writes: u64,
-    /// What was read; a write reads nothing.
+    /// The ranges that were read. Writes add none.
     pub(super) ranges: Ranges,
 }
 
@@ -24,20 +24,20 @@ impl Accesses {
         self.ranges.iter().map(|&(_, length)| length as u64).sum()
     }
 
-    /// Notes one read of all these.
+    /// Records one read of all these ranges.
     pub(super) fn read(&mut self, ranges: impl IntoIterator<Item = (Address, usize)>) {
         self.system_calls += 1;
         self.ranges.extend(ranges);
     }
 
-    /// Notes one write.
+    /// Records one write.
     pub(super) fn wrote(&mut self) {
         self.system_calls += 1;
         self.writes += 1;
     }
 }
 
-/// A memory that notes what is asked of it.
+/// A memory that records the accesses to it.
 pub(super) struct Meter {
     pub(super) memory: ProcessMemory,
     pub(super) accesses: Accesses,
@@ -62,10 +62,10 @@ impl RemoteMemory for Meter {
     }
 }
 
-/// A memory that takes the time of what is asked of it.
+/// A memory that times the accesses to it.
 pub(super) struct Clocked {
     pub(super) memory: ProcessMemory,
-    /// The time of all accesses.
+    /// The total time of all accesses.
     pub(super) spent: Duration,
 }
 
@@ -92,19 +92,19 @@ impl RemoteMemory for Clocked {
     }
 }
 
-/// What an own walker does in a sample beside its accesses, in nanoseconds.
+/// What one of this project's walkers does in a sample outside its accesses, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Inside {
-    /// Finding the way, looking up and decoding.
+    /// Following the chain, cache lookups and decoding.
     pub(super) decoding: f64,
-    /// Making a list of frames of its own out of each stack, as CPython's unwinder does.
+    /// Copying each stack into a separate list of frames, as CPython's unwinder does.
     pub(super) results: f64,
 }
 
-/// How many ranges one system call takes (`UIO_MAXIOV`).
+/// The kernel's limit on ranges per system call (`UIO_MAXIOV`).
 const SEGMENTS_PER_CALL: usize = nix::libc::UIO_MAXIOV as usize;
 
-/// Reads of the same ranges, with as few system calls as possible and nothing made of the bytes.
+/// Reads the same ranges with as few system calls as possible and ignores the bytes.
 pub(super) struct BareRead {
     memory: ProcessMemory,
     ranges: Ranges,
@@ -117,10 +117,10 @@ impl BareRead {
         Self { memory, ranges, buffers }
     }
 
-    /// The median time of so many reads, in nanoseconds.
+    /// The median time of `reads` reads, in nanoseconds.
     ///
     /// # Errors
-    /// Not everything that was there when it was noted can be read now.
+    /// Some of the recorded ranges can no longer be read.
     pub(super) fn block(&mut self, reads: u64) -> Result<f64, MemoryError> {
         let mut segments: Vec<Segment<'_>> = (self.ranges.iter().zip(&mut self.buffers))
             .map(|(&(address, _), buffer)| Segment { address, buffer })
@@ -138,13 +138,13 @@ impl BareRead {
     }
 }
 
-/// The median of times in nanoseconds: whoever was interrupted in the middle of a call says nothing about it.
+/// The median of times, in nanoseconds. Unlike the mean, it ignores a call that was interrupted.
 pub(super) fn middle(times: &[Duration]) -> f64 {
     let mut times: Vec<f64> = times.iter().map(|time| nanoseconds(*time)).collect();
     median(&mut times).unwrap_or(1.0)
 }
 
-/// A time in nanoseconds. No time at all, which is the clock's grain, could not be put into a ratio.
+/// A time in nanoseconds, at least 1: the clock can return 0, which cannot be used in a ratio.
 #[allow(clippy::cast_precision_loss, reason = "a time in nanoseconds")]
 pub(super) fn nanoseconds(time: Duration) -> f64 {
     time.as_nanos().max(1) as f64

@@ -1,9 +1,10 @@
-//! What the frame cache gains, and what being sampled costs: ratios with intervals, on real interpreters.
+//! Measures the gain from the frame cache and the cost of being sampled, as ratios with intervals, on real
+//! interpreters.
 //!
-//! All contenders of a point are measured on the same target, in turns, in an order that a seed decides (`turn`); a
-//! point is spread over several launches of its target. Every sample must be what the point claims it is (`claim`). The
-//! statistics ([`statistics`]), the comparison with an earlier run ([`baseline`]) and the drawing ([`markdown`], [`svg`])
-//! are functions of the [`document`] alone.
+//! All contenders of a point are measured in turns on the same target, in an order derived from a seed (`turn`). A
+//! point uses several launches of its target. Every sample must match the claim of its point (`claim`). The statistics
+//! ([`statistics`]), the comparison with an earlier run ([`baseline`]) and the drawings ([`markdown`], [`svg`]) depend
+//! only on the [`document`].
 
 pub mod baseline;
 mod claim;

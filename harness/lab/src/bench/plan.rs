@@ -1,48 +1,48 @@
-//! Which points a run measures, and how its time is shared out.
+//! Decides which points a run measures and how much time each one gets.
 
 use std::time::Duration;
 
 use crate::bench::document::{Part, Place};
 
-/// Depths unless others are asked for.
+/// The default depths.
 pub const DEPTHS: [u32; 5] = [1, 10, 100, 1000, 5000];
-/// How much of a stack changes between samples, in thousandths.
+/// The part of a stack that changes between samples, in thousandths.
 const CHANGED: [u32; 7] = [0, 1, 10, 100, 250, 500, 999];
-/// Samples in a second of the cost to the target; the first is as many as can be had.
+/// Samples per second in the cost part. `None` means as many as possible.
 const RATES: [Option<u32>; 2] = [None, Some(1000)];
 const THREADS: [u32; 7] = [1, 2, 4, 8, 16, 32, 64];
 const TARGETS: [u32; 5] = [1, 2, 4, 8, 16];
-/// The depth of the stacks where something else is varied.
+/// The depth of stacks while another parameter is varied.
 const MIDDLE: u32 = 100;
-/// The most that CPython's cache holds of a stack is 1024 frames; the change between samples is looked at below that.
+/// The depth for the part `change`. It is below 1024, the number of frames that CPython's cache holds of a stack.
 const CHANGED_DEPTH: u32 = 1000;
-/// The depth of the stacks of many threads.
+/// The depth of stacks in the part `threads`.
 const THREAD_DEPTH: u32 = 20;
-/// Less time than this gives no intervals worth showing; for each unit of weight.
+/// Minimum time per unit of weight. Less gives no useful intervals.
 const LEAST: Duration = Duration::from_millis(600);
 
-/// What is wanted.
+/// The user's selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wishes {
-    /// The parts; none means all.
+    /// The parts. An empty list means all.
     pub parts: Vec<Part>,
-    /// The depths; none means [`DEPTHS`].
+    /// The depths. An empty list means [`DEPTHS`].
     pub depths: Vec<u32>,
     /// The time for all points of all builds.
     pub budget: Duration,
 }
 
-/// What is measured on one build after the other, point by point.
+/// The points measured on each build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The points, each with its share of the time.
     pub points: Vec<(Place, Duration)>,
-    /// The points for which there is no time.
+    /// The points that do not fit into the budget.
     pub left_out: Vec<Place>,
 }
 
-/// Shares the budget out over so many builds. Where it does not suffice, points are left out from the end; but parts and
-/// depths that were asked for are measured in any case, and the first point always is.
+/// Divides the budget between `builds` builds and their points. If it is too short, points are left out, the last ones
+/// first. Points of requested parts and of the part `speed-up` are always measured.
 #[must_use]
 pub fn plan(wishes: &Wishes, builds: usize) -> Plan {
     let builds = u32::try_from(builds.max(1)).unwrap_or(u32::MAX);
@@ -91,7 +91,7 @@ fn places(part: Part, depths: &[u32]) -> Vec<Place> {
 }
 
 impl Place {
-    /// The share of time that the point needs, in units of a simple one.
+    /// The point's share of the time, in units of a simple point.
     fn weight(&self) -> u32 {
         match self.part {
             Part::SpeedUp | Part::Change | Part::Threads | Part::Targets => 1,

@@ -1,32 +1,34 @@
-//! Python programs with a stack of an exact depth: one that stands still or changes between gates, and one that works.
+//! Python programs with a stack of an exact depth: one that waits or changes its stack between gates, and one that
+//! works.
 //!
-//! They speak as the programs of [`model::workload`] do, at gates whose context is theirs to choose. Those are made to be
-//! judged, by a grammar that knows every stack; these are made to be deep and to take no time of their own.
+//! They use the same gates as the programs of [`model::workload`], but choose the gates' contexts themselves. The
+//! programs of [`model::workload`] are made to be judged by a grammar that knows every stack. These are made to be deep
+//! and to take little time themselves.
 
 use std::fmt::Write;
 
 use model::workload::prologue::{GATE, IMPORTS, gate};
 
-/// How many functions take turns in calling one another, so that a stack is of more than one code object.
+/// Number of functions that call one another in turn, so that a stack has several code objects.
 const FUNCTIONS: u32 = 8;
-/// How long a block of work is meant to take at the least, in nanoseconds: long against a gate and against a core that
-/// comes out of its sleep.
+/// Minimum intended duration of a block of work in nanoseconds: long compared with a gate and with a core's wakeup from
+/// sleep.
 const WORK: u32 = 20_000_000;
 
 /// A program whose main thread waits at gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gated {
-    /// Frames on the stack of each thread, that of the module included; at least 1.
+    /// Number of frames on each thread's stack, including the module's; at least 1.
     pub depth: u32,
-    /// How many of them, from the leaf on, are returned from and called anew between two gates. The module's frame always
-    /// stays, so that it is below `depth`.
+    /// How many frames, counted from the leaf, return and are called again between two gates. The module's frame always
+    /// stays, so this is below `depth`.
     pub changed: u32,
-    /// All threads; the others than the main thread wait for a lock.
+    /// Number of threads. All except the main thread wait for a lock.
     pub threads: u32,
 }
 
 impl Gated {
-    /// The text of the program.
+    /// The program's source.
     #[must_use]
     pub fn source(self) -> String {
         let Self { depth, changed, threads } = self;
@@ -40,7 +42,7 @@ impl Gated {
         ring(&mut text, "change", &[&gate("0")]);
         ring(&mut text, "stay", &["while True:", &format!("    {round}")]);
         for _ in 1..threads.max(1) {
-            // Each of them stands where it stays once the lock is free.
+            // When the lock is free, the new thread has reached its final position.
             let _ = writeln!(text, "_thread.start_new_thread(wait_0, ({depth},)); _arrived.acquire()");
         }
         text.push_str(READY);
@@ -52,8 +54,8 @@ impl Gated {
     }
 }
 
-/// A program that calls and returns all the time, upon a stack of `depth` frames. The context of each of its gates is the
-/// time, in nanoseconds, that the same amount of work took since the gate before.
+/// A program that calls and returns all the time on a stack of `depth` frames. The context of each gate is the time in
+/// nanoseconds that a fixed amount of work took since the previous gate.
 #[must_use]
 pub fn working(depth: u32) -> String {
     let mut text = beginning();
@@ -62,7 +64,8 @@ pub fn working(depth: u32) -> String {
     text.push_str(
         "def timed(rounds):\n    begun = _now()\n    for _ in range(rounds): work(12)\n    return _now() - begun\n\n",
     );
-    // As much work as takes long enough, and from then on always the same. One that was interrupted seems long.
+    // Double the work until it takes long enough, then keep it fixed. Use the minimum of three, because an interruption
+    // makes a run look longer.
     let calibrate = format!("while min(timed(rounds), timed(rounds), timed(rounds)) < {WORK}: rounds *= 2");
     let gate = format!("    {}", gate("min(elapsed, 0xffffffff)"));
     let body = ["rounds = 1", &calibrate, "while True:", "    elapsed = timed(rounds)", &gate];
@@ -72,14 +75,14 @@ pub fn working(depth: u32) -> String {
     text
 }
 
-/// What a program says before it starts.
+/// The start of the gate protocol.
 const READY: &str = "_write(1, b'framdiff')\nif _read(0, 1) != b'g': _exit(0)\n";
 
 fn beginning() -> String {
     format!("{IMPORTS}\n{GATE}\n\n")
 }
 
-/// Functions that call one another: `name_0(n)` makes `n` frames, and the last of them runs `body`.
+/// Functions that call one another: `name_0(n)` makes `n` frames, and the last one runs `body`.
 fn ring(text: &mut String, name: &str, body: &[&str]) {
     for index in 0..FUNCTIONS {
         let next = (index + 1) % FUNCTIONS;

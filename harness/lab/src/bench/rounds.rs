@@ -1,4 +1,5 @@
-//! Rounds of blocks: every contender once in each round, in an order of its own, on several launches of the target.
+//! Rounds of blocks on several launches of the target. In each round, every contender is measured once, in a new random
+//! order.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +13,12 @@ use crate::bench::document::{Breakdown, Launches, Lookups, Place, Point, Series}
 use crate::bench::meter::{Accesses, Inside};
 use crate::bench::turn::{Block, Trouble};
 
-/// How many launches of the target a point is spread over.
+/// Number of launches of the target per point.
 const LAUNCHES: u32 = 5;
-/// Fewer rounds than this in a launch are no use.
+/// Minimum number of rounds per launch.
 const LEAST_ROUNDS: u32 = 2;
 
-/// What every part needs.
+/// State shared by all parts.
 pub(super) struct Bench<'a> {
     pub(super) folder: &'a Path,
     pub(super) interrupted: &'a AtomicBool,
@@ -34,23 +35,23 @@ impl Bench<'_> {
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) block: Block,
-    /// Nanoseconds of one bare read of the same ranges.
+    /// Nanoseconds of one plain read of the same ranges.
     pub(super) bare: Option<f64>,
-    /// What one sample asked for.
+    /// The accesses of one sample.
     pub(super) accesses: Option<Accesses>,
-    /// What it did beside that.
+    /// Times spent outside accesses.
     pub(super) inside: Option<Inside>,
 }
 
 /// How one kind of point is measured.
 pub(super) trait Scene {
-    /// What is launched anew from time to time.
+    /// The launched target or targets. A point uses several launches.
     type Stage;
 
     /// Launches the target.
     fn launch(&mut self, folder: &Path) -> Result<Self::Stage, Failure>;
 
-    /// One block of the bare system call; in nanoseconds for each.
+    /// One block of the plain system call. Returns nanoseconds per call.
     fn yardstick(&mut self, stage: &mut Self::Stage) -> Result<f64, Failure>;
 
     /// One block of contender number `index`.
@@ -66,7 +67,7 @@ struct Growing {
     accesses: Option<Accesses>,
 }
 
-/// Measures `contenders`, for about that long.
+/// Measures `contenders` for about `share`.
 pub(super) fn measure<S: Scene>(
     bench: &mut Bench<'_>,
     (build, place): (&str, Place),
@@ -102,7 +103,8 @@ pub(super) fn measure<S: Scene>(
     Ok(Point { build: build.to_owned(), place, yardstick, series })
 }
 
-/// Everybody once; whether the round counts. One that is broken off leaves nothing, so that blocks stand side by side.
+/// Measures every contender once. Returns whether the round counts. An interrupted round leaves no blocks, so that the
+/// blocks of all contenders still match.
 fn round<S: Scene>(
     bench: &mut Bench<'_>,
     (scene, stage): (&mut S, &mut S::Stage),
@@ -176,7 +178,7 @@ impl Growing {
         self.accesses = taken.accesses.or(self.accesses.take());
     }
 
-    /// What was measured before means nothing now.
+    /// Discards the earlier blocks, which mean nothing once the contender is refused.
     fn refuse(&mut self, why: String) {
         *self =
             Self { series: Series { refused: Some(why), ..Self::new(&self.series.contender).series }, ..Self::new("") };

@@ -1,4 +1,4 @@
-//! A whole run: the plan, build by build and point by point.
+//! Runs a whole benchmark, build by build and point by point.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -17,25 +17,25 @@ use crate::bench::rounds::Bench;
 use crate::bench::turn::Team;
 use crate::bench::{Failure, cost, targets, walks};
 
-/// What is run.
+/// The options of a run.
 pub struct Options<'a> {
-    /// The points, for each build.
+    /// The points to measure on each build.
     pub plan: &'a Plan,
-    /// Who is measured.
+    /// The walkers to measure.
     pub walkers: &'a [WalkerKind],
-    /// The time of the whole run.
+    /// The time budget of the whole run.
     pub budget: Duration,
-    /// Decides the order of turns.
+    /// The seed for the order of turns.
     pub seed: u64,
-    /// Where targets' files go.
+    /// The folder for the targets' files.
     pub folder: &'a Path,
-    /// Set when the user stops the run.
+    /// Set when the user interrupts the run.
     pub interrupted: &'a AtomicBool,
-    /// Told before each point: its number, how many there are, and what it is.
+    /// Called before each point with its number, the number of points, and its description.
     pub progress: &'a dyn Fn(usize, usize, &str),
 }
 
-/// Measures everything. What fails is in the document, with the reason.
+/// Measures everything. Failures are recorded in the document with their reasons.
 #[must_use]
 pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
     let mut bench = Bench {
@@ -65,7 +65,7 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
                 Ok(point) => points.push(point),
                 Err(error) => {
                     leave_out(place, &error.to_string());
-                    // Whatever happened to the unwinder's process, the next point starts with another one.
+                    // The unwinder's process may have failed, so the next point starts a new one.
                     team = Team::new(row, options.walkers);
                 }
             }

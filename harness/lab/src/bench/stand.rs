@@ -1,4 +1,4 @@
-//! A target of a benchmark, launched and brought to its first gate.
+//! A benchmark target, launched and waiting at its first gate.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use process::target::{Target, runtime_address};
 
 use crate::bench::Failure;
 
-/// Who needs longer for a gate, a launch or an answer hangs.
+/// After this long without a gate, a launch or an answer, a process is considered hung.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn soon() -> Instant {
@@ -34,13 +34,13 @@ impl Stand {
         Ok(Self { target, site: Site { layout, runtime } })
     }
 
-    /// Lets it go on to its next gate.
+    /// Lets the target run to its next gate.
     pub(super) fn next(&mut self) -> Result<(), Failure> {
         self.target.pass_gates(1, soon())?;
         Ok(())
     }
 
-    /// The same for a program whose context is a number.
+    /// Like [`Stand::next`], and returns the gate's context, which this program uses for a number.
     pub(super) fn told(&mut self) -> Result<u32, Failure> {
         Ok(self.target.pass_gates(1, soon())?.context)
     }

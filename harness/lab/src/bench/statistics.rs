@@ -1,9 +1,9 @@
-//! Medians of blocks, ratios of blocks that were measured side by side, and how sure one can be of them.
+//! Medians of blocks, ratios of blocks that were measured next to each other, and their confidence intervals.
 //!
-//! Times of one machine depend on where the kernel and the loader put things, which is drawn anew with each launch, and
-//! on what else runs, which changes from block to block. Intervals are therefore made by resampling launches first and
-//! then blocks within them (a bootstrap of two levels, percentile intervals). Ratios are taken block by block, of
-//! neighbours in time, so that what slows both cancels out.
+//! Times depend on the addresses that the kernel and the loader choose anew for each launch, and on other load, which
+//! changes from block to block. Intervals are therefore made by resampling first launches and then blocks within them
+//! (a two-level bootstrap with percentile intervals). Ratios are taken block by block between neighbours in time, so
+//! that load that slows both cancels out.
 
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -12,33 +12,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::document::Launches;
 
-/// The confidence of intervals that are shown.
+/// The confidence of displayed intervals.
 pub const CONFIDENCE: f64 = 0.95;
-/// Resamples for one interval.
+/// Number of resamples for one interval.
 const RESAMPLES: usize = 2000;
-/// Resamples where tails are needed that are thinner than those of one interval.
+/// Number of resamples for intervals of higher confidence, which depend on the outer tails.
 const MANY_RESAMPLES: usize = 10_000;
 
-/// A number and the interval that it lies in with the confidence that was asked for.
+/// An estimate and its interval at the requested confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// The lower end.
+    /// The lower bound.
     pub low: f64,
     /// The estimate.
     pub value: f64,
-    /// The upper end.
+    /// The upper bound.
     pub high: f64,
 }
 
 impl Interval {
-    /// The interval of the negative power: of b/a, for one of a/b.
+    /// The reciprocal: the interval of b/a from that of a/b.
     #[must_use]
     pub fn inverse(self) -> Self {
         Self { low: 1.0 / self.high, value: 1.0 / self.value, high: 1.0 / self.low }
     }
 }
 
-/// The median; none of nothing.
+/// The median, or `None` for an empty slice.
 #[must_use]
 pub fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
@@ -50,7 +50,7 @@ pub fn median(values: &mut [f64]) -> Option<f64> {
     Some(lower.map_or(upper, |lower| f64::midpoint(lower, upper)))
 }
 
-/// The median of all blocks, with its interval; none of nothing.
+/// The median of all blocks with its interval, or `None` if there are no blocks.
 #[must_use]
 pub fn estimate(launches: &[Vec<f64>], seed: u64) -> Option<Interval> {
     let value = median(&mut launches.concat())?;
@@ -58,15 +58,15 @@ pub fn estimate(launches: &[Vec<f64>], seed: u64) -> Option<Interval> {
     interval(value, &mut medians, CONFIDENCE)
 }
 
-/// The ratio of two contenders, block by block.
+/// The ratios of two contenders, block by block.
 #[must_use]
 pub fn ratios(over: &[Vec<f64>], under: &[Vec<f64>]) -> Launches {
     let of = |(over, under): (&Vec<f64>, &Vec<f64>)| over.iter().zip(under).map(|(over, under)| over / under).collect();
     over.iter().zip(under).map(of).collect()
 }
 
-/// By what factor the median of `after` differs from that of `before`, which were not measured side by side, with an
-/// interval of that confidence.
+/// The ratio of the median of `after` to that of `before`, with an interval of this confidence. The two were not
+/// measured next to each other.
 #[must_use]
 pub fn change(before: &[Vec<f64>], after: &[Vec<f64>], confidence: f64, seed: u64) -> Option<Interval> {
     let value = median(&mut after.concat())? / median(&mut before.concat())?;
@@ -99,7 +99,7 @@ fn interval(value: f64, estimates: &mut [f64], confidence: f64) -> Option<Interv
     Some(Interval { low: quantile(estimates, tail)?, value, high: quantile(estimates, 1.0 - tail)? })
 }
 
-/// The element of sorted `values` below which the part `p` of them lies.
+/// The quantile `p` of sorted `values`.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
 fn quantile(values: &[f64], p: f64) -> Option<f64> {
     let last = values.len().checked_sub(1)?;
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_interval_holds_the_truth_about_as_often_as_it_says() {
-        // The median of the noise: half of all draws lie below 0.05.
+        // The median of the noise: half of all draws are below 0.05.
         let truth = 1000.0 * (1.0 + 0.05_f64.powi(2) * 5.0);
         let holds = (0..200)
             .filter(|&seed| {
@@ -130,13 +130,14 @@ mod tests {
                 found.low <= truth && truth <= found.high
             })
             .count();
-        // Five launches are few for a bootstrap; and an interval that always holds would be too wide.
+        // Five launches are few for a bootstrap, so some intervals may miss. An interval that always holds would be too
+        // wide.
         assert!((170..200).contains(&holds), "{holds} of 200");
     }
 
     #[test]
     fn launches_count_and_not_only_blocks() {
-        // Many blocks that agree within each of two launches say little about a third one.
+        // Many blocks that agree within each of two launches do not predict a third launch.
         let apart = vec![vec![100.0; 50], vec![110.0; 50]];
         let found = estimate(&apart, 1).unwrap();
         assert_eq!((found.low, found.high), (100.0, 110.0));

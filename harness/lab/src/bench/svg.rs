@@ -1,5 +1,5 @@
-//! The curves as one picture: for each build the time of a sample and the speed-up by depth, the speed-up by what changes,
-//! and how threads and targets scale. Bands are intervals.
+//! Draws the curves as one picture: for each build, the time of a sample and the speed-up by depth, the speed-up by
+//! changed frames, and the scaling with threads and targets. Bands are intervals.
 
 use std::ops::Range;
 
@@ -13,27 +13,28 @@ use crate::bench::derived::speed_up;
 use crate::bench::document::{Document, Part, Point, Series};
 use crate::bench::statistics::{Interval, estimate};
 
-/// The size of a panel, how many stand in a row, and the height of what stands above them, in pixels.
+/// The size of a panel in pixels. The constants below are the number of panels in a row and the heights of the
+/// headings.
 const PANEL: (u32, u32) = (430, 300);
 const ACROSS: usize = 3;
 const HEADING: u32 = 70;
 const BUILD_HEADING: u32 = 30;
 
-/// Something that could not be drawn.
+/// An error while drawing.
 type Failure = Box<dyn std::error::Error>;
 
-/// One line of a panel.
+/// One curve of a panel.
 struct Curve<'a> {
     contender: &'a str,
     points: Vec<(f64, Interval)>,
 }
 
-/// What a panel shows, and its curves.
+/// The content of a panel, and its curves.
 type Panel<'a> = (Shows, Vec<Curve<'a>>);
 /// A build's name, and its panels.
 type Build<'a> = (&'a str, Vec<Panel<'a>>);
 
-/// What a panel shows.
+/// The content of a panel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
     Time(Part),
@@ -48,10 +49,10 @@ const PANELS: [Shows; 5] = [
     Shows::Time(Part::Targets),
 ];
 
-/// The document as a picture.
+/// Draws the document.
 ///
 /// # Errors
-/// Nothing was measured that could be drawn.
+/// No curve was measured.
 pub fn render(document: &Document) -> Result<String, Failure> {
     let builds: Vec<Build<'_>> = document
         .builds
@@ -91,7 +92,7 @@ fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
 }
 
-/// What of a build can be drawn.
+/// The panels of a build that have at least one curve.
 fn panels<'a>(document: &'a Document, build: &str) -> Vec<Panel<'a>> {
     let of = |shows: Shows| {
         let (Shows::Time(part) | Shows::SpeedUp(part)) = shows;
@@ -146,7 +147,8 @@ fn title(shows: Shows) -> (&'static str, &'static str) {
     }
 }
 
-/// Colours that can be told apart by most eyes (Okabe and Ito): blue and green the own walkers, orange CPython's.
+/// Colours that most people can distinguish (Okabe and Ito): blue and green for this project's walkers, orange for
+/// CPython's.
 fn colour(contender: &str) -> RGBColor {
     match contender {
         name if name == WalkerKind::OwnUncached.name() => RGBColor(86, 180, 233),
@@ -196,7 +198,7 @@ fn panel(area: &Area<'_>, shows: Shows, curves: &[Curve<'_>]) -> Result<(), Fail
     if shows == Shows::SpeedUp(Part::Change) {
         return chart(area, shows, curves, 0.0..most.max(1.0), low..high);
     }
-    // A single point stands in the middle.
+    // Put a single point in the middle.
     let x = if least < most { least..most } else { least / 2.0..most * 2.0 };
     let mut measured: Vec<f64> = all().map(|(x, _)| *x).collect();
     measured.sort_unstable_by(f64::total_cmp);
@@ -220,7 +222,7 @@ fn tick(shows: Shows, step: f64) -> String {
     }
 }
 
-/// Without what binary fractions leave behind.
+/// Rounds away errors of binary fractions.
 fn round(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
@@ -255,7 +257,7 @@ where
         let upper = curve.points.iter().map(|(x, y)| (*x, y.high));
         let lower = curve.points.iter().rev().map(|(x, y)| (*x, y.low));
         chart.draw_series([Polygon::new(upper.chain(lower).collect::<Vec<_>>(), colour.mix(0.18).filled())])?;
-        // Beside a line of one point there is no band.
+        // Also draw each point's interval as a line, because a single point has no band.
         chart.draw_series(
             curve.points.iter().map(|(x, y)| PathElement::new([(*x, y.low), (*x, y.high)], colour.stroke_width(1))),
         )?;
@@ -285,7 +287,7 @@ mod tests {
         for words in [BUILD, "own-cached", "cpython-cached", "speed-up: uncached / cached", "frames"] {
             assert!(texts.contains(&words), "{words:?} is not in {texts:?}");
         }
-        // Each panel with two depths has a line for each walker that was measured there.
+        // Each panel with two depths has a line for each walker measured there.
         let lines = |colour: &str| {
             parsed
                 .descendants()

@@ -1,5 +1,5 @@
-//! Many targets at once: each has walkers of its own, spread over as many threads as there are cores; CPython's have a
-//! process each.
+//! Many targets at once. Each target has its own walkers. This project's walkers share as many threads as there are
+//! cores; each of CPython's has its own process.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -19,12 +19,12 @@ use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
 use crate::bench::walks::yardstick;
 
-/// Samples of a block, shared out over the targets.
+/// Number of samples per block, divided between the targets.
 const SAMPLES: u64 = 3200;
-/// How many of them one target gets before it is the next one's turn on the same thread.
+/// How many samples a thread takes of one target before it moves on to the next one.
 const AT_ONCE: u64 = 20;
 
-/// Measures how many samples of many targets can be had at once.
+/// Measures the rate at which many targets can be sampled at once.
 pub(super) fn point(
     bench: &mut Bench<'_>,
     row: &Row,
@@ -48,7 +48,7 @@ struct Targets<'a> {
     source: String,
     kinds: &'a [WalkerKind],
     claim: Claim,
-    /// One for each target.
+    /// One team per target.
     teams: Vec<Team>,
 }
 
@@ -98,7 +98,7 @@ impl Scene for Targets<'_> {
     }
 }
 
-/// Samples a share of the targets.
+/// Samples one thread's share of the targets.
 fn work(
     mut turns: Vec<Turn<'_>>,
     each: u64,
@@ -109,7 +109,7 @@ fn work(
         turn.sample()?;
         turn.block(3, claim).map(drop)
     });
-    // Everybody passes here, or the others would wait for ever.
+    // Every thread must reach the barrier even after an error, or the others would wait forever.
     start.wait();
     warmed?;
     let mut lookups = Lookups::default();

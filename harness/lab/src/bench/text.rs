@@ -1,8 +1,8 @@
-//! Numbers in tables.
+//! Formats numbers for tables.
 
 use crate::bench::statistics::Interval;
 
-/// A time in nanoseconds, with three digits and its unit.
+/// A time with three significant digits and its unit.
 pub(super) fn time(nanoseconds: f64) -> String {
     let (value, unit) = match nanoseconds {
         n if n < 1e3 => (n, "ns"),
@@ -13,7 +13,7 @@ pub(super) fn time(nanoseconds: f64) -> String {
     format!("{} {unit}", digits(value))
 }
 
-/// Three digits that count; all of them before the point.
+/// Three significant digits, but always all digits before the decimal point.
 pub(super) fn digits(value: f64) -> String {
     let places = if value >= 99.95 {
         0

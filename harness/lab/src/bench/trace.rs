@@ -1,5 +1,5 @@
-//! What CPython's walkers ask of a target's memory: their driver is traced, in a process of its own, and never while
-//! something is measured.
+//! Records which accesses CPython's walkers make. Their driver is traced in a separate process, never during a
+//! measurement.
 
 use framewalk::sample::WalkerKind;
 #[cfg(target_arch = "x86_64")]
@@ -11,18 +11,18 @@ use crate::bench::claim::Claim;
 use crate::bench::meter::Accesses;
 use crate::bench::stand::{PATIENCE, Stand};
 
-/// The traced drivers of a build, each started when it is first needed.
+/// The traced drivers of a build. Each is started when it is first needed.
 #[derive(Default)]
 pub(super) struct Tracers {
     #[cfg(target_arch = "x86_64")]
     started: Vec<(WalkerKind, Listener)>,
-    /// Why nothing is traced any more.
+    /// If tracing has failed, the reason; then nothing more is traced.
     pub(super) trouble: Option<String>,
 }
 
 impl Tracers {
-    /// What a sample of `kind` asks of the target once its caches are full; `step` comes before each sample. None if it
-    /// cannot be traced, or if the samples are not what is claimed: what they ask is then of no interest.
+    /// The accesses of one sample by `kind` after its caches are filled. Calls `step` between samples. Returns `None`
+    /// if tracing fails or if the sample does not match `claim`.
     pub(super) fn accesses(
         &mut self,
         row: &Row,
@@ -37,7 +37,7 @@ impl Tracers {
         match self.traced(row, kind, stand, claim, step) {
             Ok(accesses) => accesses,
             Err(error) => {
-                // Not being allowed to trace is no reason not to measure.
+                // Measurements go on without permission to trace.
                 self.trouble = Some(error.to_string());
                 None
             }

@@ -1,8 +1,8 @@
-//! One contender's turn on a target: it attaches, warms up, is measured, and leaves.
+//! One contender's turn on a target: it attaches, warms up, is measured, and detaches.
 //!
-//! Every turn makes a fresh walker, so that what the allocator happens to give one of them does not decide. The time of
-//! a sample is that inside the call that takes it, for all contenders alike: CPython's is measured in its own process, by
-//! its driver, around `get_stack_trace`.
+//! Every turn makes a new walker, so that a lucky or unlucky allocation does not decide the result. The time of a
+//! sample is the time inside the call that takes it, for all contenders alike. For CPython's walkers, the driver
+//! measures it in its own process around `get_stack_trace`.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -25,9 +25,9 @@ use crate::bench::meter::{Accesses, Clocked, Inside, Meter, middle};
 use crate::bench::stand::{PATIENCE, Stand, soon};
 use crate::bench::trace::Tracers;
 
-/// Why a turn gave nothing.
+/// Why a turn has no result.
 pub(super) enum Trouble {
-    /// The contender cannot do this: a finding about it.
+    /// The contender cannot do this, which is a result about the contender.
     Refused(String),
     /// The measurement itself failed.
     Failed(Failure),
@@ -39,10 +39,10 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
-/// Samples of one block.
+/// The samples of one block.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Block {
-    /// What the block stands for in nanoseconds: the median time of a sample, where that is measured.
+    /// The time of the block in nanoseconds. Where samples are timed, the median time of a sample.
     pub(super) nanoseconds: f64,
     pub(super) samples: u64,
     pub(super) lookups: Lookups,
@@ -54,24 +54,24 @@ impl Block {
     }
 }
 
-/// Samples of a target that runs.
+/// Samples of a running target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watched {
     pub(super) samples: u64,
-    /// For how long it was sampled; a driver hears late that it is over.
+    /// How long it was sampled. A driver learns with a delay that sampling is over.
     pub(super) time: Duration,
     pub(super) lookups: Lookups,
 }
 
-/// How soon a driver that samples a running target hears that it is over.
+/// How often a driver that samples a running target checks whether it is over.
 const WATCH_BATCH: Duration = Duration::from_millis(10);
 
-/// Whether the other end has said so, or is gone.
+/// Whether the other end has sent its message or is gone.
 pub(super) fn is_done(done: &Receiver<()>) -> bool {
     !matches!(done.try_recv(), Err(TryRecvError::Empty))
 }
 
-/// The own walker of that kind; none if it is CPython's.
+/// This project's walker of that kind, or `None` if the kind is CPython's.
 pub(super) fn own_walker(kind: WalkerKind, site: Site) -> Result<Option<Box<dyn Walker>>, Trouble> {
     let refused = |error: &dyn std::fmt::Display| Trouble::Refused(error.to_string());
     Ok(Some(match kind {
@@ -82,14 +82,14 @@ pub(super) fn own_walker(kind: WalkerKind, site: Site) -> Result<Option<Box<dyn 
     }))
 }
 
-/// Who can be measured on a build: its own unwinder's process is started once and serves all turns of it.
+/// The contenders for one build. The build's unwinder process is started once and serves all turns.
 pub(super) struct Team {
     unwinder: Option<Unwinder>,
     pub(super) tracers: Tracers,
 }
 
 impl Team {
-    /// Starts what `kinds` need.
+    /// Starts the processes that `kinds` need.
     pub(super) fn new(row: &Row, kinds: &[WalkerKind]) -> Result<Self, Failure> {
         let needed = kinds.iter().any(|kind| matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached));
         let unwinder = if needed {
@@ -104,7 +104,7 @@ impl Team {
         Ok(Self { unwinder, tracers: Tracers::default() })
     }
 
-    /// Begins the turn of `kind` on the target, which keeps waiting at its gate.
+    /// Begins the turn of `kind` on the target, which stays at its gate.
     pub(super) fn begin(&mut self, kind: WalkerKind, stand: &Stand) -> Result<Turn<'_>, Trouble> {
         let mut memory = stand.target.memory();
         if let Some(mut walker) = own_walker(kind, stand.site)? {
@@ -125,7 +125,7 @@ impl Team {
     }
 }
 
-/// A contender that is attached.
+/// A contender attached to a target.
 pub(super) struct Turn<'a> {
     kind: WalkerKind,
     site: Site,
@@ -139,7 +139,7 @@ enum Walks<'a> {
 }
 
 impl Turn<'_> {
-    /// Takes one sample; how long that took.
+    /// Takes one sample and returns how long it took.
     pub(super) fn sample(&mut self) -> Result<(Sample, Option<Counters>, Duration), Trouble> {
         match &mut self.walks {
             Walks::Own(walker) => {
@@ -156,7 +156,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Takes one sample and notes what it asks of the target's memory; nothing for CPython's, which reads by itself.
+    /// Takes one sample and records its accesses to the target. `None` for CPython's walkers, which read in their own
+    /// process.
     pub(super) fn metered(&mut self) -> Result<Option<Accesses>, Trouble> {
         let Walks::Own(walker) = &mut self.walks else { return Ok(None) };
         let mut meter = Meter { memory: self.memory.clone(), accesses: Accesses::default() };
@@ -164,8 +165,8 @@ impl Turn<'_> {
         Ok(Some(meter.accesses))
     }
 
-    /// Takes so many samples of a target that stands still, and tells what they do beside their accesses; nothing for
-    /// CPython's, which reads by itself.
+    /// Takes `samples` samples of a target that does not move and returns the time spent outside accesses. `None` for
+    /// CPython's walkers, which read in their own process.
     pub(super) fn inside(&mut self, samples: u64) -> Result<Option<Inside>, Trouble> {
         let Walks::Own(walker) = &mut self.walks else { return Ok(None) };
         let mut memory = Clocked { memory: self.memory.clone(), spent: Duration::ZERO };
@@ -185,7 +186,7 @@ impl Turn<'_> {
         Ok(Some(Inside { decoding: middle(&decoding), results: middle(&results) }))
     }
 
-    /// Takes so many samples of a target that stands still, one after the other.
+    /// Takes `samples` samples in sequence of a target that does not move.
     pub(super) fn block(&mut self, samples: u64, claim: Claim) -> Result<Block, Trouble> {
         let (mut lookups, mut times) = (Lookups::default(), Vec::new());
         if let Walks::Cpython(unwinder) = &mut self.walks {
@@ -214,7 +215,7 @@ impl Turn<'_> {
         Ok(Block::of(&times, lookups))
     }
 
-    /// Takes samples of a target that runs, until `done`; if there is an `interval`, no more than one in each.
+    /// Samples a running target until `done`, at most once per `interval` if one is given.
     pub(super) fn watch(&mut self, done: &Receiver<()>, interval: Option<Duration>) -> Result<Watched, Trouble> {
         let mut watched = Watched::default();
         let begun = Instant::now();
@@ -233,7 +234,7 @@ impl Turn<'_> {
         while !is_done(done) {
             if let Some(interval) = interval {
                 due += interval;
-                // Whoever hears that it is over waits no longer.
+                // Stop waiting as soon as the target is done.
                 match done.recv_timeout(due.saturating_duration_since(Instant::now())) {
                     Err(RecvTimeoutError::Timeout) => {}
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
@@ -246,14 +247,14 @@ impl Turn<'_> {
         Ok(Watched { time: begun.elapsed(), ..watched })
     }
 
-    /// Leaves the target without an anchor.
+    /// Detaches and leaves the target without an anchor.
     pub(super) fn end(mut self) -> Result<(), Trouble> {
         let refused = |rejection: framewalk::rejection::Rejection| Trouble::Refused(rejection.to_string());
         match &mut self.walks {
             Walks::Own(walker) => walker.detach(&mut self.memory).map_err(refused),
             Walks::Cpython(unwinder) => {
                 unwinder.close(soon())?;
-                // It leaves its anchors where they are.
+                // CPython's unwinder leaves its anchors in the target.
                 if self.kind.is_cached()
                     && let Some(mut sweeper) = own_walker(WalkerKind::OwnCached, self.site)?
                 {

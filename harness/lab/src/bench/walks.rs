@@ -1,4 +1,4 @@
-//! Times of samples: of a stack that stands still, of one that changes between samples, of many threads.
+//! Times of samples: of a stack that does not change, of one that changes between samples, and of many threads.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,21 +15,22 @@ use crate::bench::rounds::{Bench, Scene, Taken, measure};
 use crate::bench::stand::Stand;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
 
-/// How long a contender's block is meant to take. Short against what else goes on, long against a turn's beginning.
+/// Intended duration of a contender's block: short compared with changes in load, long compared with the start of a
+/// turn.
 const BLOCK: Duration = Duration::from_millis(4);
-/// The same where every sample comes after a gate.
+/// The same if a gate precedes every sample.
 const STEPPED_BLOCK: Duration = Duration::from_millis(8);
-/// Fewer samples than this are no mean, and more are no use.
+/// Limits on the samples of a block: fewer give no useful median, more do not improve it.
 const SAMPLES: std::ops::RangeInclusive<u64> = 3..=2000;
-/// About what it takes to let the target pass a gate.
+/// Approximate time for passing a gate.
 const GATE: Duration = Duration::from_micros(150);
-/// More bare reads in a block are no use.
+/// Maximum number of plain reads in a block. More do not improve the median.
 const BARE_READS: u64 = 200;
-/// More samples in a block are not looked into.
+/// Maximum number of samples of a block whose parts are timed.
 const INSIDE_SAMPLES: u64 = 100;
-/// Bare system calls in a block.
+/// Number of plain system calls in a block.
 const CALLS: u64 = 500;
-/// Bytes that the bare system call reads.
+/// Number of bytes that the plain system call reads.
 const CALL_BYTES: usize = 64;
 
 /// Measures the walkers at one point.
@@ -47,7 +48,7 @@ pub(super) fn point(
     measure(bench, (&row.name, place), &names, share, &mut scene)
 }
 
-/// A target at a gate, and what CPython's walkers ask of it.
+/// A target at a gate, and the traced accesses of CPython's walkers.
 struct Stage {
     stand: Stand,
     traced: Vec<Option<Accesses>>,
@@ -60,7 +61,7 @@ struct Walks<'a> {
     place: Place,
     kinds: &'a [WalkerKind],
     team: &'a mut Team,
-    /// Samples of a block, for each contender: the same in all blocks.
+    /// Number of samples per block for each contender. It is the same in all blocks.
     counts: Vec<Option<u64>>,
 }
 
@@ -105,7 +106,7 @@ impl Scene for Walks<'_> {
         let stand = &mut stage.stand;
         let mut turn = self.team.begin(kind, stand)?;
         let result = blocks(&mut turn, stand, steps, claim, self.counts.get_mut(index));
-        // The next contender must find no anchor, whatever became of this one.
+        // Run this even after an error, so that the next contender finds no anchor.
         turn.end()?;
         let (block, metered, inside) = result?;
         let accesses = metered.or_else(|| stage.traced.get(index).cloned().flatten());
@@ -117,12 +118,12 @@ impl Scene for Walks<'_> {
     }
 }
 
-/// One block of the bare system call.
+/// One block of the plain system call.
 pub(super) fn yardstick(stand: &Stand) -> Result<f64, Failure> {
     Ok(BareRead::new(stand.target.memory(), vec![(stand.site.runtime, CALL_BYTES)]).block(CALLS)?)
 }
 
-/// Warms up, measures, and notes what a sample asks for.
+/// Warms up, measures, and records the accesses of a sample.
 fn blocks(
     turn: &mut Turn<'_>,
     stand: &mut Stand,
@@ -130,7 +131,7 @@ fn blocks(
     claim: Claim,
     count: Option<&mut Option<u64>>,
 ) -> Result<(Block, Option<Accesses>, Option<Inside>), Trouble> {
-    // The first samples fill the caches; then everything comes as it is claimed.
+    // The first samples fill the caches. The later ones match the claim.
     turn.sample()?;
     one(turn, stand, steps, claim)?;
     let (_, time) = one(turn, stand, steps, claim)?;
@@ -154,7 +155,7 @@ fn blocks(
     Ok((Block::of(&times, lookups), accesses, None))
 }
 
-/// One sample, if need be after a gate.
+/// Takes one sample, after a gate if `steps` is set.
 fn one(turn: &mut Turn<'_>, stand: &mut Stand, steps: bool, claim: Claim) -> Result<(Lookups, Duration), Trouble> {
     if steps {
         stand.next()?;
@@ -163,7 +164,7 @@ fn one(turn: &mut Turn<'_>, stand: &mut Stand, steps: bool, claim: Claim) -> Res
     Ok((claim.check(&sample, counters).map_err(Trouble::Refused)?, time))
 }
 
-/// How many samples fit into that time.
+/// How many samples of duration `each` fit into `meant`.
 fn fitting(meant: Duration, each: Duration) -> u64 {
     let many = meant.as_nanos() / each.as_nanos().max(1);
     u64::try_from(many).unwrap_or(u64::MAX).clamp(*SAMPLES.start(), *SAMPLES.end())

@@ -1,42 +1,42 @@
-//! Machine code at its addresses.
+//! Sections of machine code and the positions of instructions.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 
-/// Where code comes from.
+/// The kind of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// It is executed where it is; instructions follow one another.
+    /// Code that is executed in place. Instructions follow one another.
     Text,
-    /// Read-only data that may hold the JIT's templates: code begins anywhere.
+    /// Read-only data that may contain the JIT's templates. Code can start at any byte.
     Data,
 }
 
 /// A section of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
-    /// What it holds.
+    /// What it contains.
     pub kind: Kind,
-    /// The address of its first byte, as the image is linked.
+    /// Address of its first byte in the linked image.
     pub address: u64,
-    /// Where it stands in the file.
+    /// Its offset in the file.
     pub offset: u64,
-    /// Its bytes.
+    /// Its contents.
     pub bytes: &'a [u8],
 }
 
 impl Section<'_> {
-    /// The bytes from `address` to the end.
+    /// The bytes from `address` to the end of the section.
     pub(super) fn from(&self, address: u64) -> Option<&[u8]> {
         let start = usize::try_from(address.checked_sub(self.address)?).ok()?;
         self.bytes.get(start..)
     }
 
-    /// Where the byte at `address` stands in the file.
+    /// The offset in the file of the byte at `address`.
     pub(super) fn file_offset(&self, address: u64) -> u64 {
         self.offset + (address - self.address)
     }
 
-    /// The instructions from `address` on, up to the first that is none.
+    /// The instructions from `address` up to the first byte that does not decode.
     pub(super) fn instructions(&self, address: u64) -> impl Iterator<Item = Instruction> + '_ {
         let bytes = self.from(address).unwrap_or_default();
         let mut decoder = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE);
@@ -47,10 +47,10 @@ impl Section<'_> {
     }
 }
 
-/// An instruction's place.
+/// The position of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// Its first byte.
+    /// Address of its first byte.
     pub address: u64,
     /// Its length in bytes.
     pub length: usize,

@@ -1,8 +1,8 @@
-//! Which sites a real interpreter reaches, and by which operations.
+//! Measures which sites a real interpreter reaches, and by which operations.
 //!
-//! A target runs a gated workload under watch: every load of the anchor stops it behind a guard, every store to the sequence
-//! behind an increment, and the instruction pointer tells at which site. What stops it elsewhere is a site that was not
-//! found. The anchor is set by the harness in a profiler's place.
+//! A target runs a workload with watchpoints. Every load of the anchor stops it after a guard, every store to the
+//! sequence after an increment. The instruction pointer identifies the site. An increment at any other address is a
+//! site that the search missed. The harness sets the anchor in place of a profiler.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,118 +25,118 @@ use super::code::Span;
 use super::image::{Image, Template};
 use super::site::Site;
 
-/// How the target runs, and whom the anchor is set to.
+/// How the target runs, and which frames the anchor is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// From gate to gate; the anchor is set to the frame that is current at each: what a profiler does that samples there.
+    /// From gate to gate. At each gate, the anchor is set to the current frame, as by a profiler that samples there.
     Gates {
-        /// How many gates are passed.
+        /// Number of gates to pass.
         gates: u32,
     },
-    /// Without gates; the anchor is set to every frame, as soon as it is current: what a profiler might do that samples at
+    /// Without gates. The anchor is set to every frame as soon as it becomes current, as by a profiler that samples at
     /// that moment.
     Free {
-        /// How long it runs before it is watched, for the JIT to compile what is executed often.
+        /// How long the target runs before it is watched, so that the JIT can compile hot code.
         warm: Duration,
-        /// How many stops there are.
+        /// Number of stops.
         stops: u32,
     },
 }
 
-/// Why nothing is known.
+/// Why coverage could not be measured.
 #[derive(Debug, Error)]
 pub enum CoverageError {
     /// The target did not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// Its `_PyRuntime` was not found.
+    /// The target's `_PyRuntime` was not found.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// It cannot be watched, or ended.
+    /// The target cannot be watched, or it ended.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// It did not get to its next gate.
+    /// The target did not reach its next gate.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// It cannot be stopped.
+    /// The target cannot be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),
-    /// Its memory cannot be accessed.
+    /// The target's memory cannot be accessed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// Its memory makes no sense.
+    /// The target's memory is inconsistent.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// Its offsets are not known.
+    /// The target's offsets are unknown.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// No thread is at the gate, or none could be watched.
+    /// There is no thread at the gate, or it cannot be watched.
     #[error("{0}")]
     Thread(String),
-    /// Code that is no known site stored to the sequence.
+    /// Code outside the known sites stored to the sequence.
     #[error(
         "the instruction before {address:#x} ({bytes}) changed the sequence, and is no site that was found: the search for sites is incomplete"
     )]
     UnknownSite {
-        /// The address after it, in the target.
+        /// The address after the instruction, in the target.
         address: Address,
         /// The bytes before that address.
         bytes: String,
     },
 }
 
-/// Bytes of an instruction without its cache entries.
+/// Size in bytes of a bytecode instruction without its cache entries.
 const CODE_UNIT: u64 = 2;
 
 /// How often a site was reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Its guard was evaluated.
+    /// How often its guard was evaluated.
     pub guards: u64,
-    /// Its guard held.
+    /// How often its guard held.
     pub updates: u64,
 }
 
 impl Reached {
-    /// Adds what another run saw.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: Self) {
         self.guards += other.guards;
         self.updates += other.updates;
     }
 }
 
-/// What was reached: by site and operation.
+/// Counts by site and operation.
 pub type Coverage = BTreeMap<(usize, Operation), Reached>;
 
-/// How a frame left the stack: by the instruction it was at, or the one that its caller was at if it never ran.
+/// How a frame left the stack: by its own instruction, or by its caller's instruction if the frame never ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// The frame was at an instruction with the first of these opcodes, behind one with the second: some are done when they
-    /// look at the anchor, and the frame is already where it will go on.
+    /// The frame was at an instruction with the first opcode, after one with the second. Some instructions look at the
+    /// anchor when they are already done and the frame points to the next one.
     At(u8, u8),
-    /// The frame had not begun to run; its caller was at an instruction with this opcode.
+    /// The frame had not started to run. Its caller was at an instruction with this opcode.
     NotBegun(u8),
-    /// What was read makes no sense.
+    /// The data that was read is inconsistent.
     Unknown,
 }
 
-/// What is run.
+/// The program to run, and how to run it.
 pub struct Plan<'a> {
-    /// The interpreter.
+    /// The interpreter's executable.
     pub python: &'a Path,
-    /// Its run mode.
+    /// Whether the JIT is on; `None` leaves that to the build.
     pub jit: Option<bool>,
-    /// The program, with or without gates.
+    /// The program's source, with or without gates.
     pub source: &'a str,
-    /// Where its file is written.
+    /// The folder for the program's file.
     pub folder: &'a Path,
     /// How it runs.
     pub run: Run,
-    /// How long the target may take from gate to gate.
+    /// Time limit for the target to run from gate to gate.
     pub patience: Duration,
 }
 
-/// Runs a program and tells which sites of `image` it reached.
+/// Runs a program and returns the sites of `image` that it reached.
 ///
 /// # Errors
 /// See [`CoverageError`].
@@ -169,7 +169,7 @@ pub fn measure(image: &Image, plan: &Plan<'_>) -> Result<Coverage, CoverageError
     }
 }
 
-/// Where a site's instructions end, in the image.
+/// The positions of a site's instructions in the image.
 struct Known {
     guards: Vec<(Span, Register)>,
     increment: Span,
@@ -188,7 +188,7 @@ struct Observer<'a> {
     known: Vec<Known>,
     moved_by: u64,
     current: Address,
-    /// What the guard that was evaluated last is counted under.
+    /// The site and operation of the guard that was evaluated last.
     guard: Option<(usize, Operation)>,
     coverage: Coverage,
 }
@@ -236,7 +236,7 @@ impl<'a> Observer<'a> {
         Ok(write_anchor(&mut self.memory, &self.cache, self.thread, state.current_frame)?)
     }
 
-    /// Runs on to the next stop at a watched word.
+    /// Runs to the next stop at a watched word.
     fn run_on(&mut self) -> Result<(), CoverageError> {
         loop {
             self.traced.resume(Resume::Freely)?;
@@ -246,7 +246,7 @@ impl<'a> Observer<'a> {
         }
     }
 
-    /// Runs on to the wait of the next gate.
+    /// Runs until the target waits at the next gate.
     fn run_to_gate(&mut self) -> Result<(), CoverageError> {
         loop {
             self.traced.resume(Resume::ToSystemCall)?;
@@ -281,7 +281,8 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// The site one of whose instructions, as `end` gives it, is the one before `address`.
+    /// The site with an instruction that ends at `address`, and the end of that instruction in the image. `ends`
+    /// selects the instructions.
     fn site(&mut self, address: Address, ends: impl Fn(&Known) -> Vec<u64>) -> Option<(usize, u64)> {
         for (index, known) in self.known.iter().enumerate() {
             for end in ends(known) {
@@ -315,7 +316,7 @@ impl<'a> Observer<'a> {
 
     fn guarded(&mut self, registers: &user_regs_struct) -> Result<(), CoverageError> {
         let found = self.site(registers.rip, |known| known.guards.iter().map(|(compare, _)| compare.end()).collect());
-        // A store to the anchor, or a load of it that is no guard: of a walker inside the target, say.
+        // A store to the anchor, or a load of it that is not a guard, for example by a walker inside the target.
         let Some((site, end)) = found else { return Ok(()) };
         let register = self.known.get(site).and_then(|known| {
             known.guards.iter().find(|(compare, _)| compare.end() == end).map(|(_, register)| *register)
@@ -327,7 +328,7 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// What makes the frame at `address` leave.
+    /// The operation that makes the frame at `address` leave.
     fn operation(&mut self, address: Address) -> Operation {
         let Ok(frame) = RawFrame::read(&mut self.memory, &self.layout, address) else { return Operation::Unknown };
         if !frame.runs() {
@@ -350,7 +351,7 @@ impl<'a> Observer<'a> {
         opcode.first().copied()
     }
 
-    /// Another frame is current.
+    /// Handles a change of the current frame.
     fn moved(&mut self) -> Result<(), CoverageError> {
         let current = self.memory.read_u64(self.thread.wrapping_add(self.layout.thread.current_frame))?;
         let before = std::mem::replace(&mut self.current, current);
@@ -360,8 +361,8 @@ impl<'a> Observer<'a> {
         Ok(())
     }
 
-    /// Whether `frame` was called by `caller`, if need be through C, or became current by the exit of a shim frame: then
-    /// nothing that is still to come looks for the anchor on the frame that was left.
+    /// Whether `frame` was called by `caller`, directly or through C, or became current by the exit of a shim frame.
+    /// After such an exit, no later code compares the anchor with the frame that was left.
     fn entered(&mut self, frame: Address, caller: Address) -> bool {
         let mut read = |address| RawFrame::read(&mut self.memory, &self.layout, address).ok();
         let Some(here) = read(frame).filter(RawFrame::runs) else { return false };

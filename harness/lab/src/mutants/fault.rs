@@ -1,4 +1,4 @@
-//! The faults that are put into an update of anchor and sequence.
+//! The faults that can be put into an update of anchor and sequence.
 
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, IcedError, Instruction, InstructionBlock, MemoryOperand, Register,
@@ -8,28 +8,28 @@ use serde::Serialize;
 use super::code::{Kind, Section, Span};
 use super::site::{Increment, Site};
 
-/// What a mutant does otherwise.
+/// How a mutant differs from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// The anchor moves, and the sequence does not: what gh-151613 was about.
+    /// The anchor moves but the sequence does not count it, as in gh-151613.
     SequenceKept,
-    /// Neither moves: gh-151436.
+    /// Neither moves, as in gh-151436.
     UpdateSkipped,
-    /// The anchor stays, and the sequence counts it all the same.
+    /// The anchor does not move, but the sequence is incremented.
     AnchorKept,
-    /// The sequence grows by two, or shrinks by one where there is no room for another number.
+    /// The sequence grows by two, or shrinks by one where the encoding has no room for another number.
     SequenceMiscounted,
-    /// Every frame that leaves moves the anchor to its caller, whether it was the anchor or not.
+    /// Every frame that leaves moves the anchor to its caller, even if the anchor was another frame.
     GuardAlwaysTrue,
-    /// The anchor skips a caller.
+    /// The anchor moves two callers up instead of one.
     AnchorToGrandparent,
-    /// The two stores are done in the other order.
+    /// The two stores are made in the opposite order.
     StoresSwapped,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 7] = [
         Self::SequenceKept,
         Self::UpdateSkipped,
@@ -40,7 +40,7 @@ impl Fault {
         Self::StoresSwapped,
     ];
 
-    /// The name on command lines and in tables.
+    /// The name in command lines and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,32 +54,32 @@ impl Fault {
         }
     }
 
-    /// Whether it shows only when the guard holds.
+    /// Whether the fault has an effect only if the guard holds.
     #[must_use]
     pub fn needs_update(self) -> bool {
         self != Self::GuardAlwaysTrue
     }
 }
 
-/// Bytes of a file that are to be others.
+/// A replacement of some bytes in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// Where they stand in the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// What must be there.
+    /// The bytes that must be there.
     pub old: Vec<u8>,
-    /// What is to be there; as long.
+    /// The new bytes, of the same length.
     pub new: Vec<u8>,
 }
 
-/// Executable bytes of an image that nothing uses, for code that does not fit in place.
+/// Unused executable bytes of an image, for code that does not fit in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// The address of the first of them.
+    /// Address of the first byte.
     pub address: u64,
-    /// Where they stand in the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// How many there are.
+    /// Number of bytes.
     pub length: u64,
 }
 
@@ -94,33 +94,33 @@ impl Room {
     }
 }
 
-/// How large the code in the room may be.
+/// Maximum size of moved code in bytes.
 const DETOUR_LIMIT: usize = 64;
-/// A jump to it.
+/// Size of the jump to moved code in bytes.
 const JUMP: usize = 5;
 
-/// The offsets that faults need.
+/// The offsets that the faults need.
 #[derive(Clone, Copy, Debug)]
 pub struct Offsets {
-    /// `last_profiled_frame` in the thread state.
+    /// Offset of `last_profiled_frame` in the thread state.
     pub anchor: u64,
-    /// `previous` in a frame.
+    /// Offset of `previous` in a frame.
     pub previous: u64,
 }
 
-/// Puts faults into sites of one section.
+/// Puts faults into the sites of one section.
 pub struct Surgeon<'a> {
-    /// The section that the site is in.
+    /// The section that contains the site.
     pub section: &'a Section<'a>,
     /// Offsets in the target's structures.
     pub offsets: Offsets,
 }
 
 impl Surgeon<'_> {
-    /// What must be changed to put `fault` into `site`; `room` is used up where it is needed.
+    /// The edits that put `fault` into `site`. Moved code takes its space from `room`.
     ///
     /// # Errors
-    /// Why that is not possible.
+    /// The reason why this is not possible.
     pub fn edits(&self, fault: Fault, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
         match fault {
             Fault::SequenceKept => Ok(vec![self.nothing(site.increment.store())?]),
@@ -153,7 +153,7 @@ impl Surgeon<'_> {
         Ok(Edit { offset: self.section.file_offset(span.address), old, new })
     }
 
-    /// One instruction that does nothing in the place of one that did.
+    /// Replaces an instruction by no-ops.
     fn nothing(&self, span: Span) -> Result<Edit, String> {
         self.edit(span, nops(span.length))
     }
@@ -180,7 +180,7 @@ impl Surgeon<'_> {
         }
         let new = match self.bytes(branch)? {
             [0x74, distance] => vec![0xeb, *distance],
-            // One byte shorter, so that the target stays with a byte that does nothing before it.
+            // The new jump is one byte shorter. A no-op before it keeps the distance correct.
             [0x0f, 0x84, distance @ ..] => [&[0x90, 0xe9], distance].concat(),
             _ => return Err(format!("the branch at {:#x} has a form that is not known", branch.address)),
         };
@@ -204,7 +204,7 @@ impl Surgeon<'_> {
         self.edit(Span { address: first.address, length: first.length + second.length }, new)
     }
 
-    /// The update is done elsewhere, and followed by a second step down.
+    /// Moves the update elsewhere and adds a second step to the caller.
     fn grandparent(&self, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
         if site.kind == Kind::Data {
             return Err("compiled code is copied: it cannot jump to where there is room".into());
@@ -261,7 +261,7 @@ impl Surgeon<'_> {
     }
 }
 
-/// `length` bytes of instructions that do nothing.
+/// `length` bytes of no-ops.
 fn nops(length: usize) -> Vec<u8> {
     vec![0x90; length]
 }

@@ -1,15 +1,15 @@
-//! Which faults that CPython once had are put in again.
+//! Which past faults of CPython the mutants reproduce.
 
 use framewalk::weakening::Weakening;
 
 use super::fault::Fault;
 
-/// A fault of the past.
+/// A past fault of CPython.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Issue {
-    /// What it is called on CPython's tracker.
+    /// Its name on CPython's issue tracker.
     pub name: &'static str,
-    /// What went wrong.
+    /// A short description.
     pub what: &'static str,
 }
 
@@ -19,17 +19,17 @@ pub const STALE_LEAF: Issue = Issue { name: "gh-142137", what: "the leaf is take
 pub const CUT_SHORT: Issue = Issue { name: "gh-142852", what: "a chain without base frame is stored" };
 /// A miss walked live memory.
 pub const TORN: Issue = Issue { name: "gh-151424", what: "a walk of moving memory is stored" };
-/// Leaving by yield, RETURN_GENERATOR, throw or a failed bind did not move the anchor.
+/// Leaving a frame by yield, RETURN_GENERATOR, throw or failed initialisation did not move the anchor.
 pub const NOT_MOVED: Issue = Issue { name: "gh-151436", what: "a frame leaves and the anchor stays" };
-/// A later frame at the same address was taken for the anchor's.
+/// A later frame at the same address was mistaken for the anchor's frame.
 pub const REUSED_ADDRESS: Issue = Issue { name: "gh-151613", what: "frames at one address are not told apart" };
-/// Entries that are no frames were counted as frames that left.
+/// Marker entries that are not frames were counted as frames that left.
 pub const MARKERS: Issue = Issue { name: "marker frames", what: "what is no frame counts as one that left" };
 
-/// All of them, oldest first.
+/// All past faults, oldest first.
 pub const ALL: [Issue; 6] = [STALE_LEAF, CUT_SHORT, TORN, NOT_MOVED, REUSED_ADDRESS, MARKERS];
 
-/// The fault of the past that this one is.
+/// The past fault that this fault reproduces, or `None`.
 #[must_use]
 pub fn of_fault(fault: Fault) -> Option<Issue> {
     match fault {
@@ -39,7 +39,7 @@ pub fn of_fault(fault: Fault) -> Option<Issue> {
     }
 }
 
-/// The fault of the past that this one is.
+/// The past fault that this weakening reproduces, or `None`.
 #[must_use]
 pub fn of_weakening(weakening: Weakening) -> Option<Issue> {
     match weakening {

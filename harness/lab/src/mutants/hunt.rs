@@ -1,4 +1,4 @@
-//! Running the check against a mutant until something is broken.
+//! Runs the check against a mutant until a clause breaks.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,43 +20,43 @@ use model::workload::{Family, Overrides};
 use process::build::Row;
 use serde::{Deserialize, Serialize};
 
-/// How the check is run.
+/// The options of the check.
 pub struct Hunter<'a> {
-    /// What released CPythons are known to break: no kill.
+    /// Known failures of released CPythons. They do not count as kills.
     pub known: &'a KnownFailures,
-    /// The families; none stand for all.
+    /// The families of workloads. An empty list means all.
     pub families: Vec<Family>,
-    /// The seed of the programs.
+    /// The seed for the programs.
     pub seed: u64,
-    /// The time after which a mutant is given up. It decides nothing else: what is tested is given by number.
+    /// The time after which a mutant is given up. It affects nothing else: the amount of testing is fixed by numbers.
     pub budget: Duration,
-    /// Targets at once.
+    /// Number of targets that run at the same time.
     pub jobs: usize,
-    /// Where targets' files are written.
+    /// The folder for the targets' files.
     pub folder: PathBuf,
-    /// Set when the user stops the run.
+    /// Set when the user interrupts the run.
     pub interrupted: &'a AtomicBool,
 }
 
-/// What came of it.
+/// The result of a hunt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Hunted {
     /// A clause broke that the original does not break.
     Killed(Kill),
-    /// Everything ran, and nothing broke.
+    /// All of the check ran and no clause broke.
     Passed {
-        /// Walks of a thread.
+        /// Number of walks, counted per thread.
         samples: u64,
     },
-    /// The target or its driver died.
+    /// The target or the unwinder's driver died.
     Died {
-        /// What was seen of it.
+        /// How it ended.
         how: String,
     },
-    /// Nothing is shown.
+    /// The hunt shows nothing.
     Inconclusive {
-        /// Why.
+        /// Why the hunt was inconclusive.
         why: String,
     },
 }
@@ -64,26 +64,26 @@ pub enum Hunted {
 /// The first broken clause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kill {
-    /// The lane in which it broke; none for own walkers on the simulated interpreter.
+    /// The lane in which it broke. Empty for this project's walkers on the simulated interpreter.
     #[serde(default)]
     pub lane: String,
-    /// The clause.
+    /// The name of the clause.
     pub clause: String,
-    /// Whose sample, or whose anchor, it was.
+    /// The walker whose sample or anchor broke it.
     pub walker: String,
     /// The workload's family.
     pub family: String,
-    /// Walks of a thread until the run stopped.
+    /// Number of walks until the run stopped, counted per thread.
     pub samples: u64,
     /// Time until the clause broke, in seconds.
     pub seconds: f64,
-    /// The one command that replays it.
+    /// The command that replays it.
     pub replay: String,
 }
 
 impl Hunter<'_> {
-    /// Checks `row` as the action does, in its lanes and with its numbers of stops and schedules, until the first clause that
-    /// the original does not break; with a `share` of n, with an nth of these numbers.
+    /// Checks `row` like the action, in the same lanes and with the same numbers of stops and schedules, until the
+    /// first clause breaks that the original does not break. With a `share` of n, uses one nth of these numbers.
     #[must_use]
     pub fn hunt(&self, row: &Row, share: u32) -> Hunted {
         let number = |number: u32| Some((number / share.max(1)).max(1));
@@ -91,7 +91,7 @@ impl Hunter<'_> {
         self.hunt_in(row, Trial { lanes, stops: number(STOPS), schedules: number(SCHEDULES), budget: self.budget })
     }
 
-    /// Checks `row` in the live lane, for as long as `check` gives that lane of its default budget.
+    /// Checks `row` in the live lane, for the part of its default budget that `check` gives to that lane.
     #[must_use]
     pub fn hunt_live(&self, row: &Row) -> Hunted {
         let budget = BUDGET.mul_f64(part_of_budget(row, Lane::Live, self.jobs));
@@ -99,7 +99,7 @@ impl Hunter<'_> {
     }
 
     fn hunt_in(&self, row: &Row, trial: Trial) -> Hunted {
-        // Where the mutants are not kept, the path is that of a folder that is gone.
+        // If the mutants are not kept, this path no longer exists afterwards.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
         let much = match trial.stops {
@@ -117,7 +117,7 @@ impl Hunter<'_> {
             ),
         };
         let stop = AtomicBool::new(false);
-        // A part of the numbers need not show every answer of the cache.
+        // With reduced numbers, not every kind of lookup needs to occur.
         let owes_all = trial.stops.is_none_or(|stops| stops >= STOPS);
         let options = Options {
             wishes: Wishes { families: self.families.clone(), lanes: trial.lanes, ..Wishes::default() },
@@ -143,7 +143,7 @@ impl Hunter<'_> {
     }
 }
 
-/// What a mutant is checked with.
+/// The lanes and numbers with which a mutant is checked.
 struct Trial {
     lanes: Vec<Lane>,
     stops: Option<u32>,
@@ -151,11 +151,11 @@ struct Trial {
     budget: Duration,
 }
 
-/// Looks at events until the first that decides.
+/// Watches events until one decides the outcome.
 struct Watch<'a> {
     hunter: &'a Hunter<'a>,
     begun: Instant,
-    /// What `check` would make of it.
+    /// The summary that `check` would make of the events.
     summary: Summary,
     samples: u64,
     broken: Option<(Box<Finding>, Duration)>,
@@ -186,7 +186,7 @@ impl<'a> Watch<'a> {
                 replay: finding.replay,
             });
         }
-        // A target that dies has shown nothing about the truth of its stacks.
+        // A target that died shows nothing about its stacks.
         let judgement = self.summary.judgement();
         if let (None, Some(failure)) = (&self.died, judgement.failures.first()) {
             return Hunted::Killed(Kill {
@@ -209,7 +209,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Ends the run as soon as something decides.
+/// Stops the run as soon as an event decides the outcome.
 struct Stopping<'a, 'b> {
     watch: &'a mut Watch<'b>,
     stop: &'a AtomicBool,

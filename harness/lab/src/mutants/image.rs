@@ -1,4 +1,4 @@
-//! The ELF file of a build: its update sites, and copies with faults in them.
+//! A build's ELF file: its update sites, and copies with faults.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,65 +13,65 @@ use super::code::{Kind, Section};
 use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
 use super::site::{Site, SiteError, find};
 
-/// Images are some tens of MiB.
+/// Larger files, in bytes, are rejected. Images have some tens of MiB.
 const SIZE_LIMIT: u64 = 512 << 20;
-/// Pages that are mapped are at least this large, and a file's last one is mapped as a whole.
+/// The smallest page size. The last page of a file is mapped as a whole.
 const PAGE: u64 = 4096;
-/// Where `_PyRuntime` is.
+/// The section that contains `_PyRuntime`.
 const RUNTIME: &str = ".PyRuntime";
 
-/// Why no mutants can be made of an image.
+/// Why an image cannot be mutated.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// It cannot be read.
+    /// The image cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The image.
         path: PathBuf,
-        /// Why.
+        /// The error of the read.
         source: io::Error,
     },
     /// A copy cannot be written.
     #[error("cannot write {}: {source}; make room there, or choose another folder with TMPDIR", path.display())]
     Write {
-        /// The file.
+        /// The copy.
         path: PathBuf,
-        /// Why.
+        /// The error of the write.
         source: io::Error,
     },
-    /// It is no ELF file of the kind that is understood.
+    /// The image is not an ELF file of a supported kind.
     #[error("{} is no 64-bit ELF file that can be read: {why}", path.display())]
     Elf {
-        /// The file.
+        /// The image.
         path: PathBuf,
-        /// What is wrong.
+        /// What is unsupported.
         why: String,
     },
     /// The build has no frame cache.
     #[error("{} has no frame cache (it is older than 3.15): there is nothing to mutate", path.display())]
     NoCache {
-        /// The file.
+        /// The image.
         path: PathBuf,
     },
-    /// The sites are not known.
+    /// The update sites could not be determined.
     #[error("{}: {source}", path.display())]
     Sites {
-        /// The file.
+        /// The image.
         path: PathBuf,
-        /// Why.
+        /// Why the search for sites failed.
         source: SiteError,
     },
-    /// The file is not what it was.
+    /// The image does not have the bytes that an edit replaces.
     #[error("the bytes at {offset:#x} of {} are not those that were read before", path.display())]
     Changed {
-        /// The file.
+        /// The image.
         path: PathBuf,
-        /// Where.
+        /// Offset of the bytes in the file.
         offset: u64,
     },
 }
 
-/// A section without its bytes.
+/// The position and kind of a section.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     kind: Kind,
@@ -80,7 +80,7 @@ struct Place {
     size: u64,
 }
 
-/// A function, by its symbol.
+/// A function from the symbol table.
 #[derive(Clone, Debug)]
 struct Function {
     address: u64,
@@ -96,7 +96,7 @@ pub struct Image {
     functions: Vec<Function>,
     room: Room,
     offsets: Offsets,
-    /// The address of `.PyRuntime`, as the file is linked.
+    /// The address of `.PyRuntime` in the linked file.
     runtime: u64,
     sites: Vec<Site>,
 }
@@ -129,25 +129,25 @@ impl Image {
         Ok(Self { path: path.to_owned(), places, functions, room, offsets, runtime, sites, bytes })
     }
 
-    /// Where it was read from.
+    /// The file it was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The update sites, by address.
+    /// The update sites, ordered by address.
     #[must_use]
     pub fn sites(&self) -> &[Site] {
         &self.sites
     }
 
-    /// By how much addresses are larger in a process whose `_PyRuntime` is at `runtime`.
+    /// The load bias of a process whose `_PyRuntime` is at `runtime`.
     #[must_use]
     pub fn moved_by(&self, runtime: Address) -> u64 {
         runtime.wrapping_sub(self.runtime)
     }
 
-    /// The function around `address`, if the image has its symbol.
+    /// The function that contains `address`, if the image has a symbol for it.
     #[must_use]
     pub fn function(&self, address: u64) -> Option<&str> {
         let index = self.functions.partition_point(|function| function.address <= address).checked_sub(1)?;
@@ -155,7 +155,7 @@ impl Image {
         (address - function.address < function.size).then_some(function.name.as_str())
     }
 
-    /// The section that holds `site`.
+    /// The section that contains `site`.
     fn section_of(&self, site: &Site) -> Option<Section<'_>> {
         let holds = |place: &&Place| {
             place.kind == site.kind && (place.address..place.address + place.size).contains(&site.address())
@@ -163,8 +163,8 @@ impl Image {
         section(self.places.iter().find(holds)?, &self.bytes)
     }
 
-    /// The code of a site that the JIT copies, from its guard to the end of the update: how it is recognised where it was
-    /// copied to. Nothing for a site that is executed where it is.
+    /// The code from the guard to the end of the update, for recognising a site in code that the JIT copied. `None` for
+    /// a site that is executed in place.
     #[must_use]
     pub fn template(&self, site: &Site) -> Option<Template> {
         if site.kind == Kind::Text {
@@ -177,10 +177,10 @@ impl Image {
         Some(Template { start, bytes: bytes.to_vec() })
     }
 
-    /// What must be changed to put `fault` into the sites with these indices, each of which must allow it.
+    /// The edits that put `fault` into the sites with these indices.
     ///
     /// # Errors
-    /// Why that is not possible.
+    /// The reason why one of these sites does not allow the fault.
     pub fn edits(&self, fault: Fault, sites: &[usize]) -> Result<Vec<Edit>, String> {
         let mut room = self.room;
         let mut edits = Vec::new();
@@ -193,10 +193,10 @@ impl Image {
         Ok(edits)
     }
 
-    /// Writes a copy with `edits` to `path`, executable.
+    /// Writes an executable copy with `edits` to `path`.
     ///
     /// # Errors
-    /// [`ImageError::Write`], or [`ImageError::Changed`] if the edits are of another file.
+    /// [`ImageError::Write`], or [`ImageError::Changed`] if the edits belong to another file.
     pub fn write(&self, edits: &[Edit], path: &Path) -> Result<(), ImageError> {
         use std::os::unix::fs::PermissionsExt;
         let mut bytes = self.bytes.clone();
@@ -215,12 +215,12 @@ impl Image {
     }
 }
 
-/// The code of a site as it stands in the image.
+/// The code of a site in the image, before the JIT copies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// Its address there.
+    /// Its address in the image.
     pub start: u64,
-    /// Its bytes; nothing in them depends on where they stand.
+    /// Its bytes. They do not depend on their address.
     pub bytes: Vec<u8>,
 }
 
@@ -230,7 +230,7 @@ fn section<'a>(place: &Place, bytes: &'a [u8]) -> Option<Section<'a>> {
     Some(Section { kind: place.kind, address: place.address, offset: place.offset, bytes })
 }
 
-/// Code, and read-only data.
+/// The code sections and `.rodata`.
 fn places(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Place> {
     let place = |section: object::read::elf::ElfSection64<'_, '_, LittleEndian>| {
         let kind = match section.kind() {
@@ -258,7 +258,7 @@ fn functions(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Function> {
     functions
 }
 
-/// What is left of the last page of the executable segment, as far as the file has nothing there.
+/// The unused rest of the last page of the executable segment, as far as the file contains zeros there.
 fn room(elf: &ElfFile64<'_, LittleEndian>, bytes: &[u8]) -> Room {
     let executable = elf.elf_program_headers().iter().find(|header| {
         let endian = LittleEndian;

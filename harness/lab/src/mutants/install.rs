@@ -1,8 +1,9 @@
-//! Presenting a copy of an image as a build that can be run.
+//! Turns a copy of an image into a build that can be run.
 //!
-//! An interpreter finds its library by its own place. A copy elsewhere finds the original's like a virtual environment does,
-//! by a `pyvenv.cfg` beside it. It is started by a script, since it may need the loader and the libraries that the original
-//! was started with; `sys.executable` is that script, so that what the interpreter starts in turn is the copy again.
+//! An interpreter finds its library relative to its own location. A copy elsewhere finds the original's library through
+//! a `pyvenv.cfg` next to it, like a virtual environment. A script starts the copy, because it may need the loader and
+//! the libraries with which the original was started. `sys.executable` is that script, so that children of the
+//! interpreter run the copy too.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,22 +17,22 @@ use thiserror::Error;
 
 use super::script::{self, quoted};
 
-/// Prints the command by which the interpreter was started, and its executable.
+/// Prints the interpreter's command line and its executable.
 const SCRIPT: &str = "\
 import os, sys
 sys.stdout.buffer.write(open('/proc/self/cmdline', 'rb').read() + b'\\0' + os.fsencode(os.readlink('/proc/self/exe')))";
-/// The first argument of the interpreter's own in that command.
+/// The first of the interpreter's own arguments in that command line.
 const FIRST: &str = "-I";
 
 /// Why a copy cannot be run.
 #[derive(Debug, Error)]
 pub enum InstallError {
-    /// The original does not say how it was started.
+    /// How the original is started is unknown.
     #[error("{} does not tell how it is started: {why}", python.display())]
     Unknown {
-        /// The original.
+        /// The original's executable.
         python: PathBuf,
-        /// What is wrong.
+        /// What went wrong.
         why: String,
     },
     /// A file cannot be written.
@@ -39,29 +40,29 @@ pub enum InstallError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the write.
         source: io::Error,
     },
     /// The copy does not start.
     #[error("the copy does not start: {0}")]
     Probe(#[from] BuildError),
-    /// Another image than the copy was loaded.
+    /// An image other than the copy was loaded.
     #[error("the copy at {} was not loaded, but {}: an image of this kind cannot be replaced", copy.display(), loaded.display())]
     OtherImage {
         /// The copy.
         copy: PathBuf,
-        /// What was loaded.
+        /// The loaded image.
         loaded: PathBuf,
     },
 }
 
-/// How copies of one build's image are started.
+/// How to start copies of one build's image.
 pub struct Starter {
     /// The folder of the original's executable, for `pyvenv.cfg`.
     home: PathBuf,
-    /// The file that is replaced.
+    /// The file that a copy replaces.
     image: PathBuf,
-    /// Command before the interpreter's own arguments.
+    /// The command before the interpreter's own arguments.
     command: Vec<OsString>,
 }
 
@@ -81,14 +82,14 @@ impl Starter {
         let home = build.executable.parent().map(Path::to_owned);
         let home = home.ok_or_else(|| unknown("it has no folder".into()))?;
         if let [_] = words.as_slice() {
-            // Started by the kernel: as the loader would be, so that it can be told another name.
+            // The kernel started it. Start it through the loader instead, which can pass another `argv[0]`.
             let loader = loader(&program).ok_or_else(|| unknown("its executable names no loader".into()))?;
             words = vec![loader.into(), "--argv0".into(), "$0".into(), program.into()];
         }
         Ok(Self { home, image: build.image.clone(), command: words })
     }
 
-    /// Makes the copy in `folder`, which [`Starter::image_in`] names and which must be there, a build.
+    /// Turns the copy in `folder` into a build. The copy must already be at [`Starter::image_in`].
     ///
     /// # Errors
     /// See [`InstallError`].
@@ -109,7 +110,7 @@ impl Starter {
         Ok(build)
     }
 
-    /// Where in `folder` the copy of the image must be.
+    /// The required path of the image's copy in `folder`.
     #[must_use]
     pub fn image_in(&self, folder: &Path) -> PathBuf {
         folder.join(self.image.file_name().unwrap_or(OsStr::new("image")))
@@ -119,7 +120,7 @@ impl Starter {
         let mut line = b"#!/bin/sh\n".to_vec();
         let replaced = self.command.iter().any(|word| Path::new(word) == self.image);
         if !replaced {
-            // It is a library.
+            // The image is a library.
             let folder = copy.parent().unwrap_or(Path::new("/"));
             line.extend(b"export LD_LIBRARY_PATH=");
             line.extend(quoted(folder.as_os_str()));
@@ -129,7 +130,7 @@ impl Starter {
         let mut named = false;
         for word in &self.command {
             line.push(b' ');
-            // The word after `--argv0` is the name that the program is told; it is to be this script.
+            // The word after `--argv0` is the program's name for itself, which must be this script.
             if std::mem::replace(&mut named, word == "--argv0") {
                 line.extend(b"\"$0\"");
             } else if Path::new(word) == self.image {
@@ -143,7 +144,7 @@ impl Starter {
     }
 }
 
-/// The program interpreter that an executable asks for.
+/// The loader that an executable requests (`PT_INTERP`).
 fn loader(program: &Path) -> Option<PathBuf> {
     let bytes = fs::read(program).ok()?;
     let file = ElfFile64::<LittleEndian>::parse(bytes.as_slice()).ok()?;

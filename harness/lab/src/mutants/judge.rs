@@ -1,4 +1,4 @@
-//! What a hunt says of a mutant.
+//! The outcome of a mutant, judged from a hunt.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,37 +13,37 @@ use super::subject::{Mutant, Reach};
 pub enum Judged {
     /// A clause broke that the original does not break.
     Killed(Kill),
-    /// Nothing broke, though something could have: the harness is not good enough.
+    /// No clause broke, although one could have: the harness missed the fault.
     Survived {
-        /// Walks of a thread.
+        /// Number of walks, counted per thread.
         samples: u64,
     },
-    /// Nothing broke, and nothing can.
+    /// No clause broke, and none can.
     Equivalent {
-        /// Why.
+        /// Why none can.
         argument: String,
-        /// Walks of a thread.
+        /// Number of walks, counted per thread.
         samples: u64,
     },
-    /// It cannot be made, or does not start.
+    /// The mutant cannot be made, or does not start.
     NotViable {
-        /// Why.
+        /// Why it is not viable.
         why: String,
     },
     /// The target died, which shows nothing about its stacks.
     Died {
-        /// What was seen of it.
+        /// How it ended.
         how: String,
     },
-    /// Nothing is shown.
+    /// The hunt shows nothing.
     Inconclusive {
-        /// Why.
+        /// Why the hunt was inconclusive.
         why: String,
     },
 }
 
 impl Judged {
-    /// The outcome in one word or two.
+    /// The outcome in one or two words.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Judged {
     }
 }
 
-/// Why nobody can tell `mutant` from the original, if that is so.
+/// The reason why `mutant` cannot be distinguished from the original, or `None` if it can.
 #[must_use]
 pub fn equivalent(mutant: &Mutant, reach: &Reach) -> Option<String> {
     if mutant.fault == Fault::StoresSwapped {

@@ -1,9 +1,11 @@
-//! Mutants: interpreters with a known fault in an update of anchor and sequence, made from an installed build without its
-//! source; and unwinders, CPython's own and this project's, with a check left out. A harness is worth what it kills.
+//! Mutants: interpreters with a known fault in an update of anchor and sequence, made from an installed build without
+//! its source; and unwinders, CPython's and this project's, with a check left out. They measure which faults the
+//! harness finds.
 //!
-//! [`image::Image`] finds the updates in the machine code of a build and writes copies of it with a [`fault::Fault`] in one of
-//! them, or in all; [`install`] makes such a copy a build that can be run. [`unwinder`] does the same to the module
-//! `_remote_debugging`, and [`weakened`] to this project's walkers; a [`stand_in`] wraps that module in Python. [`peers`] asks CPython's own tests of each.
+//! [`image::Image`] finds the updates in the machine code of a build, and writes copies with a [`fault::Fault`] in one
+//! or all of them. [`install`] turns such a copy into a build that can be run. [`unwinder`] patches the module
+//! `_remote_debugging`, and [`weakened`] weakens this project's walkers. A [`stand_in`] wraps that module in Python.
+//! [`peers`] runs CPython's own tests against each mutant.
 
 pub mod code;
 pub mod coverage;

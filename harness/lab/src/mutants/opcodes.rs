@@ -1,4 +1,4 @@
-//! What a build calls its opcodes.
+//! The names of a build's opcodes.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,30 @@ use process::build::{Build, ask};
 
 use crate::mutants::coverage::Operation;
 
-/// Prints names by number; the numbers are those of the interpreter that is asked.
+/// Prints the opcodes by name. The numbers are those of the interpreter that runs it.
 const SCRIPT: &str = "\
 import json, _opcode_metadata as m
 print(json.dumps({name: number for table in (m.opmap, m._specialized_opmap) for name, number in table.items()}))";
 
-/// What is done when it looks at the anchor.
+/// Instructions that look at the anchor when they are already done.
 const DONE: [&str; 3] = ["RETURN_GENERATOR", "YIELD_VALUE", "INSTRUMENTED_YIELD_VALUE"];
 
-/// Names by number.
+/// Opcode names by number.
 #[derive(Clone, Debug, Default)]
 pub struct Opcodes(BTreeMap<u8, String>);
 
 impl Opcodes {
-    /// Asks `build`. One that does not answer has numbers only.
+    /// Asks `build`. If it does not answer, operations show numbers only.
     #[must_use]
     pub fn of(build: &Build) -> Self {
         let answer = ask(&build.python, &["-I", "-S", "-c", SCRIPT]).ok();
         let answer: Option<BTreeMap<String, u16>> = answer.and_then(|answer| serde_json::from_slice(&answer).ok());
         let named = answer.unwrap_or_default().into_iter();
-        // What is above are no opcodes of bytecode.
+        // Larger numbers are not opcodes of bytecode.
         Self(named.filter_map(|(name, number)| Some((u8::try_from(number).ok()?, name))).collect())
     }
 
-    /// An operation in words.
+    /// Describes an operation.
     #[must_use]
     pub fn name(&self, operation: Operation) -> String {
         let name = |opcode: u8| self.0.get(&opcode).cloned().unwrap_or_else(|| format!("opcode {opcode}"));

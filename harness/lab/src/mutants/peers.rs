@@ -1,4 +1,4 @@
-//! What CPython's own tests say of a mutant.
+//! Runs CPython's own tests against mutants.
 
 use std::time::{Duration, Instant};
 
@@ -7,46 +7,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
 
-/// The longest that the tests of the frame cache may take.
+/// Time limit for the tests of the frame cache.
 const FRAME_CACHING: Duration = Duration::from_secs(60);
-/// The longest that all tests of remote inspection may take.
+/// Time limit for all tests of remote inspection.
 const EXTERNAL_INSPECTION: Duration = Duration::from_secs(240);
-/// How often they run on the original: what does not pass each time tells nothing of a mutant.
+/// Number of runs on the original. A test that does not pass in all of them shows nothing about a mutant.
 const BASELINE: usize = 2;
 
-/// What a suite says.
+/// The verdict of a test suite on a mutant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Said {
-    /// A test fails that passes each time on the original.
+    /// A test fails that always passes on the original.
     Killed {
-        /// The first of them.
+        /// The first such test.
         by: String,
     },
-    /// Every test that passes on the original passes.
+    /// All tests that pass on the original pass.
     Survived {
-        /// How many ran.
+        /// Number of tests that ran.
         ran: usize,
     },
-    /// The tests' process died.
+    /// The process of the tests died.
     Died {
-        /// How, and in which test.
+        /// How it ended, and in which test.
         how: String,
     },
-    /// They did not come to an end.
+    /// The tests did not finish in time.
     TimedOut {
-        /// In which test.
+        /// The test that was running.
         during: Option<String>,
     },
-    /// Nothing is shown.
+    /// The tests show nothing.
     Inconclusive {
-        /// Why.
+        /// Why the suite was inconclusive.
         why: String,
     },
 }
 
 impl Said {
-    /// The outcome in a word or two.
+    /// The outcome in one or two words.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -58,7 +58,8 @@ impl Said {
         }
     }
 
-    /// What `outcome` says, beside those of the original. A failed test is told before a death: it was there first.
+    /// Compares `outcome` with the runs on the original. A failed test takes precedence over a death, because it came
+    /// first.
     #[must_use]
     pub fn of(outcome: &Outcome, original: &[Outcome]) -> Self {
         if let Some(failure) = outcome.broke(original).first() {
@@ -75,29 +76,29 @@ impl Said {
     }
 }
 
-/// What both suites say of one mutant.
+/// The verdicts of both suites on one mutant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
-    /// `TestFrameCaching`.
+    /// The verdict of `TestFrameCaching`.
     pub frame_caching: Said,
-    /// All of `test_external_inspection`; none if only the other was asked for.
+    /// The verdict of all of `test_external_inspection`. `None` if only the other suite was requested.
     pub external_inspection: Option<Said>,
 }
 
-/// What came of them on the original.
+/// The results of a suite on the original.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaselineReport {
-    /// The tests.
+    /// The name of the suite.
     pub suite: String,
-    /// How many ran, by run.
+    /// Number of tests that ran, for each run.
     pub ran: Vec<usize>,
-    /// How many of them passed each time.
+    /// Number of tests that passed in every run.
     pub always_passed: usize,
-    /// The time of the longest run, in seconds.
+    /// Duration of the longest run in seconds.
     pub seconds: f64,
 }
 
-/// The tests, and what comes of them on the original of one build in one run mode.
+/// The suites and their results on the original of one build in one run mode.
 pub struct Baseline {
     suite: Suite,
     jit: Option<bool>,
@@ -106,10 +107,10 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Runs them on the original.
+    /// Runs the suites on the original.
     ///
     /// # Errors
-    /// Nothing ran, or the caller wants to stop.
+    /// Nothing ran, or `interrupted` returned true.
     pub fn of(row: &Row, suite: Suite, interrupted: &dyn Fn() -> bool) -> Result<Self, PeerError> {
         let jit = row.jit.switch();
         let mut baseline = Self { suite, jit, frame_caching: Vec::new(), external_inspection: Vec::new() };
@@ -122,7 +123,7 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// For reports.
+    /// The results for the report.
     #[must_use]
     pub fn report(&self) -> Vec<BaselineReport> {
         let of = |suite: &str, outcomes: &[Outcome]| {
@@ -135,10 +136,10 @@ impl Baseline {
         vec![of("TestFrameCaching", &self.frame_caching), of("test_external_inspection", &self.external_inspection)]
     }
 
-    /// Runs them on a mutant: both suites, or the tests of the frame cache alone.
+    /// Runs both suites on a mutant, or only the tests of the frame cache.
     ///
     /// # Errors
-    /// Only that the caller wants to stop; what else goes wrong is an outcome.
+    /// Only [`PeerError::Interrupted`]. Other failures are part of the result.
     pub fn judge(&self, build: &Build, both: bool, interrupted: &dyn Fn() -> bool) -> Result<Peers, PeerError> {
         let said = |which, original: &[Outcome]| match self.run(build, which, interrupted) {
             Ok(outcome) => Ok(Said::of(&outcome, original)),

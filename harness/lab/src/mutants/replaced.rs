@@ -1,5 +1,5 @@
-//! Builds whose interpreter imports another `_remote_debugging` than its own: from a folder that stands in `PYTHONPATH`, which an
-//! interpreter searches before its own library.
+//! Builds whose interpreter imports a replacement for its own `_remote_debugging`. The replacement is in a folder in
+//! `PYTHONPATH`, which an interpreter searches before its own library.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -12,21 +12,21 @@ use thiserror::Error;
 
 use super::script::{quoted, write};
 
-/// Writes where the module is, with what no terminal may change.
+/// Prints the module's path as bytes.
 const SCRIPT: &str =
     "import os, sys, _remote_debugging; sys.stdout.buffer.write(os.fsencode(_remote_debugging.__file__))";
-/// The switches that drivers are started with, so that the module is the one that they import.
+/// The switches with which drivers are started, so that the same module is found.
 pub(super) const SWITCHES: [&str; 5] = ["-s", "-P", "-S", "-B", "-c"];
 
-/// Why there is no such build.
+/// Why a build with a replaced module could not be made.
 #[derive(Debug, Error)]
 pub enum ReplaceError {
-    /// The interpreter does not tell where its module is.
+    /// The interpreter does not report the path of its module.
     #[error("{} does not tell where its module _remote_debugging is: {why}", python.display())]
     NoModule {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// What is wrong.
+        /// What went wrong.
         why: String,
     },
     /// A file cannot be read or written.
@@ -34,26 +34,26 @@ pub enum ReplaceError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The interpreter does not start with the other module.
+    /// The interpreter does not start with the replaced module.
     #[error("it does not start with the other module: {0}")]
     Probe(#[from] BuildError),
-    /// It imports another one still.
+    /// The interpreter still imports another module.
     #[error("the module at {} was not imported, but {}", meant.display(), imported.display())]
     OtherModule {
-        /// The one that is meant.
+        /// The replacement.
         meant: PathBuf,
-        /// What was imported.
+        /// The imported file.
         imported: PathBuf,
     },
 }
 
-/// The file of the module that `python` imports.
+/// The file of the `_remote_debugging` module that `python` imports.
 ///
 /// # Errors
-/// It has none, or does not run.
+/// There is no such module, or the interpreter does not run.
 pub fn module_of(python: &Path) -> Result<PathBuf, ReplaceError> {
     let none = |why: String| ReplaceError::NoModule { python: python.to_owned(), why };
     let arguments = [&SWITCHES[..], &[SCRIPT]].concat();
@@ -61,23 +61,23 @@ pub fn module_of(python: &Path) -> Result<PathBuf, ReplaceError> {
     Ok(PathBuf::from(OsString::from_vec(answer)))
 }
 
-/// A module to be imported in place of a build's own.
+/// A replacement for a build's own module.
 #[derive(Clone, Copy, Debug)]
 pub struct Module<'a> {
-    /// The interpreter.
+    /// The interpreter's executable.
     pub python: &'a Path,
-    /// The name of the module's file.
+    /// The file name of the module.
     pub file: &'a OsStr,
-    /// What is in it.
+    /// The contents of the module.
     pub bytes: &'a [u8],
 }
 
 impl Module<'_> {
-    /// The build with this module, in `folder`, which stays; without one in a folder within `parent`, which goes with what
-    /// is returned.
+    /// Makes the build with this module. If `folder` is given, the build is made there and stays. Otherwise it is made
+    /// in a folder inside `parent`, which is removed when the returned value is dropped.
     ///
     /// # Errors
-    /// It cannot be written, or is not imported.
+    /// The module cannot be written, or is not imported.
     pub fn installed(&self, folder: Option<&Path>, parent: &Path) -> Result<Replaced, ReplaceError> {
         if let Some(folder) = folder {
             return Ok(Replaced { build: self.install(folder)?, _folder: None });
@@ -111,9 +111,9 @@ impl Module<'_> {
     }
 }
 
-/// A build with another module; one that is not kept is there until this is dropped.
+/// A build with a replaced module. Unless its folder was named, it is removed on drop.
 pub struct Replaced {
-    /// The build. Its interpreter is the original's, and says so.
+    /// The build. Its interpreter is the original one and reports itself as such.
     pub build: Build,
     _folder: Option<TempDir>,
 }

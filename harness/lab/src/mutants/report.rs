@@ -1,4 +1,4 @@
-//! What `framediff mutants` tells.
+//! The report of `framediff mutants`.
 
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
@@ -7,55 +7,55 @@ use super::hunt::Hunted;
 use super::judge::Judged;
 use super::peers::{BaselineReport, Peers};
 
-/// Everything of a run.
+/// The results of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Of the format.
+    /// The version of the report's format.
     pub version: u32,
-    /// Seed of the programs.
+    /// The seed for the programs.
     pub seed: u64,
-    /// Time for one mutant, in seconds.
+    /// The time limit for one mutant, in seconds.
     pub budget_seconds: f64,
-    /// By build and run mode.
+    /// The results for interpreters, by build and run mode.
     pub rows: Vec<RowReport>,
-    /// CPython's unwinder, by build.
+    /// The results for CPython's unwinder, by build.
     pub unwinder: Vec<UnwinderReport>,
-    /// Stand-ins for CPython's unwinder, by build.
+    /// The results for stand-ins for CPython's unwinder, by build.
     #[serde(default)]
     pub stand_ins: Vec<StandInReport>,
-    /// This project's own walkers, unchanged, against random schedules.
+    /// The unchanged walkers of this project with random schedules.
     pub own_control: Option<Hunted>,
-    /// The same with one check left out.
+    /// The same walkers with one check left out.
     pub own: Vec<MutantReport>,
-    /// Whether the user stopped it.
+    /// Whether the user interrupted the run.
     pub interrupted: bool,
 }
 
 /// One build in one run mode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
-    /// Its name.
+    /// The name of the build and run mode.
     pub row: String,
-    /// The file whose copies are changed.
+    /// The file that is copied and changed.
     pub image: String,
     /// Its update sites.
     pub sites: Vec<SiteReport>,
-    /// The original, checked as the mutants are.
+    /// The results of the same checks on the original.
     pub control: Vec<Hunted>,
     /// Its mutants.
     pub mutants: Vec<MutantReport>,
-    /// CPython's own tests on the original; none if they were not asked for.
+    /// CPython's own tests on the original. `None` if they were not requested.
     pub peers: Option<Vec<BaselineReport>>,
 }
 
 /// CPython's unwinder in one build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnwinderReport {
-    /// The build and its run mode.
+    /// The name of the build and run mode.
     pub row: String,
-    /// The file whose copies are changed; none if it cannot be looked at.
+    /// The file that is copied and changed. `None` if it cannot be analysed.
     pub module: Option<String>,
-    /// The original's schedules against the original.
+    /// The results of the same checks on the original.
     pub control: Vec<Hunted>,
     /// Its mutants.
     pub mutants: Vec<MutantReport>,
@@ -64,49 +64,49 @@ pub struct UnwinderReport {
 /// Stand-ins for CPython's unwinder in one build.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StandInReport {
-    /// The build and its run mode.
+    /// The name of the build and run mode.
     pub row: String,
-    /// The original, checked as the stand-ins are.
+    /// The results of the same checks on the original.
     pub control: Vec<Hunted>,
-    /// The stand-ins.
+    /// The results for the stand-ins.
     pub mutants: Vec<MutantReport>,
-    /// Those that were only to be listed.
+    /// The stand-ins, if they were only to be listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub list: Vec<Listed>,
 }
 
-/// What a stand-in is.
+/// One stand-in in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
     /// Its name.
     pub mutant: String,
-    /// The lane in which it must be seen.
+    /// The lane that must find it.
     pub lane: String,
     /// What it gets wrong.
     pub description: String,
-    /// Why it is not viable, if it is not.
+    /// If it is not viable, the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
 }
 
-/// One site.
+/// One update site.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteReport {
-    /// Its number.
+    /// Its index.
     pub site: usize,
     /// Its address in the image.
     pub address: String,
-    /// Whether it is copied by the JIT.
+    /// Whether the JIT copies it.
     pub compiled: bool,
-    /// The function around it, where the image has symbols.
+    /// The function that contains it, if the image has symbols.
     pub function: Option<String>,
     /// How often its guard was evaluated.
     pub guards: u64,
     /// How often its guard held.
     pub updates: u64,
-    /// What frames did that left here, with how often the guard was evaluated and held.
+    /// The operations by which frames left here, with the numbers of evaluated guards and of guards that held.
     pub operations: Vec<(String, u64, u64)>,
-    /// Families that reach the update with the anchor set at gates.
+    /// The families that reach the update with the anchor set at gates.
     pub families: Vec<String>,
 }
 
@@ -115,35 +115,35 @@ pub struct SiteReport {
 pub struct MutantReport {
     /// Its name.
     pub mutant: String,
-    /// The fault of the past that it is.
+    /// The past fault that it reproduces.
     pub issue: Option<String>,
-    /// What came of it.
+    /// The outcome.
     #[serde(flatten)]
     pub judged: Judged,
-    /// What CPython's own tests say of it; none if they were not asked.
+    /// The results of CPython's own tests. `None` if they were not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
 }
 
-/// How many there are of each outcome.
+/// The number of mutants by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Score {
-    /// Killed.
+    /// Mutants that were killed.
     pub killed: usize,
-    /// Survived.
+    /// Mutants that survived.
     pub survived: usize,
-    /// Equivalent to the original.
+    /// Mutants that are equivalent to the original.
     pub equivalent: usize,
-    /// Not viable.
+    /// Mutants that are not viable.
     pub not_viable: usize,
-    /// Died.
+    /// Mutants whose target died.
     pub died: usize,
-    /// Undecided.
+    /// Mutants without a conclusive outcome.
     pub inconclusive: usize,
 }
 
 impl Report {
-    /// The mutants by what is changed, those that there are.
+    /// The mutants, grouped by what is changed. Empty groups are left out.
     pub fn groups(&self) -> impl Iterator<Item = (String, &[MutantReport])> {
         let rows = self.rows.iter().map(|row| (format!("the interpreter, {}", row.row), &row.mutants[..]));
         let unwinder = self.unwinder.iter().map(|one| (format!("CPython's unwinder, {}", one.row), &one.mutants[..]));
@@ -152,14 +152,14 @@ impl Report {
         rows.chain(unwinder).chain(stand_ins).chain(own).filter(|(_, mutants)| !mutants.is_empty())
     }
 
-    /// All mutants, of whatever kind.
+    /// All mutants of all kinds.
     pub fn mutants(&self) -> impl Iterator<Item = &MutantReport> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.mutants);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.mutants);
         self.rows.iter().flat_map(|row| &row.mutants).chain(unwinder).chain(stand_ins).chain(&self.own)
     }
 
-    /// The counts of all rows.
+    /// The counts over all mutants.
     #[must_use]
     pub fn score(&self) -> Score {
         let mut score = Score::default();
@@ -176,7 +176,7 @@ impl Report {
         score
     }
 
-    /// Whether the harness is good enough for these mutants.
+    /// Whether the harness finds enough of these mutants.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let score = self.score();
@@ -189,26 +189,26 @@ impl Report {
         }
     }
 
-    /// Whether the original broke a clause: then no kill means anything.
+    /// How many checks of the original broke a clause. If there are any, kills mean nothing.
     #[must_use]
     pub fn false_alarms(&self) -> usize {
         self.controls().filter(|control| matches!(control, Hunted::Killed(_))).count()
     }
 
-    /// Whether the original was not checked to the end, somewhere.
+    /// Whether any check of the original was not completed.
     #[must_use]
     pub fn has_doubtful_control(&self) -> bool {
         self.controls().any(|control| matches!(control, Hunted::Died { .. } | Hunted::Inconclusive { .. }))
     }
 
-    /// The runs of what is not changed.
+    /// The checks of the originals.
     pub fn controls(&self) -> impl Iterator<Item = &Hunted> {
         let unwinder = self.unwinder.iter().flat_map(|unwinder| &unwinder.control);
         let stand_ins = self.stand_ins.iter().flat_map(|one| &one.control);
         self.rows.iter().flat_map(|row| &row.control).chain(unwinder).chain(stand_ins).chain(&self.own_control)
     }
 
-    /// Sites of any row whose guard nothing evaluates.
+    /// The sites whose guard was never evaluated.
     #[must_use]
     pub fn unreached(&self) -> Vec<String> {
         let unreached = |row: &RowReport| {
@@ -218,7 +218,7 @@ impl Report {
         self.rows.iter().flat_map(unreached).collect()
     }
 
-    /// Median and longest time to a kill, in seconds.
+    /// Median and maximum time to a kill, in seconds.
     #[must_use]
     pub fn times(&self) -> Option<(f64, f64)> {
         let kill = |mutant: &MutantReport| match &mutant.judged {

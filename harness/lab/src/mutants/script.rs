@@ -1,4 +1,4 @@
-//! Shell scripts that start an interpreter.
+//! Shell scripts that start interpreters.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::{fs, io};
 
-/// Writes a script that can be executed.
+/// Writes an executable script.
 pub(super) fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// A word as the shell takes it.
+/// Quotes a word for the shell.
 pub(super) fn quoted(word: &OsStr) -> Vec<u8> {
     let inner = word.as_bytes().split(|&byte| byte == b'\'').collect::<Vec<_>>().join(&b"'\\''"[..]);
     [b"'", inner.as_slice(), b"'"].concat()

@@ -1,9 +1,10 @@
-//! Finding the places where an interpreter updates anchor and sequence.
+//! Finds the places where an interpreter updates anchor and sequence.
 //!
-//! In the source it is `if (tstate->last_profiled_frame == frame) { tstate->last_profiled_frame = frame->previous;
-//! tstate->last_profiled_frame_seq++; }`. In machine code it is a *guard*, which compares the word at the anchor's offset
-//! with a register, a branch on it, and where they are equal, in one run of instructions and on one register, a store to the
-//! anchor and an increment of the sequence. Nothing else is taken for a site; half of one is doubt, and doubt is refused.
+//! The source is `if (tstate->last_profiled_frame == frame) { tstate->last_profiled_frame = frame->previous;
+//! tstate->last_profiled_frame_seq++; }`.
+//! The machine code has a *guard*, which compares the word at the anchor's offset with a register, and a branch on it.
+//! If they are equal, one run of instructions stores to the anchor and increments the sequence through the same
+//! register. Nothing else counts as a site. A partial match is a doubt, and a doubt is an error.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +14,17 @@ use thiserror::Error;
 
 use super::code::{Kind, Section, Span};
 
-/// Between a guard and its branch stand at most so many instructions.
+/// Maximum number of instructions between a guard and its branch.
 const GUARD_REACH: usize = 6;
-/// An update has at most so many instructions.
+/// Maximum number of instructions of an update.
 const UPDATE_REACH: usize = 12;
-/// What stands nearer together than this many instructions may be one update.
+/// Stores within this many instructions of each other may belong to one update.
 const NEIGHBOURHOOD: usize = 6;
 
-/// Why the sites are not known.
+/// Why the sites could not be determined.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SiteError {
-    /// There is none.
+    /// No site was found.
     #[error(
         "no update of anchor (offset {anchor:#x}) and sequence (offset {sequence:#x}) was found in the image: its compiler writes them in another way"
     )]
@@ -33,39 +34,39 @@ pub enum SiteError {
         /// Offset of the sequence in the thread state.
         sequence: u64,
     },
-    /// Something that may be one.
+    /// Some code may be a site.
     #[error("the code at {address:#x} may be an update of anchor and sequence: {why}")]
     Doubt {
-        /// Where it stands.
+        /// The address of the code.
         address: u64,
-        /// Why it is not sure.
+        /// Why it is in doubt.
         why: &'static str,
     },
 }
 
-/// The comparison of the anchor with the frame that leaves, and the branch on it.
+/// The comparison of the anchor with the frame that leaves, and the branch that depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// The comparison.
     pub compare: Span,
-    /// The register with the frame that leaves.
+    /// The register that holds the frame that leaves.
     pub frame: Register,
     /// The branch.
     pub branch: Span,
-    /// Whether the branch goes to the update (`je`), or around it (`jne`).
+    /// Whether the branch jumps to the update (`je`) or over it (`jne`).
     pub taken_if_equal: bool,
 }
 
 /// How the sequence is incremented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Increment {
-    /// By one instruction, in memory.
+    /// With one instruction, in memory.
     InMemory(Span),
-    /// In a register: addition and store.
+    /// In a register, with an addition and a store.
     InRegister {
         /// The instruction that adds one.
         add: Span,
-        /// The one that stores the sum.
+        /// The instruction that stores the sum.
         store: Span,
     },
 }
@@ -83,22 +84,22 @@ impl Increment {
 /// One update of anchor and sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Whether it is executed where it is, or copied by the JIT.
+    /// Whether it is executed in place or copied by the JIT.
     pub kind: Kind,
-    /// What leads to it; several if the compiler merged equal updates.
+    /// The guards that lead to it. There are several if the compiler merged equal updates.
     pub guards: Vec<Guard>,
     /// The store to the anchor.
     pub pointer: Span,
     /// The increment of the sequence.
     pub increment: Increment,
-    /// The register with the thread state.
+    /// The register that holds the thread state.
     pub thread: Register,
     /// The register that is stored to the anchor.
     pub value: Register,
 }
 
 impl Site {
-    /// Where the update begins.
+    /// The address of the update's first instruction.
     #[must_use]
     pub fn address(&self) -> u64 {
         let increment = match self.increment {
@@ -125,7 +126,7 @@ pub fn find(sections: &[Section<'_>], cache: &CacheLayout) -> Result<Vec<Site>, 
     Ok(sites)
 }
 
-/// What an update does, without what leads to it.
+/// The instructions of an update, without its guards.
 struct Update {
     pointer: Span,
     increment: Increment,
@@ -140,7 +141,7 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn find(&self) -> Result<Vec<Site>, SiteError> {
-        // By the address of the pointer's store.
+        // Sites by the address of the store to the anchor.
         let mut sites: BTreeMap<u64, Site> = BTreeMap::new();
         let mut updates = Vec::new();
         match self.section.kind {
@@ -153,7 +154,7 @@ impl Finder<'_> {
                     }
                     window.push(instruction);
                     let stores = stores(&instruction, self.cache.anchor) || stores(&instruction, self.cache.sequence);
-                    // Unrelated neighbours are no reason for doubt.
+                    // Unrelated instructions nearby do not cause a doubt.
                     if stores && let Ok(Some(update)) = self.update(window.iter().copied()) {
                         updates.push(update.pointer);
                     }
@@ -162,7 +163,7 @@ impl Finder<'_> {
             Kind::Data => {
                 for start in 0..self.section.bytes.len() {
                     let bytes = self.section.bytes.get(start..).unwrap_or_default();
-                    // REX.W and one of the two forms of the comparison.
+                    // REX.W and one of the two encodings of the comparison.
                     if let [0x48..=0x4f, 0x39 | 0x3b, ..] = bytes
                         && let Some(instruction) = self.section.instructions(self.section.address + start as u64).next()
                     {
@@ -177,7 +178,7 @@ impl Finder<'_> {
         Ok(sites.into_values().collect())
     }
 
-    /// Notes the site that the comparison `compare`, if it is one, leads to.
+    /// If `compare` is a guard, records its site.
     fn guarded(&self, compare: &Instruction, sites: &mut BTreeMap<u64, Site>) -> Result<(), SiteError> {
         if !compares(compare, self.cache.anchor) {
             return Ok(());
@@ -216,11 +217,11 @@ impl Finder<'_> {
         Ok(())
     }
 
-    /// The update that some of `instructions` are.
+    /// The update contained in `instructions`, if there is one.
     fn update(&self, instructions: impl Iterator<Item = Instruction>) -> Result<Option<Update>, SiteError> {
         let mut pointer: Option<(Instruction, Register)> = None;
         let mut increment: Option<(Increment, Register)> = None;
-        // Registers that hold the sequence, and the sequence plus one.
+        // The registers that hold the sequence and the sequence plus one.
         let mut loaded: Option<Register> = None;
         let mut added: Option<(Register, Span)> = None;
         for instruction in instructions {
@@ -256,7 +257,7 @@ impl Finder<'_> {
     }
 }
 
-/// The instructions from `address` to the first that may go elsewhere.
+/// The instructions from `address` up to the first one after which execution may continue elsewhere.
 fn run<'a>(section: &'a Section<'a>, address: u64) -> impl Iterator<Item = Instruction> + 'a {
     section
         .instructions(address)
@@ -264,7 +265,7 @@ fn run<'a>(section: &'a Section<'a>, address: u64) -> impl Iterator<Item = Instr
         .take_while(|instruction| instruction.flow_control() == FlowControl::Next)
 }
 
-/// All instructions one after the other; where there is none, one byte is passed over.
+/// All instructions in order. Bytes that do not decode are skipped one at a time.
 fn sweep<'a>(section: &'a Section<'a>) -> impl Iterator<Item = Instruction> + 'a {
     let mut decoder = iced_x86::Decoder::with_ip(64, section.bytes, section.address, iced_x86::DecoderOptions::NONE);
     std::iter::from_fn(move || {
@@ -282,7 +283,7 @@ fn sweep<'a>(section: &'a Section<'a>) -> impl Iterator<Item = Instruction> + 'a
     })
 }
 
-/// Whether the memory operand is the word at `offset` from a register.
+/// Whether the memory operand is the word at a base register plus `offset`.
 fn at(instruction: &Instruction, offset: u64) -> bool {
     instruction.memory_index() == Register::None
         && instruction.memory_base().is_gpr64()

@@ -12,24 +12,24 @@ use thiserror::Error;
 use super::replaced::{Module, ReplaceError, Replaced, SWITCHES, module_of};
 
 const TEXT: &str = include_str!("../../../../pyscripts/stand_in.py");
-/// The file that is imported in place of the extension module.
+/// The name of the file that is imported in place of the extension module.
 const FILE: &str = "_remote_debugging.py";
 
-/// Why there is no stand-in.
+/// Why a stand-in could not be made.
 #[derive(Debug, Error)]
 pub enum StandInError {
-    /// The interpreter does not tell which there are.
+    /// The interpreter does not list the stand-ins.
     #[error("{} does not list the stand-ins for its unwinder: {why}", python.display())]
     NoList {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// What is wrong.
+        /// What went wrong.
         why: String,
     },
-    /// It needs something of the interpreter that is not known, or that `check` does otherwise.
+    /// The fault cannot show, because `check` never uses the unwinder in the way it needs.
     #[error("{0}")]
     NotViable(String),
-    /// It cannot be put in the place of the module.
+    /// It cannot replace the module.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
 }
@@ -38,14 +38,14 @@ pub enum StandInError {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct StandIn {
     name: String,
-    /// Where it must be seen: in the stopped or the stepped lane by the numbers of the action, in the live lane in the time
-    /// that a default run has for it.
+    /// The lane that must find it: stopped or stepped with the numbers of the action, or live within the time that a
+    /// default run gives to that lane.
     pub lane: Lane,
     /// What it gets wrong.
     pub description: String,
-    /// The fault of the past that it is.
+    /// The past fault that it reproduces.
     pub issue: Option<String>,
-    /// Why nothing can show it.
+    /// If the fault cannot show in `check`, the reason.
     pub missing: Option<String>,
 }
 
@@ -57,16 +57,16 @@ impl StandIn {
     }
 }
 
-/// The module of a build, and what can stand in for it.
+/// A build's module and its possible stand-ins.
 pub struct StandIns {
     python: PathBuf,
     module: PathBuf,
-    /// All of them.
+    /// All stand-ins.
     pub faults: Vec<StandIn>,
 }
 
 impl StandIns {
-    /// Those for the module of `build`.
+    /// The stand-ins for the module of `build`.
     ///
     /// # Errors
     /// The interpreter has no such module, or does not run.
@@ -80,16 +80,16 @@ impl StandIns {
         Ok(Self { python, module, faults })
     }
 
-    /// The build with a fault, in `folder`, which stays; without one in a folder within `parent`, which goes with what is
-    /// returned.
+    /// Makes a build with a fault. If `folder` is given, the build is made there and stays. Otherwise it is made in a
+    /// folder inside `parent`, which is removed when the returned value is dropped.
     ///
     /// # Errors
-    /// It cannot be used with this build, cannot be written, or is not imported.
+    /// The stand-in cannot be used with this build, cannot be written, or is not imported.
     pub fn with(&self, fault: &StandIn, folder: Option<&Path>, parent: &Path) -> Result<Replaced, StandInError> {
         if let Some(why) = &fault.missing {
             return Err(StandInError::NotViable(why.clone()));
         }
-        // A string of JSON is one of Python.
+        // A JSON string is also a Python string literal.
         let word = |text: &str| serde_json::Value::from(text).to_string();
         let module = word(&self.module.to_string_lossy());
         let text = format!("{TEXT}\n\nstand_in(globals(), {}, {module})\n", word(&fault.name));

@@ -1,4 +1,4 @@
-//! A build whose mutants are made: its sites, what reaches them, and every mutant of them.
+//! A build to mutate: the code that reaches its sites, and all its mutants.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,30 +16,30 @@ use super::coverage::{Coverage, CoverageError, Operation, Plan, Reached, Run, me
 use super::fault::{Edit, Fault};
 use super::image::Image;
 
-/// How many programs of each family are run to see what they reach.
+/// Number of programs of each family that are run to measure coverage.
 const PROGRAMS: u64 = 4;
-/// How many gates each passes.
+/// Number of gates that each program passes.
 const GATES: u32 = 60;
-/// How often each is stopped when it runs without gates.
+/// Number of stops of each program when it runs without gates.
 const STOPS: u32 = 2000;
-/// How long it runs before that where a JIT is to compile it.
+/// How long each program runs before that, so that the JIT compiles it.
 const WARM: Duration = Duration::from_millis(150);
 
-/// A program: its family, and its seed.
+/// A program, given by its family and seed.
 pub type Seeded = (Family, u64);
 
-/// What reaches the sites of one build in one run mode.
+/// The coverage of the sites of one build in one run mode.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
-    /// By program, with the anchor set at gates.
+    /// Coverage by program, with the anchor set at gates.
     pub at_gates: BTreeMap<Seeded, Coverage>,
-    /// By program, with the anchor set to every frame that is entered.
+    /// Coverage by program, with the anchor set to every frame that is entered.
     pub always: BTreeMap<Seeded, Coverage>,
 }
 
 impl Reach {
-    /// Runs programs of each family, from `seed` on. Threads are left out: one thread is watched, and would wait for the
-    /// others.
+    /// Runs programs of each family, starting with `seed`. Families with several threads are left out: only one thread
+    /// is watched, and it would wait for the others.
     ///
     /// # Errors
     /// See [`CoverageError`].
@@ -88,7 +88,7 @@ impl Reach {
         self.at_gates.values().chain(self.always.values())
     }
 
-    /// How often any of `sites` was reached, whoever the anchor was set to.
+    /// How often any of `sites` was reached, in all runs.
     #[must_use]
     pub fn total(&self, sites: &[usize]) -> Reached {
         let mut total = Reached::default();
@@ -98,7 +98,7 @@ impl Reach {
         total
     }
 
-    /// The operations that reach `site`, by what they are.
+    /// The operations that reach `site`, with their counts.
     #[must_use]
     pub fn operations(&self, site: usize) -> BTreeMap<Operation, Reached> {
         let mut operations: BTreeMap<Operation, Reached> = BTreeMap::new();
@@ -124,16 +124,16 @@ fn reached(coverage: &Coverage, sites: &[usize]) -> Reached {
 pub struct Mutant {
     /// Its fault.
     pub fault: Fault,
-    /// Where: all sites, or one.
+    /// The indices of the sites with the fault: all that allow it, or one.
     pub sites: Vec<usize>,
-    /// Whether that is everywhere.
+    /// Whether the fault is in all sites that allow it.
     pub everywhere: bool,
-    /// What is changed, or why it cannot be made.
+    /// The edits, or the reason why the mutant cannot be made.
     pub edits: Result<Vec<Edit>, String>,
 }
 
 impl Mutant {
-    /// The name on command lines and in tables.
+    /// The name in command lines and tables.
     #[must_use]
     pub fn name(&self) -> String {
         match (self.everywhere, self.sites.first()) {
@@ -143,7 +143,7 @@ impl Mutant {
     }
 }
 
-/// Every mutant of `image`: each fault in all sites that allow it, and in each.
+/// All mutants of `image`: each fault in all sites that allow it, and in each site alone.
 #[must_use]
 pub fn mutants(image: &Image) -> Vec<Mutant> {
     let all: Vec<usize> = (0..image.sites().len()).collect();
@@ -162,7 +162,7 @@ pub fn mutants(image: &Image) -> Vec<Mutant> {
     mutants
 }
 
-/// Whether a mutant shows in a run mode at all: what the JIT copies does only where it is on.
+/// Whether a mutant can have an effect in a run mode. Code that the JIT copies has one only if the JIT is on.
 #[must_use]
 pub fn shows(image: &Image, mutant: &Mutant, jit: JitMode) -> bool {
     let compiled = |&site: &usize| image.sites().get(site).is_some_and(|site| site.kind == Kind::Data);

@@ -1,4 +1,4 @@
-//! Sites and faults in code that is written here, byte by byte.
+//! Tests of sites and faults on machine code written here byte by byte.
 
 use framewalk::layout::CacheLayout;
 
@@ -10,19 +10,19 @@ const CACHE: CacheLayout = CacheLayout { base_frame: 0x50, anchor: 0x58, sequenc
 const BASE: u64 = 0x1000;
 
 /// `cmp [rdi+0x58], rsi; je +1; ret; mov rax, [rdi+0x48]; add qword [rdi+0x60], 1; mov [rdi+0x58], rax; ret`: the guard
-/// jumps to the update, which increments in memory.
+/// jumps to the update, which increments the sequence in memory.
 const RELEASE: &[u8] = &[
     0x48, 0x39, 0x77, 0x58, 0x74, 0x01, 0xc3, 0x48, 0x8b, 0x47, 0x48, 0x48, 0x83, 0x47, 0x60, 0x01, 0x48, 0x89, 0x47,
     0x58, 0xc3,
 ];
 /// `cmp [rax+0x58], rdi; je +1; ret; mov rdx, [rbx+0x50]; mov [rax+0x58], rdx; mov rcx, [rax+0x60]; lea rdx, [rcx+1];
-/// mov [rax+0x60], rdx; ret`: the sequence is incremented in a register, and last.
+/// mov [rax+0x60], rdx; ret`: the sequence is incremented in a register and stored last.
 const DEBUG: &[u8] = &[
     0x48, 0x39, 0x78, 0x58, 0x74, 0x01, 0xc3, 0x48, 0x8b, 0x53, 0x50, 0x48, 0x89, 0x50, 0x58, 0x48, 0x8b, 0x48, 0x60,
     0x48, 0x8d, 0x51, 0x01, 0x48, 0x89, 0x50, 0x60, 0xc3,
 ];
-/// `mov rax, [r13+8]; cmp [r15+0x58], r13; jne +8; mov [r15+0x58], rax; inc qword [r15+0x60]; ret` behind a byte that is no
-/// code: the guard jumps around the update.
+/// `mov rax, [r13+8]; cmp [r15+0x58], r13; jne +8; mov [r15+0x58], rax; inc qword [r15+0x60]; ret` after a byte that is
+/// not code: the guard jumps over the update.
 const COMPILED: &[u8] = &[
     0x06, 0x49, 0x8b, 0x45, 0x08, 0x4d, 0x39, 0x6f, 0x58, 0x75, 0x08, 0x49, 0x89, 0x47, 0x58, 0x49, 0xff, 0x47, 0x60,
     0xc3,
@@ -38,7 +38,7 @@ fn only(kind: Kind, bytes: &[u8]) -> Site {
     sites.remove(0)
 }
 
-/// The code with the fault in it.
+/// The code with the fault put in.
 fn with(kind: Kind, bytes: &[u8], fault: Fault) -> Result<Vec<u8>, String> {
     let section = section(kind, bytes);
     let surgeon = Surgeon { section: &section, offsets: Offsets { anchor: 0x58, previous: 8 } };
@@ -73,7 +73,7 @@ fn the_three_forms_of_an_update_are_found() {
 
 #[test]
 fn other_structures_with_fields_at_these_offsets_are_none() {
-    // The comparison leads to one of the stores only; or the other store is no increment.
+    // The comparison leads to only one of the stores, or the other store is not an increment.
     let mut half = RELEASE.to_vec();
     half[14] = 0x68;
     assert_eq!(find(&[section(Kind::Text, &half)], &CACHE), Err(SiteError::None { anchor: 0x58, sequence: 0x60 }));
@@ -89,7 +89,7 @@ fn other_structures_with_fields_at_these_offsets_are_none() {
 fn an_update_that_nothing_guards_is_doubted() {
     let error = find(&[section(Kind::Text, &RELEASE[7..])], &CACHE).unwrap_err();
     assert!(matches!(error, SiteError::Doubt { address, .. } if address == BASE + 9), "{error}");
-    // Anchor of one structure, sequence of another.
+    // Anchor and sequence are reached by different registers.
     let mut other = RELEASE.to_vec();
     other[13] = 0x46;
     assert!(matches!(find(&[section(Kind::Text, &other)], &CACHE), Err(SiteError::Doubt { .. })));

@@ -1,5 +1,5 @@
-//! The walkers' side: this project's own cached walkers with one check left out, against random programs and schedules on
-//! the simulated interpreter.
+//! Mutants of the walkers: this project's cached walkers with one check left out, run with random programs and
+//! schedules on the simulated interpreter.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use sim::fuzzing::cache_state_machine::generate;
 
 use super::hunt::{Hunted, Kill};
 
-/// So many random programs and schedules are tried.
+/// Number of random cases, each a program with a schedule.
 pub const CASES: u64 = 400_000;
-/// Bytes of choices that make one.
+/// Number of random bytes from which a case is generated.
 const CHOICES: usize = 300;
 
-/// Tries cases of `seed` until a clause breaks. Without a weakening nothing must.
+/// Tries cases of `seed` until a clause breaks. Without a weakening, none must break.
 #[must_use]
 pub fn hunt(weakening: Option<Weakening>, cases: u64, seed: u64, interrupted: &AtomicBool) -> Hunted {
     let weakenings: BTreeSet<Weakening> = weakening.into_iter().collect();

@@ -1,7 +1,8 @@
 //! CPython's own tests of remote inspection, run by the build under test.
 //!
-//! The driver (`pyscripts/peer_tests.py`) runs them with `unittest` and sends one JSON document per event. Most tests start
-//! further interpreters by `sys.executable`, which must therefore be the build under test: see [`Build::executable`].
+//! The driver (`pyscripts/peer_tests.py`) runs them with `unittest` and sends one JSON document per event. Most tests
+//! start more interpreters through `sys.executable`, which must therefore be the build under test: see
+//! [`Build::executable`].
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,24 +21,24 @@ use super::group::{Group, Next};
 
 static DRIVER: Script = Script::new("peer_tests.py", include_str!("../../../../pyscripts/peer_tests.py"));
 
-/// The module with all of them.
+/// The module with all these tests.
 const MODULE: &str = "test.test_external_inspection";
 
-/// The longest that an interpreter may take to say whether it has the module.
+/// Time limit for an interpreter to report whether it has the module.
 const ASKING: Duration = Duration::from_secs(20);
 
-/// Which tests to run.
+/// A selection of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Which {
     /// `test.test_external_inspection.TestFrameCaching`: the tests of the frame cache.
     FrameCaching,
-    /// All of `test.test_external_inspection`, the tests of the frame cache among them.
+    /// All of `test.test_external_inspection`, including the tests of the frame cache.
     ExternalInspection,
 }
 
 impl Which {
-    /// What `unittest` calls them.
+    /// The name for `unittest`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,9 +57,9 @@ impl fmt::Display for Which {
 /// A test that did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The test, as `unittest` names it; what fails outside a test (`setUpClass`) has a name that no test has.
+    /// The test's name in `unittest`. A failure outside a test (`setUpClass`) has a name that no test has.
     pub test: String,
-    /// The end of the traceback.
+    /// The last part of the traceback.
     pub text: String,
 }
 
@@ -69,42 +70,42 @@ pub enum Finish {
     Complete,
     /// The process that runs the tests died.
     Died {
-        /// How.
+        /// How it died.
         end: End,
-        /// In which test; none if it was between two.
+        /// The test that was running, or `None` if it died between two tests.
         during: Option<String>,
-        /// The end of its error output.
+        /// The last part of its standard error.
         stderr: String,
     },
-    /// It still ran at the deadline.
+    /// The tests were still running at the deadline.
     TimedOut {
-        /// In which test; none if it was between two.
+        /// The test that was running, or `None` between two tests.
         during: Option<String>,
     },
 }
 
-/// What came of a run of tests.
+/// The results of a run of tests.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// How many tests ran to their end and were not skipped.
+    /// Number of tests that finished and were not skipped.
     pub ran: usize,
     /// The tests that passed.
     pub passed: BTreeSet<String>,
-    /// Those with a failed assertion.
+    /// The tests with a failed assertion.
     pub failed: Vec<Failure>,
-    /// Those that raised something else.
+    /// The tests that raised another exception.
     pub errored: Vec<Failure>,
-    /// How many did not run, for lack of something.
+    /// Number of tests that were skipped.
     pub skipped: usize,
-    /// How long it took.
+    /// The duration of the run.
     pub time: Duration,
-    /// How it ended.
+    /// How the run ended.
     pub finish: Finish,
 }
 
 impl Outcome {
-    /// The tests that failed or raised here and passed in every run of `original`: what tells this build from the original
-    /// one. A death is not among them, and neither is what the original does not pass.
+    /// The tests that failed or raised here but passed in every run of `original`. They show a difference between the
+    /// builds. A death is not included, nor is a test that does not always pass on the original.
     #[must_use]
     pub fn broke<'a>(&'a self, original: &[Self]) -> Vec<&'a Failure> {
         let passes = |failure: &&Failure| original.iter().all(|run| run.passed.contains(&failure.test));
@@ -118,65 +119,65 @@ impl Outcome {
     }
 }
 
-/// Why there is no outcome.
+/// Why a run has no outcome.
 #[derive(Debug, Error)]
 pub enum PeerError {
     /// The interpreter could not be started.
     #[error("cannot start {} for CPython's own tests: {source}", python.display())]
     Start {
-        /// The interpreter.
+        /// The interpreter's executable.
         python: PathBuf,
-        /// Why.
+        /// The error of the launch.
         source: io::Error,
     },
-    /// The tests are not there, and cannot be had.
+    /// The tests are missing and cannot be fetched.
     #[error("CPython's own tests are not available: {0}")]
     Fetch(#[from] FetchError),
-    /// The module does not load.
+    /// The test module does not load.
     #[error("{which} cannot be loaded from {}: {text}", folder.as_ref().map_or("the interpreter's own library".into(), |folder| folder.display().to_string()))]
     NotLoaded {
-        /// The tests.
+        /// The selected tests.
         which: Which,
-        /// The folder with the tests.
+        /// The folder with the tests. `None` means the interpreter's own library.
         folder: Option<PathBuf>,
-        /// The end of the error.
+        /// The last part of the error.
         text: String,
     },
     /// No test ran.
     #[error("of {which} nothing ran, {skipped} tests were skipped: {reason}")]
     NothingRan {
-        /// The tests.
+        /// The selected tests.
         which: Which,
-        /// How many were skipped.
+        /// Number of skipped tests.
         skipped: usize,
-        /// Why the first of them was.
+        /// Why the first of them was skipped.
         reason: String,
     },
-    /// The driver's output makes no sense.
+    /// The driver's output does not parse.
     #[error("the driver of CPython's own tests sent something that makes no sense: {0}")]
     Malformed(String),
     /// A system call failed.
     #[error("cannot run CPython's own tests: {0}")]
     System(#[from] io::Error),
-    /// The caller wanted to stop.
+    /// The caller interrupted the run.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Where the tests of a build are.
+/// The location of a build's tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Suite {
-    /// In its own library.
+    /// In the build's own library.
     Own,
-    /// In this folder, with files that the package `test` of its own library lacks.
+    /// In this folder, which has the files that the package `test` lacks in the build's own library.
     Folder(PathBuf),
 }
 
 impl Suite {
-    /// The build's own tests if it has them, else those fetched into `cache`, now if need be.
+    /// The build's own tests, if it has them. Otherwise those in `cache`, which are fetched now if they are missing.
     ///
     /// # Errors
-    /// The interpreter cannot be asked, or the tests cannot be fetched.
+    /// The interpreter does not answer, or the tests cannot be fetched.
     pub fn of(build: &Build, cache: &Path, progress: &mut dyn Progress) -> Result<Self, PeerError> {
         if has_own(build, progress)? {
             return Ok(Self::Own);
@@ -192,7 +193,7 @@ impl Suite {
     }
 }
 
-/// Whether the interpreter can import the module without help.
+/// Whether the interpreter finds the module in its own library.
 fn has_own(build: &Build, progress: &mut dyn Progress) -> Result<bool, PeerError> {
     let script = format!("import importlib.util; print('has', importlib.util.find_spec('{MODULE}') is not None)");
     let mut command = command(build, None);
@@ -203,7 +204,7 @@ fn has_own(build: &Build, progress: &mut dyn Progress) -> Result<bool, PeerError
     loop {
         match group.next(deadline, &|| progress.interrupted())? {
             Next::Line(line) => answer |= line.trim_ascii() == b"has True",
-            // A library without the package `test` raises.
+            // If the library has no package `test`, the script raises.
             Next::Ended(_) => return Ok(answer),
             Next::Deadline => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             Next::Interrupted => return Err(PeerError::Interrupted),
@@ -211,7 +212,7 @@ fn has_own(build: &Build, progress: &mut dyn Progress) -> Result<bool, PeerError
     }
 }
 
-/// One line of the driver.
+/// One event from the driver.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Event {
@@ -229,10 +230,10 @@ enum Word {
     Skipped,
 }
 
-/// Runs `which` of `suite` on `build`, with the JIT as `jit` says, until `deadline` at most. No process is left behind.
+/// Runs `which` of `suite` on `build`, with the JIT set by `jit`, until `deadline` at most. Leaves no process behind.
 ///
 /// # Errors
-/// Nothing ran: the tests are not there, do not load or were all skipped; or `interrupted` says to stop.
+/// Nothing ran: the tests are missing, do not load, or were all skipped. Or `interrupted` returned true.
 pub fn run(
     build: &Build,
     jit: Option<bool>,
@@ -279,13 +280,14 @@ pub fn run(
     Ok(Outcome { ran, passed, failed, errored, skipped, time, finish })
 }
 
-/// An interpreter that the user's environment does not disturb. Not one without `site`: tests may need its names.
+/// A command for an interpreter without the user's `PYTHON*` variables. It imports `site`, because tests may need the
+/// names that `site` defines.
 fn command(build: &Build, jit: Option<bool>) -> Command {
     let mut command = Command::new(&build.python);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PYTHON")) {
         command.env_remove(name);
     }
-    // The interpreters that tests start must not write into the cache folder either.
+    // The interpreters that tests start must not write bytecode into the cache folder either.
     command.args(["-s", "-P"]).env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
     if let Some(jit) = jit {
         command.env("PYTHON_JIT", if jit { "1" } else { "0" });
@@ -301,7 +303,7 @@ fn last_line(text: &str) -> String {
     text.trim_end().lines().next_back().map_or("it wrote nothing to stderr".to_owned(), excerpt)
 }
 
-/// What is known of a run so far.
+/// The results of a run so far.
 #[derive(Debug, Default)]
 struct Tally {
     finished: BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! A process with descendants of its own, all of which end with it.
+//! A process with descendants, all of which end with it.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -13,35 +13,35 @@ use nix::unistd::Pid;
 use process::spawner;
 use process::target::End;
 
-/// How often the caller is asked whether to go on while nothing comes.
+/// How often to check for an interruption while no output arrives.
 const ASK: Duration = Duration::from_millis(50);
-/// How much is kept of the error output: its end, where the reason stands.
+/// How many bytes of the standard error are kept. The last ones are kept, because they contain the reason.
 const STDERR_KEPT: usize = 8 << 10;
-/// The longest line that is taken for one.
+/// Maximum length of a line in bytes. Longer lines are split.
 const LINE_LIMIT: u64 = 1 << 20;
-/// After the kill nothing is left to write, except by a descendant that left the process group.
+/// How long to wait for output after the kill. Only a descendant that left the process group can still write then.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);
 
-/// What came next from a [`Group`].
+/// The next event of a [`Group`].
 pub(super) enum Next {
-    /// A line of its output.
+    /// A line of output.
     Line(Vec<u8>),
-    /// Its first process ended, and all its lines were given.
+    /// The first process ended, and all its lines were returned.
     Ended(End),
     /// The deadline passed.
     Deadline,
-    /// The caller wants no more.
+    /// The caller interrupted the wait.
     Interrupted,
 }
 
-/// A process in a process group of its own. The whole group is killed when the process ends and when this is dropped; if the
-/// harness is killed, the kernel kills the first process, and its standard input, which is held open here, closes.
+/// A process in its own process group. The whole group is killed when the process ends and when this is dropped. If the
+/// harness is killed, the kernel kills the first process, and its standard input, which is kept open here, closes.
 pub(super) struct Group {
     child: Child,
     pid: Pid,
     lines: Receiver<Vec<u8>>,
     stderr: Receiver<Vec<u8>>,
-    /// Told when the first process has ended.
+    /// Receives a message when the first process has ended.
     end: Receiver<()>,
     ended: Option<End>,
 }
@@ -70,21 +70,21 @@ impl Group {
         }
         let (send, end) = mpsc::channel();
         thread::spawn(move || {
-            // It stays unreaped, so that its number cannot be another's.
+            // This does not reap the process, so no other process can have its number.
             let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             send.send(())
         });
         Ok(Self { child, pid, lines, stderr, end, ended: None })
     }
 
-    /// Waits for a line or the end.
+    /// Waits for a line or for the end.
     pub(super) fn next(&mut self, deadline: Instant, interrupted: &dyn Fn() -> bool) -> io::Result<Next> {
         loop {
             if interrupted() {
                 return Ok(Next::Interrupted);
             }
             if let Some(end) = self.ended {
-                // The group is dead, so that the pipe closes at once.
+                // The group is dead, so the pipe closes at once.
                 return Ok(match self.lines.recv_timeout(AFTER_THE_KILL) {
                     Ok(line) => Next::Line(line),
                     Err(_) => Next::Ended(end),
@@ -97,7 +97,7 @@ impl Group {
             match self.lines.recv_timeout(ASK.min(deadline - now)) {
                 Ok(line) => return Ok(Next::Line(line)),
                 Err(RecvTimeoutError::Timeout) => {}
-                // It closed its output, and may still run.
+                // The process closed its output but may still be running.
                 Err(RecvTimeoutError::Disconnected) => {
                     let _ = self.end.recv_timeout(ASK.min(deadline - now));
                 }
@@ -108,7 +108,7 @@ impl Group {
         }
     }
 
-    /// The end of the error output, once the group is killed.
+    /// The last part of the standard error. Kills the group first.
     pub(super) fn stderr(&mut self) -> String {
         if self.ended.is_none() {
             self.ended = self.kill().ok();
@@ -117,7 +117,7 @@ impl Group {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Whether the first process has ended. It stays unreaped, so that its number cannot be another group's.
+    /// Whether the first process has ended. It is not reaped, so no other group can have its number.
     fn has_ended(&self) -> io::Result<bool> {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         match waitid(Id::Pid(self.pid), look) {
@@ -129,7 +129,7 @@ impl Group {
 
     /// Kills the group and reaps its first process.
     fn kill(&self) -> io::Result<End> {
-        // It fails only if all have ended.
+        // This fails only if all of them have ended.
         let _ = killpg(self.pid, Signal::SIGKILL);
         loop {
             match waitpid(self.pid, None) {
@@ -151,7 +151,7 @@ impl Drop for Group {
     }
 }
 
-/// Reads to the end and keeps the last of it.
+/// Reads to the end and keeps the last bytes.
 fn end_of(mut stderr: impl Read) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = stderr.read(&mut buffer) {

@@ -1,7 +1,7 @@
-//! Peers: other test suites that are held against framediff.
+//! Peers: other test suites with which framediff is compared.
 //!
-//! A fault that framediff reports and a peer passes is what framediff is for; one that a peer reports and framediff passes
-//! is a gap. [`cpython_tests`] runs the tests that CPython itself has for remote inspection.
+//! A fault that framediff finds and a peer misses shows what framediff is for. A fault that a peer finds and framediff
+//! misses is a gap. [`cpython_tests`] runs CPython's own tests of remote inspection.
 
 pub mod cpython_tests;
 mod group;

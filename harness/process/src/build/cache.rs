@@ -1,33 +1,33 @@
-//! The folder that keeps what was fetched.
+//! The cache folder for fetched builds.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Names the folder unless a flag does.
+/// The environment variable that names the cache folder. A flag takes precedence.
 pub const CACHE_VARIABLE: &str = "FRAMEDIFF_CACHE";
 
-/// Why there is no folder.
+/// Why no cache folder could be determined.
 #[derive(Debug, Error)]
 pub enum CacheFolderError {
-    /// Neither flag nor variable nor a home.
+    /// There is no flag, no variable and no home folder.
     #[error("no cache folder: the user has no home folder; set {CACHE_VARIABLE} or pass --cache")]
     NoHome,
-    /// The current folder is gone.
+    /// The path is relative and the current folder is gone.
     #[error("the cache folder {} is relative to the current folder, which cannot be told: {source}", path.display())]
     Relative {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: std::io::Error,
     },
 }
 
-/// The flag's folder, else the variable's, else the user's own cache folder.
+/// The flag's folder, else the variable's, else the user's cache folder.
 ///
 /// # Errors
-/// Fails if none of the three names a folder. Does not touch the disk.
+/// None of the three names a folder. The disk is not touched.
 pub fn cache_folder(flag: Option<&Path>) -> Result<PathBuf, CacheFolderError> {
     choose(flag, std::env::var_os(CACHE_VARIABLE), dirs::cache_dir())
 }

@@ -1,106 +1,106 @@
-//! What keeps a file from being a build under test.
+//! Why a file cannot be a build under test.
 
 use std::path::{Path, PathBuf};
 
 use framewalk::layout::{LayoutError, VersionHex};
 use thiserror::Error;
 
-/// Why a file is not a build under test.
+/// Why a file is not a usable build. `path` is always the path as given.
 #[derive(Debug, Error)]
 pub enum BuildError {
-    /// Nothing there.
+    /// The file does not exist.
     #[error("{}: there is no such file, or the interpreter its first line names is missing; {}", path.display(), named(.near))]
     NotFound {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What may have been meant.
+        /// An existing file that may have been meant.
         near: Option<PathBuf>,
     },
-    /// A folder, such as that of a build.
+    /// It is a folder, for example a build folder.
     #[error("{} is a folder; {}", path.display(), named(.inside))]
     Folder {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// The interpreter in it.
+        /// The interpreter inside the folder, if there is one.
         inside: Option<PathBuf>,
     },
-    /// The kernel does not run it.
+    /// The kernel refuses to run it.
     #[error("{} cannot be run: {source}; name an executable CPython", path.display())]
     Start {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What the kernel says.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// It runs, but not as a Python does.
+    /// It runs, but does not answer like a Python.
     #[error("{} does not answer as a Python 3 would: {evidence}", path.display())]
     NotPython {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What it did instead.
+        /// Its answer or how it ended.
         evidence: String,
     },
-    /// It does not answer.
+    /// It does not answer in time.
     #[error("{} did not answer within {seconds} s and was killed; name a CPython that starts", path.display())]
     Deadline {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// How long it had.
+        /// The time limit in seconds.
         seconds: f32,
     },
-    /// Another implementation.
+    /// It is another Python implementation.
     #[error("{} is {implementation}: only CPython has the frames that are tested here", path.display())]
     NotCPython {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
         /// `sys.implementation.name`.
         implementation: String,
     },
-    /// Before `_Py_DebugOffsets`.
+    /// The version is older than `_Py_DebugOffsets`.
     #[error("{} is CPython {version}: supported are 3.13 and 3.14 (without frame cache) and 3.15", path.display())]
     TooOld {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// Its version.
+        /// CPython's version.
         version: VersionHex,
     },
-    /// No image with the section.
+    /// None of its mapped files has the `.PyRuntime` section.
     #[error(
         "{} is CPython {version}, but no file it maps has a section `.PyRuntime`: section headers were stripped \
          or the file was packed; use an unmodified build", path.display()
     )]
     NoRuntimeSection {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// Its version.
+        /// CPython's version.
         version: VersionHex,
     },
-    /// The image found is not the interpreter's.
+    /// The image that was found belongs to another build.
     #[error(
         "{} is CPython {version}, but {} holds the runtime of another build ({found}); was it replaced just now? Try again",
         path.display(), image.display()
     )]
     OtherImage {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What the interpreter says.
+        /// The version that the interpreter reports.
         version: VersionHex,
-        /// Where the section was found.
+        /// The file with the section.
         image: PathBuf,
-        /// What the section says.
+        /// The version in the section.
         found: VersionHex,
     },
-    /// Walkers cannot read it.
+    /// Walkers cannot read this build.
     #[error("{}: {source}", path.display())]
     Layout {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// Why not.
+        /// Why its layout was rejected.
         source: LayoutError,
     },
 }
 
-/// The next step, where there may be something to be named.
+/// The next step for the user. Names `candidate` if there is one.
 fn named(candidate: &Option<PathBuf>) -> String {
     match candidate {
         Some(path) => format!("did you mean {}?", path.display()),
@@ -109,7 +109,7 @@ fn named(candidate: &Option<PathBuf>) -> String {
 }
 
 impl BuildError {
-    /// The file that is meant.
+    /// The path as given.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {

@@ -1,4 +1,4 @@
-//! The ELF file of a build that holds `.PyRuntime`.
+//! Finds a build's ELF file with the `.PyRuntime` section.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use object::read::ReadCache;
 use object::{Object, ObjectSection, ObjectSymbol};
 
-/// The section that CPython puts `_PyRuntime` in.
+/// The section that contains `_PyRuntime`.
 const SECTION: &str = ".PyRuntime";
 
-/// `_PyRuntime` has some hundred KiB; its beginning is all that is wanted.
+/// Larger sections, in bytes, are rejected. `_PyRuntime` has some hundred KiB, and only its beginning is used.
 const LIMIT: u64 = 64 << 20;
 
-/// The first of `files` with the section, and the section's bytes as they are before the program starts.
+/// The first of `files` with the section, and the section's initial contents.
 pub(super) fn find(files: &[PathBuf]) -> Option<(PathBuf, Vec<u8>)> {
     let named = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains("python"));
     let likely = files.iter().filter(named);
@@ -20,7 +20,7 @@ pub(super) fn find(files: &[PathBuf]) -> Option<(PathBuf, Vec<u8>)> {
     likely.chain(rest).find_map(|file| Some((file.clone(), section(file)?)))
 }
 
-/// Whether the file defines a symbol of which this holds, or cannot do without one; a weak reference is no need.
+/// Whether the file defines or needs a symbol for which `holds` is true. A weak reference does not count as a need.
 pub(super) fn has_symbol(file: &Path, holds: &dyn Fn(&[u8]) -> bool) -> bool {
     let found = || {
         if !file.metadata().ok()?.is_file() {
@@ -36,9 +36,9 @@ pub(super) fn has_symbol(file: &Path, holds: &dyn Fn(&[u8]) -> bool) -> bool {
     found().unwrap_or(false)
 }
 
-/// The section's bytes, or nothing if the file cannot be read, is no ELF file or has no such section.
+/// The section's bytes, or `None` if the file cannot be read, is not an ELF file or has no such section.
 fn section(file: &Path) -> Option<Vec<u8>> {
-    // Mapped files are regular files; opening anything else could block.
+    // Mapped files are regular files. Opening anything else could block.
     if !file.metadata().ok()?.is_file() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What `framediff builds` says.
+//! The list that `framediff builds` prints.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,34 +8,34 @@ use serde::Serialize;
 
 use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
 
-/// How a build came to the list.
+/// How a build got into the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// By a flag.
+    /// Named by a flag.
     Given,
-    /// On PATH.
+    /// Found on PATH.
     Path,
-    /// In the cache folder.
+    /// Fetched into the cache folder.
     Fetched,
 }
 
-/// One line of the list: a build, or a file that is none. What is not known is absent.
+/// One line of the list: a build, or a file that is not one. Unknown fields are `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Listed {
-    /// What would be executed.
+    /// The file that would be executed.
     pub path: PathBuf,
-    /// How it came to the list.
+    /// How it got into the list.
     pub origin: Origin,
-    /// Its version.
+    /// CPython's version.
     pub version: Option<String>,
-    /// "release", "debug", "free-threaded" or "free-threaded debug", with sanitizers after it.
+    /// "release", "debug", "free-threaded" or "free-threaded debug", followed by sanitizers if any.
     pub kind: Option<String>,
-    /// The sanitizers that it was made with.
+    /// The sanitizers it was compiled with.
     pub sanitizers: BTreeSet<Sanitizer>,
-    /// Whether it has a JIT that can be switched on.
+    /// Whether it has a JIT that can be turned on.
     pub jit_available: Option<bool>,
-    /// What the frame cache looks like in it.
+    /// The form of its frame cache.
     pub frame_cache: Option<FrameCache>,
     /// Why it cannot be tested.
     pub refused: Option<String>,
@@ -68,7 +68,7 @@ impl Listed {
     }
 }
 
-/// Everything that is there: `pythons`, then PATH, then what was fetched into `cache`. Fetches nothing.
+/// All builds: `pythons`, then those on PATH, then those fetched into `cache`. Fetches nothing.
 #[must_use]
 pub fn listing(pythons: &[PathBuf], cache: &Path) -> Vec<Listed> {
     let given = pythons.iter().map(|path| Listed::new(Origin::Given, &probe(path)));

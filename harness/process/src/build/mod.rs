@@ -1,7 +1,7 @@
 //! CPython installations under test: finding, fetching and probing them.
 //!
-//! A [`Build`] is one installation as it is on disk; a [`Row`] is a build in one run mode, and every table has one line
-//! per row. [`select()`] decides which builds a run tests; [`listing`] describes all that are there.
+//! A [`Build`] is one installation on disk. A [`Row`] is a build in one run mode; tables have one line for each.
+//! [`select()`] decides which builds a run tests. [`listing`] describes all builds that were found.
 
 mod cache;
 mod error;
@@ -39,23 +39,23 @@ pub use unwinder::without_unwinder;
 /// One CPython installation.
 #[derive(Clone, Debug)]
 pub struct Build {
-    /// What is executed: an interpreter, or a script that starts one in the same process.
+    /// The file to execute: an interpreter, or a script that starts one in the same process.
     pub python: PathBuf,
-    /// What the interpreter calls itself (`sys.executable`).
+    /// The interpreter's `sys.executable`.
     pub executable: PathBuf,
     /// The ELF file with the `.PyRuntime` section: the executable or libpython.
     pub image: PathBuf,
-    /// Its version.
+    /// CPython's version.
     pub version: VersionHex,
     /// Whether it is a debug build (`Py_DEBUG`).
     pub debug: bool,
-    /// Whether it has no GIL.
+    /// Whether it is a free-threaded build.
     pub free_threaded: bool,
-    /// Whether it has a JIT that can be switched on.
+    /// Whether it has a JIT that can be turned on.
     pub jit_available: bool,
-    /// The sanitizers that it was made with.
+    /// The sanitizers it was compiled with.
     pub sanitizers: BTreeSet<Sanitizer>,
-    /// The table of offsets in its image, or why that is refused.
+    /// The offsets in its image, or the reason why they were rejected.
     pub layout: Result<Layout, LayoutError>,
 }
 
@@ -71,13 +71,13 @@ impl Build {
         Ok(layout)
     }
 
-    /// What the frame cache looks like in it; by the version's number alone if the layout is not known.
+    /// The form of its frame cache. If the layout is unknown, the version number alone decides.
     #[must_use]
     pub fn frame_cache(&self) -> FrameCache {
         self.layout.as_ref().map_or_else(|_| FrameCache::of_version(self.version), Layout::frame_cache)
     }
 
-    /// "release", "debug", "free-threaded" or "free-threaded debug", with sanitizers after it: "debug ASan+UBSan".
+    /// "release", "debug", "free-threaded" or "free-threaded debug", followed by sanitizers if any: "debug ASan+UBSan".
     #[must_use]
     pub fn kind(&self) -> String {
         let base = match (self.free_threaded, self.debug) {
@@ -97,11 +97,11 @@ impl Build {
 /// A build in one run mode.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The build.
+    /// The installation.
     pub build: Arc<Build>,
-    /// Its run mode.
+    /// Whether its JIT is on.
     pub jit: JitMode,
-    /// What tables call it, for example "3.15.2 release JIT". No two rows of a run have the same name.
+    /// The name in tables, for example "3.15.2 release JIT". Names are unique within a run.
     pub name: String,
 }
 

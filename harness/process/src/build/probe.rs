@@ -1,4 +1,4 @@
-//! Asking a program whether it is a CPython, and which.
+//! Asks a program whether it is a CPython, and which one.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,19 +15,19 @@ use super::run::{self, RunError};
 use super::sanitizer::{Evidence, recognise, without_leak_search};
 use super::{Build, BuildError, image};
 
-/// Runs in the candidate; needs no module outside the interpreter's own library.
+/// Runs in the candidate. Needs only the standard library.
 const SCRIPT: &str = include_str!("probe.py");
 
-/// The longest a candidate may take to answer.
+/// The time limit for a candidate's answer.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The longest answer, in bytes.
+/// The limit on the size of an answer, in bytes.
 const LIMIT: u64 = 256 << 10;
 
 /// Major and minor version of the oldest supported CPython.
 const OLDEST: (u8, u8) = (3, 13);
 
-/// What the script prints.
+/// The answer that the script prints.
 #[derive(Debug, Deserialize)]
 struct Answer {
     implementation: String,
@@ -41,11 +41,10 @@ struct Answer {
     options: String,
 }
 
-/// Runs `path` and describes the build that it is.
+/// Runs `path` and describes its build.
 ///
 /// # Errors
-/// Fails with what keeps `path` from being a supported CPython. A build whose layout is not known is not an error
-/// here: see [`Build::usable`].
+/// The reason why `path` is not a supported CPython. An unknown layout is not an error here; see [`Build::usable`].
 pub fn probe(path: &Path) -> Result<Build, BuildError> {
     probe_within(path, DEADLINE)
 }
@@ -53,7 +52,7 @@ pub fn probe(path: &Path) -> Result<Build, BuildError> {
 /// [`probe`] with a deadline.
 pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, BuildError> {
     let here = || path.to_path_buf();
-    // Without this a name like `python3` would be searched on PATH.
+    // Otherwise a name like `python3` would be searched on PATH.
     let python = std::path::absolute(path).map_err(|source| BuildError::Start { path: here(), source })?;
     if path.is_dir() {
         return Err(BuildError::Folder { path: here(), inside: interpreter_in(path) });
@@ -88,11 +87,11 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
     })
 }
 
-/// Runs the script in `python`; errors name it as the user wrote it.
+/// Runs the script in `python`. Errors show the path as the user wrote it.
 fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildError> {
     let here = || path.to_path_buf();
     let mut command = Command::new(python);
-    // The build's own default decides what is available; the variable only decides what is on.
+    // The variable turns the JIT on or off; whether the build has one does not depend on it.
     command.args(["-I", "-S", "-c", SCRIPT]).env_remove("PYTHON_JIT");
     without_leak_search(&mut command);
     let outcome = run::run(&mut command, deadline, LIMIT).map_err(|error| match error {
@@ -121,21 +120,21 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildEr
 
 /// The interpreter in the folder of a build, of an installation or of a virtual environment.
 fn interpreter_in(folder: &Path) -> Option<PathBuf> {
-    // With the ending where the file system does not tell `python` from the folder `Python`.
+    // With the suffix `.exe` if the file system does not distinguish `python` from the folder `Python`.
     ["python", "python.exe", "bin/python3", "bin/python"]
         .map(|name| folder.join(name))
         .into_iter()
         .find(|path| path.is_file())
 }
 
-/// The same interpreter with the ending that its build gave it.
+/// The same path with the suffix `.exe`, if such a file exists.
 fn near(path: &Path) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_owned();
     name.push(".exe");
     Some(path.with_file_name(name)).filter(|path| path.is_file())
 }
 
-/// What to do about failures whose own words do not say it.
+/// What to do about a failure whose own message does not say so.
 fn advice(stderr: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(stderr);
     if text.contains("No module named 'encodings'") {
@@ -148,13 +147,14 @@ fn advice(stderr: &[u8]) -> &'static str {
     }
 }
 
-/// The script sends file names byte by byte as characters, because JSON has no bytes.
+/// Converts a file name. The script sends each byte as one character, because JSON has no bytes.
 fn from_latin1(text: &str) -> PathBuf {
     let bytes = text.chars().filter_map(|character| u8::try_from(u32::from(character)).ok()).collect();
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// The line that says what is wrong, ready to be appended to a message: a traceback's last, otherwise the first.
+/// The line that says what is wrong, formatted so that it can be appended to a message: the last line of a traceback,
+/// else the first line.
 fn quote(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

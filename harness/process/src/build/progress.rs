@@ -1,27 +1,27 @@
-//! Telling the user how far a fetch is.
+//! Progress reports of a fetch.
 
 use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Hears of a fetch's steps, and can stop it.
+/// Receives the steps of a fetch, and can interrupt it.
 pub trait Progress {
-    /// A step begins; ends the one before.
+    /// Begins a step and ends the previous one.
     fn step(&mut self, text: &str);
 
-    /// How much of the step is done, if that is known.
+    /// Reports how many of the step's bytes are done. Not called if the total is unknown.
     fn bytes(&mut self, done: u64, total: u64);
 
-    /// The last step is over.
+    /// Ends the last step.
     fn finish(&mut self) {}
 
-    /// Asked often: whether the user wants to stop.
+    /// Whether the user wants to stop. Called often.
     fn interrupted(&self) -> bool {
         false
     }
 }
 
-/// Says nothing.
+/// Reports nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -30,7 +30,7 @@ impl Progress for Silent {
     fn bytes(&mut self, _: u64, _: u64) {}
 }
 
-/// A bar on a terminal, a few plain lines elsewhere; both on stderr.
+/// Reports on stderr: a progress bar on a terminal, otherwise a few plain lines.
 #[derive(Debug)]
 pub struct Terminal<F> {
     bar: Option<ProgressBar>,
@@ -39,25 +39,25 @@ pub struct Terminal<F> {
 }
 
 impl<F: Fn() -> bool> Terminal<F> {
-    /// `interrupted` tells whether the user wants to stop.
+    /// A reporter. `interrupted` returns whether the user wants to stop.
     pub fn new(interrupted: F) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| ProgressBar::no_length().with_style(spinner()));
         Self { bar, interrupted, quarter: 0 }
     }
 }
 
-/// For steps of unknown length.
+/// The style for steps of unknown length.
 fn spinner() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// For steps of known length.
+/// The style for steps of known length.
 fn bar() -> ProgressStyle {
     ProgressStyle::with_template("{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-/// A closed stderr is no reason to stop a fetch.
+/// Ignores a closed stderr, which is no reason to stop a fetch.
 fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Running a program that may hang, babble or fail, and outliving none.
+//! Runs a program that may hang, print without end or fail, and leaves no process behind.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -20,10 +20,10 @@ use super::super::deadline::{CalledOff, Deadline, Over};
 use super::super::pipe;
 use super::sanitizer::without_leak_search;
 
-/// After the kill nothing is left to write, except by a descendant that left the process group.
+/// How long to wait for output after the kill. Only a descendant that left the process group can still write then.
 const AFTER_THE_KILL: Duration = Duration::from_secs(1);
 
-/// How a program ended, and the beginning of what it wrote.
+/// The exit status of a program, and the beginning of its output.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) status: ExitStatus,
@@ -31,21 +31,21 @@ pub(super) struct Outcome {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Why there is no outcome.
+/// Why a program has no outcome.
 #[derive(Debug)]
 pub(super) enum RunError {
     /// It could not be started.
     Start(io::Error),
-    /// It still ran at the deadline and was killed with its children.
+    /// It still ran at the deadline. It was killed together with its children.
     Deadline,
-    /// The user stopped the run; it was killed with its children.
+    /// The user interrupted the run. It was killed together with its children.
     CalledOff(CalledOff),
     /// Waiting for it failed.
     Wait(io::Error),
 }
 
-/// Runs `command` in a process group of its own until `deadline` at most, keeping `limit` bytes of each output.
-/// Who writes more finds the pipe closed.
+/// Runs `command` in its own process group until `deadline` at most, and keeps `limit` bytes of each output stream.
+/// After that many bytes, the pipe is closed.
 pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<Outcome, RunError> {
     let end = Instant::now() + deadline;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -54,9 +54,9 @@ pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Resu
     let stdout = read_beginning(child.stdout.take(), limit);
     let stderr = read_beginning(child.stderr.take(), limit);
 
-    // This leaves the process unreaped, so that its number cannot be another's when the group is killed.
+    // This does not reap the process, so no other process can have its number when the group is killed.
     let over = end_of(group, Deadline::interruptible(deadline));
-    // Children that the program left behind are not wanted either.
+    // Also kill children that the program left behind.
     let _ = killpg(group, Signal::SIGKILL);
     let status = child.wait().map_err(RunError::Wait)?;
     match over.map_err(RunError::Wait)? {
@@ -70,21 +70,21 @@ pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Resu
     Ok(Outcome { status, stdout, stderr })
 }
 
-/// Waits for the end of a child; gives why the wait is over if it did not come.
+/// Waits until a child ends and returns `None`, or why the wait ended before that.
 fn end_of(child: Pid, deadline: Deadline) -> io::Result<Option<Over>> {
     let pid = rustix::process::Pid::from_raw(child.as_raw()).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
     pipe::wait(&[(pidfd.as_fd(), PollFlags::POLLIN)], deadline)
 }
 
-/// The longest an interpreter may take to answer, and its longest answer in bytes.
+/// The time limit for an interpreter's answer, and the limit on its size in bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER: u64 = 256 << 10;
 
-/// What `python` writes when it is run with `arguments`.
+/// The output of `python` run with `arguments`.
 ///
 /// # Errors
-/// It cannot be run, does not end in time, or fails; then with the last line of its complaints.
+/// It cannot be run, does not end in time, or fails. A failure includes the last line of its error output.
 pub fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
     let mut command = Command::new(python);
     let outcome =
@@ -101,13 +101,13 @@ pub fn ask(python: &Path, arguments: &[&str]) -> io::Result<Vec<u8>> {
     Err(io::Error::other(format!("it ended with {}: {reason}", outcome.status)))
 }
 
-/// Reads up to `limit` bytes in a thread of its own, then closes.
+/// Reads up to `limit` bytes on a separate thread, then closes the pipe.
 fn read_beginning(source: Option<impl Read + Send + 'static>, limit: u64) -> Receiver<Vec<u8>> {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(source) = source {
-            // What came before an error is still worth showing.
+            // Output before an error is still worth showing.
             let _ = source.take(limit).read_to_end(&mut bytes);
         }
         send.send(bytes)
@@ -115,14 +115,14 @@ fn read_beginning(source: Option<impl Read + Send + 'static>, limit: u64) -> Rec
     receive
 }
 
-/// The process number in the type that system calls take.
+/// The process id in the type that system calls take.
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().cast_signed())
 }
 
-/// Makes the kernel kill the program when the thread that starts it ends, which that thread does not do before it has
-/// waited: even `kill -9` of the harness leaves nothing behind. Ctrl-C on the terminal does not reach the program, in
-/// its own process group, but the harness, which then decides.
+/// Makes the kernel kill the program when the thread that started it ends. That thread waits for the program, so it
+/// ends first only if the whole harness dies, for example by `kill -9`. The program has its own process group, so
+/// Ctrl-C on the terminal reaches only the harness, which then decides.
 pub(super) fn die_with_us(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let hook = move || {
@@ -162,7 +162,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let script = format!("sleep 1000 > '{}' & wait", pipe.display());
-        // The pipe ends when the child, its only writer, does.
+        // The pipe ends when its only writer, the child, ends.
         let (send, ended) = mpsc::channel();
         thread::spawn(move || send.send(std::fs::read(pipe)));
         assert!(matches!(shell(&script, Duration::from_millis(300)), Err(RunError::Deadline)));

@@ -1,8 +1,9 @@
-//! Sanitizers that a build was made with: told by what its process has in it, and by how it was configured.
+//! Recognises the sanitizers a build was compiled with, from the files mapped into its process and its `configure`
+//! options.
 //!
 //! The options are those of CPython's `configure` (`--with-address-sanitizer` and so on) and of gcc and clang
-//! (`-fsanitize=`); the names of the runtimes are those of gcc (`libasan.so`) and clang (`libclang_rt.asan`), and every
-//! instrumented object calls the runtime's functions (`__asan_init`).
+//! (`-fsanitize=`). The runtimes are those of gcc (`libasan.so`) and clang (`libclang_rt.asan`). Every instrumented
+//! object calls functions of the runtime, such as `__asan_init`.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -18,29 +19,29 @@ use super::image::has_symbol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sanitizer {
-    /// Invalid accesses.
+    /// Finds invalid accesses.
     Address,
-    /// Uninitialised memory.
+    /// Finds reads of uninitialised memory.
     Memory,
-    /// Data races.
+    /// Finds data races.
     Thread,
-    /// Undefined behaviour.
+    /// Finds undefined behaviour.
     Undefined,
 }
 
-/// What tells of sanitizers.
+/// The input for recognising sanitizers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence<'a> {
-    /// The options of `configure` and of the compiler, as `sysconfig` has them.
+    /// The options of `configure` and of the compiler, from `sysconfig`.
     pub(super) options: &'a str,
-    /// The files in the interpreter's process.
+    /// The files mapped into the interpreter's process.
     pub(super) mapped: &'a [PathBuf],
 }
 
 impl Sanitizer {
     const ALL: [Self; 4] = [Self::Address, Self::Memory, Self::Thread, Self::Undefined];
 
-    /// The name that its users have for it.
+    /// Its common short name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl Sanitizer {
         }
     }
 
-    /// What differs when a build with it is tested.
+    /// How testing a build with it differs from testing other builds.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl Sanitizer {
         }
     }
 
-    /// As `configure --with-...-sanitizer` and `-fsanitize=` have it.
+    /// Its name in `-fsanitize=`.
     fn word(self) -> &'static str {
         match self {
             Self::Address => "address",
@@ -78,7 +79,7 @@ impl Sanitizer {
         }
     }
 
-    /// As `configure` has it.
+    /// Its option of `configure`.
     fn option(self) -> &'static str {
         match self {
             Self::Address => "--with-address-sanitizer",
@@ -88,7 +89,7 @@ impl Sanitizer {
         }
     }
 
-    /// As names of runtimes have it.
+    /// Its name in the file names of runtimes.
     fn short(self) -> &'static str {
         match self {
             Self::Address => "asan",
@@ -98,7 +99,7 @@ impl Sanitizer {
         }
     }
 
-    /// What the symbols begin with that instrumented code needs.
+    /// Prefix of the runtime's symbols that instrumented code needs.
     fn symbol(self) -> &'static str {
         match self {
             Self::Address => "__asan_init",
@@ -110,7 +111,7 @@ impl Sanitizer {
 
     fn is_in_options(self, options: &str) -> bool {
         options.split(|c: char| c.is_whitespace() || "'\"".contains(c)).any(|option| {
-            // The last word of an option can switch it off: `--with-address-sanitizer=no`.
+            // A value can turn an option off: `--with-address-sanitizer=no`.
             let configured = option
                 .strip_prefix(self.option())
                 .is_some_and(|rest| rest.is_empty() || (rest.starts_with('=') && rest != "=no"));
@@ -133,11 +134,11 @@ impl fmt::Display for Sanitizer {
     }
 }
 
-/// Which sanitizers the evidence shows.
+/// The sanitizers that the evidence shows.
 pub(super) fn recognise(evidence: &Evidence<'_>) -> BTreeSet<Sanitizer> {
     let needs = |sanitizer: Sanitizer| {
         let begins = |name: &[u8]| name.starts_with(sanitizer.symbol().as_bytes());
-        // Nothing else is the interpreter's own code; libraries around it are many.
+        // Only these files are the interpreter's own code. There are many other libraries in the process.
         let own = |file: &&PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().contains("python"));
         evidence.mapped.iter().filter(own).any(|file| has_symbol(file, &begins))
     };
@@ -149,15 +150,15 @@ pub(super) fn recognise(evidence: &Evidence<'_>) -> BTreeSet<Sanitizer> {
     Sanitizer::ALL.into_iter().filter(shown).collect()
 }
 
-/// Has a sanitizer in the program that `command` starts not look for leaks: an interpreter has many as it ends, and the
-/// search fails where a tracer has the process. Other programs do not read the variable.
+/// Turns off the search for leaks in the program that `command` starts. An interpreter leaks a lot at exit, and the
+/// search fails in a traced process. Programs without a sanitizer ignore the variable.
 pub(crate) fn without_leak_search(command: &mut Command) -> &mut Command {
     command.env(VARIABLE, options(std::env::var_os(VARIABLE)))
 }
 
 const VARIABLE: &str = "ASAN_OPTIONS";
 
-/// The user's options and, as the last one counts, ours after them.
+/// The user's options, followed by ours. The last one takes effect.
 fn options(set: Option<OsString>) -> OsString {
     let ours = "detect_leaks=0";
     match set.filter(|options| !options.is_empty()) {
@@ -178,7 +179,7 @@ mod tests {
         recognise(&Evidence { options, mapped: &[] }).into_iter().map(Sanitizer::name).collect()
     }
 
-    /// `CONFIG_ARGS` and `PY_CFLAGS` as builds have them.
+    /// `CONFIG_ARGS` and `PY_CFLAGS` of real builds.
     #[test]
     fn options_of_configure_and_compiler_tell() {
         for (options, names) in [

@@ -1,4 +1,4 @@
-//! Which builds a run tests.
+//! Decides which builds a run tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,40 +8,40 @@ use thiserror::Error;
 
 use super::{Build, BuildError, FetchError, Progress, Row, fetch, fetched, on_path, probe, rows};
 
-/// What a run tests.
+/// The builds a run tests, and the ones it leaves out.
 #[derive(Debug)]
 pub struct Selection {
     /// The builds, in the order of the tables.
     pub builds: Vec<Arc<Build>>,
     /// Each build in each of its run modes.
     pub rows: Vec<Row>,
-    /// What was found but is not tested, and why.
+    /// Builds that were found but are not tested, with the reason.
     pub skipped: Vec<BuildError>,
-    /// What the user should know about the choice.
+    /// Messages for the user about the choice.
     pub notes: Vec<String>,
 }
 
-/// Why there is nothing to test.
+/// Why nothing could be selected.
 #[derive(Debug, Error)]
 pub enum SelectError {
-    /// A build that was asked for cannot be tested.
+    /// A build that the user named cannot be tested.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// No build of 3.15 is there and none can be had.
+    /// There is no build of 3.15, and fetching one failed.
     #[error("no CPython 3.15 was given, is on PATH or in {}, and fetching one failed:\n{source}", cache.display())]
     Fetch {
         /// The cache folder.
         cache: PathBuf,
-        /// Why.
+        /// Why the fetch failed.
         source: FetchError,
     },
 }
 
-/// Exactly `pythons` if any are given. Otherwise all that is supported on PATH; and if none of that has the frame
-/// cache, which is what a run is about, also what was fetched into `cache`, which is fetched now if it is not there.
+/// Selects exactly `pythons` if any are given, else all supported builds on `PATH`. If none of those has a frame cache,
+/// the builds in `cache` are added; they are fetched first if they are missing.
 ///
 /// # Errors
-/// Fails if one of `pythons` cannot be tested, or nothing with the frame cache can be had.
+/// One of `pythons` cannot be tested, or no build with a frame cache is available.
 pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) -> Result<Selection, SelectError> {
     let mut builds = Vec::new();
     let (mut skipped, mut notes) = (Vec::new(), Vec::new());
@@ -73,13 +73,13 @@ pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) ->
     Ok(Selection { rows: rows(&builds), builds, skipped, notes })
 }
 
-/// What differs when a build with sanitizers is tested.
+/// Notes on how testing a build with sanitizers differs.
 pub(super) fn of_sanitizers(build: &Build) -> Vec<String> {
     let name = format!("{} {}", build.version, build.kind());
     build.sanitizers.iter().map(|sanitizer| format!("{name}: {sanitizer}: {}", sanitizer.advice())).collect()
 }
 
-/// A build that walkers can read.
+/// Rejects builds that walkers cannot read.
 fn usable(build: Result<Build, BuildError>) -> Result<Build, BuildError> {
     let build = build?;
     build.usable()?;

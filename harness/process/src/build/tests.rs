@@ -1,4 +1,4 @@
-//! Every kind of bad input, with scripts that answer as interpreters would.
+//! Tests every kind of bad input, with scripts that answer like interpreters.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use super::*;
 #[path = "../../../cli/tests/common/executable.rs"]
 mod executable;
 
-/// A folder with programs in it.
+/// A folder for the programs of a test.
 struct Folder(TempDir);
 
 impl Folder {
@@ -23,14 +23,14 @@ impl Folder {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// A shell script.
+    /// Writes a shell script.
     fn script(&self, name: &str, body: &str) -> PathBuf {
         let path = self.0.path().join(name);
         executable::write_executable(&path, format!("#!/bin/sh\n{body}\n").as_bytes());
         path
     }
 
-    /// An ELF file with this `.PyRuntime`, or with none.
+    /// Writes an ELF file with this `.PyRuntime` section, or without one.
     fn image(&self, section: Option<&[u8]>) -> PathBuf {
         let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
         if let Some(bytes) = section {
@@ -42,7 +42,7 @@ impl Folder {
         path
     }
 
-    /// A program that answers the probe as an interpreter of this version with this image would.
+    /// Writes a program that answers the probe like an interpreter of this version with this image.
     fn python(&self, implementation: &str, version: u32, free_threaded: bool, image: &Path) -> PathBuf {
         let answer = serde_json::json!({
             "implementation": implementation, "hexversion": version, "executable": "/somewhere/python",
@@ -52,7 +52,7 @@ impl Folder {
     }
 }
 
-/// The start of `_PyRuntime` of a version: cookie, version, free-threading, and no useful offsets.
+/// The start of a version's `_PyRuntime`: cookie, version, free-threading flag, and zeros instead of offsets.
 fn runtime(version: u64, free_threaded: u64) -> Vec<u8> {
     let words = [u64::from_le_bytes(COOKIE), version, free_threaded];
     words.iter().chain([0; 200].iter()).flat_map(|word| word.to_le_bytes()).collect()
@@ -204,7 +204,7 @@ fn a_section_of_something_else_is_refused() {
     assert!(matches!(error, BuildError::Layout { source: LayoutError::NoCookie, .. }), "{error}");
 }
 
-/// A build that needs no file.
+/// A build that needs no files.
 fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) -> Arc<Build> {
     let layout = Err(LayoutError::NoCookie);
     let (python, version) = (PathBuf::from(python), VersionHex(0x030f_02f0));

@@ -1,4 +1,4 @@
-//! Whether a build can start its own unwinder.
+//! Checks whether a build can start its own unwinder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,12 +7,12 @@ use framewalk::layout::FrameCache;
 
 use super::{Row, ask};
 
-/// What the driver needs.
+/// The import that the driver needs.
 const IMPORT: &str = "from _remote_debugging import RemoteUnwinder";
 
-/// The rows whose build has a frame cache and cannot import the unwinder that uses it, each with why, in words that name
-/// the build. A module that is missing or does not load must not look like a build without a frame cache, nor keep this
-/// project's own walkers from the build.
+/// The rows whose build has a frame cache but cannot import the unwinder that uses it, with a message that names the
+/// build. A missing or broken module must not make the build look as if it had no frame cache. This project's own
+/// walkers still test the build.
 #[must_use]
 pub fn without_unwinder(rows: &[Row]) -> BTreeMap<String, String> {
     let mut asked: BTreeMap<&Path, Option<String>> = BTreeMap::new();
@@ -27,7 +27,7 @@ pub fn without_unwinder(rows: &[Row]) -> BTreeMap<String, String> {
     without
 }
 
-/// Why `python` cannot import its unwinder, if it cannot.
+/// The reason why `python` cannot import its unwinder, or `None` if it can.
 fn cannot_import(python: &Path) -> Option<String> {
     let error = ask(python, &["-I", "-S", "-B", "-c", IMPORT]).err()?;
     let printable: String = error.to_string().chars().filter(|character| !character.is_control()).take(300).collect();

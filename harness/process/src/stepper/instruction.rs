@@ -1,43 +1,43 @@
-//! What an x86-64 instruction is about to load and store.
+//! Decodes an x86-64 instruction and works out what it is about to load and store.
 
 use framewalk::memory::Address;
 use iced_x86::{Code, Decoder, DecoderOptions, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 use nix::libc::user_regs_struct;
 
-/// The longest instruction, in bytes.
+/// Maximum length of an instruction in bytes.
 pub(super) const INSTRUCTION_LIMIT: usize = 15;
-/// The longest access of one step, in bytes: a vector register. (`rep` instructions are stepped round by round; what
-/// saves the whole processor state stores nothing of interest.)
+/// Maximum size in bytes of an access in one step: a vector register. `rep` instructions are stepped one iteration at a
+/// time. Instructions that save the whole processor state store nothing of interest.
 const ACCESS_LIMIT: usize = 64;
 
-/// A range of memory.
+/// A memory range that an instruction accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Its first byte.
+    /// Address of its first byte.
     pub address: Address,
-    /// Its length, in bytes.
+    /// Length in bytes.
     pub size: usize,
 }
 
 /// The next instruction of a stopped thread.
 #[derive(Clone, Debug)]
 pub struct Instruction {
-    /// Where it stands.
+    /// The address of the instruction.
     pub address: Address,
-    /// What it loads.
+    /// The ranges it loads.
     pub loads: Vec<Access>,
-    /// What it stores.
+    /// The ranges it stores to.
     pub stores: Vec<Access>,
-    /// The number and the first argument, if it is a system call.
+    /// Number and first argument, if the instruction is a system call.
     pub system_call: Option<(u64, u64)>,
 }
 
-/// Decodes the instruction that starts with `bytes`, at the instruction pointer of `registers`.
+/// Decodes the instruction at the start of `bytes`; its address is the instruction pointer in `registers`.
 pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registers: &user_regs_struct) -> Instruction {
     let decoded = Decoder::with_ip(64, bytes, registers.rip, DecoderOptions::NONE).decode();
     let system_call = (decoded.code() == Code::Syscall).then_some((registers.rax, registers.rdi));
     let mut instruction = Instruction { address: registers.rip, loads: vec![], stores: vec![], system_call };
-    // The operand of these is no access.
+    // The memory operand of these instructions is not accessed.
     if matches!(decoded.mnemonic(), Mnemonic::Nop | Mnemonic::Endbr64) {
         return instruction;
     }
@@ -60,7 +60,7 @@ pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registe
     instruction
 }
 
-/// What is in a register that can be part of an address.
+/// The value of a register that can be part of an address, or `None` for other registers.
 pub fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
     let full = match register.full_register() {
         Register::RAX => registers.rax,
@@ -79,7 +79,7 @@ pub fn value(register: Register, registers: &user_regs_struct) -> Option<u64> {
         Register::R13 => registers.r13,
         Register::R14 => registers.r14,
         Register::R15 => registers.r15,
-        // The others' bases are zero in 64-bit mode.
+        // The bases of these segments are zero in 64-bit mode.
         Register::ES | Register::CS | Register::SS | Register::DS => return Some(0),
         Register::FS => return Some(registers.fs_base),
         Register::GS => return Some(registers.gs_base),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn registers() -> user_regs_struct {
-        // SAFETY: the structure is plain integers, for which zero is a value.
+        // SAFETY: the structure contains only integers, for which zero is valid.
         let mut registers: user_regs_struct = unsafe { std::mem::zeroed() };
         registers.rdi = 0x1000;
         registers.rsp = 0x2000;

@@ -1,7 +1,7 @@
-//! Runs one thread of a target instruction by instruction, and tells what each loads and stores (x86-64 only).
+//! Runs one thread of a target instruction by instruction and reports what each one loads and stores (x86-64 only).
 //!
-//! A thread is traced from [`Stepper::attach`] to [`Stepper::detach`] or the drop, on whatever path; the others run on.
-//! If the harness dies meanwhile, the kernel kills the target.
+//! A thread is traced from [`Stepper::attach`] until [`Stepper::detach`] or drop, on every path. The other threads keep
+//! running. If the harness dies meanwhile, the kernel kills the target.
 
 mod instruction;
 pub mod record;
@@ -18,22 +18,22 @@ pub use super::trace::TraceError as StepError;
 use super::trace::{Resume, Traced};
 use crate::memory::ProcessMemory;
 
-/// The smallest page; what follows it need not be mapped.
+/// The smallest page size. The memory after a page need not be mapped.
 const PAGE: u64 = 4096;
 
-/// A thread of a target under trace. It is stopped unless a method runs.
+/// A traced thread of a target. It is stopped except while a method runs.
 pub struct Stepper {
     traced: Traced,
     memory: ProcessMemory,
     factory: InstructionInfoFactory,
 }
 
-/// A trap that is pending comes at once; a thread that has none within this time has begun its system call anew.
+/// A pending trap arrives at once. If none arrives within this time, the thread has restarted its system call.
 const TRAP: Duration = Duration::from_millis(200);
 
 impl Stepper {
-    /// Traces thread `thread` of process `process` and stops it; a system call in which it waits begins anew when it is
-    /// stepped.
+    /// Traces thread `thread` of process `process` and stops it. If it waits in a system call, the call restarts at the
+    /// next step.
     ///
     /// # Errors
     /// The kernel refuses, or the thread has ended.
@@ -53,7 +53,7 @@ impl Stepper {
         let registers = self.traced.registers()?;
         let mut code = [0; INSTRUCTION_LIMIT];
         if let Err(error) = self.memory.read(registers.rip, &mut code) {
-            // It may end with its page.
+            // The instruction may end at the end of the page, with nothing mapped after it.
             let rest = usize::try_from(PAGE - registers.rip % PAGE).unwrap_or(usize::MAX);
             let code = code.get_mut(..rest).ok_or(error)?;
             self.memory.read(registers.rip, code)?;
@@ -61,25 +61,26 @@ impl Stepper {
         Ok(decode(&mut self.factory, &code, &registers))
     }
 
-    /// Executes `instruction`, which [`Stepper::upcoming`] gave, or one round of it if it repeats itself. `deadline` is for
-    /// system calls; nothing else waits.
+    /// Executes `instruction`, which [`Stepper::upcoming`] returned, or one iteration of a `rep` instruction.
+    /// `deadline` limits system calls; nothing else waits.
     ///
     /// # Errors
-    /// The thread ended, or did not come back from a system call.
+    /// The thread ended, or did not return from a system call in time.
     pub fn step(&mut self, instruction: &Instruction, deadline: Instant) -> Result<(), StepError> {
         self.traced.resume(Resume::OneInstruction)?;
         self.wait(instruction.system_call.map(|(call, _)| (call, deadline)))
     }
 
-    /// Lets the thread run on.
+    /// Stops tracing and lets the thread run on.
     ///
     /// # Errors
-    /// It has ended.
+    /// The thread has ended.
     pub fn detach(self) -> Result<(), StepError> {
         self.traced.detach()
     }
 
-    /// Waits for the stop after a step. A thread inside a system call may stay there; it is then stopped, inside it.
+    /// Waits for the stop after a step. If the thread stays in a system call past the deadline, it is stopped inside
+    /// the call.
     fn wait(&mut self, system_call: Option<(u64, Instant)>) -> Result<(), StepError> {
         let mut blocked = None;
         let mut until = system_call.map(|(_, deadline)| deadline);
@@ -102,9 +103,9 @@ impl Stepper {
                     continue;
                 }
                 WaitStatus::Stopped(..) => {}
-                // The step's own trap may still be to come, and would kill a thread that is not traced. Or the kernel begins
-                // the call anew, and the thread blocks once more.
-                // Not by a step, which would leave another trap.
+                // Either the trap of the step is still pending and would kill the thread once it is not traced, or the
+                // kernel restarts the call and the thread blocks again. Resume freely, because a single step would
+                // leave another trap pending.
                 _ if interruptions == 1 => {
                     self.traced.resume(Resume::Freely)?;
                     until = Some(Instant::now() + TRAP);
@@ -116,7 +117,7 @@ impl Stepper {
         }
     }
 
-    /// Reads what is stored now.
+    /// Reads the present contents of a range.
     pub(crate) fn bytes(&mut self, access: Access) -> Result<Vec<u8>, MemoryError> {
         let mut bytes = vec![0; access.size];
         self.memory.read(access.address, &mut bytes)?;

@@ -1,4 +1,4 @@
-//! Records what a target stores between two gates.
+//! Records the stores of a target between two gates.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,22 +18,22 @@ use super::{StepError, Stepper};
 use crate::gate::{Gate, GateError};
 use crate::target::Target;
 
-/// Where targets announce their gates.
+/// The descriptor on which targets announce their gates.
 const STANDARD_OUTPUT: u64 = 1;
-/// A chain longer than this is garbage.
+/// Longer chains are treated as garbage.
 const DEPTH_LIMIT: usize = 1024;
 
-/// Whom the anchor is set to meanwhile, by the harness in the profiler's place.
+/// Which frame the harness sets the anchor to during recording, in place of a profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arming {
-    /// Nobody: it is NULL.
+    /// No frame: the anchor is NULL.
     Nobody,
-    /// Every frame, as soon as it is current by a call or a resumption, or by the exit of a shim frame, which no walker
-    /// would set the anchor to.
+    /// Every frame as soon as it becomes current by a call, a resumption or the exit of a shim frame. A walker would
+    /// not set the anchor to a shim frame.
     Entered,
-    /// The caller of every frame, as soon as that frame is current.
+    /// The caller of every frame, as soon as that frame becomes current.
     Caller,
-    /// Every frame, as soon as it is current no more: what a profiler's late write does.
+    /// Every frame as soon as it stops being current, like a late write of a profiler.
     Left,
 }
 
@@ -46,40 +46,40 @@ pub enum RecordError {
     /// The target could not leave its gate.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// The target's memory made no sense.
+    /// The target's memory is inconsistent.
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// The target's memory could not be accessed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The build has not what is to be recorded.
+    /// The build's layout lacks something that is needed for recording.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The build has no frame cache.
     #[error("the build has no frame cache: nothing to record")]
     NoCache,
-    /// The thread at the gate is none of the interpreter's.
+    /// The thread at the gate has no thread state in the interpreter.
     #[error("no thread state has the native thread id {0}")]
     NoThread(u32),
-    /// Too many instructions.
+    /// The next gate was not reached within the limit on instructions.
     #[error("the next gate is not within {0} instructions: shorten the workload, or allow more")]
     Limit(u64),
 }
 
-/// Makes records of one target's operations.
+/// Records the operations of one target.
 pub struct Recording {
     runtime: Address,
     layout: Layout,
     offsets: Offsets,
-    /// The most instructions between two gates.
+    /// Maximum number of instructions between two gates.
     pub limit: u64,
 }
 
 impl Recording {
-    /// For the target whose `_PyRuntime` is at `runtime`.
+    /// A recording of the target whose `_PyRuntime` is at `runtime`.
     ///
     /// # Errors
-    /// The build has no frame cache.
+    /// The build has no frame cache, or its layout cannot be read.
     pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, RecordError> {
         let layout = Layout::read(memory, runtime)?;
         let cache = layout.thread.cache.ok_or(RecordError::NoCache)?;
@@ -88,8 +88,8 @@ impl Recording {
         Ok(Self { runtime, layout, offsets, limit: 1 << 20 })
     }
 
-    /// Lets `target` leave `gate`, at which it waits, and steps it until it is about to announce the next one, where it
-    /// is to be met with [`Target::next_gate`].
+    /// Lets `target` leave `gate`, at which it waits, and steps it until it is about to announce the next one. Then
+    /// call [`Target::next_gate`].
     ///
     /// # Errors
     /// See [`RecordError`].
@@ -125,7 +125,7 @@ impl Recording {
                 recorder.loaded(load.address, load.size);
             }
             for store in instruction.stores {
-                // Where nothing is mapped nothing was stored: a conditional store that did not happen.
+                // If the range is not mapped, this was a conditional store that did not happen.
                 let Ok(bytes) = stepper.bytes(store) else { continue };
                 recorder.stored(store.address, &bytes);
                 if !recorder.is_current_frame(store.address) {
@@ -142,7 +142,7 @@ impl Recording {
         Err(RecordError::Limit(self.limit))
     }
 
-    /// The chain from `address` to its end.
+    /// The chain of frames from `address` to its end.
     fn chain(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<Link>, RecordError> {
         let mut links = Vec::new();
         let mut next = address;
@@ -171,7 +171,7 @@ impl Recording {
     }
 }
 
-/// What the anchor becomes after the chain changed.
+/// The new value of the anchor after the chain changed, or `None` to leave it.
 fn armed(arming: Arming, before: &[Link], after: &[Link]) -> Option<Address> {
     let leaf = before.first()?;
     let exits = leaf.kind == Kind::Shim;

@@ -1,4 +1,4 @@
-//! Why a thread cannot be traced any further.
+//! Errors of tracing a thread.
 
 use framewalk::memory::MemoryError;
 use nix::errno::Errno;
@@ -8,62 +8,62 @@ use thiserror::Error;
 /// Why a thread could not be traced, stepped or moved.
 #[derive(Debug, Error)]
 pub enum TraceError {
-    /// Tracing was refused.
+    /// The kernel refused tracing.
     #[error("cannot trace thread {thread} of process {process}: {advice}")]
     Denied {
-        /// The process.
+        /// The process id.
         process: i32,
-        /// The thread.
+        /// The thread id.
         thread: i32,
-        /// Which setting refuses, and what to do.
+        /// The setting that refuses, and what to do about it.
         advice: String,
     },
-    /// The thread ended, and perhaps its process.
+    /// The thread ended, and perhaps its whole process.
     #[error("thread {thread} ended while it was traced: {status:?}")]
     Ended {
-        /// The thread.
+        /// The thread id.
         thread: i32,
-        /// What the kernel says of it.
+        /// The status that the kernel reports.
         status: WaitStatus,
     },
-    /// A system call of the thread did not return.
+    /// A system call of the thread did not return in time.
     #[error("thread {thread} waits in system call {call}: whatever it waits for has to happen before it is stepped")]
     Blocked {
-        /// The thread.
+        /// The thread id.
         thread: i32,
         /// The call's number.
         call: u64,
     },
-    /// The thread ran on and did nothing that it was waited for.
+    /// The thread kept running and did not reach the expected stop.
     #[error("thread {thread} ran for {seconds:.1} s without a stop: it loops, or the machine is overloaded")]
     Loops {
-        /// The thread.
+        /// The thread id.
         thread: i32,
-        /// How long it was waited for.
+        /// How long the harness waited, in seconds.
         seconds: f64,
     },
-    /// There are no hardware watchpoints.
+    /// Hardware watchpoints are not available.
     #[error(
         "thread {thread} cannot be given hardware watchpoints ({why}): this machine, or what emulates it, has none to \
          spare; its target can still be moved from gate to gate (explore --step gate)"
     )]
     NoWatchpoints {
-        /// The thread.
+        /// The thread id.
         thread: i32,
-        /// What the kernel says, or what did not happen.
+        /// The kernel's error, or the effect that did not occur.
         why: String,
     },
-    /// Its code or its memory cannot be read.
+    /// Code or memory of the thread cannot be read.
     #[error("cannot read the code that is to be run: {0}")]
     Memory(#[from] MemoryError),
     /// A system call of the tracer failed.
     #[error("cannot {action} thread {thread}: {errno}")]
     System {
-        /// What was to be done.
+        /// The action that failed.
         action: &'static str,
-        /// The thread.
+        /// The thread id.
         thread: i32,
-        /// Why not.
+        /// The error number.
         errno: Errno,
     },
 }

@@ -1,7 +1,7 @@
-//! One thread of a child under `ptrace`: attached, stopped, resumed and let go again (x86-64 only).
+//! One thread of a child under `ptrace`: attaching, stopping, resuming and detaching (x86-64 only).
 //!
-//! A thread is traced from [`Traced::attach`] to [`Traced::detach`] or the drop, on whatever path, and runs on
-//! afterwards; the process' other threads run all the time. If the harness dies meanwhile, the kernel kills the target.
+//! A thread is traced from [`Traced::attach`] until [`Traced::detach`] or drop, on every path, and then runs on. The
+//! process' other threads run all the time. If the harness dies meanwhile, the kernel kills the target.
 
 mod error;
 mod registers;
@@ -21,14 +21,14 @@ pub use self::watchdog::Watchdog;
 pub use self::watchpoints::Watched;
 use crate::memory::permission_advice;
 
-/// How a stopped thread goes on.
+/// How to resume a stopped thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// Until something happens.
+    /// Run until the next event.
     Freely,
-    /// Until something happens, or a system call begins or ends.
+    /// Run until the next event, or until a system call begins or ends.
     ToSystemCall,
-    /// By one instruction.
+    /// Execute one instruction.
     OneInstruction,
 }
 
@@ -37,34 +37,33 @@ pub enum Resume {
 pub enum Stop {
     /// A watchpoint, the end of a single step, or a breakpoint instruction.
     Trap,
-    /// The begin or the end of a system call.
+    /// The beginning or the end of a system call.
     SystemCall,
-    /// A system call that a seccomp filter tells of is about to begin.
+    /// The beginning of a system call that a seccomp filter traps.
     Filtered,
-    /// This signal is about to arrive; it does when the thread goes on.
+    /// This signal is about to be delivered. It is delivered when the thread is resumed.
     Signal(Signal),
-    /// It was interrupted, or its process is stopped by a signal.
+    /// The thread was interrupted, or a signal stopped its process.
     Interrupted,
 }
 
-/// A thread under trace. The kernel ties it to the thread of the harness that attached it: it cannot be sent to another
-/// one.
+/// A traced thread. The kernel ties it to the thread of the harness that attached it, so it is not `Send`.
 pub struct Traced {
     process: i32,
     thread: Pid,
-    /// To be delivered when it goes on.
+    /// The signal to deliver on resuming.
     signal: Option<Signal>,
     attached: bool,
     running: bool,
     /// Whether its debug registers are set.
     watched: bool,
-    /// Raw pointers are neither `Send` nor `Sync`.
+    /// Makes the type neither `Send` nor `Sync`, like raw pointers.
     bound: std::marker::PhantomData<*const ()>,
 }
 
 impl Traced {
-    /// Traces thread `thread` of process `process` and stops it; a system call in which it waits begins anew when it goes
-    /// on.
+    /// Traces thread `thread` of process `process` and stops it. If it waits in a system call, the call restarts when
+    /// the thread is resumed.
     ///
     /// # Errors
     /// The kernel refuses, or the thread has ended.
@@ -88,28 +87,28 @@ impl Traced {
         Ok(traced)
     }
 
-    /// The process.
+    /// The process id.
     #[must_use]
     pub fn process(&self) -> i32 {
         self.process
     }
 
-    /// The thread.
+    /// The thread id.
     #[must_use]
     pub fn thread(&self) -> i32 {
         self.thread.as_raw()
     }
 
-    /// Whether it was resumed and did not stop since.
+    /// Whether the thread was resumed and has not stopped since.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running
     }
 
-    /// Lets the stopped thread go on; a signal that was held arrives.
+    /// Resumes the stopped thread and delivers a pending signal.
     ///
     /// # Errors
-    /// It has ended.
+    /// The thread has ended.
     pub fn resume(&mut self, how: Resume) -> Result<(), TraceError> {
         let signal = self.signal.take();
         let resumed = match how {
@@ -122,17 +121,17 @@ impl Traced {
                 self.running = true;
                 Ok(())
             }
-            // It was killed while it was stopped: its end is the better reason.
+            // The thread was killed while it was stopped. Its end is the better error.
             Err(Errno::ESRCH) => Err(self.ended().unwrap_or_else(|| self.error("resume", Errno::ESRCH))),
             Err(errno) => Err(self.error("resume", errno)),
         }
     }
 
-    /// Waits for the stop of a thread that goes on. If `watchdog` loses its patience first, the thread is stopped
-    /// wherever it is.
+    /// Waits until a running thread stops. If that takes longer than `watchdog` allows, the thread is stopped wherever
+    /// it is.
     ///
     /// # Errors
-    /// The thread ended, or [`TraceError::Blocked`] and [`TraceError::Loops`] when patience was lost.
+    /// The thread ended, or [`TraceError::Blocked`] or [`TraceError::Loops`] if the wait took too long.
     pub fn wait(&mut self, watchdog: &Watchdog) -> Result<Stop, TraceError> {
         let watch = watchdog.watch(self.process, self.thread.as_raw());
         let status = self.status(WaitPidFlag::empty());
@@ -144,7 +143,7 @@ impl Traced {
         stop.ok_or_else(|| self.error("wait for", Errno::EAGAIN))
     }
 
-    /// What a stop means; a signal is kept for [`Traced::resume`].
+    /// Interprets a stop and keeps a signal for [`Traced::resume`].
     pub(super) fn stopped(&mut self, status: WaitStatus) -> Option<Stop> {
         let stop = match status {
             WaitStatus::StillAlive | WaitStatus::Continued(_) => return None,
@@ -163,26 +162,26 @@ impl Traced {
     /// Stops the thread wherever it is.
     ///
     /// # Errors
-    /// It ended.
+    /// The thread ended.
     pub fn stop(&mut self) -> Result<(), TraceError> {
         if self.running {
             self.interrupt()?;
             let status = self.status(WaitPidFlag::empty())?;
-            // Whatever came first: the interruption is then still to come, and is one stop more.
+            // This may be an earlier stop. The interruption then arrives later as one extra stop.
             self.stopped(status);
         }
         Ok(())
     }
 
-    /// Has a thread that goes on stop wherever it is; the stop is to be waited for.
+    /// Makes a running thread stop wherever it is. The caller has to wait for the stop.
     pub(super) fn interrupt(&mut self) -> Result<(), TraceError> {
         ptrace::interrupt(self.thread).map_err(|errno| self.error("stop", errno))
     }
 
-    /// Lets the thread run on.
+    /// Stops tracing and lets the thread run on.
     ///
     /// # Errors
-    /// It has ended.
+    /// The thread has ended.
     pub fn detach(mut self) -> Result<(), TraceError> {
         self.release()
     }
@@ -197,7 +196,7 @@ impl Traced {
         ptrace::detach(self.thread, self.signal.take()).map_err(|errno| self.error("let go of", errno))
     }
 
-    /// Waits for a stop and takes it. The end of the process is left for whoever started it.
+    /// Waits for a stop and consumes it. The exit status of the process is left for the code that started it.
     pub(super) fn status(&mut self, patience: WaitPidFlag) -> Result<WaitStatus, TraceError> {
         let any = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
         let leads = self.thread.as_raw() == self.process;
@@ -227,16 +226,16 @@ impl Traced {
         }
     }
 
-    /// The end of a thread that can no longer be traced.
+    /// The error for a thread that has ended.
     fn ended(&mut self) -> Option<TraceError> {
         self.status(WaitPidFlag::WNOHANG).err()
     }
 
-    /// What the thread was doing when patience was lost. Takes the watchdog's signal, so that it stops nobody.
+    /// What the thread was doing when the wait took too long. Consumes the watchdog's signal, so that it stops nothing.
     fn impatience(&mut self, watchdog: &Watchdog) -> Result<TraceError, TraceError> {
         let thread = self.thread.as_raw();
         let call = self.system_call()?;
-        // Another stop may have come first.
+        // There may be other stops before it.
         while self.signal.take() != Some(Watchdog::SIGNAL) {
             self.resume(Resume::Freely)?;
             let status = self.status(WaitPidFlag::empty())?;

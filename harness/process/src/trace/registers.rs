@@ -1,24 +1,24 @@
-//! Registers of a stopped thread, and the system call that they are about.
+//! Registers of a stopped thread, and the system call that they describe.
 
 use nix::libc::user_regs_struct;
 use nix::sys::ptrace;
 
 use super::{TraceError, Traced};
 
-/// The system call that a thread begins, is in, or ended last (x86-64).
+/// The system call that a thread is beginning, is in, or finished last (x86-64).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemCall {
-    /// Its number; negative outside of any.
+    /// Its number; negative if the thread is not in a system call.
     pub number: i64,
     /// Its arguments.
     pub arguments: [u64; 6],
-    /// Whether it is about to begin: its result is not there yet.
+    /// Whether the call is about to begin, so that it has no result yet.
     pub begins: bool,
 }
 
-/// What a result register holds while a call is about to begin: `-ENOSYS`.
+/// Content of the result register when a call is about to begin: `-ENOSYS`.
 const NO_RESULT: u64 = (-(nix::libc::ENOSYS as i64)).cast_unsigned();
-/// The number that makes the kernel leave out a call that is about to begin.
+/// The call number that makes the kernel skip a call that is about to begin.
 const NO_CALL: u64 = u64::MAX;
 
 impl Traced {
@@ -38,7 +38,7 @@ impl Traced {
         ptrace::setregs(self.thread, registers).map_err(|errno| self.error("set the registers of", errno))
     }
 
-    /// The system call in which the thread is stopped.
+    /// The system call that the thread is stopped in.
     ///
     /// # Errors
     /// As [`Traced::registers`].
@@ -51,7 +51,7 @@ impl Traced {
         })
     }
 
-    /// Has a system call that is about to begin left out: it seems to return `result`.
+    /// Skips a system call that is about to begin. The thread sees it return `result`.
     ///
     /// # Errors
     /// As [`Traced::registers`].

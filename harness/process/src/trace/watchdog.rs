@@ -1,7 +1,7 @@
-//! Patience for waits that the kernel does not bound.
+//! Time limits for waits on which the kernel has none.
 //!
-//! A tracer that waits for its tracee cannot also wait for a clock. So a thread of its own looks at the clock and, when a
-//! wait has lasted too long, sends the waited-for thread a signal: it stops, the wait ends, and the signal is never
+//! A tracer that waits for its tracee cannot also watch a clock. So a separate thread does that. When a wait has lasted
+//! too long, it sends a signal to the awaited thread. That thread stops, the wait ends, and the signal is never
 //! delivered.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 
 #[derive(Default)]
 struct State {
-    /// Process and thread that are waited for, and since when.
+    /// Process and thread that are waited for, and the start of the wait.
     waiting: Option<(i32, i32, Instant)>,
     lost_patience: bool,
     closed: bool,
@@ -30,7 +30,7 @@ impl Shared {
     }
 }
 
-/// Bounds the waits of one tracer, which does one at a time. Dropping it ends its thread.
+/// Limits the waits of one tracer, which waits for one thread at a time. Dropping it ends the watchdog's thread.
 pub struct Watchdog {
     shared: Arc<Shared>,
     patience: Duration,
@@ -38,13 +38,13 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// What a thread that is waited for in vain is stopped with.
+    /// The signal that stops a thread that is waited for too long.
     pub(super) const SIGNAL: Signal = Signal::SIGSTOP;
 
-    /// A watchdog that lets each wait last for `patience`, or up to twice as long.
+    /// A watchdog that ends each wait after between one and two times `patience`.
     ///
     /// # Errors
-    /// No thread could be started.
+    /// The watchdog's thread could not be started.
     pub fn new(patience: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), closed: Condvar::new() });
         let seen = Arc::clone(&shared);
@@ -58,7 +58,7 @@ impl Watchdog {
         self.patience
     }
 
-    /// A wait for thread `thread` of process `process` begins; it lasts until [`Watch::end`].
+    /// Begins a wait for thread `thread` of process `process`, which lasts until [`Watch::end`].
     #[must_use]
     pub(super) fn watch(&self, process: i32, thread: i32) -> Watch<'_> {
         let mut state = self.shared.state();
@@ -73,7 +73,7 @@ impl Drop for Watchdog {
         self.shared.state().closed = true;
         self.shared.closed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // It panics nowhere, and has nothing to tell.
+            // The thread cannot panic and returns nothing.
             let _ = thread.join();
         }
     }
@@ -85,7 +85,8 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// The wait is over; whether it lasted too long. The signal was sent then, and is to be taken.
+    /// Ends the wait and returns whether it lasted too long. In that case the signal was sent, and the caller has to
+    /// consume it.
     pub(super) fn end(self) -> bool {
         let mut state = self.shared.state();
         state.waiting = None;
@@ -93,7 +94,7 @@ impl Watch<'_> {
     }
 }
 
-/// Looks every now and then: beginning and ending a wait then wakes nobody, and there are thousands a second.
+/// Polls, so that beginning and ending a wait need no wakeup: there are thousands of waits a second.
 fn guard(shared: &Shared, patience: Duration) {
     let mut state = shared.state();
     while !state.closed {
@@ -102,8 +103,8 @@ fn guard(shared: &Shared, patience: Duration) {
             && !state.lost_patience
         {
             state.lost_patience = true;
-            // SAFETY: takes three integers. The process is a child that is not reaped while it is waited for, so the
-            // numbers are still its own.
+            // SAFETY: the call takes three integers. The process is a child that is not reaped while it is waited for,
+            // so the ids are still its own.
             unsafe { libc::syscall(libc::SYS_tgkill, process, thread, Watchdog::SIGNAL as libc::c_int) };
         }
         state = shared.closed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;

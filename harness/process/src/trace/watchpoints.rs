@@ -1,4 +1,4 @@
-//! Hardware watchpoints: a thread stops right after it has accessed a word (x86-64).
+//! Hardware watchpoints: a thread stops right after it accesses a watched word (x86-64).
 
 use std::ffi::c_long;
 use std::mem::offset_of;
@@ -10,31 +10,31 @@ use nix::sys::ptrace;
 
 use super::{TraceError, Traced};
 
-/// How many words can be watched.
+/// Number of words that can be watched.
 pub(super) const WATCHPOINTS: usize = 4;
 
-/// Which watchpoints were hit (DR6).
+/// DR6: which watchpoints were hit.
 const STATUS: usize = 6;
-/// Which watchpoints are on, and for what (DR7).
+/// DR7: which watchpoints are enabled, and for which accesses.
 const CONTROL: usize = 7;
-/// In the control register: stores (01) to 8 bytes (10).
+/// DR7 bits of one watchpoint: stores (01) to 8 bytes (10).
 const STORE_OF_A_WORD: u64 = 0b1001;
-/// In the control register: loads and stores (11) of 8 bytes (10). There are none for loads alone.
+/// DR7 bits of one watchpoint: loads and stores (11) of 8 bytes (10). The hardware cannot watch loads alone.
 const ACCESS_TO_A_WORD: u64 = 0b1011;
-/// Where these four bits stand for the first watchpoint.
+/// Position of these four bits for the first watchpoint.
 const CONDITIONS_AT: usize = 16;
 
-/// A word that is watched.
+/// A watched word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// Where it is; a multiple of 8.
+    /// Its address, a multiple of 8.
     pub address: Address,
-    /// Whether loads of it count, too.
+    /// Whether to stop at loads too.
     pub loads: bool,
 }
 
 impl Traced {
-    /// Stops the thread from now on after each access to one of these words, of which at most four are watched.
+    /// From now on, the thread stops after each access to one of these words. At most four are watched.
     ///
     /// # Errors
     /// [`TraceError::NoWatchpoints`].
@@ -51,7 +51,7 @@ impl Traced {
         Ok(())
     }
 
-    /// Stops it no more.
+    /// Removes the watchpoints.
     ///
     /// # Errors
     /// The thread is not stopped, or has ended.
@@ -62,7 +62,7 @@ impl Traced {
         Ok(())
     }
 
-    /// Which of the watched words were accessed since this was asked last, as a set of bits.
+    /// The watched words that were accessed since the last call, as a bit set.
     ///
     /// # Errors
     /// The thread is not stopped, or has ended.
@@ -84,7 +84,7 @@ impl Traced {
     }
 }
 
-/// Where the kernel has a debug register in `struct user`.
+/// Offset of a debug register in the kernel's `struct user`.
 fn offset(number: usize) -> ptrace::AddressType {
     std::ptr::without_provenance_mut(offset_of!(libc::user, u_debugreg) + number * size_of::<c_long>())
 }

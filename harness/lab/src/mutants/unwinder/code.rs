@@ -1,19 +1,19 @@
-//! A module's functions, decoded.
+//! The decoded functions of a module.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
-/// The largest function that is decoded.
+/// Larger functions, in bytes, are not decoded.
 const FUNCTION_LIMIT: u64 = 1 << 20;
 
-/// A function, or the part of one that the compiler put elsewhere.
+/// A function, or a part of one that the compiler placed elsewhere.
 #[derive(Clone, Debug)]
 pub(super) struct Function {
-    /// As the symbol table has it, with the compiler's endings.
+    /// Its name in the symbol table, with the compiler's suffixes.
     pub(super) name: String,
     /// Its address.
     pub(super) start: u64,
-    /// Its instructions in the order of their addresses.
+    /// Its instructions in address order.
     pub(super) instructions: Vec<Instruction>,
     bytes: Vec<u8>,
 }
@@ -26,7 +26,7 @@ impl Function {
         Self { name: name.to_owned(), start, instructions, bytes: bytes.to_vec() }
     }
 
-    /// The name in the source: without `.lto_priv.0`, `.cold` and the like.
+    /// The name in the source, without suffixes such as `.lto_priv.0` and `.cold`.
     pub(super) fn source_name(&self) -> &str {
         self.name.split('.').next().unwrap_or_default()
     }
@@ -42,17 +42,17 @@ impl Function {
         from.checked_add(instruction.len()).and_then(|to| self.bytes.get(from..to)).unwrap_or_default()
     }
 
-    /// The number of the instruction at an address.
+    /// The index of the instruction at an address.
     pub(super) fn index_of(&self, address: u64) -> Option<usize> {
         self.instructions.binary_search_by_key(&address, Instruction::ip).ok()
     }
 
-    /// The numbers of the instructions around `index`, itself included.
+    /// The indices of the instructions around `index`, including itself.
     pub(super) fn around(&self, index: usize, distance: usize) -> std::ops::Range<usize> {
         index.saturating_sub(distance)..(index + distance + 1).min(self.instructions.len())
     }
 
-    /// The equality jump (`je`, `jne`) that the comparison at `index` decides: nothing between changes the flags.
+    /// The equality jump (`je`, `jne`) that depends on the comparison at `index`: nothing in between changes the flags.
     pub(super) fn decided(&self, index: usize) -> Option<usize> {
         (index + 1..self.instructions.len())
             .take_while(|&next| {
@@ -64,7 +64,7 @@ impl Function {
     }
 }
 
-/// All code of a module that has a name.
+/// All code of a module that has a symbol.
 #[derive(Clone, Debug)]
 pub(super) struct Code {
     pub(super) functions: Vec<Function>,
@@ -89,7 +89,7 @@ impl Code {
         Ok(Self { functions })
     }
 
-    /// The functions that the source calls `name`, without parts that the compiler split off.
+    /// The functions named `name` in the source, without parts that the compiler split off.
     pub(super) fn named(&self, name: &str) -> Vec<&Function> {
         let whole = |function: &&Function| !function.name.contains(".cold") && !function.name.contains(".part");
         self.functions.iter().filter(|function| function.source_name() == name).filter(whole).collect()
@@ -105,7 +105,7 @@ impl Code {
     }
 }
 
-/// Whether control may go elsewhere.
+/// Whether execution may continue elsewhere.
 fn leaves(instruction: &Instruction) -> bool {
     instruction.flow_control() != iced_x86::FlowControl::Next
 }
@@ -115,7 +115,7 @@ pub(super) fn is_equality_jump(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Je | Mnemonic::Jne)
 }
 
-/// The register of a memory operand that is just that register and `offset`, if it may point to a structure.
+/// The base register of a memory operand that is this register plus `offset`, if the register can point to a structure.
 pub(super) fn pointer_at(instruction: &Instruction, offset: u64) -> Option<Register> {
     let has_memory = (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
     let base = instruction.memory_base();
@@ -126,7 +126,7 @@ pub(super) fn pointer_at(instruction: &Instruction, offset: u64) -> Option<Regis
     (has_memory && plain).then_some(base)
 }
 
-/// Whether an operand of the instruction is this very register.
+/// Whether an operand of the instruction is exactly this register.
 pub(super) fn has_register(instruction: &Instruction, register: Register) -> bool {
     (0..instruction.op_count())
         .any(|operand| instruction.op_kind(operand) == OpKind::Register && instruction.op_register(operand) == register)

@@ -1,10 +1,10 @@
-//! Instructions of the same length that do something else.
+//! Replaces instructions by others of the same length.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic};
 
 use super::NotViable;
 
-/// Bytes to be put at an address.
+/// Bytes to write at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     pub(super) address: u64,
@@ -12,7 +12,7 @@ pub(super) struct Edit {
     pub(super) new: Vec<u8>,
 }
 
-/// The recommended instructions without effect, by length.
+/// The recommended no-op instructions, by length.
 const NOPS: [&[u8]; 8] = [
     &[],
     &[0x90],
@@ -28,7 +28,7 @@ fn not_viable(reason: &str, instruction: &Instruction) -> NotViable {
     NotViable(format!("{reason} at {:#x}: {:?}", instruction.ip(), instruction.code()))
 }
 
-/// `start` and then nothing, in the place of `old`; what comes out must decode to `wanted`.
+/// Replaces `old` by `start`, padded with no-ops. The result must decode to what `wanted` accepts.
 fn replace(
     instruction: &Instruction,
     old: &[u8],
@@ -48,7 +48,7 @@ fn replace(
     Err(wrong())
 }
 
-/// Makes an equality jump go where it goes when both are equal.
+/// Makes an equality jump behave as if the operands were equal.
 pub(super) fn as_if_equal(jump: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
     match (jump.mnemonic(), old) {
         (Mnemonic::Jne, _) => replace(jump, old, &[], |new| new.iter().all(|it| it.mnemonic() == Mnemonic::Nop)),
@@ -57,11 +57,11 @@ pub(super) fn as_if_equal(jump: &Instruction, old: &[u8]) -> Result<Edit, NotVia
     }
 }
 
-/// Makes a conditional jump one that is always taken.
+/// Makes a conditional jump unconditional.
 fn always(jump: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
     let new = match old {
         [0x70..=0x7f, distance] => vec![0xeb, *distance],
-        // One byte shorter, so that a byte without effect before it keeps the distance right.
+        // The new jump is one byte shorter. A no-op before it keeps the distance correct.
         [0x0f, 0x80..=0x8f, distance @ ..] if distance.len() == 4 => [&[0x90, 0xe9], distance].concat(),
         _ => return Err(not_viable("no conditional jump of a known form", jump)),
     };
@@ -77,11 +77,11 @@ fn always(jump: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
     Err(not_viable("no way to rewrite the jump", jump))
 }
 
-/// Turns `cmp [m], r` into `cmp r, r`, which always comes out equal.
+/// Turns `cmp [m], r` into `cmp r, r`, which always compares as equal.
 pub(super) fn with_itself(compare: &Instruction, old: &[u8]) -> Result<Edit, NotViable> {
     let &[rex, 0x39, modrm, ..] = old else { return Err(not_viable("no comparison of a known form", compare)) };
     let register = modrm >> 3 & 7;
-    // The register's high bit is at another place of the prefix for either operand.
+    // The high bit of a register number is at a different position in the prefix for each operand.
     let rex = rex & !0b0011 | rex >> 2 & 1;
     let same = |new: &[Instruction]| {
         new.first().is_some_and(|new| {

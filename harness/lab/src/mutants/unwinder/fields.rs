@@ -1,4 +1,4 @@
-//! Where the fields are that the checks look at, by the module's debug information.
+//! Reads the offsets of the fields that the checks use from the module's debug information.
 
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Unit, UnitOffset};
 use object::{Object, ObjectSection};
@@ -7,24 +7,24 @@ use super::ModuleError;
 
 type Reader<'a> = EndianSlice<'a, LittleEndian>;
 
-/// The structure of a cache entry.
+/// The structure type of a cache entry.
 const ENTRY: &str = "FrameCacheEntry";
-/// How many names a type may have before it is a structure.
+/// Maximum number of typedefs and qualifiers between a name and its structure type.
 const NAMES: usize = 16;
 
 /// Offsets of fields, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fields {
-    /// In a cache entry: the sequence.
+    /// The sequence of a cache entry.
     pub(super) entry_sequence: u64,
-    /// In a cache entry: how many addresses there are.
+    /// The number of addresses in a cache entry.
     pub(super) entry_count: u64,
-    /// In a cache entry: the list of frames.
+    /// The list of frames of a cache entry.
     pub(super) entry_frames: u64,
 }
 
 impl Fields {
-    /// Reads them.
+    /// Reads the offsets from the module's file.
     pub(super) fn of(file: &object::File<'_>) -> Result<Self, ModuleError> {
         let load = |id: gimli::SectionId| -> Result<Reader<'_>, gimli::Error> {
             let data = file.section_by_name(id.name()).and_then(|section| section.data().ok());
@@ -41,7 +41,7 @@ impl Fields {
     }
 }
 
-/// A type's place: the number of its unit, and where it is in there.
+/// The position of a type: the index of its unit and the offset in that unit.
 type Place = (usize, UnitOffset);
 
 struct Types<'a> {
@@ -59,7 +59,7 @@ impl<'a> Types<'a> {
         Ok(Self { dwarf, units })
     }
 
-    /// Where a field is in the structure of this name. Structures of one name must agree.
+    /// The offset of a field in the structure of this name. If several structures have this name, they must agree.
     fn offset(&self, structure: &str, field: &str) -> Option<u64> {
         let member = |place| self.member(self.structure(place)?, field);
         let mut offsets = self.called(structure).into_iter().filter_map(member);
@@ -67,7 +67,7 @@ impl<'a> Types<'a> {
         offsets.all(|offset| offset == first).then_some(first)
     }
 
-    /// Every type of this name.
+    /// All types of this name.
     fn called(&self, wanted: &str) -> Vec<Place> {
         let mut places = Vec::new();
         for (number, unit) in self.units.iter().enumerate() {
@@ -87,7 +87,7 @@ impl<'a> Types<'a> {
         self.dwarf.attr_string(unit, name).is_ok_and(|name| name.slice() == wanted.as_bytes())
     }
 
-    /// The structure that a type is by another name.
+    /// The structure behind typedefs and qualifiers.
     fn structure(&self, mut place: Place) -> Option<Place> {
         for _ in 0..NAMES {
             let unit = self.units.get(place.0)?;
@@ -119,7 +119,7 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// What a reference from unit `from` leads to.
+    /// The position that a reference in unit `from` points to.
     fn place(&self, from: usize, reference: AttributeValue<Reader<'a>>) -> Option<Place> {
         match reference {
             AttributeValue::UnitRef(offset) => Some((from, offset)),

@@ -1,8 +1,9 @@
-//! What each check looks like in machine code, and what takes it away.
+//! Recognises the checks in machine code and the edits that remove them.
 //!
-//! Two things make the checks findable in optimised code as well, where most functions are inlined into one: an entry is so
-//! large that the offsets of its count and its list occur nowhere else, so a register that they are reached by points to an
-//! entry; and whatever the compiler does, it compares the field of one check and jumps on equality right after.
+//! Two properties make the checks recognisable even in optimised code, where most functions are inlined into one.
+//! First, an entry is so large that the offsets of its count and its list occur nowhere else. A register used with
+//! these offsets points to an entry. Second, the compiler always compares the field of a check and then jumps on
+//! equality.
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
@@ -11,12 +12,13 @@ use super::edit::{self, Edit};
 use super::fields::Fields;
 use super::{Fault, Findings, NotViable, Patch};
 
-/// How far from a check, in instructions, the same register must be used for a field that only entries have.
+/// Maximum distance, in instructions, between a check and a use of the same register with a field that only entries
+/// have.
 const NEAR: usize = 24;
 
 type Place<'a> = (&'a Function, usize);
 
-/// Looks for everything; `offset` is where an address is in the file.
+/// Looks for all faults. `offset` converts an address to an offset in the file.
 pub(super) fn all(code: &Code, fields: &Fields, offset: &dyn Fn(u64) -> Option<u64>) -> Findings {
     let finder = Finder { code, fields };
     let patches = |fault| {
@@ -34,7 +36,7 @@ fn patch(code: &Code, edit: Edit, offset: &dyn Fn(u64) -> Option<u64>) -> Result
     Ok(Patch { offset: offset(address).ok_or_else(outside)?, old, new, place })
 }
 
-/// The one place, or why there is a doubt.
+/// The single place, or the reason why there is not exactly one.
 fn only<'a>(what: &str, places: Vec<Place<'a>>) -> Result<Place<'a>, NotViable> {
     match places.as_slice() {
         [place] => Ok(*place),
@@ -63,7 +65,7 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Whether a register points to an entry around this place.
+    /// Whether the register points to an entry near this place.
     fn is_entry(&self, function: &Function, index: usize, register: Register) -> bool {
         let of_entries = |instruction: &Instruction| {
             [self.fields.entry_count, self.fields.entry_frames]
@@ -73,14 +75,14 @@ impl<'a> Finder<'a> {
         function.around(index, NEAR).any(|near| function.at(near).is_some_and(of_entries))
     }
 
-    /// Whether the instruction is `mnemonic` on a field of an entry.
+    /// Whether the instruction is a `mnemonic` on this field of an entry.
     fn on_entry(&self, function: &Function, index: usize, offset: u64, mnemonic: Mnemonic) -> bool {
         function.at(index).filter(|instruction| instruction.mnemonic() == mnemonic).is_some_and(|instruction| {
             pointer_at(instruction, offset).is_some_and(|register| self.is_entry(function, index, register))
         })
     }
 
-    /// Where a full hit compares the sequence: it does so with the field itself.
+    /// The comparison of the sequence on a full hit. Its operand is the field itself.
     fn full_hit(&self) -> Result<Place<'a>, NotViable> {
         let compares = |function: &Function, index| {
             self.on_entry(function, index, self.fields.entry_sequence, Mnemonic::Cmp)
@@ -89,14 +91,14 @@ impl<'a> Finder<'a> {
         only("the comparison of the sequence on a full hit", self.code.places(compares))
     }
 
-    /// Where a partial hit compares the stored sequence and what is added to it.
+    /// The comparison of the sequence on a partial hit, which uses the stored sequence plus a count.
     fn partial_hit(&self) -> Result<Place<'a>, NotViable> {
         let sums = self.code.places(|function, index| self.sum_compared(function, index).is_some());
         let (function, index) = only("the comparison of the sequence on a partial hit", sums)?;
         Ok((function, self.sum_compared(function, index).ok_or_else(gone)?))
     }
 
-    /// The comparison of what the instruction at `index` adds or reads from an entry's sequence.
+    /// The comparison that uses the sum or value read from an entry's sequence by the instruction at `index`.
     fn sum_compared(&self, function: &Function, index: usize) -> Option<usize> {
         let reads = [Mnemonic::Add, Mnemonic::Mov]
             .iter()
@@ -109,7 +111,8 @@ impl<'a> Finder<'a> {
             .find(|&next| function.at(next).is_some_and(compares) && function.decided(next).is_some())
     }
 
-    /// Where the second look compares the sequence, its fourth argument, with what it read.
+    /// The comparison in the second look. It compares the expected sequence, which is the function's fourth argument,
+    /// with the one that was just read.
     fn second_look(&self) -> Result<Edit, NotViable> {
         const NAME: &str = "frame_cache_anchor_matches";
         let [function] = self.code.named(NAME)[..] else { return Err(no_function(NAME)) };
@@ -143,7 +146,7 @@ fn no_function(name: &str) -> NotViable {
     NotViable(format!("the module does not have one function of the name {name}"))
 }
 
-/// The comparison at a place, made to come out equal.
+/// The edit that makes the comparison at a place act as equal.
 fn equal((function, index): Place<'_>) -> Result<Edit, NotViable> {
     let jump = function.decided(index).and_then(|jump| function.at(jump)).ok_or_else(gone)?;
     edit::as_if_equal(jump, function.bytes_of(jump))
@@ -158,7 +161,7 @@ mod tests {
     const OF_AN_ENTRY: [u8; 8] = [0x48, 0x83, 0xb8, 0x18, 0x20, 0, 0, 0];
     /// cmp [rax+0x10], rcx
     const COMPARE: [u8; 4] = [0x48, 0x39, 0x48, 0x10];
-    /// jne, je, ja, each to the next but one byte
+    /// jne, je, ja; each skips one byte
     const JNE: [u8; 2] = [0x75, 1];
     const JE: [u8; 2] = [0x74, 1];
     const JA: [u8; 2] = [0x77, 1];
@@ -197,11 +200,11 @@ mod tests {
         let none = "not viable: the comparison of the sequence on a full hit was not found";
         // The register may point to anything.
         assert_eq!(reason(&[&COMPARE, &JNE, &RET, &RET]), none);
-        // It is no question of equality, or not this comparison's.
+        // The jump is not on equality, or depends on another comparison.
         assert_eq!(reason(&[&OF_AN_ENTRY, &COMPARE, &JA, &RET, &RET]), none);
         assert_eq!(reason(&[&OF_AN_ENTRY, &COMPARE, &ADD, &JNE, &RET, &RET]), none);
         assert_eq!(reason(&[&OF_AN_ENTRY, &COMPARE, &RET, &JNE, &RET, &RET]), none);
-        // Either may be the one.
+        // Each of the two may be the right one.
         let twice = reason(&[&OF_AN_ENTRY, &COMPARE, &JNE, &COMPARE, &JNE, &RET, &RET]);
         assert_eq!(twice, "not viable: the comparison of the sequence on a full hit was found 2 times, in f, f");
     }

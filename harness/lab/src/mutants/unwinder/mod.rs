@@ -1,17 +1,18 @@
-//! gh-151613 in the profiler's own code: small in-place patches of CPython's `_remote_debugging`, each of which takes a
-//! comparison of the sequence away. What else an unwinder can get wrong, a stand-in shows ([`super::stand_in`]), or this
-//! project's own walker with a check left out; this fault is in the very code that once had it, at its own accesses.
+//! Puts gh-151613 into the profiler's own code: small in-place patches of CPython's `_remote_debugging`, each of which
+//! removes a comparison of the sequence. Other faults of an unwinder are covered by stand-ins ([`super::stand_in`]) and
+//! by this project's walkers with a check left out. This fault is in the code that once had it, with that code's own
+//! accesses.
 //!
-//! The checks are found in the machine code of the very module, by three things only: the names of functions (the symbol
-//! table), the offsets of fields (the debug information), and the shape of a check: a comparison with a field of a cache
-//! entry, and the conditional jump after it. Wherever that leaves a doubt (a name is missing, a check is found twice or not
-//! at all) the fault is *not viable* in this module, with the reason; nothing is guessed.
+//! The checks are found in the machine code of the module from three things only: the names of functions (symbol
+//! table), the offsets of fields (debug information), and the form of a check, which is a comparison with a field of a
+//! cache entry followed by a conditional jump. In case of doubt (a name is missing, or a check is found twice or not at
+//! all) the fault is *not viable* in this module, and the reason is reported. Nothing is guessed.
 //!
-//! To be wrong about a patch would be worse than to have none, so every patch is decoded again after it was made: it must
-//! be the instruction that was meant, and end where the old one ended.
+//! A wrong patch would be worse than none. So every patch is decoded again: it must be the intended instruction and end
+//! where the old one ended.
 //!
-//! All of this is pure: bytes in, patches out. A patched copy of the module is imported from a folder that stands in
-//! `PYTHONPATH`, which an interpreter searches before its own library.
+//! All of this is pure: bytes in, patches out. A patched copy of the module is imported from a folder in `PYTHONPATH`,
+//! which an interpreter searches before its own library.
 
 mod code;
 mod edit;
@@ -27,21 +28,22 @@ use thiserror::Error;
 use self::code::Code;
 use self::fields::Fields;
 
-/// A check that a patched module leaves out. Where [`framewalk::weakening::Weakening`] has the same, it has the same name.
+/// A check that a patched module leaves out. A fault that also exists as a [`framewalk::weakening::Weakening`] has the
+/// same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
     /// A full hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnFullHit,
     /// A partial hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnPartialHit,
-    /// The second look compares the anchor, and not the sequence (gh-151613).
+    /// The second look compares only the anchor, not the sequence (gh-151613).
     NoSequenceCheckOnSecondLook,
-    /// The sequence is compared nowhere: gh-151613 put back in full.
+    /// The sequence is never compared: gh-151613 in full.
     NoSequenceCheck,
 }
 
 impl Fault {
-    /// Every fault.
+    /// All faults.
     pub const ALL: [Self; 4] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
@@ -71,8 +73,9 @@ impl Fault {
         }
     }
 
-    /// Why no lane can tell an unwinder with this fault from the original, if none can. `anchor_first` says that the interpreter
-    /// stores the anchor before it counts, at every site of its own code.
+    /// The reason why no lane can distinguish an unwinder with this fault from the original, or `None` if a lane can.
+    /// `anchor_first` means that the interpreter stores the anchor before it increments the sequence, at every site of
+    /// its own code.
     #[must_use]
     pub fn equivalent(self, anchor_first: bool) -> Option<String> {
         (self == Self::NoSequenceCheckOnSecondLook && anchor_first).then(|| {
@@ -90,16 +93,16 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Some bytes of the module's file, and what replaces them.
+/// A replacement of some bytes in the module's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
-    /// Where they start in the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// What must be there.
+    /// The bytes that must be there.
     pub old: Vec<u8>,
-    /// What is to be there; of the same length.
+    /// The new bytes, of the same length.
     pub new: Vec<u8>,
-    /// Where that is, for people: function and distance from its start.
+    /// The position for readers: function and offset from its start.
     pub place: String,
 }
 
@@ -108,16 +111,16 @@ pub struct Patch {
 #[error("not viable: {0}")]
 pub struct NotViable(pub String);
 
-/// Why a file is no module that can be looked at.
+/// Why a module cannot be analysed.
 #[derive(Debug, Error)]
 pub enum ModuleError {
-    /// Not an ELF file for x86-64.
+    /// It is not an ELF file for x86-64.
     #[error("this is no ELF file for x86-64: {0}")]
     Elf(String),
-    /// No symbol table.
+    /// It has no symbol table.
     #[error("the module has no symbols of its functions: it was stripped; use one with its symbol table")]
     Stripped,
-    /// The offsets of fields are not told.
+    /// Its debug information lacks the offset of a field.
     #[error("the module's debug information does not tell where {0} is: it was stripped, or this is another version")]
     Field(String),
 }
@@ -128,14 +131,14 @@ pub enum ModuleError {
     "the file does not have the bytes at {offset:#x} that are to be replaced: it is not the one that was looked at"
 )]
 pub struct OtherBytes {
-    /// The patch's place in the file.
+    /// The patch's offset in the file.
     pub offset: u64,
 }
 
-/// What can be done to a module.
+/// The patches that are possible for a module.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// Every fault of [`Fault::ALL`], with its patches or why there are none.
+    /// Each fault of [`Fault::ALL`] with its patches, or the reason why there are none.
     pub faults: Vec<(Fault, Result<Vec<Patch>, NotViable>)>,
 }
 
@@ -143,7 +146,7 @@ impl Findings {
     /// The patches of a fault.
     ///
     /// # Errors
-    /// Says why it is not viable.
+    /// The reason why the fault is not viable.
     pub fn patches(&self, fault: Fault) -> Result<&[Patch], NotViable> {
         let of = self.faults.iter().find(|(other, _)| *other == fault);
         let (_, found) = of.ok_or_else(|| NotViable("it was not looked for".to_owned()))?;
@@ -154,7 +157,7 @@ impl Findings {
 /// Looks for the checks in the bytes of a `_remote_debugging` module.
 ///
 /// # Errors
-/// The file is no ELF file for x86-64, or has no symbols or debug information.
+/// The file is not an ELF file for x86-64, or has no symbols or debug information.
 pub fn find(module: &[u8]) -> Result<Findings, ModuleError> {
     let wrong = |error: object::Error| ModuleError::Elf(error.to_string());
     let file = object::File::parse(module).map_err(wrong)?;
@@ -169,7 +172,7 @@ pub fn find(module: &[u8]) -> Result<Findings, ModuleError> {
     Ok(find::all(&code, &fields, &|address| offset_in_file(&file, address)))
 }
 
-/// Where in the file the byte of a function is that is loaded at `address`.
+/// The offset in the file of the code byte that is loaded at `address`.
 fn offset_in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     file.sections().find_map(|section| {
         let (start, size) = section.file_range()?;
@@ -179,10 +182,10 @@ fn offset_in_file(file: &object::File<'_>, address: u64) -> Option<u64> {
     })
 }
 
-/// A patched copy.
+/// Returns a patched copy.
 ///
 /// # Errors
-/// The module is not the one that the patches are for.
+/// The patches belong to another module.
 pub fn apply(module: &[u8], patches: &[Patch]) -> Result<Vec<u8>, OtherBytes> {
     let mut copy = module.to_vec();
     for patch in patches {

@@ -1,4 +1,4 @@
-//! A build whose interpreter imports a patched `_remote_debugging`.
+//! Builds whose interpreter imports a patched `_remote_debugging`.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -9,29 +9,29 @@ use thiserror::Error;
 use super::{Findings, ModuleError, NotViable, OtherBytes, apply, find};
 use crate::mutants::replaced::{self, ReplaceError, Replaced, module_of};
 
-/// Why no copy is there to be run.
+/// Why a patched copy could not be made.
 #[derive(Debug, Error)]
 pub enum CopyError {
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     File {
-        /// The file.
+        /// The module's file.
         path: PathBuf,
-        /// Why.
+        /// The error of the read.
         source: io::Error,
     },
-    /// It is no module that can be looked at.
+    /// The module cannot be analysed.
     #[error("{}: {source}", path.display())]
     Module {
-        /// The file.
+        /// The module's file.
         path: PathBuf,
-        /// Why.
+        /// Why the analysis failed.
         source: ModuleError,
     },
     /// The fault is not viable.
     #[error(transparent)]
     NotViable(#[from] NotViable),
-    /// The patches are for another file.
+    /// The patches belong to another file.
     #[error(transparent)]
     OtherBytes(#[from] OtherBytes),
     /// The copy is not imported.
@@ -39,7 +39,7 @@ pub enum CopyError {
     Replace(#[from] ReplaceError),
 }
 
-/// The module of a build.
+/// A build's `_remote_debugging` module.
 pub struct Module {
     python: PathBuf,
     path: PathBuf,
@@ -48,10 +48,10 @@ pub struct Module {
 }
 
 impl Module {
-    /// Finds the module of `build`, and what can be done to it.
+    /// Finds the module of `build` and the patches that are possible for it.
     ///
     /// # Errors
-    /// The interpreter has none, or none that can be looked at.
+    /// The interpreter has no such module, or the module cannot be analysed.
     pub fn of(build: &Build) -> Result<Self, CopyError> {
         let path = module_of(&build.python)?;
         let bytes = fs::read(&path).map_err(|source| CopyError::File { path: path.clone(), source })?;
@@ -59,20 +59,20 @@ impl Module {
         Ok(Self { python: build.python.clone(), path, bytes, findings })
     }
 
-    /// Its file.
+    /// The module's file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What can be done to it.
+    /// The patches that are possible for it.
     #[must_use]
     pub fn findings(&self) -> &Findings {
         &self.findings
     }
 
-    /// A copy with a fault, in `folder`, which stays; without one in a folder within `parent`, which goes with what is
-    /// returned.
+    /// Makes a build with a fault in the module. If `folder` is given, the build is made there and stays. Otherwise it
+    /// is made in a folder inside `parent`, which is removed when the returned value is dropped.
     ///
     /// # Errors
     /// The fault is not viable, or the copy cannot be written or is not imported.

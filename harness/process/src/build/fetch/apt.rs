@@ -1,4 +1,4 @@
-//! apt with a state of its own.
+//! Runs apt with its own separate state.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,27 +13,27 @@ use super::super::Progress;
 use super::super::run::die_with_us;
 use super::{Archive, FetchError, create};
 
-/// How often the user is asked while apt is silent.
+/// How often to check for an interruption while apt is silent.
 const ASK: Duration = Duration::from_millis(100);
 
-/// The most that is kept of apt's complaints.
+/// At most this many bytes of apt's error output are kept.
 const COMPLAINTS: u64 = 64 << 10;
 
-/// Where apt keeps complete packages, below its folder.
+/// The path of complete packages below apt's folder.
 const PACKAGES: &str = "cache/archives";
 
 /// A package as the signed index describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Package {
-    /// Its file's name.
+    /// The file's name.
     pub(super) file: String,
-    /// Its file's size in bytes.
+    /// The file's size in bytes.
     pub(super) size: u64,
-    /// Its file's digest, in hexadecimal digits.
+    /// The file's SHA-256 digest in hexadecimal.
     pub(super) sha256: String,
 }
 
-/// apt, confined to a folder.
+/// An apt confined to one folder.
 #[derive(Debug)]
 pub(super) struct Apt {
     folder: PathBuf,
@@ -41,7 +41,7 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// Prepares the folder; keeps what is in it.
+    /// Prepares the folder and keeps its contents.
     pub(super) fn new(folder: &Path, archive: &Archive) -> Result<Self, FetchError> {
         let name = folder.to_str().filter(|name| !name.contains(|c: char| c.is_control() || ":;\"".contains(c)));
         let name = name.ok_or_else(|| FetchError::Name { folder: folder.to_path_buf() })?;
@@ -58,16 +58,16 @@ impl Apt {
         Ok(Self { folder: folder.to_path_buf(), uri: archive.uri.clone() })
     }
 
-    /// Reads the index; apt checks its signature.
+    /// Reads the index. apt checks its signature.
     pub(super) fn update(&self, progress: &mut dyn Progress) -> Result<(), FetchError> {
         let failed = |detail| FetchError::Network { what: "the package index", uri: self.uri.clone(), detail };
         self.run(&["update"], progress, &mut |_, _| {})?.map_err(failed)
     }
 
-    /// What must be fetched for `names`, whether or not it is there already.
+    /// The packages needed for `names`, whether or not they were fetched already.
     pub(super) fn plan(&self, names: &[&str], progress: &mut dyn Progress) -> Result<Vec<Package>, FetchError> {
         let offered = |detail| FetchError::NotOffered { uri: self.uri.clone(), detail };
-        // apt leaves out what it has, so it is shown an empty folder.
+        // apt omits packages it already has, so point it to an empty folder.
         let elsewhere = format!("Dir::Cache::archives={}", self.folder.join("none").display());
         let arguments = [&["install", "--print-uris", "-qq", "-o", elsewhere.as_str()], names].concat();
         let mut packages = Vec::new();
@@ -78,7 +78,8 @@ impl Apt {
         Ok(packages)
     }
 
-    /// The file of `name` in exactly this version, alone; the inner error is apt's answer if it has no such version.
+    /// The package `name` in exactly this version, without dependencies. The inner error is apt's message if the
+    /// archive does not have this version.
     pub(super) fn plan_one(
         &self,
         name: &str,
@@ -93,7 +94,7 @@ impl Apt {
         Ok(answer.and_then(|()| packages.pop().ok_or_else(none)))
     }
 
-    /// Fetches what [`Apt::plan_one`] found.
+    /// Fetches the package that [`Apt::plan_one`] found.
     pub(super) fn download_one(
         &self,
         name: &str,
@@ -111,7 +112,7 @@ impl Apt {
         self.run_in(PACKAGES, &["download", "-q", &wanted], progress, &mut report)?.map_err(failed)
     }
 
-    /// Fetches `names` with all they need, of which `there` of `total` bytes are there.
+    /// Fetches `names` with their dependencies. `there` of `total` bytes were fetched already.
     pub(super) fn download(
         &self,
         names: &[&str],
@@ -130,19 +131,19 @@ impl Apt {
         self.run(&arguments, progress, &mut report)?.map_err(failed)
     }
 
-    /// Where a package is once it is fetched.
+    /// The path of a fetched package.
     pub(super) fn file(&self, package: &Package) -> PathBuf {
         self.folder.join(PACKAGES).join(&package.file)
     }
 
-    /// How much of a package is there.
+    /// How many bytes of a package were fetched already.
     pub(super) fn size_of_fetched(&self, package: &Package) -> u64 {
         let partial = self.folder.join(PACKAGES).join("partial").join(&package.file);
         let size = |path: &Path| path.metadata().map_or(0, |about| about.len());
         size(&self.file(package)).max(size(&partial)).min(package.size)
     }
 
-    /// [`Apt::run_in`] the folder where it keeps its state.
+    /// [`Apt::run_in`] apt's own folder.
     fn run(
         &self,
         arguments: &[&str],
@@ -152,8 +153,8 @@ impl Apt {
         self.run_in("", arguments, progress, line)
     }
 
-    /// Runs apt in a folder below its own, handing each line of its output on; if it fails, its complaints are the inner
-    /// error.
+    /// Runs apt in a folder below its own and passes each line of its output to `line`. If apt fails, its messages are
+    /// the inner error.
     fn run_in(
         &self,
         below: &str,
@@ -171,7 +172,7 @@ impl Apt {
                 let mut text = Vec::new();
                 let mut stderr = BufReader::new(stderr);
                 let _ = stderr.by_ref().take(COMPLAINTS).read_to_end(&mut text);
-                // The rest must be read too, or apt would wait for room in the pipe.
+                // Read the rest too, or apt would block on a full pipe.
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).into_owned()
             })
@@ -195,7 +196,7 @@ impl Apt {
             }
         };
         if interrupted {
-            // It may have ended by itself. Its partial files are fit for the next run either way.
+            // apt may have ended by itself. The next run can use its partial files in both cases.
             let _ = child.kill();
         }
         let status = child.wait().map_err(failed)?;
@@ -207,11 +208,11 @@ impl Apt {
     }
 }
 
-/// apt's settings on top of the machine's own, which hold proxies and the like.
+/// apt's settings, added to the machine's own, which contain proxies and the like.
 fn settings(folder: &str) -> String {
-    // As root apt would hand downloads to the user _apt, who may not enter the cache folder.
+    // As root, apt would download as the user _apt, who may not be able to enter the cache folder.
     let sandbox = if nix::unistd::geteuid().is_root() { "APT::Sandbox::User \"root\";\n" } else { "" };
-    // Hooks of the machine would work on the system's own state.
+    // The machine's hooks would act on the system's own state.
     let hooks = ["APT::Update::Pre-Invoke", "APT::Update::Post-Invoke", "APT::Update::Post-Invoke-Success"];
     let cleared: String = hooks.iter().map(|hook| format!("#clear {hook};\n")).collect();
     format!(
@@ -241,14 +242,14 @@ Dir::Log "{folder}/state";
     )
 }
 
-/// The sources file: the suite that has 3.15, and no index but that of packages.
+/// The sources file: the suite with 3.15, and only its package index.
 fn source(archive: &Archive) -> String {
     let Archive { uri, signed_by } = archive;
     let keyring = signed_by.as_ref().map(|path| format!("Signed-By: {}\n", path.display())).unwrap_or_default();
     format!("Types: deb\nURIs: {uri}\nSuites: unstable\nComponents: main\nTargets: Packages\n{keyring}")
 }
 
-/// A line of `--print-uris`: 'URI' file size SHA256:digest.
+/// Parses a line of `--print-uris`: 'URI' file size SHA256:digest.
 fn package(line: &str) -> Option<Package> {
     let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
     let mut words = rest.split_whitespace();
@@ -257,13 +258,13 @@ fn package(line: &str) -> Option<Package> {
     Some(Package { file: file.to_owned(), size: size.parse().ok()?, sha256: sha256.to_owned() })
 }
 
-/// A line of the status output: dlstatus:N:PERCENT:text.
+/// Parses a line of the status output: dlstatus:N:PERCENT:text.
 fn percent(line: &str) -> Option<f64> {
     let percent = line.strip_prefix("dlstatus:")?.split(':').nth(1)?;
     percent.parse().ok().filter(|percent| (0.0..=100.0).contains(percent))
 }
 
-/// apt's errors and warnings, each once; failing those, its last line or how it ended.
+/// apt's errors and warnings without duplicates. If there are none, its last line or its exit status.
 fn summary(complaints: &str, status: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in complaints.lines().filter(|line| line.starts_with("E: ") || line.starts_with("W: ")) {

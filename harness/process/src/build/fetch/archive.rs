@@ -1,4 +1,4 @@
-//! Which archive of Debian the machine uses, by apt's own account.
+//! Asks apt which Debian archive this machine uses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,39 +8,39 @@ use std::time::Duration;
 use super::super::run::{self, RunError};
 use super::FetchError;
 
-/// Keys of all of Debian's archives, as its package debian-archive-keyring installs them.
+/// Keyrings with the keys of all Debian archives, as the package debian-archive-keyring installs them.
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 
-/// apt only reads its settings here.
+/// The time limit for apt, which only reads its settings here.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Far more than any machine's settings.
+/// Limit on apt's output in bytes, far above that of any real machine.
 const LIMIT: u64 = 16 << 20;
 
 /// An archive of Debian packages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// Where it is, as a sources file names it.
+    /// Its address, as in a sources file.
     pub uri: String,
-    /// The keyring that its index must be signed by; without it, the keys that apt trusts for every archive.
+    /// The keyring whose keys must have signed the index. `None` means the keys that apt trusts for every archive.
     pub signed_by: Option<PathBuf>,
 }
 
 impl Archive {
-    /// The archive that apt gets Debian's section main from.
+    /// The archive from which apt gets Debian's section main.
     ///
     /// # Errors
-    /// Fails if there is no apt, or apt has no such archive.
+    /// There is no apt, or apt has no such archive.
     pub fn of_this_machine() -> Result<Self, FetchError> {
         Self::by_apt(&[])
     }
 
-    /// [`Archive::of_this_machine`] with more settings than the machine's.
+    /// [`Archive::of_this_machine`] with additional settings.
     fn by_apt(settings: &[&str]) -> Result<Self, FetchError> {
         let mut command = Command::new("apt-get");
         command.env("LC_ALL", "C").args(["indextargets", "Created-By: Packages", "--format", FORMAT]);
-        // A fresh machine has read no index yet: its settings count all the same.
+        // A new machine has no index yet, but its settings are valid already.
         for setting in ["APT::Get::IndexTargets::OnlyPresent=false", "APT::Get::IndexTargets::ReleaseInfo=false"] {
             command.args(["-o", setting]);
         }
@@ -63,23 +63,25 @@ impl Archive {
     }
 }
 
-/// One line per index: what decides, first.
+/// Format of apt's output: one line per index, with the component first.
 const FORMAT: &str = "$(COMPONENT)\t$(REPO_URI)\t$(SOURCESENTRY)";
 
-/// The archive's URI and where apt's settings name it. Security updates and other vendors have other paths.
+/// The archive's URI, and the entry of apt's settings that names it. Security updates and other vendors have other
+/// paths.
 fn choose(targets: &str) -> Option<(String, String)> {
     targets.lines().find_map(|line| {
         let mut fields = line.split('\t');
         let (component, uri, entry) = (fields.next()?, fields.next()?, fields.next()?);
-        // Debian's images for clouds name a list of mirrors.
+        // Debian's cloud images name a list of mirrors instead.
         let path = uri.trim_end_matches('/').trim_end_matches(".list");
         let debian = path.ends_with("/debian") || path.contains("/archive/debian/");
         (component == "main" && debian && !uri.starts_with("cdrom:")).then(|| (uri.to_owned(), entry.to_owned()))
     })
 }
 
-/// The keyring that an entry of apt's settings names: the `place`th paragraph of a deb822 file, the `place`th line of
-/// another. Debian's keyrings of single releases do not count: the archive of the next release has other keys.
+/// The keyring named by an entry of apt's settings: paragraph number `place` of a deb822 file, or line number `place`
+/// of a file in the other format. Debian's keyrings of single releases are ignored, because the archive of the next
+/// release has other keys.
 fn signed_by(text: &str, deb822: bool, place: usize) -> Option<PathBuf> {
     let index = place.checked_sub(1)?;
     let value = if deb822 {

@@ -1,4 +1,4 @@
-//! Why a fetch failed.
+//! Errors of a fetch.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -7,70 +7,70 @@ use thiserror::Error;
 
 use super::super::BuildError;
 
-/// Why a fetch failed. What it had by then stays in the folder for the next run.
+/// Why a fetch failed. Files it had fetched by then stay in the folder for the next run.
 #[derive(Debug, Error)]
 pub enum FetchError {
-    /// Not the processor that the packages are for.
+    /// The packages are for another processor.
     #[error(
         "CPython can be fetched for x86_64 only, this machine is {have}: run on x86_64, or pass --python with a CPython 3.15 of your own"
     )]
     Machine {
-        /// The processor.
+        /// This machine's processor.
         have: &'static str,
     },
-    /// A program is missing.
+    /// A program that fetching needs cannot be run.
     #[error(
         "cannot run `{tool}` ({source}), which fetching needs: install it (Debian and its kin have it), or pass --python with a CPython 3.15 of your own"
     )]
     Tool {
-        /// Its name.
+        /// The program's name.
         tool: &'static str,
-        /// Why it does not run.
+        /// The error of the launch.
         source: io::Error,
     },
-    /// apt serves something else.
+    /// apt's settings name no Debian archive.
     #[error(
         "apt's settings name no archive of Debian's section main: add one to /etc/apt/sources.list.d, or pass --python with a CPython 3.15 of your own"
     )]
     NoArchive,
-    /// The folder's name cannot be passed on.
+    /// The cache folder's name contains a character that apt or the loader cannot handle.
     #[error(
         "the cache folder {folder:?} has a character in its name (one of : ; \" or a control character, or no UTF-8) \
              that apt or the loader cannot take: choose another with --cache"
     )]
     Name {
-        /// The folder.
+        /// The cache folder.
         folder: PathBuf,
     },
-    /// The folder cannot be used.
+    /// A file or folder of the cache cannot be used.
     #[error("cannot use {}: {source}; choose another folder with --cache", path.display())]
     Folder {
-        /// File or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// No space left.
+    /// There is not enough space on the disk.
     #[error("the disk is full: {} has {free} bytes free and fetching needs about {need} more; \
              make room or choose another folder with --cache", folder.display())]
     DiskFull {
         /// The cache folder.
         folder: PathBuf,
-        /// Bytes free.
+        /// Free space in bytes.
         free: u64,
-        /// Bytes still needed, about.
+        /// Approximate space still needed, in bytes.
         need: u64,
     },
-    /// apt could not get something.
+    /// apt could not download something.
     #[error(
         "cannot fetch {what} from {uri}: {detail}\nCheck the network and apt's proxy settings, and run again, or pass --python with a CPython 3.15 of your own"
     )]
     Network {
-        /// What it was.
+        /// What was being downloaded.
         what: &'static str,
-        /// The archive.
+        /// The archive's URI.
         uri: String,
-        /// apt's own words.
+        /// apt's message.
         detail: String,
     },
     /// The archive does not have the packages.
@@ -78,74 +78,74 @@ pub enum FetchError {
         "{uri} does not offer CPython 3.15: {detail}\nUse another mirror in apt's settings, or pass --python with a CPython 3.15 of your own"
     )]
     NotOffered {
-        /// The archive.
+        /// The archive's URI.
         uri: String,
-        /// apt's own words.
+        /// apt's message.
         detail: String,
     },
-    /// A package is not what the signed index says.
+    /// A package's digest differs from the signed index.
     #[error("{} has SHA-256 {found}, the signed index says {expected}: it was removed; run again", file.display())]
     Digest {
-        /// The package.
+        /// The package's file.
         file: PathBuf,
-        /// By the index.
+        /// The digest in the index.
         expected: String,
-        /// Of the file.
+        /// The digest of the file.
         found: String,
     },
     /// A package cannot be unpacked.
     #[error("cannot unpack {}: {detail}; run again", file.display())]
     Unpack {
-        /// The package.
+        /// The package's file.
         file: PathBuf,
-        /// The program's own words.
+        /// The message of the program that failed.
         detail: String,
     },
-    /// What was unpacked does not run.
+    /// The unpacked interpreter does not run.
     #[error(
         "what was fetched is no usable CPython: {source}\nIs the cache folder on a file system mounted noexec? Choose another with --cache, or pass --python with a CPython 3.15 of your own"
     )]
     Unusable {
-        /// What is wrong with it.
+        /// The error of probing it.
         source: Box<BuildError>,
     },
-    /// No interpreter was fetched whose tests these could be.
+    /// No interpreter of this version was fetched, so its tests are not available.
     #[error(
         "CPython {version} has no tests of its own, and tests are fetched only for the CPython in {}{}: \
              install the tests that belong to it (Debian's are in the package libpython3.15-testsuite), or test what framediff fetches",
         cache.display(), fetched(.have)
     )]
     TestsOfAnother {
-        /// The version whose tests are wanted.
+        /// The version whose tests were requested.
         version: String,
         /// The cache folder.
         cache: PathBuf,
-        /// The package's version of the interpreters there, if there are any.
+        /// The package version of the interpreters in the folder, if there are any.
         have: Option<String>,
     },
-    /// The archive has moved on.
+    /// The archive no longer has the tests of this version.
     #[error(
         "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again, which fetches both anew, \
              or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its snapshot archive) and name the folder of its test_external_inspection.py with --peer-tests",
         folder.display()
     )]
     TestsNotOffered {
-        /// The archive.
+        /// The archive's URI.
         uri: String,
-        /// The package's version of the fetched interpreters.
+        /// The package version of the fetched interpreters.
         version: String,
-        /// apt's own words.
+        /// apt's message.
         detail: String,
         /// The folder of the fetched interpreters.
         folder: PathBuf,
     },
-    /// Somebody removed it.
+    /// The fetched folder was removed meanwhile.
     #[error("{} vanished while it was fetched; run again", folder.display())]
     Vanished {
-        /// The folder.
+        /// The removed folder.
         folder: PathBuf,
     },
-    /// The user wants to stop.
+    /// The user interrupted the fetch.
     #[error("interrupted; the next run carries on with what was fetched")]
     Interrupted,
 }
@@ -154,20 +154,20 @@ fn fetched(have: &Option<String>) -> String {
     have.as_ref().map_or_else(|| " (none yet)".to_owned(), |version| format!(" ({version})"))
 }
 
-/// Less than this is no room to work.
+/// With less free space than this, in bytes, the disk counts as full.
 const FULL: u64 = 1 << 20;
 
-/// Unpacked packages, without what is left out, per byte of their files: 1.5 measured.
+/// Estimated unpacked size per byte of package file, without the excluded paths. Measured: 1.5.
 const UNPACKED: u64 = 2;
 
 impl FetchError {
-    /// Wraps an error of the file system.
+    /// Makes an error of the file system an error for `path`.
     pub(super) fn folder(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Folder { path, source }
     }
 
-    /// The same failure, or the full disk that caused it.
+    /// [`FetchError::DiskFull`] if a full disk is the cause, else the same error.
     pub(super) fn or_full_disk(self, folder: &Path) -> Self {
         let words = match &self {
             Self::Folder { source, .. } => {
@@ -183,12 +183,12 @@ impl FetchError {
         let free = free(folder).unwrap_or(u64::MAX);
         let said =
             ["No space left", "enough free space", "Disk quota exceeded"].iter().any(|phrase| words.contains(phrase));
-        // The amount is a rule of thumb here: without an index nothing better is known.
+        // A rule of thumb: without an index, the real size is not known.
         if said || free < FULL { Self::DiskFull { folder: folder.to_path_buf(), free, need: 400 << 20 } } else { self }
     }
 }
 
-/// Fails early if what is to come cannot fit.
+/// Fails early if there is not enough space. `total` is the size of all packages and `there` the part already fetched.
 pub(super) fn need_space(folder: &Path, total: u64, there: u64) -> Result<(), FetchError> {
     let need = total.saturating_sub(there) + UNPACKED * total;
     match free(folder) {
@@ -197,7 +197,8 @@ pub(super) fn need_space(folder: &Path, total: u64, there: u64) -> Result<(), Fe
     }
 }
 
-/// Fails early if the unpacked tests cannot fit: they are text, and seven times as large as their package.
+/// Fails early if there is not enough space for the unpacked tests. They are text, seven times as large as their
+/// package.
 pub(super) fn need_space_for_tests(folder: &Path, size: u64) -> Result<(), FetchError> {
     let need = size.saturating_mul(9);
     match free(folder) {
@@ -206,7 +207,7 @@ pub(super) fn need_space_for_tests(folder: &Path, size: u64) -> Result<(), Fetch
     }
 }
 
-/// Bytes that this user can still write there.
+/// Bytes that this user can still write in the folder.
 fn free(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.exists())?;
     let about = nix::sys::statvfs::statvfs(there).ok()?;

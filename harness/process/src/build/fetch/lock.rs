@@ -1,4 +1,4 @@
-//! One fetch at a time per folder, also between processes.
+//! A lock that allows one fetch at a time per folder, across processes.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::super::Progress;
 use super::FetchError;
 
-/// How often the user is asked while waiting.
+/// How often to check for an interruption while waiting.
 const ASK: Duration = Duration::from_millis(100);
 
-/// Takes the lock, waiting for another process that has it. The kernel frees it when the file is closed, even by a kill.
+/// Takes the lock and waits if another process has it. The kernel releases it when the file is closed, even after a
+/// kill.
 pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, FetchError> {
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(FetchError::folder(path))?;
     match file.try_lock() {
@@ -22,7 +23,7 @@ pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, Fet
     }
     progress.step("Waiting for another framediff that is fetching into the same folder");
     let (send, receive) = mpsc::channel();
-    // The lock cannot be waited for with a deadline, so a thread waits; it ends with the lock or with the process.
+    // Locking has no timeout, so a thread waits. It ends when it gets the lock, or with the process.
     thread::spawn(move || send.send(file.lock().map(|()| file)));
     loop {
         match receive.recv_timeout(ASK) {
@@ -37,7 +38,7 @@ pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, Fet
 mod tests {
     use super::*;
 
-    /// Frees the lock when it hears of the waiting, or does not want to wait.
+    /// Releases the lock when the second fetch reports that it waits, or interrupts that wait.
     struct Waiter {
         held: Option<File>,
         interrupted: bool,

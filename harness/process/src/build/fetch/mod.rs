@@ -1,14 +1,15 @@
-//! Fetching Debian's CPython 3.15, release and debug, with everything it needs to run: its own C library and loader.
+//! Fetches Debian's CPython 3.15, release and debug, with everything it needs to run, including its C library and
+//! loader.
 //!
 //! ```text
 //! CACHE/fetch.lock              held while fetching
-//! CACHE/fetching/               apt's state: the index, packages complete and partial; what an interrupted run left
+//! CACHE/fetching/               apt's state: the index, complete and partial packages; an interrupted run leaves it
 //! CACHE/debian-3.15.unpacking/  packages being unpacked
-//! CACHE/debian-3.15/            complete: appears by a rename, never changes after
-//! CACHE/debian-3.15-tests/      CPython's own tests, once they are asked for; made likewise
+//! CACHE/debian-3.15/            complete: appears by a rename and never changes afterwards
+//! CACHE/debian-3.15-tests/      CPython's own tests, if they were requested; made in the same way
 //! ```
-//! The machine's own apt does the work with its own proxies, keys and mirror, but with a state of its own, so that no
-//! privilege is needed and nothing of the system is touched.
+//! The machine's own apt does the work with the machine's proxies, keys and mirror. It keeps its state in the cache, so
+//! it needs no privileges and changes nothing in the system.
 
 mod apt;
 mod archive;
@@ -27,30 +28,30 @@ pub use tests_of::{fetch_tests, fetch_tests_from};
 use self::apt::Apt;
 use super::Progress;
 
-/// What is asked of the archive; the rest follows from dependencies.
+/// The packages to request. Dependencies add the rest.
 const PACKAGES: [&str; 2] = ["python3.15", "python3.15-dbg"];
 
-/// The complete folder.
+/// Name of the complete folder.
 const COMPLETE: &str = "debian-3.15";
 
-/// The interpreters in it.
+/// The interpreters in the complete folder.
 const PYTHONS: [&str; 2] = ["usr/bin/python3.15", "usr/bin/python3.15-dbg"];
 
-/// What was fetched into `cache` earlier, release first; nothing if there is no complete fetch.
+/// The interpreters fetched into `cache` earlier, release build first, or `None` if no fetch is complete.
 #[must_use]
 pub fn fetched(cache: &Path) -> Option<Vec<PathBuf>> {
     let root = cache.join(COMPLETE);
-    // The manifest is written last before the rename.
+    // The manifest is the last file written before the rename.
     let complete = root.join(unpack::MANIFEST).is_file();
     let pythons: Vec<_> = PYTHONS.iter().map(|python| root.join(python)).collect();
     (complete && pythons.iter().all(|python| python.is_file())).then_some(pythons)
 }
 
-/// Fetches Debian's release and debug build of 3.15 into `cache`, unless they are there, and returns both interpreters.
-/// What an interrupted run left is used.
+/// Fetches Debian's release and debug builds of 3.15 into `cache`, unless they are there, and returns both
+/// interpreters. Files left by an interrupted run are reused.
 ///
 /// # Errors
-/// Fails without apt, archive, network or space, or when `progress` is interrupted; the next run carries on.
+/// There is no apt, archive, network or space, or `progress` is interrupted. The next run continues from there.
 pub fn fetch(cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, FetchError> {
     match fetched(cache) {
         Some(pythons) => Ok(pythons),
@@ -58,7 +59,7 @@ pub fn fetch(cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, 
     }
 }
 
-/// [`fetch`] from an archive of the caller's choice.
+/// [`fetch`] from the given archive.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -68,7 +69,7 @@ pub fn fetch_from(archive: &Archive, cache: &Path, progress: &mut dyn Progress) 
     }
     let result = locked(archive, cache, progress);
     progress.finish();
-    // Whatever failed, a full disk is the cause to name.
+    // If the disk is full, report that instead of its consequences.
     result.map_err(|error| error.or_full_disk(cache))
 }
 
@@ -78,7 +79,7 @@ fn locked(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Resul
     }
     create(cache)?;
     let _lock = lock::take(&cache.join("fetch.lock"), progress)?;
-    // Another harness may have fetched while this one waited.
+    // Another process may have fetched while this one waited for the lock.
     if let Some(pythons) = fetched(cache) {
         return Ok(pythons);
     }
@@ -109,7 +110,7 @@ fn locked(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Resul
     fetched(cache).ok_or(FetchError::Vanished { folder: complete })
 }
 
-/// An empty folder to unpack what is to become the folder `name`.
+/// Makes an empty folder for unpacking what will become the folder `name`.
 fn unpacking(cache: &Path, name: &str) -> Result<PathBuf, FetchError> {
     let folder = cache.join(format!("{name}.unpacking"));
     remove(&folder)?;
@@ -117,21 +118,21 @@ fn unpacking(cache: &Path, name: &str) -> Result<PathBuf, FetchError> {
     Ok(folder)
 }
 
-/// Makes what was unpacked the complete folder `name`.
+/// Renames the unpacked folder to the complete folder `name`.
 fn publish(unpacking: &Path, cache: &Path, name: &str) -> Result<PathBuf, FetchError> {
     let complete = cache.join(name);
-    // A folder without manifest or of another version: not ours to trust, and in the way of the rename.
+    // A folder without a manifest or of another version cannot be trusted and blocks the rename.
     remove(&complete)?;
     fs::rename(unpacking, &complete).map_err(FetchError::folder(&complete))?;
     Ok(complete)
 }
 
-/// Creates a folder and those above it.
+/// Creates a folder and its parents.
 fn create(folder: &Path) -> Result<(), FetchError> {
     fs::create_dir_all(folder).map_err(FetchError::folder(folder))
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder and its contents, if it exists.
 fn remove(folder: &Path) -> Result<(), FetchError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(FetchError::folder(folder)(error)),

@@ -1,4 +1,4 @@
-//! Fetching CPython's own tests, of exactly the version of the fetched interpreters.
+//! Fetches CPython's own tests in exactly the version of the fetched interpreters.
 
 use std::path::{Path, PathBuf};
 
@@ -10,21 +10,21 @@ use super::{
     Archive, COMPLETE, FetchError, PACKAGES, create, error, fetched, lock, publish, remove, unpack, unpacking,
 };
 
-/// The package that has them. It depends on the interpreter, which is there already.
+/// The package with the tests. It depends on the interpreter, which was fetched already.
 const PACKAGE: &str = "libpython3.15-testsuite";
 
-/// The complete folder.
+/// Name of the complete folder.
 const TESTS: &str = "debian-3.15-tests";
 
-/// Where in it the files are that the package `test` of the interpreter's own library lacks.
+/// The path inside it of the files that the package `test` lacks in the interpreter's own library.
 const FOLDER: &str = "usr/lib/python3.15/test";
 
 /// Fetches the tests of CPython `version` into `cache`, unless they are there, and returns the folder with the files of
-/// the package `test`. Only tests of the interpreters that [`super::fetch`] put there are to be had.
+/// the package `test`. Only the tests of the interpreters fetched by [`super::fetch`] are available.
 ///
 /// # Errors
-/// Fails if the interpreters in `cache` are of another version or none are there, if the archive has moved on to another
-/// version, and as [`super::fetch`].
+/// `cache` has no interpreters or ones of another version, the archive has moved on to another version, or an error of
+/// [`super::fetch`].
 pub fn fetch_tests(version: VersionHex, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
     let wanted = wanted(version, cache)?;
     match present(cache, &wanted) {
@@ -33,7 +33,7 @@ pub fn fetch_tests(version: VersionHex, cache: &Path, progress: &mut dyn Progres
     }
 }
 
-/// [`fetch_tests`] from an archive of the caller's choice.
+/// [`fetch_tests`] from the given archive.
 ///
 /// # Errors
 /// As [`fetch_tests`].
@@ -52,11 +52,11 @@ pub fn fetch_tests_from(
     result.map_err(|error| error.or_full_disk(cache))
 }
 
-/// The package's version that belongs to the interpreters in `cache`, if these are CPython `version`.
+/// The package version of the interpreters in `cache`, if they are CPython `version`.
 fn wanted(version: VersionHex, cache: &Path) -> Result<String, FetchError> {
     let [package, _] = PACKAGES;
     let have = fetched(cache).and_then(|_| unpack::version(&cache.join(COMPLETE), package));
-    // "3.15.2-1": all before the hyphen is CPython's own version.
+    // In "3.15.2-1", the part before the hyphen is CPython's own version.
     let of_this = |have: &String| have.rsplit_once('-').is_some_and(|(upstream, _)| upstream == version.to_string());
     match have {
         Some(have) if of_this(&have) => Ok(have),
@@ -64,7 +64,7 @@ fn wanted(version: VersionHex, cache: &Path) -> Result<String, FetchError> {
     }
 }
 
-/// The folder with the tests, if they are there in this version.
+/// The folder with the tests, if it exists in this version.
 fn present(cache: &Path, wanted: &str) -> Option<PathBuf> {
     let root = cache.join(TESTS);
     let folder = root.join(FOLDER);
@@ -73,7 +73,7 @@ fn present(cache: &Path, wanted: &str) -> Option<PathBuf> {
 
 fn locked(archive: &Archive, wanted: &str, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
     let _lock = lock::take(&cache.join("fetch.lock"), progress)?;
-    // Another harness may have fetched while this one waited.
+    // Another process may have fetched while this one waited for the lock.
     if let Some(folder) = present(cache, wanted) {
         return Ok(folder);
     }

@@ -1,4 +1,4 @@
-//! From checked packages to interpreters that run where they lie.
+//! Turns checked packages into interpreters that run from the folder they are unpacked to.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,18 +15,18 @@ use super::super::run::die_with_us;
 use super::apt::Package;
 use super::{Archive, FetchError};
 
-/// Names what a complete folder holds.
+/// The file that lists the contents of a complete folder.
 pub(super) const MANIFEST: &str = "manifest.json";
 
-/// The interpreters to wrap, and what the loader is to start instead. "python" must stay in the name: CPython's own
-/// unwinder looks for it among the target's mapped files.
+/// The interpreters to wrap, and the new names of their ELF files. The names must contain "python", because CPython's
+/// own unwinder looks for that among the target's mapped files.
 const INTERPRETERS: [(&str, &str); 2] = [("python3.15", "python3.15-elf"), ("python3.15d", "python3.15d-elf")];
 
-/// Nobody needs these to run an interpreter, and they are half of the bytes.
+/// Paths that are not unpacked. No interpreter needs them, and they are half of the bytes.
 const LEFT_OUT: [&str; 5] =
     ["./usr/lib/debug", "./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/lib/*.a"];
 
-/// The manifest's content.
+/// The contents of the manifest.
 #[derive(Serialize, Deserialize)]
 struct Manifest {
     format: u32,
@@ -62,7 +62,7 @@ pub(super) fn unpack(
     Ok(())
 }
 
-/// Makes the interpreters below `root` run from there.
+/// Installs launchers that make the interpreters below `root` run from there.
 pub(super) fn launchers(root: &Path) -> Result<(), FetchError> {
     for (name, elf) in INTERPRETERS {
         launcher(&root.join("usr/bin"), name, elf)?;
@@ -70,7 +70,7 @@ pub(super) fn launchers(root: &Path) -> Result<(), FetchError> {
     Ok(())
 }
 
-/// Writes down what `root` holds.
+/// Writes the manifest for the packages in `root`.
 pub(super) fn write_manifest(files: &[(&Package, PathBuf)], archive: &Archive, root: &Path) -> Result<(), FetchError> {
     let packages = files.iter().map(|(package, _)| entry(package)).collect();
     let manifest = Manifest { format: 1, archive: archive.uri.clone(), packages };
@@ -79,20 +79,20 @@ pub(super) fn write_manifest(files: &[(&Package, PathBuf)], archive: &Archive, r
     text.and_then(|text| fs::write(&path, text)).map_err(FetchError::folder(&path))
 }
 
-/// The version of a package that the complete folder `root` holds; nothing if the folder is not complete or lacks it.
+/// The version of a package in the complete folder `root`, or `None` if the folder is incomplete or lacks the package.
 pub(super) fn version(root: &Path, name: &str) -> Option<String> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(root.join(MANIFEST)).ok()?).ok()?;
     manifest.packages.into_iter().find(|entry| entry.name == name).map(|entry| entry.version)
 }
 
-/// A package's file is named NAME_VERSION_ARCHITECTURE.deb, with the version's colon escaped.
+/// Parses the name of a package's file, NAME_VERSION_ARCHITECTURE.deb, in which the version's colon is escaped.
 fn entry(package: &Package) -> Entry {
     let mut parts = package.file.split('_');
     let mut part = || parts.next().unwrap_or_default().replace("%3a", ":");
     Entry { name: part(), version: part(), sha256: package.sha256.clone() }
 }
 
-/// Compares a file with the signed index; one that differs is removed, so that it is fetched again.
+/// Compares a file's digest with the signed index. A file that differs is removed, so that it is fetched again.
 fn check(package: &Package, file: &Path) -> Result<(), FetchError> {
     let found = digest::of_file(file).map_err(FetchError::folder(file))?;
     if found == package.sha256 {
@@ -102,7 +102,7 @@ fn check(package: &Package, file: &Path) -> Result<(), FetchError> {
     Err(FetchError::Digest { file: file.to_path_buf(), expected: package.sha256.clone(), found })
 }
 
-/// Unpacks one package: dpkg-deb makes a tar of it, tar unpacks without owners and special permissions.
+/// Unpacks one package. dpkg-deb converts it to a tar file; tar unpacks that without owners and special permissions.
 fn extract(file: &Path, root: &Path) -> Result<(), FetchError> {
     let tool = |tool| move |source| FetchError::Tool { tool, source };
     let mut source = Command::new("dpkg-deb");
@@ -113,7 +113,7 @@ fn extract(file: &Path, root: &Path) -> Result<(), FetchError> {
     sink.args(LEFT_OUT.map(|pattern| format!("--exclude={pattern}")));
     sink.env("LC_ALL", "C").stdin(source.stdout.take().map_or_else(Stdio::null, Stdio::from)).stderr(Stdio::piped());
     let unpacked = die_with_us(&mut sink).output();
-    // Without a reader it ends by itself.
+    // dpkg-deb ends by itself when tar does not read.
     let packed = source.wait_with_output().map_err(tool("dpkg-deb"))?;
     let unpacked = unpacked.map_err(tool("tar"))?;
     succeeded(file, "tar", unpacked.status, &unpacked.stderr)?;
@@ -129,8 +129,8 @@ fn succeeded(file: &Path, tool: &str, status: ExitStatus, stderr: &[u8]) -> Resu
     Err(FetchError::Unpack { file: file.to_path_buf(), detail })
 }
 
-/// Puts a script in the interpreter's place that starts it with the C library it was built for. A child that the
-/// interpreter starts by its own name (`sys.executable`) is the script again.
+/// Replaces the interpreter with a script that starts it with the C library it was built for. Children that the
+/// interpreter starts as `sys.executable` run the script again.
 fn launcher(folder: &Path, name: &str, elf: &str) -> Result<(), FetchError> {
     let (script, real) = (folder.join(name), folder.join(elf));
     fs::rename(&script, &real).map_err(FetchError::folder(&real))?;
@@ -158,7 +158,7 @@ exec "$root/usr/lib64/ld-linux-x86-64.so.2" --argv0 "$0" \
 mod tests {
     use super::*;
 
-    /// The digest of no bytes at all, as every description of SHA-256 lists it.
+    /// The SHA-256 digest of no bytes.
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
