@@ -1,11 +1,11 @@
 //! Differential testing of CPython's remote-profiling frame cache.
 //!
-//! A profiler in another process may keep what it read of a thread's stack, and CPython 3.15 helps it to know what of that
-//! is still true (`last_profiled_frame` and `last_profiled_frame_seq` in `PyThreadState`). This library has walkers that do
-//! so, and everything that is needed to find out whether what they return was ever there.
+//! CPython 3.15 helps a profiler in another process to cache a thread's stack: two fields of `PyThreadState`
+//! (`last_profiled_frame` and `last_profiled_frame_seq`) show which cached frames are still valid. This library has
+//! walkers that use such a cache, and everything needed to find out whether the stacks that they return ever existed.
 //!
-//! Walkers are pure over [`memory::RemoteMemory`], so an array of bytes will do. Here it is a recorded target, a release
-//! build of 3.15.2 that stands in a recursion:
+//! Walkers only need a [`memory::RemoteMemory`], so an array of bytes is enough. This example reads a recorded target:
+//! a release build of 3.15.2, stopped inside a recursion.
 //!
 //! ```
 //! use framewalk::memory::RemoteMemory;
@@ -27,7 +27,7 @@
 //! let mut walker = ReferenceWalker::new(site)?;
 //! walker.attach(&mut memory)?;
 //!
-//! // Nobody has written an anchor yet, so the whole stack is read; and then it is known.
+//! // There is no anchor yet, so the first sample reads the whole stack and caches it.
 //! let first = walker.sample(&mut memory)?.threads.remove(0);
 //! assert_eq!(first.provenance.lookup, Lookup::Miss(MissReason::AnchorNull));
 //! let second = walker.sample(&mut memory)?.threads.remove(0);
@@ -38,7 +38,7 @@
 //! assert_eq!(stack.last().map(|frame| &*frame.function), Some("<module>"));
 //! assert_eq!(second.provenance.from_cache, stack.len() - 1, "all but the leaf");
 //!
-//! // A sequence that counted a frame which nobody saw leave: what is stored is not believed any more.
+//! // The sequence counted a frame whose return the walker did not see, so the cache entry is no longer trusted.
 //! let thread = thread_states(&mut memory, &site.layout, site.runtime)?[0];
 //! let sequence = thread.address + site.cache()?.sequence;
 //! memory.write(sequence, &(thread.sequence + 1).to_le_bytes())?;
@@ -48,10 +48,10 @@
 //! # }
 //! ```
 //!
-//! This crate is the command line and the writers of reports. What it stands on has a crate each: `framewalk` (the walkers),
-//! `model` (what is right, and the words of a run), `sim` (the simulated interpreter and its searches), `process` (real
-//! interpreters), `lanes` (how targets and walkers are interleaved) and `lab` (what tests framediff itself). How they fit
-//! together, and how to add to them, is in the [`guide`].
+//! This crate has the command line and the writers of reports. The other crates are `framewalk` (the walkers), `model`
+//! (what counts as right, and the vocabulary of a run), `sim` (the simulated interpreter and its searches), `process`
+//! (real interpreters), `lanes` (how target and walker are interleaved) and `lab` (tests of framediff itself). The
+//! [`guide`] says how they fit together and how to extend them.
 
 pub mod cli;
 pub mod guide;
