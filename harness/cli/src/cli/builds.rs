@@ -11,7 +11,6 @@ use crate::cli::interrupt::interrupted;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::Format;
 
-/// Runs `builds`.
 pub(super) fn builds(arguments: &Builds) -> Result<u8, Failure> {
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     if arguments.fetch {

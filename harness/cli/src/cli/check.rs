@@ -20,14 +20,12 @@ use crate::cli::shared_arguments::Jit;
 use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::cli::{bundles, folder, replay_command};
 
-/// Runs `check`.
 pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     Ok(run_check(arguments)?.code)
 }
 
 /// The result of a run of `check`.
 pub(super) struct Checked {
-    /// The exit code.
     pub(super) code: u8,
     /// The folded events of the run.
     pub(super) summary: Summary,

@@ -73,7 +73,7 @@ pub fn is_deterministic(case: &SteppedCase) -> bool {
     case.workload.mode == Mode::GatedRounds && !case.schedule.moves_inside_samples()
 }
 
-/// Generates the file.
+/// The text of the Python file that reproduces a case.
 ///
 /// # Errors
 /// See [`NoReproducer`].

@@ -198,7 +198,7 @@ fn prologue() -> String {
     format!("{IMPORTS}\n{}\n", gate_with_places())
 }
 
-/// Generates the file.
+/// The text of the `unittest` file.
 #[must_use]
 pub fn unittest_file() -> String {
     let programs: Vec<String> = CHOSEN.iter().map(Chosen::text).collect();

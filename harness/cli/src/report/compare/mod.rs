@@ -54,7 +54,7 @@ pub enum Fate {
     New,
     /// Both have it, and more of the same schedules fail.
     Worse,
-    /// Both have it.
+    /// Both have it, and it is not [`Fate::Worse`].
     StillThere,
     /// Only the earlier report has it, and every place that showed it ran again.
     Gone,

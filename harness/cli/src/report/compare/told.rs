@@ -27,7 +27,7 @@ const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
 
 /// The contents of a report, in a form that is the same for all verbs.
 pub(super) struct Told {
-    /// The verb.
+    /// The verb that wrote the report.
     pub(super) verb: &'static str,
     /// The rows, each with its kind. Rows of the same kind can match under different names.
     pub(super) rows: BTreeMap<String, String>,
@@ -48,7 +48,6 @@ pub(super) type Place = (String, String);
 /// ones.
 pub(super) type Key = (String, String);
 
-/// One failure.
 #[derive(Default)]
 pub(super) struct Found {
     /// The known failure that matches.

@@ -13,7 +13,7 @@ use crate::report::text::plural;
 /// At most this many further possible stacks are shown.
 const MOST_POSSIBLE: usize = 8;
 
-/// A replayed case.
+/// A replayed case, with its history and the explanation of its failure.
 pub(super) fn explained(document: &Document, known: Option<&KnownFailure>) -> Markup {
     let Document { case, note, fingerprint, build, explanation, .. } = document;
     html! { article {

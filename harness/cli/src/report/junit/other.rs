@@ -36,7 +36,6 @@ pub(super) fn search(search: &Search) -> TestCase {
     }
 }
 
-/// A comparison.
 pub(super) fn compared(saved: &Saved, document: &Comparison) -> TestCase {
     let (name, told, short) = ("nothing fails that did not", document.text(WIDTH), saved.in_short());
     match document.verdict {
