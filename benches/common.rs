@@ -1,10 +1,10 @@
-//! What benchmarks of long runs share.
+//! Settings for benchmarks with long iterations.
 
 use std::time::Duration;
 
 use criterion::Criterion;
 
-/// Few samples, each long enough for many runs.
+/// Few samples, each long enough for many iterations.
 #[must_use]
 pub(crate) fn long() -> Criterion {
     Criterion::default()

@@ -1,6 +1,7 @@
-//! How many cases each fuzz target checks in a second, on the start of a pseudo-random stream that never changes.
+//! How many cases a second each fuzz target checks, on the start of a fixed pseudo-random stream.
 //!
-//! This is the check alone, without coverage counters and without making the case from bytes; a fuzzer is slower.
+//! This measures the check alone, without coverage counters and without decoding the case from bytes. A fuzzer is
+//! slower.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let cases = target.random_cases(CASES)?;
         let accepted = cases.iter().filter(|case| case.check() == Outcome::Accepted).count();
         println!("{}: {accepted} of {CASES} cases are accepted", target.name());
-        // One iteration is the whole stream: its cases are of very different sizes.
+        // One iteration runs the whole stream, because its cases differ greatly in size.
         group.bench_function(target.name(), |bencher| {
             bencher.iter(|| cases.iter().for_each(|case| _ = black_box(case.check())));
         });

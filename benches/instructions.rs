@@ -1,10 +1,10 @@
-//! Instructions of the pure parts, counted by callgrind: the same on every run, whatever else the machine does, so that they
-//! can gate where times cannot.
+//! Counts the instructions of the pure parts with callgrind. The counts are the same on every run, whatever else the
+//! machine does, so they can be a gate where times cannot.
 //!
-//! `cargo bench --bench instructions --profile dev` holds them against `benches/instructions.toml` and fails where one has
-//! grown by more than a tenth; with `-- --record` it writes the file anew. The walks are over a recorded target
-//! (`corpus/snapshots/release-deep.snapshot`). The profile is that of the tests: it is built anyway, and what this looks for,
-//! work that grows, shows in either.
+//! `cargo bench --bench instructions --profile dev` compares them with `benches/instructions.toml` and fails if one
+//! has grown by more than a tenth. With `-- --record` it rewrites the file. The walks use a recorded target
+//! (`corpus/snapshots/release-deep.snapshot`). The profile is the tests' profile, which is built anyway. An increase
+//! in work shows in either profile.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,17 +20,17 @@ use framewalk::thread_state::ThreadState;
 use framewalk::walker::Walker;
 use sim::snapshot::{Snapshot, replay};
 
-/// What is left after a start that is the same for all.
+/// The difference between the two repetition counts removes the cost of starting up.
 const FEW: u64 = 10;
 const MANY: u64 = 110;
-/// A count may differ by so much from the one on record: the seeds of hash tables differ, and compilers.
+/// Allowed relative increase over the recorded count: hash seeds and compilers differ.
 const TOLERANCE: f64 = 0.10;
 
 type Failure = Box<dyn Error>;
-/// Does the work so many times.
+/// Does the work this many times.
 type Work = fn(u64) -> Result<(), Failure>;
 
-/// By name, what is counted.
+/// The measured parts, by name.
 const PARTS: [(&str, Work); 8] = [
     ("walk/own-uncached", |times| walks(WalkerKind::OwnUncached, times)),
     ("walk/own-uncached, first", |times| first_walks(WalkerKind::OwnUncached, times)),
@@ -67,7 +67,7 @@ fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches"))
 }
 
-/// Whether no part takes more instructions than it may.
+/// Whether every part stays within its limit.
 fn judge(record: bool) -> Result<bool, Failure> {
     let path = folder().join("instructions.toml");
     let counted: BTreeMap<&str, u64> =
@@ -93,7 +93,7 @@ fn judge(record: bool) -> Result<bool, Failure> {
     Ok(good)
 }
 
-/// Instructions of one time, without what the start takes.
+/// Instructions for one repetition, without the cost of starting up.
 fn each(name: &str) -> Result<u64, Failure> {
     let more = counted(name, MANY)?.checked_sub(counted(name, FEW)?).ok_or("more work took fewer instructions")?;
     Ok(more / (MANY - FEW))
@@ -114,7 +114,7 @@ fn counted(name: &str, times: u64) -> Result<u64, Failure> {
     Ok(count.trim().parse()?)
 }
 
-/// A recorded target at its first stop, with a walker that attached to it.
+/// A recorded target at its first stop, with a walker attached to it.
 fn target(kind: WalkerKind) -> Result<(Image, Box<dyn Walker>), Failure> {
     let path: PathBuf = folder().join("../corpus/snapshots/release-deep.snapshot");
     let snapshot = Snapshot::load(&path)?;
@@ -138,7 +138,7 @@ fn walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Walks of walkers that know nothing yet.
+/// Walks with a new walker each time, which has cached nothing.
 fn first_walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
     let path: PathBuf = folder().join("../corpus/snapshots/release-deep.snapshot");
     let site = Snapshot::load(&path)?.site()?;
@@ -155,7 +155,7 @@ fn first_walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lookups of the frame that `left` frames stood above.
+/// Cache lookups of a frame after the `left` frames above it have left the stack.
 fn lookups(left: u64, times: u64) -> Result<(), Failure> {
     const THREAD: u64 = 7;
     let addresses: Vec<u64> = (0..1000).map(|index| 0x10_0000 - index * 0x80).collect();
@@ -189,7 +189,7 @@ fn lookups(left: u64, times: u64) -> Result<(), Failure> {
 }
 
 fn tables(times: u64) -> Result<(), Failure> {
-    // Short, one-line, columnless and long entries, as a compiler mixes them.
+    // Short, one-line, columnless and long entries, mixed as a compiler does.
     let bytes = [0x81, 0x00, 0xdc, 0x0b, 0x0c, 0x88, 0x51, 0xe9, 0x04, 0xf0, 0x02, 0x02, 0x05, 0x10].repeat(40);
     for _ in 0..times {
         black_box(LocationTable::decode(black_box(&bytes), 10)).ok_or("it is a table")?;

@@ -1,7 +1,7 @@
-//! States of the exhaustive search in a second, on all cores, for the reference walker.
+//! States a second in the exhaustive search for the reference walker, on all cores.
 //!
-//! What limits it is the walker itself, run again for every different sequence of values that it reads: most runs copy a
-//! data-stack chunk of 16 KiB while the target moves away, and are rejected in the end.
+//! The limit is the walker itself, which runs again for every distinct sequence of values that it reads. Most runs
+//! copy a data-stack chunk of 16 KiB while the target moves on, and are rejected in the end.
 
 mod common;
 

@@ -1,6 +1,6 @@
-//! Schedules of the stepped lane in a second: one rig on each core, three samples in a schedule.
+//! Schedules a second in the stepped lane, with one rig on each core and three samples in a schedule.
 //!
-//! What limits it is the kernel: each stop of the target or of the sampler is two switches between processes.
+//! The limit is the kernel: each stop of the target or of the sampler costs two context switches.
 
 mod common;
 
@@ -21,7 +21,7 @@ const SAMPLES: u32 = 3;
 const BOUNDS: Bounds = Bounds { moves: 2, steps: 9 };
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
-/// Of two plain branches over one leaf.
+/// The seed of a program with two plain branches over one leaf.
 const SEED: u64 = 25;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.throughput(Throughput::Elements(rigs as u64));
     for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference, WalkerKind::CpythonCached] {
         group.bench_function(walker.name(), |bencher| {
-            // A failure cannot be returned from here.
+            // The closure cannot return an error.
             bencher.iter_custom(|schedules| measured(&build.python, walker, rigs, schedules).unwrap_or(Duration::MAX));
         });
         measured(&build.python, walker, rigs, 1)?;
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The time in which each of so many rigs runs so many schedules; the rigs stand ready before.
+/// The time in which each of `rigs` rigs runs `schedules` schedules. Launching the rigs is not counted.
 fn measured(python: &Path, walker: WalkerKind, rigs: usize, schedules: u64) -> Result<Duration, String> {
     let start = Barrier::new(rigs);
     let spent = Mutex::new(Duration::ZERO);

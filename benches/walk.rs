@@ -1,7 +1,8 @@
-//! What a walk costs, on a real interpreter that is stopped at a gate, at several depths.
+//! The cost of a walk on a real interpreter that is stopped at a gate, at several depths.
 //!
-//! Beside each walk stands its floor: one bare vectored read of everything that the walk reads. What is between the two
-//! is the price of many system calls and of making sense of the bytes. The cached walks are full hits, which is checked.
+//! Each walk is shown next to its lower bound: one bare vectored read of everything that the walk reads. The
+//! difference is the price of several system calls and of decoding the bytes. The cached walks are full hits, which is
+//! checked.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -22,7 +23,7 @@ use process::target::{Target, runtime_address};
 
 const DEPTHS: [u32; 3] = [10, 100, 1000];
 const SEED: u64 = 1;
-/// A target that needs longer to its next gate hangs.
+/// A target that takes longer than this to its next gate is considered hung.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,7 +61,7 @@ fn bench_depth(criterion: &mut Criterion, build: &Build, depth: u32) -> Result<(
     for (mut walker, expected) in walkers {
         let name = walker.kind().name();
         walker.attach(&mut memory)?;
-        // The first walk fills the caches; from the second on nothing changes any more.
+        // The first walk fills the caches. After that, nothing changes.
         walker.sample(&mut memory)?;
         let mut recorder = Recorder { memory: memory.clone(), read: Vec::new() };
         verify(&walker.sample(&mut recorder)?, expected, depth)?;
@@ -87,7 +88,7 @@ fn bench_depth(criterion: &mut Criterion, build: &Build, depth: u32) -> Result<(
     Ok(())
 }
 
-/// A target that is stopped with exactly `depth` frames on its stack, and where to walk it.
+/// A target that is stopped with exactly `depth` frames on its stack, and its site for walkers.
 fn stopped_at(build: &Build, folder: &std::path::Path, depth: u32) -> Result<(Target, Site), Box<dyn Error>> {
     let parameters = Parameters { depth, width: 2, frame_size: FrameSize::Equal(4), speed: 0, names: Names::Ascii };
     let workload = generate(Family::Recursion, Mode::Gated, &parameters, SEED);
@@ -106,7 +107,7 @@ fn stopped_at(build: &Build, folder: &std::path::Path, depth: u32) -> Result<(Ta
     }
 }
 
-/// Figures of another lookup, or of a stack that is not there, would mean nothing.
+/// Times of a different lookup or of an incomplete stack would mean nothing.
 fn verify(sample: &Sample, expected: Lookup, depth: u32) -> Result<(), String> {
     match sample.threads.as_slice() {
         [thread] if thread.provenance.lookup == expected => match &thread.outcome {
@@ -118,7 +119,7 @@ fn verify(sample: &Sample, expected: Lookup, depth: u32) -> Result<(), String> {
     }
 }
 
-/// Notes what is read through it.
+/// Records the addresses and lengths of all reads.
 struct Recorder {
     memory: ProcessMemory,
     read: Vec<(Address, usize)>,

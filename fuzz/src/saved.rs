@@ -1,4 +1,4 @@
-//! Decoded cases beside libFuzzer's raw inputs.
+//! Saves decoded cases next to libFuzzer's raw inputs.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use sim::case::file::save;
 use sim::fuzzing::target::{Case, FuzzTarget};
 
-/// The folder for every case.
+/// The folder in which every case is saved, if `FRAMEDIFF_CASES` is set.
 static WANTED: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os("FRAMEDIFF_CASES").map(PathBuf::from));
 
 pub(crate) fn if_wanted<T: Case>(target: &FuzzTarget<T>, case: &T) {
@@ -21,7 +21,7 @@ pub(crate) fn if_wanted<T: Case>(target: &FuzzTarget<T>, case: &T) {
 
 pub(crate) fn after_failure<T: Case>(target: &FuzzTarget<T>, case: &T, message: &str) {
     eprintln!("{}: {message}", target.name);
-    // Messages may hold everything that was compared.
+    // A message can contain everything that was compared.
     let note: String = message.chars().take(300).collect();
     match save(&folder(target.name, std::env::args_os()), target, &note, case) {
         Ok(path) => {
@@ -33,13 +33,13 @@ pub(crate) fn after_failure<T: Case>(target: &FuzzTarget<T>, case: &T, message: 
     }
 }
 
-/// Where cases are saved: `cases/TARGET` beside the folder in which libFuzzer puts its artifacts of this target. Within
-/// that folder `cargo fuzz` would take the case for the artifact.
+/// The folder for saved cases: `cases/TARGET`, next to the folder in which libFuzzer puts its artifacts of this
+/// target. It must not be inside that folder, because `cargo fuzz` would take the case for the artifact.
 fn folder(target: &str, arguments: impl Iterator<Item = OsString>) -> PathBuf {
     let prefix =
         arguments.filter_map(|argument| Some(argument.to_str()?.strip_prefix("-artifact_prefix=")?.to_owned()));
     let artifacts = prefix.last().and_then(|prefix| {
-        // The start of a name may follow the last slash.
+        // The prefix may continue after the last slash with the beginning of a file name.
         Some(Path::new(prefix.rsplit_once('/')?.0).parent()?.to_path_buf())
     });
     artifacts.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts")).join("cases").join(target)

@@ -1,4 +1,4 @@
-//! How many cases were accepted, and whether those are enough.
+//! Counts accepted cases and checks whether there are enough of them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,13 +7,14 @@ use sim::fuzzing::Outcome;
 
 static CASES: AtomicU64 = AtomicU64::new(0);
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
-/// Name and least share, in percent, of the only target of this process.
+/// Name and minimum accepted share, in percent, of the only target in this process.
 static TARGET: OnceLock<(&str, u8)> = OnceLock::new();
-/// The first report comes after this many cases; the following ones whenever their number has doubled.
+/// The first report comes after this many cases. Later reports come each time the number of cases has doubled.
 const FIRST_REPORT: u64 = 1 << 14;
-/// From here on a share that is too low ends the fuzzer: it is no whim of the first inputs, which are short.
+/// From this many cases on, a share that is too low ends the fuzzer. The first inputs are short and would not be fair.
 const JUDGED: u64 = 1 << 17;
-/// In the end fewer cases are enough, as slow targets have fewer; single inputs that are replayed are not judged.
+/// At the end of the process fewer cases are enough, because slow targets run fewer. A replay of single inputs stays
+/// below this number and is not judged.
 const JUDGED_IN_THE_END: u64 = 1 << 12;
 
 unsafe extern "C" {
@@ -21,14 +22,14 @@ unsafe extern "C" {
     fn _exit(code: i32) -> !;
 }
 
-/// Counts an outcome.
+/// Counts the outcome of a case.
 pub(crate) fn count(name: &'static str, least_accepted: u8, outcome: Outcome) {
     if outcome == Outcome::Accepted {
         ACCEPTED.fetch_add(1, Relaxed);
     }
     let cases = CASES.fetch_add(1, Relaxed) + 1;
     if cases == 1 && TARGET.set((name, least_accepted)).is_ok() {
-        // SAFETY: the function may be called at any time, by any thread, and does not return into Rust if it must not.
+        // SAFETY: `atexit` may be called at any time from any thread, and `in_the_end` does not unwind into C.
         if unsafe { atexit(in_the_end) } != 0 {
             eprintln!("the share of accepted cases will not be known in the end: atexit failed");
         }
@@ -42,7 +43,7 @@ extern "C" fn in_the_end() {
     report(JUDGED_IN_THE_END);
 }
 
-/// Tells the share, and ends the process if it is too low after at least `judged` cases.
+/// Prints the share, and ends the process if it is too low after at least `judged` cases.
 fn report(judged: u64) {
     let Some(&(name, least)) = TARGET.get() else { return };
     let (accepted, cases) = (ACCEPTED.load(Relaxed), CASES.load(Relaxed));
@@ -50,7 +51,8 @@ fn report(judged: u64) {
     eprintln!("{name}: {accepted} of {cases} cases accepted ({}.{} %)", permille / 10, permille % 10);
     if cases >= judged && accepted * 100 < cases * u64::from(least) {
         eprintln!("{name}: that is too few, at least {least} % must be accepted: this tests little but refusals");
-        // SAFETY: ends the process at once. `exit` would have libFuzzer blame the input that happens to be the last.
+        // SAFETY: this ends the process at once. With `exit`, libFuzzer would blame the input that happens to be the
+        // last.
         unsafe { _exit(1) }
     }
 }

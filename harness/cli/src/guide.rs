@@ -1,4 +1,4 @@
-//! How framediff is built, how to add to it, and how its parts are used.
+//! The guide: how framediff is built, how to extend it, and how to use its parts.
 
 #[doc = include_str!("../../guide/architecture.md")]
 pub mod architecture {}
@@ -46,7 +46,7 @@ mod tests {
 
     type Graph = BTreeMap<String, BTreeSet<String>>;
 
-    /// The arrows of the first drawing of the guide.
+    /// The arrows in the guide's first diagram.
     fn drawn() -> Graph {
         let text = include_str!("../../guide/architecture.md");
         let drawing = text.split("```mermaid\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -57,7 +57,8 @@ mod tests {
         graph
     }
 
-    /// The crates by the names of their folders, `framewalk` by its own, and what each imports, as cargo tells it.
+    /// The crates and their imports, as cargo reports them. Crates go by the names of their folders, `framewalk` by
+    /// its own.
     fn imports(manifest: &Path) -> Graph {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"]).arg(manifest);
@@ -79,7 +80,7 @@ mod tests {
         graph.get(from).is_some_and(|next| next.iter().any(|one| one == to || reaches(graph, one, to)))
     }
 
-    /// Without the imports that follow from others.
+    /// Leaves out the imports that follow from others (the transitive reduction).
     fn reduced(graph: &Graph) -> Graph {
         let needed = |all: &BTreeSet<String>| {
             all.iter().filter(|to| !all.iter().any(|over| reaches(graph, over, to))).cloned().collect()

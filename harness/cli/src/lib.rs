@@ -1,11 +1,11 @@
 //! Differential testing of CPython's remote-profiling frame cache.
 //!
-//! A profiler in another process may keep what it read of a thread's stack, and CPython 3.15 helps it to know what of that
-//! is still true (`last_profiled_frame` and `last_profiled_frame_seq` in `PyThreadState`). This library has walkers that do
-//! so, and everything that is needed to find out whether what they return was ever there.
+//! CPython 3.15 helps a profiler in another process to cache a thread's stack: two fields of `PyThreadState`
+//! (`last_profiled_frame` and `last_profiled_frame_seq`) show which cached frames are still valid. This library has
+//! walkers that use such a cache, and everything needed to find out whether the stacks that they return ever existed.
 //!
-//! Walkers are pure over [`memory::RemoteMemory`], so an array of bytes will do. Here it is a recorded target, a release
-//! build of 3.15.2 that stands in a recursion:
+//! Walkers only need a [`memory::RemoteMemory`], so an array of bytes is enough. This example reads a recorded target:
+//! a release build of 3.15.2, stopped inside a recursion.
 //!
 //! ```
 //! use framewalk::memory::RemoteMemory;
@@ -48,10 +48,10 @@
 //! # }
 //! ```
 //!
-//! This crate is the command line and the writers of reports. What it stands on has a crate each: `framewalk` (the walkers),
-//! `model` (what is right, and the words of a run), `sim` (the simulated interpreter and its searches), `process` (real
-//! interpreters), `lanes` (how targets and walkers are interleaved) and `lab` (what tests framediff itself). How they fit
-//! together, and how to add to them, is in the [`guide`].
+//! This crate has the command line and the writers of reports. The other crates are `framewalk` (the walkers), `model`
+//! (what counts as right, and the vocabulary of a run), `sim` (the simulated interpreter and its searches), `process`
+//! (real interpreters), `lanes` (how target and walker are interleaved) and `lab` (tests of framediff itself). The
+//! [`guide`] says how they fit together and how to extend them.
 
 pub mod cli;
 pub mod guide;

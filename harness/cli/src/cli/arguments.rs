@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The arguments of the command line.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What to do.
+    /// The verb; `check` if none is given.
     #[must_use]
     pub fn verb(self) -> Verb {
         self.verb.unwrap_or_else(|| Verb::Check(Box::new(self.check)))
@@ -104,9 +104,10 @@ pub enum Verb {
     Bench(Box<Bench>),
 }
 
-/// The budget of `check` where none is given.
+/// The default budget of `check`.
 const DEFAULT_BUDGET: &str = "60s";
-/// What makes no sense with a program of the user's: it has neither a family nor schedules, and one cell for each build.
+/// Options that make no sense with a user's own program. Such a program has no family and no schedules, and runs in
+/// one cell for each build.
 const PROGRAM_EXCLUDES: [&str; 9] =
     ["family", "depth", "width", "speed", "frame_size", "names", "schedules", "profiles", "shard"];
 

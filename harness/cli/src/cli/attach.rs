@@ -1,4 +1,4 @@
-//! `attach`.
+//! `attach`: samples a running process.
 
 use lanes::attach;
 use lanes::check::run::grace;
@@ -9,7 +9,6 @@ use crate::cli::interrupt::INTERRUPTED;
 use crate::cli::output::Failure;
 use crate::cli::reports::Reporting;
 
-/// The verb.
 pub(super) fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
     let rules = arguments.judging.rules()?;
     let known = rules.known.clone();

@@ -1,4 +1,4 @@
-//! The verb that measures.
+//! `bench`: measures the walkers.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -20,9 +20,9 @@ use crate::cli::output::{Failure, print};
 use crate::cli::values::random_seed;
 use crate::cli::{exit, folder, rows};
 
-/// Measures, or takes what was measured before, and prints it.
+/// Measures, or reads an earlier result, and prints it.
 pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
-    // Whether it can be used is told before anything is measured.
+    // Read first, so that an unusable baseline fails before anything is measured.
     let baseline = arguments.baseline.as_deref().map(read).transpose()?;
     let document = match &arguments.from {
         Some(file) => read(file)?,
@@ -56,13 +56,13 @@ fn is_measured(document: &Document) -> bool {
     document.points.iter().flat_map(|point| &point.series).any(|series| !series.blocks.is_empty())
 }
 
-/// The document, which can be a baseline itself, with what it comes to and what it was compared with.
+/// The document, which can serve as a baseline itself, with its derived numbers and the comparison.
 fn json(document: &Document, comparison: Option<&Comparison>) -> Result<String, Failure> {
     #[derive(Serialize)]
     struct Told<'a> {
         #[serde(flatten)]
         document: &'a Document,
-        /// For readers who do not want to resample blocks.
+        /// For readers who do not want to resample the blocks themselves.
         derived: Vec<Derived<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         comparison: Option<&'a Comparison>,
@@ -81,7 +81,7 @@ fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Docum
     let plan = plan(&wishes, rows.len());
     let folder = folder::for_run(&std::env::temp_dir())?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-    // The template is a constant: a mistake in it shows as a plain bar, not as a lost run.
+    // The template is a constant: a mistake in it must show as a plain bar and not abort the run.
     let style = ProgressStyle::with_template("[{bar:20}] {pos}/{len} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     let progress = |number: usize, all: usize, what: &str| {
@@ -105,7 +105,7 @@ fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Docum
     Ok(document)
 }
 
-/// Those that were asked for, each with the uncached one that it is compared with.
+/// The requested walkers, each with the uncached walker that it is compared with.
 fn walkers(asked: &[WalkerKind]) -> Vec<WalkerKind> {
     let wanted = |kind: WalkerKind| {
         asked.is_empty()

@@ -1,4 +1,4 @@
-//! What can be said to the verb that measures.
+//! The arguments of `bench`.
 
 use std::path::PathBuf;
 use std::time::Duration;

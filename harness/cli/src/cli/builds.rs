@@ -1,4 +1,4 @@
-//! `builds`.
+//! `builds`: lists the builds under test.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use model::run::document;
@@ -11,7 +11,6 @@ use crate::cli::interrupt::interrupted;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::Format;
 
-/// The verb.
 pub(super) fn builds(arguments: &Builds) -> Result<u8, Failure> {
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     if arguments.fetch {

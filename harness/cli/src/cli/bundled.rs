@@ -1,4 +1,4 @@
-//! Bundles, opened again.
+//! Replays and explains bundles.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -23,8 +23,8 @@ use crate::cli::replay_command::quote_path;
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
 use crate::cli::{exit, folder, snapshots};
 
-/// Writes the program in a bundle to a folder, under the name of its file. No other name in a bundle becomes a path, and this one
-/// stays in its folder.
+/// Writes the program in a bundle to `folder`, under its own file name. No other name in a bundle becomes a path, and
+/// this one cannot leave the folder.
 fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) -> Result<PathBuf, Failure> {
     let is_plain = Path::new(file_name).file_name() == Some(OsStr::new(file_name)) && !file_name.contains('\0');
     if !is_plain {
@@ -38,13 +38,13 @@ fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) 
     Ok(file)
 }
 
-/// Whether a file starts as a bundle does.
+/// Whether a file starts like a bundle.
 pub(super) fn starts_as_bundle(path: &Path) -> bool {
     let mut first = [0; 2];
     File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok() && is_bundle(&first)
 }
 
-/// Sends the walkers over the snapshot in a bundle, and tells what came of that; a pass if it has none.
+/// Replays the snapshot in a bundle with every walker and prints the results. Passes if the bundle has no snapshot.
 pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
     if let Some(bytes) = bundle.file(name::SNAPSHOT) {
         let snapshot = Snapshot::from_bytes(bytes)
@@ -54,7 +54,7 @@ pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<u8, Failure>
     Ok(exit::PASS)
 }
 
-/// The case of the stepped lane in a bundle, if it is of one.
+/// The case of the stepped lane in a bundle, if there is one.
 pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, Failure> {
     let Some(bytes) = bundle.file(name::CASE) else { return Ok(None) };
     let damaged = |why: String| BundleError::damaged(path, &format!("{}: {why}", name::CASE));
@@ -67,8 +67,8 @@ fn finding(path: &Path, bundle: &Bundle) -> Result<Told, Failure> {
     Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
 }
 
-/// Runs the cell of a failure of `check` again, and sends the walkers over the snapshot. Only the build that the bundle is
-/// of can pass: what another one does says nothing about it.
+/// Runs the cell of a failed `check` again and replays the snapshot. Only the build of the bundle can pass: the result
+/// of another build says nothing about it.
 pub(super) fn replay(
     path: &Path,
     bundle: &Bundle,
@@ -109,7 +109,7 @@ pub(super) fn replay(
     Ok(if code == exit::PASS { exit::INCONCLUSIVE } else { code })
 }
 
-/// What a replay came to, in words.
+/// The result of a replay in words.
 fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
     match (code, seen, own) {
         (exit::INTERRUPTED, false, _) => "interrupted before it was seen",
@@ -122,7 +122,7 @@ fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
     }
 }
 
-/// How a bundle or case is replayed where its build is.
+/// The command that replays a bundle on the machine that has its build.
 pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
     let Interpreter { version, flavour, jit, .. } = interpreter;
     let id = interpreter.build_id.as_deref().map(|id| format!(", build id {id}")).unwrap_or_default();
@@ -135,8 +135,8 @@ pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
     )
 }
 
-/// The run of `check` that has nothing but this cell, but for a program of the user's. It is put together from typed fields alone:
-/// whatever stands in a bundle can choose a workload, and nothing else.
+/// Makes arguments of `check` that run this cell and nothing else, except for a user's program. They are built from
+/// typed fields alone: the contents of a bundle can choose a workload and nothing else.
 fn again(again: &Again) -> Result<Check, Failure> {
     let Verb::Check(check) = Cli::try_parse_from(["framediff", "check"])?.verb() else {
         return Err("`check` is no verb".into());
@@ -160,7 +160,8 @@ fn again(again: &Again) -> Result<Check, Failure> {
     Ok(check)
 }
 
-/// The interpreter of a bundle, or the nearest one that is here, which is said; or why there is none.
+/// The row of the bundle's interpreter, or the most similar one here, with a note. Otherwise, the reason why there is
+/// none.
 fn row(
     bundle: &Bundle,
     source: &BuildSource,
@@ -171,7 +172,7 @@ fn row(
     let stopped = || interrupted.load(Ordering::Relaxed);
     let selection = match select(&source.python, &cache, &mut Terminal::new(stopped)) {
         Ok(selection) => selection,
-        // On a machine without builds nothing is wrong with the command line.
+        // If the machine has no builds, the command line is not at fault.
         Err(error @ SelectError::Fetch { .. }) if !stopped() => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
@@ -196,7 +197,7 @@ fn row(
     Ok(Ok(row.clone()))
 }
 
-/// Prints a failure of `check` as it was told, and where.
+/// Prints a failure of `check` as it was reported, and where it happened.
 pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
     let told = finding(path, bundle)?;
     let mut text = about(bundle);
@@ -215,7 +216,7 @@ pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
     Ok(if told.known.is_some() { exit::PASS } else { exit::VIOLATION })
 }
 
-/// Prints a case of the stepped lane as it was explained where its bundle was made.
+/// Prints the explanation of a stepped case that was recorded when its bundle was made.
 pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8, Failure> {
     let mut text = about(bundle);
     text.push_str("\nas it was seen there:\n\n");
@@ -229,7 +230,7 @@ pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8,
     Ok(exit::VIOLATION)
 }
 
-/// What a bundle is, and where it was made.
+/// What the bundle contains and where it was made.
 pub(super) fn about(bundle: &Bundle) -> String {
     let About { framediff, fingerprint, interpreter, machine, .. } = &bundle.about;
     let told = interpreter.sys_version.as_deref().unwrap_or("its version was not told");

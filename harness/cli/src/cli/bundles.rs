@@ -1,4 +1,4 @@
-//! Bundles: made of failures.
+//! Makes bundles of failures.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -27,14 +27,15 @@ use crate::report::human;
 use crate::report::reproducer::{Duty, reproducer as python_file};
 use crate::report::text::Look;
 
-/// Stops of the snapshot in a bundle.
+/// Number of stops in the snapshot of a bundle.
 const STOPS: u32 = 6;
 
-/// A schedule of one failure is enough to understand it, and each is run once more for its bundle.
+/// At most this many failing schedules get a bundle. One is enough to understand a failure, and each bundle costs another
+/// run.
 const MOST_SCHEDULES: usize = 4;
 
-/// Makes a bundle of each distinct violation of a run of `check`; of schedules that fail, only of the shortest ones that are
-/// new.
+/// Makes a bundle of each distinct violation of a run of `check`. Failing schedules get a bundle only if they are new,
+/// and only the shortest ones do.
 pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
@@ -75,7 +76,7 @@ fn of_case(case: SteppedCase, row: &Row, interrupted: &'static AtomicBool) -> Re
 }
 
 #[cfg(target_arch = "x86_64")]
-/// Makes a bundle of a case, explained by one more run.
+/// Makes a bundle of a case, after one more run that explains it.
 pub(super) fn of_stepped(
     file: &SteppedFile,
     row: &Row,
@@ -96,7 +97,7 @@ pub(super) fn of_stepped(
     };
     Ok(match python_file(file, duty) {
         Ok(text) => bundle.with(name::REPRODUCER, text),
-        // `replay` shows it.
+        // Without this file, `replay` still shows the failure.
         Err(_) => bundle,
     })
 }
@@ -140,7 +141,7 @@ fn of_violation(
     Ok(with_snapshot(bundle, snapshot))
 }
 
-/// As `check` makes the program of this seed, if it makes one.
+/// The program that `check` generates from this seed, if the cell has a generated one.
 fn generated(again: &Again, mode: Mode) -> Option<Workload> {
     use rand::SeedableRng;
     let AgainWorkload::Family(family) = again.workload else { return None };
@@ -149,13 +150,13 @@ fn generated(again: &Again, mode: Mode) -> Option<Workload> {
     Some(generate(family, mode, &parameters, again.seed))
 }
 
-/// The program and its stacks.
+/// Adds the program and its legal stacks.
 pub(super) fn with_workload(bundle: Bundle, workload: &Workload) -> Result<Bundle, Failure> {
     let grammar = serde_json::json!({ "workload": WorkloadIdentity::of(workload), "grammar": workload.grammar });
     Ok(bundle.with(name::WORKLOAD, workload.source.as_str()).with(name::GRAMMAR, serde_json::to_vec_pretty(&grammar)?))
 }
 
-/// What walkers read of a target that runs the program again, with gates; where nothing can be recorded, the log says why.
+/// A snapshot of a target that runs the program again with gates. If recording fails, the log says why.
 pub(super) fn snapshot(row: &Row, workload: &Workload, log: &mut String, interrupted: &AtomicBool) -> Option<Vec<u8>> {
     let recorded = || -> Result<Vec<u8>, Failure> {
         let folder = folder::for_run(&std::env::temp_dir())?;
@@ -173,7 +174,7 @@ pub(super) fn snapshot(row: &Row, workload: &Workload, log: &mut String, interru
     recorded().map_err(|error| log.push_str(&format!("\nno snapshot: {}\n", clean(&error.to_string())))).ok()
 }
 
-/// The bundle with its snapshot, if there is one.
+/// Adds the snapshot, if there is one.
 pub(super) fn with_snapshot(bundle: Bundle, snapshot: Option<Vec<u8>>) -> Bundle {
     match snapshot {
         Some(bytes) => bundle.with(name::SNAPSHOT, bytes),

@@ -1,4 +1,4 @@
-//! The verbs that work on a case of the stepped lane.
+//! The verbs for a case of the stepped lane: `replay`, `explain`, `shrink` and `reproducer`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -31,7 +31,7 @@ use crate::cli::{bundled, exit};
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::Look;
 
-/// What a case is called that was given on a line, and in no file.
+/// The name of a case that was given as a line instead of a file.
 pub(super) const ON_A_LINE: &str = "case";
 
 /// Reads a case from a line, a file or a bundle.
@@ -47,13 +47,13 @@ fn read(text: &str) -> Result<SteppedFile, Failure> {
     Ok(SteppedFile::load(Path::new(text))?)
 }
 
-/// The bundle at a path, if one is there.
+/// The bundle at a path, if there is one.
 fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
     let path = Path::new(text);
     Ok(if !is_line(text) && bundled::starts_as_bundle(path) { Some(Bundle::load(path)?) } else { None })
 }
 
-/// Replays a case a number of times, each in fresh processes.
+/// Replays a case several times, each time in new processes.
 pub(super) fn replay(
     file: &SteppedFile,
     name: &str,
@@ -72,7 +72,7 @@ pub(super) fn replay(
         }
         Err(error) => return Err(error),
     };
-    // A case alone does not say which file its interpreter was.
+    // A case by itself does not identify the file of its interpreter.
     let own = image.map_or_else(|| identity(&ready.row) == case.build, |image| image.is_image(&ready.row));
     let mut replayed = Replayed::default();
     for _ in 0..times {
@@ -82,7 +82,7 @@ pub(super) fn replay(
         replayed.runs.push(run(&ready.plan, &ready.workload, case)?.1);
     }
     let known = KnownFailures::kept()?;
-    // Nothing excuses a schedule that released builds pass.
+    // If released builds pass a schedule, no known failure excuses it.
     let excusable = case.weakenings.is_empty() && !KeptSchedules::kept()?.promises(case);
     let known = known
         .find_stepped(&case.fingerprint, &identity(&ready.row).version, case.workload.family)
@@ -92,7 +92,8 @@ pub(super) fn replay(
     let (verdict, code) = match replayed.same() {
         _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
         0 if !others && !replayed.is_judged() => ("inconclusive", exit::INCONCLUSIVE),
-        // Another interpreter that does not fail, or fails as is known of it, says nothing about the case's own.
+        // A different interpreter that does not fail, or fails in a known way, says nothing about the case's own
+        // build.
         0 if !others && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
         same if known.is_some() && same == all && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
         0 if !others => ("pass", exit::PASS),
@@ -114,12 +115,12 @@ pub(super) fn replay(
 
 const OTHER_BUILD: &str = "inconclusive: the case is of another interpreter";
 
-/// Whether a case cannot run because its build is not here, and nothing else is wrong.
+/// Whether the only reason why a case cannot run is that its build is missing here.
 fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<NoSuchBuild>() || matches!(error.downcast_ref(), Some(SelectError::Fetch { .. }))
 }
 
-/// How a case is replayed where its build is.
+/// The command that replays a case on the machine that has its build.
 fn elsewhere(name: &str, case: &SteppedCase) -> String {
     let what = if name == ON_A_LINE { case.to_string() } else { quote(name) };
     format!("  replay     framediff replay {what} --python PATH, with CPython {}\n", clean(&case.build.to_string()))
@@ -135,7 +136,7 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
     let file = read(case)?;
     let (document, again) = match (explanation(&file, source, interrupted), &bundle) {
         (Ok(explained), _) => explained,
-        // A build that is not here cannot run again; what was seen where the bundle was made is in it.
+        // Without the build, the case cannot run. The bundle still holds what was seen when it was made.
         (Err(error), Some(bundle)) if arguments.format == Format::Human && !interrupted.load(Ordering::Relaxed) => {
             tell(&format!("note: the case did not run here: {error}"));
             return bundled::explained_there(bundle, &file);
@@ -163,7 +164,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline: Some(Instant::now() + arguments.budget), interrupted: &stopped, first: false };
     let budget = Budget { runs: arguments.runs, workloads: arguments.workloads, until };
-    // It is another case if the build is another.
+    // On another build it is another case.
     let start = SteppedCase { build: identity(&ready.row), ..file.case.clone() };
     let smaller = shrunk(&ready.plan, &start, budget)?;
     let small = SteppedFile { note: file.note.clone(), case: smaller.case };
@@ -188,7 +189,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
         "the budget was spent before everything smaller was tried"
     };
     let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
-    // What is claimed is tried once more, from scratch.
+    // The result is replayed once more from scratch before it is reported.
     let again = run(&RigPlan { ..ready.plan.clone() }, &small.case.workload.generate()?, &small.case)?.1;
     let code = if again == Again::Same { exit::PASS } else { exit::INCONCLUSIVE };
     let _ = writeln!(text, "      in fresh processes: {}", Replayed { runs: vec![again] });
@@ -200,7 +201,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     Ok(if interrupted.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
 }
 
-/// Writes a Python file that shows the failure.
+/// Writes a Python file that reproduces the failure.
 pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let OneCase { case, source } = &arguments.case;
     if arguments.output.exists() {
@@ -219,7 +220,7 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
     let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
     let text = python_file(&file, duty)?;
     fs::write(&arguments.output, &text)?;
-    // What it says of its time is measured.
+    // The file states how long it takes, so the time is measured.
     let begun = Instant::now();
     let output = Command::new(&ready.row.build.python).arg(&arguments.output).stdin(Stdio::null()).output()?;
     let time = begun.elapsed();

@@ -1,4 +1,4 @@
-//! `check`.
+//! `check`: tests the frame cache of the builds under test.
 
 use std::sync::Arc;
 
@@ -20,20 +20,18 @@ use crate::cli::shared_arguments::Jit;
 use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::cli::{bundles, folder, replay_command};
 
-/// The verb.
 pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
     Ok(run_check(arguments)?.code)
 }
 
-/// What a run of `check` came to.
+/// The result of a run of `check`.
 pub(super) struct Checked {
-    /// The exit code.
     pub(super) code: u8,
-    /// What happened.
+    /// The folded events of the run.
     pub(super) summary: Summary,
 }
 
-/// The program of the user's that `check` is to run, if any.
+/// The user's own program that `check` should run, if any.
 fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
     let Some(file) = &arguments.program else { return Ok(None) };
     if let Some(lane) = arguments.selection.lane.iter().find(|&&lane| lane != Lane::Stopped) {
@@ -42,7 +40,7 @@ fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
     Ok(Some(UserProgram::load(file, arguments.arguments.clone())?))
 }
 
-/// Runs `check` and reports it.
+/// Runs `check` and writes its reports.
 pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     if let Some(folder) = &arguments.bundles {
         folder::for_results(folder)?;
@@ -51,7 +49,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     let mut rules = arguments.judging.rules()?;
     rules.sought.clone_from(&arguments.until);
     if !arguments.selection.weaken.is_empty() {
-        // What a weakened walker gets wrong is its weakening's doing, whatever is known of the protocol.
+        // The failures of a weakened walker come from its weakening, even if the protocol has known failures.
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
     let known = rules.known.clone();

@@ -1,4 +1,4 @@
-//! The verb that holds two reports against each other.
+//! `compare`: compares two reports.
 
 use std::path::PathBuf;
 

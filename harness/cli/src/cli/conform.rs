@@ -1,4 +1,4 @@
-//! The verb that holds the simulated interpreter against real ones.
+//! `conform`: compares the simulated interpreter with real ones.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +15,11 @@ use crate::cli::output::{Failure, print};
 use crate::cli::stepped_arguments::Conform;
 use crate::cli::{exit, folder, rows};
 
-/// Samples of a schedule, and its moves.
+/// The number of samples in a schedule, and the bounds of its moves.
 const SAMPLES: u32 = 3;
 const BOUNDS: Bounds = Bounds { moves: 4, steps: 40 };
 
-/// Compares on each build, up to the first disagreement.
+/// Compares on each build, until the first disagreement.
 pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let families = match arguments.family.as_slice() {
         [] => ProgramFamily::ALL.to_vec(),
@@ -27,7 +27,7 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     };
     let stopped = || interrupted.load(Ordering::Relaxed);
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
-    // It finds the chunks by a page of the thread state that it has read before: how long before depends on its heap.
+    // This walker finds the chunks through a thread-state page that it read before. How long ago depends on its heap.
     let unmodelled = |row: &&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
     if let Some(row) = rows.iter().find(unmodelled) {
         let walker = arguments.walker;

@@ -1,4 +1,4 @@
-//! Which verb does what the command line asks for.
+//! Dispatches the command line to its verb.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use crate::cli::{
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
 
-/// Carries out the command line.
+/// Runs the verb and returns the exit code.
 #[must_use]
 pub fn run_command(cli: Cli) -> ExitCode {
     let result = interrupt::install().map_err(Failure::from).and_then(|()| match cli.verb() {

@@ -1,4 +1,4 @@
-//! The verb that writes a test file for CPython's own tree.
+//! `emit-unittest`: writes a test file for CPython's own tree.
 
 use std::path::PathBuf;
 

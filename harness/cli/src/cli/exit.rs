@@ -1,19 +1,19 @@
-//! Exit codes. Scripts rely on them: they never change meaning.
+//! Exit codes. Scripts rely on them, so their meaning never changes.
 
 use model::run::summary::Summary;
 use model::run::verdict::Verdict;
 
-/// Everything planned ran and was compared; no unknown clause broke. Too few samples to decide a live comparison change
-/// nothing about that: the report names it as advice.
+/// Everything planned ran and was compared, and no unknown clause broke. A live comparison with too few samples does
+/// not change this code; the report lists it as advice.
 pub const PASS: u8 = 0;
-/// A clause broke that is not known to break (with `--strict`: any clause).
+/// A clause broke that is not a known failure (with `--strict`: any clause).
 pub const VIOLATION: u8 = 1;
-/// The command line is wrong, or builds or targets could not be set up at all. Also clap's code for usage errors.
+/// The command line is wrong, or no build or target could be set up. Clap uses the same code for usage errors.
 pub const USAGE: u8 = 2;
-/// Nothing broke, but not everything was shown: a spent budget, a passed deadline, a vacuous run; a failure that was to be
-/// shown again and was not, or on another interpreter only.
+/// Nothing broke, but the run proves too little: a spent budget, a missed deadline, a vacuous run, or a replayed
+/// failure that did not appear again or appeared only on another interpreter.
 pub const INCONCLUSIVE: u8 = 3;
-/// Stopped by the user (128 + SIGINT), whatever was found until then; the report says what.
+/// The user interrupted the run (128 + SIGINT), whatever it had found. The report lists what it had found.
 pub const INTERRUPTED: u8 = 130;
 
 /// The table of the exit codes for `--help`.
@@ -41,7 +41,7 @@ pub fn of(summary: &Summary) -> u8 {
     }
 }
 
-/// The code of two things that were done: a violation is told whatever else there was.
+/// Combines the codes of two steps. A violation takes precedence over everything else.
 #[must_use]
 pub fn worse(one: u8, other: u8) -> u8 {
     if one == VIOLATION || other == VIOLATION { VIOLATION } else { one.max(other) }

@@ -1,4 +1,4 @@
-//! One run of a case of the stepped lane, with its history.
+//! Runs a case of the stepped lane once and records its history.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,12 +15,12 @@ use crate::cli::shared_arguments::BuildSource;
 use crate::report::explain::{Document, KIND, VERSION};
 use crate::report::searched::explain as explained;
 
-/// A case with all that it takes to run it.
+/// A case with everything needed to run it.
 pub(super) struct Ready {
     pub(super) row: Row,
     pub(super) plan: RigPlan,
     pub(super) workload: Workload,
-    // Removed in the end.
+    // Removed on drop.
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +44,7 @@ impl Ready {
     }
 }
 
-/// What happens in a case and why it fails, from one run.
+/// Runs a case once and explains what happened and why it fails.
 pub(super) fn explanation(
     file: &SteppedFile,
     source: &BuildSource,

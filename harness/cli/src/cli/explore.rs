@@ -1,4 +1,4 @@
-//! The verb that searches schedules on real processes.
+//! `explore`: searches schedules on real processes.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -32,21 +32,21 @@ use crate::report::searches::{
     Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
 };
 
-/// Small enough that a few steps reach everything.
+/// Small enough that a few steps reach every part of the program.
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
-/// More steps at a time than this make an exhaustive search of two moves long.
+/// The default limit: with more steps in a move, an exhaustive search of two moves takes too long.
 const MOST_STEPS: u32 = 24;
 const WIDTH: u16 = 100;
 
-/// Searches each family.
+/// Searches the schedules of each family.
 pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
         return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
     }
     let mut known = known_failures(arguments.known.as_deref())?;
     if !arguments.weaken.is_empty() {
-        // What a weakened walker gets wrong is its weakening's doing.
+        // The failures of a weakened walker come from its weakening.
         known = KnownFailures::default();
     }
     for folder in arguments.output.iter().chain(&arguments.bundles) {
@@ -91,15 +91,15 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     Ok(code)
 }
 
-/// What was searched, and what came of it.
+/// A search and its result.
 struct Explored {
     build: BuildIdentity,
     workload: Workload,
     bounds: Bounds,
-    /// How many steps the longest round of the target has.
+    /// Number of steps in the longest round of the target.
     round: u32,
     outcome: Outcome,
-    /// How many kinds of failure there were before they were brought to their simplest form.
+    /// Number of distinct kinds of failure before shrinking.
     shapes: usize,
     time: Duration,
 }
@@ -126,7 +126,7 @@ fn one(
         ..RigPlan::new(&row.build.python, arguments.walker)
     };
     let round = steps_of_a_round(&plan, &workload)?;
-    // Then the target can come from everywhere to everywhere.
+    // With the steps of a whole round, one move can take the target from any point of the round to any other.
     let steps = arguments.steps.unwrap_or(round.min(MOST_STEPS));
     let bounds = Bounds { samples: arguments.samples, moves: arguments.moves, steps };
     let (schedules, seed) = (arguments.schedules, arguments.seed);
@@ -156,7 +156,7 @@ fn steps_of_a_round(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure>
     Ok(u32::try_from(rig.steps_of_rounds().iter().copied().max().unwrap_or(1).max(1))?)
 }
 
-/// Runs `work` with a line on standard error, if that is a terminal.
+/// Runs `work` while a line on standard error shows its progress, if standard error is a terminal.
 fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
     use std::io::IsTerminal;
     if !std::io::stderr().is_terminal() {
@@ -185,7 +185,7 @@ fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
     })
 }
 
-/// The search as it is told, and the exit code.
+/// The search as it is reported, and the exit code.
 fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<(Told, u8), Failure> {
     let Explored { build, workload, bounds, round, outcome, shapes, time } = explored;
     let (searched, progress) = (&outcome.searched, &outcome.progress);
@@ -199,7 +199,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         .collect();
     for (kind, entry) in kinds.iter().zip(&entries) {
         let file = case(arguments, build, workload, kind);
-        // An entry excuses so many schedules of all the kinds that it stands for.
+        // The limit of a known failure applies to all kinds of failure that it matches, taken together.
         let alike = kinds.iter().zip(&entries).filter(|(_, other)| *other == entry);
         let failed = alike.map(|(kind, _)| kind.count).sum();
         let (matching, beyond) = match entry {
@@ -224,7 +224,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
     let mut doubts = Vec::new();
     if arguments.walker.is_cpythons() && !arguments.tear {
         for (leaf, leaves) in &tally.leaves {
-            // At rest every one of them is a failure, but for threads between C and Python.
+            // At rest, every rejection is a failure, except for threads between C and Python.
             if known.rejected_beyond(*leaf, leaves.rejected, leaves.samples).is_some() {
                 unknown = true;
                 doubts.push(format!(
@@ -247,7 +247,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         (Ended::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
         (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
         (_, false) if !doubts.is_empty() => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
-        // What was drawn, or what a budget allowed, was all that was asked for.
+        // A random search is complete after the drawn schedules. With --first, stopping early is what was requested.
         (Ended::First, false) => (SearchVerdict::Pass, exit::PASS),
         (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
         _ => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),

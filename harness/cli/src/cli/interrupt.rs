@@ -1,4 +1,4 @@
-//! Ctrl-C, and a polite request to end.
+//! Handles Ctrl-C and other requests to terminate.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,21 +6,21 @@ use process::deadline::interrupt;
 
 use crate::cli::exit;
 
-/// Set by the first request; whoever works looks at it.
+/// Set by the first request. Long-running code checks it.
 pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// From now on the first request ends the work in hand and keeps what was found; the second ends the process.
+/// After this call, the first request ends the current work and keeps its results. The second ends the process.
 pub(super) fn install() -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(|| {
         let again = INTERRUPTED.swap(true, Ordering::Relaxed);
-        // After the flag: who wakes up looks at it.
+        // After the flag is set: a woken thread checks it at once.
         interrupt();
         if again {
-            // The second request: every child dies with this process.
+            // The second request. Every child process dies with this one.
             std::process::exit(i32::from(exit::INTERRUPTED));
         }
     })

@@ -1,4 +1,4 @@
-//! The verb that puts the reports of shards together.
+//! `merge`: merges the reports of shards.
 
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ pub(super) fn merge(arguments: &Merge) -> Result<u8, Failure> {
         Format::Human => print(&human::render(&document, Look::of_stdout()))?,
         Format::Json => print(&text)?,
     }
-    // Whoever merges was not interrupted: a shard that was is a doubt.
+    // The merge itself cannot be interrupted. An interrupted shard counts as a doubt.
     Ok(match document.judgement.verdict {
         Verdict::Pass => exit::PASS,
         Verdict::Fail => exit::VIOLATION,

@@ -1,4 +1,4 @@
-//! The verb that tests the harness.
+//! `mutants`: tests the harness itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
@@ -36,7 +36,7 @@ use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
 use crate::report::mutants::human;
 use crate::report::text::Look;
 
-/// What cannot be told from the original gets this part of the stops and schedules, to show that it is so.
+/// Mutants that are equivalent to the original get this fraction of the stops and schedules, to confirm it.
 const FOR_EQUIVALENTS: u32 = 10;
 
 /// Makes mutants of each build and hunts them.
@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         if is_any_wanted(arguments, row)? {
             report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report()?);
         }
-        // The module is the same whether there is a JIT or not.
+        // The module is the same with and without a JIT.
         if seen.contains(&row.build.python.as_path()) || stopped() {
             continue;
         }
@@ -107,7 +107,7 @@ fn baseline(arguments: &Mutants, row: &Row, cache: &Path, stopped: &dyn Fn() -> 
     Ok(Baseline::of(row, suite, stopped)?)
 }
 
-/// Leaves checks out of this project's own walkers.
+/// Hunts this project's own walkers with checks left out.
 fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Report) {
     let wanted: Vec<Weakening> =
         Weakening::ALL.into_iter().filter(|weakening| is_wanted(arguments, weakening.name())).collect();
@@ -127,22 +127,22 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Repor
     }
 }
 
-/// Whether `--mutant` names it: in full, by a part, or by its place.
+/// Whether `--mutant` selects this name: in full, by a part of it, or by its site (`@3`).
 fn is_wanted(arguments: &Mutants, name: &str) -> bool {
     let named = |text: &String| if text.contains('@') { name.ends_with(text) } else { name.contains(text) };
     arguments.mutant.is_empty() || arguments.mutant.iter().any(named)
 }
 
-/// Whether `--mutant` names any of the interpreter's.
+/// Whether `--mutant` selects any mutant of the interpreter.
 fn is_any_wanted(arguments: &Mutants, row: &Row) -> Result<bool, Failure> {
     let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
     let all = mutants(&Image::read(&row.build.image, layout)?);
     Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
 }
 
-/// The exit code.
+/// The exit code of the run.
 fn code(arguments: &Mutants, report: &Report) -> u8 {
-    // A list kills nothing.
+    // A list kills nothing, so its verdict does not count.
     let nothing_doubtful = || report.score().inconclusive == 0 && !report.has_doubtful_control();
     match report.verdict() {
         _ if report.interrupted => exit::INTERRUPTED,
@@ -152,7 +152,7 @@ fn code(arguments: &Mutants, report: &Report) -> u8 {
     }
 }
 
-/// One row at work.
+/// The row under test, with everything needed to make and hunt its mutants.
 struct Subject<'a> {
     arguments: &'a Mutants,
     hunter: &'a Hunter<'a>,
@@ -238,7 +238,7 @@ impl<'a> Subject<'a> {
         Ok(Some(judged.unwrap_or_else(|why| (Judged::NotViable { why }, None))))
     }
 
-    /// Runs `work` on a copy of the build with `edits`; tells why if the copy does not start.
+    /// Runs `work` on a copy of the build with `edits`. If the copy does not start, returns the reason.
     fn with_copy<T>(
         &self,
         name: &str,
@@ -287,14 +287,14 @@ impl<'a> Subject<'a> {
                 families: self.reach.at_gates.iter().filter_map(reaches).collect::<BTreeSet<_>>().into_iter().collect(),
             }
         };
-        // What the JIT copies is executed only where it is on.
+        // The code that the JIT copies runs only if the JIT is on.
         let executed =
             |(_, site): &(usize, &lab::mutants::site::Site)| self.row.jit == JitMode::On || site.kind == Kind::Text;
         self.image.sites().iter().enumerate().filter(executed).map(site).collect()
     }
 }
 
-/// The folder of a mutant that is kept, made if it is not there.
+/// The folder in which a mutant is kept. Creates it if necessary.
 pub(super) fn kept(arguments: &Mutants, row: &Row, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Some(keep) = &arguments.keep else { return Ok(None) };
     let folder = std::path::absolute(keep)?.join(row.name.replace(' ', "-")).join(name);
@@ -303,7 +303,7 @@ pub(super) fn kept(arguments: &Mutants, row: &Row, name: &str) -> Result<Option<
     Ok(Some(folder))
 }
 
-/// A bar if standard error is a terminal, else silence.
+/// A bar if standard error is a terminal, nothing otherwise.
 fn bar(mutants: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();

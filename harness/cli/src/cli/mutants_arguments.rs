@@ -1,4 +1,4 @@
-//! What can be said to `mutants`.
+//! The arguments of `mutants`.
 
 use std::path::PathBuf;
 use std::time::Duration;

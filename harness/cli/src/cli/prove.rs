@@ -1,4 +1,4 @@
-//! The verb that searches.
+//! `prove`: searches every interleaving of the simulated interpreter and a walker.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit;
 use crate::cli::output::{Failure, print};
 
-/// Searches each workload.
+/// Searches the interleavings of each workload.
 pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let contender = contender(arguments)?;
     let mut code = exit::PASS;
@@ -56,7 +56,7 @@ fn contender(arguments: &Prove) -> Result<Contender, Failure> {
 
 fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted: &AtomicBool) -> Result<u8, Failure> {
     let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
-    // Whoever cannot be made is told now, not by a worker.
+    // A walker that cannot be constructed is reported now, before the workers start.
     contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
     let make = |site| contender.walker(site);
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The one command that shows a failure again.
+//! The command that replays a failure.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,16 @@ use model::run::finding::Finding;
 use crate::cli::arguments::Check;
 use crate::cli::shared_arguments::{DEFAULT_CONFIDENCE, Judging, Size};
 
-/// A cell alone has all of a run's budget, which is more than it had. Only a longer one decides something.
+/// A single cell gets the whole budget of its run, which is more than it had within the run. Below this time the
+/// default is enough; only a longer budget goes into the command.
 const ENOUGH: Duration = Duration::from_secs(60);
 
-/// The command that shows `failure` again: its case, or else the `cell` of `row` as `check` ran it, for its walker alone, until
-/// it is seen.
+/// The command that replays `failure`. If the failure has a case, the command replays it. Otherwise it runs the `cell`
+/// of `row` as `check` did, for the failing walker alone, until the failure appears.
 ///
-/// It holds everything that the outcome depends on: the seed of the cell, the run mode, weakenings, sizes, the number of
-/// stops, and how the result is judged. How the other cells ran, how many at once and where it is reported are left out.
+/// The command includes everything that affects the outcome: the seed of the cell, the run mode, weakenings, sizes,
+/// the number of stops, and the rules of the verdict. It leaves out the other cells, the number of jobs and the
+/// reports.
 #[must_use]
 pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
     if let Violation::NotThere { case, .. } = &failure.violation {
@@ -67,7 +69,7 @@ fn sizes(size: Size) -> Options<5> {
     ]
 }
 
-/// How much is run, where that is not what a cell alone does anyway.
+/// The options that bound the run, where they differ from the defaults for a single cell.
 fn bounds(check: &Check) -> Options<3> {
     let budget = Some(check.budget).filter(|&budget| budget > ENOUGH);
     [
@@ -86,7 +88,7 @@ fn judging(judging: &Judging) -> Options<2> {
     ]
 }
 
-/// The path from any folder.
+/// An absolute path, valid from any folder.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or(path.to_owned())
 }
@@ -95,12 +97,12 @@ pub(super) fn quote_path(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     match str::from_utf8(bytes) {
         Ok(text) => quote(text),
-        // Shells take such a name in this form, and reports can show it.
+        // Shells read this form of a name, and reports can print it.
         Err(_) => format!("$'{}'", bytes.escape_ascii()),
     }
 }
 
-/// `word` as a POSIX shell needs it.
+/// Quotes `word` for a POSIX shell if necessary.
 pub(super) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -164,7 +166,7 @@ mod tests {
         let line = replay(&original, &cell);
         let replayed = check(&line);
         assert_eq!((replayed.stops, replayed.size, &replayed.judging), (Some(40), original.size, &original.judging));
-        // A cell alone needs no more than what is given to all by default.
+        // A single cell needs no more than the default budget of a whole run.
         assert_eq!(replayed.budget, Duration::from_secs(60));
         for word in ["--jobs", "--profiles", "--report", "--budget"] {
             assert!(!line.contains(word), "{line}");

@@ -1,4 +1,4 @@
-//! `replay`: files of every kind.
+//! `replay`: replays files of every kind.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -21,10 +21,10 @@ use crate::cli::arguments::Replay;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::{bundled, cases, exit, snapshots};
 
-/// What is said of a case that proves nothing.
+/// Printed for a case that proves nothing.
 const UNJUDGED: &str = "inconclusive: the walkers refused everything, and nothing was judged";
 
-/// Replays files, each for itself: one that cannot be used does not keep the others from it.
+/// Replays files one by one. An unusable file does not stop the others.
 pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     let mut code = exit::PASS;
     for path in &arguments.files {
@@ -40,8 +40,8 @@ pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Re
     Ok(code)
 }
 
-/// Replays a file of whatever kind. What says of itself that it is another kind is to be told here, by how it starts;
-/// what is none of them may still be a damaged snapshot.
+/// Replays a file of any kind. The start of a file identifies its kind. A file that matches none may still be a
+/// damaged snapshot.
 fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
     if let Some(line) = path.to_str().filter(|text| is_line(text)) {
         let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
@@ -92,7 +92,8 @@ fn stepped(
     Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
 }
 
-/// Runs a saved case through the check of its fuzz target; one of the simulated interpreter tells its history, too.
+/// Runs a saved case through the check of its fuzz target. A case of the simulated interpreter also prints its
+/// history.
 fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
     let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
     if file.target.name() == cache_state_machine::TARGET.name {

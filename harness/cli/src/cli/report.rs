@@ -1,4 +1,4 @@
-//! The verb that reports saved documents.
+//! `report`: reports saved documents again.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::report::saved::Saved;
 use crate::report::text::Look;
 use crate::report::{html, junit, markdown};
 
-/// Reports all files as one.
+/// Reports all files together.
 pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {
     let output = arguments.output.as_deref().map(Output::open).transpose()?;
     let known = KnownFailures::kept()?;
@@ -29,7 +29,7 @@ pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {
     Ok(exit::PASS)
 }
 
-/// All documents in one format.
+/// Renders all documents in one format.
 pub(super) fn text(all: &[Saved], format: ReportFormat, look: Look) -> Result<String, Failure> {
     Ok(match (format, all) {
         (ReportFormat::Human, [one]) => one.human(look),
@@ -45,7 +45,7 @@ pub(super) fn text(all: &[Saved], format: ReportFormat, look: Look) -> Result<St
     })
 }
 
-/// Without folders, where that is enough to tell the files apart.
+/// Shortens each name to the file name, if that still identifies the file.
 fn short_names(all: &mut [Saved]) {
     let short = |saved: &Saved| Path::new(&saved.name).file_name().map(|name| name.to_string_lossy().into_owned());
     let names: Vec<Option<String>> = all.iter().map(short).collect();

@@ -1,4 +1,4 @@
-//! Which reports are written, and where to.
+//! The arguments that choose reports and their files.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -67,7 +67,7 @@ pub enum ReportFormat {
 }
 
 impl ReportKind {
-    /// The form of the whole report; none for events as they come.
+    /// The format of the whole report. Events are written one by one and have none.
     pub(super) fn format(self) -> Option<ReportFormat> {
         match self {
             Self::Json => Some(ReportFormat::Json),

@@ -1,4 +1,4 @@
-//! Where a run is told: on the terminal, in files, to GitHub.
+//! The outputs of a run: the terminal, files and GitHub.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -20,13 +20,13 @@ use crate::report::stream::Stream;
 use crate::report::text::Look;
 use crate::report::{github, human, json, markdown};
 
-/// Everyone who is told of a run. Made before it, so that what cannot be written is known then.
+/// Every output of a run. Opened before the run, so that a file that cannot be written fails early.
 pub(super) struct Reporting {
     summary: Summary,
     progress: Progress,
     streams: Vec<(PathBuf, Stream<File>)>,
     files: Vec<(ReportFormat, Output)>,
-    /// Set if it runs there; with the step's summary if there is one.
+    /// Set if the run is a GitHub step; holds the step's summary file, if there is one.
     github: Option<Option<StepSummary>>,
 }
 
@@ -41,10 +41,10 @@ impl Consumer for Reporting {
 }
 
 impl Reporting {
-    /// Opens every file.
+    /// Opens every output.
     ///
     /// # Errors
-    /// The first that cannot be written, by its name.
+    /// The first file that cannot be written, by name.
     pub(super) fn open(wanted: &[ReportTo], rules: Rules) -> Result<Self, Failure> {
         for (index, one) in wanted.iter().enumerate() {
             if wanted.iter().take(index).any(|other| is_same(&other.path, &one.path)) {
@@ -52,7 +52,7 @@ impl Reporting {
             }
         }
         let (streams, files): (Vec<_>, Vec<_>) = wanted.iter().partition(|one| one.kind == ReportKind::JsonLines);
-        // What is there before is lost when a stream begins: everything else first.
+        // Starting a stream truncates its file, so every other file is opened first.
         let files = files.into_iter().filter_map(|one| Some((one.kind.format()?, one)));
         let files = files.map(|(format, one)| Ok((format, Output::open(&one.path)?)));
         let files = files.collect::<Result<_, Failure>>()?;
@@ -70,15 +70,15 @@ impl Reporting {
         Ok(Self { summary: Summary::new(rules), progress, streams, files, github })
     }
 
-    /// The run so far.
+    /// The summary of the run so far.
     pub(super) fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// Reports everywhere. One place that fails keeps nothing from the others.
+    /// Writes all reports. If one output fails, the others are still written.
     ///
     /// # Errors
-    /// That something could not be written; it was told what.
+    /// An output could not be written. The message was already printed.
     pub(super) fn finish(self, format: Format) -> Result<u8, Failure> {
         let Self { summary, progress, streams, files, github } = self;
         drop(progress);
@@ -91,12 +91,12 @@ impl Reporting {
         match (&github, format) {
             (None, _) => print(&printed)?,
             (Some(_), Format::Human) => {
-                // Its keys are drawn from the system: nobody can know what it gives.
+                // The keys of the hasher come from the system, so nobody can predict the token.
                 let token = format!("framediff-{:016x}", RandomState::new().build_hasher().finish());
                 print(&(github::guarded(&printed, &token) + &github::annotations(&document)))?;
             }
             (Some(_), Format::Json) => {
-                // The runner reads both; here, standard output is one document.
+                // The runner reads both streams. Here, standard output must be a single document.
                 print(&printed)?;
                 tell(github::annotations(&document).trim_end());
             }
@@ -122,10 +122,10 @@ impl Reporting {
     }
 }
 
-/// A step's summary on GitHub.
+/// The summary file of a step on GitHub.
 struct StepSummary {
     file: File,
-    /// Bytes that fit.
+    /// Bytes that still fit.
     room: usize,
 }
 
@@ -144,7 +144,7 @@ fn append(mut file: File, text: &str) -> Result<(), Failure> {
     file.write_all(text.as_bytes()).map_err(|why| format!("cannot write the step summary: {why}").into())
 }
 
-/// Whether two paths are of one file, as far as can be seen before it is there.
+/// Whether two paths name the same file, as far as that can be known before the file exists.
 fn is_same(one: &Path, other: &Path) -> bool {
     let whole = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or(path.to_owned());

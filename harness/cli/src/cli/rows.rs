@@ -1,4 +1,4 @@
-//! The builds with a frame cache that a command line selects.
+//! Selects the builds with a frame cache.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,7 @@ use process::build::{Row, Terminal, cache_folder, select};
 use crate::cli::output::{Failure, tell};
 use crate::cli::shared_arguments::{BuildSource, Jit};
 
-/// The rows with a frame cache, in the run mode that is wanted; at least one.
+/// The selected rows that have a frame cache, in the requested run mode. There is at least one.
 pub(super) fn with_cache(
     source: &BuildSource,
     jit: Option<Jit>,

@@ -1,4 +1,4 @@
-//! Arguments that several verbs have.
+//! Arguments that several verbs share.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use model::workload::{FrameSize, Names, Overrides};
 use crate::cli::output::Failure;
 use crate::cli::values::{confidence, frame_size, names};
 
-/// The confidence where none is given.
+/// The default confidence.
 pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
 
 /// Where builds come from.
@@ -52,7 +52,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// The same as wishes to the generator.
+    /// The same values in the generator's form.
     #[must_use]
     pub fn overrides(self) -> Overrides {
         let Self { depth, width, speed, frame_size, names } = self;
@@ -76,14 +76,14 @@ pub struct Judging {
 }
 
 impl Judging {
-    /// The rules, with the known failures of the file.
+    /// The rules of the verdict, with the known failures from the file.
     pub(super) fn rules(&self) -> Result<Rules, Failure> {
         let known = known_failures(self.known.as_deref())?;
         Ok(Rules { known, strict: self.strict, confidence: self.confidence, sought: None })
     }
 }
 
-/// The known failures of a file, or else those that come with this program.
+/// The known failures from a file, or the list that comes with framediff.
 pub(super) fn known_failures(path: Option<&Path>) -> Result<KnownFailures, Failure> {
     Ok(match path {
         Some(path) => KnownFailures::load(path)?,

@@ -1,4 +1,4 @@
-//! `snapshot`: targets in files.
+//! `snapshot`: records targets in files.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Jit;
 use crate::cli::{exit, folder};
 
-/// Records a target and replays what was recorded.
+/// Records a target, then replays the recording.
 pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<u8, Failure> {
     can_save(&arguments.output)?;
     let build = probe(&arguments.python)?;
@@ -29,7 +29,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
     let wanted = |jit: JitMode| (jit == JitMode::On) == (arguments.jit == Some(Jit::On));
     let row = rows(&[Arc::new(build)]).into_iter().find(|row| wanted(row.jit));
     let row = row.ok_or("this build has no JIT: leave out --jit on")?;
-    // As `check` makes the workload of this seed.
+    // The same workload that `check` generates from this seed.
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     let parameters = Parameters::draw(arguments.family, &mut random);
     let folder = folder::for_run(&std::env::temp_dir())?;
@@ -46,7 +46,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
     show(&arguments.output, &snapshot)
 }
 
-/// Replays a snapshot and prints what comes out.
+/// Replays a snapshot with every walker and prints the results.
 pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
     let looks = snapshot.replay().map_err(|error| format!("{}: {error}", path.display()))?;
     let meta = &snapshot.meta;
@@ -78,7 +78,7 @@ pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
     })
 }
 
-/// One walker on one image, and what it got wrong.
+/// Prints the result of one walker on one image, with its errors.
 fn line(text: &mut String, look: &Look) {
     let _ = write!(text, "  {} {:<13}", look.stop + 1, look.walker.name());
     match &look.sample {

@@ -1,4 +1,4 @@
-//! The part of `mutants` that puts stand-ins in the place of CPython's own unwinder.
+//! The part of `mutants` that replaces CPython's unwinder with faulty stand-ins.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::Failure;
 
-/// Makes the stand-ins that `is_wanted` takes by name, and hunts them.
+/// Makes the stand-ins whose names `is_wanted` accepts, and hunts them.
 pub(super) fn report(
     arguments: &Mutants,
     hunter: &Hunter<'_>,
@@ -41,7 +41,7 @@ pub(super) fn report(
         report.list = wanted.iter().map(listed).collect();
         return Ok(Some(report));
     }
-    // The original, where the stand-ins are looked at.
+    // The original is checked in the same lanes as the stand-ins.
     for is_live in [false, true] {
         if wanted.iter().any(|fault| (fault.lane == Lane::Live) == is_live) {
             let control = |_| if is_live { hunter.hunt_live(row) } else { hunter.hunt(row, 1) };

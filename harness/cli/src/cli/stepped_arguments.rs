@@ -1,4 +1,4 @@
-//! What can be said to the verbs of the stepped lane.
+//! The arguments of the verbs of the stepped lane.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use model::workload::Family;
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Size};
 use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
 
-/// So many schedules, drawn or of one part, show each answer of the cache.
+/// With this many schedules, every answer of the cache appears, even if they are random or only one shard of a search.
 const MANY: u64 = 500;
 
 /// Arguments of `explore`.
@@ -103,7 +103,7 @@ pub struct Explore {
 }
 
 impl Explore {
-    /// Whether so many schedules are enough to show each answer of the cache that there can be.
+    /// Whether this many schedules are enough to show every answer of the cache that is possible.
     pub(super) fn is_large(&self, schedules: u64) -> bool {
         let is_whole = self.order == SearchOrder::Exhaustive && self.shard == Shard::WHOLE;
         is_whole || schedules >= MANY
@@ -139,7 +139,7 @@ pub struct Conform {
     pub budget: Option<Duration>,
 }
 
-/// A shard as it is written: clap wants a type whose errors it can print.
+/// A shard as written on the command line. Clap needs a type whose errors can be printed.
 pub type ShardArgument = Shard;
 
 /// In which order schedules come.

@@ -19,7 +19,7 @@ use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::Failure;
 
-/// Makes the mutants with the given faults of the module of `row`, and hunts them.
+/// Patches each fault into a copy of the unwinder module of `row`, and hunts the mutants.
 pub(super) fn report(
     arguments: &Mutants,
     hunter: &Hunter<'_>,
@@ -76,7 +76,8 @@ pub(super) fn report(
     Ok(report)
 }
 
-/// Whether the interpreter of `row` stores the anchor before it counts, wherever its own code does both.
+/// Whether the interpreter of `row` stores the anchor before it increments the sequence, at every site in its own
+/// code.
 fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
     let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
     let image = Image::read(&row.build.image, layout)?;
@@ -87,7 +88,7 @@ fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
 fn mutant(fault: Fault, judged: Judged) -> MutantReport {
     MutantReport {
         mutant: fault.name().to_owned(),
-        // Each is a part of it.
+        // Each of these faults is a part of that issue.
         issue: Some(history::REUSED_ADDRESS.name.to_owned()),
         judged,
         peers: None,

@@ -1,4 +1,4 @@
-//! How single values are written on the command line.
+//! Parses single values of the command line.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -17,7 +17,7 @@ use sim::variation::Variation;
 use sim::workloads;
 use strum::{EnumMessage, VariantArray};
 
-/// One of a fixed set of things that have names.
+/// A parser for a fixed set of named values.
 fn one_of<T>(all: impl IntoIterator<Item = T>, name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
     T: Copy + Send + Sync + 'static,
@@ -27,7 +27,7 @@ where
         .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("there is no such name"))
 }
 
-/// One of an enum's variants, by its name; the help says what its documentation says.
+/// A parser for the variants of an enum, by name. The help text is the documentation of each variant.
 pub(super) fn named<T>() -> impl TypedValueParser<Value = T>
 where
     T: VariantArray + EnumMessage + Into<&'static str> + Copy + Send + Sync,
@@ -77,35 +77,36 @@ pub(super) fn names() -> impl TypedValueParser<Value = Names> {
     one_of(Names::ALL, Names::name)
 }
 
-/// So many targets at once keep a core busy whatever they wait for. Above it they take memory and each other's time, and
-/// far above it the machine is no longer usable.
+/// This many targets for each core keep it busy, whatever the targets wait for. More of them take memory and time from
+/// each other, and far more make the machine unusable.
 const MOST_JOBS_PER_CORE: usize = 8;
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// The jobs of `check` where none are given: a target that is stopped leaves its core idle.
+/// The default number of jobs of `check`. It exceeds the number of cores because a stopped target leaves its core
+/// idle.
 pub(super) fn check_jobs_by_default() -> usize {
     cores() + cores() / 2
 }
 
-/// The jobs of `explore` where none are given.
+/// The default number of jobs of `explore`.
 pub(super) fn explore_jobs_by_default() -> usize {
     cores()
 }
 
-/// `--jobs` of `check`.
+/// Parses `--jobs` of `check`.
 pub(super) fn check_jobs(text: &str) -> Result<NonZeroUsize, String> {
     jobs(text, cores(), check_jobs_by_default())
 }
 
-/// `--jobs` of `explore`.
+/// Parses `--jobs` of `explore`.
 pub(super) fn explore_jobs(text: &str) -> Result<NonZeroUsize, String> {
     jobs(text, cores(), explore_jobs_by_default())
 }
 
-/// A number of targets that `cores` cores can run; the refusal names the number that is used without the option.
+/// Parses a number of jobs that `cores` cores can run. The error message names the default.
 fn jobs(text: &str, cores: usize, by_default: usize) -> Result<NonZeroUsize, String> {
     let most = cores.saturating_mul(MOST_JOBS_PER_CORE);
     match text.parse::<NonZeroUsize>() {
@@ -117,7 +118,7 @@ fn jobs(text: &str, cores: usize, by_default: usize) -> Result<NonZeroUsize, Str
     }
 }
 
-/// The size of frames, as far as the generator makes them.
+/// Parses a frame size that the generator can make.
 pub(super) fn frame_size(text: &str) -> Result<FrameSize, String> {
     let size: FrameSize = text.parse()?;
     if size.most() > MOST_LOCALS {
@@ -126,7 +127,7 @@ pub(super) fn frame_size(text: &str) -> Result<FrameSize, String> {
     Ok(size)
 }
 
-/// A number below 2^64, decimal or hexadecimal.
+/// Parses a number below 2^64, decimal or hexadecimal.
 pub(super) fn seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -135,10 +136,10 @@ pub(super) fn seed(text: &str) -> Result<u64, String> {
     parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, decimal or 0x..."))
 }
 
-/// Clocks cannot count on for any number of seconds.
+/// Adding a duration to a clock can overflow, so longer times are rejected.
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
-/// A time above zero, of at most a year: "90s", "1m 30s"; a bare number means seconds.
+/// Parses a time above zero and up to a year: "90s", "1m 30s". A bare number means seconds.
 pub(super) fn budget(text: &str) -> Result<Duration, String> {
     let time = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -153,12 +154,12 @@ pub(super) fn budget(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What makes two violations of `check` the same.
+/// Parses the fingerprint of a violation of `check`.
 pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
     Fingerprint::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// A probability that is neither 0 nor 1.
+/// Parses a probability other than 0 and 1.
 pub(super) fn confidence(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
@@ -167,10 +168,10 @@ pub(super) fn confidence(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A seed short enough to be typed.
+/// A random seed that is short enough to type.
 pub(super) fn random_seed() -> u64 {
     use rand::{RngExt, SeedableRng};
-    // Different on every run is all that is asked for.
+    // It only has to differ between runs.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seed = u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap_or(0) ^ u64::from(std::process::id());
     ChaCha8Rng::seed_from_u64(seed).random_range(0..1_000_000_000)

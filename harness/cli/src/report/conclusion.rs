@@ -1,7 +1,8 @@
-//! What a verdict says, in words: what is behind `verdict: pass`, `verdict: fail` and `verdict: inconclusive`.
+//! Explains a verdict in words: the reasons behind `verdict: pass`, `verdict: fail` and `verdict: inconclusive`.
 //!
-//! Somebody who has never seen this project reads this and nothing else. So it names what broke and where, does not call CPython
-//! wrong for what only this project's walkers show, and does not let "pass" hide what a release is known to get wrong.
+//! Many readers see this text and nothing else of the report. It therefore names what broke and where. It does not
+//! blame CPython for wrong stacks that only this project's walkers return, and "pass" does not hide the known faults
+//! of a release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
@@ -16,7 +17,8 @@ use model::run::words::Sign;
 
 use crate::report::text::plural;
 
-/// The verdict in a sentence, to stand behind its word. `listed` tells where the reader finds the violations: "listed above".
+/// The one-sentence summary printed after the verdict. `listed` says where the violations are listed, as in "listed
+/// above".
 #[must_use]
 pub fn sentence(document: &Document, listed: &str) -> String {
     let Judgement { verdict, advice, .. } = &document.judgement;
@@ -43,7 +45,8 @@ pub fn sentence(document: &Document, listed: &str) -> String {
     }
 }
 
-/// What there is to say below the sentence: what broke, why it proves too little, and what is known if the verdict is another.
+/// The lines below the sentence: what broke, why the run proves too little, and the known failures unless the verdict
+/// is pass.
 #[must_use]
 pub fn grounds(document: &Document) -> Vec<String> {
     let Judgement { verdict, failures, .. } = &document.judgement;
@@ -51,7 +54,7 @@ pub fn grounds(document: &Document) -> Vec<String> {
     let undescribed = failures.iter().filter(|failure| matches!(failure, Failure::Undescribed { .. }));
     grounds.extend(undescribed.map(ToString::to_string));
     let doubts = doubts(document);
-    // The only doubt is in the sentence.
+    // A single doubt is already part of the sentence.
     if *verdict == Verdict::Fail || doubts.len() > 1 {
         grounds.extend(doubts);
     }
@@ -65,7 +68,7 @@ fn new(document: &Document) -> impl Fn(&Group) -> String {
     |group| format!("{}; on {}", group.headline, places(document, &group.rows))
 }
 
-/// A live walker's impossible stacks are no violation by themselves; they are not kept quiet either.
+/// Impossible stacks from a live walker are not violations by themselves, but the sentence still counts them.
 fn unharmed(document: &Document) -> String {
     let sum = |count: fn(&Tally) -> u64| document.table.iter().map(|line| count(&line.tally)).sum::<u64>();
     match (sum(|tally| tally.samples), sum(Tally::impossible)) {
@@ -103,16 +106,16 @@ fn known_kinds(document: &Document) -> usize {
     document.violations.iter().filter(|violation| violation.known.is_some()).count()
 }
 
-/// The worst of what is known of a row: the last one counts.
+/// The effect of the known failures on a row, mildest first. If a row has several, the last variant is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
-    /// This project's walkers alone return wrong stacks.
+    /// Only this project's own walkers return wrong stacks.
     OwnWalkers,
-    /// A field is not what it should be.
+    /// A field has a wrong value.
     Fields,
-    /// A profiler asks for other memory than its answers tell.
+    /// The reads and writes of a profiler do not match its answers.
     Costs,
-    /// A profiler dies or hangs.
+    /// A profiler crashes or hangs.
     Deaths,
     /// CPython's walkers return wrong stacks.
     WrongStacks,
@@ -144,7 +147,7 @@ impl Effect {
     }
 }
 
-/// What is known of each row that shows it, the worst first.
+/// The worst known effect of each affected row, worst first.
 fn known_effects(document: &Document) -> String {
     let mut worst: BTreeMap<&str, Effect> = BTreeMap::new();
     for violation in document.violations.iter().filter(|violation| violation.known.is_some()) {
@@ -168,7 +171,7 @@ fn places(document: &Document, rows: &BTreeSet<String>) -> String {
     join(&named(document, rows))
 }
 
-/// Rows by their names, in the order of the report; all rows of a version are that version.
+/// The names of `rows` in report order. If every row of a version is affected, the version is named instead.
 fn named(document: &Document, rows: &BTreeSet<String>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for build in document.builds.iter().filter(|build| rows.contains(&build.name)) {
@@ -192,8 +195,8 @@ fn join(names: &[String]) -> String {
     }
 }
 
-/// Why nothing can be concluded. Programs that ended for the same reason are one, and those that did not run are counted, since
-/// the report lists them.
+/// The reasons why the run is inconclusive. Programs that ended for the same reason share an entry. Programs that did
+/// not run are only counted, because the report lists them.
 fn doubts(document: &Document) -> Vec<String> {
     let doubts = &document.judgement.doubts;
     let mut said: Vec<String> = doubts.iter().filter_map(in_words).collect();
@@ -220,7 +223,7 @@ fn doubts(document: &Document) -> Vec<String> {
     said
 }
 
-/// A doubt about the whole run or about a walker; those about single programs are put together elsewhere.
+/// A doubt about the whole run or about a walker. `doubts` merges the doubts about single programs.
 fn in_words(doubt: &Doubt) -> Option<String> {
     Some(match doubt {
         Doubt::NotRun { .. } | Doubt::Inconclusive { .. } => return None,

@@ -1,4 +1,4 @@
-//! A failure of the stepped lane, explained: what both sides did, what came out, what could have, and why.
+//! Explains a failure of the stepped lane: what both sides did, which stack came out, which were possible, and why.
 
 use std::fmt::Write;
 
@@ -14,83 +14,83 @@ use crate::report::history::{Told, columns, history};
 use crate::report::human;
 use crate::report::text::{Look, paragraph, plural};
 
-/// What the document says it is.
+/// The value of the document's `kind` field.
 pub const KIND: &str = "framediff-explanation";
-/// The version of the document's form; it grows when a field changes its meaning or goes away.
+/// The version of the document format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// Two columns need as much.
+/// Minimum width of the text: the history has two columns.
 const WIDTH: u16 = 100;
 
-/// The failure that a run ends with.
+/// The failure at the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The sample, from 0.
+    /// Number of the failing sample, from 0.
     pub sample: u32,
-    /// What is wrong with it.
+    /// The clause that the sample broke.
     pub clause: Clause,
-    /// What it returned.
+    /// The stack that the walker returned.
     pub seen: Stack,
-    /// The stacks that the target had during the sample, in order.
+    /// The stacks that the target had during the sample, in order of time.
     pub possible: Vec<Stack>,
 }
 
-/// A run of a case with its history, as a document.
+/// The document of one replayed case, with its history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
     pub version: u32,
-    /// The program's own version.
+    /// The framediff version that wrote the document.
     pub framediff: String,
-    /// The case, on a line.
+    /// The case, in its one-line form.
     pub case: String,
-    /// What its file says of it.
+    /// The note in the case's file.
     pub note: String,
-    /// What fails in it.
+    /// The fingerprint of the case's failure.
     pub fingerprint: String,
-    /// The build on which it ran.
+    /// The build on which the case ran.
     pub build: String,
-    /// What happened.
+    /// The history and the explanation of the failure.
     #[serde(flatten)]
     pub explanation: Explanation,
 }
 
-/// A history and what it says of a failure.
+/// The history of a run and the explanation of its failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// What both sides did.
+    /// Everything that target and walker did, in order.
     pub history: Vec<Told>,
-    /// What is wrong, if anything is.
+    /// The failure, if the run failed.
     pub failure: Option<Explained>,
-    /// Where the schedule did not fit the run.
+    /// Where the schedule did not fit the run, if anywhere.
     pub misfit: Option<String>,
 }
 
-/// A failure with its cause.
+/// A failure together with its cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
-    /// The sample, from 0.
+    /// Number of the failing sample, from 0.
     pub sample: u32,
-    /// What is wrong with it.
+    /// The clause that the sample broke.
     pub clause: Clause,
-    /// What it returned, leaf first.
+    /// The stack that the walker returned, leaf first.
     pub seen: Vec<Frame>,
-    /// The different stacks that the target had during the sample.
+    /// The distinct stacks that the target had during the sample.
     pub possible: Vec<Vec<Frame>>,
-    /// Index of the one that is nearest to what was seen.
+    /// Index into `possible` of the stack nearest to the one seen.
     pub nearest: Option<usize>,
-    /// Where these two part, counted from the leaf.
+    /// Index of the first difference between the seen and the nearest stack, counted from the leaf.
     pub parting: Option<usize>,
-    /// What made it possible, where the history holds it.
+    /// What made the failure possible, if the history shows it.
     pub cause: Option<String>,
-    /// The first access that acted on something that no longer held.
+    /// The first access that acted on a value that was no longer valid.
     pub too_late: Option<String>,
 }
 
 impl Document {
-    /// The same for people.
+    /// Renders the document as text.
     #[must_use]
     pub fn text(&self, look: Look) -> String {
         let mut out = format!("{} on CPython {}\n", clean(&self.fingerprint), clean(&self.build));
@@ -104,14 +104,14 @@ impl Document {
 }
 
 impl Explanation {
-    /// Explains a run.
+    /// Explains the failure of a run from its history.
     #[must_use]
     pub fn of(events: &[Event], failure: Option<&Failure>, misfit: Option<String>) -> Self {
         let failure = failure.map(|failure| Explained::of(events, failure));
         Self { history: history(events), failure, misfit }
     }
 
-    /// The same for people, in lines of `width` columns.
+    /// Renders the explanation as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
         let mut out = columns(&self.history, width);

@@ -1,8 +1,8 @@
-//! A small search, for the tests of the reports.
+//! A small search that the tests of the reports share.
 
 use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict};
 
-/// A search that tried everything, with one failure that is not known or none.
+/// A search that tried every schedule. If `fails`, it found one failure that is not known.
 pub(crate) fn search(fails: bool) -> Search {
     let failure = SearchFailure {
         fingerprint: "stepped/a/b".into(),

@@ -1,4 +1,4 @@
-//! Annotations of a run on GitHub: workflow commands, which its runner reads from a step's output.
+//! Annotations for GitHub Actions: workflow commands that the runner reads from a step's output.
 
 use std::fmt::Write;
 
@@ -9,10 +9,10 @@ use model::run::verdict::{Doubt, Failure};
 
 use crate::report::human;
 
-/// GitHub shows so many of each kind for a step.
+/// GitHub shows at most this many annotations of each kind for a step.
 const SHOWN: usize = 10;
 
-/// What an annotation is.
+/// The kind of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Level {
     Error,
@@ -30,7 +30,8 @@ impl Level {
     }
 }
 
-/// The commands, one on a line: what fails the run, then what keeps it from passing, then what is known or undecided.
+/// The commands, one a line. What fails the run comes first, then what keeps it from passing, then known failures and
+/// undecided comparisons.
 #[must_use]
 pub fn annotations(document: &Document) -> String {
     let (failing, known): (Vec<Group>, Vec<Group>) = document.grouped().into_iter().partition(|group| group.fails);
@@ -54,14 +55,15 @@ pub fn annotations(document: &Document) -> String {
     out
 }
 
-/// `text` so that the runner takes nothing in it for a command: names come from targets. `token` is known to nobody else.
+/// Wraps `text` so that the runner does not interpret any of it as a command, since names come from targets. Nobody
+/// else may know `token`.
 #[must_use]
 pub fn guarded(text: &str, token: &str) -> String {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     format!("::stop-commands::{token}\n{text}{end}::{token}::\n")
 }
 
-/// One annotation for a group: GitHub shows ten in all, and one bug must not fill them.
+/// One annotation for a whole group: GitHub shows only ten, and a single bug must not use them up.
 fn told(document: &Document, group: &Group) -> (String, String) {
     let mut text = String::new();
     for violation in group.violations(&document.violations) {
@@ -99,12 +101,12 @@ fn push(out: &mut String, level: Level, annotations: Vec<(String, String)>) {
     }
 }
 
-/// A message as the runner unescapes it.
+/// Escapes a message the way the runner unescapes it.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A property as the runner unescapes it.
+/// Escapes a property the way the runner unescapes it.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
@@ -173,7 +175,7 @@ mod tests {
         let row = "100%\r\n::error::x".to_owned();
         let lines = lines(&run(vec![violation(Finding { row, ..finding() })]));
         assert!(lines.iter().all(|line| line.starts_with("::error title=")), "{lines:?}");
-        // Each piece comes in the text that the runner unescapes, or is written out.
+        // Each piece appears as the runner's escaped text, or is spelt out.
         assert!(lines[0].contains("on 100%25%0A::error::x"), "{lines:?}");
         assert_eq!(property("a:b,c%\r\n"), "a%3Ab%2Cc%25%0D%0A");
         assert_eq!(data("a:b,c%\r\n"), "a:b,c%25%0D%0A");

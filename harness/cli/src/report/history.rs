@@ -1,4 +1,4 @@
-//! What both sides did in a run of the stepped lane, step by step, with names instead of addresses.
+//! The step-by-step history of a stepped run, with names instead of addresses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,44 +8,44 @@ use model::schedule::AccessKind;
 use model::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use serde::{Deserialize, Serialize};
 
-/// Steps that are shown of those before the first sample.
+/// How many of the target's steps before the first sample are shown.
 const SHOWN_BEFORE: usize = 6;
-/// Frames that are named of a chunk that is copied.
+/// How many frames of a copied chunk are named.
 const NAMED: usize = 6;
 
-/// One thing that one side did.
+/// One line of the history: something that one side did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// What kind of thing.
+    /// The kind of action.
     pub did: Did,
-    /// In words.
+    /// The action in words.
     pub text: String,
 }
 
-/// What a side can do.
+/// The kinds of action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Did {
-    /// The target did steps that are not told.
+    /// The target took steps that are left out.
     Hidden,
     /// The target stored a word.
     Store,
     /// The target loaded the anchor.
     Load,
-    /// Something happened to an unwinder between samples.
+    /// A profiler made or dropped its unwinder between samples, or its process was killed.
     Happened,
-    /// A walker begins a sample.
+    /// A walker began a sample.
     Sample,
-    /// A walker read.
+    /// A walker read memory.
     Read,
     /// A walker wrote the anchor.
     Write,
-    /// A sample is over.
+    /// A sample ended.
     Result,
 }
 
 impl Did {
-    /// Who does such things: the target on the left, walkers on the right.
+    /// The column of such an action: the target's on the left, the walkers' on the right.
     #[must_use]
     pub fn side(self) -> Side {
         match self {
@@ -55,7 +55,7 @@ impl Did {
     }
 }
 
-/// What both sides did, in two columns.
+/// Renders the history in two columns.
 #[must_use]
 pub fn columns(history: &[Told], width: u16) -> String {
     let mut columns = Columns::default();
@@ -68,7 +68,7 @@ pub fn columns(history: &[Told], width: u16) -> String {
     columns.render(["target", "walker"], width)
 }
 
-/// What both sides did, in order.
+/// Turns the events of a run into the lines of its history, in order.
 #[must_use]
 pub fn history(events: &[Event]) -> Vec<Told> {
     let mut history = Vec::new();
@@ -81,7 +81,7 @@ pub fn history(events: &[Event]) -> Vec<Told> {
     if hidden > 0 {
         tell(Did::Hidden, format!("({hidden} steps)"));
     }
-    // A sample's title stands before its first access, so that moves between samples are seen to be between them.
+    // The title of a sample comes right before its first access, so that moves between samples appear between them.
     let mut title = None;
     let mut by = String::new();
     let mut moved = false;
@@ -89,7 +89,7 @@ pub fn history(events: &[Event]) -> Vec<Told> {
         match event {
             Event::Truth(chain) => names.stand(chain),
             Event::Step(word, value) => {
-                // The new frame's name comes with the chain that the store makes true.
+                // The name of a new frame is in the chain recorded after the store.
                 if let Some(Event::Truth(chain)) = events.get(index + 1) {
                     names.stand(chain);
                 }
@@ -130,13 +130,13 @@ pub fn history(events: &[Event]) -> Vec<Told> {
     history
 }
 
-/// Frames by name.
+/// Maps frame addresses to names.
 struct Names {
-    /// The number of each address that a frame ever had, from the lowest.
+    /// The number of each address that ever held a frame, counted from the lowest.
     slots: BTreeMap<u64, usize>,
-    /// What stood last at an address.
+    /// The name of the last frame at an address.
     last: HashMap<u64, String>,
-    /// Where something stands now.
+    /// The addresses that hold a frame now.
     now: BTreeSet<u64>,
 }
 
@@ -201,7 +201,8 @@ impl Names {
         }
     }
 
-    /// A numbered access. Pieces of a torn read are told only where they tell something, or where the target had moved.
+    /// A numbered access. A piece of a torn read is shown only if it contains a named word or the target moved before
+    /// it.
     fn access(&self, access: &Access, moved: bool) -> Option<String> {
         let at = access.at?;
         let tells = access.shown.iter().any(|shown| !matches!(shown, Shown::Other(_) | Shown::Chunk(..)));
@@ -209,7 +210,7 @@ impl Names {
             return None;
         }
         let place = if at.word > 0 { format!("{}/{}", at.access, at.word) } else { at.access.to_string() };
-        // What is read along with words that have a name is of no interest.
+        // If a read contains named words, the rest of it is left out.
         let of_interest = |shown: &&Shown| !tells || !matches!(shown, Shown::Other(_));
         let shown: Vec<String> = access.shown.iter().filter(of_interest).map(|shown| self.shown(shown)).collect();
         let verb = if access.kind == AccessKind::WriteAnchor { "writes " } else { "" };

@@ -1,4 +1,4 @@
-//! The report for people: the table, each violation in full, what was not run, the verdict.
+//! The report as text: the table, each violation in full, what did not run, and the verdict.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,7 +21,7 @@ use model::run::verdict::{Judgement, Verdict};
 use crate::report::text::{Look, paragraph, plural};
 use crate::report::{conclusion, table};
 
-/// Longer stacks are shown without their middle; the JSON document has them whole.
+/// Longer stacks are printed without their middle. The JSON document has them in full.
 const LEAF_END: usize = 10;
 const ROOT_END: usize = 3;
 const AROUND: usize = 2;
@@ -50,7 +50,7 @@ pub fn render(document: &Document, look: Look) -> String {
     out
 }
 
-/// Which shards of how many a report is about, if it is not about the only one.
+/// The shards that the report covers, unless there is only one.
 fn shards(part: &Part) -> String {
     let shards: Vec<String> = part.shards.iter().map(u64::to_string).collect();
     match (part.of, shards.as_slice()) {
@@ -61,7 +61,7 @@ fn shards(part: &Part) -> String {
     }
 }
 
-/// What is said behind the name of a violation that is known.
+/// The remark after the name of a known violation.
 pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static str {
     match (&violation.known, strict) {
         (Some(_), false) => " (known)",
@@ -70,7 +70,7 @@ pub(super) fn excuse(violation: &DistinctViolation, strict: bool) -> &'static st
     }
 }
 
-/// Each group of violations: what fails first, and numbered apart from what is known.
+/// Prints each group of violations: those that fail the run first, then the known ones, numbered separately.
 fn violations(out: &mut String, document: &Document, look: Look) {
     let (mut failures, mut known) = (0, 0);
     for group in document.grouped() {
@@ -87,7 +87,7 @@ fn violations(out: &mut String, document: &Document, look: Look) {
     }
 }
 
-/// A group below its title: its simplest member in full, and the others in two lines each, of which one can be copied.
+/// A group below its title: its simplest member in full, the others in two lines each, one of them a command to copy.
 pub(super) fn group_in_full(out: &mut String, document: &Document, group: &Group, width: u16) {
     let mut members = group.violations(&document.violations);
     let Some(simplest) = members.next() else { return };
@@ -113,7 +113,7 @@ fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// A violation in full, below its title.
+/// Prints a violation in full, below its title.
 pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u16) {
     let DistinctViolation { count, rows, first, known, .. } = violation;
     paragraph(out, "  clause     ", &first.violation.to_string(), width);
@@ -143,7 +143,7 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
     };
     let workload = format!("{program} on {}", first.row);
     paragraph(out, "  workload   ", &workload, width);
-    // One line, however long: it is there to be copied.
+    // Never wrapped, because the line is meant to be copied.
     let _ = writeln!(out, "  replay     {}", clean(&first.replay));
     if let Some(known) = known {
         paragraph(out, "  known      ", &format!("{} ({}): {}", known.id, known.versions, known.link), width);
@@ -167,7 +167,7 @@ fn possible(out: &mut String, finding: &Finding, width: u16) {
     }
 }
 
-/// The frames of a stack, one on a line; the middle of a deep one is left out, but not what is around the frame at fault.
+/// Prints the frames of a stack, one a line. The middle of a deep stack is left out, except around the frame at fault.
 pub(super) fn stack(out: &mut String, frames: &[Frame], offending: Option<usize>) {
     let near = |index: usize| offending.is_some_and(|at| index.abs_diff(at) <= AROUND);
     let shown = |index: usize| index < LEAF_END || index + ROOT_END >= frames.len() || near(index);
@@ -202,7 +202,7 @@ fn not_seen(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// The families of cells that did not run, by where and why.
+/// The families of cells that did not run, grouped by row, lane and reason.
 pub(super) fn by_reason<'a>(cells: impl Iterator<Item = (&'a CellId, &'a NotRun)>) -> BTreeMap<String, Vec<&'a str>> {
     let mut families: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (cell, why) in cells {
@@ -212,7 +212,7 @@ pub(super) fn by_reason<'a>(cells: impl Iterator<Item = (&'a CellId, &'a NotRun)
     families
 }
 
-/// What did not run, by where and why.
+/// The same for all cells of the document that did not run.
 pub(super) fn not_run_by_reason(document: &Document) -> BTreeMap<String, Vec<&str>> {
     by_reason(document.not_run.iter().map(|NotRunCell { cell, why }| (cell, why)))
 }
@@ -229,7 +229,7 @@ fn not_run(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// What the profiles of each walker say, counted over programs.
+/// The profile of each walker against the truth, counted over programs.
 fn profiles(out: &mut String, document: &Document, look: Look) {
     let mut said: BTreeMap<(&str, u8, WalkerKind), BTreeMap<Bias, usize>> = BTreeMap::new();
     let mut worst: BTreeMap<(&str, WalkerKind), (f64, &str)> = BTreeMap::new();
@@ -257,7 +257,7 @@ fn profiles(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// Where the time of a row went, in the lanes that tell.
+/// How each row's time was spent, for the lanes that report it.
 fn phases(out: &mut String, document: &Document, look: Look) {
     let mut sums: BTreeMap<(Lane, &str), Phases> = BTreeMap::new();
     for report in document.cells.iter().filter(|report| !report.phases.is_empty()) {
@@ -276,7 +276,7 @@ fn phases(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// Comparisons for which the samples were too few; they decide nothing.
+/// Comparisons with too few samples. They do not affect the verdict.
 fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
     if judgement.advice.is_empty() {
         return;
@@ -288,7 +288,7 @@ fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
     out.push('\n');
 }
 
-/// The verdict, and below it what is behind it.
+/// Prints the verdict and the reasons for it.
 fn verdict(out: &mut String, document: &Document, look: Look) {
     let verdict = document.judgement.verdict;
     let word = console::style(verdict.to_string()).bold().force_styling(look.colour);

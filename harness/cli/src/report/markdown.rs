@@ -1,4 +1,4 @@
-//! The report as Markdown: GitHub's step summary, or the text of an issue.
+//! The report as Markdown, for GitHub's step summary or for the text of an issue.
 
 use std::fmt::Write;
 
@@ -10,13 +10,13 @@ use crate::report::saved::{Content, Saved, overall};
 use crate::report::text::{Look, plural};
 use crate::report::{conclusion, human, table};
 
-/// GitHub keeps no more of a step's summary, in bytes.
+/// GitHub's limit for the summary of a step, in bytes.
 pub const STEP_SUMMARY: usize = 1 << 20;
-/// What is kept free for the sentence that something is left out.
+/// Bytes reserved for the sentence that says how much was left out.
 const RESERVE: usize = 200;
 const WIDTH: u16 = 100;
 
-/// The report in at most `limit` bytes; what is left out is said.
+/// The report in at most `limit` bytes. If something does not fit, the text says so.
 #[must_use]
 pub fn render(all: &[Saved], limit: usize) -> String {
     let mut out = Bounded { text: String::new(), limit: limit.saturating_sub(RESERVE), left_out: 0 };
@@ -39,7 +39,7 @@ pub fn render(all: &[Saved], limit: usize) -> String {
     text
 }
 
-/// Text that takes whole parts until it is full.
+/// A text that accepts whole parts only, until it is full.
 struct Bounded {
     text: String,
     limit: usize,
@@ -87,7 +87,7 @@ fn check(out: &mut Bounded, document: &Document) {
     }
 }
 
-/// The profiles of a program, on demand: advice.
+/// The profiles of a program, folded. They are advice and do not affect the verdict.
 fn profile(program: &Program) -> String {
     let title = format!("profiles against the truth: {}, {}", program.row, program.family);
     let mut rows =
@@ -98,7 +98,7 @@ fn profile(program: &Program) -> String {
     format!("<details><summary>{}</summary>\n\n{rows}\n</details>\n\n", inline(&title))
 }
 
-/// A text that opens on demand, in a block of code.
+/// A collapsed section (`<details>`) that holds `text` as a code block.
 fn folded(title: &str, text: &str) -> String {
     let fence = "`".repeat(longest_run(text, '`').max(2) + 1);
     format!(
@@ -117,7 +117,7 @@ fn longest_run(text: &str, wanted: char) -> usize {
     longest
 }
 
-/// Text from elsewhere in which nothing is a mark of Markdown or HTML.
+/// Escapes foreign text so that nothing in it is Markdown or HTML markup.
 fn inline(text: &str) -> String {
     let mut out = String::new();
     for c in clean(text).chars() {

@@ -1,10 +1,10 @@
 //! Events and the reports that consume them.
 //!
 //! A run is a stream of [`event::Event`]s. [`summary::Summary`] folds them, without clock or terminal, into tallies,
-//! distinct violations and a [`verdict::Judgement`]; [`progress`] shows the way there, and [`stream`] keeps the events. What
-//! is known in the end is a [`json::Document`]: [`human`], [`junit`], [`github`], [`markdown`] and [`html`] are made of it, and
-//! of other documents that were [`saved`]. What they say in words comes from one place each: [`group`] tells what is probably behind
-//! violations, [`words`] what broke, [`conclusion`] what the verdict means.
+//! distinct violations and a [`verdict::Judgement`]. [`progress`] shows how far the run is, and [`stream`] records the
+//! events. The result of a run is a [`json::Document`]; [`human`], [`junit`], [`github`], [`markdown`] and [`html`]
+//! render it and other documents that were [`saved`]. Each explanation has one source: [`group`] finds the probable
+//! cause of violations, [`words`] says what broke, and [`conclusion`] says what the verdict means.
 
 pub mod compare;
 pub mod conclusion;

@@ -1,4 +1,4 @@
-//! The report of `mutants` for people.
+//! The report of `mutants` as text.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use lab::mutants::report::{Listed, MutantReport, Report, RowReport, Score, Stand
 
 use crate::report::text::{Look, paragraph};
 
-/// What became of the faults of the past.
+/// Which faults from CPython's history were killed.
 fn render_history(report: &Report, out: &mut String) {
     let mut lines = table(&["fault of the past", "", "mutants", "killed", "equivalent", "by"]);
     for issue in history::ALL {
@@ -44,7 +44,7 @@ fn render_history(report: &Report, out: &mut String) {
     }
 }
 
-/// The report for people.
+/// Renders the report as text.
 #[must_use]
 pub fn human(report: &Report, look: Look) -> String {
     let mut out = String::new();
@@ -195,7 +195,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Appends the table, with numbers to the right.
+/// Appends the table; the columns in `numbers` are aligned to the right.
 fn push(out: &mut String, table: &mut Table, numbers: &[usize]) {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));

@@ -1,4 +1,4 @@
-//! Files for reports: ready before the run, whole or not there after it.
+//! Report files: checked before the run, and either complete or unchanged after it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// A file that cannot be written.
+/// The error for a file that cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot write {}: {why}", path.display())]
 pub struct OutputError {
@@ -21,7 +21,7 @@ impl OutputError {
     }
 }
 
-/// Where a report goes in the end. What was there before stays until then.
+/// The destination of a report. An existing file stays unchanged until the report replaces it.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -30,18 +30,18 @@ pub struct Output {
 
 #[derive(Debug)]
 enum Sink {
-    /// A file beside it that takes its place in the end. It has a name from then on only: whatever ends the process before
-    /// leaves nothing behind.
+    /// A regular file. The report is written to a temporary file in the same folder, which then replaces it. Nothing
+    /// is left behind if the process ends before that.
     Beside,
-    /// A pipe, a terminal or another device: nothing can take its place.
+    /// A pipe, a terminal or another device, which cannot be replaced.
     Itself(File),
 }
 
 impl Output {
-    /// Makes the folder, and tries whether a file can be made in it.
+    /// Creates the folder, and checks that files can be created in it.
     ///
     /// # Errors
-    /// That it will not be possible to write there, and why.
+    /// The report cannot be written there. The error says why.
     pub fn open(path: &Path) -> Result<Self, OutputError> {
         let failed = |why: io::Error| OutputError::new(path, why);
         let folder = folder(path)?;
@@ -49,7 +49,7 @@ impl Output {
             Ok(there) if there.is_dir() => return Err(OutputError::new(path, "it is a folder; name a file")),
             Ok(there) if !there.is_file() => Sink::Itself(existing(path)?),
             Ok(_) => {
-                // Whoever may not write a file shall not replace it either.
+                // A user who may not write to a file must not be able to replace it either.
                 existing(path)?;
                 can_write(folder).map_err(failed)?;
                 Sink::Beside
@@ -66,7 +66,7 @@ impl Output {
     /// Writes the whole report.
     ///
     /// # Errors
-    /// That it was not possible; what was there before is still there then.
+    /// The report could not be written. An existing regular file is then unchanged.
     pub fn write(self, text: &str) -> Result<(), OutputError> {
         let Self { path, sink } = self;
         let written = match sink {
@@ -77,10 +77,10 @@ impl Output {
     }
 }
 
-/// A file that is written as things happen. It is empty from now on.
+/// Opens a file that is written while the run goes on. Its old content is discarded at once.
 ///
 /// # Errors
-/// That it cannot be written, and why.
+/// The file cannot be written. The error says why.
 pub fn open_stream(path: &Path) -> Result<File, OutputError> {
     folder(path)?;
     if path.is_dir() {
@@ -89,7 +89,7 @@ pub fn open_stream(path: &Path) -> Result<File, OutputError> {
     File::create(path).map_err(|why| OutputError::new(path, why))
 }
 
-/// Makes the folder of a file.
+/// Creates the folder of a file, and returns it.
 fn folder(path: &Path) -> Result<&Path, OutputError> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -104,17 +104,17 @@ fn existing(path: &Path) -> Result<File, OutputError> {
     OpenOptions::new().write(true).open(path).map_err(|why| OutputError::new(path, why))
 }
 
-/// Tries with a file that has no name.
+/// Tests whether files can be created, with an unnamed temporary file.
 fn can_write(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder).map(drop)
 }
 
-/// Puts a file with this text in the place of another one.
+/// Replaces a file with one that contains `text`.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Through a link, it is the file behind it that is replaced.
+    // If the path is a link, replace the file that it points to.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    // What the user's umask leaves of it, as for any other file.
+    // The user's umask limits these permissions, as for any other file.
     let mut beside = tempfile::Builder::new()
         .prefix(".framediff-")
         .permissions(Permissions::from_mode(0o666))
@@ -155,7 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         fs::write(&path, "old").unwrap();
-        // As if the process ended at once: nothing is dropped.
+        // As if the process had been killed: nothing is dropped.
         std::mem::forget(Output::open(&path).unwrap());
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), names(folder.path())), ("old", vec!["report".into()]));
         Output::open(&path).unwrap().write("new").unwrap();

@@ -1,4 +1,4 @@
-//! What is shown on a terminal while a run goes on. In a pipe, nothing.
+//! Shows the progress of a run on a terminal. Prints nothing into a pipe.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -14,19 +14,19 @@ use model::run::known::KnownFailures;
 
 use crate::report::text::{plural, short};
 
-/// How often the time is redrawn while no event comes.
+/// How often the bar is redrawn while no event arrives.
 const REDRAW: Duration = Duration::from_millis(250);
 const TEMPLATE: &str = "{spent} [{bar:20}] {wide_msg}";
 
-/// A bar on standard error: time spent of the budget, samples, kinds of failure, and what runs now.
+/// A progress bar on standard error: time spent of the budget, samples, kinds of failure, and the cells that run now.
 #[derive(Debug)]
 pub struct Progress {
     bar: Option<ProgressBar>,
     state: State,
 }
 
-/// What is told. One bug is seen many times: its kinds are counted, not how often it was seen, and what is known is counted
-/// apart.
+/// What the bar shows. One bug is seen many times, so kinds of failure are counted instead of failures. Known kinds
+/// are counted separately.
 #[derive(Debug, Default)]
 struct State {
     known: KnownFailures,
@@ -39,7 +39,7 @@ struct State {
 }
 
 impl Progress {
-    /// A bar if standard error is a terminal, else silence.
+    /// A bar if standard error is a terminal, nothing otherwise.
     #[must_use]
     pub fn on_stderr(known: KnownFailures) -> Self {
         let bar =
@@ -52,7 +52,7 @@ impl Progress {
         let spent = move |state: &ProgressState, out: &mut dyn Write| {
             let _ = write!(out, "{}s/{}s", state.elapsed().as_secs(), budget.as_secs_f64());
         };
-        // The template is a constant: a mistake in it shows as a plain bar, not as a lost run.
+        // The template is a constant: a mistake in it must show as a plain bar and not abort the run.
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("=> ").with_key("spent", spent));
         bar.set_length(milliseconds(budget));
@@ -78,7 +78,7 @@ impl Consumer for Progress {
 }
 
 impl Drop for Progress {
-    /// A run that ends early leaves no bar behind.
+    /// Removes the bar when a run ends early.
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

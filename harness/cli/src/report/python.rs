@@ -1,9 +1,9 @@
-//! Data as Python text, for the files that are generated for other people's CPython.
+//! Renders data as Python source, for generated files that run on any CPython.
 
 use model::workload::grammar::{CallLines, Grammar};
 use serde_json::Value;
 
-/// A string literal of Python: one of JSON is.
+/// A Python string literal. A JSON string is one.
 pub(super) fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -13,7 +13,7 @@ pub(super) fn boolean(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// A list of as many lines as it takes.
+/// A Python list, wrapped over as many lines as it needs.
 pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     const WIDTH: usize = 100;
     let mut lines: Vec<String> = vec![String::new()];
@@ -43,7 +43,7 @@ pub(super) fn functions(grammar: &Grammar) -> String {
     }))
 }
 
-/// The tree of contexts of a grammar: (function, caller or `None`, lines on which that stands or `None` for any).
+/// The contexts of a grammar: (function, caller or `None`, lines of the call or `None` for any).
 pub(super) fn contexts(grammar: &Grammar) -> String {
     list(grammar.contexts.iter().map(|context| {
         let parent = context.parent.map_or("None".to_owned(), |parent| parent.to_string());
@@ -58,7 +58,7 @@ pub(super) fn contexts(grammar: &Grammar) -> String {
     }))
 }
 
-/// The program as a literal that can be read.
+/// The program as a readable literal.
 pub(super) fn program(source: &str) -> String {
     if source.contains("'''") || source.ends_with(['\\', '\'']) || source.contains('\r') {
         string(source)

@@ -1,4 +1,4 @@
-//! What the reports look like.
+//! Tests of how the reports look.
 
 use framewalk::sample::WalkerKind;
 use model::lane::Lane;
@@ -14,7 +14,7 @@ use model::run::verdict::Verdict;
 use crate::report::text::Look;
 use crate::report::{human, json};
 
-/// A run with one of everything.
+/// A run that has at least one of everything that a report can show.
 fn everything() -> Vec<Event> {
     let mut tally = Tally { samples: 1_000, rejected: [("moved".into(), 3)].into(), ..Tally::default() };
     tally.count_impossible(Cause::StalePartialHit);
@@ -188,7 +188,7 @@ fn the_document_can_be_read_back() {
     assert_eq!(document, Document::from(&summary));
 }
 
-/// Programs rely on these names.
+/// Other programs rely on these names.
 #[test]
 fn the_document_has_the_fields_it_promises() {
     let text = json::render(&Document::from(&summary(&everything(), false))).unwrap();

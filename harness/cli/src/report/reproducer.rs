@@ -1,8 +1,8 @@
-//! A failure of the stepped lane as one Python file that needs nothing but the CPython it is about.
+//! Writes a failure of the stepped lane as one Python file that needs nothing but the affected CPython.
 //!
-//! If the target stands still during every sample (all moves are between samples, from gate to gate), the file does the same
-//! steps and is deterministic. Otherwise nothing but this project's rig can bring the moves about: the file lets both run
-//! freely and looks for a stack that the program can never have.
+//! If the target does not move during any sample, only from gate to gate between samples, the file repeats the same
+//! steps and is deterministic. Otherwise only this project's rig can reproduce the moves. The file then lets target
+//! and unwinder run freely and looks for a stack that the program can never have.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -19,61 +19,61 @@ use thiserror::Error;
 
 use crate::report::python::{boolean, contexts, functions, list, program, string};
 
-/// The Python that surrounds the data.
+/// The Python code around the data.
 const TEMPLATE: &str = include_str!("../../../../pyscripts/reproducer.py");
 
-/// Why there can be no such file for a case.
+/// Why no such file can be written for a case.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoReproducer {
-    /// The walker is not CPython's.
+    /// The fault is in a walker of this project, not in CPython's unwinder.
     #[error(
         "the fault is one of {walker}{lacking}, not of CPython's unwinder: only `framediff replay` shows it",
         lacking = if *weakened { " with a check left out" } else { "" }
     )]
     OwnWalker {
-        /// Whose fault it is.
+        /// The walker at fault.
         walker: WalkerKind,
-        /// Whether checks are left out of it.
+        /// Whether the walker runs with some of its checks left out.
         weakened: bool,
     },
-    /// Nothing but the rig knows that the stack was wrong.
+    /// The stack is legal at another time; only the rig knows that it was wrong during the sample.
     #[error(
         "the stack is one that the program can have at another time: without knowing where the target was, nobody can tell \
          that it is wrong; only `framediff replay` shows it"
     )]
     Legal,
-    /// There is no stack that could be held against the program.
+    /// The walker returned no stack, so there is nothing to compare with the program.
     #[error("the walker gave no stack; the file of a reproducer compares stacks: only `framediff replay` shows it")]
     Rejected,
-    /// Several unwinders and a target that moves all the time.
+    /// The case needs several unwinders, or one that is made anew, and a target that moves during samples.
     #[error(
         "it takes several unwinders, or one that is made anew, and a target that moves during their samples: only \
          `framediff replay` shows it"
     )]
     Cast,
-    /// The program cannot be made again.
+    /// The program cannot be generated again.
     #[error(transparent)]
     Case(#[from] BadStepped),
 }
 
-/// How long the file runs.
+/// How long the file runs, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duty {
-    /// The longest time, if both run freely.
+    /// The time limit if target and unwinder run freely.
     pub limit: Duration,
-    /// How long it took to see the fault where that was tried.
+    /// How long it took to see the fault, if that was measured.
     pub measured: Option<Duration>,
-    /// Gates that the target passes before a schedule begins, as the rig had it.
+    /// Gates that the target passes before a schedule begins, as in the rig.
     pub warm_up: usize,
 }
 
-/// Whether the file for a case does the same steps every time.
+/// Whether the file for this case takes the same steps every time.
 #[must_use]
 pub fn is_deterministic(case: &SteppedCase) -> bool {
     case.workload.mode == Mode::GatedRounds && !case.schedule.moves_inside_samples()
 }
 
-/// The file.
+/// The text of the Python file that reproduces a case.
 ///
 /// # Errors
 /// See [`NoReproducer`].
@@ -124,7 +124,7 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         ("EXPECTED", string(&expected(deterministic, duty))),
         ("FUNCTIONS", functions(&workload.grammar)),
         ("CONTEXTS", contexts(&workload.grammar)),
-        // Last: what it holds is no place to be filled.
+        // Last, because the program's text must not be searched for placeholders.
         ("PROGRAM", program(&workload.source)),
     ] {
         text = text.replacen(&format!("@@{name}@@"), &value, 1);
@@ -184,12 +184,12 @@ fn expected(deterministic: bool, duty: Duty) -> String {
 fn origin(file: &SteppedFile) -> String {
     let case = &file.case;
     let mut text = format!("Made for CPython {} by framediff from the case\n", case.build);
-    // One line, however long: it is there to be copied.
+    // Never wrapped, because the line is meant to be copied.
     let _ = writeln!(text, "  {case}");
     if !file.note.trim().is_empty() {
         text.push_str(&wrapped(&clean(&file.note)));
     }
-    // It stands in a docstring.
+    // The text goes into a docstring.
     text.trim_end().replace('\\', "\\\\").replace('"', "'")
 }
 

@@ -1,6 +1,6 @@
-//! Documents that were saved, to be reported again or together.
+//! Reads saved documents, to report them again or together.
 //!
-//! What a file says is not trusted: its size is bounded, and what it does not have is an error with its name.
+//! Files are not trusted: their size is limited, and an error names the field that is missing.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,13 +24,13 @@ use thiserror::Error;
 use crate::report::text::{Look, plural};
 use crate::report::{compare, conclusion, explain, human, mutants, searches, stream};
 
-/// No document that this program writes is nearly as long.
+/// Files above this size are rejected, in bytes. No document of framediff comes near it.
 const LONGEST: u64 = 256 << 20;
-/// What can be reported.
+/// The documents that can be reported, for error messages.
 const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `explain`, `mutants` or \
                      `bench`, or a saved case of `explore`";
 
-/// What the document of several documents says it is, and its version.
+/// The `kind` and version of a document that holds several documents.
 const SEVERAL: &str = "framediff-reports";
 const SEVERAL_VERSION: u32 = 1;
 
@@ -48,82 +48,82 @@ struct OneOfSeveral {
     report: Value,
 }
 
-/// A document under the name of its file.
+/// A document, with the name of its file.
 #[derive(Debug)]
 pub struct Saved {
-    /// The name.
+    /// The file's name.
     pub name: String,
-    /// What it holds.
+    /// The document.
     pub content: Content,
 }
 
-/// What a document can hold.
+/// The kinds of document.
 #[derive(Debug)]
 pub enum Content {
-    /// A run of the check.
+    /// A run of `check`.
     Check(Box<Document>),
-    /// A run of mutants.
+    /// A run of `mutants`.
     #[cfg(target_arch = "x86_64")]
     Mutants(Box<Mutants>),
     /// A benchmark.
     Bench(Box<bench::document::Document>),
     /// A search of schedules.
     Searches(Box<searches::Document>),
-    /// Two reports held against each other.
+    /// A comparison of two reports.
     Comparison(Box<compare::Document>),
-    /// A run of a case of the stepped lane, and what is known of such failures.
+    /// A replayed case of the stepped lane, with the known failure that matches it.
     Explanation(Box<explain::Document>, Option<KnownFailure>),
-    /// A case of the stepped lane by itself, and what is known of such failures.
+    /// A saved case of the stepped lane, with the known failure that matches it.
     Case(Box<SteppedFile>, Option<KnownFailure>),
 }
 
-/// A file that cannot be reported.
+/// Why a file cannot be reported.
 #[derive(Debug, Error)]
 pub enum SavedError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read {name}: {why}")]
     Unreadable {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// What the system says.
+        /// The system's error.
         why: String,
     },
-    /// It is no document that is known, or a damaged one.
+    /// The file is not a known kind of document, or is damaged.
     #[error("{name} cannot be used: {why}; expected is {wanted}")]
     Foreign {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// What it is instead.
+        /// What the file is instead, or how it is damaged.
         why: String,
-        /// What would do.
+        /// The documents that would be accepted.
         wanted: &'static str,
     },
-    /// It has the form of another framediff.
+    /// The document has the format of another framediff version.
     #[error("{name} is {kind} of version {found}, expected is version {expected}: use the framediff that made it")]
     OtherVersion {
-        /// The file.
+        /// Name of the file.
         name: String,
-        /// What it is.
+        /// The kind of document.
         kind: &'static str,
-        /// The version that it says.
+        /// The version in the file.
         found: String,
-        /// The version that is known.
+        /// The version that this framediff reads.
         expected: u32,
     },
 }
 
 impl Saved {
-    /// Reads a file. What it tells of the stepped lane is held against `known`.
+    /// Reads a file. Failures of the stepped lane are looked up in `known`.
     ///
     /// # Errors
-    /// That it cannot be read, or what it is instead, by its name.
+    /// The file cannot be read, or is not a document that can be reported. The error names the file.
     pub fn load(path: &Path, known: &KnownFailures) -> Result<Self, SavedError> {
         let (name, bytes) = read(path)?;
         let content = Content::parse(&name, &bytes, known)?;
         Ok(Self { name, content })
     }
 
-    /// Reads a file of one document, or of several that were reported together as JSON.
+    /// Reads a file that holds one document, or several that `report` combined into one.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -143,7 +143,7 @@ impl Saved {
         several.reports.into_iter().map(one).collect()
     }
 
-    /// All documents as one.
+    /// Combines several documents into one.
     ///
     /// # Errors
     /// As [`Self::json`].
@@ -153,7 +153,7 @@ impl Saved {
         serde_json::to_value(Several { kind: SEVERAL.to_owned(), version: SEVERAL_VERSION, reports })
     }
 
-    /// What it says.
+    /// The verdict of the document.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match &self.content {
@@ -173,7 +173,7 @@ impl Saved {
         }
     }
 
-    /// The same in a few words.
+    /// The result in a few words.
     #[must_use]
     pub fn in_short(&self) -> String {
         let known = |known: &Option<KnownFailure>| {
@@ -204,7 +204,7 @@ impl Saved {
         }
     }
 
-    /// For people.
+    /// Renders the document as text.
     #[must_use]
     pub fn human(&self, look: Look) -> String {
         match &self.content {
@@ -229,7 +229,7 @@ impl Saved {
     /// The document as JSON.
     ///
     /// # Errors
-    /// None are known: it came from JSON or has a form in it.
+    /// None are known: the document came from JSON or can be written as JSON.
     pub fn json(&self) -> serde_json::Result<Value> {
         match &self.content {
             Content::Check(document) => serde_json::to_value(document),
@@ -246,7 +246,7 @@ impl Saved {
     }
 }
 
-/// The worst verdict; nothing at all is no pass.
+/// The worst verdict of all documents. No documents at all is not a pass.
 #[must_use]
 pub fn overall(all: &[Saved]) -> Verdict {
     let verdicts: Vec<Verdict> = all.iter().map(Saved::verdict).collect();
@@ -260,7 +260,7 @@ pub fn overall(all: &[Saved]) -> Verdict {
 }
 
 impl Content {
-    /// What it is, in a sentence.
+    /// The kind of document, as a noun phrase for messages.
     #[must_use]
     pub fn what(&self) -> &'static str {
         match self {
@@ -338,16 +338,16 @@ impl Content {
     }
 }
 
-/// What is known of the failure of a case, unless something was left out of its walker.
+/// The known failure that matches a case, unless checks were left out of its walker.
 fn known_case(case: &SteppedCase, version: &str, known: &KnownFailures) -> Option<KnownFailure> {
     known.find_stepped(&case.fingerprint, version, case.workload.family).filter(|_| case.weakenings.is_empty()).cloned()
 }
 
-/// The name of a file and its content.
+/// Reads a file; returns its name and its content.
 fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
     let name = clean(&path.display().to_string());
     let mut bytes = Vec::new();
-    // One byte more tells that there is too much.
+    // Reading one byte past the limit reveals a file that is too long.
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
     read.map_err(|why| SavedError::Unreadable { name: name.clone(), why: why.to_string() })?;
     if bytes.len() as u64 > LONGEST {
@@ -356,7 +356,7 @@ fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
     Ok((name, bytes))
 }
 
-/// A document of the version that is expected.
+/// Parses a document, and checks its version first.
 fn content<T: DeserializeOwned>(name: &str, kind: &'static str, expected: u32, value: Value) -> Result<T, SavedError> {
     let found = value.get("version").cloned().unwrap_or_default();
     if found != expected {
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(Saved::json_of_all(&again).unwrap(), value);
         let human = |all: &[Saved]| all.iter().map(|one| one.human(Look::plain())).collect::<Vec<_>>();
         assert_eq!(human(&again), human(&all));
-        // What is damaged within is told by both names.
+        // The error for a damaged document names the file and what is missing.
         std::fs::write(&path, value.to_string().replace("\"searches\"", "\"search\"")).unwrap();
         let error = Saved::load_all(&path, &known).unwrap_err().to_string();
         assert!(error.contains("all.json: 1.json") && error.contains("the fields of none"), "{error}");

@@ -1,11 +1,11 @@
-//! Why a run with its history kept fails.
+//! Explains the failure of a stepped run from its recorded history.
 
 use lanes::explore::replay::Again;
 use lanes::stepped::{SteppedRun, Verdict};
 
 use crate::report::explain::{Explanation, Failure};
 
-/// The history of a run and, if it failed, what is wrong and why.
+/// The history of a run and, if the run failed, the explanation.
 #[must_use]
 pub fn explain(run: &SteppedRun, again: &Again) -> Explanation {
     let failure = run.samples.iter().enumerate().find_map(|(number, sample)| {

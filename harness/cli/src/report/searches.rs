@@ -1,4 +1,4 @@
-//! What a search of schedules tells: the document of `explore`, written and read.
+//! The document of `explore`: the results of searches over schedules, written and read.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::text::{paragraph, plural};
 
-/// The version of the document's form; it grows when a field changes its meaning or goes away.
+/// The version of the document format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// All searches of a run.
+/// All searches of one run of `explore`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// [`VERSION`].
@@ -23,13 +23,14 @@ pub struct Document {
 }
 
 impl Document {
-    /// The document of these searches.
+    /// Makes a document of these searches.
     #[must_use]
     pub fn new(searches: Vec<Search>) -> Self {
         Self { version: VERSION, searches }
     }
 
-    /// The worst of its searches; a search that was interrupted shows nothing, and none at all neither.
+    /// The worst verdict of the searches. An interrupted search counts as inconclusive, and so does a document without
+    /// any.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let has = |verdict| self.searches.iter().any(|search| search.verdict == verdict);
@@ -42,38 +43,38 @@ impl Document {
         }
     }
 
-    /// The searches for people, in lines of `width` columns.
+    /// Renders the searches as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
         self.searches.iter().map(|search| search.text(width)).collect()
     }
 }
 
-/// Why a search came to its end.
+/// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchEnd {
-    /// Everything was tried.
+    /// It tried every schedule within the bounds.
     Everything,
-    /// The first failure was all that was asked for.
+    /// It was asked to stop at the first failure.
     First,
-    /// The budget was spent.
+    /// It used up its time budget.
     Deadline,
-    /// The user stopped it.
+    /// The user interrupted it.
     Interrupted,
 }
 
-/// What a search says.
+/// The verdict of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SearchVerdict {
-    /// Nothing unknown failed, and everything was tried that was asked for.
+    /// No unknown failure, and every requested schedule was tried.
     Pass,
-    /// Something failed that is not known to.
+    /// At least one failure that is not known.
     Fail,
-    /// Not everything was tried.
+    /// Not every schedule was tried.
     Inconclusive,
-    /// The user stopped it.
+    /// The user interrupted the search.
     Interrupted,
 }
 
@@ -88,103 +89,103 @@ impl fmt::Display for SearchVerdict {
     }
 }
 
-/// One search.
+/// The result of one search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Search {
     /// The build and its run mode.
     pub build: String,
-    /// Whose samples were judged.
+    /// The walker whose samples were judged.
     pub walker: String,
-    /// Who takes them.
+    /// The unwinders that take the samples.
     pub scenario: String,
-    /// Whether the target moved between samples only.
+    /// Whether the target moved only between samples.
     pub at_rest: bool,
-    /// Accesses during which it did not move.
+    /// Kinds of access during which the target did not move.
     pub still: Vec<String>,
-    /// Checks that were left out of the walker.
+    /// Checks left out of the walker.
     pub weakenings: Vec<String>,
-    /// The workload.
+    /// The family of the program.
     pub family: String,
-    /// Its seed.
+    /// The seed of the program.
     pub seed: u64,
-    /// Samples of a schedule at most.
+    /// Maximum number of samples in a schedule.
     pub samples: u32,
-    /// Moves of a schedule at most.
+    /// Maximum number of moves in a schedule.
     pub moves: u32,
-    /// Steps of a move at most.
+    /// Maximum number of steps in a move.
     pub steps: u32,
-    /// Schedules that ran.
+    /// Number of schedules that ran.
     pub schedules: u64,
-    /// Schedules within the bounds that are known.
+    /// Number of schedules known to exist within the bounds.
     pub known_schedules: u64,
-    /// Samples that were judged.
+    /// Number of samples that were judged.
     pub told: u64,
-    /// The time it took.
+    /// Duration of the search, in seconds.
     pub seconds: f64,
-    /// Why it ended.
+    /// Why the search ended.
     pub ended: SearchEnd,
-    /// Schedules that failed.
+    /// Number of schedules that failed.
     pub failed: u64,
-    /// Kinds of failure before they were made small.
+    /// Number of distinct kinds of failure before shrinking.
     pub shapes: usize,
-    /// Schedules that did not run as they stand.
+    /// Number of schedules that did not run as written, because the same moves led to other accesses.
     pub never_came: u64,
-    /// Samples and rejected ones by kind of leaf.
+    /// Samples and rejected samples by kind of leaf.
     pub leaves: Vec<SearchLeaf>,
-    /// Why samples were rejected, with how many.
+    /// Reasons for rejecting samples, with counts.
     pub rejected: Vec<(String, u64)>,
-    /// Answers of the cache, with how many.
+    /// Answers of the cache (hits and misses), with counts.
     pub answers: Vec<(String, u64)>,
-    /// The kinds of failure.
+    /// The distinct failures.
     pub failures: Vec<SearchFailure>,
-    /// Why it is no pass, besides its failures.
+    /// Reasons other than failures why the search does not pass.
     #[serde(default)]
     pub doubts: Vec<String>,
-    /// What it says.
+    /// The verdict of the search.
     pub verdict: SearchVerdict,
 }
 
-/// Samples of one kind of leaf.
+/// The samples with one kind of leaf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchLeaf {
-    /// The kind.
+    /// The kind of leaf.
     pub leaf: String,
-    /// All samples.
+    /// Number of samples, rejected ones included.
     pub samples: u64,
-    /// Those that were rejected.
+    /// Number of rejected samples.
     pub rejected: u64,
 }
 
 /// One kind of failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchFailure {
-    /// What makes two the same.
+    /// Two failures with the same fingerprint are the same bug.
     pub fingerprint: String,
-    /// How many schedules failed so.
+    /// Number of schedules that failed this way.
     pub schedules: u64,
-    /// Samples of the simplest one.
+    /// Number of samples in the simplest failing schedule.
     pub samples: u32,
-    /// The simplest one.
+    /// The simplest failing schedule.
     pub schedule: String,
-    /// The case that replays it, on a line.
+    /// The case that replays it, in its one-line form.
     pub case: String,
-    /// The file of the case.
+    /// The file in which the case was saved.
     pub saved: Option<String>,
-    /// The entry of the known failures that excuses it.
+    /// The known failure that excuses this one.
     pub known: Option<String>,
-    /// The entry that describes it, and excuses no more than so many of 1000 schedules: more failed.
+    /// The known failure that matches, and how many of 1000 schedules it excuses: more than that failed.
     #[serde(default)]
     pub beyond: Option<(String, u32)>,
 }
 
-/// A rate.
+/// A count per second.
 pub(crate) fn per_second(count: u64, time: Duration) -> u64 {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     count.saturating_mul(1000) / milliseconds
 }
 
 impl Search {
-    /// The search for people, in lines of `width` columns.
+    /// Renders the search as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
         let mut out = format!("{}, {}", clean(&self.build), clean(&self.walker));
@@ -255,7 +256,7 @@ impl Search {
             if let Some(saved) = &failure.saved {
                 let _ = writeln!(out, "  saved      {}", clean(saved));
             }
-            // One line, however long: it is there to be copied.
+            // Never wrapped, because the line is meant to be copied.
             let _ = writeln!(out, "  replay     framediff replay {}", clean(&failure.case));
         }
         if self.shapes > self.failures.len() {

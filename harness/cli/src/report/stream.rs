@@ -1,10 +1,10 @@
-//! The report for programs that follow a run: one event on a line, as they come.
+//! The events of a run as JSON lines, written while the run goes on.
 //!
 //! ```text
 //! {"format":"framediff-events","version":1,"framediff":"0.1.0","rules":{...}}
 //! {"event":"run-started",...}
 //! ```
-//! The rules are what the verdict is judged by, so that [`read`] gives the summary that the run had.
+//! The header holds the rules of the verdict, so that [`read`] returns the same summary as the run itself.
 
 use std::io::{self, BufRead, Write};
 
@@ -14,14 +14,14 @@ use model::run::summary::{Rules, Summary};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What the first line calls this format.
+/// The name of the format, in the header line.
 pub const FORMAT: &str = "framediff-events";
-/// The version of the lines' form; it grows when a field changes its meaning or goes away.
+/// The version of the line format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
-/// No line that this program writes is nearly as long.
+/// Longer lines are rejected, in bytes. No line that framediff writes comes near this limit.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// The first line.
+/// The header line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     format: String,
@@ -30,7 +30,7 @@ struct Header {
     rules: Rules,
 }
 
-/// Writes events as they come; each is there when the next one is told.
+/// Writes each event to `out` before the next one arrives.
 #[derive(Debug)]
 pub struct Stream<W> {
     out: W,
@@ -38,10 +38,10 @@ pub struct Stream<W> {
 }
 
 impl<W: Write> Stream<W> {
-    /// Writes the first line.
+    /// Writes the header line.
     ///
     /// # Errors
-    /// That it cannot be written.
+    /// The header cannot be written.
     pub fn begin(out: W, rules: &Rules) -> io::Result<Self> {
         let mut stream = Self { out, failed: None };
         let framediff = env!("CARGO_PKG_VERSION").to_owned();
@@ -49,10 +49,10 @@ impl<W: Write> Stream<W> {
         Ok(stream)
     }
 
-    /// Whether everything was written.
+    /// Ends the stream and reports whether everything was written.
     ///
     /// # Errors
-    /// The first thing that went wrong; nothing was written after it.
+    /// The first write error; nothing is written after it.
     pub fn end(self) -> io::Result<()> {
         self.failed.map_or(Ok(()), Err)
     }
@@ -73,35 +73,35 @@ impl<W: Write> Consumer for Stream<W> {
     }
 }
 
-/// Lines that are not the events of a run.
+/// Why a file is not the recorded events of a run.
 #[derive(Debug, Error)]
 pub enum StreamError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// The first line is another.
+    /// The first line is not the header of this format.
     #[error("its first line is not the one of a {FORMAT} file of version {VERSION}: {0}")]
     Foreign(String),
-    /// The first line has another version.
+    /// The header has another version.
     #[error("it is a {FORMAT} file of version {found}, this framediff {} reads version {VERSION}", env!("CARGO_PKG_VERSION"))]
     OtherVersion {
-        /// The version that it has.
+        /// The version in the file.
         found: u32,
     },
-    /// A later line is no event.
+    /// A line after the header is not an event.
     #[error("line {line} is no event: {why}")]
     BadLine {
-        /// Its number, from 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         why: String,
     },
 }
 
-/// Reads what a [`Stream`] wrote. A last line without its end, of a run that was killed, is left out.
+/// Reads what a [`Stream`] wrote. An unfinished last line is ignored: the run was killed while writing it.
 ///
 /// # Errors
-/// The first line that cannot be understood.
+/// The first line that cannot be read or parsed.
 pub fn read(mut lines: impl BufRead) -> Result<Summary, StreamError> {
     #[derive(Deserialize)]
     struct Kind {
@@ -129,7 +129,7 @@ pub fn read(mut lines: impl BufRead) -> Result<Summary, StreamError> {
     Ok(summary)
 }
 
-/// The next whole line.
+/// The next complete line.
 fn next(lines: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     io::Read::take(lines, LONGEST_LINE).read_until(b'\n', &mut line)?;
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    /// A writer that is full at once.
+    /// A writer whose disk is full.
     struct Full;
 
     impl Write for Full {

@@ -13,7 +13,7 @@ use crate::report::text::{Look, paragraph, short};
 pub(super) const HEADER: [&str; 7] =
     ["walker", "samples", "rejected", "impossible", "full/part/miss", "per s", "verdict"];
 
-/// What the columns mean, and those verdicts of `lines` that do not speak for themselves.
+/// Explains the columns, and those verdicts in `lines` that need an explanation.
 pub(super) fn legend(lines: &[Line]) -> String {
     let mut words = vec![
         "samples: walks of one thread",
@@ -36,7 +36,7 @@ pub(super) fn legend(lines: &[Line]) -> String {
     words.join("; ") + "."
 }
 
-/// Appends the blocks of all lines.
+/// Appends the block of each row and lane.
 pub(crate) fn render(out: &mut String, lines: &[Line], look: Look) {
     for block in lines.chunk_by(|left, right| (&left.row, left.lane) == (&right.row, right.lane)) {
         let Some(first) = block.first() else { continue };
@@ -55,7 +55,7 @@ pub(crate) fn render(out: &mut String, lines: &[Line], look: Look) {
 
 fn table(block: &[Line], look: Look) -> Table {
     let mut table = Table::new();
-    // Fits into eighty columns; where counts are enormous, a longer line is better than broken numbers.
+    // The table fits into eighty columns. If counts are huge, a longer line is better than a broken number.
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if look.colour {
         table.enforce_styling();
@@ -78,7 +78,7 @@ fn table(block: &[Line], look: Look) -> Table {
     table
 }
 
-/// What stands between the walker and the verdict.
+/// The columns between walker and verdict.
 pub(super) fn figures(line: &Line) -> [String; 5] {
     let tally = &line.tally;
     let cache = if line.walker.is_cached() {
@@ -111,7 +111,7 @@ fn cells(line: &Line) -> Vec<Cell> {
     cells
 }
 
-/// What does not fit into the table: reasons and causes.
+/// The reasons and causes, which do not fit into the table.
 fn details(out: &mut String, line: &Line, width: u16) {
     let tally: &Tally = &line.tally;
     let mut parts = Vec::new();
@@ -157,7 +157,7 @@ fn list<'a>(counts: impl Iterator<Item = (&'a str, &'a u64)>) -> String {
     counts.join(", ")
 }
 
-/// A share for people: nothing but zero reads as zero.
+/// A percentage for readers. Only an exact zero is printed as zero.
 #[allow(clippy::cast_precision_loss, reason = "two digits are shown")]
 fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {

@@ -1,32 +1,32 @@
-//! Text for terminals and pipes.
+//! Text layout for terminals and pipes.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
 
 pub use framewalk::printable::{clean, excerpt};
 
-/// How a text may look.
+/// How a text is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// Columns to fill.
+    /// Width of the lines, in columns.
     pub width: u16,
-    /// Whether escape codes are understood and wanted.
+    /// Whether to use colours, which are terminal escape codes.
     pub colour: bool,
 }
 
 impl Look {
-    /// The width of texts that go to a pipe, and the least that a terminal is taken to have.
+    /// The width of text in a pipe, and the minimum width on a terminal.
     const LEAST: u16 = 80;
-    /// Wider lines are hard to read.
+    /// Longer lines are hard to read.
     const MOST: u16 = 120;
 
-    /// Without escape codes, as wide as everybody expects.
+    /// No escape codes, eighty columns.
     #[must_use]
     pub fn plain() -> Self {
         Self { width: Self::LEAST, colour: false }
     }
 
-    /// What suits standard output: plain in a pipe; on a terminal its width, and colours unless `NO_COLOR` is set.
+    /// Fits standard output: plain in a pipe; on a terminal its width, with colours unless `NO_COLOR` is set.
     #[must_use]
     pub fn of_stdout() -> Self {
         if !std::io::stdout().is_terminal() {
@@ -38,14 +38,14 @@ impl Look {
         Self { width: columns.clamp(Self::LEAST, Self::MOST), colour: !set("NO_COLOR") && !dumb }
     }
 
-    /// `text`, with emphasis where that is possible.
+    /// `text` in bold, if escape codes are allowed.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
         console::style(text).bold().force_styling(self.colour).to_string()
     }
 }
 
-/// Appends `text` behind `label`, broken between words so that lines fit into `width`; a word is never broken.
+/// Appends `text` after `label`, wrapped at `width`. Words are never broken.
 pub fn paragraph(out: &mut String, label: &str, text: &str, width: u16) {
     let indent = label.chars().count();
     let mut column = indent;

@@ -1,30 +1,30 @@
-//! A standalone `unittest` file for CPython's own tree: the deterministic part of this project for a place where only the
-//! standard library may be used.
+//! Writes a standalone `unittest` file for CPython's own tree: the deterministic part of this project, in a place
+//! where only the standard library may be used.
 //!
-//! It holds generated programs with their legal stacks, and looks at them with CPython's own unwinder alone, at gates, where
-//! the target stands still: so it sees what is wrong with anchor, sequence and cache between samples. What goes wrong while a
-//! sample is taken is for the stepped lane.
+//! The file holds generated programs with their legal stacks. It samples them with CPython's own unwinder at gates,
+//! where the target is stopped. It therefore finds faults of anchor, sequence and cache between samples. Faults during
+//! a sample are left to the stepped lane.
 
 use model::workload::prologue::{IMPORTS, gate_with_places};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 
 use crate::report::python::{contexts, functions, program};
 
-/// The Python that surrounds the data.
+/// The Python code around the data.
 const TEMPLATE: &str = include_str!("../../../../pyscripts/test_frame_cache.py");
 
-/// Gates at which each program is looked at.
+/// Number of gates at which each program is sampled.
 const GATES: u32 = 160;
-/// Gates that pass before the first sample.
+/// Number of gates before the first sample.
 const WARM_UP: u32 = 40;
-/// As many before a JIT has compiled what is going to be hot.
+/// The same on a JIT build: the JIT needs longer to compile the hot code.
 const WARM_UP_WITH_JIT: u32 = 1500;
 
-/// A program of the file.
+/// A program in the file.
 struct Chosen {
-    /// The name of its test.
+    /// The name of its test class.
     name: &'static str,
-    /// What it tests, for the docstring of its test.
+    /// The docstring of the test class: what it tests.
     about: &'static str,
     family: Family,
     seed: u64,
@@ -33,7 +33,8 @@ struct Chosen {
     frame_size: FrameSize,
 }
 
-/// Small programs that together pass every site at which CPython updates the anchor, and have stacks that share addresses.
+/// Small programs that together reach every site at which CPython updates the anchor, and whose stacks reuse
+/// addresses.
 const CHOSEN: [Chosen; 14] = [
     Chosen {
         name: "TestAlternating",
@@ -163,7 +164,7 @@ const CHOSEN: [Chosen; 14] = [
     },
 ];
 
-/// Whether the family's functions have no loop but that of `main`, and call Python from Python alone.
+/// Whether the family's functions contain no loop outside `main` and call Python only from Python.
 fn is_straight(family: Family) -> bool {
     matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
 }
@@ -175,11 +176,11 @@ impl Chosen {
         generate(self.family, Mode::Gated, &parameters, self.seed)
     }
 
-    /// The program and the class that tests it.
+    /// The program, with the class that tests it.
     fn text(&self) -> String {
         let Workload { source, grammar, .. } = self.workload();
         let tests = if is_straight(self.family) { "TwoUnwinders" } else { "OneUnwinder" };
-        // Line numbers count from the prologue's first line.
+        // Line numbers count from the first line of the prologue.
         let rest = source.strip_prefix(&prologue()).unwrap_or(&source);
         format!(
             "class {}({tests}, unittest.TestCase):\n    \"\"\"{}\"\"\"\n\n    program = Program(\n        functions={},\n        contexts={},\n        text={},\n    )\n",
@@ -192,12 +193,12 @@ impl Chosen {
     }
 }
 
-/// What every gated program begins with.
+/// The beginning of every gated program.
 fn prologue() -> String {
     format!("{IMPORTS}\n{}\n", gate_with_places())
 }
 
-/// The file.
+/// The text of the `unittest` file.
 #[must_use]
 pub fn unittest_file() -> String {
     let programs: Vec<String> = CHOSEN.iter().map(Chosen::text).collect();
@@ -208,7 +209,7 @@ pub fn unittest_file() -> String {
         ("WARM_UP_JIT", WARM_UP_WITH_JIT.to_string()),
         ("GATES", GATES.to_string()),
         ("PROLOGUE", program(&prologue())),
-        // Last: what they hold is no place to be filled.
+        // Last, because the programs' text must not be searched for placeholders.
         ("PROGRAMS", programs.join("\n\n")),
     ] {
         text = text.replacen(&format!("@@{name}@@"), &value, 1);

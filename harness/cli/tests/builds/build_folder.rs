@@ -1,5 +1,5 @@
-//! An interpreter in the folder in which it was built, which is not its checkout: made here of Debian's build, as `mkdir build; cd
-//! build; ../configure; make` would leave it.
+//! Tests an interpreter in a build folder outside its checkout. The folder is put together from Debian's build, in the
+//! layout that `mkdir build; cd build; ../configure; make` would leave.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -15,10 +15,10 @@ use crate::common::command::{Outcome, Running, framediff};
 use crate::common::loader::write_loader_script;
 
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Where `make` puts extension modules; `pybuilddir.txt` has its name.
+/// The folder in which `make` puts extension modules. `pybuilddir.txt` holds its name.
 const MODULES: &str = "build/lib.linux-x86_64-3.15";
 
-/// The build folder in a checkout.
+/// Makes the build folder in a checkout.
 fn made_in(checkout: &Path) -> PathBuf {
     // `usr/bin/python3.15`, which starts the interpreter with the C library that was fetched with it.
     let release = common::release().python;
@@ -46,7 +46,7 @@ fn made_in(checkout: &Path) -> PathBuf {
     build
 }
 
-/// As a core developer would say it, standing in the build folder.
+/// Runs `check` the way a core developer would, from within the build folder.
 fn checked(build: &Path) -> Outcome {
     let words = ["check", "--python", "./python", "--jit", "off", "--lane", "stopped", "--family", "recursion"];
     let mut command = framediff(words);

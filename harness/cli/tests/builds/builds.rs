@@ -1,4 +1,4 @@
-//! Which builds are found and chosen, with real interpreters and a PATH of the test's own.
+//! Tests which builds are found and selected, with real interpreters and a PATH made by each test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -20,12 +20,13 @@ fn fake(folder: &TempDir, name: &str, answer: &serde_json::Value) -> PathBuf {
     path
 }
 
-/// Marks what [`inside_another_path`] prints.
+/// Prefix of the lines that [`inside_another_path`] prints.
 const MARK: &str = "selected: ";
-/// The cache folder for [`inside_another_path`].
+/// The variable that passes the cache folder to [`inside_another_path`].
 const CACHE: &str = "FRAMEDIFF_TEST_CACHE";
 
-/// What a run without `--python` would test if PATH were `path`: rows, then what is skipped, then notes or an error.
+/// What a run without `--python` would select if PATH were `path`: the rows, then skipped builds, then notes or an
+/// error.
 fn selected(path: &Path, cache: &Path) -> Vec<String> {
     let mut command = common::test_alone(module_path!(), "inside_another_path");
     command.args(["--ignored", "--nocapture"]).env("PATH", path).env(CACHE, cache);
@@ -50,7 +51,7 @@ fn inside_another_path() {
     }
 }
 
-/// The folder that holds what is fetched.
+/// The folder of fetched builds.
 fn cache() -> PathBuf {
     common::fetched();
     process::build::cache_folder(None).unwrap()
@@ -121,7 +122,7 @@ fn one_bad_build_among_those_asked_for_is_fatal() {
 fn a_free_threaded_build_is_listed_but_not_tested() {
     let release = common::release();
     let folder = tempfile::tempdir().unwrap();
-    // The release build's own image with the one word changed that says free-threaded.
+    // The image of the release build, with only the free-threaded word changed.
     let mut bytes = fs::read(&release.image).unwrap();
     let version = u64::from(release.version.0).to_le_bytes();
     let start = [COOKIE, version].concat();

@@ -1,4 +1,4 @@
-//! The decoders of positions and names against what CPython itself says of its code objects.
+//! Compares the decoders of positions and names with what CPython itself reports for its code objects.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -13,20 +13,20 @@ use process::build::Build;
 
 use crate::common;
 
-/// What stands for `None` among the positions.
+/// Stands for `None` among the positions.
 const NOTHING: i32 = i32::MIN;
 
-/// What the code objects had in them, so that a test which saw nothing of interest fails.
+/// The properties of the code objects seen, so that a test that saw nothing of interest fails.
 #[derive(Debug, Default)]
 struct Seen {
     code_objects: usize,
-    /// How many of their tables are unlike all others.
+    /// Number of distinct location tables.
     tables: usize,
     /// Code objects by the width of their names; ASCII counts as width 0.
     widths: BTreeMap<usize, usize>,
-    /// The codes of the entries.
+    /// The entry codes in the tables.
     codes: BTreeSet<u8>,
-    /// Neighbouring code units of which the second has a lower line.
+    /// Number of neighbouring code units where the line decreases.
     lines_back: usize,
     nowhere: usize,
     without_columns: usize,
@@ -41,7 +41,7 @@ impl Seen {
     fn note(&mut self, table: &[u8], positions: &[Location], width: usize, name: &[u32]) {
         self.code_objects += 1;
         *self.widths.entry(if name.iter().all(|&point| point < 128) { 0 } else { width }).or_default() += 1;
-        // CPython keeps bit 7 for the first bytes of entries.
+        // CPython sets bit 7 only in the first byte of an entry.
         self.codes.extend(table.iter().filter(|&&byte| byte & 0x80 != 0).map(|byte| (byte >> 3) & 0xf));
         self.lines_back +=
             positions.windows(2).filter(|pair| pair[1].line.is_some() && pair[1].line < pair[0].line).count();
@@ -55,7 +55,7 @@ impl Seen {
     }
 }
 
-/// Compares the generated code objects and `wanted` of the standard library.
+/// Compares the generated code objects and `wanted` code objects of the standard library.
 fn compare(build: &Build, options: &[&str], wanted: usize) -> Seen {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pyscripts/code_objects.py");
     let mut command = Command::new(&build.python);
@@ -78,7 +78,7 @@ fn compare(build: &Build, options: &[&str], wanted: usize) -> Seen {
         let expected: String =
             name.iter().map(|&point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
         assert_eq!(python_text::decode(&stored, width), Some(expected.clone()), "width {width}, {stored:x?}");
-        // The largest tables have hundreds of thousands of bytes.
+        // The largest tables have hundreds of thousands of bytes, so only the start is printed.
         let start = &table[..table.len().min(200)];
         let decoded = LocationTable::decode(&table, first_line)
             .unwrap_or_else(|| panic!("the table of {expected} was refused: {first_line}, {start:x?}"));
@@ -105,7 +105,7 @@ fn words(output: &mut impl Read, length: usize) -> Vec<u32> {
     bytes(output, 4 * length).as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
-/// Line, last line, first column and the one after the last. A negative column fits no position.
+/// Line, last line, first column and the column after the last. Fails on a negative column.
 fn location(position: &[u32; 4]) -> Location {
     let [line, end_line, column, end_column] =
         position.map(|part| Some(part.cast_signed()).filter(|&part| part != NOTHING));
@@ -113,7 +113,7 @@ fn location(position: &[u32; 4]) -> Location {
     Location { line, end_line, column, end_column }
 }
 
-/// Asserts that the code objects had all that the formats have: `others` are the codes of entries that are seen only
+/// Asserts that the code objects exercised every feature of the formats. `others` are the entry codes that occur only
 /// with columns, or only without.
 #[track_caller]
 fn assert_rich(seen: &Seen, others: impl IntoIterator<Item = u8>) {
@@ -124,7 +124,7 @@ fn assert_rich(seen: &Seen, others: impl IntoIterator<Item = u8>) {
     assert!(seen.units > 1 << 16 && seen.line > 1 << 30, "{seen:?}");
 }
 
-/// Compares with columns and, with few code objects, without.
+/// Compares with columns and, on fewer code objects, without.
 fn compare_both(build: &Build, wanted: usize) {
     let seen = compare(build, &[], wanted);
     assert_rich(&seen, 0..=14);

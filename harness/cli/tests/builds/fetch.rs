@@ -1,4 +1,4 @@
-//! What is fetched, and what happens when that cannot be.
+//! Tests what is fetched, and what happens if it cannot be.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -69,7 +69,7 @@ fn what_is_fetched_runs_through_links_and_from_folders_with_spaces() {
     let spaced = folder.path().join("a folder");
     std::fs::create_dir(&spaced).unwrap();
     let root = release.python.ancestors().nth(3).unwrap();
-    // A link in place of a copy: the launcher sees the other path only.
+    // A link instead of a copy: the launcher only sees the other path.
     std::os::unix::fs::symlink(root, spaced.join("root")).unwrap();
     std::os::unix::fs::symlink(&release.python, spaced.join("python")).unwrap();
     let version =
@@ -91,7 +91,7 @@ fn a_second_fetch_fetches_nothing() {
     assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
 }
 
-/// An archive at a port that nobody listens to.
+/// An archive at a port on which nobody listens.
 fn unreachable() -> Archive {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     Archive { uri: format!("http://127.0.0.1:{port}/debian"), signed_by: None }
@@ -107,7 +107,7 @@ fn without_network_the_error_names_the_archive_and_the_way_out() {
     assert_eq!(fetched(folder.path()), None);
 }
 
-/// A user who wants to stop at once.
+/// A user who interrupts at once.
 struct Impatient;
 
 impl Progress for Impatient {
@@ -143,10 +143,10 @@ fn a_name_that_the_loader_cannot_take_is_refused_before_anything_is_fetched() {
     assert!(matches!(error, FetchError::Name { .. }), "{error}");
 }
 
-/// Names the full folder for [`inside_a_full_disk`].
+/// The variable that passes the full folder to [`inside_a_full_disk`].
 const FULL: &str = "FRAMEDIFF_TEST_FULL_DISK";
 
-/// Fetches into a file system of `size`, in a mount namespace of its own, and returns what the user would read.
+/// Fetches into a file system of `size`, in its own mount namespace, and returns what the user would read.
 fn fetch_into(size: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("unshare");

@@ -1,4 +1,5 @@
-//! Interpreters: which are found, fetched and known, and what they say of code, programs and their own tests.
+//! Tests with interpreters: finding, fetching and identifying them, and what they report of code, programs and their
+//! own tests.
 
 #[path = "../common/mod.rs"]
 mod common;

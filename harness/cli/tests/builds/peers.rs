@@ -1,4 +1,4 @@
-//! CPython's own tests, and what becomes of tests that fail, die or hang.
+//! CPython's own tests: what happens if they fail, die or hang.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::common;
 
-/// A deadline that only a hang can reach.
+/// A deadline that is only reached by a hang.
 fn late() -> Instant {
     Instant::now() + Duration::from_secs(120)
 }
@@ -41,7 +41,7 @@ fn outcome_of(body: &str) -> Result<Outcome, PeerError> {
     run(&common::release(), None, &suite, Which::FrameCaching, late(), &|| false)
 }
 
-/// A suite with a test that starts a process and hangs; that process' number is then in the file.
+/// A suite with a test that starts a process and then hangs. The file holds the process id.
 fn hanging() -> (TempDir, Suite, PathBuf) {
     let (folder, suite) = suite("");
     let file = folder.path().join("pid");
@@ -123,7 +123,7 @@ fn an_exit_in_the_middle_is_a_death_too() {
 fn a_hang_ends_at_the_deadline_with_all_processes() {
     let (_folder, suite, file) = hanging();
     let began = Instant::now();
-    // The deadline must leave the tests the time to begin, however busy the machine is.
+    // The deadline must leave enough time for the tests to start, however busy the machine is.
     let mut time = Duration::from_secs(2);
     let outcome = loop {
         let outcome =
@@ -151,7 +151,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
     assert_gone(&file);
 }
 
-/// Names the folder of the suite to the test below.
+/// The variable that passes the suite's folder to the test below.
 const SUITE: &str = "FRAMEDIFF_TEST_SUITE";
 
 #[test]
@@ -193,7 +193,7 @@ fn dead() -> Archive {
     Archive { uri: format!("http://127.0.0.1:{port}/debian"), signed_by: None }
 }
 
-/// A cache folder with interpreters of this version, as far as fetching their tests can tell.
+/// A cache folder that holds interpreters of this version, as far as the code that fetches tests can see.
 fn cache_with(version: &str) -> TempDir {
     let cache = tempfile::tempdir().unwrap();
     let root = cache.path().join("debian-3.15");
@@ -249,7 +249,7 @@ fn a_build_without_tests_says_so() {
     let build = common::release();
     let folder = tempfile::tempdir().unwrap();
     let error = run(&build, None, &Suite::Own, Which::FrameCaching, late(), &|| false).err();
-    // Debian's has none of its own, but a build that the user names may.
+    // Debian's builds come without tests of their own. A build that the user names may have them.
     if let Some(error) = error {
         assert!(matches!(error, PeerError::NotLoaded { .. }), "{error}");
         let error = Suite::of(&build, folder.path(), &mut Silent).unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! Interpreters that were linked with a sanitizer, made here: libpython of Debian's debug build in a program of gcc's.
+//! Tests interpreters with a sanitizer, made by linking the libpython of Debian's debug build into a program built by
+//! gcc.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -14,20 +15,20 @@ use crate::common::loader::write_loader_script;
 
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// An interpreter with a sanitizer in `folder`, by the compiler's name for it.
+/// Builds an interpreter with a sanitizer in `folder`. `word` is gcc's name of the sanitizer.
 fn with_sanitizer(folder: &Path, word: &str, runtime: &str) -> PathBuf {
     // `usr/bin/python3.15-dbg`, which starts the interpreter with the C library that was fetched with it.
     let debug = common::debug().python;
     let usr = debug.parent().unwrap().parent().unwrap();
     let libraries = usr.join("lib/x86_64-linux-gnu");
     let (source, program) = (folder.join("main.c"), folder.join("python-elf"));
-    // The addition can overflow, which is what one of them looks for.
+    // The addition can overflow, which gives the undefined-behaviour sanitizer something to check.
     let text =
         "int Py_BytesMain(int, char **); int main(int c, char **v) { return Py_BytesMain(c, v) + (c + 1 < 0); }\n";
     std::fs::write(&source, text).unwrap();
     let mut gcc = Command::new("gcc");
     gcc.arg(format!("-fsanitize={word}")).arg(format!("-static-lib{runtime}"));
-    // The library needs a newer C library than the machine may have.
+    // The library may need a newer C library than the machine has.
     gcc.args(["-Wl,--allow-shlib-undefined", "-o"]).arg(&program).arg(&source);
     let output = gcc.arg(libraries.join("libpython3.15d.so.1.0")).output();
     let output = output.unwrap_or_else(|error| panic!("gcc does not start ({error}): install it"));
@@ -38,7 +39,7 @@ fn with_sanitizer(folder: &Path, word: &str, runtime: &str) -> PathBuf {
     python
 }
 
-/// Runs the check on the build; gives what it said on standard error.
+/// Checks that the build is recognised, and runs `check` on it. Returns standard error.
 fn is_recognised_and_checked(word: &str, runtime: &str, sanitizer: Sanitizer) -> String {
     let folder = tempfile::tempdir().unwrap();
     let python = with_sanitizer(folder.path(), word, runtime);

@@ -1,4 +1,4 @@
-//! Every generated program compiles, and its stacks are in its grammar.
+//! Tests that every generated program compiles and that its stacks are in its grammar.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,7 +30,7 @@ fn drawn(family: Family, mode: Mode, seed: u64) -> Workload {
     generate(family, mode, &parameters, seed)
 }
 
-/// A running program; killed when dropped.
+/// A running program. Killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -111,7 +111,7 @@ for f in sorted(os.listdir(sys.argv[1])):
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Walks over gates and compares the target's own account with the context that it announces.
+/// Steps through gates, and compares the target's own account with the context that it announces.
 fn accounts_agree(workload: &Workload, gates: usize) {
     let label = format!("{} seed {}", workload.family, workload.seed);
     let folder = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ fn accounts_agree_in(family: Family) {
     for seed in 0..4 {
         accounts_agree(&drawn(family, Mode::Gated, seed), 300);
     }
-    // A small program is walked round and round.
+    // A small program reaches every context many times.
     let small = Parameters { depth: 2, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Astral };
     accounts_agree(&generate(family, Mode::Gated, &small, 7), 300);
 }

@@ -1,4 +1,4 @@
-//! Benchmarks: what their programs do on a real interpreter, and what the command writes. Never a time.
+//! Benchmarks: what their programs do on a real interpreter, and what the command writes. No test depends on a time.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -21,7 +21,7 @@ use process::target::{Target, runtime_address};
 use crate::common::command::{Outcome, Running, children, framediff, outcome};
 use crate::common::target::{python, soon};
 
-/// A run of a few points on a loaded machine.
+/// The deadline for a run with a few points, on a loaded machine.
 const RUN: Duration = Duration::from_secs(120);
 
 fn at_first_gate(source: &str) -> (Target, Site) {
@@ -60,7 +60,7 @@ fn exactly_so_many_frames_change_between_gates() {
         for _ in 0..3 {
             target.pass_gates(1, soon()).unwrap();
             let found = threads(&mut walker, &target).remove(0).provenance;
-            // The frame that stays and is nearest to the leaf is read again: its line may have moved.
+            // The nearest frame that stays is read again, because its line may have changed.
             let expected = if changed == 0 { Lookup::FullHit } else { Lookup::PartialHit };
             assert_eq!(
                 (found.lookup, found.from_cache),
@@ -83,7 +83,7 @@ fn every_thread_stands_at_the_depth() {
 fn a_working_program_tells_how_long_its_work_took() {
     let (mut target, _) = at_first_gate(&working(20));
     for _ in 0..3 {
-        // It was made long enough for the clock, which another program may only make longer.
+        // The loop was calibrated to run long enough for the clock. Load from other programs can only lengthen it.
         assert!(target.pass_gates(1, soon()).unwrap().context > 10_000_000);
     }
 }
@@ -119,7 +119,7 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
     assert_eq!(names, ["own-uncached", "own-cached", "own-reference", "cpython-uncached", "cpython-cached"]);
     for series in &point.series {
         assert_eq!(series.refused, None);
-        // That blocks stand side by side was checked when the document was read.
+        // Reading the document already checks that the blocks are interleaved.
         assert!(series.blocks.concat().len() >= 2);
         let hits = if series.contender.ends_with("uncached") { 0 } else { series.samples };
         assert_eq!((series.lookups.full, series.lookups.partial, series.lookups.misses), (hits, 0, 0), "{series:?}");
@@ -149,7 +149,7 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
     let drawn = rendered(&file, &["--format", "svg"]);
     assert!(drawn.code == Some(0) && drawn.stdout.contains("</svg>"));
 
-    // Everything took half as long then, but for the bare system call that it is measured by.
+    // In this baseline everything is twice as fast, except the bare system call that serves as the yardstick.
     let mut before = document.clone();
     let halve = |series: &mut lab::bench::document::Series| {
         series.blocks.iter_mut().flatten().for_each(|time| *time /= 2.0);
@@ -173,7 +173,7 @@ fn a_depth_that_a_walker_cannot_walk_is_told_with_its_message() {
         assert!(series.refused.as_ref().unwrap().contains("RuntimeError"), "{series:?}");
         assert!(series.blocks.is_empty() && series.breakdown.is_none());
     }
-    // Without anybody who can, nothing is measured, and that is no success.
+    // Without a walker that can run, nothing is measured, and that is not a success.
     assert_eq!(bench(&[&deep[..], &["--walker", "cpython-cached"]].concat()).code, Some(3));
 }
 

@@ -1,4 +1,4 @@
-//! A failure in one file, opened again.
+//! Tests bundles: a failure in one file, opened again.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -51,14 +51,15 @@ fn a_failure_of_check_is_told_and_seen_again_from_its_bundle() {
     assert_eq!(replayed.code, Some(i32::from(exit::VIOLATION)), "{replayed:?}");
     assert!(replayed.stdout.contains(&bundle.about.fingerprint) && replayed.stdout.contains("stops"), "{replayed:?}");
     assert!(!replayed.stderr.contains("another interpreter"), "{replayed:?}");
-    // A debug build is another kind: it is not taken for the release, and without the release nothing passes.
+    // A debug build is a different kind. It is not used instead of the release build, and without that build nothing
+    // passes.
     let without = run(&["replay", path, "--python", debug]);
     assert_eq!(without.code, Some(i32::from(exit::INCONCLUSIVE)), "{without:?}");
     assert!(without.stderr.contains("no such build is here"), "{without:?}");
     assert!(without.stdout.contains(&format!("framediff replay {path} --python PATH")), "{without:?}");
 }
 
-/// The same bundle, said to be of another file of the same version.
+/// A copy of the bundle that claims to come from another file of the same version.
 fn of_another_image(path: &Path, copy: &Path) {
     std::fs::create_dir(copy).unwrap();
     let mut bundle = Bundle::load(path).unwrap();
@@ -78,7 +79,7 @@ fn what_another_interpreter_does_not_show_is_no_pass() {
     of_another_image(&bundles(&made)[0], &other);
     let path = bundles(&other).remove(0);
     let path = path.to_str().unwrap();
-    // It is known of 3.15.2, but this says nothing about the bundle's own interpreter.
+    // The failure is known on 3.15.2, but that says nothing about the bundle's own interpreter.
     let replayed = run(&[&["replay", path, "--times", "1"][..], &python].concat());
     assert_eq!(replayed.code, Some(i32::from(exit::INCONCLUSIVE)), "{replayed:?}");
     assert!(replayed.stdout.contains(&format!("framediff replay {path} --python PATH")), "{replayed:?}");
@@ -101,12 +102,12 @@ fn a_case_of_the_stepped_lane_is_replayed_from_its_bundle() {
     assert_eq!(explained.code, Some(i32::from(exit::VIOLATION)), "{explained:?}");
     assert!(explained.stdout.contains("possible") && explained.stdout.contains("build id"), "{explained:?}");
     let replayed = run(&["replay", path, "--times", "2", "--python", python]);
-    // It is known of 3.15.2.
+    // The failure is known on 3.15.2.
     assert_eq!(replayed.code, Some(i32::from(exit::PASS)), "{replayed:?}");
     assert!(replayed.stdout.contains("2/2") && replayed.stdout.contains("6 stops"), "{replayed:?}");
 }
 
-/// Runs the program as on a machine that has a bundle and nothing else: no home, no build, no archive.
+/// Runs the command as on a machine that has a bundle and nothing else: no home folder, no build, no archive.
 fn elsewhere(bundle: &Path, verb: &str) -> Outcome {
     let machine = tempfile::tempdir().unwrap();
     std::fs::copy(bundle, machine.path().join("it.bundle")).unwrap();
@@ -138,7 +139,7 @@ fn a_machine_without_builds_tells_what_a_bundle_holds_and_what_is_missing() {
         assert_eq!(replayed.code, Some(i32::from(exit::INCONCLUSIVE)), "{replayed:?}");
         assert!(replayed.stderr.contains("no CPython 3.15"), "{replayed:?}");
         assert!(replayed.stdout.contains("framediff replay it.bundle --python PATH"), "{replayed:?}");
-        // A snapshot needs no build.
+        // Replaying a snapshot needs no build.
         assert!(replayed.stdout.contains("6 stops") && replayed.stdout.contains("pass"), "{replayed:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The command as users and scripts meet it: exit codes, words, and what is left behind.
+//! Tests the command as users and scripts see it: exit codes, output, and what is left behind.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -26,19 +26,19 @@ use crate::common;
 use crate::common::command::{Outcome, Process, REFUSAL, Running, assert_build_refused, children, framediff, state};
 use crate::common::target::{Watched, script};
 
-/// `check` of the release build in the stopped lane, on one family.
+/// `check` of the release build in the stopped lane, with one family.
 fn stopped(budget: &str, more: &[&str]) -> Command {
     let mut command = framediff(["check", "--lane", "stopped", "--family", "alternating", "--budget", budget]);
     command.arg("--python").arg(common::release().python).args(more);
     command
 }
 
-/// A program that answers as a CPython of this version would, with an image like the release build's.
+/// A program that answers the probe like a CPython of this version, with an image like the release build's.
 fn answers_as(folder: &TempDir, version: u32, free_threaded: bool) -> PathBuf {
     let original = fs::read(common::release().image).unwrap();
     let original = object::File::parse(&*original).unwrap();
     let mut section = original.section_by_name(".PyRuntime").unwrap().data().unwrap().to_vec();
-    // After the cookie, the section says the version and whether it is free-threaded.
+    // After the cookie, the section holds the version and the free-threaded word.
     section[8..16].copy_from_slice(&u64::from(version).to_le_bytes());
     section[16..24].copy_from_slice(&u64::from(free_threaded).to_le_bytes());
     let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
@@ -69,7 +69,7 @@ fn a_cpython_before_3_13_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let supported = "supported are 3.13 and 3.14 (without frame cache) and 3.15";
     assert_build_refused(&answers_as(&folder, 0x030c_0af0, false), &["CPython 3.12.10", supported]);
-    // The machine's own one, where there is one, answers for itself.
+    // If the machine has an old CPython of its own, it answers the probe itself.
     if let Some(python) = old_python() {
         assert_build_refused(&python, &["CPython 3.", supported]);
     }
@@ -90,14 +90,14 @@ fn a_free_threaded_build_is_refused() {
     );
 }
 
-/// The command of a replay line, to be run at once.
+/// Makes a command from a replay line.
 fn replayed(line: &str) -> Command {
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[..2], ["framediff", "check"], "{line}");
     framediff(&words[1..])
 }
 
-/// It does not use its budget up, and is judged by the failure alone.
+/// The replay does not use up its budget, and only this failure decides its exit code.
 #[test]
 fn a_replay_line_ends_with_the_failure_that_it_shows_again() {
     let document = weakened(3, &[Weakening::LeafReusedOnFullHit]);
@@ -110,7 +110,7 @@ fn a_replay_line_ends_with_the_failure_that_it_shows_again() {
     assert_eq!(shown.code, Some(i32::from(exit::VIOLATION)), "{shown:?}");
     assert!(shown.stdout.contains(violation.fingerprint.as_str()), "{shown:?}");
 
-    // The same failure, if it is known.
+    // The same failure, now listed as known.
     let known = tempfile::NamedTempFile::new().unwrap();
     fs::write(known.path(), known_failure(violation.fingerprint.as_str())).unwrap();
     let mut command = replayed(line);
@@ -121,7 +121,7 @@ fn a_replay_line_ends_with_the_failure_that_it_shows_again() {
         shown.document().violations.iter().any(|one| one.fingerprint == violation.fingerprint && one.known.is_some())
     );
 
-    // Another failure than the one that is looked for does not end the run, and without it the run is no pass.
+    // A different failure does not end the run. Without the failure that is looked for, the run does not pass.
     let mut command = stopped("2s", &["--seed", "3", "--jit", "off", "--until", violation.fingerprint.as_str()]);
     command.args(["--walker", "own-cached"]);
     let not_shown = Running::start(command).ends_within(REFUSAL);
@@ -136,11 +136,11 @@ fn known_failure(fingerprint: &str) -> String {
     )
 }
 
-/// A copy of the fetched build by hard links, in which `change` has been done to the unwinder's module.
+/// A hard-linked copy of the fetched build, whose unwinder module was changed by `change`.
 fn build_without_unwinder(change: impl Fn(&Path)) -> (TempDir, PathBuf) {
     let python = &common::fetched()[0];
     let root = python.ancestors().nth(3).unwrap();
-    // Beside the original: hard links do not leave a file system.
+    // In a folder next to the original, because hard links cannot cross file systems.
     let folder = tempfile::Builder::new().prefix(".test-").tempdir_in(root.parent().unwrap()).unwrap();
     let copy = folder.path().join("copy");
     let copied = Command::new("cp").arg("-al").arg(root).arg(&copy).status().unwrap();
@@ -198,7 +198,7 @@ fn a_check_of_one_build_in_the_stopped_lane_passes() {
     assert_eq!(document.seed, 1);
 }
 
-/// What is tested does not depend on how fast the machine is.
+/// What is tested must not depend on the speed of the machine.
 #[test]
 fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
     let run = |budget: &str, stops: &str| {
@@ -210,8 +210,8 @@ fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
     let document = done.document();
     assert_eq!(document.stops, Some(40));
     for line in document.table.iter().filter(|line| line.walker.is_cached()) {
-        // Gates, stores and moments, and gates once more for two that take turns, of which each has a first sample; at a moment
-        // a walker may not be asked.
+        // Stops are made at gates, at stores and at arbitrary moments. Further gates are for two walkers that take
+        // turns, each of which has a first sample. At an arbitrary moment, a walker may not be asked.
         assert!((80..=161).contains(&line.tally.samples), "{line:?}");
     }
     let late = run("1s", "4000000000");
@@ -219,7 +219,7 @@ fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
     assert!(late.stdout.contains("of 4000000000 stops; give a longer --budget"), "{late:?}");
 }
 
-/// The release build with an unwinder that does `deed` instead of every 40th walk.
+/// The release build with an unwinder that does `deed` before every 40th walk.
 fn with_a_bad_unwinder(folder: &TempDir, deed: &str) -> PathBuf {
     const DRIVER: &str = include_str!("../../../../pyscripts/remote_unwinder.py");
     const WALK: &str = "            result = driver.unwinder.get_stack_trace()\n";
@@ -273,7 +273,7 @@ fn an_unwinder_that_does_not_answer_is_a_violation_too() {
     assert!(hung.is_some_and(|hung| hung.rows.len() == 1), "{found:?}");
 }
 
-/// File names are compared, and what is no text is not told alike by everybody.
+/// File names are compared, and there is more than one way to report a name that is not valid text.
 #[test]
 fn folders_and_interpreters_whose_names_are_no_text_are_no_false_alarm() {
     let folder = tempfile::tempdir().unwrap();
@@ -307,10 +307,10 @@ fn a_check_is_reported_for_people_unless_a_program_asks() {
     }
 }
 
-/// The document of a run with weakenings, which must fail.
+/// The document of a run with weakened checks, which must fail.
 fn weakened(seed: u64, weakenings: &[Weakening]) -> Document {
     let seed = seed.to_string();
-    // On frames of one size the branches stand on the same addresses, whatever the seed decides.
+    // With frames of one size, the branches use the same addresses for every seed.
     let mut command = stopped("3s", &["--format", "json", "--frame-size", "equal:8", "--seed", &seed]);
     for weakening in weakenings {
         command.args(["--weaken", weakening.name()]);
@@ -340,7 +340,7 @@ fn a_leaf_reused_on_a_full_hit_is_a_wrong_line() {
     }
 }
 
-/// Looks at the children of a run until they are as wanted.
+/// Polls the children of a run until they satisfy `wanted`.
 fn children_when(run: &Running, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -357,7 +357,7 @@ fn is_target(process: &Process) -> bool {
     process.command_line.contains(WORKLOAD_FILE)
 }
 
-/// The children with a descriptor each, which outlives their numbers.
+/// The children, each with a file descriptor that stays valid when the process id is reused.
 fn watch(children: &[Process]) -> Vec<(i32, Watched)> {
     let alive = children.iter().filter(|process| state(process.pid).is_some());
     alive.map(|process| (process.pid, Watched::new(process.pid))).collect()
@@ -371,7 +371,7 @@ fn ctrl_c_ends_the_run_with_its_report_and_leaves_no_process() {
         let run = Running::start(command);
         children_when(&run, |children| children.iter().any(is_target));
         let pid = Pid::from_raw(run.pid());
-        // Held for a moment, it has the children that it has.
+        // While the run is stopped, its set of children cannot change.
         kill(pid, Signal::SIGSTOP).unwrap();
         assert!(matches!(waitpid(pid, Some(WaitPidFlag::WUNTRACED)), Ok(WaitStatus::Stopped(..))));
         let watched = watch(&children(run.pid()));
@@ -399,7 +399,7 @@ fn a_killed_run_leaves_no_process_not_even_a_stopped_one() {
             && children.iter().any(|process| !is_target(process))
     };
     children_when(&run, complete);
-    // Caught at a moment when a target is stopped, it can start nothing more before it is killed.
+    // The run is stopped at a moment when a target is stopped too. It cannot start anything else before it is killed.
     let pid = Pid::from_raw(run.pid());
     let deadline = Instant::now() + Duration::from_secs(30);
     let left = loop {
@@ -421,7 +421,7 @@ fn a_killed_run_leaves_no_process_not_even_a_stopped_one() {
     }
 }
 
-/// A verdict that depended on luck could not block anything.
+/// A verdict that depended on luck must not block anything.
 #[test]
 fn the_same_seed_runs_the_same_schedules() {
     let run = |seed: &str| {

@@ -1,4 +1,4 @@
-//! The command line, on real interpreters.
+//! Tests of the command line, on real interpreters.
 
 #[path = "../common/mod.rs"]
 mod common;

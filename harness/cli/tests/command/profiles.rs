@@ -1,4 +1,4 @@
-//! Profiles held against the truth, on a real interpreter. Nothing here says how far a walker may be from it.
+//! Compares profiles with the truth on a real interpreter. No test limits how far a walker may be from it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -12,7 +12,7 @@ use model::schedule::fingerprint::LeafKind;
 use crate::common;
 use crate::common::command::{Running, framediff};
 
-/// A run of a few seconds on a loaded machine.
+/// The deadline for a run of a few seconds, on a loaded machine.
 const TIME: Duration = Duration::from_secs(120);
 
 #[test]
@@ -35,7 +35,8 @@ fn every_walker_is_held_against_the_truth_of_the_same_program() {
             assert!(picture.samples > 0, "{picture:?}");
             match picture.tvd {
                 Some(tvd) => assert!((0.0..=1.0).contains(&tvd.distance), "{picture:?}"),
-                // The reference walker refuses most of what generators show, in a few seconds perhaps all.
+                // The reference walker rejects most samples with a generator leaf, and in a few seconds perhaps all of
+                // them.
                 None => assert_eq!((picture.errors, picture.bias), (1.0, Bias::CannotTell), "{picture:?}"),
             }
             assert_eq!(picture.shares.len(), program.leaves.len());
@@ -47,7 +48,8 @@ fn every_walker_is_held_against_the_truth_of_the_same_program() {
         if let Some(known) = program.known {
             let shares: Vec<f64> = program.leaves.iter().map(|leaf| leaf.truth).take(4).collect();
             assert_eq!(shares, [8.0, 4.0, 2.0, 1.0].map(|weight| weight / 15.0), "{program:?}");
-            // The two heaviest in each other's place would be 0.27 away; some hundred looks are not.
+            // If the two heaviest leaves were swapped, the distance would be 0.27. A few hundred samples are closer
+            // than that.
             assert!(known.distance < 0.2, "{program:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! `check --program`: programs of the user's, and what becomes of those that cannot be judged.
+//! `check --program`: users' own programs, and what happens with programs that cannot be judged.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -15,10 +15,10 @@ use crate::common;
 use crate::common::command::{Outcome, Running, framediff, outcome};
 use crate::common::target::Watched;
 
-/// What a run may take on a loaded machine.
+/// The deadline for a run on a loaded machine.
 const TIME: Duration = Duration::from_secs(120);
 
-/// A program whose stack says where it is, and which comes to a gate in every round.
+/// A program whose stack shows where it is, and which passes a gate in every round.
 const GOOD: &str = "\
 import sys
 from framediff_gate import gate, run
@@ -39,7 +39,7 @@ def body():
 run(body)
 ";
 
-/// A function that is looked at between its calls, on another line each time; it notices what it is given.
+/// A function that is sampled between its calls, on another line each time. It notices the arguments that it gets.
 const CALLS: &str = "\
 import sys
 assert sys.argv[1:] == ['one', 'two words'], sys.argv
@@ -152,7 +152,7 @@ fn a_gate_that_is_never_reached_is_said() {
 fn what_a_program_starts_ends_with_it_and_its_output_disturbs_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("children");
-    // What it prints is the harness's own word.
+    // The program prints the word that the harness uses for its own messages.
     let source = format!(
         "import os\nchild = os.fork()\nif not child:\n  while True: pass\nwith open({told:?}, 'a') as file:\n  \
          file.write(str(child) + '\\n')\ndef f():\n  print('framdiff' * 1000)\nwhile True:\n  f()\n"
@@ -163,7 +163,7 @@ fn what_a_program_starts_ends_with_it_and_its_output_disturbs_nobody() {
     assert!(children.lines().count() >= 2, "{children}");
     for pid in children.lines() {
         let pid = pid.parse().unwrap();
-        // One that is gone already has no file to watch.
+        // A process that has already ended has no entry in /proc to watch.
         let is_there = Path::new(&format!("/proc/{pid}")).exists();
         assert!(!is_there || Watched::new(pid).ends_before(std::time::Instant::now() + Duration::from_secs(5)));
     }

@@ -1,4 +1,4 @@
-//! Snapshots that come with the project, and files that are none.
+//! Tests the snapshots in the corpus, and files that are not snapshots.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -25,7 +25,7 @@ fn corpus() -> Vec<PathBuf> {
     files
 }
 
-/// Everything that walkers make of a snapshot, of which nothing may be wrong.
+/// Everything that the walkers return for a snapshot. None of it may be wrong.
 fn replayed(snapshot: &Snapshot) -> Vec<Look> {
     let looks = snapshot.replay().unwrap();
     for look in &looks {
@@ -59,7 +59,7 @@ fn the_corpus_replays_and_holds_what_it_is_meant_to() {
     assert!(answers.iter().all(|&number| number > 0), "{answers:?}");
 
     let has = |wanted: &dyn Fn(&Snapshot) -> bool| snapshots.iter().any(wanted);
-    // Images of a family beyond all limits would be too.
+    // The programs of this family exceed every limit, and so would their snapshots.
     for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
         assert!(has(&|it| it.meta.family == family && it.meta.version.minor() == (3, 15)), "{family}");
     }
@@ -68,7 +68,7 @@ fn the_corpus_replays_and_holds_what_it_is_meant_to() {
     }
     assert!(has(&|it| it.meta.version.minor() == (3, 14)));
     assert!(has(&|it| it.meta.debug) && has(&|it| it.meta.jit == JitMode::On));
-    // A stack whose frames lie in several chunks of 16 KiB.
+    // A stack whose frames are spread over several chunks of 16 KiB.
     assert!(has(&|it| {
         let mut image = it.stops[0].image.clone();
         let layout = Layout::read(&mut image, it.meta.runtime).unwrap();
@@ -115,7 +115,7 @@ fn files_that_are_no_snapshots_are_told_by_what_they_are() {
     let missing = missing.to_str().unwrap();
     outcome(["replay", missing], PATIENCE).assert_refused(&["cannot read", missing, "No such file"]);
     outcome(["replay", folder.path().to_str().unwrap()], PATIENCE).assert_refused(&["cannot read"]);
-    // One bad file does not keep the others from being replayed.
+    // A bad file does not keep the others from being replayed.
     let good = corpus()[0].clone();
     let both = outcome(["replay", missing, good.to_str().unwrap()], PATIENCE);
     assert_eq!(both.code, Some(i32::from(exit::USAGE)), "{both:?}");

@@ -1,4 +1,4 @@
-//! What the command refuses before it needs an interpreter.
+//! Tests what the command refuses before it needs an interpreter.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -37,7 +37,7 @@ fn without_network_and_with_nothing_installed_the_way_out_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("bin")).unwrap();
-    // Everything that fetching may call, and no Python.
+    // Everything that fetching may run, but no Python.
     for tool in ["apt-get", "apt-config", "dpkg", "dpkg-deb", "gpgv", "sqv", "sh", "tar", "xz", "zstd"] {
         if let Ok(path) = which::which(tool) {
             std::os::unix::fs::symlink(path, at("bin").join(tool)).unwrap();
@@ -46,7 +46,7 @@ fn without_network_and_with_nothing_installed_the_way_out_is_named() {
     assert!(at("bin/apt-get").exists(), "fetching needs apt-get, so does this test");
     let closed = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
     fs::write(at("sources.list"), format!("deb {closed}/debian unstable main\n")).unwrap();
-    // The machine's own settings come after this file, so it must leave them out.
+    // The machine's own settings are read after this file, so this file must exclude them.
     let settings = format!(
         "Dir::Etc::Parts \"{none}\"; Dir::Etc::Main \"/dev/null\"; Dir::Etc::SourceParts \"{none}\";\n\
          Dir::Etc::SourceList \"{list}\"; Acquire::Retries \"0\";\n\
@@ -97,7 +97,7 @@ fn every_weakening_of_the_checked_walker_is_taken_and_any_other_name_refused() {
         let arguments = ["check", "--weaken", weakening.name(), "--python", "/no/such/python"];
         let outcome = outcome(arguments, REFUSAL);
         if weakening.applies_to(WalkerKind::OwnCached) {
-            // What comes after the arguments were understood: the build.
+            // The arguments were accepted, and the first error is about the build.
             outcome.assert_refused(&["/no/such/python", "there is no such file"]);
         } else {
             outcome.assert_refused(&[weakening.name(), "possible values", "leaf-reused-on-full-hit"]);
@@ -114,7 +114,7 @@ fn what_cannot_be_written_is_known_before_anything_runs() {
     fs::write(&plain, "kept").unwrap();
     let below = plain.join("r.xml");
     let full = |kind: &str| format!("{kind}={}", below.display());
-    // The builds come later: that there is none is not what is told.
+    // The missing build comes later and must not be the reported error.
     for kind in ["json", "json-lines", "junit", "html", "markdown"] {
         let refused = outcome(["check", "--python", "/no/such/python", "--report", &full(kind)], REFUSAL);
         refused.assert_refused(&[below.to_str().unwrap(), "there can be no folder", plain.to_str().unwrap()]);
@@ -125,7 +125,7 @@ fn what_cannot_be_written_is_known_before_anything_runs() {
     let other = format!("html={}/./plain", folder.path().display());
     let refused = outcome(["check", "--python", "/no/such/python", "--report", &twice, "--report", &other], REFUSAL);
     refused.assert_refused(&["two reports cannot both go to", "plain"]);
-    // A run that never begins leaves what was there.
+    // A run that never starts leaves an existing file alone.
     outcome(["check", "--python", "/no/such/python", "--report", &twice], REFUSAL)
         .assert_refused(&["there is no such file"]);
     assert_eq!(fs::read_to_string(&plain).unwrap(), "kept");
@@ -153,7 +153,7 @@ fn a_process_that_is_no_python_is_refused() {
 
 #[test]
 fn a_process_that_is_not_there_is_refused() {
-    // Numbers above the kernel's limit are never given to a process.
+    // The kernel never assigns process ids above its limit.
     let pid = "2147483647";
     outcome(["attach", pid], REFUSAL).assert_refused(&["process 2147483647 has ended"]);
     for pid in ["0", "-1", "99999999999", "python"] {

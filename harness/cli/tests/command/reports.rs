@@ -1,4 +1,4 @@
-//! Reports of a run in files, on GitHub, and of what was saved.
+//! Tests the reports of a run: in files, on GitHub, and from saved documents.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(30);
 const KINDS: [(&str, &str); 5] =
     [("json", "r.json"), ("json-lines", "r.jsonl"), ("junit", "r.xml"), ("html", "r.html"), ("markdown", "r.md")];
 
-/// A short check of the release build with every report in `folder`.
+/// A short check of the release build that writes every report into `folder`.
 fn check(folder: &Path, more: &[&str]) -> Command {
     let mut command = framediff(["check", "--lane", "stopped", "--family", "alternating", "--seed", "1"]);
     command.arg("--python").arg(common::release().python).args(more);
@@ -53,7 +53,7 @@ fn a_failing_run_is_told_in_every_file() {
     assert!(document.groups[0].fails && document.groups[0].headline.contains("--weaken"), "{:?}", document.groups);
     let of_line =
         document.violations.iter().find(|one| one.fingerprint.as_str() == "stopped/own-cached/disagreement/line");
-    // The line on which the leaf was said to be, and the one on which it was, are other text of the program.
+    // The leaf's reported line and its true line are different source lines of the same function.
     let [seen, possible] = of_line.unwrap().first.source.as_slice() else { panic!("{of_line:?}") };
     assert!(seen.function == possible.function && seen.line != possible.line, "{of_line:?}");
     let fingerprint = "stopped/own-cached/disagreement/line";
@@ -61,7 +61,7 @@ fn a_failing_run_is_told_in_every_file() {
         let text = read(folder.path(), name);
         assert!(text.contains(fingerprint) && text.contains(&document.violations[0].first.replay), "{name}: {text}");
     }
-    // What was saved gives the same page and the same document again.
+    // The saved files give the same page and the same document again.
     for (name, format) in [("r.json", "html"), ("r.jsonl", "html"), ("r.jsonl", "json")] {
         let file = folder.path().join("new/folder").join(name);
         let again = outcome(["report", file.to_str().unwrap(), "--format", format], TIME);
@@ -84,7 +84,7 @@ fn an_interrupted_run_keeps_what_it_found_in_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let run = Running::start(check(folder.path(), &["--budget", "60s"]));
     let deadline = Instant::now() + TIME;
-    // A target is there, so that the first cell has begun.
+    // Once a target exists, the first cell has begun.
     while !children(run.pid()).iter().any(|process| process.command_line.contains(WORKLOAD_FILE)) {
         assert!(!run.has_ended() && Instant::now() < deadline);
         std::thread::yield_now();
@@ -114,12 +114,12 @@ fn on_github_a_run_is_annotated_and_summed_up() {
     let run = Running::start(command).ends_within(TIME);
     assert_eq!(run.code, Some(i32::from(exit::VIOLATION)), "{run:?}");
     let lines: Vec<&str> = run.stdout.lines().collect();
-    // Nothing in the report itself is a command.
+    // The report itself contains no workflow command.
     let token = lines[0].strip_prefix("::stop-commands::").unwrap();
     let end = lines.iter().position(|line| *line == format!("::{token}::")).unwrap();
     assert!(lines[1..end].iter().any(|line| line.starts_with("verdict: fail")), "{run:?}");
     let annotations = &lines[end + 1..];
-    // One fault, however many clauses it breaks, is one annotation.
+    // One fault gives one annotation, however many clauses it breaks.
     let errors: Vec<_> = annotations.iter().filter(|line| line.starts_with("::error ")).collect();
     let [error] = errors.as_slice() else { panic!("{annotations:?}") };
     assert!(
@@ -139,12 +139,12 @@ fn on_github_a_run_is_annotated_and_summed_up() {
 fn colours_are_for_terminals_whose_user_wants_them() {
     let folder = tempfile::tempdir().unwrap();
     let run = Running::start(check(folder.path(), &["--budget", "1s"])).ends_within(TIME);
-    // Whatever comes out of a pipe was looked at for escape codes already.
+    // Output to a pipe has already been checked for escape codes.
     assert!(run.stdout.contains("verdict: "), "{run:?}");
     let file = folder.path().join("new/folder/r.json");
     let on_a_terminal = |variables: &[(&str, &str)]| {
         let line = format!("{} report {}", env!("CARGO_BIN_EXE_framediff"), file.display());
-        // A terminal of its own.
+        // `script` runs the command on its own terminal.
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR").envs(variables.iter().copied());

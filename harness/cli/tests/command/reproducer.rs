@@ -1,4 +1,4 @@
-//! Reproducers, run by the real interpreter.
+//! Runs reproducers on the real interpreter.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -37,7 +37,7 @@ fn duty(seconds: u64) -> Duty {
     Duty { limit: Duration::from_secs(seconds), measured: None, warm_up: 40 }
 }
 
-/// Runs the text with the interpreter that is tested, and nothing else in its folder.
+/// Runs the text on the interpreter under test, alone in a folder.
 fn run(text: &str) -> (Option<i32>, String, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("repro.py");
@@ -52,7 +52,7 @@ fn run(text: &str) -> (Option<i32>, String, Duration) {
 
 #[test]
 fn a_live_reproducer_has_one_of_its_documented_outcomes() {
-    // Torn reads alone are enough for the fault to be seen; on an idle machine it takes less than a second.
+    // Torn reads alone make the fault visible, within a second on an idle machine.
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
     assert!(!is_deterministic(&file.case));
     let text = reproducer(&file, duty(8)).unwrap();
@@ -63,7 +63,7 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
     match code {
         Some(1) => {
             assert!(output.contains("impossible stack in sample") && output.contains("cache: full-hit"), "{output}");
-            // Which clause it breaks is chance: another branch's callers, or a line that calls nothing of the kind.
+            // It is chance which clause breaks: the callers of another branch, or a line that calls no such function.
             assert!(output.contains("\n  > "), "the frame at fault is marked: {output}");
         }
         Some(0) => assert!(output.contains("no impossible stack"), "{output}"),
@@ -73,7 +73,7 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
 
 #[test]
 fn a_deterministic_reproducer_takes_the_same_steps_and_sees_what_is_there() {
-    // Every gate of a few rounds, then longer moves: 3.15.2 gets all of these right.
+    // Every gate of a few rounds, then longer moves. 3.15.2 gets all of them right.
     for (family, names) in [
         (Family::Alternating, Names::Astral),
         (Family::Generators, Names::Ascii),
@@ -88,7 +88,7 @@ fn a_deterministic_reproducer_takes_the_same_steps_and_sees_what_is_there() {
         let (code, output, _) = run(&text);
         assert_eq!(code, Some(0), "{family}: {output}");
         assert!(output.contains("60 samples, 0 without a stack, no impossible stack"), "{family}: {output}");
-        // The same with a program that calls something else than the grammar says.
+        // The same with a program that does not match its grammar.
         let context = text.lines().find(|line| line.starts_with("CONTEXTS = [")).unwrap();
         let wrong = text.replace("return parent is None or lines is None or line in lines", "return parent is None");
         assert_ne!(text, wrong);
@@ -105,7 +105,7 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
         file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 8, "1.0:1,2.0:1,3.0:1,4.0:1,5.0:2,6.0:1,7.0:1");
     let text = reproducer(&file, duty(1)).unwrap();
     assert_eq!(run(&text).0, Some(0));
-    // A sampler that answers with what it saw before.
+    // A sampler that returns its previous answer.
     let stale = text.replace(
         "        stacks, growth = samplers[name].sample()\n        rejected += not stacks\n        for stack in stacks:\n            fault = grammar.fault(stack)\n            \
          expected = None",
@@ -138,7 +138,7 @@ fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
     assert_eq!(code, Some(i32::from(known)), "{output}");
     assert_eq!(output.contains("the program was somewhere else"), known, "{output}");
     assert_eq!(run(&text).1, output, "every run is the same");
-    // Without the second one nothing is wrong.
+    // Without the second unwinder, nothing is wrong.
     file.case.cast = Cast::default();
     let (code, output, _) = run(&reproducer(&file, duty(1)).unwrap());
     assert_eq!(code, Some(0), "{output}");

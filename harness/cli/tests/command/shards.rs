@@ -1,4 +1,4 @@
-//! Runs that several machines share: `check --shard`, `merge`, `compare`.
+//! Tests runs that several machines share: `check --shard`, `merge`, `compare`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ fn every_cell_is_in_one_shard_and_each_shard_keeps_the_order() {
     }
 }
 
-/// Runs a shard of a small run and writes its report into `folder`.
+/// Runs one shard of a small run and writes its report into `folder`.
 fn shard(folder: &Path, shard: &str, seed: &str, more: &[&str]) -> PathBuf {
     let python = common::release().python;
     let fixed = ["check", "--python", python.to_str().unwrap(), "--jit", "off", "--lane", "stopped"];
@@ -78,7 +78,7 @@ fn shards_are_merged_into_the_run_that_they_are_parts_of() {
     assert_eq!(samples(&whole), parts.iter().map(samples).sum::<u64>());
     assert_eq!(whole.part.as_ref().map(|part| (part.shards.clone(), part.of)), Some((vec![1, 2], 2)));
 
-    // What is missing is never a pass.
+    // A missing shard prevents a pass.
     let alone = merge(&[&one], &["--format", "json"]);
     assert_eq!(alone.code, Some(i32::from(exit::INCONCLUSIVE)), "{alone:?}");
     let alone = alone.document().judgement;
@@ -87,7 +87,7 @@ fn shards_are_merged_into_the_run_that_they_are_parts_of() {
     let human = merge(&[&one], &[]);
     assert!(human.stdout.contains("seed 5, budget 3s, shard 1/2") && human.stdout.contains("2/2"), "{human:?}");
 
-    // What was merged can be compared, and what did not run is not gone.
+    // Merged reports can be compared, and failures of a shard that did not run do not count as gone.
     let compare = |old: &Path, new: &Path| outcome(["compare".as_ref(), old.as_os_str(), new.as_os_str()], PATIENCE);
     let same = compare(&written, &written);
     assert_eq!(same.code, Some(i32::from(exit::PASS)), "{same:?}");

@@ -1,4 +1,4 @@
-//! Snapshots: recorded from real interpreters, saved, loaded, replayed.
+//! Tests snapshots: recorded on real interpreters, saved, loaded and replayed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn recorded(build: Build, jit: bool, family: Family, parameters: Parameters, sto
     let interrupted = AtomicBool::new(false);
     let order = Order { row, family, parameters, seed: 1, stops, folder: folder.path(), interrupted: &interrupted };
     let snapshot = record(&order).unwrap();
-    // Nothing tells where it was recorded.
+    // A snapshot does not contain the path where it was recorded.
     let folder = folder.path().to_str().unwrap().as_bytes();
     let payload = format!("{snapshot:?}");
     assert!(!payload.contains(std::str::from_utf8(folder).unwrap()));
@@ -43,7 +43,7 @@ fn parameters(depth: u32, names: Names) -> Parameters {
     Parameters { depth, width: 3, frame_size: FrameSize::Equal(8), speed: 20, names }
 }
 
-/// Everything that walkers make of a snapshot, of which nothing may be wrong.
+/// Everything that the walkers return for a snapshot. None of it may be wrong.
 fn replayed(snapshot: &Snapshot) -> Vec<Look> {
     let looks = snapshot.replay().unwrap();
     for look in &looks {
@@ -65,12 +65,12 @@ fn on_its_images_every_walker_gives_what_it_gave_on_the_process() {
         let bytes = snapshot.to_bytes().unwrap();
         let loaded = Snapshot::from_bytes(&bytes).unwrap();
         assert_eq!(loaded, snapshot);
-        // The replay compares each stack and each answer of the profiler's cache with what was had on the process.
+        // The replay compares each stack, and each cache answer of the profiler, with those recorded from the process.
         let looks = replayed(&loaded);
         let counts = |walker| [Answer::FullHit, Answer::PartialHit, Answer::Miss].map(|it| count(&looks, walker, it));
         let [full, partial, miss] = counts(WalkerKind::OwnCached);
         assert!(full + partial >= 7 && full + partial + miss == 10, "{full} full, {partial} partial, {miss} misses");
-        // This one did not write the process's anchors, and hits on them nevertheless.
+        // This walker wrote no anchor into the recorded process, and still has hits.
         let [full, partial, _] = counts(WalkerKind::OwnReference);
         assert!(full + partial > 0, "{full} full, {partial} partial");
         assert!(loaded.stops.iter().all(|stop| !stop.gate.account.is_empty()));

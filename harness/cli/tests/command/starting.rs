@@ -1,4 +1,4 @@
-//! Targets that never get ready: the budget and Ctrl-C end the run nevertheless.
+//! Tests targets that never get ready: the budget or Ctrl-C must end the run anyway.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -15,10 +15,10 @@ use crate::common::command::{Process, Running, children, framediff};
 use crate::common::executable::write_executable;
 use crate::common::target::Watched;
 
-/// What the end of a run may take on a loaded machine, besides what is documented.
+/// Extra time for the end of a run on a loaded machine, on top of the documented overrun.
 const LOAD: Duration = Duration::from_secs(2);
 
-/// Answers as the release build does when it is asked what it is, and then does nothing for ever.
+/// A program that answers the probe like the release build and otherwise sleeps for ever.
 fn sleeper(folder: &Path) -> PathBuf {
     let python = common::release().python;
     hangs(folder, &format!("for word; do [ \"$word\" = -I ] && exec '{}' \"$@\"; done", python.display()))
@@ -40,7 +40,7 @@ fn sleeps(process: &Process) -> bool {
     process.command_line.starts_with("sleep")
 }
 
-/// Waits until a child of the run sleeps; gives all that are there then.
+/// Waits until a child of the run sleeps. Returns all sleeping children.
 fn asleep(run: &Running) -> Vec<Watched> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -62,7 +62,7 @@ fn the_budget_holds_while_targets_start() {
         let targets = asleep(&run);
         let begun = Instant::now();
         let outcome = run.ends_within(Duration::from_secs(20));
-        // The budget, 15 % of it, two seconds.
+        // The budget, the documented overrun of 15 %, and two seconds.
         let limit = Duration::from_millis(1000 + 150 + 2000) + LOAD;
         assert!(begun.elapsed() < limit, "{lane}: {:?}: {outcome:?}", begun.elapsed());
         assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");

@@ -1,4 +1,4 @@
-//! The command itself, run as users run it.
+//! Runs the command the way users do.
 
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
@@ -14,10 +14,10 @@ use process::build::CACHE_VARIABLE;
 
 use super::target::Watched;
 
-/// Longer than any refusal takes on a loaded machine.
+/// The deadline for a refusal, on a loaded machine.
 pub const REFUSAL: Duration = Duration::from_secs(20);
 
-/// What the command did.
+/// The result of a run of the command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub code: Option<i32>,
@@ -26,12 +26,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The report of a run with `--format json`: all that is on stdout.
+    /// The report of a run with `--format json`, which is all of stdout.
     pub fn document(&self) -> Document {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Asserts that the command refused to start, for this reason and with nothing on stdout.
+    /// Asserts that the command refused to start with a message that contains `words`, and printed nothing to stdout.
     pub fn assert_refused(&self, words: &[&str]) {
         assert_eq!(self.code, Some(i32::from(framediff::cli::exit::USAGE)), "{self:?}");
         assert_eq!(self.stdout, "");
@@ -41,14 +41,14 @@ impl Outcome {
     }
 }
 
-/// The command with nothing that the user's environment could decide, but for the cache folder.
+/// The command, isolated from the user's environment except for the cache folder.
 pub fn framediff<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_framediff"));
     command.args(arguments).stdin(Stdio::null()).env_remove("GITHUB_ACTIONS");
     command
 }
 
-/// A run of the command whose output is collected.
+/// A running command. Its output is collected.
 pub struct Running {
     child: Child,
     end: Watched,
@@ -71,13 +71,13 @@ impl Running {
         self.end.ends_before(Instant::now())
     }
 
-    /// Ends it with `SIGKILL` and reaps it.
+    /// Kills the command with `SIGKILL` and reaps it.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// What it did, if it ends by itself in time; no run may panic.
+    /// The result, if the command ends by itself in time. Fails if the run panicked.
     pub fn ends_within(mut self, time: Duration) -> Outcome {
         let ended = self.end.ends_before(Instant::now() + time);
         if !ended {
@@ -88,7 +88,7 @@ impl Running {
         let outcome = Outcome { code: status.code(), stdout, stderr };
         assert!(ended, "still running after {time:?}: {outcome:?}");
         assert!(!outcome.stderr.contains("panicked"), "{outcome:?}");
-        // Terminals alone may be sent anything but text.
+        // Only a terminal may get anything other than text.
         let is_text = |text: &str| text.chars().all(|c| c == '\n' || !c.is_control());
         assert!(is_text(&outcome.stderr) && is_text(&outcome.stdout), "{outcome:?}");
         outcome
@@ -103,12 +103,12 @@ fn read(mut output: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-/// Runs the command to its end, which must come within `time`.
+/// Runs the command to its end. Fails if that takes longer than `time`.
 pub fn outcome<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>, time: Duration) -> Outcome {
     Running::start(framediff(arguments)).ends_within(time)
 }
 
-/// Runs the command with an empty cache folder, so that nothing was ever fetched.
+/// Runs the command with an empty cache folder, as if nothing had ever been fetched.
 pub fn with_nothing_fetched(mut command: Command, time: Duration) -> Outcome {
     let cache = tempfile::tempdir().unwrap();
     command.env(CACHE_VARIABLE, cache.path());
@@ -120,15 +120,15 @@ pub fn state(pid: i32) -> Option<char> {
     stat(pid).map(|(state, _)| state)
 }
 
-/// State and parent of a process.
+/// The state and the parent of a process.
 fn stat(pid: i32) -> Option<(char, i32)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
+    // The name in parentheses can contain anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-/// A child of the command, when it was looked at.
+/// A child of the command, at the time of the look.
 #[derive(Clone, Debug)]
 pub struct Process {
     pub pid: i32,
@@ -136,7 +136,7 @@ pub struct Process {
     pub command_line: String,
 }
 
-/// The children that `parent` has now.
+/// The current children of `parent`.
 pub fn children(parent: i32) -> Vec<Process> {
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     processes
@@ -150,7 +150,7 @@ pub fn children(parent: i32) -> Vec<Process> {
         .collect()
 }
 
-/// What a check of a build that cannot be tested says.
+/// Asserts that `check` refuses this build with a message that contains `words`.
 pub fn assert_build_refused(python: &Path, words: &[&str]) {
     let path = python.to_str().unwrap();
     outcome(["check", "--python", path], REFUSAL).assert_refused(&[&[path], words].concat());

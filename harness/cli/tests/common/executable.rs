@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 /// Writes `bytes` as a program at `path`.
 ///
-/// Another process writes it: a file that this process has open for writing may be held open by a child that another
-/// test is just starting, and then cannot be executed (ETXTBSY).
+/// Another process writes the file. If this process had it open for writing, a child that another test is just
+/// starting could inherit the descriptor, and executing the file would fail with ETXTBSY.
 pub(crate) fn write_executable(path: &Path, bytes: &[u8]) {
     let mut writer = Command::new("sh")
         .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])

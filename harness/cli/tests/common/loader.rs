@@ -1,11 +1,11 @@
-//! Interpreters that start through the loader of an unpacked distribution.
+//! Interpreters that are started through the loader of an unpacked distribution.
 
 use std::path::Path;
 
 use super::executable::write_executable;
 
-/// Writes a program that starts the interpreter `elf`, under the name `argv0`, with the loader and the libraries of the unpacked
-/// distribution in `usr`: the machine's may be older.
+/// Writes a script that starts the interpreter `elf` under the name `argv0`. It uses the loader and the libraries of
+/// the unpacked distribution in `usr`, because the machine's own may be older.
 pub(crate) fn write_loader_script(path: &Path, usr: &Path, argv0: &Path, elf: &Path) {
     let script = format!(
         "#!/bin/sh\nexec '{}' --argv0 '{}' --library-path '{}' '{}' \"$@\"\n",

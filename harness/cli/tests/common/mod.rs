@@ -1,4 +1,5 @@
-//! Interpreters for tests: the ones two variables name, else Debian's, fetched once into the user's cache folder.
+//! The interpreters for the tests: those named by two variables, otherwise Debian's, fetched once into the user's
+//! cache folder.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "tests; each program uses what it needs")]
 
 pub(crate) mod command;
@@ -24,7 +25,7 @@ pub(crate) fn debug() -> Build {
     build("FRAMEDIFF_TEST_PYTHON_DEBUG", 1)
 }
 
-/// The interpreters that `fetch` gives, release first.
+/// The fetched interpreters, release first.
 pub(crate) fn fetched() -> &'static [PathBuf] {
     static FETCHED: OnceLock<Vec<PathBuf>> = OnceLock::new();
     FETCHED.get_or_init(|| {
@@ -40,14 +41,14 @@ fn build(variable: &str, index: usize) -> Build {
     build
 }
 
-/// This test program again, to run the test `name` of the module at `module_path` and nothing else.
+/// A command that runs this test program again, with only the test `name` of the module at `module_path`.
 pub(crate) fn test_alone(module_path: &str, name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg("--exact").arg(test_name(module_path, name));
     command
 }
 
-/// What the test `name` of the module at `module_path` is called on the command line, which says nothing of the program.
+/// The command-line name of the test `name` in the module at `module_path`. It does not contain the program's name.
 pub(crate) fn test_name(module_path: &str, name: &str) -> String {
     let (_, module) = module_path.split_once("::").unwrap();
     format!("{module}::{name}")

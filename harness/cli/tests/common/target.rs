@@ -17,7 +17,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::executable::write_executable;
 
-/// The target's side of the gates.
+/// The target's side of the gate protocol.
 pub const PROLOGUE: &str = "
 import os, sys, json, struct, threading
 def gate(context):
@@ -38,7 +38,7 @@ pub fn python() -> PathBuf {
     super::release().python
 }
 
-/// A deadline that only a hang can reach.
+/// A deadline that is only reached by a hang.
 pub fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
@@ -60,12 +60,12 @@ impl Gated {
     }
 }
 
-/// A target that was launched and let go.
+/// A target that was launched and released.
 pub fn started(source: &str) -> Target {
     Gated::new(source).start()
 }
 
-/// A process that need not be a child.
+/// A process that need not be a child, with a descriptor that shows its end.
 pub struct Watched(OwnedFd);
 
 impl Watched {
@@ -80,7 +80,7 @@ impl Watched {
     }
 }
 
-/// The rest of the first line of `output` that has `mark` in it, after the mark.
+/// The first line of `output` that contains `mark`, from after the mark.
 pub fn line_after(output: ChildStdout, mark: &str) -> String {
     BufReader::new(output)
         .lines()
@@ -89,13 +89,13 @@ pub fn line_after(output: ChildStdout, mark: &str) -> String {
         .unwrap()
 }
 
-/// A process that is no Python. It ends with its standard input, which closes when this is dropped.
+/// A process that is not Python. It ends when its standard input closes, which happens on drop.
 pub struct Cat(Child);
 
 impl Cat {
     pub fn start(program: &Path) -> Self {
         let mut child = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // `spawn` may return before the exec is complete; an echo cannot.
+        // `spawn` may return before the exec is complete. An echo proves that it is.
         child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         Self(child)
@@ -113,16 +113,16 @@ impl Drop for Cat {
     }
 }
 
-/// A read of another process that the kernel refuses, whoever runs the tests.
+/// An error from a read of another process that the kernel refuses, even if root runs the tests.
 pub fn refused_read() -> MemoryError {
     let read = |cat: &Cat| ProcessMemory::new(cat.pid()).read(0x1000, &mut [0; 8]).unwrap_err();
     if nix::unistd::geteuid().is_root() {
         let cat = Cat::start(Path::new("cat"));
-        // Credentials belong to threads; only glibc's wrapper spreads a change to all of them.
+        // Credentials belong to threads. Only glibc's wrapper applies a change to all of them.
         return std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 const NOBODY: u32 = 65534;
-                // SAFETY: takes three integers; only this thread, which ends below, changes its user.
+                // SAFETY: the call takes three integers, and only this thread, which ends below, changes its user.
                 let set = unsafe { nix::libc::syscall(nix::libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
                 assert_eq!(set, 0, "cannot become another user");
                 read(&cat)
@@ -130,7 +130,7 @@ pub fn refused_read() -> MemoryError {
             reader.join().unwrap()
         });
     }
-    // A user who may not read an executable may not read the processes that run it either.
+    // A user who may not read an executable may not read the memory of the processes that run it.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("cat");
     write_executable(&copy, &std::fs::read(which::which("cat").unwrap()).unwrap());
@@ -138,7 +138,7 @@ pub fn refused_read() -> MemoryError {
     read(&Cat::start(&copy))
 }
 
-/// A shell script in `folder`.
+/// Writes a shell script into `folder`.
 pub fn script(folder: &Path, name: &str, body: &str) -> PathBuf {
     let path = folder.join(name);
     write_executable(&path, format!("#!/bin/sh\n{body}\n").as_bytes());

@@ -1,4 +1,4 @@
-//! `framediff attach` on processes that run, end, change, multiply, or are something else.
+//! `framediff attach` on processes that run, end, change, multiply, or are not Python.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -21,11 +21,11 @@ use crate::common;
 use crate::common::command::{Outcome, REFUSAL, Running, framediff, outcome, state, with_nothing_fetched};
 use crate::common::target::{Watched, soon};
 
-/// A budget of three seconds, and what may come on top of it.
+/// A budget of three seconds, plus the time that a run may take on top of it.
 const THREE_SECONDS_AND_TEN: Duration = Duration::from_secs(13);
 
-/// Says which process it is, works in frames that come and go, and does what it is told by a byte. It may be read by
-/// any process of its user, where the kernel lets it say so, and ends with its input.
+/// A program that prints its process id, calls functions all the time, and obeys commands of one byte. It lets any
+/// process of its user read it, where the kernel allows that, and ends with its input.
 const PROGRAM: &str = "
 import ctypes, os, select, sys
 prctl = ctypes.CDLL(None).prctl
@@ -47,7 +47,7 @@ while True:
             case b'': os._exit(0)
 ";
 
-/// A running Python that is no child of the command.
+/// A running Python that is not a child of the command.
 struct Program {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -66,7 +66,7 @@ impl Program {
         program
     }
 
-    /// A program of its own, which says nothing but that it is ready.
+    /// Runs another program text, which prints nothing except that it is ready.
     fn start_text(text: &str) -> Self {
         let leave = "import ctypes; ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)";
         let mut program = Self::run(Command::new(&common::fetched()[0]), &format!("{leave}\n{text}"));
@@ -91,7 +91,7 @@ impl Program {
         self.stdin.as_mut().unwrap().write_all(&[byte]).unwrap();
     }
 
-    /// What it says, and of which process.
+    /// The next word that the program prints, and the process id that it prints with it.
     fn hear(&mut self) -> (String, i32) {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -99,7 +99,7 @@ impl Program {
         (word.to_owned(), pid.parse().unwrap())
     }
 
-    /// The anchors of its threads.
+    /// The anchors of the program's threads.
     fn anchors(&self) -> Vec<u64> {
         let location = runtime_address(self.pid()).unwrap();
         let mut memory = ProcessMemory::new(self.pid());
@@ -109,7 +109,7 @@ impl Program {
         threads.iter().map(|thread| thread.anchor).collect()
     }
 
-    /// Waits until a cached walker is at work: it writes the anchor.
+    /// Waits until a cached walker writes the anchor.
     fn is_walked(&self) {
         let deadline = soon();
         while self.anchors().iter().all(|&anchor| anchor == 0) {
@@ -127,7 +127,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        // Without its input it ends by itself unless something stopped it.
+        // The program ends by itself without its input, unless something stopped it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -139,7 +139,7 @@ fn attach(pid: i32, more: &[&str]) -> Command {
     command
 }
 
-/// Nothing can be said against a run that was cut short, except that it shows little.
+/// Asserts that the run was judged. A run that was cut short may be inconclusive.
 fn assert_judged(outcome: &Outcome) {
     let judged = [exit::PASS, exit::VIOLATION, exit::INCONCLUSIVE].map(|code| Some(i32::from(code)));
     assert!(judged.contains(&outcome.code), "{outcome:?}");
@@ -147,7 +147,7 @@ fn assert_judged(outcome: &Outcome) {
     outcome.document();
 }
 
-/// The run proves nothing, because of what became of its target.
+/// Asserts that the run proves nothing, because its target ended.
 fn assert_target_ended(outcome: &Outcome, words: &str) {
     if outcome.code == Some(i32::from(exit::USAGE)) {
         return;
@@ -160,7 +160,7 @@ fn assert_target_ended(outcome: &Outcome, words: &str) {
     );
 }
 
-/// Attaches to a fresh program and tells it `byte`: at once, and when a cached walker is at work.
+/// Attaches to a new program and sends it `byte`, once immediately and once while a cached walker samples it.
 fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program, &Outcome) + Sync) {
     std::thread::scope(|scope| {
         for walked in [false, true] {
@@ -173,7 +173,7 @@ fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program, &Outcome) + Syn
                 }
                 program.tell(byte);
                 let outcome = run.ends_within(THREE_SECONDS_AND_TEN);
-                // Before the first look, another program or none at all may be found in its place.
+                // Before the first sample, framediff may find another program in its place, or none at all.
                 if walked || outcome.code != Some(i32::from(exit::USAGE)) {
                     assert_judged(&outcome);
                 } else {
@@ -203,7 +203,7 @@ fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
     });
 }
 
-/// With and without randomised addresses; without them everything is where it was before.
+/// With and without randomised addresses. Without them, the new program has everything at the old addresses.
 #[test]
 fn a_process_that_becomes_the_same_program_again_is_noticed() {
     let python = &common::release().python;
@@ -226,7 +226,7 @@ fn a_process_that_becomes_the_same_program_again_is_noticed() {
     }
 }
 
-/// Why the only cell proves nothing.
+/// Why the only cell of the run proves nothing.
 fn nothing_compared(outcome: &Outcome) -> String {
     assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
     let document = outcome.document();
@@ -284,7 +284,7 @@ fn a_process_that_may_not_be_read_is_refused_with_the_setting() {
     let mut words = vec!["cannot look into process", pid.as_str(), "CAP_SYS_PTRACE"];
     let folder = tempfile::tempdir().unwrap();
     let outcome = if is_root {
-        // Another user may neither enter the folders above the command nor those of the cache.
+        // Another user cannot enter the folders above the command, nor those of the cache.
         let copy = folder.path().join("framediff");
         common::executable::write_executable(&copy, &std::fs::read(env!("CARGO_BIN_EXE_framediff")).unwrap());
         for path in [folder.path(), &copy] {
@@ -301,7 +301,7 @@ fn a_process_that_may_not_be_read_is_refused_with_the_setting() {
     program.assert_runs(program.pid());
 }
 
-/// A run on the program that holds a name that is no text.
+/// A run on the program that holds a name that is not valid text.
 fn attached_to_garbage_text(python: &Path) -> Outcome {
     const SOURCE: &str = include_str!("../../../../pyscripts/processes/garbage_text.py");
     let mut target = Target::launch(python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
@@ -330,7 +330,7 @@ fn an_unwinder_that_dies_is_a_known_finding_and_the_run_goes_on() {
         let found = found.iter().find(|violation| violation.fingerprint.as_str() == fingerprint);
         let found = found.unwrap_or_else(|| panic!("{document:?}"));
         assert!(found.known.is_some(), "{found:?}");
-        // Each death but the last one was that of an unwinder that took the place of a dead one.
+        // More than one death means that the unwinder was restarted after it died.
         assert!(found.count > 1, "{found:?}");
         assert!(found.first.violation.to_string().chars().count() < 500, "{found:?}");
         assert!(document.cells[0].tallies[&walker].accepted() > 0, "{document:?}");
@@ -377,8 +377,8 @@ fn people_are_told_that_comparing_needs_leave_to_write() {
 
 #[test]
 fn own_cached_walkers_leave_no_anchor_behind() {
-    // What was fetched is started by its own loader, so the process does not lead to its `RemoteUnwinder`; with an
-    // empty cache folder nothing else does.
+    // A fetched interpreter is started by its own loader, so the process does not lead to its `RemoteUnwinder`. With
+    // an empty cache folder, nothing else does either.
     let program = Program::start(&common::fetched()[0]);
     let outcome = with_nothing_fetched(attach(program.pid(), &["--write", "--budget", "3s"]), THREE_SECONDS_AND_TEN);
     assert_judged(&outcome);

@@ -1,4 +1,4 @@
-//! A target that forks: the child's thread state is a copy, with its anchor.
+//! A target that forks. The child's thread state is a copy, including the anchor.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use framewalk::layout::Layout;
@@ -57,7 +57,7 @@ fn parent_and_child_are_sampled_by_turns_and_each_has_its_own_anchor() {
     target.go(soon()).unwrap();
     let Gate { context: 2, native_thread_id } = target.next_gate(soon()).unwrap() else { panic!() };
     let child = native_thread_id.cast_signed();
-    // A copy of the parent's, until an unwinder on the child clears that one alone.
+    // The child's anchor is a copy of the parent's. An unwinder on the child clears only the child's.
     let anchor = state(parent).anchor;
     assert_ne!(anchor, 0);
     assert_eq!(state(child).anchor, anchor);

@@ -1,4 +1,4 @@
-//! Targets as they run: gates, memory, unwinders, `framediff attach`, and what a sample costs.
+//! Tests of running targets: gates, memory, unwinders, `framediff attach`, and the cost of a sample.
 
 #[path = "../common/mod.rs"]
 mod common;

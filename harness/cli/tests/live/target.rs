@@ -1,4 +1,4 @@
-//! Targets, gates, live memory and CPython's own unwinder, on a real interpreter.
+//! Tests targets, gates, live memory and CPython's own unwinder on a real interpreter.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::ops::ControlFlow;
@@ -26,8 +26,8 @@ use process::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};
 use crate::common;
 use crate::common::target::{Gated, PROLOGUE, python, soon, started};
 
-/// Two branches over one leaf, a gate in each, for ever. `main` is there for the partial hits: on 3.15.2 the unwinder
-/// counts none when the module's frame is the only one left from the sample before.
+/// Two branches over one leaf, with a gate in each, in an endless loop. `main` is needed for partial hits: on 3.15.2
+/// the unwinder counts none if only the module's frame remains from the sample before.
 const BRANCHES: &str = "
 def leaf(context): gate(context)
 def a2(): leaf(1)
@@ -221,7 +221,7 @@ fn a_deleted_file_is_read_through_the_kernel_or_named() {
     let cat = common::target::Cat::start(&copy);
     std::fs::remove_file(&copy).unwrap();
     let error = runtime_address(cat.pid()).unwrap_err();
-    // Only the privileged may follow the kernel's link to a mapped file that has no name any more.
+    // Only a privileged process may follow the kernel's link to a mapped file whose name was removed.
     if nix::unistd::geteuid().is_root() {
         assert!(matches!(error, RuntimeError::NotPython { .. }), "{error}");
     } else {
@@ -259,7 +259,7 @@ fn the_unwinder_agrees_with_the_account_and_its_counters_move() {
                 let counters = counted.counters.unwrap();
                 let provenance = counted.sample.threads[0].provenance;
                 assert_eq!(counters.frames_from_cache, provenance.from_cache as u64);
-                // Without the cache CPython does not count frames at all.
+                // Without the cache, CPython does not count frames.
                 let counted = if cache { account.len() as u64 } else { 0 };
                 assert_eq!(counters.frames_from_cache + counters.frames_from_memory, counted);
                 lookups.push(provenance.lookup);
@@ -302,7 +302,7 @@ wide_\u{20000}()
     assert!(stack.iter().any(|frame| &*frame.function == "wide_\u{fffd}"), "{stack:?}");
 }
 
-/// The program that holds a name that is no text.
+/// A target that holds a name that is not valid text.
 fn garbage_text(build: &Build) -> Target {
     const SOURCE: &str = include_str!("../../../../pyscripts/processes/garbage_text.py");
     let mut target = Target::launch(&build.python, None, SOURCE, &std::env::temp_dir(), soon()).unwrap();
@@ -310,7 +310,7 @@ fn garbage_text(build: &Build) -> Target {
     target
 }
 
-/// What becomes of an unwinder that comes across that name.
+/// What an unwinder does when it reads that name.
 fn walked_over_garbage_text(build: &Build, cache: bool) -> Result<(), UnwinderError> {
     let target = garbage_text(build);
     let mut unwinder = Unwinder::start(&build.python, soon())?;
@@ -422,13 +422,13 @@ fn a_driver_that_fails_says_so() {
     assert!(matches!(&no_python, UnwinderError::NotReady { .. } if no_python.violation().is_none()), "{no_python}");
 }
 
-/// The variable that turns the test below into the harness that is killed.
+/// The variable that makes the test below act as the harness that gets killed.
 const HOLD: &str = "FRAMEDIFF_TEST_HOLD";
 
 #[test]
 fn a_killed_harness_leaves_no_target_behind() {
     if std::env::var_os(HOLD).is_some() {
-        // Launched on a thread that is gone when the target is looked at: the target must not go with it.
+        // The thread that launches the target has ended before the target is used. The target must survive that.
         let mut target = std::thread::spawn(|| started(&[PROLOGUE, BRANCHES].concat())).join().unwrap();
         target.next_gate(soon()).unwrap();
         target.stop().unwrap();

@@ -1,4 +1,4 @@
-//! What a sample costs in system calls and allocations, on real interpreters. Times are the benchmarks' business.
+//! The cost of a sample in system calls and allocations, on real interpreters. Times are left to the benchmarks.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::alloc::{GlobalAlloc, Layout as Size, System};
@@ -18,36 +18,36 @@ use process::target::{Target, runtime_address};
 use crate::common;
 use crate::common::target::{python, soon};
 
-/// Counts the allocations of each thread.
+/// An allocator that counts the allocations of each thread.
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is left to the system's allocator; the counter is a plain cell without a destructor.
+// SAFETY: every call is forwarded to the system allocator, and the counter is a plain cell without a destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, size: Size) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(size) }
     }
 
-    // The tests beside these are not to be slowed by what the trait does without these two.
+    // The default `alloc_zeroed` and `realloc` would slow down the other tests in this program.
     unsafe fn alloc_zeroed(&self, size: Size) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(size) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, size: Size, new: usize) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, size, new) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, size: Size) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, size) }
     }
 }
@@ -55,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What one sample took.
+/// The cost of one sample.
 #[derive(Debug, PartialEq, Eq)]
 struct Costs {
     reads: usize,
@@ -104,7 +104,7 @@ fn workload(depth: u32) -> Workload {
     generate(Family::Recursion, Mode::Gated, &parameters, 1)
 }
 
-/// A target that was started, and where to walk it.
+/// A running target, and its site for walkers.
 fn start(workload: &Workload) -> (Target, Site) {
     let jit = common::release().jit_available.then_some(false);
     let mut target = Target::launch(&python(), jit, &workload.source, &std::env::temp_dir(), soon()).unwrap();
@@ -114,7 +114,7 @@ fn start(workload: &Workload) -> (Target, Site) {
     (target, Site { layout, runtime })
 }
 
-/// Lets the target go on to a gate with exactly `depth` frames, and stops it there.
+/// Runs the target to a gate with exactly `depth` frames and stops it there.
 fn stop_at(target: &mut Target, workload: &Workload, depth: usize) {
     loop {
         let gate = target.next_gate(soon()).unwrap();
@@ -140,12 +140,12 @@ fn a_sample_of_an_unchanged_stack_is_one_read_at_every_depth_and_a_full_hit_allo
         let workload = workload(depth);
         let (mut target, site) = start(&workload);
         stop_at(&mut target, &workload, depth as usize);
-        // CPython's protocol reads anchor and sequence once more, in a call of its own.
+        // CPython's protocol reads anchor and sequence once more, in a separate call.
         for (mut walker, (lookup, reads)) in
             walkers(site).into_iter().zip([(Lookup::Uncached, 1), (Lookup::FullHit, 2), (Lookup::FullHit, 1)])
         {
             walker.attach(&mut target.memory()).unwrap();
-            // One sample finds the stack, the next one the buffers it needs.
+            // The first sample finds the stack, the second allocates the buffers it needs.
             for _ in 0..2 {
                 sample(walker.as_mut(), &target);
             }
@@ -181,7 +181,8 @@ fn a_partial_hit_costs_the_same_at_every_depth() {
             let (thread, spent) = sample(&mut walker, &target);
             assert_eq!(thread.provenance.lookup, Lookup::PartialHit);
             assert!(thread.provenance.from_cache >= depth as usize - 5, "{thread:?}");
-            // The threads and the leaf, the newest chunk, anchor and sequence once more; and the anchor, if it must be moved.
+            // One read of the threads and the leaf, one of the newest chunk, one of anchor and sequence. One write if
+            // the anchor must move.
             assert!(spent.reads == 3 && spent.writes <= 1, "{spent:?}");
             costs.push(spent);
         }

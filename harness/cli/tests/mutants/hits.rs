@@ -1,4 +1,4 @@
-//! The cache must be used: an interpreter that counts wrongly makes hits of misses, and the stopped lane sees it.
+//! The cache must be used: an interpreter that miscounts turns hits into misses, and the stopped lane notices.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -15,7 +15,7 @@ use crate::common::command::outcome;
 /// Longer than any of these takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// What `mutants` tells of these mutants.
+/// The report of `mutants` on these mutants, with the exit code.
 fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>) {
     let python = python.to_str().unwrap();
     let fixed = ["mutants", "--python", python, "--jit", "off", "--format", "json"];
@@ -40,7 +40,7 @@ fn what_check_runs_kills_faults_of(build: &Build) {
     let (document, code) = mutants(&build.python, &expected, &[]);
     let unwinder = &document["unwinder"][0];
     for (mutant, name) in unwinder["mutants"].as_array().unwrap().iter().zip(expected) {
-        // The debug build stores the anchor first: there to compare it is enough.
+        // The debug build stores the anchor first, so comparing the anchor is enough.
         let is_equivalent = build.debug && name == "no-sequence-check-on-second-look";
         let outcome = if is_equivalent { "equivalent" } else { "killed" };
         assert_eq!((mutant["mutant"].as_str(), mutant["outcome"].as_str()), (Some(name), Some(outcome)), "{mutant}");
@@ -52,7 +52,7 @@ fn what_check_runs_kills_faults_of(build: &Build) {
     }
     assert_eq!(unwinder["mutants"].as_array().unwrap().len(), expected.len());
     assert_eq!(unwinder["control"][0]["outcome"], "passed", "{unwinder}");
-    // Only the interpreter's own mutants need its sites.
+    // Only mutants of the interpreter need its sites.
     assert_eq!(document["rows"].as_array().map(Vec::len), Some(0));
     assert_eq!(code, Some(i32::from(exit::PASS)), "{document}");
 }
@@ -60,7 +60,7 @@ fn what_check_runs_kills_faults_of(build: &Build) {
 #[test]
 fn peers_are_asked_for_the_same_mutant() {
     let folder = tempfile::tempdir().unwrap();
-    // A test of the fault itself: it sees the copy, and the original at first.
+    // A test that detects the fault itself. It runs on the original first, then on the mutant.
     let text = "import unittest, _remote_debugging
 class TestFrameCaching(unittest.TestCase):
     def test_a(self): pass

@@ -1,4 +1,4 @@
-//! Mutants of real interpreters.
+//! Tests mutants of real interpreters.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn image(build: &Build) -> Image {
     Image::read(&build.image, build.layout.as_ref().unwrap()).unwrap()
 }
 
-/// A build with `edits`, in a folder that must outlive it.
+/// A build with `edits`, and its folder, which must outlive it.
 fn copy(build: &Build, edits: &[Edit]) -> (Build, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let starter = Starter::new(build).unwrap();
@@ -127,7 +127,7 @@ fn a_fault_is_found_and_the_original_is_not_suspected() {
 fn a_target_that_dies_is_no_kill() {
     let build = common::release();
     let image = image(&build);
-    // The guard of every return is an instruction that ends the process.
+    // Replace the guard of every return by an instruction that ends the process.
     let mut edits = image.edits(Fault::GuardAlwaysTrue, &(0..image.sites().len()).collect::<Vec<_>>()).unwrap();
     for edit in &mut edits {
         edit.new = [&[0x0f, 0x0b], &edit.old[2..]].concat();
@@ -135,7 +135,7 @@ fn a_target_that_dies_is_no_kill() {
     let folder = tempfile::tempdir().unwrap();
     let starter = Starter::new(&build).unwrap();
     image.write(&edits, &starter.image_in(folder.path())).unwrap();
-    // It does not even start; a build that is made of the original's description does not hide that.
+    // The mutant does not even start. A build made from the original's description must not hide that.
     assert!(starter.install(folder.path()).is_err());
     let dying = Build { python: folder.path().join("python"), ..build };
     let hunted = hunt(dying, Family::Alternating);

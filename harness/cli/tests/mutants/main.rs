@@ -1,4 +1,4 @@
-//! Interpreters and unwinders with a fault, and whether it is found.
+//! Tests of interpreters and unwinders with a fault: is it found?
 
 #[path = "../common/mod.rs"]
 mod common;

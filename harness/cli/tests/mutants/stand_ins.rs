@@ -1,4 +1,4 @@
-//! Stand-ins for CPython's unwinder.
+//! Tests the stand-ins for CPython's unwinder.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -19,7 +19,7 @@ use process::target::Target;
 use crate::common;
 use crate::common::target::{PROLOGUE, soon};
 
-/// Has every stand-in take samples of a process that waits at a gate, with and without cache, all in one interpreter.
+/// Lets every stand-in sample a process that waits at a gate, with and without the cache, all in one interpreter.
 const EACH_SAMPLES: &str = "
 import sys
 pid, module = int(sys.argv[1]), sys.argv[2]

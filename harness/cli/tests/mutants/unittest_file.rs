@@ -1,4 +1,4 @@
-//! The generated `unittest` file: it passes on released interpreters, and fails on mutants.
+//! Tests the generated `unittest` file: it passes on released interpreters and fails on mutants.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn emitted(folder: &Path) {
     assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
 }
 
-/// Whether `python -m unittest` passes these tests of the file in `folder`, and what it wrote.
+/// Runs these tests of the file in `folder` with `python -m unittest`. Returns whether they passed, and the output.
 fn runs(python: &Path, folder: &Path, tests: &[&str]) -> (bool, String) {
     let output = Command::new(python).args(["-B", "-m", "unittest"]).args(tests).current_dir(folder).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -50,7 +50,7 @@ fn it_fails_on_an_interpreter_that_does_not_count() {
     let (python, keep) = (build.python.to_str().unwrap(), folder.path().to_str().unwrap());
     let name = "sequence-kept@everywhere";
     let fixed = ["mutants", "--python", python, "--jit", "off", "--control", "0", "--budget", "1s"];
-    // Whether the hunt is long enough to kill it is not what is asked here.
+    // This test does not ask whether the hunt is long enough to kill the mutant.
     let made = outcome([&fixed[..], &["--mutant", name, "--keep", keep]].concat(), PATIENCE);
     let mutant = folder.path().join("3.15.2-release").join(name).join("python");
     assert!(mutant.is_file(), "{made:?}");
@@ -69,7 +69,7 @@ fn it_fails_on_an_unwinder_that_lacks_a_check() {
         assert_fails(&patched.build.python, folder.path(), "TestAlternating", fault.name());
     }
     let stand_ins = StandIns::of(&build).unwrap();
-    // What others get wrong shows only while the target moves.
+    // The other stand-ins are only wrong while the target moves.
     for (name, tests) in [
         ("stand-in/partial-hits-become-misses", "TestAlternating"),
         ("stand-in/stored-leaf-not-compared", "TestAlternating"),
@@ -85,7 +85,7 @@ fn it_fails_on_an_unwinder_that_lacks_a_check() {
     }
 }
 
-/// Asserts that these tests of the file in `folder` fail by what they assert.
+/// Asserts that these tests of the file in `folder` fail because of their own assertions.
 fn assert_fails(python: &Path, folder: &Path, tests: &str, name: &str) {
     let (passed, text) = runs(python, folder, &[&format!("test_frame_cache.{tests}")]);
     assert!(!passed && text.contains("AssertionError"), "{name}: {text}");

@@ -1,5 +1,5 @@
-//! The faults that can be put into CPython's own unwinder, and what each does there: in one and the same situation the module
-//! as it was built does one thing, the patched one another.
+//! Tests the faults that can be patched into CPython's own unwinder. In the same situation, the original module does
+//! one thing and the patched one another.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -21,9 +21,9 @@ use crate::common::command::{Running, framediff};
 use crate::common::executable::write_executable;
 use crate::common::target::{PROLOGUE, soon};
 
-/// The file of a build's `_remote_debugging`.
+/// The path of a build's `_remote_debugging` module.
 fn module(python: &Path) -> PathBuf {
-    // The switches that the harness starts it with.
+    // The same switches with which the harness starts it.
     let script = "import _remote_debugging; print(_remote_debugging.__file__)";
     let output = Command::new(python).args(["-s", "-P", "-S", "-B", "-c", script]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -34,14 +34,14 @@ fn findings(build: &Build) -> Findings {
     find(&std::fs::read(module(&build.python)).unwrap()).unwrap()
 }
 
-/// An interpreter that imports a patched module, until the folder is dropped.
+/// An interpreter that imports a patched module. Valid until the folder is dropped.
 struct Patched {
     python: PathBuf,
     _folder: TempDir,
 }
 
 impl Patched {
-    /// None if the fault is not viable in this build.
+    /// `None` if the fault is not viable in this build.
     fn new(build: &Build, fault: Fault) -> Option<Self> {
         let path = module(&build.python);
         let original = std::fs::read(&path).unwrap();
@@ -59,7 +59,7 @@ impl Patched {
     }
 }
 
-/// Gates below functions; the names of the branches tell them apart.
+/// Gates below functions. The names of the branches make their stacks distinct.
 const PROGRAM: &str = "
 def leaf(context):
     gate(context)
@@ -75,7 +75,7 @@ def main():
 main()
 ";
 
-/// A target at rest, and an interpreter with an unwinder, original or patched.
+/// A gated target, and an interpreter with the original or a patched unwinder.
 struct Bench<'a> {
     target: Target,
     python: &'a Path,
@@ -89,14 +89,14 @@ impl<'a> Bench<'a> {
         Self { target, python }
     }
 
-    /// A new unwinder with a cache, which clears the anchor.
+    /// A new unwinder with a cache. Creating it clears the anchor.
     fn unwinder(&self) -> Unwinder {
         let mut unwinder = Unwinder::start(self.python, soon()).unwrap();
         unwinder.open(self.target.pid(), true, soon()).unwrap();
         unwinder
     }
 
-    /// Lets the target run to the next gate, which must be this one.
+    /// Runs the target to the next gate, which must be this one.
     fn at(&mut self, context: u32) {
         assert_eq!(self.target.next_gate(soon()).unwrap().context, context);
     }
@@ -109,7 +109,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What came of a sample: where it came from, and the functions.
+/// The result of a sample: the answer of the cache, and the functions.
 fn told(unwinder: &mut Unwinder) -> String {
     let counted = unwinder.sample(soon()).unwrap();
     let [thread] = counted.sample.threads.as_slice() else { panic!("{counted:?}") };
@@ -124,7 +124,7 @@ fn told(unwinder: &mut Unwinder) -> String {
     format!("{lookup}: {}", names.join(" < "))
 }
 
-/// Asserts what both builds do without and with the fault, which must be viable in both.
+/// Asserts what both builds do without and with the fault. It must be viable in both.
 fn assert_differs(fault: Fault, scenario: impl Fn(&mut Bench<'_>) -> String, original: &str, patched: &str) {
     for build in [common::release(), common::debug()] {
         assert_eq!(scenario(&mut Bench::new(&build.python)), original, "{fault}: without");
@@ -147,11 +147,11 @@ fn every_check_is_found() {
 fn a_full_hit_without_sequence_gives_the_callers_of_another_branch() {
     let scenario = |bench: &mut Bench<'_>| {
         bench.at(1);
-        // The second is made before the first samples: making it clears the anchor.
+        // Both are created before the first sample, because creating one clears the anchor.
         let (mut first, mut second) = (bench.unwinder(), bench.unwinder());
         told(&mut first);
         bench.go_to(&[11, 2]);
-        // It anchors the frame at the gate, which stands where the one of the first sample stood.
+        // This anchors the frame at the gate, which has the same address as the gate's frame in the first sample.
         told(&mut second);
         told(&mut first)
     };
@@ -168,7 +168,7 @@ fn a_partial_hit_without_sequence_gives_the_callers_of_another_branch() {
         told(&mut first);
         bench.go_to(&[11, 2]);
         told(&mut second);
-        // The gate returns, so that the anchor is at the leaf, which the first has a frame for.
+        // The gate returns, which moves the anchor to the leaf. The first unwinder has an entry for that frame.
         bench.go_to(&[12]);
         told(&mut first)
     };
@@ -219,7 +219,8 @@ fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
 fn a_mutant_that_is_kept_can_be_started() {
     let folder = tempfile::tempdir().unwrap();
     let python = common::release().python;
-    // Whether the hunt is long enough to kill it is not what is asked here; no own walker has a weakening of this name.
+    // This test does not ask whether the hunt is long enough to kill the mutant. No own walker has a weakening of this
+    // name.
     let name = "no-sequence-check-on-second-look";
     let mut command = framediff(["mutants", "--jit", "off", "--budget", "1s", "--control", "0", "--mutant", name]);
     command.arg("--python").arg(&python).arg("--keep").arg(folder.path());

@@ -1,4 +1,4 @@
-//! The simulated interpreter does what the real one does, store by store and stack by stack.
+//! Tests that the simulated interpreter behaves like the real one, store by store and stack by stack.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -48,14 +48,14 @@ fn run(build: &Build, jit: bool, walker: WalkerKind, trial: &Trial) -> Conforman
     trial.run(plan, layout).unwrap_or_else(|error| panic!("{} {} {walker}: {error}", trial.family, trial.seed))
 }
 
-/// Every family with every walker that is modelled, on programs that are others in each run mode.
+/// Compares every family with every modelled walker. The programs differ in each run mode.
 fn conforms(build: &Build, jit: bool, first_seed: u64) {
     let mut compared = Compared::default();
     let mut operations = BTreeSet::new();
     for family in ProgramFamily::ALL {
         for (seed, mut walker) in (first_seed..).zip(WALKERS) {
-            // Without a cache a debug build's unwinder finds the chunks by a page that it has read before: how long before
-            // depends on the heap's layout.
+            // Without a cache, a debug build's unwinder finds the chunks through a page that it read before. How long
+            // ago depends on the layout of its heap.
             if build.debug && walker == WalkerKind::CpythonUncached {
                 walker = WalkerKind::OwnCached;
             }

@@ -1,4 +1,4 @@
-//! The committed cases of the stepped lane: each fails as it says on the interpreter that it is of.
+//! Tests the committed cases of the stepped lane: each must fail as recorded on its own interpreter.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -18,10 +18,10 @@ use sim::case::stepped::SteppedFile;
 
 use crate::common;
 
-/// Rigs for each case, and runs on each of them.
+/// The number of rigs for each case, and of runs on each rig.
 const RIGS: usize = 2;
 const RUNS: usize = 3;
-/// Only a hang takes as long, however loaded the machine is.
+/// Reached only by a hang, however loaded the machine is.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn cases() -> Vec<(PathBuf, SteppedFile)> {
@@ -30,7 +30,7 @@ fn cases() -> Vec<(PathBuf, SteppedFile)> {
     paths.sort();
     let load = |path: PathBuf| {
         let file = SteppedFile::load(&path).unwrap_or_else(|error| panic!("{error}"));
-        // Else it would not be what `save` writes, and changes to it could not be compared.
+        // The file must be exactly what `save` writes, so that changes to it can be compared.
         assert_eq!(file.text().unwrap(), fs::read_to_string(&path).unwrap(), "{}", path.display());
         (path, file)
     };
@@ -42,7 +42,7 @@ fn rows() -> Vec<Row> {
     select(&[python], &cache_folder(None).unwrap(), &mut Silent).unwrap_or_else(|error| panic!("{error}")).rows
 }
 
-/// A case whose interpreter is not here is no case that passes.
+/// Replays a case. If its interpreter is missing here, the test fails.
 fn replay(path: &Path, file: &SteppedFile, rows: &[Row]) {
     let case = &file.case;
     let row = find(rows, case, false).unwrap_or_else(|error| {
@@ -61,7 +61,7 @@ fn replay(path: &Path, file: &SteppedFile, rows: &[Row]) {
     }
 }
 
-/// Every so many of them, so that several are tried at once.
+/// Replays every n-th case, where n is `parts`, so that several tests run at the same time.
 fn replay_part(part: usize, parts: usize) {
     let rows = rows();
     let cases = cases();
@@ -94,12 +94,12 @@ fn every_case_is_a_known_failure_and_tells_why() {
     }
 }
 
-/// Else a known failure that stays away would not be noticed.
+/// Otherwise nobody would notice if a known failure disappeared.
 #[test]
 fn every_known_failure_of_a_schedule_has_a_case() {
     let cases = cases();
     let seen: BTreeSet<String> = cases.iter().map(|(_, file)| entry(&file.case.fingerprint)).collect();
-    // What is no failure of a schedule is no such fingerprint, and has a test of its own.
+    // Fingerprints that are not of a schedule do not parse as such. They have a test of their own.
     let of_a_schedule = |text: &&str| {
         [(*text).to_owned(), format!("{text}/still")].iter().any(|text| text.parse::<SteppedFingerprint>().is_ok())
     };
@@ -109,7 +109,7 @@ fn every_known_failure_of_a_schedule_has_a_case() {
     assert_eq!(listed, seen);
 }
 
-/// As it is listed: the shape tells nothing but whether the target moves inside samples.
+/// The fingerprint as it is listed. Its shape only says whether the target moves inside samples.
 fn entry(fingerprint: &SteppedFingerprint) -> String {
     let text = fingerprint.to_string();
     if fingerprint.shape.is_inside_samples() { text.rsplit_once('/').unwrap().0.to_owned() } else { text }

@@ -1,4 +1,4 @@
-//! The verbs of the stepped lane, on real processes.
+//! Tests the verbs of the stepped lane on real processes.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn run(verb: &str, more: &[&str]) -> Outcome {
     outcome([&[verb, "--python", python.to_str().unwrap()], more].concat(), PATIENCE)
 }
 
-/// A search of the smallest program that can splice.
+/// Searches the smallest program that can splice.
 fn explore(more: &[&str]) -> Value {
     explore_workload(&[&["--depth", "1"], more].concat())
 }
@@ -65,7 +65,7 @@ fn cpythons_unwinder_splices_and_every_search_finds_the_same() {
     let fingerprints: Vec<String> = cases(&whole).iter().map(|case| case.fingerprint.to_string()).collect();
     let spliced = "stepped/cpython-cached/spliced/full-hit/function/";
     assert!(fingerprints.iter().any(|fingerprint| fingerprint.starts_with(spliced)), "{fingerprints:?}");
-    // Whoever shares the work, and in whatever parts.
+    // The result does not depend on how the work is divided.
     let alone = explore(&["--jobs", "1"]);
     assert_eq!((&alone["failures"], &alone["failed"]), (&whole["failures"], &whole["failed"]));
     let parts = ["1/2", "2/2"].map(|shard| explore(&["--shard", shard]));
@@ -88,7 +88,7 @@ fn the_reference_walker_holds() {
     let search = explore(&["--walker", "own-reference"]);
     assert_eq!((search["verdict"].as_str(), search["failed"].as_u64()), (Some("pass"), Some(0)), "{search}");
     assert!(search["schedules"].as_u64().unwrap() > 1000, "{search}");
-    // What a budget cuts short is no pass.
+    // A search that is cut short by its budget does not pass.
     let cut = explore(&["--walker", "own-reference", "--moves", "4", "--budget", "300ms"]);
     assert_eq!(cut["verdict"].as_str(), Some("inconclusive"), "{cut}");
 }
@@ -110,7 +110,7 @@ fn a_case_is_replayed_and_explained() {
     for words in ["sample 0:", "writes anchor =", "full hit: returns", "the anchor was written at 0.", "too late"] {
         assert!(text.contains(words), "{words:?} is not in\n{}", explained.stdout);
     }
-    // Without its moves nothing fails; with a move that never comes nothing is shown.
+    // Without its moves the case does not fail. With a move that never happens, it proves nothing.
     let still = SteppedCase { schedule: Schedule::default(), ..case.clone() };
     let passed = run("replay", &["--times", "1", &still.to_string()]);
     assert_eq!(passed.code, Some(i32::from(exit::PASS)), "{passed:?}");
@@ -127,7 +127,7 @@ fn a_large_case_becomes_small() {
     let drawn = ["--order", "random", "--schedules", "1500", "--moves", "3", "--steps", "40"];
     let found = cases(&explore_workload(&[&large[..], &drawn].concat()));
     let mut case = found.into_iter().find(|case| case.fingerprint.clause == Clause::Spliced).unwrap();
-    // Searches bring what they find to its simplest form; this undoes some of it.
+    // A search shrinks what it finds. This makes the case larger again.
     case.samples += 1;
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().to_str().unwrap();
@@ -169,7 +169,7 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
         changed.to_string()
     };
     let elsewhere = other(&|case| case.build.version = "3.15.9".into());
-    // Without --python the version must be right; with it the user decides.
+    // Without --python, the version must match. With it, the user decides.
     outcome(["explain", &elsewhere], PATIENCE)
         .assert_refused(&["the case is of CPython 3.15.9 release", "--python PATH"]);
     let given = run("replay", &["--times", "1", &elsewhere]);

@@ -1,4 +1,5 @@
-//! The stepped lane: real targets and samplers, store by store, and the simulated interpreter's likeness to them.
+//! Tests of the stepped lane: real targets and samplers, store by store, and how well the simulated interpreter
+//! matches them.
 
 #[path = "../common/mod.rs"]
 mod common;

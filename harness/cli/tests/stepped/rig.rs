@@ -1,4 +1,4 @@
-//! The stepped lane's rig: a real target and real samplers, store by store.
+//! Tests the rig of the stepped lane: a real target and real samplers, store by store.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -22,16 +22,16 @@ use crate::common::command::state;
 
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
-/// With this seed: b0_0 > b0_1 > b0_2 > leaf, then b1_0 > b1_1 > b1_2 > leaf, and again.
+/// With this seed the program runs b0_0 > b0_1 > b0_2 > leaf, then b1_0 > b1_1 > b1_2 > leaf, and repeats.
 const TWO_BRANCHES: u64 = 25;
-/// Four calls and four returns on each.
+/// Four calls and four returns in each branch.
 const STEPS: u32 = 16;
 
 fn branches() -> Workload {
     generate(Family::Alternating, Mode::Rounds, &SMALL, TWO_BRANCHES)
 }
 
-/// The branches, with these lines at the end of each round.
+/// The branches, with these lines added at the end of each round.
 fn branches_and(lines: &[&str]) -> Workload {
     let mut workload = branches();
     let call = "        b1_0(0)\n";
@@ -77,11 +77,11 @@ fn assert_right(run: &SteppedRun) {
     }
 }
 
-/// Every schedule of two moves within two samples, each of 1 to `most` steps, until one is wrong; how many were tried
-/// before, and how many of their samples were right.
+/// Runs every schedule of two moves of 1 to `most` steps within two samples, until a sample is wrong. Also returns how
+/// many schedules ran before, and how many of their samples were right.
 fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
     let (mut count, mut right) = (0, 0);
-    // What the first move changes, it changes from its own point on.
+    // The first move can change the points after it, so the second move is chosen from the points of that run.
     let points = |run: &SteppedRun| run.ran.points.iter().map(|(point, _)| *point).collect::<Vec<_>>();
     for first in points(&run(rig, 2, &[])) {
         for steps in 1..=most {
@@ -132,7 +132,7 @@ fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
                 (Some(&fingerprint), stack.clone())
             );
         }
-        // And in other processes.
+        // The same in new processes.
         let again = run(&mut launch(keeping(walker), branches()), 2, &found.ran.schedule.moves);
         assert_eq!(difference(&found.ran, &again.ran), None);
         assert_eq!(again.fingerprint(wrong), Some(fingerprint));
@@ -171,7 +171,7 @@ fn a_history_tells_accesses_and_steps_in_their_order() {
         _ => None,
     });
     let Some(Shown::Thread(ThreadWord::Anchor, anchor)) = written else { panic!("{written:?}") };
-    // The anchor is the frame that was current when the sample began, and its callers are there to be named.
+    // The anchor is the frame that was current when the sample began, and the history knows its name and its callers.
     let named = run.history.iter().any(|event| match event {
         Event::Truth(chain) => chain.iter().any(|link| link.address == *anchor && link.frame.is_some()),
         _ => false,
@@ -183,12 +183,12 @@ fn a_history_tells_accesses_and_steps_in_their_order() {
 
 #[test]
 fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
-    // In one branch, then, in the middle of the copy of the data stack, in the other.
+    // The target is in one branch first. In the middle of the copy of the data stack it moves to the other.
     for walker in [WalkerKind::OwnUncached, WalkerKind::CpythonUncached] {
         let mut rig = launch(plan(walker), branches());
         let copied = run(&mut rig, 1, &[]).ran.points.iter().position(|(_, kind)| *kind == AccessKind::ReadChunk);
         let access = u32::try_from(copied.unwrap()).unwrap();
-        // As one moment it gives what is there then, or a leaf that is not there any more.
+        // If the copy is atomic, the stack is the one of that moment, or one without a leaf that is gone.
         for steps in 1..=STEPS {
             let whole = run(&mut rig, 1, &[at(0, 0, 1), at(0, access, steps)]);
             assert!(whole.first_wrong().is_none(), "{whole:#?}");
@@ -285,7 +285,7 @@ fn a_target_that_ends_is_told_with_its_last_words() {
 fn signals_arrive_as_ever() {
     let mut rig = launch(plan(WalkerKind::OwnCached), branches());
     let target = nix::unistd::Pid::from_raw(rig.pid());
-    // Python ignores the one, and does not know the other.
+    // Python ignores the first signal and does not handle the second.
     nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGPIPE).unwrap();
     assert_right(&run(&mut rig, 2, &[at(0, 0, 5)]));
     nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGUSR1).unwrap();
@@ -333,8 +333,9 @@ fn a_program_without_rounds_is_refused() {
     assert!(matches!(Rig::launch(plan(WalkerKind::OwnCached), workload), Err(RigError::NoRounds)));
 }
 
-/// Each hole of the anchor-first protocol that a step can reach, on the real interpreter: without the check that closes it, this
-/// schedule gives a wrong stack; with it, the same moves give none. (A shim frame's hole is between two stores that are no steps.)
+/// Tests each hole of the anchor-first protocol that a step can reach, on the real interpreter. Without the check that
+/// closes the hole, the schedule gives a wrong stack; with it, the same moves do not. (The hole of shim frames lies
+/// between two stores that are not steps.)
 #[test]
 fn the_holes_of_the_anchor_first_protocol_are_real() {
     for (weakening, family, depth, movement, samples, schedule) in [
@@ -354,7 +355,7 @@ fn the_holes_of_the_anchor_first_protocol_are_real() {
         let [with, without] = [BTreeSet::new(), BTreeSet::from([weakening])].map(|weakenings| {
             let plan = RigPlan { weakenings, movement, ..plan(WalkerKind::OwnReference) };
             let workload = generate(family, Mode::Rounds, &Parameters { depth, ..SMALL }, TWO_BRANCHES);
-            // What the weakened walker does not read has no place in the other's schedule.
+            // The schedule need not fit both walkers: the weakened one makes fewer reads.
             let mut scheduler = Replay::new(schedule.clone(), 1);
             assert!(scheduler.begin());
             launch(plan, workload).run(samples, &mut scheduler).unwrap_or_else(|error| panic!("{weakening}: {error}"))
@@ -364,8 +365,8 @@ fn the_holes_of_the_anchor_first_protocol_are_real() {
     }
 }
 
-/// What a failure needs goes away with it: the same search, with the cache or with a movement left out. (For reads that are no
-/// moment: [`a_read_that_is_no_moment_gives_stacks_that_never_were`].)
+/// A failure disappears with its cause: the same search runs without the cache, or without one kind of move. (For
+/// reads that are not atomic, see [`a_read_that_is_no_moment_gives_stacks_that_never_were`].)
 #[test]
 fn the_causes_are_separate() {
     let failed = |walker: WalkerKind, family: Family, still: &[AccessKind]| {
@@ -380,11 +381,12 @@ fn the_causes_are_separate() {
         }
         failed
     };
-    // Of the cache: nothing is torn, and everything is on the data stack.
+    // Here the cache is the cause: no read is torn, and all frames are on the data stack.
     assert!(failed(WalkerKind::OwnCached, Family::Alternating, &[]) > 0);
     assert_eq!(failed(WalkerKind::OwnUncached, Family::Alternating, &[]), 0);
-    // Of frames outside of the chunks, which are read one by one: no cache, nothing is torn, and nothing moves before the chunks
-    // are read. (Where it does, what is read of the thread state no longer fits to them.)
+    // Here the cause is frames outside the chunks, which are read one by one: there is no cache, no read is torn, and
+    // nothing moves before the chunks are read. (A move before that would make the chunks disagree with the thread
+    // state.)
     let (frames, chunks) = (AccessKind::ReadFrame, AccessKind::ReadChunk);
     assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[chunks]) > 0);
     assert!(failed(WalkerKind::OwnUncached, Family::Coroutines, &[frames]) > 0);
@@ -395,7 +397,7 @@ fn the_causes_are_separate() {
 fn without_watchpoints_it_is_said_what_still_works() {
     let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
     let mut traced = Traced::attach(target.pid(), target.pid()).unwrap();
-    // The kernel's own memory cannot be watched, as if all registers were taken.
+    // Kernel addresses cannot be watched. The error is the same as if all debug registers were taken.
     let error = traced.watch(&[Watched { address: 0xffff_8000_0000_0000, loads: false }]).unwrap_err();
     assert!(matches!(error, TraceError::NoWatchpoints { .. }), "{error}");
     assert!(error.to_string().contains("explore --step gate"), "{error}");

@@ -1,4 +1,4 @@
-//! Several unwinders on one target: what becomes of them, and what they do to each other.
+//! Tests several unwinders on one target: what happens to them, and how they affect each other.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -21,7 +21,7 @@ use crate::common::command::{outcome, state};
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
 
-/// Two branches on the same addresses.
+/// Two branches that use the same addresses.
 fn launch(walker: WalkerKind, cast: &str) -> Rig {
     let plan = RigPlan {
         jit: Some(false),
@@ -51,7 +51,7 @@ fn lookups(run: &SteppedRun) -> Vec<&'static str> {
     run.samples.iter().map(|sample| lookup(sample.sample.provenance.lookup)).collect()
 }
 
-/// What happened, and whether there was an anchor afterwards.
+/// The events between samples, and whether there was an anchor after each.
 fn happened(run: &SteppedRun) -> Vec<(String, bool)> {
     let of = |event: &Event| match event {
         Event::Happened(one, anchor) => Some((one.to_string(), *anchor != 0)),
@@ -109,8 +109,8 @@ fn one_that_is_killed_is_gone_and_another_process_takes_over() {
     assert_eq!([other, b].map(state), [None, None]);
 }
 
-/// The target stands still during every sample. Made after the first sample, b's unwinder sets the anchor of a's to NULL; until
-/// b's sample nothing counts the frames that leave the stack.
+/// The target does not move during any sample. b's unwinder is made after the first sample, and sets the anchor of a's
+/// unwinder to NULL. Until b's first sample, frames that leave the stack are not counted.
 #[test]
 fn a_new_unwinder_makes_the_cache_of_the_old_one_lie() {
     let version = common::release().version.to_string();
@@ -161,7 +161,7 @@ fn a_search_with_several_unwinders_finds_known_failures_alone() {
     }
     let (code, search) = explore(&["--scenario", "a+make-b.b+a", "--strict"]);
     assert_eq!((code, search["scenario"].as_str()), (i32::from(exit::VIOLATION), Some("old-and-new")));
-    // The same schedules, with one unwinder.
+    // The same schedules with one unwinder.
     let (code, search) = explore(&[]);
     assert_eq!((code, search["failed"].as_u64(), search["scenario"].as_str()), (0, Some(0), Some("alone")), "{search}");
     let refused = outcome(["explore", "--scenario", "both"], Duration::from_secs(120));

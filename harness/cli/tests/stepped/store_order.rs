@@ -1,6 +1,6 @@
-//! The order in which real interpreters do their stores, and what of it differs between builds.
+//! Tests the order of stores in real interpreters, and how it differs between builds.
 //!
-//! Every operation of `pyscripts/operations` is stepped between two gates and compared with the list in `common/stores.rs`.
+//! Each operation in `pyscripts/operations` is stepped between two gates and compared with its list in `OPERATIONS`.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -21,7 +21,7 @@ use crate::common::target::{soon, started};
 
 const PROLOGUE: &str = include_str!("../../../../pyscripts/operations/prologue.py");
 
-/// A target that does the operations one after the other.
+/// A target that performs the operations one after the other.
 struct Stepped {
     target: Target,
     recording: Recording,
@@ -82,7 +82,7 @@ fn named(name: &str) -> &'static Operation {
     OPERATIONS.iter().find(|operation| operation.name == name).unwrap()
 }
 
-/// What is left if no anchor is met.
+/// The stores that remain if no anchor update happens.
 fn without_updates(stores: Vec<Store>) -> Vec<Store> {
     stores.into_iter().filter(|store| !matches!(store, Store::SequenceIncremented | Store::Anchor(_))).collect()
 }
@@ -96,7 +96,7 @@ fn only_the_frame_that_leaves_moves_the_anchor() {
             let expected = (operation.expected)(Mode::Release);
             let seen = stepped.record(arming);
             match (arming, operation.name) {
-                // A caller is a frame that leaves as well, later.
+                // The caller leaves the stack too, only later.
                 (Arming::Caller, "exception") => assert_eq!(updates(&seen), updates(&expected) - 1),
                 _ => assert_same(operation.name, &seen, &without_updates(expected)),
             }
@@ -165,7 +165,7 @@ fn a_dropped_stepper_leaves_nothing_stopped() {
     assert_untraced(&mut target);
     target.go(soon()).unwrap();
     target.next_gate(soon()).unwrap();
-    // And it can be read as ever.
+    // The target can still be read.
     let runtime = runtime_address(target.pid()).unwrap().address;
     let mut memory = target.memory();
     assert!(Layout::read(&mut memory, runtime).is_ok() && memory.read_u64(runtime).is_ok());

@@ -1,4 +1,4 @@
-//! A thread that ends between the reads of a sample and the write of its anchor.
+//! A thread that ends after a sample's reads and before the write of its anchor.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -13,7 +13,7 @@ fn ends(successor: Successor) -> Exit {
     thread_ends(&common::release().python, successor, Duration::from_secs(30)).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Whether the list of known failures says that the interpreter under test has it.
+/// Whether this is a known failure of the interpreter under test.
 fn is_known(fingerprint: &str) -> bool {
     let version = common::release().version.to_string();
     let known = KnownFailures::kept().unwrap();
@@ -24,7 +24,7 @@ fn is_known(fingerprint: &str) -> bool {
 #[test]
 fn the_anchor_is_written_to_memory_that_is_free() {
     let exit = ends(Successor::Nothing);
-    // The thread was there when it was read, and is gone before the write.
+    // The thread existed when it was read, and is gone before the write.
     assert!(exit.sample.threads.iter().any(|thread| thread.native_thread_id == exit.ended.native_thread_id));
     assert!(exit.there.iter().all(|state| state.address != exit.ended.address));
     let is_written = exit.written.is_some() && exit.word.1 == exit.ended.current_frame && exit.word.0 != exit.word.1;

@@ -1,4 +1,4 @@
-//! The committed cases of the fuzz targets, and files that are none.
+//! Tests the committed cases of the fuzz targets, and files that are not cases.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ fn corpus() -> PathBuf {
 #[test]
 fn the_committed_cases_hold_and_show_every_outcome() {
     let folders: BTreeSet<PathBuf> = files(&corpus()).into_iter().collect();
-    // The cases of the stepped lane have a test of their own.
+    // The cases of the stepped lane have their own test.
     let names = TARGETS.iter().map(|target| target.name()).chain(["stepped"]);
     let expected: BTreeSet<PathBuf> = names.map(|name| corpus().join(name)).collect();
     assert_eq!(folders, expected, "each fuzz target has a folder of cases, the stepped lane has one, and nothing else");
@@ -42,7 +42,7 @@ fn the_committed_cases_hold_and_show_every_outcome() {
                     seen.push(verdict);
                 }
             }
-            // Else they would not be what `save` writes, and changes to them could not be compared.
+            // The file must be exactly what `save` writes, so that changes to it can be compared.
             assert_eq!(file.text().unwrap(), fs::read_to_string(&path).unwrap(), "{}", path.display());
         }
         for outcome in [Verdict::Accepted, Verdict::Rejected] {
@@ -51,7 +51,7 @@ fn the_committed_cases_hold_and_show_every_outcome() {
     }
 }
 
-/// A case of the target `text`, with one field changed or, by `null`, left out.
+/// A case of the target `text` with one field changed. `null` leaves the field out.
 fn with(name: &str, value: Value) -> Vec<u8> {
     let case = json!({"units": {"One": [65]}, "rest": [0, 0, 0]});
     let mut file = json!({"format": "framediff-case", "version": 1, "target": "text", "note": "", "case": case});
@@ -110,7 +110,7 @@ fn errors_name_the_file() {
     assert!(message().contains("some.json") && message().contains("No such file"), "{}", message());
     fs::write(&path, with("version", 7.into())).unwrap();
     assert!(message().contains("some.json: this case has version 7"), "{}", message());
-    // Endless, and of no length that the file system could tell.
+    // This file is endless, and the file system reports no length for it.
     assert!(matches!(CaseFile::load(Path::new("/dev/zero")),
         Err(CaseError::InFile { error, .. }) if *error == CaseError::TooLarge));
     assert!(CaseFile::load(folder.path()).is_err());
@@ -131,7 +131,7 @@ fn what_is_saved_is_loaded_again() {
     assert!(error.contains("cannot write") && error.contains(".json"), "{error}");
 }
 
-/// A target with a fault, as a changed walker would be one.
+/// A fuzz target with a fault, such as a change to a walker might introduce.
 static FAULTY: FuzzTarget<text::TestCase> =
     FuzzTarget { name: "text", check: faulty, least_accepted: 10, judges_refusals: true };
 

@@ -1,4 +1,4 @@
-//! What needs no interpreter: walkers on images, searches on the simulated interpreter, and saved cases.
+//! Tests that need no interpreter: walkers on images, searches on the simulated interpreter, and saved cases.
 
 mod cases;
 mod proofs;

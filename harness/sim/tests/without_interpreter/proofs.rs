@@ -1,4 +1,4 @@
-//! The search, and random schedules: what is right is proved, and every fault that is put in is found.
+//! Exhaustive search and random schedules: correct protocols are proved, and every injected fault is found.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
 use sim::variation::Variation;
 use sim::workloads;
 
-/// One leaf under two callers.
+/// One leaf that two callers share.
 fn shared_leaf() -> Program {
     Program {
         functions: vec![
@@ -78,14 +78,14 @@ impl Case {
         search(graph, &options).unwrap()
     }
 
-    /// Nothing is wrong in any number of samples, and the cache was used.
+    /// Asserts that nothing is wrong in any number of samples, and that the cache was used.
     fn holds(&self) {
         let report = self.search(&self.graph());
         let Outcome::Complete { samples: None } = report.outcome else { panic!("{:?}", report.outcome) };
         assert!(report.answers.full_hits > 0 && report.answers.partial_hits > 0, "{:?}", report.answers);
     }
 
-    /// A counterexample is found, and replays.
+    /// Asserts that a counterexample is found and can be replayed.
     fn breaks(&self) {
         self.breaks_by(Broken::NotThere);
     }
@@ -168,7 +168,7 @@ fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
     assert!(matches!(alone.search(&alone.graph()).outcome, Outcome::Complete { samples: Some(1) }));
 }
 
-/// CPython's protocol on a target that moves between samples only.
+/// CPython's protocol on a target that moves only between samples.
 fn at_rest(workload: &str, weakenings: &[Weakening]) -> Case {
     Case { reads: Reads::Samples, samples: 4, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
 }
@@ -211,7 +211,7 @@ fn the_faults_that_show_at_rest_are_found() {
     }
 }
 
-/// CPython's protocol on a target that moves between reads, by a clause that it keeps there.
+/// CPython's protocol on a target that moves between reads, checked by a clause that it keeps even then.
 fn between_reads(workload: &str, clause: Clause, weakenings: &[Weakening]) -> Case {
     Case { reads: Reads::Segments, clause, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
 }
@@ -227,7 +227,7 @@ fn what_cpythons_protocol_keeps_on_a_moving_target_needs_its_chunk_copies_and_it
     }
 }
 
-/// The clause that breaks first on a stream of random cases that is the same on every machine.
+/// The first clause to break in a stream of random cases. The stream is the same on every machine.
 fn first_broken(weakenings: &[Weakening], variations: &[Variation], cases: usize) -> Option<Broken> {
     let (weakenings, variations) = (weakenings.iter().copied().collect(), variations.iter().copied().collect());
     let mut random = ChaCha8Rng::seed_from_u64(7);

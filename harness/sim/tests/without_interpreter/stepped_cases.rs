@@ -1,4 +1,4 @@
-//! Cases of the stepped lane, in files and on one line, and texts that are none.
+//! Tests cases of the stepped lane, in files and on one line, and texts that are not cases.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -42,7 +42,7 @@ fn parse(text: &str) -> Result<SteppedFile, CaseError> {
     }
 }
 
-/// The file with one part changed, or left out by `null`.
+/// The file with one part changed. `null` leaves the part out.
 fn with(path: &[&str], value: &Value) -> String {
     let mut text: Value = serde_json::from_str(&file().text().unwrap()).unwrap();
     let (name, parents) = path.split_last().unwrap();
@@ -69,7 +69,7 @@ fn what_is_saved_is_loaded_again() {
     assert_eq!(file().save(path.parent().unwrap()).unwrap(), path, "the content is the name");
 }
 
-/// What stands in committed files and in issues must be read by every later version.
+/// Committed files and issues contain such texts, so every later version must be able to read them.
 #[test]
 fn the_texts_are_stable() {
     let line = case().to_string();
@@ -103,7 +103,7 @@ fn the_texts_are_stable() {
     );
 }
 
-/// So old an interpreter of cases reads all that it can run.
+/// Cases without a cast keep version 2, so that older versions of framediff can read every case that they can run.
 #[test]
 fn a_cast_is_of_the_third_version() {
     let case = SteppedCase {

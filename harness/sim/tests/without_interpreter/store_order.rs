@@ -1,4 +1,4 @@
-//! The simulated interpreter does the stores of each operation in the order of the real one.
+//! Tests that the simulated interpreter makes the stores of each operation in the same order as the real one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use sim::store::Store as Done;
 
 use crate::stores::{Mode, OPERATIONS, assert_same};
 
-/// Between these lines of `main` the operation stands.
+/// The operation is between these two lines of `main`.
 const BEFORE: u8 = 9;
 const AFTER: u8 = 10;
 
@@ -23,7 +23,7 @@ fn program(functions: Vec<Function>, slots_per_chunk: u8) -> Program {
     Program { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk, frees: None }
 }
 
-/// `main` prepares, does the operation, and in the end stands on a line of its own, where exceptions lead to, too.
+/// `main` prepares, performs the operation and ends on a line of its own, which is also its exception handler.
 fn main_with(prepare: &[Instruction], operation: &[Instruction]) -> Function {
     let body = [prepare, &[Line(BEFORE)], operation, &[Line(AFTER), Line(1)]].concat();
     let handler = u8::try_from(prepare.len() + 1 + operation.len()).unwrap();
@@ -70,7 +70,7 @@ fn operation(name: &str) -> Program {
     program(functions, if name == "chunk" { 1 } else { 8 })
 }
 
-/// What the simulated interpreter stores between the two lines, if each frame is anchored as it is entered.
+/// Records the stores of the simulated interpreter between the two lines, if each frame is anchored as it is entered.
 struct Recorder<'a> {
     interpreter: &'a Interpreter,
     names: BTreeMap<Place, Named>,
@@ -90,12 +90,12 @@ impl Recorder<'_> {
     }
 
     fn function(&self, executable: u64) -> Option<String> {
-        // No code object is freed, so that no word is asked for.
+        // No code object is freed in these programs, so no word has to be read.
         let function = self.map().codes().function_of(executable, |_| 0)?;
         self.interpreter.program.functions.get(usize::from(function)).map(|function| function.name.clone())
     }
 
-    /// Who calls is the frame that is current.
+    /// Names a new shim frame after its caller, which is the current frame.
     fn learn_shim(&mut self, address: u64, state: &State) {
         let current = state.words[usize::from(self.map().thread_words(0).current_frame)];
         if let Some(place @ Place::Shim(..)) = self.map().place(address)
@@ -120,7 +120,7 @@ impl Recorder<'_> {
                 self.learn_shim(self.map().address(place), state);
                 self.learn_shim(value, state);
                 let name = self.name(self.map().address(place));
-                // A frame is named by its code, which in a new one comes after the link.
+                // A frame is named after its code, which a new frame gets only after the link.
                 let name = if let Place::Slot(..) = place { Named::Null } else { name };
                 self.stores.push(Store::Previous(name, self.name(value)));
             }
@@ -174,8 +174,8 @@ fn simulate(name: &str) -> Vec<Store> {
     panic!("{name} does not come to its end");
 }
 
-/// The frame that becomes the current one without having been on the stack, or after a shim frame on which the anchor
-/// was left behind.
+/// The frame that becomes current without having been on the stack. Also the frame that becomes current after a shim
+/// frame on which the anchor was left behind.
 fn entered(interpreter: &Interpreter, state: &State, store: Done) -> Option<u64> {
     let words = interpreter.map.thread_words(0);
     let Done::Word { word, value } = store else { return None };
@@ -195,7 +195,7 @@ fn entered(interpreter: &Interpreter, state: &State, store: Done) -> Option<u64>
     None
 }
 
-/// What a walker can see of a real list, and the simulated interpreter has.
+/// The stores of a real list that walkers can see and the simulated interpreter models.
 fn visible(stores: Vec<Store>) -> Vec<Store> {
     stores
         .into_iter()
@@ -215,7 +215,8 @@ fn visible(stores: Vec<Store>) -> Vec<Store> {
 
 #[test]
 fn the_simulated_interpreter_stores_in_this_order() {
-    // Made of the others, or not simulated: the frame that calls __init__, and callbacks of sys.monitoring.
+    // These are made of other operations or are not simulated: the frame that calls __init__, and callbacks of
+    // sys.monitoring.
     const LEFT_OUT: [&str; 4] = ["instantiation", "coroutine", "async_generator", "monitored"];
     let simulated: Vec<_> = OPERATIONS.iter().filter(|operation| !LEFT_OUT.contains(&operation.name)).collect();
     assert_eq!(simulated.len(), OPERATIONS.len() - LEFT_OUT.len());

@@ -1,4 +1,4 @@
-//! The stores that each operation of `pyscripts/operations` is known to do, in their order.
+//! The stores that each operation in `pyscripts/operations` is known to make, in order.
 
 use model::stores::GeneratorState::{Cleared, Created, Delegating, Executing, Suspended};
 use model::stores::Store::{
@@ -6,11 +6,11 @@ use model::stores::Store::{
 };
 use model::stores::{Code, GeneratorState, Place, Store};
 
-/// What the order depends on.
+/// The run mode, on which the order of stores depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Release,
-    /// The release build with its JIT on. Only some operations end up in compiled code.
+    /// The release build with the JIT on. Only some operations end up in compiled code.
     Jit,
     Debug,
 }
@@ -18,7 +18,7 @@ pub(crate) enum Mode {
 /// An operation and its stores.
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
-    /// The workload.
+    /// The source of the program.
     pub(crate) text: &'static str,
     pub(crate) expected: fn(Mode) -> Vec<Store>,
 }
@@ -54,7 +54,7 @@ fn main() -> Place {
     stack("main")
 }
 
-/// The words of a new frame in the order of `fields`: previous, executable, owner, instruction.
+/// The stores to the words of a new frame in the order of `fields`: previous, executable, owner, instruction.
 fn made(frame: &Place, caller: &Place, fields: &str) -> Vec<Store> {
     let field = |field| match field {
         'p' => Previous(frame.clone(), caller.clone()),
@@ -66,8 +66,8 @@ fn made(frame: &Place, caller: &Place, fields: &str) -> Vec<Store> {
     fields.chars().map(field).collect()
 }
 
-/// The anchor was the frame that leaves. The source stores the anchor first; the compiler of the release build turned
-/// that round, and the JIT's templates did not.
+/// The update of the anchor, when the leaving frame is anchored. The source stores the anchor first. The compiler of
+/// the release build swaps the stores; the JIT's templates keep their order.
 pub(crate) fn update(mode: Mode, caller: &Place) -> Vec<Store> {
     let mut both = vec![SequenceIncremented, Anchor(caller.clone())];
     if mode == Mode::Debug {
@@ -77,12 +77,12 @@ pub(crate) fn update(mode: Mode, caller: &Place) -> Vec<Store> {
     both
 }
 
-/// The same inside of compiled code.
+/// The same in compiled code.
 fn compiled_update(mode: Mode, caller: &Place) -> Vec<Store> {
     update(if mode == Mode::Jit { Mode::Debug } else { mode }, caller)
 }
 
-/// A call that is specialised; `compiled` if the JIT compiles it.
+/// A specialised call. `compiled` says whether the JIT compiles it.
 fn called(mode: Mode, frame: &Place, caller: &Place, compiled: bool) -> Vec<Store> {
     let fields = match mode {
         Mode::Release => "peoi",
@@ -92,7 +92,7 @@ fn called(mode: Mode, frame: &Place, caller: &Place, compiled: bool) -> Vec<Stor
     [made(frame, caller, fields), vec![CurrentFrame(frame.clone())]].concat()
 }
 
-/// A return, or an exception: the caller is current before the anchor is looked at.
+/// A return or an exception: the caller becomes current before the anchor is compared.
 fn left(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
     let mut stores = vec![CurrentFrame(caller.clone())];
     stores.extend(update(mode, caller));
@@ -103,7 +103,7 @@ fn left(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
     stores
 }
 
-/// C code called by `caller` runs a frame that is made already. The shim is never current here.
+/// C code called by `caller` runs an existing frame. The shim frame never becomes current.
 fn entered(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
     let name = match caller {
         Place::Stack(function) | Place::Generator(function) => function,
@@ -122,18 +122,18 @@ fn entered(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
     stores
 }
 
-/// C code calls a function: its frame has no caller at first.
+/// C code calls a function, whose frame has no caller at first.
 fn called_from_c(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
     let fields = if mode == Mode::Debug { "peio" } else { "peoi" };
     [made(frame, &Place::Null, fields), entered(mode, frame, caller)].concat()
 }
 
-/// A shim frame exits: nobody looks at the anchor.
+/// A shim frame exits. The anchor is not compared.
 fn exited(caller: &Place) -> Vec<Store> {
     vec![CurrentFrame(caller.clone())]
 }
 
-/// A frame that was called becomes a generator, and leaves.
+/// A frame that was called becomes a generator and leaves the stack.
 fn made_generator(mode: Mode, function: &str, caller: &Place, compiled: bool) -> Vec<Store> {
     let inner = generator_of(function);
     let copied = vec![
@@ -165,7 +165,7 @@ fn resumed_from_c(mode: Mode, generator: &Place, caller: &Place) -> Vec<Store> {
     [vec![State(generator.clone(), Executing)], entered(mode, generator, caller)].concat()
 }
 
-/// A yield: the anchor is looked at before the caller is current.
+/// A yield: the anchor is compared before the caller becomes current.
 fn yielded(mode: Mode, generator: &Place, to: &Place, state: GeneratorState, compiled: bool) -> Vec<Store> {
     let update = if compiled { compiled_update(mode, to) } else { update(mode, to) };
     let rest =
@@ -195,7 +195,7 @@ fn instantiation(mode: Mode) -> Vec<Store> {
     .concat()
 }
 
-/// The finalizer runs when the anchor has moved and `leaf` still has its storage and its words.
+/// The finalizer runs after the anchor has moved, while `leaf` still has its storage and its words.
 fn finalizer(mode: Mode) -> Vec<Store> {
     let (leaf, finalizer) = (stack("leaf"), stack("Finalized.__del__"));
     let mut return_of_leaf = left(mode, &leaf, &main());
@@ -271,7 +271,7 @@ fn close(mode: Mode) -> Vec<Store> {
     [resumed_from_c(mode, &values, &main()), left(mode, &values, &shim("main")), exited(&main())].concat()
 }
 
-/// The frame is cleared where it is; an anchor that it has not got is looked for all the same.
+/// The frame is cleared in place. The anchor is compared, although this frame is not anchored.
 fn close_plain(mode: Mode) -> Vec<Store> {
     let values = generator_of("values");
     let cleared = vec![
@@ -319,7 +319,7 @@ fn async_generator(mode: Mode) -> Vec<Store> {
     .concat()
 }
 
-/// The second call's frame is made and thrown away, and never current.
+/// The frame of the second call is made and discarded, and never becomes current.
 fn failed_bind(mode: Mode) -> Vec<Store> {
     let leaf = stack("leaf");
     [
@@ -348,7 +348,7 @@ fn monitored(mode: Mode) -> Vec<Store> {
     [resumed(&values, &main()), yielded(mode, &values, &main(), Suspended, false)].concat()
 }
 
-/// Compares line by line, so that a failure shows where the lists part.
+/// Compares line by line, so that a failure shows the first difference.
 pub(crate) fn assert_same(what: &str, seen: &[Store], expected: &[Store]) {
     let lines = |stores: &[Store]| stores.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (seen, expected) = (lines(seen), lines(expected));

@@ -1,4 +1,4 @@
-//! Generated programs, without running them: they are deterministic, and have what they are said to have.
+//! Tests generated programs without running them: they are deterministic and have the properties that they claim.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
@@ -24,7 +24,7 @@ fn the_same_seed_gives_the_same_program() {
         let digest: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         digests.push_str(&format!("{family} {digest}\n"));
     }
-    // A changed line means that saved seeds of that family now give another program: change it knowingly.
+    // If a line changes, saved seeds of that family now give another program. Change it only on purpose.
     assert_eq!(digests, include_str!("workloads.digests"), "the programs now hash to\n{digests}");
 }
 
@@ -48,7 +48,7 @@ fn leaves_of_known_shares_work_as_often_as_their_weights_say() {
         }
         weights.sort_unstable();
         assert_eq!(weights, [1, 2, 4, 8]);
-        // Nothing else works.
+        // No other function does any work.
         assert_eq!(workload.source.matches("sum(_terms)").count(), 4, "{}", workload.source);
     }
     assert!(drawn(Family::Alternating, Mode::Free, 1).shares.is_empty());

@@ -1,4 +1,4 @@
-//! A comparison for people.
+//! Renders a comparison as text.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use framewalk::printable::clean;
 use super::{Document, Fate};
 use crate::report::text::{paragraph, plural};
 
-/// Places are many; so many of them are told.
+/// At most this many places are listed.
 const PLACES: usize = 8;
 
 impl Document {
-    /// The comparison for people, in lines of `width` columns.
+    /// Renders the comparison as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
         let Self { comparison, verdict, .. } = self;

@@ -1,11 +1,12 @@
-//! Two reports held against each other: which failures are new, which are still there, which are gone.
+//! Compares two reports: which failures are new, which remain, and which are gone.
 //!
-//! A failure is gone only if what showed it ran again, and new whether or not the earlier run could have shown it. Where
-//! something ran is its *place*: row, lane, family and walker; for a search of schedules all that bounds it; for a mutant row and
-//! name, and its failure is to survive.
+//! A failure is gone only if the part of the earlier run that showed it ran again. It is new even if the earlier run
+//! could not have shown it. The unit of comparison is the *place* where something ran. For `check` it is row, lane,
+//! family and walker; for a search of schedules, all its bounds; for a mutant, row and name (a mutant fails by
+//! surviving).
 //!
-//! Where both runs took the same schedules, what failed on none of them and now does is new, whether or not an entry of the
-//! known failures describes it, and what fails on more of them is worse. What the later report leaves open is no pass.
+//! If both runs took the same schedules, a failure that none of them showed before is new, even if the known failures
+//! describe it. A failure on more of them than before is worse. Whatever the later report leaves open prevents a pass.
 
 mod human;
 #[cfg(test)]
@@ -25,44 +26,44 @@ use crate::report::saved::SavedError;
 /// Why two reports cannot be compared.
 #[derive(Debug, Error)]
 pub enum CompareError {
-    /// One of them is no report.
+    /// One file cannot be read or is not a report that can be compared.
     #[error(transparent)]
     Load(#[from] SavedError),
-    /// They are of different verbs.
+    /// The reports come from different verbs.
     #[error(
         "{} is a report of {left}, {} one of {right}: nothing in them can be compared; name two reports of the same verb",
         old.display(), new.display()
     )]
     Kinds {
-        /// The earlier one.
+        /// The earlier file.
         old: PathBuf,
-        /// Of what.
+        /// The verb of the earlier report.
         left: &'static str,
-        /// The later one.
+        /// The later file.
         new: PathBuf,
-        /// Of what.
+        /// The verb of the later report.
         right: &'static str,
     },
 }
 
-/// What became of a failure.
+/// How a failure changed from the earlier report to the later one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
-    /// The earlier report does not have it.
+    /// Only the later report has it.
     New,
-    /// Both have it, and of the same schedules more fail so.
+    /// Both have it, and more of the same schedules fail.
     Worse,
-    /// Both have it.
+    /// Both have it, and it is not [`Fate::Worse`].
     StillThere,
-    /// The later report does not have it, though what showed it ran.
+    /// Only the earlier report has it, and every place that showed it ran again.
     Gone,
-    /// The later report does not have it, and what showed it did not run, or not everywhere.
+    /// Only the earlier report has it, and at least one place that showed it did not run again.
     NotLookedFor,
 }
 
 impl Fate {
-    /// The word in reports.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -75,57 +76,57 @@ impl Fate {
     }
 }
 
-/// One failure in both reports.
+/// One failure, compared across both reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// What became of it.
+    /// How the failure changed.
     pub fate: Fate,
-    /// What makes it the same.
+    /// The fingerprint that makes it the same failure in both reports.
     pub fingerprint: String,
-    /// The entry of the known failures, in the report that is the last to have it.
+    /// The matching known failure, from the later report unless only the earlier one has the failure.
     pub known: Option<String>,
-    /// How often it is in the earlier report.
+    /// How often it was seen in the earlier report.
     pub old_count: u64,
-    /// How often it is in the later report.
+    /// How often it was seen in the later report.
     pub new_count: u64,
-    /// Where it was seen, in the report that is the last to have it.
+    /// The places where it was seen, from the later report unless only the earlier one has the failure.
     pub places: BTreeSet<String>,
-    /// Whether it fails the comparison.
+    /// Whether this change fails the comparison.
     pub fails: bool,
 }
 
-/// Everything that differs between two reports, and what does not.
+/// The result of comparing two reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// New ones first, then by fingerprint.
+    /// Every failure of either report, in the order of [`Fate`], then by fingerprint.
     pub changes: Vec<Change>,
-    /// Rows of the earlier report, and those of the later one that stand for them under another name.
+    /// Rows of the earlier report that have another name in the later one, with the later name.
     pub renamed: BTreeMap<String, String>,
-    /// Where the earlier run came to a result and the later one did not.
+    /// Places with a result only in the earlier run.
     pub ran_before_only: BTreeSet<String>,
-    /// Where the later run came to a result and the earlier one did not.
+    /// Places with a result only in the later run.
     pub ran_now_only: BTreeSet<String>,
-    /// In how many places both did.
+    /// Number of places with a result in both runs.
     pub ran_both: usize,
-    /// What keeps the later run from passing, whatever failed.
+    /// Reasons other than failures why the later run does not pass.
     pub doubts: BTreeSet<String>,
 }
 
-/// What the document of a comparison says it is.
+/// The value of the document's `kind` field.
 pub const KIND: &str = "framediff-comparison";
-/// The version of its form; it grows when a field changes its meaning or goes away.
+/// The version of the document format. It grows when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// A comparison as a document.
+/// The document of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
     pub version: u32,
-    /// What it says.
+    /// The verdict of the comparison.
     pub verdict: Verdict,
-    /// What became of the failures.
+    /// The changes and the places compared.
     #[serde(flatten)]
     pub comparison: Comparison,
 }
@@ -137,7 +138,8 @@ impl From<Comparison> for Document {
 }
 
 impl Comparison {
-    /// Fails for a failure that is new or worse; no pass if something was not looked for, or left open.
+    /// Fail if a failure is worse or is new without an excuse. Inconclusive if something did not run again or was left
+    /// open.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if self.failing().next().is_some() {
@@ -149,12 +151,14 @@ impl Comparison {
         }
     }
 
-    /// The failures that are worse, or new and not excused: not known, or known and shown by none of the same schedules before.
+    /// The changes that fail the comparison. These are failures that are worse, and new failures unless a known
+    /// failure excuses them. A known failure excuses nothing if both runs took the same schedules and none of them
+    /// showed it before.
     pub fn failing(&self) -> impl Iterator<Item = &Change> {
         self.changes.iter().filter(|change| change.fails)
     }
 
-    /// Whether what could tell of every failure ran, and so did what could show another one.
+    /// Whether every place of the earlier run ran again, at least one did, and the later run left nothing open.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let looked = self.changes.iter().all(|change| change.fate != Fate::NotLookedFor);
@@ -165,7 +169,7 @@ impl Comparison {
 /// Compares two reports of `check`, `merge`, `explore` or `mutants`.
 ///
 /// # Errors
-/// One of the files is no such report, or they are of different verbs.
+/// One file is not such a report, or the reports come from different verbs.
 pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
     let (left, right) = (Told::load(old)?, Told::load(new)?);
     if left.verb != right.verb {
@@ -177,14 +181,14 @@ pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
 
 fn changes(old: Told, new: Told) -> Comparison {
     let renamed = renamed(&old.rows, &new.rows);
-    // From here on places of the earlier report have the names of the later one.
+    // From here on, places of the earlier report use the row names of the later one.
     let now = |(row, rest): &Place| (renamed.get(row).unwrap_or(row).clone(), rest.clone());
     let ran_before: BTreeSet<Place> = old.ran.iter().map(now).collect();
     let shown = |places: &BTreeSet<Place>| places.iter().map(|(row, rest)| format!("{row}, {rest}")).collect();
 
     let schedules_before: BTreeMap<Place, &String> =
         old.schedules.iter().map(|(place, text)| (now(place), text)).collect();
-    // Whether both runs took the same schedules there, and all of them.
+    // Whether both runs took the same, complete set of schedules at a place.
     let same_schedules =
         |place: &Place| new.schedules.get(place).is_some_and(|text| schedules_before.get(place) == Some(&text));
 
@@ -234,8 +238,8 @@ fn changes(old: Told, new: Told) -> Comparison {
     }
 }
 
-/// Which row of `new` stands for each row of `old` that is not there under its name: the only one of its kind on both sides,
-/// as for the next version of the same build.
+/// Matches rows whose name exists in only one of the reports, for example the next version of the same build. Two such
+/// rows match if each is the only one of its kind in its report.
 fn renamed(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let lone = |rows: &BTreeMap<String, String>, others: &BTreeMap<String, String>, kind: &String| {
         let mut names = rows.iter().filter(|(name, its)| *its == kind && !others.contains_key(*name));

@@ -1,4 +1,4 @@
-//! What becomes of failures from one report to the next.
+//! Tests of how failures change from one report to the next.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ impl Reports {
         path
     }
 
-    /// Compares two runs with these events besides those of a run without failure.
+    /// Compares two runs that have these events besides those of a run without failure. `change` edits the later JSON.
     fn compare(&self, old: Vec<Event>, new: Vec<Event>, change: impl Fn(String) -> String) -> Comparison {
         let [old, new] = [old, new].map(|events| json::render(&Document::from(&summary(&run(events), false))).unwrap());
         compare(&self.of("old.json", &old), &self.of("new.json", &change(new))).unwrap()
@@ -121,7 +121,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
         let comparison = compare(&old, &reports.of("new.json", &new)).unwrap();
         assert_eq!(fates(&comparison), [(expected, false)], "{new}");
     }
-    // The same schedules, and more of them fail, or some that did not; an entry excuses none of that.
+    // With the same schedules, no entry excuses failures on more of them, or failures where there were none.
     let failing = |count: u64, known: bool| {
         let mut search = search_of(count > 0);
         for failure in &mut search.failures {
@@ -174,7 +174,7 @@ fn what_has_no_failures_is_refused_with_what_would_do() {
     assert!(error.contains("c.json") && error.contains("a comparison") && error.contains("`mutants`"), "{error}");
 }
 
-/// Reports of mutants.
+/// The same for reports of `mutants`.
 #[cfg(target_arch = "x86_64")]
 mod mutants {
     use lab::mutants::hunt::{Hunted, Kill};

@@ -1,4 +1,4 @@
-//! What the documents of each verb have in common: where something ran, and what failed there.
+//! The common form of the documents of each verb: where something ran and what failed there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,39 +22,39 @@ use model::run::verdict::Verdict;
 use crate::report::saved::{Content, Saved, SavedError};
 use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
 
-/// What can be compared.
+/// The documents that can be compared, for error messages.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
 
-/// What a report tells, whatever verb it is of.
+/// The contents of a report, in a form that is the same for all verbs.
 pub(super) struct Told {
-    /// The verb.
+    /// The verb that wrote the report.
     pub(super) verb: &'static str,
-    /// The rows, each with what makes it comparable with one of another name.
+    /// The rows, each with its kind. Rows of the same kind can match under different names.
     pub(super) rows: BTreeMap<String, String>,
-    /// Where a result was come to.
+    /// The places with a result.
     pub(super) ran: BTreeSet<Place>,
-    /// Which schedules ran, where the same ones give the same again.
+    /// The schedules that ran at a place, where equal schedules give equal results.
     pub(super) schedules: BTreeMap<Place, String>,
-    /// What keeps the run from passing, besides what failed.
+    /// Reasons other than failures why the run does not pass.
     pub(super) doubts: BTreeSet<String>,
-    /// What failed.
+    /// The failures.
     pub(super) found: BTreeMap<Key, Found>,
 }
 
-/// A row, and the rest of a place.
+/// A row, and the rest of the place.
 pub(super) type Place = (String, String);
 
-/// What makes two failures the same: a row, if it is another failure in another row, and the fingerprint.
+/// Identifies a failure across reports: the fingerprint, with the row if failures on different rows are different
+/// ones.
 pub(super) type Key = (String, String);
 
-/// One failure.
 #[derive(Default)]
 pub(super) struct Found {
-    /// The entry of the known failures.
+    /// The known failure that matches.
     pub(super) known: Option<String>,
     /// How often it was seen.
     pub(super) count: u64,
-    /// Where.
+    /// The places where it was seen.
     pub(super) places: BTreeSet<Place>,
 }
 
@@ -102,7 +102,7 @@ impl Told {
         for violation in &document.violations {
             let entry = found.entry((String::new(), violation.fingerprint.to_string())).or_default();
             let first = &violation.first;
-            // Known on some versions only is not known.
+            // A failure counts as known only if it is known on all versions.
             let known = violation.known.as_ref().map(|known| known.id.clone());
             entry.known = if entry.count == 0 { known } else { entry.known.take().and(known) };
             entry.count += violation.count;
@@ -125,7 +125,7 @@ impl Told {
             let place = place_of(&search);
             let kind = search.build.split_once(' ').map_or("", |(_, kind)| kind);
             told.rows.insert(search.build.clone(), kind.to_owned());
-            // A search that was cut short, or ended at its first failure, does not tell that another one is gone.
+            // A search that was cut short, or stopped at its first failure, says nothing about other failures.
             if search.ended == SearchEnd::Everything && search.never_came == 0 {
                 told.ran.insert(place.clone());
                 told.schedules.insert(place.clone(), search.schedules.to_string());
@@ -136,7 +136,7 @@ impl Told {
             }
             told.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));
             for failure in search.failures {
-                // Each search counts for itself.
+                // The same failure in two searches counts as two.
                 let key = (row.clone(), format!("{}, {bounds}", failure.fingerprint));
                 let found = Found { known: failure.known, count: failure.schedules, places: [place.clone()].into() };
                 told.found.insert(key, found);
@@ -145,8 +145,8 @@ impl Told {
         told
     }
 
-    /// A failure is what fails the run: a mutant that survives, an original that does not pass, a site that nothing reaches. A
-    /// mutant that is equivalent, not viable or undecided came to no result.
+    /// Failures are what fails the run: a surviving mutant, an original that does not pass, a site that nothing
+    /// reaches. A mutant that is equivalent, not viable or undecided has no result.
     #[cfg(target_arch = "x86_64")]
     fn of_mutants(report: &Mutants) -> Self {
         let mut told = Self::nothing("mutants");
@@ -196,7 +196,7 @@ impl Told {
         }
     }
 
-    /// What was looked at in a row, and whether it failed.
+    /// Records that something in a row was examined, and whether it failed.
     #[cfg(target_arch = "x86_64")]
     fn result(&mut self, row: &str, what: String, failed: bool) {
         let place = (row.to_owned(), what);
@@ -209,12 +209,12 @@ impl Told {
     }
 }
 
-/// Where a walker of a run of `check` came to a result.
+/// The place of a walker in a run of `check`.
 fn place(row: &str, lane: Lane, family: &str, walker: WalkerKind) -> Place {
     (row.to_owned(), format!("{lane}, {family}, {walker}"))
 }
 
-/// Wrong samples that fail a run of `check` although none of its violations says what they were. Each row counts for itself.
+/// Wrong samples that fail a run of `check` although no violation describes them. Each row is a failure of its own.
 fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
     let (row, lane, walker, samples) = match failure {
         Failure::Violation { .. } => return None,
@@ -229,7 +229,7 @@ fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
     Some((key, Found { known: None, count: samples, places: places.collect() }))
 }
 
-/// All that bounds a search.
+/// The place of a search: everything that bounds it.
 fn place_of(search: &Search) -> Place {
     let Search { walker, scenario, family, seed, samples, moves, steps, .. } = search;
     let mut text =

@@ -7,17 +7,17 @@ use maud::{Markup, PreEscaped, html};
 
 use super::shown;
 
-/// Characters of the tables at most.
+/// The tables are cut after this many characters.
 const MOST: usize = 200_000;
 
-/// The curves as a picture, the tables as text.
+/// The curves as an image, the tables as text.
 pub(super) fn section(document: &Document) -> Markup {
     let tables = markdown::render(document, None);
     let cut: String = tables.chars().take(MOST).collect();
     html! {
         h3 { "Speed-up curves" }
         @match svg::render(document) {
-            // It is made here, not taken from a file: texts in it are escaped.
+            // This is our own SVG, not text from a file; the plotter escapes the texts in it.
             Ok(picture) => figure.wide.curves { (PreEscaped(picture)) },
             Err(why) => p.muted { (shown(&why.to_string())) },
         }

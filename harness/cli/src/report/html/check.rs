@@ -1,4 +1,4 @@
-//! A run of the check.
+//! A run of `check`.
 
 use maud::{Markup, html};
 use model::invariants::Violation;
@@ -15,10 +15,10 @@ use super::{command, known_terms, shown, tag};
 use crate::report::text::plural;
 use crate::report::{conclusion, human, table};
 
-/// Entries of a list at most; the JSON document has all.
+/// Lists are cut after this many entries. The JSON document has all of them.
 const MOST: usize = 200;
 
-/// Everything that is known of a run.
+/// Everything the document says about a run.
 pub(super) fn section(document: &Document) -> Markup {
     let grounds = conclusion::grounds(document);
     let groups = document.grouped();
@@ -66,7 +66,7 @@ fn list(entries: &[String]) -> Markup {
     }
 }
 
-/// What is left out of a list is said.
+/// Says how many entries of a list were left out.
 fn more(count: usize, noun: &str) -> Markup {
     html! { @if count > MOST { p.muted { "… " (count - MOST) " more; the JSON document has every " (noun) "." } } }
 }
@@ -105,7 +105,7 @@ fn line(line: &Line) -> Markup {
     } }
 }
 
-/// A group: its simplest member, and the others on demand.
+/// A group: its simplest member, and the others folded.
 fn group(document: &Document, group: &Group) -> Markup {
     let mut members = group.violations(&document.violations);
     let simplest = members.next();
@@ -148,7 +148,7 @@ fn violation(document: &Document, violation: &DistinctViolation) -> Markup {
     } }
 }
 
-/// What was seen, beside what was possible.
+/// The stack that was seen, beside the possible one.
 fn evidence(finding: &Finding) -> Markup {
     match &finding.possible {
         Some(Possible::Stack(possible)) => {
@@ -170,7 +170,7 @@ fn evidence(finding: &Finding) -> Markup {
     }
 }
 
-/// The stack before, and the program's lines.
+/// The stack of the sample before, and the lines of the program.
 fn around(finding: &Finding) -> Markup {
     html! {
         @if !finding.before.is_empty() { (beside_words(&finding.before, None, "this stack was seen when last looked at")) }

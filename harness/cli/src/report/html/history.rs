@@ -1,4 +1,4 @@
-//! The history of a run as a picture: time goes down, the target's line is on the left, the walker's on the right.
+//! Draws the history of a run: time runs downwards, the target's lifeline is on the left, the walker's on the right.
 
 use maud::{Markup, html};
 use model::columns::Side;
@@ -6,19 +6,19 @@ use model::columns::Side;
 use super::shown;
 use crate::report::history::{Did, Told};
 
-/// Things that are drawn at most.
+/// At most this many lines of the history are drawn.
 const MOST: usize = 400;
-/// The picture is narrow, so that it can be read on a phone, where it is shown as it is; elsewhere it is larger.
+/// The drawing is narrow enough to be read on a phone at its own size. Wider screens enlarge it.
 const WIDTH: u32 = 400;
 const LEFT: u32 = 16;
 const RIGHT: u32 = WIDTH - 16;
-/// A line of text of the size that the style sheet gives it.
+/// The height of a line of text at the style sheet's font size.
 const LINE: u32 = 14;
 const GAP: u32 = 8;
-/// Characters of a line beside both lifelines: 6.7 units each.
+/// The number of characters that fit between the lifelines, at 6.7 units each.
 const COLUMNS: usize = 52;
 
-/// One thing with its place.
+/// A line of the history with its position.
 struct Placed<'a> {
     told: &'a Told,
     lines: Vec<String>,
@@ -31,7 +31,7 @@ impl Placed<'_> {
         lines + if has_arrow(self.told.did) { GAP } else { 0 }
     }
 
-    /// Where its mark is.
+    /// The vertical position of its mark.
     fn middle(&self) -> u32 {
         if has_arrow(self.told.did) { self.top + self.height() } else { self.top + LINE / 2 + 2 }
     }
@@ -41,7 +41,7 @@ fn has_arrow(did: Did) -> bool {
     matches!(did, Did::Read | Did::Write)
 }
 
-/// The picture.
+/// Draws the history.
 pub(super) fn picture(history: &[Told]) -> Markup {
     let mut top = 2 * LINE;
     let mut placed: Vec<Placed<'_>> = Vec::new();
@@ -81,7 +81,7 @@ fn drawn(one: &Placed<'_>) -> Markup {
         @match did {
             Did::Store => circle.(class) cx=(LEFT) cy=(middle) r="4" {},
             Did::Load | Did::Hidden => circle.line cx=(LEFT) cy=(middle) r="3" {},
-            // What is read comes from the target; what is written goes there.
+            // Data that is read flows from the target, data that is written flows to it.
             Did::Read => {
                 line.arrow.read x1=(LEFT) x2=(RIGHT - 6) y1=(middle) y2=(middle) {}
                 path.head d={ "M" (RIGHT) " " (middle) "l-8 -4v8z" } {}
@@ -95,7 +95,7 @@ fn drawn(one: &Placed<'_>) -> Markup {
     }
 }
 
-/// Lines of at most [`COLUMNS`], broken between words where that is possible.
+/// Breaks a text into lines of at most [`COLUMNS`], between words if possible.
 fn broken(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut length = 0;

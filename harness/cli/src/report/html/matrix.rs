@@ -1,4 +1,4 @@
-//! The matrix: families down, builds across, for each lane.
+//! The result matrix: families down, builds across, one table for each lane.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,11 @@ use model::run::document::Document;
 
 use super::shown;
 
-/// Builds and families at most; a file could have any number.
+/// At most this many builds and families are shown, since a file can have any number.
 const MOST: usize = 200;
 
-/// What the cells of a family on a row in a lane say together. The last one decides.
+/// The combined result of a family's cells on one row in one lane. The worst cell decides, and later variants are
+/// worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     NotApplicable,
@@ -62,7 +63,7 @@ impl State {
     }
 }
 
-/// The cells of a field.
+/// One field of the matrix, which combines several cells.
 #[derive(Default)]
 struct Field {
     state: Option<State>,
@@ -94,7 +95,7 @@ impl Field {
     }
 }
 
-/// A table for each lane.
+/// One table for each lane.
 pub(super) fn matrix(document: &Document) -> Markup {
     let mut fields: BTreeMap<(Lane, &str), BTreeMap<&str, Field>> = BTreeMap::new();
     let mut rows: Vec<&str> = Vec::new();

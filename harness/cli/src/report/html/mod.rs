@@ -1,7 +1,7 @@
-//! The report as one page that needs nothing else: no script, no font, no picture from elsewhere.
+//! The report as a self-contained page, without external scripts, fonts or images.
 //!
-//! What is shown comes from targets and files: every text is escaped by the template, made harmless, and of a bounded length; a link
-//! leads to https alone.
+//! The texts come from targets and files. The template escapes all of them; they are cleaned and limited in length.
+//! Links may only point to https addresses.
 
 mod bench;
 mod check;
@@ -21,14 +21,14 @@ use model::run::verdict::Verdict;
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::text::plural;
 
-/// Columns of what is shown as for a terminal; it was made harmless there.
+/// Width of preformatted text, in columns. The text renderers have already cleaned it.
 const WIDTH: u16 = 100;
 const STYLE: &str = include_str!("style.css");
-/// Nothing may be loaded, whatever a text contains.
+/// Forbids loading anything, whatever a text contains.
 const POLICY: &str =
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// The page of everything in `all`.
+/// Renders everything in `all` as one page.
 #[must_use]
 pub fn render(all: &[Saved]) -> String {
     let verdict = overall(all);
@@ -84,7 +84,7 @@ fn content(content: &Content) -> Markup {
     }
 }
 
-/// The class of a verdict.
+/// The CSS class of a verdict.
 fn colour(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "good",
@@ -97,7 +97,7 @@ fn tag(class: &str, text: &str) -> Markup {
     html! { span.tag.(class) { (text) } }
 }
 
-/// A text from elsewhere.
+/// A foreign text, cleaned and limited in length.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 2_000;
     let clean = clean(text);
@@ -108,12 +108,12 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// A command to be copied: whole, since a part of it is another command.
+/// A command to copy. It is never cut, because part of a command is a different command.
 fn command(text: &str) -> Markup {
     html! { pre.copy { code { (clean(text)) } } }
 }
 
-/// A link, if it leads where links lead.
+/// A link, if the address is an https address; plain text otherwise.
 fn link(to: &str) -> Markup {
     let text = shown(to);
     if to.starts_with("https://") && text == to {
@@ -123,7 +123,7 @@ fn link(to: &str) -> Markup {
     }
 }
 
-/// Terms of a list for what is known of a failure.
+/// The terms of a definition list that describe a known failure.
 fn known_terms(known: &KnownFailure) -> Markup {
     html! { dt { "known" } dd { (shown(&known.id)) " (" (known.versions) "): " (link(&known.link)) br; (shown(&known.note)) } }
 }

@@ -1,4 +1,4 @@
-//! A run of mutants.
+//! A run of `mutants`.
 
 use lab::mutants::hunt::Kill;
 use lab::mutants::judge::Judged;
@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::{shown, tag};
 use crate::report::text::plural;
 
-/// Mutants of a table at most.
+/// At most this many mutants are listed in a table.
 const MOST: usize = 1_000;
 
 /// The score, then every mutant.
@@ -57,7 +57,7 @@ fn class(judged: &Judged) -> &'static str {
     }
 }
 
-/// What survived, or is not decided, is in sight; the rest is one click away.
+/// Mutants that survived or are undecided are visible; the others are folded.
 fn group(title: &str, mutants: &[MutantReport]) -> Markup {
     let of = |wanted: &[&str]| {
         mutants.iter().take(MOST).filter(|mutant| wanted.contains(&class(&mutant.judged))).collect::<Vec<_>>()

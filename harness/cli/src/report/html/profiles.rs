@@ -1,4 +1,4 @@
-//! Profiles beside the truth.
+//! Profiles of each walker compared with the truth.
 
 use framewalk::printable::excerpt;
 use maud::{Markup, html};
@@ -8,11 +8,11 @@ use model::run::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopp
 
 use super::{shown, tag};
 
-/// Programs and leaves at most; the JSON document has all.
+/// At most this many programs are shown, with [`MOST_LEAVES`] leaves each. The JSON document has all of them.
 const MOST: usize = 200;
 const MOST_LEAVES: usize = 12;
 
-/// One fold for each program: how far each walker is from the truth, and the leaves that the distance is made of.
+/// One folded section for each program: each walker's distance from the truth, and the leaves that contribute to it.
 pub(super) fn section(document: &Document) -> Markup {
     html! {
         @if !document.profiles.is_empty() {
@@ -75,7 +75,7 @@ fn line(figures: &[String; HEADER.len()], bias: Bias) -> Markup {
     } }
 }
 
-/// A leaf with its shares, as bars of which the longest is `most`.
+/// A leaf with its shares, drawn as bars. `most` is the share of the longest bar.
 fn shares(program: &Program, index: usize, leaf: &LeafShare, most: f64) -> Markup {
     html! { tr {
         th scope="row" { (excerpt(&leaf.leaf.function)) }
@@ -85,7 +85,7 @@ fn shares(program: &Program, index: usize, leaf: &LeafShare, most: f64) -> Marku
     } }
 }
 
-/// A share as a bar with its number.
+/// A share as a bar, with its number.
 fn bar(class: &str, share: f64, most: f64) -> Markup {
     let width = if most > 0.0 { (100.0 * share / most).clamp(0.0, 100.0) } else { 0.0 };
     let percent = 100.0 * share;

@@ -1,4 +1,4 @@
-//! Two stacks side by side, frame beside frame, with what differs marked.
+//! Shows two stacks side by side, frame by frame, and marks the differences.
 
 use framewalk::frame::Frame;
 use maud::{Markup, html};
@@ -7,14 +7,14 @@ use similar::{Algorithm, DiffOp, capture_diff_slices_by_key};
 use super::shown;
 use crate::report::text::plural;
 
-/// Equal frames that are shown around those that differ; of longer runs the middle is left out.
+/// Equal frames shown on either side of a difference. The rest of a longer equal run is left out.
 const AROUND: usize = 4;
-/// Rows of a table at most.
+/// At most this many rows are shown.
 const MOST: usize = 200;
-/// Longer stacks are compared frame by frame from the leaf.
+/// Longer stacks are not aligned; they are compared frame by frame from the leaf.
 const ALIGNED: usize = 2_000;
 
-/// One row.
+/// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Beside<'a> {
     seen: Option<&'a Frame>,
@@ -27,7 +27,7 @@ impl Beside<'_> {
     }
 }
 
-/// The frames of both, those of the same function beside each other where that leaves fewest alone.
+/// Pairs the frames of both stacks by function, so that few frames remain without a partner.
 pub(super) fn align<'a>(seen: &'a [Frame], possible: &'a [Frame]) -> Vec<Beside<'a>> {
     let pairs = |seen: &'a [Frame], possible: &'a [Frame]| {
         let length = seen.len().max(possible.len());
@@ -53,7 +53,7 @@ pub(super) fn align<'a>(seen: &'a [Frame], possible: &'a [Frame]) -> Vec<Beside<
     rows
 }
 
-/// A table of both stacks.
+/// A table with both stacks.
 pub(super) fn side_by_side(seen: &[Frame], possible: &[Frame], titles: [&str; 2]) -> Markup {
     let rows = align(seen, possible);
     let differs: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].differs()).collect();
@@ -91,7 +91,7 @@ fn left_out(keep: &[bool]) -> String {
     format!("{} left out", plural(hidden, "row"))
 }
 
-/// One stack beside what is said of it in words.
+/// One stack, with a description in words beside it.
 pub(super) fn beside_words(seen: &[Frame], offending: Option<usize>, words: &str) -> Markup {
     let near = |index: usize| offending.is_some_and(|at| at.abs_diff(index) <= AROUND);
     let keep: Vec<bool> =
@@ -115,7 +115,7 @@ pub(super) fn beside_words(seen: &[Frame], offending: Option<usize>, words: &str
     }
 }
 
-/// Rows of a table in which runs that are left out have one row.
+/// The number of table rows, where each run of omitted frames takes one row.
 fn rows(keep: &[bool]) -> usize {
     let folds = keep.windows(2).filter(|pair| pair[0] && !pair[1]).count();
     keep.iter().filter(|keep| **keep).count() + folds
@@ -128,7 +128,7 @@ fn frame(frame: &Frame, marked: bool) -> Markup {
         @if marked { span.mark { "▸ " } }
         (frame.name()) " " span.place {
             (frame.file_name()) ":" (line)
-            // Columns are of interest where they can be what differs.
+            // Columns are shown only in a marked row, where they may be the difference.
             @if marked { @if let (Some(from), Some(to)) = (location.column, location.end_column) { ", columns " (from) "–" (to) } }
         }
     }

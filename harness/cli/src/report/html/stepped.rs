@@ -1,4 +1,4 @@
-//! Failures of the stepped lane: an explanation with its history, or a case by itself.
+//! Failures of the stepped lane: an explanation with its history, or a saved case.
 
 use maud::{Markup, html};
 use model::run::known::KnownFailure;
@@ -10,10 +10,10 @@ use super::{command, known_terms, shown};
 use crate::report::explain::{Document, Explained};
 use crate::report::text::plural;
 
-/// Other stacks that were possible: more are not shown.
+/// At most this many further possible stacks are shown.
 const MOST_POSSIBLE: usize = 8;
 
-/// A run of a case.
+/// A replayed case, with its history and the explanation of its failure.
 pub(super) fn explained(document: &Document, known: Option<&KnownFailure>) -> Markup {
     let Document { case, note, fingerprint, build, explanation, .. } = document;
     html! { article {
@@ -65,7 +65,7 @@ fn stacks(failure: &Explained) -> Markup {
     }
 }
 
-/// A case that did not run here: what its file tells.
+/// A saved case that was not replayed: the contents of its file.
 pub(super) fn case(file: &SteppedFile, known: Option<&KnownFailure>) -> Markup {
     let case = &file.case;
     let workload = &case.workload;
@@ -91,5 +91,5 @@ pub(super) fn case(file: &SteppedFile, known: Option<&KnownFailure>) -> Markup {
     } }
 }
 
-/// Moves that are listed.
+/// At most this many moves are listed.
 const MOST_MOVES: usize = 50;

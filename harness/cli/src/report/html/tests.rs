@@ -1,4 +1,4 @@
-//! The page, as text.
+//! Tests of the text of the page.
 
 use model::run::document::Document;
 use model::run::event::Event;

@@ -1,7 +1,8 @@
-//! The report for build servers: JUnit's XML, made by the crate quick-junit.
+//! The report for build servers: JUnit XML, written with quick-junit.
 //!
-//! A suite for each row and lane has a test case for each cell and one for each walker, which holds what only the sum over cells
-//! can show. Only what passed is green: what did not run is skipped, and what keeps the run from passing is an error.
+//! Each row and lane has a suite, with a test case for each cell and one for each walker. The walker's test case holds
+//! what only the sum over all cells can show. Only a pass is green: a cell that did not run is skipped, and whatever
+//! keeps the run from passing is an error.
 
 mod other;
 
@@ -21,7 +22,7 @@ use crate::report::saved::{Content, Saved};
 use crate::report::text::plural;
 use crate::report::{conclusion, human};
 
-/// Text of violations is broken at this column.
+/// The text of violations is wrapped at this column.
 const WIDTH: u16 = 100;
 
 /// The report of everything in `all`.
@@ -44,14 +45,14 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
             Content::Case(file, _) => vec![other::stepped(one, &file.case.fingerprint.to_string())],
         };
         if all.len() > 1 {
-            // Several runs have suites of the same name.
+            // Suites of different runs can have the same name.
             for suite in &mut suites {
                 suite.name = text(&format!("{}: {}", one.name, suite.name.as_str())).into();
             }
         }
         report.add_test_suites(suites);
     }
-    // The schema of Jenkins' xUnit plugin (junit-10.xsd) knows this attribute in suites, but not above them.
+    // The schema of Jenkins' xUnit plugin (junit-10.xsd) allows this attribute on suites but not on the root element.
     Ok(report.to_string()?.replacen(&format!(" skipped=\"{}\"", report.skipped), "", 1))
 }
 
@@ -64,7 +65,7 @@ fn suite(name: &str, cases: Vec<TestCase>) -> TestSuite {
     suite
 }
 
-/// The suites of a run of the check.
+/// The suites of a run of `check`.
 fn suites(document: &Document) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     let mut suite_of = |name: String| match suites.iter().position(|suite| suite.name.as_str() == name) {
@@ -113,12 +114,12 @@ fn is_in(cell: &CellId, finding: &Finding) -> bool {
     (&cell.row, cell.lane, &cell.family, cell.seed) == (&finding.row, finding.lane, &finding.family, finding.seed)
 }
 
-/// Text that XML can hold: names come from targets and files.
+/// Replaces characters that XML cannot hold, since names come from targets and files.
 fn text(text: &str) -> String {
     text.lines().map(clean).collect::<Vec<_>>().join("\n").replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
 }
 
-/// A test case that did not pass, in a few words and in many.
+/// A test case that did not pass, with a short message and a full description.
 fn broken(name: &str, kind: NonSuccessKind, clause: &str, message: &str, description: &str) -> TestCase {
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(text(clause)).set_message(text(message)).set_description(text(description));
@@ -132,7 +133,7 @@ fn skipped(name: &str, why: &str) -> TestCase {
     TestCase::new(text(name), status)
 }
 
-/// A test case that passed, with a remark if there is one.
+/// A test case that passed, with an optional remark.
 fn passed(name: &str, remark: &str) -> TestCase {
     let mut case = TestCase::new(text(name), TestCaseStatus::success());
     if !remark.is_empty() {
@@ -150,7 +151,7 @@ fn cell(document: &Document, report: &CellReport) -> TestCase {
         .collect();
     let name = format!("{}, seed {} ({})", id.family, id.seed, id.walker_names());
     let mut case = match outcome {
-        // What was seen before it ended is a violation all the same.
+        // A violation counts even if the cell later ended without a result.
         _ if here.iter().any(|violation| violation.fails(document.strict)) => violated(name, document, &here),
         CellOutcome::Ran => match document.without_stacks(report).next() {
             Some(walker) => {
@@ -168,7 +169,7 @@ fn cell(document: &Document, report: &CellReport) -> TestCase {
     case
 }
 
-/// A test case with violations: it failed if one of them is not known.
+/// A test case with violations. It fails if one of them is not excused.
 fn violated(name: String, document: &Document, violations: &[&DistinctViolation]) -> TestCase {
     let tell = |which: &dyn Fn(&&&DistinctViolation) -> bool| {
         let mut out = String::new();
@@ -194,14 +195,14 @@ fn violated(name: String, document: &Document, violations: &[&DistinctViolation]
     case
 }
 
-/// What a violation and those that have its probable cause come to.
+/// The headline of the group that a violation belongs to.
 fn headline(document: &Document, violation: &DistinctViolation) -> String {
     let groups = document.grouped();
     let is_here = |group: &&Group| group.violations(&document.violations).any(|member| std::ptr::eq(member, violation));
     groups.iter().find(is_here).map(|group| group.headline.clone()).unwrap_or_default()
 }
 
-/// What all cells of a walker show together.
+/// The test case for all cells of a walker together.
 fn walker(document: &Document, line: &Line) -> TestCase {
     let name = format!("{}, all families", line.walker);
     let is_own = |row: &String, lane, walker| (row, lane, walker) == (&line.row, line.lane, line.walker);
@@ -234,10 +235,10 @@ fn walker(document: &Document, line: &Line) -> TestCase {
     passed(&name, &advice.map(ToString::to_string).unwrap_or_default())
 }
 
-/// Whether the plan was carried out. What is skipped elsewhere for want of time makes this an error.
+/// Whether the whole plan was carried out. Cells that were skipped for lack of time make this test case an error.
 fn whole(document: &Document) -> TestCase {
     let name = "the plan was carried out";
-    // The others belong to a cell or a walker.
+    // Other doubts belong to a cell or a walker.
     let of_run = |doubt: &&Doubt| {
         matches!(
             doubt,
@@ -356,7 +357,7 @@ mod tests {
         let (kind, message, _) = not_green(case(&report, LIVE, "recursion"));
         assert_eq!(kind, NonSuccessKind::Error);
         assert!(message.contains("signal 11"), "{message}");
-        // What was skipped for want of time is an error of the run; what makes no sense here is none.
+        // A cell skipped for lack of time is an error of the run. One that does not apply here is not.
         let (kind, message, _) = not_green(case(&report, "run", "the plan"));
         assert!(kind == NonSuccessKind::Error && message.contains("deep") && !message.contains("more"), "{message}");
         let events = model::run::fixtures::with_tally(

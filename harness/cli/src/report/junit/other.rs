@@ -1,4 +1,4 @@
-//! Suites of documents other than those of `check`.
+//! Suites for the documents of verbs other than `check`.
 
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::judge::Judged;
@@ -13,7 +13,7 @@ use crate::report::saved::Saved;
 use crate::report::searches::{Search, SearchVerdict};
 use crate::report::text::{Look, plural};
 
-/// Whether a benchmark measured something; how much is no matter of right and wrong.
+/// Whether a benchmark measured anything. The values themselves cannot be right or wrong.
 pub(super) fn measured(saved: &Saved) -> TestCase {
     let (name, short) = ("measured", saved.in_short());
     match saved.verdict() {
@@ -36,7 +36,6 @@ pub(super) fn search(search: &Search) -> TestCase {
     }
 }
 
-/// A comparison.
 pub(super) fn compared(saved: &Saved, document: &Comparison) -> TestCase {
     let (name, told, short) = ("nothing fails that did not", document.text(WIDTH), saved.in_short());
     match document.verdict {
@@ -57,7 +56,7 @@ pub(super) fn stepped(saved: &Saved, fingerprint: &str) -> TestSuite {
     suite("stepped", vec![case])
 }
 
-/// The mutants of a run, and what else decides it.
+/// The mutants of a run, and whatever else decides its verdict.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn mutant_suites(report: &Mutants) -> Vec<TestSuite> {
     let groups = report.groups().map(|(title, mutants)| suite(&title, mutants.iter().map(mutant).collect()));
@@ -96,7 +95,7 @@ fn mutant(report: &MutantReport) -> TestCase {
         Judged::Survived { samples } => {
             broken(name, NonSuccessKind::Failure, kind, &format!("survived {samples} samples"), "nothing broke")
         }
-        // It cannot be told from the original: there was nothing to kill.
+        // It cannot be distinguished from the original, or does not work at all: there was nothing to kill.
         Judged::Equivalent { argument: why, .. } | Judged::NotViable { why } => {
             skipped(name, &format!("{kind}: {why}"))
         }

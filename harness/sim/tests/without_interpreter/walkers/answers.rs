@@ -1,4 +1,4 @@
-//! Stacks, hits and misses of a target that stands still.
+//! Tests stacks, hits and misses on a target that does not move.
 
 use std::collections::BTreeSet;
 
@@ -56,7 +56,7 @@ fn cached_walkers_miss_then_hit_then_hit_partially() {
         target.push(other);
         let fourth = sample(walker, &mut target);
         let expected = match walker.kind() {
-            // It would have to move the anchor up to a frame that may have left just before.
+            // A partial hit would have to move the anchor up to a frame that may have left just before.
             WalkerKind::OwnReference => provenance(Lookup::Miss(MissReason::StackGrew), 0),
             _ => provenance(Lookup::PartialHit, 1),
         };
@@ -68,7 +68,7 @@ fn cached_walkers_miss_then_hit_then_hit_partially() {
     }
 }
 
-/// gh-151613: the frames of another branch come to stand at the same addresses.
+/// gh-151613: the frames of another branch reuse the same addresses.
 fn switch_branches(target: &mut Target, walker: &mut dyn Walker) -> ThreadSample {
     let [module, a1, a2, b1, b2] = ["<module>", "a1", "a2", "b1", "b2"].map(|name| target.code(name));
     target.push(module);
@@ -115,7 +115,7 @@ fn without_the_sequence_check_a_frame_at_a_stored_address_gets_another_branchs_c
         }
         target.push(b1);
         target.push(b2);
-        // Another unwinder of the same target wrote the anchor meanwhile.
+        // Meanwhile, another unwinder of the same target wrote the anchor.
         let top = target.top();
         target.put(THREAD + 40, top);
         assert_eq!(names(&sample(walker.as_mut(), &mut target)), ["b2:1", caller, "<module>:1"], "{}", walker.kind());
@@ -227,10 +227,10 @@ fn entries_of_threads_that_are_gone_go_away() {
 #[test]
 fn the_cached_walker_follows_chains_as_long_as_cpythons() {
     const STACK: u64 = 0x4000_0000;
-    // 1536 links, the base frame among them; then one more.
+    // 1536 links including the base frame, then one more.
     for (count, too_long) in [(1535, false), (1536, true)] {
         for anchored in [None, Some(1000)] {
-            // Beyond an anchor that is not in the entry the count begins anew, as CPython's does.
+            // After an anchor without an entry the count starts again, as in CPython.
             let rejected = too_long && anchored.is_none();
             let mut target = target(&["<module>"]);
             let code = target.code("deeper");
@@ -240,7 +240,7 @@ fn the_cached_walker_follows_chains_as_long_as_cpythons() {
             }
             let mut walker = cached(&[]);
             if let Some(index) = anchored {
-                // Another profiler has put it there: the chain stops, and goes on.
+                // Another profiler wrote this anchor. The walk stops there and then continues.
                 target.put(THREAD + 40, STACK + 128 * index);
             }
             let outcome = sample(&mut walker, &mut target).outcome;
@@ -326,7 +326,7 @@ fn an_entry_is_for_the_thread_state_that_it_was_stored_for() {
     for (mut walker, weakened) in walkers {
         let mut target = target(&["<module>", "leaf"]);
         sample(walker.as_mut(), &mut target);
-        // The kernel gives the thread's id to another thread, which has come to the same frames.
+        // The kernel reuses the thread id for another thread, which happens to have the same frames.
         let state = target.image.get(THREAD, 128).unwrap().to_vec();
         target.image.map(OTHER, state);
         let found = walker.sample_thread(&mut target.image, OTHER);

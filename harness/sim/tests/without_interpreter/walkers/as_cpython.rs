@@ -1,4 +1,4 @@
-//! What CPython's unwinder does otherwise, beside its protocol.
+//! Tests behaviour of CPython's unwinder that is not part of its protocol.
 
 use framewalk::cache::FrameCache;
 use framewalk::rejection::Rejection;
@@ -34,7 +34,7 @@ fn as_cpython_the_first_walk_copies_the_chunks_of_earlier() {
 
 #[test]
 fn as_cpython_the_newest_chunk_is_read_anew() {
-    // Between the first access and the next, the newest chunk goes away.
+    // The newest chunk disappears between the first and the second access.
     let gone = |access: usize, target: &mut Target| {
         if access == 2 {
             target.put(THREAD + 64, 0x70_0000);

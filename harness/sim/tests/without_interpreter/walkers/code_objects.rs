@@ -1,4 +1,4 @@
-//! Code objects that are freed, whose addresses are used again, and what is odd about some.
+//! Tests code objects that are freed and whose addresses are reused, and unusual code objects.
 
 use framewalk::reference::ReferenceWalker;
 use framewalk::rejection::Rejection;
@@ -8,7 +8,8 @@ use framewalk::weakening::Weakening;
 
 use super::target::{INTERPRETER, THREAD, Target, cached, names, sample, site};
 
-/// Another name for the code object at `code`: it was freed, and one of another function stands there now.
+/// Gives the code object at `code` another name, as if it had been freed and a code object of another function had
+/// reused its address.
 fn replace(target: &mut Target, code: u64, name: &str) {
     let generation = target.get(INTERPRETER + 24);
     target.put(INTERPRETER + 24, generation + 1);
@@ -16,7 +17,7 @@ fn replace(target: &mut Target, code: u64, name: &str) {
     target.text(code + 0x200, name);
 }
 
-/// The stack below a leaf that was replaced while the caller stayed.
+/// The stack below a leaf whose code was replaced while the caller stayed.
 fn after_a_free(walker: &mut dyn Walker) -> Vec<String> {
     let mut target = Target::new();
     let (caller, code) = (target.code("caller"), target.code("first"));
@@ -52,8 +53,8 @@ fn a_walker_that_keeps_freed_code_names_the_old_function() {
     }
 }
 
-/// A second thread's interpreter frees a code object; one of the first thread's interpreter comes to stand there, whose count
-/// says nothing of that.
+/// A second thread's interpreter frees a code object, and one of the first thread's interpreter reuses the address.
+/// The generation of the first interpreter does not change.
 fn in_two_interpreters(walker: &mut dyn Walker) -> Vec<String> {
     const OTHER: u64 = 0x77_0000;
     let mut target = Target::new();
@@ -94,7 +95,7 @@ fn code_without_a_location_has_a_name_and_no_line() {
         let stack = sample(walker, &mut target).outcome.unwrap();
         assert_eq!((&*stack[0].function, stack[0].location.line), ("f", None));
     }
-    // Sixteen code units are all that it has.
+    // The code object has only sixteen code units.
     target.line(16);
     let rejected = sample(&mut UncachedWalker::new(site()).unwrap(), &mut target).outcome;
     assert!(matches!(rejected, Err(Rejection::BadCode { .. })), "{rejected:?}");

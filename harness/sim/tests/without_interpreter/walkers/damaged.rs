@@ -1,4 +1,4 @@
-//! Chains and lists as no interpreter leaves them.
+//! Tests chains and lists that no interpreter produces.
 
 use framewalk::memory::image::Image;
 use framewalk::memory::{MemoryError, RemoteMemory};
@@ -71,7 +71,7 @@ fn loops_and_garbage_end_in_a_rejection() {
     }
 }
 
-/// Counts what is read of an image.
+/// Counts the reads of an image.
 struct Counted(Image, usize);
 
 impl RemoteMemory for Counted {

@@ -1,4 +1,4 @@
-//! The walkers over an array of bytes: every hit, miss and rejection, and what each weakening lets through.
+//! Tests the walkers on an array of bytes: every hit, miss and rejection, and what each weakening lets through.
 
 #![allow(clippy::unwrap_used, reason = "a failure of the fixture is a failure of the test")]
 

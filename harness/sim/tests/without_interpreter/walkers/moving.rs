@@ -1,4 +1,4 @@
-//! Targets that move during a sample.
+//! Tests targets that move during a sample.
 
 use framewalk::cache::FrameCache;
 use framewalk::memory::image::Image;
@@ -40,7 +40,7 @@ impl<F: FnMut(usize, &mut Target)> RemoteMemory for Moving<'_, F> {
     }
 }
 
-/// A sample of the thread, and how many accesses it took; `before` is told the number of each.
+/// Samples the thread and counts the accesses. `before` is called with the number of each access, just before it.
 pub(crate) fn moving(
     walker: &mut dyn Walker,
     target: &mut Target,
@@ -57,7 +57,8 @@ fn accesses(walker: &mut dyn Walker, target: &mut Target) -> usize {
 
 #[test]
 fn a_full_hit_takes_few_accesses() {
-    // State and predicted leaf, then anchor and sequence; the reference walker takes all in one.
+    // The cached walker reads state and predicted leaf, then anchor and sequence. The reference walker reads all in
+    // one access.
     for (mut walker, expected) in cached_walkers().into_iter().zip([2, 1]) {
         let mut target = target(&["<module>", "leaf"]);
         sample(walker.as_mut(), &mut target);
@@ -67,7 +68,7 @@ fn a_full_hit_takes_few_accesses() {
 
 #[test]
 fn what_changes_between_reading_and_use_is_no_hit() {
-    // Before the last access, which reads anchor and sequence again, the leaf returns.
+    // The leaf returns before the last access, which reads anchor and sequence again.
     let mut target = target(&["<module>", "middle", "leaf"]);
     let mut walker = cached(&[]);
     sample(&mut walker, &mut target);
@@ -94,7 +95,8 @@ fn what_changes_between_reading_and_use_is_no_hit() {
     assert_eq!(partial.provenance, provenance(Lookup::Miss(MissReason::ChangedDuringUse), 0));
 }
 
-/// A reference walker that knows the code of `target` and nothing else, and the target's anchor as it was.
+/// A reference walker that has decoded the code of `target` but has cached no frames. The anchor of `target` is
+/// unchanged.
 fn informed(target: &mut Target) -> ReferenceWalker {
     let mut walker = ReferenceWalker::new(site()).unwrap();
     sample(&mut walker, &mut target.clone());
@@ -108,7 +110,7 @@ fn leaf_returns(target: &mut Target) {
     target.pop();
 }
 
-/// Another frame of the same function comes to stand at the leaf's address.
+/// Another frame of the same function reuses the leaf's address.
 fn leaf_is_replaced(target: &mut Target) {
     let code = target.get(target.top()) & !3;
     target.pop();
@@ -132,7 +134,7 @@ fn another_profiler_clears_the_anchor(target: &mut Target) {
 
 #[test]
 fn the_reference_walker_rejects_what_moved_and_tries_again() {
-    // 1 state, 2 leaf, 3 write the anchor, 4 leaf and state again, 5 chunk, 6 base frame, 7 anchor and sequence.
+    // 1 state, 2 leaf, 3 anchor written, 4 leaf and state again, 5 chunk, 6 base frame, 7 anchor and sequence.
     let mut still = target(&["<module>", "leaf"]);
     assert_eq!(accesses(&mut informed(&mut still), &mut still), 7);
     for (at, event) in [
@@ -186,7 +188,7 @@ fn a_frame_that_is_gone_was_no_garbage() {
             },
             true,
         ),
-        // It returned, was counted, and was called again.
+        // The leaf returned, was counted, and was called again.
         (
             |target| {
                 target.put(THREAD + 48, 1);

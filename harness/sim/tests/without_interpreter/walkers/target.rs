@@ -1,4 +1,4 @@
-//! What is walked here, and by whom.
+//! The target and the walkers of these tests.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +55,7 @@ pub(crate) fn layout() -> Layout {
     }
 }
 
-/// A small interpreter by hand: frames are pushed on one chunk, and popping one moves the anchor as CPython does.
+/// A small hand-made interpreter. Frames are pushed on one chunk, and popping one moves the anchor as CPython does.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub image: Image,
@@ -103,7 +103,7 @@ impl Target {
         self.image.map(address, object);
     }
 
-    /// A code object of sixteen code units; unit n is at line n.
+    /// A code object of sixteen code units. Unit n is on line n.
     pub(crate) fn code(&mut self, name: &str) -> u64 {
         let code = CODES + self.codes * 0x1000;
         self.codes += 1;
@@ -188,7 +188,7 @@ pub(crate) fn provenance(lookup: Lookup, from_cache: usize) -> Provenance {
     Provenance { lookup, from_cache }
 }
 
-/// A target with frames of these names, leaf last.
+/// A target with frames of these functions, leaf last.
 pub(crate) fn target(functions: &[&str]) -> Target {
     let mut target = Target::new();
     for name in functions {
