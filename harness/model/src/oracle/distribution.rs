@@ -22,7 +22,8 @@ const CONFIDENCE: f64 = 0.95;
 pub const FEWEST_SLICES: usize = 8;
 /// The block lengths that are tried, in slices.
 const BLOCKS: [usize; 3] = [1, 2, 4];
-/// More noise than this would hide any bias that matters. The result is then "cannot tell", unless a bias is seen anyway.
+/// More noise than this would hide any bias that matters. The result is then "cannot tell", unless a bias is seen
+/// anyway.
 pub const COARSEST: f64 = 0.1;
 
 /// Counts by category, one list for each slice of time. A shorter list has zeros at its end.
