@@ -62,11 +62,11 @@ use crate::schedule::cost::CostFault;
 use crate::schedule::fingerprint::{Answer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;
 
-/// The first difference between two stacks, counted from the leaf.
+/// The most significant difference between two stacks. Frame indices count from the leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// One stack is longer. The common part is equal.
+    /// One stack is longer. Counted from the root, the common part has the same functions.
     Length,
     /// A different function.
     Function {
@@ -182,7 +182,7 @@ pub enum Violation {
     Agreement {
         /// The other walker.
         other: WalkerKind,
-        /// The difference.
+        /// The most significant difference.
         difference: Difference,
     },
     /// Clause 4: a walker rejected a state that did not move.
@@ -192,7 +192,7 @@ pub enum Violation {
     },
     /// Clause 5: the target's own account differs.
     Account {
-        /// The difference.
+        /// The most significant difference.
         difference: Difference,
     },
     /// Clause 6: the sequence decreased.
@@ -204,7 +204,7 @@ pub enum Violation {
     },
     /// Clause 6: the anchor is not a frame of the stopped thread's chain.
     AnchorOffChain {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
     /// Clause 6: anchor and sequence disagree about how many frames left the stack while they were the anchor.
@@ -221,14 +221,14 @@ pub enum Violation {
     /// Clause 6, in every 3.15: the anchor stays on a shim frame that has left the stack, because leaving a shim frame
     /// does not move the anchor. This slows a single profiler down (a miss), but does not mislead it.
     AnchorOnDeadShim {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
     /// Clause 6, in every 3.15: the anchor stays on a suspended generator. A yield looks at the anchor before it moves
     /// the current frame. If a profiler writes the generator's frame to the anchor in between, the yield does not
     /// notice.
     AnchorOnSuspendedGenerator {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
     /// Clause 6: the interpreter wrote anchor or sequence although the anchor was NULL.
@@ -242,12 +242,12 @@ pub enum Violation {
     },
     /// Clause 6: a profiler detached and did not clear its anchor.
     AnchorLeft {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
     /// Clause 6: a cached walker attached and did not clear the anchor that an earlier profiler left.
     AnchorNotCleared {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
     /// Clause 7: a sample returned a stack, but the anchor is not where that sample must leave it.
@@ -260,7 +260,7 @@ pub enum Violation {
     /// Clause 7: the anchor's frame is in the stack that the walker stored last and has been on the thread's stack ever
     /// since, but the walker did not find it in its cache.
     HitMissed {
-        /// The anchor.
+        /// The value of the anchor before the sample.
         anchor: u64,
         /// How many frames of the stored stack have left.
         left: usize,

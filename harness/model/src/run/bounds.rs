@@ -90,7 +90,7 @@ impl Default for Margin {
 struct Bound {
     /// The family's name.
     family: String,
-    /// The walker.
+    /// The walker that was measured.
     walker: WalkerKind,
     /// The largest share in one run, by cause of impossible stacks or reason for rejections.
     #[serde(default)]
@@ -211,7 +211,7 @@ pub fn hits(tally: &Tally) -> Proportion {
 pub struct Judged<'a> {
     /// The workload's family. A family without bounds of its own gets the loosest of all.
     pub family: &'a str,
-    /// The walker.
+    /// The walker that is judged.
     pub walker: WalkerKind,
     /// The interpreter's version, as it prints it.
     pub version: &'a str,

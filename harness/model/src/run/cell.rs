@@ -106,7 +106,7 @@ impl From<Produces> for Expected {
 /// A cell of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedCell {
-    /// The cell.
+    /// The cell that should run.
     pub cell: CellId,
     /// What each walker must show. A walker without an entry need not show anything.
     pub expected: BTreeMap<WalkerKind, Expected>,

@@ -13,7 +13,7 @@ use crate::run::phases::Phases;
 /// A cell with all its events added up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellReport {
-    /// The cell.
+    /// The cell that was run, or that was planned and not run.
     pub cell: CellId,
     /// What each walker must show.
     pub expected: BTreeMap<WalkerKind, Expected>,

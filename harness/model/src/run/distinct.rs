@@ -29,7 +29,7 @@ pub struct DistinctViolation {
 /// A cell in which a violation occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The workload's family.
     pub family: String,

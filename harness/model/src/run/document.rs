@@ -91,7 +91,7 @@ impl Document {
 /// A cell that did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotRunCell {
-    /// The cell.
+    /// The cell that did not run.
     pub cell: CellId,
     /// Why it did not run.
     #[serde(flatten)]

@@ -34,12 +34,12 @@ pub enum Event {
     },
     /// A cell starts.
     CellStarted {
-        /// The cell.
+        /// The cell that starts.
         cell: CellId,
     },
     /// Samples were taken. The numbers are increments, not totals.
     Samples {
-        /// The cell.
+        /// The cell in which they were taken.
         cell: CellId,
         /// The walker that took them.
         walker: WalkerKind,
@@ -48,14 +48,14 @@ pub enum Event {
     },
     /// Time was spent. The numbers are increments, not totals.
     Spent {
-        /// The cell.
+        /// The cell that spent it.
         cell: CellId,
         /// The time since the last such event, by phase.
         phases: Phases,
     },
     /// A profile is complete.
     Profile {
-        /// The cell.
+        /// The cell that was profiled.
         cell: CellId,
         /// The observer and its profile.
         observed: Observed,
@@ -64,7 +64,7 @@ pub enum Event {
     Violation(Box<Finding>),
     /// A cell is done, or will not run.
     CellFinished {
-        /// The cell.
+        /// The cell that is done.
         cell: CellId,
         /// How it ended.
         #[serde(flatten)]

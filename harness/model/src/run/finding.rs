@@ -32,7 +32,7 @@ pub struct Finding {
     pub row: String,
     /// The interpreter's exact version.
     pub version: String,
-    /// The lane.
+    /// The lane in which it was found.
     pub lane: Lane,
     /// The workload's family.
     pub family: String,
@@ -63,7 +63,7 @@ pub struct Finding {
 /// A source line of the target's program that a frame is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceLine {
-    /// The function.
+    /// `co_qualname` of the frame.
     pub function: String,
     /// The line's number.
     pub line: u32,

@@ -109,7 +109,7 @@ pub enum KnownError {
     /// The file cannot be read.
     #[error("cannot read the known failures in {}: {why}", path.display())]
     Unreadable {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
         /// The system's error message.
         why: String,
@@ -117,7 +117,7 @@ pub enum KnownError {
     /// The file can be read, but its content is invalid.
     #[error("{}: {error}", path.display())]
     InFile {
-        /// The file.
+        /// The file with the error.
         path: PathBuf,
         /// The error in its content.
         error: Box<KnownError>,

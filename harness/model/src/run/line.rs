@@ -16,7 +16,7 @@ use crate::run::verdict::{Advice, Doubt, Failure, LineVerdict};
 /// One line of the table: everything that one walker did on one row in one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The lane.
     pub lane: Lane,

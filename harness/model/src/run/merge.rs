@@ -36,7 +36,7 @@ pub enum MergeError {
          `framediff check --shard K/N --seed SEED --format json`", path.display()
     )]
     NoPart {
-        /// The file.
+        /// The report without a part.
         path: PathBuf,
     },
     /// Two reports are from different runs.
@@ -68,7 +68,7 @@ pub enum MergeError {
     /// The report does not have the cells of its shards.
     #[error("{} is damaged: it has {has} cells, its shards have {must}", path.display())]
     Cells {
-        /// The file.
+        /// The damaged report.
         path: PathBuf,
         /// How many it has.
         has: u64,

@@ -24,7 +24,7 @@ pub const STOPPED: &str = "blocking-nocache";
 /// The profiles of one program on one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The workload's family.
     pub family: String,
@@ -45,7 +45,7 @@ pub struct Program {
 /// The true share of a function among the leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeafShare {
-    /// The function.
+    /// The function, by name and file.
     #[serde(flatten)]
     pub leaf: Leaf,
     /// The kind of leaf that it was most often when the target was stopped.
@@ -57,7 +57,7 @@ pub struct LeafShare {
 /// The profile of one walker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
-    /// The walker.
+    /// The walker that took the profile.
     pub walker: WalkerKind,
     /// Walks of a thread, rejected ones included.
     pub samples: u64,

@@ -46,11 +46,11 @@ pub enum Failure {
     /// Wrong samples were counted where none are tolerated, but no violation describes them.
     #[error("{row}, {lane}, {walker}: {samples} wrong samples were counted but not described")]
     Undescribed {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
         /// How many samples.
         samples: u64,
@@ -88,7 +88,7 @@ pub enum Doubt {
     /// A cell that should have run did not.
     #[error("not run: {cell}: {why}")]
     NotRun {
-        /// The cell.
+        /// The cell that did not run.
         cell: CellId,
         /// Why it did not run.
         why: NotRun,
@@ -96,7 +96,7 @@ pub enum Doubt {
     /// A cell ran without a result.
     #[error("inconclusive: {cell}: {why}")]
     Inconclusive {
-        /// The cell.
+        /// The cell without a result.
         cell: CellId,
         /// Why it has no result.
         why: Inconclusive,
@@ -104,17 +104,17 @@ pub enum Doubt {
     /// A walker rejected every sample, or took none.
     #[error("{row}, {lane}, {walker}: not one stack was returned")]
     NoStacks {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
     },
     /// In the live lane, a cached walker returned stacks, but its uncached counterpart returned none.
     #[error("{row}, live, {walker}: not one uncached stack to compare with")]
     NothingToCompare {
-        /// The row.
+        /// The name of the row.
         row: String,
         /// The cached walker.
         walker: WalkerKind,
@@ -122,11 +122,11 @@ pub enum Doubt {
     /// The cache was not exercised although the workloads must exercise it.
     #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]
     Vacuous {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
         /// What never occurred: "full hit", "partial hit", "miss".
         missing: Vec<String>,
@@ -144,7 +144,7 @@ pub enum Advice {
         cached.hits, cached.samples, uncached.hits, uncached.samples
     )]
     TooFew {
-        /// The row.
+        /// The name of the row.
         row: String,
         /// The cached walker.
         walker: WalkerKind,
