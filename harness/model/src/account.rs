@@ -1,4 +1,4 @@
-//! What a target says of its own stack.
+//! A target's own account of its stack.
 
 /// One frame of a target's own account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,9 +7,10 @@ pub struct AccountFrame {
     pub function: String,
     /// `co_filename`.
     pub file: String,
-    /// `f_lineno`; absent on an artificial instruction.
+    /// `f_lineno`; `None` for an artificial instruction.
     pub line: Option<i32>,
-    /// End line, column and end column of its instruction in `co_positions()`; absent where the program does not tell them.
+    /// End line, column and end column of its instruction in `co_positions()`; `None` if the program does not report
+    /// them.
     pub place: Option<Place>,
 }
 

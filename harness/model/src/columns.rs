@@ -1,25 +1,25 @@
-//! A history in two columns: what one side did on the left, what the other did meanwhile on the right.
+//! A history in two columns: the actions of one side on the left, those of the other on the right.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use framewalk::sample::{Lookup, ThreadSample};
 
-/// Which side.
+/// One of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The first.
+    /// The left column.
     Left,
-    /// The second.
+    /// The right column.
     Right,
 }
 
-/// A history that is being written. What one side does in a row stands together.
+/// A history under construction. Consecutive actions of one side share a row.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
     rows: Vec<[Vec<String>; 2]>,
 }
 
 impl Columns {
-    /// Adds something that `side` did, after everything else.
+    /// Adds an action of `side` after everything else.
     pub fn add(&mut self, side: Side, text: String) {
         let (here, other) = if side == Side::Left { (0, 1) } else { (1, 0) };
         match self.rows.last_mut() {
@@ -28,7 +28,7 @@ impl Columns {
         }
     }
 
-    /// The same on a row of its own.
+    /// Adds an action of `side` on a new row.
     pub fn add_below(&mut self, side: Side, text: String) {
         self.rows.push(match side {
             Side::Left => [vec![text], Vec::new()],
@@ -36,7 +36,7 @@ impl Columns {
         });
     }
 
-    /// Adds something that the right side did at the same time as what the left one did last.
+    /// Adds an action of the right side that happened at the same time as the last one of the left side.
     pub fn beside(&mut self, text: String) {
         match self.rows.last_mut() {
             Some([_, right]) => right.push(text),
@@ -58,7 +58,7 @@ impl Columns {
     }
 }
 
-/// What a sample gave, in a few words.
+/// The result of a sample, in a few words.
 #[must_use]
 pub fn returned(sample: &ThreadSample) -> String {
     match &sample.outcome {

@@ -1,4 +1,4 @@
-//! SHA-256 in hexadecimal digits.
+//! SHA-256 digests in hexadecimal digits.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -6,12 +6,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// Of bytes.
+/// The digest of `bytes`.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes).as_slice())
 }
 
-/// Of a file's content.
+/// The digest of a file's content.
 ///
 /// # Errors
 /// The file cannot be read.

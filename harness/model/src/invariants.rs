@@ -1,38 +1,55 @@
-//! What a right stack is.
+//! The specification of a correct sample.
 //!
-//! Let `F(t)` be the chain of frames of a thread at time `t`: `f_0` is the thread state's current frame, `f_{i+1}` is
-//! the `previous` of `f_i`, and `f_n` is its base frame. The *stack at `t`*, `S(t)`, is that chain without base frame
-//! and shim frames, each frame decoded to (function, file, location); only the leaf's location may differ between two
-//! equal chains. A sample takes place in an interval `[t0, t1]` and returns a stack `R` or a rejection. Then:
+//! # Terms
 //!
-//! 1. **existence**: there is a `t` in `[t0, t1]` with `R = S(t)`;
-//! 2. **legality**: every `S(t)` is in the workload's grammar, hence so is `R`: no two branches in one stack;
-//! 3. **base**: `R` comes from a chain that ended at the base frame; a chain that did not is rejected;
-//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R` for the same threads in the same
-//!    order, each in its interpreter and with its status, and none may reject, but for a thread in a state that the walker is
-//!    documented not to walk, with the error that belongs to that state;
-//! 5. **account**: at a gate, `R` is what the target itself says its stack is;
-//! 6. **protocol**: the sequence never decreases; with the target stopped, the anchor is NULL, a frame of `F(t)`,
-//!    or the frame that is just returning to `f_0`; if it was `f_i`, and is now its `n`th caller `f_{i+n}`, the sequence
-//!    has grown by `n`;
-//!    while the anchor is NULL neither field is written by the interpreter; after an attach and after a detach the anchor is NULL
-//!    in every thread state;
-//! 7. **use**: if a cached walker returned `S(t)`, and the target did not move, the anchor is left at `f_0`; if the anchor was
-//!    moved since to `f_n` by the interpreter alone, and all `f_i` up to it run Python code, the walker's next sample takes
-//!    the callers of `f_n` from its cache (where its limits allow, and without the reference walker, which may refuse); what an
-//!    unwinder counts of its cache is what its protocol makes of the state; a sample without a stack writes no anchor;
-//! 8. **life**: an unwinder never kills its own process, neither in a walk nor by what it returns, and always answers,
-//!    whatever the target's memory holds: a sample is a stack or a rejection. (Not broken where the target has ended, or where
-//!    somebody else ended the unwinder's process.)
+//! Let `F(t) = f_0, f_1, ..., f_n` be the frame chain of a thread at time `t`: `f_0` is the thread state's current
+//! frame, `f_{i+1}` is the `previous` of `f_i`, and `f_n` is the base frame.
 //!
-//! 9. **cost**: with the target at rest, a sample reads each frame that it does not take from its cache, and no frame by itself that it
-//!    takes from there; a full hit writes nothing, any other sample the anchor at most once; a miss or a partial hit has walked; nobody writes the anchor where it
-//!    stands, nor for a sample without a stack; and no sample asks for more than twice of what the released builds ask for in
-//!    a sample with that answer on the same program (`corpus/schedules.json`).
+//! The *stack at `t`*, `S(t)`, is this chain without the base frame and without shim frames, with each frame decoded to
+//! (function, file, location). At two times with the same chain, only the location of the leaf can differ.
 //!
-//! In the stepped lane every `S(t)` of the sample is known, so existence is checked in full. With the target stopped, it is checked in
-//! full by agreement with an uncached walk of the same state. With
-//! the target running, legality is the observable part of existence.
+//! A sample is taken in an interval `[t0, t1]`. Its result is a stack `R` or a rejection.
+//!
+//! # Clauses
+//!
+//! 1. **existence**: there is a `t` in `[t0, t1]` with `R = S(t)`.
+//! 2. **legality**: `R` is in the workload's grammar. Every `S(t)` is, so a correct `R` must be. In particular,
+//!    `R` does not mix two branches.
+//! 3. **base**: `R` comes from a chain that ended at the base frame. A chain that did not end there is rejected.
+//! 4. **agreement**: if the target does not move in `[t0, t1]`, all walkers return the same `R` for the same threads in
+//!    the same order, and the right interpreter and status for each thread. No walker rejects a thread, except in a
+//!    state that it is documented not to walk, and then with the error documented for that state.
+//! 5. **account**: at a gate, `R` is the stack that the target itself reports.
+//! 6. **protocol**:
+//!    - The sequence never decreases.
+//!    - While the target is stopped, the anchor is NULL, a frame of `F(t)`, or the frame that is just returning to
+//!      `f_0`.
+//!    - If the anchor was `f_i` and is now its `k`th caller `f_{i+k}`, the sequence has grown by `k`.
+//!    - While the anchor is NULL, the interpreter writes neither field.
+//!    - After an attach and after a detach, the anchor is NULL in every thread state.
+//! 7. **use**:
+//!    - If a cached walker returned `S(t)` and the target did not move, the anchor is at `f_0` afterwards.
+//!    - If only the interpreter has moved the anchor since, to `f_k`, and `f_0` to `f_k` all run Python code, the
+//!      walker's next sample takes the callers of `f_k` from its cache. This does not apply beyond the limits of the
+//!      cache, nor to the reference walker, which may refuse.
+//!    - The counters that an unwinder reports for its cache are those that its protocol yields for the state.
+//!    - A sample without a stack does not write the anchor.
+//! 8. **life**: an unwinder never kills its own process, neither by walking nor by what it returns, and it always
+//!    answers. Whatever the target's memory contains, each sample is a stack or a rejection. The clause does not apply
+//!    if the target has ended, or if something else ended the unwinder's process.
+//! 9. **cost**: if the target does not move in `[t0, t1]`,
+//!    - a sample reads every frame that does not come from its cache, and reads no cached frame individually;
+//!    - a full hit writes nothing, and any other sample writes the anchor at most once;
+//!    - a miss or a partial hit walks;
+//!    - no sample writes the value that the anchor already has, and no sample without a stack writes the anchor;
+//!    - no sample asks for more than twice what the released builds ask for in a sample with the same answer on the
+//!      same program (`corpus/schedules.json`).
+//!
+//! # Checking existence
+//!
+//! In the stepped lane, every `S(t)` of a sample is known, so existence is checked in full. While the target is
+//! stopped, agreement with an uncached walk of the same state checks it in full. While the target runs, legality is the
+//! observable part of existence.
 
 use std::fmt;
 
@@ -45,13 +62,13 @@ use crate::schedule::cost::CostFault;
 use crate::schedule::fingerprint::{Answer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;
 
-/// Where two stacks differ first, counted from the leaf.
+/// The most significant difference between two stacks. Frame indices count from the leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// One stack is longer; the common part is equal.
+    /// One stack is longer. Counted from the root, the common part has the same functions.
     Length,
-    /// Another function.
+    /// A different function.
     Function {
         /// Frame index.
         index: usize,
@@ -61,7 +78,7 @@ pub enum Difference {
         /// Frame index.
         index: usize,
     },
-    /// The same function and line at other columns (or end line).
+    /// The same function and line at different columns, or with a different end line.
     Column {
         /// Frame index.
         index: usize,
@@ -81,11 +98,11 @@ impl Difference {
     }
 }
 
-/// What an unwinder tells besides the frames of threads.
+/// What an unwinder reports besides the frames of threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Field {
-    /// Which threads there are, and in which order.
+    /// The threads and their order.
     Threads,
     /// The id of a thread's interpreter.
     Interpreter,
@@ -112,9 +129,9 @@ impl Field {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Death {
-    /// By a signal, by its name: "SIGABRT".
+    /// A signal killed it. The name of the signal, for example "SIGABRT".
     Signal(String),
-    /// With this exit status.
+    /// It exited with this status.
     Status(i32),
 }
 
@@ -138,21 +155,22 @@ impl fmt::Display for Death {
     }
 }
 
-/// One broken clause, with its evidence; the stacks themselves travel beside it.
+/// One broken clause with its evidence. The stacks are kept beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "clause")]
 pub enum Violation {
-    /// Clause 1: the stack is none of those that the target had during the sample.
+    /// Clause 1: the target had no such stack during the sample.
     NotThere {
-        /// In which way it is wrong, what the cache had answered, and where the target moved.
+        /// How the stack is wrong, what the cache answered, and where the target moved.
         fingerprint: SteppedFingerprint,
-        /// The case, on a line: what runs it again.
+        /// The case that reproduces it, on one line.
         case: String,
-        /// Index of the frame at which it and the nearest stack that was there part.
+        /// Index of the first frame that differs from the nearest stack that the target had.
         index: Option<usize>,
-        /// Whether the schedule is one that no released build fails.
+        /// Whether no released build fails this schedule.
         kept: bool,
-        /// Whether released builds were seen to fail so, in this shape, within the bounds that schedules are drawn from.
+        /// Whether released builds were seen to fail like this, in this shape, within the bounds of generated
+        /// schedules.
         seen: bool,
     },
     /// Clause 2: the stack is not in the grammar.
@@ -160,135 +178,136 @@ pub enum Violation {
         /// The rule it breaks.
         illegal: Illegal,
     },
-    /// Clause 4: another walker saw something else in the same state.
+    /// Clause 4: another walker returned a different result for the same state.
     Agreement {
         /// The other walker.
         other: WalkerKind,
-        /// Where they part.
+        /// The most significant difference.
         difference: Difference,
     },
-    /// Clause 4: a walker rejected a state that does not move.
+    /// Clause 4: a walker rejected a state that did not move.
     RejectedWhileStopped {
-        /// Why.
+        /// The reason for the rejection.
         rejection: Rejection,
     },
-    /// Clause 5: the target's own account is another.
+    /// Clause 5: the target's own account differs.
     Account {
-        /// Where they part.
+        /// The most significant difference.
         difference: Difference,
     },
-    /// Clause 6: the sequence went backwards.
+    /// Clause 6: the sequence decreased.
     SequenceDecreased {
         /// Earlier value.
         before: u64,
         /// Later value.
         after: u64,
     },
-    /// Clause 6: the anchor points at no frame of the stopped thread's chain.
+    /// Clause 6: the anchor is not a frame of the stopped thread's chain.
     AnchorOffChain {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
-    /// Clause 6: the anchor and the sequence do not agree on how many frames left the stack while they were the anchor.
+    /// Clause 6: anchor and sequence disagree about how many frames left the stack while they were the anchor.
     AnchorMiscounted {
-        /// The anchor as it was left.
+        /// The anchor when the target was last stopped.
         before: u64,
-        /// The anchor found.
+        /// The anchor now.
         anchor: u64,
-        /// By how much the sequence grew.
+        /// The increase of the sequence.
         counted: u64,
-        /// How many callers down the anchor moved, if it is one of the callers.
+        /// By how many callers the anchor moved down; `None` if it is not a caller of the earlier anchor.
         left: Option<usize>,
     },
-    /// Clause 6, and known of every 3.15: the anchor stays on a shim frame that has left the stack, since leaving one
-    /// moves no anchor. A single profiler is slowed down (a miss), not misled.
+    /// Clause 6, in every 3.15: the anchor stays on a shim frame that has left the stack, because leaving a shim frame
+    /// does not move the anchor. This slows a single profiler down (a miss), but does not mislead it.
     AnchorOnDeadShim {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
-    /// Clause 6, and known of every 3.15: the anchor stays on a generator that is suspended. A yield looks at the anchor
-    /// before it moves the current frame; a profiler that writes the generator's frame in between is not noticed.
+    /// Clause 6, in every 3.15: the anchor stays on a suspended generator. A yield looks at the anchor before it moves
+    /// the current frame. If a profiler writes the generator's frame to the anchor in between, the yield does not
+    /// notice.
     AnchorOnSuspendedGenerator {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
-    /// Clause 6: the interpreter wrote although the anchor was NULL.
+    /// Clause 6: the interpreter wrote anchor or sequence although the anchor was NULL.
     WrittenWhileNull {
-        /// Anchor found.
+        /// The anchor now.
         anchor: u64,
-        /// Sequence before.
+        /// The sequence before.
         before: u64,
-        /// Sequence after.
+        /// The sequence now.
         after: u64,
     },
-    /// Clause 6: a detached profiler left its anchor behind.
+    /// Clause 6: a profiler detached and did not clear its anchor.
     AnchorLeft {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
-    /// Clause 6: a walker with a cache began, and what an earlier one had left in an anchor is still there.
+    /// Clause 6: a cached walker attached and did not clear the anchor that an earlier profiler left.
     AnchorNotCleared {
-        /// The anchor.
+        /// The value of the anchor.
         anchor: u64,
     },
-    /// Clause 7: the anchor is not where a sample that gave a stack promises it.
+    /// Clause 7: a sample returned a stack, but the anchor is not where that sample must leave it.
     AnchorNotWritten {
-        /// The frame that the thread stood in.
+        /// The thread's current frame.
         current_frame: u64,
         /// The anchor after the sample.
         anchor: u64,
     },
-    /// Clause 7: the anchor's frame stood in the stack that the walker stored last and has not left since, and the walker did
-    /// not find it in its cache.
+    /// Clause 7: the anchor's frame is in the stack that the walker stored last and has been on the thread's stack ever
+    /// since, but the walker did not find it in its cache.
     HitMissed {
-        /// The anchor.
+        /// The value of the anchor before the sample.
         anchor: u64,
-        /// How many frames of the stored stack left.
+        /// How many frames of the stored stack have left.
         left: usize,
-        /// By how much the sequence grew since.
+        /// The increase of the sequence since then.
         counted: u64,
-        /// What the walker says.
+        /// The reason that the walker gives.
         reason: MissReason,
     },
-    /// Clause 7: what the unwinder counted of its cache is not what the protocol makes of this state.
+    /// Clause 7: the unwinder's cache counters are not those that the protocol yields for this state.
     Counters {
-        /// What it counted.
+        /// The counters that the unwinder reports.
         told: Counters,
-        /// What this project's own walker, in its seat, makes of the same state.
+        /// The counters that framediff's own walker yields in its place for the same state.
         owed: Counters,
     },
-    /// Clause 7: a sample that was rejected wrote an anchor.
+    /// Clause 7: a rejected sample wrote an anchor.
     AnchorWrittenInVain {
         /// The anchor before.
         before: u64,
         /// The anchor after.
         anchor: u64,
     },
-    /// Clause 4: something else than the frames is told wrongly of a thread, or of the list of threads.
+    /// Clause 4: the unwinder reports something wrong about a thread or the list of threads, other than frames.
     Told {
-        /// What.
+        /// The wrong field.
         field: Field,
-        /// What was told.
+        /// The value that the unwinder reports.
         seen: String,
-        /// What is so.
+        /// The right value.
         possible: String,
     },
-    /// Clause 8: the unwinder killed the process that it runs in.
+    /// Clause 8: the unwinder killed the process it runs in.
     UnwinderDied {
         /// How the process ended.
         end: Death,
-        /// The function whose assertion failed, or that found a fatal error, if the process said so.
+        /// The function whose assertion failed or that raised a fatal error, if the process printed it.
         failed_in: Option<String>,
-        /// Its last words, cut to what a message holds.
+        /// The end of its stderr, cut to the length of a message.
         words: String,
     },
-    /// Clause 8: the unwinder did not answer before a deadline that only a hang can reach.
+    /// Clause 8: the unwinder did not answer before its deadline, which is so long that only a hang reaches it.
     UnwinderHung,
-    /// Clause 9: what the sample asked of the target's memory does not fit to its answer.
+    /// Clause 9: the sample's accesses to the target's memory do not fit its answer.
     Cost {
-        /// What the cache had answered; unknown for a sample without a stack.
+        /// What the cache answered; unknown for a sample without a stack.
         answer: Answer,
-        /// In which way.
+        /// How the accesses do not fit.
         fault: CostFault,
     },
     /// Live lane: impossible stacks are more frequent with the cache than without it.
@@ -300,22 +319,22 @@ pub enum Violation {
         /// Upper confidence bound of the uncached rate.
         uncached_at_most: f64,
     },
-    /// Live lane: something goes wrong more often than the released builds were seen to get it wrong.
+    /// Live lane: something goes wrong more often than the released builds were seen to do.
     MoreThanReleased {
-        /// The cause of impossible stacks, or the reason of rejections.
+        /// The cause of the impossible stacks, or the reason for the rejections.
         what: String,
         /// Lower confidence bound of its share.
         at_least: f64,
-        /// The largest share that is allowed.
+        /// The largest share allowed.
         most: f64,
     },
-    /// Live lane: the cache answers less often than that of the released builds was seen to.
+    /// Live lane: the cache answers less often than that of the released builds.
     LessThanReleased {
         /// The kind of answer.
         what: String,
         /// Upper confidence bound of its share.
         at_most: f64,
-        /// The smallest share that is owed.
+        /// The smallest share required.
         least: f64,
     },
 }

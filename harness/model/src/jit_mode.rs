@@ -6,16 +6,17 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JitMode {
-    /// The build has none.
+    /// The build has no JIT.
     Unavailable,
-    /// It has one, switched off.
+    /// The build has a JIT, but it is off.
     Off,
-    /// Switched on.
+    /// The JIT is on.
     On,
 }
 
 impl JitMode {
-    /// The variable that puts a target into this mode, and its value; [`JitMode::Unavailable`] leaves it unset.
+    /// The environment variable that puts a target into this mode, and its value. [`JitMode::Unavailable`] leaves it
+    /// unset.
     #[must_use]
     pub fn variable(self) -> (&'static str, Option<&'static str>) {
         let value = match self {
@@ -26,7 +27,7 @@ impl JitMode {
         ("PYTHON_JIT", value)
     }
 
-    /// The run mode as targets take it: nothing where there is no JIT to be switched.
+    /// Whether the JIT is on; `None` if the build has no JIT to switch.
     #[must_use]
     pub fn switch(self) -> Option<bool> {
         match self {

@@ -1,4 +1,4 @@
-//! The lanes.
+//! The lanes: the ways to interleave target and walkers.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lane {
-    /// The target is frozen while it is walked.
+    /// The target does not move while it is walked.
     Stopped,
-    /// A schedule decides who moves, at every access of the walker to the target.
+    /// A schedule decides who moves, at every access of the walker to the target's memory.
     Stepped,
     /// Target and walkers run freely.
     Live,
@@ -31,7 +31,7 @@ impl Lane {
         }
     }
 
-    /// Whether one impossible stack of `walker` is a violation by itself; elsewhere only rates are compared.
+    /// Whether a single impossible stack of `walker` is a violation. Otherwise only rates are compared.
     #[must_use]
     pub fn has_zero_tolerance(self, walker: WalkerKind) -> bool {
         self != Self::Live || walker == WalkerKind::OwnReference

@@ -1,4 +1,4 @@
-//! What is right, and the words of a run.
+//! The specification of a correct sample, the oracles that check it, and the vocabulary of a run.
 
 pub mod account;
 pub mod columns;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// As a number.
+/// Serializes a duration as a number of seconds.
 ///
 /// # Errors
 /// Those of the serializer.
@@ -13,10 +13,10 @@ pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok,
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-/// From a number.
+/// Deserializes a duration from a number of seconds.
 ///
 /// # Errors
-/// It is no number, or none that a duration can have.
+/// The value is not a number, or is negative or too large for a duration.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
 }

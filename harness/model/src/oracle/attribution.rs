@@ -1,4 +1,4 @@
-//! What made an impossible stack possible, from the provenance of its frames and of those stored before.
+//! Finds the cause of an impossible stack from the provenance of its frames and of the frames stored before.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use framewalk::sample::{Lookup, Provenance, ThreadSample};
 use crate::oracle::cause::Cause;
 use crate::workload::grammar::{Grammar, Illegal};
 
-/// Follows one walker's samples and attributes the impossible ones.
+/// Follows one walker's samples and attributes the impossible stacks.
 #[derive(Debug, Default)]
 pub struct Attribution {
-    /// By thread, the last stack that the walker stored, if it was impossible.
+    /// The last stack that the walker stored, if it was impossible, by thread.
     stored: HashMap<u64, Vec<Frame>>,
 }
 
 impl Attribution {
-    /// Judges the next sample of a thread. A rejected sample is no stack and has no verdict.
+    /// Judges the next sample of a thread. A rejected sample has no stack to judge.
     pub fn judge(&mut self, grammar: &Grammar, sample: &ThreadSample) -> Option<(Illegal, Cause)> {
         let stack = sample.outcome.as_ref().ok()?;
         let verdict = grammar.judge(stack).err();
@@ -41,13 +41,13 @@ impl Attribution {
             let same_leaf = stored.first().map(|frame| &frame.function) == stack.first().map(|frame| &frame.function);
             stored.ends_with(cached) && (sample.provenance.lookup == Lookup::FullHit && same_leaf)
         });
-        // Callers that are impossible among themselves were so when they were stored.
+        // Callers that are impossible by themselves were already impossible when they were stored.
         let stored_torn = !cached.is_empty() && grammar.judge(cached).is_err();
         if served_again || stored_torn { Cause::StoredTornWalkServedAgain } else { by_itself }
     }
 }
 
-/// What made an impossible stack possible, by what the cache had answered alone.
+/// The cause of an impossible stack, judged only by what the cache answered.
 #[must_use]
 pub fn cause_of(provenance: Provenance) -> Cause {
     match provenance.lookup {
@@ -149,7 +149,7 @@ mod tests {
         let torn = || sample(&MIXED, miss, 0);
         assert_eq!(after(torn(), sample(&MIXED, Lookup::FullHit, 2)), Some(Cause::StoredTornWalkServedAgain));
         assert_eq!(after(torn(), sample(&OTHER_LEAF, Lookup::FullHit, 2)), Some(Cause::StaleFullHit));
-        // The callers of a partial hit are possible by themselves: what is wrong is that they were put under these frames.
+        // The cached callers of a partial hit are possible by themselves. It is wrong to put them under these frames.
         assert_eq!(after(torn(), sample(&MIXED, Lookup::PartialHit, 1)), Some(Cause::StalePartialHit));
         assert_eq!(after(torn(), sample(&OTHER_LEAF, Lookup::PartialHit, 1)), Some(Cause::StalePartialHit));
         // A full hit stores nothing.

@@ -1,22 +1,22 @@
-//! Why an impossible stack was returned.
+//! The causes of impossible stacks.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What made an impossible stack possible, from provenance or from the unwinder's own counters.
+/// The cause of an impossible stack, from provenance or from the unwinder's own counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The target moved during a walk that used no cache.
     TornRead,
-    /// Such a walk was stored, and its frames were served again.
+    /// A torn walk was stored, and its frames were served again.
     StoredTornWalkServedAgain,
-    /// A full hit appended callers that were not the leaf's.
+    /// A full hit appended callers that are not the leaf's.
     StaleFullHit,
-    /// A partial hit appended callers that were not the walked frames'.
+    /// A partial hit appended callers that are not those of the walked frames.
     StalePartialHit,
-    /// The evidence fits none of the others.
+    /// The evidence fits none of the other causes.
     Unattributed,
 }
 

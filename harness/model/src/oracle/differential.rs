@@ -1,14 +1,14 @@
-//! Whether two accounts of the same state agree, frame by frame.
+//! Compares two stacks of the same state, frame by frame.
 
 use framewalk::frame::{Frame, Location};
 
 use crate::account::AccountFrame;
 use crate::invariants::Difference;
 
-/// Where two stacks (leaf first) part, if they do: the most telling difference, not merely the first.
+/// The most significant difference between two stacks (leaf first), if they differ. It need not be the first one.
 ///
-/// Another function is told before another length, another length before another line, another line before another
-/// column.
+/// A different function takes precedence over a different length, a different length over a different line, and a
+/// different line over a different column.
 #[must_use]
 pub fn difference(left: &[Frame], right: &[Frame]) -> Option<Difference> {
     if left == right {
@@ -17,7 +17,7 @@ pub fn difference(left: &[Frame], right: &[Frame]) -> Option<Difference> {
     let first =
         |differs: fn(&Frame, &Frame) -> bool| left.iter().zip(right).position(|(left, right)| differs(left, right));
     if left.len() != right.len() {
-        // Seen from the root, since a missing or extra leaf shifts all indices that count from the leaf.
+        // Compare from the root: a missing or extra leaf shifts all indices that count from the leaf.
         let function = left.iter().rev().zip(right.iter().rev()).position(|(left, right)| other_function(left, right));
         return Some(
             function.map_or(Difference::Length, |from_root| Difference::Function { index: left.len() - 1 - from_root }),
@@ -36,13 +36,14 @@ fn other_function(left: &Frame, right: &Frame) -> bool {
     (&left.function, &left.file) != (&right.function, &right.file)
 }
 
-/// As [`difference`], against frames as the target itself tells them: one can lack all of its position but the line.
+/// Like [`difference`], but compares with the frames that the target reports. Their positions may consist of a line
+/// alone.
 #[must_use]
 pub fn difference_from_account(stack: &[Frame], account: &[AccountFrame]) -> Option<Difference> {
     difference(stack, &told(stack, account))
 }
 
-/// The frames of an account; what it does not tell is taken from the stack, so that it cannot differ.
+/// The frames of an account. Fields that the account lacks are copied from the stack, so they cannot differ.
 #[must_use]
 pub fn told(stack: &[Frame], account: &[AccountFrame]) -> Vec<Frame> {
     let seen = stack.iter().map(Some).chain(std::iter::repeat(None));

@@ -1,41 +1,43 @@
-//! How far a profile is from the truth, and how much of that is chance.
+//! The distance of a profile from the truth, and how much of it is chance.
 //!
-//! Samples that follow each other closely see the same visit of one function, so they are no independent draws. They come
-//! here as counts by slice of time, and whole slices are drawn anew: a block bootstrap. A target that waits for a core is
-//! seen in one place for longer than a slice, so blocks of several slices are tried too, and what varies most counts.
+//! Samples taken shortly after each other see the same call of a function, so they are not independent draws. They are
+//! therefore counted by slice of time, and whole slices are resampled: a block bootstrap. A target that waits for a
+//! core is seen in one place for longer than a slice. Blocks of several slices are therefore tried, too, and the
+//! largest variation counts.
 //!
-//! With the true shares `p` and `t` of a profile and its reference, and their estimates `P` and `T`, the triangle inequality
-//! gives `|TVD(P, T) - TVD(p, t)| <= half the sum of |(P - p) - (T - t)|`. The bootstrap estimates the distribution of the
-//! right side, the *noise*. Unlike a percentile interval of the distance itself, `distance ± noise` also holds where the
-//! true distance is zero, which the distance of two samples never is.
+//! Let `p` and `t` be the true shares of a profile and its reference, and `P` and `T` their estimates. The triangle
+//! inequality gives `|TVD(P, T) - TVD(p, t)| <= half the sum of |(P - p) - (T - t)|`. The bootstrap estimates the
+//! distribution of the right side, the *noise*. Unlike a percentile interval of the distance itself, `distance ± noise`
+//! also holds if the true distance is zero. The distance of two samples is never zero.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-/// How often slices are drawn anew.
+/// How often the slices are resampled.
 const REPLICATES: usize = 400;
-/// The probability with which the noise is not exceeded.
+/// The probability that chance does not exceed the noise.
 const CONFIDENCE: f64 = 0.95;
-/// From fewer slices nothing is said about their spread.
+/// With fewer slices, their variation is not estimated.
 pub const FEWEST_SLICES: usize = 8;
-/// Lengths of blocks, in slices.
+/// The block lengths that are tried, in slices.
 const BLOCKS: [usize; 3] = [1, 2, 4];
-/// A noise above this hides any bias that matters.
+/// More noise than this would hide any bias that matters. The result is then "cannot tell", unless a bias is seen
+/// anyway.
 pub const COARSEST: f64 = 0.1;
 
-/// Counts by category, one list for each slice of time; a list that ends early has zeros for the rest.
+/// Counts by category, one list for each slice of time. A shorter list has zeros at its end.
 pub type Slices = Vec<Vec<u64>>;
 
-/// What can be said of a distance. Advice, never a ground of a verdict.
+/// The conclusion from a distance. It is advice and never decides a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bias {
     /// The distance is no more than the noise, and the noise is small.
     NotSeen,
-    /// Too few slices, or too much noise.
+    /// There are too few slices, or too much noise.
     CannotTell,
-    /// The distance is more than the noise.
+    /// The distance exceeds the noise.
     Seen,
 }
 
@@ -56,12 +58,13 @@ impl Bias {
 pub struct Distance {
     /// Half the sum of the differences of the shares.
     pub distance: f64,
-    /// What chance alone exceeds in one of twenty cases; absent if there are too few slices to tell.
+    /// Chance alone exceeds this distance in one of twenty cases. `None` if there are too few slices.
     pub noise: Option<f64>,
 }
 
 impl Distance {
-    /// The distance of `profile` from a sampled `truth`; none if one of them is empty. The same arguments give the same result.
+    /// The distance of `profile` from a sampled `truth`; `None` if one of them is empty. The result depends only on the
+    /// arguments.
     #[must_use]
     pub fn between(profile: &Slices, truth: &Slices, seed: u64) -> Option<Self> {
         let width = profile.iter().chain(truth).map(Vec::len).max().unwrap_or(0);
@@ -70,7 +73,8 @@ impl Distance {
         Some(Self { distance: total_variation(&p, &t), noise })
     }
 
-    /// The distance of `profile` from shares that are known but for an `inexact` part; none if the profile is empty.
+    /// The distance of `profile` from shares that are known up to an error of `inexact`; `None` if the profile is
+    /// empty.
     #[must_use]
     pub fn from_known(profile: &Slices, truth: &[f64], inexact: f64, seed: u64) -> Option<Self> {
         let width = profile.iter().map(Vec::len).max().unwrap_or(0);
@@ -79,14 +83,14 @@ impl Distance {
         Some(Self { distance: total_variation(&p, truth), noise })
     }
 
-    /// Where the true distance lies at the confidence of the noise.
+    /// The interval of the true distance, at the confidence of the noise.
     #[must_use]
     pub fn interval(self) -> Option<(f64, f64)> {
         let noise = self.noise?;
         Some(((self.distance - noise).max(0.0), (self.distance + noise).min(1.0)))
     }
 
-    /// What can be said.
+    /// The conclusion from this distance.
     #[must_use]
     pub fn bias(self) -> Bias {
         match self.noise {
@@ -98,7 +102,7 @@ impl Distance {
     }
 }
 
-/// Half the sum of the differences; a list that ends early has zeros for the rest.
+/// Half the sum of the differences. A shorter list has zeros at its end.
 #[must_use]
 pub fn total_variation(left: &[f64], right: &[f64]) -> f64 {
     let at = |list: &[f64], index: usize| list.get(index).copied().unwrap_or(0.0);
@@ -116,7 +120,7 @@ pub fn sums<'a>(slices: impl IntoIterator<Item = &'a Vec<u64>>, width: usize) ->
     sums
 }
 
-/// The share of each category over all slices; none if nothing was counted.
+/// The share of each category over all slices; `None` if nothing was counted.
 #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 do not occur")]
 fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Option<Vec<f64>> {
     let sums = sums(slices, width);
@@ -124,7 +128,7 @@ fn shares<'a>(slices: impl Iterator<Item = &'a Vec<u64>>, width: usize) -> Optio
     (total > 0).then(|| sums.iter().map(|&sum| sum as f64 / total as f64).collect())
 }
 
-/// What the samples, each with its shares, make of the distance by chance; none if one of them has too few slices.
+/// The distance that chance alone produces for samples with these shares; `None` if one of them has too few slices.
 fn noise(samples: &[(&Slices, &[f64])], width: usize, seed: u64) -> Option<f64> {
     let counted = |slices: &Slices| slices.iter().filter(|slice| slice.iter().any(|&n| n > 0)).count();
     let fewest = samples.iter().map(|(slices, _)| counted(slices)).min()?;
@@ -132,7 +136,7 @@ fn noise(samples: &[(&Slices, &[f64])], width: usize, seed: u64) -> Option<f64> 
     lengths.map(|length| noise_of_blocks(samples, length, width, seed)).max_by(f64::total_cmp)
 }
 
-/// The same from blocks of so many slices each.
+/// The same for blocks of `length` slices.
 fn noise_of_blocks(samples: &[(&Slices, &[f64])], length: usize, width: usize, seed: u64) -> f64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let samples: Vec<(Slices, &[f64])> = (samples.iter())
@@ -159,8 +163,8 @@ fn noise_of_blocks(samples: &[(&Slices, &[f64])], length: usize, width: usize, s
     noises.get(at).copied().unwrap_or(1.0)
 }
 
-/// How far the shares of slices drawn anew are from those of all. Draws from `n` slices vary less than the slices
-/// themselves do, by `(n - 1) / n`, which is put right.
+/// The deviation of the shares of resampled slices from those of all slices. Draws from `n` slices vary less than the
+/// slices themselves, by a factor of `(n - 1) / n`, which is corrected here.
 #[allow(clippy::cast_precision_loss, reason = "a small number")]
 fn deviation((slices, all): (&Slices, &[f64]), width: usize, random: &mut ChaCha8Rng) -> Vec<f64> {
     let n = slices.len();
@@ -190,7 +194,7 @@ mod tests {
         assert_eq!(Distance::between(&vec![vec![0]], &vec![vec![1]], 1), None);
     }
 
-    /// `slices` of ten samples each, all ten of which see the same category: as correlated as can be.
+    /// `slices` of ten samples each, all of the same category: the strongest possible correlation.
     fn correlated(weights: &[f64], slices: usize, random: &mut ChaCha8Rng) -> Slices {
         let draw = |random: &mut ChaCha8Rng| {
             let mut left = random.random::<f64>();
@@ -216,11 +220,11 @@ mod tests {
             Distance::between(&profile, &truth, u64::from(trial)).unwrap().bias() == Bias::Seen
         });
         let wrong = wrong.count();
-        // One in twenty is ten of 200; more than twenty would come once in a thousand such tests.
+        // One in twenty is ten of 200. More than twenty would occur once in a thousand such tests.
         assert!(wrong <= 20, "{wrong} of {trials}");
     }
 
-    /// As if the target waited for a core now and then: four slices in a row see one category alone.
+    /// Imitates a target that sometimes waits for a core: four slices in a row see only one category.
     fn waiting(weights: &[f64], slices: usize, random: &mut ChaCha8Rng) -> Slices {
         let visits = correlated(weights, slices.div_ceil(4), random);
         visits.iter().flat_map(|visit| std::iter::repeat_n(visit.clone(), 4)).take(slices).collect()
@@ -246,7 +250,7 @@ mod tests {
         assert_eq!(distance([0.5, 0.5]), Distance { distance: 0.0, noise: Some(0.01) });
         close(distance([0.505, 0.495]).distance, 0.005);
         assert_eq!([0.505, 0.6].map(|share| distance([share, 1.0 - share]).bias()), [Bias::NotSeen, Bias::Seen]);
-        // What the truth has and the profile lacks counts too.
+        // A category that only the truth has counts, too.
         close(Distance::from_known(&profile, &[0.25, 0.25, 0.5], 0.0, 1).unwrap().distance, 0.5);
         assert_eq!(Distance::from_known(&vec![], &[1.0], 0.0, 1), None);
         let mut random = ChaCha8Rng::seed_from_u64(5);

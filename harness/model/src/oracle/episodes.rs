@@ -1,21 +1,23 @@
-//! What goes wrong, counted once for as long as it stays the same.
+//! Counts a wrong answer once for as long as it repeats.
 //!
-//! A target that waits for a core stays in one state, and a fast walker meets that state a thousand times: one unlucky stored
-//! walk was once served 1133 times in a row. Such a run of equal answers is one event, an *episode*, however long the kernel
-//! lets it last. Of impossible stacks the leaf may differ, since a full hit decodes it afresh: what repeats is the callers.
+//! A target that waits for a core stays in one state, and a fast walker samples that state a thousand times. One
+//! unlucky stored walk was once served 1133 times in a row. Such a run of equal answers is one event, an *episode*,
+//! however long the kernel lets it last. The leaf of an impossible stack may change during an episode, since a full hit
+//! decodes it afresh. The callers stay the same.
 //!
-//! A share of episodes is taken of the good stacks and the episodes together. So the repeated answers are left out above and
-//! below, a target that waits in a good state makes the share smaller and never larger, and a walker that is wrong for most
-//! of its samples is seen although each run of its answers counts once: right answers are then as rare.
+//! A share of episodes is a share of the good stacks and the episodes together, so repeated answers are excluded from
+//! both numbers. A target that waits in a good state makes the share smaller, never larger. A walker that is wrong in
+//! most of its samples is still noticed, although each run of its answers counts once: its right answers are then just
+//! as rare.
 
 use std::collections::HashMap;
 
 use framewalk::stack::Stack;
 
-/// Follows one walker's samples and tells where an episode begins.
+/// Follows one walker's samples and reports where an episode begins.
 #[derive(Debug, Default)]
 pub struct Episodes {
-    /// By thread, the last answer, if it was no good stack.
+    /// The last answer of each thread, if it was not a good stack.
     last: HashMap<u64, Last>,
 }
 
@@ -26,7 +28,7 @@ enum Last {
 }
 
 impl Episodes {
-    /// The thread showed a stack that is possible: the next other answer begins an episode.
+    /// Records a possible stack. The thread's next wrong answer begins an episode.
     pub fn good(&mut self, thread: u64) {
         self.last.remove(&thread);
     }
@@ -69,7 +71,7 @@ mod tests {
         let wrong = stack(&[("leaf", 1), ("b", 2), ("main", 3)]);
         let begun: Vec<bool> = (0..1133).map(|_| episodes.is_new_impossible(1, &wrong)).collect();
         assert_eq!(begun.iter().filter(|begun| **begun).count(), 1);
-        // A full hit decodes the leaf afresh; other callers are another event, and so is another thread's stack.
+        // A full hit decodes the leaf afresh. Different callers, or another thread, begin a new episode.
         assert!(!episodes.is_new_impossible(1, &stack(&[("leaf", 9), ("b", 2), ("main", 3)])));
         assert!(episodes.is_new_impossible(1, &stack(&[("leaf", 9), ("b", 4), ("main", 3)])));
         assert!(episodes.is_new_impossible(2, &wrong));

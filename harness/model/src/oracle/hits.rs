@@ -1,17 +1,21 @@
-//! What a cache is there for: a frame that has stood since it was stored is found in it.
+//! Checks that the cache is used (clause 7): a frame that has stayed on the stack since it was stored must be found in
+//! the cache.
 //!
-//! A cached walker that gave a stack stored it, or served it and left it stored; its anchor was then the current frame. From
-//! there on the interpreter alone writes the anchor: it moves down to the caller when its frame leaves, and never up. So an
-//! anchor that is found on one of the frames of that stack, on a chain that is the same from there down, has stood all the
-//! time, and so have its callers; its place in the stack is by how many frames the anchor was moved. A walker that does not
-//! find it in its cache has a wrong entry or makes a wrong comparison, or the interpreter counted wrongly: no stack is wrong
-//! for that, but the cache is of no use.
+//! When a cached walker returns a stack, its cache holds that stack, and the anchor is the current frame. From then on,
+//! only the interpreter writes the anchor. When the anchor's frame leaves the stack, the anchor moves down to the
+//! caller. It never moves up.
 //!
-//! Where the anchor's frame has no callers, there is nothing to take from the cache, and CPython's unwinder counts a miss.
+//! Suppose that a later anchor is a frame of the stored stack, and that the chain from there down is unchanged. Then
+//! that frame has been on the stack all the time, and so have its callers. The number of times that the anchor moved
+//! gives its index in the stored stack. If the walker does not find it in its cache, the entry or the comparison is
+//! wrong, or the interpreter miscounted. No stack is wrong because of that, but the cache is useless.
 //!
-//! This holds at rest (see [`At::Rest`]) and with one profiler alone. Frames below a shim frame are left out: no anchor gets
-//! there, since leaving a shim frame moves none. An entry holds so many addresses and no more; what a partial hit takes
-//! over of one that was cut off is cut off at the same frame.
+//! If the anchor's frame has no callers, there is nothing to take from the cache, and CPython's unwinder counts a miss.
+//!
+//! The check requires that the thread is at rest (see [`At::Rest`]) and that there is only one profiler. Frames below a
+//! shim frame are left out: leaving a shim frame does not move the anchor, so the anchor never gets there. An entry
+//! holds a limited number of addresses. If a partial hit takes frames from a truncated entry, the new entry is
+//! truncated at the same frame.
 
 use std::collections::HashMap;
 
@@ -24,7 +28,7 @@ use crate::invariants::Violation;
 use crate::oracle::protocol::At;
 use crate::schedule::fingerprint::LeafKind;
 
-/// A thread as it was before a sample.
+/// A thread before a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Before {
     /// Its state.
@@ -33,19 +37,19 @@ pub struct Before {
     pub at: At,
     /// The addresses of its frames, shim frames and the base frame included.
     pub chain: Vec<Address>,
-    /// How many of them, from the first on, run Python code.
+    /// How many of them run Python code before the first one that does not.
     pub python: usize,
-    /// What its current frame is.
+    /// The kind of its current frame.
     pub leaf: LeafKind,
 }
 
-/// Follows the samples of the one cached walker of a target.
+/// Follows the samples of a target's only cached walker.
 #[derive(Debug, Default)]
 pub struct HitWatch {
-    /// By thread state, what the walker must have stored.
+    /// What the walker must have stored, by thread state.
     stored: HashMap<Address, Stored>,
-    /// Whether a chain had more frames than an entry holds addresses, so that entries of which nothing is known may be cut
-    /// off anywhere.
+    /// Whether some chain had more frames than an entry can hold. If so, an entry that was not followed may be
+    /// truncated anywhere.
     cut: bool,
 }
 
@@ -54,19 +58,19 @@ struct Stored {
     native_thread_id: u64,
     sequence: u64,
     chain: Vec<Address>,
-    /// How many of the chain's frames the anchor can get to and the entry has.
+    /// How many frames of the chain the anchor can reach and the entry contains.
     python: usize,
 }
 
 impl Stored {
-    /// Whether Python code called the frame of this index. At the end of a chain are the shim frame by which C called the program and
-    /// the base frame.
+    /// Whether Python code called the frame with this index. Each chain ends with the shim frame through which C called
+    /// the program, and the base frame.
     fn has_callers(&self, index: usize) -> bool {
         index + 1 < self.python || self.chain.len() > self.python + 2
     }
 
-    /// How many frames left until the anchor came where it is now, and how many there are above it; none if nothing is
-    /// known of that.
+    /// How many frames left the stack until the anchor got where it is now, and how many frames are above it now.
+    /// Returns `None` if that is unknown.
     fn left(&self, before: &Before) -> Option<(usize, usize)> {
         let same_thread = self.native_thread_id == before.thread.native_thread_id;
         let anchor = before.thread.anchor;
@@ -77,8 +81,8 @@ impl Stored {
 }
 
 impl HitWatch {
-    /// Judges the walker's sample of a thread. Nothing is said of one that gave no stack, nor of the next one: what a
-    /// walker keeps then is its own affair.
+    /// Judges the walker's sample of a thread. A sample without a stack is not judged, and neither is the next one,
+    /// because it is not specified what a walker keeps in that case.
     pub fn judge(&mut self, walker: WalkerKind, before: &Before, sample: &ThreadSample) -> Option<Violation> {
         let stored = self.stored.remove(&before.thread.address);
         if !is_promised(walker) || sample.outcome.is_err() || before.at != At::Rest {
@@ -112,20 +116,21 @@ impl HitWatch {
         broken
     }
 
-    /// Forgets all: more threads than a cache holds, or another profiler.
+    /// Forgets everything. Needed if there are more threads than a cache holds, or another profiler.
     pub fn forget(&mut self) {
         self.stored.clear();
         self.cut = false;
     }
 }
 
-/// The reference walker gives up its entry, and its hits, where it cannot be sure; it says so with each miss.
+/// Whether the walker promises hits. The reference walker drops its entry where it cannot be sure, and reports a reason
+/// with each miss.
 fn is_promised(walker: WalkerKind) -> bool {
     matches!(walker, WalkerKind::OwnCached | WalkerKind::CpythonCached)
 }
 
-/// Whether the anchor that a walker leaves is the one that its sample promises: with the target stopped, whoever gave a stack
-/// leaves the anchor at the frame that the thread stands in.
+/// Checks the anchor after a sample: if the target is stopped and the walker returned a stack, the anchor must be the
+/// thread's current frame.
 #[must_use]
 pub fn anchor_left(before: &ThreadState, after: &ThreadState, sample: &ThreadSample) -> Option<Violation> {
     let is_one = before.address == after.address && before.native_thread_id == sample.native_thread_id;
@@ -170,7 +175,7 @@ mod tests {
             .collect()
     }
 
-    /// Whether the last of these samples is a violation; those before must be none.
+    /// Whether the last of these samples is a violation. The earlier ones must not be.
     fn is_missed(samples: &[(Before, ThreadSample)]) -> bool {
         let mut judged = judges(WalkerKind::OwnCached, samples);
         let last = judged.pop().flatten();
@@ -186,7 +191,7 @@ mod tests {
             before(0x30, 7, &[0x50, 0x40, 0x30, 0x20, 0x10]),
             before(0x20, 8, &[0x20, 0x10]),
             before(0x20, 8, &[0x31, 0x20, 0x10]),
-            // Counted wrongly: then the walker is right, and the interpreter wrong.
+            // Miscounted: the walker is right, and the interpreter is wrong.
             before(0x20, 7, &[0x20, 0x10]),
         ] {
             assert!(is_missed(&[first.clone(), (now.clone(), sample(MISS))]), "{now:?}");
@@ -207,7 +212,7 @@ mod tests {
     fn an_anchor_of_which_nothing_is_known_may_be_missed() {
         let first = (before(0, 7, &[0x30, 0x20, 0x10]), sample(MISS));
         for now in [
-            // NULL, off the chain, at the base frame, not of that stack, and with other callers than it had.
+            // NULL, off the chain, at the base frame, not of that stack, and with other callers than before.
             before(0, 7, &[0x30, 0x20, 0x10]),
             before(0x30, 7, &[0x20, 0x10]),
             before(0x10, 9, &[0x10]),
@@ -247,7 +252,7 @@ mod tests {
         };
         assert!(missed(Limits::CPYTHON.addresses - 1));
         assert!(!missed(Limits::CPYTHON.addresses));
-        // Nothing is known of an entry after a rejection, if it may have been cut off.
+        // After a rejection, nothing is known about an entry that may have been truncated.
         let rejected = ThreadSample { outcome: Err(Rejection::Empty), ..sample(MISS) };
         let hit = || (at(700), sample(Lookup::PartialHit));
         let seen = (before(0, 7, &chain), sample(MISS));
@@ -279,7 +284,7 @@ mod tests {
             judges(WalkerKind::CpythonCached, &[(first, sample(MISS)), (now, sample(MISS))])[1].is_some()
         };
         assert!(!missed(&[0x20, 0x7000, 0x10]));
-        // Below the shim frame there are callers.
+        // The frames below the shim frame are callers.
         assert!(missed(&[0x20, 0x7000, 0x18, 0x7100, 0x10]));
     }
 

@@ -1,4 +1,4 @@
-//! What CPython's unwinder is documented not to tell in full: a stack that lacks it is degraded, and not wrong.
+//! The documented limits of CPython's unwinder. A stack that lacks something because of them is degraded, not wrong.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ impl Limit {
     }
 }
 
-/// The stack as a walker is documented to tell it, and the limits that it is beyond. `has_long_table` says whether the location
-/// table of a frame's code is larger than CPython's unwinder reads.
+/// The stack as a walker is documented to return it, and the limits that it exceeds. `has_long_table` says whether the
+/// location table of a frame's code is larger than CPython's unwinder reads.
 #[must_use]
 pub fn as_told<'a>(
     walker: WalkerKind,

@@ -1,4 +1,4 @@
-//! What judges samples.
+//! The oracles: they judge samples.
 
 pub mod attribution;
 pub mod cause;

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::oracle::distribution::{Slices, sums};
 use crate::schedule::fingerprint::LeafKind;
 
-/// More functions than this are counted as one.
+/// Functions beyond this number are counted together as one.
 const MOST_LEAVES: usize = 256;
-/// So many slices are kept at the most; then two neighbours become one.
+/// The largest number of slices. When it is reached, neighbouring slices are merged in pairs.
 const MOST_SLICES: usize = 32;
 
 /// A function that was the leaf of a stack.
@@ -23,20 +23,20 @@ pub struct Leaf {
     pub file: String,
 }
 
-/// What was counted, in the order of time.
+/// Counts by leaf, in slices of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// The leaves, as they were first seen.
+    /// The leaves, in the order in which they were first seen.
     pub leaves: Vec<Leaf>,
-    /// What the thread stood in when a leaf was seen, for each leaf; only a stopped target tells.
+    /// For each leaf, how often it was of each kind. The kind is known only if the target was stopped.
     #[serde(default)]
     pub kinds: Vec<[u64; LeafKind::ALL.len()]>,
-    /// Counts by leaf, for equally many samples in each slice but the last.
+    /// Counts by leaf. All slices but the last cover the same number of samples.
     pub slices: Slices,
 }
 
 impl Profile {
-    /// What a program was made to do: functions of one file, with weights.
+    /// The profile that a program was generated to have: functions of one file, with weights.
     #[must_use]
     pub fn known(weights: &[(String, u32)], file: &str) -> Self {
         let leaf = |(function, _): &(String, u32)| Leaf { function: function.clone(), file: file.to_owned() };
@@ -59,7 +59,7 @@ impl Profile {
         sums(&self.slices, self.leaves.len())
     }
 
-    /// The slices by the places that `leaves` gives; a leaf that is not among them comes after them.
+    /// The slices, reordered to match `leaves`. A leaf that is not in `leaves` is appended.
     #[must_use]
     pub fn by(&self, leaves: &mut Vec<Leaf>) -> Slices {
         let places: Vec<usize> = (self.leaves.iter())
@@ -88,7 +88,7 @@ impl Profile {
 pub struct Counter {
     known: HashMap<(Arc<str>, Arc<str>), usize>,
     profile: Profile,
-    /// Stacks in a slice, and in the last one.
+    /// Stacks in a full slice, and in the last one.
     size: u64,
     last: u64,
 }
@@ -100,7 +100,8 @@ impl Default for Counter {
 }
 
 impl Counter {
-    /// Counts one walk of a thread; one that gave no stack has no leaf. `kind` is told by who knows it.
+    /// Counts one walk of a thread. A walk without a stack has no leaf and is not counted. `kind` is the kind of leaf,
+    /// if known.
     pub fn count(&mut self, sample: &ThreadSample, kind: Option<LeafKind>) {
         let Some(leaf) = sample.outcome.as_ref().ok().and_then(|stack| stack.first()) else { return };
         let key = (Arc::clone(&leaf.function), Arc::clone(&leaf.file));
@@ -128,7 +129,7 @@ impl Counter {
         }
     }
 
-    /// What was counted.
+    /// The finished profile.
     #[must_use]
     pub fn finish(self) -> Profile {
         self.profile
@@ -141,7 +142,7 @@ impl Counter {
         }
         let file = key.1.rsplit('/').next().unwrap_or(&key.1).to_owned();
         let mut leaf = Leaf { function: key.0.to_string(), file };
-        // The same program in another folder.
+        // The same file may have been seen in another folder.
         let known = leaves.iter().position(|other| *other == leaf);
         let place = known.unwrap_or_else(|| {
             if leaves.len() == MOST_LEAVES - 1 {
@@ -155,7 +156,8 @@ impl Counter {
         place
     }
 
-    /// Begins a slice; if there are too many, two neighbours become one, and slices twice as long.
+    /// Begins a slice. If there are too many, neighbouring slices are merged in pairs, and later slices are twice as
+    /// long.
     fn begin(&mut self) {
         let slices = &mut self.profile.slices;
         if slices.len() == MOST_SLICES {

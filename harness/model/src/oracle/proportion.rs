@@ -1,32 +1,32 @@
-//! Shares with exact bounds.
+//! Shares with exact confidence bounds.
 
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::checked_beta_reg;
 
-/// How many of a number of samples had a property.
+/// A share: how many of a number of samples had a property.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proportion {
-    /// Samples with the property; counts above `samples` are taken as `samples`.
+    /// Samples with the property. A count above `samples` is taken as `samples`.
     pub hits: u64,
     /// All samples.
     pub samples: u64,
 }
 
 impl Proportion {
-    /// `hits` of `samples`.
+    /// A share of `hits` in `samples`.
     #[must_use]
     pub fn new(hits: u64, samples: u64) -> Self {
         Self { hits: hits.min(samples), samples }
     }
 
-    /// The one-sided lower bound: the true rate lies below it with a probability of at most `error`.
+    /// The one-sided lower bound. The true rate is below it with a probability of at most `error`.
     #[must_use]
     pub fn at_least(self, error: f64) -> f64 {
         let (hits, misses) = self.counts();
         if hits == 0.0 { 0.0 } else { beta_quantile(hits, misses + 1.0, error.clamp(0.0, 1.0)) }
     }
 
-    /// The one-sided upper bound: the true rate lies above it with a probability of at most `error`.
+    /// The one-sided upper bound. The true rate is above it with a probability of at most `error`.
     #[must_use]
     pub fn at_most(self, error: f64) -> f64 {
         let (hits, misses) = self.counts();
@@ -40,10 +40,10 @@ impl Proportion {
     }
 }
 
-/// The point below which Beta(`a`, `b`) has the probability `p`.
+/// The `p` quantile of Beta(`a`, `b`).
 ///
-/// Bisection until no number lies between: the distribution function is monotone, so this always ends, also far out in the
-/// tails, where Newton's method on the same function may not.
+/// Found by bisection until no number lies between the ends. The distribution function is monotone, so this always
+/// terminates, even far out in the tails, where Newton's method may not.
 fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     loop {

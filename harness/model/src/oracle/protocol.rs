@@ -1,4 +1,4 @@
-//! The interpreter's side of the protocol, as far as a stopped target shows it.
+//! Checks the interpreter's side of the protocol on a stopped target (clause 6).
 
 use std::collections::HashMap;
 
@@ -7,32 +7,33 @@ use framewalk::thread_state::ThreadState;
 
 use crate::invariants::Violation;
 
-/// What is known of an anchor that is no frame of the stopped thread's chain.
+/// Where an anchor points that is not a frame of the stopped thread's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffChain {
-    /// It stands on the thread's C stack, where only shim frames are: these leave without moving the anchor.
+    /// Into the thread's C stack, which holds only shim frames. A shim frame leaves the stack without moving the
+    /// anchor.
     CStack,
-    /// It is the frame of a generator that is not running.
+    /// At the frame of a generator that is not running.
     SuspendedGenerator,
-    /// It is the frame that is just returning: the interpreter moves the current frame to the parent first, and the
-    /// anchor a few instructions later.
+    /// At the frame that is just returning. The interpreter moves the current frame to the parent first, and the anchor
+    /// a few instructions later.
     Leaving,
-    /// It stands anywhere else.
+    /// Anywhere else.
     Elsewhere,
 }
 
 /// Where a thread was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
-    /// Where no update is half done: at a gate, or right after a store to the current frame.
+    /// Between updates: at a gate, or right after a store to the current frame.
     Rest,
-    /// At any instruction. One of the two stores of an update may have been done without the other; and a profiler that
-    /// sets the anchor inside a yield is not noticed by it (see [`Violation::AnchorOnSuspendedGenerator`]), so that nothing
-    /// can be said of the count from there on.
+    /// At any instruction. One of the two stores of an update may be done and the other not. If a profiler sets the
+    /// anchor during a yield, the yield does not notice (see [`Violation::AnchorOnSuspendedGenerator`]). From there on,
+    /// the sequence cannot be checked.
     Anywhere,
 }
 
-/// Follows the cache's fields of a target's threads from stop to stop.
+/// Follows the cache's fields in a target's thread states from stop to stop.
 #[derive(Debug, Default)]
 pub struct ProtocolWatch {
     last: HashMap<Address, Seen>,
@@ -43,13 +44,13 @@ struct Seen {
     native_thread_id: u64,
     anchor: Address,
     sequence: u64,
-    /// The chain from the anchor to the base frame; empty if the anchor was no frame of the chain.
+    /// The chain from the anchor to the base frame. Empty if the anchor was not in the chain.
     below: Vec<Address>,
 }
 
 impl Seen {
-    /// While the anchor's frame lives, so do its callers, and none of them changes: after `n` updates the anchor is its
-    /// `n`th caller, and the sequence has grown by `n`.
+    /// While the anchor's frame lives, so do its callers, and none of them changes. After `n` updates the anchor must
+    /// be its `n`th caller, and the sequence must have grown by `n`.
     fn counted(&self, thread: &ThreadState) -> Result<(), Violation> {
         let moves = thread.sequence.wrapping_sub(self.sequence);
         let caller = usize::try_from(moves).ok().and_then(|moves| self.below.get(moves));
@@ -66,8 +67,8 @@ impl Seen {
 }
 
 impl ProtocolWatch {
-    /// Looks at a thread of a stopped target. `chain` has the addresses of all its frames, shim frames and the base
-    /// frame included; `place` is asked where an anchor stands that is none of them.
+    /// Checks a thread of a stopped target. `chain` has the addresses of all its frames, including shim frames and the
+    /// base frame. `place` classifies an anchor that is not in the chain.
     pub fn look(
         &mut self,
         thread: &ThreadState,
@@ -82,7 +83,7 @@ impl ProtocolWatch {
             if thread.sequence < seen.sequence {
                 broken.push(Violation::SequenceDecreased { before: seen.sequence, after: thread.sequence });
             }
-            // A profiler that clears the anchor inside an update leaves the rest of it to come.
+            // If a profiler clears the anchor during an update, the interpreter still has to finish that update.
             let wrote = thread.anchor != 0 || thread.sequence != seen.sequence;
             if at == At::Rest && seen.anchor == 0 && wrote {
                 broken.push(Violation::WrittenWhileNull {
@@ -109,15 +110,15 @@ impl ProtocolWatch {
         broken
     }
 
-    /// A thread state as a new one begins: if there was one at its address, that one is gone. A program that keeps its threads has
-    /// none after its start, and is to be told if anchor and sequence are cleared.
+    /// Forgets the thread state if anchor and sequence are zero, as in a new thread state at the same address. Do not
+    /// call this for a program that starts no threads later: there, cleared fields are a violation.
     pub fn forget_if_new(&mut self, thread: &ThreadState) {
         if thread.anchor == 0 && thread.sequence == 0 {
             self.last.remove(&thread.address);
         }
     }
 
-    /// Notes the fields as the harness leaves them before the target runs on, since a walker may have written them.
+    /// Records the fields before the target runs on. A walker may have written them since the check.
     pub fn leave(&mut self, thread: &ThreadState, chain: &[Address]) {
         let anchor = chain.iter().position(|&frame| frame == thread.anchor);
         let seen = Seen {
@@ -151,7 +152,7 @@ mod tests {
         assert_eq!(look(0x30, 7, true), 0);
         assert_eq!(look(0, 0, true), 0);
         assert_eq!(look(0x30, 7, false) + look(0, 0, false), 3);
-        // Only one that has neither can be new.
+        // Only a thread state with both fields zero can be new.
         assert!(look(0x30, 7, true) > 0 && look(0, 7, true) > 0);
     }
 
@@ -198,11 +199,11 @@ mod tests {
     #[test]
     fn every_frame_that_leaves_while_it_is_the_anchor_counts_once() {
         let miscounted = ["anchor-miscounted"];
-        // Not counted, counted twice, and counted although it stayed.
+        // Not counted, counted twice, and counted although the anchor did not move.
         assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 7)]), miscounted);
         assert_eq!(looks(&[thread(0x30, 7), thread(0x20, 9)]), miscounted);
         assert_eq!(looks(&[thread(0x30, 7), thread(0x30, 8)]), miscounted);
-        // A caller skipped; more moves than there are callers; moved back up; no more anchor.
+        // A caller skipped; more moves than callers; moved back up; cleared.
         assert_eq!(looks(&[thread(0x30, 7), thread(0x10, 8)]), miscounted);
         assert_eq!(looks(&[thread(0x30, 7), thread(0x10, 10)]), miscounted);
         assert_eq!(looks(&[thread(0x20, 7), thread(0x30, 7)]), miscounted);

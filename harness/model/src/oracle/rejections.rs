@@ -1,20 +1,22 @@
-//! Which states a walker is documented not to walk.
+//! The states that a walker is documented not to walk.
 
 use framewalk::rejection::Rejection;
 use framewalk::sample::WalkerKind;
 
 use crate::schedule::fingerprint::LeafKind;
 
-/// What `RemoteUnwinder` raises while a thread stands between C and Python, or runs no Python yet or any more.
+/// The errors that `RemoteUnwinder` raises for a thread that is between C and Python, or does not run Python code yet
+/// or any more.
 const NO_LEAF: [&str; 1] = ["RuntimeError: Failed to parse initial frame in chain"];
 
-/// Whether a walker of this kind may reject some states for this reason: the reference walker says which leaves it cannot hold.
+/// Whether this kind of walker may reject some states for this reason. The reference walker rejects leaves that it
+/// cannot hold.
 #[must_use]
 pub fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
     walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
 }
 
-/// Whether CPython's unwinder is documented not to walk a thread whose current frame is of this kind, with this error.
+/// Whether CPython's unwinder is documented to raise this error for a thread whose current frame is of this kind.
 #[must_use]
 pub fn is_documented_leaf(rejection: &Rejection, leaf: LeafKind) -> bool {
     leaf == LeafKind::Shim && matches!(rejection, Rejection::Raised(text) if NO_LEAF.contains(&text.as_str()))

@@ -1,9 +1,9 @@
 //! Exact confidence bounds for proportions, and the comparison of two of them.
 //!
-//! A rate of impossible stacks depends on load, on luck and on how long an unlucky stored walk is served; a verdict
-//! may therefore only rest on bounds that hold at the stated confidence, whatever the rate. The bounds are those of
-//! Clopper and Pearson: they come from the binomial distribution itself, so they hold for few samples and for counts of
-//! zero, where a normal approximation does not.
+//! The rate of impossible stacks depends on load, on luck, and on how long an unlucky stored walk is served. A verdict
+//! may therefore use only bounds that hold at the stated confidence, whatever the rate. The bounds are those of Clopper
+//! and Pearson. They come from the binomial distribution itself, so they also hold for few samples and for counts of
+//! zero. A normal approximation does not.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,28 +12,28 @@ use crate::oracle::cause::Cause;
 use crate::oracle::proportion::Proportion;
 use crate::oracle::tally::Tally;
 
-/// What a comparison has to guarantee.
+/// What a comparison must guarantee.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Demand {
-    /// The probability that no comparison of the run accuses wrongly.
+    /// The probability that no comparison of the run reports a false violation.
     pub confidence: f64,
-    /// How many comparisons the run makes; the permitted error is shared among them (Bonferroni).
+    /// How many comparisons the run makes. The permitted error is divided among them (Bonferroni).
     pub comparisons: u64,
-    /// The excess of the cached rate that must be excluded before "not worse" is said.
+    /// The excess of the cached rate that must be excluded for the result "not worse".
     pub margin: f64,
 }
 
 impl Demand {
-    /// The excess that must be excluded unless told otherwise: one stack in a hundred.
+    /// The default margin: one stack in a hundred.
     pub const MARGIN: f64 = 0.01;
 
-    /// A demand with the usual margin.
+    /// A demand with the default margin.
     #[must_use]
     pub fn new(confidence: f64, comparisons: u64) -> Self {
         Self { confidence, comparisons, margin: Self::MARGIN }
     }
 
-    /// The error that each single bound may have: two bounds make one comparison.
+    /// The error that each bound may have. One comparison uses two bounds.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a count of comparisons is small")]
     pub fn error_per_bound(self) -> f64 {
@@ -41,7 +41,7 @@ impl Demand {
     }
 }
 
-/// What the samples allow to be said about cached against uncached.
+/// The result of comparing the cached rate with the uncached one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "comparison")]
 pub enum Comparison {
@@ -57,14 +57,14 @@ pub enum Comparison {
         /// Upper bound of the excess.
         excess_at_most: f64,
     },
-    /// Too few samples for either statement.
+    /// There are too few samples for either result.
     CannotTell {
         /// Upper bound of the excess.
         excess_at_most: f64,
     },
 }
 
-/// Compares the rate of impossible stacks with the cache and without it.
+/// Compares the rates of impossible stacks with and without the cache.
 #[must_use]
 pub fn compare(cached: Proportion, uncached: Proportion, demand: Demand) -> Comparison {
     let error = demand.error_per_bound();
@@ -79,9 +79,9 @@ pub fn compare(cached: Proportion, uncached: Proportion, demand: Demand) -> Comp
     }
 }
 
-/// The violations that follow from what two walkers counted on the same target: one for each cause that alone is more
-/// frequent than all impossible stacks without the cache, in episodes. How far a released build goes, torn reads included, is
-/// for the known failures to say.
+/// The violations that follow from the tallies of two walkers on the same target. There is one for each cause whose
+/// episodes alone are more frequent than all episodes of impossible stacks without the cache. The known failures decide
+/// how much of this, torn reads included, a released build may do.
 #[must_use]
 pub fn accuse(cached: &Tally, uncached: &Tally, demand: Demand) -> Vec<Violation> {
     let comparisons = demand.comparisons.max(1).saturating_mul(Cause::ALL.len() as u64);

@@ -1,4 +1,4 @@
-//! What is counted while a cell runs.
+//! The counts of a cell.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -12,25 +12,26 @@ use crate::oracle::cause::Cause;
 use crate::oracle::limits::Limit;
 use crate::oracle::proportion::Proportion;
 
-/// As many samples are independent even if nothing changed: walks are spread over the time of a cell.
+/// The walks of a cell are spread over its time, so at least this many samples count as independent, even if the answer
+/// never changes.
 const FEW_CHANGES: u64 = 100;
 
-/// The counts of one walker; tallies add up.
+/// The counts of one walker. Tallies can be added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Walks of a thread, rejected ones included.
     pub samples: u64,
-    /// Walks that gave no stack, by reason.
+    /// Walks without a stack, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Stacks that the grammar does not contain, by cause.
+    /// Stacks that are not in the grammar, by cause.
     pub impossible: BTreeMap<Cause, u64>,
-    /// Samples whose callers all came from the cache.
+    /// Samples that took all callers from the cache.
     pub full_hits: u64,
-    /// Samples whose older callers came from the cache.
+    /// Samples that took the older callers from the cache.
     pub partial_hits: u64,
     /// Samples that took nothing from the cache, by reason.
     pub misses: BTreeMap<MissReason, u64>,
-    /// Samples that differ from another walker's of the same state, or from the target's own account.
+    /// Samples that differ from another walker's sample of the same state, or from the target's own account.
     pub differences: u64,
     /// Frames that came from the cache.
     pub from_cache: u64,
@@ -40,19 +41,19 @@ pub struct Tally {
     /// Episodes of rejections, by [`Rejection::reason`](framewalk::rejection::Rejection::reason).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected_episodes: BTreeMap<String, u64>,
-    /// Stacks that are less than the truth by a documented limit.
+    /// Stacks that are incomplete because of a documented limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub degraded: BTreeMap<Limit, u64>,
-    /// Stops at which the walker was not asked, since its protocol is known to go wrong there by luck.
+    /// Stops at which the walker took no sample, because its protocol is known to go wrong there by chance.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_asked: u64,
-    /// Gates and stores in a generator's code at which it was asked.
+    /// Gates and stores in a generator's code at which the walker took a sample.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub asked_instead: u64,
     /// Schedules that were run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub schedules: u64,
-    /// Kept schedules that were other ones here, because the walker accessed the target otherwise.
+    /// Kept schedules that ran differently here, because the walker accessed the target in a different way.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub misfits: u64,
     /// Time spent walking.
@@ -61,7 +62,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one walk of a thread; judging it is for the oracles.
+    /// Counts one walk of a thread. Judging it is left to the oracles.
     pub fn count(&mut self, sample: &ThreadSample) {
         self.samples += 1;
         if let Err(rejection) = &sample.outcome {
@@ -81,7 +82,7 @@ impl Tally {
         *self.impossible.entry(cause).or_default() += 1;
     }
 
-    /// Counts lookups of several threads together, where nobody says which was which.
+    /// Counts the lookups of several threads together, if it is unknown which thread had which result.
     pub fn count_lookups(&mut self, full_hits: u64, partial_hits: u64, misses: u64) {
         self.full_hits += full_hits;
         self.partial_hits += partial_hits;
@@ -90,37 +91,37 @@ impl Tally {
         }
     }
 
-    /// Walks that gave no stack.
+    /// How many walks returned no stack.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected.values().sum()
     }
 
-    /// Walks that gave a stack.
+    /// How many walks returned a stack.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.samples.saturating_sub(self.rejected())
     }
 
-    /// Stacks that the grammar does not contain.
+    /// How many stacks are not in the grammar.
     #[must_use]
     pub fn impossible(&self) -> u64 {
         self.impossible.values().sum()
     }
 
-    /// Samples that took nothing from the cache.
+    /// How many samples took nothing from the cache.
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.misses.values().sum()
     }
 
-    /// The impossible ones among the stacks.
+    /// The share of the stacks that are impossible.
     #[must_use]
     pub fn impossible_of_accepted(&self) -> Proportion {
         Proportion::new(self.impossible(), self.accepted())
     }
 
-    /// The episodes of a cause, among the good stacks and all episodes of impossible ones.
+    /// The episodes with this cause, as a share of the good stacks and all episodes of impossible stacks.
     #[must_use]
     pub fn impossible_share(&self, cause: Cause) -> Proportion {
         Proportion::new(
@@ -129,24 +130,25 @@ impl Tally {
         )
     }
 
-    /// All episodes of impossible stacks, among the good stacks and them.
+    /// All episodes of impossible stacks, as a share of the good stacks and these episodes.
     #[must_use]
     pub fn impossible_shares(&self) -> Proportion {
         let episodes = self.impossible_episodes.values().sum();
         Proportion::new(episodes, self.accepted().saturating_sub(self.impossible()) + episodes)
     }
 
-    /// The episodes of rejections for a reason, among the stacks and all episodes of rejections.
+    /// The episodes of rejections for this reason, as a share of the stacks and all episodes of rejections.
     #[must_use]
     pub fn rejected_share(&self, reason: &str) -> Proportion {
         let episodes: u64 = self.rejected_episodes.values().sum();
         Proportion::new(self.rejected_episodes.get(reason).copied().unwrap_or_default(), self.accepted() + episodes)
     }
 
-    /// The share of all samples that were rejected, whatever the reason, as that of so many independent ones as it changed
-    /// between rejections and stacks: neighbours meet the same state.
+    /// The share of all samples that were rejected, for whatever reason.
     ///
-    /// Unlike a share of episodes it comes near to one where nearly everything is rejected.
+    /// Samples taken shortly after each other see the same state, so they are not independent. The number of
+    /// independent samples is estimated by the number of changes between rejections and stacks, and the proportion is
+    /// scaled to it. Unlike a share of episodes, this share approaches one if nearly everything is rejected.
     #[must_use]
     #[allow(
         clippy::cast_precision_loss,
@@ -161,7 +163,7 @@ impl Tally {
         Proportion::new((share * independent as f64).round() as u64, independent)
     }
 
-    /// The share of each cause of impossible stacks and each reason of rejections that occurred, in episodes.
+    /// The share of each cause of impossible stacks and of each reason for rejections that occurred, in episodes.
     #[must_use]
     pub fn shares(&self) -> Vec<(String, Proportion)> {
         let causes =
@@ -170,7 +172,7 @@ impl Tally {
         causes.chain(reasons).collect()
     }
 
-    /// Samples per second of walking, if any time was spent.
+    /// Samples per second of walking; `None` if no time was spent.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     pub fn per_second(&self) -> Option<f64> {

@@ -1,10 +1,11 @@
-//! What the released builds were seen to do in the live lane, as bounds for every build.
+//! Bounds for every build in the live lane, taken from what the released builds were seen to do.
 //!
-//! No zero tolerance is possible there: CPython's walkers read a target that moves. What is possible is a bound: by family and
-//! walker, the largest share of each cause of impossible stacks and of each reason of rejections that the released builds
-//! showed, and the smallest share of hits. A share is one of episodes (see [`crate::oracle::episodes`]), so that it depends
-//! little on the machine's load. A walker is accused when the confidence bound of its share is beyond the margin: few samples
-//! never accuse, and nothing excuses what is beyond it.
+//! In the live lane, zero tolerance is impossible: CPython's walkers read a target that moves. Instead there are
+//! bounds. For each family and walker, they record the largest share of each cause of impossible stacks and of each
+//! reason for rejections that the released builds showed, and the smallest share of hits. Shares are shares of episodes
+//! (see [`crate::oracle::episodes`]), so they depend little on the load of the machine. A violation is reported when
+//! the confidence bound of a share exceeds the recorded bound and its margin. A few samples are therefore never enough,
+//! and a share beyond the margin is never excused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,43 +25,44 @@ use crate::run::version::parse_version;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bounds {
-    /// How far from what was seen a walker may go.
+    /// How far a walker may exceed what was seen.
     #[serde(default)]
     margin: Margin,
-    /// What was seen of all families of a row together.
+    /// What was seen over all families of a row.
     #[serde(default)]
     row: Option<RowBound>,
-    /// What was seen.
+    /// What was seen, by family and walker.
     #[serde(default)]
     bound: Vec<Bound>,
 }
 
-/// How far from what was seen a walker may go: other machines, and other programs of the same family.
+/// How far a walker may exceed what was seen. The margin allows for other machines, and for other programs of the same
+/// family.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Margin {
-    /// The releases that were measured: what one of these raises for the first time is new at once.
+    /// The releases that were measured. If one of them raises an error that was never seen, that error is new.
     versions: VersionReq,
-    /// A share may be so many times the largest that was seen,
+    /// A share may be this many times the largest that was seen,
     times: f64,
-    /// and this much larger, if it is one of stacks that were torn while they were read: that depends on the machine so much
-    /// that a row is judged by itself, beside the own walker,
+    /// plus this much for torn reads. Their share depends so strongly on the machine that a row is also compared with
+    /// framediff's own walker;
     torn: f64,
-    /// and this much, if it is one of other impossible stacks,
+    /// plus this much for other impossible stacks;
     impossible: f64,
-    /// and this much, if it is one of rejections for one reason.
+    /// plus this much for rejections, for each reason.
     rejected: f64,
-    /// Over all families of a row, the share of rejected samples may grow by this part of what is left up to one,
+    /// Over all families of a row, the share of rejected samples may grow by this fraction of its distance from one.
     rest: f64,
-    /// and the cached walker's excess over the uncached one's by this much.
+    /// The excess of the cached walker over the uncached one may grow by this much.
     excess: f64,
-    /// The excess of torn stacks over those of the own uncached walker may grow by this much.
+    /// The excess of torn stacks over those of framediff's uncached walker may grow by this much.
     #[serde(default)]
     beyond_own: f64,
-    /// A share of hits must be this part of the smallest that was seen.
+    /// A share of hits must be at least this fraction of the smallest that was seen.
     part: f64,
-    /// What the unwinders of these releases can raise besides what was seen: how `Type: text` or the text alone begins, numbers
-    /// written as `N`.
+    /// Errors that the unwinders of these releases can raise, in addition to those that were seen. Each entry is a
+    /// prefix of `Type: text` or of the text alone, with numbers written as `N`.
     #[serde(default)]
     raises: BTreeSet<String>,
 }
@@ -88,12 +90,12 @@ impl Default for Margin {
 struct Bound {
     /// The family's name.
     family: String,
-    /// The walker.
+    /// The walker that was measured.
     walker: WalkerKind,
-    /// By cause of impossible stacks or reason of rejections, the largest share of one run.
+    /// The largest share in one run, by cause of impossible stacks or reason for rejections.
     #[serde(default)]
     seen: BTreeMap<String, f64>,
-    /// The smallest share of hits, full and partial, of one run: see [`hits`]. Without it none are owed.
+    /// The smallest share of hits in one run, full and partial: see [`hits`]. Without it, no hits are required.
     #[serde(default)]
     hits: Option<f64>,
 }
@@ -102,33 +104,33 @@ struct Bound {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RowBound {
-    /// With fewer families nothing is said.
+    /// A row with fewer families is not judged.
     families: usize,
-    /// The largest share of rejected samples, whatever the reasons: see [`Tally::rejected_of_samples`].
+    /// The largest share of rejected samples over all reasons: see [`Tally::rejected_of_samples`].
     rejected: f64,
-    /// By how much it was larger with the cache than without, at the most.
+    /// The largest excess of that share with the cache over that without it.
     excess: f64,
-    /// By how much the share of torn stacks was larger than that of this project's own uncached walker, at the most, in half of
-    /// the families or more: see [`RowPool::torn_beyond_own`].
+    /// The largest excess of the share of torn stacks over that of framediff's uncached walker, reached in at least
+    /// half of the families: see [`RowPool::torn_beyond_own`].
     #[serde(default)]
     beyond_own: f64,
 }
 
-/// What was counted on one row so far, by family.
+/// The counts of one row so far, by family.
 #[derive(Clone, Debug, Default)]
 pub struct RowPool {
-    /// The families.
+    /// The counts of each family.
     pub families: BTreeMap<String, Beside>,
 }
 
-/// What walkers counted with one family, on processes of the same programs.
+/// The counts of several walkers with one family, on processes that run the same programs.
 #[derive(Clone, Debug, Default)]
 pub struct Beside {
-    /// CPython's, with its cache.
+    /// CPython's cached walker.
     pub cached: Tally,
-    /// CPython's, without.
+    /// CPython's uncached walker.
     pub uncached: Tally,
-    /// This project's own without a cache.
+    /// framediff's uncached walker.
     pub own: Tally,
 }
 
@@ -140,12 +142,12 @@ impl RowPool {
         counted.uncached += uncached;
     }
 
-    /// Adds a cell of the own uncached walker.
+    /// Adds a cell of framediff's uncached walker.
     pub fn add_own(&mut self, family: &str, uncached: &Tally) {
         self.families.entry(family.to_owned()).or_default().own += uncached;
     }
 
-    /// What one of them rejected, over all families: see [`Tally::rejected_of_samples`].
+    /// The share of samples that one walker rejected, over all families: see [`Tally::rejected_of_samples`].
     #[must_use]
     pub fn rejected(&self, walker: fn(&Beside) -> &Tally) -> Proportion {
         let mut sum = Tally::default();
@@ -153,11 +155,12 @@ impl RowPool {
         sum.rejected_of_samples()
     }
 
-    /// By how much the share of torn stacks is larger than that of the own walker, in half of the families or more: a lower
-    /// bound, which is too large with a probability of at most `error`. None if fewer than `families` have samples enough.
+    /// The excess of the share of torn stacks over that of framediff's uncached walker, reached in at least half of the
+    /// families. This is a lower bound: it is too large with a probability of at most `error`. Returns `None` if fewer
+    /// than `families` families have enough samples.
     ///
-    /// How often a target moves during a walk depends on the machine, on what else runs there, and on the program. The own walker
-    /// meets the first two as well, and one noisy program does not move the middle one.
+    /// How often a target moves during a walk depends on the machine, its load, and the program. The first two affect
+    /// framediff's walker as well. One noisy program does not move the median.
     #[must_use]
     pub fn torn_beyond_own(&self, walker: fn(&Beside) -> &Tally, families: usize, error: f64) -> Option<f64> {
         let torn = |tally: &Tally| tally.impossible_share(Cause::TornRead);
@@ -170,41 +173,45 @@ impl RowPool {
     }
 }
 
-/// A family with fewer stacks says nothing of how many are torn.
+/// A family with fewer stacks is left out of the comparison of torn stacks.
 const FEW_STACKS: u64 = 100;
 
-/// The error that each of so many bounds may have, where half of them must be wrong at once: of `n` things there are fewer than
-/// `2^n` choices of half.
+/// The error that each of `count` bounds may have if half of them must be wrong at once. There are fewer than `2^n`
+/// ways to choose half of `n` things.
 fn each_of_half(error: f64, count: usize) -> f64 {
     let count = i32::try_from(count.max(1)).unwrap_or(i32::MAX);
     (error / 2_f64.powi(count)).powf(2.0 / f64::from(count)).min(0.05)
 }
 
-/// What a walker did over a row: its share, at least, and the largest that is allowed.
+/// A walker, what it is judged for, the lower bound of its share, and the largest share allowed.
 type Limit = (WalkerKind, &'static str, f64, f64);
 
-/// What [`Violation::LessThanReleased`] calls them.
+/// The name of hits in [`Violation::LessThanReleased`].
 const HITS: &str = "hits";
-/// What [`Violation::MoreThanReleased`] calls all rejections together, and their excess over those without the cache.
+/// The names in [`Violation::MoreThanReleased`] of all rejections together, and of their excess over those without the
+/// cache.
 const REJECTIONS: &str = "rejections";
 const EXCESS: &str = "rejections beyond those without the cache";
-/// And torn stacks of a row.
+/// The name of the torn stacks of a row there.
 const TORN: &str = "torn stacks beyond those of the own walker, in half of the families";
 
-/// The share of a cached walker's lookups that took something from the cache. How many of them are full hits depends on how long
-/// the target stands still from one sample to the next, hence on the machine; that there are any does not, where a caller stays.
+/// The share of a cached walker's lookups that took something from the cache.
+///
+/// Full and partial hits are counted together. How many hits are full depends on how long the target stays in place
+/// between two samples, and so on the machine. Whether there are hits at all does not, as long as some caller stays on
+/// the stack.
 #[must_use]
 pub fn hits(tally: &Tally) -> Proportion {
     let hits = tally.full_hits + tally.partial_hits;
     Proportion::new(hits, hits + tally.misses())
 }
 
-/// What a walker is judged as.
+/// The family, walker and version that a tally is judged for.
 #[derive(Clone, Copy, Debug)]
 pub struct Judged<'a> {
-    /// The workload's family; one that has no bounds of its own has the loosest of all.
+    /// The workload's family. A family without bounds of its own gets the loosest of all.
     pub family: &'a str,
-    /// The walker.
+    /// The walker that is judged.
     pub walker: WalkerKind,
     /// The interpreter's version, as it prints it.
     pub version: &'a str,
@@ -217,7 +224,7 @@ impl Bounds {
         self.bound.is_empty()
     }
 
-    /// The largest share that `what` (a cause, a reason of rejections or a text that was raised) may have.
+    /// The largest share allowed for `what`: a cause, a reason for rejections, or the text of an exception.
     #[must_use]
     pub fn most(&self, judged: Judged<'_>, what: &str) -> f64 {
         let seen = self.of(judged).filter_map(|bound| bound.seen.get(what)).copied().fold(0.0, f64::max);
@@ -232,7 +239,7 @@ impl Bounds {
         seen.mul_add(self.margin.times, plus).min(1.0)
     }
 
-    /// The smallest share of hits that is owed, if any is.
+    /// The smallest share of hits required, if hits are required.
     #[must_use]
     pub fn least(&self, judged: Judged<'_>) -> Option<f64> {
         let seen: Option<Vec<f64>> = self.of(judged).map(|bound| bound.hits).collect();
@@ -240,13 +247,13 @@ impl Bounds {
         Some(least * self.margin.part)
     }
 
-    /// What of `tally` is beyond the bounds. Every comparison has its part of the permitted error.
+    /// The shares in `tally` that exceed the bounds. The permitted error is divided among all comparisons.
     ///
-    /// What this project's own walkers reject or tear depends on how fast they are, and is no matter of the build's.
+    /// framediff's own walkers are not judged here: what they reject or tear depends on their speed, not on the build.
     ///
-    /// A process that is no workload may owe no hits, show stacks that nobody has learnt, and be rejected for as long as one of
-    /// its threads runs no Python: there only rejections count, and only those that no release raises or that are more frequent
-    /// with the cache than without it, on the `uncached` walker's tally.
+    /// A process that runs no generated workload may have no hits, and it may show stacks that no run has measured. It
+    /// is rejected for as long as one of its threads runs no Python code. For such a process only rejections count.
+    /// They must be ones that no release raises, or be more frequent than in the tally of the `uncached` walker.
     #[must_use]
     pub fn judge(&self, judged: Judged<'_>, tally: &Tally, uncached: &Tally, demand: Demand) -> Vec<Violation> {
         if self.is_empty() || !judged.walker.is_cpythons() {
@@ -273,10 +280,10 @@ impl Bounds {
 
     /// What CPython's two walkers get wrong too often over all families of a row.
     ///
-    /// Rejections, whatever the reasons: each reason alone can stay within its bound while nearly every sample is rejected, and one
-    /// family varies too much from program to program for a bound of its own.
+    /// Rejections are judged over all reasons. Each reason alone can stay within its bound while nearly every sample is
+    /// rejected. A bound per family is not possible, because one family varies too much from program to program.
     ///
-    /// Torn stacks, beside those of the own uncached walker: see [`RowPool::torn_beyond_own`].
+    /// Torn stacks are compared with those of framediff's uncached walker: see [`RowPool::torn_beyond_own`].
     #[must_use]
     pub fn judge_row(&self, pool: &RowPool, demand: Demand) -> Vec<(WalkerKind, Violation)> {
         let Some(row) = self.row.as_ref().filter(|row| pool.families.len() >= row.families) else { return Vec::new() };
@@ -388,13 +395,14 @@ mod tests {
         assert_eq!(broken("alternating", &torn(650), &none), Vec::<String>::new());
         assert_eq!(broken("alternating", &torn(900), &none), ["more torn-read"]);
         assert_eq!(broken("deep", &torn(900), &none), Vec::<String>::new());
-        // What was never seen has the margin, and no more.
+        // A cause that was never seen may reach the margin and no more.
         let stale = |count| Tally { impossible_episodes: [(Cause::StaleFullHit, count)].into(), ..torn(0) };
         assert_eq!(broken("deep", &stale(90), &none), Vec::<String>::new());
         assert_eq!(broken("deep", &stale(200), &none), ["more stale-full-hit"]);
     }
 
-    /// What a walker does that rejects this share of its samples, one here and one there, for a reason that releases have.
+    /// The tally of a walker that rejects this share of its samples, spread over the run, for a reason that releases
+    /// have.
     fn rejecting(share: f64, samples: u64, reason: &str) -> Tally {
         let rejected = (samples as f64 * share) as u64;
         Tally {
@@ -405,14 +413,14 @@ mod tests {
         }
     }
 
-    /// What a walker does that returns this share of torn stacks.
+    /// The tally of a walker that returns this share of torn stacks.
     fn torn(share: f64) -> Tally {
         let torn = (8_000.0 * share) as u64;
         let torn = [(Cause::TornRead, torn)];
         Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..tally(8_000) }
     }
 
-    /// The walkers that tear too much on a row of these families.
+    /// The walkers that return too many torn stacks on a row of these families.
     fn torn_beyond_own(bounds: &Bounds, families: &[&str], cached: f64, uncached: f64, own: f64) -> Vec<WalkerKind> {
         let mut pool = RowPool::default();
         for family in families {
@@ -441,7 +449,7 @@ mod tests {
         assert_eq!(found(&pool), [], "the own walker was not there");
         pool.add_own("coroutines", &torn(0.0));
         assert_eq!(found(&pool), [WalkerKind::CpythonUncached], "three families of six");
-        // Few stacks of a family are none.
+        // A family with few stacks does not count.
         pool.families.values_mut().for_each(|counted| counted.own = Tally { samples: 90, ..Tally::default() });
         assert_eq!(found(&pool), []);
     }
@@ -537,7 +545,7 @@ mod tests {
         assert_eq!(raised("raised RuntimeError: frame moved", "3.15.2"), 1);
         assert_eq!(raised(KNOWN, "3.15.2"), 0);
         assert_eq!(raised("raised RuntimeError: Cannot read non-compact Unicode object at N", "3.15.2"), 0);
-        // Another release words its errors as it likes.
+        // Other releases may word their errors differently.
         assert_eq!(raised("raised RuntimeError: frame moved", "3.15.3"), 0);
         assert_eq!(raised("moved", "3.15.2"), 0);
     }
@@ -549,7 +557,7 @@ mod tests {
         assert_eq!(broken("alternating", &missed, &none), ["less hits"]);
         assert_eq!(broken("deep", &missed, &none), Vec::<String>::new());
         assert_eq!(broken("alternating", &Tally { partial_hits: 7_000, ..missed }, &none), Vec::<String>::new());
-        // Too few say nothing; the plan says what a line must show at all.
+        // A few samples prove nothing here. The plan says what a line must show at all.
         let few = Tally { full_hits: 0, misses: [(MissReason::Unspecified, 5)].into(), ..tally(5) };
         assert_eq!(broken("alternating", &few, &none), Vec::<String>::new());
     }

@@ -1,4 +1,4 @@
-//! What a run is made of: rows, and the cells where they meet lanes.
+//! The units of a run: rows, and the cells of each row and lane.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,18 +14,18 @@ use crate::workload::Produces;
 /// One build in one run mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// Unique name, shown everywhere: "3.15.2 release JIT".
+    /// Unique name, shown in all reports, for example "3.15.2 release JIT".
     pub name: String,
-    /// The interpreter. A path that is no text is told as well as text can.
+    /// The interpreter. A path that is not valid Unicode is saved with replacement characters.
     #[serde(serialize_with = "as_text")]
     pub python: PathBuf,
-    /// Its exact version as it prints it itself: "3.15.2", "3.15.0b4", "3.15.2+".
+    /// Its exact version, as it prints it: "3.15.2", "3.15.0b4", "3.15.2+".
     pub version: String,
     /// Release, debug or free-threaded.
     pub flavour: String,
     /// Whether the JIT is on.
     pub jit: bool,
-    /// What the frame cache looks like in it.
+    /// The kind of frame cache that this build has.
     pub frame_cache: String,
 }
 
@@ -33,7 +33,7 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
     serializer.collect_str(&path.display())
 }
 
-/// One workload on one row in one lane: what is planned, run and reported as a unit.
+/// One workload on one row in one lane: the unit that is planned, run and reported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CellId {
     /// [`Row::name`].
@@ -42,14 +42,14 @@ pub struct CellId {
     pub lane: Lane,
     /// The workload's family.
     pub family: String,
-    /// Who walks.
+    /// The walkers.
     pub walkers: Vec<WalkerKind>,
-    /// What `--seed` must be given to get this cell's workload again.
+    /// The value of `--seed` that generates this cell's workload again.
     pub seed: u64,
 }
 
 impl CellId {
-    /// Who walks, in the order for people.
+    /// The names of the walkers, in the order used in reports.
     #[must_use]
     pub fn walker_names(&self) -> String {
         let mut walkers = self.walkers.clone();
@@ -69,7 +69,7 @@ impl fmt::Display for CellId {
     }
 }
 
-/// What the cached walkers of a cell must show for the cell to be worth anything.
+/// What the cached walkers of a cell must show; without it the cell proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
     /// Full hits.
@@ -83,10 +83,10 @@ pub struct Expected {
 impl Expected {
     /// All three.
     pub const ALL: Self = Self { full_hits: true, partial_hits: true, misses: true };
-    /// None: the family or the lane promises nothing, or the counters cannot be read.
+    /// Nothing: the family or the lane promises nothing, or the counters cannot be read.
     pub const NONE: Self = Self { full_hits: false, partial_hits: false, misses: false };
 
-    /// What either promises.
+    /// Everything that at least one of the two requires.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -106,14 +106,14 @@ impl From<Produces> for Expected {
 /// A cell of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedCell {
-    /// Which.
+    /// The cell that should run.
     pub cell: CellId,
-    /// What its walkers must show; a walker without an entry owes nothing.
+    /// What each walker must show. A walker without an entry need not show anything.
     pub expected: BTreeMap<WalkerKind, Expected>,
 }
 
 impl PlannedCell {
-    /// A cell of which every cached walker must show `expected`.
+    /// A cell in which every cached walker must show `expected`.
     #[must_use]
     pub fn new(cell: CellId, expected: Expected) -> Self {
         let cached = cell.walkers.iter().copied().filter(|walker| walker.is_cached());
@@ -125,13 +125,13 @@ impl PlannedCell {
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why", content = "detail")]
 pub enum NotRun {
-    /// It makes no sense on this row, and nobody asked for it by name: not a gap in the verdict.
+    /// It does not apply to this row, and the user did not ask for it by name. The verdict has no gap.
     #[error("not applicable: {0}")]
     NotApplicable(String),
     /// The budget was spent before its turn.
     #[error("the budget was spent before its turn; give a longer --budget or fewer families")]
     BudgetSpent,
-    /// The budget was spent before its turn, in a run whose budget decides how many programs there are.
+    /// The budget was spent before its turn, in a run whose budget determines the number of programs.
     #[error("left out, since the budget was spent; a longer --budget has more programs")]
     LeftOut,
     /// The run was interrupted before its turn.
@@ -140,7 +140,7 @@ pub enum NotRun {
     /// Its target or its walkers could not be set up.
     #[error("{0}")]
     SetUp(String),
-    /// The run ended without a word about it.
+    /// The run ended without a result for it.
     #[error("the run ended without its result")]
     Unaccounted,
 }
@@ -149,7 +149,7 @@ pub enum NotRun {
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "why", content = "detail")]
 pub enum Inconclusive {
-    /// The target did not reach its gate, or a walker did not answer, in time.
+    /// The target did not reach its gate in time, or a walker did not answer in time.
     #[error("deadline passed: {0}")]
     Deadline(String),
     /// The target's memory could not be read.
@@ -161,12 +161,12 @@ pub enum Inconclusive {
     /// Nothing was compared.
     #[error("{0}")]
     NothingCompared(String),
-    /// Interrupted while it ran.
+    /// The run was interrupted while the cell ran.
     #[error("interrupted while it ran")]
     Interrupted,
 }
 
-/// How a cell ended. Violations are events of their own.
+/// How a cell ended. Violations are separate events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome", content = "reason")]
 pub enum CellOutcome {
@@ -174,6 +174,6 @@ pub enum CellOutcome {
     Ran,
     /// It did not run.
     NotRun(NotRun),
-    /// It ran, and proves nothing.
+    /// It ran, but proves nothing.
     Inconclusive(Inconclusive),
 }

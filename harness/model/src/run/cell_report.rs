@@ -1,4 +1,4 @@
-//! What is known of a cell.
+//! The result of a cell.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::run::cell::{CellId, CellOutcome, Expected};
 use crate::run::observed::Observed;
 use crate::run::phases::Phases;
 
-/// A cell with everything that was heard of it.
+/// A cell with all its events added up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellReport {
-    /// Which.
+    /// The cell that was run, or that was planned and not run.
     pub cell: CellId,
-    /// What it must show, by walker.
+    /// What each walker must show.
     pub expected: BTreeMap<WalkerKind, Expected>,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: CellOutcome,
-    /// What was counted, by walker.
+    /// The counts of each walker.
     pub tallies: BTreeMap<WalkerKind, Tally>,
-    /// Where its time went, as far as the lane tells.
+    /// Where its time went, if the lane measures it.
     #[serde(default, skip_serializing_if = "Phases::is_empty")]
     pub phases: Phases,
-    /// Profiles and the truth, where they were asked for.
+    /// Profiles and the truth, if the run measured them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<Observed>,
 }

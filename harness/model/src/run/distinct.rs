@@ -1,4 +1,4 @@
-//! Violations that are the same bug, and known ones that did not occur.
+//! Violations that are the same bug, and known failures that did not occur.
 
 use std::collections::BTreeSet;
 
@@ -8,14 +8,14 @@ use crate::run::cell::CellId;
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::known::KnownFailure;
 
-/// All violations with the same fingerprint, as far as they are equally known.
+/// All violations with the same fingerprint that the same entry describes, or that no entry describes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DistinctViolation {
-    /// What they have in common.
+    /// Their fingerprint.
     pub fingerprint: Fingerprint,
-    /// The entry that describes them.
+    /// The entry of the known failures that describes them.
     pub known: Option<KnownFailure>,
-    /// How many there are.
+    /// How often they occurred.
     pub count: u64,
     /// The rows on which they occurred.
     pub rows: BTreeSet<String>,
@@ -29,13 +29,13 @@ pub struct DistinctViolation {
 /// A cell in which a violation occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The workload's family.
     pub family: String,
     /// The seed of the cell.
     pub seed: u64,
-    /// How often.
+    /// How often it occurred there.
     pub count: u64,
 }
 
@@ -54,7 +54,7 @@ impl DistinctViolation {
         self.known.is_none() || strict
     }
 
-    /// Counts one more.
+    /// Adds a finding with the same fingerprint.
     pub fn add(&mut self, finding: &Finding) {
         let count = finding.count.max(1);
         self.count += count;
@@ -79,7 +79,7 @@ impl DistinctViolation {
 pub struct NotSeen {
     /// The row that should have it.
     pub row: String,
-    /// Which.
+    /// The known failure.
     pub known: KnownFailure,
     /// How many stacks were judged.
     pub stacks: u64,

@@ -1,4 +1,4 @@
-//! What is known of a run in the end: one document, of which all reports are made.
+//! The complete result of a run, as one document. Every report is made from it.
 
 use std::time::Duration;
 
@@ -16,48 +16,48 @@ use crate::run::summary::Summary;
 use crate::run::verdict::{Judgement, LineVerdict};
 use crate::run::{group, profiles};
 
-/// The version of the document's form; it grows when a field changes its meaning or goes away.
+/// The version of the document format. It is increased when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// Everything that is known of a run.
+/// The complete result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Document {
-    /// The form of this document.
+    /// The format version, see [`VERSION`].
     pub version: u32,
-    /// The program's own version.
+    /// The version of framediff that wrote the document.
     pub framediff: String,
     /// The seed of the run.
     pub seed: u64,
-    /// The time the run could take.
+    /// The time budget of the run.
     #[serde(rename = "budget_seconds", with = "crate::seconds")]
     pub budget: Duration,
-    /// How often each target of the stopped lane was stopped for each cached walker, if that was said.
+    /// How often each target of the stopped lane was stopped for each cached walker, if the run set that number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops: Option<u32>,
-    /// Which part of a run that several machines can share; reports of older versions do not tell.
+    /// Which part of a shared run this is. Reports of older versions do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
     /// Whether known failures fail the run.
     pub strict: bool,
     /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// Verdict, failures, doubts and advice.
+    /// The verdict with its failures, doubts and advice.
     #[serde(flatten)]
     pub judgement: Judgement,
     /// The builds under test, one entry for each run mode.
     pub builds: Vec<Row>,
-    /// The table: sums over families.
+    /// The table: one line for each row, lane and walker, summed over the families.
     pub table: Vec<Line>,
     /// Each distinct violation with its first example.
     pub violations: Vec<DistinctViolation>,
-    /// The violations by what is probably behind them, what fails first.
+    /// The violations, grouped by probable cause. The groups that fail the run come first.
     #[serde(default)]
     pub groups: Vec<Group>,
     /// Known failures that did not occur where they should have.
     pub known_not_seen: Vec<NotSeen>,
-    /// What did not run.
+    /// The cells that did not run.
     pub not_run: Vec<NotRunCell>,
-    /// Profiles held against the truth, where they were asked for; advice.
+    /// Profiles compared with the truth, if the run measured them. They are advice only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<Program>,
     /// Every cell of the plan with its counts.
@@ -65,14 +65,16 @@ pub struct Document {
 }
 
 impl Document {
-    /// The groups of its violations: what fails the run first. They are made anew each time, since a file can say anything.
+    /// The violations grouped by probable cause, the groups that fail the run first. They are computed again rather
+    /// than read from `groups`, because a file can contain anything.
     #[must_use]
     pub fn grouped(&self) -> Vec<Group> {
         let weakened = self.part.as_ref().is_some_and(|part| !part.weakenings.is_empty());
         group::groups(&self.violations, weakened, self.strict)
     }
 
-    /// The walkers of a cell that ran without one stack of theirs, and whose line proves nothing: it is no pass there either.
+    /// The walkers that ran in this cell without returning a stack, and whose table line is vacuous or inconclusive.
+    /// For them the cell does not pass.
     pub fn without_stacks<'a>(&'a self, report: &'a CellReport) -> impl Iterator<Item = WalkerKind> + 'a {
         let cell = &report.cell;
         let proves_nothing = |walker: WalkerKind| {
@@ -89,9 +91,9 @@ impl Document {
 /// A cell that did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotRunCell {
-    /// Which.
+    /// The cell that did not run.
     pub cell: CellId,
-    /// Why not.
+    /// Why it did not run.
     #[serde(flatten)]
     pub why: NotRun,
 }

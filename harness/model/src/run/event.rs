@@ -1,4 +1,4 @@
-//! What happens in a run, as data; every report is a consumer of it.
+//! The events of a run, as data. Every report consumes them.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::run::observed::Observed;
 use crate::run::part::Part;
 use crate::run::phases::Phases;
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Event {
@@ -20,51 +20,51 @@ pub enum Event {
     RunStarted {
         /// The builds under test, one entry for each run mode.
         rows: Vec<Row>,
-        /// Every cell that ought to run.
+        /// Every cell that should run.
         plan: Vec<PlannedCell>,
-        /// The seed that all workloads derive theirs from.
+        /// The seed of the run. The seeds of all workloads are derived from it.
         seed: u64,
         /// The time the run may take.
         budget: Duration,
-        /// How often each target of the stopped lane is stopped for each cached walker, if that decides when it is done.
+        /// How often each target of the stopped lane is stopped for each cached walker, if that number limits the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stops: Option<u32>,
-        /// Which part of a run that several machines may share; none where there is no such run.
+        /// Which part of a shared run this is; `None` if the run cannot be shared.
         part: Option<Part>,
     },
-    /// A cell's turn has come.
+    /// A cell starts.
     CellStarted {
-        /// Which.
+        /// The cell that starts.
         cell: CellId,
     },
-    /// Samples were taken; increments, not totals.
+    /// Samples were taken. The numbers are increments, not totals.
     Samples {
-        /// In which cell.
+        /// The cell in which they were taken.
         cell: CellId,
-        /// By whom.
+        /// The walker that took them.
         walker: WalkerKind,
-        /// What was counted since the last such event.
+        /// The counts since the last such event.
         tally: Tally,
     },
-    /// Time went by; increments, not totals.
+    /// Time was spent. The numbers are increments, not totals.
     Spent {
-        /// In which cell.
+        /// The cell that spent it.
         cell: CellId,
-        /// On what, since the last such event.
+        /// The time since the last such event, by phase.
         phases: Phases,
     },
     /// A profile is complete.
     Profile {
-        /// Of which cell.
+        /// The cell that was profiled.
         cell: CellId,
-        /// Whose, and what it is.
+        /// The observer and its profile.
         observed: Observed,
     },
     /// A clause is broken.
     Violation(Box<Finding>),
     /// A cell is done, or will not run.
     CellFinished {
-        /// Which.
+        /// The cell that is done.
         cell: CellId,
         /// How it ended.
         #[serde(flatten)]
@@ -77,8 +77,8 @@ pub enum Event {
     },
 }
 
-/// Something that is told what happens. Events of one cell come in order; cells interleave.
+/// Receives the events of a run. The events of one cell come in order; those of different cells interleave.
 pub trait Consumer {
-    /// Takes notice of `event`.
+    /// Handles `event`.
     fn event(&mut self, event: &Event);
 }

@@ -15,13 +15,13 @@ use crate::workload::grammar::Illegal;
 use crate::workload::prologue::is_gate;
 use crate::workload::user_program::is_user_program;
 
-/// What could have been seen instead.
+/// What would have been right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Possible {
     /// Exactly this stack, leaf first: another walker's, or the target's own account.
     Stack(Vec<Frame>),
-    /// A set of stacks, in words.
+    /// A set of stacks, described in words.
     Text(String),
 }
 
@@ -32,38 +32,38 @@ pub struct Finding {
     pub row: String,
     /// The interpreter's exact version.
     pub version: String,
-    /// The lane.
+    /// The lane in which it was found.
     pub lane: Lane,
     /// The workload's family.
     pub family: String,
-    /// Whose sample it is.
+    /// The walker that took the sample.
     pub walker: WalkerKind,
     /// The broken clause.
     pub violation: Violation,
-    /// What made it possible, where that is known.
+    /// The cause, if it is known.
     pub cause: Option<Cause>,
-    /// The stack, leaf first; empty where the violation is not about a stack.
+    /// The stack, leaf first; empty if the violation is not about a stack.
     pub seen: Vec<Frame>,
-    /// What could have been seen.
+    /// What would have been right.
     pub possible: Option<Possible>,
-    /// For a clause about anchor and sequence: the stack when they were looked at last, leaf first.
+    /// For a clause about anchor and sequence: the stack when they were last read, leaf first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Frame>,
-    /// The program's text where the frames at fault stand.
+    /// The program's source lines at the frames at fault.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source: Vec<SourceLine>,
-    /// What `--seed` must be given to get this workload again.
+    /// The value of `--seed` that generates this workload again.
     pub seed: u64,
-    /// The one command that replays it.
+    /// The command that replays it.
     pub replay: String,
-    /// How often it was seen; the rest of the finding is one example.
+    /// How often it was seen. The rest of the finding describes one example.
     pub count: u64,
 }
 
-/// A line of the target's program on which a frame stands.
+/// A source line of the target's program that a frame is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceLine {
-    /// The function.
+    /// `co_qualname` of the frame.
     pub function: String,
     /// The line's number.
     pub line: u32,
@@ -72,8 +72,9 @@ pub struct SourceLine {
 }
 
 impl Finding {
-    /// The lines of `program`, whose file has this name, on which the frames at fault stand: the one that the violation points at, or else the leaf, in
-    /// what was seen and in what should have been; of the stack before, the leaf, which has left it since, and its caller.
+    /// The source lines at the frames at fault in `program`, whose file is named `file_name`. The frame at fault is the
+    /// one that the violation points at, or else the leaf. It is looked up in the stack that was seen and in the right
+    /// one. Of the stack in `before`, the leaf, which has left the stack since, and its caller are used.
     #[must_use]
     pub fn lines_at_fault(&self, program: &str, file_name: &str) -> Vec<SourceLine> {
         let at = self.offending().unwrap_or(0);
@@ -89,7 +90,7 @@ impl Finding {
         lines
     }
 
-    /// What makes two findings the same bug: the clause, and the program if it is one of the user's.
+    /// Identifies the bug: the clause, and the program if it is a user's.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let clause = self.clause();
@@ -99,7 +100,7 @@ impl Finding {
         Fingerprint(format!("{clause}/{}", program_part(&self.family)))
     }
 
-    /// The fingerprint without the program: what is known of a build, it does in any program.
+    /// The fingerprint without the program. Known failures are matched by it, because they can occur in any program.
     #[must_use]
     pub fn clause(&self) -> Fingerprint {
         if let Violation::NotThere { fingerprint, kept, .. } = &self.violation {
@@ -132,7 +133,7 @@ impl Finding {
         Fingerprint(parts.join("/"))
     }
 
-    /// The frame of [`Finding::seen`] that the violation points at.
+    /// The index in [`Finding::seen`] of the frame that the violation points at.
     #[must_use]
     pub fn offending(&self) -> Option<usize> {
         match &self.violation {
@@ -156,25 +157,26 @@ impl Finding {
     }
 }
 
-/// What the fingerprint of a failure ends with whose schedule no released build fails.
+/// The suffix of a fingerprint whose schedule no released build fails.
 const KEPT_SCHEDULE: &str = "/kept-schedule";
 
-/// `name` as a part of a fingerprint: letters in lower case, dashes between the words. Digits are left out: in the name of a
-/// function they may be those of a line or of a clone that a compiler made.
+/// `name` as a part of a fingerprint: lower-case letters, with dashes between words. Digits are left out, because in a
+/// function's name they may be a line number or the number of a clone made by the compiler.
 fn part(name: &str) -> Option<String> {
     let letters = name.chars().map(|c| if c.is_ascii_alphabetic() { c.to_ascii_lowercase() } else { ' ' });
     let part = letters.collect::<String>().split_whitespace().collect::<Vec<_>>().join("-");
     (!part.is_empty()).then_some(part)
 }
 
-/// A program of the user's and its arguments as a part of a fingerprint. What its letters do not tell is told by a digest.
+/// A user's program and its arguments as a part of a fingerprint. A digest is added if letters alone do not identify
+/// it.
 fn program_part(name: &str) -> String {
     let words = part(name).unwrap_or_default();
     let told = |byte: u8| byte.is_ascii_lowercase() || b" ._-".contains(&byte);
     if name.bytes().all(told) && name.bytes().filter(|&byte| byte == b' ').count() == 1 {
         return words;
     }
-    // Letters alone: a fingerprint has no digits.
+    // Letters only: a fingerprint has no digits.
     let letter = |digit: u8| char::from(b'a' + char::from(digit).to_digit(16).unwrap_or(0) as u8);
     let digest: String = crate::digest::of_bytes(name.as_bytes()).bytes().take(8).map(letter).collect();
     format!("{words}-{digest}")
@@ -184,20 +186,21 @@ fn line_of(frame: &Frame, program: &str, file_name: &str) -> Option<SourceLine> 
     let is_program = frame.file.rsplit('/').next() == Some(file_name);
     let line = frame.location.line.filter(|_| is_program).and_then(|line| u32::try_from(line).ok())?;
     let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
-    // Long, and nothing of the program's own.
+    // The text of a gate is long, and not part of the program proper.
     let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };
     Some(SourceLine { function: frame.function.to_string(), line, text: text.to_owned() })
 }
 
-/// What makes two violations the same bug: `lane/walker/clause[/cause][/difference]`.
+/// Identifies a bug: two violations with the same fingerprint are the same bug. It reads
+/// `lane/walker/clause[/cause][/difference]`.
 ///
-/// It holds nothing that changes between runs (no seed, no address, no index, no rate), so that it can be written
+/// It contains nothing that changes between runs: no seed, no address, no index, no rate. It can therefore be written
 /// into a file of known failures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint(String);
 
-/// A text that can be no fingerprint.
+/// A text that cannot be a fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text:?} is no fingerprint: it must read lane/walker/clause[/cause][/difference], but {why}")]
 pub struct BadFingerprint {
@@ -206,7 +209,7 @@ pub struct BadFingerprint {
 }
 
 impl Fingerprint {
-    /// The text.
+    /// The text of the fingerprint.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -219,7 +222,7 @@ impl Fingerprint {
         Lane::ALL.into_iter().find(|lane| lane.name() == name)
     }
 
-    /// The name of the walker that it is about.
+    /// The name of the walker that it names.
     #[must_use]
     pub fn walker(&self) -> Option<&str> {
         self.0.split('/').nth(1)
@@ -252,7 +255,7 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-/// As it stands in a list of known failures.
+/// Converts a fingerprint of the stepped lane to the form used in lists of known failures.
 impl TryFrom<&SteppedFingerprint> for Fingerprint {
     type Error = BadFingerprint;
 
@@ -286,7 +289,7 @@ mod tests {
         Violation::UnwinderDied { end, failed_in: failed_in.map(str::to_owned), words: "line 9 of /some/file".into() }
     }
 
-    /// These texts stand in files of known failures: changing one orphans them.
+    /// These texts are used in files of known failures: changing one orphans them.
     #[test]
     fn fingerprints_are_stable() {
         let difference = Difference::Line { index: 3 };

@@ -1,4 +1,4 @@
-//! A small run, for the tests of the reports.
+//! A small run for the tests of the reports.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ pub fn started(cells: &[CellId]) -> Event {
     Event::RunStarted { rows: vec![row()], plan, seed: 42, budget: Duration::from_secs(60), stops: None, part: None }
 }
 
-/// The events of one cell that runs well.
+/// The events of a cell that runs without problems.
 pub fn runs(cell: &CellId) -> Vec<Event> {
     let mut events = vec![Event::CellStarted { cell: cell.clone() }];
     events.extend(cell.walkers.iter().map(|&walker| {
@@ -107,7 +107,7 @@ pub fn runs(cell: &CellId) -> Vec<Event> {
     events
 }
 
-/// A whole run over both lanes, with `extra` before its end.
+/// A complete run over both lanes, with `extra` before its end.
 pub fn run(extra: Vec<Event>) -> Vec<Event> {
     let cells = [Lane::Stopped, Lane::Live].map(cell);
     let mut events = vec![started(&cells)];
@@ -117,7 +117,7 @@ pub fn run(extra: Vec<Event>) -> Vec<Event> {
     events
 }
 
-/// A cached walker that showed everything, in few samples.
+/// The tally of a cached walker that showed everything, in few samples.
 pub fn few() -> Tally {
     Tally {
         samples: 20,
@@ -128,7 +128,7 @@ pub fn few() -> Tally {
     }
 }
 
-/// A run in which `walker` counts `tally` in `lane` and nothing else.
+/// A run in which `walker` counts only `tally` in `lane`.
 pub fn with_tally(lane: Lane, walker: WalkerKind, tally: &Tally) -> Vec<Event> {
     let mut events = run(vec![]);
     for event in &mut events {

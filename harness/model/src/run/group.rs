@@ -1,25 +1,28 @@
-//! Violations that have one probable cause.
+//! Groups of violations with the same probable cause.
 //!
-//! One fault shows in many ways: a frame that the interpreter does not count is an anchor that does not fit, a cache that misses,
-//! and a spliced stack, for each walker with a cache. So that nobody reads six reports of one bug, violations are grouped by what
-//! is probably behind them. These are the rules; the first that fits decides:
+//! One fault has many symptoms. If the interpreter does not count a frame, the anchor does not fit, the cache misses,
+//! and stacks are spliced, and all of this happens for each cached walker. To avoid six reports of one bug, violations
+//! are grouped by probable cause. The first rule that applies decides:
 //!
-//! 1. What an entry of the known failures describes goes with what has the same link.
-//! 2. What the own cached walker shows while `--weaken` leaves a check out of it is that fault.
-//! 3. Anchor and sequence are looked at twice, and between the two looks only the interpreter runs. If they changed as they must
-//!    not (`anchor-miscounted`, `sequence-decreased`, `written-while-null`), the interpreter did it, whichever walker was there.
-//!    An anchor on no frame (`anchor-off-chain`) is the interpreter's, too, unless the same walker was seen to write a wrong one
-//!    (`anchor-not-written`) on the same row.
-//! 4. Wrong stacks and missed hits of walkers with a cache follow from that where it was seen, on the same row.
-//! 5. Where the own uncached walker, which all others are held against, is wrong by itself, what disagrees with it on that row
-//!    goes with it: this project is at fault, or the layout of the interpreter's frames.
-//! 6. Where walkers of CPython and of this project break the same clause on the same row, they hardly have the same fault by
-//!    chance: it is the interpreter's, or the protocol's that both follow.
-//! 7. What only CPython's walkers show is the profiler's; what only this project's walkers show is its own, or the layout's.
+//! 1. Known failures with the same link form one group.
+//! 2. If `--weaken` removes a check from framediff's cached walker, every violation of that walker is attributed to it.
+//! 3. Anchor and sequence are read twice, and between the two reads only the interpreter runs. If they changed in a way
+//!    the protocol forbids (`anchor-miscounted`, `sequence-decreased`, `written-while-null`), the interpreter is at
+//!    fault, whichever walker was used. An anchor outside the chain (`anchor-off-chain`) is also the interpreter's
+//!    fault, unless the same walker was seen to leave a wrong anchor (`anchor-not-written`) on the same row.
+//! 4. Wrong stacks and missed hits of cached walkers follow from rule 3 if its violations occurred on the same row.
+//! 5. All other walkers are compared with framediff's uncached walker. If that walker is wrong itself, every
+//!    disagreement with it on that row joins its group: framediff is at fault, or the frame layout it uses is wrong.
+//! 6. If walkers of CPython and of framediff break the same clause on the same row, they are unlikely to have the same
+//!    bug by chance. The interpreter is at fault, or the protocol that both follow.
+//! 7. What only CPython's walkers show is the profiler's fault. What only framediff's walkers show is framediff's
+//!    fault, or a wrong layout.
 //!
-//! Where nothing but the culprit is guessed (5 to 7), wrong stacks are one group, and what a cache does wrong besides another.
+//! Rules 5 to 7 say only which side is at fault. There, wrong stacks form one group and all other violations a second
+//! one.
 //!
-//! A guess is no verdict: what fails is decided by [`Summary`](crate::run::summary::Summary) alone.
+//! The probable cause does not influence the verdict. [`Summary`](crate::run::summary::Summary) alone decides what
+//! fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,26 +34,26 @@ use crate::invariants::Violation;
 use crate::run::distinct::DistinctViolation;
 use crate::run::words::{Sign, broke};
 
-/// What is probably behind some violations.
+/// The probable cause of some violations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is", content = "link")]
 pub enum ProbableCause {
     /// The interpreter's side of the protocol.
     Interpreter,
-    /// The interpreter, or the protocol itself: independent walkers go wrong alike.
+    /// The interpreter, or the protocol itself: independent walkers show the same violation.
     InterpreterOrProtocol,
     /// CPython's profiler.
     Profiler,
-    /// This project, or the layout of the interpreter's frames.
+    /// framediff, or the frame layout it uses.
     Framediff,
-    /// A fault that was put into this project's walker.
+    /// A fault that `--weaken` put into framediff's cached walker.
     Weakened,
-    /// What is discussed at this link.
+    /// The issue at this link.
     Known(String),
 }
 
 impl ProbableCause {
-    /// Whether it says who did it, and not what.
+    /// Whether the cause names only the side at fault, not the fault.
     fn is_a_culprit(&self) -> bool {
         match self {
             Self::InterpreterOrProtocol | Self::Profiler | Self::Framediff => true,
@@ -75,23 +78,23 @@ impl fmt::Display for ProbableCause {
     }
 }
 
-/// Violations with one probable cause.
+/// Violations with the same probable cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// What is probably behind them.
+    /// The probable cause.
     pub cause: ProbableCause,
-    /// That, and what the first of them shows, in a sentence.
+    /// The cause and the simplest violation, in one sentence.
     pub headline: String,
-    /// Whether it fails the run.
+    /// Whether the group fails the run.
     pub fails: bool,
     /// The rows on which they occurred.
     pub rows: BTreeSet<String>,
-    /// Which, as indices into the document's violations; the simplest one comes first.
+    /// The violations, as indices into the document's list. The simplest one comes first.
     pub members: Vec<usize>,
 }
 
 impl Group {
-    /// The members among `all` violations of the document, the simplest one first.
+    /// The members of this group among `all` violations of the document, the simplest one first.
     pub fn violations<'a>(&'a self, all: &'a [DistinctViolation]) -> impl Iterator<Item = &'a DistinctViolation> {
         self.members.iter().filter_map(|&index| all.get(index))
     }
@@ -103,7 +106,7 @@ impl Group {
     }
 }
 
-/// The groups of `violations`. `weakened` says that the own cached walker has a fault on purpose.
+/// Groups the violations. `weakened` says that framediff's cached walker has a deliberate fault.
 #[must_use]
 pub fn groups(violations: &[DistinctViolation], weakened: bool, strict: bool) -> Vec<Group> {
     let evidence = Evidence::of(violations, weakened);
@@ -117,7 +120,7 @@ pub fn groups(violations: &[DistinctViolation], weakened: bool, strict: bool) ->
     let mut groups: Vec<Group> = groups.collect();
     groups.sort_by_key(|group| {
         let walker = group.members.first().and_then(|&index| violations.get(index)).map(|one| one.first.walker.rank());
-        // Among the known ones that of CPython's walkers first; an order of links means nothing.
+        // Known groups are sorted by the walker of their simplest member. Sorting them by link would be arbitrary.
         let cause = if matches!(group.cause, ProbableCause::Known(_)) {
             ProbableCause::Known(String::new())
         } else {
@@ -137,7 +140,7 @@ fn group(
     let simplicity = |index: &usize| {
         violations.get(*index).map(|violation| {
             let walker = violation.first.walker;
-            // What disagrees with a wrong walker of this project is no fault of CPython's.
+            // If a walker of framediff is wrong, a walker of CPython that disagrees with it is not at fault.
             let accused = cause != ProbableCause::Framediff || !walker.is_cpythons();
             (Sign::of(&violation.first.violation), !accused, walker.rank(), violation.first.seen.len(), *index)
         })
@@ -154,14 +157,14 @@ fn group(
     })
 }
 
-/// What all violations together tell of the cause of each; what is known is no evidence against anyone.
+/// The facts from all violations that decide the cause of each. Known violations are not evidence against anyone.
 struct Evidence<'a> {
     weakened: bool,
-    /// Not known, and not of a walker with a fault on purpose.
+    /// Violations that are neither known nor shown by a deliberately weakened walker.
     new: Vec<&'a DistinctViolation>,
     /// Rows on which the interpreter broke the protocol.
     interpreter: BTreeSet<&'a str>,
-    /// Rows on which the own uncached walker is wrong by itself.
+    /// Rows on which framediff's uncached walker is wrong itself.
     layout: BTreeSet<&'a str>,
 }
 
@@ -203,7 +206,7 @@ impl<'a> Evidence<'a> {
         if first.walker.is_cpythons() { ProbableCause::Profiler } else { ProbableCause::Framediff }
     }
 
-    /// Whether the interpreter wrote what it must not, or did not write what it must.
+    /// Whether the interpreter wrote something it must not write, or failed to write something it must.
     fn breaks_protocol(&self, violation: &DistinctViolation) -> bool {
         match Sign::of(&violation.first.violation) {
             Sign::Miscounted => true,
@@ -221,7 +224,8 @@ fn is_weakened(violation: &DistinctViolation, weakened: bool) -> bool {
     weakened && violation.first.walker == WalkerKind::OwnCached
 }
 
-/// Whether walkers of CPython and of this project break the same clause on the same row.
+/// Whether one violation is of a CPython walker and one of a framediff walker, and both break the same clause on the
+/// same row.
 fn is_alike(one: &DistinctViolation, other: &DistinctViolation) -> bool {
     one.first.walker.is_cpythons() != other.first.walker.is_cpythons()
         && one.first.violation.name() == other.first.violation.name()
@@ -297,7 +301,7 @@ mod tests {
             "cpython-cached/mixed-branches",
             "own-cached/hit-missed",
         ];
-        // A walker without a cache does not look at anchor and sequence.
+        // An uncached walker does not use anchor and sequence.
         let uncached = group(ProbableCause::Profiler, ["cpython-uncached/disagreement"]);
         assert_eq!(groups, [group(ProbableCause::Interpreter, interpreter), uncached]);
     }
@@ -333,7 +337,7 @@ mod tests {
         let both = grouped(vec![of(CpythonCached, SPLICED), of(OwnCached, SPLICED)]);
         let members = ["cpython-cached/mixed-branches", "own-cached/mixed-branches"];
         assert_eq!(both, [group(ProbableCause::InterpreterOrProtocol, members)]);
-        // Two faults of one side: that a cache misses explains no wrong stack.
+        // Two faults of one side: a cache miss does not explain a wrong stack.
         assert_eq!(grouped(vec![of(CpythonCached, SPLICED), of(CpythonCached, MISSED)]).len(), 2);
     }
 

@@ -1,4 +1,4 @@
-//! Known failures of released CPythons: reported as known, and no reason to fail.
+//! Known failures of released CPython versions. They are reported, but do not fail a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,52 +20,52 @@ use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::workload::Family;
 
-/// The list that the repository keeps.
+/// The list in the repository.
 const KEPT: &str = include_str!("../../../../corpus/known-failures.toml");
 
-/// With this probability a share that is not too large is taken for one.
+/// The probability of reporting an excess where the true share is within its bound.
 const DOUBT: f64 = 0.001;
 
 /// One known failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFailure {
-    /// A short unique name.
+    /// A short, unique name.
     pub id: String,
-    /// What it looks like, exactly.
+    /// The fingerprint it must match.
     pub fingerprint: Fingerprint,
-    /// The releases that have it: ">=3.15.0, <=3.15.2". Pre-releases never match.
+    /// The releases that have it, for example ">=3.15.0, <=3.15.2". Pre-releases never match.
     pub versions: VersionReq,
-    /// Where it is discussed.
+    /// The link to its discussion.
     pub link: String,
-    /// What is seen, and why, in a sentence or two.
+    /// The symptom and the cause, in a sentence or two.
     pub note: String,
-    /// Whether it takes luck to see it, in whatever build, so that not seeing it says nothing.
+    /// Whether it takes luck to see it in any build. If so, not seeing it means nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_chance: bool,
-    /// Of a failure of schedules: the families of the programs on which released builds were seen to fail so. On others it is
-    /// new.
+    /// For failures of schedules: the families of the programs on which the released builds showed it. In any other
+    /// family the failure is new.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub families: BTreeSet<Family>,
-    /// The same: how many of 1000 schedules of a search may fail so. More are new.
+    /// For failures of schedules: how many of 1000 schedules of a search may show it. If more do, the failure is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most: Option<u32>,
 }
 
 impl KnownFailure {
-    /// Whether the CPython of this version has it.
+    /// Whether this version of CPython has it.
     #[must_use]
     pub fn applies_to(&self, version: &str) -> bool {
         parse_version(version).is_some_and(|version| self.versions.matches(&version))
     }
 
-    /// Whether it is about schedules, so that it needs bounds.
+    /// Whether it is a failure of schedules, which needs bounds.
     fn is_of_schedules(&self) -> bool {
         let has = |clause: Clause| self.fingerprint.as_str().split('/').any(|part| part == clause.name());
         self.fingerprint.lane() == Some(Lane::Stepped) && Clause::ALL.into_iter().any(has)
     }
 
-    /// How far these failures go beyond what it excuses, if they do.
+    /// By how much this many failed schedules exceed what the entry excuses, if they do.
     #[must_use]
     pub fn exceeded_by(&self, failed: u64, schedules: u64) -> Option<Excess> {
         Excess::of(Proportion::new(failed, schedules), self.most.unwrap_or(0))
@@ -75,21 +75,21 @@ impl KnownFailure {
 /// A share that is larger than allowed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Excess {
-    /// Its lower confidence bound. A share of few says little, so this is what counts.
+    /// The lower confidence bound of the share. It decides, because a share of few samples proves little.
     pub at_least: f64,
-    /// The largest share that is allowed.
+    /// The largest share allowed.
     pub most: f64,
 }
 
 impl Excess {
-    /// Nothing if the share is within `most` of 1000.
+    /// Returns `None` if the share is within `most` of 1000.
     fn of(share: Proportion, most: u32) -> Option<Self> {
         let (at_least, most) = (share.at_least(DOUBT), f64::from(most) / 1000.0);
         (at_least > most).then_some(Self { at_least, most })
     }
 }
 
-/// All known failures, and the bounds of what they excuse.
+/// All known failures, with the bounds of what they excuse.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownFailures {
@@ -98,37 +98,37 @@ pub struct KnownFailures {
     #[serde(default)]
     live: Bounds,
     /// How many of 1000 samples CPython's unwinder may reject in a search of schedules in which the target moves during
-    /// samples, by the kind of leaf that the target has when they begin.
+    /// samples, by the kind of leaf at the start of the sample.
     #[serde(default)]
     rejected: BTreeMap<LeafKind, u32>,
 }
 
-/// A list of known failures that cannot be used.
+/// Why a list of known failures cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KnownError {
     /// The file cannot be read.
     #[error("cannot read the known failures in {}: {why}", path.display())]
     Unreadable {
-        /// The file.
+        /// The file that cannot be read.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error message.
         why: String,
     },
-    /// The file can be read, but not used.
+    /// The file can be read, but its content is invalid.
     #[error("{}: {error}", path.display())]
     InFile {
-        /// The file.
+        /// The file with the error.
         path: PathBuf,
-        /// What is wrong.
+        /// The error in its content.
         error: Box<KnownError>,
     },
-    /// It is no list of known failures.
+    /// The text is not a list of known failures.
     #[error("this is no list of known failures: {0}")]
     Malformed(String),
-    /// Two entries share a name.
+    /// Two entries have the same id.
     #[error("two known failures are called {0:?}; give each its own id")]
     SameId(String),
-    /// An entry excuses whatever it matches.
+    /// An entry for schedules has no bounds, so it would excuse everything that it matches.
     #[error(
         "the known failure {0:?} is one of schedules and has no bounds: give it `families = [...]`, those on which it was seen, \
          and `most = N`, how many of 1000 schedules of a search may fail so"
@@ -137,10 +137,10 @@ pub enum KnownError {
 }
 
 impl KnownFailures {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// The first thing that is wrong with it; an entry that could never match is an error, not a silent nothing.
+    /// The first problem found. An entry that can never match is an error, too.
     pub fn parse(text: &str) -> Result<Self, KnownError> {
         let list: Self = toml::from_str(text).map_err(|error| KnownError::Malformed(error.to_string()))?;
         let mut ids: Vec<&str> = list.failure.iter().map(|failure| failure.id.as_str()).collect();
@@ -155,18 +155,18 @@ impl KnownFailures {
         }
     }
 
-    /// The list that the repository keeps, as it was when this program was compiled.
+    /// The repository's list, as it was when this program was compiled.
     ///
     /// # Errors
-    /// As [`KnownFailures::parse`]; a test keeps it readable.
+    /// As for [`KnownFailures::parse`]. A test checks that the list is valid.
     pub fn kept() -> Result<Self, KnownError> {
         Self::parse(KEPT)
     }
 
-    /// Reads another list than the repository's. One without bounds has the repository's.
+    /// Reads a list from a file. If it has no bounds, those of the repository's list apply.
     ///
     /// # Errors
-    /// As [`KnownFailures::parse`], naming the file; or that the file cannot be read.
+    /// As for [`KnownFailures::parse`], with the name of the file; or the file cannot be read.
     pub fn load(path: &Path) -> Result<Self, KnownError> {
         let path_of = || path.to_path_buf();
         let text = fs::read_to_string(path)
@@ -188,14 +188,15 @@ impl KnownFailures {
         &self.live
     }
 
-    /// Drops what is known of `walker` in `lane`.
+    /// Removes the entries for `walker` in `lane`.
     pub fn forget_walker(&mut self, walker: WalkerKind, lane: Lane) {
         self.failure.retain(|known| {
             known.fingerprint.walker() != Some(walker.name()) || known.fingerprint.lane() != Some(lane)
         });
     }
 
-    /// How far the rejections among samples with such a leaf go beyond what is allowed while the target moves, if they do.
+    /// By how much the rejections among samples with such a leaf exceed what is allowed while the target moves, if they
+    /// do.
     #[must_use]
     pub fn rejected_beyond(&self, leaf: LeafKind, rejected: u64, samples: u64) -> Option<Excess> {
         Excess::of(Proportion::new(rejected, samples), *self.rejected.get(&leaf)?)
@@ -210,7 +211,7 @@ impl KnownFailures {
     #[must_use]
     pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
         if let Violation::NotThere { fingerprint, kept, seen, .. } = &finding.violation {
-            // An entry excuses what released builds were seen to do, and nothing else.
+            // An entry excuses only what released builds were seen to do.
             let family = Family::ALL.into_iter().find(|family| family.name() == finding.family)?;
             return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version, family) } else { None };
         }
@@ -221,23 +222,24 @@ impl KnownFailures {
         self.iter().find(|known| known.fingerprint == fingerprint && known.applies_to(&finding.version))
     }
 
-    /// Whether an entry may excuse it: a rate only as far as the released builds were seen to go with that family.
+    /// Whether an entry may excuse the finding. A rate is excused only up to what the released builds showed with that
+    /// family.
     fn is_bounded(&self, finding: &Finding) -> bool {
         match &finding.violation {
             Violation::CacheWorse { cause, cached_at_least, .. } => {
                 let Finding { family, walker, version, .. } = finding;
-                // This project's own is not what is tested.
+                // framediff's own walkers are not under test.
                 !walker.is_cpythons()
                     || !self.live.is_empty()
                         && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
             }
-            // There is nothing beyond the bounds that was seen.
+            // What exceeds the bounds was never seen.
             Violation::MoreThanReleased { .. } | Violation::LessThanReleased { .. } => false,
             _ => true,
         }
     }
 
-    /// The entry that excuses a failure of the stepped lane in the CPython of that version, on a program of that family.
+    /// The entry that excuses a failure of the stepped lane in this version of CPython, on a program of this family.
     #[must_use]
     pub fn find_stepped(
         &self,
@@ -248,10 +250,10 @@ impl KnownFailures {
         self.describing(fingerprint, version).filter(|known| known.families.contains(&family))
     }
 
-    /// The entry that describes it, whatever the program. An entry whose fingerprint ends before the shape stands for every
-    /// shape with a move inside a sample; what goes wrong although the target stands still during samples is another thing,
-    /// and has an entry with its shape. What one unwinder gets wrong because the target moves during its samples, it gets
-    /// wrong in any company.
+    /// The entry that describes the failure, in whatever program. An entry whose fingerprint ends before the shape
+    /// covers every shape with a move inside a sample. A failure in which the target does not move during samples needs
+    /// an entry with its shape. If one unwinder fails because the target moves during its samples, the same entry also
+    /// covers that failure when other actors are involved.
     #[must_use]
     pub fn describing(&self, fingerprint: &SteppedFingerprint, version: &str) -> Option<&KnownFailure> {
         let find = |fingerprint: &SteppedFingerprint| {
@@ -265,7 +267,8 @@ impl KnownFailures {
     }
 }
 
-/// Whether an entry's text is a fingerprint of the stepped lane, or all of one but its shape if that has a move inside a sample.
+/// Whether an entry's text is this fingerprint, or this fingerprint without its shape if the shape has a move inside a
+/// sample.
 fn covers(known: &Fingerprint, fingerprint: &SteppedFingerprint) -> bool {
     let text = fingerprint.to_string();
     let rest = text.strip_prefix(known.as_str());
@@ -358,7 +361,7 @@ mod tests {
             let judged = Judged { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
             assert!(kept.live().least(judged).is_some_and(|least| least > 0.01), "{family}");
         }
-        // A list of one's own that has none has these.
+        // A user's list without bounds has the bounds of the repository's list.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known.toml");
         fs::write(&path, ONE).unwrap();
@@ -426,7 +429,7 @@ mod tests {
             kept_list.find(&finding).is_some()
         };
         assert!(known(false, true));
-        // In a shape that no released build shows; and on a schedule that all of them pass.
+        // First case: no released build fails in this shape. The others: all released builds pass this schedule.
         assert!(!known(false, false) && !known(true, true) && !known(true, false));
     }
 

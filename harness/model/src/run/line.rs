@@ -1,4 +1,4 @@
-//! The lines of the table, each a sum over cells, and what each adds to the judgement.
+//! The lines of the table, each a sum over cells, and what each line contributes to the verdict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use crate::run::cell::{CellId, CellOutcome, Expected, NotRun, Row};
 use crate::run::cell_report::CellReport;
 use crate::run::verdict::{Advice, Doubt, Failure, LineVerdict};
 
-/// One line of the table: everything one walker did on one row in one lane.
+/// One line of the table: everything that one walker did on one row in one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The lane.
     pub lane: Lane,
@@ -24,23 +24,23 @@ pub struct Line {
     pub walker: WalkerKind,
     /// The sum over all families.
     pub tally: Tally,
-    /// What it says.
+    /// The verdict on this line.
     pub verdict: LineVerdict,
 }
 
 pub(super) type LineKey = (String, Lane, WalkerKind);
 
-/// What the violations of a line were.
+/// Which kinds of violations a line has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Struck {
     pub(super) known: bool,
     pub(super) failing: bool,
 }
 
-/// What can be said of each line, in the order of the rows, then by lane, then by the walkers' rank.
+/// The facts of each line, in the order of the rows, then by lane, then by the walkers' rank.
 ///
-/// In the live lane a cached walker passes only if the excess over its uncached counterpart is bounded with `confidence`; if
-/// it is not, that is advice, and no doubt.
+/// In the live lane, a cached walker passes only if its excess over its uncached counterpart is bounded with
+/// `confidence`. If it is not, that is advice, not a doubt.
 pub(super) fn facts(
     rows: &[Row],
     cells: &[CellReport],
@@ -90,7 +90,7 @@ impl Fact {
         (self.line.row.clone(), self.line.lane, self.line.walker)
     }
 
-    /// Leaves the line undecided if its excess over `uncached` is not bounded.
+    /// Marks the line as undecided if its excess over `uncached` is not bounded.
     fn bound(&mut self, uncached: Proportion, demand: Demand) {
         let cached = self.line.tally.impossible_of_accepted();
         if uncached.samples == 0 {
@@ -115,15 +115,15 @@ struct LineCells {
     doubtful: bool,
 }
 
-/// A line, and what it adds to the judgement.
+/// A line, and what it contributes to the verdict.
 pub(super) struct Fact {
-    /// What the table shows.
+    /// The line of the table.
     pub(super) line: Line,
     /// Wrong samples that no violation describes.
     pub(super) undescribed: Option<Failure>,
     /// What keeps the line from passing.
     pub(super) doubt: Option<Doubt>,
-    /// What is to be said of it besides.
+    /// A remark that does not influence the verdict.
     pub(super) advice: Option<Advice>,
 }
 

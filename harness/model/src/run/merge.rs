@@ -1,4 +1,4 @@
-//! The reports of the shards of one run, judged as one.
+//! Merges the reports of the shards of one run and judges them as one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::run::known::KnownFailures;
 use crate::run::part::Part;
 use crate::run::summary::{Rules, Summary};
 
-/// A report and where it was read.
+/// A report and the file it was read from.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// Its file.
     pub path: PathBuf,
-    /// What it holds.
+    /// Its content.
     pub document: Document,
 }
 
-/// Why reports are not of one run.
+/// Why reports cannot be merged.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum MergeError {
     /// There is nothing to merge.
     #[error("no report was given")]
     Nothing,
-    /// It does not tell which part of a run it is.
+    /// The report does not say which part of a run it is.
     #[error(
         "{} does not tell which part of a run it is about: it is of an older framediff, or of `attach`; write it anew with \
          `framediff check --shard K/N --seed SEED --format json`", path.display()
     )]
     NoPart {
-        /// The file.
+        /// The report without a part.
         path: PathBuf,
     },
-    /// Two reports are of different runs.
+    /// Two reports are from different runs.
     #[error("{} and {} are not of one run: {what} differ: {left} and {right}", first.display(), other.display())]
     Differ {
         /// One file.
@@ -48,27 +48,27 @@ pub enum MergeError {
         other: PathBuf,
         /// What differs.
         what: &'static str,
-        /// In the first.
+        /// The value in the first report.
         left: String,
-        /// In the other.
+        /// The value in the other report.
         right: String,
     },
-    /// A shard is there twice.
+    /// Two reports contain the same shard.
     #[error("{} and {} both have shard {shard}/{of}: leave one of them out", first.display(), other.display())]
     Twice {
         /// One file.
         first: PathBuf,
         /// The other one.
         other: PathBuf,
-        /// Which shard.
+        /// The shard, counted from 1.
         shard: u64,
-        /// Of how many.
+        /// How many shards the run has.
         of: u64,
     },
-    /// It does not have the cells of its shards.
+    /// The report does not have the cells of its shards.
     #[error("{} is damaged: it has {has} cells, its shards have {must}", path.display())]
     Cells {
-        /// The file.
+        /// The damaged report.
         path: PathBuf,
         /// How many it has.
         has: u64,
@@ -77,13 +77,13 @@ pub enum MergeError {
     },
 }
 
-/// More shards than this, or cells, are no run.
+/// Reports that claim more shards or cells than this are rejected as damaged.
 const MOST: u64 = 1 << 24;
 
-/// Merges the reports of shards. A shard that is missing is no error, but keeps the run from passing.
+/// Merges the reports of shards. A missing shard is not an error, but the merged run cannot pass.
 ///
 /// # Errors
-/// The reports are not of one run, or one of them is there twice.
+/// The reports are from different runs, a shard occurs twice, or a report is damaged.
 pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, MergeError> {
     let first = sources.first().ok_or(MergeError::Nothing)?;
     let parts: Vec<&Part> = sources.iter().map(part).collect::<Result<_, _>>()?;
@@ -115,7 +115,8 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
             .collect(),
         seed: first.document.seed,
         budget: sources.iter().map(|source| source.document.budget).fold(Duration::ZERO, Duration::saturating_add),
-        // Like the budget it makes no difference to what a run is; what is not true of all is not told.
+        // Like the budget, `stops` does not decide whether two reports are from one run. It is kept only if all reports
+        // agree.
         stops: first
             .document
             .stops
@@ -140,7 +141,8 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
     Ok(summary)
 }
 
-/// The findings of a report, one for each cell in which they occurred; all of a kind have the evidence of the first.
+/// The findings of a report, one for each cell in which they occurred. Findings with the same fingerprint share the
+/// evidence of the first.
 fn findings(document: &Document) -> impl Iterator<Item = Finding> + '_ {
     document.violations.iter().flat_map(|DistinctViolation { first, count, places, .. }| {
         let version =
@@ -171,7 +173,7 @@ fn part(source: &Source) -> Result<&Part, MergeError> {
     Ok(part)
 }
 
-/// Whether two reports are of one run; where they were made, and with what budget, makes no difference.
+/// Fails if two reports are from different runs. The machine and the budget may differ.
 fn one_run(first: &Source, first_part: &Part, other: &Source, other_part: &Part) -> Result<(), MergeError> {
     let (left, right) = (&first.document, &other.document);
     let builds = |rows: &[Row]| {
@@ -203,7 +205,7 @@ fn one_run(first: &Source, first_part: &Part, other: &Source, other_part: &Part)
     Ok(())
 }
 
-/// The cells in the order of the plan: each report has its own in that order.
+/// The cells in the order of the plan. Each report lists its own cells in that order.
 fn in_order<'a>(sources: &'a [Source], parts: &[&Part]) -> Result<Vec<&'a CellReport>, MergeError> {
     let mut left: Vec<_> = sources.iter().map(|source| source.document.cells.iter()).collect();
     let count = parts.first().map_or(0, |part| part.cells);

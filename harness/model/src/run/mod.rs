@@ -1,7 +1,8 @@
-//! The words of a run: what is planned, what happened, what is known in the end.
+//! The vocabulary of a run: the plan, the events, and the results.
 //!
-//! A run is a stream of [`event::Event`]s about [`cell`]s. [`summary::Summary`] folds them, without clock or terminal, into
-//! tallies, distinct violations and a [`verdict::Judgement`]; a [`document::Document`] holds what is known in the end.
+//! A run is a stream of [`event::Event`]s about [`cell`]s. [`summary::Summary`] folds the events into tallies, distinct
+//! violations and a [`verdict::Judgement`]. It uses neither a clock nor a terminal. A [`document::Document`] holds the
+//! result.
 
 pub mod bounds;
 pub mod cell;

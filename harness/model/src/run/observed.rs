@@ -1,27 +1,27 @@
-//! What was counted of where a program spends its time.
+//! Profiles of a cell, with their observers.
 
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::profile::Profile;
 
-/// Who tells where a program spends its time.
+/// Where a profile comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Observer {
-    /// The generator: the program was made so.
+    /// The generator, which gave the program its shares.
     Generator,
-    /// Looks at the stopped process.
+    /// Samples of the stopped process.
     Stopped,
-    /// A walker, while the process ran.
+    /// A walker, while the process was running.
     Walker(WalkerKind),
 }
 
-/// What one observer counted in a cell.
+/// The profile that one observer counted in a cell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Who; the generator's counts are weights.
+    /// The observer. The generator's counts are weights, not samples.
     pub observer: Observer,
-    /// What.
+    /// The profile.
     pub profile: Profile,
 }

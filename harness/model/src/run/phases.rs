@@ -1,4 +1,4 @@
-//! Where the time of a cell goes.
+//! How a cell spends its time.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -10,26 +10,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Targets and walkers start and end.
+    /// Starting and ending targets and walkers.
     Starting,
-    /// The target runs on and is stopped again.
+    /// Letting the target run on and stopping it again.
     Running,
-    /// Walkers take samples, CPython's with all that it takes to ask for one.
+    /// Taking samples. For CPython's walkers this includes the overhead of requesting one.
     Walking,
-    /// The cache's fields and the chains that they are held against are read.
+    /// Reading the cache's fields, and the chains that they are compared with.
     Fields,
-    /// Samples, fields and chains are judged.
+    /// Judging samples, fields and chains.
     Judging,
-    /// The target gives its own account of its stack.
+    /// Waiting for the target's own account of its stack.
     Account,
-    /// Target and walkers run, all at the same time.
+    /// Target and walkers running at the same time.
     Live,
-    /// Schedules are run, with all that it takes to bring the target back to where they start.
+    /// Running schedules. This includes bringing the target back to where they start.
     Scheduling,
 }
 
 impl Phase {
-    /// What it is called in reports.
+    /// The name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Phase {
     }
 }
 
-/// The time of each phase; phases add up.
+/// The time spent in each phase.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Phases(BTreeMap<Phase, Seconds>);
@@ -55,7 +55,7 @@ pub struct Phases(BTreeMap<Phase, Seconds>);
 struct Seconds(#[serde(with = "crate::seconds")] Duration);
 
 impl Phases {
-    /// Whether no time is known of.
+    /// Whether no time was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -66,13 +66,13 @@ impl Phases {
         self.0.entry(phase).or_default().0 += time;
     }
 
-    /// The time of all phases.
+    /// The total time of all phases.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.0.values().map(|time| time.0).sum()
     }
 
-    /// The share of each phase in the time of all, the longest first.
+    /// The share of each phase in the total time. The longest phase comes first.
     #[must_use]
     pub fn shares(&self) -> Vec<(Phase, f64)> {
         let total = self.total().as_secs_f64();

@@ -1,9 +1,9 @@
-//! Profiles held against the truth: how far a profiler's picture of a program is from the program. Advice, never a ground of
-//! the verdict.
+//! Profiles compared with the truth: how far a profiler's view of a program is from the program. This is advice and
+//! never decides a verdict.
 //!
-//! Where the workload was made to spend its time in known shares, these are the truth. Elsewhere it is what an uncached walk
-//! saw of the same process while it was stopped at random moments, before and after it was sampled running: what the
-//! "Tachyon Oracle" (gh-153804) calls blocking-nocache.
+//! If the workload was generated to spend its time in known shares, these are the truth. Otherwise, the truth is what
+//! an uncached walker saw of the same process, stopped at random moments before and after it was sampled while running.
+//! The "Tachyon Oracle" (gh-153804) calls this blocking-nocache.
 
 use std::collections::BTreeMap;
 
@@ -18,36 +18,37 @@ use crate::run::observed::Observer;
 use crate::schedule::fingerprint::LeafKind;
 use crate::workload::SHARES_INEXACT;
 
-/// What the looks at the stopped process are called, as the Tachyon Oracle has it.
+/// The name of the samples of the stopped process, as in the Tachyon Oracle.
 pub const STOPPED: &str = "blocking-nocache";
 
 /// The profiles of one program on one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
-    /// The row.
+    /// The name of the row.
     pub row: String,
     /// The workload's family.
     pub family: String,
     /// Its seed.
     pub seed: u64,
-    /// How many looks there were at the stopped process.
+    /// How many stacks were sampled from the stopped process.
     pub stopped: u64,
-    /// How far they are from what the program was made to do, if that is known; then it is the truth.
+    /// The distance of these stacks from the shares that the program was generated with. If these shares are known,
+    /// they are the truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<Distance>,
-    /// The leaves, the most frequent in truth first.
+    /// The leaves. The one with the largest true share comes first.
     pub leaves: Vec<LeafShare>,
-    /// The walkers.
+    /// The profile of each walker.
     pub walkers: Vec<Picture>,
 }
 
-/// How often a function truly was the leaf.
+/// The true share of a function among the leaves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LeafShare {
-    /// Which.
+    /// The function, by name and file.
     #[serde(flatten)]
     pub leaf: Leaf,
-    /// What it mostly was, where the target was stopped.
+    /// The kind of leaf that it was most often when the target was stopped.
     pub kind: Option<LeafKind>,
     /// Its share of the true profile.
     pub truth: f64,
@@ -56,34 +57,35 @@ pub struct LeafShare {
 /// The profile of one walker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
-    /// Who.
+    /// The walker that took the profile.
     pub walker: WalkerKind,
     /// Walks of a thread, rejected ones included.
     pub samples: u64,
-    /// Microseconds of walking for each.
+    /// Microseconds of walking for each sample.
     pub us_per_sample: f64,
     /// The share of samples without a stack.
     pub errors: f64,
-    /// The same by reason, of all samples.
+    /// The same share by reason, also of all samples.
     #[serde(default)]
     pub rejected: BTreeMap<String, f64>,
-    /// Stacks that the grammar does not contain.
+    /// How many stacks are not in the grammar.
     pub impossible: u64,
     /// Their share of the stacks.
     pub impossible_share: f64,
-    /// The total variation distance from the truth; none if there is nothing to compare.
+    /// The total variation distance from the truth; `None` if there is nothing to compare.
     pub tvd: Option<Distance>,
-    /// What it says.
+    /// Whether the distance shows a bias.
     pub bias: Bias,
     /// The share of each leaf, in the order of [`Program::leaves`].
     pub shares: Vec<f64>,
-    /// The share of each kind of leaf beyond that which it truly has; below zero, the walker sees too little of it.
+    /// For each kind of leaf, the observed share minus the true share. If it is negative, the walker sees that kind too
+    /// rarely.
     pub kinds: Vec<(LeafKind, f64)>,
 }
 
-/// What profiles are held against.
+/// The truth that profiles are compared with.
 enum Truth {
-    /// By the places of the leaves.
+    /// The known share of each leaf, by its index.
     Known(Vec<f64>),
     Stopped(Slices),
 }
@@ -167,7 +169,7 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
     })
 }
 
-/// What a leaf mostly was.
+/// The kind that a leaf was most often.
 fn kind(profile: &Profile, at: usize) -> Option<LeafKind> {
     let counts = profile.kinds.get(at)?;
     let (at, &most) = counts.iter().enumerate().max_by_key(|(_, count)| **count)?;
@@ -184,7 +186,7 @@ fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The cells of a table's row, as [`HEADER`] names them.
+/// One row of the table: a cell for each title in [`HEADER`].
 #[must_use]
 pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
     let percent = |share: f64| format!("{:.2}", 100.0 * share);
@@ -210,7 +212,8 @@ pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
     ]
 }
 
-/// The same for the looks at the stopped process, which are held against nothing where nothing else is known.
+/// The same for the samples of the stopped process. If the shares of the program are not known, these samples are the
+/// truth and are compared with nothing.
 #[must_use]
 pub fn figures_of_stopped(program: &Program) -> [String; HEADER.len()] {
     let says = program.known.map_or("the truth", |known| known.bias().words());
@@ -233,8 +236,8 @@ fn distance(tvd: Option<Distance>) -> String {
     )
 }
 
-/// The titles of [`figures`]: the Tachyon Oracle's columns, then what the distance says, the kinds of leaf that are seen too
-/// often or too rarely, and why samples gave no stack.
+/// The titles of [`figures`]: the Tachyon Oracle's columns, then whether the walker is biased, the kinds of leaf it
+/// sees too often or too rarely, and why samples gave no stack.
 pub const HEADER: [&str; 10] = [
     "walker",
     "samples",

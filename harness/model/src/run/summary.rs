@@ -1,4 +1,4 @@
-//! The fold over events from which verdict, table and documents are made. No clock, no terminal.
+//! Folds the events of a run into the data for verdict, table and documents. Uses neither a clock nor a terminal.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,25 +19,25 @@ use crate::run::phases::Phases;
 use crate::run::verdict::{Doubt, Failure, Judgement};
 use crate::workload::user_program::is_user_program;
 
-/// So many stacks without a known failure are worth a word.
+/// A known failure that does not occur in this many stacks is reported.
 pub const ENOUGH_STACKS: u64 = 10_000;
 
-/// What the verdict is judged by.
+/// The rules for the verdict.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
     /// Failures that do not fail the run.
     pub known: KnownFailures,
-    /// Let them fail it nevertheless.
+    /// Whether known failures fail the run nevertheless.
     pub strict: bool,
-    /// Confidence of the comparison of cached with uncached.
+    /// Confidence of the comparison of cached and uncached walkers.
     pub confidence: f64,
-    /// The failure that the run is to show. With it the run is over, so that what else was planned owes nothing; without it
-    /// the run is no pass.
+    /// The failure that the run is meant to reproduce. If it occurs, the run is over, and planned cells that did not
+    /// run are no longer a doubt. If it does not occur, the run does not pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sought: Option<Fingerprint>,
 }
 
-/// A run so far.
+/// The state of a run after the events so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     rules: Rules,
@@ -51,7 +51,7 @@ pub struct Summary {
     struck: BTreeMap<LineKey, Struck>,
     interrupted: Option<bool>,
     part: Option<Part>,
-    /// Whether the reports of other parts were to be here, too.
+    /// Whether this summary is merged from the reports of several parts, so that a missing part is a doubt.
     merged: bool,
 }
 
@@ -86,7 +86,7 @@ impl Consumer for Summary {
 }
 
 impl Summary {
-    /// Nothing has happened yet.
+    /// The summary before the first event.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self {
@@ -117,25 +117,25 @@ impl Summary {
         self.seed
     }
 
-    /// The time the run may take.
+    /// The time budget of the run.
     #[must_use]
     pub fn budget(&self) -> Duration {
         self.budget
     }
 
-    /// How often each target of the stopped lane was to be stopped for each cached walker, if that was said.
+    /// How often each target of the stopped lane was to be stopped for each cached walker, if the run set that number.
     #[must_use]
     pub fn stops(&self) -> Option<u32> {
         self.stops
     }
 
-    /// Which part of a run this is, if several machines can share it.
+    /// Which part of a shared run this is; `None` if the run cannot be shared.
     #[must_use]
     pub fn part(&self) -> Option<&Part> {
         self.part.as_ref()
     }
 
-    /// From here on a missing part is a doubt.
+    /// Marks the summary as merged: from here on a missing part is a doubt.
     pub(super) fn is_merged(&mut self) {
         self.merged = true;
     }
@@ -158,7 +158,7 @@ impl Summary {
         &self.cells
     }
 
-    /// The violations, in the order in which they first occurred.
+    /// The distinct violations, in the order in which they first occurred.
     #[must_use]
     pub fn violations(&self) -> &[DistinctViolation] {
         &self.violations
@@ -178,18 +178,19 @@ impl Summary {
         self.facts().into_iter().map(|fact| fact.line).collect()
     }
 
-    /// The known failures that did not occur although enough stacks were judged on a row that has them.
+    /// The known failures that did not occur on a row they apply to, although enough stacks were judged there.
     #[must_use]
     pub fn known_not_seen(&self) -> Vec<NotSeen> {
         let mut not_seen = Vec::new();
         if self.cells.iter().any(|report| is_user_program(&report.cell.family)) {
-            // What the list knows was seen in generated programs.
+            // Known failures were seen in generated programs. A user's program need not show them.
             return not_seen;
         }
         let lines = self.lines();
         for row in &self.rows {
             for known in self.rules.known.iter().filter(|known| known.applies_to(&row.version) && !known.by_chance) {
-                // Which schedules a run has is fixed: one without a failure has none of the schedules that show it.
+                // The schedules of a run are fixed. If the failure did not occur, none of them is a schedule that shows
+                // it.
                 if known.fingerprint.lane() == Some(Lane::Stepped) {
                     continue;
                 }
@@ -211,7 +212,7 @@ impl Summary {
         not_seen
     }
 
-    /// The verdict with its grounds.
+    /// The verdict with its reasons.
     #[must_use]
     pub fn judgement(&self) -> Judgement {
         let facts = self.facts();
@@ -266,7 +267,7 @@ impl Summary {
         self.cell(&planned.cell).expected.clone_from(&planned.expected);
     }
 
-    /// The report of a cell; one that was not planned is not lost.
+    /// The report of a cell. A cell that was not planned gets one, too.
     fn cell(&mut self, cell: &CellId) -> &mut CellReport {
         let next = self.cells.len();
         let at = *self.index.entry(cell.clone()).or_insert(next);
@@ -283,7 +284,7 @@ impl Summary {
         &mut self.cells[at]
     }
 
-    /// After an interruption, silence about a cell needs no other explanation.
+    /// After an interruption, cells without a result count as interrupted.
     fn cut_off(&mut self) {
         for report in &mut self.cells {
             if report.outcome == CellOutcome::NotRun(NotRun::Unaccounted) {

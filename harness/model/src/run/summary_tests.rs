@@ -1,4 +1,4 @@
-//! Each rule of the verdict.
+//! Tests of the rules for the verdict.
 
 use framewalk::miss::MissReason;
 use framewalk::sample::WalkerKind;
@@ -152,7 +152,7 @@ fn too_few_live_samples_advise_and_decide_nothing() {
     };
     assert_eq!((row.as_str(), *walker), (ROW, WalkerKind::CpythonCached));
     assert_eq!((*cached, *uncached), (Proportion::new(0, 20), Proportion::new(0, 20_000)));
-    // Of 20 samples none: 1 - 0.00005^(1/20).
+    // The upper bound for 0 of 20 samples: 1 - 0.00005^(1/20).
     assert_eq!(excess, "39.1 %");
     assert_eq!((judgement.verdict, judgement.doubts), (Verdict::Pass, vec![]));
     assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Undecided);
@@ -273,7 +273,7 @@ fn a_known_failure_that_stays_away_is_reported() {
     assert!(super::fixtures::summary(&few, false).known_not_seen().is_empty());
 }
 
-/// The judgement of a run that was to show this failure.
+/// The judgement of a run that was meant to reproduce this failure.
 fn sought(events: &[Event], fingerprint: &Fingerprint, strict: bool) -> Judgement {
     let known = KnownFailures::kept().unwrap();
     let rules = Rules { known, strict, confidence: 0.9999, sought: Some(fingerprint.clone()) };
@@ -294,7 +294,7 @@ fn a_run_that_shows_what_it_was_to_show_owes_nothing_else() {
         let judgement = sought(&seen(finding), &finding.fingerprint(), strict);
         assert_eq!((judgement.verdict, judgement.doubts), (verdict, vec![]), "{}", finding.fingerprint());
     }
-    // A known failure is no pass of a run that was to show another one.
+    // A known failure does not make a run pass that was meant to reproduce another one.
     let judgement = sought(&seen(&known), &new.fingerprint(), false);
     assert_eq!(judgement.verdict, Verdict::Inconclusive);
     assert!(judgement.doubts.contains(&Doubt::NotSeen { fingerprint: new.fingerprint() }), "{judgement:?}");

@@ -1,4 +1,4 @@
-//! Pass, fail, or neither.
+//! Verdicts: pass, fail or inconclusive.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::oracle::proportion::Proportion;
 use crate::run::cell::{CellId, Inconclusive, NotRun};
 use crate::run::finding::Fingerprint;
 
-/// What a run says.
+/// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Everything planned ran and was compared, and no unknown clause broke.
+    /// Everything planned ran and was compared, and the only violations are known ones.
     Pass,
-    /// A clause broke that is not known to break.
+    /// There is a violation that is not known.
     Fail,
-    /// Nothing broke, but not everything was shown either.
+    /// Nothing failed, but not everything was shown.
     Inconclusive,
 }
 
@@ -33,144 +33,145 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Something that makes a run fail.
+/// A reason for a run to fail.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Failure {
-    /// A violation that no entry of the known failures describes (or any, if the run is strict).
+    /// A violation that no entry of the known failures describes, or any violation in a strict run.
     #[error("{fingerprint}")]
     Violation {
-        /// Which.
+        /// The fingerprint of the violation.
         fingerprint: Fingerprint,
     },
-    /// Wrong samples were counted where none is tolerated, and no violation says what they were.
+    /// Wrong samples were counted where none are tolerated, but no violation describes them.
     #[error("{row}, {lane}, {walker}: {samples} wrong samples were counted but not described")]
     Undescribed {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
-        /// How many.
+        /// How many samples.
         samples: u64,
     },
 }
 
-/// Something that keeps a run from passing.
+/// A reason why a run does not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Doubt {
     /// The user stopped the run.
     #[error("the run was interrupted")]
     Interrupted,
-    /// The run never said that it was over.
+    /// The stream of events ended without [`RunFinished`](crate::run::event::Event::RunFinished).
     #[error("the run did not come to its end")]
     Unfinished,
-    /// The reports of other parts of the run are not among those that were merged.
+    /// The merged reports lack some shards of the run.
     #[error("missing: the report of {} of {of} shards: {}", shards.len(), shards.iter().map(|shard| format!("{shard}/{of}")).collect::<Vec<_>>().join(", "))]
     ShardsMissing {
-        /// Which, from 1.
+        /// The missing shards, counted from 1.
         shards: Vec<u64>,
-        /// Of how many.
+        /// How many shards the run has.
         of: u64,
     },
-    /// The failure that the run was to show did not occur, which proves nothing about it: the timing of another run can.
+    /// The failure that the run was meant to reproduce did not occur. That does not prove it gone: it may depend on
+    /// timing.
     #[error("not seen again: {fingerprint}; that proves nothing, a longer --budget may show it")]
     NotSeen {
-        /// Which.
+        /// The fingerprint of the failure.
         fingerprint: Fingerprint,
     },
-    /// Not one cell ran.
+    /// No cell ran.
     #[error("nothing ran")]
     NothingRan,
-    /// A cell ought to have run.
+    /// A cell that should have run did not.
     #[error("not run: {cell}: {why}")]
     NotRun {
-        /// Which.
+        /// The cell that did not run.
         cell: CellId,
-        /// Why not.
+        /// Why it did not run.
         why: NotRun,
     },
-    /// A cell ran without result.
+    /// A cell ran without a result.
     #[error("inconclusive: {cell}: {why}")]
     Inconclusive {
-        /// Which.
+        /// The cell without a result.
         cell: CellId,
-        /// Why.
+        /// Why it has no result.
         why: Inconclusive,
     },
     /// A walker rejected every sample, or took none.
     #[error("{row}, {lane}, {walker}: not one stack was returned")]
     NoStacks {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
     },
-    /// In the live lane, a cached walker returned stacks and its uncached counterpart none.
+    /// In the live lane, a cached walker returned stacks, but its uncached counterpart returned none.
     #[error("{row}, live, {walker}: not one uncached stack to compare with")]
     NothingToCompare {
-        /// The row.
+        /// The name of the row.
         row: String,
         /// The cached walker.
         walker: WalkerKind,
     },
-    /// The cache was not exercised where the workloads must exercise it.
+    /// The cache was not exercised although the workloads must exercise it.
     #[error("vacuous: {row}, {lane}, {walker}: no {}", missing.join(", no "))]
     Vacuous {
-        /// The row.
+        /// The name of the row.
         row: String,
-        /// The lane.
+        /// The lane of the table line.
         lane: Lane,
-        /// The walker.
+        /// The walker of the table line.
         walker: WalkerKind,
         /// What never occurred: "full hit", "partial hit", "miss".
         missing: Vec<String>,
     },
 }
 
-/// Something to know about a run that decides nothing: how many samples the time sufficed for is chance, and chance must
-/// not turn a pass into anything else.
+/// A remark that does not influence the verdict. How many samples fit into the budget is chance, and chance must not
+/// change a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Advice {
-    /// The samples are too few to say whether cached is worse than uncached.
+    /// There are too few samples to say whether the cached walker is worse than the uncached one.
     #[error(
         "{row}, live, {walker}: {} of {} stacks impossible, uncached {} of {}: an excess of up to {excess} is not excluded; give a longer --budget",
         cached.hits, cached.samples, uncached.hits, uncached.samples
     )]
     TooFew {
-        /// The row.
+        /// The name of the row.
         row: String,
         /// The cached walker.
         walker: WalkerKind,
-        /// Its impossible stacks.
+        /// The impossible stacks of the cached walker.
         cached: Proportion,
-        /// Those of its uncached counterpart.
+        /// The impossible stacks of its uncached counterpart.
         uncached: Proportion,
         /// Upper bound of the excess.
         excess: String,
     },
 }
 
-/// The verdict with its grounds.
+/// The verdict with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Judgement {
     /// Fail if there is any failure, else inconclusive if there is any doubt, else pass.
     pub verdict: Verdict,
-    /// What made it fail.
+    /// The reasons to fail.
     pub failures: Vec<Failure>,
-    /// What keeps it from passing, whether or not it failed.
+    /// The reasons not to pass. A failed run can have doubts, too.
     pub doubts: Vec<Doubt>,
-    /// What does not bear on the verdict.
+    /// Remarks that do not influence the verdict.
     pub advice: Vec<Advice>,
 }
 
 impl Judgement {
-    /// The verdict that follows from these grounds.
+    /// Derives the verdict from its reasons.
     #[must_use]
     pub fn new(failures: Vec<Failure>, doubts: Vec<Doubt>, advice: Vec<Advice>) -> Self {
         let verdict = match (failures.is_empty(), doubts.is_empty()) {
@@ -182,11 +183,11 @@ impl Judgement {
     }
 }
 
-/// What one line of the table says.
+/// The verdict on one line of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LineVerdict {
-    /// Nothing broke and everything was shown.
+    /// Nothing broke, and everything was shown.
     Pass,
     /// Only known failures occurred.
     Known,

@@ -1,9 +1,9 @@
-//! CPython's versions, as semver understands them.
+//! CPython version numbers as semantic versions.
 
 use semver::Version;
 
-/// CPython's way to write a version, as semver understands it: "3.15.0b4" becomes 3.15.0-b.4. The "+" of a
-/// development build after a release says nothing about what it holds, so it counts as that release.
+/// Parses a version as CPython writes it: "3.15.0b4" becomes 3.15.0-b.4. A trailing "+" marks a development build made
+/// after a release. It does not say what the build contains, so the build counts as that release.
 #[must_use]
 pub(super) fn parse_version(text: &str) -> Option<Version> {
     let text = text.strip_suffix('+').unwrap_or(text);

@@ -1,33 +1,35 @@
-//! What broke, in the words of an engineer of CPython: the thread state's fields by their names, no address, no figure.
+//! Describes violations for CPython engineers. The texts use the field names of the thread state, without addresses or
+//! numbers.
 
 use crate::invariants::Violation;
 use crate::run::finding::Finding;
 use crate::schedule::clause::Clause;
 use crate::workload::grammar::Illegal;
 
-/// What a violation is a sign of. A new kind of violation has to be given one here: causes are guessed by it.
+/// The symptom that a violation is. Probable causes are derived from it, so every new kind of violation needs one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
-    /// Between two looks at a stopped target, when only the interpreter writes, anchor or sequence changed as they must not.
+    /// Anchor or sequence changed in a forbidden way between two reads of a stopped target. Only the interpreter ran in
+    /// between.
     Miscounted,
-    /// The anchor stands where no frame of the thread is.
+    /// The anchor points at no frame of the thread.
     OffChain,
-    /// Whoever walks got a wrong stack, or none where there is one.
+    /// A walker returned a wrong stack, or no stack although there was one.
     WrongStack,
-    /// The walker did not survive, or did not answer.
+    /// The unwinder crashed or did not answer.
     Died,
-    /// A cache is not used as it could be.
+    /// A cache was not used although it could have been.
     HitMissed,
-    /// The profiler did not write the anchor that it has to write.
+    /// The profiler did not write the anchor as it must.
     NotWritten,
-    /// The profiler reads or writes more than its answer needs, or less.
+    /// The profiler read or wrote more than its result needs, or less.
     Cost,
-    /// The anchor is where it does not belong, and nobody is misled: known of every 3.15.
+    /// The anchor is left in a wrong place, but this misleads nobody. Every 3.15 does this.
     LeftBehind,
 }
 
 impl Sign {
-    /// What `violation` is a sign of.
+    /// The symptom that `violation` is.
     #[must_use]
     pub fn of(violation: &Violation) -> Self {
         match violation {

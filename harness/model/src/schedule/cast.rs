@@ -1,8 +1,8 @@
-//! Who takes each sample of a run, and what becomes of the actors before it.
+//! The actors of a run: which of them takes each sample, and what happens to them in between.
 //!
-//! An *actor* is a process with one unwinder, or one of this project's walkers; all of a run's actors are of the same
-//! kind and watch the same target. The text of a cast has a *turn* for each sample, joined by `+`; a turn is what happens
-//! before the sample, each followed by a dot, and then the actor that takes it:
+//! An *actor* is a process with one unwinder, or one of framediff's walkers. All actors of a run are of the same kind
+//! and watch the same target. The text of a cast has a *turn* for each sample; turns are joined by `+`. A turn consists
+//! of the happenings before the sample, each followed by a dot, and the actor that takes the sample:
 //!
 //! | text | meaning |
 //! | --- | --- |
@@ -11,13 +11,13 @@
 //! | `drop-a.b` | a drops its unwinder |
 //! | `kill-a.b` | the process of a is killed (SIGKILL) |
 //!
-//! An actor that is not made in the text is there from the start. After the last turn come, again and again, the turns from
-//! the last one with a happening on, without it: `a+b` is a, b, a, b, ...; `a+make-b.b+a` is a, b, a, b, ... where b's
-//! unwinder is made after the first sample.
+//! An actor that is not made in the text exists from the start. After the last turn, the turns repeat, beginning with
+//! the last one that has a happening, and without happenings. `a+b` is a, b, a, b, ...; `a+make-b.b+a` is a, b, a, b,
+//! ..., where b's unwinder is made after the first sample.
 //!
-//! The target stands still from the end of a sample until all is done that happens before the next one; then it moves, if the
-//! schedule says so. An actor that is dropped or killed between samples has done all of its accesses: one that is killed in the
-//! middle of a sample leaves no more behind than one of these.
+//! The target does not move between the end of a sample and the last happening before the next one. After that it moves
+//! if the schedule says so. An actor that is dropped or killed between samples has completed all its accesses. An actor
+//! killed in the middle of a sample leaves nothing else behind.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,20 +25,20 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// More turns than this are no cast but a mistake.
+/// A text with more turns than this is rejected.
 const MOST_TURNS: usize = 64;
 
-/// One of those who take samples.
+/// A participant that takes samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Actor(u8);
 
 impl Actor {
-    /// How many there can be: each is a process.
+    /// The largest number of actors. Each is a process.
     pub const MOST: usize = 4;
-    /// The first one, which is alone where there is no other.
+    /// The first actor. If there is only one, it is this.
     pub const A: Self = Self(0);
 
-    /// Its place among all actors.
+    /// Its index among all actors.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
@@ -51,20 +51,20 @@ impl fmt::Display for Actor {
     }
 }
 
-/// What becomes of an actor between two samples.
+/// An event in the life of an actor, between two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Happening {
-    /// It makes an unwinder, which sets all anchors to NULL.
+    /// The actor makes an unwinder, which sets all anchors to NULL.
     Make(Actor),
-    /// It drops its unwinder.
+    /// The actor drops its unwinder.
     Drop(Actor),
-    /// Its process is killed.
+    /// The actor's process is killed.
     Kill(Actor),
 }
 
 impl Happening {
-    /// Whom it happens to.
+    /// The actor that it happens to.
     #[must_use]
     pub fn actor(self) -> Actor {
         match self {
@@ -72,7 +72,7 @@ impl Happening {
         }
     }
 
-    /// The same in a sentence.
+    /// A description in one sentence.
     #[must_use]
     pub fn describe(self) -> String {
         match self {
@@ -93,23 +93,23 @@ impl fmt::Display for Happening {
     }
 }
 
-/// One sample.
+/// One sample of a cast.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Turn {
-    /// What happens before it, in this order.
+    /// The happenings before it, in order.
     pub before: Vec<Happening>,
-    /// Who takes it.
+    /// The actor that takes it.
     pub by: Actor,
 }
 
-/// Who takes each sample of a run. See the module.
+/// The actor of each sample in a run, and the happenings in between. See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cast {
     turns: Vec<Turn>,
 }
 
-/// The casts that have names. Names stand in fingerprints: they never change their meaning.
+/// The casts that have names. The names are used in fingerprints, so they never change their meaning.
 pub const SCENARIOS: [(&str, &str); 6] = [
     ("alone", "a"),
     ("alternating", "a+b"),
@@ -119,7 +119,7 @@ pub const SCENARIOS: [(&str, &str); 6] = [
     ("died", "a+kill-a.make-b.b"),
 ];
 
-/// One actor.
+/// One actor, to which nothing happens.
 impl Default for Cast {
     fn default() -> Self {
         Self { turns: vec![Turn { before: Vec::new(), by: Actor::A }] }
@@ -127,7 +127,7 @@ impl Default for Cast {
 }
 
 impl Cast {
-    /// Whether there is one actor, to whom nothing happens.
+    /// Whether there is only one actor, and nothing happens to it.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.turns.iter().all(|turn| turn.by == Actor::A && turn.before.is_empty())
@@ -140,13 +140,13 @@ impl Cast {
         self.turns.iter().filter_map(of).max().map_or(0, |last| last.index() + 1)
     }
 
-    /// The actors that are there from the start.
+    /// The actors that exist from the start.
     #[must_use]
     pub fn at_start(&self) -> Vec<Actor> {
         (0..Actor::MOST as u8).map(Actor).take(self.actors()).filter(|&actor| !self.is_made_later(actor)).collect()
     }
 
-    /// Whether the first that is told of it is that it makes an unwinder.
+    /// Whether the first event of this actor is that it makes an unwinder.
     fn is_made_later(&self, actor: Actor) -> bool {
         let told = self.turns.iter().flat_map(|turn| {
             let before = turn.before.iter().map(|one| (one.actor(), matches!(one, Happening::Make(_))));
@@ -155,7 +155,7 @@ impl Cast {
         told.into_iter().find(|(who, _)| *who == actor).is_some_and(|(_, made)| made)
     }
 
-    /// The turn of the sample of that number.
+    /// The turn of the sample with this number.
     #[must_use]
     pub fn turn(&self, sample: u32) -> Turn {
         let index = usize::try_from(sample).unwrap_or(usize::MAX);
@@ -168,7 +168,7 @@ impl Cast {
         Turn { before: Vec::new(), by }
     }
 
-    /// The name, if it has one.
+    /// The name of the cast, if it has one.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         let text = self.script();
@@ -186,7 +186,7 @@ impl Cast {
     }
 }
 
-/// Its name, or else its turns.
+/// The name if there is one, otherwise the turns.
 impl fmt::Display for Cast {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -196,7 +196,7 @@ impl fmt::Display for Cast {
     }
 }
 
-/// A text that can be no cast.
+/// A text that is not a cast.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text:?} is no cast: {why}; known are {known}, or turns as in a+make-b.b+a", known = names().join(", "))]
 pub struct BadCast {
@@ -204,13 +204,13 @@ pub struct BadCast {
     why: String,
 }
 
-/// All names.
+/// The names of all named casts.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     SCENARIOS.iter().map(|(name, _)| *name).collect()
 }
 
-/// A name, or turns.
+/// Parses a name or turns.
 impl FromStr for Cast {
     type Err = BadCast;
 
@@ -226,7 +226,7 @@ fn parse(script: &str) -> Result<Cast, String> {
     }
     let cast = Cast { turns: script.split('+').map(turn).collect::<Result<_, _>>()? };
     check(&cast)?;
-    // One text for one cast.
+    // Only one text for each cast.
     Ok(if cast.is_alone() { Cast::default() } else { cast })
 }
 
@@ -257,7 +257,7 @@ fn excerpt(text: &str) -> String {
     text.chars().take(20).collect()
 }
 
-/// Whether everybody is there when it is their turn. In the turns that come again nothing happens, so nobody leaves there.
+/// Checks that each actor exists when it is its turn. Nothing happens in repeated turns, so no actor leaves there.
 fn check(cast: &Cast) -> Result<(), String> {
     let mut there = cast.at_start();
     for turn in &cast.turns {
@@ -293,7 +293,7 @@ impl TryFrom<String> for Cast {
     }
 }
 
-/// The turns: a file says what happens, whatever names mean.
+/// The turns. A file contains them rather than the name, so that it does not depend on the meaning of names.
 impl From<Cast> for String {
     fn from(cast: Cast) -> Self {
         cast.script()
@@ -326,7 +326,7 @@ mod tests {
         }
     }
 
-    /// Names and texts stand in saved cases and fingerprints.
+    /// Names and texts are used in saved cases and fingerprints.
     #[test]
     fn names_are_stable_and_read_back() {
         for (name, script) in SCENARIOS {

@@ -1,4 +1,4 @@
-//! Why a sample of a run is wrong, from the history of the run and the provenance of its frames.
+//! Explains why a sample is wrong, from the history of the run and the provenance of its frames.
 
 use std::fmt;
 
@@ -9,81 +9,83 @@ use super::clause::Clause;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
 
-/// What made a stack possible that was not there.
+/// The cause of a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The anchor was written for a frame that was read before the target moved on. The entry that was stored with it
-    /// vouches for callers that are not those of whatever stands there now.
+    /// The walker read a frame, the target moved on, and then the walker wrote the anchor for that frame. The stored
+    /// entry therefore assigns its callers to whatever frame is at that address now.
     LateAnchor {
-        /// Where the current frame was read.
+        /// The point at which the current frame was read.
         read: Point,
-        /// Where the anchor was written.
+        /// The point at which the anchor was written.
         write: Point,
-        /// The frame that was read; none if it is no Python frame.
+        /// The frame that was read; `None` if it is not a Python frame.
         walked: Option<Frame>,
-        /// What stood at its address when the anchor was written; none if no Python frame did.
+        /// The frame at its address when the anchor was written; `None` if there was no Python frame.
         there: Option<Frame>,
-        /// Whether nothing at all stood there.
+        /// Whether there was no frame at all at that address.
         gone: bool,
     },
-    /// The anchor was right when it was written. Later its frame left the stack, or came under other callers, and the
+    /// The anchor was right when it was written. Later its frame left the stack, or got other callers, and the
     /// interpreter did not move the anchor.
     AnchorKept {
-        /// Where the anchor was written.
+        /// The point at which the anchor was written.
         write: Point,
-        /// The frame that it marks.
+        /// The anchor's frame.
         walked: Option<Frame>,
     },
-    /// The anchor is another actor's. It stands on the address of a frame in the sampler's entry, which has left the stack without
-    /// being counted: no anchor was on it, or the sequence had gone up before the entry was made.
+    /// The anchor was written by another actor. It equals the address of a frame in the sampler's entry, but that frame
+    /// has left the stack without being counted: no anchor was on it, or the sequence had increased before the entry
+    /// was made.
     AnothersAnchor {
-        /// Where the anchor was written.
+        /// The point at which the anchor was written.
         write: Point,
-        /// By whom.
+        /// The actor that wrote it.
         by: Actor,
-        /// Whose sample is wrong.
+        /// The actor whose sample is wrong.
         sampler: Actor,
-        /// The number of that one's last sample before, of which its entry is at the latest.
+        /// The number of the sampler's previous sample. Its entry is from that sample or an earlier one.
         entry: u32,
-        /// Who made an unwinder meanwhile, and so set the anchor to NULL.
+        /// The actor that made an unwinder in between, and so set the anchor to NULL.
         cleared: Option<Actor>,
     },
-    /// What one sample read is of different moments.
+    /// The accesses of one sample read different moments.
     TornWalk {
-        /// Where the thread state was read, or whatever was first.
+        /// The point of the sample's first access, which usually reads the thread state.
         read: Point,
-        /// The first access after the target had moved.
+        /// The point of the first access after the target had moved.
         stale: Point,
-        /// What that access is for.
+        /// The kind of that access.
         kind: AccessKind,
     },
-    /// The target did not move where it matters: the walker put together what was not together by itself.
+    /// The target did not move at a point that matters. The walker itself combined frames that were never on the stack
+    /// together.
     WalkersOwn,
 }
 
-/// The first access that acted on something that no longer held: had the target stood still until it was done, the stack
+/// The first access that relied on something that was no longer true. If the target had not moved before it, the stack
 /// would be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
     /// The access.
     pub at: Point,
-    /// What it is for.
+    /// The kind of the access.
     pub kind: AccessKind,
-    /// The access that had seen what no longer held.
+    /// The earlier access, which read what was no longer true.
     pub since: Point,
 }
 
 /// Why a sample is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What made it possible.
+    /// The cause.
     pub cause: Cause,
-    /// The access at fault; none if the target stood still.
+    /// The access at fault; `None` if the target did not move.
     pub stale: Option<Stale>,
 }
 
-/// Explains why the sample of that number, which broke `clause`, is wrong. Without its result in `events`, and without
-/// numbered accesses, there is nothing to explain.
+/// Explains why the sample with this number, which broke `clause`, is wrong. Returns `None` if `events` has no result
+/// of the sample. Without numbered accesses, the only possible explanation is [`Cause::WalkersOwn`].
 #[must_use]
 pub fn explain(events: &[Event], sample: u32, clause: Clause) -> Option<Explanation> {
     let run = Run::of(events);
@@ -98,18 +100,18 @@ pub fn explain(events: &[Event], sample: u32, clause: Clause) -> Option<Explanat
     Some(explained.unwrap_or(Explanation { cause: Cause::WalkersOwn, stale: None }))
 }
 
-/// A run as its accesses met it.
+/// A run, seen from its accesses.
 struct Run<'a> {
-    /// The chains, one for each change of it.
+    /// The chains of the target, one after each change.
     chains: Vec<&'a [Standing]>,
     accesses: Vec<Met<'a>>,
-    /// Who took which sample, where that is told.
+    /// The sample numbers with their actors, if recorded.
     turns: Vec<(u32, Actor)>,
-    /// Who made an unwinder, before the sample of that number.
+    /// The actors that made an unwinder, each with the number of the sample after it.
     made: Vec<(u32, Actor)>,
 }
 
-/// A numbered access, with the index of the chain that held then.
+/// A numbered access, with the index of the target's chain at that time.
 #[derive(Clone, Copy)]
 struct Met<'a> {
     at: Point,
@@ -146,13 +148,13 @@ impl<'a> Run<'a> {
         self.chains.get(chain)?.iter().find(|standing| standing.address == address)
     }
 
-    /// The first access of a sample that came after the target had moved from where it was at an earlier one.
+    /// The first access of the same sample that came after the target had moved since an earlier access.
     fn stale(&self, since: Met<'a>) -> Option<Met<'a>> {
         let later = |met: &&Met<'a>| met.at.sample == since.at.sample && met.at > since.at && met.chain != since.chain;
         self.accesses.iter().find(later).copied()
     }
 
-    /// The sample's own reads are of different moments.
+    /// The explanation that the sample's own accesses read different moments.
     fn torn(&self, sample: u32) -> Option<Explanation> {
         let read = *self.accesses.iter().find(|met| met.at.sample == sample)?;
         let stale = self.stale(read)?;
@@ -160,7 +162,7 @@ impl<'a> Run<'a> {
         Some(Explanation { cause, stale: Some(Stale { at: stale.at, kind: stale.access.kind, since: read.at }) })
     }
 
-    /// What became of the anchor that was written last before the sample.
+    /// The explanation that the last anchor written before the sample is wrong.
     fn anchored(&self, sample: u32) -> Option<Explanation> {
         let (write, anchor) = self.accesses.iter().rev().find_map(|met| {
             let before = met.at.sample < sample && met.access.kind == AccessKind::WriteAnchor;
@@ -195,7 +197,7 @@ impl<'a> Run<'a> {
         kept.then_some(Explanation { cause, stale: None })
     }
 
-    /// The anchor that was written there is of another actor than the one who took the sample.
+    /// The explanation that another actor than the sampler wrote the anchor at `write`.
     fn anothers(&self, sample: u32, write: Point) -> Option<Cause> {
         let by = |sample: u32| self.turns.iter().find(|(number, _)| *number == sample).map(|(_, actor)| *actor);
         let (sampler, writer) = (by(sample)?, by(write.sample)?);
@@ -220,7 +222,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The value of a word of the thread state, if the access showed it.
+/// The value of a thread-state field, if the access read or wrote it.
 fn shown(access: &Access, word: ThreadWord) -> Option<u64> {
     access.shown.iter().find_map(|shown| match shown {
         Shown::Thread(one, value) if *one == word => Some(*value),
@@ -228,7 +230,7 @@ fn shown(access: &Access, word: ThreadWord) -> Option<u64> {
     })
 }
 
-/// Whether two chains are of the same frames. Their lines move without a store.
+/// Whether two chains have the same frames. Lines are not compared, because they change without a store.
 fn same_chain(one: &[Standing], other: &[Standing]) -> bool {
     let function =
         |standing: &Standing| standing.frame.as_ref().map(|frame| (frame.function.clone(), frame.file.clone()));

@@ -1,7 +1,7 @@
-//! What is wrong with a stack that was not there.
+//! The ways in which a stack can be wrong in the stepped lane.
 //!
-//! A sample is right if its stack is one that the target had at some moment of the sample. In the stepped lane all of these
-//! are known, so that a stack can be wrong although the program could have it at another time.
+//! A sample is right if the target had its stack at some moment of the sample. In the stepped lane, all of these stacks
+//! are known. A stack can therefore be wrong although the program could have it at another time.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,23 +13,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::workload::grammar::Illegal;
 
-/// In which way a stack that was not there is wrong.
+/// How a stack is wrong that the target did not have during the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clause {
-    /// Frames that were there, under callers from the cache that were not theirs.
+    /// Frames that were on the stack, with callers from the cache that are not theirs.
     Spliced,
-    /// The root end is missing; what is left was there.
+    /// The root end is missing. The rest was on the stack.
     CutShort,
-    /// Callers in the middle are missing; leaf and root were there together.
+    /// Callers in the middle are missing. Leaf and root were on the stack together.
     CallersErased,
-    /// Frames that were read are of different moments.
+    /// The frames that were read are from different moments.
     Torn,
-    /// The right functions, one of them somewhere else.
+    /// The right functions, but at least one of them at a wrong location.
     WrongLocation,
     /// A stack that the program can have, but did not have during the sample.
     Stale,
-    /// No stack at all, although the target stood still.
+    /// No stack at all, although the target did not move.
     Rejected,
 }
 
@@ -59,7 +59,7 @@ impl Clause {
         }
     }
 
-    /// The same in a sentence.
+    /// A description in one sentence.
     #[must_use]
     pub fn describe(self) -> &'static str {
         match self {
@@ -91,17 +91,18 @@ impl FromStr for Clause {
     }
 }
 
-/// What is wrong with `seen`, which is none of the stacks that were `possible` during the sample.
+/// Classifies `seen`, which is none of the `possible` stacks of the sample.
 ///
-/// The same functions at other places are spliced, too, if those come from the cache.
-/// `illegal` is the rule of the grammar that it breaks, if any. Stacks are leaf first. A stack that equals one of the others
-/// in all but its leaf's position is in the wrong location; who allows that does not ask.
+/// `illegal` is the grammar rule that it breaks, if any. Stacks are leaf first. The right functions at other locations
+/// also count as spliced if those frames come from the cache. A stack that differs from a possible one only in the
+/// position of its leaf is in the wrong location. A caller of this function that accepts such stacks must not pass
+/// them.
 #[must_use]
 pub fn classify(seen: &[Frame], possible: &[Stack], illegal: Option<&Illegal>, provenance: Provenance) -> Clause {
     let any = |which: &dyn Fn(&[Frame]) -> bool| possible.iter().any(|stack| which(stack));
     let fresh = seen.len().saturating_sub(provenance.from_cache);
     let fresh_was_there = any(&|stack| common_from_leaf(&seen[..fresh], stack) == fresh);
-    // Cached callers at another place than the caller stands are those of another call.
+    // Cached callers at a different location than the real caller are those of another call.
     let own_place = |stack: &[Frame]| fresh == 0 || seen[..fresh] != stack[..fresh] || fresh == seen.len();
     if any(&|stack| stack.len() == seen.len() && common_from_leaf(seen, stack) == seen.len() && own_place(stack)) {
         Clause::WrongLocation
@@ -118,18 +119,18 @@ pub fn classify(seen: &[Frame], possible: &[Stack], illegal: Option<&Illegal>, p
     }
 }
 
-/// Where a wrong stack and the nearest of those that were possible part.
+/// Where a wrong stack and the nearest possible one diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parting {
     /// Index of the nearest possible stack.
     pub nearest: usize,
-    /// How many frames both have in common, counted from the leaf: the index of the frame at fault, or the length of a stack
-    /// that ends too early.
+    /// How many frames both have in common, counted from the leaf. This is the index of the frame at fault, or the
+    /// length of a stack that ends too early.
     pub index: usize,
 }
 
-/// Where `seen` and the nearest of `possible` part. The nearest has the most frames in common from the leaf; then from the
-/// root.
+/// Where `seen` and the nearest of the `possible` stacks diverge. The nearest stack has the most frames in common from
+/// the leaf, then the most from the root.
 #[must_use]
 pub fn parting(seen: &[Frame], possible: &[Stack]) -> Option<Parting> {
     let common = |stack: &[Frame]| {
@@ -140,7 +141,7 @@ pub fn parting(seen: &[Frame], possible: &[Stack]) -> Option<Parting> {
     Some(Parting { nearest, index: common(stack).0 })
 }
 
-/// How many functions both have in common, counted from the leaf.
+/// How many functions both stacks have in common, counted from the leaf.
 fn common_from_leaf(one: &[Frame], other: &[Frame]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| same_function(one, other)).count()
 }
@@ -167,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// Frames by name, leaf first; `name:line` stands on that line.
+    /// Frames by name, leaf first. `name:line` is on that line; the default is line 1.
     fn stack(text: &str) -> Stack {
         let frame = |text: &str| {
             let (name, line) = text.split_once(':').unwrap_or((text, "1"));

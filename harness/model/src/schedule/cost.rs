@@ -1,9 +1,8 @@
-//! What a sample asks of its target's memory: system calls, ranges and bytes. These are exact numbers, the same on a slow
-//! machine and on a busy one.
+//! The cost of a sample: the system calls, ranges and bytes with which it accesses the target's memory. These numbers
+//! are exact. They do not depend on the speed or load of the machine.
 //!
-//! [`faults`] holds them against what the sample says of itself (the ninth clause of [`crate::invariants`]). The least that
-//! an answer takes follows from the frames that were there; the most is what released builds were seen to ask for on the
-//! same program, doubled.
+//! [`faults`] compares them with the answer of the sample (clause 9 of [`crate::invariants`]). The lower bound follows
+//! from the frames on the stack. The upper bound is twice what released builds asked for on the same program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,28 +14,29 @@ use super::AccessKind;
 use super::event::Standing;
 use super::fingerprint::Answer;
 
-/// So many times what released builds ask for is too much. Between their run modes and flavours it differs by less.
+/// A sample may ask for at most this many times what released builds ask for. Their run modes and flavours differ by
+/// less.
 const TOO_MUCH: u64 = 2;
-/// So many reads more may be needed to decode frames: how many depends on the heap's layout.
+/// This many additional reads are allowed for decoding frames, because their number depends on the heap's layout.
 const MORE_DECODING: u64 = 8;
 
-/// What one sample asked for.
+/// The accesses of one sample.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// System calls that are numbered, by what they are for.
+    /// Numbered system calls, by purpose.
     calls: BTreeMap<AccessKind, u64>,
-    /// System calls for code objects, names and location tables.
+    /// System calls for code objects, names and location tables. These are not numbered.
     decoding: u64,
-    /// The ranges that numbered calls read: first address and length.
+    /// The ranges read by numbered calls: first address and length.
     read: Vec<(Address, usize)>,
-    /// Where frames were read by themselves, outside of chunk copies.
+    /// The addresses of frames that were read individually, outside chunk copies.
     frames: Vec<Address>,
-    /// How often the anchor was written where it stood already.
+    /// How often the anchor was written with the value it already had.
     rewritten: u64,
 }
 
 impl Cost {
-    /// Adds a read of these ranges in one call; `kind` is none if it is not numbered.
+    /// Adds a read of these ranges in one call. `kind` is `None` if the call is not numbered.
     pub fn reads(&mut self, kind: Option<AccessKind>, ranges: &[(Address, usize)]) {
         let Some(kind) = kind else {
             self.decoding += 1;
@@ -49,7 +49,7 @@ impl Cost {
         }
     }
 
-    /// Adds a write of the anchor, which stood there already or not.
+    /// Adds a write of the anchor. `again` says whether the anchor already had that value.
     pub fn writes_anchor(&mut self, again: bool) {
         *self.calls.entry(AccessKind::WriteAnchor).or_default() += 1;
         self.rewritten += u64::from(again);
@@ -59,7 +59,7 @@ impl Cost {
         self.calls.get(&kind).copied().unwrap_or(0)
     }
 
-    /// How much of `what` there was.
+    /// The count of `what`.
     #[must_use]
     pub fn of(&self, what: Counted) -> u64 {
         match what {
@@ -80,7 +80,7 @@ impl Cost {
     }
 }
 
-/// What is counted of a sample.
+/// What is counted for a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counted {
@@ -94,13 +94,13 @@ pub enum Counted {
     AnchorReads,
     /// Writes of the anchor.
     AnchorWrites,
-    /// Other reads of what moves: headers of chunks, the list of threads.
+    /// Other reads of data that changes: chunk headers, the list of threads.
     OtherReads,
     /// Reads of code objects, names and location tables.
     Decoding,
-    /// The ranges that all of these but the last name.
+    /// The ranges read by all of these except `Decoding`.
     Ranges,
-    /// The bytes of these ranges.
+    /// The bytes in these ranges.
     Bytes,
 }
 
@@ -149,18 +149,19 @@ impl Counted {
     }
 }
 
-/// The most that samples of released builds asked for on one program, the target at rest, by what the cache answered.
+/// The largest counts in samples of released builds on one program while the target did not move, by answer of the
+/// cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Costs {
-    /// First samples of an unwinder, which knows nothing yet.
+    /// For the first sample of an unwinder, which knows nothing yet.
     pub first: BTreeMap<Answer, BTreeMap<Counted, u64>>,
-    /// The others.
+    /// For its later samples.
     pub later: BTreeMap<Answer, BTreeMap<Counted, u64>>,
 }
 
 impl Costs {
-    /// Takes note of a sample of a released build.
+    /// Adds a sample of a released build.
     pub fn add(&mut self, answered: &Answered<'_>) {
         let of = if answered.is_first { &mut self.first } else { &mut self.later };
         let most = of.entry(answered.answer).or_default();
@@ -170,7 +171,7 @@ impl Costs {
         }
     }
 
-    /// Takes note of what other samples asked for.
+    /// Adds the counts of other samples.
     pub fn merge(&mut self, other: &Self) {
         for (own, other) in [(&mut self.first, &other.first), (&mut self.later, &other.later)] {
             for (answer, counts) in other {
@@ -184,39 +185,39 @@ impl Costs {
     }
 }
 
-/// A sample of CPython's cached unwinder, as its cost is judged.
+/// A sample of CPython's cached unwinder, with everything needed to judge its cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
     /// What the cache answered; unknown if there is no stack.
     pub answer: Answer,
-    /// Whether there is a stack.
+    /// Whether the sample returned a stack.
     pub gave_a_stack: bool,
-    /// How many frames, from the root end, came from the cache.
+    /// How many frames, counted from the root, came from the cache.
     pub from_cache: usize,
     /// Whether it is the first sample of its unwinder.
     pub is_first: bool,
-    /// Whether the target stood still from the first access to the last.
+    /// Whether the target did not move from the first access to the last.
     pub at_rest: bool,
-    /// The chain that the target had meanwhile, leaf first; of no meaning if it moved.
+    /// The target's chain at that time, leaf first. Meaningless if the target moved.
     pub chain: &'a [Standing],
-    /// What it asked for.
+    /// Its accesses.
     pub cost: &'a Cost,
 }
 
-/// In which way a sample asks for what does not fit to its answer.
+/// How the accesses of a sample do not fit its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CostFault {
-    /// It asks for more than twice of what released builds ask for.
+    /// A count is more than twice that of released builds.
     Above {
-        /// Of what.
+        /// The quantity that was counted.
         what: Counted,
-        /// How much.
+        /// The count.
         count: u64,
-        /// How much at most with released builds.
+        /// The largest count in released builds.
         most: u64,
     },
-    /// The anchor was written where it stood already.
+    /// The anchor was written with the value it already had.
     WrittenAgain,
     /// The anchor was written although there is no stack.
     WrittenWithoutStack,
@@ -225,16 +226,16 @@ pub enum CostFault {
         /// How often it was written.
         count: u64,
     },
-    /// A miss or a partial hit copied no chunk and read no frame by itself: it has not walked.
+    /// A miss or a partial hit copied no chunk and read no frame individually, so it did not walk.
     NoWalk,
-    /// A frame was read by itself that is said to come from the cache.
+    /// A frame that is reported to come from the cache was read individually.
     CachedFrameRead {
-        /// Where it stands.
+        /// Its address.
         frame: Address,
     },
-    /// A frame was not read that is not said to come from the cache.
+    /// A frame that is not reported to come from the cache was not read.
     FrameNotRead {
-        /// Where it stands.
+        /// Its address.
         frame: Address,
     },
 }
@@ -254,7 +255,7 @@ impl CostFault {
         }
     }
 
-    /// What the walker does, without numbers.
+    /// What the walker does wrong, without numbers.
     #[must_use]
     pub fn broke(self) -> &'static str {
         match self {
@@ -297,8 +298,7 @@ impl fmt::Display for CostFault {
     }
 }
 
-/// Everything that does not fit to the answer of a sample. `most` is what released builds ask for on the same program, if that
-/// is known.
+/// All faults in the cost of a sample. `most` is what released builds ask for on the same program, if known.
 #[must_use]
 pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
     let Answered { answer, cost, .. } = *sample;
@@ -346,7 +346,7 @@ mod tests {
 
     use super::*;
 
-    /// Two Python frames over a shim frame and the base frame.
+    /// Two Python frames, with a shim frame and the base frame below them.
     fn chain() -> Vec<Standing> {
         let frame = || {
             let (function, file) = ("f".into(), "workload.py".into());
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn each_misfit_is_told() {
         let none = |_: &mut Answered<'_>| {};
-        // The walk of a miss under the name of a hit.
+        // A sample that walks like a miss but reports a hit.
         let walked = names(Answer::FullHit, 1, &cost(&[LEAF, CHUNK], &[false]), none);
         assert!(
             walked.contains(&"above-chunk-reads".to_owned()) && walked.contains(&"writes".to_owned()),

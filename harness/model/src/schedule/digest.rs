@@ -1,8 +1,8 @@
 //! A digest that is the same on every machine and in every process.
 
-/// FNV-1a over 64 bits. It tells two runs apart, and need not resist anybody.
+/// FNV-1a over 64 bits. It distinguishes runs and need not resist attacks.
 ///
-/// The standard library's hashers may change between releases, and what is digested may be kept.
+/// The standard library's hashers are not used: they may change between releases, but digests may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(u64);
 
@@ -13,7 +13,7 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Adds bytes. Their length is not part of it: add it where bytes of two fields could be taken for each other.
+    /// Adds bytes. Their length is not included. Add it if the bytes of two fields could be confused.
     #[must_use]
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         for &byte in bytes {
@@ -28,13 +28,13 @@ impl Digest {
         self.bytes(&word.to_le_bytes())
     }
 
-    /// Adds a text, with its length.
+    /// Adds a text and its length.
     #[must_use]
     pub fn text(self, text: &str) -> Self {
         self.word(text.len() as u64).bytes(text.as_bytes())
     }
 
-    /// What came of it.
+    /// The digest of everything added so far.
     #[must_use]
     pub fn value(self) -> u64 {
         self.0
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn it_is_fnv() {
-        // The published vectors of FNV-1a.
+        // The published test vectors of FNV-1a.
         assert_eq!(Digest::default().value(), 0xcbf2_9ce4_8422_2325);
         assert_eq!(Digest::default().bytes(b"a").value(), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(Digest::default().bytes(b"foobar").value(), 0x8594_4171_f739_67e8);

@@ -1,6 +1,6 @@
-//! What happened in a run, event by event: enough to explain it, with addresses instead of names.
+//! The history of a run, event by event, with addresses instead of names. It contains enough to explain the run.
 //!
-//! Names come from the [`Event::Truth`] that holds at the time, so that whoever records need not know them.
+//! The names come from the latest [`Event::Truth`], so the recorder need not know them.
 
 use framewalk::frame::Frame;
 use framewalk::sample::ThreadSample;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cast::{Actor, Happening};
 use super::{AccessKind, Point};
 
-/// The words of the thread state whose stores are steps.
+/// The fields of the thread state whose stores are steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreadWord {
@@ -37,57 +37,59 @@ impl ThreadWord {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shown {
-    /// A word of the thread state, with its value.
+    /// A field of the thread state and its value.
     Thread(ThreadWord, u64),
-    /// A whole frame, at this address.
+    /// A whole frame at this address.
     Frame(u64),
-    /// The `previous` of the frame at the first address is the second one.
+    /// The `previous` field of the frame at the first address. Its value is the second address.
     Previous(u64, u64),
-    /// A copy of a data-stack chunk: the addresses from the first up to the second one.
+    /// A copy of a data-stack chunk, from the first address up to the second one.
     Chunk(u64, u64),
-    /// Anything else, in words.
+    /// Anything else, described in words.
     Other(String),
 }
 
 /// An access of the walker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Access {
-    /// The point before it; none for one that has no number.
+    /// The point before it; `None` if the access has no number.
     pub at: Option<Point>,
-    /// What it is for.
+    /// Its purpose.
     pub kind: AccessKind,
-    /// What it read or wrote, in this order. Of a torn read, each piece is an access of its own.
+    /// What it read or wrote, in this order. Each piece of a torn read is a separate access.
     pub shown: Vec<Shown>,
 }
 
 /// One frame of the target's chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Standing {
-    /// Where it stands.
+    /// Its address.
     pub address: u64,
-    /// What it is; none for the base frame and shim frames.
+    /// Its decoded frame; `None` for the base frame and shim frames.
     pub frame: Option<Frame>,
 }
 
-/// One thing that happened.
+/// One event of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
-    /// The walker begins the sample of that number. Moves of the target from here to its first access are still between
-    /// samples.
+    /// The walker begins the sample with this number. Moves of the target before its first access still count as
+    /// between samples.
     Sample(u32),
-    /// The walker does an access.
+    /// The walker makes an access.
     Access(Access),
-    /// The target does a step: a store of this value.
+    /// The target does a step: it stores this value.
     Step(ThreadWord, u64),
-    /// The target does a step: it loads the anchor, which has this value, to compare it with a frame that leaves.
+    /// The target does a step: it loads the anchor to compare it with a frame that leaves the stack. The value is the
+    /// anchor.
     AnchorLoaded(u64),
-    /// The target's chain from here on, leaf first. It holds at the start and wherever it changed.
+    /// The target's chain from here on, leaf first. Recorded at the start and after each change.
     Truth(Vec<Standing>),
-    /// This happened between two samples, and left the anchor at this value.
+    /// A happening between two samples, and the anchor after it.
     Happened(Happening, u64),
-    /// Who takes the sample that begins next; told only where there are several, or where something happens to the one.
+    /// The actor that takes the next sample. Recorded only if there are several actors, or if something happens to the
+    /// only one.
     NextIs(Actor),
-    /// The sample of that number gave this.
+    /// The result of the sample with this number.
     Result(u32, ThreadSample),
 }

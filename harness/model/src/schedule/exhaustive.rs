@@ -1,11 +1,12 @@
 //! All schedules within bounds, the simplest first.
 //!
-//! Nothing is known of the points in advance: which accesses come depends on the moves before them. So a schedule is found
-//! by running it without its last move; each point that came after the last of the others is a place for that move. Schedules
-//! come by their number of moves, then by their number of steps, then by their moves: the first failure is a shortest one.
+//! The points are not known in advance, because the accesses depend on the moves before them. To find schedules, the
+//! search runs one without its last move. Each point that occurs after the other moves is a point for that last move.
+//! Schedules are ordered by their number of moves, then by their number of steps, then by their moves, so the first
+//! failure is one of the shortest.
 //!
-//! Points are remembered by the moves that lead to them, as long as the memory allows; after that, a run without the last
-//! move is run again to tell them, and does not count.
+//! The search remembers points by the moves that lead to them, as long as the memory lasts. After that, it repeats the
+//! run without the last move to get its points. The repeated run does not count.
 
 use std::sync::Arc;
 
@@ -15,35 +16,36 @@ use super::replay::{Misfit, fits};
 use super::shard::Shard;
 use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
 
-/// Which schedules there are.
+/// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The target moves in the first so many samples.
+    /// The target moves only in this many of the first samples.
     pub samples: u32,
-    /// It moves so often at most.
+    /// The largest number of moves.
     pub moves: u32,
-    /// By so many steps at most at a time.
+    /// The largest number of steps in a move.
     pub steps: u32,
 }
 
-/// How far a search is.
+/// The progress of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Schedules that ran, each counted once.
     pub done: u64,
-    /// Schedules that are known to be in this shard, those that ran included. It grows until all schedules with one move
-    /// less than allowed have run.
+    /// Schedules known to be in this shard, including those that ran. This number grows until all schedules with one
+    /// move less than allowed have run.
     pub known: u64,
-    /// Runs that did not count: they told the points of others.
+    /// Runs that did not count and only provided points.
     pub told: u64,
-    /// Schedules that did not run as they stood because a point never came again. If there is one, the rig is not
-    /// deterministic and the search proves nothing.
+    /// Schedules that did not run exactly because a point did not occur again. If there is one, the rig is not
+    /// deterministic, and the search proves nothing.
     pub never_came: u64,
-    /// Schedules in which the target had fewer steps left than asked for. They are others that count on their own.
+    /// Schedules in which the target had fewer steps left than requested. What ran instead is another schedule, which
+    /// counts separately.
     pub fewer_steps: u64,
-    /// Moves of the schedules that are running now.
+    /// The number of moves in the current schedules.
     pub moves: u32,
-    /// Whether all have run.
+    /// Whether all schedules have run.
     pub finished: bool,
 }
 
@@ -54,36 +56,36 @@ pub struct Exhaustive {
     shard: Shard,
     memory: Memory,
     progress: Progress,
-    /// What is enumerated: schedules with so many moves and so many steps in all.
+    /// The current number of moves, and the current sum of their steps.
     moves: u32,
     total: u64,
-    /// The way to the schedule that is running, from the empty one: each of them is the one before with a move more.
+    /// The path from the empty schedule to the current one. Each schedule has one move more than the one before.
     way: Vec<Node>,
     prefix: Vec<Move>,
     running: Running,
 }
 
-/// A schedule that is extended by one move.
+/// A schedule that is being extended by one move.
 #[derive(Clone, Debug)]
 struct Node {
     points: Arc<[Point]>,
-    /// The place and the number of steps that come next; no number yet for a place that is new.
+    /// The index of the current point, and the number of steps tried there last; `None` before the first.
     place: usize,
     steps: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Running {
-    /// Nothing.
+    /// No schedule.
     Idle,
     /// A schedule that counts.
     Counted(Schedule),
-    /// The prefix, for its points.
+    /// A prefix that runs only for its points.
     Told(Schedule),
 }
 
 impl Exhaustive {
-    /// All schedules within `bounds` that are in `shard`, with about so many bytes to remember points.
+    /// All schedules within `bounds` that are in `shard`. About `bytes` bytes are used to remember points.
     #[must_use]
     pub fn new(bounds: Bounds, shard: Shard, bytes: usize) -> Self {
         Self {
@@ -99,16 +101,16 @@ impl Exhaustive {
         }
     }
 
-    /// How far the search is.
+    /// The progress of the search.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.progress
     }
 
-    /// Leads to the next schedule; none if there is none.
+    /// Goes to the next schedule; `None` if there is none.
     fn next(&mut self) -> Option<Running> {
         if self.way.is_empty() {
-            // The first run of all: its points are where everything begins. It belongs to the first shard.
+            // The very first run provides the points of the empty schedule. It belongs to the first shard.
             let first = Schedule::default();
             return Some(if self.shard.is_first() { Running::Counted(first) } else { Running::Told(first) });
         }
@@ -138,7 +140,7 @@ impl Exhaustive {
         }
     }
 
-    /// Turns to the next number of steps, or to schedules with one move more.
+    /// Goes to the next sum of steps, or to schedules with one move more.
     fn next_total(&mut self) -> bool {
         self.total += 1;
         if self.total > u64::from(self.moves) * u64::from(self.bounds.steps) {
@@ -157,7 +159,7 @@ impl Exhaustive {
         true
     }
 
-    /// The next move after the prefix, with which the total can still be reached.
+    /// The next move after the prefix with which the sum of steps can still be reached.
     fn next_move(&mut self) -> Option<Move> {
         let most = u64::from(self.bounds.steps);
         let left = self.total - self.prefix.iter().map(|one| u64::from(one.steps)).sum::<u64>();
@@ -175,14 +177,14 @@ impl Exhaustive {
                 continue;
             }
             node.steps = Some(steps);
-            // Shards part at the first move: what belongs to one is found without the others.
+            // Shards split at the first move, so each finds its schedules without running those of the others.
             if !is_first || self.shard.holds(node.place as u64 * most + steps - 1) {
                 return Some(Move { at, steps: u32::try_from(steps).unwrap_or(u32::MAX) });
             }
         }
     }
 
-    /// How many schedules are one move longer than `moves`.
+    /// How many schedules extend `moves` by one move.
     fn extensions(&self, moves: &[Move], points: &[Point]) -> u64 {
         let steps = u64::from(self.bounds.steps);
         match moves.last() {
@@ -193,7 +195,7 @@ impl Exhaustive {
 }
 
 impl Node {
-    /// The node whose moves end at `last`.
+    /// The node for moves that end at `last`.
     fn after(points: Arc<[Point]>, last: Point) -> Self {
         let place = points.partition_point(|&point| point <= last);
         Self { points, place, steps: None }
@@ -239,7 +241,7 @@ impl Scheduler for Exhaustive {
         } else {
             self.progress.told += 1;
         }
-        // One that did not run as it stands has no extensions: they would be those of another.
+        // A schedule that did not run exactly has no extensions: they would extend another schedule.
         let points: Arc<[Point]> = match fit {
             Ok(()) => {
                 let inside = ran.points.iter().filter(|(point, _)| point.sample < self.bounds.samples);
@@ -267,13 +269,13 @@ impl Scheduler for Exhaustive {
     }
 }
 
-/// Which points follow on which moves.
+/// The points that follow given moves.
 #[derive(Debug, Default)]
 struct Memory {
-    /// How much there is left.
+    /// How many bytes are left.
     bytes: usize,
     points: FxHashMap<Box<[Move]>, Arc<[Point]>>,
-    /// Most runs have the points of another.
+    /// All different lists of points. Most runs have the same points as another.
     shapes: FxHashSet<Arc<[Point]>>,
 }
 
@@ -282,9 +284,9 @@ impl Memory {
         self.points.get(moves).cloned()
     }
 
-    /// Keeps them if there is room.
+    /// Remembers the points if there is room.
     fn keep(&mut self, moves: &[Move], points: Arc<[Point]>) {
-        /// What an entry costs besides its moves.
+        /// The size of an entry besides its moves.
         const ENTRY: usize = 64;
         let known = self.shapes.get(&points).cloned();
         let shape = if known.is_some() { 0 } else { size_of_val(&*points) + ENTRY };
@@ -315,7 +317,8 @@ mod tests {
         (runs.into_iter().map(|ran| ran.schedule).collect(), scheduler.progress())
     }
 
-    /// By another way: every schedule over all points that there can be, kept if it takes place as it stands.
+    /// Computes the same in another way: tries every schedule over all possible points and keeps those that run
+    /// exactly.
     fn by_force(bounds: Bounds) -> BTreeSet<Schedule> {
         let toy = Toy::new(bounds.samples);
         let points: Vec<Point> = (0..bounds.samples)

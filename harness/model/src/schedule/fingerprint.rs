@@ -1,4 +1,4 @@
-//! What makes two failures of the stepped lane the same bug.
+//! Fingerprints of failures in the stepped lane.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum Answer {
     PartialHit,
     /// A miss.
     Miss,
-    /// The walker does not say.
+    /// The walker does not report it.
     Unknown,
 }
 
@@ -57,15 +57,15 @@ impl From<Lookup> for Answer {
     }
 }
 
-/// What stood at the leaf of the target when the walker read the thread state.
+/// The kind of the target's current frame when the walker read the thread state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeafKind {
     /// The frame of a function, on the data stack.
     Function,
-    /// A frame on the data stack that is just making its generator or coroutine.
+    /// A frame on the data stack that is about to create its generator or coroutine.
     GeneratorBeingMade,
-    /// The frame of a generator or coroutine, inside of that object.
+    /// The frame of a generator or coroutine, inside that object.
     Generator,
     /// A shim frame: the thread is between C and Python.
     Shim,
@@ -93,18 +93,18 @@ impl fmt::Display for LeafKind {
     }
 }
 
-/// What makes two failures of the stepped lane the same bug: `stepped/walker/clause/answer/leaf/shape`, or, if there is more
-/// than one actor or something happens to it, `stepped/walker/cast/clause/answer/leaf/shape`.
+/// Identifies a bug in the stepped lane: `stepped/walker/clause/answer/leaf/shape`. If there is more than one actor, or
+/// something happens to an actor, it is `stepped/walker/cast/clause/answer/leaf/shape`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SteppedFingerprint {
-    /// Whose stack it is.
+    /// The walker that returned the stack.
     pub walker: WalkerKind,
-    /// Who took the samples.
+    /// The actors that took the samples.
     pub cast: Cast,
-    /// What is wrong with it.
+    /// How the stack is wrong.
     pub clause: Clause,
-    /// What the cache had answered.
+    /// What the cache answered.
     pub answer: Answer,
     /// The kind of leaf.
     pub leaf: LeafKind,
@@ -113,7 +113,8 @@ pub struct SteppedFingerprint {
 }
 
 impl SteppedFingerprint {
-    /// All but the shape: what stays the same while a schedule is shrunk, since its moves go elsewhere.
+    /// Everything but the shape. It stays the same while a schedule is shrunk; the shape does not, because moves go
+    /// elsewhere.
     #[must_use]
     pub fn without_shape(&self) -> (WalkerKind, Cast, Clause, Answer, LeafKind) {
         (self.walker, self.cast.clone(), self.clause, self.answer, self.leaf)
@@ -131,7 +132,7 @@ impl fmt::Display for SteppedFingerprint {
     }
 }
 
-/// A text that can be no fingerprint of the stepped lane.
+/// A text that cannot be a fingerprint of the stepped lane.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker[/cast]/clause/answer/leaf/shape, but {why}"
@@ -165,7 +166,7 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
             .find(|one| one.name() == walker)
             .ok_or_else(|| nothing("walker", walker))?,
         cast: match cast {
-            // One text for one fingerprint.
+            // Only one text is accepted for each fingerprint.
             Some(text) => text
                 .parse()
                 .ok()
@@ -198,7 +199,7 @@ impl From<SteppedFingerprint> for String {
 mod tests {
     use super::*;
 
-    /// Such texts stand in saved cases and in lists of known failures: changing one orphans them.
+    /// These texts are used in saved cases and in lists of known failures: changing one orphans them.
     #[test]
     fn fingerprints_are_stable_and_read_back() {
         let fingerprint = SteppedFingerprint {

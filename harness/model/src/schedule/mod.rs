@@ -1,18 +1,20 @@
-//! Who moves when, between a walker and its target: the decisions of the stepped lane.
+//! Schedules: the decisions of the stepped lane. They determine when the target moves between the accesses of a walker.
 //!
 //! A walker reads and writes the target's memory access by access. Just before each access is a [`Point`], at which the
-//! target may move: it does some *steps*, and one step is one store to the thread state's `current_frame`, anchor or
-//! sequence. A [`Schedule`] is the list of these moves; together with the workload it decides everything that happens.
+//! target may move. It then does some *steps*; one step is one store to the thread state's `current_frame`, anchor or
+//! sequence. A [`Schedule`] is the list of these moves. Together with the workload, it determines everything that
+//! happens.
 //!
-//! Whoever runs both sides (the rig) asks a [`Scheduler`] at every point and tells it afterwards what took place:
+//! The code that runs both sides (the rig) asks a [`Scheduler`] at every point, and reports to it afterwards what took
+//! place:
 //! ```text
 //! while scheduler.begin() {
-//!     // target and walker stand where every schedule starts
+//!     // target and walker are where every schedule starts
 //!     for every point, in order { move the target by scheduler.steps(point, kind) steps }
 //!     scheduler.end(&ran);
 //! }
 //! ```
-//! Nothing in here knows of processes, clocks or terminals.
+//! This module does not depend on processes, clocks or terminals.
 
 pub mod cast;
 pub mod cause;
@@ -43,19 +45,19 @@ pub use point::{AccessKind, Point};
 use serde::{Deserialize, Serialize};
 pub use text::BadSchedule;
 
-/// The target moves.
+/// A move of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Move {
-    /// Where.
+    /// The point at which it moves.
     pub at: Point,
-    /// By how many steps: stores of the interpreter to `current_frame`, anchor or sequence.
+    /// The number of steps: stores of the interpreter to `current_frame`, anchor or sequence.
     pub steps: u32,
 }
 
-/// All moves of the target, in order; nowhere else does it move.
+/// All moves of the target, in order. The target moves nowhere else.
 ///
-/// Its text is a comma-separated list of `SAMPLE.ACCESS:STEPS`, or `SAMPLE.ACCESS/WORD:STEPS` inside of a torn read:
-/// `0.3:12,1.0:4,1.5/2:1`. That of a schedule without moves is `-`. Points increase strictly, and every move has steps.
+/// The text form is a comma-separated list of `SAMPLE.ACCESS:STEPS`, or `SAMPLE.ACCESS/WORD:STEPS` inside a torn read:
+/// `0.3:12,1.0:4,1.5/2:1`. A schedule without moves is written `-`. Points increase strictly, and every move has steps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedule {
@@ -64,7 +66,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of these moves, in any order: those at one point are added up, those of no step are left out.
+    /// The schedule of these moves, given in any order. Moves at the same point are added up, and moves without steps
+    /// are left out.
     #[must_use]
     pub fn new(mut moves: Vec<Move>) -> Self {
         moves.retain(|one| one.steps > 0);
@@ -79,53 +82,54 @@ impl Schedule {
         Self { moves }
     }
 
-    /// The steps at a point; zero nearly everywhere.
+    /// The steps at a point; zero if the target does not move there.
     #[must_use]
     pub fn steps(&self, at: Point) -> u32 {
         self.moves.binary_search_by_key(&at, |one| one.at).map_or(0, |index| self.moves[index].steps)
     }
 
-    /// The steps of all moves.
+    /// The sum of the steps of all moves.
     #[must_use]
     pub fn total_steps(&self) -> u64 {
         self.moves.iter().map(|one| u64::from(one.steps)).sum()
     }
 
-    /// Whether the target moves inside of a sample; otherwise it moves between samples only.
+    /// Whether the target moves inside a sample. Otherwise it moves only between samples.
     #[must_use]
     pub fn moves_inside_samples(&self) -> bool {
         self.moves.iter().any(|one| !one.at.is_between_samples())
     }
 }
 
-/// What a run of a schedule was like.
+/// The record of a run of a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
-    /// The moves that took place. It differs from what was asked for where a point never came, or where the target had
+    /// The moves that took place. They differ from the requested ones if a point never occurred, or if the target had
     /// fewer steps left.
     pub schedule: Schedule,
-    /// All points that came, in order, with the access that followed.
+    /// All points that occurred, in order, each with the kind of the access that followed.
     pub points: Vec<(Point, AccessKind)>,
-    /// For each of `points`, a digest of all that must be the same when the schedule runs again: what the target did there,
-    /// and what the access read or wrote. Empty if nothing was digested.
+    /// For each of `points`, a digest of everything that must be the same when the schedule runs again: what the target
+    /// did there, and what the access read or wrote. Empty if nothing was digested.
     pub contents: Vec<u64>,
-    /// For each sample that ended, a digest of what the walker returned. Empty if nothing was digested.
+    /// For each sample that ended, a digest of the walker's result. Empty if nothing was digested.
     pub results: Vec<u64>,
 }
 
-/// Decides where the target moves, schedule by schedule.
+/// Decides where the target moves, one schedule after another.
 pub trait Scheduler {
-    /// Turns to the next schedule; false if there is none left.
+    /// Begins the next schedule. Returns false if there is none left.
     fn begin(&mut self) -> bool;
 
-    /// How many steps the target does at this point, just before an access of that kind. Asked at every point, in order.
+    /// How many steps the target does at this point, just before an access of this kind. Called at every point, in
+    /// order.
     fn steps(&mut self, at: Point, kind: AccessKind) -> u32;
 
-    /// Takes note of how the schedule ran. Called once for each `begin` that was true, also if the run ended early.
+    /// Receives the record of the run. Called once after each `begin` that returned true, even if the run ended early.
     fn end(&mut self, ran: &Ran);
 
-    /// Whether the schedule that was begun counts. One that does not is run for what it tells of others (its points, or
-    /// whether it can be repeated) and counts elsewhere, where its verdict is told.
+    /// Whether the current schedule counts. A run that does not count only provides information about other schedules:
+    /// their points, or whether they can be repeated. Its schedule counts in another run, which is judged.
     fn is_counted(&self) -> bool {
         true
     }

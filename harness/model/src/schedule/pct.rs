@@ -1,23 +1,25 @@
-//! PCT: random schedules with a guarantee.
+//! PCT: random schedules with a probabilistic guarantee.
 //!
 //! S. Burckhardt, P. Kothari, M. Musuvathi and S. Nagarakatte, "A randomized scheduler with probabilistic guarantees of
-//! finding bugs", ASPLOS 2010. Each thread has a priority and the one with the highest runs, always. Initially priorities
-//! are random and above *d* - 1; at each of *d* - 1 change points, drawn from all *k* steps, the thread that does that step
-//! gets a priority below all others. A bug of depth *d* (one that *d* orderings of two steps each bring about) is found by
-//! one of *n* k^(*d*-1) schedules at least, where *n* is the number of threads.
+//! finding bugs", ASPLOS 2010. Each thread has a priority, and the thread with the highest priority always runs. The
+//! initial priorities are random and above *d* - 1. There are *d* - 1 change points, drawn from all *k* steps. At each
+//! of them, the thread that does the step gets a priority below all others. A bug of depth *d* is caused by *d*
+//! orderings of two steps each. Each schedule finds it with a probability of at least 1 / (*n* k^(*d*-1)), where *n* is
+//! the number of threads.
 //!
-//! Here *n* is two: a step of the walker is an access (or a piece of a torn read), one of the target is a store. The target
-//! never ends of its own, so it ends after so many steps; *k* is that number and the most accesses seen in a run.
+//! Here *n* is two. A step of the walker is an access (or a piece of a torn read), and a step of the target is a store.
+//! The target never ends on its own, so the number of its steps is limited. *k* is that limit plus the largest number
+//! of accesses seen in a run.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{AccessKind, Point, Ran, Scheduler};
 
-/// What is drawn from.
+/// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The depth of the bugs that are looked for, *d* in the paper. From 16 on it makes no difference.
+    /// The depth of the bugs to look for, *d* in the paper. Values above 16 count as 16.
     pub depth: u32,
     /// How many steps the target does in a schedule, unless the walker ends before.
     pub steps: u32,
@@ -29,28 +31,28 @@ pub struct Pct {
     bounds: Bounds,
     left: u64,
     random: ChaCha8Rng,
-    /// The most accesses of a run so far; none before the first run, in which the target does not move.
+    /// The largest number of accesses in a run so far. `None` before the first run, in which the target does not move.
     accesses: Option<usize>,
     run: Run,
 }
 
-/// One schedule.
+/// The state of one schedule.
 #[derive(Clone, Debug, Default)]
 struct Run {
     target: u32,
     walker: u32,
-    /// The step after which the i-th change takes place, counted from 1.
+    /// Change `i` takes place after the step with this number, counted from 1.
     changes: Vec<usize>,
     done: usize,
     steps_left: u32,
 }
 
 impl Run {
-    /// Counts a step; the priority that who did it has from now on.
+    /// Counts a step, and returns the new priority of the thread that did it.
     fn step(&mut self, priority: u32) -> u32 {
         self.done += 1;
         let change = self.changes.iter().position(|&change| change == self.done);
-        // All changed priorities are below depth, the initial ones are not.
+        // All changed priorities are at most depth - 1. The initial ones are at least depth.
         change.and_then(|change| u32::try_from(change).ok()).map_or(priority, |change| change + 1)
     }
 
@@ -67,7 +69,7 @@ impl Run {
 }
 
 impl Pct {
-    /// `schedules` schedules that `seed` gives. The first of them has no moves.
+    /// `schedules` schedules, determined by `seed`. The first of them has no moves.
     #[must_use]
     pub fn new(seed: u64, schedules: u64, bounds: Bounds) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
@@ -134,7 +136,8 @@ mod tests {
 
     #[test]
     fn depth_two_changes_over_once() {
-        // Target first, then the walker for the rest, then what is left; or the walker first, then all of the target.
+        // Either the target runs first, then the walker, then the rest; or the walker first, then the target to its
+        // end.
         let found: BTreeSet<Schedule> = schedules(500, Bounds { depth: 2, steps: 5 }).into_iter().collect();
         assert!(found.iter().all(|schedule| schedule.moves.len() <= 1), "{found:?}");
         for schedule in ["0.0:1", "0.0:4", "0.0:5", "0.1:5", "1.0:5", "1.1:5"] {
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_bug_is_found_as_often_as_the_paper_says() {
-        // Depth 3: the target must move after the first read and must stand still before the anchor is written.
+        // Depth 3: the target must move after the first read and must not move again before the anchor is written.
         let bounds = Bounds { depth: 3, steps: 4 };
         let wanted = |schedule: &Schedule| matches!(&schedule.moves[..], [one, ..] if one.at == Point { sample: 0, access: 1, word: 0 } && one.steps == 2);
         let count = 4000;

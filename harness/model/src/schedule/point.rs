@@ -1,27 +1,28 @@
-//! The places where the target can move.
+//! The points at which the target can move.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place where the target can move: just before an access of the walker, or inside of a torn read.
+/// A point at which the target can move: just before an access of the walker, or inside a torn read.
 ///
-/// Points are ordered as they come in a run.
+/// Points are ordered as they occur in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Point {
-    /// The sample, from 0.
+    /// The sample, counted from 0.
     pub sample: u32,
-    /// The number of the access within its sample, from 0. Reads of code objects, names and location tables have none and
-    /// are no points: how many there are depends on the heap's layout and on what the walker remembers.
+    /// The number of the access within its sample, counted from 0. Reads of code objects, names and location tables
+    /// have no number and are not points, because how many there are depends on the heap's layout and on what the
+    /// walker remembers.
     pub access: u32,
-    /// 0 is before the access, n > 0 before the n-th 8-byte word (from 0) of a torn read: there are such points only if
-    /// reads are torn.
+    /// 0 is the point before the access. `n` > 0 is the point before word `n` of a torn read; words have 8 bytes and
+    /// are counted from 0. Such points exist only if reads are torn.
     pub word: u32,
 }
 
 impl Point {
-    /// Whether no access of the sample was done: a move here is one between samples.
+    /// Whether the point is before the first access of its sample. A move there counts as between samples.
     #[must_use]
     pub fn is_between_samples(self) -> bool {
         self.access == 0 && self.word == 0
@@ -39,21 +40,21 @@ impl fmt::Display for Point {
     }
 }
 
-/// What an access of the walker is for.
+/// The purpose of an access of the walker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AccessKind {
-    /// A read that holds the thread state's `current_frame`, alone or with more.
+    /// A read of the thread state that includes `current_frame`.
     ReadThreadState,
-    /// A read of one frame, outside of chunk copies.
+    /// A read of one frame, outside chunk copies.
     ReadFrame,
     /// A copy of a data-stack chunk.
     ReadChunk,
-    /// A read of the anchor, and maybe of the sequence, without `current_frame`.
+    /// A read of the anchor, possibly with the sequence, but without `current_frame`.
     ReadAnchor,
     /// A write of the anchor.
     WriteAnchor,
-    /// A read of anything else that is numbered: the list of threads, headers of chunks.
+    /// A read of anything else that is numbered: the list of threads, chunk headers.
     ReadOther,
 }
 

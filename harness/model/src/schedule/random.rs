@@ -1,4 +1,4 @@
-//! Random schedules, most of whose moves are where the cache's protocol is thin.
+//! Random schedules with most moves where the cache's protocol is most vulnerable.
 
 use std::collections::BTreeMap;
 
@@ -7,43 +7,43 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
 
-/// What is drawn from.
+/// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// The target moves so often at most.
+    /// The largest number of moves.
     pub moves: u32,
-    /// By so many steps at most at a time.
+    /// The largest number of steps in a move.
     pub steps: u32,
 }
 
-/// The scheduler that draws each schedule anew.
+/// The scheduler that draws each schedule at random.
 ///
-/// Moves are drawn from the points that were met in earlier runs; the first run has none and tells the first points. A move
-/// at a point that does not come this time does not take place.
+/// Moves are drawn from the points that occurred in earlier runs. The first run has no moves and provides the first
+/// points. A move at a point that does not occur does not take place.
 #[derive(Clone, Debug)]
 pub struct Random {
     bounds: Bounds,
     left: u64,
     random: ChaCha8Rng,
-    /// What was met, by sample and access.
+    /// The accesses that occurred, by sample and number.
     met: BTreeMap<(u32, u32), Met>,
     schedule: Schedule,
 }
 
-/// An access that was met.
+/// An access that occurred.
 #[derive(Clone, Copy, Debug)]
 struct Met {
-    /// How much likelier a move is here than at a place of weight 1.
+    /// How much more likely a move is before this access than before one of weight 1.
     weight: u32,
-    /// The last word before which there is a point.
+    /// The last word of this access that has a point before it.
     words: u32,
 }
 
-/// Steps that are enough to leave a frame and enter another.
+/// Enough steps to leave a frame and enter another.
 const FEW: u32 = 6;
 
 impl Random {
-    /// `schedules` schedules that `seed` gives.
+    /// `schedules` schedules, determined by `seed`.
     #[must_use]
     pub fn new(seed: u64, schedules: u64, bounds: Bounds) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
@@ -63,12 +63,12 @@ impl Random {
                 drawn = drawn.saturating_sub(met.weight);
                 here
             })?;
-            // However long a torn read is, it is one access.
+            // A torn read counts as one access, however long it is.
             let word =
                 if met.words > 0 && self.random.random_bool(0.5) { self.random.random_range(1..=met.words) } else { 0 };
             Some(Move { at: Point { sample, access, word }, steps: steps(&mut self.random, self.bounds.steps) })
         });
-        // Of two moves at one point the first one counts, so that none has more steps than the bounds say.
+        // Of two moves at one point only the first is kept, so that no move has more steps than the bounds allow.
         let mut moves: Vec<Move> = moves.collect();
         moves.sort_by_key(|one| one.at);
         moves.dedup_by_key(|one| one.at);
@@ -76,7 +76,7 @@ impl Random {
     }
 }
 
-/// Mostly few steps; else any number up to `most`, each order of magnitude alike.
+/// Usually few steps; otherwise a number up to `most`, with each order of magnitude equally likely.
 fn steps(random: &mut ChaCha8Rng, most: u32) -> u32 {
     if random.random_bool(0.6) {
         return random.random_range(1..=most.min(FEW));
@@ -85,14 +85,14 @@ fn steps(random: &mut ChaCha8Rng, most: u32) -> u32 {
     random.random_range(1 << magnitude..=most.min(u32::MAX >> (31 - magnitude)))
 }
 
-/// How likely a move is before an access, by what was before it in the same sample.
+/// How likely a move is before an access of this kind, given the access before it in the same sample.
 fn weight(before: Option<AccessKind>, kind: AccessKind) -> u32 {
     match (before, kind) {
-        // What was read of the thread state is acted on; the anchor is written for a frame that was read before.
+        // The walker acts on what it read of the thread state, or writes the anchor for a frame that it read earlier.
         (Some(AccessKind::ReadThreadState), _) | (_, AccessKind::WriteAnchor) => 6,
-        // Between samples, and just after the anchor was written.
+        // Between samples, or just after the anchor was written.
         (None, _) | (Some(AccessKind::WriteAnchor), _) => 4,
-        // Whether cached frames still hold.
+        // The walker checks whether its cached frames are still valid.
         (_, AccessKind::ReadAnchor) => 2,
         _ => 1,
     }

@@ -1,29 +1,29 @@
-//! Whether a schedule decides everything: each is run twice, and the runs must be the same.
+//! Runs each schedule twice, to check that the schedule determines everything: both runs must be the same.
 
 use std::fmt;
 
 use super::{AccessKind, Point, Ran, Schedule, Scheduler};
 
-/// Where two runs of one schedule part first. A rig for which there is such a place is not deterministic: what it shows
+/// The first difference between two runs of one schedule. If there is one, the rig is not deterministic: its failures
 /// cannot be replayed, and its verdicts are inconclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The schedule, as it took place first.
+    /// The schedule, as it took place in the first run.
     pub schedule: Schedule,
-    /// Where.
+    /// Where the runs differ.
     pub place: Place,
 }
 
-/// A place in two runs, the first one's part first.
+/// Where two runs differ. The first run's value comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Another access, or none.
+    /// The accesses differ, or one run has no further access.
     Access(Option<(Point, AccessKind)>, Option<(Point, AccessKind)>),
-    /// The target moved otherwise at this point, or the access read or wrote something else.
+    /// The target moved differently at this point, or the access read or wrote different data.
     Content(Point, AccessKind),
-    /// The walker returned something else in this sample, or nothing.
+    /// The walker returned a different result for this sample, or none.
     Result(usize),
-    /// Other moves took place, although nothing else differs.
+    /// Different moves took place, although nothing else differs.
     Moves,
 }
 
@@ -72,25 +72,25 @@ pub struct Repeat<S> {
 }
 
 impl<S: Scheduler> Repeat<S> {
-    /// Repeats what `inner` runs.
+    /// Repeats every schedule of `inner`.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self { inner, first: None, difference: None, compared: 0 }
     }
 
-    /// The first difference, if any. After it no schedule comes.
+    /// The first difference, if any. No schedule runs after it.
     #[must_use]
     pub fn difference(&self) -> Option<&Difference> {
         self.difference.as_ref()
     }
 
-    /// How many schedules ran twice. None is no proof of anything.
+    /// How many schedules ran twice. If it is zero, nothing is proved.
     #[must_use]
     pub fn compared(&self) -> u64 {
         self.compared
     }
 
-    /// The scheduler that is repeated.
+    /// The scheduler whose schedules are repeated.
     #[must_use]
     pub fn inner(&self) -> &S {
         &self.inner
@@ -152,7 +152,7 @@ mod tests {
             while repeat.begin() {
                 runs += 1;
                 if runs == 8 {
-                    // The second run of the fourth schedule goes another way.
+                    // The second run of the fourth schedule takes a different path.
                     let mut other = Ran::default();
                     struct Taken<'a>(&'a mut Repeat<Random>, &'a mut Ran);
                     impl Scheduler for Taken<'_> {

@@ -1,13 +1,13 @@
-//! Runs one schedule exactly, and tells if it no longer fits.
+//! Runs one schedule exactly, and reports if it no longer fits.
 
 use thiserror::Error;
 
 use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
 
-/// A schedule could not be run as it stands. Such a run shows nothing: its verdict is inconclusive, never a pass.
+/// Why a schedule did not run exactly. Such a run proves nothing: its verdict is inconclusive, never a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Misfit {
-    /// The walker took another way.
+    /// The walker made different accesses, so the point of a move never occurred.
     #[error(
         "the schedule no longer fits: the point {} of its move {asked} never came, so the walker or the target does \
          otherwise than when it was made; search again on this build",
@@ -17,27 +17,27 @@ pub enum Misfit {
         /// The move.
         asked: Move,
     },
-    /// The target ended, or stopped where no further step comes.
+    /// The target ended, or stopped at a place after which there are no further steps.
     #[error("the schedule no longer fits: at {} the target did {done} steps instead of {}", .asked.at, .asked.steps)]
     FewerSteps {
-        /// What was asked for.
+        /// The requested move.
         asked: Move,
-        /// What was done.
+        /// The number of steps that it did.
         done: u32,
     },
 }
 
-/// The first move of `asked` that did not take place in `ran`.
+/// Checks that all moves of `asked` took place in `ran`.
 ///
 /// # Errors
-/// That move.
+/// The first move that did not take place.
 pub fn fits(asked: &Schedule, ran: &Ran) -> Result<(), Misfit> {
     for &one in &asked.moves {
         let done = ran.schedule.steps(one.at);
         if done == one.steps {
             continue;
         }
-        // A run that ended early has the points up to there: they are in order.
+        // Points are in order, so a run that ended early has all points up to its end.
         return Err(if ran.points.binary_search_by_key(&one.at, |&(point, _)| point).is_ok() {
             Misfit::FewerSteps { asked: one, done }
         } else {
@@ -62,10 +62,10 @@ impl Replay {
         Self { schedule, left: times, fit: Ok(()) }
     }
 
-    /// Whether the run that ended last was one of this schedule.
+    /// Whether the last run was an exact run of the schedule.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it was not.
     pub fn fit(&self) -> Result<(), Misfit> {
         self.fit
     }

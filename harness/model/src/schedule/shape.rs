@@ -1,14 +1,14 @@
-//! Where in the walker's protocol a schedule moves the target, whatever the numbers.
+//! The shape of a schedule: where in the walker's protocol the target moves, without numbers.
 //!
-//! The shape of a schedule is made of one part for each move, joined by `+`:
-//! - `between-samples`: before the first access of a sample; not told before the first sample, where it only says where the
-//!   target stands to begin with;
-//! - `read-thread-state..write-anchor`: between two accesses that follow on each other, by their kinds;
-//! - `inside-read-chunk`: inside of a torn read;
-//! - `next`: what follows is in a later sample.
+//! A shape has one part for each move. The parts are joined by `+`:
+//! - `between-samples`: before the first access of a sample. It is left out for the first sample, where it only
+//!   determines where the target starts.
+//! - `read-thread-state..write-anchor`: between two consecutive accesses, given by their kinds.
+//! - `inside-read-chunk`: inside a torn read.
+//! - `next`: the following parts are in a later sample.
 //!
-//! Equal parts in a row are one. Numbers, addresses and names are not in it: two schedules of one shape show the same fault in
-//! longer or shorter walks.
+//! Equal consecutive parts are merged. A shape contains no numbers, addresses or names. Two schedules of the same shape
+//! show the same fault in longer or shorter walks.
 
 use std::fmt;
 
@@ -16,18 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccessKind, Point, Schedule};
 
-/// The shape of a schedule. It is best taken of one that was shrunk: every move is in it, whether it matters or not.
+/// The shape of a schedule. Shrink the schedule first: the shape contains every move, whether it matters or not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Shape(String);
 
-/// The shape of a schedule that does not move the target while it is sampled.
+/// The shape of a schedule that never moves the target after the first sample has begun.
 const STILL: &str = "still";
 const BETWEEN: &str = "between-samples";
 const NEXT: &str = "next";
 
 impl Shape {
-    /// The shape of `schedule`, whose run had these points. Moves at points that did not come are left out.
+    /// The shape of `schedule`, whose run had these points. Moves at points that did not occur are left out.
     #[must_use]
     pub fn of(schedule: &Schedule, points: &[(Point, AccessKind)]) -> Self {
         let mut parts: Vec<String> = Vec::new();
@@ -60,14 +60,14 @@ impl Shape {
         self.0.split('+').any(|part| part.contains("..") || part.starts_with("inside-"))
     }
 
-    /// The text.
+    /// The text of the shape.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The part of a move inside of a sample.
+/// The part for a move inside a sample.
 fn part(at: Point, points: &[(Point, AccessKind)]) -> Option<String> {
     let index = points.binary_search_by_key(&at, |&(point, _)| point).ok()?;
     let (_, kind) = points[index];
@@ -78,7 +78,7 @@ fn part(at: Point, points: &[(Point, AccessKind)]) -> Option<String> {
     before.map(|(_, before)| format!("{before}..{kind}"))
 }
 
-/// A text that can be no shape.
+/// A text that is not a shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no shape: one reads as in read-thread-state..write-anchor+between-samples, or still")]
 pub struct BadShape(String);

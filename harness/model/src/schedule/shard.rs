@@ -1,9 +1,9 @@
-//! A part of a search that can run on its own.
+//! Splits a search into parts that can run on their own.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Part `index` (from 1) of `count`; its text is `INDEX/COUNT`.
+/// Part `index` (from 1) of `count`. The text form is `INDEX/COUNT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     index: u64,
@@ -11,46 +11,46 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Everything.
+    /// The only part of one.
     pub const WHOLE: Self = Self { index: 1, count: 1 };
 
-    /// Part `index` (from 1) of `count`; none if there is no such part.
+    /// Part `index` (from 1) of `count`; `None` if there is no such part.
     #[must_use]
     pub fn new(index: u64, count: u64) -> Option<Self> {
         (1..=count).contains(&index).then_some(Self { index, count })
     }
 
-    /// Which part it is, from 1.
+    /// The number of this part, counted from 1.
     #[must_use]
     pub fn index(self) -> u64 {
         self.index
     }
 
-    /// Of how many.
+    /// The number of parts.
     #[must_use]
     pub fn count(self) -> u64 {
         self.count
     }
 
-    /// Part `index` (from 0) of `count` of this part.
+    /// Splits this part further: part `index` (from 0) of `count`.
     #[must_use]
     pub fn part(self, index: u64, count: u64) -> Self {
         Self { index: self.index + self.count * (index % count.max(1)), count: self.count * count.max(1) }
     }
 
-    /// Whether what belongs to no part in particular is this one's.
+    /// Whether this is the first part. It also gets everything that belongs to no part in particular.
     #[must_use]
     pub fn is_first(self) -> bool {
         self.index == 1
     }
 
-    /// Whether the thing of that number (from 0) is in it.
+    /// Whether item `number` (from 0) is in this part.
     #[must_use]
     pub fn holds(self, number: u64) -> bool {
         number % self.count == self.index - 1
     }
 
-    /// How many of `things` things are in it.
+    /// How many of `things` items are in this part.
     #[must_use]
     pub fn share(self, things: u64) -> u64 {
         (things + self.count - self.index) / self.count

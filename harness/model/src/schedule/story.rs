@@ -1,4 +1,4 @@
-//! Histories for tests, told in a few words.
+//! Builds histories for tests.
 
 use framewalk::frame::{Frame, Location};
 use framewalk::miss::MissReason;
@@ -9,10 +9,10 @@ use super::cast::Cast;
 use super::event::{Access, Event, Shown, Standing, ThreadWord};
 use super::{AccessKind, Point};
 
-/// The stack that a splice gives: one branch's leaf under the callers of the other.
+/// The stack of a splice: the leaf of one branch with the callers of the other.
 pub const B_UNDER_A: &[&str] = &["b_leaf", "a", "main"];
 
-/// A history that grows. Frames stand at 0x1000 for the root, 0x1040 for what it calls and so on.
+/// A history under construction. The root frame is at 0x1000, the frame that it calls at 0x1040, and so on.
 pub struct Story {
     events: Vec<Event>,
     sample: u32,
@@ -25,7 +25,7 @@ impl Story {
         Self { events: Vec::new(), sample: 0, access: 0, begun: false }
     }
 
-    /// Two samples: the anchor of the first is written too late, and the second one is spliced.
+    /// Two samples: the first one writes its anchor too late, and the second one is spliced.
     pub fn late_anchor() -> Vec<Event> {
         let first = Self::new().sample(&[0, 1], "a_leaf a main").go("a main").go("main").go("b main");
         let first = first.go("b_leaf b main").write().end(&["a_leaf", "a", "main"], 0);
@@ -36,7 +36,7 @@ impl Story {
         self.events
     }
 
-    /// The target does a step, after which its stack is this (leaf first).
+    /// The target does a step, after which it has this stack (leaf first).
     pub fn go(mut self, stack: &str) -> Self {
         let chain = chain(stack);
         let leaf = chain.first().map_or(0, |standing| standing.address);
@@ -44,7 +44,7 @@ impl Story {
         self
     }
 
-    /// What happens before the next sample, and who takes it.
+    /// Adds what happens before the next sample, and the actor that takes it.
     pub fn turn(mut self, cast: &Cast) -> Self {
         let turn = cast.turn(self.sample);
         self.events.extend(turn.before.into_iter().map(|one| Event::Happened(one, 0)));
@@ -52,7 +52,7 @@ impl Story {
         self
     }
 
-    /// A sample begins while the stack is this: it reads the thread state (0), a chunk (1), a frame (2).
+    /// Begins a sample while the target has this stack. It reads the thread state (0), a chunk (1), a frame (2).
     pub fn sample(mut self, reads: &[u32], stack: &str) -> Self {
         if !self.begun {
             self.events.push(Event::Truth(chain(stack)));
@@ -76,12 +76,12 @@ impl Story {
         self.access(AccessKind::ReadThreadState, shown)
     }
 
-    /// The sample reads the frame at that depth.
+    /// The sample reads the frame at this depth.
     pub fn read_frame(self, depth: u64) -> Self {
         self.access(AccessKind::ReadFrame, vec![Shown::Frame(0x1000 + 0x40 * depth)])
     }
 
-    /// The sample writes the anchor for the frame that it had read as current.
+    /// The sample writes the anchor for the current frame that it read.
     pub fn write(self) -> Self {
         let current = self.events.iter().rev().find_map(|event| match event {
             Event::Access(Access { shown, .. }) => shown.iter().find_map(|shown| match shown {
@@ -101,7 +101,7 @@ impl Story {
         self
     }
 
-    /// The sample gives this stack, so many frames of which come from the cache.
+    /// Ends the sample with this stack, of which `from_cache` frames come from the cache.
     pub fn end(mut self, stack: &[&str], from_cache: usize) -> Self {
         let lookup = if from_cache > 0 { Lookup::FullHit } else { Lookup::Miss(MissReason::AnchorNull) };
         let result = ThreadSample {
@@ -115,12 +115,12 @@ impl Story {
     }
 }
 
-/// A stack by its names, leaf first.
+/// A stack from its function names, leaf first.
 pub fn stack(names: &str) -> Stack {
     names.split_whitespace().map(frame).collect()
 }
 
-/// The names of a stack.
+/// The function names of a stack.
 pub fn names(stack: &[Frame]) -> String {
     stack.iter().map(|frame| &*frame.function).collect::<Vec<_>>().join(" ")
 }

@@ -7,26 +7,26 @@ use thiserror::Error;
 
 use super::{Move, Point, Schedule};
 
-/// What the text of a schedule without moves is.
+/// The text of a schedule without moves.
 const NO_MOVES: &str = "-";
 
-/// A text that can be no schedule.
+/// Why a text is not a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadSchedule {
-    /// A part is no move.
+    /// A part is not a move.
     #[error("{0:?} is no move: one reads SAMPLE.ACCESS:STEPS or SAMPLE.ACCESS/WORD:STEPS, as in 0.3:12 or 1.5/2:1")]
     NoMove(String),
-    /// A move without a step.
+    /// A move has no steps.
     #[error("the move at {0} has no steps: leave it out")]
     NoSteps(Point),
-    /// Points must increase.
+    /// The points do not increase.
     #[error(
         "the move at {later} comes after the one at {earlier}: moves are in the order of their points, one at each"
     )]
     OutOfOrder {
         /// The point that comes first in the text.
         earlier: Point,
-        /// The one after it.
+        /// The point that follows it.
         later: Point,
     },
 }
@@ -45,7 +45,7 @@ impl FromStr for Move {
             let (place, steps) = text.split_once(':')?;
             let (sample, access) = place.split_once('.')?;
             let (access, word) = match access.split_once('/') {
-                // The word 0 is no word: one text for one schedule.
+                // Word 0 is not written, so that each schedule has only one text.
                 Some((access, word)) => (access, number(word).filter(|&word| word > 0)?),
                 None => (access, 0),
             };
@@ -57,7 +57,7 @@ impl FromStr for Move {
     }
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Parses digits only. `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -1,19 +1,20 @@
-//! A toy to test schedulers on: a walker whose accesses depend on how the target moved, and no process.
+//! A toy for testing schedulers: a walker whose accesses depend on the moves of the target. There is no process.
 
 use AccessKind::{ReadAnchor, ReadChunk, ReadFrame, ReadThreadState, WriteAnchor};
 
 use super::{AccessKind, Digest, Point, Ran, Schedule, Scheduler};
 
-/// A cached walker in miniature over a target whose position is the number of steps it did.
+/// A minimal cached walker. The target's position is the number of steps it has done.
 ///
-/// A sample reads the thread state. If the target did not move since the anchor was written, it reads the anchor and ends (a
-/// full hit). Otherwise it copies a chunk, reads a frame if the target stands on an odd step, and writes the anchor.
+/// A sample reads the thread state. If the target has not moved since the anchor was written, the sample reads the
+/// anchor and ends (a full hit). Otherwise it copies a chunk, reads a frame if the position is odd, and writes the
+/// anchor.
 #[derive(Clone, Copy)]
 pub(super) struct Toy {
     pub(super) samples: u32,
-    /// Words in which a chunk is read; 1 if reads are not torn.
+    /// The number of words in which a chunk is read; 1 if reads are not torn.
     pub(super) words: u32,
-    /// The target ends after so many steps.
+    /// The target ends after this many steps.
     pub(super) life: u32,
 }
 
@@ -54,7 +55,7 @@ impl Toy {
         run.ran
     }
 
-    /// Runs everything that a scheduler has; the counted runs, in order.
+    /// Runs all schedules of a scheduler. Returns the counted runs, in order.
     pub(super) fn run_all(self, scheduler: &mut dyn Scheduler) -> Vec<Ran> {
         let mut counted = Vec::new();
         while scheduler.begin() {

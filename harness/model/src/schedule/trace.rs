@@ -1,7 +1,7 @@
-//! Which accesses led up to the last move of a schedule.
+//! The accesses that led up to the last move of a schedule.
 //!
-//! A schedule counts accesses, so it is the same one on two unwinders only where both did the same accesses up to its last
-//! move. What comes after that move is what the schedule tries, and may differ.
+//! A schedule counts accesses. It is the same schedule on two unwinders only if both did the same accesses up to its
+//! last move. The accesses after that move are what the schedule tests, and they may differ.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccessKind, Point, Schedule};
 
-/// The kinds of the accesses up to the last move of a schedule, the one that follows the move included: a letter for each,
-/// a slash between two samples. Points inside of torn reads are left out.
+/// The kinds of the accesses up to the last move of a schedule, including the access that follows the move. Each access
+/// is one letter, and a slash separates two samples. Points inside torn reads are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Trace(String);
 
 impl Trace {
-    /// The trace of a run of `schedule` that had these points.
+    /// The trace of a run of `schedule` with these points.
     #[must_use]
     pub fn of(schedule: &Schedule, points: &[(Point, AccessKind)]) -> Self {
         let mut text = String::new();
@@ -64,7 +64,7 @@ mod tests {
         for (schedule, trace) in [("-", ""), ("0.0:1", "t"), ("0.0:1,1.2:3", "tcaw/tca"), ("2.0:1", "tcaw/tcaw/t")] {
             assert_eq!(Trace::of(&schedule.parse().unwrap(), &points).to_string(), trace, "{schedule}");
         }
-        // A sample without a numbered access still counts.
+        // A sample without a numbered access counts, too.
         let after: Vec<_> = points.into_iter().filter(|(at, _)| at.sample != 1).collect();
         assert_eq!(Trace::of(&"2.0:1".parse().unwrap(), &after).to_string(), "tcaw//t");
     }

@@ -1,9 +1,8 @@
-//! What an interpreter stores into the words that a walker reads, in order and by name.
+//! The stores of an interpreter to the fields that a walker reads, in order and by name.
 //!
-//! A [`Store`] says which word of which frame or thread state changed, with frames called by their function instead of
-//! their address, so that the list of an operation is the same in every process. [`recorder`] makes such a list from
-//! addresses; who observed them does not matter here. The lists of real interpreters come from
-//! [`process::stepper`].
+//! A [`Store`] says which field of which frame or thread state changed. Frames are identified by their function instead
+//! of their address, so the stores of an operation are the same in every process. [`recorder`] makes such a list from
+//! addresses, whichever tool observed them. The lists of real interpreters come from [`process::stepper`].
 
 mod naming;
 pub mod recorder;
@@ -13,10 +12,10 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-/// A frame, or what stands in a frame's place.
+/// A frame, or a value in place of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// No frame.
+    /// NULL.
     Null,
     /// The thread's base frame.
     Base,
@@ -24,7 +23,7 @@ pub enum Place {
     Stack(Arc<str>),
     /// The frame inside a generator, coroutine or asynchronous generator, by its function's `co_qualname`.
     Generator(Arc<str>),
-    /// The shim frame under which C code called Python, by its caller.
+    /// The shim frame through which C code called Python. The name is that of the function that called the C code.
     Shim(Arc<str>),
     /// An address that is none of these.
     Elsewhere,
@@ -43,7 +42,7 @@ impl Place {
         Self::Generator(function.into())
     }
 
-    /// The shim frame that `caller` entered C code above.
+    /// The shim frame of C code that `caller` called.
     #[must_use]
     pub fn shim(caller: &str) -> Self {
         Self::Shim(caller.into())
@@ -63,10 +62,10 @@ impl fmt::Display for Place {
     }
 }
 
-/// What `f_executable` is set to.
+/// The value of `f_executable`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// No object: the frame is gone.
+    /// NULL: the frame is gone.
     Null,
     /// The code object of the frame's function.
     Function,
@@ -79,13 +78,13 @@ pub enum Code {
 pub enum GeneratorState {
     /// 0: it has not run yet.
     Created,
-    /// 1: it stands at a `yield`.
+    /// 1: it is suspended at a `yield`.
     Suspended,
-    /// 2: it stands at a `yield from` or an `await`.
+    /// 2: it is suspended at a `yield from` or an `await`.
     Delegating,
-    /// 4: it runs.
+    /// 4: it is running.
     Executing,
-    /// 5: it is over, or was not begun to be.
+    /// 5: it has ended, or its creation is not complete.
     Cleared,
     /// Another number.
     Other(u8),
@@ -104,36 +103,37 @@ impl From<u8> for GeneratorState {
     }
 }
 
-/// One access. All are stores but one: the load of the anchor that an update begins with is told too, because
-/// whatever is stored to the anchor later than this load is not seen by that update.
+/// One access. All are stores except the load of the anchor at the start of an update. That load is recorded because
+/// the update does not notice anything stored to the anchor later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Store {
-    /// `current_frame`.
+    /// A store to `current_frame`.
     CurrentFrame(Place),
     /// The load of `last_profiled_frame`.
     AnchorLoaded,
-    /// `last_profiled_frame`.
+    /// A store to `last_profiled_frame`.
     Anchor(Place),
-    /// `last_profiled_frame_seq`, one more than it was.
+    /// A store to `last_profiled_frame_seq` of its old value plus one.
     SequenceIncremented,
-    /// `last_profiled_frame_seq`, anything else.
+    /// A store of any other value to `last_profiled_frame_seq`.
     Sequence(u64),
-    /// `datastack_chunk`: 0 is the chunk at the beginning, others are numbered as they appear.
+    /// A store to `datastack_chunk`. Chunk 0 is the first one; the others are numbered as they appear.
     Chunk(usize),
-    /// `previous` of a frame.
+    /// A store to `previous` of a frame.
     Previous(Place, Place),
-    /// `f_executable` of a frame.
+    /// A store to `f_executable` of a frame.
     Executable(Place, Code),
-    /// `instr_ptr` of a frame that is not the current one. (The current frame's changes with every instruction.)
+    /// A store to `instr_ptr` of a frame other than the current one. (That of the current frame changes with every
+    /// instruction.)
     Instruction(Place),
-    /// `owner` of a frame.
+    /// A store to `owner` of a frame.
     Owner(Place, u8),
-    /// `gi_frame_state` of the generator around a frame.
+    /// A store to `gi_frame_state` of the generator that contains a frame.
     State(Place, GeneratorState),
 }
 
 impl Store {
-    /// The frame one of whose words it is, if it is one of a frame's.
+    /// The frame whose field is stored to; `None` if it is a field of the thread state.
     #[must_use]
     pub fn frame(&self) -> Option<&Place> {
         match self {

@@ -1,8 +1,8 @@
-//! From accesses at addresses to stores by name.
+//! Turns accesses at addresses into stores by name.
 //!
-//! A frame's words are written before anybody can know that a frame is there: it becomes known when it is on the chain
-//! of the current frame. So accesses are named only in the end. An address may hold several frames one after the other;
-//! each of these *lives* gets the name that it had while it was on the chain.
+//! The fields of a frame are written before it is known that there is a frame. That is only known once it is on the
+//! chain of the current frame. Accesses are therefore named at the end. An address may hold several frames one after
+//! the other. Each of these *lives* gets the name that it had while it was on the chain.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use framewalk::memory::Address;
 use super::recorder::{Entry, Kind, Link, Offsets, Recorder};
 use super::{Code, GeneratorState, Place, Store};
 
-/// Number of a frame's life.
+/// The number of a frame's life.
 type Life = usize;
 
 /// A store whose frames have no names yet.
@@ -28,19 +28,19 @@ enum Draft {
     Instruction(Life),
     Owner(Life, u8),
     State(Life, u8),
-    /// Taken back.
+    /// A store that was removed again.
     Nothing,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// No frame is there.
+    /// There is no frame.
     Absent,
-    /// It is being made, or was made and never got onto the chain.
+    /// The frame is being created, or was created and never got onto the chain.
     Unseen,
-    /// It is on the chain.
+    /// The frame is on the chain.
     Linked,
-    /// It was.
+    /// The frame was on the chain and has left it.
     Left,
 }
 
@@ -53,9 +53,9 @@ struct Slot {
 pub(super) struct Naming<'a> {
     recorder: &'a Recorder,
     slots: HashMap<Address, Slot>,
-    /// By life; empty until it is seen on a chain.
+    /// The name of each life; `None` until it is seen on a chain.
     names: Vec<Option<Place>>,
-    /// Names by code, for frames that never get onto the chain.
+    /// Function names by code, for frames that never get onto the chain.
     functions: HashMap<u64, (Kind, Arc<str>)>,
     last_code: HashMap<Life, u64>,
     current: Address,
@@ -65,7 +65,7 @@ pub(super) struct Naming<'a> {
 }
 
 impl<'a> Naming<'a> {
-    /// The stores of a record.
+    /// The stores of a record, in order.
     pub(super) fn of(recorder: &'a Recorder) -> Vec<Store> {
         let mut naming = Self::new(recorder);
         for entry in &recorder.entries {
@@ -101,7 +101,7 @@ impl<'a> Naming<'a> {
         }
     }
 
-    /// A new life at a slot.
+    /// Begins a new life at a slot.
     fn begin(names: &mut Vec<Option<Place>>, slot: &mut Slot, stage: Stage) -> Life {
         names.push(None);
         slot.stage = stage;
@@ -195,15 +195,15 @@ impl<'a> Naming<'a> {
         let Some(slot) = self.slots.get_mut(&at) else { return };
         let clears = word == Word::Executable && null;
         let begins = match (slot.kind, slot.stage) {
-            // What is stored there before is no frame's.
-            // It is made, or resumed for the first time here.
+            // Values stored here earlier do not belong to a frame. With this store, the frame is created or resumed for
+            // the first time.
             (Kind::Generator, Stage::Absent) if matches!(word, Word::State(4 | 5)) => true,
             (Kind::Generator, Stage::Absent) => return,
             (Kind::Generator, _) => false,
             (_, Stage::Absent) if clears => return,
             (_, Stage::Absent) => true,
             (Kind::Shim, Stage::Unseen) => word == Word::Executable,
-            // RETURN_GENERATOR leaves without clearing anything.
+            // RETURN_GENERATOR leaves the frame without clearing anything.
             (_, Stage::Left) => !clears,
             _ => false,
         };
@@ -233,7 +233,8 @@ impl<'a> Naming<'a> {
         self.stores.push(draft);
     }
 
-    /// The name of a life, or of an address that had none when it was stored: a shim's, told before it is made.
+    /// The name of a life, or of an address that had no life at the time of the store: a shim frame is stored before it
+    /// is created.
     fn place(&self, life: Option<Life>, address: Address) -> Place {
         if address == 0 {
             return Place::Null;
@@ -266,7 +267,7 @@ impl<'a> Naming<'a> {
                 Draft::State(life, state) => Store::State(of(life), GeneratorState::from(state)),
             })
         });
-        // What never became a frame was other memory.
+        // Memory that never became a frame is left out.
         named.filter(|store| store.frame() != Some(&Place::Elsewhere)).collect()
     }
 
@@ -288,7 +289,7 @@ enum Word {
     State(u8),
 }
 
-/// Takes back what was stored to a life.
+/// Removes the stores to a life.
 fn forget(stores: &mut [Draft], life: Life) {
     for draft in stores {
         if let Draft::Previous(of, ..)

@@ -1,4 +1,4 @@
-//! Keeps what a thread loads and stores until it can be named.
+//! Records the loads and stores of a thread until they can be named.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use framewalk::memory::Address;
 use super::Store;
 use super::naming::Naming;
 
-/// What debug builds fill fresh, freed and guarding memory with.
+/// The bytes with which debug builds fill new, freed and guard memory.
 const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];
 
-/// What owns a frame, as far as its naming goes.
+/// The owner of a frame, as far as its name depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The data stack.
@@ -27,26 +27,26 @@ pub enum Kind {
 /// One frame of the chain.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// Where it stands.
+    /// Its address.
     pub address: Address,
-    /// Who owns it.
+    /// Its owner.
     pub kind: Kind,
-    /// `f_executable`, tags and all.
+    /// The value of `f_executable`, including tag bits.
     pub executable: u64,
     /// `co_qualname`; empty if there is no code.
     pub function: Arc<str>,
 }
 
-/// The offsets that matter, all in bytes.
+/// The offsets of the recorded fields, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Offsets {
-    /// Of thread states.
+    /// Offsets in thread states.
     pub thread: ThreadLayout,
-    /// Of the cache's fields in thread states.
+    /// Offsets of the cache's fields in thread states.
     pub cache: CacheLayout,
-    /// Of frames.
+    /// Offsets in frames.
     pub frame: FrameLayout,
-    /// Of generators.
+    /// Offsets in generators.
     pub generator: GeneratorLayout,
 }
 
@@ -57,11 +57,11 @@ pub(super) enum Entry {
         value: u64,
         size: usize,
     },
-    /// The chain of the frame that is current now, leaf first.
+    /// The chain of the new current frame, leaf first.
     Chain(Vec<Link>),
 }
 
-/// Keeps what one thread does.
+/// Records the accesses of one thread.
 pub struct Recorder {
     pub(super) offsets: Offsets,
     pub(super) thread: Address,
@@ -71,13 +71,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For the thread state at `thread`, whose sequence and newest chunk are these; `chain` is its stack, leaf first.
+    /// A recorder for the thread state at `thread`, with its present sequence and newest chunk. `chain` is its stack,
+    /// leaf first.
     #[must_use]
     pub fn new(offsets: Offsets, thread: Address, sequence: u64, chunk: Address, chain: Vec<Link>) -> Self {
         Self { offsets, thread, sequence, chunk, entries: vec![Entry::Chain(chain)] }
     }
 
-    /// A load of `size` bytes at `address`.
+    /// Records a load of `size` bytes at `address`.
     pub fn loaded(&mut self, address: Address, size: usize) {
         let anchor = self.thread.wrapping_add(self.offsets.cache.anchor);
         if address <= anchor && anchor - address < size as u64 {
@@ -85,7 +86,7 @@ impl Recorder {
         }
     }
 
-    /// A store: what is in its bytes now.
+    /// Records a store. `bytes` is the memory after the store.
     pub fn stored(&mut self, address: Address, bytes: &[u8]) {
         let filler = bytes.len() >= 8 && bytes.first().is_some_and(|first| FILLERS.contains(first));
         if filler && bytes.windows(2).all(|pair| pair.first() == pair.last()) {
@@ -100,18 +101,18 @@ impl Recorder {
         }
     }
 
-    /// Whether a store there says that another frame is current: the chain is to be told then.
+    /// Whether a store at this address changes the current frame. If so, the new chain must be recorded, too.
     #[must_use]
     pub fn is_current_frame(&self, address: Address) -> bool {
         address == self.thread.wrapping_add(self.offsets.thread.current_frame)
     }
 
-    /// The stack, leaf first, after a store to the current frame.
+    /// Records the chain, leaf first, after a store to the current frame.
     pub fn chain(&mut self, chain: Vec<Link>) {
         self.entries.push(Entry::Chain(chain));
     }
 
-    /// Names everything.
+    /// Names the recorded accesses.
     #[must_use]
     pub fn finish(self) -> Vec<Store> {
         Naming::of(&self)

@@ -1,4 +1,4 @@
-//! Naming, on accesses made by hand.
+//! Tests of naming, with accesses made by hand.
 
 use framewalk::layout::GeneratorLayout;
 use framewalk::layout::release_3_15_2::LAYOUT;
@@ -63,7 +63,7 @@ fn one_address_holds_frames_one_after_the_other() {
         recorder.chain(vec![link(MAIN, "main", CODE[0])]);
         recorder.word(LEAF, 1);
     }
-    // A third one is never on the chain; its code tells its name.
+    // A third frame never gets onto the chain. Its name comes from its code.
     recorder.word(LEAF, 0x5100);
     let named: Vec<_> = recorder.finish().into_iter().filter_map(|store| store.frame().cloned()).collect();
     assert_eq!(named, ["first", "first", "second", "second", "first"].map(Place::stack));

@@ -1,6 +1,6 @@
-//! Branches that take turns under one caller.
+//! Branches called in turn by one caller.
 //!
-//! With equal frames the branches stand on the same addresses: a cache that trusts an address hangs the leaf of one
+//! With frames of equal size, the branches use the same addresses. A cache that trusts an address puts the leaf of one
 //! branch under the callers of another.
 
 use rand::RngExt;
@@ -26,7 +26,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         }
     }
     if random.random_bool(0.5) {
-        // Two branches called from one line: only the frames below can tell them apart.
+        // Two branches called from one line: only their own frames distinguish them.
         let sites: Vec<_> = branches.iter().take(2).map(|(_, fun)| p.site(*fun)).collect();
         let calls: Vec<_> =
             branches.iter().zip(&sites).map(|((name, _), s)| format!("{name}({})", p.context(*s))).collect();
@@ -38,7 +38,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// A leaf with gates on several lines, near and far: the frame stays, its line moves.
+/// A leaf with gates on several lines, near and far. The frame stays, but its line changes.
 fn leaf(p: &mut Program<'_>, base: &str, index: u32, random: &mut ChaCha8Rng) -> (String, Fun) {
     let name = p.name(base);
     let fun = p.declare(&name);
@@ -53,17 +53,17 @@ fn leaf(p: &mut Program<'_>, base: &str, index: u32, random: &mut ChaCha8Rng) ->
     (name, fun)
 }
 
-/// One branch from its outermost function to the leaf; returns the outermost.
+/// One branch from its outermost function to the leaf. Returns the outermost one.
 fn chain(p: &mut Program<'_>, branch: u32, depth: u32, leaf: (String, Fun), random: &mut ChaCha8Rng) -> (String, Fun) {
     let mut below = leaf;
-    // Each one doubles the number of contexts below it.
+    // Each such call doubles the number of contexts below it.
     let mut doubled = 0;
     for level in (0..depth).rev() {
         let name = p.name(&format!("b{branch}_{level}"));
         let fun = p.declare(&name);
         p.open(fun, &format!("def {name}(c):"));
         p.locals(p.parameters().frame_size.locals(branch * depth + level));
-        // The pattern of gates is the same for every branch of a level on average, not in particular.
+        // All branches have the same probability of a gate on each level, but not the same gates.
         if random.random_bool(0.2) {
             p.gate();
         }

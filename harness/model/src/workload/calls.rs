@@ -1,4 +1,4 @@
-//! How a program calls: the text of a call, its site, and the callee's context on its way.
+//! Emits calls: the text of a call, its site, and the callee's context.
 
 use super::graph::{Call, Fun, Site};
 use super::program::Program;
@@ -10,7 +10,7 @@ impl Program<'_> {
         self.call(fun, &format!("{name}(@)"))
     }
 
-    /// Emits a call that is spread over lines: it stands on the first.
+    /// Emits a call that is spread over several lines. The caller's line is the first.
     pub(super) fn invoke_spread(&mut self, fun: Fun) {
         let site = self.site(fun);
         let (name, context) = (self.identifier(fun), self.context(site));
@@ -20,43 +20,45 @@ impl Program<'_> {
         self.line(")");
     }
 
-    /// Emits a line that calls through `site`; `@` in it stands for the callee's context.
+    /// Emits a line that calls through `site`. `@` in the text is replaced by the callee's context.
     pub(super) fn through(&mut self, site: Site, text: &str) {
         let context = self.context(site);
         self.line(&text.replace('@', &context));
         self.here(&[site]);
     }
 
-    /// Emits a line with a call of its own; `@` in it stands for the callee's context.
+    /// Emits a line with a new call site. `@` in the text is replaced by the callee's context.
     pub(super) fn call(&mut self, callee: Fun, text: &str) -> Site {
         let site = self.site(callee);
         self.through(site, text);
         site
     }
 
-    /// Emits a line that makes a generator or coroutine: the new frame is on the stack until it has made its object.
+    /// Emits a line that creates a generator or coroutine. The new frame is on the stack until it has created its
+    /// object.
     pub(super) fn make(&mut self, generator: Fun, text: &str) {
         self.line(text);
         self.makes(generator);
     }
 
-    /// Like [`Self::make`] for a line that was emitted already.
+    /// Like [`Self::make`], for a line that was already emitted.
     pub(super) fn makes(&mut self, generator: Fun) {
         let site = self.add(Call { barren: true, ..Call::of(generator) });
         self.here(&[site]);
     }
 
-    /// The text of the context that `site` leads to from the context in `c`.
+    /// The text of the context to which `site` leads from the context in `c`.
     pub(super) fn context(&self, site: Site) -> String {
         self.context_from("c", site)
     }
 
-    /// The text of the context that `site` leads to from the context that `base` evaluates to.
+    /// The text of the context to which `site` leads from the context that `base` evaluates to.
     pub(super) fn context_from(&self, base: &str, site: Site) -> String {
         if self.gated() { format!("_n[{base}][{}]", site.number) } else { "0".into() }
     }
 
-    /// Emits a line that leaves the callee's context in the cell, for a callee that gets no argument of ours.
+    /// Emits a line that stores the callee's context in the first cell, for a callee that gets no argument from the
+    /// generator.
     pub(super) fn aim(&mut self, site: Site) {
         if self.gated() {
             let line = format!("_w[0] = {}", self.context(site));
@@ -72,7 +74,7 @@ impl Program<'_> {
         }
     }
 
-    /// Emits an aimed call: the aim, then the line.
+    /// Emits an aimed call: the line that aims, then the call.
     pub(super) fn aimed(&mut self, callee: Fun, text: &str) -> Site {
         let site = self.site(callee);
         self.aim(site);
@@ -81,12 +83,12 @@ impl Program<'_> {
         site
     }
 
-    /// Emits the line by which a callee takes its context from the cell.
+    /// Emits the line with which a callee takes its context from the first cell.
     pub(super) fn take(&mut self) {
         self.take_from("_w[0]");
     }
 
-    /// Emits the line by which a callee takes its context from an expression.
+    /// Emits the line with which a callee takes its context from an expression.
     pub(super) fn take_from(&mut self, context: &str) {
         if self.gated() {
             self.line(&format!("c = {context}"));

@@ -1,6 +1,7 @@
-//! Instances made by a specialised call: a trampoline frame and one for `__init__`, made together. Where the arguments do
-//! not fit a code object that `__init__` was given since, both are given back without having run. So are the frames of what
-//! `exec` runs and of what C calls without arguments, where arguments are asked for.
+//! Instances created by a specialised call, which makes a trampoline frame and a frame for `__init__` together.
+//! `__init__` may since have been given a code object that the arguments do not fit. Then both frames are given back
+//! before they run. The same happens to frames for `exec`, and for calls from C without arguments, if the code requires
+//! arguments.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -8,12 +9,12 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fun, Program};
 
-/// A call is specialised after a few executions.
+/// The number of calls at one place. A call is specialised after a few executions.
 const ROUNDS: u32 = 14;
 /// In this round the arguments do not fit.
 const MISFIT: u32 = 11;
 
-/// Emits `main` and the functions that make instances; returns the number of threads.
+/// Emits `main` and the functions that create instances; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     p.class("Made");
@@ -54,7 +55,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// A function that makes instances at one place, once in vain if `fails`.
+/// A function that creates instances at one place. If `fails`, one of the calls fails.
 fn maker(p: &mut Program<'_>, index: u32, init: Fun, trampoline: Fun, fails: bool) -> Fun {
     let fun = p.define(&format!("make_{index}"), "c");
     p.locals(p.parameters().frame_size.locals(index));
@@ -77,7 +78,7 @@ fn maker(p: &mut Program<'_>, index: u32, init: Fun, trampoline: Fun, fails: boo
     fun
 }
 
-/// A function in which C makes a frame in vain.
+/// A function in which C makes a frame that never runs.
 fn in_vain(p: &mut Program<'_>, name: &str, text: &str) -> Fun {
     let fun = p.define(name, "c");
     p.gate();

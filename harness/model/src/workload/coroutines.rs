@@ -1,4 +1,4 @@
-//! Coroutines and asynchronous generators, driven by hand: `send(None)` in place of an event loop.
+//! Coroutines and asynchronous generators, driven by `send(None)` instead of an event loop.
 //!
 //! As with generators, the frames keep their addresses while the drivers at the root of the chain change.
 
@@ -29,11 +29,11 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     p.make(consumer, &format!("a = {consumer_name}()"));
     p.rounds();
     if p.has_rounds() {
-        // The one from the round before may stand anywhere in its loop.
+        // The coroutine from the previous round may be anywhere in its loop.
         end(p, &[ticks, consumer], pause, &format!("a = {consumer_name}()"));
     }
     p.make(outermost, &format!("k = {outer_name}()"));
-    // Only a coroutine that has started can be thrown into.
+    // An exception can be thrown only into a coroutine that has started.
     p.aimed(outermost, "k.send(None)");
     for _ in 0..2 {
         for &driver in &drivers {
@@ -52,7 +52,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// Emits a line that ends the suspended chain: it is closed from the inside, each frame right under the closer.
+/// Emits a line that ends the suspended chain. It is closed from the inside, and each frame runs directly under the
+/// closer.
 fn end(p: &mut Program<'_>, chain: &[Fun], pause: Fun, text: &str) {
     let Some((&inner, outer)) = chain.split_first() else { return };
     let site = p.site(inner);
@@ -68,7 +69,7 @@ fn end(p: &mut Program<'_>, chain: &[Fun], pause: Fun, text: &str) {
     }
 }
 
-/// A chain of awaits; returns it innermost first, and its outermost function.
+/// A chain of awaits. Returns its functions, innermost first, and the outermost one.
 fn awaits(p: &mut Program<'_>, helper: Fun, pause: Fun) -> (Vec<Fun>, Fun) {
     let (size, depth) = (p.parameters().frame_size, p.parameters().depth);
     let inner_name = p.name("inner");
@@ -116,7 +117,7 @@ fn awaits(p: &mut Program<'_>, helper: Fun, pause: Fun) -> (Vec<Fun>, Fun) {
     (std::iter::once(inner).chain(funs).collect(), outermost)
 }
 
-/// A coroutine that consumes an asynchronous generator; returns it and the generator.
+/// A coroutine that consumes an asynchronous generator. Returns both.
 fn asynchronous_for(p: &mut Program<'_>, helper: Fun, pause: Fun) -> (Fun, Fun) {
     let ticks_name = p.name("ticks");
     let ticks = p.declare(&ticks_name);
@@ -156,7 +157,7 @@ fn asynchronous_for(p: &mut Program<'_>, helper: Fun, pause: Fun) -> (Fun, Fun) 
     (consumer, ticks)
 }
 
-/// A function that resumes coroutines it did not make, and says whether the second is done.
+/// A function that resumes coroutines it did not create, and returns whether the second one is done.
 fn driver(p: &mut Program<'_>, index: u32, outermost: Fun, consumer: Fun, random: &mut ChaCha8Rng) -> Fun {
     let fun = p.define(&format!("driver_{index}"), "c, k, a");
     p.locals(p.parameters().frame_size.locals(10 + index));
@@ -174,7 +175,7 @@ fn driver(p: &mut Program<'_>, index: u32, outermost: Fun, consumer: Fun, random
     fun
 }
 
-/// An asynchronous generator whose awaitables are sent to without any coroutine.
+/// An asynchronous generator whose awaitables are driven by `send` without a coroutine.
 fn by_hand(p: &mut Program<'_>, ticks: Fun) -> Fun {
     let name = p.identifier(ticks);
     let fun = p.define("by_hand", "c");

@@ -1,6 +1,6 @@
-//! Deep stacks that swing across the borders of data-stack chunks.
+//! Deep stacks that grow and shrink across the borders of data-stack chunks.
 //!
-//! A tower of small frames brings the stack to some depth; on top of it, tails of frames of a kilobyte and more grow
+//! A tower of small frames brings the stack to some depth. On top of it, tails of frames of at least a kilobyte grow
 //! and shrink. A chunk holds 16 KiB, so every tail leaves its chunk and comes back.
 
 use rand::RngExt;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fuel, Fun, Program};
 
-/// The least extra locals of a tail's frames: with these, the shortest tail is longer than a chunk.
+/// The smallest number of extra locals in a tail's frames. With it, the shortest tail is longer than a chunk.
 const LARGE: u32 = 120;
 
 /// Emits `main` and its towers; returns the number of threads.
@@ -19,8 +19,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let towers: Vec<(Fun, u32)> = (0..p.parameters().width.min(4))
         .map(|index| {
             let swing = swing(p, index, leaf, random);
-            // The first two are about equally high: beyond the number of frames that a cache keeps, the same addresses
-            // hold other functions. The others put the swing at unlike distances from a border.
+            // The first two are about equally high, above the number of frames that a cache keeps, so that the same
+            // addresses hold different functions. The others put the swing at different distances from a border.
             let height = if index < 2 { depth.saturating_sub(index * 3) } else { depth / index }.max(1);
             (tower(p, index, swing, (height / 8).max(1)), height)
         })
@@ -38,7 +38,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// Small frames up to the swing, with a gate at every `stride`-th of them on the way up and down.
+/// Small frames up to the swing. Every `stride`-th frame has a gate on the way up and down.
 fn tower(p: &mut Program<'_>, index: u32, swing: Fun, stride: u32) -> Fun {
     let fun = p.define(&format!("tower_{index}"), "n, c");
     let name = p.identifier(fun);

@@ -1,5 +1,5 @@
-//! Generators that delegate to an iterator that is none: what is thrown into them goes to a method of it, called from C
-//! while the generator is linked as its caller.
+//! Generators that delegate to an iterator that is not a generator. An exception thrown into them goes to a method of
+//! the iterator. C calls that method while the generator is linked as its caller.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -27,13 +27,13 @@ const METHODS: [Method; 4] = [
     },
 ];
 
-/// Emits `main`, the iterator, its generator and those who resume it; returns the number of threads.
+/// Emits `main`, the iterator, its generator and the functions that resume it; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     let methods: Vec<(&Method, Fun)> =
         METHODS.iter().map(|method| (method, p.declare(&format!("Delegate.{}", method.name)))).collect();
 
-    // The generator comes first: the methods must know through which sites they are reached.
+    // The generator comes first, because the methods must know the sites that call them.
     let outer = p.name("outer");
     let outer_fun = p.declare(&outer);
     p.open(outer_fun, &format!("def {outer}():"));

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fun, Program};
 
-/// Emits `main` and the levels between a handler and what raises; returns the number of threads.
+/// Emits `main` and the levels between a handler and the function that raises; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let helper = parts::leaf(p, "helper", 0);
     p.block("class Oops(Exception):");
@@ -92,7 +92,7 @@ fn thrower(p: &mut Program<'_>, branch: u32, helper: Fun, init: Fun) -> Fun {
     fun
 }
 
-/// One level of the way that the exception takes.
+/// One level that the exception passes through.
 fn unwound(
     p: &mut Program<'_>,
     branch: u32,

@@ -1,4 +1,4 @@
-//! Calls whose arguments do not fit: a frame is taken from the data stack and given back without ever having run.
+//! Calls whose arguments do not fit: a frame is taken from the data stack and given back before it runs.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::parts::{self, Dying};
 use super::program::{Fun, Program};
 
-/// Statements that fail; `#` stands for the leaf.
+/// Statements that fail. `#` is replaced by the name of the leaf.
 const MISFITS: [&str; 16] = [
     "#()",
     "#(c, 2, 3, 4, 5, 6)",
@@ -26,7 +26,7 @@ const MISFITS: [&str; 16] = [
     "sorted((1, 2), key=_keyword_only)",
 ];
 
-/// Emits `main` and the functions that call in vain; returns the number of threads.
+/// Emits `main` and the functions whose calls fail; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     p.text("def _keyword_only(*, a, b):\n    pass\n\n");
@@ -60,7 +60,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// A function that calls in vain, catches what comes of it, and calls rightly.
+/// A function that makes a failing call, catches the exception, and makes a correct call.
 fn caller(p: &mut Program<'_>, index: u32, misfit: &str, leaf: Fun, dying: &Dying, random: &mut ChaCha8Rng) -> Fun {
     let leaf_name = p.identifier(leaf);
     let fun = p.define(&format!("caller_{index}"), "c");
@@ -85,7 +85,7 @@ fn caller(p: &mut Program<'_>, index: u32, misfit: &str, leaf: Fun, dying: &Dyin
             p.gate();
             p.end();
         }
-        // One call instruction, specialised for arguments that fit, meets others.
+        // One call instruction, specialised for arguments that fit, gets others.
         1 => {
             let site = p.site(leaf);
             let context = p.context(site);

@@ -1,7 +1,7 @@
-//! Finalizers that run Python while a frame dies.
+//! Finalizers that run Python code while a frame is cleared.
 //!
-//! A frame leaves the stack before its locals are cleared: what they run stands under the *caller* of the dying frame,
-//! on the line of the call, while the dying frame's storage is still reserved.
+//! A frame leaves the stack before its locals are cleared. Their finalizers run under the *caller* of the dying frame,
+//! on the line of the call, while the storage of the dying frame is still reserved.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::parts::{self, Dying};
 use super::program::{Fun, Program};
 
-/// The ways to die.
+/// The number of ways to die.
 const WAYS: u32 = 8;
 
 struct Mortals {
@@ -60,7 +60,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// Emits a call of a function that dies with an instance of `Dying`: its finalizer runs under this very line.
+/// Emits a call of a function that dies together with an instance of `Dying`. The finalizer runs under this line.
 fn dies_with(p: &mut Program<'_>, fun: Fun, dying: &Dying) {
     let name = p.identifier(fun);
     let del = p.site(dying.del);
@@ -69,7 +69,7 @@ fn dies_with(p: &mut Program<'_>, fun: Fun, dying: &Dying) {
     p.here(&[del]);
 }
 
-/// Emits a line that makes an instance, written `#`, which dies on a line of the same function.
+/// Emits a line that creates an instance, which dies on a line of the same function. `#` in the text is the instance.
 fn made(p: &mut Program<'_>, dying: &Dying, text: &str) -> super::program::Site {
     let del = p.site(dying.del);
     let context = p.context(del);
@@ -78,7 +78,7 @@ fn made(p: &mut Program<'_>, dying: &Dying, text: &str) -> super::program::Site 
     del
 }
 
-/// A chain of functions each of which dies with an instance: finalizers all the way back.
+/// A chain of functions that each die with an instance, so that finalizers run all the way back.
 fn chained(p: &mut Program<'_>, mortals: &Mortals) -> Fun {
     let mut below: Option<Fun> = None;
     for level in (0..=p.parameters().depth).rev() {
@@ -99,13 +99,13 @@ fn chained(p: &mut Program<'_>, mortals: &Mortals) -> Fun {
     below.unwrap_or(mortals.leaf)
 }
 
-/// A function under which something dies in one way.
+/// A function under which an object dies in one way.
 fn holder(p: &mut Program<'_>, index: u32, way: u32, mortals: &Mortals) -> Fun {
     let Mortals { leaf, dying, generator, taker, on_death } = mortals;
     let size = p.parameters().frame_size.locals(index);
     let generator_name = p.identifier(*generator);
     let mortal = match way {
-        // Something dies with this function's frame: locals, a suspended generator, a referent.
+        // An object dies with this function's frame: a local, a suspended generator, a referent.
         0 | 1 => {
             let fun = p.define(&format!("mortal_{index}"), "c, d");
             p.locals(size);
@@ -146,7 +146,7 @@ fn holder(p: &mut Program<'_>, index: u32, way: u32, mortals: &Mortals) -> Fun {
     match (way, mortal) {
         (0, Some(mortal)) => dies_with(p, mortal, dying),
         (1, Some(mortal)) => {
-            // The traceback keeps the frame, and what it holds, until the handler is left.
+            // The traceback keeps the frame, and the objects it holds, until the handler ends.
             let name = p.identifier(mortal);
             let del = p.site(dying.del);
             let context = p.context(del);

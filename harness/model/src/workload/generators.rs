@@ -1,14 +1,14 @@
 //! Generators as leaves and as callers, resumed in every way and by different callers.
 //!
-//! A generator's frame lies outside the data stack and keeps its address from one resumption to the next while its
-//! callers change: the context comes in anew with every resumption.
+//! A generator's frame is outside the data stack. It keeps its address from one resumption to the next, while its
+//! callers change. Every resumption therefore passes the context again.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::program::{Fun, Program};
 
-/// Emits `main`, its generators and their resumers; returns the number of threads.
+/// Emits `main`, its generators and the functions that resume them; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let size = p.parameters().frame_size;
     let helper = p.name("helper");
@@ -18,7 +18,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     p.work();
     p.close();
 
-    // A plain producer; each value asks for the next context.
+    // A plain producer. Each value asks for the next context.
     let count = p.name("count");
     let count_fun = p.declare(&count);
     p.open(count_fun, &format!("def {count}(n):"));
@@ -61,7 +61,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     }
     let ending = random.random_range(0..3);
     for way in 0..3 {
-        // Every way to end a suspended generator, in an order of its own.
+        // Every way to end a suspended generator, in random order.
         match (way + ending) % 3 {
             0 => inner.end(p, "k.close()"),
             1 => inner.end(p, "k = None"),
@@ -85,7 +85,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
 
 /// A chain of delegation.
 struct Chain {
-    /// Innermost first.
+    /// The generators, innermost first.
     funs: Vec<Fun>,
     inner: Fun,
     outer_name: String,
@@ -96,8 +96,8 @@ impl Chain {
         self.funs.last().copied().unwrap_or(self.inner)
     }
 
-    /// Emits a line that ends a suspended chain. Closing goes from the innermost generator outwards and links none of
-    /// the outer frames: each runs its last lines right under whoever closed the chain.
+    /// Emits a line that ends a suspended chain. Closing goes from the innermost generator outwards and does not link
+    /// the outer frames. Each of them runs its last lines directly under the frame that closed the chain.
     fn end(&self, p: &mut Program<'_>, text: &str) {
         let site = p.site(self.inner);
         p.aim_second(site);
@@ -112,7 +112,7 @@ impl Chain {
     }
 }
 
-/// Emits the chain, outermost first: the innermost must know through which sites it is reached.
+/// Emits the chain, outermost first, because the innermost generator must know the sites that reach it.
 fn chain(p: &mut Program<'_>, helper_fun: Fun, helper: &str) -> Chain {
     let (size, depth) = (p.parameters().frame_size, p.parameters().depth);
     let names: Vec<_> =
@@ -177,7 +177,7 @@ fn consume(p: &mut Program<'_>, name: &str, helper_fun: Fun, helper: &str) -> Fu
     fun
 }
 
-/// A function that resumes generators it did not make.
+/// A function that resumes generators it did not create.
 fn resumer(p: &mut Program<'_>, index: u32, kind: u32, chain: &Chain, count: Fun) -> (String, Fun) {
     let name = p.name(&format!("resume_{index}"));
     let fun = p.declare(&name);

@@ -1,9 +1,8 @@
 //! The set of legal stacks of a workload, as data: a tree of call contexts.
 //!
-//! A [`Context`] is one function reached by one chain of callers. A stack is legal when its frames, from the root
-//! down, follow a path of the tree, every caller stands on a line from which the next context is called, and the
-//! leaf stands anywhere inside its own function. Two branches can therefore never mix: the callers of a context are
-//! its ancestors and nothing else.
+//! A [`Context`] is a function reached by one chain of callers. A stack is legal if its frames, from the root down,
+//! follow a path of the tree, every caller is on a line that calls the next context, and the leaf is on any line of its
+//! function. Two branches can therefore never mix: the only callers of a context are its ancestors.
 
 use std::collections::HashMap;
 
@@ -15,17 +14,18 @@ use crate::workload::positions::Positions;
 
 /// Index of a function in [`Grammar::functions`].
 pub type FunctionId = u32;
-/// Index of a context in [`Grammar::contexts`]; what a gate announces.
+/// Index of a context in [`Grammar::contexts`]. Gates report it.
 pub type ContextId = u32;
 
-/// The file name of the generated program; a frame's file matches if its last component is this.
+/// The file name of the generated program. A frame's file matches if its last component is this name.
 pub const WORKLOAD_FILE: &str = "workload.py";
 
 /// Name and file of the trampoline frame that a specialised instantiation pushes between the caller and a Python
-/// `__init__`. Its owner is the thread, so a walker sees it, without a line; the target's own account does not.
+/// `__init__`. Its owner is the thread, so a walker sees it, without a line. The target's own account does not contain
+/// it.
 pub const TRAMPOLINE: &str = "__init__";
 
-/// Whether `frame` is the interpreter's own trampoline to an `__init__`, which no account tells of.
+/// Whether `frame` is the interpreter's trampoline to an `__init__`, which no account contains.
 #[must_use]
 pub fn is_trampoline(frame: &Frame) -> bool {
     *frame.function == *TRAMPOLINE && *frame.file == *TRAMPOLINE
@@ -38,13 +38,13 @@ pub struct Function {
     pub name: String,
     /// `co_filename`: [`WORKLOAD_FILE`], or a synthetic name such as `<exec>`.
     pub file: String,
-    /// The first line on which it can stand (its `def` line).
+    /// Its first line (the `def` line).
     pub first_line: u32,
-    /// The last line on which it can stand.
+    /// Its last line.
     pub last_line: u32,
 }
 
-/// The lines on which a caller can stand while a callee runs.
+/// The lines that a caller can be on while the callee runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallLines {
@@ -57,11 +57,11 @@ pub enum CallLines {
 /// A function reached by one chain of callers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// What runs.
+    /// The function that runs.
     pub function: FunctionId,
-    /// Who called it; absent for the root of a thread.
+    /// The context of the caller; `None` for the root of a thread.
     pub parent: Option<ContextId>,
-    /// Where the caller stands meanwhile; meaningless for a root.
+    /// The lines that the caller can be on; meaningless for a root.
     pub called_from: CallLines,
 }
 
@@ -70,15 +70,15 @@ pub struct Context {
 pub struct Grammar {
     /// The program's code objects.
     pub functions: Vec<Function>,
-    /// The tree; a parent always comes before its children.
+    /// The tree. A parent always comes before its children.
     pub contexts: Vec<Context>,
-    /// For the judge: the children of each context, by function; roots under `None`.
+    /// The children of each context, by function. The roots are under `None`. Used by [`Grammar::judge`].
     #[serde(skip)]
     index: HashMap<(Option<ContextId>, FunctionId), Vec<ContextId>>,
-    /// For the judge: functions by name.
+    /// Functions by name. Used by [`Grammar::judge`].
     #[serde(skip)]
     by_name: HashMap<String, Vec<FunctionId>>,
-    /// Where the functions can stand exactly, and the whole path of their file, once the build has said so.
+    /// The exact positions of the functions, and the whole path of their file. Set once the build has reported them.
     #[serde(skip)]
     positions: Option<Positions>,
 }
@@ -90,31 +90,32 @@ pub enum Illegal {
     /// There is no frame.
     #[error("the stack is empty")]
     Empty,
-    /// A frame belongs to no function of the program.
+    /// A frame does not belong to a function of the program.
     #[error("frame {index} is no function of the program")]
     ForeignFrame {
-        /// Which.
+        /// The index of the frame.
         index: usize,
     },
     /// The root frame is not the root of any thread: callers are missing.
     #[error("the stack starts at a frame that no thread starts with: callers are missing")]
     CutShort,
-    /// A frame stands under callers that never call it.
+    /// A frame is under callers that never call it.
     #[error("frame {index} never runs under these callers: the stack mixes branches")]
     MixedBranches {
-        /// The first frame, seen from the root, that does not belong.
+        /// The first frame, counted from the root, that does not belong there.
         index: usize,
     },
-    /// A frame stands on a line on which it cannot stand.
+    /// A frame is on a line that it cannot be on.
     #[error("frame {index} cannot stand on that line")]
     WrongLine {
-        /// Which.
+        /// The index of the frame.
         index: usize,
     },
-    /// A frame stands at a place that its code object does not have: end of the line or columns are another's.
+    /// A frame is at a position that its code object does not have: the line exists, but its end or the columns do not
+    /// match.
     #[error("frame {index} stands where its code object has no instruction")]
     WrongPosition {
-        /// Which.
+        /// The index of the frame.
         index: usize,
     },
 }
@@ -134,10 +135,10 @@ impl Illegal {
     }
 }
 
-/// The most characters of a name or a path that CPython's unwinder tells (`Modules/_remote_debugging`).
+/// The largest number of characters of a name or path that CPython's unwinder returns (`Modules/_remote_debugging`).
 const LONGEST_NAME: usize = 1024;
 
-/// What CPython's unwinder tells of a longer name or path: its first characters.
+/// A name or path as CPython's unwinder cuts it; `None` if it is not cut.
 #[must_use]
 pub fn as_cpython_tells(name: &str) -> Option<&str> {
     name.char_indices().nth(LONGEST_NAME).and_then(|(end, _)| name.get(..end))
@@ -152,7 +153,7 @@ impl Grammar {
         id
     }
 
-    /// A function is found by its name, and by what CPython's unwinder tells of it.
+    /// Makes a function findable by its name, and by its name as CPython's unwinder cuts it.
     fn name(&mut self, id: FunctionId, name: &str) {
         self.by_name.entry(name.to_owned()).or_default().push(id);
         if let Some(told) = as_cpython_tells(name) {
@@ -165,7 +166,7 @@ impl Grammar {
         self.push(Context { function, parent: None, called_from: CallLines::Anywhere })
     }
 
-    /// Adds a context: `function`, called by `parent` while that stands on `called_from`.
+    /// Adds a context: `function`, called by `parent` from the lines `called_from`.
     pub fn call(&mut self, parent: ContextId, function: FunctionId, called_from: CallLines) -> ContextId {
         self.push(Context { function, parent: Some(parent), called_from })
     }
@@ -177,7 +178,7 @@ impl Grammar {
         id
     }
 
-    /// From here on, a frame must stand exactly where its code object can.
+    /// From here on, a frame must be at a position that its code object has.
     pub fn learn_positions(&mut self, positions: Positions) {
         self.positions = Some(positions);
     }
@@ -206,18 +207,18 @@ impl Grammar {
         path
     }
 
-    /// Whether `stack` (leaf first) is legal, and if not, the first rule it breaks, seen from the root.
+    /// Checks whether `stack` (leaf first) is legal.
     ///
     /// # Errors
-    /// The broken rule.
+    /// The first rule that it breaks, seen from the root.
     pub fn judge(&self, stack: &[Frame]) -> Result<(), Illegal> {
         self.contexts_of(stack).map(drop)
     }
 
-    /// The contexts that `stack` (leaf first) can be in.
+    /// The contexts in which `stack` (leaf first) can be.
     ///
     /// # Errors
-    /// The rule it breaks, if it can be in none.
+    /// The rule that it breaks, if there is no such context.
     pub fn contexts_of(&self, stack: &[Frame]) -> Result<Vec<ContextId>, Illegal> {
         let root = stack.len().checked_sub(1).ok_or(Illegal::Empty)?;
         for (index, frame) in stack.iter().enumerate().rev() {
@@ -271,7 +272,7 @@ impl Grammar {
         })
     }
 
-    /// Whether `file` is the function's, by its whole path if that is known.
+    /// Whether `file` is the function's file. Compares the whole path if it is known.
     fn is_file_of(&self, function: &Function, file: &str) -> bool {
         match &self.positions {
             Some(positions) if function.file == WORKLOAD_FILE => positions.is_program(file),
@@ -297,7 +298,7 @@ impl Grammar {
         let function =
             self.contexts.get(context as usize).and_then(|context| self.functions.get(context.function as usize));
         match (function, frame.location.line) {
-            // Nothing is known of its lines.
+            // The lines of this function are unknown.
             (Some(Function { last_line: u32::MAX, .. }), _) => true,
             (Some(function), Some(line)) => {
                 u32::try_from(line).is_ok_and(|line| (function.first_line..=function.last_line).contains(&line))

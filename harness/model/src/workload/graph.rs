@@ -1,49 +1,49 @@
-//! Who calls whom from which line, and its unfolding into the tree of contexts.
+//! The call sites of each function, and their unfolding into the tree of contexts.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use super::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 
-/// A function of the program that is being built.
+/// A function of the program under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fun(usize);
 
-/// A call site: one of its function's calls, on the lines where its text was emitted.
+/// A call site of a function, with the lines on which its text was emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Site {
     owner: Fun,
-    /// Which of its function's sites, in the order of their making.
+    /// Its index among the sites of its function, in the order of creation.
     pub(super) number: usize,
 }
 
-/// How a bounded recursion goes on through a call site. Fuel mirrors the program's own counter.
+/// The role of a call site in a bounded recursion. Fuel mirrors the program's own counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fuel {
-    /// The callee inherits the caller's.
+    /// The callee inherits the caller's fuel.
     Keep,
     /// The callee starts with this much.
     Set(u32),
-    /// Reached only with some left; the callee has one less.
+    /// Reached only if the caller has fuel left. The callee has one unit less.
     Spend,
-    /// Reached only with none left.
+    /// Reached only if the caller has no fuel left.
     WhenSpent,
 }
 
-/// What a call site leads to.
+/// The call at a call site.
 pub(super) struct Call {
-    /// Who is called.
+    /// The called function.
     pub(super) callee: Fun,
-    /// From which lines.
+    /// The lines of the call.
     pub(super) from: CallLines,
-    /// How a recursion goes on.
+    /// Its role in a recursion.
     pub(super) fuel: Fuel,
-    /// The callee calls nothing here: a generator function that only makes its generator, or is closed.
+    /// Whether the callee calls nothing here, because it is a generator that is only created or closed.
     pub(super) barren: bool,
 }
 
 impl Call {
-    /// A plain call, on no line yet.
+    /// A plain call that is on no line yet.
     pub(super) fn of(callee: Fun) -> Self {
         Self { callee, from: CallLines::At(Vec::new()), fuel: Fuel::Keep, barren: false }
     }
@@ -61,10 +61,10 @@ pub(super) struct Graph {
     roots: Vec<Fun>,
 }
 
-/// The tree of contexts with what a gated program must know of it, as Python tuples.
+/// The tree of contexts, with the tables that a gated program needs, as Python tuples.
 pub(super) struct Unfolded {
     pub(super) grammar: Grammar,
-    /// For each context, what each call site of its function leads to.
+    /// For each context, the contexts to which the call sites of its function lead.
     pub(super) next: String,
     /// The context of each root.
     pub(super) roots: String,
@@ -79,12 +79,12 @@ impl Graph {
         fun
     }
 
-    /// A thread starts with `fun`.
+    /// Declares that a thread starts with `fun`.
     pub(super) fn root(&mut self, fun: Fun) {
         self.roots.push(fun);
     }
 
-    /// Which of the roots `fun` is.
+    /// The index of `fun` among the roots.
     pub(super) fn root_number(&self, fun: Fun) -> Option<usize> {
         self.roots.iter().position(|&root| root == fun)
     }
@@ -94,14 +94,14 @@ impl Graph {
         self.nodes.get(fun.0).map_or("", |node| &node.function.name)
     }
 
-    /// `fun` begins on this line.
+    /// Sets the first line of `fun`.
     pub(super) fn begins(&mut self, fun: Fun, line: u32) {
         if let Some(node) = self.nodes.get_mut(fun.0) {
             node.function.first_line = line;
         }
     }
 
-    /// `fun` ends on this line.
+    /// Sets the last line of `fun`.
     pub(super) fn ends(&mut self, fun: Fun, line: u32) {
         if let Some(node) = self.nodes.get_mut(fun.0) {
             node.function.last_line = line;
@@ -118,7 +118,7 @@ impl Graph {
         Site { owner, number }
     }
 
-    /// `site` calls from this line, too.
+    /// Adds a line to the lines of `site`.
     pub(super) fn at_line(&mut self, site: Site, line: u32) {
         let call = self.nodes.get_mut(site.owner.0).and_then(|node| node.calls.get_mut(site.number));
         if let Some(CallLines::At(lines)) = call.map(|call| &mut call.from) {
@@ -126,7 +126,7 @@ impl Graph {
         }
     }
 
-    /// Unfolds the calls from the roots on.
+    /// Unfolds the calls, starting from the roots.
     pub(super) fn unfold(&self) -> Unfolded {
         let mut grammar = Grammar::default();
         for node in &self.nodes {
@@ -136,7 +136,7 @@ impl Graph {
         let mut queue: VecDeque<(ContextId, Fun, u32, bool)> =
             ids.iter().zip(&self.roots).map(|(&id, &fun)| (id, fun, 0, false)).collect();
         let mut next = String::from("(");
-        // First in, first out: the table's rows come in the order of the contexts.
+        // The queue is first in, first out, so the rows of the table are in the order of the contexts.
         while let Some((id, fun, fuel, barren)) = queue.pop_front() {
             next.push('(');
             for call in self.nodes.get(fun.0).filter(|_| !barren).map_or(&[][..], |node| &node.calls) {

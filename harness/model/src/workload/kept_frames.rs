@@ -1,6 +1,6 @@
 //! Frames that outlive their call in frame objects and tracebacks.
 //!
-//! When such a frame leaves the stack its contents move into its frame object, and its callers get frame objects too.
+//! When such a frame leaves the stack, its contents move into its frame object, and its callers get frame objects, too.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -8,13 +8,13 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fun, Program};
 
-/// How many frames are kept at a time.
+/// How many frames are kept at the same time.
 const KEPT: u32 = 8;
 
 /// Emits `main` and the keepers; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
-    // A kept frame must never be reachable from its own locals: cycles are not collected.
+    // A kept frame must never be reachable from its own locals, because cycles are not collected.
     p.line(&format!("_kept = [None] * {KEPT}"));
     p.line("");
     let generator = p.define("generator", "");
@@ -88,13 +88,13 @@ fn keeper(p: &mut Program<'_>, index: u32, way: u32, leaf: Fun, generator: Fun) 
             p.make(generator, "next(k)");
             p.gate();
             p.line("return k.gi_frame");
-            // The generator dies with this frame: nothing runs in it any more, but it is closed under the caller.
+            // The generator dies with this frame. Nothing runs in it any more, but it is closed under the caller.
         }
         _ => {
             p.line("f = _getframe()");
             p.gate();
             p.invoke(leaf);
-            // A frame object that the frame itself holds, for a while.
+            // For a while, the frame holds its own frame object.
             p.line("del f");
             p.gate();
         }
@@ -103,7 +103,7 @@ fn keeper(p: &mut Program<'_>, index: u32, way: u32, leaf: Fun, generator: Fun) 
     fun
 }
 
-/// A function that walks what is kept, and lets some of it go.
+/// A function that walks the kept frames and drops some of them.
 fn look(p: &mut Program<'_>, leaf: Fun) -> Fun {
     let fun = p.define("look", "c");
     p.block("for k in _kept:");

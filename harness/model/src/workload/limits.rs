@@ -1,24 +1,27 @@
-//! What lies on both sides of the limits of CPython's unwinder: 32 threads and 1,024 addresses in its cache, chains of 1,536 frames, names
-//! of 1,024 characters, more threads, one after the other, than the cache has entries; and positions that need many bits.
+//! Stacks, names and threads on both sides of the limits of CPython's unwinder: 32 threads and 1,024 addresses in its
+//! cache, chains of 1,536 frames, and names of 1,024 characters. Over time, there are more threads than the cache has
+//! entries. Some positions need many bits.
 
 use super::program::{Fuel, Fun, Program};
 
 /// More threads than the cache of CPython's unwinder has entries.
 const THREADS: u32 = 33;
-/// So many threads come and go, one at a time, in a round.
+/// The number of threads in a round that come and go, one at a time.
 const VISITORS: u32 = 3;
-/// Heights of towers: beyond the addresses of an entry, and the longest chain but for the few frames below; and beyond that.
+/// Heights of towers: more than the addresses of an entry, nearly the longest chain (the few frames below complete it),
+/// and beyond that.
 const TOWERS: [u32; 5] = [1026, 1410, 1526, 1540, 5000];
-/// Heights of towers without gates of their own, with which `main` has the last address that an entry holds, and the first that it does
-/// not: above it stand the tower's frames, one more than its height, and the five that it calls. An entry is made at the leaf,
-/// and `main` is the next to be anchored: at index 1,023 it is a partial hit, with the module's frame from the cache; at 1,024 it is a
-/// miss. Each comes twice, since the sequence may jump in between, which makes a miss of the hit.
+/// Heights of towers without gates of their own. With them, `main` has the last address that an entry holds, or the
+/// first that it does not. Above `main` are the tower's frames, which are one more than its height, and the five that
+/// it calls. An entry is made at the leaf, and `main` is the next frame to be the anchor. At index 1,023 it gives a
+/// partial hit, with the module's frame from the cache. At 1,024 it gives a miss. Each height occurs twice, because the
+/// sequence may jump in between, which turns the hit into a miss.
 const PLAIN_TOWERS: [u32; 4] = [1017, 1018, 1017, 1018];
-/// Lines without code, so that the next ones need more than 16 bits.
+/// The number of lines without code. The lines after them need more than 16 bits.
 const LINES: u32 = 1 << 16;
-/// Columns before a call, so that its own need more than 8 bits.
+/// The columns before a call. The columns of the call need more than 8 bits.
 const COLUMNS: usize = 300;
-/// A tower has a gate at every so many frames, on the way up and down.
+/// A tower has a gate every this many frames, on the way up and down.
 const STRIDE: u32 = 500;
 
 /// Emits `main`, its towers, and the threads that wait; returns the number of threads.
@@ -46,14 +49,14 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
     p.gate();
     p.gate();
     p.close();
-    // A column and a line that need more bits than most.
+    // A column and a line that need more bits than usual.
     p.gap(LINES);
     let wide = p.define("wide", "c");
     let site = p.site(leaf);
     let leaf_name = p.identifier(leaf);
     p.through(site, &format!("{:?}, {leaf_name}(@)", "-".repeat(COLUMNS)));
     p.close();
-    // A name that is longer than the unwinder tells, and two that are not.
+    // A name that is longer than the unwinder returns, and two that are not.
     let long = caller(p, &"n".repeat(1100), wide);
     let named = caller(p, &"n".repeat(1010), long);
     let named = caller(p, &"n".repeat(150), named);
@@ -62,8 +65,9 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
 
     p.open(main, "def main(c):");
     p.rounds();
-    // First all together: a cache that is new or swept by then has entries for 32 threads that are there, while after the visitors
-    // it also has those of threads that are gone. Mostly it is new or swept among the towers.
+    // The threads that come together are first. A cache that is new or was just swept then has entries for 32 living
+    // threads. After the visitors it also has entries for threads that have ended. The cache is usually new or swept
+    // among the towers.
     p.line(&format!("h = [({}, _ready.acquire())[0] for j in range({THREADS})]", start(p, waiter)));
     p.invoke(named);
     p.gate();
@@ -93,7 +97,7 @@ fn start(p: &Program<'_>, waiter: Fun) -> String {
     format!("_thread.start_joinable_thread(_functools.partial({name}, {context}))")
 }
 
-/// Lets all threads end, and waits for that.
+/// Lets all threads end, and waits for them.
 fn leave(p: &mut Program<'_>) {
     p.line("_go.release()");
     p.block("for t in h:");
@@ -142,7 +146,7 @@ mod tests {
 
     use crate::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 
-    /// How many frames stand above `main` at the leaf's gates, which come right before the gate in `main`.
+    /// The number of frames above `main` at the gates of the leaf, which come right before the gate in `main`.
     #[test]
     fn main_has_the_last_address_of_an_entry_and_the_first_beyond() {
         let parameters =

@@ -1,15 +1,16 @@
-//! Generated Python programs and the set of stacks each can legally show.
+//! Generated Python programs, each with the set of its legal stacks.
 //!
-//! A program imports only modules that are compiled into the interpreter, keeps every code object alive (walkers cache
-//! code by address) and runs no Python code but its own, so its grammar can be complete.
+//! A program imports only modules that are compiled into the interpreter. It keeps every code object alive, because
+//! walkers cache code by address. It runs no Python code but its own, so its grammar can be complete.
 //!
-//! # What a program says and hears
-//! File descriptor 0 brings commands, 1 takes messages. Once everything is defined the program writes `framdiff` (8 bytes)
-//! and waits for `g`. A *free* program then runs its loop without a word. A *gated* one writes at each gate its context
-//! and its native thread id (two little-endian `u32`) and waits: `g` lets it go on, `a` makes it write its own account of
-//! its stack (a little-endian `u32` length, then a JSON list, leaf first, of `[co_qualname, co_filename, f_lineno]`) and
-//! wait again; anything else, or the end of the input, ends it. A program of *rounds* has such a gate where `main` begins its
-//! work anew, so that it can be brought back to the same state again and again.
+//! # Protocol
+//! The program reads commands from file descriptor 0 and writes messages to 1. Once everything is defined, it writes
+//! `framdiff` (8 bytes) and waits for `g`. A *free* program then runs its loop without further messages. A *gated* one
+//! writes its context and its native thread id (two little-endian `u32`) at each gate, and waits. On `g` it goes on. On
+//! `a` it writes its own account of its stack and waits again; the account is a little-endian `u32` length, then a JSON
+//! list, leaf first, of `[co_qualname, co_filename, f_lineno]`. On anything else, or the end of the input, the program
+//! ends. A program of *rounds* has such a gate where `main` begins its work again, so that it can be brought back to
+//! the same state again and again.
 
 mod alternating;
 mod calls;
@@ -44,15 +45,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-/// What a workload exercises.
+/// The behaviour that a workload exercises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
-    /// Branches that take turns under one caller, on frames of equal or different addresses.
+    /// Branches called in turn by one caller, with frames at equal or different addresses.
     Alternating,
-    /// What lies on both sides of the limits of CPython's unwinder.
+    /// Stacks, names and threads on both sides of the limits of CPython's unwinder.
     Limits,
-    /// Deep stacks that swing across the borders of data-stack chunks.
+    /// Deep stacks that grow and shrink across the borders of data-stack chunks.
     Deep,
     /// Direct, mutual and branching recursion.
     Recursion,
@@ -66,19 +67,19 @@ pub enum Family {
     ThroughC,
     /// Calls whose arguments do not fit.
     FailedBind,
-    /// Python code that runs while a frame dies.
+    /// Python code that runs while a frame is cleared.
     Finalizers,
     /// Frames that outlive their call in frame objects and tracebacks.
     KeptFrames,
     /// Callbacks of `sys.monitoring`.
     Monitoring,
-    /// Threads with branches of their own, some of which come and go.
+    /// Threads with their own branches. Some of the threads come and go.
     Threads,
-    /// Instances made by a specialised call, some of them in vain.
+    /// Instances created by a specialised call that sometimes fails.
     Construction,
-    /// Generators that delegate to an iterator that is none.
+    /// Generators that delegate to an iterator that is not a generator.
     Delegates,
-    /// Leaves of every kind whose shares of the time are known.
+    /// Leaves of every kind with known shares of the time.
     Shares,
 }
 
@@ -126,7 +127,7 @@ impl Family {
         }
     }
 
-    /// The family of that name.
+    /// The family with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.name() == name)
@@ -139,17 +140,17 @@ impl std::fmt::Display for Family {
     }
 }
 
-/// Whether a program tells where it is.
+/// Which gates a program has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// It does, and waits to be let on.
+    /// It has all gates. At each, it reports its context and waits.
     Gated,
-    /// It runs without a word.
+    /// It has no gates.
     Free,
-    /// It runs without a word, but for a gate at the start of every round of `main`, of context [`ROUND`].
+    /// It has only a gate at the start of every round of `main`, with the context [`ROUND`].
     Rounds,
-    /// It has all gates, and one of context [`ROUND`] at the start of every round.
+    /// It has all gates, and one with the context [`ROUND`] at the start of every round.
     GatedRounds,
 }
 
@@ -169,17 +170,17 @@ impl Mode {
     }
 }
 
-/// The context of the gate at which a round starts; there is no such context.
+/// The context of the gate at the start of a round. The grammar has no such context.
 pub const ROUND: ContextId = ContextId::MAX;
 
-/// Which answers a cache must have given after a stopped run over the gates; a run without them is vacuous.
+/// The answers that a cache must have given in a stopped run over the gates. A run without them is vacuous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Produces {
-    /// The leaf stays and its line moves.
+    /// A full hit: the leaf stays, and its line changes.
     pub full_hit: bool,
-    /// The stack shrinks and grows again between gates.
+    /// A partial hit: the stack shrinks and grows again between gates.
     pub partial_hit: bool,
-    /// At the least a thread's first sample.
+    /// A miss: at least the first sample of each thread is one.
     pub miss: bool,
 }
 
@@ -188,29 +189,29 @@ pub struct Produces {
 pub struct Workload {
     /// Its family.
     pub family: Family,
-    /// Whether it has gates.
+    /// Which gates it has.
     pub mode: Mode,
-    /// The seed it grew from.
+    /// The seed that it was generated from.
     pub seed: u64,
-    /// The knobs it grew with.
+    /// The parameters that it was generated with.
     pub parameters: Parameters,
-    /// The text of [`grammar::WORKLOAD_FILE`].
+    /// The content of [`grammar::WORKLOAD_FILE`].
     pub source: String,
     /// Its legal stacks.
     pub grammar: Grammar,
-    /// The most threads that are alive at a time.
+    /// The largest number of threads that are alive at the same time.
     pub threads: u32,
-    /// What a cache must answer along the way.
+    /// The answers that a cache must give in a run.
     pub produces: Produces,
-    /// Where a free program spends its time, if that is known: functions by `co_qualname`, with weights.
+    /// How a free program spends its time, if known: functions by `co_qualname`, with weights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<(String, u32)>,
 }
 
-/// How far the time that a program spends may be from its [`Workload::shares`], as a total variation distance.
+/// The largest distance of a program's time from its [`Workload::shares`], as a total variation distance.
 pub const SHARES_INEXACT: f64 = shares::INEXACT;
 
-/// Makes the program of a family. The same arguments give the same program on every machine.
+/// Generates a program of a family. The same arguments give the same program on every machine.
 #[must_use]
 pub fn generate(family: Family, mode: Mode, parameters: &Parameters, seed: u64) -> Workload {
     let parameters = parameters.clone().within_bounds(family);

@@ -1,4 +1,4 @@
-//! Callbacks of `sys.monitoring`: Python that runs under any line of the functions that are watched.
+//! Callbacks of `sys.monitoring`: Python code that runs under any line of the watched functions.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fun, Program};
 
-/// The events with a callback, and what else the callback is given.
+/// The events with a callback, the callback's name, and its parameters.
 const EVENTS: [(&str, &str, &str); 4] = [
     ("PY_START", "on_start", "code, offset"),
     ("PY_RETURN", "on_return", "code, offset, value"),
@@ -16,7 +16,7 @@ const EVENTS: [(&str, &str, &str); 4] = [
 
 /// Emits `main`, the watched functions and the callbacks; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
-    // Not watched: a callback's callee that was would call it without end.
+    // The helper is not watched: otherwise its events would call the callback again, without end.
     let helper = parts::leaf(p, "helper", 0);
     p.line("_mon = sys.monitoring");
     p.line("_mon.use_tool_id(4, 'framediff')");
@@ -82,7 +82,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     for (index, branch) in branches.into_iter().enumerate() {
         p.invoke(branch);
         if index == 0 && random.random_bool(0.5) {
-            // Instrumentation goes and comes back.
+            // Instrumentation is removed and added again.
             p.call(toggle, &format!("{toggle_name}(@, 0)"));
             p.invoke(branch);
             p.call(toggle, &format!("{toggle_name}(@, _all)"));
@@ -94,7 +94,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// Opens a watched function: its first call sites are those of the callbacks, in the order of the events.
+/// Opens a watched function. Its first call sites are those of the callbacks, in the order of the events.
 fn open(p: &mut Program<'_>, base: &str, index: u32, callbacks: &[Fun], watched: &mut Vec<Fun>) -> Fun {
     let fun = p.define(base, "c");
     for &callback in callbacks {
@@ -109,7 +109,7 @@ fn callback(p: &mut Program<'_>, index: usize, event: (&str, &str, &str), helper
     let (event, name, arguments) = event;
     let fun = p.define(name, arguments);
     let name = p.identifier(fun);
-    // Whoever is watched has its context in `c` from its first instruction on.
+    // A watched function has its context in `c` from its first instruction on.
     p.take_from(&format!("_n[_getframe(1).f_locals['c']][{index}]"));
     p.gate();
     if index.is_multiple_of(2) {

@@ -1,4 +1,4 @@
-//! What can be tuned about a workload.
+//! The parameters of a workload.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,18 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Family;
 
-/// How large the frames are.
+/// The size of the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameSize {
-    /// Every frame has this many extra locals: frames of different branches share addresses.
+    /// Every frame has this many extra locals, so frames of different branches share addresses.
     Equal(u32),
-    /// Up to this many, differing from frame to frame: addresses of different branches drift apart.
+    /// Frames have up to this many extra locals, and each a different number, so addresses of different branches
+    /// diverge.
     Unequal(u32),
 }
 
 impl FrameSize {
-    /// The extra locals of the `index`-th function.
+    /// The extra locals of the function with this index.
     #[must_use]
     pub fn locals(self, index: u32) -> u32 {
         match self {
@@ -29,7 +30,7 @@ impl FrameSize {
         }
     }
 
-    /// The most extra locals of any frame.
+    /// The largest number of extra locals in a frame.
     #[must_use]
     pub fn most(self) -> u32 {
         match self {
@@ -63,7 +64,7 @@ impl FromStr for FrameSize {
     }
 }
 
-/// The width of the text in function names: a walker decodes each kind from another layout.
+/// The width of the text in function names. A walker decodes each kind from a different layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Names {
@@ -92,7 +93,7 @@ impl Names {
         }
     }
 
-    /// What identifiers end with. These letters are fixed points of NFKC, to which Python normalises identifiers.
+    /// The suffix of identifiers. Its letters are fixed points of NFKC, to which Python normalises identifiers.
     pub(super) fn suffix(self) -> &'static str {
         match self {
             Self::Ascii => "",
@@ -103,22 +104,22 @@ impl Names {
     }
 }
 
-/// The knobs of a workload; each family reads those that mean something to it.
+/// The parameters of a workload. Each family reads those that apply to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parameters {
-    /// How many frames deep a branch goes.
+    /// The depth of a branch, in frames.
     pub depth: u32,
-    /// How many branches, or threads, or variants there are.
+    /// The number of branches, threads or variants.
     pub width: u32,
-    /// How large the frames are.
+    /// The size of the frames.
     pub frame_size: FrameSize,
-    /// Iterations of a leaf's loop: few make calls dominate, many make leaves dominate and become hot for the JIT.
+    /// Iterations of a leaf's loop. With few, calls dominate. With many, leaves dominate and become hot for the JIT.
     pub speed: u32,
     /// The kind of text in function names.
     pub names: Names,
 }
 
-/// Wishes for single parameters; the others stay as drawn.
+/// Values for single parameters. The others stay as drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrides {
     /// For [`Parameters::depth`].
@@ -133,23 +134,24 @@ pub struct Overrides {
     pub names: Option<Names>,
 }
 
-/// Deeper stacks than this come near the limits of CPython's own walker (1536) and of its recursion check.
+/// The largest depth. Deeper stacks come near the limits of CPython's own walker (1536) and of its recursion check.
 pub const MOST_DEEP: u32 = 1400;
-/// With one branch there is nothing to mix up.
+/// The smallest width. With one branch there is nothing to mix up.
 pub const LEAST_WIDE: u32 = 2;
-/// More branches, threads or variants make a round long and show nothing else.
+/// The largest width. More branches, threads or variants make a round longer and show nothing new.
 pub const MOST_WIDE: u32 = 8;
-/// More extra locals make a program that takes seconds to compile.
+/// The largest number of extra locals. With more, a program takes seconds to compile.
 pub const MOST_LOCALS: u32 = 1000;
-/// About twenty milliseconds: a leaf must come to its next gate.
+/// The largest number of iterations in a leaf. They take about twenty milliseconds, so the leaf reaches its next gate
+/// soon.
 pub const MOST_ROUNDS: u32 = 1_000_000;
 
 impl Parameters {
-    /// Draws sensible parameters for a family.
+    /// Draws parameters that suit a family.
     #[must_use]
     pub fn draw(family: Family, random: &mut ChaCha8Rng) -> Self {
         let depth = match family {
-            // CPython's walker keeps at most 1024 frames of a stack: on both sides of that.
+            // CPython's walker keeps at most 1024 frames of a stack. The depths are on both sides of that.
             Family::Deep if random.random_bool(0.5) => random.random_range(1030..=1300),
             Family::Deep => random.random_range(100..=900),
             Family::Recursion => random.random_range(3..=40),
@@ -182,7 +184,7 @@ impl Parameters {
             2 => random.random_range(21..=300),
             _ => random.random_range(301..=3000),
         };
-        // All families of a run are drawn from one seed: each kind of text is to be in every run.
+        // All families of a run are drawn from one seed, but each kind of text must occur in every run.
         let of_family = family.name().bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         let names = match (random.random_range(0..8_u32) + of_family % 8) % 8 {
             0 => Names::Latin1,
@@ -193,7 +195,7 @@ impl Parameters {
         Self { depth, width, frame_size, speed, names }.within_bounds(family)
     }
 
-    /// These parameters with the wishes applied.
+    /// These parameters with the given values replaced.
     #[must_use]
     pub fn overridden(self, family: Family, wishes: Overrides) -> Self {
         Self {
@@ -211,7 +213,8 @@ impl Parameters {
     pub fn within_bounds(self, family: Family) -> Self {
         let deepest = match family {
             Family::Deep | Family::Recursion => MOST_DEEP,
-            // Contexts along a chain of delegation are nested expressions: the parser takes 200 brackets.
+            // Contexts along a chain of delegation are nested expressions, and the parser accepts only 200 nested
+            // brackets.
             Family::Generators | Family::Coroutines => 60,
             Family::Alternating
             | Family::Limits
@@ -244,7 +247,7 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
-    /// A walker that reads one kind of text wrongly is to be seen whatever the seed.
+    /// A walker that reads one kind of text wrongly must be noticed with every seed.
     #[test]
     fn the_families_of_a_seed_have_names_of_every_kind() {
         for seed in 0..20 {

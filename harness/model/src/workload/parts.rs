@@ -5,14 +5,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::program::{Fun, Program};
 
-/// Brings items into a random order. Programs depend on how it is done, so it is done here and by no library.
+/// Shuffles items. Programs depend on the algorithm, so no library function is used.
 pub(super) fn shuffle<T>(items: &mut [T], random: &mut ChaCha8Rng) {
     for last in (1..items.len()).rev() {
         items.swap(last, random.random_range(0..=last));
     }
 }
 
-/// A leaf with gates on several lines: the frame stays, its line moves.
+/// A leaf with gates on several lines: the frame stays, but its line changes.
 pub(super) fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> Fun {
     let fun = p.define(base, "c");
     p.locals(p.parameters().frame_size.locals(index));
@@ -24,7 +24,7 @@ pub(super) fn leaf(p: &mut Program<'_>, base: &str, index: u32) -> Fun {
     fun
 }
 
-/// A chain of plain calls, `depth` functions long, down to `below`; returns the outermost.
+/// A chain of plain calls with `depth` functions down to `below`. Returns the outermost one.
 pub(super) fn chain(p: &mut Program<'_>, base: &str, depth: u32, below: Fun) -> Fun {
     let mut below = below;
     for level in (0..depth).rev() {
@@ -43,7 +43,7 @@ pub(super) fn chain(p: &mut Program<'_>, base: &str, depth: u32, below: Fun) -> 
     below
 }
 
-/// A class whose instances run Python when they die, in the context that they were made with.
+/// A class whose finalizer runs Python code, in the context passed to its constructor.
 pub(super) struct Dying {
     pub(super) del: Fun,
     init: Fun,
@@ -51,7 +51,7 @@ pub(super) struct Dying {
 }
 
 impl Dying {
-    /// Emits the class `Dying`; its finalizer calls `leaf`.
+    /// Emits the class `Dying`. Its finalizer calls `leaf`.
     pub(super) fn emit(p: &mut Program<'_>, leaf: Fun) -> Self {
         p.class("Dying");
         p.line("__slots__ = ('c',)");
@@ -69,7 +69,7 @@ impl Dying {
         Self { del, init, trampoline }
     }
 
-    /// The last emitted line makes an instance.
+    /// Records that the last emitted line creates an instance.
     pub(super) fn made_here(&self, p: &mut Program<'_>) {
         let site = p.site(self.init);
         p.here(&[site]);

@@ -1,4 +1,4 @@
-//! Where the functions of a program can stand, as its own code objects say.
+//! The positions at which the functions of a program can be, taken from its code objects.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// The positions of a program whose `co_filename` is `file`. Functions with one name are taken together.
+    /// The positions of a program whose `co_filename` is `file`. Functions with the same name are merged.
     #[must_use]
     pub fn new(file: &str, functions: impl IntoIterator<Item = (String, Vec<Location>)>) -> Self {
         let mut by_function: HashMap<String, HashSet<Location>> = HashMap::new();
@@ -22,14 +22,15 @@ impl Positions {
         Self { file: file.to_owned(), by_function }
     }
 
-    /// Whether `frame` stands where its function can stand. Nothing is known of what the program compiles while it runs.
+    /// Whether the location of `frame` is one that its function has. Code that the program compiles at run time is
+    /// always allowed.
     #[must_use]
     pub fn allow(&self, frame: &Frame) -> bool {
         *frame.file != *self.file
             || self.by_function.get(&*frame.function).is_none_or(|known| known.contains(&frame.location))
     }
 
-    /// Whether `file` is the program's, by its whole path.
+    /// Whether `file` is the whole path of the program's file.
     #[must_use]
     pub fn is_program(&self, file: &str) -> bool {
         self.file == file

@@ -1,12 +1,13 @@
-//! Builds a Python program line by line and its grammar along with it.
+//! Builds a Python program line by line, and its grammar with it.
 //!
-//! A family *declares* functions, *opens* and *closes* their bodies, and emits every call through a [`Site`]: the
-//! line on which a call lands is the line on which its text was emitted, so no line number is ever guessed. At the end
-//! the call sites are unfolded from the roots into the tree of contexts.
+//! A family *declares* functions, *opens* and *closes* their bodies, and emits every call through a [`Site`]. The line
+//! of a call is the line on which its text was emitted, so no line number is ever guessed. At the end, the call sites
+//! are unfolded from the roots into the tree of contexts.
 //!
-//! In a gated program every function knows its context: it is the variable `c`. A call passes the callee its own as
-//! an argument (`_n[c][k]`: what the `k`-th call site leads to from here). A callee that is entered without arguments
-//! of ours (a `__del__`, a property) takes it from the cell `_w`, at which its caller *aimed* beforehand.
+//! In a gated program, every function has its context in the variable `c`. A call passes the callee's context as an
+//! argument: `_n[c][k]` is the context to which the `k`-th call site leads from here. A callee that is entered without
+//! such an argument (a `__del__`, a property) takes its context from the cell `_w`, which its caller has set before.
+//! The caller is said to *aim* the call.
 
 use super::grammar::{CallLines, Grammar, TRAMPOLINE, WORKLOAD_FILE};
 use super::graph::{Call, Graph, Unfolded};
@@ -28,7 +29,7 @@ pub(super) struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// A program with its prologue: imports, and for a gated one the gate's helpers.
+    /// A program with its prologue: the imports, and the helpers of gates if it has any.
     pub(super) fn new(mode: Mode, parameters: &'a Parameters) -> Self {
         let mut graph = Graph::default();
         // A module's first instruction is on line 0.
@@ -56,22 +57,22 @@ impl<'a> Program<'a> {
         self.parameters
     }
 
-    /// Whether the program has gates all over it.
+    /// Whether the program has all gates.
     pub(super) fn gated(&self) -> bool {
         matches!(self.mode, Mode::Gated | Mode::GatedRounds)
     }
 
-    /// Whether every round of `main` starts with a gate, and should be like the one before.
+    /// Whether every round of `main` starts with a gate. All rounds should be alike.
     pub(super) fn has_rounds(&self) -> bool {
         matches!(self.mode, Mode::Rounds | Mode::GatedRounds)
     }
 
-    /// Gates are taken under the program's lock from here on: several threads have them.
+    /// From here on, gates hold the program's lock, because several threads have gates.
     pub(super) fn lock_gates(&mut self) {
         self.locked = true;
     }
 
-    /// The identifier for `base` in the wished-for width of text.
+    /// The identifier for `base`, with the suffix for the chosen width of text.
     pub(super) fn name(&self, base: &str) -> String {
         format!("{base}{}", self.parameters.names.suffix())
     }
@@ -81,7 +82,7 @@ impl<'a> Program<'a> {
         self.declare_in(qualname, WORKLOAD_FILE)
     }
 
-    /// Declares a code object of another file name.
+    /// Declares a code object with another file name.
     pub(super) fn declare_in(&mut self, qualname: &str, file: &str) -> Fun {
         self.graph.declare(qualname, file)
     }
@@ -93,7 +94,7 @@ impl<'a> Program<'a> {
         fun
     }
 
-    /// The text of a root's context, for handing it to a new thread.
+    /// The text of a root's context, to be passed to a new thread.
     pub(super) fn root_context(&self, root: Fun) -> String {
         match (self.gated(), self.graph.root_number(root)) {
             (true, Some(position)) => format!("_r[{position}]"),
@@ -101,7 +102,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Declares a function named for `base` and opens its body.
+    /// Declares a function named after `base` and opens its body.
     pub(super) fn define(&mut self, base: &str, arguments: &str) -> Fun {
         let name = self.name(base);
         let fun = self.declare(&name);
@@ -109,7 +110,7 @@ impl<'a> Program<'a> {
         fun
     }
 
-    /// Emits `class` and the header of a class at module level; its methods are declared with [`Self::method`].
+    /// Opens a class at module level. Its methods are declared with [`Self::method`].
     pub(super) fn class(&mut self, name: &str) {
         self.block(&format!("class {name}:"));
     }
@@ -126,7 +127,7 @@ impl<'a> Program<'a> {
         self.graph.name(fun).into()
     }
 
-    /// Emits lines without code: location tables must skip far.
+    /// Emits lines without code, so that location tables must skip far.
     pub(super) fn gap(&mut self, lines: u32) {
         for _ in 0..lines {
             self.line("#");
@@ -153,13 +154,13 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// A code object that is compiled from text of its own: its lines are `0..=last`.
+    /// Sets the lines of a code object that is compiled from a separate text: `0..=last`.
     pub(super) fn compiled(&mut self, fun: Fun, last: u32) {
         self.graph.ends(fun, last);
     }
 
-    /// The trampoline to an `__init__` written in Python: a specialised instantiation pushes a frame of the interpreter's
-    /// own between caller and `__init__`. Walkers see it; `f_back`, hence the account, skips it.
+    /// The trampoline to an `__init__` written in Python. A specialised instantiation pushes a frame of the interpreter
+    /// between the caller and `__init__`. Walkers see it, but `f_back` and so the account skip it.
     pub(super) fn trampoline(&mut self, init: Fun) -> Fun {
         let fun = self.declare_in(TRAMPOLINE, TRAMPOLINE);
         self.open.push(fun);
@@ -168,19 +169,19 @@ impl<'a> Program<'a> {
         fun
     }
 
-    /// The last emitted line instantiates a class, perhaps through this trampoline.
+    /// Records that the last emitted line instantiates a class, possibly through this trampoline.
     pub(super) fn instantiates(&mut self, trampoline: Fun) {
         let site = self.site(trampoline);
         self.here(&[site]);
     }
 
-    /// A function that lies on a single line, such as a lambda.
+    /// Sets the line of a function that is on a single line, such as a lambda.
     pub(super) fn on_line(&mut self, fun: Fun, line: u32) {
         self.graph.begins(fun, line);
         self.graph.ends(fun, line);
     }
 
-    /// Emits a line that opens a block of no function: `while`, `try`, `class` at module level.
+    /// Emits a line that opens a block other than a function: `while`, `try`, a class at module level.
     pub(super) fn block(&mut self, header: &str) -> u32 {
         let line = self.line(header);
         self.indent += 1;
@@ -192,7 +193,7 @@ impl<'a> Program<'a> {
         self.indent = self.indent.saturating_sub(1);
     }
 
-    /// Ends a block and opens the next one beside it: `except`, `finally`, `else`.
+    /// Ends a block and opens its next clause: `except`, `finally`, `else`.
     pub(super) fn beside(&mut self, header: &str) -> u32 {
         self.end();
         self.block(header)
@@ -219,12 +220,13 @@ impl<'a> Program<'a> {
         u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
     }
 
-    /// A new call site of the open function, on no line yet.
+    /// A new call site of the open function. It is on no line yet.
     pub(super) fn site(&mut self, callee: Fun) -> Site {
         self.add(Call::of(callee))
     }
 
-    /// A new call site of a function that is written inside a line of another: a generator expression, a lambda.
+    /// A new call site of a function that is written inside a line of another function: a generator expression, a
+    /// lambda.
     pub(super) fn site_of(&mut self, owner: Fun, callee: Fun) -> Site {
         self.open.push(owner);
         let site = self.site(callee);
@@ -240,12 +242,12 @@ impl<'a> Program<'a> {
         (first, second)
     }
 
-    /// A new call site that takes part in a bounded recursion.
+    /// A new call site with a role in a bounded recursion.
     pub(super) fn fuelled(&mut self, callee: Fun, fuel: Fuel) -> Site {
         self.add(Call { fuel, ..Call::of(callee) })
     }
 
-    /// A call site of the open function that may be reached from any of its lines.
+    /// A call site of the open function that can be reached from any of its lines.
     pub(super) fn anywhere(&mut self, callee: Fun) -> Site {
         self.add(Call { from: CallLines::Anywhere, ..Call::of(callee) })
     }
@@ -256,14 +258,14 @@ impl<'a> Program<'a> {
         self.graph.add(owner, call)
     }
 
-    /// The last emitted line can call through these sites.
+    /// Records that the last emitted line can call through these sites.
     pub(super) fn here(&mut self, sites: &[Site]) {
         for &site in sites {
             self.at_line(site, self.last_line());
         }
     }
 
-    /// The call site lies on this line of a text that is compiled apart.
+    /// Records that the call site is on this line of a separately compiled text.
     pub(super) fn at_line(&mut self, site: Site, line: u32) {
         self.graph.at_line(site, line);
     }
@@ -287,7 +289,7 @@ impl<'a> Program<'a> {
         self.line(&format!("{before}{}{after}", prologue::gate(context)));
     }
 
-    /// Opens the loop of `main`, and emits the gate at which every round starts if the program has one.
+    /// Opens the loop of `main`. If the program has rounds, emits the gate at their start.
     pub(super) fn rounds(&mut self) {
         self.block("while True:");
         if self.has_rounds() {
@@ -295,12 +297,12 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// All time is spent in functions that say so, in the proportion of their weights.
+    /// Records that `fun` spends time in proportion to `weight`. Functions without a weight spend none.
     pub(super) fn spends(&mut self, fun: Fun, weight: u32) {
         self.shares.push((fun, weight));
     }
 
-    /// What was said of the time.
+    /// The recorded weights, by function.
     pub(super) fn shares(&self) -> Vec<(String, u32)> {
         self.shares.iter().map(|&(fun, weight)| (self.identifier(fun), weight)).collect()
     }
@@ -327,7 +329,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// Ends the program: the tables, the greeting, the wait, and the call of `main`.
+    /// Finishes the program: the tables, the greeting, the wait, and the call of `main`.
     pub(super) fn finish(mut self, main: Fun) -> (String, Grammar) {
         let gated = self.gated();
         let tables = self.lines.len();

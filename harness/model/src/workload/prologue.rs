@@ -1,6 +1,6 @@
-//! The Python text that every program begins with.
+//! The Python text at the start of every program.
 
-/// Imports and names: everything that a loop needs, so that nothing is imported later.
+/// Imports and names. Everything that a loop needs is here, so that nothing is imported later.
 pub const IMPORTS: &str = "\
 import gc
 import itertools
@@ -19,7 +19,7 @@ _tid = _thread.get_native_id
 _lock = _thread.allocate_lock()
 _w = [0, 0]";
 
-/// What a gate needs: the next command, and the account.
+/// The helpers of a gate: reading the next command, and the account.
 pub const GATE: &str = r##"
 _next = _functools.partial(_read, 0, 1)
 
@@ -42,11 +42,13 @@ def _account(command):
     while message:
         message = message[_write(1, message):]"##;
 
-/// The account's line for a frame, and the same with the rest of its position. It is told where programs have gates all over:
-/// the text of the others is that of the schedules that are kept for them.
+/// The account's text for the line of a frame, and the same with the rest of its position. Only programs of
+/// [`super::Mode::Gated`] report whole positions. The text of the others must stay the same, because schedules are kept
+/// for them.
 const TOLD: &str = r##"{frame.f_lineno or 'null'}]")"##;
 const TOLD_WITH_PLACE: &str = r##"{frame.f_lineno or 'null'}, {_place(code, frame.f_lasti)}]")"##;
-/// The rest of the position of an instruction. Positions are looked up once for each: recursion comes by the same again and again.
+/// Computes the rest of the position of an instruction. Each position is looked up only once, because recursion asks
+/// for the same ones again and again.
 const PLACE: &str = r##"
 
 _places = {}
@@ -59,21 +61,21 @@ def _place(code, at):
         _places[key] = ", ".join(["null" if part is None else str(part) for part in place[1:]])
     return _places[key]"##;
 
-/// What a gate needs where the account tells whole positions.
+/// The helpers of a gate in programs whose account reports whole positions.
 pub fn gate_with_places() -> String {
     GATE.replace(TOLD, TOLD_WITH_PLACE) + PLACE
 }
 
-/// How every gate's statement ends.
+/// The end of every gate's statement.
 const WAIT: &str = "any(map(_account, iter(_next, b'g')))";
 
-/// Whether a line of a program is a gate's.
+/// Whether a line of a program is a gate.
 pub(crate) fn is_gate(line: &str) -> bool {
     line.ends_with(WAIT)
 }
 
-/// The statement of a gate at the context that `context` evaluates to: message, wait and account on one line, so that
-/// whoever looks between the message and the answer sees the line that the account tells.
+/// The statement of a gate at the context that `context` evaluates to. Message, wait and account are on one line, so
+/// that a walker that looks between the message and the answer sees the line that the account reports.
 pub fn gate(context: &str) -> String {
     format!("_write(1, ({context} | _tid() << 32).to_bytes(8, 'little')); {WAIT}")
 }

@@ -1,6 +1,6 @@
 //! Direct, mutual and branching recursion.
 //!
-//! The same code object stands in the stack many times: only addresses and callers tell its frames apart.
+//! The same code object is on the stack many times. Only addresses and callers distinguish its frames.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -54,7 +54,7 @@ fn direct(p: &mut Program<'_>, leaf: Fun) -> (Fun, String) {
     (fun, name)
 }
 
-/// Functions that call one another in a ring.
+/// Functions that call each other in a ring.
 fn ring(p: &mut Program<'_>, leaf: Fun) -> (Fun, String) {
     let width = p.parameters().width;
     let names: Vec<_> = (0..width).map(|index| p.name(&format!("ring_{index}"))).collect();
@@ -77,7 +77,7 @@ fn ring(p: &mut Program<'_>, leaf: Fun) -> (Fun, String) {
     (funs.first().copied().unwrap_or(leaf), names.first().cloned().unwrap_or_default())
 }
 
-/// Each call makes two: equal functions at equal addresses below callers on other lines.
+/// A function in which each call makes two more: equal functions at equal addresses, with callers on different lines.
 fn tree(p: &mut Program<'_>, leaf: Fun) -> (Fun, String) {
     let fun = p.define("tree", "n, c");
     let name = p.identifier(fun);

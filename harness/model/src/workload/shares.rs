@@ -1,8 +1,8 @@
-//! Leaves of every kind whose shares of the time are known: what a profile is held against.
+//! Leaves of every kind with known shares of the time. Profiles are compared with these shares.
 //!
-//! All time is spent in one builtin that never returns to Python before it is done, called by each leaf as often as its
-//! weight says. How long one call takes is the same for every leaf, with the JIT or without; what calls and returns cost
-//! beside it is [`INEXACT`] at the most.
+//! All time is spent in one builtin that returns to Python only when it is done. Each leaf calls it as often as its
+//! weight says. A call takes the same time in every leaf, with or without the JIT. Calls and returns take additional
+//! time, which changes the shares by at most [`INEXACT`].
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -10,14 +10,15 @@ use rand_chacha::ChaCha8Rng;
 use super::parts;
 use super::program::{Fun, Program};
 
-/// One leaf of each kind has one of these, in an order that the seed decides.
+/// The leaf of each kind gets one of these weights, in an order determined by the seed.
 const WEIGHTS: [u32; 4] = [1, 2, 4, 8];
-/// Terms of the sum that is a unit of work, at the least: then it takes tens of microseconds, and a call a fraction of one.
+/// The smallest number of terms in the sum that is a unit of work. With it, a unit takes tens of microseconds, and a
+/// call a fraction of one.
 const FEWEST_TERMS: u32 = 3000;
-/// How far the shares of the time may be from those of the weights, as a total variation distance.
+/// The largest distance of the shares of the time from those of the weights, as a total variation distance.
 pub(super) const INEXACT: f64 = 0.01;
 
-/// What a leaf is.
+/// The kind of a leaf.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leaf {
     Function,
@@ -71,7 +72,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     1
 }
 
-/// A leaf with its work, and gates around it.
+/// A leaf with its work, with a gate before and after it.
 fn leaf(p: &mut Program<'_>, kind: Leaf, weight: u32) -> Fun {
     let name = p.name(kind.name());
     let fun = p.declare(&name);
@@ -94,7 +95,7 @@ fn leaf(p: &mut Program<'_>, kind: Leaf, weight: u32) -> Fun {
     fun
 }
 
-/// A leaf with its name, and the function that calls it, whose body is open.
+/// A leaf, its name, and the function that calls it. The body of that function is left open.
 fn called_by(p: &mut Program<'_>, kind: Leaf, weight: u32, caller: &str) -> (Fun, String, Fun) {
     let leaf = leaf(p, kind, weight);
     (leaf, p.identifier(leaf), p.define(caller, "c"))

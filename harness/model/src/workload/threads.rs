@@ -1,4 +1,4 @@
-//! Threads with branches of their own, some of which come and go.
+//! Threads with their own branches. Some of the threads come and go.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,7 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     p.lock_gates();
     let (width, depth) = (p.parameters().width, p.parameters().depth);
     let leaf = parts::leaf(p, "leaf", 0);
-    // The main thread and at most one visitor go with the workers.
+    // Besides the workers, there are the main thread and at most one visitor.
     let workers: Vec<_> = (0..width.min(6))
         .map(|index| {
             let top = parts::chain(p, &format!("w{index}"), depth + index % 2, leaf);
@@ -27,8 +27,8 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
         .collect();
     let own = parts::chain(p, "own", depth, leaf);
 
-    // CPython's own walker rejects the whole process while a thread has no Python frame yet, and a new one waits for
-    // its first turn that long: turns are short, and main has other things to do between visits.
+    // CPython's own walker rejects the whole process while a thread has no Python frame yet. A new thread has none
+    // until its first turn. Turns are therefore short, and `main` does other things between visits.
     p.line(&format!("sys.setswitchinterval({})", if random.random_bool(0.5) { "0.0005" } else { "0.00005" }));
     p.line("");
     let pause = if p.gated() { 3 } else { 10 + 50_000 / (p.parameters().speed + 10) };

@@ -1,11 +1,11 @@
-//! Python called from C called from Python: every kind of entry puts a shim frame into the chain.
+//! Python called from C called from Python. Every way to enter Python puts a shim frame into the chain.
 
 use rand_chacha::ChaCha8Rng;
 
 use super::parts;
 use super::program::{Fun, Program};
 
-/// How Python is entered from C.
+/// A way to enter Python from C.
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     SortedKey,
@@ -13,7 +13,7 @@ enum Entry {
     Reduce,
     Partial,
     OperatorCall,
-    /// A statement that calls these methods of a `Box`; the second one takes its context from the second cell.
+    /// A statement that calls these methods of a `Box`. The second method takes its context from the second cell.
     Methods(&'static str, &'static [&'static str]),
     Init,
     New,
@@ -71,7 +71,7 @@ const ENTRIES: [Entry; 26] = [
     Entry::Methods("_box.described; (1, 2)[_box]", &["__get__", "__index__"]),
 ];
 
-/// What the entries reach.
+/// The functions that the entries reach.
 struct Reached {
     leaf: Fun,
     callback: Fun,
@@ -83,7 +83,7 @@ struct Reached {
     eval: Fun,
 }
 
-/// Emits `main` and one function per way into Python; returns the number of threads.
+/// Emits `main` and one function for each way into Python; returns the number of threads.
 pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let reached = reached(p);
     let mut entries = ENTRIES;
@@ -93,11 +93,11 @@ pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u
     let mut ways = Vec::new();
     for (index, entry) in (0..).zip(entries.into_iter().take(count)) {
         let top = way(p, &format!("way_{index}"), index, entry, &reached);
-        // Chains of their own depth keep the shim frames of different ways apart, or not.
+        // The chains have different lengths, so the shim frames of different ways are sometimes at different addresses.
         ways.push(parts::chain(p, &format!("to_{index}"), if index % 2 == 0 { 0 } else { depth.min(12) }, top));
         if index % 3 == 0 {
-            // A twin on the same frames: its shim frame stands where the other's stood, and an anchor that was
-            // left on that one, because nothing moves it when a shim frame goes, seems to be alive again.
+            // A twin on the same frames. Its shim frame is where the other's was. An anchor left on that one, because
+            // leaving a shim frame does not move it, seems to be alive again.
             ways.push(way(p, &format!("twin_{index}"), index, entry, &reached));
         }
     }
@@ -191,7 +191,7 @@ fn method(
     let decorator = if name == "attribute" { "@property\n" } else { "" };
     p.open(fun, &format!("{decorator}def {name}({arguments}):"));
     p.locals(p.parameters().frame_size.locals(index));
-    // The second method of a statement has the second cell to itself.
+    // Only the second method of a statement uses the second cell.
     p.take_from(if matches!(name, "__eq__" | "__format__" | "__index__") { "_w[1]" } else { "_w[0]" });
     p.gate();
     p.invoke(leaf);
@@ -203,7 +203,7 @@ fn method(
     fun
 }
 
-/// A function with one way into Python.
+/// A function that enters Python in one way.
 fn way(p: &mut Program<'_>, base: &str, index: u32, entry: Entry, reached: &Reached) -> Fun {
     let name = p.name(base);
     let fun = p.declare(&name);
@@ -239,7 +239,7 @@ fn way(p: &mut Program<'_>, base: &str, index: u32, entry: Entry, reached: &Reac
                 }
             }
             if statement.starts_with("_table") {
-                // Hash 5 is that of the boxes: the lookup must ask whether 5 is equal to the box.
+                // Hash 5 is that of the boxes, so the lookup must ask whether 5 is equal to the box.
                 p.line("_table[5] = 1");
             }
             p.line(statement);
@@ -262,7 +262,8 @@ fn way(p: &mut Program<'_>, base: &str, index: u32, entry: Entry, reached: &Reac
             let class = p.declare(&format!("{name}.<locals>.K"));
             let site = p.site(class);
             p.aim(site);
-            // A class of its own in every round would live in cycles; what `zip` makes of it does not.
+            // A real class, made in every round, would be kept alive by reference cycles. The object that `zip` makes
+            // of it is not.
             p.open(class, "class K(metaclass=zip):");
             p.here(&[site]);
             p.take();
@@ -276,7 +277,7 @@ fn way(p: &mut Program<'_>, base: &str, index: u32, entry: Entry, reached: &Reac
     fun
 }
 
-/// A statement in which C calls the callback, written `#`.
+/// Emits a statement in which C calls the callback. `#` in the text is its name.
 fn called_back(p: &mut Program<'_>, callback: Fun, text: &str) {
     let name = p.identifier(callback);
     p.aimed(callback, &text.replace('#', &name));

@@ -1,5 +1,5 @@
-//! A Python program of the user's as a workload: it has no grammar, so walkers are held against each other and against what the
-//! program itself says at its gates.
+//! A user's Python program as a workload. It has no grammar. Walkers are compared with each other, and with what the
+//! program reports at its gates.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -7,11 +7,11 @@ use std::{fs, io};
 use framewalk::printable::{clean, shortened};
 use thiserror::Error;
 
-/// How the name of such a workload begins, where others have the name of their family.
+/// The prefix of the name of such a workload. Other workloads have the name of their family.
 const PREFIX: &str = "program ";
-/// Larger files are no programs that anybody wrote.
+/// Files above this size, in bytes, are rejected.
 const SIZE_LIMIT: u64 = 16 << 20;
-/// The most characters of a name: arguments can be long.
+/// The largest number of characters in a name. It limits long arguments.
 const LONGEST_NAME: usize = 120;
 
 /// A program with its arguments.
@@ -21,7 +21,7 @@ pub struct UserProgram {
     pub file: PathBuf,
     /// The file's content.
     pub source: Vec<u8>,
-    /// What it is given.
+    /// Its command-line arguments.
     pub arguments: Vec<String>,
 }
 
@@ -37,7 +37,7 @@ impl UserProgram {
     /// The program in `file`.
     ///
     /// # Errors
-    /// The file cannot be read, or is too large for a program.
+    /// The file cannot be read, is not a regular file, or is too large.
     pub fn load(file: &Path, arguments: Vec<String>) -> Result<Self, UserProgramError> {
         let read = || -> io::Result<(PathBuf, Vec<u8>)> {
             let about = fs::metadata(file)?;
@@ -59,34 +59,34 @@ impl UserProgram {
         self.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// What it is called where other workloads have the name of their family: its file name and its arguments.
+    /// Its name where other workloads have the name of their family: the file name and the arguments.
     #[must_use]
     pub fn name(&self) -> String {
         let words = std::iter::once(self.file_name()).chain(self.arguments.iter().cloned());
         format!("{PREFIX}{}", shortened(&words.collect::<Vec<_>>().join(" "), LONGEST_NAME))
     }
 
-    /// Its text; what is no UTF-8 is replaced.
+    /// Its text. Bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.source).into_owned()
     }
 
-    /// What its text says of gates.
+    /// How the program uses gates, judged by its text.
     #[must_use]
     pub fn gates(&self) -> Gates {
         self.text().lines().map(gates_of_line).max().unwrap_or(Gates::Unknown)
     }
 }
 
-/// What a program takes of a module of gates.
+/// How a program uses the module of gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gates {
-    /// It does not import one; what it imports may.
+    /// It does not import the module, but a module that it imports may.
     Unknown,
-    /// Only what does not stop it.
+    /// It imports only functions that do not stop it.
     Spins,
-    /// What stops it.
+    /// It imports functions that stop it.
     Stops,
 }
 
@@ -105,7 +105,7 @@ fn gates_of_line(line: &str) -> Gates {
     }
 }
 
-/// Whether a workload of this name is a program of the user's.
+/// Whether a workload with this name is a user's program.
 #[must_use]
 pub fn is_user_program(name: &str) -> bool {
     name.starts_with(PREFIX)

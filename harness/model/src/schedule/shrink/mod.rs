@@ -1,4 +1,4 @@
-//! Makes failing cases small.
+//! Makes failing cases smaller.
 
 mod moves;
 pub mod parameters;

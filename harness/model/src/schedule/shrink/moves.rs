@@ -1,9 +1,9 @@
-//! What is tried to make a schedule smaller.
+//! The changes that can make a schedule smaller.
 
 use super::schedule::Attempt;
 use crate::schedule::{Move, Point, Schedule};
 
-/// How small an attempt is. Every candidate that is taken is smaller, so shrinking ends.
+/// The size of an attempt. Every accepted candidate is smaller than the one before, so shrinking ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size {
     samples: u32,
@@ -36,7 +36,7 @@ pub(super) fn candidates(attempt: &Attempt) -> impl Iterator<Item = Attempt> + '
     let samples = fewer_samples(attempt);
     let dropped = spans(moves.len()).map(move |(from, to)| with([&moves[..from], &moves[to..]].concat()));
     let replaced = move |index: usize, one: Move| with([&moves[..index], &[one], &moves[index + 1..]].concat());
-    // At another place than either, too: without a move before it, what comes after has another number.
+    // Other points than these two are tried as well: without the earlier move, later accesses get other numbers.
     let merged = (1..moves.len()).flat_map(move |index| {
         let (one, next) = (moves[index - 1], moves[index]);
         let steps = one.steps.saturating_add(next.steps);
@@ -56,18 +56,18 @@ pub(super) fn candidates(attempt: &Attempt) -> impl Iterator<Item = Attempt> + '
     samples.chain(dropped).chain(merged).chain(slower).chain(moved)
 }
 
-/// Without the last samples, or without any one of them.
+/// Attempts without the last samples, or without a single sample.
 fn fewer_samples(attempt: &Attempt) -> impl Iterator<Item = Attempt> + '_ {
     let moves = &attempt.schedule.moves;
     let last = attempt.samples.saturating_sub(1);
-    // The samples after the last move, and the ones with it, can go without looking at each.
+    // Try to cut at once to one sample, to the sample of the last move, or to the sample after it.
     let needed = moves.last().map_or(1, |one| one.at.sample.saturating_add(1));
     let cut = [1, needed, needed.saturating_add(1)].into_iter().filter(move |&samples| samples < last);
     let cut = cut.map(|samples| Attempt {
         samples,
         schedule: Schedule::new(moves.iter().copied().filter(|one| one.at.sample < samples).collect()),
     });
-    // At most so many of the first samples can matter; a failing case has a handful.
+    // Only this many of the first samples are tried one by one. A failing case has a handful.
     const SINGLE: u32 = 64;
     let single = (0..attempt.samples.min(SINGLE)).rev().flat_map(move |sample| {
         let later = |one: &Move| Move {
@@ -75,7 +75,7 @@ fn fewer_samples(attempt: &Attempt) -> impl Iterator<Item = Attempt> + '_ {
             ..*one
         };
         let without = moves.iter().filter(|one| one.at.sample != sample).map(later).collect();
-        // Or with its moves, between the samples around it.
+        // Or without the sample, but with its moves, which then take place between the neighbouring samples.
         let kept = moves.iter().map(|one| match one.at.sample {
             here if here == sample => Move { at: Point { sample, access: 0, word: 0 }, ..*one },
             _ => later(one),
@@ -86,14 +86,15 @@ fn fewer_samples(attempt: &Attempt) -> impl Iterator<Item = Attempt> + '_ {
     cut.chain(single).filter(|candidate| candidate.samples > 0)
 }
 
-/// Spans of halves, quarters and so on, down to single things.
+/// Spans of the whole, of halves, quarters and so on, down to single items.
 fn spans(count: usize) -> impl Iterator<Item = (usize, usize)> {
     let lengths = std::iter::successors(Some(count.max(1)), |&length| (length > 1).then(|| length.div_ceil(2)));
     lengths.flat_map(move |length| (0..count).step_by(length).map(move |from| (from, count.min(from + length))))
 }
 
-/// Few steps from one upwards, since what the target does repeats itself: a smaller number can have the same effect where
-/// one in between has not. Of many steps only parts, and the number before.
+/// Smaller numbers of steps. Small numbers are all tried, from one upwards: what the target does repeats itself, so a
+/// smaller number can have the same effect although one in between does not. Of large numbers, only halves and the
+/// number before are tried.
 fn fewer_steps(steps: u32) -> impl Iterator<Item = u32> {
     const EACH: u32 = 48;
     let low = 1..steps.min(EACH);
@@ -102,7 +103,7 @@ fn fewer_steps(steps: u32) -> impl Iterator<Item = u32> {
     low.chain(halves).chain(before)
 }
 
-/// Other places for a move: between samples, outside of a read, earlier; and the start of the next sample.
+/// Other points for a move: between samples, outside a read, earlier; and the start of the next sample.
 fn places(at: Point, samples: u32) -> impl Iterator<Item = Point> {
     let Point { sample, access, word } = at;
     let here = move |access, word| Point { sample, access, word };
@@ -113,7 +114,7 @@ fn places(at: Point, samples: u32) -> impl Iterator<Item = Point> {
         places.extend([here(access, 0), here(access.saturating_add(1), 0), here(access, word / 2)]);
         places.push(here(access, word - 1));
     }
-    // Few accesses: each of them.
+    // Up to this many earlier accesses are tried one by one.
     const EACH: u32 = 32;
     places.extend((access.saturating_sub(EACH)..access).map(|access| here(access, 0)));
     if let Some(before) = sample.checked_sub(1) {

@@ -1,26 +1,27 @@
-//! The smallest workload that still fails in the same way.
+//! Finds the smallest workload that still fails in the same way.
 
 use crate::workload::{Family, FrameSize, Names, Parameters};
 
-/// What came of shrinking.
+/// The result of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shrunk<T> {
-    /// The smallest parameters that were found.
+    /// The smallest parameters found.
     pub parameters: Parameters,
-    /// What was found with them; nothing if no smaller ones were.
+    /// What `fails` returned for them; `None` if no smaller parameters failed.
     pub found: Option<T>,
-    /// How many searches it took.
+    /// How many searches were made.
     pub searches: u32,
-    /// Whether no single smaller parameter fails; otherwise the budget was spent before.
+    /// Whether no tried candidate that is smaller fails. If false, the budget was spent first.
     pub is_minimal: bool,
 }
 
 /// Makes the workload of a family smaller as long as it fails, within a budget of searches.
 ///
-/// Another workload does other steps, so that a schedule means something else in it: `fails` must look for a schedule of its
-/// own, and give what it found (nothing unless it is the same bug).
+/// A different workload does different steps, so a schedule has a different meaning in it. `fails` must therefore
+/// search for a new schedule and return what it found, or `None` if it did not find the same bug.
 ///
-/// Smaller is, each apart: less deep, less wide, fewer locals, a shorter loop in the leaves, plain names.
+/// Each parameter is made smaller separately: less depth, less width, fewer locals, a shorter loop in the leaves, plain
+/// names.
 pub fn shrink<T>(
     family: Family,
     parameters: &Parameters,
@@ -55,7 +56,7 @@ pub fn shrink<T>(
     }
 }
 
-/// Smaller parameters, large changes first; each is one that the generator takes as it is.
+/// Smaller parameters, large changes first. Each is within the bounds of the generator.
 fn candidates(family: Family, from: &Parameters) -> Vec<Parameters> {
     let mut found: Vec<Parameters> = Vec::new();
     let mut add = |parameters: Parameters| {
@@ -96,7 +97,7 @@ fn candidates(family: Family, from: &Parameters) -> Vec<Parameters> {
     found
 }
 
-/// None, a few, half of it, one less.
+/// Smaller numbers to try: zero, a few, half, and one less.
 fn less(number: u32) -> impl Iterator<Item = u32> {
     [0, 1, 2, 3, 5, number / 2, number.saturating_sub(1)].into_iter().filter(move |&smaller| smaller < number)
 }

@@ -1,4 +1,4 @@
-//! The smallest schedule that still fails in the same way.
+//! Finds the smallest schedule that still fails in the same way.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -8,49 +8,50 @@ use thiserror::Error;
 use super::moves::{Size, candidates};
 use crate::schedule::Schedule;
 
-/// A schedule and how many samples it takes.
+/// A schedule with a number of samples.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// How many samples the walker takes.
     pub samples: u32,
-    /// Where the target moves meanwhile.
+    /// Where the target moves.
     pub schedule: Schedule,
 }
 
-/// What came of shrinking.
+/// The result of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shrunk {
-    /// The smallest that was found.
+    /// The smallest attempt found.
     pub attempt: Attempt,
-    /// How many runs it took.
+    /// How many runs were made.
     pub runs: u32,
-    /// Whether it is 1-minimal: no single change of those that are tried makes it smaller and still fail. Otherwise the
-    /// budget was spent before.
+    /// Whether the attempt is 1-minimal: no single change among those tried makes it smaller and still fail. If false,
+    /// the budget was spent first.
     pub is_minimal: bool,
 }
 
-/// Nothing can be made smaller.
+/// Why a case cannot be shrunk.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CannotShrink {
-    /// The case does not fail to begin with.
+    /// The case does not fail when it is run again.
     #[error("the case does not fail when it is run again: there is nothing to make smaller; see `framediff replay`")]
     Passes,
-    /// No run is allowed.
+    /// The budget allows no run.
     #[error("a budget of no runs does not even show that the case fails")]
     NoBudget,
 }
 
 /// Makes `attempt` smaller as long as it fails in the same way, within a budget of runs.
 ///
-/// `fails` runs an attempt and gives what makes two failures the same bug, or nothing if it does not fail, or if a move's
-/// point did not come. What counts as the same must not depend on where the moves are, since these go elsewhere.
+/// `fails` runs an attempt and returns what identifies the bug. It returns `None` if the attempt does not fail, or if
+/// the point of a move did not occur. What identifies the bug must not depend on where the moves are, because they
+/// change.
 ///
-/// Smaller is, in this order: fewer samples, fewer moves, fewer moves inside of torn reads, fewer inside of samples, fewer
-/// steps, earlier points. Tried are: leaving out samples and moves, moving two moves to one point, fewer steps, and other
-/// points for single moves.
+/// An attempt is smaller if it has, in this order: fewer samples, fewer moves, fewer moves inside torn reads, fewer
+/// moves inside samples, fewer steps, earlier points. The changes tried are: leaving out samples and moves, merging two
+/// moves at one point, fewer steps, and other points for single moves.
 ///
 /// # Errors
-/// `attempt` does not fail to begin with.
+/// `attempt` does not fail, or the budget is zero.
 pub fn shrink<F: Eq>(
     attempt: &Attempt,
     budget: u32,
@@ -62,7 +63,8 @@ pub fn shrink<F: Eq>(
     let wanted = fails(attempt).ok_or(CannotShrink::Passes)?;
     let mut smallest = attempt.clone();
     let mut runs = 1;
-    // What passed once passes again: the rig is deterministic, and a smaller attempt meets many of the same again.
+    // An attempt that passed once passes again, because the rig is deterministic. Smaller attempts have many of the
+    // same candidates.
     let mut passed = HashSet::new();
     loop {
         let size = Size::of(&smallest);
@@ -100,15 +102,15 @@ mod tests {
         Attempt { samples, schedule: schedule.parse().unwrap() }
     }
 
-    /// Runs on the toy; what does not fit does not fail.
+    /// Runs an attempt on the toy. An attempt that does not fit does not fail.
     fn ran(attempt: &Attempt) -> Option<Ran> {
         let mut replay = Replay::new(attempt.schedule.clone(), 1);
         let mut runs = Toy { words: 4, ..Toy::new(attempt.samples) }.run_all(&mut replay);
         replay.fit().is_ok().then(|| runs.pop()).flatten()
     }
 
-    /// The toy's bug: in some sample the target moves by five steps or more after the chunk was copied and before the anchor
-    /// is written, and stands on an even number in the next sample.
+    /// The toy's bug: in some sample, the target moves by five steps or more between the copy of the chunk and the
+    /// write of the anchor, and its position is even in a later sample.
     fn late_anchor(attempt: &Attempt) -> Option<&'static str> {
         let ran = ran(attempt)?;
         let mut position = 0;
@@ -141,7 +143,7 @@ mod tests {
             let start = noisy(seed);
             let shrunk = shrink(&start, 2000, late_anchor).unwrap();
             assert!(shrunk.is_minimal, "{shrunk:?}");
-            // Two samples are needed, and five steps are odd: a sixth makes them even. One move does it.
+            // Two samples are needed. Five steps are odd, so a sixth makes the position even. One move is enough.
             assert_eq!(shrunk.attempt, attempt(2, "0.2:6"), "{start:?}");
         }
     }
