@@ -1,4 +1,4 @@
-//! Holding a walker's sample of a stopped target against the own uncached walk of the same state.
+//! Compares a walker's sample of a stopped target with our own uncached walk of the same state.
 
 use framewalk::frame::Frame;
 use framewalk::memory::Address;
@@ -22,40 +22,41 @@ use crate::status::Status;
 /// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
 /// (`MAX_FRAMES` of `Modules/_remote_debugging`, 1024 + 512).
 pub(super) const LONGEST_CHAIN: usize = 1024 + 512;
-/// What `RemoteUnwinder` raises for the whole process while a thread has a longer chain.
+/// What `RemoteUnwinder` raises for the whole process if any thread has a longer chain.
 const TOO_DEEP: &str = "RuntimeError: Too many stack frames (possible infinite loop)";
-/// How a stopped thread stands, as far as walkers are documented not to walk it.
+/// The state of a stopped thread, as far as it decides whether walkers are documented not to walk it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// Its thread state.
+    /// The address of its thread state.
     pub(super) state: Address,
-    /// The kernel's thread id. Thread states of two interpreters can have the same: one calls code in the other.
+    /// The kernel's thread id. Thread states of two interpreters can share one: code in one interpreter calls into the
+    /// other.
     pub(super) native_thread_id: u64,
-    /// The id of its interpreter, where the layout says where that is.
+    /// The id of its interpreter, if the layout says where to read it.
     pub(super) interpreter: Option<u64>,
-    /// What its current frame is.
+    /// The kind of its current frame.
     pub(super) leaf: LeafKind,
-    /// How many frames its chain has, shim frames and the base frame included.
+    /// The length of its chain, including shim frames and the base frame.
     pub(super) links: usize,
-    /// The status that CPython's unwinder has to tell, where the layout says how it is made.
+    /// The status that CPython's unwinder has to report, if the layout says how it is composed.
     pub(super) status: Option<Status>,
 }
 
 impl Standing {
-    /// Whether CPython's unwinder walks it.
+    /// Whether CPython's unwinder walks this thread.
     fn is_walked_by_cpython(self) -> bool {
         self.leaf != LeafKind::Shim && self.links <= LONGEST_CHAIN
     }
 }
 
-/// Whether a walker is documented not to walk a thread that stands like this, with this error.
+/// Whether the walker is documented to reject a thread in this state with this error.
 fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
     match (walker, rejection) {
         (WalkerKind::OwnReference, Rejection::GeneratorLeaf) => {
             matches!(standing.leaf, LeafKind::Generator | LeafKind::GeneratorBeingMade)
         }
         (WalkerKind::OwnReference, Rejection::ShimLeaf) => standing.leaf == LeafKind::Shim,
-        // It is CPython's protocol, with its limits.
+        // Our own cached walker implements CPython's protocol, including its limits.
         (WalkerKind::OwnCached, Rejection::TooDeep(_)) => standing.links > LONGEST_CHAIN,
         (WalkerKind::CpythonCached | WalkerKind::CpythonUncached, Rejection::Raised(text)) => {
             is_documented_leaf(rejection, standing.leaf) || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
@@ -64,21 +65,21 @@ fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) 
     }
 }
 
-/// What is known of a stopped target before a walker is asked.
+/// What is known about a stopped target before a walker samples it.
 #[derive(Clone, Copy)]
 pub(super) struct Stopped<'a> {
-    /// What its program can show, if that is known.
+    /// The program's legal stacks, if they are known.
     pub(super) grammar: Option<&'a Grammar>,
-    /// What the own uncached walker saw.
+    /// What our own uncached walker saw.
     pub(super) truth: &'a Sample,
-    /// That walker, which knows the code objects.
+    /// That walker: it knows the code objects.
     pub(super) by: &'a UncachedWalker,
-    /// How its threads stand, in the order of the interpreter's list.
+    /// The state of each thread, in the order of the interpreter's list.
     pub(super) standings: &'a [Standing],
 }
 
-/// Counts a sample and holds it against what is known of the same state. Gives the number of the thread at which CPython's unwinder
-/// raised, if it is documented to.
+/// Counts a sample and compares it with what is known about the same state. If CPython's unwinder raised where it is
+/// documented to, returns the index of the thread at which it raised.
 pub(super) fn compare(
     recorder: &mut Recorder<'_>,
     stopped: Stopped<'_>,
@@ -93,7 +94,7 @@ pub(super) fn compare(
     };
     if let Some(rejection) = raised {
         sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
-        // It walks the threads in their order, and raises at the first that it does not walk.
+        // CPython's unwinder walks the threads in order and raises at the first one it does not walk.
         let number = stopped.standings.iter().position(|standing| !standing.is_walked_by_cpython());
         let standing = number.and_then(|number| stopped.standings.get(number));
         if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) {
@@ -103,7 +104,7 @@ pub(super) fn compare(
         return None;
     }
     if is_other_list(recorder, stopped.truth, sample) {
-        // What stands in the place of which thread is not known.
+        // The threads of the two lists cannot be matched.
         return None;
     }
     if let Some(told) = unwinder {
@@ -147,7 +148,7 @@ fn reject(recorder: &mut Recorder<'_>, walker: WalkerKind, rejection: &Rejection
     recorder.violation(walker, Violation::RejectedWhileStopped { rejection: rejection.clone() }, evidence);
 }
 
-/// Whether a walker lists other threads than there are, or in another order than the interpreters have.
+/// Whether a walker lists other threads than the interpreters have, or in another order. Reports that as a violation.
 fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -> bool {
     let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
     let (seen, possible) = (ids(sample), ids(truth));
@@ -160,7 +161,7 @@ fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -
     true
 }
 
-/// Judges what the unwinder tells besides frames.
+/// Judges what the unwinder reports besides frames: status, interpreter, opcodes and counters.
 fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &Told) {
     let walker = sample.walker;
     let mut wrong = |field, seen: String, possible: String| {

@@ -1,8 +1,9 @@
-//! The live comparison on a process that is already there.
+//! The live comparison on a process that is already running.
 //!
-//! Such a process has no grammar. What it can legally show is learnt from the reference walker, whose stacks are
-//! verified one by one; the others are then judged by it. A path that the reference walker happened not to meet counts
-//! against cached and uncached walkers alike, so only a difference between them says something of the cache.
+//! Such a process has no grammar. The reference walker, which verifies each of its stacks, teaches the harness what the
+//! process can legally show; the other walkers are then judged by that. A path that the reference walker happened to
+//! miss counts against cached and uncached walkers alike, so only a difference between the two says something about the
+//! cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -39,56 +40,56 @@ use crate::drivers::{Drivers, Observed};
 use crate::live::{LOST, compare_cpython, compare_own, sample_until};
 use crate::recorder::Recorder;
 
-/// Looking at chains takes one part in so many of the time that is left, each time.
+/// Each look at the chains gets one part in this many of the remaining time.
 const LOOKS: u32 = 20;
-/// What is learnt of a process is bounded; a process that shows more different paths is not learnt in full.
+/// The most contexts learned of one process. A process with more different paths is not learned in full.
 const CONTEXT_LIMIT: usize = 1 << 18;
 
 /// Why a process cannot be sampled at all.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    /// It is no Python that can be read.
+    /// It is not a Python process, or its runtime cannot be found.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Its layout is refused.
+    /// Its layout is unknown or cannot be walked.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// It cannot be told which program it runs.
+    /// The program that it runs cannot be determined.
     #[error("cannot tell which program process {pid} runs: {source}")]
     Program {
-        /// The process.
+        /// The process id.
         pid: i32,
-        /// Why not.
+        /// What the system reported.
         source: io::Error,
     },
 }
 
-/// How a process is sampled.
+/// How to sample a process.
 pub struct Options<'a> {
-    /// The process.
+    /// The process id.
     pub pid: i32,
-    /// For how long.
+    /// How long to sample.
     pub budget: Duration,
-    /// How much longer is waited for an answer.
+    /// How much longer to wait for an answer after the budget is spent.
     pub grace: Duration,
-    /// Whether its anchors may be written.
+    /// Whether the walkers may write the anchors.
     pub write: bool,
-    /// What the released builds were seen to do.
+    /// Known failures of the released builds.
     pub known: &'a KnownFailures,
-    /// Confidence of the comparison.
+    /// The confidence of the comparison.
     pub confidence: f64,
-    /// Where fetched builds are kept: one of them may be the process's own.
+    /// Where fetched builds are kept. The process may run one of them.
     pub cache: &'a Path,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
 }
 
-/// Samples the process and tells `consumer`.
+/// Samples the process and sends events to `consumer`.
 ///
 /// # Errors
 /// The process cannot be read.
 pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
-    // Before everything else: what is read of another program afterwards must not count for this one.
+    // This comes first: whatever is read after an `execve` must not be attributed to this program.
     let program = Program::of(options.pid);
     let location = runtime_address(options.pid)?;
     let program = program.map_err(|source| AttachError::Program { pid: options.pid, source })?;
@@ -160,10 +161,10 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         let mut recorder = Recorder::new(&cell, &send, &replay);
         sample(&cell, &mut recorder, memory, &Process { site, program: &program, can_write }, &mut chains)
     };
-    // The recorder is gone: everything was counted.
+    // Dropping the recorder flushed its counts.
     let tallies = std::mem::take(&mut *tallies.lock().unwrap_or_else(PoisonError::into_inner));
     let shown = || if can_write { doubtful(&chains, &tallies) } else { Some(read_only_run(&chains, &tallies, layout)) };
-    // A comparison with what is no longer there says nothing, even if no read of it failed.
+    // If the process is gone, the comparison proves nothing, even if no read failed.
     let outcome = match (ended(options.pid, site, &program), result) {
         (Some(why), _) => CellOutcome::Inconclusive(Inconclusive::TargetEnded(why)),
         (None, Err(cut)) => cut.into(),
@@ -178,7 +179,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     Ok(())
 }
 
-/// Why the samples do not say enough to compare walkers by them, if they do not.
+/// Why the samples are not enough to compare walkers, if they are not.
 fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<String> {
     chains.switched().or_else(|| {
         let (walker, tally) = tallies.iter().find(|(_, tally)| tally.rejected() * 2 > tally.samples)?;
@@ -186,7 +187,7 @@ fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<St
     })
 }
 
-/// How much a walker rejected, and mostly why.
+/// How many samples a walker rejected, and the most common reason.
 fn rejections(tally: &Tally) -> String {
     let share = 100.0 * tally.rejected() as f64 / tally.samples.max(1) as f64;
     let mostly = tally.rejected.iter().max_by_key(|(_, count)| **count);
@@ -194,7 +195,7 @@ fn rejections(tally: &Tally) -> String {
     format!("{} of {} ({share:.1} %){mostly}", tally.rejected(), tally.samples)
 }
 
-/// What a run showed that wrote nothing, and how to go on.
+/// What a read-only run showed, and how to continue.
 fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout: Layout) -> String {
     let walkers: Vec<String> = tallies
         .iter()
@@ -218,7 +219,7 @@ fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout:
     )
 }
 
-/// Why what was sampled is not there any more, if it is not.
+/// Why the sampled program is gone, if it is.
 fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
     let now = Program::of(pid);
     if now.as_ref().is_ok_and(|now| now != program) {
@@ -228,8 +229,8 @@ fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
     Observed { pid, site }.ended().or_else(|| now.err().map(unknown))
 }
 
-/// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched one.
-/// Where neither is, what is known of the process without it, and false.
+/// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched build.
+/// If neither matches, returns what is known about the process without a build, and false.
 fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
     let executable = std::fs::read_link(format!("/proc/{}/exe", options.pid)).unwrap_or_default();
     let candidates: Vec<PathBuf> =
@@ -255,7 +256,7 @@ fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) 
     (build, false)
 }
 
-/// What is sampled, and how far that may go.
+/// The process to sample, and whether its anchors may be written.
 struct Process<'a> {
     site: Site,
     program: &'a Program,
@@ -263,7 +264,7 @@ struct Process<'a> {
 }
 
 impl Process<'_> {
-    /// Fails if the process is no longer the one that was attached to: there is no use in going on.
+    /// Fails if the process no longer runs the program that it ran at the start.
     fn check(&self, memory: &ProcessMemory) -> Result<(), Cut> {
         ended(memory.pid(), self.site, self.program).map_or(Ok(()), |why| Err(Inconclusive::TargetEnded(why).into()))
     }
@@ -303,7 +304,7 @@ fn sample(
     Ok(())
 }
 
-/// What the process can show, from the stacks that the reference walker verified.
+/// Learns what the process can show, from the stacks that the reference walker verified.
 fn learn(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
@@ -335,7 +336,7 @@ pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> 
     persist(|| walker.detach(memory))
 }
 
-/// Does what a thread of the running target that just ends can make fail, until it works.
+/// Retries an action until it works. A thread of the running target that is just ending can make it fail.
 fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut> {
     let until = Instant::now() + LOST;
     loop {
@@ -347,7 +348,7 @@ fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut>
     }
 }
 
-/// A grammar that grows with the stacks that were verified.
+/// A grammar that grows with each verified stack.
 #[derive(Default)]
 struct Learnt {
     grammar: Grammar,

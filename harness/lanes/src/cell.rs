@@ -1,4 +1,4 @@
-//! What a lane is given to run, and how it ends early.
+//! The input of a lane, and the reasons it can end early.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,50 +25,51 @@ use process::unwinder::UnwinderError;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// A target that does not get to its next gate, or a walker that does not answer, within this is given up.
+/// A target that does not reach its next gate within this time, or a walker that does not answer, is given up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// One workload on one row in one lane, with everything that decides how it runs.
+/// One workload on one row in one lane, with everything that determines how it runs.
 pub struct Cell<'a> {
     /// Its name in reports.
     pub id: &'a CellId,
-    /// Build and run mode.
+    /// The build and run mode.
     pub row: &'a Row,
-    /// The workload's family; without a meaning where a program of the user's is run.
+    /// The workload's family. Meaningless if `program` is set.
     pub family: Family,
-    /// The program of the user's that is run in the place of a generated one.
+    /// The user's program, which runs instead of a generated one.
     pub program: Option<&'a UserProgram>,
-    /// What the user wants the workload to look like.
+    /// The workload parameters that the user overrode.
     pub overrides: Overrides,
-    /// Faults put into the own cached walker.
+    /// Faults put into our own cached walker.
     pub weakenings: &'a BTreeSet<Weakening>,
-    /// What a comparison of the live lane must guarantee.
+    /// The confidence that comparisons of the live lane must reach.
     pub demand: Demand,
-    /// What the released builds were seen to do.
+    /// Known failures of the released builds.
     pub known: &'a KnownFailures,
-    /// What CPython's walkers rejected in the live lane so far, by row.
+    /// What CPython's walkers have rejected in the live lane so far, by row.
     pub rows: &'a Mutex<BTreeMap<String, RowPool>>,
-    /// Whether profiles are held against the truth in the live lane.
+    /// Whether the live lane compares profiles with the truth.
     pub profiles: bool,
     /// When the cell's share of the budget is spent.
     pub deadline: Instant,
-    /// When the run's budget and its grace are spent: nothing is waited for any longer, not even a target that starts.
+    /// When the run's budget and its grace period are spent. Nothing waits beyond this, not even for a target that is
+    /// starting.
     pub limit: Instant,
-    /// How often a target is stopped for each cached walker, if that and not the time decides.
+    /// How often to stop a target for each cached walker, if a count rather than time bounds the cell.
     pub stops: Option<u32>,
-    /// How many schedules of the stepped lane run, if that and not the time decides.
+    /// How many schedules the stepped lane runs, if a count rather than time bounds the cell.
     pub schedules: Option<u32>,
-    /// Whether it is the first cell of its kind in the run: only there the kept schedules run.
+    /// Whether this is the first cell of its kind in the run. The kept schedules run only there.
     pub is_first: bool,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// The failure with which the run is to end.
+    /// The failure whose appearance ends the run.
     pub sought: Option<&'a Sought>,
-    /// Where targets' files are written.
+    /// The folder for the targets' files.
     pub folder: &'a Path,
 }
 
-/// A failure that is looked for: the run ends when it is seen.
+/// A failure to look for. The run ends once it is seen.
 #[derive(Debug)]
 pub struct Sought {
     fingerprint: Fingerprint,
@@ -76,20 +77,20 @@ pub struct Sought {
 }
 
 impl Sought {
-    /// Not seen yet.
+    /// Looks for this failure, which has not been seen yet.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
         Self { fingerprint, seen: AtomicBool::new(false) }
     }
 
-    /// Takes note of a violation.
+    /// Marks the failure as seen if the fingerprint matches.
     pub fn look(&self, fingerprint: &Fingerprint) {
         if *fingerprint == self.fingerprint {
             self.seen.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was seen.
+    /// Whether the failure was seen.
     #[must_use]
     pub fn is_seen(&self) -> bool {
         self.seen.load(Ordering::Relaxed)
@@ -102,10 +103,10 @@ pub enum Cut {
     /// The target or a walker could not be set up.
     #[error("{0}")]
     SetUp(String),
-    /// Nothing is proved.
+    /// The cell cannot give a verdict.
     #[error(transparent)]
     Inconclusive(#[from] Inconclusive),
-    /// The target did not come to where it is stopped, and still runs.
+    /// The target did not reach a place where it can be stopped, and still runs.
     #[error("{0}")]
     NotStopped(String),
 }
@@ -193,19 +194,19 @@ impl From<Unsupported> for Cut {
 }
 
 impl Cell<'_> {
-    /// Whether the target is a generated program: a process of somebody else's, or a user's program, has no family.
+    /// Whether the target is a generated program. Attached processes and users' programs have no family.
     #[must_use]
     pub fn is_workload(&self) -> bool {
         self.id.family == self.family.name()
     }
 
-    /// Whether `walker` takes part.
+    /// Whether the cell includes `walker`.
     #[must_use]
     pub fn has(&self, walker: WalkerKind) -> bool {
         self.id.walkers.contains(&walker)
     }
 
-    /// The cached walkers that take part.
+    /// The cached walkers of the cell.
     pub fn cached(&self) -> impl Iterator<Item = WalkerKind> + '_ {
         self.id.walkers.iter().copied().filter(|walker| walker.is_cached())
     }
@@ -216,13 +217,13 @@ impl Cell<'_> {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing more is to be run: the user stopped it, or the failure that is looked for was seen.
+    /// Whether to stop: the user interrupted the run, or the sought failure was seen.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_interrupted() || self.sought.is_some_and(Sought::is_seen)
     }
 
-    /// How the cell ended, if it is over before its deadline.
+    /// The outcome, if the cell is over before its deadline.
     #[must_use]
     pub fn ended_early(&self) -> Option<CellOutcome> {
         match (self.is_interrupted(), self.is_over()) {
@@ -232,13 +233,13 @@ impl Cell<'_> {
         }
     }
 
-    /// Until when an answer is waited for. Only a hang takes that long, and the end of the run ends the wait before.
+    /// How long to wait for an answer. Only a hang takes that long; the end of the run ends the wait earlier.
     #[must_use]
     pub fn patience(&self) -> Deadline {
         patience().within(self.limit)
     }
 
-    /// The cell's program.
+    /// Generates the cell's workload in this mode. The result is the same each time.
     #[must_use]
     pub fn workload(&self, mode: Mode) -> Workload {
         let mut random = ChaCha8Rng::seed_from_u64(self.id.seed);
@@ -246,13 +247,14 @@ impl Cell<'_> {
         generate(self.family, mode, &parameters, self.id.seed)
     }
 
-    /// The run mode as targets take it.
+    /// The run mode, in the form that target launches take.
     #[must_use]
     pub fn jit(&self) -> Option<bool> {
         self.row.jit.switch()
     }
 
-    /// The deadline of the `index`th of `count` equal parts of what is left; where the time does not decide, of all parts.
+    /// The deadline of the `index`th of `count` equal parts of the remaining time. If a stop count bounds the cell, the
+    /// cell's deadline.
     #[must_use]
     pub fn part(&self, index: u32, count: u32) -> Instant {
         if self.stops.is_some() {
@@ -264,7 +266,7 @@ impl Cell<'_> {
     }
 }
 
-/// A moment that only a hang can reach. Ctrl-C ends the wait at once.
+/// A deadline that only a hang can reach. Ctrl-C ends the wait at once.
 #[must_use]
 pub fn patience() -> Deadline {
     Deadline::interruptible(PATIENCE)

@@ -1,10 +1,10 @@
-//! What the chains of a running process look like, from reads alone.
+//! The chains of a running process, from reads alone.
 //!
-//! A walk of a running target that does not end at the thread's base frame is a torn one, as a rule. A chain that is the same
-//! in two walks, with the same current frame before, between and after them, was not torn: the target stood still, or came
-//! back to exactly the same frames twice. If such a chain ends elsewhere again and again, its thread left its base frame
-//! behind: an extension switched to another C stack and gave the thread state a chain of its own, as greenlet does.
-//! CPython itself always links what runs to the base frame before it makes it current.
+//! A walk of a running target that does not end at the thread's base frame is usually torn. If two walks return the
+//! same chain, and the current frame was the same before, between and after them, the chain was not torn: the target
+//! did not move, or came back to exactly the same frames twice. If such a stable chain repeatedly ends elsewhere, its
+//! thread has left its base frame behind: an extension switched to another C stack and gave the thread state a chain of
+//! its own, as greenlet does. CPython itself always links what runs to the base frame before making it current.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,9 +17,10 @@ use framewalk::walker::Site;
 
 use crate::cell::Cell;
 
-/// So many whole chains that end elsewhere are no coincidence of a program that runs in circles.
+/// A stack counts as switched only after this many stable chains that end elsewhere: fewer may be a coincidence in a
+/// looping program.
 const OFTEN: u64 = 5;
-/// Nor is one in so many.
+/// At least one stable chain in this many must end elsewhere: fewer may be a coincidence, too.
 const RARELY: u64 = 100;
 
 /// The chains of all threads.
@@ -29,7 +30,7 @@ pub(super) struct Chains {
     deepest: usize,
 }
 
-/// How the chains of a thread ended that were whole.
+/// How often the stable chains of a thread ended at its base frame, and how often elsewhere.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     at_base: u64,
@@ -43,10 +44,10 @@ impl Ends {
 }
 
 impl Chains {
-    /// Looks at all threads, again and again, until it is time.
+    /// Looks at all threads repeatedly until `until`.
     pub(super) fn look_until(&mut self, cell: &Cell<'_>, memory: &mut dyn RemoteMemory, site: Site, until: Instant) {
         while Instant::now() < until && !cell.is_over() {
-            // A list of threads that changes while it is read is read again.
+            // If the thread list changed during the read, the next iteration reads it again.
             let _ = self.look(memory, site);
         }
     }
@@ -64,22 +65,22 @@ impl Chains {
         Ok(())
     }
 
-    /// How many threads there were.
+    /// How many threads were seen.
     pub(super) fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// The most Python frames of a whole chain.
+    /// The most Python frames seen in a stable chain.
     pub(super) fn deepest(&self) -> usize {
         self.deepest
     }
 
-    /// How many chains were whole.
+    /// How many stable chains were seen.
     pub(super) fn looks(&self) -> u64 {
         self.threads.values().map(|ends| ends.at_base + ends.elsewhere).sum()
     }
 
-    /// What is to be said of threads whose stack was switched; nothing if there are none.
+    /// A description of the threads whose stack was switched; `None` if there are none.
     pub(super) fn switched(&self) -> Option<String> {
         let switched = self.threads.iter().filter(|(_, ends)| ends.are_switched());
         let told: Vec<String> = switched
@@ -96,7 +97,7 @@ impl Chains {
     }
 }
 
-/// The chain of a thread, if two walks of it and all looks at its current frame agree, and it has one.
+/// The chain of a thread, if two walks and all reads of its current frame agree and the chain is not empty.
 fn whole(memory: &mut dyn RemoteMemory, site: Site, thread: &ThreadState) -> Result<Option<Chain>, Rejection> {
     let layout = &site.layout;
     let start = thread.current_frame;

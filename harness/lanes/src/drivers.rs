@@ -1,6 +1,6 @@
-//! CPython's unwinders, kept from cell to cell: starting an interpreter for each would cost more than the cell.
+//! Keeps CPython's unwinders from cell to cell: starting an interpreter for each cell would cost more than the cell.
 //!
-//! One that dies or hangs is a finding, and the cell goes on with a new one: see [`RenewedUnwinder`].
+//! An unwinder that dies or hangs is a finding, and the cell goes on with a new one: see [`RenewedUnwinder`].
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,19 +19,20 @@ use process::unwinder::{CountedSample, Unwinder, UnwinderError};
 use crate::cell::{Cell, Cut};
 use crate::recorder::{Evidence, Recorder};
 
-/// How often an unwinder is replaced before a cell goes on without: by then the violation is there.
+/// How many deaths are allowed before a cell goes on without the unwinder. By then the violation has been reported.
 const MOST_DEATHS: u32 = 20;
-/// A hang costs as much time as it takes to be sure of it, so few are waited for.
+/// A hang counts as this many deaths: detecting one takes long, so few are waited for.
 const HANG_WEIGHT: u32 = 10;
 
-/// The idle drivers, by interpreter. Each is lent for a session and opened anew for it.
+/// The idle drivers, by interpreter. Each is lent for a session and opened again for it.
 #[derive(Default)]
 pub struct Drivers {
     idle: HashMap<PathBuf, Vec<Unwinder>>,
 }
 
 impl Drivers {
-    /// An unwinder of the cell's own build, open on the target, with or without its cache, and with or without its counters.
+    /// Opens an unwinder of the cell's own build on the target, with or without its cache, and with or without its
+    /// counters.
     ///
     /// # Errors
     /// The driver does not start, or `RemoteUnwinder` refuses the process.
@@ -49,7 +50,7 @@ impl Drivers {
         Ok(unwinder)
     }
 
-    /// Where the code of `source` stands, as the cell's own build compiles it.
+    /// The positions of the code in `source`, as the cell's own build compiles it.
     ///
     /// # Errors
     /// The driver does not start, or fails.
@@ -64,7 +65,7 @@ impl Drivers {
         Ok(positions)
     }
 
-    /// Takes an unwinder back.
+    /// Takes an unwinder back for later cells.
     ///
     /// # Errors
     /// The target has ended, or the driver fails.
@@ -80,7 +81,7 @@ impl Drivers {
     }
 }
 
-/// A process that is walked.
+/// A process to walk.
 #[derive(Clone, Copy)]
 pub(super) struct Observed {
     pub(super) pid: i32,
@@ -88,7 +89,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Why what is walked is not there any more, if it is not.
+    /// Why the program that is walked is gone, if it is.
     pub(super) fn ended(self) -> Option<String> {
         match Layout::read(&mut ProcessMemory::new(self.pid), self.site.runtime) {
             Ok(layout) if layout == self.site.layout => None,
@@ -98,32 +99,32 @@ impl Observed {
     }
 }
 
-/// CPython's unwinder on one target. If it dies or hangs although the target lives, that is a violation, and there is a new
-/// one for the next sample; its cache is empty. After too many deaths there is none any more.
+/// CPython's unwinder on one target. If it dies or hangs although the target is alive, that is a violation, and the
+/// next sample gets a new unwinder with an empty cache. After too many deaths, there is no new one.
 pub(super) struct RenewedUnwinder<'a> {
     cell: &'a Cell<'a>,
     target: Observed,
     kind: WalkerKind,
     counts: bool,
-    /// A driver that is open on nothing.
+    /// A driver without an open unwinder.
     idle: Option<Unwinder>,
-    /// A driver that is open on the target.
+    /// A driver with an unwinder that is open on the target.
     open: Option<Unwinder>,
     deaths_left: u32,
 }
 
 impl RenewedUnwinder<'_> {
-    /// The process that it walks; the id of its main thread, too.
+    /// The pid of the process, which is also the id of its main thread.
     pub(super) fn pid(&self) -> u64 {
         u64::from(self.target.pid.cast_unsigned())
     }
 
-    /// Whether there is one that lives.
+    /// Whether an unwinder is open.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
     }
 
-    /// The unwinder, open on the target; a new one if the last one died, and none after too many deaths.
+    /// The unwinder, open on the target. Replaces one that died. `None` after too many deaths.
     pub(super) fn opened(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<&mut Unwinder>, Cut> {
         while self.open.is_none() && self.deaths_left > 0 {
             match self.open_another() {
@@ -144,7 +145,7 @@ impl RenewedUnwinder<'_> {
         Ok(unwinder)
     }
 
-    /// Takes one sample; none if the unwinder dies of it, or has died too often.
+    /// Takes one sample. `None` if the unwinder dies or hangs, or has done so too often.
     pub(super) fn sample(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<CountedSample>, Cut> {
         let deadline = self.cell.patience();
         let Some(unwinder) = self.opened(recorder)? else { return Ok(None) };
@@ -154,7 +155,7 @@ impl RenewedUnwinder<'_> {
         }
     }
 
-    /// Drops the unwinder, and says whether there was one; its driver is kept for another target.
+    /// Drops the unwinder and returns whether there was one. Its driver is kept for another target.
     pub(super) fn close(&mut self, recorder: &mut Recorder<'_>) -> Result<bool, Cut> {
         let Some(mut unwinder) = self.open.take() else { return Ok(false) };
         match unwinder.close(self.cell.patience()) {
@@ -166,10 +167,10 @@ impl RenewedUnwinder<'_> {
         }
     }
 
-    /// The unwinder gave no answer, and is done with: reports it, if it is to blame.
+    /// Discards an unwinder that gave no answer, and reports it if it is to blame.
     ///
     /// # Errors
-    /// It is not.
+    /// The unwinder is not to blame.
     pub(super) fn lost(&mut self, recorder: &mut Recorder<'_>, error: UnwinderError) -> Result<(), Cut> {
         self.open = None;
         let Some(violation) = error.violation() else { return Err(error.into()) };

@@ -1,8 +1,8 @@
-//! What CPython's cached unwinder owes at a stop: this project's walker of the same protocol, in its seat.
+//! The sample that CPython's cached unwinder owes at a stop, from our own walker of the same protocol.
 //!
-//! The target stands still, so a sample has one right outcome, for the cache too: which threads hit, and how many frames come
-//! from it. This project's cached walker looks at each stop right before the unwinder does, at the same anchors and with a cache
-//! that took the same samples. What it would write is not written; the unwinder writes the same.
+//! The target is stopped, so a sample has one right outcome, for the cache too: which threads hit, and how many frames
+//! come from the cache. Our own cached walker looks at each stop right before the unwinder does, with the same anchors
+//! and with a cache that has seen the same samples. Its writes are discarded; the unwinder makes the same ones.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use process::memory::ProcessMemory;
 
 use crate::cell::Cut;
 
-/// The walker in the seat of one unwinder.
+/// Our walker that models one unwinder.
 pub(super) struct Expected {
     walker: CachedWalker,
-    /// Its cache before the sample that was looked at last.
+    /// Its cache before the latest sample.
     before: FrameCache,
 }
 
@@ -28,13 +28,14 @@ impl Expected {
         Ok(Self { walker: CachedWalker::new(site, BTreeSet::new())?, before: FrameCache::default() })
     }
 
-    /// What the protocol makes of the target as it stands.
+    /// The sample that the protocol takes of the target in its current state.
     pub(super) fn look(&mut self, memory: &ProcessMemory) -> Result<Sample, Cut> {
         self.before = self.walker.cache().clone();
         Ok(self.walker.sample(&mut Overlay::new(memory.clone()))?)
     }
 
-    /// The unwinder raised at the thread of this number in its list: it stored what it had of those before, and wrote nothing.
+    /// The unwinder raised at the thread with this index in its list. It stored its entries for the threads before, and
+    /// wrote nothing.
     pub(super) fn raised(&mut self, sample: &Sample, number: usize) {
         let mut cache = std::mem::take(&mut self.before);
         for thread in sample.threads.iter().take(number) {
@@ -45,14 +46,14 @@ impl Expected {
         self.walker.set_cache(cache);
     }
 
-    /// Its cache is empty: the unwinder is a new one.
+    /// Empties the cache: the unwinder is a new one.
     pub(super) fn forget(&mut self) {
         self.walker.set_cache(FrameCache::default());
     }
 }
 
-/// What CPython's unwinder counts of a sample whose threads fared like this. Seen on 3.15.0 and 3.15.2: a partial hit that takes
-/// nothing from the cache counts as a miss.
+/// The counters of CPython's unwinder for a sample with these outcomes. Seen on 3.15.0 and 3.15.2: a partial hit that
+/// takes nothing from the cache counts as a miss.
 pub(super) fn counters(sample: &Sample) -> Counters {
     let mut counters = Counters::default();
     for thread in &sample.threads {
@@ -60,7 +61,7 @@ pub(super) fn counters(sample: &Sample) -> Counters {
         match thread.provenance.lookup {
             Lookup::FullHit => counters.full_hits += 1,
             Lookup::PartialHit if from_cache > 0 => counters.partial_hits += 1,
-            // The walk for a partial hit came to the base frame: it is counted as nothing at all.
+            // The walk for a partial hit reached the base frame. CPython does not count that at all.
             Lookup::Miss(MissReason::AnchorNotOnChain) => {}
             Lookup::PartialHit | Lookup::Miss(_) => counters.misses += 1,
             Lookup::Uncached | Lookup::Unknown => {}

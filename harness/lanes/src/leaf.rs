@@ -1,4 +1,4 @@
-//! What a stopped thread stands in.
+//! The kind of a stopped thread's current frame.
 
 use framewalk::code::{CodeGeneration, Decoder};
 use framewalk::layout::Layout;
@@ -8,8 +8,8 @@ use framewalk::rejection::Rejection;
 use framewalk::thread_state::ThreadState;
 use model::schedule::fingerprint::LeafKind;
 
-/// The kind of `leaf`, the thread's current frame; none is what a thread stands in that runs no Python. The decoder has entered
-/// the thread's interpreter.
+/// The kind of `leaf`, the thread's current frame. `None` means that the thread runs no Python. The decoder must have
+/// entered the thread's interpreter.
 pub(super) fn kind(
     memory: &mut dyn RemoteMemory,
     decoder: &mut Decoder,
@@ -23,7 +23,7 @@ pub(super) fn kind(
     })
 }
 
-/// The same where the frame was not read yet; one that cannot be read is none.
+/// The same for a frame that was not read yet. A frame that cannot be read counts as `None`.
 pub(super) fn kind_of(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,

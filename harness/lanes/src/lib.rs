@@ -1,4 +1,4 @@
-//! How target and walkers are interleaved.
+//! The lanes: how target and walkers are interleaved.
 
 pub(crate) mod agreement;
 pub mod attach;

@@ -1,9 +1,10 @@
 //! The live lane: target and walkers run freely.
 //!
-//! Here no walker can be held against another sample by sample. Every stack is held against the grammar and against what the
-//! program's code objects say of themselves; the reference walker may never return an impossible one, and of the others the
-//! cached one may not return more than the uncached one on the same target, both running in parallel. Neither may go wrong, or
-//! reject, more often than the released builds were seen to, nor may a cache answer less often: see [`Bounds`].
+//! Walkers cannot be compared sample by sample here. Every stack is checked against the grammar and against the
+//! positions in the program's code objects. The reference walker may never return an impossible stack. Of the other
+//! walkers, the cached one may not return more of them than the uncached one on the same target at the same time.
+//! Neither may return impossible stacks, or reject, more often than the released builds were seen to, nor may a cache
+//! answer less often: see [`Bounds`].
 //!
 //! [`Bounds`]: model::run::bounds::Bounds
 
@@ -48,13 +49,15 @@ use crate::recorder::{Evidence, Recorder};
 use crate::session::Session;
 use crate::truth::Truth;
 
-/// A running target's list of threads can be unreadable while one ends; for so long it means that the target is gone.
+/// A running target's thread list can be unreadable while a thread ends. If it stays unreadable for this long, the
+/// target is considered gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
-/// Each target is sampled for this long however short the time is, so that every walker gives some stacks.
+/// The minimum sampling time of each target, so that every walker returns some stacks.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// Before a target is sampled running, and again afterwards, its true profile takes this part of the time.
+/// The true profile is measured before and after a target is sampled running. Each measurement takes one part in this
+/// many of the time.
 const TRUTH: u32 = 12;
-/// The deadline is looked at every so many samples.
+/// The deadline is checked after this many samples of each walker.
 const BURST: u32 = 64;
 
 /// Runs the cell to its deadline.
@@ -80,7 +83,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
             let now = Instant::now();
             let until = until.max(now + SHORTEST);
             let look = until.saturating_duration_since(now) / TRUTH;
-            // Before and after: a program that slowly changes is like its walkers' on the whole.
+            // Before and after: so the true profile of a slowly changing program matches those of its walkers on
+            // average.
             truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;
             let end = if truth.is_some() { until.checked_sub(look).unwrap_or(until) } else { until };
             match part {
@@ -107,7 +111,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     CellOutcome::Ran
 }
 
-/// So many targets, each ready to start. They begin at the same time: one alone leaves the other cores idle.
+/// Launches `count` targets, each ready to start. They launch in parallel: a single launch leaves the other cores idle.
 fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Session, Cut>> {
     std::thread::scope(|scope| {
         let launches: Vec<_> = (0..count).map(|_| scope.spawn(|| Session::launch(cell, workload))).collect();
@@ -116,12 +120,12 @@ fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Sess
     })
 }
 
-/// What runs against one target.
+/// The walkers that run against one target.
 #[derive(Clone, Copy)]
 enum Part {
     /// The reference walker alone.
     Reference,
-    /// CPython's own protocol, cached and uncached, as this project implements it.
+    /// Our own implementation of CPython's protocol, cached and uncached.
     Own,
     /// CPython's own unwinder, cached and uncached.
     Cpython,
@@ -164,12 +168,12 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The walker is another one from here on, and knows nothing.
+    /// The walker was replaced by a new one, whose cache is empty.
     fn forget_cache(&mut self) {
         self.attribution = Attribution::default();
     }
 
-    /// Gives the rules that the sample's stacks break.
+    /// Counts a sample. Returns the rules that its stacks break.
     pub(super) fn judge(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Vec<(Illegal, Cause, Vec<Frame>)> {
         let mut broken = Vec::new();
         for thread in &sample.threads {
@@ -216,14 +220,15 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What CPython's unwinder counted for several threads together, where nobody says which of them it was.
+    /// Counts lookups that CPython's unwinder reports for several threads together, so that they cannot be assigned to
+    /// a thread.
     fn lookups(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, counters: &Counters) {
         recorder.lookups(walker, counters);
         self.tally.count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
     }
 }
 
-/// What the grammar allows in place of an impossible stack, in words.
+/// A description of what the grammar allows in place of an impossible stack.
 fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
     let index = match illegal {
         Illegal::MixedBranches { index } | Illegal::ForeignFrame { index } => *index,
@@ -281,7 +286,7 @@ fn reference(
             recorder.violation(sample.walker, Violation::Legality { illegal }, evidence);
         }
     });
-    // Tells how the target ended, if it did.
+    // Fails with the way the target ended, if it did.
     session.target.stop()?;
     result
 }
@@ -298,7 +303,7 @@ fn own(
     result
 }
 
-/// CPython's protocol against no cache, both walking the process of `memory` in turns.
+/// Compares our own cached and uncached walkers, which take turns on the process of `memory`.
 pub(super) fn compare_own(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
@@ -323,7 +328,7 @@ pub(super) fn compare_own(
         }
     });
     if let Some(cached) = &mut cached {
-        // A target that has ended has no anchor left to clear; the sampling above says how it ended.
+        // A target that has ended has no anchor left to clear; `result` says how it ended.
         let detached = detach(cached, memory);
         result.and(detached)?;
     } else {
@@ -347,7 +352,7 @@ fn cpython(
     result
 }
 
-/// CPython's own unwinder with its cache against the same without, in parallel on one process.
+/// Compares CPython's own unwinder with and without its cache, in parallel on one process.
 pub(super) fn compare_cpython(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
@@ -385,7 +390,7 @@ pub(super) fn compare_cpython(
     Ok(())
 }
 
-/// Has one unwinder after another walk until it is time: they may die of what they read.
+/// Keeps an unwinder walking until the deadline. One that dies of what it reads is replaced.
 fn drive(
     cell: &Cell<'_>,
     driver: &mut RenewedUnwinder<'_>,
@@ -431,7 +436,7 @@ fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBa
     }
 }
 
-/// Takes turns with the walkers until the deadline.
+/// Samples with all walkers in turn until the deadline.
 pub(super) fn sample_until(
     cell: &Cell<'_>,
     recorder: &mut Recorder<'_>,
@@ -466,8 +471,8 @@ pub(super) fn sample_until(
     Ok(())
 }
 
-/// Accuses the cached walker of every cause by which it alone is worse than the uncached one, and both of what is beyond what
-/// the released builds were seen to do.
+/// Reports every cause by which only the cached walker is worse than the uncached one, and for both walkers what
+/// exceeds the released builds.
 fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
     if cell.is_interrupted() {
         return;
@@ -499,7 +504,7 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
     }
 }
 
-/// Reports a rate, with the first stack of its cause if it is one of impossible stacks.
+/// Reports a rate. For a rate of impossible stacks, includes the first stack of that cause.
 fn report(recorder: &mut Recorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
     let example = match &violation {
         Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => {

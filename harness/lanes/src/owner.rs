@@ -1,4 +1,4 @@
-//! Who has the anchors of a stopped target.
+//! The owner of a stopped target's anchors.
 
 use framewalk::cached::CachedWalker;
 use framewalk::reference::ReferenceWalker;
@@ -16,34 +16,34 @@ use crate::recorder::Recorder;
 use crate::session::Session;
 use crate::stops::Stops;
 
-/// A sample, and what CPython's unwinder tells besides.
+/// A sample, and what CPython's unwinder reports besides.
 pub(super) struct Taken {
     pub(super) sample: Sample,
     pub(super) unwinder: Option<Told>,
 }
 
-/// What CPython's unwinder tells besides frames.
+/// What CPython's unwinder reports besides frames.
 pub(super) struct Told {
-    /// What it counted.
+    /// The unwinder's counters.
     pub(super) counters: Option<Counters>,
-    /// Of each thread of the sample.
+    /// The details of each thread in the sample.
     pub(super) threads: SmallVec<[ToldThread; 1]>,
-    /// What its protocol makes of the target, if it has a cache.
+    /// The sample that its protocol owes, if the unwinder has a cache.
     pub(super) owed: Option<Sample>,
 }
 
 /// The cached walker that owns the target's anchors.
 pub(super) enum Owner<'a> {
-    /// This project's.
+    /// Our own walkers.
     Own(Vec<Box<dyn Walker>>),
-    /// CPython's, each with what it owes.
+    /// CPython's unwinders, each with the model of what it owes.
     Cpython(Vec<(RenewedUnwinder<'a>, Expected)>),
-    /// None: only uncached walkers look.
+    /// Nobody: only uncached walkers look.
     Nobody,
 }
 
 impl<'a> Owner<'a> {
-    /// `turns` walkers of this kind, which take turns.
+    /// Creates `turns` walkers of this kind, which take turns.
     pub(super) fn new(
         cell: &'a Cell<'a>,
         drivers: &mut Drivers,
@@ -62,7 +62,7 @@ impl<'a> Owner<'a> {
             Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
             Some(kind @ WalkerKind::CpythonCached) => {
                 let target = session.observed();
-                // The second one is made without its counters: nothing else of it may be other.
+                // The second unwinder is created without counters. Nothing else about it may differ.
                 let open = |turn| Ok((drivers.open(cell, recorder, target, kind, turn == 0)?, Expected::new(site)?));
                 Self::Cpython((0..turns).map(open).collect::<Result<_, Cut>>()?)
             }
@@ -70,7 +70,7 @@ impl<'a> Owner<'a> {
         })
     }
 
-    /// Who wrote the anchors, for reports.
+    /// The walker that wrote the anchors, for reports.
     pub(super) fn kind(&self) -> WalkerKind {
         match self {
             Self::Own(walkers) => walkers.first().map_or(WalkerKind::OwnUncached, |walker| walker.kind()),
@@ -88,7 +88,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Whether a walker is there that clears the anchors when it begins: one that has died may not have come so far.
+    /// Whether the walkers have cleared the anchors at their start. An unwinder that died may not have got that far.
     pub(super) fn begins(&self) -> bool {
         match self {
             Self::Own(_) => true,
@@ -97,7 +97,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Clears the anchors, as CPython's did when it was made.
+    /// Clears the anchors. CPython's unwinder did so when it was created.
     pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
         if let Self::Own(walkers) = self
             && let Some(first) = walkers.first_mut()
@@ -107,7 +107,7 @@ impl<'a> Owner<'a> {
         Ok(())
     }
 
-    /// The sample of the walker whose turn it is, if there is one, and it lives.
+    /// Takes a sample with the walker whose turn it is. `None` if there is no walker, or it died.
     pub(super) fn sample(
         &mut self,
         recorder: &mut Recorder<'_>,
@@ -121,7 +121,7 @@ impl<'a> Owner<'a> {
             }
             Self::Cpython(unwinders) => {
                 let Some((unwinder, expected)) = unwinders.get_mut(turn) else { return Ok(None) };
-                // One that takes the place of a dead one clears the anchors.
+                // An unwinder that replaces a dead one clears the anchors.
                 unwinder.opened(recorder)?;
                 let owed = expected.look(memory)?;
                 let Some(CountedSample { sample, counters, told }) = unwinder.sample(recorder)? else {
@@ -134,7 +134,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// The sample that was taken last raised at the thread of this number.
+    /// The latest sample raised at the thread with this index.
     pub(super) fn raised(&mut self, turn: usize, owed: &Sample, number: usize) {
         if let Self::Cpython(unwinders) = self
             && let Some((_, expected)) = unwinders.get_mut(turn)
@@ -143,7 +143,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Takes the anchors away. Says whether that was done: one that has died cannot.
+    /// Clears the anchors. Returns whether that was done: an unwinder that died cannot do it.
     pub(super) fn detach(&mut self, recorder: &mut Recorder<'_>, memory: &mut ProcessMemory) -> Result<bool, Cut> {
         Ok(match self {
             Self::Own(walkers) => {
@@ -164,7 +164,7 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// How many profilers of a kind take turns on one target, one run after the other.
+/// How many profilers of a kind take turns on one target. Each number gets a run of its own.
 pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops) -> &'static [usize] {
     let protocol = matches!(walker, Some(WalkerKind::OwnCached | WalkerKind::CpythonCached));
     if protocol && takes_turns(family, stops) { &[1, 2] } else { &[1] }
@@ -172,13 +172,15 @@ pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops
 
 /// Whether two profilers of CPython's protocol may take turns on one target.
 ///
-/// With one profiler and a stopped target the anchor is always exact, so the sequence decides nothing. With two it does:
-/// each overwrites the other's anchor. Where every frame that leaves the stack moves the anchor, the anchor always
-/// stands on the stack. An entry was stored with the anchor on its first frame and sequence S; for its frame i to leave,
-/// the anchor must have gone down past it, which takes at least i + 1 moves, so the sequence can never be S + i again.
-/// Leaving a shim frame moves no anchor, so this holds only for families that do not call through C. Nor does it hold where
-/// a stop may come between a return's store to the current frame and its look at the anchor: whoever writes the anchor there
-/// takes it from the frame that leaves, which is then not counted.
+/// With one profiler and a stopped target, the anchor is always exact, so the sequence decides nothing. With two
+/// profilers it does: each overwrites the other's anchor. If every frame that leaves the stack moves the anchor, the
+/// anchor is always on the stack. An entry was stored with the anchor on its first frame and sequence S. For its frame
+/// i to leave, the anchor must have moved down past that frame. That takes at least i + 1 moves, so the sequence can
+/// never be S + i again.
+///
+/// A shim frame that leaves moves no anchor, so this holds only for families that do not call through C. Nor does it
+/// hold where a stop may come between a return's store to the current frame and its check of the anchor. A walker that
+/// writes the anchor there takes it away from the leaving frame, which is then not counted.
 fn takes_turns(family: Family, stops: Stops) -> bool {
     stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
 }

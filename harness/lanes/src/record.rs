@@ -1,4 +1,4 @@
-//! Recording a snapshot: a build on a gated workload, stopped at several gates, everything kept that walkers read.
+//! Records a snapshot: stops a build at several gates of a gated workload and keeps everything that walkers read.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,50 +25,50 @@ use sim::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
 
 use crate::cell::patience;
 
-/// Gates that pass before the first stop, so that code is specialised.
+/// Gates to pass before the first stop, so that code is specialised.
 const PASSED_FIRST: u32 = 4;
-/// As many before a JIT has compiled what is going to be hot.
+/// The same with a JIT, so that hot code is compiled.
 const PASSED_FIRST_WITH_JIT: u32 = 60;
-/// Gates that pass between stops: mostly none, so that the stack has moved little and caches hit.
+/// Gates to pass between stops. Mostly none, so that the stack changes little and caches hit.
 const PASSED_BETWEEN: [u32; 6] = [0, 0, 0, 0, 1, 4];
 
 /// What to record.
 pub struct Order<'a> {
-    /// Build and run mode.
+    /// The build and run mode.
     pub row: &'a Row,
     /// The workload's family.
     pub family: Family,
     /// The workload's parameters.
     pub parameters: Parameters,
-    /// The workload's seed, which also decides at which gates is stopped.
+    /// The workload's seed, which also decides at which gates the target is stopped.
     pub seed: u64,
-    /// How many stops.
+    /// The number of stops.
     pub stops: u32,
-    /// Where the workload's file is written.
+    /// The folder for the workload's file.
     pub folder: &'a Path,
-    /// Set when the user gives up.
+    /// Set when the user stops the recording.
     pub interrupted: &'a AtomicBool,
 }
 
-/// Why nothing was recorded.
+/// Why no snapshot was recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The target could not be launched.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The target did not come to its next gate.
+    /// The target did not reach its next gate.
     #[error(transparent)]
     Gate(#[from] GateError),
     /// The target could not be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),
-    /// There is no `_PyRuntime` in it.
+    /// The target has no `_PyRuntime`.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Its layout is not known.
+    /// Its layout is unknown.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// It cannot be walked.
+    /// No walker supports its layout.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// Its threads cannot be found.
@@ -77,7 +77,7 @@ pub enum RecordError {
     /// Its memory cannot be read or written.
     #[error("the stopped target cannot be recorded: {0}")]
     Memory(#[from] MemoryError),
-    /// The user gave up.
+    /// The user stopped the recording.
     #[error("interrupted")]
     Interrupted,
 }
@@ -85,7 +85,7 @@ pub enum RecordError {
 /// Records a snapshot.
 ///
 /// # Errors
-/// The target cannot be launched, does not come to its gates or cannot be walked.
+/// The target cannot be launched, does not reach its gates, or cannot be walked.
 pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
     let workload = generate(order.family, Mode::Gated, &order.parameters, order.seed);
     let jit = order.row.jit.switch();
@@ -110,7 +110,7 @@ pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
         let gate = target.next_gate(patience())?;
         let account = target.account(patience())?;
         target.stop()?;
-        // A snapshot's file has the lines.
+        // The file of a snapshot has lines, but no end lines or columns.
         let account = account.into_iter().map(|frame| AccountFrame { place: None, ..frame }).collect();
         let told = GateTruth { native_thread_id: gate.native_thread_id.into(), context: gate.context, account };
         stops.push(camera.shoot(told)?);
@@ -130,14 +130,14 @@ pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
     Ok(Snapshot { meta, stops })
 }
 
-/// Takes the image of a stopped target, again and again.
+/// Takes images of a stopped target, one at each stop.
 struct Camera {
     site: Site,
     memory: ProcessMemory,
     neutral: Neutral,
-    /// The walker that writes the target's anchors; none where there are none.
+    /// The walker that writes the target's anchors. `None` if the target has no anchors.
     profiler: Option<Box<dyn Walker>>,
-    /// Cached walkers that never write, but go from stop to stop: what they read is kept too.
+    /// Cached walkers that never write, but keep their caches from stop to stop. What they read is recorded, too.
     bystanders: Vec<Box<dyn Walker>>,
 }
 
@@ -166,7 +166,8 @@ impl Camera {
             let sample = walker.sample(&mut memory)?;
             Ok((sample, memory.into_inner().into_writes()))
         };
-        // Walkers that know nothing read all that any walker can need; on the anchors as they are, and on NULL ones.
+        // Walkers that know nothing read all that any walker can need, both with the anchors as they are and with NULL
+        // anchors.
         let (truth, _) = over(walker(WalkerKind::OwnUncached, self.site)?.as_mut(), false)?;
         if self.profiler.is_some() {
             for kind in [WalkerKind::OwnCached, WalkerKind::OwnReference] {
@@ -194,9 +195,9 @@ impl Camera {
         Ok(Stop { image, gate, threads })
     }
 
-    /// What is true of each thread.
+    /// The truth about each thread.
     fn truth(&mut self, truth: &Sample, profiled: Option<&Sample>) -> Result<Vec<ThreadTruth>, RecordError> {
-        // Once more, now that the profiler has written.
+        // Read again, now that the profiler has written.
         let states = thread_states(&mut self.memory, &self.site.layout, self.site.runtime)?;
         let threads = states.iter().zip(&truth.threads).enumerate().map(|(index, (state, thread))| {
             let neutral = |frame: &framewalk::frame::Frame| framewalk::frame::Frame {
@@ -221,7 +222,7 @@ impl Camera {
 
 type Writes = Vec<(Address, Vec<u8>)>;
 
-/// The bytes of all ranges as they are now.
+/// The current bytes of all ranges.
 fn capture(memory: &mut ProcessMemory, read: &Ranges, neutral: &Neutral) -> Result<Image, MemoryError> {
     let mut image = Image::default();
     for range in read.iter() {
@@ -233,8 +234,8 @@ fn capture(memory: &mut ProcessMemory, read: &Ranges, neutral: &Neutral) -> Resu
     Ok(image)
 }
 
-/// Takes the name of the workload's folder out of what is kept; another name of the same length stands for it. A name that
-/// is not ASCII stands in memory in another width, and is left.
+/// Replaces the name of the workload's folder in recorded memory and text by another name of the same length. A name
+/// that is not ASCII has another width in memory, and is left alone.
 struct Neutral {
     folder: String,
     name: String,

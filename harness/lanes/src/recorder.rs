@@ -1,4 +1,4 @@
-//! Turns what a lane sees into events: counts in increments, violations once each with a count.
+//! Turns what a lane sees into events: counts as increments, each violation once and then as a count.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use model::workload::grammar::WORKLOAD_FILE;
 
 use crate::cell::Cell;
 
-/// How often counts are passed on.
+/// How often counts are sent.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The evidence of a violation.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence<'a> {
-    /// What made it possible.
+    /// The cause, if it was attributed.
     pub cause: Option<Cause>,
     /// The stack that was seen.
     pub seen: &'a [Frame],
-    /// What could have been seen.
+    /// What was possible.
     pub possible: Option<Possible>,
-    /// The stack when anchor and sequence were looked at last.
+    /// The stack when anchor and sequence were last read.
     pub before: &'a [Frame],
 }
 
-/// Collects for one cell.
+/// Collects the results of one cell.
 pub struct Recorder<'a> {
     cell: &'a Cell<'a>,
     send: &'a (dyn Fn(Event) + Sync),
@@ -46,14 +46,14 @@ pub struct Recorder<'a> {
     last: Instant,
     phases: Phases,
     phase_began: Instant,
-    /// By walker, if profiles are asked for.
+    /// The profiles by walker, if requested.
     profiles: Option<BTreeMap<WalkerKind, Counter>>,
-    /// The text of the program that the target runs, once that is known, and the name of its file.
+    /// The text and the file name of the program that the target runs, once they are known.
     program: (Arc<str>, Arc<str>),
 }
 
 impl<'a> Recorder<'a> {
-    /// A recorder that passes events to `send`; `replay` gives the command that replays a failure.
+    /// Creates a recorder that sends events to `send`. `replay` returns the command that replays a failure.
     pub fn new(
         cell: &'a Cell<'a>,
         send: &'a (dyn Fn(Event) + Sync),
@@ -74,17 +74,17 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// From here on, violations are those of a target that runs this program.
+    /// Later violations are those of a target that runs this program.
     pub fn runs(&mut self, program: &str) {
         self.program.0 = program.into();
     }
 
-    /// The same for a program in a file of another name.
+    /// The same for a program whose file has another name.
     pub fn runs_file(&mut self, program: &str, file_name: &str) {
         self.program = (program.into(), file_name.into());
     }
 
-    /// A recorder for another thread of the same cell.
+    /// Creates a recorder for another thread of the same cell.
     #[must_use]
     pub fn another(&self) -> Self {
         let mut another = Self::new(self.cell, self.send, self.replay);
@@ -115,39 +115,39 @@ impl<'a> Recorder<'a> {
         *self.tally(walker).rejected_episodes.entry(reason.to_owned()).or_default() += 1;
     }
 
-    /// Counts what the cache answered for several threads together.
+    /// Counts the lookups that were reported for several threads together.
     pub fn lookups(&mut self, walker: WalkerKind, counters: &Counters) {
         self.tally(walker).count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
     }
 
-    /// Counts a stack that differs from another account of the same state.
+    /// Counts a stack that differs from another report of the same state.
     pub fn difference(&mut self, walker: WalkerKind) {
         self.tally(walker).differences += 1;
     }
 
-    /// Counts a stack that was told as far as the walker is documented to tell it.
+    /// Counts a stack that is as incomplete as the walker's documented limit allows.
     pub fn degraded(&mut self, walker: WalkerKind, limit: Limit) {
         *self.tally(walker).degraded.entry(limit).or_default() += 1;
     }
 
-    /// Counts a stop at which the walker was not asked.
+    /// Counts a stop at which the walker took no sample.
     pub fn not_asked(&mut self, walker: WalkerKind) {
         self.tally(walker).not_asked += 1;
     }
 
-    /// Counts a gate or store in a generator's code at which the walker was asked.
+    /// Counts a gate or store in a generator's code at which the walker took a sample.
     pub fn asked_instead(&mut self, walker: WalkerKind) {
         self.tally(walker).asked_instead += 1;
     }
 
-    /// Counts a schedule; a misfit is a kept one that was another one here.
+    /// Counts a schedule. A misfit is a kept schedule that became a different one on this build.
     pub fn scheduled(&mut self, walker: WalkerKind, misfit: bool) {
         let tally = self.tally(walker);
         tally.schedules += 1;
         tally.misfits += u64::from(misfit);
     }
 
-    /// Counts time spent walking, and passes the counts on if it is time to.
+    /// Counts time spent walking, and sends the counts if it is time to.
     pub fn spent(&mut self, walker: WalkerKind, elapsed: Duration) {
         self.tally(walker).elapsed += elapsed;
         if self.last.elapsed() >= INTERVAL {
@@ -160,7 +160,7 @@ impl<'a> Recorder<'a> {
         (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { observer, profile } });
     }
 
-    /// Counts the time since the last call as that of `phase`.
+    /// Adds the time since the last call to `phase`.
     pub fn end_of(&mut self, phase: Phase) {
         let now = Instant::now();
         self.phases.add(phase, now - self.phase_began);
@@ -171,7 +171,7 @@ impl<'a> Recorder<'a> {
         self.tallies.entry(walker).or_default()
     }
 
-    /// Reports a broken clause: at once the first time, afterwards by its count.
+    /// Reports a violation: at once the first time, later only as a count.
     pub fn violation(&mut self, walker: WalkerKind, violation: Violation, evidence: Evidence<'_>) {
         let id = self.cell.id;
         let mut finding = Finding {

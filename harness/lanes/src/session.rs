@@ -1,4 +1,4 @@
-//! A launched target and where to walk it.
+//! A launched target, and where to walk it.
 
 use framewalk::layout::{Layout, finalizing};
 use framewalk::memory::{Address, RemoteMemory};
@@ -26,7 +26,7 @@ impl Session {
         Self::of(Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
     }
 
-    /// A program of the user's, which stops itself at its gates if `stops`.
+    /// Launches a user's program, which stops itself at its gates if `stops` is set.
     pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, Cut> {
         let python = &cell.row.build.python;
         Self::of(Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
@@ -39,36 +39,36 @@ impl Session {
         Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
     }
 
-    /// The target as those see it who only walk it.
+    /// The target as its walkers see it.
     pub(super) fn observed(&self) -> Observed {
         Observed { pid: self.target.pid(), site: self.site }
     }
 }
 
-/// Tells whether a program of the user's is still the one that was launched, with an interpreter that can be walked.
+/// Checks whether a user's program is still the one that was launched, and whether its interpreter can be walked.
 pub(super) struct Vitality {
     program: Program,
     finalizing: Address,
 }
 
-/// Why there is nothing to walk although the process is there.
+/// Why there is nothing to walk although the process exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gone {
-    /// The interpreter takes itself down.
+    /// The interpreter is finalizing.
     Finalizing,
     /// The process runs another program.
     Replaced,
 }
 
 impl Vitality {
-    /// That of a program as it starts.
+    /// Remembers the program as it starts.
     pub(super) fn new(session: &mut Session) -> Result<Self, Cut> {
         let program = Program::of(session.target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
         let finalizing = finalizing(&mut session.memory, session.site.runtime);
         Ok(Self { program, finalizing: finalizing.map_err(|error| Cut::SetUp(error.to_string()))? })
     }
 
-    /// Looks at the stopped process.
+    /// Looks at the stopped process. Returns why it cannot be walked, if it cannot.
     pub(super) fn look(&self, session: &mut Session) -> Option<Gone> {
         if Program::of(session.target.pid()).ok().as_ref() != Some(&self.program) {
             return Some(Gone::Replaced);

@@ -1,20 +1,20 @@
-//! The status that CPython's unwinder has to tell of a stopped thread, made from the same words of its thread state.
+//! The status that CPython's unwinder has to report for a stopped thread, made from the same words of its thread state.
 
 use framewalk::layout::Layout;
 use framewalk::memory::{Address, RemoteMemory, Segment};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::ThreadState;
 
-/// `THREAD_STATUS_HAS_GIL` of `_remote_debugging`, and so on.
+/// `THREAD_STATUS_HAS_GIL` of `_remote_debugging`. The flags below are named likewise.
 const HAS_GIL: u64 = 1 << 0;
-/// Neither GIL nor processor decide anything in mode `wall`.
+/// Set in mode `wall`, where neither the GIL nor the processor matters.
 const UNKNOWN: u64 = 1 << 2;
 const GIL_REQUESTED: u64 = 1 << 3;
-/// One is being raised or handled.
+/// An exception is being raised or handled.
 const HAS_EXCEPTION: u64 = 1 << 4;
 const MAIN_THREAD: u64 = 1 << 5;
 
-/// Whether an unwinder may tell this status of the main thread of a process, whatever that does.
+/// Whether an unwinder may report this status for the main thread of a process, whatever the thread does.
 pub(super) fn is_of_main_thread(told: u64) -> bool {
     let always = UNKNOWN | MAIN_THREAD;
     told & !(HAS_GIL | GIL_REQUESTED | HAS_EXCEPTION) == always
@@ -27,25 +27,26 @@ impl Status {
     }
 }
 
-/// What is known of a status.
+/// A status, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Status {
     /// The flags that are set.
     pub(super) flags: u64,
-    /// The flags of which nothing is known.
+    /// The flags whose value is unknown.
     unknown: u64,
 }
 
 impl Status {
-    /// Whether an unwinder may tell this.
+    /// Whether an unwinder may report this status.
     pub(super) fn allows(self, told: u64) -> bool {
         told & !self.unknown == self.flags & !self.unknown
     }
 }
 
-/// The status of a thread in mode `wall`; none where the layout does not tell where its words are. A generator that runs handles
-/// exceptions of its own, in a place that the layout does not tell; and interpreters other than the first, whose id is 0, have a
-/// main thread that is not known. Before the interpreter runs the program, and once that is over, it has no main thread.
+/// The status of a thread in mode `wall`. `None` if the layout does not say where its words are. A running generator
+/// handles exceptions of its own, in a place that the layout does not give. The main thread of an interpreter other
+/// than the first, whose id is 0, is unknown. Before the interpreter runs the program, and after that, it has no main
+/// thread.
 pub(super) fn status(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,

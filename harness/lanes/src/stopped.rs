@@ -1,14 +1,16 @@
-//! The stopped lane: the target is frozen, all walkers look at the same state, it runs on for a while, and again.
+//! The stopped lane: the target is stopped, all walkers look at the same state, and the target runs on to its next
+//! stop.
 //!
-//! A gated program is stopped where it says that it is, so its own account can be held against the walkers. A free
-//! program is stopped after a random while, at whatever instruction it has come to, or where a frame has just been entered or
-//! left. Of the cached walkers one after the other has a target to itself, because a thread state has one anchor; the
-//! uncached walkers look beside each.
+//! A gated program stops where it says, so its own account can be compared with the walkers. A free program is stopped
+//! after a random time, at whatever instruction it has reached, or where a frame was just entered or left. A thread
+//! state has only one anchor, so the cached walkers have the target to themselves one after the other. The uncached
+//! walkers look at every stop.
 //!
-//! CPython 3.15 has a hole of a few instructions: a yield, and RETURN_GENERATOR, look at the anchor before they move the
-//! current frame, so a profiler that writes the anchor in between is not noticed, and its cache lies from there on. Random
-//! moments would find it once in millions of stops, and a verdict would depend on luck. So no walker of CPython's protocol
-//! is asked where a target stands at an instruction that may be one of these; the stepped lane goes there on purpose.
+//! CPython 3.15 has a gap of a few instructions: a yield, and RETURN_GENERATOR, check the anchor before they move the
+//! current frame. If a profiler writes the anchor in between, the interpreter does not notice, and the profiler's cache
+//! is wrong from then on. Random stops would hit the gap once in millions, and a verdict would depend on luck. So no
+//! walker of CPython's protocol takes a sample where the target may be at one of these instructions. The stepped lane
+//! goes there on purpose.
 
 mod program;
 
@@ -57,27 +59,28 @@ use crate::status::{Status, status};
 use crate::stops::AtStores;
 use crate::stops::Stops;
 
-/// Stops before the first profiler attaches and after the last one left, with every anchor NULL.
+/// Stops before the first profiler attaches and after the last one has left, with every anchor NULL.
 const STOPS_WITHOUT_PROFILER: u32 = 3;
-/// Stops that each walker gets however short the time is: fewer do not reach each answer of the cache.
+/// The minimum number of stops for each walker, however short the time: fewer do not reach every outcome of the cache.
 const FEWEST: u32 = 30;
-/// The same for the family whose programs lie on both sides of the limits: more than a round.
+/// The same for the family whose programs are on both sides of the limits: more than one round.
 const FEWEST_OF_LIMITS: u32 = 140;
-/// At this stop or soon after it, so many samples are taken in a row, of a single thread and a short chain: a cache is swept every
-/// 1,024 samples.
+/// At stop number `.0`, or soon after it, `.1` samples are taken in a row, of a single thread with a short chain: a
+/// cache is swept every 1,024 samples.
 const SWEPT: (u32, u32) = (70, 2100);
-/// The sequences begin so far below a power of two that they come to it.
+/// The sequences begin this far below a power of two, so that they reach it.
 const BELOW: u64 = 20;
-/// Every so many gates the sequences jump: what was stored before then is of another time, however few bits are compared.
+/// The sequences jump every time this many gates have passed. Everything stored before is stale then, however few bits
+/// are compared.
 const JUMP_INTERVAL: u32 = 16;
-/// Every so many gates the target is asked for its own account.
+/// The target reports its own account at about one gate in this many.
 const ACCOUNT_INTERVAL: u32 = 4;
-/// A free target runs for between one and this many microseconds, evenly in the logarithm.
+/// A free target runs for between one and this many microseconds, uniformly in the logarithm.
 const LONGEST_RUN: f64 = 400.0;
 /// A target whose code is to be compiled runs for at most this long before it is stopped at its stores.
 #[cfg(target_arch = "x86_64")]
 const WARM: Duration = Duration::from_millis(150);
-/// A target that is stopped at its stores to `current_frame` does between one and this many.
+/// A target that is stopped at its stores to `current_frame` does between one and this many of them at a time.
 #[cfg(target_arch = "x86_64")]
 const MOST_STORES: u32 = 8;
 
@@ -88,7 +91,8 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
         return program::run(cell, program, &owners, recorder, drivers);
     }
     let all_stops = Stops::of(cell.family);
-    // Each of them has the target to itself, and where that is exact, two of a kind share it.
+    // Each walker has the target to itself. Where the protocol is exact with two profilers, two walkers of a kind share
+    // it.
     let passes = |stops: Stops| {
         let turns = |&walker: &Option<WalkerKind>| {
             all_turns(walker, cell.family, stops).iter().map(move |&turns| (walker, turns))
@@ -119,7 +123,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
     CellOutcome::Ran
 }
 
-/// The cached walkers that have a target to themselves, one after the other; if there are none, nobody.
+/// The cached walkers, each of which has a target to itself in turn. A single `None` if there are none.
 fn owners(cell: &Cell<'_>) -> Vec<Option<WalkerKind>> {
     let mut owners: Vec<Option<WalkerKind>> = cell.cached().map(Some).collect();
     if owners.is_empty() {
@@ -130,46 +134,47 @@ fn owners(cell: &Cell<'_>) -> Vec<Option<WalkerKind>> {
 
 struct Lane<'a> {
     cell: &'a Cell<'a>,
-    /// Let go of before the target ends.
+    /// Released before the target ends.
     #[cfg(target_arch = "x86_64")]
     at_stores: Option<AtStores>,
     session: Session,
     stops: Stops,
-    /// Where the target waits, if it has gates.
+    /// The gate at which the target waits, if there is one.
     gate: Option<Gate>,
-    /// How many it has come to.
+    /// How many gates the target has reached.
     gates: u32,
     /// The ids of all threads that were seen.
     ids: BTreeSet<u64>,
-    /// What the program can show; nobody knows it of a program of the user's.
+    /// The program's legal stacks. Unknown for a user's program.
     grammar: Option<Grammar>,
-    /// What a program of the user's said of itself at this stop.
+    /// What a user's program reported about itself at this stop.
     accounts: Vec<OwnAccount>,
-    /// Tells whether a program of the user's can still be walked.
+    /// Checks whether a user's program can still be walked.
     vitality: Option<Vitality>,
-    /// Why it cannot, once it cannot.
+    /// Why the user's program can no longer be walked.
     gone: Option<Gone>,
     /// Whether the target runs for a while before it is stopped at its stores.
     warms_up: bool,
-    /// At how many stops a program of the user's stood in its own file while the owner of the anchors looked.
+    /// At how many stops a user's program was in its own file while the owner of the anchors looked.
     looks: u32,
     uncached: UncachedWalker,
     cpython: Option<RenewedUnwinder<'a>>,
     owner: Owner<'a>,
-    /// How many of its walkers have taken no sample yet.
+    /// How many of the owner's walkers have taken no sample yet.
     fresh: usize,
     attributions: Vec<Attribution>,
     watch: ProtocolWatch,
     hits: HitWatch,
-    /// The ids of all threads that the owner has met: until it is swept, a cache keeps the entries of those that are gone.
+    /// The ids of all threads that the owner has met. Until a cache is swept, it keeps the entries of threads that are
+    /// gone.
     met: BTreeSet<u64>,
-    /// Knows a generator's code; forgets at every stop.
+    /// Decodes the leaf's code object, to recognise generators.
     codes: Decoder,
-    /// By thread state, each thread at this stop, before any walker looked.
+    /// Each thread at this stop before any walker looked, by thread state.
     before: HashMap<Address, Before>,
-    /// How they stand, in the order of the interpreter's list.
+    /// The state of each thread, in the order of the interpreter's list.
     standings: Vec<Standing>,
-    /// What the own uncached walker saw when the target was looked at last.
+    /// What our own uncached walker saw the last time.
     last: Option<Sample>,
     random: ChaCha8Rng,
 }
@@ -203,7 +208,7 @@ impl<'a> Lane<'a> {
             accounts: Vec::new(),
             vitality,
             gone: None,
-            // Stopped at every store, it would take long until anything is executed often enough to be compiled.
+            // With a stop at every store, it takes long until any code runs often enough to be compiled.
             warms_up: cell.jit() == Some(true),
             looks: 0,
             uncached: UncachedWalker::new(site)?,
@@ -229,7 +234,7 @@ impl<'a> Lane<'a> {
         given_back.and(last)
     }
 
-    /// The owner of the anchors from here on is nobody.
+    /// Gives the owner's unwinders back. From here on, nobody owns the anchors.
     fn give_back(&mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Cpython(unwinders) => unwinders
@@ -240,7 +245,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Lets the target begin.
+    /// Starts the target.
     fn start(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
@@ -260,7 +265,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Has the target looked at by cached walkers of a kind until it is time, and by none for a while afterwards.
+    /// Lets cached walkers of one kind look at the target until the deadline, and afterwards none for a few stops.
     fn run(
         &mut self,
         recorder: &mut Recorder<'_>,
@@ -272,8 +277,8 @@ impl<'a> Lane<'a> {
         if turns > 1 && !self.is_straight() {
             return Ok(());
         }
-        // Attached to where the first sample of each is taken: the first one of CPython's unwinder copies the chunks that there
-        // were when it was made.
+        // Attach at the stop where each walker takes its first sample: the first sample of CPython's unwinder copies
+        // the chunks that existed when it was created.
         self.stop_next()?;
         recorder.end_of(Phase::Running);
         self.attach(recorder, drivers, walker, turns)?;
@@ -289,7 +294,7 @@ impl<'a> Lane<'a> {
         let fewest = if self.cell.stops.is_none() && self.cell.program.is_none() { fewest } else { 0 };
         let mut is_swept = self.cell.family != Family::Limits;
         let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
-        // Of a program of the user's only those count at which it runs.
+        // For a user's program, only the stops in its own code count.
         let cell = self.cell;
         let taken = |stops: u32, looks: u32| if cell.program.is_some() { looks } else { stops };
         let is_wanted = |taken: u32| taken < fewest || taken < wanted && Instant::now() < until;
@@ -308,7 +313,7 @@ impl<'a> Lane<'a> {
         }
         self.detach(recorder)?;
         recorder.end_of(Phase::Starting);
-        // What it left behind is still its own.
+        // What the owner left behind still counts as its own.
         for _ in 0..STOPS_WITHOUT_PROFILER {
             self.step(recorder, false)?;
         }
@@ -322,21 +327,21 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Whether no shim frame was among the Python frames when the stack was looked at last: below them stand the shim frame by
-    /// which C called the module, and the base frame. A run mode can put one below every call (`-X perf`), whatever the program
-    /// does.
+    /// Whether the last look found no shim frame among the Python frames. Below the Python frames are the shim frame
+    /// through which C called the module, and the base frame. With `-X perf`, a shim frame can be below every call,
+    /// whatever the program does.
     fn is_straight(&self) -> bool {
         self.before.values().all(|before| before.chain.len() <= before.python + 2)
     }
 
-    /// Lets the target run on, stops it, and has it looked at.
+    /// Lets the target run on, stops it, and looks at it.
     fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
         self.stop_next()?;
         recorder.end_of(Phase::Running);
         self.look_and_let_go(recorder, with_owner)
     }
 
-    /// Lets the target run on, and stops it.
+    /// Lets the target run on and stops it.
     fn stop_next(&mut self) -> Result<(), Cut> {
         self.gate = match self.stops {
             Stops::Gates => {
@@ -364,7 +369,7 @@ impl<'a> Lane<'a> {
         self.look_for_life()
     }
 
-    /// Lets the target run to its next gate, where it is stopped. A program of the user's may stop itself elsewhere, too.
+    /// Lets the target run to its next gate and stops it there. A user's program may also stop itself elsewhere.
     fn run_to_gate(&mut self) -> Result<Option<Gate>, Cut> {
         self.session.target.resume()?;
         if self.cell.program.is_some() {
@@ -375,7 +380,7 @@ impl<'a> Lane<'a> {
         Ok(Some(gate))
     }
 
-    /// Has the stopped target looked at; one that waits at a gate may pass it then.
+    /// Looks at the stopped target. If it waits at a gate, it may then pass.
     fn look_and_let_go(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
         let gate = self.gate;
         let truth = self.look(recorder, gate, with_owner)?;
@@ -394,7 +399,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// All walkers look at the stopped target. Gives what the own uncached walker saw.
+    /// Lets all walkers look at the stopped target. Returns what our own uncached walker saw.
     fn look(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>, with_owner: bool) -> Result<Sample, Cut> {
         self.look_at_protocol(recorder, gate)?;
         recorder.end_of(Phase::Fields);
@@ -464,15 +469,16 @@ impl<'a> Lane<'a> {
         Ok(truth)
     }
 
-    /// Whether a cached walker used its cache as it should, and left the anchor where it should. CPython's unwinder raised at the
-    /// thread of number `raised`, if it did: those before it have their anchors by then.
+    /// Judges whether a cached walker used its cache correctly and left the anchor where it should. `raised` is the
+    /// index of the thread at which CPython's unwinder raised, if it did. The threads before it have their anchors by
+    /// then.
     fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample, raised: Option<usize>) -> Result<(), Cut> {
-        // Where several threads share CPython's counters, these do not tell who hit.
+        // If several threads share CPython's counters, these do not show which thread hit.
         let shares = self.cell.family == Family::Threads || self.cell.program.is_some() && sample.threads.len() > 1;
         let tells = !shares || sample.walker != WalkerKind::CpythonCached;
         let alone = self.owner.turns() == 1;
         self.met.extend(self.before.values().map(|before| before.thread.native_thread_id));
-        // Which threads have entries where there are too many of them, counters tell alone.
+        // With too many threads, only the counters show which of them have entries.
         let has_room = self.met.len() <= Limits::CPYTHON.threads;
         let fits = self.before.len() <= Limits::CPYTHON.threads;
         if !fits {
@@ -482,7 +488,7 @@ impl<'a> Lane<'a> {
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         let told = sample.threads.iter().map(|thread| thread.native_thread_id);
         if !has_raised && !told.eq(self.standings.iter().map(|one| one.native_thread_id)) {
-            // It told of other threads than there are, which is judged by itself; which state it took for which is not known.
+            // It reported other threads than exist, which is judged elsewhere. Which thread state is which is unknown.
             self.hits.forget();
             return Ok(());
         }
@@ -494,13 +500,13 @@ impl<'a> Lane<'a> {
                 recorder.violation(sample.walker, violation, Evidence::default());
             }
             let id = before.thread.native_thread_id;
-            // An unwinder that raised told of one thread, whose state it did not tell.
+            // An unwinder that raised reports one thread, without its state.
             let thread = match sample.threads.first() {
                 Some(first) if has_raised => Some(first).filter(|first| first.native_thread_id == id),
                 _ => sample.threads.get(index),
             };
             let Some(thread) = thread else { continue };
-            // An entry is found by the kernel's id: of two thread states with the same, each takes it from the other.
+            // An entry is found by the kernel's id. Two thread states with the same id take it from each other.
             let has_twin = self.standings.iter().filter(|one| one.native_thread_id == id).count() > 1;
             let missed = if tells && alone && has_room && !has_twin {
                 self.hits.judge(sample.walker, before, thread)
@@ -535,7 +541,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Holds the cache's fields against the chains.
+    /// Checks the cache's fields against the chains.
     fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>) -> Result<(), Cut> {
         let kind = self.owner.kind();
         let Session { memory, site, target, .. } = &mut self.session;
@@ -572,7 +578,7 @@ impl<'a> Lane<'a> {
                 _ => At::Anywhere,
             };
             let place = |anchor| {
-                // What is left of a shim frame can look like any frame, so its place is asked for first.
+                // What is left of a shim frame can look like any frame, so its location is checked first.
                 if is_c_stack(pid, thread.native_thread_id, anchor) {
                     return OffChain::CStack;
                 }
@@ -596,10 +602,10 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Holds the gate's context and the target's own account against the walk, and lets the target go on.
+    /// Compares the gate's context and the target's own account with the walk, and lets the target go on.
     fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
         self.session.target.resume()?;
-        // Before 3.15 nothing is known of how threads stand.
+        // Before 3.15, the state of threads is unknown.
         let by_id = |thread: &ThreadSample| is_at(gate, thread.native_thread_id, None, &[]);
         let ids: Vec<u64> = self.standings.iter().map(|one| one.native_thread_id).collect();
         let at_gate = self.standings.iter().position(|one| is_at(gate, one.native_thread_id, one.status, &ids));
@@ -633,14 +639,14 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// What follows comes from caches that are empty now.
+    /// From here on, all caches are empty.
     fn forget_caches(&mut self) {
         self.attributions = (0..self.owner.turns()).map(|_| Attribution::default()).collect();
         self.hits.forget();
         self.met.clear();
     }
 
-    /// The anchors are `walker`'s from here on.
+    /// Gives the anchors to `walker`.
     fn attach(
         &mut self,
         recorder: &mut Recorder<'_>,
@@ -660,8 +666,9 @@ impl<'a> Lane<'a> {
         self.note_fields()
     }
 
-    /// Puts each thread's anchor on the caller of its leaf, as a profiler can leave it that ended without a word. Whoever begins
-    /// has to clear it: an anchor that stays is taken for the walker's own, and its entry for one that the interpreter kept.
+    /// Puts each thread's anchor on the caller of its leaf, as a profiler leaves it that ended without cleaning up. The
+    /// next walker has to clear it. Otherwise the walker takes the anchor for its own, and the entry for one that the
+    /// interpreter kept up to date.
     fn leave_anchors(&mut self) -> Result<(), Cut> {
         let layout = self.session.site.layout;
         for thread in self.threads()? {
@@ -673,7 +680,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Judges what is left of those anchors, and takes it away: the target runs on as with a walker that has cleared them.
+    /// Judges the anchors that are still set, and clears them. The target then runs on as with a walker that has
+    /// cleared them.
     fn look_for_left_anchors(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         for thread in self.threads()?.into_iter().filter(|thread| thread.anchor != 0) {
             if self.owner.begins() {
@@ -692,8 +700,8 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// The walkers leave; no anchor may stay behind. A gated target is at a gate then, so that no update is half done, of
-    /// which the rest would come afterwards.
+    /// Detaches the walkers; no anchor may stay behind. A gated target is at a gate then, so no update is half done
+    /// that would complete later.
     fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
         if self.stops == Stops::Gates {
             self.run_to_gate()?;
@@ -702,7 +710,7 @@ impl<'a> Lane<'a> {
         if !self.is_traced() {
             self.session.target.stop()?;
         }
-        // It was moved on without being looked at.
+        // The target has moved on without a look.
         self.last = None;
         let kind = self.owner.kind();
         let detached = self.owner.detach(recorder, &mut self.session.memory)?;
@@ -719,19 +727,19 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Puts the sequences of all threads a little below where they need more bits.
+    /// Sets the sequences of all threads a little below the point where they need more bits.
     fn begin_sequences(&mut self) -> Result<(), Cut> {
         let bits = match self.stops {
             Stops::Gates => 16,
             #[cfg(target_arch = "x86_64")]
             Stops::Stores => 32,
-            // An update may be half done.
+            // An update may be half done here.
             Stops::Moments => return Ok(()),
         };
         self.write_sequences(|sequence| sequence.max((1 << bits) - BELOW))
     }
 
-    /// Makes what every cache has stored a thing of the past, by a number of returns that is zero in 16 or in 32 bits.
+    /// Makes everything that caches have stored stale, by a number of returns that is zero in 16 or in 32 bits.
     fn jump(&mut self) -> Result<(), Cut> {
         let bits = if self.gates.is_multiple_of(2 * JUMP_INTERVAL) { 16 } else { 32 };
         self.write_sequences(|sequence| sequence.wrapping_add(1 << bits))?;
@@ -739,7 +747,7 @@ impl<'a> Lane<'a> {
         self.note_fields()
     }
 
-    /// Writes the sequences of the threads that stand at rest.
+    /// Writes the sequences of the threads that are at rest.
     fn write_sequences(&mut self, sequence: impl Fn(u64) -> u64) -> Result<(), Cut> {
         let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
         for thread in self.threads()? {
@@ -754,7 +762,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Gives a thread that has just come the id of one that is gone, as the kernel does when it has used up its numbers.
+    /// Gives a new thread the id of one that is gone, as the kernel does when it has used up its numbers.
     fn reuse_thread_id(&mut self) -> Result<(), Cut> {
         let threads = self.threads()?;
         let is_there = |id: u64| threads.iter().any(|thread| thread.native_thread_id == id);
@@ -769,12 +777,12 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    /// Whether one thread stands in a short chain.
+    /// Whether there is a single thread, with a short chain.
     fn is_shallow(&self) -> bool {
         matches!(self.standings.as_slice(), [Standing { links: ..32, .. }])
     }
 
-    /// Whether the target is held by its tracer, and needs no signal to stop.
+    /// Whether the tracer holds the target, so that it needs no signal to stop.
     fn is_traced(&self) -> bool {
         #[cfg(target_arch = "x86_64")]
         return self.at_stores.is_some();
@@ -782,16 +790,16 @@ impl<'a> Lane<'a> {
         false
     }
 
-    /// Whether an anchor that was written now could be one that the interpreter does not notice; see the module.
+    /// Whether the interpreter could fail to notice an anchor that is written now; see the module.
     fn may_go_unnoticed(&self) -> bool {
-        // The reference walker rejects these leaves by itself, and has to.
+        // The reference walker has to reject these leaves by itself.
         if matches!(self.owner.kind(), WalkerKind::OwnReference) {
             return false;
         }
         self.stands_in_generator(At::Anywhere)
     }
 
-    /// Whether a thread stopped at such a place is in a generator's code.
+    /// Whether a thread that is stopped in this way is in a generator's code.
     fn stands_in_generator(&self, at: At) -> bool {
         let mut stopped = self.before.values().filter(|before| before.at == at);
         stopped.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
@@ -811,14 +819,15 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Whether the thread is the one at the gate: of several thread states with its id, the one that runs. One that is alone can be
-/// without the GIL there, since it waits in a `read`. `ids` are those of all thread states.
+/// Whether the thread is the one at the gate. Of several thread states with its id, it is the one that runs. A thread
+/// with a single state can be without the GIL there, since it waits in a `read`. `ids` are the ids of all thread
+/// states.
 fn is_at(gate: Gate, native_thread_id: u64, status: Option<Status>, ids: &[u64]) -> bool {
     let has_twin = ids.iter().filter(|&&id| id == native_thread_id).count() > 1;
     u64::from(gate.native_thread_id) == native_thread_id && (!has_twin || status.is_none_or(Status::has_gil))
 }
 
-/// The stack of a thread in a sample; none is an empty one.
+/// The stack of a thread in a sample. Empty if there is none.
 fn stack_of(sample: Option<&Sample>, native_thread_id: u64) -> &[Frame] {
     let threads = sample.map(|sample| sample.threads.as_slice()).unwrap_or_default();
     let thread = threads.iter().find(|thread| thread.native_thread_id == native_thread_id);

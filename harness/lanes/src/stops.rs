@@ -1,21 +1,21 @@
-//! Where the target of the stopped lane is stopped.
+//! Where the stopped lane stops its target.
 
 use model::workload::{Family, Mode};
 
-/// Where a target is stopped.
+/// A kind of stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stops {
     /// At the gates of its program.
     Gates,
-    /// After a random while, at whatever instruction it has come to.
+    /// After a random time, at whatever instruction the target has reached.
     Moments,
-    /// Right after it stored to `current_frame`: a frame has just been entered or left.
+    /// Right after a store to `current_frame`: a frame was just entered or left.
     #[cfg(target_arch = "x86_64")]
     Stores,
 }
 
 impl Stops {
-    /// All that a family's targets can be stopped at.
+    /// The kinds of stop for a family.
     pub(super) fn of(family: Family) -> &'static [Self] {
         if family == Family::Limits {
             return &[Self::Gates];
@@ -29,7 +29,7 @@ impl Stops {
         &[Self::Gates, Self::Moments]
     }
 
-    /// All that a program of the user's is stopped at: first what every program comes to.
+    /// The kinds of stop for a user's program. Those that every program reaches come first.
     pub(super) fn of_program() -> &'static [Self] {
         #[cfg(target_arch = "x86_64")]
         return &[Self::Moments, Self::Stores, Self::Gates];
@@ -37,7 +37,7 @@ impl Stops {
         &[Self::Moments, Self::Gates]
     }
 
-    /// The program that is stopped there.
+    /// The mode of the program for this kind of stop.
     pub(super) fn mode(self) -> Mode {
         match self {
             Self::Gates => Mode::Gated,
@@ -60,23 +60,23 @@ mod at_stores {
     use crate::cell::{Cell, Cut, PATIENCE};
     use crate::session::Session;
 
-    /// A target that works does a store within this, however little of the run's time is left.
+    /// A working target does a store within this. The wait is never shorter, however little of the run's time is left.
     const LEAST: Duration = Duration::from_millis(100);
 
-    /// A program of the user's that does none within this waits, or loops without a call.
+    /// A user's program that does no store within this waits, or loops without a call.
     const PATIENCE_WITH_PROGRAM: Duration = Duration::from_secs(1);
 
-    /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. It is stopped but while
-    /// [`AtStores::run_on`] runs, and goes on when this is dropped.
+    /// Stops the main thread of a target by a hardware watchpoint on its `current_frame`. The thread is stopped except
+    /// while [`AtStores::run_on`] runs, and goes on when this is dropped.
     pub(crate) struct AtStores {
         traced: Traced,
         watchdog: Watchdog,
     }
 
     impl AtStores {
-        /// Takes the target of `session`, which runs.
+        /// Takes over the running target of `session`.
         pub(crate) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, Cut> {
-            // A program of the user's may wait for what never comes.
+            // A user's program may wait for something that never comes.
             let patience = if cell.program.is_some() { PATIENCE_WITH_PROGRAM } else { PATIENCE };
             let pid = session.target.pid();
             let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
@@ -94,7 +94,7 @@ mod at_stores {
             Ok(Self { traced, watchdog })
         }
 
-        /// Lets the target do so many stores.
+        /// Lets the target do this many stores.
         pub(crate) fn run_on(&mut self, stores: u32) -> Result<(), Cut> {
             let mut left = stores;
             while left > 0 {

@@ -1,4 +1,4 @@
-//! The true profile of a program: its process is stopped at random moments and walked without a cache.
+//! The true profile of a program: stops its process at random moments and walks it without a cache.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use crate::cell::{Cell, Cut};
 use crate::leaf;
 use crate::session::Session;
 
-/// A target runs for so many microseconds between two looks; every length is as likely, so that no rhythm of the program is
-/// met at the same beat.
+/// How long a target runs between two looks, in microseconds. All lengths are equally likely, so the looks do not fall
+/// into step with the program.
 const RUNS: std::ops::RangeInclusive<u64> = 20..=400;
 
-/// Looks at stopped targets of one program.
+/// Looks at stopped targets of one program, and counts.
 pub(super) struct Truth {
     counter: Counter,
     random: ChaCha8Rng,
@@ -29,7 +29,7 @@ impl Truth {
         Self { counter: Counter::default(), random: ChaCha8Rng::seed_from_u64(cell.id.seed) }
     }
 
-    /// Looks until it is time; the target runs on then.
+    /// Looks until the deadline. The target then runs on.
     pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), Cut> {
         let mut walker = UncachedWalker::new(session.site)?;
         let mut decoder = Decoder::new(session.site.layout);

@@ -1,4 +1,4 @@
-//! What a bundle says of itself, of the interpreter and of the machine.
+//! What a bundle records about itself, the interpreter and the machine.
 
 use std::fs;
 use std::path::Path;
@@ -16,30 +16,30 @@ use object::read::ReadCache;
 use process::build::{Row, ask};
 use serde::{Deserialize, Serialize};
 
-/// What every bundle says of itself.
+/// The value of `format` in every bundle.
 pub const FORMAT: &str = "framediff-bundle";
-/// The version of the form that is written and read.
+/// The version of the format that this build writes and reads.
 pub const VERSION: u64 = 1;
 
-/// What a bundle is.
+/// The content of `bundle.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`].
     pub format: String,
-    /// [`VERSION`].
+    /// The format's version: [`VERSION`].
     pub version: u64,
-    /// The version of the program that made it.
+    /// The version of framediff that made the bundle.
     pub framediff: String,
-    /// What makes the failure the same as another one.
+    /// The fingerprint of the failure.
     pub fingerprint: String,
-    /// Where it failed.
+    /// The interpreter on which it failed.
     pub interpreter: Interpreter,
-    /// On what machine.
+    /// The machine on which it failed.
     pub machine: Machine,
 }
 
 impl About {
-    /// Of a failure on a row, here.
+    /// Describes a failure on a row of this machine.
     #[must_use]
     pub fn new(fingerprint: String, row: &Row) -> Self {
         Self {
@@ -53,16 +53,16 @@ impl About {
     }
 }
 
-/// An interpreter in a run mode, so that another machine can tell whether it has the same.
+/// An interpreter in a run mode, described so that another machine can recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
     /// Its exact version: "3.15.2".
     pub version: String,
-    /// Release, debug or free-threaded.
+    /// The kind of build: release, debug or free-threaded.
     pub flavour: String,
     /// Whether the JIT is on.
     pub jit: bool,
-    /// What it calls itself: `sys.version`.
+    /// Its `sys.version`.
     pub sys_version: Option<String>,
     /// The linker's build id of the file that holds `_PyRuntime`.
     pub build_id: Option<String>,
@@ -71,7 +71,7 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// That of a row. What cannot be found out is left out.
+    /// Describes a row's interpreter. Fields that cannot be determined are `None`.
     #[must_use]
     pub fn of(row: &Row) -> Self {
         let build = &row.build;
@@ -86,7 +86,7 @@ impl Interpreter {
         }
     }
 
-    /// Whether the row is this very interpreter in this run mode.
+    /// Whether the row is exactly this interpreter in this run mode.
     #[must_use]
     pub fn is(&self, row: &Row) -> bool {
         self.is_like(row) && self.is_image(row)
@@ -118,17 +118,17 @@ fn build_id(image: &Path) -> Option<String> {
     Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A machine.
+/// The machine on which a bundle was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The kernel's release.
+    /// The kernel's release, as in `/proc/sys/kernel/osrelease`.
     pub kernel: String,
-    /// What the processor calls itself.
+    /// The processor's model name, as in `/proc/cpuinfo`.
     pub processor: String,
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     #[must_use]
     pub fn here() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -141,34 +141,34 @@ impl Machine {
     }
 }
 
-/// A failure of `check`, with everything that its cell depends on.
+/// A failure of `check`, with everything that determines its cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The failure.
     pub finding: Finding,
     /// How often it was seen.
     pub count: u64,
-    /// The entry of the known failures.
+    /// The matching entry of the known failures, if there is one.
     pub known: Option<String>,
-    /// What runs the cell again.
+    /// How to run the cell again.
     pub again: Again,
 }
 
-/// What runs a cell again, but for the interpreter.
+/// Everything needed to run a cell again, except the interpreter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Again {
-    /// The lane.
+    /// The lane in which it failed.
     pub lane: Lane,
     /// What the target runs.
     #[serde(flatten)]
     pub workload: AgainWorkload,
-    /// Who walks, besides those it is compared with.
+    /// The walker under test, without those it is compared with.
     pub walker: WalkerKind,
     /// The seed of the workload.
     pub seed: u64,
-    /// What the user wanted the workload to look like.
+    /// The workload parameters that the user overrode.
     pub overrides: Overrides,
-    /// Faults that were put into the own cached walker.
+    /// Faults put into our own cached walker.
     pub weakenings: Vec<Weakening>,
 }
 
@@ -176,19 +176,19 @@ pub struct Again {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AgainWorkload {
-    /// A program of this family, made by the seed.
+    /// A program of this family, generated from the seed.
     Family(Family),
-    /// The program that lies in the bundle.
+    /// The user's program, which the bundle contains.
     Program {
-        /// The name of its file, without folders.
+        /// The file name, without folders.
         file_name: String,
-        /// What it is given.
+        /// Its command-line arguments.
         arguments: Vec<String>,
     },
 }
 
 impl Again {
-    /// The cell of a finding, with the program of the user's that was run; none if there is no such workload.
+    /// The cell of a finding, with the user's program if one was run. `None` if the finding names an unknown family.
     #[must_use]
     pub fn of(
         finding: &Finding,

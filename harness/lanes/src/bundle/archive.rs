@@ -1,4 +1,4 @@
-//! The file of a bundle.
+//! Reading and writing the bundle file.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -16,12 +16,12 @@ use thiserror::Error;
 use super::about::{About, FORMAT, VERSION};
 use super::{Bundle, name};
 
-/// A longer file is no bundle, in bytes.
+/// Files above this size, in bytes, are rejected.
 const SIZE_LIMIT: u64 = 128 << 20;
-/// Nor is one whose files are longer than this together.
+/// Archives that unpack to more than this, in bytes, are rejected.
 const UNPACKED_LIMIT: u64 = 256 << 20;
 
-/// How every gzip file begins.
+/// The magic number of gzip files.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Whether a file that starts with `bytes` can be a bundle.
@@ -36,64 +36,64 @@ pub enum BundleError {
     /// The file cannot be read or written.
     #[error("cannot {action} the bundle {}: {source}", path.display())]
     System {
-        /// "read" or "write".
+        /// Either "read" or "write".
         action: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// What the system reported.
         source: io::Error,
     },
-    /// The file can be read, but not used.
+    /// The file was read, but its content cannot be used.
     #[error("{} is no bundle, or only a part of one: {why}", path.display())]
     Damaged {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong.
         why: String,
     },
 }
 
-/// Why the bytes of a file are no bundle.
+/// Why the bytes of a file are not a bundle.
 #[derive(Debug, Error)]
 pub enum FormatError {
-    /// They are no tar compressed by gzip, or not all of one.
+    /// Not a gzip-compressed tar, or truncated.
     #[error("{}", clean(&.0.to_string()))]
     Archive(#[from] io::Error),
-    /// They are too many.
+    /// Larger than the limit.
     #[error("it has more than {} MiB{}", .limit >> 20, if *.unpacked { " when it is unpacked" } else { "" })]
     TooLarge {
-        /// How many are the most.
+        /// The limit, in bytes.
         limit: u64,
-        /// Whether the unpacked ones were counted.
+        /// Whether the limit applies to the unpacked size.
         unpacked: bool,
     },
-    /// Something is in it that is in no bundle.
+    /// It contains a file that does not belong in a bundle.
     #[error("{0} is in it, which is in no bundle")]
     Foreign(String),
-    /// Something is in it twice.
+    /// It contains the same file twice.
     #[error("{0} is in it twice")]
     Twice(&'static str),
-    /// Something is not in it.
+    /// A required file is missing.
     #[error("{0} is not in it")]
     Missing(&'static str),
-    /// One of its files cannot be understood.
+    /// One of its files cannot be parsed.
     #[error("{name}: {why}")]
     Content {
-        /// Which.
+        /// The name of the file in the bundle.
         name: &'static str,
         /// What is wrong.
         why: String,
     },
-    /// Another version.
+    /// The bundle has another format version.
     #[error("it has version {0}, known is {VERSION}: use the framediff that made it, or a newer one")]
     OtherVersion(u64),
 }
 
 impl Bundle {
-    /// The bytes of its file.
+    /// Serialises the bundle.
     ///
     /// # Errors
-    /// It is larger than what can be opened.
+    /// The result is larger than what [`Bundle::from_bytes`] accepts.
     pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
         let content = |error: serde_json::Error| FormatError::Content { name: name::ABOUT, why: error.to_string() };
         let about = serde_json::to_vec_pretty(&self.about).map_err(content)?;
@@ -112,7 +112,7 @@ impl Bundle {
         Ok(bytes)
     }
 
-    /// Opens the bytes of a file.
+    /// Parses the bytes of a bundle file.
     ///
     /// # Errors
     /// The first thing that is wrong with them.
@@ -122,7 +122,7 @@ impl Bundle {
         }
         let mut unpacked = Vec::new();
         let mut decoder = GzDecoder::new(bytes);
-        // To its very end: there the checksum stands. One byte more than there may be tells that there is too much.
+        // Read to the very end, where gzip's checksum is. The extra byte reveals an archive above the limit.
         (&mut decoder).take(UNPACKED_LIMIT + 1).read_to_end(&mut unpacked)?;
         if unpacked.len() as u64 > UNPACKED_LIMIT {
             return Err(FormatError::TooLarge { limit: UNPACKED_LIMIT, unpacked: true });
@@ -149,10 +149,10 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Opens a file.
+    /// Reads a bundle file.
     ///
     /// # Errors
-    /// It cannot be read, or is no bundle.
+    /// It cannot be read, or is not a bundle.
     pub fn load(path: &Path) -> Result<Self, BundleError> {
         let system = |source| BundleError::System { action: "read", path: path.to_owned(), source };
         let mut bytes = Vec::new();
@@ -160,8 +160,8 @@ impl Bundle {
         Self::from_bytes(&bytes).map_err(|error| BundleError::damaged(path, &error.to_string()))
     }
 
-    /// Writes it into `folder`, under a name that tells its fingerprint, and tells where. The file appears complete or not at
-    /// all; a bundle of the same content is replaced by itself.
+    /// Writes the bundle into `folder`, under a name made from its fingerprint, and returns the path. The file appears
+    /// complete or not at all. Saving the same content again replaces the file with an identical one.
     ///
     /// # Errors
     /// It cannot be written.
@@ -173,7 +173,7 @@ impl Bundle {
         let path = folder.join(format!("{slug}-{}.bundle", digest.get(..8).unwrap_or(&digest)));
         let system = |source| BundleError::System { action: "write", path: path.clone(), source };
         let mut builder = tempfile::Builder::new();
-        // As any other file: the user's mask decides.
+        // Same permissions as any new file: the user's umask decides.
         let mut file = builder.permissions(Permissions::from_mode(0o666)).tempfile_in(folder).map_err(system)?;
         file.write_all(&bytes).map_err(system)?;
         file.persist(&path).map_err(|error| system(error.error))?;
@@ -192,7 +192,7 @@ impl BundleError {
 fn about_of(bytes: &[u8]) -> Result<About, FormatError> {
     let content = |why: String| FormatError::Content { name: name::ABOUT, why };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| content(clean(&error.to_string())))?;
-    // Before anything else is looked at: another version may have other fields.
+    // Check these two fields first: another version may have other fields.
     if value.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
         return Err(content(format!("it does not say \"format\": \"{FORMAT}\"")));
     }

@@ -1,4 +1,4 @@
-//! What is made is opened again, and nothing else is opened.
+//! A written bundle can be opened again; anything malformed is rejected.
 
 use std::io::Write;
 
@@ -32,12 +32,12 @@ fn bundle() -> Bundle {
     Bundle::new(about()).with(name::CASE, "{}").with(name::LOG, "seen\n")
 }
 
-/// A gzipped tar with these entries, whatever they are.
+/// A gzipped tar with exactly these entries.
 fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (path, kind, content) in entries {
         let mut header = Header::new_ustar();
-        // Written as it is: the library would not make a hostile one.
+        // Write the raw name: the library refuses to create a hostile path.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.set_entry_type(*kind);
         header.set_size(content.len() as u64);

@@ -1,4 +1,4 @@
-//! Which cells a run has, and how much of the budget each is worth.
+//! The cells of a run, and the share of the budget that each one gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,56 +15,57 @@ use model::workload::{Family, Mode, Parameters, generate};
 use process::build::Row;
 use sim::case::kept::KeptSchedules;
 
-/// What the user selected; empty means everything.
+/// What the user selected. An empty list selects everything.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
-    /// Families of workloads.
+    /// The families of workloads.
     pub families: Vec<Family>,
-    /// The program that is run in the place of generated ones, in the stopped lane alone.
+    /// The user's program, which runs instead of generated ones, in the stopped lane only.
     pub program: Option<Arc<UserProgram>>,
-    /// Lanes.
+    /// The lanes.
     pub lanes: Vec<Lane>,
-    /// Walkers, besides those they are compared with.
+    /// The walkers under test, without those they are compared with.
     pub walkers: Vec<WalkerKind>,
-    /// Faults in the own cached walker.
+    /// Faults put into our own cached walker.
     pub weakenings: BTreeSet<Weakening>,
-    /// The rows whose build cannot start CPython's unwinder, by name, and why.
+    /// The rows whose build cannot start CPython's unwinder, by name, and the reason.
     pub without_unwinder: BTreeMap<String, String>,
 }
 
-/// A cell and what it needs to run.
+/// A cell of the plan.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What reports know of it.
+    /// The cell as reports describe it.
     pub planned: PlannedCell,
-    /// Index of its row.
+    /// The index of its row.
     pub row: usize,
-    /// Its family.
+    /// The family of its workload.
     pub family: Family,
-    /// Whether the verdict needs it. The others run if there is time.
+    /// Whether the verdict needs this cell. Other cells run if time permits.
     pub required: bool,
-    /// Its share of the budget, relative to the others.
+    /// Its share of the budget, relative to the other cells.
     pub weight: f64,
-    /// Why it cannot run, if it cannot.
+    /// Why the cell cannot run, if it cannot.
     pub not_run: Option<NotRun>,
 }
 
-/// The live lane finds the splices of gh-151613 in alternating branches; the more samples, the tighter the bounds.
+/// The weight of a live cell with alternating branches. It finds the splices of gh-151613, and more samples give
+/// tighter bounds.
 const LIVE_ALTERNATING: f64 = 6.0;
-/// What stands for the family in a cell that is one for all of them.
+/// The family name of a cell that covers all families.
 const EVERY_FAMILY: &str = "all";
-/// The family in a cell that runs a program of the user's, where it means nothing.
+/// The family of a cell that runs a user's program. It has no meaning there.
 const PLACEHOLDER: Family = Family::Alternating;
-/// A stopped cell has a gated and a free target for each cached walker.
+/// The weight of a stopped cell, which has a gated and a free target for each cached walker.
 const STOPPED: f64 = 2.0;
-/// A stepped cell has a target that first runs until it is compiled, and hundreds of schedules.
+/// The weight of a stepped cell. Its target first runs until it is compiled, and then executes hundreds of schedules.
 const STEPPED: f64 = 4.0;
 
-/// The time that a cell needs at the least on a core that four others share, starting of targets included.
+/// The minimum time for a cell on a core that it shares with four others, including the start of its targets.
 const LEAST: Duration = Duration::from_millis(2500);
 
-/// How many families of each lane and row a run of this budget is sure to get to, however loaded the machine is: what the
-/// verdict needs may depend on the budget and on the number of cores, but not on how fast they happen to be.
+/// How many families of each lane and row a run with this budget is sure to reach, however loaded the machine is. Which
+/// cells the verdict needs may depend on the budget and the number of cores, but not on how fast they happen to be.
 #[must_use]
 pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: usize) -> usize {
     let lanes = or_all(&wishes.lanes, &Lane::ALL).len();
@@ -73,7 +74,8 @@ pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: 
     (1..=Family::ALL.len()).take_while(|&count| count as f64 <= families).last().unwrap_or(1)
 }
 
-/// The cells of one round, all with workloads of `seed`. Of each lane and row, the first `required` families are needed.
+/// The cells of one round, all with workloads of `seed`. In each lane and row, the first `required` families that can
+/// run are needed for the verdict.
 #[must_use]
 pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<Step> {
     if let Some(program) = &wishes.program {
@@ -86,7 +88,7 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
         let mut needed = vec![required; rows.len()];
         for &family in &families {
             for ((index, row), needed) in rows.iter().enumerate().zip(&mut needed) {
-                // It has nobody else to drive.
+                // The stepped lane drives nothing but CPython's unwinder.
                 if lane == Lane::Stepped && wishes.without_unwinder.contains_key(&row.name) {
                     continue;
                 }
@@ -105,7 +107,8 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
     steps
 }
 
-/// A program of the user's on every row. It need not exercise the cache; how much it must show is for the lane to say.
+/// The cells of a user's program on every row. The program need not exercise the cache; the lane decides how much it
+/// must show.
 fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     for (index, row) in rows.iter().enumerate() {
@@ -118,7 +121,7 @@ fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -
     steps
 }
 
-/// What a broken build keeps from running: CPython's walkers in all families of a lane, as one cell that says why.
+/// The cell that reports what a broken build keeps from running: CPython's walkers, in all families of a lane.
 fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wishes, seed: u64) -> Option<Step> {
     let why = wishes.without_unwinder.get(&row.name)?;
     let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
@@ -141,7 +144,7 @@ fn is_cpython(walker: WalkerKind) -> bool {
     matches!(walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
 }
 
-/// The cells of a shard; those of all rounds are dealt out one by one, so that over all shards each is there once.
+/// The cells of one shard. The cells of all rounds are dealt out one by one, so each cell belongs to exactly one shard.
 #[must_use]
 pub fn dealt(rounds: Vec<Vec<Step>>, shard: Shard) -> Vec<Vec<Step>> {
     let mut number = 0;
@@ -182,16 +185,16 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
         (Lane::Live, _) => 1.0,
     };
     let expected = match lane {
-        // What is kept reaches each of them.
+        // The kept schedules reach every outcome of the cache.
         Lane::Stepped => Expected::ALL,
         Lane::Stopped => Expected::from(produces(family, seed)),
-        // How many is for the bounds to say; these no moving target can keep from a cache.
+        // The bounds judge how many there are. Full hits occur on any moving target.
         Lane::Live => Expected { full_hits: true, ..Expected::NONE },
     };
     let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
     let mut planned = PlannedCell::new(id, expected);
     if family == Family::Threads && lane != Lane::Live {
-        // Several threads share the counters of RemoteUnwinder: which thread's lookup it was is unknown.
+        // Several threads share the counters of RemoteUnwinder, so a lookup cannot be assigned to a thread.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
     Step { planned, row: index, family, required: true, weight, not_run }
@@ -218,10 +221,10 @@ fn produces(family: Family, seed: u64) -> model::workload::Produces {
     generate(family, Mode::Gated, &parameters, seed).produces
 }
 
-/// The walkers of a cell: those wished for, and those they are compared with.
+/// The walkers of a cell: the selected ones, and those they are compared with.
 fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
     use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
-    // Before 3.15 RemoteUnwinder stops at shim frames and reads no text but ASCII: it is no account of the stack.
+    // Before 3.15, RemoteUnwinder stops at shim frames and decodes only ASCII text, so its stacks are not comparable.
     if !has_cache {
         return vec![OwnUncached];
     }
@@ -234,7 +237,7 @@ fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
     };
     let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
     match lane {
-        // Its schedules are for CPython's cached unwinder; `explore` drives the others.
+        // The kept schedules are for CPython's cached unwinder; `explore` drives the other walkers.
         Lane::Stepped => walkers.retain(|&walker| walker == CpythonCached),
         Lane::Stopped => {
             walkers.insert(OwnUncached);

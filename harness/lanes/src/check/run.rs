@@ -1,4 +1,4 @@
-//! Running the cells of a plan, as many at once as the machine has cores, each for its share of the budget.
+//! Runs the cells of a plan in parallel, each for its share of the budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -29,56 +29,57 @@ use crate::drivers::Drivers;
 use crate::recorder::Recorder;
 use crate::{live, stopped};
 
-/// Every cell gets at least this, whatever the cells before it took to start.
+/// The minimum time of a cell, however long the cells before it took to start.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// So much of the budget may be overrun for that; what has not begun by then does not run.
+/// How far these minimum times may overrun the budget, as a fraction of it. Cells that have not started by then do not
+/// run.
 const OVERRUN: f64 = 0.15;
-/// What has begun by then may take this much longer: a target that is still not ready, or does not answer, is given up. With
-/// what it takes to end every process, a run is over two seconds after its overrun.
+/// How much longer a started cell may take. A target that is still not ready, or does not answer, is given up.
+/// Including the time to end every process, a run finishes within two seconds after its overrun.
 const GRACE: Duration = Duration::from_millis(1750);
-/// With a budget to spare, another round with other programs begins when a cell of weight one has had this.
+/// Seconds per unit of weight in one round. A larger budget is split into several rounds with different programs.
 const ROUND: f64 = 1.5;
 
-/// Gives the command that replays a failure of a walker in a cell.
+/// Returns the command that replays a failure of a walker in a cell.
 pub type Replay<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String + Sync + 'a;
 
-/// Everything that decides how a run goes.
+/// Everything that determines a run.
 pub struct Options<'a> {
-    /// Which cells.
+    /// The selected cells.
     pub wishes: Wishes,
-    /// What workloads look like.
+    /// The workload parameters that the user overrode.
     pub overrides: Overrides,
-    /// Seed of the first round; each further round has the next one.
+    /// The seed of the first round. Each further round uses the next seed.
     pub seed: u64,
-    /// Whether one round has the whole budget, so that only this seed's programs run.
+    /// Whether one round gets the whole budget, so that only programs of this seed run.
     pub one_round: bool,
-    /// Which of the cells; the others are for other machines.
+    /// The part of the cells to run. Other machines run the others.
     pub shard: Shard,
-    /// Time for all of it.
+    /// The time for the whole run.
     pub budget: Duration,
-    /// How often each target of the stopped lane is stopped for each cached walker; the budget is a limit then.
+    /// How often to stop each target of the stopped lane for each cached walker. If set, the budget is only a limit.
     pub stops: Option<u32>,
-    /// How many schedules of the stepped lane run for each program; the budget is a limit then.
+    /// How many schedules of the stepped lane to run for each program. If set, the budget is only a limit.
     pub schedules: Option<u32>,
-    /// Targets at once.
+    /// The number of jobs. It determines how many cells of a lane run at once.
     pub jobs: usize,
-    /// Whether profiles are held against the truth in the live lane.
+    /// Whether the live lane compares profiles with the truth.
     pub profiles: bool,
-    /// Confidence over all comparisons of the run.
+    /// The confidence over all comparisons of the run.
     pub confidence: f64,
-    /// What the released builds were seen to do.
+    /// Known failures of the released builds.
     pub known: &'a KnownFailures,
-    /// Where targets' files are written.
+    /// The folder for the targets' files.
     pub folder: PathBuf,
     /// Set when the user stops the run.
     pub interrupted: &'a AtomicBool,
-    /// The failure with which the run ends, if it is looked for one.
+    /// The failure whose appearance ends the run, if one is sought.
     pub sought: Option<&'a Sought>,
-    /// The command that replays a failure of a walker in a cell.
+    /// Returns the command that replays a failure of a walker in a cell.
     pub replay: &'a Replay<'a>,
 }
 
-/// What reports know of a row.
+/// The row as reports describe it.
 #[must_use]
 pub fn reported(row: &Row) -> ReportedRow {
     ReportedRow {
@@ -91,17 +92,17 @@ pub fn reported(row: &Row) -> ReportedRow {
     }
 }
 
-/// Runs everything and tells `consumer` on the calling thread.
+/// Runs everything and sends events to `consumer`, on the calling thread.
 pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     let rounds = rounds(options, rows);
     let required = required(options, rows);
-    // Only the first round is needed.
+    // Only the first round has required cells.
     let of_round = |round: u64| if round == 0 { required } else { 0 };
     let whole: Vec<Vec<Step>> = (0..rounds)
         .map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round), of_round(round)))
         .collect();
     let part = part(options, rows, &whole);
-    // Whichever shard this is, the comparisons of all of them share the confidence.
+    // All shards share the confidence, so the comparisons of the whole run count here.
     let comparisons = whole.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live).count() * 2;
     let steps = dealt(whole, options.shard);
     let reported: Vec<ReportedRow> = rows.iter().map(reported).collect();
@@ -118,7 +119,7 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let send = move |event| {
-                // The consumer only goes away if it panicked; then the run ends with it.
+                // The consumer disappears only if it panicked, and then the run ends with it.
                 let _ = sender.send(event);
             };
             let end = Instant::now() + options.budget;
@@ -150,7 +151,7 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
     consumer.event(&Event::RunFinished { interrupted: options.interrupted.load(Ordering::Relaxed) });
 }
 
-/// How many families of each lane and row are needed: all, where their work is given by number.
+/// How many families of each lane and row are required: all of them if the user set a number of stops or schedules.
 fn required(options: &Options<'_>, rows: &[Row]) -> usize {
     if options.stops.is_some() || options.schedules.is_some() {
         return Family::ALL.len();
@@ -159,7 +160,7 @@ fn required(options: &Options<'_>, rows: &[Row]) -> usize {
     required_families(rows.len(), &options.wishes, options.budget, cores)
 }
 
-/// How long after its budget a run gives up whatever has not answered yet.
+/// How long after its budget a run gives up on anything that has not answered yet.
 #[must_use]
 pub fn grace(budget: Duration) -> Duration {
     budget.mul_f64(OVERRUN) + GRACE
@@ -167,7 +168,7 @@ pub fn grace(budget: Duration) -> Duration {
 
 fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
     let planned = || whole.iter().flatten().map(|step| &step.planned);
-    // One that cannot be read can hardly run; the report then says nothing of it.
+    // An image that cannot be read can hardly run. The report then omits its digest.
     let digest = |row: &Row| digest::of_file(&row.build.image).ok();
     Part {
         shards: vec![options.shard.index()],
@@ -180,25 +181,25 @@ fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
     }
 }
 
-/// How many cells of a lane run at once: a live cell keeps its target and its walkers running at the same time, about as
-/// much as three stopped ones.
+/// How many cells of a lane run at once. A live cell keeps its target and its walkers running at the same time, so it
+/// costs about as much as three stopped cells.
 fn jobs(all: usize, lane: Lane) -> usize {
     match lane {
-        // A rig takes turns on one core, which it keeps busy: there are three jobs for two cores.
+        // A rig takes turns on one core and keeps it busy. There are three jobs for every two cores.
         Lane::Stepped => (all * 2 / 3).max(1),
         Lane::Stopped => all.max(1),
         Lane::Live => (all / 3).max(1),
     }
 }
 
-/// The time a lane needs for one unit of weight, summed over its steps and shared by its jobs.
+/// The time that a lane needs for one unit of weight: the sum over its steps, divided among its jobs.
 fn need(all: usize, steps: &[Step], lane: Lane) -> f64 {
     let weights = steps.iter().filter(|step| step.planned.cell.lane == lane && step.not_run.is_none());
     let jobs = u32::try_from(jobs(all, lane)).unwrap_or(u32::MAX);
     weights.map(|step| step.weight).sum::<f64>() / f64::from(jobs)
 }
 
-/// The part that `lane` has of the budget of a run of all lanes on one row, with so many `jobs`.
+/// The fraction of the budget that `lane` gets in a run of all lanes on one row with this many `jobs`.
 #[must_use]
 pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
     let steps = plan(std::slice::from_ref(row), &Wishes::default(), 0, 0);
@@ -207,7 +208,7 @@ pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
 }
 
 fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
-    // A program of the user's is the same in every round.
+    // A user's program is the same in every round.
     if options.one_round || options.wishes.program.is_some() {
         return 1;
     }
@@ -222,15 +223,15 @@ struct Round<'a> {
     rows: &'a [Row],
     reported: &'a [ReportedRow],
     demand: Demand,
-    /// What CPython's walkers rejected in the live lane so far.
+    /// What CPython's walkers have rejected in the live lane so far, by row.
     live: &'a Mutex<BTreeMap<String, RowPool>>,
     drivers: &'a Mutex<Vec<Drivers>>,
-    /// When nothing is waited for any longer.
+    /// When all waiting ends.
     limit: Instant,
     send: &'a (dyn Fn(Event) + Sync),
 }
 
-/// What is left for the cells that have not begun.
+/// The total weight of the cells that have not started.
 struct Left {
     weight: f64,
 }
@@ -244,7 +245,7 @@ impl Round<'_> {
             let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
             let need = need(self.options.jobs, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
             used += need;
-            // Where numbers decide, the budget is only a limit, and one for all lanes.
+            // If a number of stops or schedules bounds the lane, the budget is only a limit, and one for all lanes.
             let part = if self.by_number(lane) { 1.0 } else { used / total.max(f64::MIN_POSITIVE) };
             let end = start + budget.mul_f64(part.clamp(0.0, 1.0));
             self.run_lane(&steps, jobs(self.options.jobs, lane), end);
@@ -258,7 +259,7 @@ impl Round<'_> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(jobs).thread_name(|index| format!("cell-{index}")).build();
         match pool {
-            // Breadth first keeps the order of the plan.
+            // FIFO keeps the order of the plan.
             Ok(pool) => pool.scope_fifo(|scope| {
                 for step in steps {
                     let left = &left;
@@ -300,17 +301,17 @@ impl Round<'_> {
         (self.send)(Event::CellFinished { cell: id.clone(), outcome });
     }
 
-    /// Whether a number of stops or schedules, and not the time, decides how much a cell of this lane tests.
+    /// Whether a number of stops or schedules, rather than time, decides how much a cell of this lane tests.
     fn by_number(&self, lane: Lane) -> bool {
         self.stops(lane).is_some() || self.schedules(lane).is_some()
     }
 
-    /// How many schedules a program of this lane has, if that was said.
+    /// The number of schedules for each program of this lane, if the user set one.
     fn schedules(&self, lane: Lane) -> Option<u32> {
         self.options.schedules.filter(|_| lane == Lane::Stepped)
     }
 
-    /// How often a target of this lane is stopped, if that was said.
+    /// The number of stops for each target of this lane, if the user set one.
     fn stops(&self, lane: Lane) -> Option<u32> {
         self.options.stops.filter(|_| lane == Lane::Stopped)
     }

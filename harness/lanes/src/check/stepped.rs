@@ -1,16 +1,16 @@
-//! The stepped lane as a lane of `check`: CPython's own cached unwinder on schedules whose outcome is known for released
-//! builds.
+//! The stepped lane of `check`: CPython's own cached unwinder on schedules whose outcome on released builds is known.
 //!
-//! Each program has kept schedules, on which no released build returned a wrong stack, and then drawn ones, within bounds in
-//! which every failure of released builds is known (see [`sim::case::kept`]). Their order depends on the seed alone, so the
-//! same seed runs the same schedules on every machine; how many is given by number, or else by the time.
+//! Each program first runs its kept schedules, on which no released build returned a wrong stack. Then it runs randomly
+//! drawn ones, within bounds in which every failure of released builds is known (see [`sim::case::kept`]). The order
+//! depends on the seed alone, so the same seed runs the same schedules on every machine. How many run depends on the
+//! number that the user set, or else on time.
 //!
-//! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are those
-//! that it was made with. With other accesses it is another schedule, and is judged as a drawn one. Where the program has
-//! other steps than on the released builds, because the run mode has frames of its own, nothing that is kept is about it, and
-//! what is known of any schedule excuses it, and the most that a sample may ask for is not known.
+//! A kept schedule that fails is a new failure, whatever it looks like, as long as the accesses up to its last move are
+//! those recorded with it. With other accesses it is a different schedule, and is judged like a drawn one. If the
+//! program has other steps than on the released builds, because the run mode adds frames of its own, the kept data does
+//! not apply. Then a known failure of any schedule is an excuse, and there is no limit on the accesses of a sample.
 //!
-//! Each sample is judged by what it asked of the target's memory, too: see [`model::schedule::cost`].
+//! Each sample is also judged by its accesses to the target's memory: see [`model::schedule::cost`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -42,16 +42,16 @@ use crate::explore::search::Tally;
 use crate::recorder::{Evidence, Recorder};
 use crate::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
 
-/// Whose samples are judged.
+/// The walker under test.
 pub const WALKER: WalkerKind = WalkerKind::CpythonCached;
-/// Schedules that run however short the time is: fewer do not reach each answer of the cache.
+/// The minimum number of schedules, however short the time: fewer do not reach every outcome of the cache.
 const FEWEST: u32 = 30;
 /// After this many deaths and hangs the cell ends: more would show nothing new.
 const MOST_DEATHS: u32 = 10;
-/// How often a kept schedule that failed is run again before the build is accused by it alone.
+/// How often a failed kept schedule runs again before it alone counts against the build.
 const AGAIN: u32 = 2;
 
-/// Runs the cell: the kept schedules of its program, if it has them, and then drawn ones.
+/// Runs the cell: the kept schedules of its program, if it has any, then drawn ones.
 pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
     match Lane::run(cell, recorder) {
         Ok(()) => cell.ended_early().unwrap_or(CellOutcome::Ran),
@@ -65,23 +65,23 @@ struct Lane<'a, 'r, 'e> {
     rig: Rig,
     build: BuildIdentity,
     workload: WorkloadIdentity,
-    /// What released builds were seen to do; none if nothing is kept of such a target.
+    /// What released builds were seen to do. `None` if the kept data does not apply to this target.
     seen: Option<KeptProgram>,
     done: u32,
-    /// How often the unwinder may still die or hang.
+    /// How many more deaths or hangs of the unwinder are allowed.
     deaths_left: u32,
-    /// What came of the schedules that were drawn.
+    /// The results of the drawn schedules.
     drawn: Tally,
-    /// By its id, each known failure that was among them, and how often.
+    /// The known failures among the drawn schedules, by id, and how often each occurred.
     excused: BTreeMap<&'a str, (&'a KnownFailure, u64)>,
 }
 
-/// What one run of a schedule is held against.
+/// What a run of a schedule is judged by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Promise<'a> {
-    /// It does not fail if its accesses are these.
+    /// With exactly these accesses, it does not fail.
     Kept(&'a Trace),
-    /// It shows nothing that is not in the list.
+    /// It shows only known failures.
     Drawn,
 }
 
@@ -168,9 +168,9 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         Ok(())
     }
 
-    /// Draws from all bounds in turn until it is over.
+    /// Draws schedules from all bounds in turn until the cell is over.
     fn drawn(&mut self, at_stores: bool) -> Result<(), Cut> {
-        // Without watchpoints a step is all up to the next gate, and the target must stand still while it is sampled.
+        // Without watchpoints, a step runs up to the next gate, and the target must not move during a sample.
         let stands = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
         let mut sources: Vec<(&Drawn, Random)> = DRAWN
             .iter()
@@ -195,7 +195,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         Ok(())
     }
 
-    /// Reports known failures and rejections of the drawn schedules that were more frequent than on any released build.
+    /// Reports known failures and rejections that the drawn schedules showed more often than any released build did.
     fn judge_shares(&mut self) {
         let Lane { cell, drawn, excused, recorder, .. } = self;
         let failed = excused.values().map(|&(entry, failed)| {
@@ -212,7 +212,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         }
     }
 
-    /// Runs a schedule. An unwinder that dies or hangs is reported, and the next schedule has a new rig.
+    /// Runs a schedule. If the unwinder dies or hangs, reports that and starts a new rig for the next schedule.
     fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<Option<SteppedRun>, Cut> {
         let begun = Instant::now();
         self.done += 1;
@@ -239,7 +239,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         Ok(Some(run))
     }
 
-    /// Reports what a sample asked of the target's memory and should not have. A wrong stack says nothing of its cost.
+    /// Reports accesses to the target's memory that a sample should not have made. A sample with a wrong stack is
+    /// skipped.
     fn judge_cost(&mut self, sample: &SteppedSample) {
         if sample.verdict.is_wrong() {
             return;
@@ -252,7 +253,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         }
     }
 
-    /// Reports the first failure of a run, if it has one. What comes after it may be its consequence.
+    /// Reports the first failure of a run, if there is one. Later failures may be its consequences.
     fn judge(&mut self, run: &SteppedRun, promise: Promise<'_>) {
         let (Some(failing), Some((number, wrong))) = (Failing::of(run), run.first_wrong()) else { return };
         let Some(sample) = run.samples.get(number) else { return };
@@ -300,7 +301,8 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     }
 }
 
-/// A rig on the cell's program, and whether its target moves store by store. Where it cannot, it moves from gate to gate.
+/// Starts a rig on the cell's program, and returns whether its target moves store by store. Without watchpoints, it
+/// moves from gate to gate.
 fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
     let plan = RigPlan {
         jit: cell.jit(),

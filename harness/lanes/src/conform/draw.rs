@@ -1,5 +1,5 @@
-//! Random programs that both interpreters run alike: calls go from earlier functions to later ones, nothing branches,
-//! and every instruction can be done when it comes.
+//! Random programs that the real and the simulated interpreter execute alike. Calls go from earlier functions to later
+//! ones, nothing branches, and every instruction is valid when it is reached.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,27 +12,28 @@ use sim::program::{Function, FunctionId, Instruction, Program, Thread, Variable}
 use crate::conform::family::{Operation, ProgramFamily};
 use crate::conform::legal::{Illegal, check};
 
-/// Candidates for one program; of those that no repair helps, most fail at once.
+/// How many candidates are tried for one program. Most of those that cannot be repaired fail at once.
 const CANDIDATES: usize = 400;
-/// Operations of one function; each takes a line of its own.
+/// The most operations that one function draws. Each takes a line of its own.
 const MOST_OPERATIONS: usize = 7;
-/// The fewest operations that make a program worth a process.
+/// The fewest operations that make a program worth starting a process.
 const FEWEST: usize = 8;
-/// Frames that a chunk holds if programs are to grow beyond one.
+/// Frames per chunk in programs that need more than one chunk.
 const FEW_SLOTS: u8 = 4;
-/// The module, which calls `main`.
+/// The id of the module, which calls `main`.
 pub(super) const MODULE: FunctionId = 0;
-/// `main`, of which one turn is a round.
+/// The id of `main`. One iteration of its loop is a round.
 pub(super) const MAIN: FunctionId = 1;
-/// The functions that share addresses in the family `code-reuse`.
+/// The functions that share addresses, in the family `code-reuse`.
 const TURNS: Range<FunctionId> = MAIN + 1..MAIN + 5;
-/// The line on which a round of `main` begins, and the one on which the module calls it.
+/// The line on which a round of `main` begins, and also the line on which the module calls `main`.
 pub(super) const ROUND_LINE: u8 = 2;
 
-/// The program that a family and a seed give.
+/// Generates the program of a family and a seed.
 ///
-/// It is the same on every machine. Every operation stands behind an [`Instruction::Line`] of its own; `main` begins with
-/// one more, for the gate of the round, and ends with a jump to it; all others end with a line for the return.
+/// It is the same on every machine. Each operation follows an [`Instruction::Line`] of its own. `main` begins with an
+/// extra line, for the gate of the round, and ends with a jump back to it. All other functions end with a line for the
+/// return.
 #[must_use]
 pub fn draw(family: ProgramFamily, seed: u64) -> Program {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -42,14 +43,14 @@ pub fn draw(family: ProgramFamily, seed: u64) -> Program {
             return program;
         }
     }
-    // Every family has better ones: see the test.
+    // Never needed in practice: see the test.
     let mut program = Draft::new(family, MAIN + 1, 0).program;
     let round = [Instruction::Line(ROUND_LINE), Instruction::Call(MAIN + 1), Instruction::Jump(0)];
     program.functions.extend([Function::new("main", &round), Function::new("f2", &[Instruction::Line(ROUND_LINE)])]);
     program
 }
 
-/// The operations that a drawn program does in a round.
+/// The operations that a generated program performs in a round.
 #[must_use]
 pub fn operations(program: &Program) -> BTreeSet<Operation> {
     check(program).unwrap_or_default()
@@ -58,15 +59,15 @@ pub fn operations(program: &Program) -> BTreeSet<Operation> {
 struct Draft {
     family: ProgramFamily,
     program: Program,
-    /// The last function that makes no generator; those that do come after it.
+    /// The last function that is not a generator. Generator functions follow it.
     plain: FunctionId,
     generators: Variable,
-    /// These functions share addresses in pairs: the second uses the address of the first.
+    /// These functions share addresses in pairs: the second one uses the address of the first.
     turns: Range<FunctionId>,
 }
 
 impl Draft {
-    /// With the module alone.
+    /// A program that has only the module.
     fn new(family: ProgramFamily, plain: FunctionId, generators: Variable) -> Self {
         let slots_per_chunk = if family == ProgramFamily::Chunks { FEW_SLOTS } else { SLOT_COUNT };
         let module = Function::new("<module>", &[Instruction::Line(ROUND_LINE), Instruction::Call(MAIN)]);
@@ -84,17 +85,17 @@ impl Draft {
         }
     }
 
-    /// A function that may be called from `caller`.
+    /// Picks a function that `caller` may call.
     fn callee(&self, caller: FunctionId, random: &mut ChaCha8Rng) -> Option<FunctionId> {
         let generator = caller > self.plain;
-        // Generators call the later half: what calls generators is mostly in the earlier one.
+        // Generators call functions of the later half, because most callers of generators are in the earlier half.
         let first = if generator { self.plain / 2 + 1 } else { caller + 1 };
-        // A chain is worth more than a jump to its end.
+        // Prefer the next functions: a chain of calls is worth more than a jump to its end.
         let last = if random.random_bool(0.6) { self.plain.min(first + 1) } else { self.plain };
         (first <= self.plain).then(|| random.random_range(first..=last))
     }
 
-    /// An instruction of `function`; none if there is none that may stand there, even if it never comes to that.
+    /// Draws an instruction for `function`. `None` if the operation is not allowed there, even in code that never runs.
     fn instruction(&self, operation: Operation, function: FunctionId, random: &mut ChaCha8Rng) -> Option<Instruction> {
         let is_generator = function > self.plain;
         let fits = match operation {
@@ -156,7 +157,7 @@ impl Draft {
         self.add(&format!("f{function}"), body, random);
     }
 
-    /// Adds a function, perhaps with a handler.
+    /// Adds a function, possibly with an exception handler.
     fn add(&mut self, name: &str, body: Vec<Instruction>, random: &mut ChaCha8Rng) {
         let mut made = Function::new(name, &body);
         if self.family.has_handlers() && random.random_bool(0.5) && !made.body.is_empty() {
@@ -183,11 +184,11 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
         let drawn = draft.body(MAIN, random);
         main.extend(drawn);
     }
-    // Lines are few.
+    // The number of lines is limited.
     main.truncate(11);
     let end = main.len();
     main.extend((0..generators).map(Instruction::Drop));
-    // A round ends as it began.
+    // A round ends in the state in which it began.
     main.extend(draft.turns.clone().filter(|&function| place(function) == function).map(Instruction::Compile));
     let mut main = Function::new("main", &main);
     if family.has_handlers() {
@@ -200,12 +201,12 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     draft.program
 }
 
-/// The address number of the code object of a function in [`TURNS`].
+/// The number of the code address of a function in [`TURNS`].
 fn place(function: FunctionId) -> FunctionId {
     function - (function - TURNS.start) % 2
 }
 
-/// Takes out what cannot be done, and puts every operation on a line of its own; whether that helped.
+/// Removes what cannot be executed, and puts every operation on a line of its own. Returns whether that succeeded.
 fn repair(program: &mut Program) -> bool {
     loop {
         match check(program) {
@@ -222,7 +223,7 @@ fn repair(program: &mut Program) -> bool {
                 {
                     *handler -= 1;
                 }
-                // A handler of nothing.
+                // A handler that protects nothing is dropped.
                 code.handler = code.handler.filter(|&handler| handler > 0);
             }
         }
@@ -233,7 +234,8 @@ fn repair(program: &mut Program) -> bool {
     true
 }
 
-/// Puts each operation behind a line of its own, and adds the ends: that of a round, and the return on the last line.
+/// Puts each operation on a line of its own and adds the end of the body: in `main` the jump of the round, elsewhere
+/// the last line, for the return.
 fn number_lines(id: FunctionId, function: &mut Function) {
     let is_main = id == MAIN;
     let first = if is_main { ROUND_LINE + 1 } else { ROUND_LINE };
@@ -259,7 +261,7 @@ fn number_lines(id: FunctionId, function: &mut Function) {
     (function.body, function.handler) = (body, handler);
 }
 
-/// Whether a family's essential operation takes place, and enough of all.
+/// Whether the program performs its family's essential operation and a call, and has enough operations.
 fn is_worth_it(family: ProgramFamily, program: &Program) -> bool {
     let Ok(done) = check(program) else { return false };
     let operations: usize = program.functions.iter().skip(1).map(|function| function.body.len() / 2).sum();

@@ -1,76 +1,76 @@
-//! What random programs of the simulated interpreter are made of.
+//! The building blocks of random programs for the simulated interpreter.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sim::program::Instruction;
 
-/// A kind of program: which operations it may have.
+/// A kind of program, defined by the operations that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProgramFamily {
     /// Calls and returns.
     Calls,
-    /// Exceptions through one and more frames.
+    /// Exceptions that pass through one or more frames.
     Exceptions,
-    /// Generators, resumed by Python code.
+    /// Generators that Python code resumes.
     Generators,
     /// Generators that delegate to others.
     Delegation,
-    /// Generators resumed by C code, some of which delegate: what an event loop does to coroutines.
+    /// Generators that C code resumes, as an event loop does with coroutines. Some delegate.
     ResumedFromC,
     /// Exceptions thrown into generators, some of which delegate.
     Throw,
-    /// Functions called by C code.
+    /// Functions that C code calls.
     Entry,
     /// Calls whose arguments do not fit.
     FailedBind,
     /// Returns that run a finalizer.
     Finalizers,
-    /// Calls across the ends of data-stack chunks, with frames of two sizes.
+    /// Calls across the ends of data-stack chunks, with two frame sizes.
     Chunks,
-    /// Functions whose code objects are freed and made anew.
+    /// Functions whose code objects are freed and recreated.
     CodeReuse,
-    /// All of them but the last.
+    /// The operations of all other families except `CodeReuse`.
     Mixed,
 }
 
-/// An operation without its operands.
+/// The kind of an instruction, without its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
-    /// Nothing but another line.
+    /// Execution moves to another line.
     Line,
-    /// See [`Instruction`], here and below.
+    /// Python code calls a function. For details of this and the other operations, see [`Instruction`].
     Call,
-    /// C calls a function.
+    /// C code calls a function.
     CallFromC,
     /// A call whose arguments do not fit.
     FailedCall,
-    /// A return before the end.
+    /// An early return.
     Return,
     /// A return that runs a finalizer.
     ReturnRunning,
-    /// An exception.
+    /// An exception is raised.
     Raise,
-    /// A generator is made.
+    /// A generator is created.
     Create,
-    /// It is resumed by Python code.
+    /// Python code resumes a generator.
     Resume,
-    /// It is resumed by C code.
+    /// C code resumes a generator.
     ResumeFromC,
-    /// It yields.
+    /// A generator yields.
     Yield,
     /// `yield from`.
     Delegate,
-    /// An exception is thrown into it.
+    /// An exception is thrown into a generator.
     Throw,
-    /// It is dropped.
+    /// A generator is dropped.
     Drop,
-    /// A code object is freed, and another one made.
+    /// A code object is freed, and another one is created.
     Compile,
 }
 
 impl Operation {
-    /// The operation of an instruction; none for those that random programs do not have.
+    /// The operation of an instruction. `None` for instructions that random programs never contain.
     #[must_use]
     pub fn of(instruction: Instruction) -> Option<Self> {
         Some(match instruction {
@@ -99,7 +99,7 @@ impl Operation {
 }
 
 impl ProgramFamily {
-    /// All of them.
+    /// Every family.
     pub const ALL: [Self; 12] = [
         Self::Calls,
         Self::Exceptions,
@@ -134,7 +134,8 @@ impl ProgramFamily {
         }
     }
 
-    /// What functions do besides calling and moving on by a line, the likelier the more often it is listed.
+    /// The operations that functions perform besides calls and line changes. The more often one is listed, the likelier
+    /// it is.
     #[must_use]
     pub fn operations(self) -> &'static [Operation] {
         use Operation::{
@@ -175,7 +176,7 @@ impl ProgramFamily {
         }
     }
 
-    /// What every program does.
+    /// The operation that every program of the family performs.
     #[must_use]
     pub fn essential(self) -> Operation {
         match self {
@@ -192,13 +193,13 @@ impl ProgramFamily {
         }
     }
 
-    /// Whether programs make generators.
+    /// Whether programs of this family create generators.
     #[must_use]
     pub fn has_generators(self) -> bool {
         self.operations().iter().any(|operation| matches!(operation, Operation::Resume | Operation::ResumeFromC))
     }
 
-    /// Whether functions may have handlers.
+    /// Whether functions may have exception handlers.
     #[must_use]
     pub fn has_handlers(self) -> bool {
         self.operations().iter().any(|operation| matches!(operation, Operation::Raise | Operation::Throw))

@@ -1,11 +1,12 @@
-//! What the simulated interpreter is told of a run of the real one, because it is no matter of the interpreter's source.
+//! Facts of a real run that the simulated interpreter takes over, because the interpreter's source does not determine
+//! them.
 //!
-//! - **The order of anchor and sequence.** The source stores the anchor first; compilers turn that round or not. An
-//!   interpreter without a JIT has one order, which its first update tells and all others must have. One with a JIT has
-//!   that of its own code and that of the compiled one, and which of them runs is up to its heuristics: there each update
-//!   tells its own.
-//! - **Where shim frames stand.** They are on the C stack: how deep is a matter of the C functions between. So where two of
-//!   them stand at one address, and where not, is taken over.
+//! - **The order of anchor and sequence.** The source stores the anchor first; some compilers swap the two stores. An
+//!   interpreter without a JIT has one order: its first update shows it, and all others must follow it. An interpreter
+//!   with a JIT has two, that of its own code and that of the compiled code, and its heuristics decide which of them
+//!   runs. There the order is taken from each update.
+//! - **The addresses of shim frames.** They are on the C stack, and the C functions in between decide how deep. So the
+//!   simulation takes over which shim frames share an address.
 
 use std::collections::HashMap;
 
@@ -16,10 +17,10 @@ use sim::map::MOST_SHIMS;
 
 use crate::stepped::{RigPlan, SteppedRun};
 
-/// See the module.
+/// Facts of one real run; see the module.
 pub(super) struct Given {
     pub(super) orders: Orders,
-    /// By entry from C, the last one first.
+    /// The number of the shim frame's address at each entry from C, the last entry first.
     pub(super) shims: Vec<usize>,
 }
 
@@ -30,7 +31,8 @@ pub(super) enum Orders {
 }
 
 impl Orders {
-    /// That of the next one; none if it is not known: then it does not come, or it is the simulated interpreter's own.
+    /// The order of the next update. `None` if it is unknown: either no update follows, or only the simulated
+    /// interpreter makes one.
     pub(super) fn next(&mut self) -> Option<First> {
         match self {
             Self::One(first) => *first,
@@ -39,7 +41,7 @@ impl Orders {
     }
 }
 
-/// What is known of a build.
+/// What is known about the order of a build.
 pub(super) enum Order {
     One(Option<First>),
     Each,
@@ -50,7 +52,7 @@ impl Order {
         if plan.jit == Some(true) { Self::Each } else { Self::One(None) }
     }
 
-    /// What a run of the real interpreter tells.
+    /// Extracts the facts from a run of the real interpreter.
     pub(super) fn learn(&mut self, run: &SteppedRun) -> Given {
         let firsts = firsts(&run.history);
         let orders = match self {
@@ -64,8 +66,8 @@ impl Order {
     }
 }
 
-/// The first store of each update. The two stores of an update follow each other: nothing but an access of the walker
-/// comes between.
+/// The first store of each update. The second store of an update follows directly: only accesses of the walker can come
+/// between.
 fn firsts(history: &[Event]) -> Vec<First> {
     let mut updates = history.iter().filter_map(|event| match event {
         Event::Step(ThreadWord::Anchor, _) => Some(First::Anchor),
@@ -80,7 +82,8 @@ fn firsts(history: &[Event]) -> Vec<First> {
     firsts
 }
 
-/// The number of the shim frame's address at each entry from C, the last entry first. Number 0 is that under `main`.
+/// The number of the shim frame's address at each entry from C, the last entry first. Number 0 is the shim frame below
+/// `main`.
 fn shims(history: &[Event]) -> Vec<usize> {
     let chains = history.iter().filter_map(|event| match event {
         Event::Truth(chain) => Some(chain.as_slice()),
@@ -90,7 +93,7 @@ fn shims(history: &[Event]) -> Vec<usize> {
     let mut entries = Vec::new();
     let mut before: Option<&[Standing]> = None;
     for chain in chains {
-        // An entry is the one thing that makes a stack grow by two.
+        // Only an entry from C makes a chain grow by two.
         if let (Some(before), [_, shim, ..]) = (before, chain)
             && chain.len() == before.len() + 2
         {

@@ -1,7 +1,8 @@
-//! Whether every instruction of a program can be done whenever it comes, and the program ends as it began.
+//! Checks that every instruction of a program is valid whenever it is reached, and that a round ends in the state in
+//! which it began.
 //!
-//! The simulated interpreter leaves undone what it cannot do; Python raises. So that both mean the same, random programs
-//! have no such instruction. What is asked here is Python's rules alone: this knows nothing of frames and stores.
+//! The simulated interpreter skips an invalid instruction; Python raises. To keep the two alike, random programs have
+//! no such instruction. This check applies Python's rules only: it knows nothing of frames and stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,19 +11,19 @@ use sim::program::{FunctionId, Instruction, Program, VARIABLES, Variable};
 use crate::conform::draw::MAIN;
 use crate::conform::family::Operation;
 
-/// Instructions of one round; more make schedules long.
+/// The most instructions in one round. More would make schedules long.
 const LONGEST: usize = 160;
-/// Frames on a stack: fewer than the simulated interpreter has slots and shim frames for.
+/// The most frames on a stack: fewer than the simulated interpreter has slots and shim frames for.
 const DEEPEST: usize = 24;
-/// Entries from C on a stack, without the first.
+/// The most entries from C on a stack, not counting the first.
 const MOST_ENTRIES: usize = 4;
 
-/// An instruction that cannot be done when it comes: function and index.
+/// Why a program is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Illegal {
-    /// It is to go.
+    /// This instruction, of this function, is invalid when it is reached, and must be removed.
     Instruction(FunctionId, usize),
-    /// The program as a whole is no good.
+    /// The program as a whole is unusable.
     Program,
 }
 
@@ -40,7 +41,7 @@ struct Generator {
     next: usize,
     /// Whether it has yielded.
     begun: bool,
-    /// Whether it yielded because the one that it delegates to did.
+    /// Whether it yielded because the generator that it delegates to yielded.
     delegating: bool,
 }
 
@@ -54,14 +55,14 @@ impl Generator {
 enum End {
     Returned,
     Raised,
-    /// Where it goes on, and whether a generator that it delegates to did.
+    /// The index at which it continues, and whether the yield came from a generator that it delegates to.
     Yielded(usize, bool),
 }
 
 struct Run<'a> {
     program: &'a Program,
     generators: [Generator; VARIABLES],
-    /// By the number of an address at which functions take turns: whose code object is there.
+    /// For each shared code address, the function whose code object is there.
     codes: BTreeMap<FunctionId, FunctionId>,
     /// The functions whose frames are on the stack.
     running: Vec<FunctionId>,
@@ -70,7 +71,7 @@ struct Run<'a> {
     done: BTreeSet<Operation>,
 }
 
-/// Runs one round. Gives the operations that it did.
+/// Runs one round. Returns the operations that it performed.
 pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
     let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false, delegating: false };
     let mut first = BTreeMap::new();
@@ -97,8 +98,8 @@ pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
 }
 
 impl Run<'_> {
-    /// Runs a function from an instruction on; `own` is the generator that it is. An exception may be thrown into it at an
-    /// instruction.
+    /// Runs a function from an instruction on. `own` is the variable of the generator, if the function is one. `thrown`
+    /// is the instruction at which an exception is thrown into it.
     fn function(
         &mut self,
         function: FunctionId,
@@ -117,7 +118,7 @@ impl Run<'_> {
             if let Some(at) = thrown.take() {
                 match handler {
                     Some(handler) if at < handler => next = handler,
-                    // Here the simulated interpreter would go to the handler again.
+                    // Here the simulated interpreter would enter the handler again.
                     Some(_) => return Err(Illegal::Instruction(function, next)),
                     None => break End::Raised,
                 }
@@ -138,7 +139,7 @@ impl Run<'_> {
                     if function == MAIN || own.is_some() {
                         return Err(illegal);
                     }
-                    // An exception in a finalizer is reported and forgotten.
+                    // Python reports an exception in a finalizer and continues.
                     if self.entering(|run| run.call(finalizer, illegal))? {
                         return Err(illegal);
                     }
@@ -192,7 +193,7 @@ impl Run<'_> {
         self.generators.get_mut(usize::from(variable)).ok_or(Illegal::Program)
     }
 
-    /// Whether an exception comes out of it.
+    /// Returns whether an exception comes out of the call.
     fn call(&mut self, function: FunctionId, illegal: Illegal) -> Result<bool, Illegal> {
         if self.place(function).is_some_and(|place| self.codes.get(&place) != Some(&function)) {
             return Err(illegal);
@@ -204,7 +205,7 @@ impl Run<'_> {
         self.program.functions.get(usize::from(function))?.place
     }
 
-    /// A function's code object is made where another one, which does not run, is freed.
+    /// Creates a function's code object at the address of another one, which is freed and must not be running.
     fn compile(&mut self, function: FunctionId, illegal: Illegal) -> Result<(), Illegal> {
         let there = self.place(function).and_then(|place| self.codes.get_mut(&place)).ok_or(illegal)?;
         if *there == function || self.running.contains(there) {
@@ -252,14 +253,14 @@ impl Run<'_> {
         }
     }
 
-    /// Whether an exception comes out of it.
+    /// Returns whether an exception comes out of the throw.
     fn throw(&mut self, variable: Variable, illegal: Illegal) -> Result<bool, Illegal> {
         let generator = *self.generator(variable)?;
         if generator.status != Status::Suspended || !generator.begun {
             return Err(illegal);
         }
         let raising = match self.delegate(&generator) {
-            // What was delegated to has ended or is elsewhere: the throw goes to the generator itself.
+            // If the inner generator has ended or is running, the throw goes to the generator itself.
             Some(inner) if self.generator(inner)?.status == Status::Suspended => {
                 self.generator(variable)?.status = Status::Running;
                 self.running.push(generator.function);
@@ -281,17 +282,17 @@ impl Run<'_> {
         Ok(matches!(self.resume(variable, raising, illegal)?, End::Raised))
     }
 
-    /// The same for a generator that another one delegates to: how it ends.
+    /// Throws into a generator that another one delegates to. Returns how it ends.
     fn throw_into(&mut self, variable: Variable, illegal: Illegal) -> Result<End, Illegal> {
         let generator = *self.generator(variable)?;
-        // Throws through more than one delegation are left out: the simulated interpreter has no such thing.
+        // Throws through more than one delegation are excluded: the simulated interpreter does not have them.
         if self.delegate(&generator).is_some() || !generator.begun {
             return Err(illegal);
         }
         self.resume(variable, true, illegal)
     }
 
-    /// A suspended generator dies. In a `try`, or while it delegates, it would run once more.
+    /// Drops a suspended generator. In a `try`, or while it delegates, it would run once more, so those are invalid.
     fn drop(&mut self, variable: Variable, illegal: Illegal) -> Result<(), Illegal> {
         let generator = *self.generator(variable)?;
         let code = self.program.functions.get(usize::from(generator.function)).ok_or(Illegal::Program)?;

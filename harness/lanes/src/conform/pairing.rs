@@ -1,4 +1,4 @@
-//! Whether two histories are the same but for the addresses, of which each in one stands for one in the other.
+//! Compares two histories up to a one-to-one mapping of addresses.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use framewalk::memory::Address;
 
 use super::told::{Part, Told, Value};
 
-/// Which address of the real interpreter is which of the simulated one.
+/// The mapping between the addresses of the real and the simulated interpreter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pairing {
     simulated: HashMap<Address, Address>,
@@ -14,7 +14,7 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    /// Whether the two addresses are, or may become, a pair. NULL goes with NULL.
+    /// Whether the two addresses are a pair, or can become one. NULL pairs with NULL.
     fn addresses(&mut self, real: Address, simulated: Address) -> bool {
         if real == 0 || simulated == 0 {
             return real == simulated;
@@ -38,7 +38,7 @@ impl Pairing {
                 word == other && self.values(real, simulated)
             }
             (&Part::Frame(real), &Part::Frame(simulated)) => self.addresses(real, simulated),
-            // No frame is its own caller: this is one that is gone.
+            // No frame is its own caller: this marks a frame that is gone.
             (&Part::Previous(real, _), &Part::Previous(simulated, same)) if simulated == same => {
                 self.addresses(real, simulated)
             }
@@ -53,7 +53,7 @@ impl Pairing {
         }
     }
 
-    /// Whether both tell the same.
+    /// Whether both entries are the same.
     pub(super) fn same(&mut self, real: &Told, simulated: &Told) -> bool {
         match (real, simulated) {
             (Told::Sample(real), Told::Sample(simulated)) => real == simulated,

@@ -1,4 +1,4 @@
-//! A program of the simulated interpreter as Python text.
+//! Translates a program of the simulated interpreter into Python source.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,27 +11,29 @@ use sim::program::{Function, FunctionId, Instruction, Program, Variable};
 
 use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
 
-/// Words of locals and stack that every function can do with.
+/// Words of locals and stack that are enough for every function.
 const SMALL_FRAME: u64 = 40;
-/// Bytes of a chunk (`DATA_STACK_CHUNK_SIZE`).
+/// The size of a chunk in bytes (`DATA_STACK_CHUNK_SIZE`).
 const CHUNK: u64 = 16 << 10;
-/// Its header.
+/// The size of a chunk's header in bytes.
 const HEADER: u64 = 24;
-/// Words by which generators differ, so that their objects never share a free list: allocators have one for every 16 bytes.
+/// Generators differ in size by this many words, so that their objects never share a free list: allocators have one for
+/// every 16 bytes.
 const HEAP_STEP: u64 = 8;
-/// A program with fewer frames in a chunk has frames so large that no more fit.
+/// Programs with fewer slots per chunk than this get frames so large that no more fit.
 const MANY_SLOTS: u8 = 16;
 
-/// A program in Python.
+/// A program translated into Python.
 #[derive(Clone, Debug)]
 pub struct Translated {
-    /// It, with a gate at the start of every round.
+    /// The Python program, with a gate at the start of every round.
     pub workload: Workload,
-    /// By line of its text, what stands there in the simulated interpreter.
+    /// For each line of the Python text, the function and line of the simulated program.
     pub lines: BTreeMap<u32, (FunctionId, u8)>,
 }
 
-/// Translates `program`; `frame` is the layout of frames in the interpreter that will run it. `seed` is kept.
+/// Translates `program`. `frame` is the layout of frames in the interpreter that will run it. `seed` is stored in the
+/// workload.
 #[must_use]
 pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translated {
     let mut text = Text::default();
@@ -81,9 +83,9 @@ struct Text {
 }
 
 impl Text {
-    /// Adds lines; gives the number of the last.
+    /// Adds lines. Returns the number of the last one.
     fn add(&mut self, lines: &str) -> u32 {
-        // An empty text is an empty line.
+        // An empty string adds an empty line.
         for line in lines.split('\n') {
             let indent = if line.is_empty() { 0 } else { self.indent * 4 };
             let _ = writeln!(self.text, "{:indent$}{line}", "");
@@ -92,7 +94,7 @@ impl Text {
         self.count
     }
 
-    /// Adds lines that are one line of a function.
+    /// Adds Python lines that correspond to one line of a function.
     fn on(&mut self, lines: &str, function: FunctionId, line: u8) {
         let first = self.count + 1;
         for at in first..=self.add(lines) {
@@ -135,7 +137,7 @@ impl Text {
         self.indent += 1;
         self.globals(program, id, function);
         if program.is_generator(id) && !function.body.contains(&Instruction::Yield) {
-            // Whatever makes it a generator.
+            // Any `yield` makes the function a generator.
             self.add("if 0: yield");
         }
         self.body(program, id, function);
@@ -189,11 +191,11 @@ impl Text {
         self.add("except E: pass");
     }
 
-    /// Gives all frames but the module's the size that the simulated interpreter's have: equal ones, so that a frame that
-    /// ends leaves its address to the next. The module's, which is small, takes a slot all the same: where few fit into a
-    /// chunk, they fill it.
+    /// Gives all frames except the module's the frame size of the simulated interpreter. Equal sizes let a frame take
+    /// the address of the one that ended before it. The module's frame is small but takes a slot all the same: where
+    /// few frames fit into a chunk, they fill it.
     fn sizes(&mut self, program: &Program, frame: &FrameLayout) {
-        // `FRAME_SPECIALS_SIZE` (`pycore_interpframe_structs.h`): what a frame has before its locals.
+        // `FRAME_SPECIALS_SIZE` (`pycore_interpframe_structs.h`): the words of a frame before its locals.
         let specials = (frame.size - 1) / 8;
         let slot = if program.slots_per_chunk < MANY_SLOTS {
             (CHUNK - HEADER) / u64::from(program.slots_per_chunk.max(1)) / 8
@@ -204,15 +206,15 @@ impl Text {
         for (id, function) in (0..).zip(&program.functions).skip(1) {
             let mut words = slot * u64::from(function.slots) - specials;
             if program.is_generator(id) {
-                // On the data stack nothing ever stands above it. On the heap it has a size of its own, so that its next
-                // generator gets the address of its last.
+                // On the data stack, nothing is ever above this frame. On the heap, it has a size of its own, so that
+                // the function's next generator gets the address of its last one.
                 generators += 1;
                 words += HEAP_STEP * generators;
             }
             let (name, code) = (&function.name, format!("{}.__code__", function.name));
             let room = format!("{words} - {code}.co_nlocals");
             if function.slots > 1 {
-                // It covers with locals what others left there.
+                // Locals cover what other frames left in this memory.
                 self.add(&format!("_names = tuple(f'v{{i}}' for i in range({room} - {code}.co_stacksize))"));
                 self.add(&format!(
                     "{name}.__code__ = {code}.replace(co_varnames={code}.co_varnames + _names, \
@@ -224,8 +226,8 @@ impl Text {
         }
     }
 
-    /// Gives the functions that take turns code objects of which nothing else keeps hold, and of one size, so that one comes to
-    /// the address of the other; at first only the first has one.
+    /// Gives functions that share an address code objects of equal size, to which nothing else holds a reference. So
+    /// each new code object takes the address of the freed one. At first, only the first function has one.
     fn codes(&mut self, program: &Program) {
         let taking = (0..).zip(&program.functions).filter(|(_, function)| function.place.is_some());
         let taking: Vec<FunctionId> = taking.filter(|_| program.frees_code()).map(|(id, _)| id).collect();
@@ -233,7 +235,7 @@ impl Text {
             let lengths: Vec<_> = takers(program, id).map(|id| format!("len({}.__code__.co_code)", name(id))).collect();
             self.add(&format!("_size = max({})", lengths.join(", ")));
             for name in takers(program, id).map(name) {
-                // Behind the last instruction, a return, others like it.
+                // Pad with copies of the last instruction, a return.
                 self.add(&format!("_code = {name}.__code__.co_code"));
                 self.add(&format!(
                     "_code_{name} = {name}.__code__.replace(co_code=_code + _code[-2:] * ((_size - len(_code)) // 2))"
@@ -250,20 +252,20 @@ impl Text {
     }
 }
 
-/// The functions that take turns with one, and itself.
+/// All functions that share an address with this one, including itself.
 fn takers(program: &Program, function: FunctionId) -> impl Iterator<Item = FunctionId> {
     let place = program.functions.get(usize::from(function)).and_then(|function| function.place);
     let all = (0..).zip(&program.functions);
     all.filter(move |(_, other)| place.is_some() && other.place == place).map(|(id, _)| id)
 }
 
-/// What makes a function with a code object of its own; no frame comes and goes.
+/// A statement that creates a function with a code object of its own, without entering a frame.
 fn compiled(function: FunctionId) -> String {
     let name = name(function);
     format!("{name} = _function(_code_{name}.replace(), globals(), '{name}', _one)")
 }
 
-/// Functions but `main` are called by their number.
+/// The Python name of a function other than `main`.
 fn name(id: FunctionId) -> String {
     format!("f{id}")
 }
@@ -280,7 +282,7 @@ fn statement(program: &Program, instruction: Instruction) -> String {
         Instruction::Return => "return".to_owned(),
         Instruction::ReturnRunning(finalizer) => format!("d = D{finalizer}(); return"),
         Instruction::Raise => "raise E".to_owned(),
-        // What is left of the last one goes first.
+        // Release the previous generator first.
         Instruction::Create(at, function) => format!("{0} = None; {0} = {1}()", variable(at), name(function)),
         Instruction::Resume(at) => format!("for _ in {}: break", variable(at)),
         Instruction::ResumeFromC(at) => format!("next({}, None)", variable(at)),

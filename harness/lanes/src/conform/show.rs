@@ -1,4 +1,4 @@
-//! Two histories side by side, up to where they part.
+//! Shows two histories side by side, up to their first difference.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,13 +8,13 @@ use model::columns::{Columns, Side};
 
 use super::told::{Answer, Named, Part, Told, Value};
 
-/// Entries that are shown before the one at which they part.
+/// How many entries are shown before the first difference.
 const BEFORE: usize = 40;
-/// Entries that are shown after it.
+/// How many entries are shown after it.
 const AFTER: usize = 2;
 const WIDTH: u16 = 150;
 
-/// A number for each address, in the order in which they are met.
+/// Numbers addresses in the order in which they appear.
 #[derive(Default)]
 struct Names {
     numbers: HashMap<Address, usize>,

@@ -1,5 +1,4 @@
-//! The simulated interpreter in the place of a stepped lane's target, with the same walkers, the same points and the same
-//! steps.
+//! The simulated interpreter in place of a stepped lane's target, with the same walkers, points and steps.
 
 use std::collections::BTreeSet;
 
@@ -25,14 +24,14 @@ use super::draw::{MAIN, ROUND_LINE};
 use super::given::{Given, Orders};
 use crate::stepped::access::Map as AccessMap;
 
-/// Rounds before the first schedule: what earlier rounds left in memory is there.
+/// Rounds before the first schedule, so that memory contains what earlier rounds left.
 const WARM_UP: usize = 2;
-/// Accesses between two steps, or of a round; a program with more of them does not end.
+/// The most accesses between two steps, or in a round. A program that needs more is considered endless.
 const ACCESS_LIMIT: usize = 100_000;
-/// The size of the simulated interpreter's data-stack chunks.
+/// The size of the simulated interpreter's data-stack chunks, in bytes.
 const CHUNK_SIZE: u64 = 16 << 10;
 
-/// See the module.
+/// The simulated interpreter at the start of a round; see the module.
 pub(super) struct Simulated {
     weakenings: BTreeSet<Weakening>,
     interpreter: Interpreter,
@@ -42,8 +41,8 @@ pub(super) struct Simulated {
 }
 
 impl Simulated {
-    /// Runs `program` to the start of a round, where every schedule begins. Its walkers leave out what `weakenings` name.
-    /// Nothing if it has no rounds.
+    /// Runs `program` to the start of a round, where every schedule begins. Its walkers omit what `weakenings` names.
+    /// `None` if the program has no rounds.
     pub(super) fn new(program: &Program, variations: &Variations, weakenings: &BTreeSet<Weakening>) -> Option<Self> {
         let map = Map::with_shims(program, MOST_SHIMS);
         let (interpreter, start) = Interpreter::start_in(map, program.clone(), variations.clone());
@@ -57,12 +56,12 @@ impl Simulated {
         Some(simulated)
     }
 
-    /// Steps of a round while the anchor is NULL.
+    /// The number of steps in a round while the anchor is NULL.
     pub(super) fn steps_of_a_round(&self) -> usize {
         self.steps
     }
 
-    /// On to the start of the next round; how many steps that took.
+    /// Runs to the start of the next round. Returns the number of steps.
     fn round(&mut self, state: &mut State) -> Option<usize> {
         let mut steps = 0;
         self.learn(state);
@@ -87,7 +86,7 @@ impl Simulated {
             && self.interpreter.map.codes().line_of(MAIN, value) == Some(ROUND_LINE)
     }
 
-    /// Remembers where frames are, as the rig does.
+    /// Records the addresses of frames and chunks, as the rig does.
     fn learn(&mut self, state: &State) {
         for standing in self.chain(state) {
             self.map.learn_frame(standing.address);
@@ -103,7 +102,7 @@ impl Simulated {
         }
     }
 
-    /// The chain, leaf first, base frame and shim frames included.
+    /// The chain, leaf first, including the base frame and shim frames.
     fn chain(&self, state: &State) -> Vec<Standing> {
         let map = &self.interpreter.map;
         let get = |word: u16| state.words.get(usize::from(word)).copied().unwrap_or(0);
@@ -124,10 +123,10 @@ impl Simulated {
         chain
     }
 
-    /// Runs a schedule, of so many samples of `walker`.
+    /// Runs a schedule with `samples` samples of the walker.
     ///
     /// # Errors
-    /// The walker cannot be made.
+    /// The walker cannot be created.
     pub(super) fn run(
         &mut self,
         kind: WalkerKind,
@@ -171,7 +170,7 @@ impl Simulated {
     }
 }
 
-/// The own walker that does what `kind` does, made when `chunk` is the newest one.
+/// Our own walker that behaves like `kind`, created while `chunk` is the newest chunk.
 fn own(kind: WalkerKind, weakenings: BTreeSet<Weakening>, chunk: Address) -> Result<Box<dyn Walker>, Unsupported> {
     let site = Site { layout: LAYOUT, runtime: RUNTIME };
     Ok(match kind {
@@ -183,7 +182,7 @@ fn own(kind: WalkerKind, weakenings: BTreeSet<Weakening>, chunk: Address) -> Res
     })
 }
 
-/// What a store to one of the words that steps are counted by leaves there.
+/// The watched word that a store changes, and its new value. `None` if the store is not a step.
 fn watched(interpreter: &Interpreter, state: &State, store: Store) -> Option<(ThreadWord, u64)> {
     let words = interpreter.map.thread_words(0);
     let (word, number) = match store {
@@ -208,12 +207,12 @@ struct Turn<'a> {
     beyond: Option<usize>,
 }
 
-/// What happened in a run.
+/// The result of a run.
 pub(super) struct Ran {
     pub(super) history: Vec<Event>,
-    /// The number of the event from which on nothing can be compared: the walker read the memory of a shim frame or a
-    /// generator that is gone, and what is there is C's; or the chain loops, and CPython's unwinder, unlike own walkers,
-    /// follows it to its limit.
+    /// The index of the event from which on nothing can be compared. Either the walker read the memory of a shim frame
+    /// or generator that is gone, whose content is up to C. Or the chain loops, and CPython's unwinder, unlike our own
+    /// walkers, follows it to its limit.
     pub(super) beyond: Option<usize>,
 }
 
@@ -242,7 +241,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Brings the next two stores into the build's order, if they are an update of anchor and sequence.
+    /// Puts the next two stores into the build's order, if they update anchor and sequence.
     fn order(&mut self) {
         let interpreter = &self.rig.interpreter;
         if let Some(first) = interpreter.next_update(&self.state, 0) {
@@ -269,7 +268,8 @@ impl Turn<'_> {
             self.rig.map.shown((address, bytes.len()), 0, bytes, &mut shown);
             let place = self.rig.interpreter.map.place(address);
             if place.is_some_and(|place| !self.rig.interpreter.is_kept(&self.state, place)) {
-                // As a leaf that was predicted, and is not, it is not used. The number of parts stays.
+                // A wrongly predicted leaf is not used. The number of parts must stay the same, so only its content is
+                // masked.
                 for one in shown.iter_mut().skip(before) {
                     if let Shown::Previous(frame, previous) = one {
                         *previous = *frame;

@@ -1,12 +1,12 @@
-//! What both interpreters tell of a run, in the same words.
+//! What both interpreters report about a run, in a common form.
 //!
-//! # What differs for a reason
-//! - **Lines.** A line of the Python text stands for the simulated line of the same operation.
-//! - **The line of the leaf before the first step.** The rig read the chain when it changed last, perhaps before `main`
-//!   went on to its gate.
-//! - **CPython's own words.** Its unwinder does not say why it missed or what it rejected, what it reads besides is of no
-//!   account, and it decodes each frame before it goes on to the next: what it rejects, it may have walked less of.
-//! - **Files.** Folders are those of the run.
+//! # Legitimate differences
+//! - **Lines.** A line of the Python text maps to the simulated line of the same operation.
+//! - **The line of the leaf before the first step.** The rig read the chain when it last changed, possibly before
+//!   `main` moved on to its gate.
+//! - **CPython's unwinder.** It does not report why it missed or what it rejected. Its other reads do not count. It
+//!   decodes each frame before it moves on to the next, so it may have walked less of a stack that it rejects.
+//! - **Files.** Their folders differ from run to run.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use model::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
 use model::schedule::{AccessKind, Point};
 use sim::program::FunctionId;
 
-/// A function and its line: none if it is on a line that no operation has.
+/// A function and its line. The line is `None` if no operation has it.
 pub(super) type Named = (Arc<str>, Option<i32>);
 
-/// The value of a word.
+/// The value of a word: a frame's address or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Frame(Address),
     Number(u64),
 }
 
-/// What an access read or wrote.
+/// A part of what an access read or wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Thread(ThreadWord, Value),
@@ -46,7 +46,7 @@ pub(super) struct Link {
     pub(super) named: Option<Named>,
 }
 
-/// What a walker returned.
+/// The result of one sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     /// The stack, leaf first, or the name of the rejection.
@@ -55,7 +55,7 @@ pub(super) struct Answer {
     pub(super) from_cache: usize,
 }
 
-/// One thing that happened.
+/// One entry of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Sample(u32),
@@ -65,21 +65,21 @@ pub(super) enum Told {
     Answer(Answer),
 }
 
-/// Who tells.
+/// The interpreter that a history comes from.
 pub(super) enum Speaker<'a> {
-    /// The real interpreter, with what each line of its program stands for.
+    /// The real interpreter, with the simulated function and line for each line of its program.
     Real(&'a BTreeMap<u32, (FunctionId, u8)>),
     Simulated,
 }
 
-/// Tells a history.
+/// Converts histories into the common form.
 pub(super) struct Teller<'a> {
     pub(super) speaker: Speaker<'a>,
-    /// Who walks in the real run.
+    /// The walker of the real run.
     pub(super) walker: WalkerKind,
 }
 
-/// The rejection of a walker that does not say why.
+/// Replaces the reason of a rejection where CPython's unwinder reports none.
 const REJECTED: &str = "rejected";
 
 impl Teller<'_> {
@@ -87,7 +87,7 @@ impl Teller<'_> {
         matches!(self.walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
     }
 
-    /// Its history.
+    /// Converts a history.
     pub(super) fn tell(&self, history: &[Event]) -> Vec<Told> {
         let mut told: Vec<Told> = history.iter().filter_map(|event| self.event(event)).collect();
         if let Some(Told::Chain(links)) = told.first_mut()
@@ -105,7 +105,7 @@ impl Teller<'_> {
         };
         Some(match event {
             Event::Sample(number) => Told::Sample(*number),
-            // What has no number is a matter of what the walker remembers of code objects.
+            // Accesses without a number depend on what the walker remembers of code objects, so they are left out.
             Event::Access(Access { at, kind, shown }) => {
                 let part = |one: &Shown| match *one {
                     Shown::Thread(word, number) => Some(Part::Thread(word, value(word, number))),
@@ -126,7 +126,7 @@ impl Teller<'_> {
                 Told::Chain(chain.iter().map(link).collect())
             }
             Event::Result(_, sample) => Told::Answer(self.answer(sample)),
-            // Loads are no steps here, and there is one actor.
+            // Loads are not steps here, and there is only one actor.
             Event::AnchorLoaded(_) | Event::Happened(..) | Event::NextIs(_) => return None,
         })
     }
@@ -161,7 +161,7 @@ impl Teller<'_> {
     }
 }
 
-/// Leaves out what an own walker still read of a walk that CPython's rejected at once.
+/// Removes the accesses that our own walker made after CPython's unwinder had already rejected the walk.
 pub(super) fn shorten_rejected(real: &[Told], mut simulated: Vec<Told>) -> Vec<Told> {
     let answers = |told: &[Told]| -> Vec<usize> {
         (0..told.len()).filter(|&index| matches!(told.get(index), Some(Told::Answer(_)))).collect()

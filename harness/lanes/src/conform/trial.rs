@@ -23,63 +23,63 @@ use super::simulated::Simulated;
 use super::told::{Speaker, Teller, shorten_rejected};
 use crate::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
 
-/// What is drawn and how.
+/// The random program and schedules to compare.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// What the program is made of.
+    /// The family of the program.
     pub family: ProgramFamily,
-    /// The seed of program and schedules.
+    /// The seed of the program and the schedules.
     pub seed: u64,
-    /// How many schedules.
+    /// The number of schedules.
     pub schedules: u64,
-    /// How many samples each has.
+    /// The number of samples in each schedule.
     pub samples: u32,
-    /// What moves there are.
+    /// The bounds of the moves in a schedule.
     pub bounds: Bounds,
-    /// How the simulated interpreter differs from the source: what the build does in its own order, or faults.
+    /// How the simulated interpreter deviates from the source: the build's own order of stores, or faults.
     pub variations: Variations,
-    /// What the walker of the simulated interpreter leaves out.
+    /// What the walker of the simulated interpreter omits.
     pub weakenings: BTreeSet<Weakening>,
 }
 
-/// Why a comparison could not be made. Nothing is proved by it, for or against.
+/// Why a comparison could not be made. This proves nothing, for or against.
 #[derive(Debug, Error)]
 pub enum ConformError {
-    /// The rig.
+    /// The rig failed.
     #[error(transparent)]
     Rig(#[from] RigError),
-    /// The walker cannot be made.
+    /// The walker cannot be created.
     #[error(transparent)]
     Walker(#[from] Unsupported),
-    /// The drawn program does not run in the simulated interpreter.
+    /// The generated program has no rounds in the simulated interpreter.
     #[error("the program of family {0} and seed {1} has no rounds in the simulated interpreter")]
     NoRounds(ProgramFamily, u64),
 }
 
-/// Where the two part.
+/// A difference between the two interpreters.
 #[derive(Clone, Debug)]
 pub struct Disagreement {
-    /// The schedule, or what else was compared.
+    /// The schedule, or a description of what else was compared.
     pub what: String,
-    /// The program.
+    /// The source of the Python program.
     pub source: String,
-    /// Both histories, up to where they part and a little further.
+    /// Both histories up to the first difference, and a little further.
     pub histories: String,
 }
 
-/// What was compared.
+/// Counts of what was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
-    /// Schedules.
+    /// The number of schedules.
     pub schedules: u64,
     /// Stores to current frame, anchor and sequence.
     pub stores: u64,
-    /// Samples.
+    /// The number of samples.
     pub samples: u64,
-    /// Schedules that were compared no further than to where the walker read the memory of a shim frame or generator that
-    /// was gone, or CPython's unwinder followed a loop.
+    /// Schedules that were compared only up to the point where the walker read the memory of a shim frame or generator
+    /// that was gone, or where CPython's unwinder followed a loop.
     pub beyond: u64,
-    /// Stores of an anchor.
+    /// Stores of the target to the anchor.
     pub updates: u64,
     /// Samples that were full hits.
     pub full_hits: u64,
@@ -91,19 +91,19 @@ pub struct Compared {
     pub rejected: u64,
 }
 
-/// What came of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug)]
 pub struct Conformance {
-    /// What was compared before it ended.
+    /// What was compared before the trial ended.
     pub compared: Compared,
-    /// The operations that the program does.
+    /// The operations that the program performs.
     pub operations: BTreeSet<Operation>,
-    /// Why it ended early.
+    /// The disagreement that ended the trial, if there was one.
     pub disagreement: Option<Disagreement>,
 }
 
 impl Trial {
-    /// Compares them. `layout` is that of the build in `plan`, whose walker samples.
+    /// Compares the two interpreters. `layout` is that of the build in `plan`, and the walker of `plan` samples.
     ///
     /// # Errors
     /// See [`ConformError`].
@@ -139,7 +139,7 @@ impl Trial {
             let teller = Teller { speaker: Speaker::Simulated, walker };
             let mut told = teller.tell(&ran.history);
             if let Some(beyond) = ran.beyond {
-                // Each event of the simulated one is told.
+                // Each event of the simulated run has exactly one entry.
                 told.truncate(beyond);
                 conformance.compared.beyond += 1;
             }
@@ -189,7 +189,7 @@ impl Compared {
         }
     }
 
-    /// Adds what was compared elsewhere.
+    /// Adds the counts of another comparison.
     pub fn add(&mut self, other: &Self) {
         self.schedules += other.schedules;
         self.stores += other.stores;

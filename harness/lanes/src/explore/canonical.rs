@@ -1,4 +1,4 @@
-//! Brings failures to their simplest form, so that those which differ only by what does not matter are one.
+//! Reduces failures to their simplest form, so that failures with only irrelevant differences become one.
 
 use std::collections::HashMap;
 
@@ -9,17 +9,17 @@ use super::failures::{Failing, Failures, Kind};
 use super::replay::on;
 use crate::stepped::{Rig, RigError};
 
-/// Runs for one kind.
+/// The most runs for one kind.
 const RUNS: u32 = 1000;
-/// Runs for all kinds; those that are left then stay as they are.
+/// The most runs for all kinds together. Kinds that remain then stay as they are.
 const ALL_RUNS: usize = 20_000;
 
-/// Shrinks the simplest schedule of each kind, and counts kinds that become the same as one.
+/// Shrinks the simplest schedule of each kind, and merges kinds that become the same.
 ///
 /// # Errors
 /// As [`Rig::run`].
 pub fn canonical(rig: &mut Rig, failures: &Failures) -> Result<Failures, RigError> {
-    // Many of them meet the same smaller schedules.
+    // Many kinds lead to the same smaller schedules.
     let mut known: HashMap<Attempt, Option<SteppedFingerprint>> = HashMap::new();
     let mut broken = None;
     let mut found = Failures::default();
@@ -33,7 +33,7 @@ pub fn canonical(rig: &mut Rig, failures: &Failures) -> Result<Failures, RigErro
                 return None;
             }
             let fingerprint = match on(rig, &attempt.schedule, attempt.samples, &simplest.fingerprint) {
-                // It must fail in its last sample: an earlier failure is that of fewer samples.
+                // It must fail in its last sample: an earlier failure belongs to an attempt with fewer samples.
                 Ok((run, _)) => Failing::of(&run)
                     .filter(|failing| failing.schedule == attempt.schedule && failing.samples == attempt.samples)
                     .map(|failing| failing.fingerprint),
@@ -48,7 +48,7 @@ pub fn canonical(rig: &mut Rig, failures: &Failures) -> Result<Failures, RigErro
         if let Some(error) = broken {
             return Err(error);
         }
-        // What cannot be shrunk, not even run again, stays as it was found.
+        // A failure that cannot be shrunk, or does not even recur, stays as it was found.
         let canonical = shrunk.ok().and_then(|shrunk| {
             let fingerprint = known.get(&shrunk.attempt).cloned().flatten()?;
             Some(Failing { fingerprint, schedule: shrunk.attempt.schedule, samples: shrunk.attempt.samples })

@@ -1,4 +1,4 @@
-//! Failures of many schedules, each kind by its simplest schedule.
+//! Collects the failures of many schedules, and keeps the simplest schedule of each kind.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::stepped::SteppedRun;
 /// The first failure of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failing {
-    /// What makes it the same as others.
+    /// Identifies the kind of the failure.
     pub fingerprint: SteppedFingerprint,
-    /// The moves up to it.
+    /// The moves up to the failure.
     pub schedule: Schedule,
-    /// Samples up to it, itself included.
+    /// The number of samples up to the failure, including the failing one.
     pub samples: u32,
 }
 
 impl Failing {
-    /// The first failure of a run, if there is one. What comes after it is left out.
+    /// The first failure of a run, if there is one. Later samples are left out.
     #[must_use]
     pub fn of(run: &SteppedRun) -> Option<Self> {
         let (number, _) = run.first_wrong()?;
@@ -31,34 +31,34 @@ impl Failing {
         Some(Self { fingerprint: SteppedFingerprint { shape, ..run.fingerprint(number)? }, schedule, samples })
     }
 
-    /// By which the simplest of several is the least: moves, steps, samples, then the moves themselves.
+    /// The order of simplicity: number of moves, number of steps, number of samples, then the moves themselves.
     fn size(&self) -> (usize, u64, u32, &Schedule) {
         (self.schedule.moves.len(), self.schedule.total_steps(), self.samples, &self.schedule)
     }
 }
 
-/// A kind of failure.
+/// All failures with the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kind {
-    /// The simplest one.
+    /// The simplest of them.
     pub simplest: Failing,
-    /// How many schedules failed so.
+    /// How many schedules failed in this way.
     pub count: u64,
 }
 
-/// What was found. It does not depend on the order in which failures come.
+/// The failures that were found. The order in which they are added does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
     kinds: BTreeMap<SteppedFingerprint, Kind>,
 }
 
 impl Failures {
-    /// Adds one.
+    /// Adds one failure.
     pub fn add(&mut self, failing: Failing) {
         self.add_kind(Kind { simplest: failing, count: 1 });
     }
 
-    /// Adds what another search found.
+    /// Adds the failures of another search.
     pub fn merge(&mut self, other: Self) {
         for kind in other.kinds.into_values() {
             self.add_kind(kind);

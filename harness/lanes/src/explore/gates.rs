@@ -1,4 +1,4 @@
-//! Looks for a failure again with a target that stands still during samples, and moves from gate to gate.
+//! Searches for a failure again with a target that stands still during samples and moves from gate to gate.
 
 use model::schedule::AccessKind;
 use model::schedule::exhaustive::{Bounds, Exhaustive};
@@ -10,12 +10,13 @@ use super::place::movement;
 use super::search::{Until, find};
 use crate::stepped::{Rig, RigError, RigPlan};
 
-/// Gates passed at a time at most.
+/// The most gates passed in one move.
 const GATES: u32 = 12;
 /// Memory for the points of a search, in bytes.
 const POINTS: usize = 16 << 20;
 
-/// The same failure from gate to gate, if there is one within the case's samples and moves and one more of each.
+/// Finds the same failure from gate to gate, within the case's samples and moves and one more of each. `None` if there
+/// is none.
 ///
 /// # Errors
 /// As [`Rig::launch`] and [`Rig::run`].

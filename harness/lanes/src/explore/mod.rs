@@ -1,7 +1,7 @@
-//! What is done with the stepped lane's rig: searching schedules, replaying, shrinking and explaining cases.
+//! The uses of the stepped lane's rig: searching schedules, and replaying, shrinking and explaining cases.
 //!
-//! [`search`] runs what a scheduler says on one rig, [`parallel`] on several; [`failures`] keeps what was found, each kind by
-//! its simplest schedule. [`replay`] and [`shrink`] start from a [`SteppedCase`](sim::case::stepped).
+//! [`search`] runs the schedules of a scheduler on one rig, [`parallel`] on several. [`failures`] keeps the simplest
+//! schedule of each kind of failure. [`replay`] and [`shrink`] start from a [`SteppedCase`](sim::case::stepped).
 
 pub mod canonical;
 pub mod failures;

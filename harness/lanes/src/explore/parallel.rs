@@ -1,4 +1,4 @@
-//! Several rigs that share a search.
+//! Divides a search among several rigs.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,67 +18,67 @@ use crate::stepped::{Rig, RigError, RigPlan};
 /// Memory for the points of one search, in bytes.
 const POINTS: usize = 64 << 20;
 
-/// In which order schedules come.
+/// The order in which schedules run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// All of them, the simplest first, in this part.
+    /// This shard of all schedules, the simplest first.
     Exhaustive(Shard),
-    /// So many, drawn with this seed.
+    /// Randomly drawn schedules.
     Random {
-        /// How many.
+        /// The number of schedules, for all rigs together.
         schedules: u64,
-        /// The seed.
+        /// The seed of the first rig. Each further rig uses the next seed.
         seed: u64,
     },
-    /// So many, by the algorithm of that name.
+    /// Schedules drawn by the PCT algorithm.
     Pct {
-        /// How many.
+        /// The number of schedules, for all rigs together.
         schedules: u64,
-        /// The seed.
+        /// The seed of the first rig. Each further rig uses the next seed.
         seed: u64,
     },
 }
 
-/// What is searched.
+/// What to search.
 #[derive(Clone, Debug)]
 pub struct Search {
-    /// The rigs.
+    /// The plan of each rig.
     pub plan: RigPlan,
-    /// What the target runs.
+    /// The program that the target runs.
     pub workload: Workload,
-    /// How many samples are taken, moves made, and steps done at a time. For PCT, the bugs' depth is one more than the moves,
-    /// and the steps are those of all moves together.
+    /// The number of samples, the most moves, and the most steps in one move. For PCT, the depth of the bugs is one
+    /// more than the moves, and the steps are those of all moves together.
     pub bounds: Bounds,
-    /// In which order.
+    /// The order in which schedules run.
     pub order: Order,
-    /// How many rigs.
+    /// The number of rigs.
     pub jobs: NonZeroUsize,
 }
 
-/// How far a search is, as everybody can see it.
+/// The progress of a search, visible to all threads.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// Schedules that ran.
+    /// Schedules that have run.
     pub done: AtomicU64,
-    /// Schedules that are known to come.
+    /// Schedules that are known so far, including those that have run.
     pub known: AtomicU64,
-    /// Schedules that failed.
+    /// Schedules that have failed.
     pub failed: AtomicU64,
 }
 
-/// What came of it.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Of all rigs together.
+    /// The results of all rigs together.
     pub searched: Searched,
-    /// Of an exhaustive search.
+    /// The progress of an exhaustive search.
     pub progress: Progress,
 }
 
-/// Searches. The outcome is the same however many rigs there are, unless it ended early.
+/// Runs a search. The outcome of an exhaustive search does not depend on the number of rigs, unless it ends early.
 ///
 /// # Errors
-/// The first that a rig gives; the others end then.
+/// The first error of a rig; the others then stop.
 pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, RigError> {
     let jobs = what.jobs.get() as u64;
     let stop = AtomicBool::new(false);
@@ -99,7 +99,7 @@ pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, Ri
         let Outcome { searched, progress } = outcome?;
         all.searched.tally.merge(&searched.tally);
         all.searched.failures.merge(searched.failures);
-        // Whoever found the first failure stopped the others.
+        // The rig that found the first failure stopped the others.
         all.searched.ended = match (all.searched.ended, searched.ended) {
             (Ended::First, _) | (_, Ended::First) => Ended::First,
             (Ended::Everything, other) => other,
@@ -140,7 +140,7 @@ fn one(
     Ok(Outcome { searched: searched?, progress: share.progress() })
 }
 
-/// Adds to `all` by how much a rig's own number grew.
+/// Adds the growth of a rig's own number to `all`.
 fn add(all: &AtomicU64, before: &mut u64, now: u64) {
     all.fetch_add(now.saturating_sub(*before), Ordering::Relaxed);
     *before = now.max(*before);
@@ -156,7 +156,7 @@ enum Share {
 impl Share {
     fn new(what: &Search, job: u64, jobs: u64) -> Self {
         let Bounds { moves, steps, .. } = what.bounds;
-        // Every rig draws schedules of its own, and all of them together as many as were asked for.
+        // Every rig draws its own schedules, and together they draw as many as the user asked for.
         let part = |schedules: u64| schedules / jobs + u64::from(job < schedules % jobs);
         match what.order {
             Order::Exhaustive(shard) => {

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::stepped::{Keeping, Movement, RigPlan};
 
-/// No build is the one that a case was made on.
+/// No available build is the one that a case was made on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("the case is of CPython {wanted}; here {}: name one with --python PATH", described(.there))]
 pub struct NoSuchBuild {
@@ -29,11 +29,11 @@ pub fn identity(row: &Row) -> BuildIdentity {
     BuildIdentity { version, debug: row.build.debug, jit: row.jit == JitMode::On }
 }
 
-/// The build that a case was made on. If `given`, another version of the same kind and run mode will do: then nothing but
-/// the run itself tells whether the schedule still fits.
+/// Finds the build that a case was made on. If `given`, another version of the same kind and run mode will do. Then
+/// only the run itself shows whether the schedule still fits.
 ///
 /// # Errors
-/// There is none among `rows`.
+/// None of `rows` matches.
 pub fn find<'a>(rows: &'a [Row], case: &SteppedCase, given: bool) -> Result<&'a Row, NoSuchBuild> {
     let exact = rows.iter().find(|row| identity(row) == case.build);
     let similar = || {
@@ -63,7 +63,7 @@ pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
     }
 }
 
-/// What a step is in a workload of this mode.
+/// The meaning of a step in a workload of this mode.
 #[must_use]
 pub fn movement(mode: Mode) -> Movement {
     if mode == Mode::GatedRounds { Movement::Gates } else { Movement::Stores }

@@ -11,48 +11,48 @@ use sim::case::stepped::SteppedCase;
 use crate::explore::failures::Failing;
 use crate::stepped::{Rig, RigError, RigPlan, SteppedRun};
 
-/// What became of one run of a case.
+/// The result of one run of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Again {
-    /// It failed as it should. The shape may differ, if the walker's accesses are of other kinds.
+    /// It failed as expected. The shape may differ if the walker's accesses are of other kinds.
     Same,
     /// It failed in another way.
     Other(Failing),
-    /// It did not fail, and the walker gave a stack in each sample.
+    /// It did not fail, and the walker returned a stack in each sample.
     Passed,
-    /// It did not fail, but the walker gave no stack in some sample, so that there was nothing to judge.
+    /// It did not fail, but the walker rejected a sample, so there was nothing to judge.
     Rejected(String),
-    /// The schedule no longer fits, so that nothing is shown.
+    /// The schedule no longer fits, so the run shows nothing.
     Misfit(Misfit),
 }
 
-/// What became of all runs.
+/// The results of all runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// One after the other.
+    /// The results, in order.
     pub runs: Vec<Again>,
 }
 
 impl Replayed {
-    /// How many failed as they should.
+    /// How many runs failed as expected.
     #[must_use]
     pub fn same(&self) -> usize {
         self.runs.iter().filter(|run| **run == Again::Same).count()
     }
 
-    /// How many failed at all.
+    /// How many runs failed in any way.
     #[must_use]
     pub fn failed(&self) -> usize {
         self.runs.iter().filter(|run| matches!(run, Again::Same | Again::Other(_))).count()
     }
 
-    /// Whether every run was one of the schedule as it stands, with a stack in each sample up to its failure.
+    /// Whether every run fit the schedule and had a stack in each sample up to its failure.
     #[must_use]
     pub fn is_judged(&self) -> bool {
         !self.runs.is_empty() && !self.runs.iter().any(|run| matches!(run, Again::Misfit(_) | Again::Rejected(_)))
     }
 
-    /// The first run that did not fit.
+    /// The misfit of the first run that did not fit.
     #[must_use]
     pub fn misfit(&self) -> Option<Misfit> {
         self.runs.iter().find_map(|run| match run {
@@ -62,7 +62,7 @@ impl Replayed {
     }
 }
 
-/// `reproduces 10/10`, or what else.
+/// Prints `reproduces 10/10`, and in brackets any other results.
 impl fmt::Display for Replayed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.runs.len();
@@ -83,7 +83,7 @@ impl fmt::Display for Replayed {
     }
 }
 
-/// Runs a case once, on a rig of its own.
+/// Runs a case once, on a new rig.
 ///
 /// # Errors
 /// As [`Rig::launch`] and [`Rig::run`].
@@ -92,7 +92,7 @@ pub fn run(plan: &RigPlan, workload: &Workload, case: &SteppedCase) -> Result<(S
     on(&mut rig, &case.schedule, case.samples, &case.fingerprint)
 }
 
-/// Runs a schedule once on a rig that is there, and compares what comes out with a failure.
+/// Runs a schedule once on an existing rig, and compares the result with a failure.
 ///
 /// # Errors
 /// As [`Rig::run`].
@@ -103,10 +103,10 @@ pub fn on(
     wanted: &SteppedFingerprint,
 ) -> Result<(SteppedRun, Again), RigError> {
     let mut replay = Replay::new(schedule.clone(), 1);
-    // True: it has one run left.
+    // Always true: one run is left.
     replay.begin();
     let run = rig.run(samples, &mut replay)?;
-    // A failure is one, whatever was still to come after it.
+    // The expected failure counts, even if the rest of the schedule did not fit.
     let again = match (Failing::of(&run), replay.fit()) {
         (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => Again::Same,
         (_, Err(misfit)) => Again::Misfit(misfit),

@@ -1,4 +1,5 @@
-//! What a search has room for: which answers of the cache it must come to, or else it shows nothing of them.
+//! The outcomes of the cache that a search is large enough to reach. If one is missing, the search shows nothing about
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +7,24 @@ use framewalk::sample::WalkerKind;
 use model::schedule::cast::{Actor, Cast, Happening};
 use model::schedule::fingerprint::Answer;
 
-/// Bounds of a search.
+/// The bounds of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// How many samples are taken.
+    /// The number of samples.
     pub samples: u32,
-    /// How often the target moves at most.
+    /// The most moves of the target.
     pub moves: u32,
-    /// By how many steps at most at a time.
+    /// The most steps in one move.
     pub steps: u32,
 }
 
 impl Scope {
-    /// The answers that a search of everything within these bounds must have among its samples. `round` is how many steps
-    /// take the target from everywhere to everywhere.
+    /// The outcomes that an exhaustive search within these bounds must find among its samples. `round` is the number of
+    /// steps within which the target gets from any point to any other.
     ///
-    /// A first sample is a miss. An actor with two samples on one unwinder has a full hit in the second, where the target
-    /// did not move; and a partial hit, where it left a frame and went on elsewhere: a target that can go
-    /// from everywhere to everywhere can do that.
+    /// A first sample is a miss. If an actor takes two samples with one unwinder, the second is a full hit if the
+    /// target did not move, and a partial hit if the target left a frame and went on elsewhere. A target that gets from
+    /// any point to any other can do that.
     #[must_use]
     pub fn owed(self, walker: WalkerKind, cast: &Cast, round: u32) -> Vec<Answer> {
         if !walker.is_cached() || self.samples == 0 {
@@ -39,7 +40,7 @@ impl Scope {
         owed
     }
 
-    /// Whether an unwinder takes more than one of the samples.
+    /// Whether one unwinder takes more than one of the samples.
     fn samples_again(self, cast: &Cast) -> bool {
         let mut has_sampled: BTreeSet<Actor> = BTreeSet::new();
         (0..self.samples).any(|number| {

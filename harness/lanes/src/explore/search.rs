@@ -1,4 +1,4 @@
-//! Runs all that a scheduler says on one rig.
+//! Runs all schedules of a scheduler on one rig.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,27 +10,27 @@ use model::schedule::fingerprint::{Answer, LeafKind, SteppedFingerprint};
 use super::failures::{Failing, Failures};
 use crate::stepped::{Rig, RigError, SteppedRun};
 
-/// Samples of one kind of leaf.
+/// Counts of samples with one kind of leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leaves {
-    /// All of them.
+    /// All samples.
     pub samples: u64,
-    /// Those that gave no stack.
+    /// Samples without a stack.
     pub rejected: u64,
 }
 
-/// What was counted.
+/// The counts of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Schedules that ran and count.
     pub schedules: u64,
-    /// Runs that told others' points, and do not count.
+    /// Runs that only revealed the points of other schedules, and do not count.
     pub told: u64,
-    /// Samples, by the kind of leaf that the target had when they began.
+    /// Samples, by the kind of the target's leaf when they began.
     pub leaves: BTreeMap<LeafKind, Leaves>,
     /// Samples without a stack, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
-    /// What the cache answered.
+    /// Samples with a stack, by the outcome of the cache.
     pub answers: BTreeMap<Answer, u64>,
 }
 
@@ -52,7 +52,7 @@ impl Tally {
         }
     }
 
-    /// Adds what another search counted.
+    /// Adds the counts of another search.
     pub fn merge(&mut self, other: &Self) {
         self.schedules += other.schedules;
         self.told += other.told;
@@ -69,49 +69,49 @@ impl Tally {
         }
     }
 
-    /// All samples.
+    /// The number of all samples.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.leaves.values().map(|leaves| leaves.samples).sum()
     }
 }
 
-/// When a search ends before everything ran.
+/// What ends a search early.
 #[derive(Clone, Copy)]
 pub struct Until<'a> {
-    /// Then.
+    /// Ends the search at this time.
     pub deadline: Option<Instant>,
-    /// When this says so.
+    /// Ends the search once this returns true.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
-    /// At the first failure.
+    /// Ends the search at the first failure.
     pub first: bool,
 }
 
 /// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Everything ran.
+    /// All schedules ran.
     Everything,
-    /// The first failure was found, and no more was asked for.
+    /// The first failure was found, which was to end the search.
     First,
-    /// The time was spent.
+    /// The deadline passed.
     Deadline,
-    /// It was stopped.
+    /// The search was interrupted.
     Interrupted,
 }
 
-/// What came of a search.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Searched {
-    /// What was counted.
+    /// The counts of the search.
     pub tally: Tally,
-    /// What was found.
+    /// The failures that were found.
     pub failures: Failures,
-    /// Why it ended.
+    /// Why the search ended.
     pub ended: Ended,
 }
 
-/// Runs what `scheduler` says. `seen` is told of the progress after each run.
+/// Runs the schedules of `scheduler`. Calls `seen` with the progress after each run that counts.
 ///
 /// # Errors
 /// As [`Rig::run`].
@@ -152,7 +152,8 @@ pub fn search<S: Scheduler>(
     Ok(Searched { tally, failures, ended })
 }
 
-/// Looks for a failure that is `wanted` but for its shape, in so many schedules at most. Gives it, if it came, and how many ran.
+/// Searches for a failure that equals `wanted` except for its shape, in at most `limit` schedules. Returns the failure,
+/// if it occurred, and how many schedules ran.
 ///
 /// # Errors
 /// As [`Rig::run`].

@@ -1,4 +1,4 @@
-//! Makes a case small: its schedule, then its workload, then the schedule once more.
+//! Shrinks a case: its schedule, then its workload, then the schedule once more.
 
 use model::schedule::Scheduler;
 use model::schedule::exhaustive::{Bounds, Exhaustive};
@@ -15,18 +15,18 @@ use crate::explore::replay::{Again, on};
 use crate::explore::search::{Until, find};
 use crate::stepped::{Rig, RigError, RigPlan};
 
-/// How much work shrinking may be.
+/// How much work shrinking may take.
 #[derive(Clone, Copy)]
 pub struct Budget<'a> {
-    /// Runs for each schedule that is made smaller; three times as many to find one in a smaller workload.
+    /// The most runs to shrink one schedule. Finding a schedule in a smaller workload may take three times as many.
     pub runs: u32,
-    /// Smaller workloads that are tried.
+    /// How many smaller workloads to try.
     pub workloads: u32,
-    /// When it ends at the latest.
+    /// What ends the shrinking early.
     pub until: Until<'a>,
 }
 
-/// What came of it.
+/// The result of shrinking.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
     /// The smallest case that was found.
@@ -37,28 +37,28 @@ pub struct Shrunk {
     pub is_minimal: bool,
 }
 
-/// Why a case cannot be made smaller.
+/// Why a case cannot be shrunk.
 #[derive(Debug, thiserror::Error)]
 pub enum ShrinkError {
-    /// It does not fail.
+    /// The case does not fail.
     #[error(transparent)]
     Cannot(#[from] CannotShrink),
-    /// The rig does not run.
+    /// The rig failed.
     #[error(transparent)]
     Rig(#[from] RigError),
-    /// The workload cannot be made.
+    /// The workload cannot be generated.
     #[error(transparent)]
     Case(#[from] sim::case::stepped::BadStepped),
 }
 
-/// Schedules that are drawn in a smaller workload, for each of the simplest that is tried there.
+/// In a smaller workload, this many schedules are drawn for each of the simplest ones tried.
 const DRAWN: u64 = 2;
 /// Memory for the points of a search, in bytes.
 const POINTS: usize = 16 << 20;
-/// Steps at a time in a search on a smaller workload: enough to go once around a small one.
+/// Steps per move in a search on a smaller workload: enough for a whole round of a small one.
 const STEPS: u32 = 16;
 
-/// Makes `case` smaller on rigs of this plan.
+/// Shrinks `case` on rigs of this plan.
 ///
 /// # Errors
 /// See [`ShrinkError`].
@@ -78,7 +78,7 @@ pub fn shrink(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<
     Ok(shrunk)
 }
 
-/// Makes the schedule smaller.
+/// Shrinks the schedule.
 fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
     let mut broken = None;
     let mut shape = case.fingerprint.shape.clone();
@@ -114,7 +114,7 @@ fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shr
     Ok(Shrunk { case, runs: u64::from(shrunk.runs), is_minimal: shrunk.is_minimal && !cut })
 }
 
-/// Looks for the same failure, within no more moves and samples, in smaller workloads.
+/// Searches smaller workloads for the same failure, with no more moves and samples.
 fn workload(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
     let identity = &case.workload;
     let mut runs = 0;
@@ -156,9 +156,9 @@ fn same_failure(
     runs: &mut u64,
 ) -> Option<Failing> {
     let WorkloadIdentity { family, mode, seed, .. } = case.workload;
-    // A workload that the rig cannot step is no smaller one.
+    // A workload that the rig cannot step does not count as smaller.
     let mut rig = Rig::launch(plan.clone(), generate(family, mode, parameters, seed)).ok()?;
-    // The simplest schedules first; then others, of which many have the moves where the protocol is thin.
+    // The simplest schedules first; then random ones, many of which move where the protocol is vulnerable.
     let mut simplest = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
     let Bounds { moves, steps, .. } = bounds;
     let drawn = u64::from(budget.runs) * DRAWN;

@@ -1,4 +1,4 @@
-//! What an unwinder says of a running target's threads, besides their frames.
+//! Judges what an unwinder reports about a running target's threads, besides their frames.
 
 use model::invariants::{Field, Violation};
 use process::unwinder::{CountedSample, LiveBatch, ToldThread};
@@ -7,12 +7,12 @@ use smallvec::SmallVec;
 use crate::recorder::{Evidence, Recorder};
 use crate::status::is_of_main_thread;
 
-/// The threads that a running target is known to have.
+/// What is known about a running target's threads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KnownThreads {
     /// The main thread, which is always there.
     pub(super) main: u64,
-    /// Whether it is the only thread. Other threads come and go.
+    /// Whether it is the only thread. Otherwise, other threads come and go.
     pub(super) is_alone: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What an access of a walker is for, by the addresses that it touches.
+//! Determines the purpose of a walker's access from its addresses.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,17 +7,17 @@ use framewalk::memory::Address;
 use model::schedule::AccessKind;
 use model::schedule::event::{Shown, ThreadWord};
 
-/// A range that is accessed: its first address and its length.
+/// A range that is accessed: start address and length.
 pub(crate) type Part = (Address, usize);
 
-/// What is known of one target's addresses.
+/// The known addresses of one target.
 pub(crate) struct Map {
     layout: Layout,
     thread: Address,
     words: [(ThreadWord, Address); 3],
-    /// All chunks that the thread's data stack ever had, by address, with their sizes.
+    /// All chunks that the thread's data stack ever had: address and size.
     chunks: BTreeMap<Address, u64>,
-    /// All frames outside of them that were ever on the chain.
+    /// All frames outside the chunks that were ever on the chain.
     frames: HashSet<Address>,
 }
 
@@ -52,7 +52,7 @@ impl Map {
         (address - start < size).then_some((start, size))
     }
 
-    /// What reading these parts in one call is for; none if it is not numbered.
+    /// The purpose of reading these parts in one call. `None` if the access is not numbered.
     pub(crate) fn read_kind(&self, parts: &[Part]) -> Option<AccessKind> {
         let holds = |word: ThreadWord| {
             let at = self.words.iter().find(|(one, _)| *one == word).map_or(0, |(_, address)| *address);
@@ -65,7 +65,7 @@ impl Map {
             return Some(AccessKind::ReadAnchor);
         }
         let kinds = parts.iter().map(|&part| self.part_kind(part));
-        // Frames and chunks tell more of a call than what is read with them.
+        // Frames and chunks say more about a call than what is read with them.
         kinds.flatten().min_by_key(|kind| usize::from(*kind == AccessKind::ReadOther))
     }
 
@@ -86,19 +86,19 @@ impl Map {
         address.wrapping_sub(self.thread) < self.layout.thread.size
     }
 
-    /// What writing there is for; none if it is not numbered.
+    /// The purpose of a write to this part. `None` if the access is not numbered.
     pub(crate) fn write_kind(&self, part: Part) -> Option<AccessKind> {
         let [_, (_, anchor), _] = self.words;
         covers(part, anchor).then_some(AccessKind::WriteAnchor)
     }
 
-    /// The value that writing `bytes` to `part` gives the anchor, if it does.
+    /// The new value of the anchor, if writing `bytes` to `part` sets it.
     pub(crate) fn anchor_in(&self, part: Part, bytes: &[u8]) -> Option<u64> {
         let [_, (_, anchor), _] = self.words;
         word_at(part, bytes, anchor)
     }
 
-    /// What `bytes` tell, which were read from `offset` on of the part that the walker asked for.
+    /// Adds what `bytes` show. They were read from `offset` on within the part that the walker asked for.
     pub(crate) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<Shown>) {
         let piece = (asked.0.wrapping_add(offset as u64), bytes.len());
         let before = shown.len();
@@ -131,7 +131,7 @@ fn covers((address, length): Part, word: Address) -> bool {
     word >= address && (word - address).saturating_add(8) <= length as u64
 }
 
-/// The word at an address, if the piece holds it.
+/// The word at an address, if the piece contains it.
 fn word_at(piece: Part, bytes: &[u8], address: Address) -> Option<u64> {
     if !covers(piece, address) {
         return None;

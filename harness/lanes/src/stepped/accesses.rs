@@ -1,4 +1,4 @@
-//! What CPython's own unwinder asks of a target's memory.
+//! The accesses of CPython's own unwinder to a target's memory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use super::cpython::{Access, Cpython};
 use super::error::RigError;
 use super::place::Place;
 
-/// One access: the ranges of the target that it names, in one system call.
+/// One access: the ranges of the target that one system call names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// It reads them.
+    /// The call reads the ranges.
     Read(Vec<Part>),
-    /// It writes them.
+    /// The call writes the ranges.
     Write(Vec<Part>),
 }
 
-/// The driver of CPython's unwinder, stopped before each access to a target that stands still. Only the thread that made
-/// it can use it.
+/// The driver of CPython's unwinder, stopped before each access to a target that stands still. Only the thread that
+/// created it can use it.
 pub struct Listener {
     unwinder: Cpython,
     watchdog: Watchdog,
 }
 
 impl Listener {
-    /// Starts the driver of `python`.
+    /// Starts the driver on the interpreter `python`.
     pub fn start(python: &Path, walker: WalkerKind, patience: Duration) -> Result<Self, RigError> {
-        // This thread is no longer bound to the driver's processor once the driver is started.
+        // Binds this thread to the driver's processor only until the driver has started.
         let place = Place::take()?;
         let watchdog =
             Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
@@ -41,12 +41,12 @@ impl Listener {
         Ok(Self { unwinder, watchdog })
     }
 
-    /// A new unwinder on process `pid`.
+    /// Opens a new unwinder on process `pid`.
     pub fn open(&mut self, pid: i32) -> Result<(), RigError> {
         self.unwinder.open_on(pid, &self.watchdog)
     }
 
-    /// One sample of process `pid`, with every access in order.
+    /// Takes one sample of process `pid`. Also returns every access, in order.
     pub fn sample(&mut self, pid: i32) -> Result<(Sample, Vec<Asked>), RigError> {
         let mut asked = Vec::new();
         let sample = self.unwinder.sample_on(pid, &self.watchdog, &mut |access| {

@@ -1,4 +1,4 @@
-//! Those who sample a stepped target, and what becomes of them between samples.
+//! The actors that sample a stepped target, and what happens to them between samples.
 
 use framewalk::sample::{Counters, ThreadSample};
 use framewalk::walker::Site;
@@ -24,7 +24,7 @@ impl Sampler {
         })
     }
 
-    /// From here on it has seen nothing yet. All anchors are set to NULL.
+    /// Starts over: the sampler has seen nothing yet. Sets all anchors to NULL.
     fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         match self {
             Self::Own(own) => own.open(conductor),
@@ -32,10 +32,10 @@ impl Sampler {
         }
     }
 
-    /// Leaves the target to itself, as CPython's unwinder does when it is dropped.
+    /// Leaves the target alone, as CPython's unwinder does when it is dropped.
     fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         match self {
-            // It forgets what it knows when it is opened again, and has nothing to clear away as it goes.
+            // Our own walker forgets everything when it is opened again, and has nothing to clear when it closes.
             Self::Own(_) => Ok(()),
             Self::Cpython(cpython) => cpython.close(conductor),
         }
@@ -51,7 +51,7 @@ impl Sampler {
 
 /// One actor.
 struct Seat {
-    /// None after it was killed, until it is needed again.
+    /// `None` after a kill, until the actor is needed again.
     sampler: Option<Sampler>,
     is_open: bool,
     /// Whether it has taken no sample since it was opened.
@@ -66,14 +66,14 @@ pub(super) struct Actors {
 }
 
 impl Actors {
-    /// Starts as many as the plan's cast has.
+    /// Starts as many actors as the plan's cast has.
     pub(super) fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
         let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false, is_fresh: true });
         let seats = (0..plan.cast.actors()).map(seat).collect::<Result<_, RigError>>()?;
         Ok(Self { plan: plan.clone(), site, seats })
     }
 
-    /// From the next schedule on, another cast takes the samples. Who is new starts when it is first needed.
+    /// Another cast takes the samples from the next schedule on. New actors start when they are first needed.
     pub(super) fn recast(&mut self, cast: Cast) {
         while self.seats.len() < cast.actors() {
             self.seats.push(Seat { sampler: None, is_open: false, is_fresh: true });
@@ -81,12 +81,12 @@ impl Actors {
         self.plan.cast = cast;
     }
 
-    /// Begins a schedule: those that are there from the start make their unwinders, in order; of the others nothing is left.
+    /// Begins a schedule. The actors that exist from the start create their unwinders, in order; the others are closed.
     pub(super) fn begin(&mut self, place: &Place, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let at_start = self.plan.cast.at_start();
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let opens = at_start.iter().any(|actor| actor.index() == index);
-            // One that opens drops what it had by itself.
+            // An actor that opens drops its old unwinder by itself.
             if seat.is_open && !opens {
                 seat.close(conductor)?;
             }
@@ -97,7 +97,7 @@ impl Actors {
         Ok(())
     }
 
-    /// Does what happens before the sample of that number. Gives who takes it.
+    /// Does what happens before the sample with this number. Returns the actor that takes it.
     pub(super) fn turn(
         &mut self,
         sample: u32,
@@ -124,7 +124,7 @@ impl Actors {
         Ok(self.seat(by)?.is_fresh)
     }
 
-    /// Takes one sample, during which the target moves.
+    /// Takes one sample while the target moves.
     pub(super) fn sample(
         &mut self,
         by: Actor,
@@ -138,7 +138,7 @@ impl Actors {
         }
     }
 
-    /// The processes that run now.
+    /// The sampler processes that run now.
     pub(super) fn pids(&self) -> Vec<i32> {
         let pid = |seat: &Seat| match &seat.sampler {
             Some(Sampler::Cpython(cpython)) => Some(cpython.pid()),
@@ -147,7 +147,7 @@ impl Actors {
         self.seats.iter().filter_map(pid).collect()
     }
 
-    /// Whether CPython's unwinders stop at their accesses only.
+    /// Whether CPython's unwinders stop only at their accesses. `None` for our own walkers.
     pub(super) fn is_filtered(&self) -> Option<bool> {
         self.seats.iter().find_map(|seat| match &seat.sampler {
             Some(Sampler::Cpython(cpython)) => Some(cpython.is_filtered()),
@@ -176,7 +176,7 @@ impl Seat {
         self.sampler.as_mut().map_or(Ok(()), |sampler| sampler.close(conductor))
     }
 
-    /// It waits for a request, so it does nothing more before its end.
+    /// The process waits for a request, so it does nothing more before it ends.
     fn kill(&mut self) {
         self.is_open = false;
         self.sampler = None;

@@ -1,4 +1,4 @@
-//! One run of a schedule: numbers the accesses, asks the scheduler, moves the target, and notes what happens.
+//! One run of a schedule: numbers the accesses, asks the scheduler, moves the target, and records what happens.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,15 +19,15 @@ use super::error::RigError;
 use super::target::{SteppedTarget, Stored};
 use super::truth::Moment;
 
-/// The bytes of a word; reads are torn at its multiples.
+/// The size of a word in bytes. Reads are torn at its multiples.
 const WORD: usize = 8;
 
-/// What is kept of a run.
+/// What to keep of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keeping {
-    /// The history of events.
+    /// Whether to keep the history of events.
     pub history: bool,
-    /// The digests by which two runs are compared.
+    /// Whether to keep the digests by which two runs are compared.
     pub digests: bool,
 }
 
@@ -39,7 +39,8 @@ pub(super) struct Conductor<'a> {
     still: &'a BTreeSet<AccessKind>,
     sample: u32,
     access: u32,
-    /// Sequences are told by how much they grew: the target has run other schedules before.
+    /// The sequence at the start. Sequences are reported relative to it, because the target has run other schedules
+    /// before.
     sequence: u64,
     moments: Vec<Arc<Moment>>,
     cost: Cost,
@@ -81,12 +82,12 @@ impl<'a> Conductor<'a> {
         Ok(conductor)
     }
 
-    /// Whether anybody wants to know what is read.
+    /// Whether reads have to be recorded.
     pub(super) fn is_keeping(&self) -> bool {
         self.keeping.history || self.keeping.digests
     }
 
-    /// Whether the target may move inside of a read.
+    /// Whether the target may move within a read.
     pub(super) fn tears(&self) -> bool {
         self.tearing
     }
@@ -102,7 +103,7 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// This happened to an actor, while the target stood still.
+    /// Records what happened to an actor while the target stood still.
     pub(super) fn happened(&mut self, one: Happening) -> Result<(), RigError> {
         if self.keeping.history {
             let anchor = self.target.state()?.anchor;
@@ -111,32 +112,32 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
-    /// Who takes the sample that begins next.
+    /// Records who takes the next sample.
     pub(super) fn next_is(&mut self, actor: Actor) {
         if self.keeping.history {
             self.history.push(Event::NextIs(actor));
         }
     }
 
-    /// The next numbered access comes: the target moves. Gives the point.
+    /// Moves the target before the next numbered access. Returns the point.
     pub(super) fn arrive(&mut self, kind: AccessKind) -> Result<Point, RigError> {
         let at = Point { sample: self.sample, access: self.access, word: 0 };
         self.access += 1;
         self.at(at, kind)?;
         if at.is_between_samples() {
-            // What was there before the first access is no answer.
+            // A stack from before the first access is not a right answer.
             self.moments = vec![Arc::clone(self.target.now())];
         }
         Ok(at)
     }
 
-    /// How many steps the target did at this point.
+    /// Moves the target at this point, by as many steps as the scheduler says.
     pub(super) fn at(&mut self, at: Point, kind: AccessKind) -> Result<(), RigError> {
         let steps = self.steps(at, kind);
         self.go(at, steps)
     }
 
-    /// How many steps the target is to do at this point: none where it stands still.
+    /// How many steps the target does at this point: 0 if it has to stand still.
     fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
         if self.still.contains(&kind) && !at.is_between_samples() {
             self.end_digest();
@@ -145,7 +146,7 @@ impl<'a> Conductor<'a> {
         self.ask(at, kind)
     }
 
-    /// How many steps the target is to do at this point.
+    /// Asks the scheduler how many steps the target does at this point.
     fn ask(&mut self, at: Point, kind: AccessKind) -> u32 {
         self.end_digest();
         self.ran.points.push((at, kind));
@@ -155,7 +156,7 @@ impl<'a> Conductor<'a> {
         self.scheduler.steps(at, kind)
     }
 
-    /// Does these steps.
+    /// Moves the target by this many steps.
     pub(super) fn go(&mut self, at: Point, steps: u32) -> Result<(), RigError> {
         self.moved |= steps > 0 && !at.is_between_samples();
         for done in 0..steps {
@@ -183,12 +184,12 @@ impl<'a> Conductor<'a> {
         if word == ThreadWord::Sequence { value.wrapping_sub(self.sequence) } else { value }
     }
 
-    /// Of the access that is under way these bytes were read or written, from `offset` on of a part of it.
+    /// Records bytes that the current access read or wrote, from `offset` on within one of its parts.
     pub(super) fn did_part(&mut self, part: Part, offset: usize, bytes: &[u8]) {
         self.target.map.shown(part, offset, bytes, &mut self.shown);
     }
 
-    /// The access, or a piece of it, is done.
+    /// Records that the access, or a piece of it, is complete.
     pub(super) fn did(&mut self, at: Option<Point>, kind: AccessKind) {
         let mut shown = std::mem::take(&mut self.shown);
         for one in &mut shown {
@@ -197,8 +198,8 @@ impl<'a> Conductor<'a> {
             }
         }
         if at.is_some() {
-            // What lies where no frame stands any more is no part of the program's state: pointers to objects that may be
-            // elsewhere in each round.
+            // Memory in which there is no frame any more is not part of the program's state. It holds pointers to
+            // objects that may be elsewhere in each round.
             let chain = &self.target.now().chain;
             let stands = |shown: &&Shown| match shown {
                 Shown::Previous(frame, _) => chain.iter().any(|link| link.address == *frame),
@@ -211,7 +212,7 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// Reads the segments of one access, in which the target does not move. How many were filled.
+    /// Reads the segments of one access, during which the target does not move. Returns how many were filled.
     pub(super) fn read_whole(
         &mut self,
         memory: &mut ProcessMemory,
@@ -226,8 +227,8 @@ impl<'a> Conductor<'a> {
         Ok(filled)
     }
 
-    /// Reads the segments of the access that came at `at`; the target may move between any two of their words. How many
-    /// were filled.
+    /// Reads the segments of the access at point `at`. The target may move between any two of their words. Returns how
+    /// many segments were filled.
     pub(super) fn read_torn(
         &mut self,
         memory: &mut ProcessMemory,
@@ -277,12 +278,12 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
-    /// The sample is about to read these ranges in one system call.
+    /// Counts a read of these ranges in one system call, which the sample is about to make.
     pub(super) fn reads(&mut self, kind: Option<AccessKind>, parts: &[Part]) {
         self.cost.reads(kind, parts);
     }
 
-    /// The sample is about to write this value to the anchor.
+    /// Counts a write of this value to the anchor, which the sample is about to make.
     pub(super) fn writes_anchor(&mut self, value: Address) -> Result<(), RigError> {
         let again = self.target.state()?.anchor == value;
         self.cost.writes_anchor(again);
@@ -294,12 +295,12 @@ impl<'a> Conductor<'a> {
         !self.moved
     }
 
-    /// What the sample has asked for.
+    /// Takes the cost of the current sample.
     pub(super) fn take_cost(&mut self) -> Cost {
         std::mem::take(&mut self.cost)
     }
 
-    /// A sample ended. Gives the stacks that were there meanwhile.
+    /// Ends a sample. Returns the stacks that existed during it.
     pub(super) fn end_sample(&mut self, sample: &ThreadSample) -> Vec<Arc<Moment>> {
         self.end_digest();
         if self.keeping.digests {
@@ -314,7 +315,7 @@ impl<'a> Conductor<'a> {
         std::mem::take(&mut self.moments)
     }
 
-    /// What ran, and the history.
+    /// Returns what ran, and the history.
     pub(super) fn finish(mut self) -> (Ran, Vec<Event>) {
         self.end_digest();
         self.ran.schedule = Schedule::new(self.moves);
@@ -348,7 +349,8 @@ fn add_shown(digest: Digest, shown: &Shown) -> Digest {
     }
 }
 
-/// Of what must be the same in every process that runs the schedule: files lie in folders of their own.
+/// A digest of everything that must be the same in every process that runs the schedule. It leaves out folders, which
+/// differ.
 fn digest_of(sample: &ThreadSample) -> u64 {
     let mut digest = Digest::default();
     match &sample.outcome {

@@ -1,7 +1,8 @@
 //! CPython's own unwinder as the sampler of a stepped target.
 //!
-//! The driver's process is traced and stops before each of its accesses to the target. Where the kernel takes the filter,
-//! it stops there only; elsewhere it stops at all of its system calls, which is slower and shows the same.
+//! The driver's process is traced and stops before each of its accesses to the target. If the kernel accepts the
+//! seccomp filter, it stops only there. Otherwise it stops at all of its system calls, which is slower and shows the
+//! same.
 
 use std::time::Instant;
 
@@ -21,14 +22,14 @@ use super::conductor::Conductor;
 use super::error::RigError;
 use super::place::Place;
 
-/// More parts than this in one call are refused by the kernel (`UIO_MAXIOV`).
+/// The kernel refuses more parts than this in one call (`UIO_MAXIOV`).
 const PART_LIMIT: usize = 1024;
-/// More bytes than this in one call are no access of an unwinder: its largest copy is that of a chunk, of 16 MiB.
+/// The most bytes of one access. The largest copy of an unwinder is that of a chunk, of 16 MiB.
 const BYTE_LIMIT: usize = 32 << 20;
 
-/// The driver under trace.
+/// The traced driver.
 pub(super) struct Cpython {
-    // Let go before its process is ended.
+    // Dropped before the process is ended.
     traced: Traced,
     unwinder: Unwinder,
     memory: ProcessMemory,
@@ -36,13 +37,13 @@ pub(super) struct Cpython {
     filtered: bool,
 }
 
-/// An access of the driver to the target, with the ranges of the target that it names.
+/// An access of the driver to the target, with the ranges that it names.
 pub(super) enum Access<'a> {
     Read(&'a [Part]),
     Write(&'a [Part]),
 }
 
-/// What the driver is about to do.
+/// The driver's next call.
 enum Call {
     Read {
         local: Vec<Part>,
@@ -73,7 +74,7 @@ impl Cpython {
         Ok(driver)
     }
 
-    /// The driver's process.
+    /// The pid of the driver.
     pub(super) fn pid(&self) -> i32 {
         self.unwinder.pid()
     }
@@ -83,7 +84,7 @@ impl Cpython {
         self.filtered
     }
 
-    /// Builds a new unwinder, on the target as it is: it sets all anchors to NULL.
+    /// Creates a new unwinder while the target stands still. That sets all anchors to NULL.
     pub(super) fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         self.open_on(conductor.target.pid(), conductor.target.watchdog())
     }
@@ -98,7 +99,7 @@ impl Cpython {
         Ok(self.unwinder.opened(pid, self.cached, deadline)?)
     }
 
-    /// Takes one sample of process `pid`. `accesses` is told of each access that is about to be made.
+    /// Takes one sample of process `pid`. Calls `accesses` before each access.
     pub(super) fn sample_on(
         &mut self,
         pid: i32,
@@ -119,7 +120,7 @@ impl Cpython {
         Ok(self.unwinder.sampled(deadline)?.sample)
     }
 
-    /// Drops the unwinder, with the target as it is.
+    /// Drops the unwinder while the target stands still.
     pub(super) fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let (pid, watchdog) = (conductor.target.pid(), conductor.target.watchdog());
         let deadline = Instant::now() + watchdog.patience();
@@ -130,7 +131,7 @@ impl Cpython {
         Ok(self.unwinder.closed(deadline)?)
     }
 
-    /// Takes one sample, during which the target moves.
+    /// Takes one sample while the target moves.
     pub(super) fn sample(
         &mut self,
         conductor: &mut Conductor<'_>,
@@ -150,7 +151,7 @@ impl Cpython {
         self.resume_unseen()?;
         let counted = self.unwinder.sampled(deadline)?;
         let mut threads = counted.sample.threads;
-        // An exception is told as the outcome of the main thread.
+        // An exception is reported as the outcome of the main thread.
         let index = threads.iter().position(|thread| thread.native_thread_id == id).unwrap_or(0);
         if index >= threads.len() {
             return Err(UnwinderError::Malformed("a sample without threads".into()).into());
@@ -181,7 +182,7 @@ impl Cpython {
         let filled = match at.zip(kind).filter(|_| tears) {
             Some((at, kind)) => conductor.read_torn(memory, at, kind, &mut segments)?,
             None => {
-                // The driver reads the same when it goes on: the target is stopped.
+                // The target is stopped, so the driver reads the same when it goes on.
                 conductor.read_whole(memory, &mut segments)
             }
         };
@@ -191,7 +192,7 @@ impl Cpython {
         if tears { self.answer(local, &buffers, filled) } else { Ok(()) }
     }
 
-    /// Gives the driver what was read in its place.
+    /// Gives the driver the bytes that were read in its place.
     fn answer(
         &mut self,
         local: &[Part],
@@ -240,7 +241,7 @@ impl Cpython {
         Ok(())
     }
 
-    /// Has the driver stop at its accesses. It waits for a request, or is about to.
+    /// Makes the driver stop at its accesses. It waits for a request, or is about to.
     fn listen(&mut self) -> Result<(), RigError> {
         if !self.filtered {
             self.traced.stop().or_else(|error| self.fail(error))?;
@@ -249,12 +250,12 @@ impl Cpython {
         Ok(())
     }
 
-    /// Lets the driver answer, and wait for the next request.
+    /// Lets the driver answer and wait for the next request.
     fn resume_unseen(&mut self) -> Result<(), RigError> {
         self.traced.resume(Resume::Freely).or_else(|error| self.fail(error))
     }
 
-    /// Lets the driver go on to its next access of process `pid`, or to its mark.
+    /// Lets the driver run to its next access of process `pid`, or to its mark.
     fn next(&mut self, watchdog: &Watchdog, pid: i32) -> Result<Call, RigError> {
         let how = if self.filtered { Resume::Freely } else { Resume::ToSystemCall };
         loop {
@@ -290,7 +291,7 @@ impl Cpython {
         }
     }
 
-    /// The ranges that an array of `struct iovec` in the driver names.
+    /// Reads the ranges from an array of `struct iovec` in the driver.
     fn parts(&mut self, address: Address, count: u64) -> Result<Vec<Part>, RigError> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if count > PART_LIMIT {
@@ -305,7 +306,7 @@ impl Cpython {
         Ok(words.into_iter().map(part).collect())
     }
 
-    /// The end of the driver's process says more than the end of its thread.
+    /// If the driver's process has ended, that says more than the end of its thread.
     fn fail<T>(&mut self, error: TraceError) -> Result<T, RigError> {
         if matches!(error, TraceError::Ended { .. }) {
             self.unwinder.check()?;

@@ -14,20 +14,20 @@ use process::trace::TraceError;
 use process::unwinder::UnwinderError;
 use thiserror::Error;
 
-/// Why there is no result. Nothing is proved by it, for or against, unless it is the doing of CPython's unwinder: see
+/// Why there is no result. This proves nothing, for or against, unless CPython's unwinder is to blame: see
 /// [`RigError::unwinder_violation`].
 #[derive(Debug, Error)]
 pub enum RigError {
-    /// Workloads of this family are not driven store by store.
+    /// Workloads of this family cannot be driven store by store.
     #[error("workloads of the family {0} are not stepped: their threads run by the kernel's schedule, not by ours")]
     Threads(Family),
-    /// The program cannot be brought back to where it started.
+    /// The program cannot be brought back to its start.
     #[error("the workload has no gate at the start of its rounds: generate it with one of the modes that have")]
     NoRounds,
-    /// The rounds of the program store differently.
+    /// The program's stores differ from round to round.
     #[error("the workload stores differently in each of {rounds} rounds: a schedule cannot be repeated on it")]
     NotRepeatable {
-        /// How many were compared.
+        /// How many rounds were compared.
         rounds: usize,
     },
     /// The target could not be launched.
@@ -36,52 +36,52 @@ pub enum RigError {
     /// Its `_PyRuntime` was not found.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// Its layout is not known.
+    /// Its layout is unknown.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The walker does not work on the build.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The thread at the gate is none of the interpreter's.
+    /// The thread at the gate has no thread state.
     #[error("no thread state has the native thread id {0}")]
     NoThread(u32),
-    /// The target, or CPython's unwinder, could not be traced any further.
+    /// The target or CPython's unwinder can no longer be traced.
     #[error(transparent)]
     Trace(#[from] TraceError),
     /// The target ended.
     #[error("the target ended: {0}")]
     Ended(Ended),
-    /// The target could not be brought to its gate, or away from it.
+    /// The target could not be brought to its gate, or past it.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// The stopped target's own stack made no sense.
+    /// The stopped target's own chain makes no sense.
     #[error("the chain of the stopped target cannot be read: {0}")]
     Truth(#[from] Rejection),
     /// The target's memory could not be accessed.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// It is the turn of somebody who is not there; the check of a cast lets no such turn pass.
+    /// It is the turn of an actor that does not exist. The check of a cast rules this out.
     #[error("it is the turn of {0}, who is not there")]
     NoActor(Actor),
-    /// CPython's unwinder gave no samples.
+    /// CPython's unwinder returned no samples.
     #[error(transparent)]
     Unwinder(#[from] UnwinderError),
-    /// CPython's unwinder did something that the rig does not know.
+    /// CPython's unwinder made an access that the rig does not understand.
     #[error("the access of CPython's unwinder is not understood: {0}")]
     Access(String),
     /// A thread of the harness could not be started or placed.
     #[error("cannot {action}: {errno}")]
     System {
-        /// What was to be done.
+        /// What failed.
         action: &'static str,
-        /// Why not.
+        /// The error of the system call.
         errno: Errno,
     },
 }
 
 impl RigError {
-    /// The clause that CPython's unwinder broke by ending its process or by not answering, if that is why there is no result.
-    /// The driver's end is found out by whoever waits for its thread, and told as [`RigError::Unwinder`].
+    /// The clause that CPython's unwinder broke by ending its process or by not answering, if that is why there is no
+    /// result. The wait for the driver's thread detects the end of the driver and reports it as [`RigError::Unwinder`].
     #[must_use]
     pub fn unwinder_violation(&self) -> Option<Violation> {
         match self {

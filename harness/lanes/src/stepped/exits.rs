@@ -1,8 +1,10 @@
-//! A thread of the target that ends while it is sampled: after CPython's unwinder has read it, and before it writes the anchor.
+//! A thread of the target that ends while it is sampled: after CPython's unwinder has read its state, and before the
+//! unwinder writes the anchor.
 //!
-//! The unwinder looks for a thread's state once in a sample, and writes 8 bytes to it in the end. Nothing keeps the state from
-//! being freed meanwhile. What stands there then is decided by the target: free memory, other data, or the state of a new
-//! thread. The rest of the lane moves one thread from store to store; here several come and go, from gate to gate.
+//! The unwinder looks up a thread's state once per sample, and writes 8 bytes to it at the end. Nothing keeps the state
+//! from being freed in between. The target decides what is there by then: free memory, other data, or the state of a
+//! new thread. The rest of the lane moves one thread from store to store. Here several threads come and go, from gate
+//! to gate.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,23 +26,23 @@ use super::error::RigError;
 use super::place::Place;
 
 const PROGRAM: &str = include_str!("../../../../pyscripts/processes/thread_ends.py");
-/// The gates of the program.
+/// The contexts of the program's gates; its docstring lists them.
 const OF_NEW_THREAD: u32 = 2;
 const DAMAGED: u32 = 5;
 
-/// What the target does with the memory of the thread that ended, before the anchor is written.
+/// What the target does with the memory of the ended thread before the anchor is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Successor {
-    /// Nothing: it stays free.
+    /// Nothing: the memory stays free.
     Nothing,
-    /// It makes byte arrays, which it never changes.
+    /// It creates byte arrays, which it never changes.
     Bytes,
     /// It starts another thread.
     Thread,
 }
 
 impl Successor {
-    /// As the program wants it.
+    /// The name that the program expects.
     fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -50,26 +52,26 @@ impl Successor {
     }
 }
 
-/// What happened.
+/// The result of [`thread_ends`].
 #[derive(Clone, Debug)]
 pub struct Exit {
-    /// The state of the thread that ended, while it was there.
+    /// The state of the thread that ended, read while it existed.
     pub ended: ThreadState,
     /// The thread states of the target when the anchor was about to be written.
     pub there: Vec<ThreadState>,
-    /// Where the unwinder wrote; none if it wrote nothing to that thread state any more.
+    /// The address that the unwinder wrote. `None` if it wrote nothing to that thread state.
     pub written: Option<Address>,
-    /// The word there right before it was written, and right after.
+    /// The word at that address, right before and right after the write.
     pub word: (u64, u64),
-    /// The sample that was interrupted so.
+    /// The sample during which the thread ended.
     pub sample: Sample,
-    /// The samples after it, with the gate at which the target stood.
+    /// The samples after it, each with the gate at which the target waited.
     pub later: Vec<(Gate, Sample)>,
-    /// Whether byte arrays that the target never changed are no longer as it made them.
+    /// Whether byte arrays that the target never changed have changed.
     pub is_damaged: bool,
 }
 
-/// Lets a thread of a target on `python` end between the reads of a sample and the write of its anchor.
+/// Makes a thread of a target on `python` end between the reads of a sample and the write of its anchor.
 ///
 /// # Errors
 /// See [`RigError`].

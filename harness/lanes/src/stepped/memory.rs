@@ -1,4 +1,4 @@
-//! The target's memory as own walkers see it: before every access, the target may move.
+//! The target's memory as our own walkers see it: the target may move before every access.
 
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
 use model::schedule::{AccessKind, Point};
@@ -11,7 +11,7 @@ use super::error::RigError;
 pub(super) struct SteppedMemory<'a, 'b> {
     conductor: &'a mut Conductor<'b>,
     memory: ProcessMemory,
-    /// What ended the run: the walker is told that its target is gone.
+    /// The error that ended the run. To the walker, the target is gone.
     failed: Option<RigError>,
 }
 
@@ -21,7 +21,7 @@ impl<'a, 'b> SteppedMemory<'a, 'b> {
         Self { conductor, memory, failed: None }
     }
 
-    /// Why the target could not be moved, if it could not.
+    /// The error that kept the target from moving, if there was one.
     pub(super) fn into_result(self) -> Result<(), RigError> {
         self.failed.map_or(Ok(()), Err)
     }

@@ -1,21 +1,22 @@
-//! The stepped lane's rig: a real target and a sampler that take turns, store by store and access by access.
+//! The rig of the stepped lane: a real target and a sampler that take turns, store by store and access by access.
 //!
-//! The target's sampled thread is stopped by hardware watchpoints after each of its stores to `current_frame`, anchor and
-//! sequence; the sampler, before each of its accesses to the target's memory. A
-//! [`Scheduler`] decides at each of these points how many stores the target does next. Between
-//! two schedules the target runs on to the gate at the start of its next round, and the walker forgets what it knows: so
-//! a schedule takes a millisecond, not the start of a process.
+//! Hardware watchpoints stop the target's sampled thread after each of its stores to `current_frame`, anchor and
+//! sequence. The sampler stops before each of its accesses to the target's memory. At each of these points, a
+//! [`Scheduler`] decides how many stores the target does next. Between two schedules, the target runs on to the gate at
+//! the start of its next round, and the walker forgets what it knows. So a schedule takes a millisecond, not the start
+//! of a process.
 //!
-//! What is right is known: the chain of the stopped target is read after every store to `current_frame`. A sample is
-//! right if it is one of the stacks that were there between its first access and its last.
+//! The truth is known: the chain of the stopped target is read after every store to `current_frame`. A sample is right
+//! if it is one of the stacks that existed between its first access and its last.
 //!
-//! Several samplers can watch one target: a [`Cast`] says who takes each sample, and what becomes of them meanwhile.
+//! Several samplers can watch one target: a [`Cast`] says who takes each sample, and what happens to the others
+//! meanwhile.
 //!
-//! A [`Rig`] lives on one thread of the harness, and when it is dropped nothing is left stopped, traced or running.
+//! A [`Rig`] lives on one thread of the harness. When it is dropped, nothing is left stopped, traced or running.
 //!
 //! # What a step does not show
 //! Stores to frames, to generators and to the data stack's chunks happen between two steps, and a walker never sees the
-//! states between them. The stores themselves are in the order of [`model::stores`].
+//! states between them. The stores come in the order of [`model::stores`].
 
 pub(crate) mod access;
 pub mod accesses;
@@ -66,56 +67,56 @@ pub use self::truth::Moment;
 use self::verdict::judge;
 pub use self::verdict::{Verdict, Wrong};
 
-/// Rounds after which the interpreter has specialised all that it will, and compiled it if it compiles at all: it does
-/// so when a loop was run some 4000 times (`JUMP_BACKWARD_INITIAL_VALUE`).
+/// Rounds after which the interpreter has specialised, and compiled, all that it will. It compiles a loop after some
+/// 4000 iterations (`JUMP_BACKWARD_INITIAL_VALUE`).
 const WARM_UP: usize = 6000;
-/// The same where nothing is compiled.
+/// The same if nothing is compiled.
 pub const WARM_UP_WITHOUT_JIT: usize = 300;
 
-/// What a rig is made of.
+/// How to set up a rig.
 #[derive(Clone, Debug)]
 pub struct RigPlan {
-    /// The interpreter, of the target and of its sampler.
+    /// The interpreter of the target and of its sampler.
     pub python: PathBuf,
     /// The target's run mode; `None` leaves it to the build.
     pub jit: Option<bool>,
-    /// Who samples.
+    /// The kind of walker that samples.
     pub walker: WalkerKind,
-    /// How many of them there are, and who takes which sample.
+    /// How many samplers there are, and who takes which sample.
     pub cast: Cast,
-    /// Faults put into the own cached walkers.
+    /// Faults put into our own cached walkers.
     pub weakenings: BTreeSet<Weakening>,
-    /// What a step of the target is.
+    /// The meaning of one step of the target.
     pub movement: Movement,
     /// Whether the target may move between two words of a read.
     pub tearing: bool,
-    /// Accesses before and in which the target does not move, but at the beginning of a sample: what a failure needs is
-    /// known by what it goes away with.
+    /// The kinds of access before and during which the target does not move, except at the start of a sample. A failure
+    /// that goes away when a kind is added here needs a move there.
     pub still: BTreeSet<AccessKind>,
-    /// What is kept of each run.
+    /// What to keep of each run.
     pub keeping: Keeping,
-    /// Rounds that the target runs before the first schedule, so that what the interpreter specialises and compiles by
-    /// then stays as it is.
+    /// Rounds that the target runs before the first schedule. After them, specialised and compiled code no longer
+    /// changes.
     pub warm_up: usize,
-    /// Whether CPython's unwinder is stopped at its accesses by a seccomp filter, if the kernel allows it, or else at all
-    /// of its system calls.
+    /// Whether a seccomp filter stops CPython's unwinder at its accesses, if the kernel allows it. Otherwise the
+    /// unwinder stops at all of its system calls.
     pub filter: bool,
     /// How long the target may run without a store, or wait in a system call.
     pub patience: Duration,
-    /// Until when processes may take to start, however long that is; no end but their patience without it.
+    /// When processes must have started, however slow they are. If `None`, only `patience` limits the start.
     pub limit: Option<Instant>,
-    /// Where the target's file is written.
+    /// The folder for the target's file.
     pub folder: PathBuf,
 }
 
 impl RigPlan {
-    /// Until when a process may take to start from now on.
+    /// The deadline for a process that starts now.
     fn deadline(&self) -> Deadline {
         let hangs = Deadline::interruptible(self.patience);
         self.limit.map_or(hangs, |limit| hangs.within(limit))
     }
 
-    /// A plan for `walker` on `python`, with nothing kept and nothing torn.
+    /// A plan for `walker` on `python` that keeps nothing and tears nothing.
     #[must_use]
     pub fn new(python: &Path, walker: WalkerKind) -> Self {
         Self {
@@ -137,44 +138,44 @@ impl RigPlan {
     }
 }
 
-/// A sample and what it is worth.
+/// A sample and its verdict.
 #[derive(Clone, Debug)]
 pub struct SteppedSample {
-    /// Who took it.
+    /// The actor that took it.
     pub by: Actor,
     /// What the walker returned for the sampled thread.
     pub sample: ThreadSample,
-    /// What CPython's unwinder counted; none for own walkers.
+    /// The counters of CPython's unwinder. `None` for our own walkers.
     pub counters: Option<Counters>,
-    /// What it is worth.
+    /// Whether the sample is right.
     pub verdict: Verdict,
-    /// What CPython's unwinder asked for; nothing for own walkers.
+    /// The accesses of CPython's unwinder. Empty for our own walkers.
     pub cost: Cost,
     /// Whether it is the first sample of its unwinder.
     pub is_first: bool,
-    /// Whether the target stood still from its first access to its last.
+    /// Whether the target stood still from the first access to the last.
     pub at_rest: bool,
-    /// The stacks that were there between its first access and its last, in order.
+    /// The stacks that existed between the first access and the last, in order.
     pub moments: Vec<Arc<Moment>>,
 }
 
-/// One schedule, run.
+/// The result of one schedule.
 #[derive(Clone, Debug)]
 pub struct SteppedRun {
-    /// Who sampled.
+    /// The kind of walker that sampled.
     pub walker: WalkerKind,
-    /// Who of them took which sample.
+    /// Who took which sample.
     pub cast: Cast,
     /// The samples, in order.
     pub samples: Vec<SteppedSample>,
-    /// What happened, in order; empty unless it is kept.
+    /// The events, in order. Empty unless the history is kept.
     pub history: Vec<Event>,
-    /// What the scheduler was told of.
+    /// The moves, points and digests, as reported to the scheduler.
     pub ran: Ran,
 }
 
 impl SteppedSample {
-    /// As its cost is judged.
+    /// The facts by which its cost is judged.
     #[must_use]
     pub fn answered(&self) -> Answered<'_> {
         Answered {
@@ -190,7 +191,7 @@ impl SteppedSample {
 }
 
 impl SteppedRun {
-    /// The first sample that is wrong, by its number.
+    /// The first wrong sample, with its number.
     #[must_use]
     pub fn first_wrong(&self) -> Option<(usize, &Wrong)> {
         self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
@@ -199,7 +200,7 @@ impl SteppedRun {
         })
     }
 
-    /// What makes the failure of the sample of that number the same as others; none if it did not fail.
+    /// The fingerprint of the failure in the sample with that number. `None` if that sample did not fail.
     #[must_use]
     pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
         let sample = self.samples.get(number)?;
@@ -215,19 +216,20 @@ impl SteppedRun {
     }
 }
 
-/// See the module.
+/// A target and its samplers; see the module.
 pub struct Rig {
     actors: Actors,
     target: SteppedTarget,
     workload: Workload,
     plan: RigPlan,
     steps: Vec<usize>,
-    /// Left when all the others are gone.
+    /// Dropped after all other fields.
     place: Place,
 }
 
 impl Rig {
-    /// Starts a target on `workload`, which has rounds, and a sampler; the target stands at the start of a round.
+    /// Starts a target on `workload`, which must have rounds, and a sampler. The target then waits at the start of a
+    /// round.
     ///
     /// # Errors
     /// See [`RigError`].
@@ -257,8 +259,8 @@ impl Rig {
         Ok(Self { actors, target, workload, plan, steps, place })
     }
 
-    /// From the next schedule on, `cast` takes the samples, and the target stands still before accesses of the kinds in
-    /// `still`.
+    /// From the next schedule on, `cast` takes the samples, and the target does not move before accesses of the kinds
+    /// in `still`.
     pub fn stage(&mut self, cast: &Cast, still: BTreeSet<AccessKind>) {
         if self.plan.cast != *cast {
             self.actors.recast(cast.clone());
@@ -267,55 +269,55 @@ impl Rig {
         self.plan.still = still;
     }
 
-    /// The target's process.
+    /// The pid of the target.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.target.pid()
     }
 
-    /// The workload.
+    /// The workload that the target runs.
     #[must_use]
     pub fn workload(&self) -> &Workload {
         &self.workload
     }
 
-    /// The plan.
+    /// The plan that the rig follows.
     #[must_use]
     pub fn plan(&self) -> &RigPlan {
         &self.plan
     }
 
-    /// How many steps the target has in each of its rounds while its anchor is NULL. After these rounds everything is at
-    /// the same addresses again; every schedule starts with the first.
+    /// The number of steps in each of the target's rounds while its anchor is NULL. After these rounds, everything is
+    /// at the same addresses again. Every schedule starts with the first of them.
     #[must_use]
     pub fn steps_of_rounds(&self) -> &[usize] {
         &self.steps
     }
 
-    /// The processes that sample, as far as they run now; none for own walkers.
+    /// The sampler processes that run now. Empty for our own walkers.
     #[must_use]
     pub fn sampler_pids(&self) -> Vec<i32> {
         self.actors.pids()
     }
 
-    /// Whether the target has the same addresses in every process. A kernel or container can refuse that.
+    /// Whether the target has the same addresses in every process. A kernel or container can prevent that.
     #[must_use]
     pub fn has_fixed_addresses(&self) -> bool {
         has_fixed_addresses(self.pid())
     }
 
-    /// Whether CPython's unwinder stops at its accesses alone, by a seccomp filter; without, at all of its system calls,
-    /// which is slower. None for own walkers.
+    /// Whether a seccomp filter stops CPython's unwinder only at its accesses. Without it, the unwinder stops at all of
+    /// its system calls, which is slower. `None` for our own walkers.
     #[must_use]
     pub fn is_filtered(&self) -> Option<bool> {
         self.actors.is_filtered()
     }
 
-    /// Runs one schedule, which `scheduler` has begun, of so many samples; tells the scheduler how it ran, also if it
-    /// ended early.
+    /// Runs one schedule, which `scheduler` has begun, with `samples` samples. Reports to the scheduler how it ran,
+    /// even if it ended early.
     ///
     /// # Errors
-    /// See [`RigError`]. The rig may then be of no further use.
+    /// See [`RigError`]. The rig may then be unusable.
     pub fn run(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<SteppedRun, RigError> {
         self.target.rewind()?;
         let mut conductor = Conductor::new(&mut self.target, &mut *scheduler, &self.plan)?;
@@ -327,9 +329,9 @@ impl Rig {
     }
 }
 
-/// Whether CPython's unwinder has a stack to give of a target that stands still, and may not refuse it like this: it refuses threads
-/// that are between C and Python (gh-157605), with the error that is documented for that, and nothing else. What own walkers
-/// refuse is theirs.
+/// Whether CPython's unwinder must return a stack of a target that stands still, and may not reject it with this error.
+/// It rejects threads that are between C and Python (gh-157605), with the error that is documented for that, and
+/// nothing else. Rejections of our own walkers are not judged here.
 fn owes_a_stack(walker: WalkerKind, rejection: &Rejection, moments: &[Arc<Moment>]) -> bool {
     walker.is_cpythons() && !moments.iter().any(|moment| is_documented_leaf(rejection, moment.leaf))
 }

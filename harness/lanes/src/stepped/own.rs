@@ -1,4 +1,4 @@
-//! This project's walkers as samplers of a stepped target.
+//! Our own walkers as samplers of a stepped target.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,8 @@ use super::conductor::Conductor;
 use super::error::RigError;
 use super::memory::SteppedMemory;
 
-/// A walker, made once: what it learnt of code objects stays, its cache is new in each schedule.
+/// A walker that is created once. It keeps what it learned about code objects, but starts each schedule with a new
+/// cache.
 pub(super) enum Own {
     Uncached(UncachedWalker),
     Cached(CachedWalker),
@@ -23,7 +24,7 @@ pub(super) enum Own {
 }
 
 impl Own {
-    /// The walker of that kind; none for CPython's.
+    /// The walker of that kind. `None` for CPython's.
     pub(super) fn new(
         kind: WalkerKind,
         site: Site,
@@ -37,7 +38,7 @@ impl Own {
         }))
     }
 
-    /// Attaches anew, with the target as it is.
+    /// Attaches again while the target stands still.
     pub(super) fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let Site { layout, runtime } = conductor.target.site();
         let caching: &mut dyn CachingWalker = match self {
@@ -49,7 +50,7 @@ impl Own {
         Ok(caching.attach(&mut conductor.target.memory())?)
     }
 
-    /// Takes one sample, during which the target moves.
+    /// Takes one sample while the target moves.
     pub(super) fn sample(&mut self, conductor: &mut Conductor<'_>) -> Result<ThreadSample, RigError> {
         let thread = conductor.target.thread();
         let id = u64::from(conductor.target.native_thread_id());

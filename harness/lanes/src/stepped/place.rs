@@ -1,5 +1,5 @@
-//! All that takes part in a schedule runs on one processor: it takes turns anyway, and waking another processor for each
-//! turn costs several times as much.
+//! Keeps everything that takes part in a schedule on one processor. The parts take turns anyway, and waking another
+//! processor for each turn costs several times as much.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,10 +10,10 @@ use nix::unistd::Pid;
 
 use super::error::RigError;
 
-/// How many rigs each processor has.
+/// The number of rigs on each processor.
 static TAKEN: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
-/// The processor of a rig. The harness' own thread goes back to where it was when this is dropped.
+/// The processor of a rig. When this is dropped, the harness's own thread gets back the processors that it had before.
 pub(super) struct Place {
     cpu: usize,
     own: CpuSet,
@@ -21,7 +21,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Puts the calling thread on the processor that has the fewest rigs.
+    /// Puts the calling thread on the processor with the fewest rigs.
     pub(super) fn take() -> Result<Self, RigError> {
         let system = |errno| RigError::System { action: "place a thread on a processor", errno };
         let before = sched_getaffinity(Pid::from_raw(0)).map_err(system)?;
@@ -33,14 +33,14 @@ impl Place {
             *taken.entry(cpu).or_default() += 1;
             cpu
         };
-        // From here on the processor is given back whatever fails.
+        // From here on, the processor is given back whatever fails.
         let mut place = Self { cpu, own: CpuSet::new(), before };
         place.own.set(cpu).map_err(system)?;
         place.put(0)?;
         Ok(place)
     }
 
-    /// Puts a thread there; 0 is the calling one.
+    /// Puts a thread on this processor; 0 is the calling thread.
     pub(super) fn put(&self, thread: i32) -> Result<(), RigError> {
         sched_setaffinity(Pid::from_raw(thread), &self.own)
             .map_err(|errno| RigError::System { action: "place a thread on a processor", errno })

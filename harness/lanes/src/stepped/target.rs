@@ -19,24 +19,26 @@ use super::access::Map;
 use super::error::RigError;
 use super::truth::{Moment, TruthReader};
 
-/// Chunks of one thread; more are garbage.
+/// The most chunks of one thread. A longer list is garbage.
 const CHUNK_LIMIT: usize = 4096;
 
-/// Rounds after which the program is at the same addresses again; where it is not, its schedules cannot be repeated.
+/// The most rounds after which the program must be at the same addresses again. Otherwise its schedules cannot be
+/// repeated.
 const LONGEST_PERIOD: usize = 60;
 
-/// What one step of the target is.
+/// The meaning of one step of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Movement {
     /// A store to `current_frame`, anchor or sequence of the sampled thread, seen by hardware watchpoints.
     Stores,
-    /// The same, or a load of the anchor: with one begins every update of it, and a yield does its other stores between the two.
+    /// The same, or a load of the anchor. Every update of the anchor begins with a load, and a yield does its other
+    /// stores between the load and the update.
     Loads,
-    /// All that happens up to the next gate of the program: where there are no watchpoints.
+    /// Everything up to the next gate of the program. For machines without watchpoints.
     Gates,
 }
 
-/// A store or load, or the value that a word has at a gate.
+/// A store or load of a word, or the value of a word at a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     /// Whether it was a load.
@@ -45,16 +47,16 @@ pub(super) struct Stored {
     pub(super) value: u64,
 }
 
-/// How far the target came.
+/// What the target came to.
 enum Progress {
     Stored(Vec<Stored>),
-    /// It is about to wait at a gate, of this context.
+    /// It is about to wait at a gate with this context.
     Gate(ContextId),
 }
 
-/// A target whose sampled thread is stopped, but while a method runs. Its other threads are not.
+/// A target whose sampled thread is stopped except while a method runs. Its other threads are not stopped.
 pub(super) struct SteppedTarget {
-    // The thread is let go before its process is ended.
+    // The thread is released before its process is ended.
     traced: Traced,
     target: Target,
     watchdog: Watchdog,
@@ -66,19 +68,19 @@ pub(super) struct SteppedTarget {
     movement: Movement,
     pub(super) map: Map,
     truth: TruthReader,
-    /// What the chain is now.
+    /// The current state of the chain.
     now: Arc<Moment>,
     chunk: Address,
-    /// The context of the gate at which it is about to wait, until it is told to go on.
+    /// The context of the gate at which the target is about to wait, until it is released.
     gate: Option<ContextId>,
-    /// After so many rounds everything is at the same addresses again.
+    /// The number of rounds after which everything is at the same addresses again.
     period: usize,
     /// How many rounds have begun since the last one at which a schedule may start.
     phase: usize,
 }
 
 impl SteppedTarget {
-    /// Takes `target`, of which a thread waits at `gate`, and brings it to the start of a round.
+    /// Takes `target`, one of whose threads waits at `gate`, and brings it to the start of a round.
     pub(super) fn new(
         target: Target,
         gate: Gate,
@@ -118,7 +120,7 @@ impl SteppedTarget {
             phase: 0,
         };
         std::mem::swap(&mut stepped.map, &mut map);
-        // The read in which it was stopped begins anew.
+        // The read that the stop interrupted begins again.
         while stepped.run_on()?.is_some() {}
         stepped.gate = Some(gate.context);
         stepped.rewind()?;
@@ -138,7 +140,7 @@ impl SteppedTarget {
         self.site
     }
 
-    /// The thread state of the sampled thread.
+    /// The address of the sampled thread's state.
     pub(super) fn thread(&self) -> Address {
         self.thread
     }
@@ -151,7 +153,7 @@ impl SteppedTarget {
         &self.watchdog
     }
 
-    /// The chain as it is.
+    /// The current state of the chain.
     pub(super) fn now(&self) -> &Arc<Moment> {
         &self.now
     }
@@ -161,7 +163,7 @@ impl SteppedTarget {
         Ok(self.window.read(&mut self.memory, &self.site.layout, self.thread)?)
     }
 
-    /// Does one step, and tells what was stored: mostly one word. The chain is read anew if it changed.
+    /// Does one step and returns what was stored, usually one word. Reads the chain again if it changed.
     pub(super) fn step(&mut self) -> Result<Vec<Stored>, RigError> {
         let stored = loop {
             match self.advance()? {
@@ -179,7 +181,7 @@ impl SteppedTarget {
         Ok(stored)
     }
 
-    /// The stores of one round, from its start to the next one's.
+    /// Runs one round. Returns its stores.
     fn round(&mut self) -> Result<Vec<Stored>, RigError> {
         let mut stores = Vec::new();
         loop {
@@ -196,8 +198,9 @@ impl SteppedTarget {
         }
     }
 
-    /// Runs rounds step by step until it is known after how many of them the program stores the same again, at the same
-    /// addresses: what a round allocates may lie elsewhere in the next one. Gives the number of steps in each.
+    /// Runs rounds step by step until the program repeats its stores at the same addresses. What a round allocates may
+    /// be elsewhere in the next one, so that can take several rounds. Returns the number of steps in each round of the
+    /// period.
     pub(super) fn calibrate(&mut self) -> Result<Vec<usize>, RigError> {
         self.rewind()?;
         if self.movement == Movement::Gates {
@@ -231,7 +234,7 @@ impl SteppedTarget {
         }
     }
 
-    /// Runs on, without a stop at stores, to where every schedule starts.
+    /// Runs, without stopping at stores, to the point where every schedule starts.
     pub(super) fn rewind(&mut self) -> Result<(), RigError> {
         let starts = |stepped: &Self| stepped.gate == Some(ROUND) && stepped.phase == 0;
         if starts(self) {
@@ -269,9 +272,9 @@ impl SteppedTarget {
         Ok(Progress::Gate(context))
     }
 
-    /// Runs to the next watched store, or to the wait of a gate: then there is no store.
+    /// Runs to the next watched store, or to the wait at a gate. Returns `None` at a gate.
     fn run_on(&mut self) -> Result<Option<Vec<Stored>>, RigError> {
-        // The walker may have written it since.
+        // The walker may have written the anchor since the last stop.
         let anchor = if self.movement == Movement::Loads { Some(self.state()?.anchor) } else { None };
         loop {
             let stop = self.traced.resume(Resume::ToSystemCall).and_then(|()| self.traced.wait(&self.watchdog));
@@ -288,13 +291,13 @@ impl SteppedTarget {
                         return Ok(None);
                     }
                 }
-                // Signals arrive as they would.
+                // Signals are delivered as usual.
                 Stop::Signal(_) | Stop::Interrupted | Stop::Filtered => {}
             }
         }
     }
 
-    /// What was accessed. Where loads count, the anchor was loaded if it is what it was: an update never stores the same.
+    /// What was accessed. If loads count, an unchanged anchor was loaded: an update never stores the same value.
     fn stored(&mut self, anchor: Option<Address>) -> Result<Vec<Stored>, RigError> {
         let hit = self.traced.watchpoints_hit().or_else(|error| self.fail(error))?;
         let mut stored = Vec::new();
@@ -311,7 +314,7 @@ impl SteppedTarget {
         Instant::now() + self.watchdog.patience()
     }
 
-    /// Reads the chain of the stopped thread, and remembers where its frames are.
+    /// Reads the chain of the stopped thread, and records where its frames are.
     fn look(&mut self) -> Result<(), RigError> {
         let state = self.state()?;
         let (links, moment) =
@@ -333,7 +336,7 @@ impl SteppedTarget {
             if next == 0 {
                 break;
             }
-            // `_PyStackChunk` begins with the chunk before and its own size.
+            // `_PyStackChunk` begins with the previous chunk and its own size.
             let mut header = [[0; 8]; 2];
             self.memory.read(next, header.as_flattened_mut())?;
             let [previous, size] = header.map(u64::from_le_bytes);
@@ -343,7 +346,7 @@ impl SteppedTarget {
         Ok(())
     }
 
-    /// The end of the process says more than the end of its thread.
+    /// If the process has ended, that says more than the end of its thread.
     fn fail<T>(&mut self, error: TraceError) -> Result<T, RigError> {
         if matches!(error, TraceError::Ended { .. })
             && let Err(StopError::Ended(ended)) = self.target.resume()
@@ -354,7 +357,7 @@ impl SteppedTarget {
     }
 }
 
-/// The smallest number of rounds of which the last ones and as many before them are the same.
+/// The smallest n for which the last n rounds equal the n rounds before them.
 fn period(rounds: &[Vec<Stored>]) -> Option<usize> {
     (1..=rounds.len() / 2).find(|&period| {
         let (before, last) = rounds.split_at(rounds.len() - period);

@@ -1,4 +1,4 @@
-//! The stack that a stopped target has.
+//! Reads the stack of a stopped target.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use model::schedule::fingerprint::LeafKind;
 
 use crate::leaf;
 
-/// One state of the chain, from one store to `current_frame` to the next.
+/// The state of the chain between two stores to `current_frame`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The chain, leaf first, base frame and shim frames included.
+    /// The chain, leaf first, including the base frame and shim frames.
     pub chain: Vec<Standing>,
-    /// The stack. The leaf's position is that at the beginning: it moves on without a store.
+    /// The stack. The leaf's position is the one at the beginning: the leaf moves on without a store.
     pub stack: Stack,
-    /// Where the leaf can move to.
+    /// The lines that the leaf can move to.
     pub leaf_lines: Lines,
-    /// What the leaf is; it may be a shim frame, which is not in the stack.
+    /// The kind of the leaf. It may be a shim frame, which is not in the stack.
     pub leaf: LeafKind,
 }
 
-/// Reads the chain of one thread, whenever its current frame has changed. Nothing is kept but what a code object is.
+/// Reads the chain of one thread whenever its current frame has changed. It caches nothing but decoded code objects.
 pub(super) struct TruthReader {
     site: Site,
     decoder: Decoder,
-    /// The addresses of the last chain: most of the next one are the same, and are read in one call.
+    /// The addresses of the last chain. Most of them are also in the next one, so they are read in one call.
     last: Vec<Address>,
 }
 
@@ -41,7 +41,8 @@ impl TruthReader {
         Self { site, decoder: Decoder::new(site.layout), last: Vec::new() }
     }
 
-    /// The chain from `current` to `base`, and what it says; the code objects are those of `interpreter`. The target is stopped.
+    /// Reads and decodes the chain from `current` to `base`, with the code objects of `interpreter`. The target must be
+    /// stopped.
     pub(super) fn look(
         &mut self,
         memory: &mut dyn RemoteMemory,

@@ -1,4 +1,4 @@
-//! Whether a sample is one of the stacks that its target had meanwhile.
+//! Judges whether a sample is one of the stacks that its target had meanwhile.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use model::workload::grammar::{Grammar, Illegal};
 
 use super::truth::Moment;
 
-/// What a sample is worth.
+/// The verdict on a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is a stack that the target had between the sample's first access and its last.
+    /// The sample is a stack that the target had between the sample's first access and its last.
     Right,
-    /// It is none.
+    /// The sample is a stack that the target did not have.
     Wrong(Wrong),
-    /// The walker gave no stack.
+    /// The walker returned no stack.
     Rejected(Rejection),
 }
 
 impl Verdict {
-    /// Whether it is a stack that was not there.
+    /// Whether the sample is a stack that the target did not have.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
         matches!(self, Self::Wrong(_))
@@ -33,22 +33,22 @@ impl Verdict {
 /// What is wrong with a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// In which way.
+    /// The clause that the stack breaks.
     pub clause: Clause,
-    /// The rule of the program's grammar that it breaks; none if the program could have it at another time.
+    /// The rule of the program's grammar that it breaks. `None` if the program can have this stack at another time.
     pub illegal: Option<Illegal>,
-    /// Where it and the nearest of the stacks that were there part.
+    /// Where it departs from the nearest stack that the target had.
     pub parting: Option<Parting>,
 }
 
 impl Wrong {
-    /// No stack at all.
+    /// The walker should have returned a stack, and did not.
     pub(super) const REJECTED: Self = Self { clause: Clause::Rejected, illegal: None, parting: None };
 }
 
-/// Judges what a walker returned: every frame but the leaf is to be equal in function, file and position, and the leaf
-/// in function and file, on a line that the function has. The leaf moves without a store, so its position at the time of
-/// the read is not known.
+/// Judges what a walker returned. Every frame but the leaf must be equal in function, file and position. The leaf must
+/// be equal in function and file, and on a line that the function has. The leaf moves without a store, so its position
+/// at the time of the read is unknown.
 pub(super) fn judge(sample: &ThreadSample, moments: &[Arc<Moment>], grammar: &Grammar) -> Verdict {
     let stack = match &sample.outcome {
         Ok(stack) => stack,
@@ -129,14 +129,14 @@ mod tests {
     fn everything_else_is_wrong() {
         let mixed = Illegal::MixedBranches { index: 0 };
         for (wrong, clause, illegal) in [
-            // Another time's.
+            // A stack of another time.
             (&[("leaf", 7), ("b", 5), ("main", 2)][..], Clause::Stale, None),
             (&[("a", 5), ("main", 2)], Clause::Stale, None),
-            // Nobody's.
+            // A stack that the program never has.
             (&[("leaf", 7), ("main", 2)], Clause::CallersErased, Some(mixed)),
-            // A caller's line is not free.
+            // A caller's line must be equal.
             (&[("leaf", 7), ("a", 6), ("main", 2)], Clause::WrongLocation, Some(Illegal::WrongLine { index: 1 })),
-            // The leaf's is, within its function.
+            // A leaf's line must be one of its function's lines.
             (&[("main", 3)], Clause::WrongLocation, None),
         ] {
             let Verdict::Wrong(found) = verdict(Ok(stack(wrong))) else { panic!("{wrong:?}") };

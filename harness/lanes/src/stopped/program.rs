@@ -1,9 +1,10 @@
-//! The stopped lane with a program of the user's.
+//! The stopped lane with a user's program.
 //!
-//! It has no grammar: what is judged is that all walkers see the same while the target stands still, what its fields say, and what it
-//! says of itself at its gates. Nor does it owe anything: it may end, wait, replace itself, or never come to a gate. So each cached
-//! walker has a target of its own at each kind of stop, one that ended is started again for a while, and how often a walker looked
-//! while the program ran decides whether that is worth a verdict.
+//! The program has no grammar. What is judged is whether all walkers see the same while the target is stopped, what the
+//! cache's fields contain, and what the program reports about itself at its gates. The program guarantees nothing: it
+//! may end, wait, replace itself, or never reach a gate. So each cached walker has a target of its own for each kind of
+//! stop, and a program that ends is started again a limited number of times. There is a verdict only if each walker
+//! looked often enough while the program ran.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,18 +30,18 @@ use crate::recorder::{Evidence, Recorder};
 use crate::session::Gone;
 use crate::stops::Stops;
 
-/// The longest run between two random moments, in microseconds. A user's program has a start-up phase, and its rounds are longer than
-/// those of generated programs.
+/// The longest run between two random stops, in microseconds. A user's program has a start-up phase, and its rounds are
+/// longer than those of generated programs.
 pub(super) const LONGEST_RUN: f64 = 10_000.0;
-/// Each walker has to look so often while the program stands in its own file, or the run says nothing.
+/// Each walker has to look this often while the program is in its own file. Otherwise there is no verdict.
 const FEWEST_LOOKS: u32 = 20;
-/// A program is stopped this many times as often as asked for, at most, until it has stood in its own file so often.
+/// The most stops, as a multiple of those wanted, until the program was in its own file often enough.
 pub(super) const MOST_STOPS: u32 = 50;
-/// A program that ends is started so often for each walker and kind of stop.
+/// The most launches of a program that ends, for each walker and kind of stop.
 const MOST_LAUNCHES: u32 = 10;
-/// A program that does not come to a gate within this is stopped elsewhere only.
+/// A program that reaches no gate within this is only stopped elsewhere.
 const GATE_PATIENCE: Duration = Duration::from_secs(5);
-/// An interpreter that takes itself down ends within this, as a rule.
+/// An interpreter that is finalizing usually ends within this.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the cell to its deadline.
@@ -83,31 +84,31 @@ pub(super) fn run(
     course.outcome()
 }
 
-/// What came of the program so far.
+/// What is known about the program so far.
 struct Course<'a> {
     cell: &'a Cell<'a>,
     program: &'a UserProgram,
-    /// By the owner of the anchors.
+    /// The number of looks, by the owner of the anchors.
     looks: BTreeMap<Option<WalkerKind>, u32>,
-    /// What its text says of gates.
+    /// What the program's text says about gates.
     gates: Gates,
-    /// Whether it was seen to import a module of gates.
+    /// Whether the program was seen to import a module of gates.
     has_imported: bool,
     reached_gate: bool,
-    /// Whether it was waited for at its gates in vain.
+    /// Whether the program failed to reach a gate in time.
     no_gate: bool,
-    /// How a target ended; the worst of them.
+    /// The worst end of a target.
     end: Option<End>,
 }
 
-/// Why a target is not looked at any longer, before its time was over.
+/// Why a target is no longer looked at before its time is over.
 #[derive(Clone, Debug)]
 enum End {
-    /// It lives, and does not come to where it is stopped.
+    /// It is alive, but does not reach a point where it can be stopped.
     NotStopped,
-    /// It ended, as programs do.
+    /// It ended without an error.
     Done(Ended),
-    /// It takes itself down, and does not come to an end.
+    /// It is finalizing, and does not end.
     Finalizing,
     /// It ended with an error.
     Failed(Ended),
@@ -128,13 +129,13 @@ impl End {
 }
 
 impl Course<'_> {
-    /// Whether it is worth a wait. That what it imports has gates may have come out meanwhile.
+    /// Whether waiting for gates is worthwhile. A launch may have shown meanwhile that the program imports gates.
     fn may_have_gates(&self) -> bool {
         let has_some = self.gates == Gates::Stops || self.gates == Gates::Unknown && self.has_imported;
         has_some && !self.no_gate
     }
 
-    /// Has one owner look at one kind of stops until it is time. A program that ends is started again.
+    /// Lets one owner look at one kind of stop until the deadline. Starts a program that ends again.
     fn pass(
         &mut self,
         stops: Stops,
@@ -144,7 +145,7 @@ impl Course<'_> {
         drivers: &mut Drivers,
     ) -> Result<(), Cut> {
         let enough = self.cell.stops.unwrap_or(super::FEWEST);
-        // What a program does first is to import, with a store at every call.
+        // A program first imports, with a store at every call.
         let mut warms_up = stops != Stops::Gates && stops != Stops::Moments;
         let mut looks = 0;
         for _ in 0..MOST_LAUNCHES {
@@ -156,7 +157,7 @@ impl Course<'_> {
             if self.end.as_ref().is_none_or(|worst| worst.rank() < end.rank()) {
                 self.end = Some(end);
             }
-            // One that ended before it was warm is looked at from its start.
+            // A program that ended during the warm-up is looked at from its start.
             warms_up = false;
             if !again || looks >= enough || self.cell.is_over() {
                 break;
@@ -184,11 +185,11 @@ impl Course<'_> {
             self.reached_gate |= looks > 0;
             self.no_gate |= looks == 0 && matches!(end, Some(End::NotStopped));
         }
-        // It may end after its last stop, too.
+        // The target may also end after its last stop.
         let over = end.is_some() || lane.session.target.ended().is_some();
         let closed = lane.close(recorder, drivers);
         match (result, end) {
-            // Whoever walks a process that is gone is told so, which is no news.
+            // Closing a walker of a process that is gone fails, as expected.
             (Ok(()), _) if over => Ok(Launch { looks, end: None }),
             (Ok(()), _) => closed.map(|()| Launch { looks, end: None }),
             (Err(_), Some(end)) => Ok(Launch { looks, end: Some(end) }),
@@ -222,7 +223,7 @@ impl Course<'_> {
                 ));
             }
         }
-        // The import may be of another module with that name, or stand in a string.
+        // The import may be of another module with that name, or be in a string.
         if self.gates == Gates::Stops && self.has_imported && !self.reached_gate {
             return nothing(format!(
                 "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \
@@ -234,14 +235,14 @@ impl Course<'_> {
     }
 }
 
-/// What came of one target.
+/// The result of one launch.
 struct Launch {
     looks: u32,
-    /// Why it was over before its time.
+    /// Why the target was over before its time.
     end: Option<End>,
 }
 
-/// What may be wrong with a program that ended with an error.
+/// A hint at what may be wrong with a program that ended with an error.
 fn advice(ended: &Ended, program: &UserProgram) -> String {
     let is_no_python =
         ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
@@ -255,7 +256,7 @@ fn advice(ended: &Ended, program: &UserProgram) -> String {
 }
 
 impl Lane<'_> {
-    /// Lets a program of the user's run until it stops itself.
+    /// Lets a user's program run until it stops itself.
     pub(super) fn run_to_own_stop(&mut self) -> Result<Option<Gate>, Cut> {
         let deadline = Deadline::interruptible(GATE_PATIENCE).within(self.cell.limit);
         self.accounts = match self.session.target.next_own_stop(deadline) {
@@ -267,7 +268,7 @@ impl Lane<'_> {
         Ok(self.accounts.first().map(of))
     }
 
-    /// Fails if a program of the user's has become something that cannot be walked.
+    /// Fails if a user's program can no longer be walked.
     pub(super) fn look_for_life(&mut self) -> Result<(), Cut> {
         self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session));
         match self.gone {
@@ -276,7 +277,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Fails if a program of the user's has several threads: a watchpoint stops one, and the others would go on.
+    /// Fails if a user's program has several threads: a watchpoint stops only one, and the others would go on.
     #[cfg(target_arch = "x86_64")]
     pub(super) fn has_one_thread(&self) -> Result<(), Cut> {
         if self.cell.program.is_none() {
@@ -289,11 +290,11 @@ impl Lane<'_> {
         }
     }
 
-    /// Why the target is over, if it is, or why it is not stopped any more; nothing if something else went wrong.
+    /// Why the target is over, or why it can no longer be stopped. `None` if something else went wrong.
     fn end(&mut self, cut: &Cut) -> Option<End> {
         #[cfg(target_arch = "x86_64")]
         {
-            // It ends only when it is let go of.
+            // The target ends only once it is released.
             self.at_stores = None;
         }
         let ended = match self.gone {
@@ -302,7 +303,7 @@ impl Lane<'_> {
                 Some(ended) => Some(ended),
                 None => return Some(End::Finalizing),
             },
-            // It may be on its way: what it had is gone before it is.
+            // The target may be ending: its memory is gone before the process is.
             None if matches!(cut, Cut::Inconclusive(_)) => {
                 self.session.target.run_to_end(Instant::now() + END_PATIENCE)
             }
@@ -315,7 +316,7 @@ impl Lane<'_> {
         }
     }
 
-    /// Whether a thread stands in the file of the user's program.
+    /// Whether a thread is in the file of the user's program.
     pub(super) fn is_in_program(&self, truth: &Sample) -> bool {
         let Some(program) = self.cell.program else { return false };
         let name = program.file_name();
@@ -323,7 +324,7 @@ impl Lane<'_> {
         truth.threads.iter().any(|thread| thread.outcome.as_ref().is_ok_and(|stack| stack.iter().any(is_own)))
     }
 
-    /// Holds what the threads of a user's program say of themselves against the walk.
+    /// Compares what the threads of a user's program report about themselves with the walk.
     pub(super) fn judge_accounts(&self, recorder: &mut Recorder<'_>, truth: &Sample) {
         for account in &self.accounts {
             let id = u64::from(account.native_thread_id);
@@ -338,7 +339,7 @@ impl Lane<'_> {
                 .filter_map(|thread| thread.outcome.as_ref().ok())
                 .map(|stack| stack.iter().filter(|frame| !is_trampoline(frame)).cloned().collect())
                 .collect();
-            // A thread that runs in several interpreters has a state in each, and says where it is in one.
+            // A thread that runs in several interpreters has a state in each, and reports its position in one of them.
             let differences: Option<Vec<_>> = stacks.iter().map(|stack| difference_at_gate(stack, account)).collect();
             let (Some(differences), Some(stack)) = (differences, stacks.first()) else { continue };
             let Some(Wrong { difference, possible }) = differences.into_iter().next() else { continue };
@@ -350,13 +351,14 @@ impl Lane<'_> {
     }
 }
 
-/// How a stack is another one than the program says.
+/// A difference between a stack and the program's own account.
 struct Wrong {
     difference: Difference,
     possible: Vec<Frame>,
 }
 
-/// The account begins with the caller of the gate, whose own frame is the leaf of the stack.
+/// Compares a stack with the program's own account. The account begins with the caller of the gate; the frame of the
+/// gate is the leaf of the stack.
 fn difference_at_gate(stack: &[Frame], account: &OwnAccount) -> Option<Wrong> {
     let (gate, callers) = stack.split_at_checked(1).unwrap_or_default();
     let told = told(callers, &account.frames);
