@@ -1,11 +1,12 @@
 //! The cached walker: CPython 3.15's protocol (`Modules/_remote_debugging`) step by step, with optional weakenings.
 //!
 //! 1. Read the interpreter's code-object generation, the thread state and, in the same call, the predicted leaf frame.
-//! 2. Full hit: decode the leaf, re-read anchor, sequence and generation, append the stored callers. Nothing is written.
-//! 3. Otherwise copy the data stack and follow the chain to the anchor. (CPython's unwinder always copies all chunks. If a
-//!    partial hit is expected, this walker copies only the chunks that the chain needs.)
-//! 4. Partial hit: re-read anchor and sequence, append the stored callers of the anchor's frame. If the lookup fails, follow
-//!    the chain on to the base frame.
+//! 2. Full hit: decode the leaf, re-read anchor, sequence and generation, append the stored callers. Nothing is
+//!    written.
+//! 3. Otherwise copy the data stack and follow the chain to the anchor. (CPython's unwinder always copies all chunks.
+//!    If a partial hit is expected, this walker copies only the chunks that the chain needs.)
+//! 4. Partial hit: re-read anchor and sequence, append the stored callers of the anchor's frame. If the lookup fails,
+//!    follow the chain on to the base frame.
 //! 5. Store the stack with the sequence from step 1.
 //! 6. Write the anchor if it is not the current frame.
 //!

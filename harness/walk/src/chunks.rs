@@ -139,7 +139,7 @@ impl<'a> Chunks<'a> {
         Ok(self.copies.get(self.last).and_then(|(_, copy)| copy.get(offset..offset + length)))
     }
 
-    /// Makes the copy that holds `length` bytes at `address` the last one, and gives their offset in it.
+    /// Selects the copy that holds `length` bytes at `address` as the last one. Returns their offset in it.
     fn find(
         &mut self,
         memory: &mut dyn RemoteMemory,

@@ -5,24 +5,24 @@
 //! callers can have returned or yielded meanwhile. Whatever was read of them is therefore consistent, however many
 //! reads it took.
 //!
-//! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and sequence
-//!    again, in one call. If C = L = the entry's first frame and both sequences equal the stored one, the frame has not left
-//!    the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
+//! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and
+//!    sequence again, in one call. If C = L = the entry's first frame and both sequences equal the stored one, the
+//!    frame has not left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
 //! 2. Otherwise read the interpreter's code-object generation and the frame C. Reject a shim frame: it leaves the stack
-//!    without moving the anchor. Reject a frame that runs a generator's code: a yield, and RETURN_GENERATOR in the data-stack
-//!    frame that creates the generator, move the anchor *before* the current frame, so an anchor written in between is never
-//!    moved. Neither kind is ever anchored.
-//! 3. If L is not C, write C as the anchor. The stored entry is no longer tied to an anchor, so it is removed from the cache,
-//!    whatever happens next.
-//! 4. Re-read the frame C, which must not be of a rejected kind, and *then* {C, L, S}: current frame and anchor must both be
-//!    C, and the sequence must still be S. From now on C cannot leave uncounted: the frame that is current was already there
-//!    when it was read, or it was pushed after the write.
-//! 5. Follow the chain to the base frame and decode it. The entry supplies the callers only if the anchor already was C,
-//!    because all frames above it returned, and the entry holds C with the sequence that this number of returns produces
-//!    (**partial hit**). If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just
-//!    before the write, and another frame may occupy its address by step 4.
-//! 6. Re-read anchor and sequence: they must be C and S, else reject. Also reject if the interpreter has freed a code object
-//!    since step 2.
+//!    without moving the anchor. Reject a frame that runs a generator's code: a yield, and RETURN_GENERATOR in the
+//!    data-stack frame that creates the generator, move the anchor *before* the current frame, so an anchor written in
+//!    between is never moved. Neither kind is ever anchored.
+//! 3. If L is not C, write C as the anchor. The stored entry is no longer tied to an anchor, so it is removed from the
+//!    cache, whatever happens next.
+//! 4. Re-read the frame C, which must not be of a rejected kind, and *then* {C, L, S}: current frame and anchor must
+//!    both be C, and the sequence must still be S. From now on C cannot leave uncounted: the frame that is current was
+//!    already there when it was read, or it was pushed after the write.
+//! 5. Follow the chain to the base frame and decode it. The entry supplies the callers only if the anchor already was
+//!    C, because all frames above it returned, and the entry holds C with the sequence that this number of returns
+//!    produces (**partial hit**). If the anchor had to be moved up to C, the old one can have left uncounted: C may
+//!    have died just before the write, and another frame may occupy its address by step 4.
+//! 6. Re-read anchor and sequence: they must be C and S, else reject. Also reject if the interpreter has freed a code
+//!    object since step 2.
 //! 7. Store with S, and with the addresses of the frames above the first shim frame: the anchor stops there.
 //!
 //! A [`Weakening`] skips one of these checks. For each, `framediff prove` prints a history that shows what then goes

@@ -26,7 +26,7 @@ pub enum Rejection {
         /// Address of the frame at which the cycle was noticed.
         frame: u64,
     },
-    /// A chain or list is longer than its limit, which is given.
+    /// A chain or list is longer than this limit.
     #[error("the chain has more than {0} frames")]
     TooDeep(usize),
     /// The layout does not define this owner byte.

@@ -123,7 +123,8 @@ pub struct Sample {
 }
 
 /// What an unwinder counts of its cache during one sample, over all threads: in `RemoteUnwinder.get_stats()`,
-/// `frame_cache_hits`, `frame_cache_partial_hits`, `frame_cache_misses`, `frames_read_from_cache`, `frames_read_from_memory`.
+/// `frame_cache_hits`, `frame_cache_partial_hits`, `frame_cache_misses`, `frames_read_from_cache`,
+/// `frames_read_from_memory`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Full hits.

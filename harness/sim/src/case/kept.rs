@@ -3,10 +3,10 @@
 //!
 //! Released interpreters fail many schedules. So `corpus/schedules.json`, written by `examples/keep_schedules.rs`, has
 //! two parts:
-//! - Schedules on which *every* tried build returned only stacks that its thread had. They were chosen by seed. A build that
-//!   fails one of them does something that no released build did.
-//! - Every failure, with its shape, that these builds have in *all* schedules within the bounds of [`DRAWN`]. So a schedule
-//!   drawn from these bounds cannot show anything on them that is not in the list, whatever the seed.
+//! - Schedules on which *every* tried build returned only stacks that its thread had. They were chosen by seed. A build
+//!   that fails one of them does something that no released build did.
+//! - Every failure, with its shape, that these builds have in *all* schedules within the bounds of [`DRAWN`]. So a
+//!   schedule drawn from these bounds cannot show anything on them that is not in the list, whatever the seed.
 //!
 //! For all these schedules it also has the highest cost of a sample in accesses to its target's memory.
 

@@ -24,7 +24,7 @@ pub enum FormatError {
     Truncated {
         /// Length of the file in bytes.
         have: u64,
-        /// Length that its header gives, or of the shortest snapshot, in bytes.
+        /// Length in its header, or of the shortest snapshot, in bytes.
         need: u64,
     },
     /// Extra bytes follow the snapshot.
