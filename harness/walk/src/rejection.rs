@@ -34,7 +34,7 @@ pub enum Rejection {
     BadOwner {
         /// Address of the frame.
         frame: u64,
-        /// Its owner byte.
+        /// The frame's owner byte.
         owner: u8,
     },
     /// A frame's code object, text or location table cannot be decoded.

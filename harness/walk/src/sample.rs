@@ -122,20 +122,20 @@ pub struct Sample {
     pub threads: SmallVec<[ThreadSample; 1]>,
 }
 
-/// What an unwinder counts of its cache during one sample, over all threads: in `RemoteUnwinder.get_stats()`,
-/// `frame_cache_hits`, `frame_cache_partial_hits`, `frame_cache_misses`, `frames_read_from_cache`,
+/// What an unwinder counts of its cache during one sample, over all threads. The names in `RemoteUnwinder.get_stats()`
+/// are given for each field.
 /// `frames_read_from_memory`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Full hits.
+    /// Full hits (`frame_cache_hits`).
     pub full_hits: u64,
-    /// Partial hits.
+    /// Partial hits (`frame_cache_partial_hits`).
     pub partial_hits: u64,
-    /// Misses.
+    /// Misses (`frame_cache_misses`).
     pub misses: u64,
-    /// Frames taken from the cache.
+    /// Frames taken from the cache (`frames_read_from_cache`).
     pub frames_from_cache: u64,
-    /// Frames read from the target.
+    /// Frames read from the target (`frames_read_from_memory`).
     pub frames_from_memory: u64,
 }
 

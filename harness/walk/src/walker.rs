@@ -98,7 +98,7 @@ pub trait CachingWalker: Walker {
     /// The decoder, which keeps decoded code objects.
     fn decoder(&self) -> &Decoder;
 
-    /// Replaces the decoder.
+    /// Replaces the decoder, and with it all decoded code objects.
     fn set_decoder(&mut self, decoder: Decoder);
 }
 

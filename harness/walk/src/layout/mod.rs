@@ -164,13 +164,13 @@ pub struct ThreadLayout {
 /// Offsets of the fields that a thread's status is derived from, in bytes. All but the last are in `PyThreadState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusLayout {
-    /// `holds_gil`, an `int`.
+    /// `holds_gil`, an `int` in `PyThreadState`.
     pub holds_gil: u64,
-    /// `gil_requested`, an `int`.
+    /// `gil_requested`, an `int` in `PyThreadState`.
     pub gil_requested: u64,
-    /// `current_exception`.
+    /// `current_exception`, a pointer to the exception being raised.
     pub current_exception: u64,
-    /// `exc_state.exc_value`.
+    /// `exc_state.exc_value`, a pointer to the exception being handled.
     pub exc_value: u64,
     /// `threads.main` in the interpreter's state.
     pub threads_main: u64,
@@ -208,7 +208,7 @@ pub struct CodeLayout {
     pub filename: u64,
     pub qualname: u64,
     pub linetable: u64,
-    /// `co_firstlineno`, an `int`.
+    /// `co_firstlineno`, the line from which the location table counts, an `int`.
     pub first_line: u64,
     /// `co_flags`, an `int`. Not in the table: in all known versions it comes directly before `co_argcount`
     /// (`_PyCode_DEF` in `cpython/code.h`).
@@ -234,7 +234,7 @@ macro_rules! offset {
 /// Offsets in `PyGenObject`, in bytes. No walker reads it. The table has them since 3.14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratorLayout {
-    /// `gi_iframe`.
+    /// `gi_iframe`, the inline frame.
     pub frame: u64,
     /// `gi_frame_state`, one byte.
     pub state: u64,
