@@ -124,7 +124,6 @@ pub struct Sample {
 
 /// What an unwinder counts of its cache during one sample, over all threads. The names in `RemoteUnwinder.get_stats()`
 /// are given for each field.
-/// `frames_read_from_memory`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Full hits (`frame_cache_hits`).
