@@ -1,4 +1,4 @@
-//! The code objects of a program: at which address each is, and which of them take turns at one.
+//! The code objects of a program: their addresses, and which of them take turns at one address.
 
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::Address;
@@ -10,58 +10,58 @@ use crate::program::{FunctionId, LINES, Program};
 const FILE: &str = "workload.py";
 /// `CO_GENERATOR` (`cpython/code.h`).
 const CO_GENERATOR: u64 = 0x20;
-/// Where the name, the file name and the location table are, from the code object on.
+/// Offsets of file name, name and location table from the code object.
 const FILE_NAME: u64 = 0x200;
 const NAME: u64 = 0x300;
 const TABLE: u64 = 0x600;
-/// After that the names of other functions that take turns at the address.
+/// Offset of the names of the other functions that take turns at the address.
 const OTHER_NAMES: usize = 0x800;
 
-/// The words of a code object that change.
+/// The changing words of a code object.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeWords {
     /// `co_qualname`.
     pub name: Word,
-    /// `co_flags`, if the functions that take turns differ in them.
+    /// `co_flags`, if the functions that take turns differ in it.
     pub flags: Option<Word>,
 }
 
-/// What is in these words while a function's code object is there.
+/// The values of these words while a function's code object exists.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeContent {
-    /// The address of the name.
+    /// Address of the name.
     pub name: Address,
-    /// The flags.
+    /// Value of `co_flags`.
     pub flags: u64,
 }
 
-/// See the module.
+/// The code objects of a program.
 #[derive(Debug)]
 pub struct Codes {
     /// The number of the address of each function's code object.
     places: SmallVec<[u8; 8]>,
-    /// By that number: whose code objects can be there.
+    /// The functions whose code objects share an address, by its number.
     functions: Vec<SmallVec<[FunctionId; 4]>>,
-    /// By the same number, if functions take turns.
+    /// The changing words, by the same number. `None` if no functions take turns there.
     words: Vec<Option<CodeWords>>,
-    /// By function.
+    /// The values of these words, by function.
     contents: SmallVec<[CodeContent; 8]>,
 }
 
-/// A code object with all that it points to.
+/// A code object with everything that it points to.
 pub(super) struct CodeObject {
     pub(super) address: Address,
     pub(super) bytes: Vec<u8>,
-    /// Whether others take turns with it.
+    /// Whether other functions take turns with it.
     pub(super) takes_turns: bool,
-    /// What it points to as its name.
+    /// Address of its name.
     pub(super) name: Address,
-    /// Its flags, if others have different ones.
+    /// Its flags, if the functions that take turns differ in them.
     pub(super) flags: Option<u64>,
 }
 
 impl Codes {
-    /// The code objects of a program. Only where code objects are freed can two be at one address.
+    /// Assigns addresses to the code objects of a program. Two can share one only in programs that free code objects.
     pub(super) fn new(program: &Program) -> Self {
         let frees = program.frees_code();
         let mut codes = Self {
@@ -78,7 +78,7 @@ impl Codes {
                 codes.functions.resize(place + 1, SmallVec::new());
             }
             let there = &mut codes.functions[place];
-            // The offset of the name follows from the names that are there already.
+            // The names already at this address determine the offset of this one.
             let name = match there.first() {
                 None => NAME,
                 Some(_) => there.iter().skip(1).fold(OTHER_NAMES, |offset, &other| {
@@ -95,7 +95,7 @@ impl Codes {
         codes
     }
 
-    /// How many addresses there are, used or not.
+    /// Number of addresses, used or not.
     pub(super) fn places(&self) -> usize {
         self.functions.len()
     }
@@ -106,7 +106,7 @@ impl Codes {
         }
     }
 
-    /// The code object that is there at first, in which every code unit is a line, and the names of the others.
+    /// The first code object at an address, in which every code unit is a line, and the names of the others.
     pub(super) fn object(&self, program: &Program, place: usize) -> Option<CodeObject> {
         let (&first, others) = self.functions.get(place)?.split_first()?;
         let (code, address) = (LAYOUT.code, address(place));
@@ -120,7 +120,7 @@ impl Codes {
         put(&mut bytes, code.linetable, address + TABLE);
         text(&mut bytes, FILE_NAME, FILE);
         text(&mut bytes, NAME, &program.functions.get(usize::from(first))?.name);
-        // Kind 13: a line and no columns; one code unit; one line on.
+        // Kind 13 (line without columns), one code unit, line delta 1.
         let entries = (0..LINES).flat_map(|line| [0xe8, if line == 0 { 0 } else { 2 }]);
         put(&mut bytes, TABLE + code.bytes_size, u64::from(LINES) * 2);
         for (offset, byte) in (usize::try_from(TABLE + code.bytes_data).unwrap_or(0)..).zip(entries) {
@@ -144,50 +144,50 @@ impl Codes {
         })
     }
 
-    /// The functions whose code objects are the first ones at the addresses where functions take turns, by the number of the
-    /// address.
+    /// For each address at which functions take turns, the function whose code object is there first, by the number of
+    /// the address.
     pub(super) fn first(&self) -> impl Iterator<Item = Option<FunctionId>> {
         self.words.iter().zip(&self.functions).map(|(words, there)| words.and_then(|_| there.first().copied()))
     }
 
-    /// The number of the address at which a function's code object is.
+    /// The number of the address of a function's code object.
     #[must_use]
     pub fn place(&self, function: FunctionId) -> usize {
         self.places.get(usize::from(function)).copied().unwrap_or(function).into()
     }
 
-    /// The words of a function's code object that change.
+    /// The changing words of a function's code object.
     #[must_use]
     pub fn words(&self, function: FunctionId) -> Option<CodeWords> {
         self.words.get(self.place(function)).copied().flatten()
     }
 
-    /// What a function's code object has in these words.
+    /// The values of these words for a function's code object.
     #[must_use]
     pub fn content(&self, function: FunctionId) -> Option<CodeContent> {
         self.contents.get(usize::from(function)).copied()
     }
 
-    /// The function whose code object has this in [`CodeWords::name`].
+    /// The function whose code object has this value in [`CodeWords::name`].
     #[must_use]
     pub fn named(&self, place: usize, name: Address) -> Option<FunctionId> {
         let mut there = self.functions.get(place)?.iter().copied();
         there.find(|&function| self.content(function).is_some_and(|content| content.name == name))
     }
 
-    /// The address of a function's code object.
+    /// Address of a function's code object.
     #[must_use]
     pub fn address(&self, function: FunctionId) -> Address {
         address(self.place(function))
     }
 
-    /// The tagged reference to it that a frame holds.
+    /// The tagged reference to a function's code object in a frame.
     #[must_use]
     pub fn executable(&self, function: FunctionId) -> u64 {
         self.address(function) | 1
     }
 
-    /// The function whose code a frame holds; `get` gives the words.
+    /// The function whose code a frame runs. `get` returns the words.
     #[must_use]
     pub fn function_of(&self, executable: u64, get: impl Fn(Word) -> u64) -> Option<FunctionId> {
         let offset = (executable & !LAYOUT.frame.tag_mask).checked_sub(CODES)?;
@@ -198,13 +198,13 @@ impl Codes {
         }
     }
 
-    /// Where a frame's instruction pointer stands on a line (from 1 to [`LINES`]).
+    /// The instruction pointer for a line of a function (from 1 to [`LINES`]).
     #[must_use]
     pub fn instruction(&self, function: FunctionId, line: u8) -> Address {
         self.address(function) + LAYOUT.code.code_adaptive + 2 * u64::from(line.clamp(1, LINES) - 1)
     }
 
-    /// The line on which an instruction of a function stands.
+    /// The line of an instruction in a function.
     #[must_use]
     pub fn line_of(&self, function: FunctionId, instruction: Address) -> Option<u8> {
         let unit = instruction.checked_sub(self.address(function) + LAYOUT.code.code_adaptive)? / 2;
@@ -216,7 +216,7 @@ fn address(place: usize) -> Address {
     CODES + STRIDE * place as u64
 }
 
-/// Bytes of a text object, up to the next word.
+/// Size of a text object in bytes, rounded up to a word.
 fn text_size(text: &str) -> usize {
     (usize::try_from(LAYOUT.code.ascii_data).unwrap_or(0) + text.len()).next_multiple_of(8)
 }

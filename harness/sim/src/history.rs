@@ -1,4 +1,4 @@
-//! What happened, in two columns: the interpreter's accesses on the left, the walker's on the right.
+//! A history in two columns: the interpreter's accesses on the left, the walker's on the right.
 
 use framewalk::sample::ThreadSample;
 use model::columns::{Columns, Side, returned};
@@ -7,58 +7,58 @@ use crate::interpreter::{Interpreter, State};
 use crate::map::{Map, Place, Role, Word};
 use crate::store::Store;
 
-/// One thing that happened.
+/// One event of a history.
 #[derive(Clone, Debug)]
 pub enum Note {
-    /// The interpreter did an access.
+    /// The interpreter performed an access.
     Store {
-        /// Which thread.
+        /// Index of the thread.
         thread: usize,
-        /// What.
+        /// The access.
         store: Store,
-        /// The state it was done in.
+        /// The state before the access.
         before: Box<State>,
-        /// The state after it.
+        /// The state after the access.
         after: Box<State>,
     },
-    /// Another profiler anchored the thread's current frame.
+    /// Another profiler anchored a thread's current frame.
     OtherProfiler {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
-        /// The state after it.
+        /// The state after the write.
         state: Box<State>,
     },
     /// The walker begins a sample.
     Sample,
-    /// It read a word.
+    /// The walker read a word.
     Read {
-        /// Which one.
+        /// The word.
         word: Word,
         /// Its value.
         value: u64,
-        /// The state it was read in.
+        /// The state at the time of the read.
         state: Box<State>,
     },
-    /// It wrote a word.
+    /// The walker wrote a word.
     Write {
-        /// Which one.
+        /// The word.
         word: Word,
         /// Its value.
         value: u64,
-        /// The state after it.
+        /// The state after the write.
         state: Box<State>,
     },
-    /// It returned this.
+    /// The walker returned this sample.
     Result(ThreadSample),
 }
 
-/// Accesses of the interpreter that are shown of those before the first sample.
+/// Number of accesses shown from those before the first sample.
 const SHOWN_BEFORE: usize = 6;
 
-/// Columns that a history fills.
+/// Width of a rendered history, in characters.
 const WIDTH: u16 = 110;
 
-/// Frames by name.
+/// Looks up the names of frames.
 struct Names<'a> {
     interpreter: &'a Interpreter,
     state: &'a State,
@@ -102,7 +102,7 @@ impl Names<'_> {
         }
     }
 
-    /// A word and its value; nothing for one that tells nothing.
+    /// A word with its value, or `None` if it is not worth showing.
     fn word(&self, word: Word, value: u64) -> Option<String> {
         Some(match self.map().role(word)? {
             Role::CurrentFrame(_) => format!("current_frame = {}", self.frame(value)),
@@ -159,7 +159,7 @@ impl Names<'_> {
     }
 }
 
-/// Whether a read of it helps to understand a history. What never changes in a run of one thread does not.
+/// Whether a read of this word helps to understand a history. Words that never change in a single-threaded run do not.
 fn tells(map: &Map, word: Word, value: u64) -> bool {
     match map.role(word) {
         Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
@@ -173,7 +173,7 @@ fn tells(map: &Map, word: Word, value: u64) -> bool {
     }
 }
 
-/// The history as a table.
+/// Renders the history as a table.
 #[must_use]
 pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
     let threads = interpreter.map.threads() > 1;

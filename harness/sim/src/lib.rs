@@ -1,13 +1,13 @@
-//! A small interpreter over a memory image: it does what CPython does to the words that a walker reads, one store at a
+//! A small interpreter over a memory image. It does to the words that walkers read what CPython does, one store at a
 //! time and in CPython's order, and nothing else.
 //!
-//! A [`program::Program`] says which functions call which; an [`interpreter::Interpreter`] runs it over the words of a
-//! [`map::Map`], which has CPython's structures at their real offsets. Each instruction becomes a list of
-//! [`store::Store`]s; the lists are compared with what a real interpreter does when it is stepped instruction by
-//! instruction (`harness/cli/tests/stepped/store_order.rs`).
+//! A [`program::Program`] defines which functions call which. An [`interpreter::Interpreter`] runs it over the words of
+//! a [`map::Map`], which has CPython's structures at their real offsets. Each instruction becomes a list of
+//! [`store::Store`]s. `harness/cli/tests/stepped/store_order.rs` compares these lists with the stores of a real
+//! interpreter that is stepped instruction by instruction.
 //!
-//! Whoever reads the image decides how many stores come between two words read: [`scenario`] by a schedule,
-//! [`prove`] by trying all of them.
+//! The reader of the image decides how many stores happen between two of its reads: [`scenario`] follows a schedule,
+//! [`prove`] tries all of them.
 
 pub mod case;
 pub mod codes;

@@ -1,4 +1,4 @@
-//! Where everything is in the simulated interpreter's memory, and which words of it ever change.
+//! The memory layout of the simulated interpreter, and the words in it that change.
 
 use std::sync::{Arc, LazyLock};
 
@@ -17,18 +17,19 @@ const CHUNKS: Address = 0x100_0000;
 const GENERATORS: Address = 0x200_0000;
 pub(super) const CODES: Address = 0x300_0000;
 const SHIMS: Address = 0x7fff_0000;
-/// From one structure of a kind to the next; less would make no difference.
+/// Distance between two structures of a kind. A smaller one would make no difference.
 pub(super) const STRIDE: Address = 0x1_0000;
-/// Where the base frame is in a thread state.
+/// Offset of the base frame in a thread state.
 const BASE_FRAME: Address = 0x380;
 const SHIM_STRIDE: Address = 0x80;
 
-/// Data-stack chunks of the process; a thread takes the first that is free.
+/// Data-stack chunks of the process. A thread takes the first free one.
 pub const CHUNK_COUNT: usize = 4;
 /// `DATA_STACK_CHUNK_SIZE`.
 const CHUNK_SIZE: usize = 16 << 10;
 const CHUNK_HEADER: usize = 24;
-/// Entries from C that one thread can have at the same time, and places for their shim frames unless there are to be more.
+/// Most entries from C that one thread can have at the same time. Also the default number of places for its shim
+/// frames.
 pub const SHIM_COUNT: usize = 6;
 /// Most places for the shim frames of a thread.
 pub const MOST_SHIMS: usize = 64;
@@ -41,34 +42,34 @@ pub const SLOT_COUNT: u8 = 32;
 /// `code_object_generation` of a new interpreter.
 pub const FIRST_GENERATION: u64 = 1;
 
-/// The number of a word that can change.
+/// Index of a word that can change.
 pub type Word = u16;
 
-/// Where a frame stands.
+/// Location of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// The base frame of a thread.
+    /// The base frame of a thread, by the thread's index.
     Base(usize),
-    /// A shim frame: thread, depth.
+    /// A shim frame: index of the thread, depth.
     Shim(usize, usize),
-    /// A slot of a data-stack chunk.
+    /// A slot of a data-stack chunk: index of the chunk, index of the slot.
     Slot(usize, usize),
-    /// A generator's inline frame.
+    /// A generator's inline frame, by the index of the variable.
     Generator(usize),
 }
 
-/// What a word is.
+/// Meaning of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// `PyInterpreterState.threads_head`.
+    /// `PyInterpreterState.threads_head`, by the index of the interpreter.
     ThreadsHead(usize),
     /// `PyInterpreterState.code_object_generation`, in programs that free code objects.
     CodeGeneration(usize),
-    /// `co_qualname` of the code object at the address of that number, if functions take turns there.
+    /// `co_qualname` of the code object at the address with that number, if functions take turns there.
     CodeName(usize),
-    /// `co_flags` of it, if they differ in them.
+    /// `co_flags` of that code object, if the functions differ in them.
     CodeFlags(usize),
-    /// `PyThreadState.next`.
+    /// `PyThreadState.next`, by the index of the thread, as in the variants that follow.
     Next(usize),
     /// `current_frame`.
     CurrentFrame(usize),
@@ -80,9 +81,9 @@ pub enum Role {
     NativeThreadId(usize),
     /// `datastack_chunk`.
     Chunk(usize),
-    /// `_PyStackChunk.previous`.
+    /// `_PyStackChunk.previous`, by the index of the chunk.
     ChunkPrevious(usize),
-    /// Not in memory: whether the chunk is mapped.
+    /// Whether the chunk is mapped. Not a word in memory.
     ChunkMapped(usize),
     /// `_PyInterpreterFrame.f_executable`.
     Code(Place),
@@ -92,60 +93,60 @@ pub enum Role {
     Instruction(Place),
 }
 
-/// The words of an interpreter state.
+/// The changing words of an interpreter state.
 #[derive(Clone, Copy, Debug)]
 struct InterpreterWords {
     threads_head: Word,
     code_generation: Option<Word>,
 }
 
-/// The words of a thread state.
+/// The changing words of a thread state.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadWords {
-    /// See [`Role`].
+    /// [`Role::Next`].
     pub next: Word,
-    /// See [`Role`].
+    /// [`Role::CurrentFrame`].
     pub current_frame: Word,
-    /// See [`Role`].
+    /// [`Role::Anchor`].
     pub anchor: Word,
-    /// See [`Role`].
+    /// [`Role::Sequence`].
     pub sequence: Word,
-    /// See [`Role`].
+    /// [`Role::NativeThreadId`].
     pub native_thread_id: Word,
-    /// See [`Role`].
+    /// [`Role::Chunk`].
     pub chunk: Word,
 }
 
-/// The words of a frame; a shim frame has only the first.
+/// The changing words of a frame. A shim frame has only the first.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameWords {
-    /// See [`Role`].
+    /// [`Role::Previous`].
     pub previous: Word,
-    /// See [`Role`].
+    /// [`Role::Code`].
     pub code: Word,
-    /// See [`Role`].
+    /// [`Role::Instruction`].
     pub instruction: Word,
 }
 
 struct Region {
     start: Address,
     background: Arc<[u8]>,
-    /// The words in it that change, by offset.
+    /// The changing words of the region, by offset.
     words: Vec<(usize, Word)>,
-    /// The word that says whether it is mapped.
+    /// The word with the mapped flag.
     mapped: Option<Word>,
 }
 
-/// See the module.
+/// The memory of the simulated interpreter: regions of constant bytes and the words that change.
 pub struct Map {
     regions: Vec<Region>,
     roles: Vec<Role>,
     initial: Vec<u64>,
     interpreters: Vec<InterpreterWords>,
     threads: Vec<ThreadWords>,
-    /// The interpreter of each thread.
+    /// Index of each thread's interpreter.
     interpreter_of: Vec<usize>,
-    /// By chunk: previous, mapped.
+    /// By chunk: the words `previous` and mapped.
     chunks: Vec<(Word, Word)>,
     slots: usize,
     slot_frames: Vec<FrameWords>,
@@ -168,13 +169,13 @@ pub(super) fn put(bytes: &mut [u8], offset: u64, word: u64) {
 }
 
 impl Map {
-    /// The memory for a program.
+    /// Lays out the memory for a program.
     #[must_use]
     pub fn new(program: &Program) -> Self {
         Self::with_shims(program, SHIM_COUNT)
     }
 
-    /// The same with so many places for the shim frames of a thread.
+    /// As [`Map::new`], with another number of places for the shim frames of a thread.
     #[must_use]
     pub fn with_shims(program: &Program, shims: usize) -> Self {
         let slots = usize::from(program.slots_per_chunk.clamp(1, SLOT_COUNT));
@@ -233,7 +234,7 @@ impl Map {
         self.regions.push(Region { start, background: background.into(), words, mapped: None });
     }
 
-    /// The interpreters, the newest one first in their list.
+    /// Lays out the interpreters. The newest one is first in their list.
     fn runtime(&mut self, frees_code: bool) {
         let count = self.interpreter_of.iter().max().map_or(1, |last| last + 1);
         let mut runtime = vec![0; 1024];
@@ -326,7 +327,7 @@ impl Map {
         self.region(GENERATORS + STRIDE * variable as u64, bytes, frame_words(GENERATOR_FRAME, words).to_vec());
     }
 
-    /// The code object at the address of that number, if any function's is.
+    /// Lays out the code object at the address with that number, if a function has it.
     fn code(&mut self, program: &Program, place: usize) {
         let Some(object) = self.codes.object(program, place) else { return };
         let code = LAYOUT.code;
@@ -341,37 +342,37 @@ impl Map {
         self.region(object.address, object.bytes, at);
     }
 
-    /// What the words are before anything ran.
+    /// The initial values of all words.
     #[must_use]
     pub fn initial(&self) -> &[u64] {
         &self.initial
     }
 
-    /// How many words there are.
+    /// Number of words.
     #[must_use]
     pub fn len(&self) -> Word {
         Word::try_from(self.roles.len()).unwrap_or(Word::MAX)
     }
 
-    /// Never.
+    /// Whether there are no words. Always false.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty()
     }
 
-    /// What each word is.
+    /// Meaning of a word.
     #[must_use]
     pub fn role(&self, word: Word) -> Option<Role> {
         self.roles.get(usize::from(word)).copied()
     }
 
-    /// The address of an interpreter state.
+    /// Address of an interpreter state.
     #[must_use]
     pub fn interpreter_address(&self, interpreter: usize) -> Address {
         INTERPRETERS + STRIDE * interpreter as u64
     }
 
-    /// The interpreter of a thread.
+    /// Index of a thread's interpreter.
     #[must_use]
     pub fn interpreter_of(&self, thread: usize) -> usize {
         self.interpreter_of.get(thread).copied().unwrap_or(0)
@@ -380,49 +381,49 @@ impl Map {
     /// The word with the first thread of an interpreter.
     ///
     /// # Panics
-    /// There is no such interpreter.
+    /// If there is no such interpreter.
     #[must_use]
     pub fn threads_head(&self, interpreter: usize) -> Word {
         self.interpreters[interpreter].threads_head
     }
 
-    /// The word that counts the code objects that an interpreter freed, in programs that free some.
+    /// The word with an interpreter's code-object generation. `None` in programs that free no code objects.
     #[must_use]
     pub fn code_generation(&self, interpreter: usize) -> Option<Word> {
         self.interpreters.get(interpreter)?.code_generation
     }
 
-    /// The code objects.
+    /// The code objects of the program.
     #[must_use]
     pub fn codes(&self) -> &Codes {
         &self.codes
     }
 
-    /// The address of a thread state.
+    /// Address of a thread state.
     #[must_use]
     pub fn thread_address(&self, thread: usize) -> Address {
         THREADS + STRIDE * thread as u64
     }
 
-    /// The address of a chunk.
+    /// Address of a chunk.
     #[must_use]
     pub fn chunk_address(&self, chunk: usize) -> Address {
         CHUNKS + STRIDE * chunk as u64
     }
 
-    /// Places for the shim frames of a thread.
+    /// Number of places for the shim frames of a thread.
     #[must_use]
     pub fn shims(&self) -> usize {
         self.shims
     }
 
-    /// Slots of a chunk.
+    /// Number of slots in a chunk.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots
     }
 
-    /// The address of a frame.
+    /// Address of a frame.
     #[must_use]
     pub fn address(&self, place: Place) -> Address {
         match place {
@@ -437,7 +438,7 @@ impl Map {
         (CHUNK_SIZE - CHUNK_HEADER) / self.slots / 8 * 8
     }
 
-    /// What stands at an address.
+    /// The frame location at an address.
     #[must_use]
     pub fn place(&self, address: Address) -> Option<Place> {
         let index = |base: Address| usize::try_from((address - base) / STRIDE).ok();
@@ -459,22 +460,22 @@ impl Map {
         (self.address(candidate) == address).then_some(candidate)
     }
 
-    /// The words of a thread state.
+    /// The changing words of a thread state.
     ///
     /// # Panics
-    /// There is no such thread.
+    /// If there is no such thread.
     #[must_use]
     pub fn thread_words(&self, thread: usize) -> &ThreadWords {
         &self.threads[thread]
     }
 
-    /// How many thread states there are.
+    /// Number of thread states.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads.len()
     }
 
-    /// The words of a frame that runs Python code.
+    /// The changing words of a frame that runs Python code.
     #[must_use]
     pub fn frame_words(&self, place: Place) -> Option<&FrameWords> {
         match place {
@@ -484,7 +485,7 @@ impl Map {
         }
     }
 
-    /// The word with a frame's `previous`; the base frame's is always NULL.
+    /// The word with a frame's `previous`. The base frame has none: its `previous` is always NULL.
     #[must_use]
     pub fn previous_word(&self, place: Place) -> Option<Word> {
         match place {
@@ -494,16 +495,16 @@ impl Map {
         }
     }
 
-    /// The words `previous` and "mapped" of a chunk.
+    /// The words `previous` and mapped of a chunk.
     #[must_use]
     pub fn chunk_words(&self, chunk: usize) -> Option<(Word, Word)> {
         self.chunks.get(chunk).copied()
     }
 
-    /// Fills `buffer` from `address`; `get` gives the words that change, in the order of their addresses.
+    /// Fills `buffer` from `address`. `get` returns the changing words; it is called in address order.
     ///
     /// # Errors
-    /// Not mapped.
+    /// [`MemoryError::Unmapped`] if the range is not mapped.
     pub fn read(
         &self,
         address: Address,
@@ -539,7 +540,7 @@ impl Map {
         Ok(())
     }
 
-    /// The word that is written by `length` bytes at `address`.
+    /// The word that a write of `length` bytes at `address` changes.
     #[must_use]
     pub fn written(&self, address: Address, length: usize) -> Option<Word> {
         let (region, start) = self.find(address)?;

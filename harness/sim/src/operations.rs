@@ -1,4 +1,4 @@
-//! The order in which CPython 3.15.2 does the stores of each operation.
+//! The stores of each operation, in the order of CPython 3.15.2.
 
 use framewalk::memory::Address;
 
@@ -7,10 +7,10 @@ use crate::program::FunctionId;
 use crate::store::Store;
 use crate::variation::{Variation, Variations};
 
-/// `PyStackRef_NULL`: no object, tagged.
+/// `PyStackRef_NULL`: no object, with the tag bit set.
 const NULL_REFERENCE: u64 = 1;
 
-/// Collects the stores of one operation of one thread.
+/// Collects the stores of one operation in one thread.
 pub(super) struct Operation<'a> {
     map: &'a Map,
     variations: &'a Variations,
@@ -20,13 +20,13 @@ pub(super) struct Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// `stores` is emptied and filled.
+    /// Reuses the allocation of `stores`, whose content is dropped.
     pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
         stores.clear();
         Self { map, variations, thread, stores, leaving: Vec::new() }
     }
 
-    /// The stores, and the frames that leave by them.
+    /// The collected stores, and the frames that leave the stack in this operation.
     pub(super) fn done(self) -> (Vec<Store>, Vec<Address>) {
         (self.stores, self.leaving)
     }
@@ -51,7 +51,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The fields of a new frame; no objects in the slots that its locals cover.
+    /// Fills in the fields of a new frame. The slots that its locals cover get null references.
     pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
         self.previous(place, caller);
         self.code(place, self.map.codes().executable(function));
@@ -65,13 +65,13 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The cache's fields of a new thread state.
+    /// Initialises the frame cache's fields of a new thread state.
     pub(super) fn fresh_cache(&mut self) {
         let thread = self.thread;
         self.stores.extend([Store::Anchor { thread, value: 0 }, Store::ResetSequence { thread }]);
     }
 
-    /// The frame of a generator, copied from that of the function that makes it.
+    /// Copies the frame of a generator function into its generator.
     pub(super) fn copy_to_generator(&mut self, place: Place, function: FunctionId) {
         self.code(place, self.map.codes().executable(function));
         self.previous(place, None);
@@ -84,14 +84,14 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// A code object is freed: the interpreter counts it before its memory can be used again.
+    /// Frees a code object. The interpreter counts it before the memory can be reused.
     pub(super) fn free_code(&mut self, interpreter: usize, freed: u64) {
         if let Some(word) = self.map.code_generation(interpreter) {
             self.word(word, freed.wrapping_add(1));
         }
     }
 
-    /// A function's code object is made: what it has in other words than `there` is stored.
+    /// Creates a function's code object. Stores only the words that differ from `there`.
     pub(super) fn make_code(&mut self, function: FunctionId, there: impl Fn(Word) -> u64) {
         let codes = self.map.codes();
         let (Some(words), Some(content)) = (codes.words(function), codes.content(function)) else { return };
@@ -103,25 +103,26 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The frame's storage is given back: its reference to the code is dropped.
+    /// Frees a frame's storage: its reference to the code object is dropped.
     pub(super) fn clear(&mut self, place: Place) {
         self.code(place, NULL_REFERENCE);
     }
 
-    /// The shim frame between C and the new frame `entered`, which does not become the current one.
+    /// Links a shim frame between C and the new frame `entered`. The shim frame does not become the current one.
     pub(super) fn enter(&mut self, shim: Place, entered: Place, caller: Place) {
         self.previous(entered, Some(shim));
         self.previous(shim, Some(caller));
     }
 
-    /// A suspended generator is cleared without being resumed: if the anchor is its frame, it becomes its `previous`.
+    /// Clears a suspended generator without resuming it. If its frame is the anchor, the anchor becomes that frame's
+    /// `previous`.
     pub(super) fn clear_generator(&mut self, place: Place) {
         self.leaving.push(self.map.address(place));
         self.advance_to(self.map.address(place), 0);
         self.previous(place, None);
     }
 
-    /// If the anchor is `frame`, it becomes `caller`.
+    /// If the anchor is `frame`, moves it to `caller`.
     pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
         self.leaving.push(frame);
         if self.variations.contains(&fault) {
@@ -145,13 +146,14 @@ impl<'a> Operation<'a> {
         self.stores.extend(both);
     }
 
-    /// A frame leaves by a return or an exception: the current frame first, then the anchor.
+    /// A frame leaves the stack by a return or an exception: the current frame is stored first, then the anchor.
     pub(super) fn leave(&mut self, place: Place, caller: Place) {
         self.current_frame(caller);
         self.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturn);
     }
 
-    /// A generator's frame leaves by a yield or after a throw: the anchor first, then the current frame.
+    /// A generator's frame leaves the stack by a yield or after a throw: the anchor is stored first, then the current
+    /// frame.
     pub(super) fn suspend(&mut self, place: Place, caller: Place, fault: Variation) {
         let current_first = self.variations.contains(&Variation::CurrentFrameFirstOnYield);
         if current_first {
@@ -164,7 +166,7 @@ impl<'a> Operation<'a> {
         self.previous(place, None);
     }
 
-    /// A shim frame leaves: CPython has no update of the anchor there.
+    /// A shim frame leaves the stack. CPython does not update the anchor there.
     pub(super) fn leave_shim(&mut self, shim: Place, caller: Place) {
         self.current_frame(caller);
         if self.variations.contains(&Variation::AnchorMovedByShims) {

@@ -1,29 +1,29 @@
-//! What the simulated interpreter runs: functions that call, return, raise and yield, and nothing else.
+//! Programs for the simulated interpreter: functions that call, return, raise and yield, and nothing else.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 /// An index into [`Program::functions`].
 pub type FunctionId = u8;
-/// An index of a variable that holds a generator (or coroutine).
+/// The index of a variable that holds a generator or coroutine.
 pub type Variable = u8;
 
-/// Variables that hold generators.
+/// Number of variables that hold generators.
 pub const VARIABLES: usize = 3;
-/// Lines of a function; each is one code unit.
+/// Number of lines of a function. Each line is one code unit.
 pub const LINES: u8 = 16;
 
-/// A program. Whatever an instruction cannot do (resume a generator that is running, call beyond the deepest frame) it
-/// leaves undone, so that every program is a valid one.
+/// A program. An instruction that cannot be executed, such as resuming a running generator or calling beyond the
+/// deepest frame, does nothing. So every program is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Program {
-    /// What can be called.
+    /// The functions that can be called.
     pub functions: Vec<Function>,
-    /// The threads; the first one runs from the start, the others when they are started.
+    /// The threads. The first one runs from the start, the others once they are started.
     pub threads: Vec<Thread>,
-    /// Frames of one slot that a data-stack chunk holds.
+    /// Number of one-slot frames that fit in a data-stack chunk.
     pub slots_per_chunk: u8,
-    /// Code objects that each interpreter frees at most: a program without this limit can have no end of states.
+    /// Most code objects that each interpreter frees. Without a limit, a program can have infinitely many states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frees: Option<u8>,
 }
@@ -33,29 +33,30 @@ pub struct Program {
 pub struct Function {
     /// `co_qualname`.
     pub name: String,
-    /// How many slots its frame takes: a larger one covers with its locals what smaller ones left there.
+    /// Number of slots that its frame takes. The locals of a larger frame overwrite what smaller frames left there.
     pub slots: u8,
-    /// What it does; after the last instruction it returns (an entry function starts again).
+    /// Its instructions. After the last one it returns; an entry function starts again.
     pub body: Vec<Instruction>,
-    /// Where it goes on if an exception reaches it; else the exception leaves it.
+    /// Index of the instruction at which it continues if an exception reaches it. Without a handler, the exception
+    /// propagates.
     pub handler: Option<u8>,
-    /// The number of the address at which its code object is, if that is not its own. Functions of the same address take
-    /// turns there, in programs that free code objects: see [`Instruction::Compile`]. The first of them begins, and
-    /// belongs to the first interpreter.
+    /// The number of its code object's address, if it differs from the function's own number. In programs that free
+    /// code objects, functions with the same address take turns there: see [`Instruction::Compile`]. The first of them
+    /// starts there and belongs to the first interpreter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u8>,
 }
 
-/// One OS thread's Python thread state.
+/// An OS thread with its Python thread state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Thread {
     /// The function it runs, over and over.
     pub entry: FunctionId,
-    /// The kernel's thread id. Two thread states can have the same, one after the other.
+    /// Thread id of the kernel. Two thread states can have the same one, one after the other.
     pub native_thread_id: u64,
-    /// Whether it is there from the start.
+    /// Whether the thread runs from the start.
     pub started: bool,
-    /// The interpreter that it belongs to.
+    /// The interpreter that the thread belongs to.
     #[serde(default, skip_serializing_if = "is_main")]
     pub interpreter: u8,
 }
@@ -73,56 +74,56 @@ impl Thread {
     }
 }
 
-/// What a function does next.
+/// An instruction of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Arbitrary, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Instruction {
-    /// Goes on at another line.
+    /// Continues at another line.
     Line(u8),
     /// Calls a function from Python.
     Call(FunctionId),
-    /// Calls a function from C: behind a shim frame.
+    /// Calls a function from C, with a shim frame in between.
     CallFromC(FunctionId),
-    /// Calls a function with arguments that do not fit.
+    /// Calls a function with arguments that do not match its signature.
     FailedCall(FunctionId),
     /// Returns.
     Return,
-    /// Returns; clearing the locals runs a function.
+    /// Returns. Clearing the locals runs a function.
     ReturnRunning(FunctionId),
     /// Raises.
     Raise,
-    /// Calls a generator function: the variable holds the new generator.
+    /// Calls a generator function. The variable then holds the new generator.
     Create(Variable, FunctionId),
     /// Resumes a generator from Python.
     Resume(Variable),
-    /// Resumes a generator from C: behind a shim frame.
+    /// Resumes a generator from C, with a shim frame in between.
     ResumeFromC(Variable),
     /// Yields.
     Yield,
-    /// `yield from`, `await`: resumes a generator, and yields whenever it does, until it is over.
+    /// `yield from` or `await`: resumes a generator and yields whenever it does, until it is exhausted.
     Delegate(Variable),
     /// Throws into a suspended generator.
     Throw(Variable),
-    /// Drops a generator; a suspended one is cleared.
+    /// Drops a generator. A suspended one is cleared.
     Drop(Variable),
-    /// Goes on at the instruction of that index.
+    /// Continues at the instruction with that index.
     Jump(u8),
-    /// Goes on at that instruction or at the next one: both are possible.
+    /// Continues at that instruction or at the next one. Both are possible.
     Branch(u8),
     /// Starts a thread.
     StartThread(u8),
-    /// Ends the thread: its frames leave, its thread state is freed.
+    /// Ends the thread: its frames leave the stack and its thread state is freed.
     EndThread,
-    /// Makes the code object of a function that shares its address with others. The object that is there is freed before,
-    /// if it is another one, belongs to this interpreter, and no frame and no generator runs it.
+    /// Creates the code object of a function that shares its address with others. A different object at that address is
+    /// freed first, provided that it belongs to this interpreter and no frame and no generator runs it.
     Compile(FunctionId),
-    /// Frees the code object of a function that shares its address with others, under the same conditions. Until it is
-    /// compiled again, the function cannot be called.
+    /// Frees the code object of a function that shares its address with others, under the same conditions. The function
+    /// cannot be called until it is compiled again.
     Free(FunctionId),
 }
 
 impl Program {
-    /// Whether code objects are freed, and their addresses used again.
+    /// Whether the program frees code objects and reuses their addresses.
     #[must_use]
     pub fn frees_code(&self) -> bool {
         self.functions
@@ -131,7 +132,7 @@ impl Program {
             .any(|instruction| matches!(instruction, Instruction::Compile(_) | Instruction::Free(_)))
     }
 
-    /// Whether a function is called to make generators. It then never runs as a plain function.
+    /// Whether the function is called to create generators. It then never runs as a plain function.
     #[must_use]
     pub fn is_generator(&self, function: FunctionId) -> bool {
         self.functions
@@ -142,7 +143,7 @@ impl Program {
 }
 
 impl Program {
-    /// Whether `callee` can stand right above `caller` on a stack.
+    /// Whether `callee` can be directly above `caller` on a stack.
     #[must_use]
     pub fn may_call(&self, caller: FunctionId, callee: FunctionId) -> bool {
         let body = |function: FunctionId| self.functions.get(usize::from(function)).map_or(&[][..], |f| &f.body);
@@ -152,7 +153,7 @@ impl Program {
         };
         body(caller).iter().any(|instruction| match *instruction {
             Instruction::Call(called) | Instruction::CallFromC(called) => {
-                // A finalizer runs on the stack of the caller of the function that dies.
+                // A finalizer runs on the stack of the caller of the function that is being cleared.
                 called == callee || body(called).contains(&Instruction::ReturnRunning(callee))
             }
             Instruction::Create(_, made) => made == callee,
@@ -164,7 +165,7 @@ impl Program {
         })
     }
 
-    /// Whether all frames on the data stack are those of functions called from Python, and run.
+    /// Whether all frames on the data stack belong to functions that were called from Python and run.
     #[must_use]
     pub fn only_calls(&self) -> bool {
         self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
@@ -178,7 +179,8 @@ impl Program {
         })
     }
 
-    /// Whether no shim frame ever leaves the stack but under a thread's first frame: shim frames do not move the anchor.
+    /// Whether the only shim frames that leave the stack are those under a thread's first frame. Shim frames do not
+    /// move the anchor.
     #[must_use]
     pub fn moves_anchor_with_every_frame(&self) -> bool {
         self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
@@ -189,7 +191,7 @@ impl Program {
         })
     }
 
-    /// A finalizer of a generator's body runs on the stack of whoever resumes it.
+    /// A finalizer of a generator's body runs on the stack of the function that resumes the generator.
     fn delegates_to(&self, variable: Variable, finalizer: FunctionId) -> bool {
         (0..).zip(&self.functions).any(|(id, function)| {
             function.body.contains(&Instruction::ReturnRunning(finalizer))
@@ -205,13 +207,13 @@ impl Function {
         Self { name: name.to_owned(), slots: 1, body: body.to_vec(), handler: None, place: None }
     }
 
-    /// The same with a handler.
+    /// The same function with an exception handler.
     #[must_use]
     pub fn handling(self, handler: u8) -> Self {
         Self { handler: Some(handler), ..self }
     }
 
-    /// The same with its code object at the address of that number.
+    /// The same function with its code object at the address with that number.
     #[must_use]
     pub fn at(self, place: u8) -> Self {
         Self { place: Some(place), ..self }

@@ -1,13 +1,13 @@
-//! Where a cached walker promises a hit on a target at rest.
+//! The samples at which a cached walker promises a hit on a target at rest.
 
 use framewalk::cache::FrameCache;
 use framewalk::sample::WalkerKind;
 
 use crate::map::{Map, Word};
 
-/// Whether `thread`'s next sample must be a hit, while nothing moves and no other profiler has moved the anchor: its
-/// anchor's frame is on the stack, and in the entry that was stored for its thread state. The reference walker promises
-/// it only where that is the current frame. `get` gives the words.
+/// Whether `thread`'s next sample must be a hit. This holds if its anchor's frame is on the stack and in the entry
+/// stored for its thread state, nothing moves, and no other profiler has moved the anchor. The reference walker
+/// promises a hit only if the anchor is the current frame. `get` returns the words.
 #[must_use]
 pub fn promises_hit(map: &Map, thread: usize, get: impl Fn(Word) -> u64, cache: &FrameCache, kind: WalkerKind) -> bool {
     let words = map.thread_words(thread);

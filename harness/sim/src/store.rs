@@ -1,42 +1,42 @@
-//! What the interpreter does to memory, one access at a time.
+//! The interpreter's memory accesses, one at a time.
 
 use framewalk::memory::Address;
 
 use crate::map::Word;
 
-/// One access. A frame that leaves the stack does the last three: the anchor is loaded and compared, and only if it was
-/// that frame are sequence and anchor stored.
+/// One access. When a frame leaves the stack, the anchor is loaded and compared. Sequence and anchor are stored only if
+/// the anchor was that frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Store {
     /// Stores a word.
     Word {
-        /// Which one.
+        /// The word.
         word: Word,
-        /// What.
+        /// Its new value.
         value: u64,
     },
-    /// Loads the anchor; unless it is `frame`, the next `skip` accesses are left out.
+    /// Loads the anchor. If it is not `frame`, the next `skip` accesses are skipped.
     CompareAnchor {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
-        /// The frame that leaves.
+        /// The frame that leaves the stack.
         frame: Address,
-        /// How many depend on it.
+        /// Number of accesses that depend on the comparison.
         skip: usize,
     },
     /// Adds one to the sequence.
     IncrementSequence {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
     },
-    /// Sets the sequence of a new thread state to what sequences start with.
+    /// Sets the sequence of a new thread state to the initial sequence.
     ResetSequence {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
     },
     /// Stores the anchor.
     Anchor {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
         /// The caller's frame, or NULL in a new thread state.
         value: Address,

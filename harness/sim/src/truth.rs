@@ -1,4 +1,4 @@
-//! The stack that a thread of the simulated interpreter really has.
+//! The true stack of a thread in the simulated interpreter.
 
 use framewalk::frame::{Frame, Location};
 
@@ -8,11 +8,11 @@ use crate::program::{FunctionId, Program};
 /// A stack as functions and lines, leaf first.
 pub type Chain = Vec<(FunctionId, u8)>;
 
-/// More frames than any program can have: a chain that does not end within them is the interpreter's own fault.
+/// More frames than any program can have. A longer chain is a bug of the simulated interpreter.
 const LONGEST: usize = 1024;
 
-/// Follows a thread's frames, from the current one to the base frame. `get` gives the words. Nothing if they do not
-/// lead there, which only a wrong order of stores could bring about.
+/// Follows a thread's frames from the current one to the base frame. `get` returns the words. Returns `None` if the
+/// frames do not lead there; only a wrong order of stores can cause that.
 pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chain) -> Option<()> {
     into.clear();
     let mut address = get(map.thread_words(thread).current_frame);
@@ -30,7 +30,7 @@ pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chai
     None
 }
 
-/// The frames as a walker returns them.
+/// The frames of a chain in the form that walkers return.
 #[must_use]
 pub fn frames(program: &Program, chain: &[(FunctionId, u8)]) -> Vec<Frame> {
     chain
@@ -43,7 +43,7 @@ pub fn frames(program: &Program, chain: &[(FunctionId, u8)]) -> Vec<Frame> {
         .collect()
 }
 
-/// Whether a walker's frames are this chain.
+/// Whether a walker's frames equal this chain.
 #[must_use]
 pub fn matches(program: &Program, chain: &[(FunctionId, u8)], stack: &[Frame]) -> bool {
     stack.len() == chain.len()

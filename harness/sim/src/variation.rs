@@ -1,5 +1,5 @@
-//! Ways in which another interpreter differs from CPython 3.15.2: historical faults, and changes that would make it
-//! easier to walk.
+//! How another interpreter can differ from CPython 3.15.2: historical faults, and changes that would make it easier to
+//! walk.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,35 +8,35 @@ use std::str::FromStr;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-/// One difference.
+/// One difference from CPython 3.15.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Arbitrary, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Variation {
-    /// A return or an unwinding frame leaves the anchor where it is.
+    /// A return or an unwinding does not move the anchor.
     AnchorKeptOnReturn,
-    /// A yield leaves the anchor where it is (gh-151436).
+    /// A yield does not move the anchor (gh-151436).
     AnchorKeptOnYield,
-    /// RETURN_GENERATOR leaves the anchor where it is (gh-151436).
+    /// RETURN_GENERATOR does not move the anchor (gh-151436).
     AnchorKeptOnReturnGenerator,
-    /// A throw into a delegating generator leaves the anchor where it is (gh-151436).
+    /// A throw into a delegating generator does not move the anchor (gh-151436).
     AnchorKeptOnThrow,
-    /// A call whose arguments do not fit leaves the anchor where it is (gh-151436).
+    /// A call whose arguments do not match the signature does not move the anchor (gh-151436).
     AnchorKeptOnFailedBind,
     /// The sequence is never incremented (gh-151613).
     SequenceKept,
-    /// The anchor is stored before the sequence, as debug builds and the JIT's stencils have it.
+    /// The anchor is stored before the sequence, as in debug builds and the JIT's stencils.
     AnchorBeforeSequence,
-    /// A yield moves the current frame before it looks at the anchor, as a return does.
+    /// A yield moves the current frame before it checks the anchor, as a return does.
     CurrentFrameFirstOnYield,
-    /// A shim frame that leaves moves the anchor, as every other frame does.
+    /// A shim frame that leaves the stack moves the anchor, as every other frame does.
     AnchorMovedByShims,
 }
 
-/// Those that are in force.
+/// The variations in force.
 pub type Variations = BTreeSet<Variation>;
 
 impl Variation {
-    /// Every one.
+    /// Every variation.
     pub const ALL: [Self; 9] = [
         Self::AnchorKeptOnReturn,
         Self::AnchorKeptOnYield,
@@ -65,7 +65,7 @@ impl Variation {
         }
     }
 
-    /// Whether CPython had it as a bug.
+    /// Whether CPython once had this variation as a bug.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::AnchorBeforeSequence | Self::CurrentFrameFirstOnYield | Self::AnchorMovedByShims)

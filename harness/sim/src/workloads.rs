@@ -1,4 +1,4 @@
-//! The programs that searches run: each is as small as what it is for allows.
+//! The programs that searches run. Each is as small as its purpose allows.
 
 use crate::program::Instruction::{
     Branch, Call, CallFromC, Compile, Create, Delegate, Drop, EndThread, FailedCall, Free, Jump, Line, Raise, Resume,
@@ -6,18 +6,18 @@ use crate::program::Instruction::{
 };
 use crate::program::{Function, Instruction, Program, Thread};
 
-/// A program by its name.
+/// A named program.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it is for.
+    /// What it tests.
     pub about: &'static str,
-    /// How it is made.
+    /// Creates the program.
     pub make: fn() -> Program,
 }
 
-/// All of them.
+/// Every workload.
 pub const ALL: [Workload; 16] = [
     Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
     Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
@@ -57,7 +57,7 @@ pub const ALL: [Workload; 16] = [
     },
 ];
 
-/// The workload of that name.
+/// The workload with that name.
 #[must_use]
 pub fn find(name: &str) -> Option<Workload> {
     ALL.into_iter().find(|workload| workload.name == name)
@@ -221,7 +221,8 @@ pub(crate) fn thread_reuse() -> Program {
     Program { threads: vec![Thread::new(0, 7, true), worker(1), worker(2)], ..program }
 }
 
-/// What a walker learns of one code object can be told from what comes after it, and from what comes after that.
+/// Number of frees. What a walker learnt of a code object can then be distinguished from its first and its second
+/// successor at the address.
 const FREES: u8 = 2;
 
 pub(crate) fn code_reuse() -> Program {

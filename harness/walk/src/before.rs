@@ -1,5 +1,4 @@
-//! What the last whole walk of a thread read, and what came of it: where the next one should look, and what it need not
-//! decode again.
+//! The last complete walk of each thread: where the next walk should look, and which frames it need not decode again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::shared::Shared;
 use crate::thread_state::ThreadState;
 use crate::walker::decode;
 
-/// The last whole walks, by thread state.
+/// The last complete walks, by address of the thread state.
 #[derive(Default)]
 pub(super) struct Walks {
     walks: BTreeMap<Address, Before>,
@@ -34,7 +33,8 @@ impl Walks {
         self.walks.entry(thread).or_default()
     }
 
-    /// Takes out the last walk of a thread, and a buffer for the next one, so that both can be borrowed while a walker works.
+    /// Takes out a thread's last walk and a buffer for the next one, so that both can be borrowed while the walker
+    /// works.
     pub(super) fn take(&mut self, thread: Address) -> (Before, Vec<u8>) {
         (self.walks.remove(&thread).unwrap_or_default(), std::mem::take(&mut self.buffer))
     }
@@ -48,7 +48,7 @@ impl Walks {
         self.walks.clear();
     }
 
-    /// Forgets threads that are none of `threads`.
+    /// Forgets threads that are not in `threads`.
     pub(super) fn sweep(&mut self, threads: &[ThreadState]) {
         if self.walks.len() > threads.len() {
             self.walks.retain(|&state, _| threads.iter().any(|thread| thread.address == state));
@@ -56,33 +56,34 @@ impl Walks {
     }
 }
 
-/// See the module.
+/// The last complete walk of one thread.
 #[derive(Default)]
 pub(super) struct Before {
-    /// Which code objects its links run.
+    /// The code-object generation at which `frames` were decoded.
     generation: CodeGeneration,
-    /// The chunks, with their sizes in bytes.
+    /// Addresses of the chunks and their sizes in bytes.
     chunks: Vec<(Address, usize)>,
-    /// The frames that no chunk holds.
+    /// Addresses of the frames outside all chunks.
     outside: Vec<Address>,
     links: Vec<RawFrame>,
-    /// What the links that run Python code are.
+    /// The decoded frames of the links that run Python code.
     frames: Shared<Arc<Frame>>,
 }
 
 impl Before {
-    /// Where the chunks and the other frames are expected, with their sizes in bytes; a frame has `frame_size`.
+    /// Expected addresses of the chunks and of the other frames, with their sizes in bytes. A frame has `frame_size`
+    /// bytes.
     pub(super) fn places(&self, frame_size: usize) -> impl Iterator<Item = (Address, usize)> + Clone {
         let outside = self.outside.iter().map(move |&address| (address, frame_size));
         self.chunks.iter().copied().chain(outside)
     }
 
-    /// How many frames the chain had.
+    /// Depth of the chain in frames, including shim frames.
     pub(super) fn depth(&self) -> usize {
         self.links.len()
     }
 
-    /// The copies of [`Before::places`], if those are the chunks from `head` on.
+    /// Uses copies of [`Before::places`], if they are still the chunks from `head` on.
     pub(super) fn guessed<'a>(
         &self,
         head: Address,
@@ -95,7 +96,8 @@ impl Before {
         Some(chunks)
     }
 
-    /// The chunks from `head` on, in one read into `buffer` if they are where they were, else one by one.
+    /// Copies the chunks from `head` on. One read into `buffer` is enough if they have not moved; otherwise they are
+    /// copied one by one.
     ///
     /// # Errors
     /// As [`Chunks::copy`].
@@ -121,7 +123,7 @@ impl Before {
         Chunks::copy(memory, head)
     }
 
-    /// Fills `buffer` from all places; whether they are all there.
+    /// Fills `buffer` from all places. Returns whether every read succeeded.
     fn read(&self, memory: &mut dyn RemoteMemory, frame_size: usize, buffer: &mut [u8]) -> bool {
         let mut rest = buffer;
         let mut segments: SmallVec<[Segment<'_>; 16]> = SmallVec::new();
@@ -132,8 +134,8 @@ impl Before {
         memory.read_vectored(&mut segments).is_ok_and(|filled| filled == segments.len())
     }
 
-    /// What the links of a chain that reached the base frame are. Those at its end that read as they did are not decoded
-    /// again.
+    /// Decodes a chain that reached the base frame. Links at its end that are the same as in the last walk are not
+    /// decoded again.
     pub(super) fn decode(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -152,7 +154,7 @@ impl Before {
         Ok(callers.below(decode(memory, decoder, fresh)?))
     }
 
-    /// Keeps what a walk to the base frame read, and what came of it.
+    /// Keeps a walk to the base frame: what it read and the decoded frames.
     pub(super) fn keep(
         &mut self,
         generation: CodeGeneration,
@@ -171,7 +173,7 @@ impl Before {
     }
 }
 
-/// The parts of a buffer, place by place.
+/// The pieces of a buffer, one for each place.
 #[derive(Clone)]
 struct Copies<'a, P> {
     rest: &'a [u8],
@@ -221,7 +223,7 @@ mod tests {
         }
     }
 
-    /// Two chunks, each with its address in its first frame, and a frame outside of them.
+    /// Two chunks, each with its own address in its first frame, and a frame outside of them.
     fn target() -> Counting {
         let mut image = Image::default();
         for (address, previous) in [(NEWEST, OLDEST), (OLDEST, 0)] {
@@ -235,7 +237,7 @@ mod tests {
         Counting { image, reads: 0 }
     }
 
-    /// What is known after a walk over the target.
+    /// The stored walk after one walk over the target.
     fn known(target: &mut Counting) -> Before {
         let frame = |address, owner| RawFrame { address, previous: 0, code: 1, instr_ptr: 0, owner };
         let links = vec![frame(NEWEST + 24, Owner::Thread), frame(OUTSIDE, Owner::Shim)];
@@ -247,7 +249,7 @@ mod tests {
         before
     }
 
-    /// How many reads it takes, and whether the frame outside of the chunks came with them.
+    /// Number of reads, and whether the frame outside the chunks was copied with them.
     fn copied(before: &Before, target: &mut Counting, head: Address) -> (usize, bool) {
         target.reads = 0;
         let mut buffer = Vec::new();
@@ -273,7 +275,7 @@ mod tests {
     fn what_is_elsewhere_is_read_as_if_nothing_were_known() {
         let mut other = target();
         let before = known(&mut other);
-        // Another newest chunk; the same one with another size; a frame whose memory is gone.
+        // A different newest chunk; the same one with a different size; an unmapped frame.
         assert_eq!(copied(&before, &mut other, OLDEST), (1, false));
         let mut bytes = other.image.unmap(OLDEST).unwrap();
         bytes[8..16].copy_from_slice(&(SIZE as u64 / 2).to_le_bytes());

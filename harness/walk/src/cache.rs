@@ -1,4 +1,4 @@
-//! The cache itself: one entry per thread, looked up by anchor and sequence. Pure data: no memory is read here.
+//! The frame cache: one entry per thread, looked up by anchor and sequence. Pure data: nothing here reads memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crate::miss::MissReason;
 use crate::shared::Shared;
 use crate::thread_state::ThreadState;
 
-/// How much a cache holds.
+/// Size limits of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Threads kept at the same time.
+    /// Most threads with an entry.
     pub threads: usize,
-    /// Addresses kept per entry: an anchor further down is not found.
+    /// Most addresses per entry. An anchor deeper in the stack is not found.
     pub addresses: usize,
 }
 
 impl Limits {
-    /// Those of CPython's unwinder (`FRAME_CACHE_MAX_THREADS`, `FRAME_CACHE_MAX_FRAMES`).
+    /// The limits of CPython's unwinder (`FRAME_CACHE_MAX_THREADS`, `FRAME_CACHE_MAX_FRAMES`).
     pub const CPYTHON: Self = Self { threads: 32, addresses: 1024 };
 }
 
@@ -29,39 +29,40 @@ impl Default for Limits {
     }
 }
 
-/// Entries of threads that are gone are dropped every so many samples (as CPython's unwinder).
+/// Entries of ended threads are dropped once in this number of samples, as in CPython's unwinder.
 const SWEEP_INTERVAL: u32 = 1024;
 
 /// A stored stack, leaf first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// The thread state that it was walked from.
+    /// Address of the thread state that it was walked from.
     pub thread_state: Address,
-    /// The interpreter of that.
+    /// Address of the interpreter's state that the thread state belongs to, or NULL if its code-object generation could
+    /// not be read.
     pub interpreter: Address,
-    /// Where its frames stood, shim frames left out; at most [`Limits::addresses`].
+    /// Addresses of the frames without shim frames; at most [`Limits::addresses`].
     pub addresses: Shared<Address>,
-    /// What they were.
+    /// The decoded frames. There can be more of them than addresses.
     pub frames: Shared<Arc<Frame>>,
-    /// The sequence at the time.
+    /// The sequence when the entry was stored.
     pub sequence: u64,
 }
 
-/// What a lookup compares; a weakening turns one off.
+/// What a lookup compares. A weakening turns a comparison off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checks {
-    /// The thread state's address.
+    /// Compare the address of the thread state.
     pub thread_state: bool,
-    /// The sequence.
+    /// Compare the sequence.
     pub sequence: bool,
 }
 
 impl Checks {
-    /// All of them.
+    /// Every comparison, as in CPython's protocol.
     pub const ALL: Self = Self { thread_state: true, sequence: true };
 }
 
-/// Entries by native thread id.
+/// A cache with one entry per native thread id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FrameCache {
     entries: BTreeMap<u64, Entry>,
@@ -70,43 +71,44 @@ pub struct FrameCache {
 }
 
 impl FrameCache {
-    /// An empty cache that holds as much as `limits` says.
+    /// An empty cache with these `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
     }
 
-    /// All entries, by native thread id.
+    /// All entries with their native thread ids, in ascending order of the id.
     pub fn entries(&self) -> impl Iterator<Item = (u64, &Entry)> {
         self.entries.iter().map(|(&native_thread_id, entry)| (native_thread_id, entry))
     }
 
-    /// Adds `offset` to the sequence of a thread's entry, wrapping. Lookups compare sequences with the thread's own, so
-    /// that shifting both changes nothing.
+    /// Adds `offset` to the sequence of a thread's entry, wrapping. Lookups compare this sequence with the thread's
+    /// own, so shifting both changes nothing.
     pub fn shift_sequence(&mut self, native_thread_id: u64, offset: u64) {
         if let Some(entry) = self.entries.get_mut(&native_thread_id) {
             entry.sequence = entry.sequence.wrapping_add(offset);
         }
     }
 
-    /// The entry for a thread.
+    /// The entry of the thread with this native thread id.
     #[must_use]
     pub fn get(&self, native_thread_id: u64) -> Option<&Entry> {
         self.entries.get(&native_thread_id)
     }
 
-    /// The entry that was stored for a thread state.
+    /// The entry that was stored for this thread state.
     #[must_use]
     pub fn of_thread_state(&self, thread_state: Address) -> Option<&Entry> {
         self.entries.values().find(|entry| entry.thread_state == thread_state)
     }
 
-    /// Takes the entry out: whoever overwrites the anchor must, since the entry is only tied to the anchor before.
+    /// Removes the entry and returns it. Call it before overwriting the anchor, because the entry is only valid
+    /// together with the old anchor.
     pub fn take(&mut self, native_thread_id: u64) -> Option<Entry> {
         self.entries.remove(&native_thread_id)
     }
 
-    /// Stores an entry. Drops it if as many threads as [`Limits::threads`] have one already.
+    /// Stores an entry. Drops it if [`Limits::threads`] other threads already have one.
     pub fn insert(&mut self, native_thread_id: u64, mut entry: Entry) {
         entry.addresses.truncate(self.limits.addresses);
         if self.entries.len() < self.limits.threads || self.entries.contains_key(&native_thread_id) {
@@ -114,7 +116,7 @@ impl FrameCache {
         }
     }
 
-    /// Counts a sample of `threads`, and now and then drops the entries of all others.
+    /// Counts a sample of `threads`. Drops the entries of all other threads once every 1024 samples.
     pub fn sweep(&mut self, threads: &[ThreadState]) {
         self.samples = self.samples.wrapping_add(1);
         if self.samples.is_multiple_of(SWEEP_INTERVAL) {
@@ -122,15 +124,15 @@ impl FrameCache {
         }
     }
 
-    /// Drops the entries of threads for which `alive` is false.
+    /// Drops the entries of threads for which `alive` returns false.
     pub fn retain(&mut self, alive: impl Fn(u64) -> bool) {
         self.entries.retain(|&native_thread_id, _| alive(native_thread_id));
     }
 
-    /// A full hit: the thread stands in the very frame that the entry starts with, and that never left the stack.
+    /// Looks for a full hit: the current frame is the entry's first frame and never left the stack.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the lookup is not a full hit.
     pub fn full_hit(&self, thread: &ThreadState, checks: Checks) -> Result<&Entry, MissReason> {
         let entry = self.usable(thread, checks)?;
         if thread.current_frame != thread.anchor || entry.addresses.first() != Some(&thread.anchor) {
@@ -142,11 +144,11 @@ impl FrameCache {
         Ok(entry)
     }
 
-    /// A partial hit: the anchor moved down by exactly the frames that stood above it, and `other_returns` more. Gives the
-    /// anchor's index.
+    /// Looks for a partial hit: the anchor moved down by exactly the number of frames above it, plus `other_returns`.
+    /// Returns the entry and the index of the anchor in it.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the lookup is not a partial hit.
     pub fn partial_hit(
         &self,
         thread: &ThreadState,
@@ -175,7 +177,7 @@ impl FrameCache {
 }
 
 impl Entry {
-    /// The index of the frame that stood at `address`.
+    /// Index of the frame at `address`.
     #[must_use]
     pub fn position(&self, address: Address) -> Option<usize> {
         self.addresses.iter().position(|&here| here == address)
@@ -276,7 +278,7 @@ mod tests {
         assert_eq!((0..100).filter(|&thread| cache.get(thread).is_some()).count(), 3);
     }
 
-    /// Two threads, each with an entry.
+    /// A cache with entries for two threads.
     fn two() -> FrameCache {
         let mut cache = cache();
         cache.insert(

@@ -1,15 +1,16 @@
-//! The cached walker by CPython 3.15's protocol (`Modules/_remote_debugging`), step by step, with named weakenings.
+//! The cached walker: CPython 3.15's protocol (`Modules/_remote_debugging`) step by step, with optional weakenings.
 //!
-//! 1. Read the interpreter's generation of code objects, the thread state and, in the same call, the predicted leaf frame.
-//! 2. Full hit: decode the leaf, read anchor, sequence and generation again, append the stored callers. Nothing is written.
-//! 3. Otherwise copy the data stack and follow the chain until the anchor. (CPython's unwinder always copies all of it;
-//!    this one, if it expects a partial hit, no more than the chain needs.)
-//! 4. Partial hit: read anchor and sequence again, append the stored callers of the anchor's frame. If it is none,
+//! 1. Read the interpreter's code-object generation, the thread state and, in the same call, the predicted leaf frame.
+//! 2. Full hit: decode the leaf, re-read anchor, sequence and generation, append the stored callers. Nothing is
+//!    written.
+//! 3. Otherwise copy the data stack and follow the chain to the anchor. (CPython's unwinder always copies all chunks.
+//!    If a partial hit is expected, this walker copies only the chunks that the chain needs.)
+//! 4. Partial hit: re-read anchor and sequence, append the stored callers of the anchor's frame. If the lookup fails,
 //!    follow the chain on to the base frame.
-//! 5. Store the stack with the sequence of step 1.
+//! 5. Store the stack with the sequence from step 1.
 //! 6. Write the anchor if it is not the current frame.
 //!
-//! On a running target this protocol can splice: the anchor is written after the walk, unverified.
+//! On a running target this protocol can splice stacks: the anchor is written after the walk and not verified.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,25 +36,25 @@ use crate::thread_state::{ThreadState, Window, write_anchor};
 use crate::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
 use crate::weakening::Weakening;
 
-/// The longest chain that CPython's unwinder follows with its cache on.
+/// Depth limit of CPython's unwinder with its cache on, in frames.
 const DEPTH_LIMIT: usize = 1024 + 512;
 
-/// What a chain and the cache make together.
+/// A stack assembled from a chain and the cache.
 struct Joined {
     frames: Shared<Arc<Frame>>,
     addresses: Shared<Address>,
     provenance: Provenance,
 }
 
-/// What step 1 read.
+/// The result of step 1.
 struct First {
     thread: ThreadState,
     generation: CodeGeneration,
-    /// The predicted leaf, if it could be read and is the current frame.
+    /// The predicted leaf frame, if it was read and is the current frame.
     leaf: Option<RawFrame>,
 }
 
-/// See the module.
+/// The cached walker with CPython's protocol. See the module documentation.
 pub struct CachedWalker {
     site: Site,
     fields: CacheLayout,
@@ -61,9 +62,9 @@ pub struct CachedWalker {
     weakenings: BTreeSet<Weakening>,
     /// See [`CachedWalker::as_cpython`].
     as_cpython: bool,
-    /// The newest chunk that its first walk is to copy, if not the thread's own.
+    /// The newest chunk to copy in the first walk, if it differs from the thread's own.
     first_chunk: Option<Address>,
-    /// What step 1 read where it predicted the leaf.
+    /// The frame that step 1 read at the predicted address.
     predicted: Option<RawFrame>,
     cache: FrameCache,
     decoder: Decoder,
@@ -72,10 +73,10 @@ pub struct CachedWalker {
 }
 
 impl CachedWalker {
-    /// A walker with the given weakenings; none of them is CPython's protocol as it is.
+    /// Makes a walker with the given weakenings. An empty set gives CPython's protocol without faults.
     ///
     /// # Errors
-    /// The layout has no cache or cannot be walked.
+    /// The layout has no frame cache or the walkers cannot read it.
     pub fn new(site: Site, weakenings: BTreeSet<Weakening>) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
         Ok(Self {
@@ -93,11 +94,11 @@ impl CachedWalker {
         })
     }
 
-    /// The same walker in what CPython's unwinder does otherwise, beside its protocol. Step 3 reads the address of the
-    /// newest chunk anew, with the page that the thread state is in. In the first walk of an unwinder that page is the one
-    /// that it read when it was made, so its chunks are those from `newest_chunk` on, which was the newest one then. Where a
-    /// walk meets outside the chunks the frame that step 1 predicted, that is not read again. Chains are taken as
-    /// [`Chain::as_cpython`] has it.
+    /// The same walker with the other habits of CPython's unwinder, beyond the protocol. Step 3 re-reads the address of
+    /// the newest chunk, as part of the thread state's page. In an unwinder's first walk, that page is the one that it
+    /// read when it was made. So the first walk copies the chunks from `newest_chunk` on, the newest chunk at that
+    /// time. The frame that step 1 predicted is not read again if the walk meets it outside the chunks. Chains are
+    /// taken as [`Chain::as_cpython`] does.
     #[must_use]
     pub fn as_cpython(self, newest_chunk: Address) -> Self {
         Self { as_cpython: true, first_chunk: Some(newest_chunk), ..self }
@@ -111,7 +112,7 @@ impl CachedWalker {
         Checks { thread_state: !self.is(Weakening::ThreadStateNotCompared), sequence: !self.is(no_sequence) }
     }
 
-    /// Step 1: which code objects there are, the thread state, and the frame that the thread's entry starts with.
+    /// Step 1: reads the code-object generation, the thread state, and the first frame of the thread's entry.
     fn read(&mut self, memory: &mut dyn RemoteMemory, address: Address) -> Result<First, Rejection> {
         let layout = &self.site.layout;
         let entry = self.cache.of_thread_state(address);
@@ -137,12 +138,13 @@ impl CachedWalker {
         if needed == 3 && interpreter == state.interpreter {
             return Ok(First { thread: state, generation: codes.parse(interpreter, true), leaf });
         }
-        // What was read of the leaf is older than this.
+        // The leaf was read before this generation.
         let generation = self.generation(memory, state.interpreter);
         Ok(First { thread: state, generation, leaf: leaf.filter(|_| generation.number.is_none()) })
     }
 
-    /// Which code objects the interpreter has. CPython's unwinder is compared at its other accesses.
+    /// Reads the interpreter's code-object generation. In the role of CPython's unwinder this walker does not, because
+    /// only the other accesses are compared.
     fn generation(&self, memory: &mut dyn RemoteMemory, interpreter: Address) -> CodeGeneration {
         match self.as_cpython {
             true => CodeGeneration { interpreter, number: None },
@@ -150,7 +152,7 @@ impl CachedWalker {
         }
     }
 
-    /// Whether anchor and sequence are still what step 1 read, and no code object was freed since.
+    /// Whether anchor and sequence still have the values from step 1 and no code object was freed since.
     fn unchanged(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<bool, Rejection> {
         if self.is(Weakening::NotReadAgainBeforeUse) {
             return Ok(true);
@@ -187,7 +189,7 @@ impl CachedWalker {
         Ok(Ok(Walked { stack: Stack::new(leaf, callers), provenance }))
     }
 
-    /// Step 4 for a chain that stopped at the anchor.
+    /// Step 4, for a chain that stopped at the anchor.
     fn partial_hit(
         &mut self,
         memory: &mut dyn RemoteMemory,
@@ -204,7 +206,7 @@ impl CachedWalker {
             Ok(hit) => hit,
             Err(reason) => return Ok(Err(reason)),
         };
-        // An entry of more frames than addresses has no address for the deepest ones.
+        // If an entry has more frames than addresses, the deepest frames have no address.
         let (callers, addresses) = (entry.frames.skip(index + 1), entry.addresses.skip(index + 1));
         let frames = decode(memory, &mut self.decoder, chain.python())?;
         if !self.unchanged(memory, thread)? {
@@ -247,7 +249,7 @@ impl CachedWalker {
             };
             Some(Chunks::copy(memory, newest)?)
         } else if promised {
-            // Few of them hold what stands above the anchor.
+            // Few chunks hold the frames above the anchor.
             Some(Chunks::when_needed(thread.datastack_chunk))
         } else {
             Some(before.copy(memory, thread.datastack_chunk, RawFrame::size(&self.site.layout), buffer)?)
@@ -270,7 +272,7 @@ impl CachedWalker {
                 Ok(found) => hit = Some(found),
                 Err(why) => {
                     reason = why;
-                    // CPython's unwinder looks for the way on from the anchor's frame in that frame, as it now is.
+                    // CPython's unwinder re-reads the anchor's frame to find the next one.
                     let last = chain.links.last().map_or((0, 0), |frame| (frame.address, frame.previous));
                     let next = if self.as_cpython { last.0 } else { last.1 };
                     let rest = follow(memory, &layout, thread, chunks.as_mut(), next, None, DEPTH_LIMIT)?;
@@ -339,7 +341,7 @@ impl CachedWalker {
         (first.thread, walked)
     }
 
-    /// The leaf that the entry of the thread at `address` predicts.
+    /// The leaf frame that the entry of the thread state at `address` predicts.
     fn predicted(&self, address: Address) -> Option<Address> {
         self.cache.of_thread_state(address).and_then(|entry| entry.addresses.first().copied())
     }
@@ -374,7 +376,7 @@ impl ThreadWalk for CachedWalker {
     }
 
     fn roster(&mut self) -> Option<&mut Roster> {
-        // CPython's unwinder keeps one interpreter and one thread in mind, and asks for all the same.
+        // CPython's unwinder remembers one interpreter and one thread, but enumerates all of them anyway.
         if self.as_cpython { None } else { Some(&mut self.roster) }
     }
 
@@ -386,7 +388,7 @@ impl ThreadWalk for CachedWalker {
 
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>) {
         if !seen.is_fresh {
-            // Meanwhile other threads were walked: what was seen of this one is old.
+            // Other threads were walked since the prefetch, so this data is stale.
             return self.walk(memory, seen.thread.address);
         }
         let layout = &self.site.layout;

@@ -8,7 +8,7 @@ use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
 use crate::thread_state::ThreadState;
 
-/// The longest chain that this project's own walkers follow.
+/// Depth limit of framediff's own walkers, in frames. A longer chain is rejected.
 pub const DEPTH_LIMIT: usize = 1 << 16;
 
 /// How a chain ended.
@@ -16,18 +16,18 @@ pub const DEPTH_LIMIT: usize = 1 << 16;
 pub enum End {
     /// At the thread's base frame.
     Base,
-    /// At the address at which it was to stop.
+    /// At the requested stop address.
     Stopped,
-    /// At a NULL link somewhere else.
+    /// At a NULL link of a frame that is not the base frame.
     Elsewhere,
 }
 
-/// Frames in the order in which they were met, newest first; the frame at which it ended is the last.
+/// A thread's frames in walking order, newest first. The last one is the frame at which the walk ended.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// Every link, shim frames included.
+    /// Every link, including shim frames.
     pub links: Vec<RawFrame>,
-    /// How it ended.
+    /// How the chain ended.
     pub end: End,
 }
 
@@ -37,11 +37,11 @@ impl Chain {
         self.links.iter().filter(|frame| frame.is_python())
     }
 
-    /// The chain as CPython's unwinder takes it: a frame without code, one that is gone, is passed over, but the first must
-    /// run Python code.
+    /// The chain as CPython's unwinder takes it: frames without a code object (cleared frames) are skipped. The first
+    /// frame must run Python code.
     ///
     /// # Errors
-    /// [`Rejection::Empty`] if it does not.
+    /// [`Rejection::Empty`] if the first frame does not run Python code.
     pub fn as_cpython(mut self) -> Result<Self, Rejection> {
         if !self.links.first().is_some_and(RawFrame::runs) {
             return Err(Rejection::Empty);
@@ -50,7 +50,7 @@ impl Chain {
         Ok(self)
     }
 
-    /// The rejection for a chain that did not end at the base frame.
+    /// The rejection of a chain that did not end at the base frame.
     #[must_use]
     pub fn not_at_base(&self, thread: &ThreadState) -> Rejection {
         let last = self.links.last().map_or(0, |frame| frame.address);
@@ -58,11 +58,11 @@ impl Chain {
     }
 }
 
-/// Follows the chain of `thread` from `start` until the frame at `stop_at` (included) or a NULL link. A frame comes
-/// from `chunks` where those hold it, else from `memory`.
+/// Follows the chain of `thread` from `start` to the frame at `stop_at` (included) or to a NULL link. A frame is taken
+/// from `chunks` if they hold it, otherwise it is read from `memory`.
 ///
 /// # Errors
-/// [`Rejection::Loops`], or [`Rejection::TooDeep`] after `limit` frames; otherwise as [`RawFrame::read`].
+/// [`Rejection::Loops`] for a cycle, [`Rejection::TooDeep`] after `limit` frames; otherwise as [`RawFrame::read`].
 pub fn follow(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
@@ -83,20 +83,20 @@ pub fn follow(
     )
 }
 
-/// What need not be read, and what need not be followed.
+/// What a walker already knows when it follows a chain.
 #[derive(Debug)]
 pub struct Known<'a, 'copies> {
     /// Copies of the data stack.
     pub chunks: Option<&'a mut Chunks<'copies>>,
-    /// One frame, as it was read before; a copy goes before it.
+    /// One frame that was already read. A copy in `chunks` takes precedence.
     pub frame: Option<&'a RawFrame>,
-    /// About how many frames there are: room is made for so many.
+    /// Expected depth in frames, used to reserve space.
     pub depth: usize,
-    /// The chain is rejected at once if its first frame does not run Python code.
+    /// If set, the chain is rejected at once when its first frame does not run Python code.
     pub starts_with_python: bool,
 }
 
-/// The same; one frame may be known.
+/// As [`follow`], using what is already `known`.
 ///
 /// # Errors
 /// As [`follow`].
@@ -112,7 +112,7 @@ pub fn follow_knowing(
     let mut links: Vec<RawFrame> = Vec::with_capacity(known.depth.min(limit));
     let size = RawFrame::size(layout);
     let mut address = start;
-    // A torn chain often bites its own tail, and would be followed to the limit.
+    // A torn chain often contains a cycle and would otherwise be followed to the limit.
     let mut cycle = Cycle::new();
     while address != 0 {
         if cycle.closes_at(address) {
@@ -139,7 +139,8 @@ pub fn follow_knowing(
         }
         address = frame.previous;
     }
-    // Before 3.15 a thread state does not say where its base frame is: it is the last link and no Python frame.
+    // Before 3.15, the thread state has no base-frame pointer. The base frame is then the last link, which is no Python
+    // frame.
     let at_base = links.last().is_some_and(|last| match thread.base_frame {
         Some(base) => last.address == base,
         None => !last.is_python(),
@@ -157,12 +158,12 @@ mod tests {
     const FRAMES: Address = 0x1000;
     const CODE: Address = 0x9000;
 
-    /// Where frame `index` stands.
+    /// Address of frame `index`.
     fn at(index: u64) -> Address {
         FRAMES + index * 0x100
     }
 
-    /// Frames by owner, leaf first; each is called by the next.
+    /// A chain of frames with these owners, leaf first.
     fn chain(owners: &[u8]) -> Image {
         let mut image = Image::default();
         for (index, &owner) in (0..).zip(owners) {
@@ -191,7 +192,7 @@ mod tests {
         let end = |owners: &[u8], base| followed(owners, &thread(base), NOTHING, 9).unwrap().end;
         assert_eq!(end(&[0, 0, 3], Some(at(2))), End::Base);
         assert_eq!(end(&[0, 0, 3], Some(at(1))), End::Elsewhere);
-        // Before 3.15 it is told by its owner.
+        // Before 3.15, the owner identifies it.
         assert_eq!(end(&[0, 0, 3], None), End::Base);
         assert_eq!(end(&[0, 3, 0], None), End::Elsewhere);
     }

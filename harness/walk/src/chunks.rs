@@ -1,4 +1,4 @@
-//! Copies of a thread's data-stack chunks, so that a chain of frames is read with few accesses.
+//! Copies of a thread's data-stack chunks, so that few reads fetch a whole chain of frames.
 
 use std::borrow::Cow;
 
@@ -7,28 +7,28 @@ use crate::memory::{Address, RemoteMemory};
 use crate::rejection::Rejection;
 use crate::thread_state::word;
 
-/// The size of a chunk unless one frame needs more (`DATA_STACK_CHUNK_SIZE`).
+/// Size of a chunk unless one frame needs more (`DATA_STACK_CHUNK_SIZE`), in bytes.
 const USUAL_SIZE: usize = 16 << 10;
-/// A larger chunk is garbage.
+/// Largest accepted chunk, in bytes.
 pub const SIZE_LIMIT: u64 = 16 << 20;
-/// Copying ends with the chunk with which all chunks of a thread together have more than these bytes.
+/// Limit for the chunks of one thread together, in bytes. Copying fails at the chunk that exceeds it.
 pub const TOTAL_LIMIT: usize = 64 << 20;
-/// More chunks are garbage.
+/// Most chunks of one thread.
 pub const COUNT_LIMIT: usize = 4096;
-/// `_PyStackChunk`: previous, size, top; the frames follow.
+/// Size of the `_PyStackChunk` header: previous, size, top. The frames follow.
 const HEADER: usize = 24;
 const SIZE_OFFSET: usize = 8;
 
-/// The copies, newest chunk first. Each was read at another time: only a target that does not move makes them one
-/// picture.
+/// Copies of data-stack chunks, newest first. Each chunk is read at a different time, so the copies are consistent only
+/// if the target is stopped.
 #[derive(Debug, Default)]
 pub struct Chunks<'a> {
     copies: Vec<(Address, Cow<'a, [u8]>)>,
-    /// Copies of something else, behind those of chunks.
+    /// Number of copies that are not chunks. They are at the end.
     others: usize,
-    /// The copy that held what was asked for last: a chain goes through them one by one.
+    /// Index of the copy that served the last request. A chain usually stays within one chunk for many frames.
     last: usize,
-    /// Where the list goes on behind what was copied.
+    /// Address of the next chunk that was not copied yet, or NULL.
     next: Address,
     head: Address,
     bytes: usize,
@@ -36,7 +36,8 @@ pub struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// Copies that were made on the guess that they are the chunks from `head` on; nothing if they are not.
+    /// Uses `copies` that were read on the guess that they are the chunks from `head` on. Returns `None` if they are
+    /// not.
     pub(super) fn guessed(head: Address, copies: impl Iterator<Item = (Address, &'a [u8])>) -> Option<Self> {
         let mut chunks = Self::default();
         let mut expected = head;
@@ -51,22 +52,22 @@ impl<'a> Chunks<'a> {
         (expected == 0).then_some(chunks)
     }
 
-    /// Where the chunks are, and their sizes in bytes.
+    /// Addresses of the chunks and their sizes in bytes.
     pub(super) fn places(&self) -> impl Iterator<Item = (Address, usize)> {
         let chunks = self.copies.len() - self.others;
         self.copies.iter().take(chunks).map(|(address, copy)| (*address, copy.len()))
     }
 
-    /// Adds the copy of something else that may be on the chain.
+    /// Adds the copy of a range outside the chunks that may be on the chain.
     pub(super) fn add(&mut self, address: Address, copy: &'a [u8]) {
         self.copies.push((address, Cow::Borrowed(copy)));
         self.others += 1;
     }
 
-    /// Copies the chunks from `head` on.
+    /// Copies all chunks from `head` on.
     ///
     /// # Errors
-    /// [`Rejection::Unreadable`] for an address that cannot be read, a size out of bounds or a list that does not end.
+    /// [`Rejection::Unreadable`] if a read fails, a chunk's size is out of bounds, or the list does not end.
     pub fn copy(memory: &mut dyn RemoteMemory, head: Address) -> Result<Self, Rejection> {
         let mut chunks = Self::when_needed(head);
         while chunks.next != 0 {
@@ -75,7 +76,7 @@ impl<'a> Chunks<'a> {
         Ok(chunks)
     }
 
-    /// The chunks from `head` on, each to be copied when something is asked for that no copy holds.
+    /// The chunks from `head` on. Each chunk is copied only when a request needs it.
     #[must_use]
     pub fn when_needed(head: Address) -> Self {
         Self { next: head, head, ..Self::default() }
@@ -108,7 +109,7 @@ impl<'a> Chunks<'a> {
             .filter(|_| (HEADER as u64..=SIZE_LIMIT).contains(&size))
             .ok_or_else(|| Rejection::Unreadable(format!("chunk {address:#x} claims {size} bytes")))?;
         if size > copy.len() {
-            // Garbage claims much: its end is looked at before room is made for all of it.
+            // Garbage can claim a huge size. Probe the last byte before allocating.
             memory.read(address.wrapping_add(size as u64 - 1), &mut [0])?;
             copy.resize(size, 0);
             memory.read(address, &mut copy)?;
@@ -117,7 +118,7 @@ impl<'a> Chunks<'a> {
         Ok(copy)
     }
 
-    /// The `length` bytes at `address`, if a chunk holds them all. Copies what is still to be copied until one does.
+    /// Returns the `length` bytes at `address` if one chunk holds all of them. Copies further chunks until one does.
     ///
     /// # Errors
     /// As [`Chunks::copy`].
@@ -138,7 +139,7 @@ impl<'a> Chunks<'a> {
         Ok(self.copies.get(self.last).and_then(|(_, copy)| copy.get(offset..offset + length)))
     }
 
-    /// Makes the copy that holds `length` bytes at `address` the last one, and gives their offset in it.
+    /// Selects the copy that holds `length` bytes at `address` as the last one. Returns their offset in it.
     fn find(
         &mut self,
         memory: &mut dyn RemoteMemory,

@@ -1,8 +1,8 @@
-//! Code objects: from a raw frame to function, file and position.
+//! Code objects: decodes a raw frame into function, file and position.
 //!
-//! A code object has its address only as long as it lives. Since 3.14 each interpreter counts the code objects that it frees:
-//! `PyInterpreterState.code_object_generation` grows before the memory is given back. So what was decoded is right as long as
-//! the count of its interpreter is the same.
+//! The address of a code object identifies it only while it lives. Since 3.14 each interpreter counts the code objects
+//! that it frees: `PyInterpreterState.code_object_generation` is incremented before the memory is released. So a
+//! decoded code object is valid as long as its interpreter's generation is unchanged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,32 +18,32 @@ use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
 use crate::thread_state::{INTERPRETER_LIMIT, word};
 
-/// A longer location table is garbage, in bytes.
+/// Longest accepted location table, in bytes.
 pub const TABLE_LIMIT: u64 = 1 << 22;
-/// One walk ends with the code object with which it has read more than these bytes of code objects and what they point
-/// to: real ones have some hundred bytes each.
+/// Limit for code objects and the objects they point to in one walk, in bytes. A walk that has read more is rejected at
+/// its next code object. Real code objects take some hundred bytes each.
 pub const WALK_LIMIT: usize = 1 << 24;
-/// Decoded code objects kept; a real program of the workloads' size has far fewer.
+/// Most decoded code objects kept. A real program of the workloads' size has far fewer.
 const KEPT_LIMIT: usize = 1 << 16;
-/// Bytes from which the kept ones were decoded.
+/// Limit for the kept code objects, in bytes read to decode them.
 const KEPT_BYTES: usize = 1 << 25;
-/// CPython's unwinder reads no longer location table, in bytes (`Modules/_remote_debugging`, gh-151022).
+/// Longest location table that CPython's unwinder reads, in bytes (`Modules/_remote_debugging`, gh-151022).
 const LONG_TABLE: u64 = 1 << 16;
-/// The number of such code objects that are remembered.
+/// Most code objects with longer tables that are remembered.
 const LONG_TABLES_NOTED: usize = 64;
-/// Bytes of one code unit.
+/// Size of a code unit in bytes.
 const CODE_UNIT: u64 = 2;
 
 /// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` (`cpython/code.h`).
 const GENERATOR_FLAGS: u32 = 0x20 | 0x80 | 0x200;
 
-/// Which code objects are meant: those that an interpreter has between two frees.
+/// Identifies the code objects that an interpreter has between two frees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CodeGeneration {
     /// Address of the interpreter's state.
     pub interpreter: Address,
-    /// The interpreter's id, which no later one has, and its `code_object_generation`; none before 3.14, and where they cannot
-    /// be read.
+    /// The interpreter's id, which is never reused, and its `code_object_generation`. `None` before 3.14, and if they
+    /// cannot be read.
     pub number: Option<(u64, u64)>,
 }
 
@@ -53,7 +53,8 @@ impl CodeGeneration {
         self.number.map_or(0, |_| self.interpreter)
     }
 
-    /// Reads an interpreter's.
+    /// Reads the generation of the interpreter whose state is at `interpreter`. If the reads fail,
+    /// [`CodeGeneration::number`] is `None`.
     pub fn read(memory: &mut dyn RemoteMemory, layout: &Layout, interpreter: Address) -> Self {
         let mut read = GenerationBuffer::default();
         let segments = read.segments(layout, interpreter);
@@ -62,7 +63,7 @@ impl CodeGeneration {
     }
 }
 
-/// Room for what [`CodeGeneration`] is made of.
+/// Buffers for the fields of a [`CodeGeneration`].
 #[derive(Default)]
 pub(super) struct GenerationBuffer {
     id: [u8; 8],
@@ -70,7 +71,7 @@ pub(super) struct GenerationBuffer {
 }
 
 impl GenerationBuffer {
-    /// What reads them; nothing if the build has no generations or the interpreter is not known.
+    /// The segments that read the fields. `None` if the build has no generations or the interpreter is unknown.
     pub(super) fn segments(&mut self, layout: &Layout, interpreter: Address) -> Option<[Segment<'_>; 2]> {
         let generation = layout.interpreter.code_object_generation.filter(|_| interpreter != 0)?;
         Some([
@@ -79,7 +80,7 @@ impl GenerationBuffer {
         ])
     }
 
-    /// What was read, if it was.
+    /// The generation from the buffers. Without a number unless they were `filled`.
     pub(super) fn parse(&self, interpreter: Address, filled: bool) -> CodeGeneration {
         let number = (u64::from_le_bytes(self.id), u64::from_le_bytes(self.generation));
         CodeGeneration { interpreter, number: filled.then_some(number) }
@@ -92,49 +93,50 @@ struct Code {
     function: Arc<str>,
     file: Arc<str>,
     locations: Arc<LocationTable>,
-    /// Its code units.
+    /// Number of its code units.
     units: u64,
-    /// Its frames by entry of the table, and behind them the one of units without an entry, as far as they were asked for.
+    /// Frames created so far, by entry of the location table. The last one is for code units without an entry.
     frames: Box<[Option<Arc<Frame>>]>,
-    /// See [`Decoder::lines`], if they were asked for.
+    /// See [`Decoder::lines`]. `None` until requested.
     lines: Option<Lines>,
 }
 
-/// The lines on which a function can stand; none stands for an artificial instruction.
+/// Lines of a function's instructions. `None` is the line of an artificial instruction.
 pub type Lines = Arc<BTreeSet<Option<i32>>>;
 
-/// The code objects of one interpreter, by address.
+/// Decoded code objects of one interpreter, by address.
 #[derive(Clone, Default)]
 struct Table {
     generation: CodeGeneration,
     known: HashMap<Address, Code, RandomState>,
 }
 
-/// Decodes frames, and keeps what it learnt of code objects while their interpreter frees none.
+/// Decodes frames. It keeps decoded code objects until their interpreter frees one.
 #[derive(Clone)]
 pub struct Decoder {
     layout: Layout,
-    /// That of the interpreter whose frames are decoded.
+    /// The table of the interpreter whose frames are being decoded.
     table: Table,
-    /// Those of the other interpreters.
+    /// The tables of the other interpreters, by address of the interpreter's state.
     others: BTreeMap<Address, Table>,
-    /// Whether generations are compared.
+    /// Whether generations are compared. Off in a weakened decoder.
     forgets: bool,
-    /// Whether interpreters share a table.
+    /// Whether all interpreters share one table. On in a weakened decoder.
     shared: bool,
-    /// One copy of each name and file name, so that equal frames share them.
+    /// Interned function and file names, so that equal frames share them.
     texts: HashSet<Arc<str>>,
-    /// The names of code objects with a long location table. Such a name is not shared, so its address identifies the code object.
+    /// Function names of code objects with a long location table. Such a name is not interned, so its address
+    /// identifies the code object.
     long_tables: Vec<Arc<str>>,
-    /// Learnt since the last [`Decoder::keep`].
+    /// Addresses decoded since the last [`Decoder::keep`].
     fresh: Vec<Address>,
     /// Bytes read since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
     read: usize,
-    /// Bytes read for what is known, and for what was known and forgotten again.
+    /// Bytes read for all decoded code objects since everything was last dropped, forgotten ones included.
     kept: usize,
 }
 
-/// A code object that a decoder knows, with what it knows it from.
+/// A code object that a decoder knows, with the generation at which it was decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KnownCode {
     generation: CodeGeneration,
@@ -144,7 +146,7 @@ pub struct KnownCode {
 }
 
 impl Decoder {
-    /// All that it knows, in order: two decoders of one build with the same knowledge give the same.
+    /// Everything the decoder knows, sorted. Two decoders of one build with the same knowledge return equal lists.
     #[must_use]
     pub fn knowledge(&self) -> Vec<KnownCode> {
         let of = |table: &Table| {
@@ -179,14 +181,14 @@ impl Decoder {
         }
     }
 
-    /// A decoder with a fault: it never forgets, or has one table and one generation for all interpreters.
+    /// A decoder with a fault: it never forgets, or all interpreters share one table and one generation.
     #[must_use]
     pub(super) fn weakened(self, forgets: bool, shared: bool) -> Self {
         Self { forgets, shared, ..self }
     }
 
-    /// What is decoded from here on are code objects of this interpreter at this generation. Those that were learnt at another
-    /// one are forgotten.
+    /// Selects the interpreter and generation for the frames decoded next. Code objects decoded at another generation
+    /// of this interpreter are forgotten.
     pub fn enter(&mut self, generation: CodeGeneration) {
         let same_table = self.shared || self.table.generation.interpreter == generation.interpreter;
         if !same_table {
@@ -210,36 +212,38 @@ impl Decoder {
         self.table.generation = generation;
     }
 
-    /// What [`Decoder::enter`] was given last.
+    /// The generation last passed to [`Decoder::enter`].
     #[must_use]
     pub(super) fn generation(&self) -> CodeGeneration {
         self.table.generation
     }
 
-    /// Whether something was learnt since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
+    /// Whether a code object was decoded since the last [`Decoder::keep`] or [`Decoder::forget_fresh`].
     #[must_use]
     pub(super) fn has_learnt(&self) -> bool {
         !self.fresh.is_empty()
     }
 
-    /// Whether frames that were decoded at `generation` are what they were.
+    /// Whether frames decoded at `generation` are still valid.
     #[must_use]
     pub(super) fn still_knows(&self, generation: CodeGeneration) -> bool {
         !self.forgets || generation.number.is_some() && generation == self.table.generation
     }
 
-    /// Rejects what was decoded if the interpreter has freed a code object since [`Decoder::enter`].
+    /// Rejects the decoded frames if the interpreter has freed a code object since [`Decoder::enter`].
     ///
     /// # Errors
-    /// [`Rejection::Moved`].
+    /// [`Rejection::Moved`] if `now` differs from the generation passed to [`Decoder::enter`].
     pub(super) fn check(&self, now: CodeGeneration) -> Result<(), Rejection> {
         if !self.forgets || self.table.generation == now { Ok(()) } else { Err(Rejection::Moved) }
     }
 
-    /// Function, file and position of a frame that runs Python code. Equal frames of one code object are one.
+    /// Decodes a frame that runs Python code into function, file and position. Equal frames of one code object share
+    /// one allocation.
     ///
     /// # Errors
-    /// [`Rejection::BadCode`] or [`Rejection::Unreadable`].
+    /// [`Rejection::BadCode`] if the code object does not decode or the instruction pointer is outside it,
+    /// [`Rejection::Unreadable`] if a read fails.
     pub fn frame(&mut self, memory: &mut dyn RemoteMemory, raw: &RawFrame) -> Result<Arc<Frame>, Rejection> {
         let bad = |why: String| Rejection::BadCode { code: raw.code, why };
         let start = raw.code.wrapping_add(self.layout.code.code_adaptive);
@@ -256,15 +260,15 @@ impl Decoder {
             .filter(|offset| offset % CODE_UNIT == 0 && offset / CODE_UNIT < code.units)
             .and_then(|offset| u32::try_from(offset / CODE_UNIT).ok())
             .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
-        // A table can be short, or empty: what it does not cover has no position.
+        // A location table can be short or empty. Instructions that it does not cover have no position.
         let (entry, location) = code.locations.entry(unit).unwrap_or((code.locations.entries(), Location::default()));
         let Some(known) = code.frames.get_mut(entry) else { return Err(bad("lost".into())) };
         let new = || Arc::new(Frame { function: code.function.clone(), file: code.file.clone(), location });
         Ok(Arc::clone(known.get_or_insert_with(new)))
     }
 
-    /// Whether the code at `code` is a generator's, coroutine's or asynchronous generator's: its frame leaves the data
-    /// stack by RETURN_GENERATOR, and the generator by a yield.
+    /// Whether the code at `code` belongs to a generator, coroutine or async generator. Its frame leaves the data stack
+    /// by RETURN_GENERATOR; the generator's frame leaves the stack by a yield.
     ///
     /// # Errors
     /// As [`Decoder::frame`].
@@ -273,7 +277,7 @@ impl Decoder {
         Ok(self.table.known.get(&code).is_some_and(|code| code.is_generator))
     }
 
-    /// The lines on which the code at `code` can stand.
+    /// The lines of all instructions of the code at `code`.
     ///
     /// # Errors
     /// As [`Decoder::frame`].
@@ -300,13 +304,14 @@ impl Decoder {
         Ok(())
     }
 
-    /// Keeps what was learnt: the walk it was learnt in turned out to be consistent.
+    /// Keeps the code objects decoded since the last call. Call it when the walk turned out to be consistent.
     pub fn keep(&mut self) {
         self.read = 0;
         self.fresh.clear();
     }
 
-    /// Forgets what was learnt since [`Decoder::keep`]: the walk was rejected, the code objects may have been none.
+    /// Forgets the code objects decoded since the last [`Decoder::keep`]. Call it when the walk was rejected: they may
+    /// not have been code objects.
     pub fn forget_fresh(&mut self) {
         self.read = 0;
         for address in self.fresh.drain(..) {
@@ -330,7 +335,7 @@ impl Decoder {
         };
         let int = |offset: u64| int(&object, offset).ok_or_else(|| bad("a field is outside"));
         let (first_line, flags) = (int(layout.first_line)?, int(layout.flags)?);
-        // PyVarObject.ob_size is where it is in a bytes object.
+        // PyVarObject.ob_size, at the same offset as in a bytes object.
         let units = field(layout.bytes_size)?;
         let (qualname, filename, table) = (field(layout.qualname)?, field(layout.filename)?, field(layout.linetable)?);
         let function = python_text::read(memory, &layout, address, qualname)?;
@@ -354,7 +359,7 @@ impl Decoder {
         Ok(Code { is_generator, function, file, locations, units, frames, lines: None })
     }
 
-    /// Whether the code of such a frame was met with a location table that CPython's unwinder does not read.
+    /// Whether the frame's code has a location table that is too long for CPython's unwinder, as far as remembered.
     pub(super) fn has_long_table(&self, frame: &Frame) -> bool {
         self.long_tables.iter().any(|name| Arc::ptr_eq(name, &frame.function))
     }
@@ -379,7 +384,7 @@ impl Decoder {
     }
 }
 
-/// The `int` at `offset` of an object.
+/// The C `int` at `offset` of an object.
 fn int(object: &[u8], offset: u64) -> Option<i32> {
     let offset = usize::try_from(offset).ok()?;
     object.get(offset..)?.first_chunk().map(|bytes| i32::from_le_bytes(*bytes))
@@ -404,7 +409,7 @@ mod tests {
         image.map(address, object);
     }
 
-    /// Code object `index`, of 216 bytes; its name has three characters and its file name four.
+    /// Code object `index`, of 216 bytes. Its name has three characters, its file name four.
     fn code(image: &mut Image, index: u64, flags: u32) -> Address {
         let address = 0x1_0000 + index * 0x1000;
         let mut object = vec![0; 216];
@@ -427,7 +432,7 @@ mod tests {
         image.map(address, object);
     }
 
-    /// An image with a table of two units on line 10, one on line 12 and one on none.
+    /// An image with a location table: two units on line 10, one on line 12, one without a line.
     fn small() -> Image {
         let mut image = Image::default();
         table(&mut image, TABLE, &[0xe9, 0x00, 0xe8, 0x04, 0xf8]);
@@ -499,7 +504,7 @@ mod tests {
         assert_eq!(name(&mut decoder, &mut image, second), "new");
     }
 
-    /// Code object `index` with `length` bytes that are no location table: they are read before that is seen.
+    /// Code object `index` with `length` bytes that are not a location table. They are read before that is noticed.
     fn garbage(image: &mut Image, index: u64, length: usize) -> Address {
         let address = code(image, index, 0);
         image.write(address + 136, &NO_TABLE.to_le_bytes()).unwrap();
@@ -522,7 +527,7 @@ mod tests {
         }
     }
 
-    /// What a code object takes, without its location table: itself, name and file name.
+    /// Bytes read for a code object without its location table: the object, its name and its file name.
     const REST: usize = 216 + 3 + 4;
 
     #[test]
@@ -556,7 +561,7 @@ mod tests {
             let mut decoder = Decoder::new(LAYOUT);
             assert_eq!(name(&mut decoder, &mut image, first), "f01");
             decoder.keep();
-            // With these two, whose tables have five bytes, as much as may be kept.
+            // Together with these two code objects, whose tables have five bytes each, this is as much as may be kept.
             let length = (KEPT_BYTES - 2 * (REST + 5)) / 8 - REST;
             for index in 3..11 {
                 let code = garbage(&mut image, index, length);

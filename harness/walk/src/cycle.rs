@@ -1,9 +1,9 @@
-//! Telling that a list comes back to where it was.
+//! Cycle detection in linked lists.
 
 use crate::memory::Address;
 
-/// Brent's algorithm over the addresses of a list: a cycle is told before three times as many addresses were met as there
-/// are, and nothing is kept but one of them.
+/// Brent's algorithm over the addresses of a list. It detects a cycle after visiting fewer than three times as many
+/// addresses as the list has, and stores only one of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle {
     landmark: Address,
@@ -22,7 +22,7 @@ impl Cycle {
         Self::default()
     }
 
-    /// Whether `address`, the next one and not NULL, was met before.
+    /// Returns whether `address` closes a cycle. `address` is the next address of the list and must not be NULL.
     #[inline]
     pub(super) fn closes_at(&mut self, address: Address) -> bool {
         if address == self.landmark {

@@ -1,4 +1,4 @@
-//! What a stack is made of: the vocabulary that every walker, oracle and report shares.
+//! The parts of a stack, in the form that walkers, oracles and reports share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,44 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::printable::{LONGEST, shortened};
 
-/// The most characters of a function's or a file's name in one line of a report.
+/// Longest name of a function or file in one line of a report, in characters.
 const LONGEST_NAME: usize = LONGEST / 2;
 
-/// A source position as `code.co_positions()` gives it: lines are 1-based (code that was tampered with can have any C `int` but
-/// -1), columns are 0-based UTF-8 byte offsets.
+/// A source position, as from `code.co_positions()`. Lines are 1-based, but code that was tampered with can have any C
+/// `int` except -1. Columns are 0-based UTF-8 byte offsets.
 ///
-/// Every part is absent where the compiler recorded none (artificial instructions have no line).
+/// A part is `None` where the compiler recorded none. Artificial instructions have no line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
-    /// First line.
+    /// First line (`lineno`).
     pub line: Option<i32>,
-    /// Last line.
+    /// Last line (`end_lineno`).
     pub end_line: Option<i32>,
-    /// First column.
+    /// Start column on the first line (`col_offset`).
     pub column: Option<u32>,
-    /// Column after the last one.
+    /// End column on the last line, exclusive (`end_col_offset`).
     pub end_column: Option<u32>,
 }
 
 /// One Python frame of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Frame {
-    /// `co_qualname`.
+    /// Qualified name of the function (`co_qualname`).
     pub function: Arc<str>,
-    /// `co_filename`.
+    /// Path of the source file (`co_filename`).
     pub file: Arc<str>,
-    /// Where the frame stands.
+    /// Source position of the current instruction.
     pub location: Location,
 }
 
 impl Frame {
-    /// The function's name, fit for a message: one that was read from garbage can be a thousand characters of it.
+    /// The function's name, escaped and shortened for messages. A name read from garbage can be very long.
     #[must_use]
     pub fn name(&self) -> String {
         shortened(&self.function, LONGEST_NAME)
     }
 
-    /// The file's name without its folders, fit for a message.
+    /// The file's name without its folders, escaped and shortened for messages.
     #[must_use]
     pub fn file_name(&self) -> String {
         shortened(self.file.rsplit('/').next().unwrap_or(&self.file), LONGEST_NAME)

@@ -1,11 +1,12 @@
-//! `co_linetable`: from an instruction to its source position.
+//! `co_linetable`: maps instructions to source positions.
 //!
-//! The format is described in CPython's `InternalDocs/code_objects.md`: entries of one leading byte (bit 7 set, a code
-//! in bits 3 to 6, the number of code units less one in bits 0 to 2) and operands in 6-bit variable-length integers.
+//! CPython's `InternalDocs/code_objects.md` describes the format. An entry has one leading byte (bit 7 set, a code in
+//! bits 3 to 6, the number of code units minus one in bits 0 to 2), followed by operands, most of them 6-bit
+//! variable-length integers.
 
 use crate::frame::Location;
 
-/// A decoded table. Positions ascend by their first code unit.
+/// A decoded location table. Entries are in ascending order of their first code unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationTable {
     entries: Vec<(u32, Location)>,
@@ -39,7 +40,8 @@ impl Reader<'_> {
         Some(if value & 1 == 1 { -magnitude } else { magnitude })
     }
 
-    /// The rest of an entry of this kind, whose line counts from `line`; nothing if it is cut off.
+    /// Reads the operands of an entry of this kind. Its line delta is relative to `line`. Returns `None` if the entry
+    /// is truncated.
     fn location(&mut self, kind: u8, line: &mut i32) -> Option<Location> {
         Some(match kind {
             0..=9 => {
@@ -60,7 +62,7 @@ impl Reader<'_> {
             14 => {
                 *line = line.wrapping_add(self.signed()?);
                 let end_line = line.wrapping_add(self.unsigned()?.cast_signed());
-                // Columns are stored plus one; zero means that there is none.
+                // Columns are stored plus one. Zero means that there is no column.
                 let column = self.unsigned()?.checked_sub(1);
                 let end_column = self.unsigned()?.checked_sub(1);
                 position(*line, end_line, column, end_column)
@@ -71,10 +73,10 @@ impl Reader<'_> {
 }
 
 impl LocationTable {
-    /// Decodes `bytes`, whose first line delta counts from `first_line`. The table ends before an entry that is cut off. Lines
-    /// are what CPython computes, in a C `int`: they can be negative, and -1 stands for none.
+    /// Decodes `bytes`. The first line delta is relative to `first_line`. A truncated entry ends the table. As in
+    /// CPython, lines are C `int`s: they can be negative, and -1 means no line.
     ///
-    /// Returns nothing if they are no location table.
+    /// Returns `None` if `bytes` is not a location table.
     #[must_use]
     pub fn decode(bytes: &[u8], first_line: i32) -> Option<Self> {
         let mut reader = Reader { bytes: bytes.iter() };
@@ -91,25 +93,25 @@ impl LocationTable {
         Some(table)
     }
 
-    /// How many code units the table covers.
+    /// Number of code units that the table covers.
     #[must_use]
     pub fn units(&self) -> u32 {
         self.units
     }
 
-    /// How many entries the table has.
+    /// Number of entries in the table.
     #[must_use]
     pub fn entries(&self) -> usize {
         self.entries.len()
     }
 
-    /// The position of the instruction at code unit `unit`, if the table covers it.
+    /// Source position of the instruction at code unit `unit`, or `None` if the table does not cover it.
     #[must_use]
     pub fn get(&self, unit: u32) -> Option<Location> {
         self.entry(unit).map(|(_, location)| location)
     }
 
-    /// The same with the number of its entry, which all its instructions share.
+    /// As [`LocationTable::get`], with the index of the entry. All instructions of an entry share its position.
     #[must_use]
     pub fn entry(&self, unit: u32) -> Option<(usize, Location)> {
         if unit >= self.units {
@@ -119,7 +121,7 @@ impl LocationTable {
         self.entries.get(entry).map(|&(_, location)| (entry, location))
     }
 
-    /// The lines of all instructions, in no order and perhaps more than once; none is that of an artificial one.
+    /// The line of each entry, in table order. Lines can repeat; an artificial instruction has `None`.
     pub fn lines(&self) -> impl Iterator<Item = Option<i32>> + '_ {
         self.entries.iter().map(|(_, location)| location.line)
     }
@@ -138,8 +140,8 @@ mod tests {
         Some(Location { line: Some(line), end_line: Some(end_line), column, end_column })
     }
 
-    /// `co_linetable` and `co_positions()` as CPython 3.15.2 gives them for a function of `return g(x,` at line 2 and
-    /// `y)` at line 3.
+    /// `co_linetable` and `co_positions()` from CPython 3.15.2, for a function with `return g(x,` on line 2 and `y)` on
+    /// line 3.
     #[test]
     fn a_real_table_gives_the_real_positions() {
         let bytes = [

@@ -1,32 +1,33 @@
-//! Why a cached walker took nothing from its cache.
+//! Why a cached walker used nothing from its cache.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The reason for a miss; each is counted on its own.
+/// The reason for a miss. Each reason is counted separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MissReason {
-    /// The anchor is NULL: first sample, or another profiler cleared it.
+    /// The anchor is NULL: this is the first sample, or another profiler cleared the anchor.
     AnchorNull,
-    /// No entry for this native thread id.
+    /// There is no entry for this native thread id.
     NoEntry,
-    /// The entry belongs to another thread state.
+    /// The entry was stored for another thread state.
     OtherThreadState,
-    /// The current frame is the anchor, but the entry starts with another frame.
+    /// The current frame is not the anchor, or the entry starts with another frame.
     EntryStartsElsewhere,
-    /// The sequence is not the one the entry promises.
+    /// The sequence differs from the one that the entry implies.
     SequenceMismatch,
-    /// The anchor's frame is on the chain but not in the entry.
+    /// The anchor's frame is not in the entry.
     AnchorNotInEntry,
     /// The walk reached the base frame without meeting the anchor.
     AnchorNotOnChain,
-    /// Frames stand above the anchor, and the walker does not trust a partial hit then.
+    /// The current frame is above the anchor, so the anchor must be moved up. The walker does not trust a partial hit
+    /// then.
     StackGrew,
-    /// Anchor or sequence changed while the hit was being used.
+    /// Anchor, sequence or code-object generation changed while the hit was being used.
     ChangedDuringUse,
-    /// CPython's unwinder reports a miss without its reason.
+    /// The reason is unknown: CPython's unwinder reports only that there was a miss.
     Unspecified,
 }
 

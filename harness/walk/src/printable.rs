@@ -1,12 +1,12 @@
-//! What other processes and files say, made fit for a message.
+//! Makes text from other processes and files safe to print.
 //!
-//! Names, exceptions and error output come from processes that may be broken, or be made to look so: they may be of any
-//! length and hold anything. What is put into an error, a finding or a report goes through here first.
+//! Names, exceptions and error output come from processes that may be broken or hostile. Such text can have any length
+//! and any content, so it passes through here before it goes into an error, a finding or a report.
 
-/// The most characters of somebody else's output that a message holds.
+/// Longest excerpt of foreign text in a message, in characters.
 pub const LONGEST: usize = 300;
 
-/// `text` with every character written out that could move the cursor or hide others: names come from targets.
+/// Escapes every character of `text` that could move the cursor or hide other characters. Names come from targets.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
@@ -14,13 +14,13 @@ pub fn clean(text: &str) -> String {
     clean
 }
 
-/// What a file or a process says, fit for a message: it may say anything, at any length.
+/// `text` from a file or a process, escaped as by [`clean`] and cut to [`LONGEST`] characters.
 #[must_use]
 pub fn excerpt(text: &str) -> String {
     shortened(text, LONGEST)
 }
 
-/// As [`excerpt`], at another length: for a name, of which several stand in one line.
+/// Like [`excerpt`] with another length limit, in characters. For names, of which one line can hold several.
 #[must_use]
 pub fn shortened(text: &str, longest: usize) -> String {
     let mut start = String::new();
@@ -38,7 +38,8 @@ pub fn shortened(text: &str, longest: usize) -> String {
     start
 }
 
-/// The end of what a process wrote before it ended, in one line fit for a message: that is where it says why.
+/// The last [`LONGEST`] characters of a process's output, on one line and escaped. The end of the output usually has
+/// the reason of a failure.
 #[must_use]
 pub fn last_words(text: &str) -> String {
     let words = clean(&text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -60,7 +61,7 @@ fn push_clean(out: &mut String, c: char) {
 mod tests {
     use super::*;
 
-    /// What may come on top of the characters themselves: the sign that some are left out.
+    /// The longest excerpt, including the ellipsis that marks a cut.
     const MOST: usize = LONGEST + 1;
 
     #[test]

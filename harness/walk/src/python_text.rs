@@ -1,4 +1,4 @@
-//! `PyUnicodeObject`: names and file names.
+//! `PyUnicodeObject`: reading function and file names.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::memory::{Address, RemoteMemory};
 use crate::rejection::Rejection;
 use crate::thread_state::word;
 
-/// A longer name is garbage, in characters.
+/// Longest accepted text, in characters.
 pub const LENGTH_LIMIT: u64 = 1 << 20;
 
-/// The state word of builds with the GIL (3.13 to 3.15): interned in bits 0 and 1, then kind, compact, ascii.
+/// The state word of builds with the GIL (3.13 to 3.15): `interned` in bits 0 and 1, then `kind`, `compact`, `ascii`.
 struct State(u32);
 
 impl State {
@@ -25,11 +25,12 @@ impl State {
     }
 }
 
-/// Decodes characters of `width` bytes each. Lone surrogates, which Python allows, become U+FFFD.
+/// Decodes characters of `width` bytes each. Lone surrogates, which Python allows, become U+FFFD. Returns `None` if
+/// `width` is not 1, 2 or 4, or a code point is out of range.
 #[must_use]
 pub fn decode(bytes: &[u8], width: usize) -> Option<String> {
     if width == 1 && bytes.is_ascii() {
-        // Nearly all text, at once.
+        // Fast path: nearly all text is ASCII.
         return str::from_utf8(bytes).ok().map(str::to_owned);
     }
     let code_points: Vec<u32> = match width {
@@ -47,10 +48,11 @@ pub fn decode(bytes: &[u8], width: usize) -> Option<String> {
         .collect()
 }
 
-/// Reads the text object at `address`, on behalf of the code object `code`.
+/// Reads the text object at `address`. `code` is the code object that refers to it; errors name it.
 ///
 /// # Errors
-/// [`Rejection::BadCode`] if it is no compact text of bounded length, [`Rejection::Unreadable`] if a read fails.
+/// [`Rejection::BadCode`] if the object is not compact text of accepted length, [`Rejection::Unreadable`] if a read
+/// fails.
 pub fn read(
     memory: &mut dyn RemoteMemory,
     layout: &CodeLayout,
@@ -95,7 +97,7 @@ mod tests {
         assert_eq!(decode(b"abc", 3), None);
     }
 
-    /// The text object that CPython would make of `data`.
+    /// The text object that CPython would create for `data`.
     fn read_as(state: u32, start: usize, length: u64, data: &[u8]) -> Result<Arc<str>, Rejection> {
         let layout = LAYOUT.code;
         let mut object = vec![0; start];
@@ -109,7 +111,7 @@ mod tests {
 
     const COMPACT: u32 = 1 << 5;
     const ASCII: u32 = 1 << 6;
-    /// Interned, and more that says nothing about the form.
+    /// Interned, and another bit that does not affect the representation.
     const OTHER: u32 = 3 | 1 << 7;
 
     #[test]

@@ -1,20 +1,20 @@
-//! One `_PyInterpreterFrame` as it stands in memory.
+//! One `_PyInterpreterFrame` as it is in memory.
 
 use crate::layout::Layout;
 use crate::memory::{Address, RemoteMemory};
 use crate::rejection::Rejection;
 use crate::thread_state::word;
 
-/// Who owns a frame's memory (`enum _frameowner` of each version).
+/// Owner of a frame's memory (`enum _frameowner` of each version).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// The data stack.
+    /// The thread: the frame is on its data stack.
     Thread,
-    /// A generator, coroutine or async generator.
+    /// A generator, coroutine or async generator: the frame is inside that object.
     Generator,
     /// A frame object that outlived its frame.
     FrameObject,
-    /// The interpreter: a shim frame between C and Python, or the base frame. No Python code.
+    /// The interpreter: a shim frame between C and Python, or the base frame. It runs no Python code.
     Shim,
 }
 
@@ -25,45 +25,45 @@ impl Owner {
             (0, _) => Self::Thread,
             (1, _) => Self::Generator,
             (2, _) => Self::FrameObject,
-            // 3.13: the C stack; from 3.14 on: the interpreter.
+            // Owner 3 is the C stack in 3.13 and the interpreter since 3.14. Owner 4 is the C stack in 3.14.
             (3, _) | (4, (3, 14)) => Self::Shim,
             _ => return None,
         })
     }
 }
 
-/// A frame's fields.
+/// The fields of a frame that walkers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFrame {
-    /// Where it stands.
+    /// Address of the frame.
     pub address: Address,
     /// The caller's frame, or NULL.
     pub previous: Address,
-    /// The code object, tag bits cleared.
+    /// The code object (`f_executable` without its tag bits).
     pub code: Address,
-    /// The instruction it is at.
+    /// Address of the current instruction (`instr_ptr`).
     pub instr_ptr: Address,
-    /// Who owns it.
+    /// Owner of its memory.
     pub owner: Owner,
 }
 
 impl RawFrame {
-    /// Bytes of one frame.
+    /// Size of a frame in bytes.
     #[must_use]
     pub fn size(layout: &Layout) -> usize {
         usize::try_from(layout.frame.size).unwrap_or(0)
     }
 
-    /// A buffer that holds one frame.
+    /// A buffer of the size of one frame.
     #[must_use]
     pub fn buffer(layout: &Layout) -> Vec<u8> {
         vec![0; Self::size(layout)]
     }
 
-    /// The fields of the frame whose memory is `bytes`.
+    /// Parses the frame at `address` from its memory `bytes`.
     ///
     /// # Errors
-    /// [`Rejection::BadOwner`], or [`Rejection::Unreadable`] if `bytes` is shorter than a frame.
+    /// [`Rejection::BadOwner`] for an unknown owner, [`Rejection::Unreadable`] if `bytes` is shorter than a frame.
     #[inline]
     pub fn parse(layout: &Layout, address: Address, bytes: &[u8]) -> Result<Self, Rejection> {
         let field = |offset: u64| usize::try_from(offset).ok().and_then(|offset| word(bytes, offset));
@@ -81,20 +81,20 @@ impl RawFrame {
     /// Reads the frame at `address`.
     ///
     /// # Errors
-    /// As [`RawFrame::parse`], or the read fails.
+    /// As [`RawFrame::parse`]; also fails if the frame cannot be read.
     pub fn read(memory: &mut dyn RemoteMemory, layout: &Layout, address: Address) -> Result<Self, Rejection> {
         let mut buffer = Self::buffer(layout);
         memory.read(address, &mut buffer)?;
         Self::parse(layout, address, &buffer)
     }
 
-    /// Whether it runs Python code and is not gone: a frame that is, has no code.
+    /// Whether the frame runs Python code and has not been cleared. A cleared frame has no code object.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.is_python() && self.code != 0
     }
 
-    /// Whether the frame runs Python code; shim frames and the base frame do not.
+    /// Whether the frame runs Python code. Shim frames and the base frame do not.
     #[must_use]
     pub fn is_python(&self) -> bool {
         self.owner != Owner::Shim

@@ -1,33 +1,36 @@
-//! The reference cached walker: the anchor as a hazard pointer, the sequence as a seqlock.
+//! The reference cached walker: the anchor is a hazard pointer, the sequence a seqlock.
 //!
-//! The interpreter moves the anchor whenever the anchor's frame leaves the stack. So if the anchor is the current
-//! frame *before* the walk starts, and still is after it with the same sequence, that frame lived throughout; none of
-//! its callers can have returned or yielded meanwhile, so whatever was read of them belongs together, however many
+//! The interpreter moves the anchor whenever the anchor's frame leaves the stack. So if the anchor is the current frame
+//! *before* the walk starts, and still is after it with the same sequence, that frame lived throughout. None of its
+//! callers can have returned or yielded meanwhile. Whatever was read of them is therefore consistent, however many
 //! reads it took.
 //!
 //! 1. Read the thread state {current frame C, anchor L, sequence S} and the predicted leaf frame, then anchor and
-//!    sequence again, in one call. If C = L = the entry's first frame and both sequences are the stored one, the frame
-//!    never left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
-//! 2. Otherwise read which code objects the interpreter has, and the frame C. Reject if it is a shim frame (these leave the stack without moving the anchor), or runs
-//!    a generator's code (a yield, and RETURN_GENERATOR in the frame on the data stack that makes the generator, move the
-//!    anchor *before* the current frame, so an anchor written in between is never moved). Neither is ever anchored.
-//! 3. If L is not C, write C as the anchor. From here on the stored entry is tied to nothing: it is taken out of the
+//!    sequence again, in one call. If C = L = the entry's first frame and both sequences equal the stored one, the
+//!    frame has not left the stack since the entry was stored, and the leaf was read while it lived: a **full hit**.
+//! 2. Otherwise read the interpreter's code-object generation and the frame C. Reject a shim frame: it leaves the stack
+//!    without moving the anchor. Reject a frame that runs a generator's code: a yield, and RETURN_GENERATOR in the
+//!    data-stack frame that creates the generator, move the anchor *before* the current frame, so an anchor written in
+//!    between is never moved. Neither kind is ever anchored.
+//! 3. If L is not C, write C as the anchor. The stored entry is no longer tied to an anchor, so it is removed from the
 //!    cache, whatever happens next.
-//! 4. Read the frame C once more, which must not be one of those that are refused, and *then* {C, L, S}: current frame and
-//!    anchor must both be C and the sequence still S. From now on C cannot leave uncounted: the frame that is current
-//!    stood there when it was looked at, or came after the write.
-//! 5. Follow the chain to the base frame; decode. Only if the anchor already was C, because all frames above it returned,
-//!    and the entry holds it with the sequence that so many returns make, its callers come from there (**partial hit**).
-//!    If the anchor had to be moved up to C, the old one can have left uncounted: C may have died just before the write,
-//!    and another frame may stand at its address by the time of step 4.
-//! 6. Read anchor and sequence again: C and S, else reject. Reject, too, if the interpreter has freed a code object since step 2.
+//! 4. Re-read the frame C, which must not be of a rejected kind, and *then* {C, L, S}: current frame and anchor must
+//!    both be C, and the sequence must still be S. From now on C cannot leave uncounted: the frame that is current was
+//!    already there when it was read, or it was pushed after the write.
+//! 5. Follow the chain to the base frame and decode it. The entry supplies the callers only if the anchor already was
+//!    C, because all frames above it returned, and the entry holds C with the sequence that this number of returns
+//!    produces (**partial hit**). If the anchor had to be moved up to C, the old one can have left uncounted: C may
+//!    have died just before the write, and another frame may occupy its address by step 4.
+//! 6. Re-read anchor and sequence: they must be C and S, else reject. Also reject if the interpreter has freed a code
+//!    object since step 2.
 //! 7. Store with S, and with the addresses of the frames above the first shim frame: the anchor stops there.
 //!
-//! Each of these checks can be left out by a [`Weakening`]; `framediff prove` shows with a history what then goes wrong.
+//! A [`Weakening`] skips one of these checks. For each, `framediff prove` prints a history that shows what then goes
+//! wrong.
 //!
 //! Not covered: other profilers that write the same anchor; a thread state that is freed between a read and the write;
-//! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window
-//! is a few instructions, the walker's is two system calls).
+//! a store buffer that hides the interpreter's `current_frame = parent` while it already read the anchor (the window is
+//! a few instructions, the walker's is two system calls).
 
 use std::collections::BTreeSet;
 
@@ -51,13 +54,14 @@ use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, word,
 use crate::walker::{CachingWalker, Site, ThreadWalk, Unsupported, Walked, decode, decoder, read_again};
 use crate::weakening::Weakening;
 
-/// How often a thread is tried before its walk is rejected because it moved.
+/// Attempts per thread before its walk is rejected as [`Rejection::Moved`].
 const ATTEMPTS: u32 = 4;
 
-/// Whatever can be walked is kept, so that depth costs nothing: with the longest chains, a MiB a thread.
+/// The reference walker keeps every chain that it can walk, so deep stacks stay cached. The longest chains take one MiB
+/// per thread.
 const LIMITS: Limits = Limits { threads: 256, addresses: DEPTH_LIMIT };
 
-/// See the module.
+/// The reference cached walker. See the module documentation for its protocol and what it does not cover.
 pub struct ReferenceWalker {
     site: Site,
     fields: CacheLayout,
@@ -70,21 +74,21 @@ pub struct ReferenceWalker {
     walks: Walks,
 }
 
-/// What step 1 read.
+/// The result of step 1.
 struct Glance {
     thread: ThreadState,
     generation: CodeGeneration,
-    /// The predicted leaf, if it could be read and is the current frame.
+    /// The predicted leaf frame, if it was read and is the current frame.
     leaf: Option<RawFrame>,
-    /// Whether anchor, sequence and generation were the same after the leaf was read.
+    /// Whether anchor, sequence and generation were unchanged after the leaf was read.
     steady: bool,
 }
 
 impl ReferenceWalker {
-    /// A walker for a build with the frame cache.
+    /// Makes a walker for a build with the frame cache.
     ///
     /// # Errors
-    /// The layout has no cache or cannot be walked.
+    /// The layout has no frame cache or the walkers cannot read it.
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
         Ok(Self {
@@ -100,13 +104,14 @@ impl ReferenceWalker {
         })
     }
 
-    /// The same walker without the checks that `weakenings` name.
+    /// The same walker without the checks named in `weakenings`.
     #[must_use]
     pub fn weakened(self, weakenings: BTreeSet<Weakening>) -> Self {
         Self { decoder: decoder(&self.site, &weakenings), weakenings, ..self }
     }
 
-    /// The same walker that tries each thread so often before it rejects its walk because it moved; at least once.
+    /// The same walker with another number of attempts per thread. After that many attempts, a walk is rejected because
+    /// the target moved. Zero counts as one.
     #[must_use]
     pub fn attempting(self, attempts: u32) -> Self {
         Self { attempts, ..self }
@@ -151,7 +156,7 @@ impl ReferenceWalker {
         let known = needed == 3 && interpreter == thread.interpreter;
         let (generation, after) = match known {
             true => (before.parse(interpreter, true), after.parse(interpreter, true)),
-            // What was read of the leaf is older than this, and of no use if there is a generation.
+            // The leaf was read before this generation, so it cannot be used if the build has generations.
             false => (CodeGeneration::default(), CodeGeneration::read(memory, layout, thread.interpreter)),
         };
         let same = anchor_of(&held) == (thread.anchor, thread.sequence);
@@ -163,7 +168,7 @@ impl ReferenceWalker {
         })
     }
 
-    /// Step 1's verdict.
+    /// Decides on a full hit from what step 1 read.
     fn full_hit(
         &mut self,
         memory: &mut dyn RemoteMemory,
@@ -192,7 +197,7 @@ impl ReferenceWalker {
         Ok(Ok(Walked { stack: Stack::new(leaf, callers), provenance }))
     }
 
-    /// Steps 2 to 7, once.
+    /// One attempt at steps 2 to 7.
     fn attempt(
         &mut self,
         memory: &mut dyn RemoteMemory,
@@ -229,7 +234,7 @@ impl ReferenceWalker {
         }
         let partial = old.as_ref().zip(index);
         let mut chunks = match partial {
-            // Few frames stand above the anchor: reading them one by one is cheaper than copying the data stack.
+            // Few frames are above the anchor. Reading them one by one is cheaper than copying the data stack.
             Some(_) => None,
             None => Some(before.copy(memory, again.datastack_chunk, RawFrame::size(&self.site.layout), buffer)?),
         };
@@ -252,8 +257,8 @@ impl ReferenceWalker {
         if !self.is(unchecked) {
             self.check(memory, thread, held)?;
         }
-        // The anchor goes no further than to the first shim frame by itself. Where it stands below one, another profiler
-        // has put it, and the sequence does not count the frames between.
+        // By itself the anchor moves down no further than to the first shim frame. Below that, another profiler wrote
+        // it, and the sequence does not count the frames in between.
         let addresses: Vec<Address> =
             chain.links.iter().take_while(|frame| frame.is_python()).map(|frame| frame.address).collect();
         let no_shim = addresses.len() == chain.links.len();
@@ -275,7 +280,7 @@ impl ReferenceWalker {
         Ok(Walked { stack, provenance })
     }
 
-    /// Step 2's reads: which code objects the interpreter has, then the current frame.
+    /// The reads of step 2: the interpreter's code-object generation, then the current frame.
     fn leaf(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -297,7 +302,7 @@ impl ReferenceWalker {
         Ok((unknown, RawFrame::read(memory, layout, thread.current_frame)?))
     }
 
-    /// Step 6: anchor and sequence are those that were `held`, and no code object was freed.
+    /// Step 6: anchor and sequence equal `held`, and no code object was freed.
     fn check(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -311,7 +316,7 @@ impl ReferenceWalker {
         self.decoder.check(now)
     }
 
-    /// Step 4's reads, in this order.
+    /// The reads of step 4, in this order.
     fn look_again(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -329,7 +334,8 @@ impl ReferenceWalker {
         Ok((RawFrame::parse(layout, thread.current_frame, &leaf)?, self.window.parse(layout, thread.address, &state)))
     }
 
-    /// Step 3's entry, and the index of the anchor in it if it promises a partial hit.
+    /// Takes the entry out of the cache (step 3). The index is that of the anchor in the entry, if a partial hit is
+    /// possible.
     fn take_entry(&mut self, thread: &ThreadState, reason: &mut MissReason) -> (Option<Entry>, Option<usize>) {
         let checks = self.checks(Weakening::NoSequenceCheckOnPartialHit);
         let grew = thread.anchor != thread.current_frame && !self.is(Weakening::PartialHitOnGrownStack);
@@ -337,7 +343,7 @@ impl ReferenceWalker {
         let index = match hit.and_then(|index| if grew { Err(MissReason::StackGrew) } else { Ok(index) }) {
             Ok(index) => Some(index),
             Err(why) => {
-                // A full hit that did not hold says more than the partial one it cannot be.
+                // A full hit that failed while in use is the better reason than the partial hit it cannot be.
                 if *reason != MissReason::ChangedDuringUse {
                     *reason = why;
                 }
@@ -352,7 +358,7 @@ impl ReferenceWalker {
         (entry, index)
     }
 
-    /// Step 5: the chain to `stop`, or to the base frame.
+    /// Step 5: follows the chain to `stop`, or to the base frame.
     fn chain(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -382,7 +388,7 @@ impl ReferenceWalker {
         }
     }
 
-    /// Step 2: only a frame whose end moves the anchor after it moved the current frame can be held.
+    /// Step 2: only a frame whose return updates the current frame before the anchor can be held.
     fn refuse_unsteady_leaf(&mut self, memory: &mut dyn RemoteMemory, leaf: &RawFrame) -> Result<(), Rejection> {
         if !leaf.is_python() {
             return if self.is(Weakening::ShimLeafAnchored) { Ok(()) } else { Err(Rejection::ShimLeaf) };
@@ -396,7 +402,7 @@ impl ReferenceWalker {
         Ok(())
     }
 
-    /// What could not be read because the frame is gone was not garbage: the target moved.
+    /// If the frame is gone, an unreadable chain is not garbage: the target moved.
     fn why(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState, rejection: Rejection) -> Rejection {
         if matches!(rejection, Rejection::Moved | Rejection::GeneratorLeaf | Rejection::ShimLeaf) {
             return rejection;
@@ -465,7 +471,7 @@ impl ThreadWalk for ReferenceWalker {
             self.decoder.keep();
             return (thread, Ok(walked));
         }
-        // Meanwhile other threads were walked: what was seen of this one is old.
+        // Other threads were walked since the prefetch, so this data is stale.
         self.decoder.forget_fresh();
         self.walk(memory, thread.address)
     }
@@ -481,13 +487,13 @@ impl ThreadWalk for ReferenceWalker {
 }
 
 impl ReferenceWalker {
-    /// The leaf that the thread's entry predicts.
+    /// The leaf frame that the thread's entry predicts.
     fn predicted(&self, thread: &ThreadState) -> Option<Address> {
         let entry = self.cache.get(thread.native_thread_id)?;
         entry.addresses.first().copied().filter(|_| entry.thread_state == thread.address)
     }
 
-    /// Step 1 from what was read of a thread.
+    /// Step 1 from prefetched data.
     fn seen(&self, seen: Seen<'_>) -> Glance {
         let thread = seen.thread;
         let mut wishes = seen.wishes();
@@ -506,7 +512,7 @@ impl ReferenceWalker {
         }
     }
 
-    /// All attempts, of which the first begins with what was seen already, if anything was.
+    /// Runs all attempts. The first one starts from `seen` if there is prefetched data.
     fn walk_from(
         &mut self,
         memory: &mut dyn RemoteMemory,

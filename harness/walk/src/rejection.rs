@@ -1,63 +1,63 @@
-//! Why a walk gave no stack. A rejected walk is never a stack and never a pass.
+//! Why a walk returned no stack. A rejected walk is never a stack and never a pass.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::memory::MemoryError;
 
-/// The reason a walker returned no stack for a thread.
+/// Why a walker returned no stack for a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason", content = "detail")]
 pub enum Rejection {
     /// A read failed: the address was unmapped, or the process is gone.
     #[error("unreadable memory: {0}")]
     Unreadable(String),
-    /// The chain ended somewhere else than at the base frame.
+    /// The chain does not end at the base frame.
     #[error("the chain does not end at the base frame {base:#x}; its last frame is {last:#x}")]
     NotAtBase {
-        /// The thread state's base frame.
+        /// Address of the thread state's base frame.
         base: u64,
-        /// The last frame of the chain.
+        /// Address of the last frame of the chain.
         last: u64,
     },
-    /// The chain comes back to a frame that it has left.
+    /// The chain returns to a frame that it has already visited.
     #[error("the chain loops at frame {frame:#x}")]
     Loops {
-        /// The frame.
+        /// Address of the frame at which the cycle was noticed.
         frame: u64,
     },
-    /// The chain is longer than the bound.
+    /// A chain or list is longer than this limit.
     #[error("the chain has more than {0} frames")]
     TooDeep(usize),
-    /// A frame's owner byte has no meaning in this layout.
+    /// The layout does not define this owner byte.
     #[error("frame {frame:#x} has owner {owner}, which this layout does not know")]
     BadOwner {
-        /// The frame.
+        /// Address of the frame.
         frame: u64,
-        /// Its owner byte.
+        /// The frame's owner byte.
         owner: u8,
     },
-    /// A frame's code object, text or location table does not decode.
+    /// A frame's code object, text or location table cannot be decoded.
     #[error("code object {code:#x} does not decode: {why}")]
     BadCode {
-        /// The code object.
+        /// Address of the code object.
         code: u64,
         /// What is wrong with it.
         why: String,
     },
-    /// The target moved while the walk could not be verified.
+    /// The target moved, so the walk could not be verified.
     #[error("the target moved during the walk")]
     Moved,
-    /// The leaf is a generator's or coroutine's frame, which the reference protocol cannot hold still.
+    /// The leaf frame belongs to a generator or coroutine. The reference protocol cannot hold such a frame.
     #[error("the leaf frame belongs to a generator")]
     GeneratorLeaf,
     /// The current frame is a shim frame: the thread is between C and Python.
     #[error("the current frame is a shim frame")]
     ShimLeaf,
-    /// The thread runs no Python frame.
+    /// The thread has no Python frame.
     #[error("the thread has no Python frame")]
     Empty,
-    /// CPython's unwinder raised.
+    /// CPython's unwinder raised this exception.
     #[error("RemoteUnwinder raised {0}")]
     Raised(String),
 }
@@ -81,8 +81,8 @@ impl Rejection {
         }
     }
 
-    /// What rejections with one reason have in common: the name, or [`RAISED`] with type and text of what was raised, every
-    /// number in it written as `N`: addresses and sizes differ from one to the next.
+    /// What rejections for one reason have in common: [`Rejection::name`], or [`RAISED`] followed by type and text of
+    /// the exception. Every number in that text becomes `N`, because addresses and sizes differ from one to the next.
     #[must_use]
     pub fn reason(&self) -> String {
         match self {
@@ -92,7 +92,7 @@ impl Rejection {
     }
 }
 
-/// What [`Rejection::reason`] begins with where an unwinder raised.
+/// Prefix of [`Rejection::reason`] if an unwinder raised.
 pub const RAISED: &str = "raised ";
 
 fn without_numbers(text: &str) -> String {

@@ -1,8 +1,8 @@
-//! The threads of the sample before, and one vectored read of all that this sample is expected to need.
+//! Speculative prefetch: one vectored read of everything this sample is expected to need.
 //!
-//! A target seldom has other threads than a moment ago, and a walker knows what it will want of each. So everything is read
-//! in one go, lists and all; where the lists then show other threads than were expected, or something is not there any
-//! more, nothing of it is used and the sample begins anew.
+//! The threads of a target seldom change between two samples, and the walker knows what it needs of each. So one call
+//! reads the interpreter list, the thread lists and that data together. If the lists then show other threads than
+//! expected, or a read fails, everything is discarded and the sample starts over.
 
 use std::ops::Range;
 
@@ -14,66 +14,66 @@ use crate::rejection::Rejection;
 use crate::thread_state::{InterpreterWindow, ThreadState, Window, thread_states_of, word};
 use crate::walker::Site;
 
-/// More is not read on speculation, in bytes.
+/// Limit for speculative reads, in bytes.
 pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
 
-/// See the module.
+/// The threads of the previous sample and the buffer of the prefetch. See the module documentation.
 #[derive(Default)]
 pub(super) struct Roster {
     /// In list order.
     interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
-    /// The ranges to read of each interpreter and each thread. They depend on the layout only.
+    /// The ranges to read of each interpreter and each thread. They depend only on the layout.
     windows: Option<(InterpreterWindow, Window)>,
     wishes: Wishes,
     buffer: Vec<u8>,
 }
 
-/// An interpreter of the list.
+/// An interpreter in the target's list.
 struct Listed {
     address: Address,
-    /// How many threads it had.
+    /// Number of its threads in the previous sample.
     threads: usize,
-    /// Its code objects, before its threads were read.
+    /// Generation of its code objects, read before its threads.
     generation: CodeGeneration,
-    /// Their count once everything was read, if that was asked for.
+    /// Its `code_object_generation` read after everything else, if requested.
     after: [u8; 8],
 }
 
-/// What a walker expects to need, thread by thread.
+/// The ranges that a walker expects to need, by thread.
 #[derive(Default)]
 pub(super) struct Wishes {
-    /// Where, and where in the buffer it comes to stand.
+    /// Addresses and the position of each range in the buffer.
     places: Vec<(Address, Range<usize>)>,
-    /// Up to where `places` are those of each thread.
+    /// For each thread, the index in `places` at which its ranges end.
     ends: Vec<usize>,
     bytes: usize,
 }
 
 impl Wishes {
-    /// Wishes for `length` bytes at `address`, beside the thread state.
+    /// Requests `length` bytes at `address`, in addition to the thread state.
     pub(super) fn add(&mut self, address: Address, length: usize) {
         self.places.push((address, 0..length));
         self.bytes = self.bytes.saturating_add(length);
     }
 }
 
-/// What was read of one thread.
+/// Prefetched data of one thread.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     pub(super) thread: ThreadState,
-    /// Whether nothing was done since it was read.
+    /// Whether nothing else was walked since the read.
     pub(super) is_fresh: bool,
-    /// The code objects of its interpreter, before anything was read of the thread.
+    /// Generation of its interpreter's code objects, read before anything of the thread.
     pub(super) generation: CodeGeneration,
-    /// Whether they were the same once everything was read; not known if that was not asked for.
+    /// Whether the generation was the same after everything was read. Meaningless if that read was not requested.
     pub(super) is_same_after: bool,
     places: &'a [(Address, Range<usize>)],
     buffer: &'a [u8],
 }
 
 impl<'a> Seen<'a> {
-    /// What was wished for, in the order of the wishes.
+    /// The requested ranges, in the order of the requests.
     pub(super) fn wishes(self) -> impl Iterator<Item = (Address, &'a [u8])> + Clone {
         let Self { places, buffer, .. } = self;
         places.iter().map(move |(address, place)| (*address, buffer.get(place.clone()).unwrap_or_default()))
@@ -81,18 +81,18 @@ impl<'a> Seen<'a> {
 }
 
 impl Roster {
-    /// Forgets everything, so that the next sample asks for the threads.
+    /// Discards all threads, so that the next sample enumerates them.
     pub(super) fn forget(&mut self) {
         self.interpreters.clear();
         self.states.clear();
     }
 
-    /// The threads, as they were last seen.
+    /// The threads as last seen.
     pub(super) fn states(&self) -> &[ThreadState] {
         &self.states
     }
 
-    /// Asks the target for its threads.
+    /// Enumerates the threads of the target.
     pub(super) fn enumerate(&mut self, memory: &mut dyn RemoteMemory, site: &Site) -> Result<(), Rejection> {
         self.forget();
         let Self { interpreters, states, .. } = self;
@@ -116,8 +116,9 @@ impl Roster {
         found
     }
 
-    /// Reads everything at once, each thread with what `wish` wants of it, and if wanted how many code objects were freed until
-    /// then. Whether it is all there, and the threads are the same.
+    /// Prefetches everything in one call. `wish` adds the ranges needed for each thread; `after` requests a second read
+    /// of the code-object generations at the end. Returns whether every read succeeded and the threads are the same as
+    /// before.
     pub(super) fn look(
         &mut self,
         memory: &mut dyn RemoteMemory,
@@ -143,7 +144,8 @@ impl Roster {
         self.read(memory, site, windows, after) && self.parse(site, windows)
     }
 
-    /// Fills the buffer: the head of the list, the interpreters, the thread states, what was wished for. Whether it is full.
+    /// Fills the buffer: head of the interpreter list, interpreters, thread states, requested ranges. Returns whether
+    /// all of it was read.
     fn read(
         &mut self,
         memory: &mut dyn RemoteMemory,
@@ -192,7 +194,7 @@ impl Roster {
         fill().is_some_and(|filled| filled == segments.len())
     }
 
-    /// Takes interpreters and thread states out of the buffer; whether the lists are what they were.
+    /// Parses interpreters and thread states from the buffer. Returns whether the lists are unchanged.
     fn parse(&mut self, site: &Site, (of_interpreter, window): (InterpreterWindow, Window)) -> bool {
         let Self { interpreters, states, wishes, buffer, .. } = self;
         let head = 8 + of_interpreter.length() * interpreters.len();
@@ -232,7 +234,7 @@ impl Roster {
         link == Some(0)
     }
 
-    /// What was read of thread `index`.
+    /// Prefetched data of thread `index`.
     pub(super) fn seen(&self, index: usize) -> Option<Seen<'_>> {
         let begin = index.checked_sub(1).and_then(|before| self.wishes.ends.get(before)).copied().unwrap_or(0);
         let thread = *self.states.get(index)?;
@@ -274,7 +276,7 @@ mod tests {
         image.write(address, &word.to_le_bytes()).unwrap();
     }
 
-    /// A target of one interpreter with these threads, in the order of its list.
+    /// A target with one interpreter and these threads, in list order.
     fn target(threads: &[u64]) -> Image {
         let mut image = Image::default();
         image.map(RUNTIME, vec![0; 0x1000]);

@@ -1,4 +1,4 @@
-//! One walk with its provenance: what a walker returns and the oracles judge.
+//! One walk with its provenance: walkers return it, oracles judge it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::miss::MissReason;
 use crate::rejection::Rejection;
 use crate::stack::Stack;
 
-/// The walkers that can be put side by side.
+/// The walkers that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WalkerKind {
@@ -26,7 +26,7 @@ pub enum WalkerKind {
 }
 
 impl WalkerKind {
-    /// Every walker, in the order in which plans are made.
+    /// Every walker, in planning order.
     pub const ALL: [Self; 5] =
         [Self::OwnUncached, Self::OwnCached, Self::OwnReference, Self::CpythonUncached, Self::CpythonCached];
 
@@ -42,8 +42,8 @@ impl WalkerKind {
         }
     }
 
-    /// The place in tables and lists for people: CPython's walkers first, since they are what is tested. The order of the
-    /// variants is another thing: plans are made in it, and seeds drawn.
+    /// Position in tables and lists for readers. CPython's walkers come first, because they are under test. The order
+    /// of the variants differs from this one: planning and the drawing of seeds use it.
     #[must_use]
     pub fn rank(self) -> u8 {
         match self {
@@ -55,7 +55,7 @@ impl WalkerKind {
         }
     }
 
-    /// Whether it is CPython's own, and not this project's.
+    /// Whether this is CPython's own unwinder, as opposed to this project's walkers.
     #[must_use]
     pub fn is_cpythons(self) -> bool {
         match self {
@@ -64,7 +64,7 @@ impl WalkerKind {
         }
     }
 
-    /// Whether the walker keeps a cache, and hence owns the target's anchor.
+    /// Whether the walker keeps a cache and therefore owns the target's anchor.
     #[must_use]
     pub fn is_cached(self) -> bool {
         matches!(self, Self::OwnCached | Self::OwnReference | Self::CpythonCached)
@@ -77,37 +77,37 @@ impl fmt::Display for WalkerKind {
     }
 }
 
-/// What the cache answered.
+/// Result of the cache lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lookup {
     /// The walker has no cache.
     Uncached,
-    /// The whole chain of callers came from the cache.
+    /// All callers of the leaf came from the cache.
     FullHit,
-    /// The callers above the anchor's frame came from the cache.
+    /// The callers of the anchor's frame came from the cache. That frame and the newer ones were read.
     PartialHit,
     /// Nothing came from the cache.
     Miss(MissReason),
-    /// The walker does not say (several threads share CPython's counters).
+    /// Unknown: CPython's counters cover several threads, or the walk was rejected.
     Unknown,
 }
 
 /// Where the frames of a stack came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// What the cache answered.
+    /// Result of the cache lookup.
     pub lookup: Lookup,
-    /// How many frames, counted from the root end, came from the cache.
+    /// Number of frames that came from the cache: the oldest ones of the stack.
     pub from_cache: usize,
 }
 
 /// One thread's part of a sample.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadSample {
-    /// The kernel's thread id.
+    /// Thread id of the kernel.
     pub native_thread_id: u64,
-    /// The frames, or why there are none.
+    /// The stack, or why there is none.
     pub outcome: Result<Stack, Rejection>,
     /// Where the frames came from.
     pub provenance: Provenance,
@@ -116,25 +116,25 @@ pub struct ThreadSample {
 /// One walk over all threads of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Who walked.
+    /// The walker that took the sample.
     pub walker: WalkerKind,
-    /// One entry per thread, in the order the walker met them.
+    /// One entry per thread, in the order in which the walker visited them.
     pub threads: SmallVec<[ThreadSample; 1]>,
 }
 
-/// What an unwinder counts of its cache during one sample, over all threads: in `RemoteUnwinder.get_stats()`,
-/// `frame_cache_hits`, `frame_cache_partial_hits`, `frame_cache_misses`, `frames_read_from_cache`, `frames_read_from_memory`.
+/// What an unwinder counts of its cache during one sample, over all threads. The names in `RemoteUnwinder.get_stats()`
+/// are given for each field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Full hits.
+    /// Full hits (`frame_cache_hits`).
     pub full_hits: u64,
-    /// Partial hits.
+    /// Partial hits (`frame_cache_partial_hits`).
     pub partial_hits: u64,
-    /// Misses.
+    /// Misses (`frame_cache_misses`).
     pub misses: u64,
-    /// Frames taken from the cache.
+    /// Frames taken from the cache (`frames_read_from_cache`).
     pub frames_from_cache: u64,
-    /// Frames read from the target.
+    /// Frames read from the target (`frames_read_from_memory`).
     pub frames_from_memory: u64,
 }
 

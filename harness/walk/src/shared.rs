@@ -1,15 +1,15 @@
-//! A list whose tails are shared: what stands below is never copied, however often something else is put on top.
+//! A persistent list with shared tails: items can be put on top without copying those below.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// See the module. A copy costs a reference count, whatever its length.
+/// A list with shared tails. Cloning it increments a reference count, whatever its length.
 pub struct Shared<T> {
     top: Option<Arc<Segment<T>>>,
-    /// How many items of the top segment were taken off.
+    /// Number of items skipped at the start of the top segment.
     from: usize,
-    /// Items, which may be fewer than the segments hold.
+    /// Number of items. The segments can hold more.
     len: usize,
 }
 
@@ -19,19 +19,19 @@ struct Segment<T> {
 }
 
 impl<T> Shared<T> {
-    /// How many items there are.
+    /// Number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether the list has no items.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// This list with `items` on top of it, the first one topmost.
+    /// This list with `items` on top, the first of them topmost.
     #[must_use]
     pub fn below(self, items: Vec<T>) -> Self {
         if items.is_empty() {
@@ -41,7 +41,7 @@ impl<T> Shared<T> {
         Self { top: Some(Arc::new(Segment { items: items.into(), below: self })), from: 0, len }
     }
 
-    /// The list without its first `count` items.
+    /// The list without its first `count` items. Empty if it has no more than that.
     #[must_use]
     pub fn skip(&self, count: usize) -> Self {
         let Some(len) = self.len.checked_sub(count) else { return Self::default() };
@@ -57,7 +57,7 @@ impl<T> Shared<T> {
         Self::default()
     }
 
-    /// Keeps the first `len` items.
+    /// Keeps the first `len` items and drops the rest.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         if self.len == 0 {
@@ -65,13 +65,13 @@ impl<T> Shared<T> {
         }
     }
 
-    /// The first item.
+    /// The first item, or `None` if the list is empty.
     #[must_use]
     pub fn first(&self) -> Option<&T> {
         self.iter().next()
     }
 
-    /// All items, first to last.
+    /// An iterator over all items, first to last.
     #[must_use]
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { items: [].iter(), next: Some(self), left: self.len }
@@ -86,7 +86,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The items of a [`Shared`].
+/// An iterator over the items of a [`Shared`] list.
 #[derive(Clone, Debug)]
 pub struct Iter<'a, T> {
     items: std::slice::Iter<'a, T>,
@@ -120,7 +120,7 @@ impl<'a, T> Iterator for Iter<'a, T> {
 
 impl<T> ExactSizeIterator for Iter<'_, T> {}
 
-/// One segment after the other: a list can have as many as it has items.
+/// Drops segments in a loop, because a list can have as many segments as items and recursion could overflow the stack.
 impl<T> Drop for Segment<T> {
     fn drop(&mut self) {
         let mut next = self.below.top.take();
@@ -192,7 +192,7 @@ mod tests {
         list.iter().copied().collect()
     }
 
-    /// 1, 2, 3, 4, 5 in three segments, of which the lower ones have items that were taken off.
+    /// 1, 2, 3, 4, 5 in three segments. Items of the lower two were skipped.
     fn three() -> Shared<u32> {
         let low = Shared::from(vec![9, 4, 5]).skip(1);
         let middle = low.below(vec![8, 8, 2, 3]).skip(2);

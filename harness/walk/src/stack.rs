@@ -1,4 +1,4 @@
-//! A thread's stack, as samples hold it.
+//! The stack of one thread in a sample.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,9 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::frame::Frame;
 use crate::shared::Shared;
 
-/// A thread's Python frames, leaf first, base frame and shim frames left out.
+/// A thread's Python frames, leaf first, without base frame and shim frames.
 ///
-/// One that a walker put together from its cache shares the callers with it; it becomes a slice when it is first looked at.
+/// A stack assembled from a walker's cache shares its callers with the cache. It is copied into a slice on first
+/// access.
 #[derive(Clone)]
 pub struct Stack(Form);
 
@@ -23,19 +24,19 @@ enum Form {
 }
 
 impl Stack {
-    /// The stack of a leaf and its callers. Nothing is copied.
+    /// A stack of a leaf and its callers. Nothing is copied.
     #[must_use]
     pub fn new(leaf: Arc<Frame>, callers: Shared<Arc<Frame>>) -> Self {
         Self(Form::Shared { leaf, callers, slice: OnceLock::new() })
     }
 
-    /// The stack of these frames, if there are any. Nothing is copied.
+    /// A stack of `frames`, or `None` if there are none. Nothing is copied.
     #[must_use]
     pub fn of(frames: &Shared<Arc<Frame>>) -> Option<Self> {
         Some(Self::new(Arc::clone(frames.first()?), frames.skip(1)))
     }
 
-    /// How many frames there are.
+    /// Number of frames.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -44,7 +45,7 @@ impl Stack {
         }
     }
 
-    /// Whether there are none.
+    /// Whether the stack has no frames.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

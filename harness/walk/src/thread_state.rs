@@ -5,35 +5,35 @@ use crate::layout::{CacheLayout, Layout};
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::rejection::Rejection;
 
-/// More interpreters than this is garbage.
+/// Longest list of interpreters. A target with a longer list is rejected.
 pub const INTERPRETER_LIMIT: usize = 1024;
-/// More threads than this, in all interpreters, is garbage.
+/// Most threads of a target, over all interpreters. A target with more is rejected.
 pub const THREAD_LIMIT: usize = 1 << 15;
 
 /// The fields of a `PyThreadState` that a walker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadState {
-    /// Where it stands.
+    /// Address of the `PyThreadState`.
     pub address: Address,
     /// The next thread state of the interpreter, or NULL.
     pub next: Address,
-    /// The interpreter it belongs to.
+    /// Address of its interpreter's state (`interp`).
     pub interpreter: Address,
-    /// `current_frame`.
+    /// `current_frame`: the newest frame, or NULL.
     pub current_frame: Address,
-    /// The kernel's thread id.
+    /// Thread id of the kernel (`native_thread_id`).
     pub native_thread_id: u64,
-    /// The newest data-stack chunk.
+    /// The newest data-stack chunk (`datastack_chunk`).
     pub datastack_chunk: Address,
-    /// `base_frame`, where the version has it.
+    /// `base_frame`; `None` before 3.15.
     pub base_frame: Option<Address>,
-    /// `last_profiled_frame`; NULL where the version has none.
+    /// `last_profiled_frame`; NULL before 3.15.
     pub anchor: Address,
-    /// `last_profiled_frame_seq`; 0 where the version has none.
+    /// `last_profiled_frame_seq`; 0 before 3.15.
     pub sequence: u64,
 }
 
-/// The part of a thread state that holds all fields a walker reads, so that one read gets them.
+/// The range of a thread state that covers all fields a walker reads, so that one read fetches them.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     start: u64,
@@ -41,7 +41,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The smallest range over all fields of `layout`.
+    /// The smallest range that covers all fields in `layout`.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         let thread = &layout.thread;
@@ -54,24 +54,24 @@ impl Window {
         Self { start, length: usize::try_from(end - start).unwrap_or(0) }
     }
 
-    /// Its bytes.
+    /// Length of the range in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// A buffer for the window.
+    /// A buffer of the size of the range.
     #[must_use]
     pub fn buffer(&self) -> Vec<u8> {
         vec![0; self.length]
     }
 
-    /// The segment that fills `buffer` from the thread state at `address`.
+    /// A segment that reads the range of the thread state at `address` into `buffer`.
     pub fn segment<'a>(&self, address: Address, buffer: &'a mut [u8]) -> Segment<'a> {
         Segment { address: address.wrapping_add(self.start), buffer }
     }
 
-    /// The fields in a filled buffer.
+    /// Parses a filled buffer. `address` is the address of the thread state.
     #[must_use]
     pub fn parse(&self, layout: &Layout, address: Address, buffer: &[u8]) -> ThreadState {
         let field = |offset: u64| {
@@ -95,7 +95,7 @@ impl Window {
     /// Reads one thread state.
     ///
     /// # Errors
-    /// [`Rejection::Unreadable`].
+    /// [`Rejection::Unreadable`] if the read fails.
     pub fn read(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -108,7 +108,7 @@ impl Window {
     }
 }
 
-/// The part of an interpreter's state that holds all fields a walker reads, so that one read gets them.
+/// The range of an interpreter state that covers all fields a walker reads, so that one read fetches them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InterpreterWindow {
     start: u64,
@@ -122,12 +122,12 @@ pub(super) struct InterpreterState {
     pub(super) next: Address,
     /// Its first thread state, or NULL.
     pub(super) threads_head: Address,
-    /// Its id and its generation of code objects, where the version has that.
+    /// Id and `code_object_generation` of the interpreter; `None` before 3.14.
     pub(super) number: Option<(u64, u64)>,
 }
 
 impl InterpreterWindow {
-    /// The smallest range over all fields of `layout`.
+    /// The smallest range that covers all fields in `layout`.
     pub(super) fn new(layout: &Layout) -> Self {
         let interpreter = &layout.interpreter;
         let generation = interpreter.code_object_generation.map(|generation| [interpreter.id, generation]);
@@ -138,12 +138,12 @@ impl InterpreterWindow {
         Self { start, length: usize::try_from(end - start).unwrap_or(0) }
     }
 
-    /// Its bytes.
+    /// Length of the range in bytes.
     pub(super) fn length(&self) -> usize {
         self.length
     }
 
-    /// The segment that fills `buffer` from the interpreter's state at `address`.
+    /// A segment that reads the range of the interpreter state at `address` into `buffer`.
     pub(super) fn segment<'a>(&self, address: Address, buffer: &'a mut [u8]) -> Segment<'a> {
         Segment { address: address.wrapping_add(self.start), buffer }
     }
@@ -151,7 +151,7 @@ impl InterpreterWindow {
     /// Reads an interpreter's state.
     ///
     /// # Errors
-    /// [`Rejection::Unreadable`].
+    /// [`Rejection::Unreadable`] if the read fails.
     fn read(
         &self,
         memory: &mut dyn RemoteMemory,
@@ -162,13 +162,13 @@ impl InterpreterWindow {
         if memory.read_vectored(&mut [self.segment(address, &mut buffer)]) == Ok(1) {
             return Ok(self.parse(layout, &buffer));
         }
-        // An image can have the lists, and nothing between them.
+        // An image may contain the list links but not the bytes between them.
         let threads_head = memory.read_u64(address.wrapping_add(layout.interpreter.threads_head))?;
         let next = memory.read_u64(address.wrapping_add(layout.interpreter.next))?;
         Ok(InterpreterState { next, threads_head, number: None })
     }
 
-    /// The fields in a filled buffer.
+    /// Parses a filled buffer.
     pub(super) fn parse(&self, layout: &Layout, buffer: &[u8]) -> InterpreterState {
         let field = |offset: u64| {
             let start = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
@@ -192,7 +192,7 @@ pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u64> {
 /// Reads every thread state of every interpreter of the `_PyRuntime` at `runtime`.
 ///
 /// # Errors
-/// [`Rejection::Unreadable`], also for a list that loops, or [`Rejection::TooDeep`] for one that is too long.
+/// [`Rejection::Unreadable`] if a read fails or a list loops, [`Rejection::TooDeep`] if a list is too long.
 pub fn thread_states(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
@@ -203,7 +203,7 @@ pub fn thread_states(
     Ok(found)
 }
 
-/// Tells of each interpreter, first without a thread and then with each of its own.
+/// Calls `tell` for each interpreter, first without a thread, then once for each of its threads.
 pub(super) fn thread_states_of(
     memory: &mut dyn RemoteMemory,
     layout: &Layout,
@@ -242,7 +242,7 @@ pub(super) fn thread_states_of(
     Err(Rejection::TooDeep(INTERPRETER_LIMIT))
 }
 
-/// The segments that read anchor and sequence, in this order; one if they stand side by side.
+/// The segments that read anchor and sequence, in this order. They are one segment if the fields are adjacent.
 pub(super) fn anchor_segments<'a>(
     cache: &CacheLayout,
     thread: Address,
@@ -255,7 +255,7 @@ pub(super) fn anchor_segments<'a>(
     [Segment { address: anchor, buffer: first }].into_iter().chain(second)
 }
 
-/// Anchor and sequence in what [`anchor_segments`] filled.
+/// Anchor and sequence from a buffer filled through [`anchor_segments`].
 pub(super) fn anchor_of(buffer: &[u8; 16]) -> (Address, u64) {
     let number = u128::from_le_bytes(*buffer);
     (number as u64, (number >> 64) as u64)
@@ -264,7 +264,7 @@ pub(super) fn anchor_of(buffer: &[u8; 16]) -> (Address, u64) {
 /// Writes the anchor of a thread state.
 ///
 /// # Errors
-/// [`Rejection::Unreadable`].
+/// [`Rejection::Unreadable`] if the write fails.
 pub fn write_anchor(
     memory: &mut dyn RemoteMemory,
     cache: &CacheLayout,
@@ -275,7 +275,8 @@ pub fn write_anchor(
     Ok(())
 }
 
-/// Writes NULL to every thread's anchor, as a profiler does when it attaches and when it detaches.
+/// Writes NULL to every non-NULL anchor, as a profiler does when it attaches and when it detaches. Does nothing before
+/// 3.15.
 ///
 /// # Errors
 /// As [`thread_states`] and [`write_anchor`].
@@ -290,7 +291,7 @@ pub fn clear_anchors(memory: &mut dyn RemoteMemory, layout: &Layout, runtime: Ad
 }
 
 impl ThreadState {
-    /// A thread state of which nothing but the address is known.
+    /// A thread state of which only the address is known.
     #[must_use]
     pub fn unknown(address: Address) -> Self {
         Self {

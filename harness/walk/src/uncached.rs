@@ -1,7 +1,7 @@
 //! The walker without a cache: it copies the data stack, follows the chain, and writes nothing.
 //!
-//! Every sample reads everything. What was read the time before says where to look, so that one access does; and a caller
-//! whose frame reads as it did then, as do all below it, is decoded already.
+//! Every sample reads the whole stack. Only two things carry over from the previous sample. The addresses read then are
+//! prefetched with one call. A frame is not decoded again if it and all of its callers read as before.
 
 use crate::before::{Before, Walks};
 use crate::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
@@ -17,7 +17,8 @@ use crate::stack::Stack;
 use crate::thread_state::{ThreadState, Window};
 use crate::walker::{Site, ThreadWalk, Unsupported, Walked, read_thread};
 
-/// See the module. On a running target its stacks can be torn: the frames are read at different times.
+/// The walker without a cache. On a running target its stacks can be torn, because the frames are read at different
+/// times.
 pub struct UncachedWalker {
     site: Site,
     as_cpython: bool,
@@ -26,7 +27,7 @@ pub struct UncachedWalker {
     walks: Walks,
 }
 
-/// Notes whether anything was read.
+/// Records whether anything was read.
 struct Noting<'a> {
     memory: &'a mut dyn RemoteMemory,
     has_read: bool,
@@ -49,18 +50,18 @@ impl RemoteMemory for Noting<'_> {
 }
 
 impl UncachedWalker {
-    /// A walker for any supported build.
+    /// Makes a walker for any supported build.
     ///
     /// # Errors
-    /// The layout cannot be walked.
+    /// The walkers cannot read the layout.
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
         let (decoder, roster) = (Decoder::new(site.layout), Roster::default());
         Ok(Self { site, as_cpython: false, decoder, roster, walks: Walks::default() })
     }
 
-    /// The same walker in what CPython's unwinder does otherwise: it reads the address of the newest chunk anew, with the
-    /// page that the thread state is in, and takes chains as [`Chain::as_cpython`] has it.
+    /// The same walker with the other habits of CPython's unwinder. It re-reads the address of the newest chunk, as
+    /// part of the thread state's page, and takes chains as [`Chain::as_cpython`] does.
     ///
     /// [`Chain::as_cpython`]: super::chain::Chain::as_cpython
     #[must_use]
@@ -68,13 +69,14 @@ impl UncachedWalker {
         Self { as_cpython: true, ..self }
     }
 
-    /// Whether the location table of the frame's code is larger than CPython's unwinder reads, as far as it was met.
+    /// Whether the location table of the frame's code is longer than CPython's unwinder accepts. Known only for code
+    /// objects that this walker has read recently.
     #[must_use]
     pub fn has_long_table(&self, frame: &Frame) -> bool {
         self.decoder.has_long_table(frame)
     }
 
-    /// How deep the stack was.
+    /// Depth of the thread's stack in the previous sample, in frames.
     fn depth(&self, thread: &ThreadState) -> usize {
         self.walks.get(thread.address).map_or(0, Before::depth)
     }
@@ -169,7 +171,7 @@ impl ThreadWalk for UncachedWalker {
         let before = self.walks.get(seen.thread.address);
         let guessed = before.and_then(|before| before.guessed(seen.thread.datastack_chunk, seen.wishes()));
         if guessed.is_none() && !seen.is_fresh {
-            // Meanwhile other threads were walked: what was seen of this one is old.
+            // Other threads were walked since the prefetch, so this data is stale.
             return self.walk(memory, seen.thread.address);
         }
         self.walk_from(memory, seen.thread, (seen.generation, seen.is_same_after), guessed)

@@ -1,4 +1,4 @@
-//! What all of this project's walkers have in common.
+//! What all walkers of framediff have in common.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::stack::Stack;
 use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
 use crate::weakening::Weakening;
 
-/// One build's layout and where the target's `_PyRuntime` is.
+/// The layout of a build and the address of the target's `_PyRuntime`.
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
-    /// Where things are.
+    /// Field offsets of the build.
     pub layout: Layout,
     /// Address of `_PyRuntime`.
     pub runtime: Address,
 }
 
 impl Site {
-    /// The cache's fields.
+    /// Offsets of the frame cache's fields.
     ///
     /// # Errors
     /// [`NoFrameCache`] before 3.15.
@@ -37,7 +37,7 @@ impl Site {
     }
 }
 
-/// A cached walker was asked for on a build without the cache's fields.
+/// A cached walker was requested for a build without the frame cache's fields. Holds the version.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("CPython {0} has no frame cache: only the uncached walkers run on it")]
 pub struct NoFrameCache(pub VersionHex);
@@ -45,83 +45,85 @@ pub struct NoFrameCache(pub VersionHex);
 /// Why a walker cannot be made for a build.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Unsupported {
-    /// Cached walker, no cache.
+    /// A cached walker was requested, but the build has no frame cache.
     #[error(transparent)]
     NoFrameCache(#[from] NoFrameCache),
-    /// Layout that the walkers cannot read.
+    /// The walkers cannot read this layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
 
-/// A stack that one thread gave, and where its frames came from.
+/// The stack of one thread and its provenance.
 pub(super) struct Walked {
     pub(super) stack: Stack,
     pub(super) provenance: Provenance,
 }
 
-/// Something that returns stacks of a target.
+/// Returns stacks of a target.
 pub trait Walker: Send {
-    /// Which one it is.
+    /// Kind of this walker.
     fn kind(&self) -> WalkerKind;
 
-    /// Makes the target ready: cached walkers write NULL to every anchor.
+    /// Prepares the target: cached walkers write NULL to every anchor.
     ///
     /// # Errors
-    /// The threads cannot be found or their anchors not written.
+    /// The threads cannot be found, or an anchor cannot be written.
     fn attach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
 
     /// Walks all threads.
     ///
     /// # Errors
-    /// The threads cannot be found; what concerns one thread is in its [`ThreadSample`].
+    /// The threads cannot be found. Errors of one thread are in its [`ThreadSample`].
     fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection>;
 
-    /// Walks the thread whose state is at `thread`, without asking the target for its threads.
+    /// Walks the thread whose state is at `thread` without enumerating the target's threads.
     fn sample_thread(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> ThreadSample;
 
-    /// Leaves the target as it was: cached walkers write NULL to every anchor.
+    /// Detaches from the target: cached walkers write NULL to every anchor.
     ///
     /// # Errors
     /// As [`Walker::attach`].
     fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
 }
 
-/// A walker that keeps a cache: its whole memory of earlier samples, but for what it learnt of code objects.
+/// A walker with a frame cache. The cache and the decoder are all that it keeps of earlier samples, apart from
+/// prefetching.
 pub trait CachingWalker: Walker {
-    /// The cache.
+    /// The frame cache.
     fn cache(&self) -> &FrameCache;
 
-    /// Puts another cache in place of its own, and forgets which threads there were.
+    /// Replaces the frame cache and forgets the threads of earlier samples.
     fn set_cache(&mut self, cache: FrameCache);
 
-    /// What it learnt of code objects.
+    /// The decoder, which keeps decoded code objects.
     fn decoder(&self) -> &Decoder;
 
-    /// Puts what was learnt before in its place.
+    /// Replaces the decoder, and with it all decoded code objects.
     fn set_decoder(&mut self, decoder: Decoder);
 }
 
-/// One thread, as a walker's own strategy sees it.
+/// A walker's strategy for one thread.
 pub(super) trait ThreadWalk {
     const KIND: WalkerKind;
 
-    /// Whether it needs to know, without another read, that the code objects stayed while it looked.
+    /// Whether the prefetch must also read the code-object generations at its end, so that no further read has to
+    /// verify them.
     const LOOKS_AFTER: bool;
 
     fn site(&self) -> &Site;
 
-    /// What it expects of the next sample; none if it takes one read after the other.
+    /// State for prefetching the next sample. `None` if the walker issues its reads one by one.
     fn roster(&mut self) -> Option<&mut Roster>;
 
-    /// What it expects to need of a thread.
+    /// Adds the ranges that the walker expects to need of a thread.
     fn wish(&self, thread: &ThreadState, wishes: &mut Wishes);
 
-    /// Walks a thread of which something was read.
+    /// Walks a thread with prefetched data.
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>);
 
     fn walk(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> (ThreadState, Result<Walked, Rejection>);
 
-    /// Called with the threads of this sample, once all were walked.
+    /// Called with the threads of this sample after all of them were walked.
     fn sweep(&mut self, threads: &[ThreadState]);
 }
 
@@ -142,7 +144,7 @@ impl<T: ThreadWalk + Send> Walker for T {
 
     fn sample(&mut self, memory: &mut dyn RemoteMemory) -> Result<Sample, Rejection> {
         let site = *self.site();
-        // What is in it is borrowed while the walker works.
+        // Taken out while the walker itself is borrowed.
         let Some(mut roster) = self.roster().map(std::mem::take) else {
             let found = thread_states(memory, &site.layout, site.runtime)?;
             let threads = found.iter().map(|thread| self.sample_thread(memory, thread.address)).collect();
@@ -181,7 +183,7 @@ fn told((state, result): (ThreadState, Result<Walked, Rejection>)) -> ThreadSamp
     ThreadSample { native_thread_id: state.native_thread_id, outcome, provenance }
 }
 
-/// Reads anchor and sequence of a thread state once more and, after them, the generation of the code objects that were decoded.
+/// Re-reads anchor and sequence of a thread state, then the generation of the code objects that were decoded.
 pub(super) fn read_again(
     memory: &mut dyn RemoteMemory,
     site: &Site,
@@ -204,14 +206,14 @@ pub(super) fn read_again(
     Ok((anchor_of(&held), CodeGeneration { number, ..decoded }))
 }
 
-/// A decoder with the faults that `weakenings` name.
+/// A decoder with the faults named in `weakenings`.
 pub(super) fn decoder(site: &Site, weakenings: &BTreeSet<Weakening>) -> Decoder {
     let is = |weakening| weakenings.contains(&weakening);
     let (kept, shared) = (is(Weakening::CodeKeptAfterFree), is(Weakening::GenerationOfAnotherInterpreter));
     Decoder::new(site.layout).weakened(!kept, shared)
 }
 
-/// Decodes the frames that run Python code.
+/// Decodes the frames in `links`, which must all run Python code.
 pub(super) fn decode<'a>(
     memory: &mut dyn RemoteMemory,
     decoder: &mut Decoder,
@@ -220,7 +222,7 @@ pub(super) fn decode<'a>(
     links.map(|raw| decoder.frame(memory, raw)).collect()
 }
 
-/// Reads a thread state; a failure is told with an empty one, since even the thread's id is then unknown.
+/// Reads a thread state. On failure, returns an otherwise empty one: even the thread id is then unknown.
 pub(super) fn read_thread(
     memory: &mut dyn RemoteMemory,
     site: &Site,

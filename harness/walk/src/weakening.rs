@@ -1,5 +1,4 @@
-//! Named faults that can be put into the cached walkers: one per historical fault, and one per hole of the anchor-first
-//! protocol as one would first write it down.
+//! Named faults for the cached walkers: one per historical fault, and one per hole in the naive anchor-first protocol.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sample::WalkerKind;
 
-/// A check that [`super::cached::CachedWalker`] or [`super::reference::ReferenceWalker`] leaves out.
+/// A check that [`super::cached::CachedWalker`] or [`super::reference::ReferenceWalker`] skips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "kebab-case")]
@@ -17,37 +16,37 @@ pub enum Weakening {
     NoSequenceCheckOnFullHit,
     /// A partial hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnPartialHit,
-    /// A full hit returns the stored leaf instead of decoding it afresh (gh-142137).
+    /// A full hit returns the stored leaf instead of decoding it again (gh-142137).
     LeafReusedOnFullHit,
     /// A chain that does not end at the base frame is returned and stored (gh-142852).
     ChainStoredWithoutBase,
     /// A miss walks live memory, frame by frame, instead of chunk copies (gh-151424).
     ChunksNotCopied,
-    /// An entry is used whatever thread state it was stored for.
+    /// An entry is used although it was stored for another thread state.
     ThreadStateNotCompared,
-    /// Anchor and sequence are not read again before cached frames are used.
+    /// Anchor and sequence are not re-read before cached frames are used.
     NotReadAgainBeforeUse,
-    /// Shim frames count as returns of the anchor's frame (the marker frames of 3.15.2).
+    /// Shim frames are counted as returns of the anchor's frame (the marker frames of 3.15.2).
     ShimFramesCounted,
-    /// A walk is returned and stored without the last check, torn or not (gh-151424).
+    /// A walk is returned and stored without the final check, even if it is torn (gh-151424).
     TornWalkStored,
-    /// An entry outlives the anchor that it was tied to: it stays when an attempt overwrote the anchor and failed.
+    /// An entry outlives its anchor: it stays in the cache although an attempt overwrote the anchor and then failed.
     EntryKeptAfterFailedAttempt,
-    /// After the anchor was written, current frame and anchor are compared, but the sequence is taken as it then is.
+    /// After the anchor write, only current frame and anchor are compared. Whatever sequence is read then is accepted.
     SequenceNotComparedAfterAnchoring,
-    /// A partial hit is taken although the anchor must be moved up to the current frame: if that frame had just left, the
-    /// callers that the entry vouches for leave uncounted until another frame stands at its address.
+    /// A partial hit is taken although the anchor must be moved up to the current frame. If that frame has just left
+    /// the stack, the callers that the entry vouches for can leave uncounted until another frame occupies its address.
     PartialHitOnGrownStack,
-    /// A generator's frame is anchored, although a yield looks at the anchor before it moves the current frame.
+    /// A generator's frame is anchored, although a yield checks the anchor before it moves the current frame.
     GeneratorLeafAnchored,
-    /// The frame of a generator function that is just making its generator is anchored, although RETURN_GENERATOR looks
-    /// at the anchor before it moves the current frame.
+    /// The frame of a generator function that is about to create its generator is anchored, although RETURN_GENERATOR
+    /// checks the anchor before it moves the current frame.
     GeneratorBeingMadeAnchored,
     /// A shim frame is anchored, although it leaves the stack without moving the anchor.
     ShimLeafAnchored,
-    /// What was decoded of a code object is kept though code objects were freed since.
+    /// Decoded code objects are kept although code objects were freed since.
     CodeKeptAfterFree,
-    /// Decoded code objects are in one table for all interpreters, with the generation of the one that was walked last.
+    /// All interpreters share one table of decoded code objects, with the generation of the interpreter walked last.
     GenerationOfAnotherInterpreter,
 }
 
@@ -73,8 +72,8 @@ impl Weakening {
         Self::GenerationOfAnotherInterpreter,
     ];
 
-    /// What the anchor-first protocol lacks as one would first write it down: anchor the current frame, read current
-    /// frame and anchor again, walk, compare anchor and sequence.
+    /// The checks missing from the naive anchor-first protocol: anchor the current frame, re-read current frame and
+    /// anchor, walk, compare anchor and sequence.
     pub const ANCHOR_FIRST: [Self; 6] = [
         Self::EntryKeptAfterFailedAttempt,
         Self::SequenceNotComparedAfterAnchoring,
@@ -84,7 +83,7 @@ impl Weakening {
         Self::ShimLeafAnchored,
     ];
 
-    /// Whether the walker has the check that this leaves out.
+    /// Whether this walker has the check that this weakening skips.
     #[must_use]
     pub fn applies_to(self, walker: WalkerKind) -> bool {
         match walker {
@@ -98,8 +97,8 @@ impl Weakening {
                     | Self::GeneratorBeingMadeAnchored
                     | Self::ShimLeafAnchored
             ),
-            // It may walk live memory, since what it read is verified as a whole; and it looks its entry up before it
-            // meets a shim frame.
+            // The reference walker may walk live memory, because it verifies everything it read as a whole. It looks up
+            // its entry before it meets a shim frame.
             WalkerKind::OwnReference => !matches!(self, Self::ChunksNotCopied | Self::ShimFramesCounted),
             WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached => false,
         }

@@ -1,4 +1,4 @@
-//! What stands around every case in its file.
+//! The fields around every case in its file.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,29 +10,30 @@ use sha2::{Digest, Sha256};
 use super::error::{CaseError, excerpt};
 use super::pretty;
 
-/// What every file says of itself.
+/// The `format` field of every case file.
 pub const FORMAT: &str = "framediff-case";
-/// The newest version that is read; all from 1 on are. A new one is due when the fields around a case change, or when there is
-/// a kind of case that an older framediff cannot run: it then says which version it lacks.
+/// The newest supported version; all from 1 on are supported. Increment it when the fields around a case change, or
+/// when there is a kind of case that an older framediff cannot run. An older framediff then reports the version that it
+/// does not know.
 pub(super) const VERSION: u64 = 3;
-/// A longer file is none, in bytes.
+/// Files above this size, in bytes, are rejected.
 pub(super) const SIZE_LIMIT: u64 = 16 << 20;
-/// The kind of the cases of the stepped lane.
+/// The `kind` of stepped cases.
 pub(super) const STEPPED: &str = "stepped";
 
-/// What a case is for.
+/// What runs the case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A fuzz target, by name. Version 1, whose files name it instead of a kind.
+    /// A fuzz target, by name. Version 1; its files have a target instead of a kind.
     Fuzz(String),
     /// The stepped lane.
     Stepped {
-        /// The version that the file has, from 2 on.
+        /// Version of the file, 2 or later.
         version: u64,
     },
 }
 
-/// A file's content, with the case as it stands there.
+/// The content of a file, with the case still as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Envelope {
     pub(super) kind: Kind,
@@ -41,7 +42,7 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Reads the content of a file.
+    /// Parses the content of a file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
         if bytes.len() as u64 > SIZE_LIMIT {
             return Err(CaseError::TooLarge);
@@ -51,7 +52,7 @@ impl Envelope {
         if fields.remove("format").as_ref().and_then(Value::as_str) != Some(FORMAT) {
             return Err(CaseError::NoCase);
         }
-        // Before anything else is looked at: another version may have other fields.
+        // The version comes first, because another version may have other fields.
         let kind = match take(&mut fields, "version")?.as_u64() {
             Some(1) => Kind::Fuzz(text(&mut fields, "target")?),
             Some(version @ 2..=VERSION) => match text(&mut fields, "kind")?.as_str() {
@@ -69,7 +70,7 @@ impl Envelope {
         }
     }
 
-    /// The content of a file.
+    /// The content of the file.
     pub(super) fn text(&self) -> String {
         let (version, kind): (u64, (&str, &str)) = match &self.kind {
             Kind::Fuzz(target) => (1, ("target", target)),
@@ -87,7 +88,7 @@ impl Envelope {
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 
-    /// Writes it into `folder`, under a name that is made of its content, and tells where.
+    /// Saves the case in `folder` under a name derived from its content. Returns the path.
     pub(super) fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
         let content = self.text();
         let digest = Sha256::digest(content.as_bytes());
@@ -99,11 +100,11 @@ impl Envelope {
     }
 }
 
-/// Reads a file with `parse`, which sees its content; an error names the file.
+/// Reads a file and passes its content to `parse`. Errors name the file.
 pub(super) fn load<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, CaseError>) -> Result<T, CaseError> {
     let unreadable = |why: std::io::Error| CaseError::system("read", path, &why);
     let mut bytes = Vec::new();
-    // One byte more tells that there is too much; what the file system says of the length may be wrong.
+    // One byte more shows that the file is too large. The length that the file system reports may be wrong.
     File::open(path).map_err(unreadable)?.take(SIZE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     parse(&bytes).map_err(|error| CaseError::InFile { path: path.to_path_buf(), error: Box::new(error) })
 }

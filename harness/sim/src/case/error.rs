@@ -16,67 +16,67 @@ pub enum CaseError {
     System {
         /// "read" or "write".
         action: &'static str,
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         why: String,
     },
     /// The file can be read, but not used.
     #[error("{}: {error}", path.display())]
     InFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with its content.
         error: Box<CaseError>,
     },
-    /// It is longer than any case.
+    /// The file is larger than any case.
     #[error("this is no case: it is longer than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
-    /// It cannot be parsed.
+    /// The file is not valid JSON.
     #[error("this is no JSON, or only a part of it: {0}")]
     NotJson(String),
-    /// It is some other JSON.
+    /// The file is JSON, but not a case.
     #[error("this is JSON, but no case: it does not say \"format\": \"{FORMAT}\"")]
     NoCase,
-    /// What stands around the case is not as it must be.
+    /// A field around the case is missing or has a wrong value.
     #[error("this case is damaged: {0}")]
     Damaged(String),
-    /// A version that is not known.
+    /// The version of the case is not known.
     #[error("this case has version {0}, known are 1 to {VERSION}: use the framediff that saved it, or a newer one")]
     UnknownVersion(u64),
-    /// A kind of case that is not known.
+    /// The kind of the case is not known.
     #[error("this is a case of the kind {0:?}, known are {STEPPED}: use the framediff that saved it, or a newer one")]
     UnknownKind(String),
-    /// It is a case, but not one of those that were asked for.
+    /// The case is of another kind than requested.
     #[error(
         "this case is of another kind: cases of fuzz targets and of the stepped lane are both run by `framediff replay`"
     )]
     OtherKind,
-    /// It is a case of the stepped lane that cannot be used.
+    /// The case is a stepped case that cannot be used.
     #[error("this case of the stepped lane cannot be used: {0}")]
     BadStepped(#[from] BadStepped),
-    /// A target that is not known.
+    /// The fuzz target is not known.
     #[error("this case is for the fuzz target {name:?}; known are {known}")]
     UnknownTarget {
         /// The name in the file, shortened.
         name: String,
-        /// All that are known.
+        /// The names of all known targets.
         known: String,
     },
-    /// The case is none of the target.
+    /// The case does not match the target's case type.
     #[error("this case does not fit the fuzz target {target}, whose cases may have changed since: {why}")]
     DoesNotFit {
-        /// The target.
+        /// Name of the target.
         target: &'static str,
-        /// What does not fit.
+        /// What does not match.
         why: String,
     },
     /// The case cannot be written as JSON.
     #[error("a case of {target} cannot be written as JSON: {why}")]
     NotWritable {
-        /// The fuzz target, or the lane.
+        /// Name of the fuzz target, or of the lane.
         target: &'static str,
-        /// What is wrong with it.
+        /// Why not.
         why: String,
     },
 }

@@ -8,28 +8,28 @@ use super::stepped::SteppedFile;
 use crate::fuzzing::TARGETS;
 use crate::fuzzing::target::{AnyCase, AnyFuzzTarget, Case, FuzzTarget};
 
-/// A case that was loaded, of whatever kind.
+/// A loaded case of any kind.
 #[derive(Debug)]
 pub enum AnyCaseFile {
-    /// Of a fuzz target.
+    /// A case of a fuzz target.
     Fuzz(CaseFile),
-    /// Of the stepped lane.
+    /// A case of the stepped lane.
     Stepped(SteppedFile),
 }
 
 impl AnyCaseFile {
-    /// Reads a file.
+    /// Loads a file.
     ///
     /// # Errors
-    /// That it cannot be read, or as [`AnyCaseFile::parse`], naming the file.
+    /// The file cannot be read, or as [`AnyCaseFile::parse`]. The error names the file.
     pub fn load(path: &Path) -> Result<Self, CaseError> {
         load(path, Self::parse)
     }
 
-    /// Reads the content of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first problem found in it.
     pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
         let envelope = Envelope::parse(bytes)?;
         match envelope.kind {
@@ -39,11 +39,11 @@ impl AnyCaseFile {
     }
 }
 
-/// A case of a fuzz target that was loaded.
+/// A loaded case of a fuzz target.
 pub struct CaseFile {
     /// The fuzz target.
     pub target: &'static dyn AnyFuzzTarget,
-    /// What the case is about, or where it came from.
+    /// What the case shows, or where it came from.
     pub note: String,
     /// The case.
     pub case: Box<dyn AnyCase>,
@@ -57,18 +57,18 @@ impl std::fmt::Debug for CaseFile {
 }
 
 impl CaseFile {
-    /// Reads a file.
+    /// Loads a file.
     ///
     /// # Errors
-    /// That it cannot be read, or as [`CaseFile::parse`], naming the file.
+    /// The file cannot be read, or as [`CaseFile::parse`]. The error names the file.
     pub fn load(path: &Path) -> Result<Self, CaseError> {
         load(path, Self::parse)
     }
 
-    /// Reads the content of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// The first thing that is wrong with it, or that it is a case of another kind.
+    /// The first problem found in it, or [`CaseError::OtherKind`].
     pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
         Self::open(Envelope::parse(bytes)?)
     }
@@ -85,24 +85,24 @@ impl CaseFile {
     /// The content of a file with this case.
     ///
     /// # Errors
-    /// [`CaseError::NotWritable`].
+    /// [`CaseError::NotWritable`] if JSON cannot express the case.
     pub fn text(&self) -> Result<String, CaseError> {
         Ok(envelope(self.target.name(), &self.note, self.case.to_value())?.text())
     }
 }
 
-/// Writes a case into `folder`, under a name that is made of its content, and tells where.
+/// Saves a case in `folder` under a name derived from its content. Returns the path.
 ///
 /// # Errors
-/// [`CaseError::NotWritable`], or that the file cannot be written.
+/// [`CaseError::NotWritable`], or the file cannot be written.
 pub fn save<T: Case>(folder: &Path, target: &FuzzTarget<T>, note: &str, case: &T) -> Result<PathBuf, CaseError> {
     envelope(target.name, note, serde_json::to_value(case))?.save(folder)
 }
 
-/// The fuzz target of that name.
+/// The fuzz target with that name.
 ///
 /// # Errors
-/// [`CaseError::UnknownTarget`].
+/// [`CaseError::UnknownTarget`] if there is none.
 pub fn target(name: &str) -> Result<&'static dyn AnyFuzzTarget, CaseError> {
     TARGETS.iter().copied().find(|target| target.name() == name).ok_or_else(|| {
         let known: Vec<&str> = TARGETS.iter().map(|target| target.name()).collect();

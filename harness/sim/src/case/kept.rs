@@ -1,13 +1,14 @@
-//! The schedules that `check` runs in its stepped lane: kept as data, with what released builds were seen to do on them.
+//! The schedules that `check` runs in its stepped lane. They are stored as data, together with the behaviour of
+//! released builds on them.
 //!
-//! Released interpreters fail many schedules. So two things are kept (`corpus/schedules.json`, written by
-//! `examples/keep_schedules.rs`):
-//! - schedules on which *every* build that was tried returned only stacks that were there, chosen by seed, so that a build
-//!   that fails one of them does what no released build did;
-//! - every failure, with its shape, that these builds have in *all* schedules within the bounds that [`DRAWN`] are drawn from.
-//!   A drawn schedule can therefore show nothing on them that is not in the list, whatever the seed.
+//! Released interpreters fail many schedules. So `corpus/schedules.json`, written by `examples/keep_schedules.rs`, has
+//! two parts:
+//! - Schedules on which *every* tried build returned only stacks that its thread had. They were chosen by seed. A build
+//!   that fails one of them does something that no released build did.
+//! - Every failure, with its shape, that these builds have in *all* schedules within the bounds of [`DRAWN`]. So a
+//!   schedule drawn from these bounds cannot show anything on them that is not in the list, whatever the seed.
 //!
-//! And, of all these schedules, the most that a sample asked of its target's memory.
+//! For all these schedules it also has the highest cost of a sample in accesses to its target's memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,15 +22,15 @@ use serde::{Deserialize, Serialize};
 
 use super::stepped::{SteppedCase, WorkloadIdentity};
 
-/// The file, as it was when this program was compiled.
+/// The file as it was at compile time.
 const KEPT: &str = include_str!("../../../../corpus/schedules.json");
 
-/// What the file says of itself.
+/// The `format` field of the file.
 pub const FORMAT: &str = "framediff-schedules";
-/// The version of the form that is written and read.
+/// The format version that is read and written.
 pub const VERSION: u64 = 2;
 
-/// Everything that is kept.
+/// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptSchedules {
@@ -43,36 +44,38 @@ pub struct KeptSchedules {
     pub programs: Vec<KeptProgram>,
 }
 
-/// A program and the schedules that are kept for it.
+/// A program with its schedules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptProgram {
-    /// Which program.
+    /// Identity of the program.
     pub workload: WorkloadIdentity,
-    /// How many steps each of its rounds has while the anchor is NULL. Where it has others, another interpreter or run mode
-    /// enters and leaves other frames (`-X perf` has a shim frame at each call), and nothing that is kept is about that.
+    /// Number of steps in each of its rounds while the anchor is NULL. A different number means that another
+    /// interpreter or run mode pushes and pops other frames (`-X perf` has a shim frame at each call). Nothing in this
+    /// file then applies.
     pub steps: usize,
-    /// Every failure of these builds on it within the bounds of [`DRAWN`].
+    /// Every failure of these builds on the program within the bounds of [`DRAWN`].
     pub seen: BTreeSet<SteppedFingerprint>,
-    /// The most that samples of these builds asked for on it: within the bounds of [`DRAWN`], and on its schedules.
+    /// The highest costs of samples of these builds on the program, within the bounds of [`DRAWN`] and on its
+    /// schedules.
     pub costs: Costs,
-    /// Its schedules.
+    /// Its schedules, by cast.
     pub sets: Vec<KeptSet>,
 }
 
-/// Schedules of one cast.
+/// The schedules of one cast.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptSet {
-    /// Who takes which sample.
+    /// Which actor takes each sample.
     pub cast: Cast,
-    /// How many samples are taken.
+    /// Number of samples.
     pub samples: u32,
     /// The schedules, by the accesses that led up to their last move.
     pub schedules: BTreeMap<Trace, Schedules>,
 }
 
-/// Some schedules; their text is theirs, parted by spaces.
+/// Several schedules. Their text form is separated by spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Schedules(pub Vec<Schedule>);
@@ -91,10 +94,10 @@ impl From<Schedules> for String {
     }
 }
 
-/// Where the target moves inside of a sample.
+/// Where the target moves inside a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moving {
-    /// Nowhere.
+    /// Nowhere: it moves only between samples.
     AtRest,
     /// Before accesses of these kinds.
     Before(&'static [AccessKind]),
@@ -102,23 +105,23 @@ pub enum Moving {
     Everywhere,
 }
 
-/// Bounds within which schedules are drawn.
+/// Limits for drawn schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drawn {
-    /// The text of the cast.
+    /// The cast in text form.
     pub cast: &'static str,
-    /// Where the target moves besides the beginnings of samples.
+    /// Where the target moves inside a sample.
     pub moving: Moving,
-    /// How many samples are taken.
+    /// Number of samples.
     pub samples: u32,
-    /// How often the target moves at most.
+    /// Most moves of the target.
     pub moves: u32,
-    /// By how many steps at most at a time.
+    /// Most steps of one move.
     pub steps: u32,
 }
 
-/// What is drawn, in turn. All schedules within these bounds were run on the builds of the list, so changing one of them
-/// takes a new list.
+/// The bounds from which schedules are drawn, in turn. All schedules within them were run on the builds in the list.
+/// Changing a bound requires a new list.
 pub const DRAWN: [Drawn; 3] = [
     Drawn { cast: "a", moving: Moving::Everywhere, samples: 2, moves: 2, steps: 8 },
     Drawn { cast: "a+b", moving: Moving::AtRest, samples: 4, moves: 3, steps: 8 },
@@ -126,7 +129,7 @@ pub const DRAWN: [Drawn; 3] = [
 ];
 
 impl Drawn {
-    /// Who takes which sample.
+    /// Which actor takes each sample.
     #[must_use]
     pub fn cast(&self) -> Cast {
         self.cast.parse().unwrap_or_default()
@@ -145,7 +148,7 @@ impl Drawn {
 }
 
 impl KeptSchedules {
-    /// Reads a list.
+    /// Parses the content of the file.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -158,15 +161,16 @@ impl KeptSchedules {
         }
     }
 
-    /// The list that the repository keeps.
+    /// The schedules in the repository.
     ///
     /// # Errors
-    /// As [`KeptSchedules::parse`]; a test keeps it readable.
+    /// As [`KeptSchedules::parse`]. A test ensures that the file can be parsed.
     pub fn kept() -> Result<Self, String> {
         Self::parse(KEPT)
     }
 
-    /// Whether a case is of a kept schedule, which no released build fails: it has the moves up to the sample that failed.
+    /// Whether a case has a kept schedule, which no released build fails. It must have the moves of the kept schedule
+    /// up to the sample that failed.
     #[must_use]
     pub fn promises(&self, case: &SteppedCase) -> bool {
         let is_of = |kept: KeptSchedule<'_>| {
@@ -177,35 +181,35 @@ impl KeptSchedules {
         !case.tearing && !case.loads && program.is_some_and(|program| program.schedules().any(is_of))
     }
 
-    /// The program that is kept for a family.
+    /// The kept program of a family.
     #[must_use]
     pub fn program(&self, family: Family) -> Option<&KeptProgram> {
         self.programs.iter().find(|program| program.workload.family == family)
     }
 }
 
-/// A kept schedule with everything that it takes to run and judge it.
+/// A kept schedule with everything needed to run and judge it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptSchedule<'a> {
-    /// Who takes which sample.
+    /// Which actor takes each sample.
     pub cast: &'a Cast,
-    /// How many samples are taken.
+    /// Number of samples.
     pub samples: u32,
-    /// The accesses up to the last move, where it was tried.
+    /// The accesses up to the last move, as recorded on the tried builds.
     pub trace: &'a Trace,
     /// The moves.
     pub schedule: &'a Schedule,
 }
 
-/// The accesses before which the target stands still while a kept schedule runs. Where it moves between samples only, it
-/// stands still before all others, so that the schedule is the same one however the walker reads.
+/// The accesses before which the target stands still while a kept schedule runs. If the schedule moves only between
+/// samples, the target stands still before all accesses, so the schedule stays the same for any order of reads.
 #[must_use]
 pub fn still(schedule: &Schedule) -> BTreeSet<AccessKind> {
     if schedule.moves_inside_samples() { BTreeSet::new() } else { AccessKind::ALL.into() }
 }
 
 impl KeptProgram {
-    /// All of its schedules.
+    /// All schedules of the program.
     pub fn schedules(&self) -> impl Iterator<Item = KeptSchedule<'_>> {
         self.sets.iter().flat_map(|KeptSet { cast, samples, schedules }| {
             schedules.iter().flat_map(move |(trace, all)| {
@@ -238,7 +242,7 @@ mod tests {
         let known = KnownFailures::kept().unwrap();
         for KeptProgram { workload, seen, costs, .. } in &kept.programs {
             assert!(!seen.is_empty());
-            // What is drawn can show it, so it must be excused.
+            // A drawn schedule can show this failure, so it must be excused.
             for fingerprint in seen {
                 assert!(
                     known.find_stepped(fingerprint, "3.15.2", workload.family).is_some(),
@@ -274,7 +278,7 @@ mod tests {
             fingerprint: program.seen.first().unwrap().clone(),
         };
         assert!(kept.promises(&case));
-        // It failed before its last moves.
+        // The failure came before the schedule's last moves.
         case.samples = 1;
         case.schedule.moves.retain(|one| one.at.sample == 0);
         assert!(kept.promises(&case));

@@ -1,12 +1,12 @@
-//! A stepped case on one line, for an issue or a command line: nothing in it needs quoting in a shell.
+//! A stepped case on one line, for issues and command lines. It needs no quoting in a shell.
 //!
 //! ```text
 //! framediff@2@3.15.2,release@alternating,rounds,7,3,2,equal:0,0,ascii,0123456789abcdef@cpython-cached@2@0.2:12@FINGERPRINT
 //! ```
-//! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, maybe `jit`); the workload
-//! (family, mode, seed, depth, width, frame size, speed, names, digest of the text); the walker and what is left out of it;
-//! from version 3 on, the cast; the number of samples, with `,torn` if reads are and
-//! `,loads` if loads of the anchor are steps; the schedule; the fingerprint.
+//! The parts between `@` are: the version of cases; the build (version, `release` or `debug`, optionally `jit`); the
+//! workload (family, mode, seed, depth, width, frame size, speed, names, digest of the source); the walker and its
+//! weakenings; from version 3 on, the cast; the number of samples, with `,torn` if reads are torn and `,loads` if loads
+//! of the anchor are steps; the schedule; the fingerprint.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,10 +20,10 @@ use super::envelope::VERSION;
 use super::error::excerpt;
 use super::stepped::{BadStepped, BuildIdentity, SteppedCase, WorkloadIdentity};
 
-/// How every such line begins.
+/// The prefix of every such line.
 const START: &str = "framediff@";
 
-/// Whether `text` is meant to be a case on one line, and not the path of a file.
+/// Whether `text` is a case on one line rather than the path of a file.
 #[must_use]
 pub fn is_line(text: &str) -> bool {
     text.starts_with(START)
@@ -59,7 +59,7 @@ impl FromStr for SteppedCase {
             return Err(bad(format!("it is no case on one line: one begins with {START}{VERSION}@")));
         };
         let mut parts: Vec<&str> = rest.split('@').collect();
-        // Before anything else is looked at: another version may have other parts.
+        // The version comes first, because another version may have other parts.
         let count = match parts.first() {
             Some(&"2") | None => 7,
             Some(&"3") => 8,

@@ -1,6 +1,6 @@
 //! Saved cases: decoded, versioned, readable files that replay on any toolchain.
 //!
-//! One of a fuzz target:
+//! A case of a fuzz target:
 //!
 //! ```json
 //! {
@@ -11,10 +11,10 @@
 //!   "case": {"units": {"Two": [255, 256]}, "rest": [0, 0, 0]}
 //! }
 //! ```
-//! `target` is one of [`fuzzing::TARGETS`](crate::fuzzing::TARGETS), `case` is its type of cases as serde writes it.
-//! One of the stepped lane has another kind, see [`stepped`].
+//! `target` is one of [`fuzzing::TARGETS`](crate::fuzzing::TARGETS). `case` is a value of its case type, as serde
+//! writes it. For cases of the stepped lane see [`stepped`].
 //!
-//! The bytes that a fuzzer mutates are never kept: they mean something else as soon as the type changes.
+//! The bytes that a fuzzer mutates are never saved: they get another meaning as soon as the type changes.
 
 pub mod envelope;
 pub mod error;

@@ -1,10 +1,10 @@
-//! JSON for people: what fits on a line stands on one.
+//! Readable JSON: values that fit on a line stay on one.
 
 use serde_json::Value;
 
 const WIDTH: usize = 100;
 
-/// `value` as text that goes on at column `indent`.
+/// `value` as text that starts at column `indent`.
 pub(super) fn text(value: &Value, indent: usize) -> String {
     let flat = flat(value);
     if indent + flat.len() <= WIDTH {
@@ -23,7 +23,7 @@ pub(super) fn text(value: &Value, indent: usize) -> String {
         Value::Array(values) if values.iter().any(|value| value.is_object() || value.is_array()) => {
             lines('[', values.iter().map(|value| text(value, inner)).collect(), ']')
         }
-        // Long lists of plain values fill their lines.
+        // Long lists of plain values are wrapped.
         Value::Array(values) => {
             let mut rows: Vec<String> = Vec::new();
             for value in values {

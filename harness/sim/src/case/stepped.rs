@@ -1,4 +1,4 @@
-//! A case of the stepped lane: a failure that a schedule decides, with everything that the schedule depends on.
+//! A case of the stepped lane: a failure that a schedule reproduces, with everything that the schedule depends on.
 //!
 //! ```json
 //! {
@@ -18,10 +18,11 @@
 //!   }
 //! }
 //! ```
-//! From version 3 on there can be a `"cast": "a+b"`, in the text of [`model::schedule::cast`]: who takes the samples; and a
-//! `"loads": true`. A case with one actor, whose steps are stores alone, has neither, and is of version 2.
+//! From version 3 on, a case can have `"cast": "a+b"` in the text form of [`model::schedule::cast`], which says who
+//! takes each sample, and `"loads": true`. A case with a single actor whose steps are only stores has neither, and has
+//! version 2.
 //!
-//! The same on one line, for an issue or a command line, is in [`line`](super::line).
+//! [`line`](super::line) has the one-line form for issues and command lines.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -39,11 +40,11 @@ use thiserror::Error;
 use super::envelope::{Envelope, Kind, load};
 use super::error::{CaseError, excerpt};
 
-/// Which CPython, in which run mode. Steps are stores of its machine code: another build may do others.
+/// A CPython build and run mode. Steps are stores of its machine code; another build may have other stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildIdentity {
-    /// Its exact version as it prints it itself: "3.15.2", "3.15.0b4".
+    /// Its exact version as the build prints it: "3.15.2", "3.15.0b4".
     pub version: String,
     /// Whether it is a debug build.
     pub debug: bool,
@@ -58,30 +59,30 @@ impl fmt::Display for BuildIdentity {
     }
 }
 
-/// Which generated program.
+/// Identity of a generated program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadIdentity {
     /// Its family.
     pub family: Family,
-    /// With [`Mode::Rounds`] the target moves store by store, with [`Mode::GatedRounds`] from gate to gate; others have no
-    /// rounds, and a schedule has nowhere to start.
+    /// [`Mode::Rounds`] moves the target store by store, [`Mode::GatedRounds`] from gate to gate. Other modes have no
+    /// rounds, so a schedule has no starting point.
     pub mode: Mode,
-    /// The seed it grew from.
+    /// The seed of the generator.
     pub seed: u64,
-    /// The knobs it grew with.
+    /// The parameters of the generator.
     pub parameters: Parameters,
-    /// The digest of its text: tells if the generator makes another program of the same seed by now.
+    /// Digest of the source. It reveals that the generator now produces another program from the same seed.
     pub source: SourceDigest,
 }
 
-/// The digest of a program's text: 16 hexadecimal digits.
+/// Digest of a program's source: 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SourceDigest(pub u64);
 
 impl SourceDigest {
-    /// The digest of a text.
+    /// Computes the digest of a source.
     #[must_use]
     pub fn of(source: &str) -> Self {
         Self(Digest::default().text(source).value())
@@ -119,7 +120,7 @@ impl From<SourceDigest> for String {
 }
 
 impl WorkloadIdentity {
-    /// The identity of a program.
+    /// Identity of a generated program.
     #[must_use]
     pub fn of(workload: &Workload) -> Self {
         Self {
@@ -131,10 +132,10 @@ impl WorkloadIdentity {
         }
     }
 
-    /// Makes the program again.
+    /// Generates the program again.
     ///
     /// # Errors
-    /// [`BadStepped::OtherProgram`].
+    /// [`BadStepped::OtherProgram`] if the digest differs.
     pub fn generate(&self) -> Result<Workload, BadStepped> {
         let workload = generate(self.family, self.mode, &self.parameters, self.seed);
         let source = SourceDigest::of(&workload.source);
@@ -146,26 +147,26 @@ impl WorkloadIdentity {
     }
 }
 
-/// A failure that a schedule decides.
+/// A failure that a schedule reproduces.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SteppedCase {
-    /// Where it was seen.
+    /// The build on which it was seen.
     pub build: BuildIdentity,
-    /// What ran.
+    /// The program that ran.
     pub workload: WorkloadIdentity,
-    /// Who walked.
+    /// The walker that failed.
     pub walker: WalkerKind,
-    /// What was left out of the walker.
+    /// The checks that the walker skipped.
     pub weakenings: BTreeSet<Weakening>,
-    /// Who takes which sample.
+    /// Which actor takes each sample.
     #[serde(default, skip_serializing_if = "Cast::is_alone")]
     pub cast: Cast,
-    /// How many samples were taken; the last one failed.
+    /// Number of samples. The last one failed.
     pub samples: u32,
-    /// Whether reads are torn: the target can move between the words of one.
+    /// Whether reads are torn: the target can move between the words of a read.
     pub tearing: bool,
-    /// Whether a load of the anchor is a step, too.
+    /// Whether loads of the anchor are steps, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loads: bool,
     /// Where the target moved.
@@ -174,7 +175,7 @@ pub struct SteppedCase {
     pub fingerprint: SteppedFingerprint,
 }
 
-/// A stepped case that cannot be used.
+/// Why a stepped case cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadStepped {
     /// A field has no meaning, or the case is incomplete.
@@ -183,40 +184,41 @@ pub enum BadStepped {
     /// Two fields contradict each other, or a value is out of bounds.
     #[error("{0}")]
     Inconsistent(String),
-    /// It is on one line, and of another version.
+    /// A one-line case with an unknown version.
     #[error("it has version {0}, known are 2 to {known}: use the framediff that made it, or a newer one", known = super::envelope::VERSION)]
     UnknownVersion(String),
-    /// The generator has changed.
+    /// The generator now produces another program.
     #[error(
         "the workload {family} of seed {seed} is another program by now (its text has digest {is}, not {was}): the schedule \
          no longer fits; use the framediff that made the case"
     )]
     OtherProgram {
-        /// Which family.
+        /// Family of the workload.
         family: Family,
-        /// Which seed.
+        /// Seed of the workload.
         seed: u64,
-        /// The digest that the case has.
+        /// The digest in the case.
         was: SourceDigest,
         /// The digest of the program that this framediff makes.
         is: SourceDigest,
     },
 }
 
-/// More samples or steps are no case but a mistake: a schedule is run one store at a time.
+/// Cases with more samples or steps are rejected. A schedule is run one store at a time, so they would not finish in
+/// useful time.
 const MOST_SAMPLES: u32 = 100_000;
 const MOST_STEPS: u64 = 100_000_000;
 
 impl SteppedCase {
-    /// The oldest version of cases that has all of its fields.
+    /// The oldest case version that supports all of its fields.
     pub(super) fn version(&self) -> u64 {
         if self.cast.is_alone() && !self.loads { 2 } else { 3 }
     }
 
-    /// Whether its fields fit together.
+    /// Checks that the fields are consistent.
     ///
     /// # Errors
-    /// [`BadStepped::Inconsistent`], with the first thing that does not.
+    /// [`BadStepped::Inconsistent`] with the first inconsistency.
     pub fn check(&self) -> Result<(), BadStepped> {
         let wrong = |why: String| Err(BadStepped::Inconsistent(why));
         let Self { build, workload, walker, schedule, .. } = self;
@@ -262,28 +264,28 @@ impl SteppedCase {
     }
 }
 
-/// A stepped case with what its file says besides.
+/// A stepped case with the note from its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SteppedFile {
-    /// What the case is about, or where it came from.
+    /// What the case shows, or where it came from.
     pub note: String,
     /// The case.
     pub case: SteppedCase,
 }
 
 impl SteppedFile {
-    /// Reads a file.
+    /// Loads a file.
     ///
     /// # Errors
-    /// That it cannot be read or is no stepped case, naming the file.
+    /// The file cannot be read or is not a stepped case. The error names the file.
     pub fn load(path: &Path) -> Result<Self, CaseError> {
         load(path, Self::parse)
     }
 
-    /// Reads the content of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// That it is no stepped case.
+    /// It is not a stepped case.
     pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
         Self::open(Envelope::parse(bytes)?)
     }
@@ -299,18 +301,18 @@ impl SteppedFile {
         Ok(Self { note: envelope.note, case })
     }
 
-    /// The content of its file.
+    /// The content of a file with this case.
     ///
     /// # Errors
-    /// The case contradicts itself, so that it could not be read again.
+    /// The case is inconsistent, so it could not be loaded again.
     pub fn text(&self) -> Result<String, CaseError> {
         Ok(self.envelope()?.text())
     }
 
-    /// Writes it into `folder`, under a name that is made of its content, and tells where.
+    /// Saves the case in `folder` under a name derived from its content. Returns the path.
     ///
     /// # Errors
-    /// As [`SteppedFile::text`], or that the file cannot be written.
+    /// As [`SteppedFile::text`], or the file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<PathBuf, CaseError> {
         self.envelope()?.save(folder)
     }

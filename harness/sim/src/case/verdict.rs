@@ -1,4 +1,4 @@
-//! What became of a case.
+//! The result of running a case.
 
 use std::path::Path;
 
@@ -6,19 +6,19 @@ use super::file::CaseFile;
 use crate::fuzzing::Outcome;
 use crate::fuzzing::caught::caught;
 
-/// What became of a case.
+/// The result of running a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The code under test decoded it, and everything the check asserts holds.
     Accepted,
-    /// The code under test refused it, as it had to.
+    /// The code under test rejected it, as it had to.
     Rejected,
-    /// Something does not hold: the panic's place and message.
+    /// An assertion of the check failed: the panic's location and message.
     Failed(String),
 }
 
 impl CaseFile {
-    /// Runs the case through the check of its target.
+    /// Runs the check of the case's target.
     #[must_use]
     pub fn run(&self) -> Verdict {
         match caught(|| self.case.check()) {
@@ -28,8 +28,8 @@ impl CaseFile {
         }
     }
 
-    /// Whether a run that ended so shows anything: a case that was refused does so only if its check says which cases are to be
-    /// refused, or if that is what the case in this file is kept for.
+    /// Whether the verdict shows anything. A rejected case does so only if its check defines which cases must be
+    /// rejected, or if the case in this file is saved because it is rejected.
     #[must_use]
     pub fn is_judged(&self, verdict: &Verdict, file: &Path) -> bool {
         match verdict {
@@ -39,7 +39,7 @@ impl CaseFile {
     }
 }
 
-/// Whether the name of a file says that its case is kept because it is refused: `rejected-1.json`.
+/// Whether the file name says that the case is saved because it is rejected: `rejected-1.json`.
 fn is_kept_refused(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"rejected-"))
 }

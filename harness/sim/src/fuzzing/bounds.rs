@@ -1,7 +1,7 @@
-//! What a sample may cost at the most, from the limits that the walkers state.
+//! Upper bounds for the cost of a sample, derived from the walkers' documented limits.
 //!
-//! Time and memory follow: both grow with reads and bytes. What is kept of a byte that was read is at the most a position
-//! of a location table, 36 bytes; what is kept from walk to walk is bounded by the decoder and the cache.
+//! They also bound time and memory, which both grow with reads and bytes. A byte that was read is kept as at most one
+//! position of a location table, 36 bytes. The decoder and the cache bound what is kept between walks.
 
 use framewalk::chain::DEPTH_LIMIT;
 use framewalk::chunks::{COUNT_LIMIT, SIZE_LIMIT, TOTAL_LIMIT};
@@ -10,23 +10,23 @@ use framewalk::layout::Layout;
 use framewalk::python_text::LENGTH_LIMIT;
 use framewalk::thread_state::{INTERPRETER_LIMIT, THREAD_LIMIT};
 
-/// No walker walks a thread more often in one sample.
+/// Most walks of a thread in one sample, for any walker.
 const ATTEMPTS: u64 = 4;
-/// Thread state, leaf, anchor and sequence, before, during and after a walk.
+/// Reads of thread state, leaf, anchor and sequence before, during and after a walk.
 const READS_OF_STATE: u64 = 16;
-/// A chunk is read at its usual size, its header alone, its last byte, and whole.
+/// Reads of a chunk: at its usual size, its header alone, its last byte, and the whole chunk.
 const READS_OF_CHUNK: u64 = 4;
-/// A code object, two texts in two reads each, a table in two.
+/// Reads of a code object: the object, two texts with two reads each, a location table with two.
 const READS_OF_CODE: u64 = 7;
 
-/// Reads and bytes of a sample, segments of vectored reads each for itself.
+/// Number of reads and bytes of a sample. Each segment of a vectored read counts as a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) reads: u64,
     pub(super) bytes: u64,
 }
 
-/// The most that a sample of an image may cost whose lists lead to `threads` threads.
+/// The highest cost of a sample of an image whose lists lead to `threads` threads.
 pub(super) fn most(layout: &Layout, threads: usize) -> Cost {
     let listed = (1 + 2 * INTERPRETER_LIMIT + THREAD_LIMIT) as u64;
     let (chunks, frames) = (COUNT_LIMIT as u64 + 1, DEPTH_LIMIT as u64);

@@ -1,15 +1,19 @@
-//! Arbitrary programs and interleavings: every stack that a cached walker returns was there during its sample.
+//! Arbitrary programs and interleavings: every stack that a cached walker returns existed during its sample.
 //!
-//! Two walkers promise that, each on its own terms: the reference walker whatever comes between two words that it reads,
-//! be it another profiler that anchors the current frame; and CPython's protocol while the target is at rest during
-//! samples and stops between operations only: then with another profiler, too, if every frame that leaves moves the anchor;
-//! and alone it promises a hit where the anchor's frame is on the stack and in the entry. On a moving target it still promises that a stack is not cut short and that what it walked
-//! itself belongs together, if each read is one moment. The interpreter promises to move the anchor off a frame that
-//! leaves.
+//! The walkers make different promises:
 //!
-//! `FRAMEDIFF_WEAKEN` names checks that the walkers leave out, `FRAMEDIFF_VARY` ways in which the interpreter differs
-//! (both separated by commas): then a failure is to be found. A case can also say which clause it is known to break;
-//! such are the counterexamples of `framediff prove`.
+//! - The reference walker keeps this promise whatever happens between two words that it reads, even if another profiler
+//!   anchors the current frame.
+//! - CPython's protocol keeps it only while the target is at rest during samples and stops between operations. If every
+//!   frame that leaves the stack moves the anchor, it also does with another profiler. Without another profiler, it
+//!   also promises a hit if the anchor's frame is on the stack and in the entry.
+//! - On a moving target, if each read is atomic, CPython's protocol still promises that a stack is not cut short, and
+//!   that the frames that it walked itself fit together.
+//! - The interpreter promises to move the anchor off a frame that leaves the stack.
+//!
+//! `FRAMEDIFF_WEAKEN` names checks that the walkers skip, `FRAMEDIFF_VARY` variations of the interpreter (both
+//! separated by commas). The fuzzer must then find a failure. A case can also name the clause that it is known to
+//! break, like the counterexamples of `framediff prove`.
 
 use std::collections::BTreeSet;
 
@@ -31,22 +35,22 @@ use crate::scenario::{Broken, Contender, From, Leg, Scenario, Setting};
 use crate::variation::Variation;
 use crate::workloads;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "cache_state_machine", check, least_accepted: 10, judges_refusals: false };
 
-/// A scenario, and what is known of it.
+/// A scenario and its known result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
-    /// What is run.
+    /// The scenario to run.
     pub scenario: Scenario,
     /// The clause that it breaks, if it is known to break one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaks: Option<Broken>,
 }
 
-/// Bytes that the choices of most cases take.
+/// Number of bytes that the choices of most cases consume.
 const CHOICES: usize = 256;
 
 /// How schedules are drawn.
@@ -62,7 +66,7 @@ enum Schedules {
     Rests,
 }
 
-/// A case for the walkers and the interpreter with these faults; the bytes are those of [`Arbitrary`].
+/// Generates a case with these weakenings and variations. The bytes are those of [`Arbitrary`].
 ///
 /// # Errors
 /// As [`Arbitrary::arbitrary`].
@@ -125,8 +129,8 @@ pub fn generate(
     Ok(TestCase { scenario, breaks: None })
 }
 
-/// Mostly short waits and short moves, since what goes wrong does so between neighbouring accesses, and now and then
-/// moves that go through whole call chains.
+/// Mostly short waits and short moves, because failures happen between neighbouring accesses. Some moves run through
+/// whole call chains.
 fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     let accesses = if bytes.ratio(2, 3)? { bytes.int_in_range(0..=8)? } else { bytes.int_in_range(0..=60)? };
     let stores = if bytes.ratio(1, 2)? { bytes.int_in_range(1..=8)? } else { bytes.int_in_range(0..=90)? };
@@ -136,9 +140,9 @@ fn leg(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Leg> {
     Ok(Leg { from, accesses, stores, frames: 0, back, other_profiler, joined: false })
 }
 
-/// Moves between samples, and in the two places of each where a protocol is weakest: while it reads the thread state, and
-/// around the write of the anchor; after that often on to a moment that looks like the one before. Mostly by whole frames,
-/// since what goes wrong does so because some came or went.
+/// Moves between samples, and at the two weakest points of each sample: while the thread state is read, and around the
+/// write of the anchor. After the latter, the target often continues until it looks as before. Most moves are whole
+/// frames, because failures need frames that were pushed or popped.
 fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     let mut legs = Vec::new();
     for sample in 0..bytes.int_in_range(2..=4)? {
@@ -154,7 +158,7 @@ fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
             legs.push(Leg { from: From::NextSample, accesses, frames, stores, ..Leg::default() });
         }
         if bytes.ratio(2, 3)? {
-            // Up to the last word of the check that follows the write.
+            // Up to the last word of the check after the write.
             let accesses = if bytes.ratio(3, 4)? { bytes.int_in_range(0..=2)? } else { bytes.int_in_range(3..=9)? };
             let (frames, stores) =
                 if bytes.ratio(2, 3)? { (0, 0) } else { (bytes.int_in_range(0..=2)?, bytes.int_in_range(0..=4)?) };
@@ -170,8 +174,9 @@ fn windows(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     Ok(legs)
 }
 
-/// A few frames between samples, and in every other sample one that comes or goes after the thread state was read: attempts
-/// that succeed and attempts that fail, one after the other. Now and then more go, and another profiler anchors what comes.
+/// A few frames between samples and, in every other sample, one pushed or popped after the read of the thread state. So
+/// attempts that succeed alternate with attempts that fail. Sometimes more frames are popped, and another profiler
+/// anchors the next one.
 fn attempts(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     let mut legs = Vec::new();
     for _ in 0..bytes.int_in_range(3..=5)? {
@@ -193,7 +198,7 @@ fn attempts(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<Leg>> {
     Ok(legs)
 }
 
-/// A few frames, or many, before each sample, and in one of them or more another profiler.
+/// A few or many frames before each sample, and another profiler in at least one of them.
 fn rests(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Vec<Leg>> {
     let mut legs = Vec::new();
     for _ in 0..bytes.int_in_range(2..=8)? {
@@ -205,12 +210,12 @@ fn rests(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Vec<Leg
 }
 
 fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Result<Program> {
-    // Attempts fail in the most ways where two call chains alternate at the same addresses.
+    // Attempts fail in most ways if two call chains alternate at the same addresses.
     if schedules == Schedules::Attempts && bytes.ratio(2, 3)? {
         return Ok(bytes.choose(&[workloads::alternating, workloads::failed_bind])?());
     }
-    // Whose frames the anchor is among matters most where thread states come and go, and what was learnt of a code object
-    // where another one comes to its address.
+    // The owner of the anchor's frame matters most if thread states are created and freed. Decoded code objects matter
+    // most if another code object is created at the same address.
     if schedules == Schedules::Rests && bytes.ratio(1, 3)? {
         let reuse = [workloads::thread_reuse, workloads::code_reuse, workloads::code_reuse_interpreters];
         return Ok(bytes.choose(&reuse)?());
@@ -243,7 +248,8 @@ fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Res
     Ok(program)
 }
 
-/// Lets the last function, or the last two, take turns with another one, and the second thread be another interpreter's.
+/// Makes the last function, or the last two, take turns with another one, and assigns the second thread to another
+/// interpreter.
 fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary::Result<()> {
     let place = bytes.int_in_range(1..=u8::try_from(program.functions.len()).unwrap_or(3).saturating_sub(2))?;
     let others = if bytes.ratio(1, 4)? { 2 } else { 1 };
@@ -256,8 +262,8 @@ fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary:
     Ok(())
 }
 
-/// The same instruction about functions, variables and places that exist. No function calls `main` or itself deeper than
-/// the data stack goes.
+/// The same instruction with functions, variables and places that exist. No function calls `main`, or itself deeper
+/// than the data stack allows.
 fn within(instruction: Instruction, functions: u8) -> Instruction {
     use Instruction as I;
     let function = |id: u8| 1 + id % (functions - 1);
@@ -284,8 +290,8 @@ fn within(instruction: Instruction, functions: u8) -> Instruction {
 }
 
 impl<'a> Arbitrary<'a> for TestCase {
-    /// Half of the inputs are seeds of pseudo-random choices: a mutated input is much like the one that it was made of, while
-    /// some faults need many choices that are all new.
+    /// Half of the inputs are seeds of pseudo-random choices. A mutated input resembles its original, while some faults
+    /// need many choices that are all new.
     fn arbitrary(bytes: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
         if !bytes.ratio(1, 2)? {
             return generate(bytes, &WEAKENINGS, &VARIATIONS);
@@ -296,11 +302,11 @@ impl<'a> Arbitrary<'a> for TestCase {
     }
 }
 
-/// Checks that a scenario breaks no clause, or the one that it is known to break. It is accepted if a sample gave a
+/// Checks that a scenario breaks no clause, or the one that it is known to break. It is accepted if a sample returned a
 /// stack.
 ///
 /// # Panics
-/// If it is not so; the message has the history.
+/// The check fails. The message contains the history.
 pub fn check(case: &TestCase) -> Outcome {
     let ran = match case.scenario.run(false) {
         Ok(ran) => ran,
@@ -317,7 +323,7 @@ pub fn check(case: &TestCase) -> Outcome {
     if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) { Outcome::Accepted } else { Outcome::Rejected }
 }
 
-/// Not as for decoders, where a good share of cases is to be refused: a scenario without any stack shows nothing.
+/// Unlike for decoders, no share of rejected cases is required: a scenario without any stack shows nothing.
 #[cfg(test)]
 #[test]
 fn smoke() {

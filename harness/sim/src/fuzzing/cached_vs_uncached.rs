@@ -1,25 +1,25 @@
-//! Cached walkers on images that do not move, against the uncached walker on the same image.
+//! Cached walkers on images that do not change, compared with the uncached walker on the same image.
 //!
-//! A cached walker is given images of one process in any order, as often as the case likes, damaged or not; at each it
-//! must give exactly what the uncached walker gives for a thread, or reject. What a walker may assume of the images is
-//! what the interpreter guarantees, and no more:
+//! A cached walker gets images of one process in any order and any number of times, damaged or not. For each thread it
+//! must return exactly what the uncached walker returns, or reject. A walker may assume of the images only what the
+//! interpreter guarantees:
 //!
 //! - **A1.** Let the walker's last stack of a thread (same native thread id, same thread state) come from the frames
-//!   `a_0 .. a_n` at sequence `S`. If an image has the anchor `a_i` and the sequence `S + i` for that thread, and `a_i` is
-//!   on its chain, then so are `a_i+1 .. a_n`, in this order and nothing else, and each stands where it stood. (Every frame
-//!   that leaves the stack while it is the anchor counts one up; so `a_i` lived on, and its callers waited for it.) Of
-//!   `a_i` itself nothing but the address is promised.
-//! - **A2.** As long as an interpreter has not counted a freed code object, the code objects that its frames were seen to
-//!   run do not change, nor do their names, file names and location tables.
+//!   `a_0 .. a_n` at sequence `S`. If an image has the anchor `a_i` and the sequence `S + i` for that thread, and `a_i`
+//!   is on its chain, then so are `a_i+1 .. a_n`, in this order and without others in between, each at the same
+//!   position. (Every frame that leaves the stack while it is the anchor increments the sequence. So `a_i` lived on,
+//!   and its callers waited for it.) Of `a_i` itself, only the address is guaranteed.
+//! - **A2.** While an interpreter has not counted a freed code object, the code objects that its frames were seen to
+//!   run do not change, and neither do their names, file names and location tables.
 //!
-//! Images that break A1 are given with the anchor NULL, which is what an interpreter shows whose profiler has just attached;
-//! that is the only case in which the order of stops matters, because two images of one process may agree by nothing but
-//! chance in anchor and sequence. Images that break A2 are given to a new walker. Everything else is open: sequences and
-//! anchors of any value, threads that exchange their ids, states or frames, chains that loop or end nowhere.
-//! Images of another snapshot are another process: a walker is made for one.
+//! Images that violate A1 get NULL as the anchor, as in an interpreter to which a profiler has just attached. Only in
+//! this case does the order of stops matter: two images of one process may agree in anchor and sequence by chance.
+//! Images that violate A2 go to a new walker. Everything else is allowed: sequences and anchors of any value, threads
+//! that exchange their ids, states or frames, chains that loop or never reach the base frame. Images of another
+//! snapshot come from another process, so they get a new walker.
 //!
-//! This also exposes walkers that leave out a check that matters at rest: see the tests, and
-//! `FRAMEDIFF_WEAKEN`, which names checks to leave out.
+//! This also exposes walkers that skip a check that matters at rest: see the tests, and `FRAMEDIFF_WEAKEN`, which names
+//! checks to skip.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -45,61 +45,61 @@ use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
 use super::weakened::WEAKENINGS;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "cached_vs_uncached", check, least_accepted: 10, judges_refusals: false };
 
-/// Images of one process, and who walks them.
+/// Images of one process, and the walker.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct TestCase {
     /// The snapshot.
     pub recorded: Recorded,
-    /// Whether the reference walker walks; else the one of CPython's protocol.
+    /// Whether the reference walker is used instead of the one with CPython's protocol.
     pub reference: bool,
-    /// How many stops are sampled in the recorded order, without damage of their own, before the images below; modulo 8.
+    /// Number of stops sampled in recorded order before the images below, without damage of their own; modulo 8.
     pub before: u8,
-    /// Whether all threads but the first are another interpreter's, where code objects are freed.
+    /// Whether all threads except the first belong to a second interpreter. Only in cases that free code objects.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub divided: bool,
-    /// Damage that all images have.
+    /// Damage to all images.
     pub lasting: Vec<Mutation>,
     /// The images.
     pub steps: Vec<Step>,
 }
 
-/// One image.
+/// One image of a case.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct Step {
-    /// How many stops on from the one before, modulo their number: 1 is the order in which they were recorded.
+    /// Number of stops to advance from the previous one, modulo their number. 1 is the recorded order.
     pub on: u8,
-    /// Damage that only this image has; code objects are left alone.
+    /// Damage to this image only. Code objects are not damaged.
     pub mutations: Vec<Mutation>,
-    /// Whether it is sampled once more, with the anchors that the walker left.
+    /// Whether the image is sampled a second time, with the anchors that the walker left.
     pub again: bool,
-    /// A code object that is another one in this image alone.
+    /// A code object that is replaced by another one in this image only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[arbitrary(with = rarely)]
     pub reuse: Option<Reuse>,
 }
 
-/// One step in eight frees a code object: walkers then decode everything again, which is slow.
+/// One step in eight frees a code object. Walkers then decode everything again, which is slow.
 fn rarely(u: &mut Unstructured<'_>) -> arbitrary::Result<Option<Reuse>> {
     u.ratio(1, 8_u8)?.then(|| Reuse::arbitrary(u)).transpose()
 }
 
-/// More steps, or more damage, tell nothing more.
+/// Most steps and most mutations of a case. More would show nothing new.
 const STEPS: usize = 8;
 const MUTATIONS: usize = 8;
 
-/// Checks a cached walker against the uncached one; accepted if a hit was among what was compared.
+/// Checks a cached walker against the uncached one. The case is accepted if a hit was compared.
 ///
 /// # Panics
-/// If the cached walker gives another stack.
+/// The cached walker returns a different stack.
 pub fn check(case: &TestCase) -> Outcome {
     run(case, &WEAKENINGS).0
 }
 
-/// As [`check`], with faults put into the walker.
+/// As [`check`], with faults in the walker.
 ///
 /// # Panics
 /// As [`check`].
@@ -107,7 +107,7 @@ pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> Outcome {
     run(case, &weakenings.iter().copied().collect()).0
 }
 
-/// The outcome, and how often an image was given with an anchor made NULL because it breaks A1.
+/// Returns the outcome, and how often an anchor was set to NULL because the image violated A1.
 fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
     let loaded = case.recorded.loaded();
     let new = || -> Option<Tour<'_>> {
@@ -120,7 +120,7 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
         Some(Tour { loaded, walker, uncached, past: Past::default(), attached: false, broken: 0 })
     };
     let mut outcome = Outcome::Rejected;
-    // Builds without the cache have no cached walker.
+    // Builds without the frame cache have no cached walker.
     let Some(mut tour) = new() else { return (outcome, 0) };
     let mut stop = 0;
     let lasting = lasting(case, loaded);
@@ -146,7 +146,7 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
             count_from(loaded, stop, 1, &mut sheet);
         }
         if let Some(reuse) = step.reuse {
-            // No other image has a count like this.
+            // No other image has a generation like this one.
             let chains = chains(&sheet, &loaded.site);
             reuse.apply(loaded, stop, &chains, (1 + index as u64) << 32, &mut sheet);
         }
@@ -170,7 +170,7 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
     (outcome, tour.broken)
 }
 
-/// The lasting damage, by what it does to the first image.
+/// The lasting damage, as its effects on the first image.
 fn lasting(case: &TestCase, loaded: &Loaded) -> Vec<Effect> {
     let mut sheet = Borrowed::new(case.recorded, 0);
     let mut effects = Vec::new();
@@ -183,7 +183,7 @@ fn lasting(case: &TestCase, loaded: &Loaded) -> Vec<Effect> {
     effects
 }
 
-/// An image and what the uncached walker gives of it.
+/// An image's chains, and the uncached walker's result for it.
 struct Given {
     chains: Vec<Chain>,
     truth: Option<Sample>,
@@ -195,22 +195,22 @@ impl Given {
     }
 }
 
-/// What a walker has seen.
+/// What a walker has seen so far.
 #[derive(Default)]
 struct Past {
-    /// The last stack of each native thread id: its thread state, its frames' addresses, the sequence, the stack.
+    /// The last stack of each native thread id: thread state, addresses of the frames, sequence, stack.
     stacks: HashMap<u64, (Address, Vec<Address>, u64, Stack)>,
-    /// What code objects were.
+    /// Digests of the code objects.
     codes: HashMap<(Generation, Address), u64>,
 }
 
 impl Past {
-    /// A2. Notes the code objects of the image, and tells whether any was otherwise before.
+    /// A2: records the code objects of the image. Returns whether all of them are unchanged.
     fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &Sheet, image: &Given, damaged: bool) -> bool {
         let mut codes: HashSet<(Generation, Address)> = HashSet::new();
         for chain in &image.chains {
             let links = chain.links.iter().filter(|link| link.is_python);
-            // Those that are code objects cannot change but by lasting damage, or where code objects are freed.
+            // Real code objects change only through lasting damage, or if code objects are freed.
             let mut seen =
                 links.map(|link| link.code).filter(|code| damaged || !loaded.codes.contains(code)).peekable();
             if seen.peek().is_some() {
@@ -226,7 +226,7 @@ impl Past {
         same
     }
 
-    /// A1, for the thread at `index`.
+    /// Whether A1 holds for the thread at `index`.
     fn promises(&self, image: &Given, index: usize, anchor: Address, sequence: u64) -> bool {
         let chain = &image.chains[index];
         let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else { return true };
@@ -241,10 +241,10 @@ impl Past {
     }
 }
 
-/// A digest of everything that a walker reads of a code object. It may cover more than that: then a walker is made anew
-/// that need not be.
+/// A digest of everything that a walker reads of a code object. It may cover more; then a new walker is made
+/// unnecessarily.
 fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
-    /// No text or table of the corpus is longer.
+    /// Upper bound for the texts and tables of the corpus, in bytes.
     const MOST: usize = 1 << 14;
     let reader = Reader(sheet);
     let layout = &loaded.site.layout.code;
@@ -252,7 +252,8 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
     let mut pointed = |field: u64, header: u64, data: &[u64]| {
         let Some(at) = reader.word(code.wrapping_add(field)) else { return };
         at.hash(&mut hasher);
-        // The header word by word: not all of it may be there. Of what follows, as much as there is.
+        // The header is hashed word by word, because it may be mapped only in part. Of the data, whatever is mapped is
+        // hashed.
         for offset in (0..header).step_by(8) {
             reader.word(at.wrapping_add(offset)).hash(&mut hasher);
         }
@@ -268,26 +269,26 @@ fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
     sheet.get(code, usize::try_from(layout.size).unwrap_or(0)).is_some().hash(&mut hasher);
     sheet.get(code.wrapping_add(layout.first_line), 4).hash(&mut hasher);
     sheet.get(code.wrapping_add(layout.flags), 4).hash(&mut hasher);
-    // How many code units it has.
+    // The number of code units.
     reader.word(code.wrapping_add(layout.bytes_size)).hash(&mut hasher);
     hasher.finish()
 }
 
-/// A walker on its way through the images.
+/// A walker going through the images.
 struct Tour<'a> {
     loaded: &'a Loaded,
     walker: Box<dyn Walker>,
-    /// Tells what is right. By A2 it may keep the code objects that it has seen, as the other; that it does so rightly is
-    /// checked where code objects are freed.
+    /// Returns the truth. By A2 it may keep decoded code objects, like the walker under test. Whether it does so
+    /// correctly is checked in cases that free code objects.
     uncached: UncachedWalker,
     past: Past,
     attached: bool,
-    /// Anchors that were made NULL because of A1.
+    /// Number of anchors set to NULL because of A1.
     broken: u32,
 }
 
 impl Tour<'_> {
-    /// What the uncached walker has kept is what another one reads afresh.
+    /// Checks that the uncached walker, with its decoded code objects, returns the same as a new one.
     fn compare_with_a_new_walker(&self, sheet: &mut Sheet, image: &Given) {
         let new = UncachedWalker::new(self.loaded.site).ok().and_then(|mut walker| walker.sample(sheet).ok());
         let (Some(new), Some(truth)) = (new, &image.truth) else { return };
@@ -298,10 +299,10 @@ impl Tour<'_> {
         }
     }
 
-    /// Lets the walker sample an image and compares; whether a hit was compared.
+    /// Samples an image and compares the result. Returns whether a hit was compared.
     fn sample(&mut self, sheet: &mut Sheet, image: &Given) -> bool {
         if !self.attached {
-            // Whether it can or not: anchors are made NULL below.
+            // An error does not matter: the anchors are set to NULL below.
             let _ = self.walker.attach(sheet);
         }
         let site = &self.loaded.site;
@@ -319,14 +320,15 @@ impl Tour<'_> {
         }
         let as_given = |sheet: &Sheet| chains(sheet, site) == image.chains;
         if !as_given(sheet) {
-            // Thread states overlap something: the uncached walker was given another image. If the walker was to begin, it begins
-            // with the next one.
+            // A thread state overlaps something else, so the uncached walker saw a different image. If the walker was
+            // to attach, it attaches to the next image.
             return false;
         }
         self.attached = true;
         let result = self.walker.sample(sheet);
         let Some(sample) = result.ok().filter(|_| as_given(sheet)) else {
-            // The walker's own write changed the image under it, or it gave up half way: what it keeps of this image is not known.
+            // The walker's own write changed its input, or it rejected the sample midway. What it keeps of this image
+            // is unknown.
             self.past.stacks.clear();
             self.attached = false;
             return false;

@@ -1,4 +1,4 @@
-//! Running a check whose panic is its verdict.
+//! Runs a check whose panic is its verdict.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
@@ -6,17 +6,18 @@ use std::path::Path;
 use std::sync::Once;
 
 thread_local! {
-    /// Where the panic of a check that runs in this thread is noted instead of printed.
+    /// Location and message of a panic in a check on this thread, recorded instead of printed.
     static NOTED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Runs a check; a panic in it becomes its place and message, without any output and without the hook that another
-/// part of the process may have installed (libFuzzer's aborts).
+/// Runs a check and returns a panic in it as an error with location and message. Nothing is printed, and panic hooks of
+/// other parts of the process do not run (libFuzzer's hook aborts).
 ///
-/// The check must not leave anything behind that a panic could have left half done; checks own all that they change.
+/// The check must not leave shared state behind that a panic could leave inconsistent. Checks own everything that they
+/// change.
 ///
 /// # Errors
-/// The panic's place and message.
+/// The panic's location and message.
 pub fn caught<R>(check: impl FnOnce() -> R) -> Result<R, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -37,7 +38,7 @@ pub fn caught<R>(check: impl FnOnce() -> R) -> Result<R, String> {
 fn described(info: &PanicHookInfo<'_>) -> String {
     let message = info.payload_as_str().unwrap_or("a panic without a message");
     let Some(place) = info.location() else { return message.to_owned() };
-    // Where this is built as a dependency, as the fuzz crate does, paths are those of the machine.
+    // If this crate is built as a dependency, as in the fuzz crate, paths are absolute.
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(""));
     let file = Path::new(place.file());
     format!("{}:{}: {message}", file.strip_prefix(repository).unwrap_or(file).display(), place.line())

@@ -1,13 +1,14 @@
-//! A second reading of the chains in an image, for checks: short, without errors, and not the walkers' code.
+//! A second implementation that reads the chains in an image. Checks use it: it is short, returns no errors, and shares
+//! no code with the walkers.
 
 use framewalk::memory::Address;
 use framewalk::memory::image::Image;
 use framewalk::walker::Site;
 
-/// No image has longer lists or chains but by a loop that was missed.
+/// No image has longer lists or chains, except for a cycle that was missed.
 const LIMIT: usize = 1 << 17;
 
-/// Words of an image.
+/// Reads words of an image.
 pub(super) struct Reader<'a>(pub(super) &'a Image);
 
 impl Reader<'_> {
@@ -25,30 +26,31 @@ pub(super) struct Link {
     pub(super) is_python: bool,
 }
 
-/// One thread.
+/// The chain of one thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chain {
     pub(super) state: Address,
     pub(super) native_thread_id: u64,
-    /// All frames from the current one on, as far as they can be followed.
+    /// All frames from the current one on, as far as the chain can be followed.
     pub(super) links: Vec<Link>,
-    /// Whether the last one is the base frame.
+    /// Whether the last frame is the base frame.
     pub(super) at_base: bool,
 }
 
 impl Chain {
-    /// The addresses of the frames that run Python code.
+    /// Addresses of the frames that run Python code.
     pub(super) fn python(&self) -> impl Iterator<Item = Address> + '_ {
         self.links.iter().filter(|link| link.is_python).map(|link| link.address)
     }
 }
 
-/// Whether a list that came from `before` to `address` loops: the hare of Floyd's algorithm, whose tortoise is in memory.
+/// Whether a list with the visited items `before` continues at `next` in a cycle. Floyd's algorithm: the item at half
+/// the length is the tortoise.
 fn loops<T>(before: &[T], address: impl Fn(&T) -> Address, next: Address) -> bool {
     before.len() > LIMIT || before.get(before.len() / 2).is_some_and(|it| address(it) == next)
 }
 
-/// The threads that the lists of the image lead to, as far as they can be followed.
+/// The thread states that the lists of the image lead to, as far as they can be followed.
 pub(super) fn states(image: &Image, site: &Site) -> Vec<Address> {
     let reader = Reader(image);
     let layout = &site.layout;
@@ -69,7 +71,7 @@ pub(super) fn states(image: &Image, site: &Site) -> Vec<Address> {
     found
 }
 
-/// The chains of all threads, in the order of the lists.
+/// The chains of all threads, in list order.
 pub(super) fn chains(image: &Image, site: &Site) -> Vec<Chain> {
     states(image, site).into_iter().map(|state| chain(image, site, state)).collect()
 }
@@ -83,7 +85,7 @@ fn chain(image: &Image, site: &Site, state: Address) -> Chain {
     let mut complete = true;
     let mut address = field(thread.current_frame);
     while address != 0 {
-        // One lookup for the whole frame: chains are long.
+        // Chains are long, so the whole frame is looked up once.
         let bytes = usize::try_from(frame.size).ok().and_then(|size| image.get(address, size));
         let at = |offset: u64| bytes?.get(usize::try_from(offset).ok()?..)?.first_chunk();
         let word = |offset| at(offset).map(|word| u64::from_le_bytes(*word));

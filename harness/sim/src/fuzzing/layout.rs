@@ -1,4 +1,4 @@
-//! Tables of offsets against a second description of where their words are.
+//! Offset tables, compared with a second description of their words.
 
 use arbitrary::Arbitrary;
 use framewalk::layout::{COOKIE, FrameCache, Layout};
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::target::FuzzTarget;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "layout", check, least_accepted: 10, judges_refusals: true };
 
-/// A table that fits, and how it was damaged.
+/// A valid table and its damage.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
-    /// Which table.
+    /// The release that the table belongs to.
     pub release: Release,
-    /// `micro` of its version.
+    /// Micro version.
     pub micro: u8,
-    /// Level and serial of its version; a final release if absent.
+    /// Level and serial of the version. `None` for a final release.
     pub pre_release: Option<u8>,
-    /// Whether it says that there is no GIL.
+    /// Whether the table describes a free-threaded build.
     pub free_threaded: bool,
-    /// The words, each put where it fits; absent ones are zero.
+    /// The words, each moved to an offset that fits. Missing ones are zero.
     pub offsets: Vec<u8>,
-    /// Words that are overwritten.
+    /// Words to overwrite.
     pub damage: Vec<Damage>,
-    /// At how many bytes the table ends, modulo twice its length; never if absent.
+    /// Length to which the table is cut, in bytes, modulo twice its length. `None` for no cut.
     pub cut: Option<u16>,
 }
 
@@ -42,28 +42,28 @@ pub enum Release {
     V3_15,
 }
 
-/// One overwritten word.
+/// A word to overwrite.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Damage {
-    /// Which, modulo their number.
+    /// Index of the word, modulo their number.
     pub index: u8,
-    /// By what.
+    /// The new value.
     pub value: Value,
 }
 
-/// Values on both sides of the borders.
+/// Values on both sides of the limits.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Value {
-    /// As large as the structures, give or take the width of a word.
+    /// About as large as a structure, plus or minus the size of a word.
     NearSize(i8),
-    /// Any of some size.
+    /// Any value of 32 bits.
     Medium(u32),
-    /// Any.
+    /// Any value.
     Any(u64),
 }
 
-/// A word that walkers read, with the index of its structure's size, each in the tables of 3.13, 3.14 and 3.15.
+/// A word that walkers read, with the index of the size of its structure, each in the tables of 3.13, 3.14 and 3.15.
 struct Field {
     size: [usize; 3],
     word: [usize; 3],
@@ -71,31 +71,31 @@ struct Field {
     read: fn(&Layout) -> Option<u64>,
 }
 
-/// The number of words.
+/// Number of words in a table.
 const WORDS: [usize; 3] = [73, 95, 111];
-/// A word that a table does not have.
+/// Marks a word that a table does not have.
 const NONE: usize = usize::MAX;
-/// The size of every structure of an undamaged table.
+/// Size of every structure in an undamaged table.
 const SIZE: u64 = 512;
-/// The size of the structure inside a thread state that holds the exception being handled.
+/// Size of the structure inside a thread state that holds the exception being handled.
 const INNER: u64 = 16;
-/// Where the sizes of the text objects are.
+/// Indices of the sizes of the text objects' headers.
 const ASCII: [usize; 3] = [70, 80, 92];
 const COMPACT: [usize; 3] = [NONE, NONE, 93];
-/// Where `argcount` is; the flags of a code object stand right before it.
+/// Index of `argcount`. A code object's flags come directly before it.
 const ARGCOUNT: [usize; 3] = [40, 45, 53];
-/// The size of an `int`.
+/// Size of an `int` in bytes.
 const INT: u64 = 4;
-/// Structures up to here are no reason to refuse a table; larger ones may be.
+/// A structure up to this size, in bytes, is no reason to reject a table. A larger one may be.
 const PLAIN: u64 = 1 << 16;
-/// Where `exc_state` is, and `exc_value` inside it; only 3.15 says.
+/// Indices of `exc_state`, and of `exc_value` inside it. Only 3.15 has them.
 const EXC_STATE: [usize; 3] = [NONE, NONE, 37];
 const EXC_VALUE: [usize; 3] = [NONE, NONE, 38];
 const THREAD: [usize; 3] = [19, 22, 22];
-/// Before 3.15 compact text starts so far behind where ASCII text does.
+/// Before 3.15, the start of compact text is this far behind the start of ASCII text, in bytes.
 const TWO_WORDS: u64 = 16;
 
-/// The positions were counted in the headers, not taken from the parser's names.
+/// The indices were counted in the headers, not taken from the parser's names.
 const FIELDS: &[Field] = &{
     const RUNTIME: [usize; 3] = [3, 3, 3];
     const INTERPRETER: [usize; 3] = [6, 6, 6];
@@ -191,7 +191,7 @@ impl TestCase {
     }
 }
 
-/// The final release that a version names, if its table is known.
+/// The final release of a version, if its table is known.
 fn final_release(version: u64) -> Option<Release> {
     let release = match version >> 16 {
         0x030d => Release::V3_13,
@@ -202,14 +202,14 @@ fn final_release(version: u64) -> Option<Release> {
     (version & 0xf0 == 0xf0).then_some(release)
 }
 
-/// A table whose words may be read, or nothing.
+/// A table whose words may be read.
 struct Readable<'a> {
     words: &'a [u64],
     release: usize,
 }
 
 impl<'a> Readable<'a> {
-    /// Cookie, version, length, and every word that walkers read inside its structure.
+    /// Checks cookie, version and length, and that every word that walkers read is inside its structure.
     fn new(words: &'a [u64]) -> Option<Self> {
         let &[cookie, version, ..] = words else { return None };
         let release = final_release(version)?.index();
@@ -232,27 +232,27 @@ impl<'a> Readable<'a> {
         self.words.get(index[self.release]).copied()
     }
 
-    /// Where the data of compact text starts, which 3.15 says and others imply.
+    /// Start of the data of compact text. 3.15 has it in the table; for earlier versions it is derived.
     fn compact(&self) -> Option<u64> {
         self.at(COMPACT).or_else(|| self.at(ASCII)?.checked_add(TWO_WORDS))
     }
 
-    /// Where a thread state has the exception being handled.
+    /// Offset in the thread state of the exception being handled.
     fn exc_value(&self) -> Option<u64> {
         Some(self.at(EXC_STATE)?.saturating_add(self.at(EXC_VALUE)?))
     }
 
-    /// Whether no structure is suspiciously large.
+    /// Whether every structure has a plausible size.
     fn is_plain(&self) -> bool {
         FIELDS.iter().all(|field| self.at(field.size).is_none_or(|size| size <= PLAIN))
     }
 }
 
-/// Checks [`Layout::parse`]: it accepts final releases of the known versions, whole tables and offsets that fit, says
-/// what the table says, and refuses nothing of the kind.
+/// Checks [`Layout::parse`]: it accepts final releases of the known versions with complete tables and fitting offsets,
+/// and returns the values of the table. It must not reject such a table.
 ///
 /// # Panics
-/// If it is not so.
+/// One of these assertions fails.
 pub fn check(case: &TestCase) -> Outcome {
     let section = case.section();
     let words: Vec<u64> = section.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
@@ -286,7 +286,7 @@ mod tests {
         crate::fuzzing::smoke::both_outcomes(check);
     }
 
-    /// Both sides know the same words: each of them, one at a time, does not fit.
+    /// Both descriptions cover the same words: each word in turn gets a value that does not fit.
     #[test]
     fn every_word_is_damaged_once() {
         for release in [Release::V3_13, Release::V3_14, Release::V3_15] {

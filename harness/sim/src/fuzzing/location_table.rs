@@ -1,4 +1,4 @@
-//! Location tables: what an encoder wrote is read back, and damage is survived.
+//! Location tables: encoded entries are decoded correctly, and damage is handled.
 
 use arbitrary::Arbitrary;
 use framewalk::frame::Location;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::target::FuzzTarget;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "location_table", check, least_accepted: 10, judges_refusals: true };
 
-/// A table, and how it was damaged.
+/// A location table and its damage.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
     /// `co_firstlineno`.
     pub first_line: i32,
-    /// One byte that is overwritten after encoding.
+    /// A byte that is overwritten after encoding.
     pub damage: Option<Damage>,
-    /// What the table says.
+    /// The entries of the table.
     pub entries: Vec<Entry>,
 }
 
@@ -28,56 +28,56 @@ pub struct TestCase {
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Damage {
-    /// Where, modulo the length.
+    /// Index of the byte, modulo the length.
     pub index: u16,
-    /// By what.
+    /// The new byte.
     pub byte: u8,
 }
 
-/// One run of code units with one position.
+/// A run of code units with the same position.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// How many code units, modulo 8, less one.
+    /// Number of code units minus one, modulo 8.
     pub more_units: u8,
     /// The position.
     pub form: Form,
 }
 
-/// The forms of an entry, with operands that are cut to what the form can hold.
+/// The forms of an entry. Operands are reduced to the range that the form can hold.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Form {
-    /// The line before, narrow columns.
+    /// Line delta 0 and narrow columns.
     Short {
-        /// Below 80.
+        /// Start column, below 80.
         column: u8,
-        /// Below 16.
+        /// Number of columns, below 16.
         length: u8,
     },
-    /// A line at most two further on, columns of a byte.
+    /// A line delta of at most 2 and one-byte columns.
     OneLine {
-        /// Below 3.
+        /// Line delta, below 3.
         lines_on: u8,
-        /// Start.
+        /// Start column.
         column: u8,
-        /// End.
+        /// End column.
         end_column: u8,
     },
-    /// A line and nothing else.
+    /// A line without columns.
     NoColumns {
-        /// From the line before.
+        /// Line delta.
         lines_on: i16,
     },
-    /// Everything.
+    /// All fields.
     Long {
-        /// From the line before.
+        /// Line delta.
         lines_on: i32,
-        /// From there to the last line.
+        /// Difference from the first line to the last.
         more_lines: u32,
-        /// Start.
+        /// Start column.
         column: Option<u32>,
-        /// End.
+        /// End column.
         end_column: Option<u32>,
     },
     /// No position.
@@ -89,7 +89,7 @@ impl Entry {
         self.more_units % 8 + 1
     }
 
-    /// Appends the entry to `bytes`, moves `line`, and returns the position.
+    /// Appends the entry to `bytes`, updates `line`, and returns the position.
     fn encode(self, bytes: &mut Vec<u8>, line: &mut i32) -> Location {
         let head = |code: u8| 0x80 | (code << 3) | (self.units() - 1);
         match self.form {
@@ -129,13 +129,13 @@ impl Entry {
     }
 }
 
-/// What an entry says; -1 stands for no line.
+/// The position of an entry. Line -1 means no line.
 fn position(line: i32, end_line: i32, column: Option<u32>, end_column: Option<u32>) -> Location {
     let [line, end_line] = [line, end_line].map(|line| Some(line).filter(|&line| line != -1));
     Location { line, end_line, column, end_column }
 }
 
-/// Six bits a byte, the lowest first; bit 6 says that more follow.
+/// Encodes six bits per byte, lowest first. Bit 6 is set if more bytes follow.
 fn unsigned(bytes: &mut Vec<u8>, mut value: u32) {
     while value >= 64 {
         bytes.push((value % 64) as u8 | 64);
@@ -144,16 +144,16 @@ fn unsigned(bytes: &mut Vec<u8>, mut value: u32) {
     bytes.push(value as u8);
 }
 
-/// The sign in the lowest bit.
+/// Encodes the sign in the lowest bit.
 fn signed(bytes: &mut Vec<u8>, value: i32) {
     unsigned(bytes, value.unsigned_abs() * 2 + u32::from(value < 0));
 }
 
-/// Checks [`LocationTable::decode`]: an undamaged table reads as it was written; a damaged one is refused or covers its code
-/// units without a gap.
+/// Checks [`LocationTable::decode`]: an undamaged table is decoded as it was encoded. A damaged one is rejected or
+/// covers its code units without a gap.
 ///
 /// # Panics
-/// If it is not so.
+/// One of these assertions fails.
 pub fn check(case: &TestCase) -> Outcome {
     let mut bytes = Vec::new();
     let mut line = case.first_line;

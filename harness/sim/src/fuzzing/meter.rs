@@ -1,20 +1,20 @@
-//! A memory that counts what is done with it, and fails when it is told to.
+//! A memory that counts accesses and fails on request.
 
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
 
 use super::sheet::Sheet;
 
-/// Counts accesses of a sheet.
+/// Counts the accesses to a sheet.
 #[derive(Debug)]
 pub(super) struct Meter<'a> {
     pub(super) sheet: &'a mut Sheet,
-    /// Reads, each segment of a vectored one for itself; whether or not they succeed.
+    /// Number of reads, including failed ones. Each segment of a vectored read counts as one.
     pub(super) reads: u64,
-    /// Bytes asked for, but for reads that fail.
+    /// Number of bytes requested, except by reads made to fail.
     pub(super) bytes: u64,
-    /// Where was written, and how much.
+    /// Address and length of each write.
     pub(super) writes: Vec<(Address, usize)>,
-    /// The numbers of the reads that fail.
+    /// Indices of the reads that must fail.
     failing: &'a [u16],
 }
 
@@ -28,7 +28,7 @@ impl RemoteMemory for Meter<'_> {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
         self.reads += 1;
         if self.failing.iter().any(|&number| u64::from(number) + 1 == self.reads) {
-            // A short read leaves something in the buffer, and nothing of use.
+            // A short read leaves meaningless bytes in the buffer.
             let half = buffer.len() / 2;
             buffer[..half].fill(0xa5);
             return Err(MemoryError::Unmapped { action: "read", address, length: buffer.len() });

@@ -1,8 +1,8 @@
-//! Fuzzing: one module per fuzz target, each a `TestCase`, a `check` that asserts what must hold, and a smoke test.
+//! Fuzzing: one module per fuzz target, each with a `TestCase`, a `check` with the assertions, and a smoke test.
 //!
 //! The fuzz targets are glue around [`check`](location_table::check); a panic in it is the verdict. The smoke tests run
-//! the same checks over pseudo-random input on every toolchain, and demand that input is both accepted and rejected: a
-//! check that rejects everything checks nothing.
+//! the same checks on pseudo-random input with every toolchain. They require both accepted and rejected inputs: a check
+//! that rejects everything checks nothing.
 
 #![expect(clippy::panic, reason = "a panic is how a check tells the fuzzer that something is broken")]
 
@@ -25,7 +25,7 @@ mod weakened;
 
 use target::AnyFuzzTarget;
 
-/// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks know them from here.
+/// All fuzz targets. The fuzz crate, the case files, the tests and the benchmarks use this list.
 pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
     &cache_state_machine::TARGET,
     &cached_vs_uncached::TARGET,
@@ -35,12 +35,12 @@ pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
     &walk_image::TARGET,
 ];
 
-/// What the code under test did with a case. Both are right answers; which one is asserted by the check.
+/// The result of the code under test. Both results can be correct; the check asserts which one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was decoded.
+    /// The case was decoded.
     Accepted,
-    /// It was refused, as it had to be.
+    /// The case was rejected, as it had to be.
     Rejected,
 }
 
@@ -53,7 +53,7 @@ mod smoke {
 
     const CASES: usize = 512;
 
-    /// Checks the same cases on every machine; each outcome must be had by one in sixteen.
+    /// Checks the same cases on every machine. At least one case in sixteen must have each outcome.
     pub(super) fn both_outcomes<T: for<'a> Arbitrary<'a>>(check: fn(&T) -> Outcome) {
         let cases = random_stream().take(CASES).map(Result::unwrap);
         let outcomes: Vec<Outcome> = cases.map(|case| check(&case)).collect();

@@ -1,4 +1,4 @@
-//! Damage to an image: anywhere, or where walkers look.
+//! Damage to an image, anywhere or in the fields that walkers read.
 
 use arbitrary::Arbitrary;
 use framewalk::layout::Layout;
@@ -9,21 +9,21 @@ use super::chains::Reader;
 use super::recorded::{Loaded, Marks};
 use super::sheet::Sheet;
 
-/// One change.
+/// One change to an image.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Mutation {
-    /// A field of a structure that walkers read.
+    /// Overwrites a field of a structure that walkers read.
     Field(Place, Value),
-    /// Some bytes anywhere.
+    /// Overwrites bytes anywhere.
     Bytes {
-        /// Where, counted over all ranges, modulo their length.
+        /// Offset over all ranges, modulo their total length.
         at: u32,
-        /// What is put there.
+        /// The new bytes.
         bytes: [u8; 4],
     },
-    /// A range is gone.
+    /// Unmaps a range.
     Gone {
-        /// Which, modulo their number.
+        /// Index of the range, modulo their number.
         range: u16,
     },
 }
@@ -31,15 +31,15 @@ pub enum Mutation {
 /// A field of a structure.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct Place {
-    /// What kind of structure.
+    /// Kind of the structure.
     pub kind: Kind,
-    /// Which one, modulo their number.
+    /// Index of the structure, modulo their number.
     pub index: u16,
-    /// Which field, modulo their number.
+    /// Index of the field, modulo their number.
     pub field: u8,
 }
 
-/// The kinds of structures.
+/// The kinds of structures that walkers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
 pub enum Kind {
     /// `_PyRuntime`.
@@ -54,37 +54,37 @@ pub enum Kind {
     Chunk,
     /// Code objects.
     Code,
-    /// Names and file names.
+    /// Text objects: names and file names.
     Text,
     /// Location tables.
     Table,
 }
 
-/// What a field becomes.
+/// The new value of a field.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Value {
-    /// Zero, NULL.
+    /// Zero or NULL.
     Null,
-    /// A little more or less than it was.
+    /// The old value plus a small number.
     Plus(i8),
-    /// The address of another structure, or one beside it.
+    /// The address of another structure, plus an offset.
     Address {
-        /// What kind of structure.
+        /// Kind of the structure.
         kind: Kind,
-        /// Which one.
+        /// Index of the structure.
         index: u16,
-        /// How many words beside it.
+        /// Offset in words.
         words: i8,
     },
-    /// What another field holds.
+    /// The value of another field.
     Copy(Place),
-    /// A power of two, modulo 64, less one if asked for.
+    /// A power of two with the exponent modulo 64, minus one if the flag is set.
     Power(u8, bool),
-    /// Any.
+    /// Any value.
     Any(u64),
 }
 
-/// Offset and width of the fields of a kind.
+/// Offsets and widths of the fields of a kind.
 fn fields(kind: Kind, layout: &Layout) -> ([(u64, usize); 7], usize) {
     let (thread, frame, code) = (&layout.thread, &layout.frame, &layout.code);
     let mut all = [(0, 8); 7];
@@ -140,12 +140,12 @@ impl Place {
     }
 }
 
-/// Damage by address, the same for every image of a process.
+/// A change as addresses and bytes, which applies to every image of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Effect {
-    /// As many of the bytes are put there.
+    /// Overwrites bytes at an address. The number gives how many of them.
     Bytes(Address, [u8; 8], usize),
-    /// The range that starts there is gone.
+    /// Unmaps the range that starts at this address.
     Gone(Address),
 }
 
@@ -159,7 +159,7 @@ impl Effect {
         }
     }
 
-    /// Whether code objects, or what they point to, may be others by it.
+    /// Whether it may change code objects or the objects that they point to.
     pub(super) fn changes_code(self, loaded: &Loaded) -> bool {
         match self {
             Self::Bytes(at, _, width) => loaded.is_immutable(at, width),
@@ -169,7 +169,7 @@ impl Effect {
 }
 
 impl Mutation {
-    /// The bytes that it changes and what they become; nothing if it drops a range or has no place.
+    /// Address and new content of the changed bytes. `None` if the change unmaps a range or its place does not exist.
     fn change(&self, loaded: &Loaded, marks: &Marks, sheet: &Sheet) -> Option<(Address, [u8; 8], usize)> {
         match *self {
             Self::Field(place, value) => {
@@ -204,7 +204,7 @@ impl Mutation {
         }
     }
 
-    /// What it does to the image of a stop.
+    /// The effect on the image of a stop.
     pub(super) fn effect(&self, loaded: &Loaded, stop: usize, sheet: &Sheet) -> Option<Effect> {
         let marks = &loaded.marks[stop];
         if let Self::Gone { range } = *self {
@@ -214,14 +214,15 @@ impl Mutation {
         self.change(loaded, marks, sheet).map(|(at, bytes, width)| Effect::Bytes(at, bytes, width))
     }
 
-    /// Damages the image of a stop.
+    /// Applies the change to the image of a stop.
     pub(super) fn apply(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
         if let Some(effect) = self.effect(loaded, stop, sheet) {
             effect.apply(sheet);
         }
     }
 
-    /// As [`Mutation::apply`], unless it would change a code object or what that points to, or drops a range.
+    /// As [`Mutation::apply`], unless it would change a code object or an object that it points to, or would unmap a
+    /// range.
     pub(super) fn apply_to_the_mutable(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
         if let Some((at, bytes, width)) = self.change(loaded, &loaded.marks[stop], sheet)
             && !loaded.is_immutable(at, width)

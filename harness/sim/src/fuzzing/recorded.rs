@@ -1,4 +1,5 @@
-//! The committed snapshots as material for fuzzing: loaded once, with the addresses at which damage matters.
+//! The committed snapshots as input for fuzzing. They are loaded once, together with the addresses at which damage
+//! matters.
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -14,7 +15,7 @@ use crate::snapshot::Snapshot;
 
 macro_rules! recorded {
     ($($name:literal),* $(,)?) => {
-        /// Names and files. A name is part of saved cases.
+        /// Names and files. Saved cases contain the names.
         const FILES: &[(&str, &[u8])] =
             &[$(($name, include_bytes!(concat!("../../../../corpus/snapshots/", $name, ".snapshot")))),*];
     };
@@ -47,24 +48,24 @@ recorded![
     "old-through-c",
 ];
 
-/// A committed snapshot by its name.
+/// A committed snapshot, identified by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&str")]
 pub struct Recorded(usize);
 
 impl Recorded {
-    /// All of them.
+    /// All committed snapshots.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..FILES.len()).map(Self)
     }
 
-    /// Its name.
+    /// Name of the snapshot.
     #[must_use]
     pub fn name(self) -> &'static str {
         FILES[self.0].0
     }
 
-    /// Its content.
+    /// Content of the snapshot, with the addresses that matter.
     pub(super) fn loaded(self) -> &'static Loaded {
         static LOADED: [OnceLock<Loaded>; FILES.len()] = [const { OnceLock::new() }; FILES.len()];
         LOADED[self.0].get_or_init(|| Loaded::new(FILES[self.0].1))
@@ -95,19 +96,19 @@ impl<'a> Arbitrary<'a> for Recorded {
     }
 }
 
-/// A snapshot with what fuzzing needs to know of it.
+/// A snapshot with the information that fuzzing needs.
 pub(super) struct Loaded {
     pub(super) snapshot: Snapshot,
     pub(super) site: Site,
-    /// Of each stop.
+    /// The marks of each stop.
     pub(super) marks: Vec<Marks>,
-    /// The starts of all code objects of all stops.
+    /// Start addresses of all code objects in all stops.
     pub(super) codes: BTreeSet<Address>,
-    /// What code objects, texts and tables occupy in any stop: start and end.
+    /// Start and end of the memory of code objects, texts and tables in any stop.
     immutable: Vec<(Address, Address)>,
 }
 
-/// Where structures stand in an image.
+/// Addresses of structures in an image.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marks {
     pub(super) interpreters: Vec<Address>,
@@ -119,7 +120,7 @@ pub(super) struct Marks {
     pub(super) tables: Vec<Address>,
     /// Starts and lengths of the ranges.
     pub(super) ranges: Vec<(Address, usize)>,
-    /// The lengths of all ranges together.
+    /// Length of all ranges together, in bytes.
     pub(super) bytes: usize,
 }
 
@@ -133,7 +134,7 @@ impl Loaded {
         let mut immutable = BTreeSet::new();
         let code = &site.layout.code;
         for (stop, marks) in snapshot.stops.iter().zip(&marks) {
-            // Names and tables extend to the end of the range that holds their data: nothing else was read next to them.
+            // A name or table extends to the end of the range that holds its data: nothing else was read next to it.
             let texts = [code.ascii_data, code.compact_data];
             let kinds = [(&marks.codes, code.size, &[][..]), (&marks.texts, code.compact_data, &texts)];
             let tables = (&marks.tables, code.bytes_data, &[code.bytes_data][..]);

@@ -1,4 +1,4 @@
-//! Code objects that are freed, and others at their addresses.
+//! Freeing code objects and creating others at their addresses.
 
 use std::collections::BTreeSet;
 
@@ -10,35 +10,35 @@ use super::chains::{Chain, Reader, states};
 use super::recorded::Loaded;
 use super::sheet::Sheet;
 
-/// A code object is freed, which its interpreter counts, and another one is made at its address.
+/// A code object is freed, which its interpreter counts, and another one is created at its address.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct Reuse {
-    /// Which one, counted over the frames of all threads, modulo their number.
+    /// Index of the code object, counted over the frames of all threads, modulo their number.
     pub frame: u16,
-    /// Whose content comes there, counted over the code objects of the image, modulo their number.
+    /// Index of the new content, counted over the code objects of the image, modulo their number.
     pub content: u16,
-    /// Whether no more than its name comes there, so that all frames stand on their lines.
+    /// Whether only the name is replaced, so that all frames keep their lines.
     pub name_alone: bool,
-    /// Whether another interpreter freed what was there, than the one whose frames run what comes there.
+    /// Whether the code object was freed by an interpreter other than the one whose frames run the new one.
     pub taken: bool,
 }
 
-/// Where the state of a second interpreter is put: no image has anything there.
+/// Address of a second interpreter's state. No image has anything there.
 const SECOND: Address = 0x10_0000;
-/// Bytes of it that walkers read, and more.
+/// Size of that state in bytes. Walkers read less.
 const SIZE: usize = 1 << 16;
 
-/// The code objects that are meant where one is named by its address: since 3.14 an interpreter has one and the same at an
-/// address until it frees one.
+/// Identifies the code objects of an interpreter. Since 3.14, the code object at an address stays the same until its
+/// interpreter frees one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Generation {
     interpreter: Address,
-    /// Its id and how many code objects it freed, if the image has both.
+    /// The interpreter's id and the number of code objects it has freed, if the image has both.
     number: Option<(u64, u64)>,
 }
 
 impl Generation {
-    /// That of the interpreter of a thread.
+    /// The generation of a thread's interpreter.
     pub(super) fn of(loaded: &Loaded, sheet: &Sheet, chain: &Chain) -> Self {
         let layout = &loaded.site.layout;
         let reader = Reader(sheet);
@@ -52,7 +52,7 @@ impl Generation {
     }
 }
 
-/// Gives all threads but the first to a second interpreter.
+/// Moves all threads except the first to a second interpreter.
 pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
     let (thread, interpreter) = (&loaded.site.layout.thread, &loaded.site.layout.interpreter);
     let threads = states(sheet, &loaded.site);
@@ -67,7 +67,7 @@ pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
     }
 }
 
-/// Gives each interpreter of the image an id, and all of them the same count of freed code objects, whatever was recorded.
+/// Gives each interpreter of the image an id and the same number of freed code objects, whatever was recorded.
 pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut Sheet) {
     let layout = &loaded.site.layout.interpreter;
     let Some(generation) = layout.code_object_generation else { return };
@@ -79,9 +79,9 @@ pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut S
 }
 
 impl Reuse {
-    /// Changes the image of a stop, whose threads have these chains; nothing if the build does not count. The interpreters
-    /// that run the code object, or all others if it was taken from them, have freed `freed` more of them than in images
-    /// without this.
+    /// Changes the image of a stop whose threads have these chains. Does nothing if the build has no counter. The
+    /// interpreters that run the code object have freed `freed` more code objects than in images without this change.
+    /// If the object was taken from another interpreter, all other interpreters have instead.
     pub(super) fn apply(self, loaded: &Loaded, stop: usize, chains: &[Chain], freed: u64, sheet: &mut Sheet) {
         let layout = &loaded.site.layout;
         let Some(generation) = layout.interpreter.code_object_generation else { return };

@@ -1,4 +1,4 @@
-//! An image that is damaged for one case and restored after it: cloning one for each would cost more than the walk.
+//! An image that is damaged for a case and restored afterwards. Cloning it for each case would cost more than the walk.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use framewalk::memory::{Address, MemoryError, RemoteMemory};
 
 use super::recorded::{Loaded, Recorded};
 
-/// An image and how to restore it.
+/// An image with an undo log.
 #[derive(Debug)]
 pub(super) struct Sheet {
     image: Image,
@@ -25,7 +25,7 @@ enum Undo {
 }
 
 impl Sheet {
-    /// Changes bytes, if they are there.
+    /// Overwrites bytes if they are mapped.
     pub(super) fn patch(&mut self, address: Address, bytes: &[u8]) -> Option<()> {
         let there = self.image.get_mut(address, bytes.len())?;
         self.undo.push(match there.first_chunk() {
@@ -36,27 +36,27 @@ impl Sheet {
         Some(())
     }
 
-    /// Puts a word where the image may have nothing.
+    /// Writes a word where the image may have nothing.
     pub(super) fn map_word(&mut self, address: Address, word: u64) {
         if self.patch(address, &word.to_le_bytes()).is_none() {
             self.map(address, word.to_le_bytes().to_vec());
         }
     }
 
-    /// Puts bytes where the image has nothing.
+    /// Maps bytes where the image has nothing.
     pub(super) fn map(&mut self, address: Address, bytes: Vec<u8>) {
         self.image.map(address, bytes);
         self.undo.push(Undo::Mapped(address));
     }
 
-    /// Drops the range that starts at `address`.
+    /// Unmaps the range that starts at `address`.
     pub(super) fn drop_range(&mut self, address: Address) {
         if let Some(bytes) = self.image.unmap(address) {
             self.undo.push(Undo::Range(address, bytes));
         }
     }
 
-    /// Takes everything back.
+    /// Undoes all changes.
     pub(super) fn restore(&mut self) {
         while let Some(undo) = self.undo.pop() {
             let (address, bytes): (_, &[u8]) = match &undo {
@@ -99,14 +99,14 @@ thread_local! {
     static SHEETS: RefCell<HashMap<(Recorded, usize), Sheet>> = RefCell::default();
 }
 
-/// A sheet on loan; it is restored and given back even if the check panics.
+/// A borrowed sheet. It is restored and returned even if the check panics.
 pub(super) struct Borrowed {
     key: (Recorded, usize),
     sheet: Option<Sheet>,
 }
 
 impl Borrowed {
-    /// The image of a stop as it was recorded.
+    /// Borrows the recorded image of a stop.
     pub(super) fn new(recorded: Recorded, stop: usize) -> Self {
         let key = (recorded, stop);
         let kept = SHEETS.with_borrow_mut(|sheets| sheets.remove(&key));

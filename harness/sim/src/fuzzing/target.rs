@@ -1,4 +1,4 @@
-//! What a fuzz target consists of, and the same with its type of cases left out.
+//! A fuzz target, and its form without the case type.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
@@ -16,66 +16,66 @@ use crate::fuzzing::caught::caught;
 /// A fuzz target.
 #[derive(Debug)]
 pub struct FuzzTarget<T> {
-    /// Its name for `cargo fuzz` and in case files.
+    /// Name of the target for `cargo fuzz` and in case files.
     pub name: &'static str,
-    /// The check; a panic says that something is broken.
+    /// The check. A panic reports a violation.
     pub check: fn(&T) -> Outcome,
-    /// The least share of cases, in percent, that must be accepted once many were tried: a fuzzer that sees nearly
-    /// nothing but refusals tests nearly nothing.
+    /// The least share of accepted cases, in percent, once many were tried. A fuzzer that sees almost only rejections
+    /// tests almost nothing.
     pub least_accepted: u8,
-    /// Whether the check says which cases are to be refused, as it can for a decoder. Where it does not, a refused case has given
+    /// Whether the check defines which cases must be rejected, as for a decoder. Otherwise a rejected case produced
     /// nothing that could be wrong.
     pub judges_refusals: bool,
 }
 
-/// What the cases of a fuzz target can do.
+/// The traits that the cases of a fuzz target must implement.
 pub trait Case: for<'a> Arbitrary<'a> + Serialize + DeserializeOwned + UnwindSafe + RefUnwindSafe + 'static {}
 
 impl<T> Case for T where T: for<'a> Arbitrary<'a> + Serialize + DeserializeOwned + UnwindSafe + RefUnwindSafe + 'static {}
 
-/// A case with the check that it is for.
+/// A case together with its check.
 pub trait AnyCase: UnwindSafe + RefUnwindSafe {
     /// Runs the check.
     ///
     /// # Panics
-    /// If what the check asserts does not hold.
+    /// An assertion of the check fails.
     fn check(&self) -> Outcome;
 
-    /// The case as it stands in a case file.
+    /// The case as JSON, as in a case file.
     ///
     /// # Errors
-    /// If JSON cannot express it.
+    /// JSON cannot express it.
     fn to_value(&self) -> Result<Value, serde_json::Error>;
 }
 
-/// A fuzz target whose type of cases only it knows.
+/// A fuzz target with its case type hidden.
 pub trait AnyFuzzTarget: Sync {
-    /// Its name for `cargo fuzz` and in case files.
+    /// Name of the target for `cargo fuzz` and in case files.
     fn name(&self) -> &'static str;
 
-    /// The least share of cases that must be accepted, in percent.
+    /// The least share of accepted cases, in percent.
     fn least_accepted(&self) -> u8;
 
-    /// Whether the check says which cases are to be refused.
+    /// Whether the check defines which cases must be rejected.
     fn judges_refusals(&self) -> bool;
 
-    /// Reads a case as it stands in a case file.
+    /// Decodes the JSON of a case from a case file.
     ///
     /// # Errors
-    /// If it does not fit the type of the cases.
+    /// It does not match the case type.
     fn decode(&self, case: Value) -> Result<Box<dyn AnyCase>, serde_json::Error>;
 
-    /// The first cases of a pseudo-random stream that is the same on every machine.
+    /// The first `count` cases of a pseudo-random stream that is the same on every machine.
     ///
     /// # Errors
-    /// If no case can be made at all.
+    /// No case can be made at all.
     fn random_cases(&self, count: usize) -> arbitrary::Result<Vec<Box<dyn AnyCase>>>;
 
-    /// Inputs of a fuzzer that give a case which is accepted, and as many at most of those that give a case which is refused,
-    /// from the beginning of the same stream. A case that fails is none of them: it is for the smoke tests to tell.
+    /// Fuzzer inputs from the beginning of the same stream: up to `count` whose case is accepted, then at most a
+    /// quarter of `count` whose case is rejected. Cases that fail are left out: the smoke tests report them.
     ///
     /// # Errors
-    /// If no case can be made at all.
+    /// No case can be made at all.
     fn seeds(&self, count: usize) -> arbitrary::Result<Vec<Vec<u8>>>;
 }
 
@@ -118,7 +118,7 @@ impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
     }
 
     fn seeds(&self, count: usize) -> arbitrary::Result<Vec<Vec<u8>>> {
-        /// As many inputs as are looked at for each one that is wanted.
+        /// Number of inputs tried for each one requested.
         const LOOKED_AT: usize = 16;
         let (mut accepted, mut rejected) = (Vec::new(), Vec::new());
         for bytes in random_inputs().take(count * LOOKED_AT) {
@@ -136,12 +136,12 @@ impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
     }
 }
 
-/// Cases from pseudo-random bytes. Like most of a fuzzer's inputs, they end somewhere in the middle of a value.
+/// Cases from pseudo-random bytes. Like most inputs of a fuzzer, these bytes end in the middle of a value.
 pub(super) fn random_stream<T: for<'a> Arbitrary<'a>>() -> impl Iterator<Item = arbitrary::Result<T>> {
     random_inputs().map(|bytes| T::arbitrary_take_rest(Unstructured::new(&bytes)))
 }
 
-/// The bytes that they are made of.
+/// The bytes from which these cases are made.
 fn random_inputs() -> impl Iterator<Item = Vec<u8>> {
     const LONGEST: usize = 400;
     let mut random = ChaCha8Rng::seed_from_u64(0x6672_616d_6564_6966);

@@ -1,4 +1,4 @@
-//! Text of each width against what its code points say.
+//! Text of each width, compared with its code points.
 
 use arbitrary::Arbitrary;
 use framewalk::python_text::decode;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Outcome;
 use super::target::FuzzTarget;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10, judges_refusals: true };
 
 /// The characters of a text object, as code points in memory.
@@ -16,7 +16,7 @@ pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, leas
 pub struct TestCase {
     /// The code points.
     pub units: Units,
-    /// What follows them; the part that is shorter than a character is nothing to decode.
+    /// Trailing bytes. Those that are too few for another character must be ignored.
     pub rest: [u8; 3],
 }
 
@@ -26,44 +26,44 @@ pub struct TestCase {
 pub enum Units {
     /// One byte each: Latin-1.
     One(Vec<u8>),
-    /// Two bytes each, lone surrogates among them.
+    /// Two bytes each, including lone surrogates.
     Two(Vec<u16>),
     /// Four bytes each, all of them characters.
     Four(Vec<char>),
-    /// Four bytes each, some of them no characters.
+    /// Four bytes each, not all of them characters.
     Mixed(Vec<Point>),
     /// A width that no text has.
     NoText {
-        /// The width.
+        /// The width in bytes.
         width: u8,
-        /// What is stored.
+        /// The stored bytes.
         bytes: Vec<u8>,
     },
 }
 
-/// Four bytes of a text object, or of something else.
+/// Four bytes of a text object or of garbage.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Point {
-    /// The last code point before a border.
+    /// The last code point before a boundary.
     Before(Border),
-    /// The first one behind it.
+    /// The first code point after a boundary.
     Behind(Border),
-    /// Any.
+    /// Any value.
     Any(u32),
 }
 
-/// Where code points begin to mean something else.
+/// Boundaries at which the meaning of code points changes.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Border {
-    /// From Latin-1 to two bytes.
+    /// First code point beyond Latin-1.
     Latin1 = 0x100,
-    /// Into the surrogates.
+    /// First surrogate.
     Surrogates = 0xd800,
-    /// Out of the surrogates.
+    /// First code point after the surrogates.
     AfterSurrogates = 0xe000,
-    /// From two bytes to four.
+    /// First code point that needs four bytes.
     TwoBytes = 0x1_0000,
-    /// Out of the characters.
+    /// First value that is not a code point.
     Last = 0x11_0000,
 }
 
@@ -77,11 +77,11 @@ impl Point {
     }
 }
 
-/// Checks [`decode`]: nothing for code points beyond the last; else each code point is the character of that number,
-/// and a surrogate is U+FFFD.
+/// Checks [`decode`]: it returns nothing if a code point is beyond the last one. Otherwise each code point becomes the
+/// character with that number, and a surrogate becomes U+FFFD.
 ///
 /// # Panics
-/// If it is not so.
+/// One of these assertions fails.
 pub fn check(case: &TestCase) -> Outcome {
     let (width, points, mut bytes): (usize, Vec<u32>, Vec<u8>) = match &case.units {
         Units::One(units) => (1, units.iter().map(|&unit| u32::from(unit)).collect(), units.clone()),

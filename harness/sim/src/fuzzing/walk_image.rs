@@ -1,14 +1,15 @@
 //! Walkers on damaged images of real targets.
 //!
-//! A snapshot is damaged: fields of structures become other addresses, counters and lengths become absurd, bytes change
-//! anywhere, ranges are gone, reads fail. Whatever the image is, for each walker:
+//! A snapshot is damaged: fields become addresses of other structures, counters and lengths become absurd, arbitrary
+//! bytes change, ranges are unmapped, reads fail. For every image and each walker:
 //!
-//! 1. its sample ends, and costs at the most what the walkers' limits allow, whatever lengths and links the image claims;
-//! 2. it gives a stack or a typed rejection for each thread, or one rejection for all; it never panics;
-//! 3. a stack comes from a chain that ended at the base frame, and has a frame for each link of it that runs Python:
-//!    checked by another reading of the image, unless the walker's own write changed what it walks (thread states can be
-//!    made to overlap anything);
-//! 4. it writes nothing but the eight bytes of the anchor of a thread state that the interpreter's list leads to.
+//! 1. Its sample terminates and costs at most what the walkers' limits allow, whatever lengths and links the image
+//!    claims.
+//! 2. It returns a stack or a typed rejection for each thread, or one rejection for all. It never panics.
+//! 3. A stack comes from a chain that ended at the base frame, and has a frame for each link that runs Python code. A
+//!    second reading of the image checks this, unless the walker's own write changed its input (thread states can be
+//!    made to overlap anything).
+//! 4. It writes only to anchors, all eight bytes, of thread states that the interpreter's list leads to.
 
 use arbitrary::Arbitrary;
 use framewalk::memory::Address;
@@ -26,42 +27,42 @@ use super::sheet::{Borrowed, Sheet};
 use super::target::FuzzTarget;
 use crate::snapshot::replay::walker;
 
-/// The target.
+/// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "walk_image", check, least_accepted: 10, judges_refusals: false };
 
-/// A damaged image, and who walks it.
+/// A damaged image and its walker.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct TestCase {
     /// The snapshot.
     pub recorded: Recorded,
-    /// Which of its stops, modulo their number.
+    /// Index of the stop, modulo their number.
     pub stop: u8,
-    /// Who walks.
+    /// The walker.
     pub walker: Who,
-    /// Whether anchors are made NULL first, as a profiler does that attaches.
+    /// Whether the anchors are set to NULL first, as a profiler does when it attaches.
     pub attach: bool,
-    /// How many samples follow the first, modulo 3: only they can be hits.
+    /// Number of samples after the first, modulo 3. Only these can be hits.
     pub more_samples: u8,
-    /// The numbers of the reads that fail, counted over the whole case.
+    /// Indices of the reads that fail, counted over the whole case.
     pub failing: Vec<u16>,
     /// The damage.
     pub mutations: Vec<Mutation>,
 }
 
-/// Who walks.
+/// The walker of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
 pub enum Who {
     /// The walker without a cache.
     Uncached,
-    /// The walker of CPython's protocol.
+    /// The walker with CPython's protocol.
     Cached,
     /// The reference walker.
     Reference,
 }
 
 impl Who {
-    /// As walkers are called; builds without the cache have the uncached one only.
+    /// Kind of the walker. Builds without the frame cache have only the uncached one.
     pub(super) fn kind(self, loaded: &Loaded) -> WalkerKind {
         match self {
             _ if loaded.site.layout.thread.cache.is_none() => WalkerKind::OwnUncached,
@@ -72,15 +73,15 @@ impl Who {
     }
 }
 
-/// More damage than this tells nothing more.
+/// Most mutations of a case. More would show nothing new.
 const MUTATIONS: usize = 16;
-/// As many reads may fail.
+/// Most failing reads of a case.
 const FAILING: usize = 8;
 
-/// Checks the walkers on a damaged image; accepted if the last sample has a stack.
+/// Checks a walker on a damaged image. The case is accepted if the last sample has a stack.
 ///
 /// # Panics
-/// If one of the clauses does not hold.
+/// One of the clauses does not hold.
 pub fn check(case: &TestCase) -> Outcome {
     let loaded = case.recorded.loaded();
     let stop = usize::from(case.stop) % loaded.snapshot.stops.len();
@@ -105,9 +106,9 @@ pub fn check(case: &TestCase) -> Outcome {
     outcome
 }
 
-/// One sample and all that must hold of it.
+/// Takes one sample and checks the clauses.
 fn sample(loaded: &Loaded, sheet: &mut Sheet, walker: &mut dyn Walker, failing: &[u16]) -> Outcome {
-    // What does not write leaves the image as it is, to be looked at afterwards.
+    // A walker that does not write leaves the image unchanged, so its chains can be read afterwards.
     let before = walker.kind().is_cached().then(|| chains(sheet, &loaded.site));
     let mut meter = Meter::new(sheet, failing);
     let result = walker.sample(&mut meter);
@@ -128,7 +129,7 @@ fn sample(loaded: &Loaded, sheet: &mut Sheet, walker: &mut dyn Walker, failing: 
     if accepted { Outcome::Accepted } else { Outcome::Rejected }
 }
 
-/// Clause 1.
+/// Checks clause 1.
 fn within_bounds(loaded: &Loaded, sheet: &Sheet, reads: u64, bytes: u64) {
     const SMALL: u64 = 4096;
     if reads < SMALL && bytes < SMALL * SMALL {
@@ -138,7 +139,7 @@ fn within_bounds(loaded: &Loaded, sheet: &Sheet, reads: u64, bytes: u64) {
     assert!(reads <= most.reads && bytes <= most.bytes, "{reads} reads of {bytes} bytes; {most:?} at the most");
 }
 
-/// Clause 4.
+/// Checks clause 4.
 fn only_anchors(loaded: &Loaded, listed: &[Address], writes: &[(Address, usize)]) {
     let anchor = loaded.site.layout.thread.cache.map(|cache| cache.anchor);
     for &(address, length) in writes {
@@ -148,7 +149,7 @@ fn only_anchors(loaded: &Loaded, listed: &[Address], writes: &[(Address, usize)]
     }
 }
 
-/// Clause 3.
+/// Checks clause 3.
 fn whole_chains(chains: &[Chain], sample: &Sample) {
     assert_eq!(sample.threads.len(), chains.len(), "{} lists other threads", sample.walker);
     for (thread, chain) in sample.threads.iter().zip(chains) {

@@ -1,4 +1,4 @@
-//! Faults that the environment names: a fuzzer that runs with one is to find it.
+//! Faults from environment variables. A fuzzer that runs with one of them must find it.
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -8,15 +8,15 @@ use framewalk::weakening::Weakening;
 
 use crate::variation::Variation;
 
-/// The checks that the walkers leave out.
+/// The checks that the walkers skip.
 pub(super) static WEAKENINGS: LazyLock<BTreeSet<Weakening>> = LazyLock::new(|| named("FRAMEDIFF_WEAKEN"));
-/// The ways in which the interpreter differs.
+/// The variations of the interpreter.
 pub(super) static VARIATIONS: LazyLock<BTreeSet<Variation>> = LazyLock::new(|| named("FRAMEDIFF_VARY"));
 
-/// The names in an environment variable.
+/// Parses the names in an environment variable.
 ///
 /// # Panics
-/// There is no such name: a fuzzer that runs on would find nothing, and nobody would know why.
+/// A name is unknown. Otherwise the fuzzer would run without the fault, and its silence would mean nothing.
 fn named<T: FromStr<Err = String> + Ord>(variable: &str) -> BTreeSet<T> {
     let text = std::env::var(variable).unwrap_or_default();
     let names = text.split(',').filter(|name| !name.is_empty());

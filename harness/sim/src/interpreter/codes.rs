@@ -1,18 +1,18 @@
-//! Code objects that take turns at one address: made, and freed again.
+//! Creating and freeing code objects that take turns at one address.
 
 use super::{Interpreter, Kind, State, Status};
 use crate::map::{FIRST_GENERATION, Word};
 use crate::program::FunctionId;
 
 impl Interpreter {
-    /// Whether the thread's interpreter has the function's code object.
+    /// Whether the function's code object exists in the thread's interpreter.
     pub(super) fn has_code(&self, state: &State, thread: usize, function: FunctionId) -> bool {
         let codes = self.map.codes();
         codes.words(function).is_none()
             || state.codes.get(codes.place(function)) == Some(&Some((function, self.map.interpreter_of(thread))))
     }
 
-    /// Makes a function's code object; what is at its address is freed before.
+    /// Creates a function's code object. Frees the one at its address first.
     pub(super) fn compile(&self, state: &mut State, thread: usize, function: FunctionId) {
         let codes = self.map.codes();
         let place = codes.place(function);
@@ -48,19 +48,19 @@ impl Interpreter {
         });
     }
 
-    /// The generation of the thread's interpreter.
+    /// Code-object generation of the thread's interpreter.
     fn freed(&self, state: &State, thread: usize) -> u64 {
         let word = self.map.code_generation(self.map.interpreter_of(thread));
         word.and_then(|word| state.words.get(usize::from(word)).copied()).unwrap_or(FIRST_GENERATION)
     }
 
-    /// Whether the function's code object is there and the thread's interpreter may free it.
+    /// Whether the function's code object exists and the thread's interpreter may free it.
     fn can_free(&self, state: &State, thread: usize, function: FunctionId) -> bool {
         let may_free = self.program.frees.is_none_or(|most| self.freed(state, thread) - FIRST_GENERATION < most.into());
         may_free && self.has_code(state, thread, function) && !self.is_run(state, function)
     }
 
-    /// Whether a frame, on a stack or suspended, runs the function's code object, which is there.
+    /// Whether a frame, running or suspended, uses the function's code object.
     fn is_run(&self, state: &State, function: FunctionId) -> bool {
         let mut frames = state.threads.iter().flat_map(|control| &control.frames);
         let mut generators = state.generators.iter().filter(|generator| generator.status != Status::Absent);
@@ -81,7 +81,8 @@ mod tests {
     use crate::truth::{Chain, chain};
     use crate::workloads;
 
-    /// Runs a program, another thread whenever a code object was freed; tells of each access with the state after it.
+    /// Runs a program and switches threads whenever a code object is freed. Calls `tell` for each access with the state
+    /// after it.
     fn run(program: Program, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, Store)) {
         let (interpreter, mut state) = Interpreter::start(program, [].into());
         let mut turn = 0;

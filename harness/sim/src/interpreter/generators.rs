@@ -1,4 +1,4 @@
-//! Generators: made, resumed, suspended, delegated to and thrown into.
+//! Generators: creating, resuming, suspending, delegating and throwing.
 
 use super::{Activation, Generator, Interpreter, Kind, State, Status};
 use crate::map::Place;
@@ -28,7 +28,7 @@ impl Interpreter {
         self.push(state, thread, place, function, 0, Kind::Making(variable));
     }
 
-    /// RETURN_GENERATOR: the frame is copied into the generator, and leaves.
+    /// RETURN_GENERATOR: the frame is copied into the generator and leaves the stack.
     pub(super) fn return_generator(&self, state: &mut State, thread: usize, top: Activation, variable: Variable) {
         state.threads[thread].frames.pop();
         let caller = self.top(state, thread);
@@ -44,7 +44,7 @@ impl Interpreter {
         self.give_back(state, thread, top);
     }
 
-    /// A suspended generator, if that is what the variable holds; from now on it runs.
+    /// The generator in the variable if it is suspended. It is marked as running.
     pub(super) fn wake(&self, state: &mut State, variable: Variable) -> Option<Generator> {
         let generator = state.generators.get_mut(usize::from(variable))?;
         if generator.status != Status::Suspended {
@@ -76,7 +76,7 @@ impl Interpreter {
         true
     }
 
-    /// The topmost frame, a generator's, yields; another's does not.
+    /// The topmost frame yields. Does nothing if it is not a generator's frame.
     pub(super) fn suspend(&self, state: &mut State, thread: usize, top: Activation) {
         let Place::Generator(variable) = top.place else { return };
         let next = state.threads[thread].frames.pop().map_or(0, |top| top.next);
@@ -142,8 +142,8 @@ impl Interpreter {
         }
     }
 
-    /// The throw into the delegate is over: the outer generator's frame leaves. If the exception came through, it is thrown
-    /// into that generator itself.
+    /// The throw into the delegate is finished: the outer generator's frame leaves the stack. If the exception passed
+    /// through, it is thrown into the outer generator itself.
     pub(super) fn thrown(&self, state: &mut State, thread: usize, top: Activation) {
         state.threads[thread].frames.pop();
         let caller = self.top(state, thread);
@@ -155,7 +155,8 @@ impl Interpreter {
             generator.status = Status::Suspended;
             generator.passes_on = false;
         }
-        // If the delegate has ended without an exception, the generator goes on behind the delegation, from C all the same.
+        // If the delegate ended without an exception, the generator continues after the delegation, still called from
+        // C.
         let ended = match self.instruction(&top) {
             Some(Instruction::Delegate(inner)) => {
                 state.generators.get(usize::from(inner)).is_none_or(|inner| inner.status == Status::Absent)

@@ -1,7 +1,7 @@
-//! Runs a program store by store.
+//! Runs a program one store at a time.
 //!
-//! The interpreter's own state is Python's: which function stands at which instruction. What a walker sees is only the
-//! words. Threads take turns between operations, as the GIL has it, never inside one.
+//! The interpreter's own state is Python's: which function is at which instruction. A walker sees only the words.
+//! Threads take turns between operations, as with the GIL, never inside one.
 
 mod codes;
 mod generators;
@@ -16,62 +16,64 @@ use crate::program::{Function, FunctionId, Instruction, Program, VARIABLES, Vari
 use crate::store::Store;
 use crate::variation::Variations;
 
-/// Instructions without a store that a thread may run through at once; a thread with more of them loops, and rests.
+/// Instructions without a store that a thread may execute in a row. A thread that executes more is in a loop, and is
+/// put to rest.
 const SILENT_LIMIT: usize = 64;
 
-/// A program in its memory.
+/// A program with its memory.
 pub struct Interpreter {
-    /// What runs.
+    /// The program.
     pub program: Program,
-    /// Where.
+    /// Its memory layout.
     pub map: Map,
-    /// How it differs from CPython.
+    /// Differences from CPython.
     pub variations: Variations,
 }
 
-/// Which store of an update comes first.
+/// The store of an anchor update that comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum First {
-    /// The anchor, as the source has it.
+    /// The anchor, as in the source.
     Anchor,
     /// The sequence.
     Sequence,
 }
 
-/// Everything that changes.
+/// Everything that changes: the words, and the interpreter's own state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// By the numbers of [`Map`].
+    /// The values of the words, by the indices of [`Map`].
     pub words: Vec<u64>,
     threads: Vec<Control>,
     generators: [Generator; VARIABLES],
     chunk_taken: [bool; CHUNK_COUNT],
-    /// The live threads in the order of their interpreters' lists.
+    /// The live threads, in the order of their interpreters' lists.
     list: Vec<usize>,
-    /// By the number of an address at which functions take turns: whose code object is there, and its interpreter.
+    /// By the number of an address at which functions take turns: the function whose code object is there, and its
+    /// interpreter.
     codes: Vec<Option<(FunctionId, usize)>>,
-    /// Where the next shim frames are to stand, the next one last. Without it a shim frame stands where its depth is: where
-    /// C has its frames is no matter of the interpreter.
+    /// The places of the next shim frames; the last entry is used first. If empty, a shim frame's depth is its place.
+    /// The interpreter does not depend on where C puts its frames.
     pub shims_ahead: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Control {
     frames: Vec<Activation>,
-    /// Chunks, and how many slots of each are taken.
+    /// Index and number of used slots of each chunk.
     chunks: Vec<(usize, usize)>,
-    /// A chunk that was given back and is kept, mapped, for the next time.
+    /// An emptied chunk that stays mapped for reuse.
     spare: Option<usize>,
-    /// The operation in progress, and how much of it is done.
+    /// The stores of the operation in progress, and how many of them are done.
     stores: Vec<Store>,
     done: usize,
-    /// The frames that leave the stack by it.
+    /// The frames that leave the stack in this operation.
     leaving: Vec<Address>,
     raising: bool,
     rests: bool,
     /// Its thread state is not linked yet.
     starting: bool,
-    /// Its thread state is to be freed once its last frame has left.
+    /// Its thread state is freed once its last frame has left the stack.
     ending: bool,
 }
 
@@ -85,15 +87,15 @@ struct Activation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
-    /// Runs Python code.
+    /// It runs Python code.
     Running,
-    /// Stands between C and Python.
+    /// It is a shim frame between C and Python.
     Shim,
-    /// Has left the stack; its locals are cleared, which is to run this function.
+    /// It has left the stack. Its locals are being cleared, which runs this function.
     Clearing(Option<FunctionId>),
-    /// A generator into whose delegate an exception is thrown.
+    /// A generator with an exception being thrown into its delegate.
     Throwing,
-    /// A generator function that is to make a generator for this variable.
+    /// A generator function that is about to create a generator for this variable.
     Making(Variable),
 }
 
@@ -102,7 +104,7 @@ struct Generator {
     status: Status,
     function: FunctionId,
     next: u8,
-    /// The generator that it delegates to has yielded, and so must it.
+    /// The generator that it delegates to has yielded, so it must yield, too.
     passes_on: bool,
 }
 
@@ -115,14 +117,14 @@ enum Status {
 }
 
 impl Interpreter {
-    /// The program, and the state in which it starts.
+    /// Returns the interpreter for a program and its initial state.
     #[must_use]
     pub fn start(program: Program, variations: Variations) -> (Self, State) {
         let map = Map::new(&program);
         Self::start_in(map, program, variations)
     }
 
-    /// The same in the memory `map`, which was made for the program.
+    /// As [`Interpreter::start`], in the memory `map`, which must have been made for the program.
     #[must_use]
     pub fn start_in(map: Map, program: Program, variations: Variations) -> (Self, State) {
         let interpreter = Self { program, map, variations };
@@ -148,7 +150,8 @@ impl Interpreter {
         (interpreter, state)
     }
 
-    /// The threads that can move: the one inside an operation, else all that have something to do.
+    /// The threads that can move: the thread inside an operation if there is one, otherwise every thread with something
+    /// left to do.
     pub fn movable<'a>(&self, state: &'a State) -> impl Iterator<Item = usize> + use<'a> {
         let inside = state.threads.iter().position(|control| control.done > 0 || control.starting);
         (0..state.threads.len())
@@ -163,7 +166,7 @@ impl Interpreter {
         state.threads.iter().all(|control| control.done == 0 && !control.starting)
     }
 
-    /// Whether no thread is inside an operation or stands on a shim frame.
+    /// Whether no thread is inside an operation or has a shim frame as its current frame.
     #[must_use]
     pub fn is_at_rest(&self, state: &State) -> bool {
         let on_shim = |&thread: &usize| {
@@ -173,14 +176,14 @@ impl Interpreter {
         self.is_between_operations(state) && !self.threads(state).iter().any(on_shim)
     }
 
-    /// The threads in the order of their interpreters' lists.
+    /// The live threads, in the order of their interpreters' lists.
     #[must_use]
     pub fn threads<'a>(&self, state: &'a State) -> &'a [usize] {
         &state.list
     }
 
-    /// The thread's next access. If its last operation is over, the next one is begun; at branches `choice` is asked.
-    /// Nothing if the thread has nothing left to do.
+    /// Returns the thread's next access. Starts its next operation if the last one is finished. `choice` decides
+    /// branches. Returns `None` if the thread has nothing left to do.
     pub fn prepare(&self, state: &mut State, thread: usize, choice: &mut dyn FnMut() -> bool) -> Option<Store> {
         for _ in 0..SILENT_LIMIT {
             let control = state.threads.get(thread)?;
@@ -192,13 +195,14 @@ impl Interpreter {
             }
             self.fetch(state, thread, choice);
         }
-        // It runs in circles without ever touching memory.
+        // It loops without accessing memory.
         state.threads.get_mut(thread)?.rests = true;
         None
     }
 
-    /// Does the access that [`Interpreter::prepare`] gave, but for what concerns anchor and sequence: that is left to the
-    /// caller. `equal` says whether a compared anchor was equal. If the operation is over, gives the frames that left.
+    /// Performs the access that [`Interpreter::prepare`] returned, except for anchor and sequence, which are left to
+    /// the caller. `equal` is the result of an anchor comparison. Returns the frames that have left the stack if this
+    /// access ends the operation.
     pub fn perform(&self, state: &mut State, thread: usize, store: Store, equal: bool) -> Vec<Address> {
         match store {
             Store::Word { word, value } => {
@@ -220,8 +224,8 @@ impl Interpreter {
         Vec::new()
     }
 
-    /// One access with anchor and sequence in the words. Gives what it was, and the frames that have left if it was the
-    /// last of an operation.
+    /// Performs one access, with anchor and sequence in the words. Returns the access, and the frames that have left
+    /// the stack if it was the last one of an operation.
     pub fn step(
         &self,
         state: &mut State,
@@ -248,8 +252,8 @@ impl Interpreter {
         Some((store, left))
     }
 
-    /// Whether memory of the C stack or the heap belongs to the frame at that place: it is there, if only suspended. Places
-    /// on the data stack keep what was there.
+    /// Whether the C stack or the heap still holds the frame at that place, running or suspended. Places on the data
+    /// stack always keep their content.
     #[must_use]
     pub fn is_kept(&self, state: &State, place: Place) -> bool {
         let mut frames = state.threads.iter().flat_map(|control| &control.frames);
@@ -265,7 +269,7 @@ impl Interpreter {
         }
     }
 
-    /// Whether the thread's next two accesses store anchor and sequence: which of them comes first.
+    /// If the thread's next two accesses store anchor and sequence: which of them comes first.
     #[must_use]
     pub fn next_update(&self, state: &State, thread: usize) -> Option<First> {
         let control = state.threads.get(thread)?;
@@ -276,7 +280,7 @@ impl Interpreter {
         }
     }
 
-    /// Lets these two come the other way round: compilers are free to order them, and one build can have both orders.
+    /// Swaps these two stores. Compilers may order them either way, and one build can have both orders.
     pub fn swap_update(&self, state: &mut State, thread: usize) {
         if self.next_update(state, thread).is_some()
             && let Some(control) = state.threads.get_mut(thread)
@@ -285,7 +289,7 @@ impl Interpreter {
         }
     }
 
-    /// Where the thread stands: the frame of the function that runs.
+    /// The frame of the thread's running function.
     fn top(&self, state: &State, thread: usize) -> Place {
         state.threads[thread]
             .frames
@@ -333,7 +337,7 @@ impl Interpreter {
         }
     }
 
-    /// Replaces the (finished) operation of a thread.
+    /// Replaces the finished operation of a thread.
     fn operation(&self, state: &mut State, thread: usize, build: impl FnOnce(&mut Operation<'_>, &mut State)) {
         let old = std::mem::take(&mut state.threads[thread].stores);
         let mut operation = Operation::new(&self.map, &self.variations, thread, old);
@@ -343,7 +347,7 @@ impl Interpreter {
         control.done = 0;
     }
 
-    /// Adds to it.
+    /// Appends to the operation of a thread.
     fn append(&self, state: &mut State, thread: usize, build: impl FnOnce(&mut Operation<'_>)) {
         let mut operation = Operation::new(&self.map, &self.variations, thread, Vec::new());
         build(&mut operation);
@@ -410,7 +414,7 @@ impl Interpreter {
             }
             Instruction::StartThread(other) => {
                 let other = usize::from(other);
-                // The kernel gives no id to two threads at once.
+                // The kernel never gives one id to two threads at the same time.
                 let id = |thread: usize| self.program.threads.get(thread).map(|thread| thread.native_thread_id);
                 let free = state.list.iter().all(|&live| id(live) != id(other))
                     && (0..state.threads.len()).all(|thread| id(thread) != id(other) || !state.threads[thread].ending);

@@ -1,4 +1,4 @@
-//! The data stack: frames that come and go, and the chunks that they stand in.
+//! The data stack: pushing and popping frames, and their chunks.
 
 use super::{Activation, Generator, Interpreter, Kind, State};
 use crate::map::Place;
@@ -7,8 +7,8 @@ use crate::program::FunctionId;
 use crate::variation::Variation;
 
 impl Interpreter {
-    /// Room for a frame on the thread's data stack: its slot, the slots that its locals cover, and a new chunk. None either
-    /// for a function whose code object is not there.
+    /// Allocates a frame on the thread's data stack. Returns its slot, the slots that its locals cover, and whether a
+    /// new chunk was taken. Returns `None` if there is no room, or the function's code object does not exist.
     pub(super) fn take(
         &self,
         state: &mut State,
@@ -42,7 +42,7 @@ impl Interpreter {
         ))
     }
 
-    /// The stores of a new chunk.
+    /// The stores that link a new chunk.
     pub(super) fn grow(&self, state: &State, operation: &mut Operation<'_>, thread: usize) {
         let mut chunks = state.threads[thread].chunks.iter().rev().map(|&(chunk, _)| chunk);
         let (Some(new), old) = (chunks.next(), chunks.next()) else { return };
@@ -53,7 +53,8 @@ impl Interpreter {
         operation.word(self.map.thread_words(thread).chunk, self.map.chunk_address(new));
     }
 
-    /// Gives the slots of a frame back, and its chunk if it was the first in it and not the first of the thread.
+    /// Frees the slots of a frame. Also frees its chunk if the frame was the first in it, except for the first chunk of
+    /// the thread.
     pub(super) fn give_back(&self, state: &mut State, thread: usize, activation: Activation) {
         let Place::Slot(chunk, slot) = activation.place else { return };
         let control = &mut state.threads[thread];
@@ -80,7 +81,7 @@ impl Interpreter {
         });
     }
 
-    /// The storage of a frame that has left is given back.
+    /// Frees the storage of a frame that has left the stack.
     pub(super) fn pop(&self, state: &mut State, thread: usize, activation: Activation) {
         if let Place::Slot(..) = activation.place {
             self.append(state, thread, |operation| operation.clear(activation.place));
@@ -135,7 +136,7 @@ impl Interpreter {
         self.push(state, thread, place, function, 0, Kind::Running);
     }
 
-    /// The frame is taken and filled in, but never becomes the current one.
+    /// Allocates and fills a frame that never becomes the current one.
     pub(super) fn failed_call(&self, state: &mut State, thread: usize, function: FunctionId) {
         let caller = self.top(state, thread);
         let Some((place, covered, grown)) = self.take(state, thread, function) else { return };

@@ -1,4 +1,4 @@
-//! Threads that start and end, and processes that fork.
+//! Starting and ending threads, and forking.
 
 use framewalk::memory::Address;
 
@@ -6,7 +6,7 @@ use super::{Control, Interpreter, Kind, State};
 use crate::map::Place;
 
 impl Interpreter {
-    /// Makes a thread state, links it, and enters its function.
+    /// Creates and links a thread state, and enters its function.
     pub(super) fn start_thread(&self, state: &mut State, thread: usize) {
         let Some(entry) = self.program.threads.get(thread).copied() else { return };
         state.threads[thread] = Control::default();
@@ -32,8 +32,9 @@ impl Interpreter {
         self.push(state, thread, place, entry.entry, 0, Kind::Running);
     }
 
-    /// The child that `thread` forks while no thread is inside an operation: the same memory, anchors and sequences and
-    /// all, without the other threads. (The kernel's id of its thread is left as it is: nothing here depends on it.)
+    /// The child process that `thread` forks while no thread is inside an operation: the same memory, including anchors
+    /// and sequences, without the other threads. (The kernel's thread id is left unchanged: nothing here depends on
+    /// it.)
     #[must_use]
     pub fn fork(&self, state: &State, thread: usize) -> State {
         let mut child = state.clone();
@@ -48,7 +49,7 @@ impl Interpreter {
         child
     }
 
-    /// Unlinks a thread state whose last frame has left.
+    /// Unlinks a thread state after its last frame has left the stack.
     pub(super) fn free_thread(&self, state: &mut State, thread: usize) {
         if !state.list.contains(&thread) {
             return;
@@ -76,7 +77,7 @@ impl Interpreter {
             }
         });
     }
-    /// The live threads of an interpreter in the order of its list.
+    /// The live threads of an interpreter, in list order.
     fn siblings(&self, state: &State, interpreter: usize) -> impl Iterator<Item = usize> {
         state.list.iter().copied().filter(move |&thread| self.map.interpreter_of(thread) == interpreter)
     }

@@ -1,4 +1,4 @@
-//! One sample of one thread, or of all, from one cache: every way in which it can go.
+//! Explores every course that one sample can take, of one thread or of all, from one cache.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,48 +19,48 @@ use crate::prove::trace::{Event, Trace};
 use crate::prove::walk::{Branch, Promise, Walk};
 use crate::truth::matches;
 
-/// What all explorations of a search share.
+/// Shared by all explorations of a search.
 pub struct Shared<'a> {
-    /// The program.
+    /// The program's graph.
     pub graph: &'a Graph,
-    /// What is searched.
+    /// The options of the search.
     pub options: &'a Options<'a>,
-    /// States met so far.
+    /// Number of states so far.
     pub states: AtomicU64,
-    /// Whether to end early.
+    /// Set to end the search early.
     pub stop: AtomicBool,
 }
 
-/// What is explored: one sample.
+/// One sample to explore.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    /// What the walker remembers before it.
+    /// The walker's memory before the sample.
     pub memory: &'a Memory,
-    /// The threads.
+    /// The sampled threads.
     pub unit: &'a [usize],
     /// The highest cost, if costs are counted.
     pub limit: Option<u32>,
-    /// How many walks before the rest is handed back.
+    /// Number of walks after which the rest is handed back.
     pub walks: u64,
 }
 
-/// What an exploration led to.
+/// The result of an exploration.
 #[derive(Default)]
 pub struct Explored {
-    /// Memories and states for the next sample.
+    /// Memories and states from which the next sample starts.
     pub found: Found,
-    /// Different walks.
+    /// Number of different walks.
     pub walks: u64,
-    /// What they gave.
+    /// Counts of the lookups' results.
     pub answers: Answers,
     /// The cheapest wrong sample.
     pub wrong: Option<(Wrong, Element, ThreadSample)>,
-    /// Why the search must end.
+    /// The error that ends the search.
     pub error: Option<GraphError>,
 }
 
 impl Explored {
-    /// Adds what another one led to.
+    /// Adds the result of another exploration.
     pub fn merge(&mut self, other: Self) {
         self.found.merge(other.found);
         self.walks += other.walks;
@@ -78,7 +78,7 @@ impl Explored {
     }
 }
 
-/// What an exploration starts with: the sample can begin in each of these states.
+/// The initial branch of an exploration: the sample can begin in each of these states.
 pub fn beginning(set: &[Element], unit: &[usize], trace: &mut Trace) -> Branch<Element> {
     let thread = only(unit);
     let mut set = set.to_vec();
@@ -96,7 +96,7 @@ fn only(unit: &[usize]) -> Option<usize> {
 }
 
 impl Shared<'_> {
-    /// Goes on from `branches`. Gives what it led to, and the branches for which no walks were left.
+    /// Explores `branches`. Returns the result, and the branches that were not explored within the limit of walks.
     pub fn explore(
         &self,
         task: &Task<'_>,

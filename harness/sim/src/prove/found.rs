@@ -1,6 +1,6 @@
-//! What samples lead to: memories of the walker, each with the states in which the interpreter can then be.
+//! The result of samples: memories of the walker, each with the states that the interpreter can then be in.
 //!
-//! Sequences are counted from the entries, as only the difference matters.
+//! Sequences are stored relative to the entries' sequences, because only the difference matters.
 
 use framewalk::cache::FrameCache;
 use rustc_hash::FxHashMap;
@@ -12,12 +12,12 @@ use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 
-/// States by memory.
+/// Interpreter states by the walker's memory.
 #[derive(Default)]
 pub struct Found(FxHashMap<Memory, FxHashMap<Config, Element>>);
 
 impl Found {
-    /// Adds the states of another.
+    /// Adds the states of `other`.
     pub fn merge(&mut self, other: Self) {
         for (memory, configs) in other.0 {
             self.add(memory, configs.into_values());
@@ -46,20 +46,21 @@ impl IntoIterator for Found {
     }
 }
 
-/// Collects the states after samples, by their numbers in one space: most come again and again.
+/// Collects the states after samples, by their ids in one space. Most states occur repeatedly.
 #[derive(Default)]
 pub struct Collector(FxHashMap<Option<Codes>, FxHashMap<FrameCache, Collected>>);
 
 struct Collected {
     cache: FrameCache,
     offsets: [Option<i8>; THREAD_COUNT],
-    /// The least cost of each state that is there already; `u32::MAX` if it is not.
+    /// The least cost of each state in `elements`; `u32::MAX` for the other states.
     costs: Vec<u32>,
     elements: Vec<Element>,
 }
 
 impl Collector {
-    /// Adds the states after a sample that left cache and codes behind and gave the result of that index.
+    /// Adds the states after a sample that left this cache and these code objects and returned the result with that
+    /// index.
     pub fn add(
         &mut self,
         space: &Space<'_>,
@@ -88,14 +89,14 @@ impl Collector {
             element.seen = 0;
             element.trace = trace.push(element.trace, Event::Result { index: result });
             for (sequence, offset) in element.config.sequences.iter_mut().zip(&there.offsets) {
-                // A thread without an entry is compared with nothing.
+                // A thread without an entry has nothing to be compared with.
                 *sequence = offset.map_or(0, |offset| sequence.saturating_sub(offset));
             }
             there.elements.push(element);
         }
     }
 
-    /// All that was collected.
+    /// Returns everything collected.
     #[must_use]
     pub fn into_found(self) -> Found {
         let mut found = Found::default();
@@ -109,7 +110,7 @@ impl Collector {
     }
 }
 
-/// The cache with all entries' sequences set to the first one, and how far they were from it, by thread.
+/// The cache with the sequences of all entries replaced by the first one, and the difference to it by thread.
 fn counted_from_entries(map: &Map, cache: &FrameCache) -> (FrameCache, [Option<i8>; THREAD_COUNT]) {
     let mut counted = cache.clone();
     let mut offsets = [None; THREAD_COUNT];

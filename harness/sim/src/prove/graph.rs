@@ -1,7 +1,8 @@
-//! Everything that a program can do, as a graph, but for anchor and sequence.
+//! Everything that a program can do, as a graph without anchors and sequences.
 //!
-//! What the interpreter does next depends on the anchor only where a leaving frame is compared with it. So all its states
-//! are enumerated once without anchors and sequences; a [`Config`] adds these, and is small enough to keep millions.
+//! The interpreter's next step depends on the anchor only where it is compared with a frame that leaves the stack. So
+//! all states are enumerated once without anchors and sequences. A [`Config`] adds these, and is small enough to keep
+//! millions of them.
 
 use std::collections::VecDeque;
 
@@ -17,84 +18,85 @@ use crate::store::Store;
 use crate::truth::{Chain, chain};
 use crate::variation::Variations;
 
-/// States of one program. More could not be searched either.
+/// Most states of one program. A larger one could not be searched.
 const NODE_LIMIT: usize = 1 << 22;
-/// The sequence of a new thread, and of an entry: partial hits two frames down wrap around.
+/// The initial sequence of a thread and of an entry. It makes partial hits two frames further down wrap around.
 pub const FIRST_SEQUENCE: u64 = u64::MAX - 1;
-/// In a set of stacks by number, whose numbers are below: no hit is promised. (Fewer bits mean that more can go wrong.)
+/// In a bit set of stacks: no hit is promised. The numbers of stacks are smaller than this bit's. (A set with fewer
+/// bits allows more to go wrong.)
 pub const NO_PROMISE: u128 = 1 << 127;
-/// As often as it likes.
+/// No limit on how many times another profiler anchors.
 pub const ANY_NUMBER: u8 = u8::MAX;
-/// No stack.
+/// The thread has no stack.
 const NOTHING: u8 = u8::MAX;
 
-/// A state of the interpreter with anchors and sequences.
+/// A state of the interpreter, with anchors and sequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Config {
-    /// Index of the state.
+    /// Index of the state in the graph.
     pub node: u32,
     /// Index of each thread's anchor in [`Graph::addresses`].
     pub anchors: [u8; THREAD_COUNT],
     /// Each thread's sequence, relative to [`FIRST_SEQUENCE`].
     pub sequences: [i8; THREAD_COUNT],
-    /// How often another profiler may still anchor; [`ANY_NUMBER`] stays.
+    /// How many times another profiler may still anchor. [`ANY_NUMBER`] does not decrease.
     pub anchorings: u8,
 }
 
-/// Something that the interpreter can do.
+/// A step that the interpreter can take.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// Which thread does it.
+    /// Index of the thread that takes it.
     pub thread: usize,
-    /// What.
+    /// The access.
     pub store: Store,
-    /// Which of the threads that could move, and of the ways at branches, were chosen, where there was a choice.
+    /// The choices between threads that could move and between the ways at branches, where there was a choice.
     pub decisions: Vec<u8>,
-    /// The state after it; for a comparison, after one that found another frame.
+    /// The state after the step. For a comparison, the state after finding another frame.
     to: u32,
-    /// After a comparison that found the frame.
+    /// The state after a comparison that found the frame.
     equal: u32,
-    /// The index of the address that is compared or stored.
+    /// Index of the compared or stored address.
     address: u8,
 }
 
-/// What becomes of a sequence that is more than 127 above the one that it is compared with.
+/// What happens to a sequence that is more than 127 above the one that it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Far {
-    /// It stays there: no entry has so many frames that it could fit again. But whoever reads it twice within a sample
-    /// cannot see it change, so the interpreter must be at rest meanwhile.
+    /// It keeps that value: no entry has enough frames to match it again. But a walker that reads it twice within a
+    /// sample cannot see it change, so the interpreter must be at rest during samples.
     Kept,
-    /// The search ends.
+    /// The search ends with an error.
     Refused,
 }
 
 /// Why a program cannot be searched.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum GraphError {
-    /// Too many states.
+    /// The program has too many states.
     #[error("the program has more than {NODE_LIMIT} states; a smaller one is needed")]
     TooManyStates,
-    /// Too many stacks for a bit each.
+    /// The program has too many stacks to give each a bit.
     #[error("the program has more than 127 different stacks; a smaller one is needed")]
     TooManyStacks,
-    /// There is no such walker.
+    /// The walker cannot be made.
     #[error(transparent)]
     Walker(#[from] ContenderError),
-    /// Sequences are kept in a byte.
+    /// A sequence left the range of a byte.
     #[error("a sequence ran more than 127 away from the one it is compared with")]
     SequenceTooFar,
 }
 
-/// See the module.
+/// The graph of a program.
 pub struct Graph {
     /// The program.
     pub interpreter: Interpreter,
-    /// Addresses of frames; the first is NULL.
+    /// Addresses of frames. The first is NULL.
     pub addresses: Vec<Address>,
     edges: Vec<Vec<Edge>>,
-    /// Word by word, each in all states: who reads a word of many states looks at one piece of memory.
+    /// Values by word, then by state. A read of one word in many states then touches one piece of memory.
     words: Vec<Vec<u64>>,
-    /// The words that are the same in all states.
+    /// The values of the words that are the same in all states.
     constants: Vec<Option<u64>>,
     roles: Vec<Role>,
     stacks: Vec<(u64, Chain)>,
@@ -106,7 +108,7 @@ impl Graph {
     /// Enumerates the states of a program.
     ///
     /// # Errors
-    /// There are too many.
+    /// The program has too many states or stacks.
     pub fn build(program: Program, variations: Variations) -> Result<Self, GraphError> {
         let (interpreter, start) = Interpreter::start(program, variations);
         let map = &interpreter.map;
@@ -200,25 +202,25 @@ impl Graph {
         Ok(node)
     }
 
-    /// How many states the interpreter has without anchors and sequences.
+    /// Number of states without anchors and sequences.
     #[must_use]
     pub fn len(&self) -> usize {
         self.edges.len()
     }
 
-    /// Never: there is a state to start in.
+    /// Whether there are no states. Always false: there is an initial state.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.edges.is_empty()
     }
 
-    /// The state in which the program starts, with no anchor set.
+    /// The initial state, with no anchor set.
     #[must_use]
     pub fn start(&self) -> Config {
         Config { node: 0, anchors: [0; THREAD_COUNT], sequences: [0; THREAD_COUNT], anchorings: 0 }
     }
 
-    /// A word in a state.
+    /// The value of a word in a state.
     #[must_use]
     pub fn word(&self, config: &Config, word: Word) -> u64 {
         match self.roles[usize::from(word)] {
@@ -228,13 +230,13 @@ impl Graph {
         }
     }
 
-    /// The value of a word that no state changes.
+    /// The value of a word that is the same in all states.
     #[must_use]
     pub fn constant(&self, word: Word) -> Option<u64> {
         self.constants[usize::from(word)]
     }
 
-    /// A word in every state, by its number; none if anchors or sequences decide.
+    /// The values of a word by state. `None` if anchors or sequences determine it.
     #[must_use]
     pub fn by_node(&self, word: Word) -> Option<&[u64]> {
         match self.roles[usize::from(word)] {
@@ -243,16 +245,16 @@ impl Graph {
         }
     }
 
-    /// What can be done next.
+    /// The steps that the interpreter can take from a state.
     #[must_use]
     pub fn edges(&self, config: &Config) -> &[Edge] {
         &self.edges[config.node as usize]
     }
 
-    /// The state after it.
+    /// The state after a step.
     ///
     /// # Errors
-    /// [`GraphError::SequenceTooFar`].
+    /// [`GraphError::SequenceTooFar`] if a sequence leaves the range of a byte and `far` does not allow it.
     pub fn follow(&self, config: &Config, edge: &Edge, far: Far) -> Result<Config, GraphError> {
         let mut next = Config { node: edge.to, ..*config };
         match edge.store {
@@ -275,7 +277,7 @@ impl Graph {
         Ok(next)
     }
 
-    /// The state after another profiler has anchored the thread's current frame, in no time; none if it may not.
+    /// The state after another profiler has atomically anchored the thread's current frame. `None` if it may not.
     #[must_use]
     pub fn anchored(&self, config: &Config, thread: usize) -> Option<Config> {
         if config.anchorings == 0 {
@@ -296,14 +298,14 @@ impl Graph {
         Some(next)
     }
 
-    /// The stacks that the chosen threads have in a state, as a set of numbers.
+    /// The stacks of `threads` in a state, as a bit set of their numbers.
     #[must_use]
     pub fn stacks_of(&self, config: &Config, threads: &[usize]) -> u128 {
         let ids = &self.stack_of[config.node as usize];
         threads.iter().map(|&thread| ids[thread]).filter(|&id| id != NOTHING).fold(0, |set, id| set | 1 << id)
     }
 
-    /// Whether the interpreter is at rest in the state of that number.
+    /// Whether the interpreter is at rest in the state with that index.
     #[must_use]
     pub fn is_at_rest(&self, node: u32) -> bool {
         self.at_rest[node as usize]
@@ -316,7 +318,7 @@ impl Graph {
     }
 }
 
-/// The sequence that is so far from the first one.
+/// The sequence with this offset from [`FIRST_SEQUENCE`].
 #[must_use]
 pub fn sequence(relative: i8) -> u64 {
     FIRST_SEQUENCE.wrapping_add_signed(relative.into())
@@ -328,7 +330,7 @@ fn constant(values: &[u64], role: Role) -> Option<u64> {
     (!decided_elsewhere && rest.iter().all(|value| *value == first)).then_some(first)
 }
 
-/// Every way in which a thread can go on, with the choices at branches that lead there.
+/// Every way in which a thread can continue, with the choices at branches that lead there.
 fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, Store, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![Vec::new()];
@@ -352,7 +354,7 @@ fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, 
     found
 }
 
-/// Everything that can be an anchor.
+/// The addresses of everything that can be an anchor.
 fn addresses(map: &Map) -> Vec<Address> {
     let mut addresses = vec![0];
     for thread in 0..map.threads() {

@@ -1,4 +1,5 @@
-//! What a walker remembers from one sample to the next: its cache and, where code objects are freed, what it learnt of them.
+//! A walker's memory between samples: its cache and, in programs that free code objects, the code objects it has
+//! decoded.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -7,11 +8,11 @@ use framewalk::cache::FrameCache;
 use framewalk::code::{Decoder, KnownCode};
 use framewalk::walker::CachingWalker;
 
-/// What a walker learnt of code objects.
+/// The code objects that a walker has decoded.
 #[derive(Clone)]
 pub struct Codes {
     decoder: Arc<Decoder>,
-    /// All that tells it from another one.
+    /// Everything that distinguishes it from others.
     known: Vec<KnownCode>,
 }
 
@@ -29,17 +30,17 @@ impl Hash for Codes {
     }
 }
 
-/// See the module.
+/// A walker's memory between samples.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Memory {
     /// The cache.
     pub cache: FrameCache,
-    /// None in programs that free no code object: there what a walker learnt stays right.
+    /// `None` in programs that free no code objects: there, decoded code objects stay valid.
     pub codes: Option<Codes>,
 }
 
 impl Codes {
-    /// Those of a walker.
+    /// The code objects that `walker` has decoded.
     #[must_use]
     pub fn of(walker: &dyn CachingWalker) -> Self {
         let decoder = walker.decoder();
@@ -48,7 +49,7 @@ impl Codes {
 }
 
 impl Memory {
-    /// Puts it into a walker.
+    /// Restores this memory in a walker.
     pub fn restore(&self, walker: &mut dyn CachingWalker) {
         walker.set_cache(self.cache.clone());
         if let Some(codes) = &self.codes {

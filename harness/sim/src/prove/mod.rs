@@ -1,14 +1,15 @@
-//! Exhaustive search: whether a walker can ever return a stack that was not there.
+//! Exhaustive search: can a walker ever return a stack that its thread did not have?
 //!
-//! [`graph`] enumerates what a simulated program can do, [`walk`] runs the real walker against all of it at once,
-//! [`search`] goes from sample to sample until nothing new comes, and [`replay`] turns what went wrong into a scenario.
+//! [`graph`] enumerates everything that a simulated program can do. [`walk`] runs the real walker against all of it at
+//! once. [`search`] continues from sample to sample until nothing new is found. [`replay`] turns a counterexample into
+//! a scenario.
 //!
 //! # Why CPython 3.15's protocol splices
-//! The anchor is written after the walk and never looked at again. Between the read of the current frame and that write the
-//! thread can return, and call something else, so that another frame stands at the address that is written: `b2` where `a2`
-//! was walked. Both frames leave the sequence alone, because no anchor was set while they came and went. The next sample
-//! finds current frame, anchor, first address and sequence as stored, and puts the callers of `a2` under `b2`. The search
-//! gives this history within two samples, also if each read were one moment; torn reads are another cause.
+//! The anchor is written after the walk and never checked again. Between the read of the current frame and that write,
+//! the thread can return and call something else. Another frame is then at the written address: `b2`, where `a2` was
+//! walked. Both frames leave the sequence unchanged, because no anchor was set while they were pushed and popped. The
+//! next sample finds current frame, anchor, first address and sequence as stored, and appends the callers of `a2` to
+//! `b2`. The search finds this history within two samples, even if each read is atomic. Torn reads are another cause.
 //!
 //! ```text
 //! interpreter                                          walker
@@ -20,32 +21,32 @@
 //!                                                      returns b2 < a1 < main
 //! ```
 //!
-//! # What anchoring first does not mend
-//! Writing the anchor before the walk and checking it after is not enough. Each of these was found by the search; the
-//! [`Weakening`](framewalk::weakening::Weakening) of that name puts it back into the reference walker, and a case under
-//! `corpus/cases/cache_state_machine` has its history.
-//! - *generator-leaf-anchored*: a yield compares the anchor before it moves the current frame. An anchor written in between
-//!   stays on a generator that is suspended, and vouches for its next caller.
-//! - *generator-being-made-anchored*: RETURN_GENERATOR does the same in the frame on the data stack. So the code must be
-//!   looked at, not the owner; and between the write and the check of the current frame, else the frame that was looked at
-//!   is not the one that was anchored.
-//! - *shim-leaf-anchored*: a shim frame leaves without any comparison.
-//! - *entry-kept-after-failed-attempt*: a failed attempt leaves the anchor on a dead address; frames return uncounted, and
-//!   the sequence comes to fit the old entry.
+//! # Why anchoring first is not enough
+//! It does not suffice to write the anchor before the walk and check it afterwards. The search found each of the
+//! following holes. The [`Weakening`](framewalk::weakening::Weakening) with the same name puts the hole back into the
+//! reference walker, and a case under `corpus/cases/cache_state_machine` has its history.
+//! - *generator-leaf-anchored*: a yield compares the anchor before it moves the current frame. An anchor written in
+//!   between stays on a suspended generator, and vouches for its next caller.
+//! - *generator-being-made-anchored*: RETURN_GENERATOR does the same in the frame on the data stack. So the walker must
+//!   check the code, not the owner. It must do so between the write and the check of the current frame; otherwise the
+//!   checked frame may not be the anchored one.
+//! - *shim-leaf-anchored*: a shim frame leaves the stack without any comparison.
+//! - *entry-kept-after-failed-attempt*: a failed attempt leaves the anchor on a dead address. Frames then return
+//!   uncounted until the sequence fits the old entry again.
 //! - *sequence-not-compared-after-anchoring*: the old anchor moved between the first read and the write.
-//! - *partial-hit-on-grown-stack*: the current frame returned just before it was anchored. Until another frame stands at its
-//!   address, the frames that the entry vouches for leave uncounted. There is one anchor, and both the old and the new frame
-//!   would need one: a partial hit is safe only if nothing stands above the anchor.
+//! - *partial-hit-on-grown-stack*: the current frame returned just before it was anchored. Until another frame occupies
+//!   its address, the frames that the entry vouches for leave uncounted. Both the old and the new frame would need an
+//!   anchor, but there is only one: a partial hit is safe only if no frame is above the anchor.
 //!
-//! Besides, an entry must not reach below a shim frame: there the anchor is left behind, and only another profiler can have
-//! put it further down.
+//! Also, an entry must not extend below a shim frame: the anchor does not move past one, so only another profiler can
+//! have put it further down.
 //!
 //! # Code objects that are freed
-//! What a walker learnt of a code object is right until its interpreter frees one: then another can be at the same address.
-//! CPython counts each free in the interpreter's `code_object_generation` before it gives the memory back. A walker that
-//! reads the count before and after it decodes, and keeps a table and a count for each interpreter, is never wrong; one that
-//! does not compare (*code-kept-after-free*) is wrong within two samples, and so is one that has a single table and count
-//! for all interpreters, as CPython 3.15.2's unwinder has (*generation-of-another-interpreter*):
+//! A decoded code object is valid until its interpreter frees one: then another can be at the same address. CPython
+//! counts each free in the interpreter's `code_object_generation` before it releases the memory. A walker is never
+//! wrong if it reads the count before and after it decodes, and keeps one table and one count per interpreter. A walker
+//! that does not compare (*code-kept-after-free*) is wrong within two samples. So is one that has a single table and
+//! count for all interpreters, as CPython 3.15.2's unwinder has (*generation-of-another-interpreter*):
 //!
 //! ```text
 //! interpreters                                         walker
@@ -55,21 +56,23 @@
 //!                                                      sample of interpreter 1, whose count is 1, too: a < other
 //! ```
 //!
-//! In these programs what a walker learnt is part of what it remembers between samples; and they free no more than a few
-//! code objects, so that their states have an end.
+//! In these programs, the decoded code objects are part of the walker's memory between samples. The programs free only
+//! a few code objects, so that the number of states is finite.
 //!
 //! # What a changed interpreter would allow
-//! - If a yield moved the current frame before it compares the anchor, as a return does (`--vary
-//!   current-frame-first-on-yield`), generators could be anchored like any frame: the reference walker without that refusal
-//!   is COMPLETE on `generator`, `generators` and `throw`, for any number of samples, if each read is one moment.
-//! - If a shim frame that leaves compared the anchor, too (`--vary anchor-moved-by-shims`), shim frames could be anchored:
-//!   COMPLETE on `entry` in the same way.
-//! - Both orders of the two stores of an update are right (`--vary anchor-before-sequence`): release builds store the
+//! - If a yield moved the current frame before it compared the anchor, as a return does (`--vary
+//!   current-frame-first-on-yield`), generators could be anchored like any frame. The reference walker that accepts
+//!   generators is then COMPLETE on `generator`, `generators` and `throw`, for any number of samples, if each read is
+//!   atomic.
+//! - If a shim frame that leaves the stack compared the anchor, too (`--vary anchor-moved-by-shims`), shim frames could
+//!   be anchored: COMPLETE on `entry` in the same way.
+//! - Both orders of the two stores of an update are correct (`--vary anchor-before-sequence`): release builds store the
 //!   sequence first, debug builds and the JIT's stencils the anchor.
 
 //! # What was searched
-//! The reference walker, nothing weakened; by workload, whether the interpreter may move between any two words (`--reads
-//! words`) or between reads only (`--reads segments`). *Any* is COMPLETE for any number of samples.
+//! The reference walker without weakenings. The columns give, by workload, the result if the interpreter may move
+//! between any two words (`--reads words`) or only between reads (`--reads segments`). *Any* is COMPLETE for any number
+//! of samples.
 //!
 //! | workload | words: samples, states | segments: samples, states |
 //! | --- | --- | --- |
@@ -90,10 +93,11 @@
 //! | code-reuse (two frees) | any, 7,557,630 | any, 1,090,571 |
 //! | code-reuse-interpreters (two frees each) | any, 34,815,886 | any, 18,930,990 |
 //!
-//! On one core that is 17 to 53 million states a second, counted as states of the interpreter times what the walker has
-//! read. What limits it is the walker itself, run anew for each different sequence of values that it reads.
+//! On one core the search handles 17 to 53 million states a second. A state is a state of the interpreter combined with
+//! what the walker has read. The walker itself is the bottleneck: it runs once for each different sequence of values
+//! that it reads.
 //!
-//! CPython's protocol on a target that moves between samples only (`--reads samples`) is COMPLETE on all of them.
+//! On a target that moves only between samples (`--reads samples`), CPython's protocol is COMPLETE on all of them.
 
 pub mod explore;
 pub mod found;

@@ -1,4 +1,4 @@
-//! From a counterexample to the scenario that shows it again.
+//! Turns a counterexample into a scenario that reproduces it.
 
 use framewalk::cache::Limits;
 use rustc_hash::FxHashMap;
@@ -9,7 +9,7 @@ use crate::prove::set::edge;
 use crate::prove::trace::Event;
 use crate::scenario::{Contender, Leg, Scenario, Setting};
 
-/// The scenario in which `walker` gives the samples of a counterexample; `at_rest` as in [`Reads::Samples`].
+/// The scenario in which `walker` returns the samples of a counterexample. `at_rest` is set for [`Reads::Samples`].
 ///
 /// [`Reads::Samples`]: crate::prove::search::Reads::Samples
 ///
@@ -40,7 +40,7 @@ pub fn scenario(
                 schedule.closed = true;
             }
             Event::Sample { thread } => {
-                // What the interpreter does before a sample's first access is told after its beginning.
+                // Steps of the interpreter before a sample's first access are recorded after the sample's beginning.
                 if !samples.is_empty() {
                     schedule.next_sample();
                 }
@@ -70,11 +70,11 @@ pub fn scenario(
 struct Schedule {
     legs: Vec<Leg>,
     decisions: Vec<u8>,
-    /// Of the walker, since the last leg.
+    /// Accesses of the walker since the last leg.
     accesses: u16,
-    /// Whether the last leg is over.
+    /// Whether the last leg is finished.
     closed: bool,
-    /// Legs are counted by samples, not by accesses.
+    /// Whether legs are counted by samples instead of accesses.
     at_rest: bool,
     /// Whether the sample has a leg.
     has_leg: bool,
@@ -99,7 +99,7 @@ impl Schedule {
         &mut self.legs[last]
     }
 
-    /// Between samples at rest there is a leg, be it an empty one.
+    /// Starts the next sample. At rest, each gap between samples has a leg, even an empty one.
     fn next_sample(&mut self) {
         if self.at_rest {
             self.leg();
@@ -113,7 +113,7 @@ impl Schedule {
     }
 }
 
-/// What the interpreter does from the start to a state, while no anchor is set: the shortest way.
+/// The shortest sequence of steps from the initial state to `goal` while no anchor is set.
 fn path(graph: &Graph, goal: &Config) -> Result<Vec<Edge>, GraphError> {
     let start = graph.start();
     let mut came: FxHashMap<u32, (Config, Edge)> = FxHashMap::default();

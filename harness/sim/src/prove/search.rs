@@ -1,10 +1,11 @@
-//! The search: all samples that a walker can take of a program, whatever comes between two of its accesses.
+//! The search: every sample that a walker can take of a program, with any interpreter steps between two of its
+//! accesses.
 //!
-//! Between samples the walker is its cache and, where code objects are freed, what it learnt of them. So the search goes
-//! sample by sample: from each such memory and the states in which the interpreter can then be, one sample is tried in every
-//! way, which gives memories and states for the next. Sequences
-//! matter only relative to the entry's, so they are counted from there; then often no sample brings anything new after a
-//! few, and what was shown holds for any number of them.
+//! Between samples the walker's state is its cache and, in programs that free code objects, the decoded code objects.
+//! So the search proceeds sample by sample. For each such memory, with the states that the interpreter can then be in,
+//! it tries one sample in every possible way. This yields the memories and states for the next sample. Sequences matter
+//! only relative to the entry's, so they are counted from there. Often no sample yields anything new after a few; the
+//! result then holds for any number of samples.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,7 @@ use crate::prove::trace::{Event, NO_TRACE, Trace};
 use crate::prove::walk::{Branch, fresh};
 use crate::scenario::ContenderError;
 
-/// Makes the walker that is searched.
+/// Makes the walker to be searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
 
 /// What counts as wrong.
@@ -62,75 +63,76 @@ pub enum Reads {
     Samples,
 }
 
-/// What is searched, and how far.
+/// The subject and the limits of a search.
 pub struct Options<'a> {
-    /// The walker.
+    /// Makes the walker.
     pub walker: MakeWalker<'a>,
-    /// How many samples at most.
+    /// Most samples.
     pub samples: u32,
     /// What counts as wrong.
     pub clause: Clause,
-    /// How reads are torn.
+    /// When the interpreter may move.
     pub reads: Reads,
-    /// How often another profiler may anchor a thread's current frame, at any time and in no time; it may do so
-    /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) of times.
+    /// How many times another profiler may anchor a thread's current frame, at any moment and atomically.
+    /// [`ANY_NUMBER`](crate::prove::graph::ANY_NUMBER) means no limit.
     pub anchorings: u8,
-    /// The search ends without a result after so many states.
+    /// Number of states after which the search ends without a result.
     pub states: u64,
-    /// Asked now and then.
+    /// Polled during the search. Returns whether to stop.
     pub interrupted: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// What the samples gave.
+/// Counts of the lookups' results, over different walks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// Different walks with a full hit.
+    /// Walks with a full hit.
     pub full_hits: u64,
-    /// With a partial hit.
+    /// Walks with a partial hit.
     pub partial_hits: u64,
-    /// With a miss.
+    /// Walks with a miss.
     pub misses: u64,
-    /// Rejected.
+    /// Rejected walks.
     pub rejected: u64,
 }
 
 /// How a search ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Everything was tried.
+    /// Every possibility was tried.
     Complete {
-        /// How many samples in a row that covers; none if any number.
+        /// Number of samples in a row that this covers; `None` for any number.
         samples: Option<u32>,
     },
-    /// A stack was returned that was not there.
+    /// A walker returned a stack that its thread did not have.
     Counterexample(Counterexample),
-    /// More states than allowed.
+    /// The search met more states than allowed.
     OutOfStates,
-    /// Stopped from outside.
+    /// The search was interrupted.
     Interrupted,
 }
 
-/// A wrong sample and how it came about.
+/// A wrong sample and how it was reached.
 #[derive(Debug)]
 pub struct Counterexample {
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<Event>,
-    /// What the samples gave, by [`Event::Result`].
+    /// The samples, by the index in [`Event::Result`].
     pub results: Vec<ThreadSample>,
-    /// What is wrong with the last one.
+    /// What is wrong with the last sample.
     pub wrong: Wrong,
-    /// The stacks that were there during the last sample, by their numbers in the graph.
+    /// The stacks that the thread had during the last sample, as a bit set of their numbers in the graph.
     pub possible: u128,
 }
 
-/// The clause that broke.
+/// The broken clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// A stack that the thread did not have during the sample.
     NotThere,
-    /// A write to something else than an anchor, or of something that is no frame.
+    /// A write to something other than an anchor, or a written value that is not a frame's address.
     WroteOutside(u64),
-    /// The target was at rest and the anchor's frame is on the stack and in the entry, yet nothing came from the cache.
+    /// The target was at rest, and the anchor's frame is on the stack and in the entry, but nothing came from the
+    /// cache.
     HitMissed,
 }
 
@@ -139,25 +141,26 @@ pub enum Wrong {
 pub struct Report {
     /// How it ended.
     pub outcome: Outcome,
-    /// States met: of the interpreter, times what the walker has read and has in its cache.
+    /// Number of states: states of the interpreter, each combined with what the walker has read and what its cache
+    /// holds.
     pub states: u64,
-    /// Different walks.
+    /// Number of different walks.
     pub walks: u64,
-    /// What they gave.
+    /// Counts of the lookups' results.
     pub answers: Answers,
-    /// Memories that the walker can have between samples.
+    /// Number of different memories that the walker can have between samples.
     pub caches: u64,
 }
 
-/// Memories with the states in which a sample can begin.
+/// Memories, each with the states in which a sample can begin.
 type Frontier = Vec<(Memory, Vec<Element>)>;
 
-/// After so many walks, what is left of an exploration is shared among the workers.
+/// Number of walks after which the rest of an exploration is shared among the workers.
 const WALKS_PER_TASK: u64 = 2048;
 
 struct Search<'a> {
     shared: Shared<'a>,
-    /// The threads that are sampled one at a time; all at once if they come and go.
+    /// The groups of threads that are sampled together: one thread each, or all threads if threads start and end.
     units: Vec<Vec<usize>>,
 }
 
@@ -226,7 +229,7 @@ fn units(graph: &Graph) -> Vec<Vec<usize>> {
 }
 
 impl Search<'_> {
-    /// What a new walker remembers.
+    /// The memory of a new walker.
     fn no_memory(&self) -> Result<Memory, GraphError> {
         let codes = if self.shared.graph.interpreter.program.frees_code() {
             let walker = (self.shared.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME })?;
@@ -237,7 +240,7 @@ impl Search<'_> {
         Ok(Memory { cache: FrameCache::default(), codes })
     }
 
-    /// Every state before the first sample: the program may have run for any time, and no anchor is set.
+    /// All states before the first sample: the program has run for any time, and no anchor is set.
     fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
         let graph = self.shared.graph;
         let mut space = Space::new(graph, &[], None);
@@ -258,7 +261,7 @@ impl Search<'_> {
         Space::new(self.shared.graph, unit, other)
     }
 
-    /// Every sample of every unit from every memory, by all workers.
+    /// Takes every sample of every unit from every memory, using all workers.
     fn sample(&self, frontier: &Frontier) -> Explored {
         let together = Together { search: self, explored: Mutex::default(), spaces: Mutex::default() };
         rayon::scope(|scope| {
@@ -274,7 +277,7 @@ impl Search<'_> {
         together.explored.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The counterexample with the fewest accesses of the interpreter, within so many samples.
+    /// The counterexample with the fewest accesses of the interpreter, within this number of samples.
     fn shortest(&self, samples: u32) -> Result<Outcome, GraphError> {
         let mut cost = 4;
         loop {
@@ -323,23 +326,23 @@ impl Search<'_> {
     }
 }
 
-/// What the workers have in common during one sample.
+/// Shared by the workers during one sample.
 struct Together<'a> {
     search: &'a Search<'a>,
     explored: Mutex<Explored>,
-    /// Spaces that no worker uses now, by unit.
+    /// Spaces that no worker is using, with the index of their unit.
     spaces: Mutex<Vec<(usize, Space<'a>)>>,
 }
 
 impl<'a> Together<'a> {
-    /// Does one task for a while, and makes two of what is left.
+    /// Works on one task for a while, then splits what is left into two.
     fn work<'s>(&'s self, scope: &Scope<'s>, unit: usize, task: Task<'s>, mut branches: Vec<Branch<Element>>) {
         let mut space = self.take_space(unit);
         while !branches.is_empty() && !self.search.shared.stop.load(Ordering::Relaxed) {
             let trace = &mut Trace::default();
             let (explored, rest) = self.search.shared.explore(&task, &mut space, branches, trace, &mut Vec::new());
             lock(&self.explored).merge(explored);
-            // Neighbours lead to as many walks as each other.
+            // Neighbouring branches lead to similar numbers of walks.
             let (mine, other): (Vec<_>, Vec<_>) = (0_usize..).zip(rest).partition(|(index, _)| index % 2 == 0);
             branches = mine.into_iter().map(|(_, branch)| branch).collect();
             let other: Vec<_> = other.into_iter().map(|(_, branch)| branch).collect();

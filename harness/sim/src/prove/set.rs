@@ -1,28 +1,29 @@
-//! Sets of interpreter states that look the same to the walker, and what the interpreter makes of them.
+//! Sets of interpreter states that the walker cannot distinguish, and the steps that the interpreter can take from
+//! them.
 
 use crate::prove::graph::{Config, Edge, Graph, GraphError};
 use crate::prove::space::{Id, Space};
 use crate::prove::trace::{Trace, TraceId};
 
-/// A state that the interpreter may be in, with what matters of how it came there.
+/// A state that the interpreter may be in, with what matters of the way there.
 #[derive(Clone, Copy, Debug)]
 pub struct Element {
     /// The state.
     pub config: Config,
-    /// The stacks that were there since the sample began, by their numbers in the graph.
+    /// The stacks since the sample began, as a bit set of their numbers in the graph.
     pub seen: u128,
-    /// Accesses of the interpreter since the first sample began; 0 unless traced.
+    /// Accesses of the interpreter since the first sample began. 0 if not traced.
     pub cost: u32,
-    /// How it came there, if traced.
+    /// The last event before this state, if traced.
     pub trace: TraceId,
 }
 
-/// The same with the state's number in one [`Space`].
+/// An [`Element`] with the state's id in one [`Space`].
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
     /// See [`Element::seen`].
     pub seen: u128,
-    /// The state.
+    /// Id of the state.
     pub id: Id,
     /// Its [`Config::node`].
     pub node: u32,
@@ -33,31 +34,32 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether whatever can go wrong from `other` on can go wrong from here, at no more cost: fewer stacks were seen.
+    /// Whether everything that can go wrong from `other` can also go wrong from here, at no higher cost: no additional
+    /// stacks were seen.
     fn covers(&self, other: &Self) -> bool {
         self.seen & other.seen == self.seen && self.cost <= other.cost
     }
 }
 
-/// No further member.
+/// Marks the end of a member list.
 const END: u32 = u32::MAX;
 
-/// The members that are kept so far, with a list of them for each state.
+/// The members kept so far, with a list of them per state.
 #[derive(Default)]
 pub struct Scratch {
-    /// Lists of states whose mark is another are from an earlier set, thus empty.
+    /// Mark of the current set. A list with another mark belongs to an earlier set and counts as empty.
     mark: u32,
     /// By state: the mark, and the first member.
     lists: Vec<(u32, u32)>,
-    /// In the order in which they came.
+    /// The members, in the order in which they were added.
     kept: Vec<Kept>,
 }
 
 struct Kept {
     member: Member,
-    /// The next one of the same state.
+    /// The next member with the same state.
     next: u32,
-    /// Whether another one came to cover it.
+    /// Whether a later member covers this one.
     covered: bool,
 }
 
@@ -71,7 +73,7 @@ impl Scratch {
         }
     }
 
-    /// Keeps a member unless others cover it. Gives its place, for its trace.
+    /// Keeps a member unless another one covers it. Returns it, so that the caller can set its trace.
     fn keep(&mut self, member: Member) -> Option<&mut Member> {
         let state = member.id as usize;
         if state >= self.lists.len() {
@@ -98,11 +100,11 @@ impl Scratch {
     }
 }
 
-/// Adds every state that the interpreter can reach from those in `set`, at a cost up to `limit` if costs are counted.
-/// Stacks on the way are noted if `watching`.
+/// Adds every state that the interpreter can reach from `set`, up to the cost `limit` if costs are counted. Records the
+/// stacks on the way if `watching`.
 ///
 /// # Errors
-/// [`GraphError::SequenceTooFar`].
+/// [`GraphError::SequenceTooFar`] if a sequence runs too far away.
 pub fn close(
     set: &mut Vec<Member>,
     space: &mut Space<'_>,
@@ -121,7 +123,7 @@ pub fn close(
     closed
 }
 
-/// Takes all steps of all members, oldest first: so most states are reached at the least cost first.
+/// Takes all steps of all members, oldest first. Most states are then first reached at their least cost.
 fn steps(
     scratch: &mut Scratch,
     space: &mut Space<'_>,
@@ -151,7 +153,7 @@ fn steps(
     Ok(())
 }
 
-/// The edge that an event names.
+/// The edge with index `index` in the state `before`.
 #[must_use]
 pub fn edge<'a>(graph: &'a Graph, before: &Config, index: u8) -> Option<&'a Edge> {
     graph.edges(before).get(usize::from(index))

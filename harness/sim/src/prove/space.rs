@@ -1,7 +1,7 @@
-//! The states that a search meets, by number, with what the interpreter can do from each worked out once.
+//! The states of a search, each with a numeric id and with its steps computed only once.
 //!
-//! A search closes millions of sets over the same few thousand states. With numbers for them that is work on arrays:
-//! no state is hashed, followed or looked up in the graph twice.
+//! A search closes millions of sets over the same few thousand states. With ids this is work on arrays: no state is
+//! hashed, followed or looked up in the graph twice.
 
 use std::ops::Range;
 
@@ -13,13 +13,13 @@ use crate::prove::set::{Element, Member, Scratch};
 use crate::prove::trace::Event;
 use crate::prove::walk::Branch;
 
-/// The number of a state in one [`Space`].
+/// The id of a state in one [`Space`].
 pub type Id = u32;
 
-/// One step from a state.
+/// A step from a state.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// Where it leads.
+    /// The state that it leads to.
     pub to: Id,
     /// That state's [`Config::node`].
     pub node: u32,
@@ -28,42 +28,42 @@ pub struct Step {
 
 #[derive(Clone, Copy, Debug)]
 enum How {
-    /// The edge of that index.
+    /// The edge with that index.
     Edge(u8),
-    /// Another profiler anchored the thread's current frame.
+    /// Another profiler anchored the current frame of this thread.
     OtherProfiler(u8),
 }
 
 /// When another profiler may anchor a thread's current frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchors {
-    /// Also inside an operation.
+    /// At any time, even inside an operation.
     AtAnyTime,
-    /// Where the interpreter is at rest: see [`Graph::is_at_rest`].
+    /// Only while the interpreter is at rest: see [`Graph::is_at_rest`].
     AtRest,
 }
 
-/// See the module. Each worker has its own.
+/// The states of a search. Each worker has its own space.
 pub struct Space<'a> {
     graph: &'a Graph,
     watched: Vec<usize>,
     other_profiler: Option<Anchors>,
     ids: FxHashMap<Config, Id>,
     configs: Vec<Config>,
-    /// The watched threads' stacks in each state.
+    /// The stacks of the watched threads in each state, as a bit set.
     stacks: Vec<u128>,
-    /// Where each state's steps are; none before they were asked for.
+    /// The range of each state's steps; `None` until requested.
     ranges: Vec<Option<(u32, u32)>>,
     steps: Vec<Step>,
-    /// What closing sets works on.
+    /// Working memory for closing sets.
     pub(super) scratch: Scratch,
-    /// Branches that were walked, to be filled again: millions are made.
+    /// Used branches whose allocations are reused: millions of branches are made.
     spare: Vec<Branch<Member>>,
 }
 
 impl<'a> Space<'a> {
-    /// A space in which the stacks of the `watched` threads are noted, and in which another profiler, if there is one,
-    /// may anchor a thread's current frame.
+    /// A space that records the stacks of the `watched` threads. If given, `other_profiler` defines when another
+    /// profiler may anchor a thread's current frame.
     #[must_use]
     pub fn new(graph: &'a Graph, watched: &[usize], other_profiler: Option<Anchors>) -> Self {
         Self {
@@ -80,27 +80,27 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// What the interpreter can do.
+    /// The program's graph.
     #[must_use]
     pub fn graph(&self) -> &'a Graph {
         self.graph
     }
 
-    /// How many states have a number.
+    /// Number of states.
     #[must_use]
     pub fn len(&self) -> usize {
         self.configs.len()
     }
 
-    /// Whether none has.
+    /// Whether there are no states.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.configs.is_empty()
     }
 
-    /// The number of a state.
+    /// The id of a state. A new state gets the next one.
     pub fn id(&mut self, config: Config) -> Id {
-        // So many would not fit into memory.
+        // Unreachable: that many states would not fit into memory.
         let next = Id::try_from(self.configs.len()).unwrap_or(Id::MAX);
         let id = *self.ids.entry(config).or_insert(next);
         if id == next {
@@ -111,22 +111,22 @@ impl<'a> Space<'a> {
         id
     }
 
-    /// The state of a number.
+    /// The state with that id.
     #[must_use]
     pub fn config(&self, id: Id) -> &Config {
         &self.configs[id as usize]
     }
 
-    /// The watched threads' stacks in a state.
+    /// The stacks of the watched threads in a state, as a bit set.
     #[must_use]
     pub fn stacks(&self, id: Id) -> u128 {
         self.stacks[id as usize]
     }
 
-    /// What can happen in a state: indices for [`Space::step`].
+    /// The steps that can be taken from a state, as indices for [`Space::step`].
     ///
     /// # Errors
-    /// [`GraphError::SequenceTooFar`].
+    /// [`GraphError::SequenceTooFar`] if a sequence runs too far away.
     pub fn steps(&mut self, id: Id) -> Result<Range<u32>, GraphError> {
         if let Some((start, end)) = self.ranges[id as usize] {
             return Ok(start..end);
@@ -160,13 +160,13 @@ impl<'a> Space<'a> {
         self.steps.push(Step { to, node: after.node, how });
     }
 
-    /// One of [`Space::steps`].
+    /// The step with an index from [`Space::steps`].
     #[must_use]
     pub fn step(&self, index: u32) -> Step {
         self.steps[index as usize]
     }
 
-    /// The step as an event.
+    /// The event of a step from the state `before`.
     #[must_use]
     pub fn event(&self, before: Id, step: Step) -> Event {
         match step.how {
@@ -175,13 +175,13 @@ impl<'a> Space<'a> {
         }
     }
 
-    /// A word in a member's state.
+    /// The value of a word in a member's state.
     #[must_use]
     pub fn word(&self, member: &Member, word: Word) -> u64 {
         self.graph.word(self.config(member.id), word)
     }
 
-    /// A branch without states that follows `script` and then `value`.
+    /// A branch without states, with the values of `script` followed by `value`.
     pub fn branch(&mut self, script: &[u64], value: u64, closed: bool) -> Branch<Member> {
         let mut branch = self.spare.pop().unwrap_or_else(|| Branch { script: Vec::new(), set: Vec::new(), closed });
         branch.script.clear();
@@ -192,18 +192,18 @@ impl<'a> Space<'a> {
         branch
     }
 
-    /// Takes back a branch that is no longer needed.
+    /// Takes back a used branch to reuse its allocations.
     pub fn reuse(&mut self, branch: Branch<Member>) {
         self.spare.push(branch);
     }
 
-    /// An element by number.
+    /// The member of an element: its state as an id in this space.
     pub fn member(&mut self, element: &Element) -> Member {
         let Element { config, seen, cost, trace } = *element;
         Member { id: self.id(config), node: config.node, seen, cost, trace }
     }
 
-    /// A member without number, for another space.
+    /// The element of a member: its state without an id, for another space.
     #[must_use]
     pub fn element(&self, member: &Member) -> Element {
         let Member { id, seen, cost, trace, .. } = *member;

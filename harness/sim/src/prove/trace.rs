@@ -1,4 +1,4 @@
-//! How a state came about, kept as a tree of events while the shortest counterexample is looked for.
+//! How a state was reached. The events form a tree, which is kept while the shortest counterexample is searched.
 
 use crate::map::Word;
 use crate::prove::graph::Config;
@@ -6,46 +6,46 @@ use crate::prove::graph::Config;
 /// The last event that led to a state.
 pub type TraceId = u32;
 
-/// Nothing happened yet, or nothing is kept.
+/// No event yet, or events are not kept.
 pub const NO_TRACE: TraceId = TraceId::MAX;
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The search began in this state of the interpreter.
     Begin {
-        /// Which one.
+        /// The state.
         config: Config,
     },
-    /// The interpreter did one access.
+    /// The interpreter performed one access.
     Step {
-        /// In this state.
+        /// The state before the access.
         before: Config,
-        /// Which of the edges it took.
+        /// Index of the edge that was taken.
         edge: u8,
     },
     /// Another profiler anchored a thread's current frame.
     OtherProfiler {
-        /// Whose.
+        /// Index of the thread.
         thread: usize,
     },
     /// The walker began a sample.
     Sample {
-        /// Of which thread; none for all of them.
+        /// Index of the sampled thread; `None` for all threads.
         thread: Option<usize>,
     },
     /// The walker read a word.
     Read {
-        /// Which one.
+        /// The word.
         word: Word,
         /// What it read.
         value: u64,
     },
     /// The walker wrote a word.
     Write {
-        /// Which one.
+        /// The word.
         word: Word,
-        /// What it wrote.
+        /// The written value.
         value: u64,
     },
     /// The walker ended its sample.
@@ -55,14 +55,14 @@ pub enum Event {
     },
 }
 
-/// Keeps events, or drops them.
+/// A tree of events, or nothing if events are not kept.
 #[derive(Debug, Default)]
 pub struct Trace {
     events: Option<Vec<(TraceId, Event)>>,
 }
 
 impl Trace {
-    /// One that keeps events.
+    /// An empty tree that keeps events.
     #[must_use]
     pub fn kept() -> Self {
         Self { events: Some(Vec::new()) }
@@ -74,7 +74,7 @@ impl Trace {
         self.events.is_some()
     }
 
-    /// Adds an event after another.
+    /// Adds an event after the event `after`. Returns its id.
     pub fn push(&mut self, after: TraceId, event: Event) -> TraceId {
         let Some(events) = &mut self.events else { return NO_TRACE };
         let id = TraceId::try_from(events.len()).unwrap_or(NO_TRACE);
@@ -82,19 +82,19 @@ impl Trace {
         id
     }
 
-    /// How many events there are.
+    /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.events.as_ref().map_or(0, Vec::len)
     }
 
-    /// Whether there is none.
+    /// Whether there are no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All events up to one, in order.
+    /// All events up to and including `last`, in order.
     #[must_use]
     pub fn path(&self, mut last: TraceId) -> Vec<Event> {
         let mut path = Vec::new();

@@ -1,9 +1,9 @@
-//! The memory that a walker reads during a search: every access can come at any time.
+//! The memory that a walker reads during a search: each of its accesses can come at any time.
 //!
-//! A word is read from all states at once that the interpreter can have come to meanwhile. If they disagree, the search
-//! goes on with one value and keeps the others for later: the walker is run again from the start of its sample, is given
-//! the same values up to there, and then another one. So it is the walker itself that is searched, not a model of it, and
-//! what it will do next depends on nothing but its cache and the values that it read.
+//! A word is read at once from all states that the interpreter can have reached meanwhile. If they disagree, the search
+//! continues with one value and keeps the others for later. The walker is then run again from the start of its sample.
+//! It gets the same values up to that point, and then another one. So the search runs the walker itself, not a model of
+//! it, and its next action depends only on its cache and the values that it has read.
 
 use framewalk::cache::FrameCache;
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
@@ -17,35 +17,35 @@ use crate::prove::set::{Element, Member, close};
 use crate::prove::space::Space;
 use crate::prove::trace::{Event, Trace};
 
-/// Walker accesses up to a point, and the states that agree with them.
+/// The walker's accesses up to a point, and the states that agree with them.
 pub struct Branch<T> {
-    /// The values read so far, but of words that never change; for a write, what was written.
+    /// The values read so far, except those of words that never change. For a write, the written value.
     pub script: Vec<u64>,
-    /// The states, just after the last of these accesses.
+    /// The states immediately after the last of these accesses.
     pub set: Vec<T>,
     /// Whether the next word is read at the same moment.
     pub closed: bool,
 }
 
 impl<T> Branch<T> {
-    /// The same branch with its states written in another way.
+    /// The same branch with its states converted by `change`.
     pub fn map<U>(self, change: impl FnMut(&T) -> U) -> Branch<U> {
         Branch { script: self.script, set: self.set.iter().map(change).collect(), closed: self.closed }
     }
 }
 
-/// Of which thread's sample it is asked that it be a hit where that is promised, and of whom.
+/// The sample that must be a hit if one is promised.
 #[derive(Clone, Copy)]
 pub struct Promise<'a> {
-    /// The thread.
+    /// Index of the sampled thread.
     pub thread: usize,
     /// The walker's cache before the sample.
     pub cache: &'a FrameCache,
-    /// The walker.
+    /// Kind of the walker.
     pub kind: WalkerKind,
 }
 
-/// One run of a walker.
+/// One run of a walker during a search.
 pub struct Walk<'a, 'g> {
     graph: &'g Graph,
     space: &'a mut Space<'g>,
@@ -53,24 +53,24 @@ pub struct Walk<'a, 'g> {
     trace: &'a mut Trace,
     open: &'a mut Vec<Branch<Member>>,
     script: Vec<u64>,
-    /// Whether the sample's first access was made.
+    /// Whether the sample's first access has been made.
     begun: bool,
     position: usize,
     set: Vec<Member>,
     closed: bool,
     reads: Reads,
     promise: Option<Promise<'a>>,
-    /// States met: of the interpreter, times what the walker has read.
+    /// Number of states: states of the interpreter, each combined with what the walker has read.
     pub states: u64,
-    /// Why the search must end.
+    /// The error that ends the search.
     pub error: Option<GraphError>,
-    /// Where the walker wrote though it must not.
+    /// The address of a forbidden write.
     pub wrote_outside: Option<Address>,
 }
 
 impl<'a, 'g> Walk<'a, 'g> {
-    /// Goes on where `branch` stands; what is left for later goes to `open`. `limit` is the highest cost, if costs are
-    /// counted.
+    /// Continues from `branch`. Alternatives left for later are added to `open`. `limit` is the highest cost, if costs
+    /// are counted.
     pub fn new(
         space: &'a mut Space<'g>,
         limit: Option<u32>,
@@ -104,7 +104,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         Branch { script: self.script, set: self.set, closed: self.closed }
     }
 
-    /// Lets the interpreter move. At the sample's first access, what was there before is forgotten.
+    /// Lets the interpreter move. The sample's first access discards the stacks recorded before it.
     fn wait(&mut self) {
         if self.closed {
             return;
@@ -157,7 +157,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         value
     }
 
-    /// Keeps the states that have the first one's value, and leaves the others for later.
+    /// Keeps the states that have the same value as the first one, and leaves the others for later.
     fn choose(&mut self, word: Word, value_of: impl Fn(&Space<'g>, &Member) -> u64) -> Option<u64> {
         let value = value_of(self.space, self.set.first()?);
         let Some(first) = self.set.iter().position(|member| value_of(self.space, member) != value) else {
@@ -248,7 +248,7 @@ impl RemoteMemory for Walk<'_, '_> {
     }
 }
 
-/// A state in which nothing was seen yet.
+/// A state in which no stack has been recorded yet.
 #[must_use]
 pub fn fresh(config: Config, trace: u32) -> Element {
     Element { config, seen: 0, cost: 0, trace }

@@ -1,6 +1,7 @@
-//! One program, one walker, one schedule: run, judged, and noted down if somebody wants to read it.
+//! Runs one walker on one program under one schedule, judges its samples, and records a history on request.
 //!
-//! A right sample is a stack that its thread had at some moment between the sample's first access and its last.
+//! A sample is correct if its thread had the returned stack at some moment between the sample's first access and its
+//! last.
 
 mod target;
 
@@ -25,26 +26,26 @@ use crate::program::Program;
 use crate::truth::Chain;
 use crate::variation::Variations;
 
-/// Which walker, and what it lacks.
+/// A walker and its weakenings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contender {
     /// `own-cached` or `own-reference`.
     pub kind: WalkerKind,
-    /// The checks that it leaves out.
+    /// The checks that it skips.
     pub weakenings: BTreeSet<Weakening>,
 }
 
-/// A scenario asks for a walker that has no cache of its own.
+/// Why a scenario's walker cannot be made.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ContenderError {
-    /// Another kind of walker.
+    /// It is not a cached walker of this project.
     #[error("{0} is no cached walker of this project: it is own-reference or own-cached")]
     NotCached(WalkerKind),
-    /// The layout cannot be walked.
+    /// The walkers cannot read the layout.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The layout cannot be walked.
+    /// The walkers cannot read the layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
 }
@@ -57,10 +58,10 @@ impl std::fmt::Display for Contender {
 }
 
 impl Contender {
-    /// The walker. It tries each thread once per sample: a second try is another sample.
+    /// Makes the walker. It tries each thread once per sample: a second try is another sample.
     ///
     /// # Errors
-    /// It is none of the cached ones.
+    /// The walker is not one of the cached ones.
     pub fn walker(&self, site: Site) -> Result<Box<dyn CachingWalker>, ContenderError> {
         match self.kind {
             WalkerKind::OwnReference => {
@@ -74,43 +75,43 @@ impl Contender {
     }
 }
 
-/// How long the walker goes on, and what the interpreter does then.
+/// One step of a schedule: how long to wait for the walker, and what happens then, in the order of the fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Leg {
-    /// From here on
+    /// Where `accesses` starts counting.
     #[serde(default, skip_serializing_if = "is_default")]
     pub from: From,
-    /// so many accesses of the walker to words that change; then:
+    /// Waits for this number of the walker's accesses to words that change.
     pub accesses: u16,
-    /// the interpreter goes on until the current frame has changed so often; then:
+    /// The interpreter runs until the current frame has changed this number of times.
     #[serde(default, skip_serializing_if = "is_default")]
     pub frames: u8,
-    /// so many accesses of the interpreter; then:
+    /// The interpreter performs this number of accesses.
     pub stores: u16,
-    /// as many more as it takes until each thread's current frame stands where it stood when the sample began; then:
+    /// The interpreter runs until each thread's current frame is the one from the beginning of the sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub back: bool,
-    /// another profiler anchors this thread's current frame, in no time.
+    /// Another profiler anchors this thread's current frame, atomically.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_profiler: Option<u8>,
-    /// Where the target is at rest during samples: the next leg belongs to the same sample.
+    /// With [`Setting::AtRest`]: the next leg belongs to the same sample.
     #[serde(default, skip_serializing_if = "is_default")]
     pub joined: bool,
 }
 
-/// Where the accesses of a leg are counted from.
+/// Where counting the accesses of a leg starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum From {
-    /// The end of the leg before.
+    /// At the end of the previous leg.
     #[default]
     LastLeg,
-    /// The walker's next write.
+    /// At the walker's next write.
     NextWrite,
-    /// The next sample's beginning.
+    /// At the beginning of the next sample.
     NextSample,
-    /// The sample's end.
+    /// At the end of the sample.
     SampleEnd,
 }
 
@@ -118,80 +119,82 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What is asked of the samples.
+/// When the target moves, and what its samples must satisfy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Setting {
     /// The target moves between any two words that the walker reads.
     #[default]
     Moving,
-    /// It stands still during samples, between operations: each sample takes one leg, and those that are joined to it.
-    /// Another profiler, too, comes where it stands still.
+    /// The target moves only between samples and stops between operations. Each sample uses one leg and those joined to
+    /// it. Another profiler also writes only where the target has stopped.
     AtRest,
-    /// It moves between the walker's reads, never inside one, and less is asked: that a stack ends at the thread's first
-    /// frame; and that callers and callees belong together, if none came from the cache and all of them stand in one
-    /// data-stack chunk, which is one read.
+    /// The target moves between the walker's reads, never inside one, and the requirements are weaker: a stack must end
+    /// at the thread's first frame. Callers and callees must fit together if none came from the cache and all are in
+    /// one data-stack chunk, which is one read.
     Coarse,
 }
 
-/// See the module.
+/// A program, a walker and a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What the interpreter runs.
+    /// The program that the interpreter runs.
     pub program: Program,
-    /// How it differs from CPython.
+    /// How the interpreter differs from CPython.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub variations: Variations,
-    /// Who walks it.
+    /// The walker.
     pub walker: Contender,
-    /// What the walker's cache holds.
+    /// Most threads in the walker's cache: see [`Limits::threads`].
     pub threads_cached: u8,
-    /// See [`Limits::addresses`].
+    /// Most addresses per entry: see [`Limits::addresses`].
     pub addresses_cached: u16,
-    /// With what every thread's sequence begins.
+    /// The initial sequence of every thread.
     pub first_sequence: u64,
-    /// The samples: of one thread, or of all that the interpreter's list has.
+    /// The samples: each of one thread, or of all threads in the interpreter's list.
     pub samples: Vec<Option<u8>>,
-    /// Before which sample the target's first thread forks. From then on the child is walked, by a walker with an empty
-    /// cache that finds what others left in the anchors.
+    /// Index of the sample before which the target's first thread forks. From then on the child is walked, by a walker
+    /// with an empty cache. It finds anchors that others have left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forks_before: Option<u8>,
-    /// When the target moves, and what is asked.
+    /// When the target moves, and what its samples must satisfy.
     #[serde(default)]
     pub setting: Setting,
-    /// The schedule; after it the interpreter stands still.
+    /// The schedule. After its last leg the interpreter stands still.
     pub legs: Vec<Leg>,
-    /// Which thread moves, and which way at a branch, wherever there is a choice; after them always the first.
+    /// The choices between threads that can move and between the ways at branches. When they are used up, the first one
+    /// is taken.
     pub decisions: Vec<u8>,
 }
 
-/// The clause that broke.
+/// The broken clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Broken {
-    /// The thread did not have the stack that was returned at any moment of the sample.
+    /// The thread did not have the returned stack at any moment of the sample.
     #[error("the thread did not have this stack at any moment of the sample")]
     NotThere,
     /// The stack does not end at the first frame of its thread.
     #[error("the stack does not end at the first frame of its thread")]
     CutShort,
-    /// A frame of the stack has a caller that never calls it, and none of them came from the cache.
+    /// A frame of the stack has a caller that never calls it, and no frame came from the cache.
     #[error("a frame of the stack has a caller that never calls it")]
     Mixed,
     /// A frame left the stack while it was the anchor, and the interpreter did not move the anchor.
     #[error("a frame left the stack while it was the anchor, and the anchor was not moved")]
     AnchorNotMoved,
-    /// Something else than a thread's anchor was written.
+    /// Something other than a thread's anchor was written.
     #[error("something else than an anchor was written")]
     WroteOutside,
-    /// The target was at rest and the anchor's frame is on the stack and in the entry, yet nothing came from the cache.
+    /// The target was at rest, and the anchor's frame is on the stack and in the entry, but nothing came from the
+    /// cache.
     #[error("the anchor's frame is on the stack and in the entry, but the sample was no hit")]
     HitMissed,
 }
 
 impl Broken {
-    /// The name in tables and in saved cases.
+    /// The name used in tables and saved cases.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -205,34 +208,34 @@ impl Broken {
     }
 }
 
-/// One thread's sample, judged.
+/// A judged sample of one thread.
 #[derive(Clone, Debug)]
 pub struct Judged {
     /// What the walker returned.
     pub sample: ThreadSample,
-    /// The stacks that were there meanwhile.
+    /// The stacks that the thread had during the sample.
     pub possible: Vec<Chain>,
-    /// What is wrong with it.
+    /// The clause that the sample breaks.
     pub broken: Option<Broken>,
 }
 
-/// A scenario that was run.
+/// The result of a scenario.
 pub struct Ran {
     /// All samples in order, up to the first wrong one.
     pub samples: Vec<Judged>,
-    /// The clause that broke, in the last sample or before it.
+    /// The broken clause, in the last sample or before it.
     pub broken: Option<Broken>,
-    /// What happened, if it was to be noted.
+    /// The history, if it was requested.
     pub notes: Vec<Note>,
-    /// Where names of frames are looked up.
+    /// The interpreter, to look up the names of frames.
     pub interpreter: Interpreter,
 }
 
 impl Scenario {
-    /// Runs it; `noted` says whether the history is wanted.
+    /// Runs the scenario. `noted` requests the history.
     ///
     /// # Errors
-    /// The walker is none.
+    /// The walker cannot be made.
     pub fn run(&self, noted: bool) -> Result<Ran, ContenderError> {
         let (interpreter, mut state) = Interpreter::start(self.program.clone(), self.variations.clone());
         for thread in 0..interpreter.map.threads() {

@@ -1,4 +1,4 @@
-//! The target of a scenario: it moves between the accesses of its walker, and what its stacks were is kept.
+//! The target of a scenario. It moves between the accesses of its walker, and records which stacks it had.
 
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::{Lookup, ThreadSample};
@@ -14,7 +14,7 @@ use crate::promise::promises_hit;
 use crate::store::Store;
 use crate::truth::{Chain, chain, matches};
 
-/// A leg goes back within so many stores, or not at all.
+/// Most stores of the loops that wait for current frames: a change of one, or their return to where the sample began.
 const BACK_LIMIT: usize = 200;
 
 /// A moving target.
@@ -22,22 +22,22 @@ pub(super) struct Target<'a> {
     interpreter: &'a Interpreter,
     pub(super) state: State,
     legs: std::slice::Iter<'a, Leg>,
-    /// Accesses until the next leg's stores.
+    /// The next leg, with the accesses that are left until its stores.
     leg: Option<Leg>,
     decisions: std::slice::Iter<'a, u8>,
     first_sequence: u64,
     setting: Setting,
-    /// The current frames when the sample began.
+    /// The current frames at the beginning of the sample.
     stood: [Address; THREAD_COUNT],
-    /// Whether what the leg counts from has been.
+    /// Whether the leg's accesses are being counted.
     counting: bool,
-    /// Threads whose anchor a profiler wrote during the interpreter's operation.
+    /// Whether a profiler wrote an anchor during the interpreter's operation.
     written_in_operation: bool,
     pub(super) anchor_not_moved: bool,
-    /// Whether a hit is promised where the anchor's frame is on the stack and in the entry: at rest, and no other profiler
-    /// moves the anchor.
+    /// Whether a hit is promised if the anchor's frame is on the stack and in the entry. True if the target is at rest
+    /// during samples and no other profiler moves the anchor.
     promises: bool,
-    /// By thread, the stacks since the sample began.
+    /// The stacks since the beginning of the sample, by thread.
     seen: Vec<Vec<Chain>>,
     scratch: Chain,
     pub(super) notes: Option<Vec<Note>>,
@@ -45,7 +45,7 @@ pub(super) struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// The target of `scenario`, as it begins.
+    /// The target of `scenario` in its initial state.
     pub(super) fn new(scenario: &'a Scenario, interpreter: &'a Interpreter, state: State, noted: bool) -> Self {
         let mut legs = scenario.legs.iter();
         let leg = legs.next().copied();
@@ -76,7 +76,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// One sample; whether it is wrong.
+    /// Takes one sample. Returns whether it is wrong.
     pub(super) fn sample(
         &mut self,
         walker: &mut dyn CachingWalker,
@@ -84,7 +84,7 @@ impl<'a> Target<'a> {
         samples: &mut Vec<Judged>,
     ) -> bool {
         self.counting |= self.leg.is_some_and(|leg| leg.from == From::SampleEnd);
-        // What is due before the first access belongs to no sample.
+        // Moves due before the first access belong to no sample.
         self.move_if_due();
         if self.setting == Setting::AtRest {
             self.rest();
@@ -147,14 +147,15 @@ impl<'a> Target<'a> {
         (promised.contains(&sample.native_thread_id) && !hit).then_some(Broken::HitMissed)
     }
 
-    /// Whether all frames of the only thread stand in its first chunk, but for the entry's shim frame.
+    /// Whether all frames of the only thread are in its first chunk, except for the entry's shim frame.
     fn is_one_chunk(&self) -> bool {
         let map = &self.interpreter.map;
         let grown = map.chunk_words(1).is_some_and(|(_, mapped)| self.state.words[usize::from(mapped)] != 0);
         map.threads() == 1 && !grown && self.interpreter.program.only_calls()
     }
 
-    /// The possible stacks of the sampled thread or, if all threads were sampled, of the threads with this id. No two live threads share an id.
+    /// The possible stacks of the sampled thread or, if all threads were sampled, of the threads with this id. No two
+    /// live threads share an id.
     fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<Chain> {
         let threads = &self.interpreter.program.threads;
         let is_of = |thread: usize| match sampled {
@@ -165,7 +166,7 @@ impl<'a> Target<'a> {
         of.flat_map(|(_, chains)| chains.iter().cloned()).collect()
     }
 
-    /// The threads whose next sample must be a hit. Thread states of the same id share an entry: the one that is walked
+    /// The threads whose next sample must be a hit. Thread states with the same id share an entry: whichever is walked
     /// first takes it from the other.
     fn promised_hits(&self, walker: &dyn CachingWalker) -> Vec<u64> {
         let map = &self.interpreter.map;
@@ -179,7 +180,7 @@ impl<'a> Target<'a> {
         promised.map(|&thread| id(thread)).collect()
     }
 
-    /// Notes the stacks that are there now.
+    /// Records the current stacks.
     fn look(&mut self) {
         let map = &self.interpreter.map;
         for &thread in self.interpreter.threads(&self.state) {
@@ -196,12 +197,12 @@ impl<'a> Target<'a> {
         if ways < 2 { 0 } else { decisions.next().map_or(0, |&decision| usize::from(decision) % ways) }
     }
 
-    /// One access of the interpreter; false if no thread has anything left to do.
+    /// Performs one access of the interpreter. Returns false if no thread has anything left to do.
     fn step(&mut self) -> bool {
         self.store().is_some()
     }
 
-    /// The same, with what it was.
+    /// As [`Target::step`], but returns the access.
     fn store(&mut self) -> Option<Store> {
         let movable = self.interpreter.movable(&self.state);
         let (mut threads, mut count) = ([0; 8], 0);
@@ -234,7 +235,7 @@ impl<'a> Target<'a> {
         store
     }
 
-    /// On until a current frame has changed.
+    /// Runs until a current frame changes.
     fn step_to_next_frame(&mut self) {
         for _ in 0..BACK_LIMIT {
             match self.store() {
@@ -249,7 +250,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// On to where no thread is inside an operation and none stands on a shim frame.
+    /// Runs until no thread is inside an operation or on a shim frame.
     pub(super) fn rest(&mut self) {
         for _ in 0..256 {
             if self.interpreter.is_at_rest(&self.state) || !self.step() {
@@ -258,7 +259,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Does the stores of all legs that are due.
+    /// Performs the stores of all legs that are due.
     fn move_if_due(&mut self) {
         let at_rest = self.setting == Setting::AtRest;
         while let Some(leg) = self.leg.filter(|leg| leg.accesses == 0 && self.counting || at_rest) {
@@ -313,7 +314,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Before each access of the walker.
+    /// Called before each access of the walker.
     fn access(&mut self) {
         if self.setting == Setting::AtRest {
             return;

@@ -7,39 +7,39 @@ use thiserror::Error;
 
 use super::file::{SIZE_LIMIT, VERSION};
 
-/// What is wrong with the bytes of a file.
+/// Why the bytes of a file are not a usable snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FormatError {
-    /// It is something else.
+    /// The file is not a snapshot.
     #[error("this is no snapshot: it does not start with \"framediff-snapshot\" and a version")]
     NotSnapshot,
-    /// It was written in a format that came later than this program.
+    /// The format version is newer than this program supports.
     #[error("this snapshot has format version {version}, known are 1 to {VERSION}: use a newer framediff")]
     Newer {
-        /// Its format version.
+        /// Format version of the file.
         version: u64,
     },
-    /// It ends too early.
+    /// The file is truncated.
     #[error("this snapshot is cut off: it has {have} of {need} bytes; copy or record it again")]
     Truncated {
-        /// Bytes there.
+        /// Length of the file in bytes.
         have: u64,
-        /// Bytes that it says it has, or that the least snapshot has.
+        /// Length in its header, or of the shortest snapshot, in bytes.
         need: u64,
     },
-    /// More bytes follow.
+    /// Extra bytes follow the snapshot.
     #[error("this snapshot is damaged: {more} bytes follow its end")]
     TooLong {
-        /// How many.
+        /// Number of extra bytes.
         more: u64,
     },
-    /// Its bytes are not those that were written.
+    /// The checksum does not match.
     #[error("this snapshot is damaged: its SHA-256 is another than it says; copy or record it again")]
     Checksum,
-    /// It is longer than any snapshot.
+    /// The file is larger than any snapshot.
     #[error("this is no snapshot: it is longer than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
-    /// Its bytes are as they were written, but that was by somebody else.
+    /// The file is intact, but framediff would not have written it.
     #[error("this snapshot was not written by framediff: {0}")]
     Foreign(String),
 }
@@ -50,34 +50,34 @@ pub enum SnapshotError {
     /// The file cannot be read.
     #[error("cannot read the snapshot {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
     /// The file can be read, but not used.
     #[error("{}: {source}", path.display())]
     Format {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// What is wrong with its content.
         source: FormatError,
     },
-    /// There is a file of that name.
+    /// The file already exists.
     #[error("{} is there already: remove it, or choose another name", path.display())]
     Exists {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file cannot be written.
     #[error("cannot write the snapshot {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It has more than the format takes.
+    /// The snapshot exceeds a limit of the format.
     #[error("the snapshot cannot be saved: {0}; record fewer stops or a smaller workload")]
     TooMuch(String),
 }

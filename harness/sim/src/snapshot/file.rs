@@ -6,9 +6,9 @@
 //! 32 bytes                    SHA-256 of everything before and after these bytes
 //! ...                         the payload, zlib
 //! ```
-//! The first line is as it is for every version, so that every framediff can tell the version of every snapshot.
-//! A change of the payload gets the next number; decoders of earlier versions stay, and each has a file of its version
-//! among the tests that must load for ever. A version that is not known is refused by its number, not guessed at.
+//! The first line is the same for every version, so every framediff can read the version of every snapshot. A change of
+//! the payload gets the next version number. Decoders of earlier versions stay; for each, the tests have a file that
+//! must always load. Unknown versions are rejected by their number, without guessing.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,34 +25,34 @@ use super::{Snapshot, v1};
 
 /// The format version that is written.
 pub const VERSION: u64 = 1;
-/// A longer file is no snapshot, in bytes.
+/// Files above this size, in bytes, are rejected.
 pub(super) const SIZE_LIMIT: u64 = 64 << 20;
-/// A longer payload is none, in bytes: decoding it takes a multiple of this.
+/// Largest accepted payload, in bytes. Decoding takes a multiple of it.
 const PAYLOAD_LIMIT: u64 = 32 << 20;
 
 const MAGIC: &[u8] = b"framediff-snapshot ";
-/// Digits of a version.
+/// Most digits of a version.
 const DIGITS: usize = 20;
 const LENGTH: usize = 8;
 const DIGEST: usize = 32;
 
-/// Whether a file that starts with `bytes` wants to be a snapshot, of whatever version.
+/// Whether a file that starts with `bytes` claims to be a snapshot of any version.
 #[must_use]
 pub fn is_snapshot(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
 impl Snapshot {
-    /// The bytes of its file.
+    /// The content of the snapshot's file.
     ///
     /// # Errors
-    /// [`SnapshotError::TooMuch`]: it could not be loaded again.
+    /// [`SnapshotError::TooMuch`] if it could not be loaded again.
     pub fn to_bytes(&self) -> Result<Vec<u8>, SnapshotError> {
         let payload = v1::encode(self).map_err(SnapshotError::TooMuch)?;
         if payload.len() as u64 > PAYLOAD_LIMIT {
             return Err(SnapshotError::TooMuch(format!("{} bytes, {PAYLOAD_LIMIT} are the most", payload.len())));
         }
-        // What is refused here would be refused at every load.
+        // A payload rejected here would be rejected at every load.
         v1::decode(&payload).map_err(SnapshotError::TooMuch)?;
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
         let compressed = encoder.write_all(&payload).and_then(|()| encoder.finish());
@@ -60,10 +60,10 @@ impl Snapshot {
         Ok(wrap(VERSION, &compressed))
     }
 
-    /// Reads the bytes of a file.
+    /// Parses the content of a file.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first problem found in it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         if bytes.len() as u64 > SIZE_LIMIT {
             return Err(FormatError::TooLarge);
@@ -71,7 +71,7 @@ impl Snapshot {
         let (_, compressed) = unwrap(bytes)?;
         let foreign = FormatError::Foreign;
         let mut payload = Vec::new();
-        // One byte more tells that there is too much.
+        // One byte more shows that the payload is too large.
         let read = ZlibDecoder::new(compressed).take(PAYLOAD_LIMIT + 1).read_to_end(&mut payload);
         read.map_err(|error| foreign(error.to_string()))?;
         if payload.len() as u64 > PAYLOAD_LIMIT {
@@ -83,7 +83,7 @@ impl Snapshot {
     /// Loads a file.
     ///
     /// # Errors
-    /// It cannot be read, or as [`Snapshot::from_bytes`].
+    /// The file cannot be read, or as [`Snapshot::from_bytes`].
     pub fn load(path: &Path) -> Result<Self, SnapshotError> {
         let unreadable = |source| SnapshotError::Read { path: path.to_owned(), source };
         let mut bytes = Vec::new();
@@ -91,10 +91,10 @@ impl Snapshot {
         Self::from_bytes(&bytes).map_err(|source| SnapshotError::Format { path: path.to_owned(), source })
     }
 
-    /// Saves it in a new file, which appears complete or not at all.
+    /// Saves the snapshot in a new file, which appears complete or not at all.
     ///
     /// # Errors
-    /// There is a file already, or it cannot be written.
+    /// The file already exists or cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), SnapshotError> {
         let bytes = self.to_bytes()?;
         let written = |source| SnapshotError::Write { path: path.to_owned(), source };
@@ -107,7 +107,7 @@ impl Snapshot {
     }
 }
 
-/// Whether a snapshot can be saved at `path`: asked before the work of recording one.
+/// Checks that a snapshot can be saved at `path`. Called before the work of recording one.
 ///
 /// # Errors
 /// As [`Snapshot::save`].
@@ -118,10 +118,10 @@ pub fn can_save(path: &Path) -> Result<(), SnapshotError> {
     new_file(path).map(drop)
 }
 
-/// An unnamed file beside `path`.
+/// Creates an unnamed file in the folder of `path`.
 fn new_file(path: &Path) -> Result<tempfile::NamedTempFile, SnapshotError> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    // As other programs' files: the user's mask decides who may read it.
+    // As in other programs, the user's umask decides who may read the file.
     let made = tempfile::Builder::new()
         .prefix(".framediff-")
         .permissions(std::fs::Permissions::from_mode(0o666))
@@ -129,7 +129,7 @@ fn new_file(path: &Path) -> Result<tempfile::NamedTempFile, SnapshotError> {
     made.map_err(|source| SnapshotError::Write { path: path.to_owned(), source })
 }
 
-/// A whole file of a compressed payload.
+/// The content of a file with a compressed payload.
 pub(super) fn wrap(version: u64, compressed: &[u8]) -> Vec<u8> {
     let mut bytes = [MAGIC, version.to_string().as_bytes(), b"\n"].concat();
     bytes.extend((compressed.len() as u64).to_le_bytes());
@@ -143,7 +143,7 @@ fn digest(head: &[u8], compressed: &[u8]) -> [u8; DIGEST] {
     Sha256::new().chain_update(head).chain_update(compressed).finalize().into()
 }
 
-/// Version and compressed payload of a file that is whole and of a known version.
+/// Version and compressed payload of an intact file with a known version.
 fn unwrap(bytes: &[u8]) -> Result<(u64, &[u8]), FormatError> {
     let have = bytes.len() as u64;
     let rest = match bytes.strip_prefix(MAGIC) {

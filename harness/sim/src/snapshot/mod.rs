@@ -1,13 +1,13 @@
-//! Snapshots: what walkers read of a real target at several stops, and what is true of it.
+//! Snapshots: what walkers read of a real target at several stops, and the true stacks at each.
 //!
-//! A [`Snapshot`] holds successive stops of one process. At each, every walker was sent over the frozen target and what it
-//! read was kept as an [`Image`], with the anchors as they stood before anybody looked. Then one cached walker of CPython's
-//! protocol, the *profiler*, wrote the process's anchors and the target ran on. So a walker that is given the images in
-//! their order meets the very anchors and sequences that the interpreter left, and its cache answers as it did on the
-//! process: as long as it leaves the anchors that the profiler left, which [`replay`] watches.
+//! A [`Snapshot`] holds successive stops of one process. At each stop, every walker walked the frozen target. The
+//! ranges that they read were saved as an [`Image`], with the anchors from before any of them started. Then one cached
+//! walker with CPython's protocol, the *profiler*, wrote the process's anchors, and the target ran on. So a walker that
+//! gets the images in order meets the anchors and sequences that the interpreter left. Its cache returns the same
+//! results as on the process, as long as the walker leaves the same anchors as the profiler. [`replay`] checks this.
 //!
-//! [`mod@file`] is the file of a snapshot. Nothing in one is altered but the name of the folder that the workload ran in,
-//! which would tell of the machine: it is replaced by another text of the same length.
+//! [`mod@file`] defines the file format. A snapshot is unaltered except for the name of the folder in which the
+//! workload ran, which would identify the machine. It is replaced by another text of the same length.
 
 pub mod error;
 pub mod file;
@@ -29,26 +29,26 @@ use model::workload::{Family, Parameters};
 /// A recorded target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// What was recorded.
+    /// The build, the workload and the runtime address.
     pub meta: Meta,
-    /// The stops, in the order in which the target came to them.
+    /// The stops, in the order in which the target reached them.
     pub stops: Vec<Stop>,
 }
 
-/// What was recorded.
+/// The build, the workload and the runtime address of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// CPython's version.
+    /// Version of CPython.
     pub version: VersionHex,
     /// Whether it is a debug build.
     pub debug: bool,
-    /// Its run mode.
+    /// Its JIT mode.
     pub jit: JitMode,
-    /// The workload's family.
+    /// Family of the workload.
     pub family: Family,
-    /// The workload's seed.
+    /// Seed of the workload.
     pub seed: u64,
-    /// What the workload was made with.
+    /// Parameters of the workload.
     pub parameters: Parameters,
     /// Address of `_PyRuntime`.
     pub runtime: Address,
@@ -57,51 +57,51 @@ pub struct Meta {
 /// The target at one gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// What can be read of it. The anchors are those that the interpreter left since the stop before.
+    /// The memory that walkers read. The anchors are those that the interpreter left since the previous stop.
     pub image: Image,
-    /// What the target itself says.
+    /// The target's own account.
     pub gate: GateTruth,
-    /// Every thread state in the order of the interpreter's list.
+    /// All thread states, in the order of the interpreter's list.
     pub threads: Vec<ThreadTruth>,
 }
 
 /// A target's own account at a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateTruth {
-    /// The thread that waits at the gate.
+    /// Thread id of the thread that waits at the gate.
     pub native_thread_id: u64,
-    /// The context of the workload's grammar that it announced.
+    /// The context in the workload's grammar that the thread announced.
     pub context: ContextId,
-    /// Its stack as it tells it, leaf first.
+    /// Its stack by its own account, leaf first.
     pub account: Vec<AccountFrame>,
 }
 
 /// One thread at a stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadTruth {
-    /// Where its thread state stands.
+    /// Address of its thread state.
     pub state: Address,
-    /// The kernel's thread id.
+    /// Thread id of the kernel.
     pub native_thread_id: u64,
-    /// What the own uncached walker saw on the process, or the [name](framewalk::rejection::Rejection::name) of its
-    /// rejection.
+    /// The stack that this project's uncached walker returned on the process, or the
+    /// [name](framewalk::rejection::Rejection::name) of its rejection.
     pub stack: Result<Stack, String>,
-    /// What the profiler got here; absent before 3.15.
+    /// The profiler's result; `None` before 3.15.
     pub profiler: Option<Profiled>,
 }
 
-/// What the profiler did with a thread.
+/// The profiler's result for one thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profiled {
-    /// What its cache answered.
+    /// The result of the cache lookup.
     pub answer: Answer,
-    /// How many frames came from its cache.
+    /// Number of frames that came from its cache.
     pub from_cache: usize,
-    /// The anchor that it left.
+    /// The anchor that it wrote or left.
     pub anchor: Address,
 }
 
-/// What a cache answered, without the reasons, which may get other names.
+/// The result of a cache lookup without the reason, whose name may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A full hit.
@@ -128,7 +128,7 @@ impl Answer {
 }
 
 impl Meta {
-    /// The build and its run mode, as tables name it: "3.15.2 release JIT".
+    /// The build and its run mode as in tables, for example "3.15.2 release JIT".
     #[must_use]
     pub fn row(&self) -> String {
         let kind = if self.debug { "debug" } else { "release" };

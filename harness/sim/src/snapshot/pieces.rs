@@ -1,4 +1,4 @@
-//! Images as lists of pieces, of which equal ones are stored once: successive stops differ in little.
+//! Images as lists of pieces. Equal pieces are stored once, because successive stops differ little.
 
 use std::collections::HashMap;
 
@@ -6,21 +6,21 @@ use framewalk::memory::Address;
 use framewalk::memory::image::Image;
 use serde::{Deserialize, Serialize};
 
-/// Pieces begin at multiples of this, so that a change moves no other piece.
+/// Pieces begin at multiples of this address, so that a change moves no other piece.
 const PIECE: u64 = 256;
-/// More ranges in an image are garbage.
+/// Files with more ranges in an image are rejected.
 const RANGE_LIMIT: usize = 1 << 16;
-/// More bytes in all images of a snapshot together are garbage.
+/// Files with more bytes in all images of a snapshot together are rejected.
 pub(super) const MAPPED_LIMIT: usize = 128 << 20;
 
-/// A range of an image: its pieces by number.
+/// A range of an image, as indices of its pieces.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Range {
     address: Address,
     pieces: Vec<u32>,
 }
 
-/// The distinct pieces of a snapshot being written: lengths, and bytes end to end.
+/// The distinct pieces of a snapshot that is being written: their lengths, and their bytes end to end.
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
     numbers: HashMap<Vec<u8>, u32>,
@@ -29,7 +29,7 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Cuts an image.
+    /// Cuts an image into pieces.
     pub(super) fn cut(&mut self, image: &Image) -> Vec<Range> {
         let cut_one = |(address, bytes): (Address, &[u8])| {
             let to_border = usize::try_from(PIECE - address % PIECE).unwrap_or(usize::MAX);
@@ -52,15 +52,15 @@ impl Cutter {
     }
 }
 
-/// The pieces of a snapshot being read.
+/// The pieces of a snapshot that is being read.
 pub(super) struct Gluer<'a> {
     pieces: Vec<&'a [u8]>,
-    /// Bytes that images may still have.
+    /// Number of bytes that the remaining images may have.
     left: usize,
 }
 
 impl<'a> Gluer<'a> {
-    /// The pieces, if they are as long as the bytes.
+    /// Splits `bytes` into pieces. Fails if the lengths do not match.
     pub(super) fn new(lengths: &[u16], mut bytes: &'a [u8]) -> Result<Self, String> {
         let mut pieces = Vec::with_capacity(lengths.len());
         for &length in lengths {
@@ -75,7 +75,7 @@ impl<'a> Gluer<'a> {
         Ok(Self { pieces, left: MAPPED_LIMIT })
     }
 
-    /// Puts an image together.
+    /// Assembles an image from its pieces.
     pub(super) fn glue(&mut self, ranges: &[Range]) -> Result<Image, String> {
         if ranges.len() > RANGE_LIMIT {
             return Err(format!("an image has more than {RANGE_LIMIT} ranges"));

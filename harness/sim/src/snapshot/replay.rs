@@ -1,8 +1,8 @@
-//! Sending every walker over the images of a snapshot and holding what it gives against the truth.
+//! Runs every walker on the images of a snapshot and compares its results with the truth.
 //!
-//! A cached walker goes from image to image as it went from stop to stop. The next image has the anchors that the
-//! interpreter left after the profiler's, so it is a sequel only of a walker that left the same ones; one that left others
-//! (it rejected a leaf that the profiler took) starts anew on the next image, with NULL anchors.
+//! A cached walker goes from image to image as the profiler went from stop to stop. The next image has the anchors that
+//! the interpreter left after the profiler's. So it continues only for a walker that left the same ones. A walker that
+//! left others, because it rejected a leaf that the profiler accepted, starts over on the next image with NULL anchors.
 
 use std::fmt;
 
@@ -26,59 +26,59 @@ use super::{Answer, Profiled, Snapshot, Stop, ThreadTruth};
 /// Why the walkers cannot be made for a snapshot.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ReplayError {
-    /// The table of offsets is not in the first image, or is none.
+    /// The first image has no offset table, or an unusable one.
     #[error("the snapshot has no usable table of offsets: {0}")]
     Layout(#[from] LayoutError),
-    /// It is of a build that walkers do not read.
+    /// The walkers do not support this build.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
 }
 
-/// What one walker made of one image.
+/// The result of one walker on one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
-    /// The image's number.
+    /// Index of the stop.
     pub stop: usize,
-    /// The walker.
+    /// Kind of the walker.
     pub walker: WalkerKind,
-    /// Whether it started anew, on NULL anchors.
+    /// Whether it started over with NULL anchors.
     pub anew: bool,
-    /// What it gave, or why it found no threads.
+    /// The sample, or why the threads could not be found.
     pub sample: Result<Sample, Rejection>,
-    /// What is wrong with that.
+    /// The differences from the truth.
     pub broken: Vec<Broken>,
 }
 
-/// One thing that a walker got wrong.
+/// One difference between a walker's result and the truth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Broken {
-    /// The thread; absent if it concerns all.
+    /// Thread id; `None` if the difference concerns all threads.
     pub native_thread_id: Option<u64>,
-    /// What is wrong.
+    /// The difference.
     pub fault: Fault,
 }
 
-/// What is wrong with what a walker gave.
+/// The kind of a difference.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// It lists other threads than there were.
+    /// The sample lists different threads.
     Threads,
-    /// Another stack than the own uncached walker saw on the process.
+    /// The stack differs from the one that this project's uncached walker returned on the process.
     Stack(Difference),
-    /// Another stack than the target itself told at its gate.
+    /// The stack differs from the target's own account at its gate.
     Account(Difference),
-    /// It rejects what was a stack, or all.
+    /// The walker rejected a thread with a known stack, or the whole sample.
     Rejected(Rejection),
-    /// It gives a stack where there was none.
+    /// The walker returned a stack where a rejection was recorded.
     NotRejected {
         /// The name of the rejection.
         recorded: String,
     },
-    /// Its cache answers otherwise than it did on the process.
+    /// The cache lookup differs from the recorded one.
     Answer {
-        /// Then.
+        /// Recorded result, and number of frames from the cache.
         recorded: (Answer, usize),
-        /// Now.
+        /// Result in the replay, and number of frames from the cache.
         now: (Answer, usize),
     },
 }
@@ -103,7 +103,7 @@ impl Snapshot {
     /// Layout and runtime address, from the first image.
     ///
     /// # Errors
-    /// The layout is none that walkers can read.
+    /// The walkers cannot read the layout.
     pub fn site(&self) -> Result<Site, ReplayError> {
         let mut none = Image::default();
         let mut first = self.stops.first().map(|stop| stop.image.clone());
@@ -112,10 +112,10 @@ impl Snapshot {
         Ok(Site { layout, runtime: self.meta.runtime })
     }
 
-    /// Sends every walker of the build over the images in their order.
+    /// Runs every walker that the build supports on the images, in order.
     ///
     /// # Errors
-    /// No walker can be made for it.
+    /// A walker cannot be made for the build.
     pub fn replay(&self) -> Result<Vec<Look>, ReplayError> {
         let site = self.site()?;
         let mut kinds = vec![WalkerKind::OwnUncached];
@@ -134,10 +134,10 @@ impl Snapshot {
     }
 }
 
-/// A new own walker of a kind.
+/// Makes a walker of this project of the given kind.
 ///
 /// # Errors
-/// There is none for the build.
+/// The walker does not support the build.
 pub fn walker(kind: WalkerKind, site: Site) -> Result<Box<dyn Walker>, Unsupported> {
     Ok(match kind {
         WalkerKind::OwnCached => Box::new(CachedWalker::new(site, [].into())?),
@@ -148,11 +148,11 @@ pub fn walker(kind: WalkerKind, site: Site) -> Result<Box<dyn Walker>, Unsupport
     })
 }
 
-/// One walker on its way through the images.
+/// One walker going through the images.
 struct Tour {
     kind: WalkerKind,
     site: Site,
-    /// Absent before the first image, and after it left other anchors than the next one follows on.
+    /// `None` before the first image, and after the walker left other anchors than the next image continues from.
     walker: Option<Box<dyn Walker>>,
 }
 
@@ -186,7 +186,7 @@ impl Tour {
     }
 }
 
-/// Holds a sample against what is true at a stop.
+/// Compares a sample with the truth at a stop.
 fn judge(stop: &Stop, sample: &Sample) -> Vec<Broken> {
     let (given, recorded) = (sample.threads.iter(), stop.threads.iter());
     if !given.clone().map(|thread| thread.native_thread_id).eq(recorded.clone().map(|thread| thread.native_thread_id)) {
@@ -200,7 +200,8 @@ fn judge(stop: &Stop, sample: &Sample) -> Vec<Broken> {
     faults.collect()
 }
 
-/// Which of the threads is at the gate. Thread states of two interpreters can have one id: it is the one whose stack is told.
+/// Index of the thread at the gate. Thread states of two interpreters can have the same id; then it is the one whose
+/// stack matches the account.
 fn at_gate(stop: &Stop) -> Option<usize> {
     let id = stop.gate.native_thread_id;
     let tells = |thread: &ThreadTruth| thread.stack.as_ref().is_ok_and(|stack| from_account(stop, stack).is_none());
@@ -240,14 +241,14 @@ fn judge_thread(
     faults
 }
 
-/// Where a stack of the thread at the gate and the target's own account part.
+/// The first difference between the stack of the thread at the gate and the target's own account.
 #[must_use]
 pub fn from_account(stop: &Stop, stack: &[Frame]) -> Option<Difference> {
     let stack: Vec<Frame> = stack.iter().filter(|frame| !is_trampoline(frame)).cloned().collect();
     difference_from_account(&stack, &stop.gate.account)
 }
 
-/// What a cache answered for a thread, and how many frames came from it.
+/// The result of a thread's cache lookup, and the number of frames from the cache.
 #[must_use]
 pub fn answer(thread: &ThreadSample) -> (Answer, usize) {
     let answer = match (&thread.outcome, thread.provenance.lookup) {
@@ -260,7 +261,7 @@ pub fn answer(thread: &ThreadSample) -> (Answer, usize) {
 }
 
 impl Profiled {
-    /// What a profiler got, and the anchor that it left.
+    /// The result of a profiler for one thread, with the anchor that it left.
     #[must_use]
     pub fn new(thread: &ThreadSample, anchor: u64) -> Self {
         let (answer, from_cache) = answer(thread);

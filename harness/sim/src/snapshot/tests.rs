@@ -7,7 +7,7 @@ use super::error::{FormatError, SnapshotError};
 use super::file::{VERSION, can_save, is_snapshot};
 use super::*;
 
-/// A snapshot with one of everything that the format has.
+/// A snapshot that uses every feature of the format.
 fn sample() -> Snapshot {
     let mut image = Image::default();
     image.map(0x1000, (0..=255).cycle().take(1000).collect());
@@ -67,7 +67,7 @@ fn what_is_saved_is_loaded() {
     assert_eq!(Snapshot::from_bytes(&bytes), Ok(snapshot));
 }
 
-/// Saved by the code that introduced version 1. It must load for ever; it is never saved again.
+/// Written by the code that introduced version 1. It must always load, and is never written again.
 #[test]
 fn the_first_file_of_version_1_still_loads() {
     assert_eq!(Snapshot::from_bytes(include_bytes!("version-1.snapshot")), Ok(sample()));
@@ -87,7 +87,7 @@ fn damage_is_told_by_its_kind() {
         let mut damaged = bytes.clone();
         damaged[index] ^= 0x40;
         let error = Snapshot::from_bytes(&damaged).unwrap_err();
-        // A wrong length is seen first.
+        // A wrong length is noticed before the checksum.
         let length = (line + 1..line + 9).contains(&index);
         assert!(
             if length { error != FormatError::Checksum } else { error == FormatError::Checksum },
@@ -110,7 +110,7 @@ fn other_files_are_no_snapshots_and_newer_ones_say_their_version() {
     assert!(newer.to_string().contains("format version 7, known are 1 to 1"), "{newer}");
 }
 
-/// A file that is whole, as far as length and checksum go.
+/// An intact file, judging by length and checksum.
 fn wrapped(payload: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -130,16 +130,17 @@ fn a_foreign_payload_is_refused_whatever_it_claims() {
         refused(&payload[..length]);
     }
     refused(&[&payload[..], &[0]].concat());
-    // A length of 2^64 - 1 wherever one could stand.
+    // A length of 2^64 - 1 at every possible position.
     for index in 0..payload.len() {
         let mut hostile = payload.clone();
         hostile.splice(index..=index, [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
-        // A number that may be anything is no reason to refuse it; it must only end, without a great allocation.
+        // A number may have any value, so this need not be rejected. It must only terminate, without a large
+        // allocation.
         let _ = Snapshot::from_bytes(&wrapped(&hostile));
     }
-    // 33 MiB of nothing in a few KiB.
+    // 33 MiB of zeros in a few KiB.
     assert!(refused(&vec![0; 33 << 20]).contains("more than 32 MiB"));
-    // Bytes that are no zlib.
+    // Bytes that are not zlib.
     assert!(matches!(Snapshot::from_bytes(&super::file::wrap(VERSION, b"nonsense")), Err(FormatError::Foreign(_))));
 }
 

@@ -1,8 +1,8 @@
 //! The payload of format version 1.
 //!
-//! These types are the format: postcard writes fields in their order and says nothing of names or types. They never
-//! change; a change of what a snapshot holds gets a module of its own, a new version number, and [`decode`] goes on
-//! reading these.
+//! These types are the format: postcard writes the fields in order, without names or types. They never change. If the
+//! content of a snapshot changes, it gets a new version number and a new module, and [`decode`] keeps reading these
+//! types.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::pieces::{Cutter, Gluer, Range};
 use super::{Answer, GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
 
-/// More stops, threads of a stop are garbage.
+/// Most stops of a snapshot, and most threads of a stop. Files with more are rejected.
 const STOP_LIMIT: usize = 256;
 const THREAD_LIMIT: usize = 4096;
 
@@ -69,7 +69,7 @@ enum Text {
 struct FileFrame {
     function: u32,
     file: u32,
-    /// The bits of a signed number, as that of `end_line`.
+    /// A signed line stored as the bits of a `u32`, like `end_line`.
     line: Option<u32>,
     end_line: Option<u32>,
     column: Option<u32>,
@@ -81,7 +81,7 @@ struct FileStop {
     ranges: Vec<Range>,
     gate_thread: u64,
     gate_context: u32,
-    /// Frames of which function, file and line count.
+    /// Indices of frames. Only function, file and line of these frames are meaningful.
     account: Vec<u32>,
     threads: Vec<FileThread>,
 }
@@ -90,7 +90,7 @@ struct FileStop {
 struct FileThread {
     state: Address,
     native_thread_id: u64,
-    /// Frames, or the number of the text that names the rejection.
+    /// Indices of frames, or the index of the text that names the rejection.
     stack: Result<Vec<u32>, u32>,
     profiled: Option<FileProfiled>,
 }
@@ -110,7 +110,7 @@ enum FileAnswer {
     Rejected,
 }
 
-/// Texts and frames by number, each once.
+/// Deduplicated texts and frames, by index.
 #[derive(Default)]
 struct Tables<'a> {
     texts: Vec<&'a str>,
@@ -175,7 +175,7 @@ fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// The payload of a snapshot.
+/// Encodes a snapshot as a payload.
 pub(super) fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     let Snapshot { meta, stops } = snapshot;
     let parameters = &meta.parameters;
@@ -214,7 +214,7 @@ pub(super) fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     postcard::to_stdvec(&payload).map_err(|error| error.to_string())
 }
 
-/// The snapshot of a payload.
+/// Decodes a payload.
 pub(super) fn decode(payload: &[u8]) -> Result<Snapshot, String> {
     let (payload, rest): (Payload<'_>, _) = postcard::take_from_bytes(payload).map_err(|error| error.to_string())?;
     if !rest.is_empty() {
@@ -258,7 +258,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Snapshot, String> {
     Ok(Snapshot { meta, stops })
 }
 
-/// The tables of a payload being read.
+/// The tables of a payload that is being read.
 struct Reader {
     texts: Vec<Arc<str>>,
     frames: Vec<Frame>,

@@ -1,12 +1,12 @@
-//! The order of the words of `_Py_DebugOffsets`, per minor version.
+//! The order of the words in `_Py_DebugOffsets`, by minor version.
 //!
 //! Sources: `internal/pycore_runtime.h` (3.13) and `internal/pycore_debug_offsets.h` (3.14, 3.15). The words follow the
 //! eight-byte cookie; all are `uint64_t`. The two words before the first section are `version` and `free_threaded`.
 
-/// A section of the table and its words.
+/// A section's name and the names of its words.
 pub(super) type Section = (&'static str, &'static [&'static str]);
 
-/// CPython 3.13: 73 words with the cookie.
+/// CPython 3.13: 73 words, including the cookie.
 pub(super) const V3_13: &[Section] = &[
     ("runtime_state", &["size", "finalizing", "interpreters_head"]),
     (
@@ -69,7 +69,7 @@ pub(super) const V3_13: &[Section] = &[
     ("gc", &["size", "collecting"]),
 ];
 
-/// CPython 3.14: 95 words with the cookie.
+/// CPython 3.14: 95 words, including the cookie.
 pub(super) const V3_14: &[Section] = &[
     ("runtime_state", &["size", "finalizing", "interpreters_head"]),
     (
@@ -153,7 +153,7 @@ pub(super) const V3_14: &[Section] = &[
     ),
 ];
 
-/// CPython 3.15: 111 words with the cookie.
+/// CPython 3.15: 111 words, including the cookie.
 pub(super) const V3_15: &[Section] = &[
     ("runtime_state", &["size", "finalizing", "interpreters_head"]),
     (

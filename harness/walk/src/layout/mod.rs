@@ -1,8 +1,8 @@
-//! Where things are in a target: `_Py_DebugOffsets` by exact version, or refused.
+//! Structure offsets of a target, read from `_Py_DebugOffsets` for exactly known versions only.
 //!
-//! The table stands at the start of the `.PyRuntime` section. It carries a version but no description of itself, and
-//! words were inserted in its middle between versions (and between pre-releases), so a version whose order is not
-//! known cannot be read at all.
+//! The table is at the start of the `.PyRuntime` section. It carries a version but no description of itself. Words were
+//! inserted in its middle between versions, and between pre-releases. So a table of a version with an unknown order
+//! cannot be read at all.
 
 mod fields;
 pub mod release_3_15_2;
@@ -12,13 +12,14 @@ use thiserror::Error;
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
 
-/// The first eight bytes of `.PyRuntime`.
+/// The first eight bytes of the `.PyRuntime` section.
 pub const COOKIE: [u8; 8] = *b"xdebugpy";
 
-/// The longest known table, in bytes.
+/// Size of the longest known table (3.15), in bytes.
 pub const TABLE_SIZE: usize = 111 * 8;
 
-/// No structure that a walker reads is larger (the interpreter state is the largest, some hundred KiB).
+/// Largest accepted size of a structure that walkers read, in bytes. The largest real one is the interpreter state,
+/// with some hundred KiB.
 const STRUCTURE_LIMIT: u64 = 16 << 20;
 
 /// A version as `PY_VERSION_HEX` encodes it.
@@ -33,7 +34,7 @@ impl VersionHex {
         (major, minor)
     }
 
-    /// Whether this is a final release: pre-releases change the table between them.
+    /// Whether this is a final release. Pre-releases change the table from one to the next.
     #[must_use]
     pub fn is_final(self) -> bool {
         self.0 & 0xf0 == 0xf0
@@ -55,11 +56,11 @@ impl std::fmt::Display for VersionHex {
     }
 }
 
-/// What the thread state offers to a caching profiler.
+/// The fields that the thread state offers to a caching profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameCache {
-    /// No field: before 3.15.
+    /// No fields: before 3.15.
     Absent,
     /// `last_profiled_frame` only: pre-releases of 3.15 before b4 (gh-151613).
     AnchorOnly,
@@ -68,8 +69,8 @@ pub enum FrameCache {
 }
 
 impl FrameCache {
-    /// What a version has, by its number alone: the anchor came in 3.15.0a3 (gh-142137), the sequence in 3.15.0b4
-    /// (gh-151613). For listing builds whose table cannot be read; walkers go by [`Layout::frame_cache`].
+    /// The fields that a version has, judged by its number alone: the anchor came in 3.15.0a3 (gh-142137), the sequence
+    /// in 3.15.0b4 (gh-151613). Use it to list builds whose table cannot be read. Walkers use [`Layout::frame_cache`].
     #[must_use]
     pub fn of_version(version: VersionHex) -> Self {
         match version.0 {
@@ -90,7 +91,7 @@ impl std::fmt::Display for FrameCache {
     }
 }
 
-/// Why a table of offsets was refused.
+/// Why an offset table was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LayoutError {
     /// The section does not start with the cookie.
@@ -99,32 +100,32 @@ pub enum LayoutError {
     /// The section ends before the table does.
     #[error("the .PyRuntime section has {have} bytes, the offsets of this version need {need}")]
     Truncated {
-        /// Bytes there.
+        /// Size of the section in bytes.
         have: usize,
-        /// Bytes needed.
+        /// Size of the table in bytes, including its header.
         need: usize,
     },
-    /// A pre-release.
+    /// The target is a pre-release, whose table may differ from the final release's.
     #[error(
         "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final 3.13, 3.14 or 3.15"
     )]
     PreRelease(VersionHex),
-    /// A version without a known layout.
+    /// The layout of this version is not known.
     #[error("the layout of CPython {0} is not known; known are the final releases of 3.13, 3.14 and 3.15")]
     UnknownVersion(VersionHex),
-    /// A free-threaded build.
+    /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
         "CPython {0} is a free-threaded build: its bytecode is per thread, which the walkers do not read; use a build with the GIL"
     )]
     FreeThreaded(VersionHex),
-    /// An offset points outside its structure.
+    /// An offset points outside its structure, or a size is out of bounds.
     #[error("the offset {field} = {value:#x} does not fit its structure of {size:#x} bytes")]
     DoesNotFit {
-        /// Section and word.
+        /// Name of the word in the table, as `section.word`.
         field: &'static str,
-        /// The offset.
+        /// The offset, or the size.
         value: u64,
-        /// The structure's size.
+        /// Size of the structure, or its upper bound, in bytes.
         size: u64,
     },
     /// The table cannot be read from the target.
@@ -132,61 +133,61 @@ pub enum LayoutError {
     Memory(#[from] MemoryError),
 }
 
-/// `PyInterpreterState`, as far as walkers read it. Offsets in bytes.
+/// Offsets in `PyInterpreterState`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the offset of the field of that name")]
 pub struct InterpreterLayout {
     pub id: u64,
     pub next: u64,
     pub threads_head: u64,
-    /// `code_object_generation`, which grows before the interpreter frees a code object: since 3.14.
+    /// `code_object_generation`, incremented before the interpreter frees a code object. Since 3.14.
     pub code_object_generation: Option<u64>,
 }
 
-/// `PyThreadState`. Offsets in bytes.
+/// Offsets in `PyThreadState`, in bytes, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the offset of the field of that name")]
 pub struct ThreadLayout {
     pub size: u64,
     pub next: u64,
-    /// `interp`, the interpreter it belongs to.
+    /// `interp`, the interpreter that the thread belongs to.
     pub interpreter: u64,
     pub current_frame: u64,
     pub native_thread_id: u64,
     pub datastack_chunk: u64,
-    /// `base_frame`, `last_profiled_frame` and `last_profiled_frame_seq`: 3.15.
+    /// `base_frame`, `last_profiled_frame` and `last_profiled_frame_seq`. Since 3.15.
     pub cache: Option<CacheLayout>,
-    /// What a thread's status is made of: 3.15.
+    /// The fields that a thread's status is derived from. Since 3.15.
     pub status: Option<StatusLayout>,
 }
 
-/// The fields of `PyThreadState` that a thread's status is made of. Offsets in bytes.
+/// Offsets of the fields that a thread's status is derived from, in bytes. All but the last are in `PyThreadState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusLayout {
-    /// `holds_gil`, an `int`.
+    /// `holds_gil`, an `int` in `PyThreadState`.
     pub holds_gil: u64,
-    /// `gil_requested`, an `int`.
+    /// `gil_requested`, an `int` in `PyThreadState`.
     pub gil_requested: u64,
-    /// `current_exception`.
+    /// `current_exception`, a pointer to the exception being raised.
     pub current_exception: u64,
-    /// `exc_state.exc_value`.
+    /// `exc_state.exc_value`, a pointer to the exception being handled.
     pub exc_value: u64,
-    /// `threads.main` of the interpreter's state.
+    /// `threads.main` in the interpreter's state.
     pub threads_main: u64,
 }
 
-/// The frame cache's fields in `PyThreadState`. Offsets in bytes.
+/// Offsets of the frame cache's fields in `PyThreadState`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheLayout {
-    /// `base_frame`.
+    /// `base_frame`, the oldest frame of every chain.
     pub base_frame: u64,
-    /// `last_profiled_frame`.
+    /// `last_profiled_frame`, written by the profiler and moved by the interpreter.
     pub anchor: u64,
-    /// `last_profiled_frame_seq`.
+    /// `last_profiled_frame_seq`, incremented by the interpreter when it moves the anchor.
     pub sequence: u64,
 }
 
-/// `_PyInterpreterFrame`. Offsets in bytes.
+/// Offsets in `_PyInterpreterFrame`, in bytes, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the offset of the field of that name")]
 pub struct FrameLayout {
@@ -195,11 +196,11 @@ pub struct FrameLayout {
     pub executable: u64,
     pub instr_ptr: u64,
     pub owner: u64,
-    /// The tag bits of `executable`.
+    /// Mask of the tag bits in `executable`.
     pub tag_mask: u64,
 }
 
-/// `PyCodeObject`, `PyBytesObject` and the text objects. Offsets in bytes.
+/// Offsets in `PyCodeObject`, `PyBytesObject` and the text objects, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is the offset of the field of that name")]
 pub struct CodeLayout {
@@ -207,9 +208,9 @@ pub struct CodeLayout {
     pub filename: u64,
     pub qualname: u64,
     pub linetable: u64,
-    /// `co_firstlineno`, an `int`.
+    /// `co_firstlineno`, the line from which the location table counts, an `int`.
     pub first_line: u64,
-    /// `co_flags`, an `int`. Not in the table: in all known versions it stands right before `co_argcount`
+    /// `co_flags`, an `int`. Not in the table: in all known versions it comes directly before `co_argcount`
     /// (`_PyCode_DEF` in `cpython/code.h`).
     pub flags: u64,
     pub code_adaptive: u64,
@@ -223,17 +224,17 @@ pub struct CodeLayout {
     pub compact_data: u64,
 }
 
-/// Names a word once for the lookup and once for the error.
+/// Looks up an offset and names the word for the error message.
 macro_rules! offset {
     ($table:expr, $section:literal, $name:literal, $width:expr) => {
         $table.offset($section, concat!($section, ".", $name), $name, $width)
     };
 }
 
-/// `PyGenObject`, which no walker reads. Offsets in bytes. It has them since 3.14.
+/// Offsets in `PyGenObject`, in bytes. No walker reads it. The table has them since 3.14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneratorLayout {
-    /// `gi_iframe`.
+    /// `gi_iframe`, the inline frame.
     pub frame: u64,
     /// `gi_frame_state`, one byte.
     pub state: u64,
@@ -243,7 +244,7 @@ impl GeneratorLayout {
     /// Reads the table from a target whose `_PyRuntime` is at `runtime`.
     ///
     /// # Errors
-    /// As [`Layout::read`]; [`LayoutError::DoesNotFit`] if the version has no such offsets.
+    /// As [`Layout::read`]; [`LayoutError::DoesNotFit`] if the version's table has no such offsets.
     pub fn read(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, LayoutError> {
         let mut section = [0; TABLE_SIZE];
         memory.read(runtime, &mut section)?;
@@ -255,7 +256,7 @@ impl GeneratorLayout {
     }
 }
 
-/// Where `_PyRuntime` says that the interpreter ends: a pointer that is NULL until then.
+/// Address of `_PyRuntime`'s `finalizing` field in the target: a pointer that is NULL until the interpreter finalizes.
 ///
 /// # Errors
 /// As [`Layout::read`].
@@ -269,23 +270,23 @@ pub fn finalizing(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Add
 /// Everything a walker needs to know about a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// The version that the table itself names.
+    /// The version in the table itself.
     pub version: VersionHex,
     /// Whether the build has no GIL.
     pub free_threaded: bool,
-    /// Offset of the first interpreter's address in `_PyRuntime`.
+    /// Offset in `_PyRuntime` of the pointer to the first interpreter.
     pub interpreters_head: u64,
-    /// Interpreter states.
+    /// Offsets in the interpreter state.
     pub interpreter: InterpreterLayout,
-    /// Thread states.
+    /// Offsets in the thread state.
     pub thread: ThreadLayout,
-    /// Frames.
+    /// Offsets in a frame.
     pub frame: FrameLayout,
-    /// Code objects and what they point to.
+    /// Offsets in code objects and the objects they point to.
     pub code: CodeLayout,
 }
 
-/// The words of one table, found by name.
+/// The words of one table, looked up by name.
 struct Table {
     version: VersionHex,
     free_threaded: bool,
@@ -332,7 +333,7 @@ impl Table {
         None
     }
 
-    /// An offset of `width` bytes that must lie inside its structure.
+    /// Looks up an offset. A field of `width` bytes at that offset must lie inside its structure.
     fn offset(&self, section: &str, field: &'static str, name: &str, width: u64) -> Result<u64, LayoutError> {
         let size = self.word(section, "size").unwrap_or(0);
         let value = self.word(section, name).unwrap_or(u64::MAX);
@@ -350,10 +351,11 @@ fn flags_offset(argcount: u64) -> Result<u64, LayoutError> {
 }
 
 impl Layout {
-    /// Reads the table from the bytes at the start of a `.PyRuntime` section.
+    /// Parses the table from the bytes at the start of a `.PyRuntime` section.
     ///
     /// # Errors
-    /// Refuses anything but a final release of a known minor version whose offsets all fit.
+    /// Anything but a final release of a known minor version whose offsets all fit is rejected. Free-threaded builds
+    /// are accepted here; [`Layout::walkable`] rejects them.
     pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
         let table = Table::parse(section)?;
         let (version, free_threaded, tag_mask) = (table.version, table.free_threaded, table.tag_mask);
@@ -392,7 +394,7 @@ impl Layout {
         };
         let pointer_size = 8;
         let ascii_data = table.word("unicode_object", "asciiobject_size").unwrap_or(u64::MAX);
-        // Before 3.15 the table does not say where compact text starts: PyCompactUnicodeObject adds two words.
+        // Before 3.15, the table has no start of compact text: PyCompactUnicodeObject adds two words.
         let compact_data = table
             .word("unicode_object", "compactunicodeobject_size")
             .unwrap_or(ascii_data.saturating_add(2 * pointer_size));
@@ -411,7 +413,7 @@ impl Layout {
             ("thread_state.size", thread_size),
             ("code_object.size", code_size),
         ] {
-            // These are read whole, once per frame or thread; the real ones are below 1 KiB.
+            // Frames, thread states and code objects are read whole. Real ones are below 1 KiB.
             if value > 1 << 16 {
                 return Err(LayoutError::DoesNotFit { field, value, size: 1 << 16 });
             }
@@ -462,27 +464,27 @@ impl Layout {
         })
     }
 
-    /// Reads the table from a target whose `_PyRuntime` is at `runtime`.
+    /// Reads the table of a target whose `_PyRuntime` is at `runtime`.
     ///
     /// # Errors
-    /// As [`Layout::parse`], or the read fails.
+    /// As [`Layout::parse`]; also fails if the table cannot be read.
     pub fn read(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, LayoutError> {
-        // The rest of _PyRuntime is far longer than the difference between the versions' tables.
+        // Older tables are shorter, but the rest of _PyRuntime is much longer than the difference.
         let mut table = [0; TABLE_SIZE];
         memory.read(runtime, &mut table)?;
         Self::parse(&table)
     }
 
-    /// What the frame cache looks like in this build.
+    /// The frame cache's fields in this build.
     #[must_use]
     pub fn frame_cache(&self) -> FrameCache {
         if self.thread.cache.is_some() { FrameCache::AnchorAndSequence } else { FrameCache::Absent }
     }
 
-    /// Refuses builds that the walkers cannot read although their offsets are known.
+    /// Rejects builds that the walkers cannot read although their offsets are known.
     ///
     /// # Errors
-    /// [`LayoutError::FreeThreaded`].
+    /// [`LayoutError::FreeThreaded`] for a free-threaded build.
     pub fn walkable(&self) -> Result<(), LayoutError> {
         if self.free_threaded { Err(LayoutError::FreeThreaded(self.version)) } else { Ok(()) }
     }
@@ -492,7 +494,7 @@ impl Layout {
 mod tests {
     use super::*;
 
-    /// A table in which every structure has 512 bytes and every offset is eight times its position in its section.
+    /// A table with structures of 512 bytes, in which every offset is eight times its position in its section.
     fn table(version: u32, sections: &[fields::Section]) -> Vec<u8> {
         let mut words = vec![u64::from_le_bytes(COOKIE), u64::from(version), 0];
         for (_, names) in sections {

@@ -1,9 +1,9 @@
-//! The layout of a release build of CPython 3.15.2, for memory that no process has.
+//! The layout of a release build of CPython 3.15.2, for memory images that come from no process.
 
 use super::{CacheLayout, CodeLayout, FrameLayout, InterpreterLayout, Layout, StatusLayout, ThreadLayout, VersionHex};
 
-/// The offsets of Debian's release build of CPython 3.15.2, as its `_Py_DebugOffsets` has them. A test compares them
-/// with the real table.
+/// The offsets in `_Py_DebugOffsets` of Debian's release build of CPython 3.15.2. A test compares them with the real
+/// table.
 pub const LAYOUT: Layout = Layout {
     version: VersionHex(0x030f_02f0),
     free_threaded: false,

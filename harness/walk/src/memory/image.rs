@@ -1,22 +1,22 @@
-//! A target's memory as bytes at addresses: what tests build and snapshots load.
+//! A target's memory as byte ranges at addresses. Tests build such images, and snapshots load them.
 
 use std::collections::BTreeMap;
 
 use crate::memory::{Address, MemoryError, RemoteMemory};
 
-/// Ranges of bytes that do not overlap. Reads and writes stay inside one range.
+/// Byte ranges at addresses, which must not overlap. A read or write must stay inside one range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
     ranges: BTreeMap<Address, Vec<u8>>,
 }
 
 impl Image {
-    /// Puts `bytes` at `address`; a range that starts there already is replaced.
+    /// Maps `bytes` at `address`. Replaces a range that starts at the same address.
     pub fn map(&mut self, address: Address, bytes: Vec<u8>) {
         self.ranges.insert(address, bytes);
     }
 
-    /// Removes the range that starts at `address`, and gives its bytes.
+    /// Removes the range that starts at `address` and returns its bytes.
     pub fn unmap(&mut self, address: Address) -> Option<Vec<u8>> {
         self.ranges.remove(&address)
     }
@@ -33,13 +33,13 @@ impl Image {
         bytes.get(usize::try_from(address - start).ok()?..)
     }
 
-    /// The `length` bytes at `address`, if one range holds them all.
+    /// The `length` bytes at `address`, or `None` if no single range holds them all.
     #[must_use]
     pub fn get(&self, address: Address, length: usize) -> Option<&[u8]> {
         self.rest(address)?.get(..length)
     }
 
-    /// As [`Image::get`], to change them.
+    /// As [`Image::get`], mutable.
     pub fn get_mut(&mut self, address: Address, length: usize) -> Option<&mut [u8]> {
         let (start, bytes) = self.ranges.range_mut(..=address).next_back()?;
         let offset = usize::try_from(address - start).ok()?;

@@ -1,4 +1,4 @@
-//! Access to a target's memory, as a parameter of everything that walks.
+//! Access to a target's memory. Everything that walks takes it as a parameter.
 
 pub mod image;
 pub mod overlay;
@@ -12,38 +12,38 @@ pub type Address = u64;
 /// Why an access failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MemoryError {
-    /// Nothing (or not enough) is mapped there.
+    /// The range is not mapped, at least not completely.
     #[error("cannot {action} {length} bytes at {address:#x}: not mapped")]
     Unmapped {
         /// "read" or "write".
         action: &'static str,
-        /// First address.
+        /// First address of the access.
         address: Address,
-        /// Bytes asked for.
+        /// Length of the access in bytes.
         length: usize,
     },
     /// The process has ended.
     #[error("process {pid} has ended")]
     Gone {
-        /// The process.
+        /// Process id.
         pid: i32,
     },
-    /// The kernel refused.
+    /// The kernel denied the access (`EPERM`).
     #[error("cannot {action} memory of process {pid} (EPERM): {advice}")]
     Denied {
         /// "read" or "write".
         action: &'static str,
-        /// The process.
+        /// Process id.
         pid: i32,
-        /// Which setting refuses, and what to do.
+        /// Which setting denies the access, and the remedy.
         advice: String,
     },
-    /// The memory is guarded against writes.
+    /// The memory is opened read-only.
     #[error("not written: {length} bytes at {address:#x} of a target that is observed read-only (--write allows it)")]
     ReadOnly {
-        /// First address.
+        /// First address of the write.
         address: Address,
-        /// Bytes that were to be written.
+        /// Length of the write in bytes.
         length: usize,
     },
     /// Any other error of the system call.
@@ -51,13 +51,13 @@ pub enum MemoryError {
     System {
         /// "read" or "write".
         action: &'static str,
-        /// The process.
+        /// Process id.
         pid: i32,
-        /// First address.
+        /// First address of the access.
         address: Address,
-        /// Bytes asked for.
+        /// Length of the access in bytes.
         length: usize,
-        /// The error's name and text.
+        /// Name and text of the error.
         errno: String,
     },
 }
@@ -65,16 +65,16 @@ pub enum MemoryError {
 /// One part of a vectored read.
 #[derive(Debug)]
 pub struct Segment<'a> {
-    /// Where to read.
+    /// First address to read.
     pub address: Address,
-    /// What to fill.
+    /// Buffer to fill.
     pub buffer: &'a mut [u8],
 }
 
 /// [`RemoteMemory::read`] for a memory whose reads are all vectored.
 ///
 /// # Errors
-/// As [`RemoteMemory::read_vectored`], and if not every byte could be read.
+/// As [`RemoteMemory::read_vectored`]; also fails if not every byte could be read.
 pub fn read_one(memory: &mut dyn RemoteMemory, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
     let length = buffer.len();
     match memory.read_vectored(&mut [Segment { address, buffer }])? {
@@ -83,18 +83,18 @@ pub fn read_one(memory: &mut dyn RemoteMemory, address: Address, buffer: &mut [u
     }
 }
 
-/// A target's memory: a live process, a snapshot image, a simulated interpreter, or a recorder around one of them.
+/// A target's memory: a live process, a snapshot image, a simulated interpreter, or a wrapper around one of them.
 pub trait RemoteMemory {
     /// Fills `buffer` from `address`.
     ///
     /// # Errors
-    /// Fails if not every byte could be read; `buffer` then holds nothing of use.
+    /// Fails if not every byte could be read. The content of `buffer` is then unspecified.
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError>;
 
-    /// Reads the segments in order, not atomically, and returns how many were filled completely.
+    /// Reads the segments in order, not atomically. Returns how many were filled completely.
     ///
     /// # Errors
-    /// Fails if not even the first segment could be read.
+    /// Fails if the first segment could not be read.
     fn read_vectored(&mut self, segments: &mut [Segment<'_>]) -> Result<usize, MemoryError> {
         for (done, segment) in segments.iter_mut().enumerate() {
             match self.read(segment.address, segment.buffer) {

@@ -1,8 +1,8 @@
-//! A memory that takes writes without changing what is below it.
+//! Copy-on-write memory: it accepts writes without changing the memory below.
 
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 
-/// Writes stay in the overlay and are seen by later reads.
+/// A memory that keeps writes in an overlay. Later reads see them.
 #[derive(Clone, Debug)]
 pub struct Overlay<M> {
     memory: M,
@@ -10,12 +10,12 @@ pub struct Overlay<M> {
 }
 
 impl<M: RemoteMemory> Overlay<M> {
-    /// Over `memory`, which is only read from now on.
+    /// An overlay over `memory`, which is only read from then on.
     pub fn new(memory: M) -> Self {
         Self { memory, writes: Vec::new() }
     }
 
-    /// What was written, in order.
+    /// All writes, oldest first.
     #[must_use]
     pub fn into_writes(self) -> Vec<(Address, Vec<u8>)> {
         self.writes
@@ -49,7 +49,7 @@ impl<M: RemoteMemory> RemoteMemory for Overlay<M> {
     }
 
     fn write(&mut self, address: Address, bytes: &[u8]) -> Result<(), MemoryError> {
-        // What cannot be read cannot be written either, as far as a walker is concerned.
+        // For a walker, memory that cannot be read cannot be written either.
         self.memory.read(address, &mut vec![0; bytes.len()])?;
         self.writes.push((address, bytes.to_vec()));
         Ok(())

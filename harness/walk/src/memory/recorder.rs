@@ -1,19 +1,19 @@
-//! Noting what is read of a memory.
+//! Records which ranges of a memory are read.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 
-/// A set of addresses. Ranges that touch are one.
+/// A set of addresses. Adjacent ranges are merged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// Starts and ends.
+    /// The end of each range by its start.
     ranges: BTreeMap<Address, Address>,
 }
 
 impl Ranges {
-    /// Adds `length` bytes from `address` on; what would be behind the last address is left out.
+    /// Adds `length` bytes from `address` on. Bytes beyond the end of the address space are left out.
     pub fn add(&mut self, address: Address, length: usize) {
         let mut start = address;
         let mut end = address.saturating_add(length as u64);
@@ -28,13 +28,13 @@ impl Ranges {
         self.ranges.insert(start, end);
     }
 
-    /// The ranges in ascending order; between two of them is at least one address that is in none.
+    /// The ranges in ascending order. At least one address that is in no range separates two ranges.
     pub fn iter(&self) -> impl Iterator<Item = Range<Address>> + '_ {
         self.ranges.iter().map(|(&start, &end)| start..end)
     }
 }
 
-/// A memory that notes every range that was read of it.
+/// A memory that records every range read from it.
 #[derive(Debug)]
 pub struct Recorder<'a, M> {
     memory: M,
@@ -42,12 +42,12 @@ pub struct Recorder<'a, M> {
 }
 
 impl<'a, M> Recorder<'a, M> {
-    /// Notes what is read of `memory` in `read`, beside what is there already. Reads that fail are not noted.
+    /// Records reads from `memory` in `read`, in addition to the ranges already there. Failed reads are not recorded.
     pub fn new(memory: M, read: &'a mut Ranges) -> Self {
         Self { memory, read }
     }
 
-    /// The memory.
+    /// Returns the wrapped memory.
     pub fn into_inner(self) -> M {
         self.memory
     }

@@ -1,4 +1,4 @@
-//! What the check tells, and what it does not.
+//! What the check detects, and what it does not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -19,7 +19,7 @@ fn undamaged(on: u8) -> Step {
     Step { on, mutations: Vec::new(), again: false, reuse: None }
 }
 
-/// The cases of a snapshot without damage, in the order of its stops and in others.
+/// Cases from a snapshot without damage: its stops in recorded order and in other orders.
 fn undamaged_orders(recorded: Recorded, reference: bool) -> impl Iterator<Item = TestCase> {
     let case = move |steps| TestCase { recorded, reference, before: 0, divided: false, lasting: Vec::new(), steps };
     let mixed = (0..=255_u8).map(|order| (0..8).map(|bit| undamaged(1 + (order >> bit & 1) * 2)).collect());
@@ -43,7 +43,7 @@ fn what_interpreters_left_keeps_the_promise() {
         for steps in 1..=8 {
             let steps = (0..steps).map(|_| undamaged(1)).collect();
             let case = TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps };
-            // Only going round to the first stop again is no order that a process has.
+            // Only returning to the first stop is an order that no process produces.
             if case.steps.len() <= recorded.loaded().snapshot.stops.len() {
                 assert_eq!(run(&case, &BTreeSet::new()).1, 0, "{}, {} steps", recorded.name(), case.steps.len());
             }
@@ -51,7 +51,7 @@ fn what_interpreters_left_keeps_the_promise() {
     }
 }
 
-/// Damage and orders at random, until the weakened walker is caught.
+/// Tries random damage and orders until the weakened walker is caught. Returns the index of the case that catches it.
 fn caught_after(weakening: Weakening, most: u32) -> Option<u32> {
     let mut random = ChaCha8Rng::seed_from_u64(weakening as u64);
     let fails = |case: &TestCase| catch_unwind(AssertUnwindSafe(|| check_weakened(case, &[weakening]))).is_err();
@@ -82,7 +82,7 @@ fn set(kind: Kind, index: usize, field: u8, value: u64) -> Mutation {
     Mutation::Field(Place { kind, index: index.try_into().unwrap(), field }, Value::Any(value))
 }
 
-/// Whether one of these cases tells the weakened walker; none may tell the right one.
+/// Whether one of these cases catches the weakened walker. None may fail with the correct one.
 fn is_told(weakening: Weakening, mut cases: impl Iterator<Item = TestCase>) -> bool {
     cases.any(|case| {
         check(&case);
@@ -101,7 +101,7 @@ fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mut
     TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps }
 }
 
-/// All pairs of stops with their chains.
+/// All pairs of stops, with their chains.
 fn pairs(name: &str) -> impl Iterator<Item = (Recorded, [usize; 2], [Vec<Chain>; 2])> {
     let recorded = Recorded::try_from(name.to_owned()).unwrap();
     let Loaded { snapshot, site, .. } = recorded.loaded();
@@ -118,7 +118,8 @@ fn sequence(recorded: Recorded, stop: usize, state: Address) -> u64 {
     Reader(&snapshot.stops[stop].image).word(state + cache.sequence).unwrap()
 }
 
-/// The sequence is such that shim frames count as frames that left, on an anchor whose callers are others by now.
+/// The anchor's callers have changed, but the sequence matches if shim frames are counted as frames that left the
+/// stack.
 #[test]
 fn counted_shim_frames_are_noticed() {
     let cases = pairs("release-through-c").flat_map(|(recorded, stops, [before, now])| {
@@ -137,8 +138,8 @@ fn counted_shim_frames_are_noticed() {
     assert!(is_told(Weakening::ShimFramesCounted, cases));
 }
 
-/// Another thread state has the thread's id, its frames and the sequence of its last stack, and the anchor on its leaf;
-/// but the leaf's caller is not there any more.
+/// Another thread state has the thread's id, its frames and the sequence of its last stack, and its leaf is the anchor.
+/// But the leaf's caller is no longer the same.
 #[test]
 fn another_thread_state_is_noticed() {
     let cases = ["release-threads", "debug-threads"].into_iter().flat_map(pairs).flat_map(|(recorded, stops, of)| {
@@ -164,8 +165,8 @@ fn another_thread_state_is_noticed() {
     assert!(is_told(Weakening::ThreadStateNotCompared, cases));
 }
 
-/// A code object that one interpreter freed has come to another one, which counts nothing: the first thread runs it, and
-/// before only others did.
+/// A code object that one interpreter freed now belongs to another one, which does not count that. The first thread
+/// runs it; before, only others did.
 #[test]
 fn code_that_another_interpreter_freed_is_noticed() {
     let recorded = ["debug-threads", "release-threads"].map(|name| Recorded::try_from(name.to_owned()).unwrap());
@@ -181,7 +182,7 @@ fn code_that_another_interpreter_freed_is_noticed() {
     assert!(is_told(Weakening::GenerationOfAnotherInterpreter, cases));
 }
 
-/// The lists have the thread under one interpreter, and its state names another.
+/// The list of one interpreter contains the thread, but the thread's state names another one.
 #[test]
 fn a_thread_that_names_another_interpreter_is_walked_by_what_it_names() {
     let case = serde_json::json!({
