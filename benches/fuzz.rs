@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use sim::fuzzing::{Outcome, TARGETS};
+use sim::fuzzing::{CheckOutcome, TARGETS};
 
 const CASES: usize = 2048;
 
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     group.throughput(Throughput::Elements(CASES as u64));
     for target in TARGETS {
         let cases = target.random_cases(CASES)?;
-        let accepted = cases.iter().filter(|case| case.check() == Outcome::Accepted).count();
+        let accepted = cases.iter().filter(|case| case.check() == CheckOutcome::Accepted).count();
         println!("{}: {accepted} of {CASES} cases are accepted", target.name());
         // One iteration runs the whole stream, because its cases differ greatly in size.
         group.bench_function(target.name(), |bencher| {

@@ -11,7 +11,7 @@ use std::hint::black_box;
 use criterion::Throughput;
 use framewalk::sample::WalkerKind;
 use sim::prove::graph::Graph;
-use sim::prove::search::{Clause, Options, Reads, search};
+use sim::prove::search::{ProofClause, ProofOptions, Reads, search};
 use sim::scenario::Contender;
 use sim::workloads;
 
@@ -24,10 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in WORKLOADS {
         let workload = workloads::find(name).ok_or("there is no such workload")?;
         let graph = Graph::build((workload.make)(), [].into())?;
-        let options = Options {
+        let options = ProofOptions {
             walker: &|site| contender.walker(site),
             samples: 2,
-            clause: Clause::NotThere,
+            clause: ProofClause::NotThere,
             reads: Reads::Segments,
             anchorings: 0,
             states: u64::MAX,

@@ -13,12 +13,12 @@ use criterion::Throughput;
 use framewalk::sample::WalkerKind;
 use lanes::stepped::{Rig, RigPlan};
 use model::schedule::Scheduler;
-use model::schedule::random::{Bounds, Random};
+use model::schedule::random::{Random, RandomBounds};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use process::build::{Silent, cache_folder, fetch, probe};
 
 const SAMPLES: u32 = 3;
-const BOUNDS: Bounds = Bounds { moves: 2, steps: 9 };
+const BOUNDS: RandomBounds = RandomBounds { moves: 2, steps: 9 };
 const SMALL: Parameters =
     Parameters { depth: 3, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
 /// The seed of a program with two plain branches over one leaf.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use framewalk::cached::CachedWalker;
-use framewalk::layout::{FrameCache, Layout};
+use framewalk::layout::{CacheFields, Layout};
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
 use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{Lookup, Sample};
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let build = selection
         .builds
         .iter()
-        .find(|build| build.frame_cache() == FrameCache::AnchorAndSequence && !build.debug)
+        .find(|build| build.frame_cache() == CacheFields::AnchorAndSequence && !build.debug)
         .ok_or("no release build with the frame cache was found")?;
     println!("CPython {} {}: {}", build.version, build.kind(), build.python.display());
     let mut criterion = Criterion::default()

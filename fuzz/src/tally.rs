@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use sim::fuzzing::Outcome;
+use sim::fuzzing::CheckOutcome;
 
 static CASES: AtomicU64 = AtomicU64::new(0);
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
@@ -23,8 +23,8 @@ unsafe extern "C" {
 }
 
 /// Counts the outcome of a case.
-pub(crate) fn count(name: &'static str, least_accepted: u8, outcome: Outcome) {
-    if outcome == Outcome::Accepted {
+pub(crate) fn count(name: &'static str, least_accepted: u8, outcome: CheckOutcome) {
+    if outcome == CheckOutcome::Accepted {
         ACCEPTED.fetch_add(1, Relaxed);
     }
     let cases = CASES.fetch_add(1, Relaxed) + 1;

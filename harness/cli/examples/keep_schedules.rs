@@ -17,18 +17,18 @@ use std::time::Instant;
 use framewalk::sample::WalkerKind;
 use lanes::explore::failures::Failing;
 use lanes::explore::place::{identity, movement};
-use lanes::stepped::{Rig, RigPlan, SteppedRun, Verdict, WARM_UP_WITHOUT_JIT};
-use model::schedule::cast::Cast;
+use lanes::stepped::{Rig, RigPlan, SampleVerdict, SteppedRun, WARM_UP_WITHOUT_JIT};
+use model::schedule::cast::ProfilerScript;
 use model::schedule::cost::{Costs, faults};
-use model::schedule::exhaustive::{Bounds, Exhaustive};
+use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::random::{self, Random};
-use model::schedule::replay::Replay;
+use model::schedule::replay::ScheduleReplay;
 use model::schedule::shard::Shard;
 use model::schedule::trace::Trace;
 use model::schedule::{AccessKind, Schedule, Scheduler};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
-use process::build::{Row, Silent, cache_folder, select};
+use process::build::{BuildVariant, Silent, cache_folder, select};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -127,7 +127,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 type Seen = (BTreeSet<SteppedFingerprint>, Costs);
 
 /// The program of a family with schedules that no build fails.
-fn choose(family: Family, rows: &[Row], folder: &Path) -> KeptProgram {
+fn choose(family: Family, rows: &[BuildVariant], folder: &Path) -> KeptProgram {
     let workload = program(family, Mode::Rounds);
     let mut first = rig(rows.first().unwrap(), &workload, folder);
     let steps = first.steps_of_rounds().first().copied().unwrap_or(0);
@@ -150,7 +150,7 @@ fn program(family: Family, mode: Mode) -> Workload {
     generate(family, mode, &parameters.within_bounds(family), SEED)
 }
 
-fn rig(row: &Row, workload: &Workload, folder: &Path) -> Rig {
+fn rig(row: &BuildVariant, workload: &Workload, folder: &Path) -> Rig {
     let plan = RigPlan::new(&row.build.python, WalkerKind::CpythonCached);
     let plan = RigPlan {
         jit: row.jit.switch(),
@@ -165,8 +165,8 @@ fn rig(row: &Row, workload: &Workload, folder: &Path) -> Rig {
 /// What each sample of a run came to.
 fn answers(run: &SteppedRun) -> String {
     let answer = |sample: &lanes::stepped::SteppedSample| match &sample.verdict {
-        Verdict::Rejected(rejection) => rejection.to_string(),
-        Verdict::Right | Verdict::Wrong(_) => {
+        SampleVerdict::Rejected(rejection) => rejection.to_string(),
+        SampleVerdict::Right | SampleVerdict::Wrong(_) => {
             let of_leaf = sample.moments.first().map_or_else(String::new, |moment| moment.leaf.to_string());
             format!("{:?} {} {of_leaf}", sample.sample.provenance.lookup, sample.moments.len() > 1)
         }
@@ -179,7 +179,7 @@ fn draw(rig: &mut Rig) -> Chosen {
     let mut chosen = Chosen::new();
     for (bounds, draws, quota) in candidates() {
         rig.stage(&bounds.cast(), bounds.still());
-        let mut random = Random::new(SEED, draws, random::Bounds { moves: bounds.moves, steps: bounds.steps });
+        let mut random = Random::new(SEED, draws, random::RandomBounds { moves: bounds.moves, steps: bounds.steps });
         let mut strata: BTreeMap<(Vec<AccessKind>, String), Vec<Schedule>> = BTreeMap::new();
         while random.begin() {
             let run = rig.run(bounds.samples, &mut random).unwrap_or_else(|error| panic!("{error}"));
@@ -228,9 +228,9 @@ fn passing(rig: &mut Rig, chosen: &Chosen) -> BTreeSet<(String, Schedule)> {
 }
 
 /// The accesses up to the last move of a schedule that runs as it stands and does not fail.
-fn passes(rig: &mut Rig, cast: &Cast, samples: u32, schedule: &Schedule) -> Option<Trace> {
+fn passes(rig: &mut Rig, cast: &ProfilerScript, samples: u32, schedule: &Schedule) -> Option<Trace> {
     rig.stage(cast, still(schedule));
-    let mut replay = Replay::new(schedule.clone(), 1);
+    let mut replay = ScheduleReplay::new(schedule.clone(), 1);
     replay.begin();
     let run = rig.run(samples, &mut replay).unwrap_or_else(|error| panic!("{error}"));
     let passes = replay.fit().is_ok() && Failing::of(&run).is_none();
@@ -238,13 +238,13 @@ fn passes(rig: &mut Rig, cast: &Cast, samples: u32, schedule: &Schedule) -> Opti
 }
 
 /// What comes of the kept schedules, and of all within the bounds that are drawn from, store by store and from gate to gate.
-fn seen(row: &Row, kept: &KeptProgram, folder: &Path) -> Seen {
+fn seen(row: &BuildVariant, kept: &KeptProgram, folder: &Path) -> Seen {
     let (mut seen, mut costs) = Seen::default();
     let family = kept.workload.family;
     let mut stores = rig(row, &program(family, Mode::Rounds), folder);
     for one in kept.schedules() {
         stores.stage(one.cast, still(one.schedule));
-        let mut replay = Replay::new(one.schedule.clone(), 1);
+        let mut replay = ScheduleReplay::new(one.schedule.clone(), 1);
         replay.begin();
         let run = stores.run(one.samples, &mut replay).unwrap_or_else(|error| panic!("{}: {error}", row.name));
         note(family, &mut costs, &run);
@@ -253,7 +253,7 @@ fn seen(row: &Row, kept: &KeptProgram, folder: &Path) -> Seen {
     for (rig, at_stores) in [(&mut stores, true), (&mut gates, false)] {
         for drawn in DRAWN {
             rig.stage(&drawn.cast(), if at_stores { drawn.still() } else { AccessKind::ALL.into() });
-            let bounds = Bounds { samples: drawn.samples, moves: drawn.moves, steps: drawn.steps };
+            let bounds = ExhaustiveBounds { samples: drawn.samples, moves: drawn.moves, steps: drawn.steps };
             let mut exhaustive = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
             while exhaustive.begin() {
                 let run = rig.run(drawn.samples, &mut exhaustive);

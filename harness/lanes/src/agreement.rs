@@ -15,8 +15,8 @@ use model::schedule::fingerprint::LeafKind;
 use model::workload::grammar::Grammar;
 
 use crate::expected::counters;
-use crate::owner::{Taken, Told};
-use crate::recorder::{Evidence, Recorder};
+use crate::owner::{Taken, UnwinderReport};
+use crate::recorder::{CellRecorder, Evidence};
 use crate::status::Status;
 
 /// The longest chain, shim frames and base frame included, that CPython's unwinder and its protocol follow
@@ -81,7 +81,7 @@ pub(super) struct Stopped<'a> {
 /// Counts a sample and compares it with what is known about the same state. If CPython's unwinder raised where it is
 /// documented to, returns the index of the thread at which it raised.
 pub(super) fn compare(
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     stopped: Stopped<'_>,
     attribution: Option<&mut Attribution>,
     taken: &Taken,
@@ -142,14 +142,14 @@ pub(super) fn compare(
     None
 }
 
-fn reject(recorder: &mut Recorder<'_>, walker: WalkerKind, rejection: &Rejection, truth: Option<&ThreadSample>) {
+fn reject(recorder: &mut CellRecorder<'_>, walker: WalkerKind, rejection: &Rejection, truth: Option<&ThreadSample>) {
     let stack = truth.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default();
     let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
     recorder.violation(walker, Violation::RejectedWhileStopped { rejection: rejection.clone() }, evidence);
 }
 
 /// Whether a walker lists other threads than the interpreters have, or in another order. Reports that as a violation.
-fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -> bool {
+fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &Sample, sample: &Sample) -> bool {
     let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
     let (seen, possible) = (ids(sample), ids(truth));
     if seen == possible {
@@ -162,7 +162,7 @@ fn is_other_list(recorder: &mut Recorder<'_>, truth: &Sample, sample: &Sample) -
 }
 
 /// Judges what the unwinder reports besides frames: status, interpreter, opcodes and counters.
-fn judge_told(recorder: &mut Recorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &Told) {
+fn judge_told(recorder: &mut CellRecorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &UnwinderReport) {
     let walker = sample.walker;
     let mut wrong = |field, seen: String, possible: String| {
         recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());

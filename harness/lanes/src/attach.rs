@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use framewalk::layout::{FrameCache, Layout, LayoutError};
+use framewalk::layout::{CacheFields, Layout, LayoutError};
 use framewalk::memory::RemoteMemory;
 use framewalk::reference::ReferenceWalker;
 use framewalk::rejection::Rejection;
@@ -28,17 +28,17 @@ use model::run::event::{Consumer, Event};
 use model::run::known::KnownFailures;
 use model::workload::grammar::{CallLines, ContextId, Function, FunctionId, Grammar};
 use model::workload::{Family, Overrides};
-use process::build::{Build, Row, fetched, probe};
+use process::build::{Build, BuildVariant, fetched, probe};
 use process::memory::{ProcessMemory, read_only};
 use process::program::Program;
 use process::runtime::{RuntimeError, RuntimeLocation, runtime_address};
 use thiserror::Error;
 
-use crate::cell::{Cell, Cut};
+use crate::cell::{Cell, CellError};
 use crate::chains::Chains;
-use crate::drivers::{Drivers, Observed};
+use crate::drivers::{Observed, UnwinderPool};
 use crate::live::{LOST, compare_cpython, compare_own, sample_until};
-use crate::recorder::Recorder;
+use crate::recorder::CellRecorder;
 
 /// Each look at the chains gets one part in this many of the remaining time.
 const LOOKS: u32 = 20;
@@ -65,7 +65,7 @@ pub enum AttachError {
 }
 
 /// How to sample a process.
-pub struct Options<'a> {
+pub struct AttachOptions<'a> {
     /// The process id.
     pub pid: i32,
     /// How long to sample.
@@ -88,7 +88,7 @@ pub struct Options<'a> {
 ///
 /// # Errors
 /// The process cannot be read.
-pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
+pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) -> Result<(), AttachError> {
     // This comes first: whatever is read after an `execve` must not be attributed to this program.
     let program = Program::of(options.pid);
     let location = runtime_address(options.pid)?;
@@ -99,7 +99,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     let site = Site { layout, runtime: location.address };
 
     let (build, has_unwinder) = own_build(options, &location, layout);
-    let can_write = options.write && layout.frame_cache() == FrameCache::AnchorAndSequence;
+    let can_write = options.write && layout.frame_cache() == CacheFields::AnchorAndSequence;
     let mut walkers = vec![WalkerKind::OwnUncached];
     if can_write {
         walkers.extend([WalkerKind::OwnCached, WalkerKind::OwnReference]);
@@ -125,7 +125,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
         part: None,
     });
     consumer.event(&Event::CellStarted { cell: id.clone() });
-    let row = Row { build: Arc::new(build), jit: JitMode::Unavailable, name };
+    let row = BuildVariant { build: Arc::new(build), jit: JitMode::Unavailable, name };
     let weakenings = std::collections::BTreeSet::new();
     let cell = Cell {
         id: &id,
@@ -158,7 +158,7 @@ pub fn run(options: &Options<'_>, consumer: &mut (dyn Consumer + Send)) -> Resul
     let replay = |_: &_| format!("framediff attach {} --write", options.pid);
     let mut chains = Chains::default();
     let result = {
-        let mut recorder = Recorder::new(&cell, &send, &replay);
+        let mut recorder = CellRecorder::new(&cell, &send, &replay);
         sample(&cell, &mut recorder, memory, &Process { site, program: &program, can_write }, &mut chains)
     };
     // Dropping the recorder flushed its counts.
@@ -205,7 +205,7 @@ fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout:
         0 => "no chain stood still long enough to tell whether it ends at its base frame".to_owned(),
         looks => format!("in {looks} looks at chains that stood still, no thread was cut from its base frame"),
     });
-    let next = if layout.frame_cache() == FrameCache::AnchorAndSequence {
+    let next = if layout.frame_cache() == CacheFields::AnchorAndSequence {
         "cached walkers write the anchor: give --write to let them"
     } else {
         "this CPython has no frame cache; cached walkers need --write and a CPython 3.15"
@@ -231,7 +231,7 @@ fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
 
 /// The build that the process runs, so that its own `RemoteUnwinder` can be used: its executable, or a fetched build.
 /// If neither matches, returns what is known about the process without a build, and false.
-fn own_build(options: &Options<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
+fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation, layout: Layout) -> (Build, bool) {
     let executable = std::fs::read_link(format!("/proc/{}/exe", options.pid)).unwrap_or_default();
     let candidates: Vec<PathBuf> =
         std::iter::once(executable.clone()).chain(fetched(options.cache).into_iter().flatten()).collect();
@@ -265,18 +265,18 @@ struct Process<'a> {
 
 impl Process<'_> {
     /// Fails if the process no longer runs the program that it ran at the start.
-    fn check(&self, memory: &ProcessMemory) -> Result<(), Cut> {
+    fn check(&self, memory: &ProcessMemory) -> Result<(), CellError> {
         ended(memory.pid(), self.site, self.program).map_or(Ok(()), |why| Err(Inconclusive::TargetEnded(why).into()))
     }
 }
 
 fn sample(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     mut memory: ProcessMemory,
     process: &Process<'_>,
     chains: &mut Chains,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let site = process.site;
     chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
     if !process.can_write {
@@ -297,7 +297,7 @@ fn sample(
     compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
     process.check(&memory)?;
     if has_cpython {
-        let mut drivers = Drivers::default();
+        let mut drivers = UnwinderPool::default();
         let target = Observed { pid: memory.pid(), site };
         compare_cpython(cell, recorder, &mut drivers, target, &grammar, cell.deadline)?;
     }
@@ -307,11 +307,11 @@ fn sample(
 /// Learns what the process can show, from the stacks that the reference walker verified.
 fn learn(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     memory: &mut ProcessMemory,
     site: Site,
     until: Instant,
-) -> Result<Grammar, Cut> {
+) -> Result<Grammar, CellError> {
     let mut learnt = Learnt::default();
     let mut reference = ReferenceWalker::new(site)?;
     attach(&mut reference, memory)?;
@@ -328,16 +328,16 @@ fn learn(
     Ok(learnt.grammar)
 }
 
-pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+pub(super) fn attach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), CellError> {
     persist(|| walker.attach(memory))
 }
 
-pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), Cut> {
+pub(super) fn detach(walker: &mut dyn Walker, memory: &mut dyn RemoteMemory) -> Result<(), CellError> {
     persist(|| walker.detach(memory))
 }
 
 /// Retries an action until it works. A thread of the running target that is just ending can make it fail.
-fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), Cut> {
+fn persist(mut action: impl FnMut() -> Result<(), Rejection>) -> Result<(), CellError> {
     let until = Instant::now() + LOST;
     loop {
         match action() {

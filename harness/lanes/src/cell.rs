@@ -17,7 +17,7 @@ use model::run::finding::Fingerprint;
 use model::run::known::KnownFailures;
 use model::workload::user_program::UserProgram;
 use model::workload::{Family, Mode, Overrides, Parameters, Workload, generate};
-use process::build::Row;
+use process::build::BuildVariant;
 use process::deadline::{CalledOff, Deadline};
 use process::gate::GateError;
 use process::target::{LaunchError, StopError};
@@ -33,7 +33,7 @@ pub struct Cell<'a> {
     /// Its name in reports.
     pub id: &'a CellId,
     /// The build and run mode.
-    pub row: &'a Row,
+    pub row: &'a BuildVariant,
     /// The workload's family. Meaningless if `program` is set.
     pub family: Family,
     /// The user's program, which runs instead of a generated one.
@@ -99,7 +99,7 @@ impl Sought {
 
 /// Why a cell ended before its deadline.
 #[derive(Debug, thiserror::Error)]
-pub enum Cut {
+pub enum CellError {
     /// The target or a walker could not be set up.
     #[error("{0}")]
     SetUp(String),
@@ -111,17 +111,17 @@ pub enum Cut {
     NotStopped(String),
 }
 
-impl From<Cut> for CellOutcome {
-    fn from(cut: Cut) -> Self {
+impl From<CellError> for CellOutcome {
+    fn from(cut: CellError) -> Self {
         match cut {
-            Cut::SetUp(why) => Self::NotRun(NotRun::SetUp(why)),
-            Cut::Inconclusive(why) => Self::Inconclusive(why),
-            Cut::NotStopped(why) => Self::Inconclusive(Inconclusive::Deadline(why)),
+            CellError::SetUp(why) => Self::NotRun(NotRun::SetUp(why)),
+            CellError::Inconclusive(why) => Self::Inconclusive(why),
+            CellError::NotStopped(why) => Self::Inconclusive(Inconclusive::Deadline(why)),
         }
     }
 }
 
-impl From<LaunchError> for Cut {
+impl From<LaunchError> for CellError {
     fn from(error: LaunchError) -> Self {
         match error {
             LaunchError::NotReady { source: GateError::CalledOff(why), .. } => why.into(),
@@ -133,7 +133,7 @@ impl From<LaunchError> for Cut {
     }
 }
 
-impl From<CalledOff> for Cut {
+impl From<CalledOff> for CellError {
     fn from(why: CalledOff) -> Self {
         Self::Inconclusive(match why {
             CalledOff::Interrupted => Inconclusive::Interrupted,
@@ -142,7 +142,7 @@ impl From<CalledOff> for Cut {
     }
 }
 
-impl From<GateError> for Cut {
+impl From<GateError> for CellError {
     fn from(error: GateError) -> Self {
         let text = error.to_string();
         Self::Inconclusive(match error {
@@ -153,13 +153,13 @@ impl From<GateError> for Cut {
     }
 }
 
-impl From<StopError> for Cut {
+impl From<StopError> for CellError {
     fn from(error: StopError) -> Self {
         Self::Inconclusive(Inconclusive::TargetEnded(error.to_string()))
     }
 }
 
-impl From<UnwinderError> for Cut {
+impl From<UnwinderError> for CellError {
     fn from(error: UnwinderError) -> Self {
         let text = error.to_string();
         match error {
@@ -181,13 +181,13 @@ impl From<UnwinderError> for Cut {
     }
 }
 
-impl From<Rejection> for Cut {
+impl From<Rejection> for CellError {
     fn from(rejection: Rejection) -> Self {
         Self::Inconclusive(Inconclusive::Unreadable(rejection.to_string()))
     }
 }
 
-impl From<Unsupported> for Cut {
+impl From<Unsupported> for CellError {
     fn from(error: Unsupported) -> Self {
         Self::SetUp(error.to_string())
     }
@@ -274,7 +274,7 @@ pub fn patience() -> Deadline {
 
 #[cfg(test)]
 mod tests {
-    use process::target::{End, Ended};
+    use process::target::{ChildEnd, Ended};
 
     use super::*;
 
@@ -287,7 +287,7 @@ mod tests {
         let not_ready = LaunchError::NotReady { python: "/py".into(), source: late() };
         let unwinder = UnwinderError::Deadline;
         for (cut, words) in
-            [(Cut::from(late()), "process 7"), (not_ready.into(), "/py did not get ready"), (unwinder.into(), "")]
+            [(CellError::from(late()), "process 7"), (not_ready.into(), "/py did not get ready"), (unwinder.into(), "")]
         {
             let outcome = CellOutcome::from(cut);
             let CellOutcome::Inconclusive(Inconclusive::Deadline(text)) = &outcome else { panic!("{outcome:?}") };
@@ -299,9 +299,11 @@ mod tests {
     fn a_wait_that_is_called_off_says_nothing_about_who_was_to_answer() {
         let not_ready = |why| LaunchError::NotReady { python: "/py".into(), source: GateError::CalledOff(why) };
         for why in [CalledOff::Interrupted, CalledOff::BudgetSpent] {
-            for cut in
-                [Cut::from(not_ready(why)), GateError::CalledOff(why).into(), UnwinderError::CalledOff(why).into()]
-            {
+            for cut in [
+                CellError::from(not_ready(why)),
+                GateError::CalledOff(why).into(),
+                UnwinderError::CalledOff(why).into(),
+            ] {
                 let outcome = CellOutcome::from(cut);
                 match why {
                     CalledOff::Interrupted => assert_eq!(outcome, CellOutcome::Inconclusive(Inconclusive::Interrupted)),
@@ -316,10 +318,12 @@ mod tests {
 
     #[test]
     fn a_target_that_ends_is_told_from_one_that_never_began() {
-        let ended = || GateError::Ended(Ended { pid: 7, end: End::Exited(3), stderr: String::new(), failed_in: None });
-        let outcome = CellOutcome::from(Cut::from(ended()));
+        let ended =
+            || GateError::Ended(Ended { pid: 7, end: ChildEnd::Exited(3), stderr: String::new(), failed_in: None });
+        let outcome = CellOutcome::from(CellError::from(ended()));
         assert!(matches!(outcome, CellOutcome::Inconclusive(Inconclusive::TargetEnded(_))), "{outcome:?}");
-        let outcome = CellOutcome::from(Cut::from(LaunchError::NotReady { python: "/py".into(), source: ended() }));
+        let outcome =
+            CellOutcome::from(CellError::from(LaunchError::NotReady { python: "/py".into(), source: ended() }));
         assert!(matches!(outcome, CellOutcome::NotRun(NotRun::SetUp(_))), "{outcome:?}");
     }
 }

@@ -16,8 +16,8 @@ use process::memory::ProcessMemory;
 use process::target::Target;
 use process::unwinder::{CountedSample, Unwinder, UnwinderError};
 
-use crate::cell::{Cell, Cut};
-use crate::recorder::{Evidence, Recorder};
+use crate::cell::{Cell, CellError};
+use crate::recorder::{CellRecorder, Evidence};
 
 /// How many deaths are allowed before a cell goes on without the unwinder. By then the violation has been reported.
 const MOST_DEATHS: u32 = 20;
@@ -26,11 +26,11 @@ const HANG_WEIGHT: u32 = 10;
 
 /// The idle drivers, by interpreter. Each is lent for a session and opened again for it.
 #[derive(Default)]
-pub struct Drivers {
+pub struct UnwinderPool {
     idle: HashMap<PathBuf, Vec<Unwinder>>,
 }
 
-impl Drivers {
+impl UnwinderPool {
     /// Opens an unwinder of the cell's own build on the target, with or without its cache, and with or without its
     /// counters.
     ///
@@ -39,11 +39,11 @@ impl Drivers {
     pub(super) fn open<'a>(
         &mut self,
         cell: &'a Cell<'a>,
-        recorder: &mut Recorder<'_>,
+        recorder: &mut CellRecorder<'_>,
         target: Observed,
         kind: WalkerKind,
         counts: bool,
-    ) -> Result<RenewedUnwinder<'a>, Cut> {
+    ) -> Result<RenewedUnwinder<'a>, CellError> {
         let idle = self.idle.get_mut(&cell.row.build.python).and_then(Vec::pop);
         let mut unwinder = RenewedUnwinder { cell, target, kind, counts, idle, open: None, deaths_left: MOST_DEATHS };
         unwinder.opened(recorder)?;
@@ -54,7 +54,7 @@ impl Drivers {
     ///
     /// # Errors
     /// The driver does not start, or fails.
-    pub(super) fn positions(&mut self, cell: &Cell<'_>, source: &str) -> Result<Positions, Cut> {
+    pub(super) fn positions(&mut self, cell: &Cell<'_>, source: &str) -> Result<Positions, CellError> {
         let idle = self.idle.entry(cell.row.build.python.clone()).or_default();
         let mut driver = match idle.pop() {
             Some(driver) => driver,
@@ -72,8 +72,8 @@ impl Drivers {
     pub(super) fn give_back(
         &mut self,
         mut unwinder: RenewedUnwinder<'_>,
-        recorder: &mut Recorder<'_>,
-    ) -> Result<(), Cut> {
+        recorder: &mut CellRecorder<'_>,
+    ) -> Result<(), CellError> {
         unwinder.close(recorder)?;
         let python = &unwinder.cell.row.build.python;
         self.idle.entry(python.clone()).or_default().extend(unwinder.idle);
@@ -125,7 +125,7 @@ impl RenewedUnwinder<'_> {
     }
 
     /// The unwinder, open on the target. Replaces one that died. `None` after too many deaths.
-    pub(super) fn opened(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<&mut Unwinder>, Cut> {
+    pub(super) fn opened(&mut self, recorder: &mut CellRecorder<'_>) -> Result<Option<&mut Unwinder>, CellError> {
         while self.open.is_none() && self.deaths_left > 0 {
             match self.open_another() {
                 Ok(unwinder) => self.open = Some(unwinder),
@@ -146,7 +146,7 @@ impl RenewedUnwinder<'_> {
     }
 
     /// Takes one sample. `None` if the unwinder dies or hangs, or has done so too often.
-    pub(super) fn sample(&mut self, recorder: &mut Recorder<'_>) -> Result<Option<CountedSample>, Cut> {
+    pub(super) fn sample(&mut self, recorder: &mut CellRecorder<'_>) -> Result<Option<CountedSample>, CellError> {
         let deadline = self.cell.patience();
         let Some(unwinder) = self.opened(recorder)? else { return Ok(None) };
         match unwinder.sample(deadline) {
@@ -156,7 +156,7 @@ impl RenewedUnwinder<'_> {
     }
 
     /// Drops the unwinder and returns whether there was one. Its driver is kept for another target.
-    pub(super) fn close(&mut self, recorder: &mut Recorder<'_>) -> Result<bool, Cut> {
+    pub(super) fn close(&mut self, recorder: &mut CellRecorder<'_>) -> Result<bool, CellError> {
         let Some(mut unwinder) = self.open.take() else { return Ok(false) };
         match unwinder.close(self.cell.patience()) {
             Ok(()) => {
@@ -171,7 +171,7 @@ impl RenewedUnwinder<'_> {
     ///
     /// # Errors
     /// The unwinder is not to blame.
-    pub(super) fn lost(&mut self, recorder: &mut Recorder<'_>, error: UnwinderError) -> Result<(), Cut> {
+    pub(super) fn lost(&mut self, recorder: &mut CellRecorder<'_>, error: UnwinderError) -> Result<(), CellError> {
         self.open = None;
         let Some(violation) = error.violation() else { return Err(error.into()) };
         if let Some(why) = self.target.ended() {

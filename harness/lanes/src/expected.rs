@@ -14,7 +14,7 @@ use framewalk::sample::{Counters, Lookup, Sample};
 use framewalk::walker::{CachingWalker, Site, Walker};
 use process::memory::ProcessMemory;
 
-use crate::cell::Cut;
+use crate::cell::CellError;
 
 /// Our walker that models one unwinder.
 pub(super) struct Expected {
@@ -24,12 +24,12 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub(super) fn new(site: Site) -> Result<Self, Cut> {
+    pub(super) fn new(site: Site) -> Result<Self, CellError> {
         Ok(Self { walker: CachedWalker::new(site, BTreeSet::new())?, before: FrameCache::default() })
     }
 
     /// The sample that the protocol takes of the target in its current state.
-    pub(super) fn look(&mut self, memory: &ProcessMemory) -> Result<Sample, Cut> {
+    pub(super) fn look(&mut self, memory: &ProcessMemory) -> Result<Sample, CellError> {
         self.before = self.walker.cache().clone();
         Ok(self.walker.sample(&mut Overlay::new(memory.clone()))?)
     }

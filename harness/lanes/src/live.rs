@@ -31,7 +31,7 @@ use model::oracle::episodes::Episodes;
 use model::oracle::profile::Profile;
 use model::oracle::statistics::accuse;
 use model::oracle::tally::Tally;
-use model::run::bounds::Judged;
+use model::run::bounds::BoundJudgement;
 use model::run::cell::CellOutcome;
 use model::run::finding::Possible;
 use model::run::observed::Observer;
@@ -43,9 +43,9 @@ use process::unwinder::{CountedSample, LiveBatch, LiveBound};
 
 use self::told::{KnownThreads, judge_told};
 use crate::attach::{attach, detach};
-use crate::cell::{Cell, Cut};
-use crate::drivers::{Drivers, Observed, RenewedUnwinder};
-use crate::recorder::{Evidence, Recorder};
+use crate::cell::{Cell, CellError};
+use crate::drivers::{Observed, RenewedUnwinder, UnwinderPool};
+use crate::recorder::{CellRecorder, Evidence};
 use crate::session::Session;
 use crate::truth::Truth;
 
@@ -61,7 +61,7 @@ const TRUTH: u32 = 12;
 const BURST: u32 = 64;
 
 /// Runs the cell to its deadline.
-pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
+pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> CellOutcome {
     let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| part.runs(cell)).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let mut workload = cell.workload(Mode::Free);
@@ -112,7 +112,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) 
 }
 
 /// Launches `count` targets, each ready to start. They launch in parallel: a single launch leaves the other cores idle.
-fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Session, Cut>> {
+fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Session, CellError>> {
     std::thread::scope(|scope| {
         let launches: Vec<_> = (0..count).map(|_| scope.spawn(|| Session::launch(cell, workload))).collect();
         let joined = launches.into_iter().map(std::thread::ScopedJoinHandle::join);
@@ -174,7 +174,11 @@ impl<'a> Judge<'a> {
     }
 
     /// Counts a sample. Returns the rules that its stacks break.
-    pub(super) fn judge(&mut self, recorder: &mut Recorder<'_>, sample: &Sample) -> Vec<(Illegal, Cause, Vec<Frame>)> {
+    pub(super) fn judge(
+        &mut self,
+        recorder: &mut CellRecorder<'_>,
+        sample: &Sample,
+    ) -> Vec<(Illegal, Cause, Vec<Frame>)> {
         let mut broken = Vec::new();
         for thread in &sample.threads {
             recorder.count(sample.walker, thread);
@@ -196,7 +200,7 @@ impl<'a> Judge<'a> {
         broken
     }
 
-    fn rejected(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, thread: u64, rejection: &Rejection) {
+    fn rejected(&mut self, recorder: &mut CellRecorder<'_>, walker: WalkerKind, thread: u64, rejection: &Rejection) {
         let reason = rejection.reason();
         if self.episodes.is_new_rejection(thread, &reason) {
             recorder.rejected_episode(walker, &reason);
@@ -206,7 +210,7 @@ impl<'a> Judge<'a> {
 
     fn impossible(
         &mut self,
-        recorder: &mut Recorder<'_>,
+        recorder: &mut CellRecorder<'_>,
         walker: WalkerKind,
         thread: u64,
         cause: Cause,
@@ -222,7 +226,7 @@ impl<'a> Judge<'a> {
 
     /// Counts lookups that CPython's unwinder reports for several threads together, so that they cannot be assigned to
     /// a thread.
-    fn lookups(&mut self, recorder: &mut Recorder<'_>, walker: WalkerKind, counters: &Counters) {
+    fn lookups(&mut self, recorder: &mut CellRecorder<'_>, walker: WalkerKind, counters: &Counters) {
         recorder.lookups(walker, counters);
         self.tally.count_lookups(counters.full_hits, counters.partial_hits, counters.misses);
     }
@@ -270,11 +274,11 @@ fn possible(grammar: &Grammar, stack: &[Frame], illegal: &Illegal) -> Possible {
 
 fn reference(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     session: &mut Session,
     grammar: &Grammar,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let mut walker = ReferenceWalker::new(session.site)?;
     attach(&mut walker, &mut session.memory)?;
     let mut judge = Judge::new(grammar);
@@ -293,11 +297,11 @@ fn reference(
 
 fn own(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     session: &mut Session,
     grammar: &Grammar,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let result = compare_own(cell, recorder, &mut session.memory, session.site, grammar, until);
     session.target.stop()?;
     result
@@ -306,12 +310,12 @@ fn own(
 /// Compares our own cached and uncached walkers, which take turns on the process of `memory`.
 pub(super) fn compare_own(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     memory: &mut ProcessMemory,
     site: Site,
     grammar: &Grammar,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let mut uncached = cell.has(WalkerKind::OwnUncached).then(|| UncachedWalker::new(site)).transpose()?;
     let mut cached =
         cell.has(WalkerKind::OwnCached).then(|| CachedWalker::new(site, cell.weakenings.clone())).transpose()?;
@@ -341,12 +345,12 @@ pub(super) fn compare_own(
 
 fn cpython(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
-    drivers: &mut Drivers,
+    recorder: &mut CellRecorder<'_>,
+    drivers: &mut UnwinderPool,
     session: &mut Session,
     grammar: &Grammar,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let result = compare_cpython(cell, recorder, drivers, session.observed(), grammar, until);
     session.target.stop()?;
     result
@@ -355,12 +359,12 @@ fn cpython(
 /// Compares CPython's own unwinder with and without its cache, in parallel on one process.
 pub(super) fn compare_cpython(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
-    drivers: &mut Drivers,
+    recorder: &mut CellRecorder<'_>,
+    drivers: &mut UnwinderPool,
     target: Observed,
     grammar: &Grammar,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let mut open =
         |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind, true)).transpose();
     let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
@@ -395,9 +399,9 @@ fn drive(
     cell: &Cell<'_>,
     driver: &mut RenewedUnwinder<'_>,
     judge: &mut Judge<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     until: Instant,
-) -> Result<(), Cut> {
+) -> Result<(), CellError> {
     let threads =
         cell.is_workload().then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
     loop {
@@ -423,7 +427,7 @@ fn drive(
     }
 }
 
-fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBatch) {
+fn take_batch(judge: &mut Judge<'_>, recorder: &mut CellRecorder<'_>, batch: &LiveBatch) {
     for CountedSample { sample, counters, .. } in &batch.samples {
         judge.judge(recorder, sample);
         let unknown = sample.threads.iter().any(|thread| thread.provenance.lookup == Lookup::Unknown);
@@ -439,12 +443,12 @@ fn take_batch(judge: &mut Judge<'_>, recorder: &mut Recorder<'_>, batch: &LiveBa
 /// Samples with all walkers in turn until the deadline.
 pub(super) fn sample_until(
     cell: &Cell<'_>,
-    recorder: &mut Recorder<'_>,
+    recorder: &mut CellRecorder<'_>,
     memory: &mut dyn RemoteMemory,
     walkers: &mut [&mut dyn Walker],
     until: Instant,
-    mut on_sample: impl FnMut(&mut Recorder<'_>, &Sample),
-) -> Result<(), Cut> {
+    mut on_sample: impl FnMut(&mut CellRecorder<'_>, &Sample),
+) -> Result<(), CellError> {
     let mut lost: Option<Instant> = None;
     while Instant::now() < until && !cell.is_over() {
         for _ in 0..BURST {
@@ -473,7 +477,7 @@ pub(super) fn sample_until(
 
 /// Reports every cause by which only the cached walker is worse than the uncached one, and for both walkers what
 /// exceeds the released builds.
-fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
+fn weigh(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
     if cell.is_interrupted() {
         return;
     }
@@ -485,7 +489,7 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
     }
     let version = cell.row.build.version.to_string();
     for (walker, judge) in walkers.into_iter().zip(judges).filter(|(walker, _)| cell.has(*walker)) {
-        let judged = Judged { family: &cell.id.family, walker, version: &version };
+        let judged = BoundJudgement { family: &cell.id.family, walker, version: &version };
         for violation in cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
             report(recorder, walker, judge, violation);
         }
@@ -505,7 +509,7 @@ fn weigh(cell: &Cell<'_>, recorder: &mut Recorder<'_>, walkers: [WalkerKind; 2],
 }
 
 /// Reports a rate. For a rate of impossible stacks, includes the first stack of that cause.
-fn report(recorder: &mut Recorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
+fn report(recorder: &mut CellRecorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
     let example = match &violation {
         Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => {
             judge.examples.iter().find(|(cause, _)| cause.name() == what)

@@ -9,21 +9,21 @@ use process::memory::ProcessMemory;
 use process::unwinder::{CountedSample, ToldThread};
 use smallvec::SmallVec;
 
-use crate::cell::{Cell, Cut};
-use crate::drivers::{Drivers, RenewedUnwinder};
+use crate::cell::{Cell, CellError};
+use crate::drivers::{RenewedUnwinder, UnwinderPool};
 use crate::expected::Expected;
-use crate::recorder::Recorder;
+use crate::recorder::CellRecorder;
 use crate::session::Session;
 use crate::stops::Stops;
 
 /// A sample, and what CPython's unwinder reports besides.
 pub(super) struct Taken {
     pub(super) sample: Sample,
-    pub(super) unwinder: Option<Told>,
+    pub(super) unwinder: Option<UnwinderReport>,
 }
 
 /// What CPython's unwinder reports besides frames.
-pub(super) struct Told {
+pub(super) struct UnwinderReport {
     /// The unwinder's counters.
     pub(super) counters: Option<Counters>,
     /// The details of each thread in the sample.
@@ -46,12 +46,12 @@ impl<'a> Owner<'a> {
     /// Creates `turns` walkers of this kind, which take turns.
     pub(super) fn new(
         cell: &'a Cell<'a>,
-        drivers: &mut Drivers,
-        recorder: &mut Recorder<'_>,
+        drivers: &mut UnwinderPool,
+        recorder: &mut CellRecorder<'_>,
         session: &Session,
         walker: Option<WalkerKind>,
         turns: usize,
-    ) -> Result<Self, Cut> {
+    ) -> Result<Self, CellError> {
         let site = session.site;
         Ok(match walker {
             Some(WalkerKind::OwnCached) => {
@@ -64,7 +64,7 @@ impl<'a> Owner<'a> {
                 let target = session.observed();
                 // The second unwinder is created without counters. Nothing else about it may differ.
                 let open = |turn| Ok((drivers.open(cell, recorder, target, kind, turn == 0)?, Expected::new(site)?));
-                Self::Cpython((0..turns).map(open).collect::<Result<_, Cut>>()?)
+                Self::Cpython((0..turns).map(open).collect::<Result<_, CellError>>()?)
             }
             Some(WalkerKind::OwnUncached | WalkerKind::CpythonUncached) | None => Self::Nobody,
         })
@@ -98,7 +98,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Clears the anchors. CPython's unwinder did so when it was created.
-    pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), Cut> {
+    pub(super) fn attach(&mut self, memory: &mut ProcessMemory) -> Result<(), CellError> {
         if let Self::Own(walkers) = self
             && let Some(first) = walkers.first_mut()
         {
@@ -110,10 +110,10 @@ impl<'a> Owner<'a> {
     /// Takes a sample with the walker whose turn it is. `None` if there is no walker, or it died.
     pub(super) fn sample(
         &mut self,
-        recorder: &mut Recorder<'_>,
+        recorder: &mut CellRecorder<'_>,
         turn: usize,
         memory: &mut ProcessMemory,
-    ) -> Result<Option<Taken>, Cut> {
+    ) -> Result<Option<Taken>, CellError> {
         match self {
             Self::Own(walkers) => {
                 let Some(walker) = walkers.get_mut(turn) else { return Ok(None) };
@@ -128,7 +128,7 @@ impl<'a> Owner<'a> {
                     expected.forget();
                     return Ok(None);
                 };
-                Ok(Some(Taken { sample, unwinder: Some(Told { counters, threads: told, owed: Some(owed) }) }))
+                Ok(Some(Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed: Some(owed) }) }))
             }
             Self::Nobody => Ok(None),
         }
@@ -144,7 +144,11 @@ impl<'a> Owner<'a> {
     }
 
     /// Clears the anchors. Returns whether that was done: an unwinder that died cannot do it.
-    pub(super) fn detach(&mut self, recorder: &mut Recorder<'_>, memory: &mut ProcessMemory) -> Result<bool, Cut> {
+    pub(super) fn detach(
+        &mut self,
+        recorder: &mut CellRecorder<'_>,
+        memory: &mut ProcessMemory,
+    ) -> Result<bool, CellError> {
         Ok(match self {
             Self::Own(walkers) => {
                 for walker in walkers {

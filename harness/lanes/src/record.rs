@@ -14,14 +14,14 @@ use framewalk::thread_state::thread_states;
 use framewalk::walker::{Site, Unsupported, Walker};
 use model::account::AccountFrame;
 use model::workload::{Family, Mode, Parameters, generate};
-use process::build::Row;
+use process::build::BuildVariant;
 use process::gate::GateError;
 use process::memory::ProcessMemory;
 use process::target::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sim::snapshot::replay::walker;
-use sim::snapshot::{GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
+use sim::snapshot::{GateTruth, Meta, Profiled, RecordedStop, Snapshot, ThreadTruth};
 
 use crate::cell::patience;
 
@@ -33,9 +33,9 @@ const PASSED_FIRST_WITH_JIT: u32 = 60;
 const PASSED_BETWEEN: [u32; 6] = [0, 0, 0, 0, 1, 4];
 
 /// What to record.
-pub struct Order<'a> {
+pub struct RecordOrder<'a> {
     /// The build and run mode.
-    pub row: &'a Row,
+    pub row: &'a BuildVariant,
     /// The workload's family.
     pub family: Family,
     /// The workload's parameters.
@@ -86,7 +86,7 @@ pub enum RecordError {
 ///
 /// # Errors
 /// The target cannot be launched, does not reach its gates, or cannot be walked.
-pub fn record(order: &Order<'_>) -> Result<Snapshot, RecordError> {
+pub fn record(order: &RecordOrder<'_>) -> Result<Snapshot, RecordError> {
     let workload = generate(order.family, Mode::Gated, &order.parameters, order.seed);
     let jit = order.row.jit.switch();
     let mut target = Target::launch(&order.row.build.python, jit, &workload.source, order.folder, patience())?;
@@ -155,7 +155,7 @@ impl Camera {
     }
 
     /// Records everything, then lets the profiler write its anchors.
-    fn shoot(&mut self, mut gate: GateTruth) -> Result<Stop, RecordError> {
+    fn shoot(&mut self, mut gate: GateTruth) -> Result<RecordedStop, RecordError> {
         let mut read = Ranges::default();
         let mut over = |walker: &mut dyn Walker, attach: bool| -> Result<(Sample, Writes), RecordError> {
             let mut memory = Recorder::new(Overlay::new(&mut self.memory), &mut read);
@@ -192,7 +192,7 @@ impl Camera {
             frame.file = self.neutral.text(&frame.file);
         }
         let threads = self.truth(&truth, profiled.as_ref())?;
-        Ok(Stop { image, gate, threads })
+        Ok(RecordedStop { image, gate, threads })
     }
 
     /// The truth about each thread.

@@ -37,7 +37,7 @@ pub struct Evidence<'a> {
 }
 
 /// Collects the results of one cell.
-pub struct Recorder<'a> {
+pub struct CellRecorder<'a> {
     cell: &'a Cell<'a>,
     send: &'a (dyn Fn(Event) + Sync),
     replay: &'a (dyn Fn(&Finding) -> String + Sync),
@@ -52,7 +52,7 @@ pub struct Recorder<'a> {
     program: (Arc<str>, Arc<str>),
 }
 
-impl<'a> Recorder<'a> {
+impl<'a> CellRecorder<'a> {
     /// Creates a recorder that sends events to `send`. `replay` returns the command that replays a failure.
     pub fn new(
         cell: &'a Cell<'a>,
@@ -219,7 +219,7 @@ impl<'a> Recorder<'a> {
     }
 }
 
-impl Drop for Recorder<'_> {
+impl Drop for CellRecorder<'_> {
     fn drop(&mut self) {
         self.flush_tallies();
         for (walker, counter) in self.profiles.take().into_iter().flatten() {

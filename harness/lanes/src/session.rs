@@ -10,7 +10,7 @@ use process::program::Program;
 use process::runtime::runtime_address;
 use process::target::Target;
 
-use crate::cell::{Cell, Cut};
+use crate::cell::{Cell, CellError};
 use crate::drivers::Observed;
 
 /// A target that is ready to start.
@@ -21,21 +21,21 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, Cut> {
+    pub(super) fn launch(cell: &Cell<'_>, workload: &Workload) -> Result<Self, CellError> {
         let python = &cell.row.build.python;
         Self::of(Target::launch(python, cell.jit(), &workload.source, cell.folder, cell.patience())?)
     }
 
     /// Launches a user's program, which stops itself at its gates if `stops` is set.
-    pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, Cut> {
+    pub(super) fn launch_program(cell: &Cell<'_>, program: &UserProgram, stops: bool) -> Result<Self, CellError> {
         let python = &cell.row.build.python;
         Self::of(Target::launch_program(python, cell.jit(), program, stops, cell.folder, cell.patience())?)
     }
 
-    fn of(target: Target) -> Result<Self, Cut> {
-        let runtime = runtime_address(target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
+    fn of(target: Target) -> Result<Self, CellError> {
+        let runtime = runtime_address(target.pid()).map_err(|error| CellError::SetUp(error.to_string()))?;
         let mut memory = target.memory();
-        let layout = Layout::read(&mut memory, runtime.address).map_err(|error| Cut::SetUp(error.to_string()))?;
+        let layout = Layout::read(&mut memory, runtime.address).map_err(|error| CellError::SetUp(error.to_string()))?;
         Ok(Self { target, memory, site: Site { layout, runtime: runtime.address } })
     }
 
@@ -62,10 +62,10 @@ pub(super) enum Gone {
 
 impl Vitality {
     /// Remembers the program as it starts.
-    pub(super) fn new(session: &mut Session) -> Result<Self, Cut> {
-        let program = Program::of(session.target.pid()).map_err(|error| Cut::SetUp(error.to_string()))?;
+    pub(super) fn new(session: &mut Session) -> Result<Self, CellError> {
+        let program = Program::of(session.target.pid()).map_err(|error| CellError::SetUp(error.to_string()))?;
         let finalizing = finalizing(&mut session.memory, session.site.runtime);
-        Ok(Self { program, finalizing: finalizing.map_err(|error| Cut::SetUp(error.to_string()))? })
+        Ok(Self { program, finalizing: finalizing.map_err(|error| CellError::SetUp(error.to_string()))? })
     }
 
     /// Looks at the stopped process. Returns why it cannot be walked, if it cannot.

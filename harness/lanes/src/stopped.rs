@@ -48,11 +48,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::agreement::{Standing, Stopped, compare};
-use crate::cell::{Cell, Cut};
-use crate::drivers::{Drivers, RenewedUnwinder};
+use crate::cell::{Cell, CellError};
+use crate::drivers::{RenewedUnwinder, UnwinderPool};
 use crate::leaf;
-use crate::owner::{Owner, Taken, Told, all_turns};
-use crate::recorder::{Evidence, Recorder};
+use crate::owner::{Owner, Taken, UnwinderReport, all_turns};
+use crate::recorder::{CellRecorder, Evidence};
 use crate::session::{Gone, Session, Vitality};
 use crate::status::{Status, status};
 #[cfg(target_arch = "x86_64")]
@@ -85,7 +85,7 @@ const WARM: Duration = Duration::from_millis(150);
 const MOST_STORES: u32 = 8;
 
 /// Runs the cell to its deadline.
-pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> CellOutcome {
+pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> CellOutcome {
     let owners = owners(cell);
     if let Some(program) = cell.program {
         return program::run(cell, program, &owners, recorder, drivers);
@@ -180,7 +180,12 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(cell: &'a Cell<'a>, recorder: &mut Recorder<'_>, drivers: &mut Drivers, stops: Stops) -> Result<Self, Cut> {
+    fn new(
+        cell: &'a Cell<'a>,
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
+        stops: Stops,
+    ) -> Result<Self, CellError> {
         let (mut session, grammar) = match cell.program {
             Some(program) => {
                 recorder.runs_file(&program.text(), &program.file_name());
@@ -228,14 +233,14 @@ impl<'a> Lane<'a> {
         })
     }
 
-    fn close(mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
+    fn close(mut self, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> Result<(), CellError> {
         let given_back = self.give_back(recorder, drivers);
         let last = self.cpython.map_or(Ok(()), |unwinder| drivers.give_back(unwinder, recorder));
         given_back.and(last)
     }
 
     /// Gives the owner's unwinders back. From here on, nobody owns the anchors.
-    fn give_back(&mut self, recorder: &mut Recorder<'_>, drivers: &mut Drivers) -> Result<(), Cut> {
+    fn give_back(&mut self, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> Result<(), CellError> {
         match std::mem::replace(&mut self.owner, Owner::Nobody) {
             Owner::Cpython(unwinders) => unwinders
                 .into_iter()
@@ -246,7 +251,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Starts the target.
-    fn start(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+    fn start(&mut self, recorder: &mut CellRecorder<'_>) -> Result<(), CellError> {
         self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
         if self.stops == Stops::Stores {
@@ -268,12 +273,12 @@ impl<'a> Lane<'a> {
     /// Lets cached walkers of one kind look at the target until the deadline, and afterwards none for a few stops.
     fn run(
         &mut self,
-        recorder: &mut Recorder<'_>,
-        drivers: &mut Drivers,
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
         walker: Option<WalkerKind>,
         turns: usize,
         until: Instant,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), CellError> {
         if turns > 1 && !self.is_straight() {
             return Ok(());
         }
@@ -335,14 +340,14 @@ impl<'a> Lane<'a> {
     }
 
     /// Lets the target run on, stops it, and looks at it.
-    fn step(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
+    fn step(&mut self, recorder: &mut CellRecorder<'_>, with_owner: bool) -> Result<(), CellError> {
         self.stop_next()?;
         recorder.end_of(Phase::Running);
         self.look_and_let_go(recorder, with_owner)
     }
 
     /// Lets the target run on and stops it.
-    fn stop_next(&mut self) -> Result<(), Cut> {
+    fn stop_next(&mut self) -> Result<(), CellError> {
         self.gate = match self.stops {
             Stops::Gates => {
                 let gate = self.run_to_gate()?;
@@ -370,7 +375,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Lets the target run to its next gate and stops it there. A user's program may also stop itself elsewhere.
-    fn run_to_gate(&mut self) -> Result<Option<Gate>, Cut> {
+    fn run_to_gate(&mut self) -> Result<Option<Gate>, CellError> {
         self.session.target.resume()?;
         if self.cell.program.is_some() {
             return self.run_to_own_stop();
@@ -381,7 +386,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Looks at the stopped target. If it waits at a gate, it may then pass.
-    fn look_and_let_go(&mut self, recorder: &mut Recorder<'_>, with_owner: bool) -> Result<(), Cut> {
+    fn look_and_let_go(&mut self, recorder: &mut CellRecorder<'_>, with_owner: bool) -> Result<(), CellError> {
         let gate = self.gate;
         let truth = self.look(recorder, gate, with_owner)?;
         if let Some(gate) = gate {
@@ -400,7 +405,12 @@ impl<'a> Lane<'a> {
     }
 
     /// Lets all walkers look at the stopped target. Returns what our own uncached walker saw.
-    fn look(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>, with_owner: bool) -> Result<Sample, Cut> {
+    fn look(
+        &mut self,
+        recorder: &mut CellRecorder<'_>,
+        gate: Option<Gate>,
+        with_owner: bool,
+    ) -> Result<Sample, CellError> {
         self.look_at_protocol(recorder, gate)?;
         recorder.end_of(Phase::Fields);
 
@@ -422,7 +432,7 @@ impl<'a> Lane<'a> {
             recorder.end_of(Phase::Walking);
             if let Some(CountedSample { sample, counters, told }) = sample {
                 let walker = sample.walker;
-                let taken = Taken { sample, unwinder: Some(Told { counters, threads: told, owed: None }) };
+                let taken = Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed: None }) };
                 let grammar = self.grammar.as_ref();
                 let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
                 compare(recorder, stopped, None, &taken);
@@ -472,7 +482,12 @@ impl<'a> Lane<'a> {
     /// Judges whether a cached walker used its cache correctly and left the anchor where it should. `raised` is the
     /// index of the thread at which CPython's unwinder raised, if it did. The threads before it have their anchors by
     /// then.
-    fn judge_use(&mut self, recorder: &mut Recorder<'_>, sample: &Sample, raised: Option<usize>) -> Result<(), Cut> {
+    fn judge_use(
+        &mut self,
+        recorder: &mut CellRecorder<'_>,
+        sample: &Sample,
+        raised: Option<usize>,
+    ) -> Result<(), CellError> {
         // If several threads share CPython's counters, these do not show which thread hit.
         let shares = self.cell.family == Family::Threads || self.cell.program.is_some() && sample.threads.len() > 1;
         let tells = !shares || sample.walker != WalkerKind::CpythonCached;
@@ -521,7 +536,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    fn judge_truth(&self, recorder: &mut Recorder<'_>, thread: &ThreadSample) {
+    fn judge_truth(&self, recorder: &mut CellRecorder<'_>, thread: &ThreadSample) {
         let walker = WalkerKind::OwnUncached;
         match &thread.outcome {
             Ok(stack) => {
@@ -542,7 +557,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Checks the cache's fields against the chains.
-    fn look_at_protocol(&mut self, recorder: &mut Recorder<'_>, gate: Option<Gate>) -> Result<(), Cut> {
+    fn look_at_protocol(&mut self, recorder: &mut CellRecorder<'_>, gate: Option<Gate>) -> Result<(), CellError> {
         let kind = self.owner.kind();
         let Session { memory, site, target, .. } = &mut self.session;
         if site.layout.thread.cache.is_none() {
@@ -603,7 +618,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Compares the gate's context and the target's own account with the walk, and lets the target go on.
-    fn at_gate(&mut self, recorder: &mut Recorder<'_>, gate: Gate, truth: &Sample) -> Result<(), Cut> {
+    fn at_gate(&mut self, recorder: &mut CellRecorder<'_>, gate: Gate, truth: &Sample) -> Result<(), CellError> {
         self.session.target.resume()?;
         // Before 3.15, the state of threads is unknown.
         let by_id = |thread: &ThreadSample| is_at(gate, thread.native_thread_id, None, &[]);
@@ -649,11 +664,11 @@ impl<'a> Lane<'a> {
     /// Gives the anchors to `walker`.
     fn attach(
         &mut self,
-        recorder: &mut Recorder<'_>,
-        drivers: &mut Drivers,
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
         walker: Option<WalkerKind>,
         turns: usize,
-    ) -> Result<(), Cut> {
+    ) -> Result<(), CellError> {
         if walker.is_some() {
             self.leave_anchors()?;
         }
@@ -669,7 +684,7 @@ impl<'a> Lane<'a> {
     /// Puts each thread's anchor on the caller of its leaf, as a profiler leaves it that ended without cleaning up. The
     /// next walker has to clear it. Otherwise the walker takes the anchor for its own, and the entry for one that the
     /// interpreter kept up to date.
-    fn leave_anchors(&mut self) -> Result<(), Cut> {
+    fn leave_anchors(&mut self) -> Result<(), CellError> {
         let layout = self.session.site.layout;
         for thread in self.threads()? {
             if thread.current_frame != 0 {
@@ -682,7 +697,7 @@ impl<'a> Lane<'a> {
 
     /// Judges the anchors that are still set, and clears them. The target then runs on as with a walker that has
     /// cleared them.
-    fn look_for_left_anchors(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+    fn look_for_left_anchors(&mut self, recorder: &mut CellRecorder<'_>) -> Result<(), CellError> {
         for thread in self.threads()?.into_iter().filter(|thread| thread.anchor != 0) {
             if self.owner.begins() {
                 let violation = Violation::AnchorNotCleared { anchor: thread.anchor };
@@ -693,7 +708,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    fn write_anchor(&mut self, thread: &ThreadState, anchor: Address) -> Result<(), Cut> {
+    fn write_anchor(&mut self, thread: &ThreadState, anchor: Address) -> Result<(), CellError> {
         let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
         let address = thread.address.wrapping_add(cache.anchor);
         self.session.memory.write(address, &anchor.to_le_bytes()).map_err(Rejection::from)?;
@@ -702,7 +717,7 @@ impl<'a> Lane<'a> {
 
     /// Detaches the walkers; no anchor may stay behind. A gated target is at a gate then, so no update is half done
     /// that would complete later.
-    fn detach(&mut self, recorder: &mut Recorder<'_>) -> Result<(), Cut> {
+    fn detach(&mut self, recorder: &mut CellRecorder<'_>) -> Result<(), CellError> {
         if self.stops == Stops::Gates {
             self.run_to_gate()?;
             self.look_for_life()?;
@@ -728,7 +743,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Sets the sequences of all threads a little below the point where they need more bits.
-    fn begin_sequences(&mut self) -> Result<(), Cut> {
+    fn begin_sequences(&mut self) -> Result<(), CellError> {
         let bits = match self.stops {
             Stops::Gates => 16,
             #[cfg(target_arch = "x86_64")]
@@ -740,7 +755,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Makes everything that caches have stored stale, by a number of returns that is zero in 16 or in 32 bits.
-    fn jump(&mut self) -> Result<(), Cut> {
+    fn jump(&mut self) -> Result<(), CellError> {
         let bits = if self.gates.is_multiple_of(2 * JUMP_INTERVAL) { 16 } else { 32 };
         self.write_sequences(|sequence| sequence.wrapping_add(1 << bits))?;
         self.hits.forget();
@@ -748,7 +763,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Writes the sequences of the threads that are at rest.
-    fn write_sequences(&mut self, sequence: impl Fn(u64) -> u64) -> Result<(), Cut> {
+    fn write_sequences(&mut self, sequence: impl Fn(u64) -> u64) -> Result<(), CellError> {
         let Some(cache) = self.session.site.layout.thread.cache else { return Ok(()) };
         for thread in self.threads()? {
             if self.before.get(&thread.address).is_some_and(|before| before.at == At::Rest) {
@@ -763,7 +778,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Gives a new thread the id of one that is gone, as the kernel does when it has used up its numbers.
-    fn reuse_thread_id(&mut self) -> Result<(), Cut> {
+    fn reuse_thread_id(&mut self) -> Result<(), CellError> {
         let threads = self.threads()?;
         let is_there = |id: u64| threads.iter().any(|thread| thread.native_thread_id == id);
         let mut new = threads.iter().filter(|thread| !self.ids.contains(&thread.native_thread_id));
@@ -805,7 +820,7 @@ impl<'a> Lane<'a> {
         stopped.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
     }
 
-    fn note_fields(&mut self) -> Result<(), Cut> {
+    fn note_fields(&mut self) -> Result<(), CellError> {
         for thread in self.threads()? {
             let chain = self.before.get(&thread.address).map(|before| before.chain.as_slice()).unwrap_or_default();
             self.watch.leave(&thread, chain);
@@ -813,7 +828,7 @@ impl<'a> Lane<'a> {
         Ok(())
     }
 
-    fn threads(&mut self) -> Result<Vec<ThreadState>, Cut> {
+    fn threads(&mut self) -> Result<Vec<ThreadState>, CellError> {
         let Session { memory, site, .. } = &mut self.session;
         Ok(thread_states(memory, &site.layout, site.runtime)?)
     }

@@ -57,7 +57,7 @@ mod at_stores {
     use model::run::cell::Inconclusive;
     use process::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 
-    use crate::cell::{Cell, Cut, PATIENCE};
+    use crate::cell::{Cell, CellError, PATIENCE};
     use crate::session::Session;
 
     /// A working target does a store within this. The wait is never shorter, however little of the run's time is left.
@@ -75,11 +75,11 @@ mod at_stores {
 
     impl AtStores {
         /// Takes over the running target of `session`.
-        pub(crate) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, Cut> {
+        pub(crate) fn new(cell: &Cell<'_>, session: &mut Session) -> Result<Self, CellError> {
             // A user's program may wait for something that never comes.
             let patience = if cell.program.is_some() { PATIENCE_WITH_PROGRAM } else { PATIENCE };
             let pid = session.target.pid();
-            let unreadable = |error: String| Cut::from(Inconclusive::Unreadable(error));
+            let unreadable = |error: String| CellError::from(Inconclusive::Unreadable(error));
             let threads = thread_states(&mut session.memory, &session.site.layout, session.site.runtime)
                 .map_err(|rejection| unreadable(rejection.to_string()))?;
             let id = u64::from(pid.cast_unsigned());
@@ -87,7 +87,7 @@ mod at_stores {
             let main = threads.iter().rfind(|thread| thread.native_thread_id == id);
             let main = main.ok_or_else(|| unreadable("the target has no main thread".into()))?;
             let watchdog = Watchdog::new(patience.min(cell.limit.saturating_duration_since(Instant::now()).max(LEAST)))
-                .map_err(|error| Cut::SetUp(error.to_string()))?;
+                .map_err(|error| CellError::SetUp(error.to_string()))?;
             let mut traced = Traced::attach(pid, pid)?;
             let offset = session.site.layout.thread.current_frame;
             traced.watch(&[Watched { address: main.address.wrapping_add(offset), loads: false }])?;
@@ -95,7 +95,7 @@ mod at_stores {
         }
 
         /// Lets the target do this many stores.
-        pub(crate) fn run_on(&mut self, stores: u32) -> Result<(), Cut> {
+        pub(crate) fn run_on(&mut self, stores: u32) -> Result<(), CellError> {
             let mut left = stores;
             while left > 0 {
                 self.traced.resume(Resume::Freely)?;
@@ -107,7 +107,7 @@ mod at_stores {
         }
     }
 
-    impl From<TraceError> for Cut {
+    impl From<TraceError> for CellError {
         fn from(error: TraceError) -> Self {
             let text = error.to_string();
             match error {

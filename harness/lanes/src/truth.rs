@@ -10,7 +10,7 @@ use model::oracle::profile::{Counter, Profile};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cell::{Cell, Cut};
+use crate::cell::{Cell, CellError};
 use crate::leaf;
 use crate::session::Session;
 
@@ -30,7 +30,7 @@ impl Truth {
     }
 
     /// Looks until the deadline. The target then runs on.
-    pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), Cut> {
+    pub(super) fn look(&mut self, cell: &Cell<'_>, session: &mut Session, until: Instant) -> Result<(), CellError> {
         let mut walker = UncachedWalker::new(session.site)?;
         let mut decoder = Decoder::new(session.site.layout);
         while Instant::now() < until && !cell.is_over() {

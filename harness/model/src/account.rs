@@ -11,8 +11,8 @@ pub struct AccountFrame {
     pub line: Option<i32>,
     /// End line, column and end column of its instruction in `co_positions()`; `None` if the program does not report
     /// them.
-    pub place: Option<Place>,
+    pub place: Option<AccountColumns>,
 }
 
 /// End line, column and end column.
-pub type Place = (Option<i32>, Option<u32>, Option<u32>);
+pub type AccountColumns = (Option<i32>, Option<u32>, Option<u32>);

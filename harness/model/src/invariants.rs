@@ -59,7 +59,7 @@ use framewalk::sample::{Counters, WalkerKind};
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::cost::CostFault;
-use crate::schedule::fingerprint::{Answer, SteppedFingerprint};
+use crate::schedule::fingerprint::{CacheAnswer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;
 
 /// The most significant difference between two stacks. Frame indices count from the leaf.
@@ -306,7 +306,7 @@ pub enum Violation {
     /// Clause 9: the sample's accesses to the target's memory do not fit its answer.
     Cost {
         /// What the cache answered; unknown for a sample without a stack.
-        answer: Answer,
+        answer: CacheAnswer,
         /// How the accesses do not fit.
         fault: CostFault,
     },

@@ -33,14 +33,14 @@ const STDERR_REST: Duration = Duration::from_millis(500);
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ChildEnd {
     /// It exited with this status.
     Exited(i32),
     /// It was killed by this signal.
     Killed(Signal),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ChildEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(status) => write!(f, "exited with status {status}"),
@@ -56,7 +56,7 @@ pub struct Ended {
     /// The process id.
     pub pid: i32,
     /// How it ended.
-    pub end: End,
+    pub end: ChildEnd,
     /// The last part of its standard error.
     pub stderr: String,
     /// The function whose assertion failed or that reported a fatal error, if the standard error names one. All of the
@@ -69,9 +69,11 @@ impl Ended {
     #[must_use]
     pub fn own_doing(&self) -> Option<Death> {
         match self.end {
-            End::Exited(status) => Some(Death::Status(status)),
-            End::Killed(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => None,
-            End::Killed(signal) => Some(Death::Signal(signal.as_str().to_owned())),
+            ChildEnd::Exited(status) => Some(Death::Status(status)),
+            ChildEnd::Killed(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT) => {
+                None
+            }
+            ChildEnd::Killed(signal) => Some(Death::Signal(signal.as_str().to_owned())),
         }
     }
 }
@@ -311,8 +313,8 @@ impl Child {
         }
         let end = loop {
             match waitpid(self.pid, Some(flags)) {
-                Ok(WaitStatus::Exited(_, status)) => break End::Exited(status),
-                Ok(WaitStatus::Signaled(_, signal, _)) => break End::Killed(signal),
+                Ok(WaitStatus::Exited(_, status)) => break ChildEnd::Exited(status),
+                Ok(WaitStatus::Signaled(_, signal, _)) => break ChildEnd::Killed(signal),
                 Ok(other) => return Ok(other),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
@@ -417,7 +419,7 @@ fn keep_end(mut stderr: ChildStderr, kept: Arc<Mutex<ErrorOutput>>) -> io::Resul
 mod tests {
     use super::*;
 
-    fn ended(end: End, written: &[u8]) -> Ended {
+    fn ended(end: ChildEnd, written: &[u8]) -> Ended {
         let mut output = ErrorOutput::default();
         // In pieces, like reads from a pipe.
         written.chunks(7).for_each(|piece| output.take(piece));
@@ -433,7 +435,7 @@ mod tests {
             "../Objects/unicodeobject.c:673: _PyUnicode_CheckConsistency: Assertion failed: maxchar <= 0x10ffff\n\
              object repr     : '{repr}'\n\nFatal Python error: _PyObject_AssertFailed: _PyObject_AssertFailed\n"
         );
-        let ended = ended(End::Killed(Signal::SIGABRT), written.as_bytes());
+        let ended = ended(ChildEnd::Killed(Signal::SIGABRT), written.as_bytes());
         assert_eq!(ended.failed_in.as_deref(), Some("_PyUnicode_CheckConsistency"));
         assert_eq!(ended.own_doing(), Some(Death::Signal("SIGABRT".into())));
         assert!(ended.stderr.len() <= STDERR_KEPT);
@@ -464,10 +466,10 @@ mod tests {
     #[test]
     fn what_somebody_else_ended_did_nothing() {
         for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
-            assert_eq!(ended(End::Killed(signal), b"").own_doing(), None);
+            assert_eq!(ended(ChildEnd::Killed(signal), b"").own_doing(), None);
         }
-        assert_eq!(ended(End::Exited(3), b"").own_doing(), Some(Death::Status(3)));
-        let told = ended(End::Exited(3), b"").to_string();
+        assert_eq!(ended(ChildEnd::Exited(3), b"").own_doing(), Some(Death::Status(3)));
+        let told = ended(ChildEnd::Exited(3), b"").to_string();
         assert_eq!(told, "process 7 exited with status 3; it wrote nothing to stderr");
     }
 }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::build::sanitizer::without_leak_search;
 use super::child::{Child, ChildError};
-pub use super::child::{End, Ended};
+pub use super::child::{ChildEnd, Ended};
 use super::confined;
 use super::deadline::Deadline;
 use super::gate::{ACCOUNT, ACCOUNT_LIMIT, GO, Gate, GateError, HELLO, parse_account};

@@ -5,7 +5,7 @@ use framewalk::memory::Address;
 use smallvec::SmallVec;
 
 use crate::map::{CODES, STRIDE, Word, put};
-use crate::program::{FunctionId, LINES, Program};
+use crate::program::{LINES, SimFunctionId, SimProgram};
 
 const FILE: &str = "workload.py";
 /// `CO_GENERATOR` (`cpython/code.h`).
@@ -41,7 +41,7 @@ pub struct Codes {
     /// The number of the address of each function's code object.
     places: SmallVec<[u8; 8]>,
     /// The functions whose code objects share an address, by its number.
-    functions: Vec<SmallVec<[FunctionId; 4]>>,
+    functions: Vec<SmallVec<[SimFunctionId; 4]>>,
     /// The changing words, by the same number. `None` if no functions take turns there.
     words: Vec<Option<CodeWords>>,
     /// The values of these words, by function.
@@ -62,7 +62,7 @@ pub(super) struct CodeObject {
 
 impl Codes {
     /// Assigns addresses to the code objects of a program. Two can share one only in programs that free code objects.
-    pub(super) fn new(program: &Program) -> Self {
+    pub(super) fn new(program: &SimProgram) -> Self {
         let frees = program.frees_code();
         let mut codes = Self {
             places: SmallVec::new(),
@@ -70,7 +70,7 @@ impl Codes {
             words: Vec::new(),
             contents: SmallVec::new(),
         };
-        for (id, function) in (0..=FunctionId::MAX).zip(&program.functions) {
+        for (id, function) in (0..=SimFunctionId::MAX).zip(&program.functions) {
             let place = function.place.filter(|_| frees).unwrap_or(id);
             codes.places.push(place);
             let place = usize::from(place);
@@ -107,7 +107,7 @@ impl Codes {
     }
 
     /// The first code object at an address, in which every code unit is a line, and the names of the others.
-    pub(super) fn object(&self, program: &Program, place: usize) -> Option<CodeObject> {
+    pub(super) fn object(&self, program: &SimProgram, place: usize) -> Option<CodeObject> {
         let (&first, others) = self.functions.get(place)?.split_first()?;
         let (code, address) = (LAYOUT.code, address(place));
         let content = self.content(first)?;
@@ -146,50 +146,50 @@ impl Codes {
 
     /// For each address at which functions take turns, the function whose code object is there first, by the number of
     /// the address.
-    pub(super) fn first(&self) -> impl Iterator<Item = Option<FunctionId>> {
+    pub(super) fn first(&self) -> impl Iterator<Item = Option<SimFunctionId>> {
         self.words.iter().zip(&self.functions).map(|(words, there)| words.and_then(|_| there.first().copied()))
     }
 
     /// The number of the address of a function's code object.
     #[must_use]
-    pub fn place(&self, function: FunctionId) -> usize {
+    pub fn place(&self, function: SimFunctionId) -> usize {
         self.places.get(usize::from(function)).copied().unwrap_or(function).into()
     }
 
     /// The changing words of a function's code object.
     #[must_use]
-    pub fn words(&self, function: FunctionId) -> Option<CodeWords> {
+    pub fn words(&self, function: SimFunctionId) -> Option<CodeWords> {
         self.words.get(self.place(function)).copied().flatten()
     }
 
     /// The values of these words for a function's code object.
     #[must_use]
-    pub fn content(&self, function: FunctionId) -> Option<CodeContent> {
+    pub fn content(&self, function: SimFunctionId) -> Option<CodeContent> {
         self.contents.get(usize::from(function)).copied()
     }
 
     /// The function whose code object has this value in [`CodeWords::name`].
     #[must_use]
-    pub fn named(&self, place: usize, name: Address) -> Option<FunctionId> {
+    pub fn named(&self, place: usize, name: Address) -> Option<SimFunctionId> {
         let mut there = self.functions.get(place)?.iter().copied();
         there.find(|&function| self.content(function).is_some_and(|content| content.name == name))
     }
 
     /// Address of a function's code object.
     #[must_use]
-    pub fn address(&self, function: FunctionId) -> Address {
+    pub fn address(&self, function: SimFunctionId) -> Address {
         address(self.place(function))
     }
 
     /// The tagged reference to a function's code object in a frame.
     #[must_use]
-    pub fn executable(&self, function: FunctionId) -> u64 {
+    pub fn executable(&self, function: SimFunctionId) -> u64 {
         self.address(function) | 1
     }
 
     /// The function whose code a frame runs. `get` returns the words.
     #[must_use]
-    pub fn function_of(&self, executable: u64, get: impl Fn(Word) -> u64) -> Option<FunctionId> {
+    pub fn function_of(&self, executable: u64, get: impl Fn(Word) -> u64) -> Option<SimFunctionId> {
         let offset = (executable & !LAYOUT.frame.tag_mask).checked_sub(CODES)?;
         let place = usize::try_from(offset / STRIDE).ok()?;
         match self.words.get(place).copied().flatten() {
@@ -200,13 +200,13 @@ impl Codes {
 
     /// The instruction pointer for a line of a function (from 1 to [`LINES`]).
     #[must_use]
-    pub fn instruction(&self, function: FunctionId, line: u8) -> Address {
+    pub fn instruction(&self, function: SimFunctionId, line: u8) -> Address {
         self.address(function) + LAYOUT.code.code_adaptive + 2 * u64::from(line.clamp(1, LINES) - 1)
     }
 
     /// The line of an instruction in a function.
     #[must_use]
-    pub fn line_of(&self, function: FunctionId, instruction: Address) -> Option<u8> {
+    pub fn line_of(&self, function: SimFunctionId, instruction: Address) -> Option<u8> {
         let unit = instruction.checked_sub(self.address(function) + LAYOUT.code.code_adaptive)? / 2;
         u8::try_from(unit + 1).ok().filter(|line| *line <= LINES)
     }

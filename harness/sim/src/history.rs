@@ -4,7 +4,7 @@ use framewalk::sample::ThreadSample;
 use model::columns::{Columns, Side, returned};
 
 use crate::interpreter::{Interpreter, State};
-use crate::map::{Map, Place, Role, Word};
+use crate::map::{FrameSlot, Map, Role, Word};
 use crate::store::Store;
 
 /// One event of a history.
@@ -76,20 +76,20 @@ impl Names<'_> {
             .map_or("nothing", |function| &function.name)
     }
 
-    fn place(&self, place: Place) -> String {
+    fn place(&self, place: FrameSlot) -> String {
         let name = self.map().frame_words(place).map(|words| self.code(self.state.words[usize::from(words.code)]));
         match place {
-            Place::Base(_) => "base".to_owned(),
-            Place::Shim(_, depth) => format!("shim {depth}"),
-            Place::Slot(..) => format!("{}@{}", name.unwrap_or("?"), self.slot(place)),
-            Place::Generator(variable) => format!("{}@gen{variable}", name.unwrap_or("?")),
+            FrameSlot::Base(_) => "base".to_owned(),
+            FrameSlot::Shim(_, depth) => format!("shim {depth}"),
+            FrameSlot::Slot(..) => format!("{}@{}", name.unwrap_or("?"), self.slot(place)),
+            FrameSlot::Generator(variable) => format!("{}@gen{variable}", name.unwrap_or("?")),
         }
     }
 
-    fn slot(&self, place: Place) -> String {
+    fn slot(&self, place: FrameSlot) -> String {
         match place {
-            Place::Slot(chunk, slot) => (chunk * self.map().slots() + slot).to_string(),
-            Place::Generator(variable) => format!("gen{variable}"),
+            FrameSlot::Slot(chunk, slot) => (chunk * self.map().slots() + slot).to_string(),
+            FrameSlot::Generator(variable) => format!("gen{variable}"),
             other => self.place(other),
         }
     }
@@ -108,7 +108,7 @@ impl Names<'_> {
             Role::CurrentFrame(_) => format!("current_frame = {}", self.frame(value)),
             Role::Anchor(_) => format!("anchor = {}", self.frame(value)),
             Role::Sequence(_) => format!("sequence = {}", value.cast_signed()),
-            Role::Previous(place @ (Place::Slot(..) | Place::Generator(_))) => {
+            Role::Previous(place @ (FrameSlot::Slot(..) | FrameSlot::Generator(_))) => {
                 format!("@{} previous = {}", self.slot(place), self.frame(value))
             }
             Role::Previous(place) => format!("{} previous = {}", self.place(place), self.frame(value)),
@@ -165,7 +165,7 @@ fn tells(map: &Map, word: Word, value: u64) -> bool {
         Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
         Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
         Some(Role::ChunkMapped(_)) => value == 0,
-        Some(Role::Instruction(_) | Role::Previous(Place::Shim(..)) | Role::CodeFlags(_)) => false,
+        Some(Role::Instruction(_) | Role::Previous(FrameSlot::Shim(..)) | Role::CodeFlags(_)) => false,
         Some(Role::Code(_) | Role::Previous(_)) => value != 0,
         Some(
             Role::CurrentFrame(_) | Role::Anchor(_) | Role::Sequence(_) | Role::CodeGeneration(_) | Role::CodeName(_),

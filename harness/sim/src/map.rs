@@ -7,7 +7,7 @@ use framewalk::memory::{Address, MemoryError};
 
 use crate::codes::{CodeWords, Codes};
 use crate::layout::{GENERATOR_FRAME, GENERATOR_OWNER, SHIM_OWNER};
-use crate::program::{Program, VARIABLES};
+use crate::program::{SimProgram, VARIABLES};
 
 /// Address of `_PyRuntime`.
 pub const RUNTIME: Address = 0x1_0000;
@@ -47,7 +47,7 @@ pub type Word = u16;
 
 /// Location of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum FrameSlot {
     /// The base frame of a thread, by the thread's index.
     Base(usize),
     /// A shim frame: index of the thread, depth.
@@ -86,11 +86,11 @@ pub enum Role {
     /// Whether the chunk is mapped. Not a word in memory.
     ChunkMapped(usize),
     /// `_PyInterpreterFrame.f_executable`.
-    Code(Place),
+    Code(FrameSlot),
     /// `_PyInterpreterFrame.previous`.
-    Previous(Place),
+    Previous(FrameSlot),
     /// `_PyInterpreterFrame.instr_ptr`.
-    Instruction(Place),
+    Instruction(FrameSlot),
 }
 
 /// The changing words of an interpreter state.
@@ -171,13 +171,13 @@ pub(super) fn put(bytes: &mut [u8], offset: u64, word: u64) {
 impl Map {
     /// Lays out the memory for a program.
     #[must_use]
-    pub fn new(program: &Program) -> Self {
+    pub fn new(program: &SimProgram) -> Self {
         Self::with_shims(program, SHIM_COUNT)
     }
 
     /// As [`Map::new`], with another number of places for the shim frames of a thread.
     #[must_use]
-    pub fn with_shims(program: &Program, shims: usize) -> Self {
+    pub fn with_shims(program: &SimProgram, shims: usize) -> Self {
         let slots = usize::from(program.slots_per_chunk.clamp(1, SLOT_COUNT));
         let mut map = Self {
             regions: Vec::with_capacity(32),
@@ -277,7 +277,7 @@ impl Map {
             (layout.datastack_chunk, words.chunk),
         ];
         if let Some(cache) = layout.cache {
-            put(&mut bytes, cache.base_frame, self.address(Place::Base(thread)));
+            put(&mut bytes, cache.base_frame, self.address(FrameSlot::Base(thread)));
             at.extend([(cache.anchor, words.anchor), (cache.sequence, words.sequence)]);
         }
         put(&mut bytes, BASE_FRAME + LAYOUT.frame.owner - 2, SHIM_OWNER);
@@ -286,16 +286,16 @@ impl Map {
         let mut at = Vec::new();
         let mut bytes = vec![0; self.shims * 0x80];
         for depth in 0..self.shims {
-            let word = self.word(Role::Previous(Place::Shim(thread, depth)));
+            let word = self.word(Role::Previous(FrameSlot::Shim(thread, depth)));
             self.shim_frames.push(word);
             let offset = SHIM_STRIDE * depth as u64;
             put(&mut bytes, offset + LAYOUT.frame.owner - 2, SHIM_OWNER);
             at.push((offset + LAYOUT.frame.previous, word));
         }
-        self.region(self.address(Place::Shim(thread, 0)), bytes, at);
+        self.region(self.address(FrameSlot::Shim(thread, 0)), bytes, at);
     }
 
-    fn frame(&mut self, place: Place) -> FrameWords {
+    fn frame(&mut self, place: FrameSlot) -> FrameWords {
         FrameWords {
             previous: self.word(Role::Previous(place)),
             code: self.word(Role::Code(place)),
@@ -308,7 +308,7 @@ impl Map {
         self.chunks.push((previous, mapped));
         let mut at = vec![(0, previous)];
         for slot in 0..self.slots {
-            let place = Place::Slot(chunk, slot);
+            let place = FrameSlot::Slot(chunk, slot);
             let words = self.frame(place);
             self.slot_frames.push(words);
             at.extend(frame_words(self.address(place) - self.chunk_address(chunk), words));
@@ -320,7 +320,7 @@ impl Map {
     }
 
     fn generator(&mut self, variable: usize) {
-        let words = self.frame(Place::Generator(variable));
+        let words = self.frame(FrameSlot::Generator(variable));
         self.generator_frames.push(words);
         let mut bytes = vec![0; 256];
         put(&mut bytes, GENERATOR_FRAME + LAYOUT.frame.owner - 2, GENERATOR_OWNER);
@@ -328,7 +328,7 @@ impl Map {
     }
 
     /// Lays out the code object at the address with that number, if a function has it.
-    fn code(&mut self, program: &Program, place: usize) {
+    fn code(&mut self, program: &SimProgram, place: usize) {
         let Some(object) = self.codes.object(program, place) else { return };
         let code = LAYOUT.code;
         let mut at = Vec::new();
@@ -425,12 +425,12 @@ impl Map {
 
     /// Address of a frame.
     #[must_use]
-    pub fn address(&self, place: Place) -> Address {
+    pub fn address(&self, place: FrameSlot) -> Address {
         match place {
-            Place::Base(thread) => self.thread_address(thread) + BASE_FRAME,
-            Place::Shim(thread, depth) => SHIMS + STRIDE * thread as u64 + SHIM_STRIDE * depth as u64,
-            Place::Slot(chunk, slot) => self.chunk_address(chunk) + (CHUNK_HEADER + slot * self.slot_size()) as u64,
-            Place::Generator(variable) => GENERATORS + STRIDE * variable as u64 + GENERATOR_FRAME,
+            FrameSlot::Base(thread) => self.thread_address(thread) + BASE_FRAME,
+            FrameSlot::Shim(thread, depth) => SHIMS + STRIDE * thread as u64 + SHIM_STRIDE * depth as u64,
+            FrameSlot::Slot(chunk, slot) => self.chunk_address(chunk) + (CHUNK_HEADER + slot * self.slot_size()) as u64,
+            FrameSlot::Generator(variable) => GENERATORS + STRIDE * variable as u64 + GENERATOR_FRAME,
         }
     }
 
@@ -440,21 +440,21 @@ impl Map {
 
     /// The frame location at an address.
     #[must_use]
-    pub fn place(&self, address: Address) -> Option<Place> {
+    pub fn place(&self, address: Address) -> Option<FrameSlot> {
         let index = |base: Address| usize::try_from((address - base) / STRIDE).ok();
         let candidate = match address {
             SHIMS.. => {
                 let depth = usize::try_from((address - SHIMS) % STRIDE / SHIM_STRIDE).ok()?;
-                (depth < self.shims).then_some(Place::Shim(index(SHIMS)?, depth))?
+                (depth < self.shims).then_some(FrameSlot::Shim(index(SHIMS)?, depth))?
             }
             CODES.. => return None,
-            GENERATORS.. => Place::Generator(index(GENERATORS)?),
+            GENERATORS.. => FrameSlot::Generator(index(GENERATORS)?),
             CHUNKS.. => {
                 let offset = usize::try_from((address - CHUNKS) % STRIDE).ok()?;
                 let slot = offset.checked_sub(CHUNK_HEADER)? / self.slot_size();
-                (slot < self.slots).then_some(Place::Slot(index(CHUNKS)?, slot))?
+                (slot < self.slots).then_some(FrameSlot::Slot(index(CHUNKS)?, slot))?
             }
-            THREADS.. => Place::Base(index(THREADS)?),
+            THREADS.. => FrameSlot::Base(index(THREADS)?),
             _ => return None,
         };
         (self.address(candidate) == address).then_some(candidate)
@@ -477,21 +477,21 @@ impl Map {
 
     /// The changing words of a frame that runs Python code.
     #[must_use]
-    pub fn frame_words(&self, place: Place) -> Option<&FrameWords> {
+    pub fn frame_words(&self, place: FrameSlot) -> Option<&FrameWords> {
         match place {
-            Place::Slot(chunk, slot) => self.slot_frames.get(chunk * self.slots + slot),
-            Place::Generator(variable) => self.generator_frames.get(variable),
-            Place::Base(_) | Place::Shim(..) => None,
+            FrameSlot::Slot(chunk, slot) => self.slot_frames.get(chunk * self.slots + slot),
+            FrameSlot::Generator(variable) => self.generator_frames.get(variable),
+            FrameSlot::Base(_) | FrameSlot::Shim(..) => None,
         }
     }
 
     /// The word with a frame's `previous`. The base frame has none: its `previous` is always NULL.
     #[must_use]
-    pub fn previous_word(&self, place: Place) -> Option<Word> {
+    pub fn previous_word(&self, place: FrameSlot) -> Option<Word> {
         match place {
-            Place::Base(_) => None,
-            Place::Shim(thread, depth) => self.shim_frames.get(thread * self.shims + depth).copied(),
-            Place::Slot(..) | Place::Generator(_) => Some(self.frame_words(place)?.previous),
+            FrameSlot::Base(_) => None,
+            FrameSlot::Shim(thread, depth) => self.shim_frames.get(thread * self.shims + depth).copied(),
+            FrameSlot::Slot(..) | FrameSlot::Generator(_) => Some(self.frame_words(place)?.previous),
         }
     }
 

@@ -2,8 +2,8 @@
 
 use framewalk::memory::Address;
 
-use crate::map::{FrameWords, Map, Place, Word};
-use crate::program::FunctionId;
+use crate::map::{FrameSlot, FrameWords, Map, Word};
+use crate::program::SimFunctionId;
 use crate::store::Store;
 use crate::variation::{Variation, Variations};
 
@@ -35,24 +35,30 @@ impl<'a> Operation<'a> {
         self.stores.push(Store::Word { word, value });
     }
 
-    pub(super) fn current_frame(&mut self, place: Place) {
+    pub(super) fn current_frame(&mut self, place: FrameSlot) {
         self.word(self.map.thread_words(self.thread).current_frame, self.map.address(place));
     }
 
-    pub(super) fn previous(&mut self, of: Place, caller: Option<Place>) {
+    pub(super) fn previous(&mut self, of: FrameSlot, caller: Option<FrameSlot>) {
         if let Some(word) = self.map.previous_word(of) {
             self.word(word, caller.map_or(0, |place| self.map.address(place)));
         }
     }
 
-    pub(super) fn line(&mut self, of: Place, function: FunctionId, line: u8) {
+    pub(super) fn line(&mut self, of: FrameSlot, function: SimFunctionId, line: u8) {
         if let Some(&FrameWords { instruction: word, .. }) = self.map.frame_words(of) {
             self.word(word, self.map.codes().instruction(function, line));
         }
     }
 
     /// Fills in the fields of a new frame. The slots that its locals cover get null references.
-    pub(super) fn initialise(&mut self, place: Place, function: FunctionId, caller: Option<Place>, covered: &[Place]) {
+    pub(super) fn initialise(
+        &mut self,
+        place: FrameSlot,
+        function: SimFunctionId,
+        caller: Option<FrameSlot>,
+        covered: &[FrameSlot],
+    ) {
         self.previous(place, caller);
         self.code(place, self.map.codes().executable(function));
         self.line(place, function, 1);
@@ -72,13 +78,13 @@ impl<'a> Operation<'a> {
     }
 
     /// Copies the frame of a generator function into its generator.
-    pub(super) fn copy_to_generator(&mut self, place: Place, function: FunctionId) {
+    pub(super) fn copy_to_generator(&mut self, place: FrameSlot, function: SimFunctionId) {
         self.code(place, self.map.codes().executable(function));
         self.previous(place, None);
         self.line(place, function, 1);
     }
 
-    fn code(&mut self, of: Place, value: u64) {
+    fn code(&mut self, of: FrameSlot, value: u64) {
         if let Some(&FrameWords { code, .. }) = self.map.frame_words(of) {
             self.word(code, value);
         }
@@ -92,7 +98,7 @@ impl<'a> Operation<'a> {
     }
 
     /// Creates a function's code object. Stores only the words that differ from `there`.
-    pub(super) fn make_code(&mut self, function: FunctionId, there: impl Fn(Word) -> u64) {
+    pub(super) fn make_code(&mut self, function: SimFunctionId, there: impl Fn(Word) -> u64) {
         let codes = self.map.codes();
         let (Some(words), Some(content)) = (codes.words(function), codes.content(function)) else { return };
         let flags = words.flags.map(|word| (word, content.flags));
@@ -104,26 +110,26 @@ impl<'a> Operation<'a> {
     }
 
     /// Frees a frame's storage: its reference to the code object is dropped.
-    pub(super) fn clear(&mut self, place: Place) {
+    pub(super) fn clear(&mut self, place: FrameSlot) {
         self.code(place, NULL_REFERENCE);
     }
 
     /// Links a shim frame between C and the new frame `entered`. The shim frame does not become the current one.
-    pub(super) fn enter(&mut self, shim: Place, entered: Place, caller: Place) {
+    pub(super) fn enter(&mut self, shim: FrameSlot, entered: FrameSlot, caller: FrameSlot) {
         self.previous(entered, Some(shim));
         self.previous(shim, Some(caller));
     }
 
     /// Clears a suspended generator without resuming it. If its frame is the anchor, the anchor becomes that frame's
     /// `previous`.
-    pub(super) fn clear_generator(&mut self, place: Place) {
+    pub(super) fn clear_generator(&mut self, place: FrameSlot) {
         self.leaving.push(self.map.address(place));
         self.advance_to(self.map.address(place), 0);
         self.previous(place, None);
     }
 
     /// If the anchor is `frame`, moves it to `caller`.
-    pub(super) fn advance(&mut self, frame: Address, caller: Place, fault: Variation) {
+    pub(super) fn advance(&mut self, frame: Address, caller: FrameSlot, fault: Variation) {
         self.leaving.push(frame);
         if self.variations.contains(&fault) {
             return;
@@ -147,14 +153,14 @@ impl<'a> Operation<'a> {
     }
 
     /// A frame leaves the stack by a return or an exception: the current frame is stored first, then the anchor.
-    pub(super) fn leave(&mut self, place: Place, caller: Place) {
+    pub(super) fn leave(&mut self, place: FrameSlot, caller: FrameSlot) {
         self.current_frame(caller);
         self.advance(self.map.address(place), caller, Variation::AnchorKeptOnReturn);
     }
 
     /// A generator's frame leaves the stack by a yield or after a throw: the anchor is stored first, then the current
     /// frame.
-    pub(super) fn suspend(&mut self, place: Place, caller: Place, fault: Variation) {
+    pub(super) fn suspend(&mut self, place: FrameSlot, caller: FrameSlot, fault: Variation) {
         let current_first = self.variations.contains(&Variation::CurrentFrameFirstOnYield);
         if current_first {
             self.current_frame(caller);
@@ -167,7 +173,7 @@ impl<'a> Operation<'a> {
     }
 
     /// A shim frame leaves the stack. CPython does not update the anchor there.
-    pub(super) fn leave_shim(&mut self, shim: Place, caller: Place) {
+    pub(super) fn leave_shim(&mut self, shim: FrameSlot, caller: FrameSlot) {
         self.current_frame(caller);
         if self.variations.contains(&Variation::AnchorMovedByShims) {
             self.advance(self.map.address(shim), caller, Variation::AnchorKeptOnReturn);

@@ -3,8 +3,8 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-/// An index into [`Program::functions`].
-pub type FunctionId = u8;
+/// An index into [`SimProgram::functions`].
+pub type SimFunctionId = u8;
 /// The index of a variable that holds a generator or coroutine.
 pub type Variable = u8;
 
@@ -16,9 +16,9 @@ pub const LINES: u8 = 16;
 /// A program. An instruction that cannot be executed, such as resuming a running generator or calling beyond the
 /// deepest frame, does nothing. So every program is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Program {
+pub struct SimProgram {
     /// The functions that can be called.
-    pub functions: Vec<Function>,
+    pub functions: Vec<SimFunction>,
     /// The threads. The first one runs from the start, the others once they are started.
     pub threads: Vec<Thread>,
     /// Number of one-slot frames that fit in a data-stack chunk.
@@ -30,18 +30,18 @@ pub struct Program {
 
 /// A function.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Function {
+pub struct SimFunction {
     /// `co_qualname`.
     pub name: String,
     /// Number of slots that its frame takes. The locals of a larger frame overwrite what smaller frames left there.
     pub slots: u8,
     /// Its instructions. After the last one it returns; an entry function starts again.
-    pub body: Vec<Instruction>,
+    pub body: Vec<SimInstruction>,
     /// Index of the instruction at which it continues if an exception reaches it. Without a handler, the exception
     /// propagates.
     pub handler: Option<u8>,
     /// The number of its code object's address, if it differs from the function's own number. In programs that free
-    /// code objects, functions with the same address take turns there: see [`Instruction::Compile`]. The first of them
+    /// code objects, functions with the same address take turns there: see [`SimInstruction::Compile`]. The first of them
     /// starts there and belongs to the first interpreter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u8>,
@@ -51,7 +51,7 @@ pub struct Function {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Thread {
     /// The function it runs, over and over.
-    pub entry: FunctionId,
+    pub entry: SimFunctionId,
     /// Thread id of the kernel. Two thread states can have the same one, one after the other.
     pub native_thread_id: u64,
     /// Whether the thread runs from the start.
@@ -69,7 +69,7 @@ fn is_main(interpreter: &u8) -> bool {
 impl Thread {
     /// A thread of the main interpreter.
     #[must_use]
-    pub const fn new(entry: FunctionId, native_thread_id: u64, started: bool) -> Self {
+    pub const fn new(entry: SimFunctionId, native_thread_id: u64, started: bool) -> Self {
         Self { entry, native_thread_id, started, interpreter: 0 }
     }
 }
@@ -77,23 +77,23 @@ impl Thread {
 /// An instruction of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Arbitrary, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Instruction {
+pub enum SimInstruction {
     /// Continues at another line.
     Line(u8),
     /// Calls a function from Python.
-    Call(FunctionId),
+    Call(SimFunctionId),
     /// Calls a function from C, with a shim frame in between.
-    CallFromC(FunctionId),
+    CallFromC(SimFunctionId),
     /// Calls a function with arguments that do not match its signature.
-    FailedCall(FunctionId),
+    FailedCall(SimFunctionId),
     /// Returns.
     Return,
     /// Returns. Clearing the locals runs a function.
-    ReturnRunning(FunctionId),
+    ReturnRunning(SimFunctionId),
     /// Raises.
     Raise,
     /// Calls a generator function. The variable then holds the new generator.
-    Create(Variable, FunctionId),
+    Create(Variable, SimFunctionId),
     /// Resumes a generator from Python.
     Resume(Variable),
     /// Resumes a generator from C, with a shim frame in between.
@@ -116,51 +116,51 @@ pub enum Instruction {
     EndThread,
     /// Creates the code object of a function that shares its address with others. A different object at that address is
     /// freed first, provided that it belongs to this interpreter and no frame and no generator runs it.
-    Compile(FunctionId),
+    Compile(SimFunctionId),
     /// Frees the code object of a function that shares its address with others, under the same conditions. The function
     /// cannot be called until it is compiled again.
-    Free(FunctionId),
+    Free(SimFunctionId),
 }
 
-impl Program {
+impl SimProgram {
     /// Whether the program frees code objects and reuses their addresses.
     #[must_use]
     pub fn frees_code(&self) -> bool {
         self.functions
             .iter()
             .flat_map(|function| &function.body)
-            .any(|instruction| matches!(instruction, Instruction::Compile(_) | Instruction::Free(_)))
+            .any(|instruction| matches!(instruction, SimInstruction::Compile(_) | SimInstruction::Free(_)))
     }
 
     /// Whether the function is called to create generators. It then never runs as a plain function.
     #[must_use]
-    pub fn is_generator(&self, function: FunctionId) -> bool {
+    pub fn is_generator(&self, function: SimFunctionId) -> bool {
         self.functions
             .iter()
             .flat_map(|function| &function.body)
-            .any(|instruction| matches!(instruction, Instruction::Create(_, made) if *made == function))
+            .any(|instruction| matches!(instruction, SimInstruction::Create(_, made) if *made == function))
     }
 }
 
-impl Program {
+impl SimProgram {
     /// Whether `callee` can be directly above `caller` on a stack.
     #[must_use]
-    pub fn may_call(&self, caller: FunctionId, callee: FunctionId) -> bool {
-        let body = |function: FunctionId| self.functions.get(usize::from(function)).map_or(&[][..], |f| &f.body);
+    pub fn may_call(&self, caller: SimFunctionId, callee: SimFunctionId) -> bool {
+        let body = |function: SimFunctionId| self.functions.get(usize::from(function)).map_or(&[][..], |f| &f.body);
         let makes = |variable: Variable| {
             let mut all = self.functions.iter().flat_map(|function| &function.body);
-            all.any(|instruction| *instruction == Instruction::Create(variable, callee))
+            all.any(|instruction| *instruction == SimInstruction::Create(variable, callee))
         };
         body(caller).iter().any(|instruction| match *instruction {
-            Instruction::Call(called) | Instruction::CallFromC(called) => {
+            SimInstruction::Call(called) | SimInstruction::CallFromC(called) => {
                 // A finalizer runs on the stack of the caller of the function that is being cleared.
-                called == callee || body(called).contains(&Instruction::ReturnRunning(callee))
+                called == callee || body(called).contains(&SimInstruction::ReturnRunning(callee))
             }
-            Instruction::Create(_, made) => made == callee,
-            Instruction::Resume(variable)
-            | Instruction::ResumeFromC(variable)
-            | Instruction::Delegate(variable)
-            | Instruction::Throw(variable) => makes(variable) || self.delegates_to(variable, callee),
+            SimInstruction::Create(_, made) => made == callee,
+            SimInstruction::Resume(variable)
+            | SimInstruction::ResumeFromC(variable)
+            | SimInstruction::Delegate(variable)
+            | SimInstruction::Throw(variable) => makes(variable) || self.delegates_to(variable, callee),
             _ => false,
         })
     }
@@ -171,10 +171,10 @@ impl Program {
         self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
             !matches!(
                 instruction,
-                Instruction::CallFromC(_)
-                    | Instruction::FailedCall(_)
-                    | Instruction::ReturnRunning(_)
-                    | Instruction::Create(..)
+                SimInstruction::CallFromC(_)
+                    | SimInstruction::FailedCall(_)
+                    | SimInstruction::ReturnRunning(_)
+                    | SimInstruction::Create(..)
             )
         })
     }
@@ -186,24 +186,24 @@ impl Program {
         self.functions.iter().flat_map(|function| &function.body).all(|instruction| {
             !matches!(
                 instruction,
-                Instruction::CallFromC(_) | Instruction::ResumeFromC(_) | Instruction::ReturnRunning(_)
+                SimInstruction::CallFromC(_) | SimInstruction::ResumeFromC(_) | SimInstruction::ReturnRunning(_)
             )
         })
     }
 
     /// A finalizer of a generator's body runs on the stack of the function that resumes the generator.
-    fn delegates_to(&self, variable: Variable, finalizer: FunctionId) -> bool {
+    fn delegates_to(&self, variable: Variable, finalizer: SimFunctionId) -> bool {
         (0..).zip(&self.functions).any(|(id, function)| {
-            function.body.contains(&Instruction::ReturnRunning(finalizer))
-                && self.functions.iter().any(|maker| maker.body.contains(&Instruction::Create(variable, id)))
+            function.body.contains(&SimInstruction::ReturnRunning(finalizer))
+                && self.functions.iter().any(|maker| maker.body.contains(&SimInstruction::Create(variable, id)))
         })
     }
 }
 
-impl Function {
+impl SimFunction {
     /// A function whose frame takes one slot.
     #[must_use]
-    pub fn new(name: &str, body: &[Instruction]) -> Self {
+    pub fn new(name: &str, body: &[SimInstruction]) -> Self {
         Self { name: name.to_owned(), slots: 1, body: body.to_vec(), handler: None, place: None }
     }
 

@@ -2,23 +2,23 @@
 
 use framewalk::frame::{Frame, Location};
 
-use crate::map::{Map, Place};
-use crate::program::{FunctionId, Program};
+use crate::map::{FrameSlot, Map};
+use crate::program::{SimFunctionId, SimProgram};
 
 /// A stack as functions and lines, leaf first.
-pub type Chain = Vec<(FunctionId, u8)>;
+pub type TrueChain = Vec<(SimFunctionId, u8)>;
 
 /// More frames than any program can have. A longer chain is a bug of the simulated interpreter.
 const LONGEST: usize = 1024;
 
 /// Follows a thread's frames from the current one to the base frame. `get` returns the words. Returns `None` if the
 /// frames do not lead there; only a wrong order of stores can cause that.
-pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chain) -> Option<()> {
+pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut TrueChain) -> Option<()> {
     into.clear();
     let mut address = get(map.thread_words(thread).current_frame);
     for _ in 0..LONGEST {
         let place = map.place(address)?;
-        if let Place::Base(_) = place {
+        if let FrameSlot::Base(_) = place {
             return Some(());
         }
         if let Some(words) = map.frame_words(place) {
@@ -32,7 +32,7 @@ pub fn chain(map: &Map, thread: usize, get: impl Fn(u16) -> u64, into: &mut Chai
 
 /// The frames of a chain in the form that walkers return.
 #[must_use]
-pub fn frames(program: &Program, chain: &[(FunctionId, u8)]) -> Vec<Frame> {
+pub fn frames(program: &SimProgram, chain: &[(SimFunctionId, u8)]) -> Vec<Frame> {
     chain
         .iter()
         .map(|&(function, line)| Frame {
@@ -45,7 +45,7 @@ pub fn frames(program: &Program, chain: &[(FunctionId, u8)]) -> Vec<Frame> {
 
 /// Whether a walker's frames equal this chain.
 #[must_use]
-pub fn matches(program: &Program, chain: &[(FunctionId, u8)], stack: &[Frame]) -> bool {
+pub fn matches(program: &SimProgram, chain: &[(SimFunctionId, u8)], stack: &[Frame]) -> bool {
     stack.len() == chain.len()
         && stack.iter().zip(chain).all(|(frame, &(function, line))| {
             frame.location.line == Some(line.into())

@@ -1,56 +1,60 @@
 //! The programs that searches run. Each is as small as its purpose allows.
 
-use crate::program::Instruction::{
+use crate::program::SimInstruction::{
     Branch, Call, CallFromC, Compile, Create, Delegate, Drop, EndThread, FailedCall, Free, Jump, Line, Raise, Resume,
     ResumeFromC, Return, ReturnRunning, StartThread, Throw, Yield,
 };
-use crate::program::{Function, Instruction, Program, Thread};
+use crate::program::{SimFunction, SimInstruction, SimProgram, Thread};
 
 /// A named program.
 #[derive(Clone, Copy, Debug)]
-pub struct Workload {
+pub struct SimWorkload {
     /// Its name on the command line.
     pub name: &'static str,
     /// What it tests.
     pub about: &'static str,
     /// Creates the program.
-    pub make: fn() -> Program,
+    pub make: fn() -> SimProgram,
 }
 
 /// Every workload.
-pub const ALL: [Workload; 16] = [
-    Workload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
-    Workload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
-    Workload {
+pub const ALL: [SimWorkload; 16] = [
+    SimWorkload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
+    SimWorkload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
+    SimWorkload {
         name: "generator-made",
         about: "a generator made under one caller, where another one's callee stands later",
         make: generator_made,
     },
-    Workload { name: "generators", about: "a generator that delegates to another", make: generators },
-    Workload { name: "entry", about: "calls from Python through C to Python", make: entry },
-    Workload { name: "callback", about: "one function, called from C and from Python", make: callback },
-    Workload { name: "exceptions", about: "exceptions through one and two frames", make: exceptions },
-    Workload { name: "coroutines", about: "a coroutine that awaits another, resumed from C", make: coroutines },
-    Workload { name: "throw", about: "exceptions thrown into a delegating generator", make: throw },
-    Workload { name: "failed-bind", about: "calls whose arguments do not fit", make: failed_bind },
-    Workload {
+    SimWorkload { name: "generators", about: "a generator that delegates to another", make: generators },
+    SimWorkload { name: "entry", about: "calls from Python through C to Python", make: entry },
+    SimWorkload { name: "callback", about: "one function, called from C and from Python", make: callback },
+    SimWorkload { name: "exceptions", about: "exceptions through one and two frames", make: exceptions },
+    SimWorkload { name: "coroutines", about: "a coroutine that awaits another, resumed from C", make: coroutines },
+    SimWorkload { name: "throw", about: "exceptions thrown into a delegating generator", make: throw },
+    SimWorkload { name: "failed-bind", about: "calls whose arguments do not fit", make: failed_bind },
+    SimWorkload {
         name: "finalizers",
         about: "returns that run a finalizer while the frame is still reserved",
         make: finalizers,
     },
-    Workload { name: "chunks", about: "calls across the end of a data-stack chunk, frames of two sizes", make: chunks },
-    Workload { name: "two-threads", about: "two threads in turn", make: two_threads },
-    Workload {
+    SimWorkload {
+        name: "chunks",
+        about: "calls across the end of a data-stack chunk, frames of two sizes",
+        make: chunks,
+    },
+    SimWorkload { name: "two-threads", about: "two threads in turn", make: two_threads },
+    SimWorkload {
         name: "thread-reuse",
         about: "thread states made and freed, native thread ids used again",
         make: thread_reuse,
     },
-    Workload {
+    SimWorkload {
         name: "code-reuse",
         about: "two functions whose code objects take turns at one address",
         make: code_reuse,
     },
-    Workload {
+    SimWorkload {
         name: "code-reuse-interpreters",
         about: "two interpreters whose code objects take turns at one address",
         make: code_reuse_interpreters,
@@ -59,19 +63,19 @@ pub const ALL: [Workload; 16] = [
 
 /// The workload with that name.
 #[must_use]
-pub fn find(name: &str) -> Option<Workload> {
+pub fn find(name: &str) -> Option<SimWorkload> {
     ALL.into_iter().find(|workload| workload.name == name)
 }
 
-fn function(name: &str, body: &[Instruction]) -> Function {
-    Function::new(name, body)
+fn function(name: &str, body: &[SimInstruction]) -> SimFunction {
+    SimFunction::new(name, body)
 }
 
-fn program(functions: Vec<Function>) -> Program {
-    Program { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk: 8, frees: None }
+fn program(functions: Vec<SimFunction>) -> SimProgram {
+    SimProgram { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk: 8, frees: None }
 }
 
-pub(crate) fn alternating() -> Program {
+pub(crate) fn alternating() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(4)]),
         function("a1", &[Call(2)]),
@@ -83,7 +87,7 @@ pub(crate) fn alternating() -> Program {
     ])
 }
 
-fn generator() -> Program {
+fn generator() -> SimProgram {
     program(vec![
         function("main", &[Create(0, 1), Call(2), Call(3), Call(2), Drop(0)]),
         function("numbers", &[Call(4), Yield, Line(3), Yield, Jump(0)]),
@@ -93,7 +97,7 @@ fn generator() -> Program {
     ])
 }
 
-fn generator_made() -> Program {
+fn generator_made() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("makes", &[Create(0, 3), Drop(0)]),
@@ -103,7 +107,7 @@ fn generator_made() -> Program {
     ])
 }
 
-fn generators() -> Program {
+fn generators() -> SimProgram {
     program(vec![
         function("main", &[Create(0, 1), Create(1, 2), Call(3), Call(4), Drop(0), Drop(1)]),
         function("outer", &[Delegate(1), Yield, Jump(0)]),
@@ -114,7 +118,7 @@ fn generators() -> Program {
     ])
 }
 
-fn entry() -> Program {
+fn entry() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[CallFromC(3), Call(4)]),
@@ -124,7 +128,7 @@ fn entry() -> Program {
     ])
 }
 
-fn callback() -> Program {
+fn callback() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[CallFromC(3)]),
@@ -133,7 +137,7 @@ fn callback() -> Program {
     ])
 }
 
-fn exceptions() -> Program {
+fn exceptions() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[Call(3), Return, Call(4)]).handling(2),
@@ -143,7 +147,7 @@ fn exceptions() -> Program {
     ])
 }
 
-fn coroutines() -> Program {
+fn coroutines() -> SimProgram {
     program(vec![
         function("main", &[Create(0, 1), Create(1, 2), Call(3), Call(4), Drop(0), Drop(1)]),
         function("task", &[Delegate(1), Line(2)]),
@@ -154,7 +158,7 @@ fn coroutines() -> Program {
     ])
 }
 
-fn throw() -> Program {
+fn throw() -> SimProgram {
     program(vec![
         function("main", &[Create(0, 1), Create(1, 2), Call(3), Call(4), Call(3), Drop(0), Drop(1)]).handling(5),
         function("outer", &[Delegate(1), Yield]),
@@ -165,7 +169,7 @@ fn throw() -> Program {
     ])
 }
 
-pub(crate) fn failed_bind() -> Program {
+pub(crate) fn failed_bind() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[Call(3), FailedCall(3)]),
@@ -175,7 +179,7 @@ pub(crate) fn failed_bind() -> Program {
     ])
 }
 
-fn finalizers() -> Program {
+fn finalizers() -> SimProgram {
     program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[Call(3), Call(5)]),
@@ -186,8 +190,8 @@ fn finalizers() -> Program {
     ])
 }
 
-fn chunks() -> Program {
-    let wide = Function { slots: 2, ..function("wide", &[Call(4)]) };
+fn chunks() -> SimProgram {
+    let wide = SimFunction { slots: 2, ..function("wide", &[Call(4)]) };
     let program = program(vec![
         function("main", &[Call(1), Call(2)]),
         function("first", &[Call(3)]),
@@ -195,20 +199,20 @@ fn chunks() -> Program {
         function("second", &[Call(4), Call(4)]),
         function("leaf", &[]),
     ]);
-    Program { slots_per_chunk: 3, ..program }
+    SimProgram { slots_per_chunk: 3, ..program }
 }
 
-fn two_threads() -> Program {
+fn two_threads() -> SimProgram {
     let program = program(vec![
         function("main", &[Call(1), Call(2)]),
         function("a", &[Call(3)]),
         function("b", &[Call(3)]),
         function("leaf", &[]),
     ]);
-    Program { threads: vec![Thread::new(0, 7, true), Thread::new(0, 8, true)], ..program }
+    SimProgram { threads: vec![Thread::new(0, 7, true), Thread::new(0, 8, true)], ..program }
 }
 
-pub(crate) fn thread_reuse() -> Program {
+pub(crate) fn thread_reuse() -> SimProgram {
     let program = program(vec![
         function("main", &[StartThread(1), Line(2), StartThread(2), Line(1)]),
         function("worker_a", &[Call(3), EndThread]),
@@ -218,24 +222,24 @@ pub(crate) fn thread_reuse() -> Program {
         function("leaf", &[]),
     ]);
     let worker = |entry| Thread::new(entry, 8, false);
-    Program { threads: vec![Thread::new(0, 7, true), worker(1), worker(2)], ..program }
+    SimProgram { threads: vec![Thread::new(0, 7, true), worker(1), worker(2)], ..program }
 }
 
 /// Number of frees. What a walker learnt of a code object can then be distinguished from its first and its second
 /// successor at the address.
 const FREES: u8 = 2;
 
-pub(crate) fn code_reuse() -> Program {
+pub(crate) fn code_reuse() -> SimProgram {
     let program = program(vec![
         function("main", &[Call(1)]),
         function("caller", &[Compile(2), Call(2), Compile(3), Call(3)]),
         function("a", &[]),
         function("b", &[]).at(2),
     ]);
-    Program { frees: Some(FREES), ..program }
+    SimProgram { frees: Some(FREES), ..program }
 }
 
-pub(crate) fn code_reuse_interpreters() -> Program {
+pub(crate) fn code_reuse_interpreters() -> SimProgram {
     let program = program(vec![
         function("main", &[Compile(2), Call(2), Free(2), Line(1)]),
         function("other", &[Compile(3), Call(3), Free(3), Line(1)]),
@@ -243,5 +247,5 @@ pub(crate) fn code_reuse_interpreters() -> Program {
         function("b", &[]).at(2),
     ]);
     let other = Thread { interpreter: 1, ..Thread::new(1, 8, true) };
-    Program { threads: vec![Thread::new(0, 7, true), other], frees: Some(FREES), ..program }
+    SimProgram { threads: vec![Thread::new(0, 7, true), other], frees: Some(FREES), ..program }
 }

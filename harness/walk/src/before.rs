@@ -19,27 +19,27 @@ use crate::walker::decode;
 
 /// The last complete walks, by address of the thread state.
 #[derive(Default)]
-pub(super) struct Walks {
-    walks: BTreeMap<Address, Before>,
+pub(super) struct PreviousWalks {
+    walks: BTreeMap<Address, PreviousWalk>,
     buffer: Vec<u8>,
 }
 
-impl Walks {
-    pub(super) fn get(&self, thread: Address) -> Option<&Before> {
+impl PreviousWalks {
+    pub(super) fn get(&self, thread: Address) -> Option<&PreviousWalk> {
         self.walks.get(&thread)
     }
 
-    pub(super) fn of(&mut self, thread: Address) -> &mut Before {
+    pub(super) fn of(&mut self, thread: Address) -> &mut PreviousWalk {
         self.walks.entry(thread).or_default()
     }
 
     /// Takes out a thread's last walk and a buffer for the next one, so that both can be borrowed while the walker
     /// works.
-    pub(super) fn take(&mut self, thread: Address) -> (Before, Vec<u8>) {
+    pub(super) fn take(&mut self, thread: Address) -> (PreviousWalk, Vec<u8>) {
         (self.walks.remove(&thread).unwrap_or_default(), std::mem::take(&mut self.buffer))
     }
 
-    pub(super) fn put_back(&mut self, thread: Address, (before, buffer): (Before, Vec<u8>)) {
+    pub(super) fn put_back(&mut self, thread: Address, (before, buffer): (PreviousWalk, Vec<u8>)) {
         self.walks.insert(thread, before);
         self.buffer = buffer;
     }
@@ -58,7 +58,7 @@ impl Walks {
 
 /// The last complete walk of one thread.
 #[derive(Default)]
-pub(super) struct Before {
+pub(super) struct PreviousWalk {
     /// The code-object generation at which `frames` were decoded.
     generation: CodeGeneration,
     /// Addresses of the chunks and their sizes in bytes.
@@ -70,7 +70,7 @@ pub(super) struct Before {
     frames: Shared<Arc<Frame>>,
 }
 
-impl Before {
+impl PreviousWalk {
     /// Expected addresses of the chunks and of the other frames, with their sizes in bytes. A frame has `frame_size`
     /// bytes.
     pub(super) fn places(&self, frame_size: usize) -> impl Iterator<Item = (Address, usize)> + Clone {
@@ -83,7 +83,7 @@ impl Before {
         self.links.len()
     }
 
-    /// Uses copies of [`Before::places`], if they are still the chunks from `head` on.
+    /// Uses copies of [`PreviousWalk::places`], if they are still the chunks from `head` on.
     pub(super) fn guessed<'a>(
         &self,
         head: Address,
@@ -238,10 +238,10 @@ mod tests {
     }
 
     /// The stored walk after one walk over the target.
-    fn known(target: &mut Counting) -> Before {
+    fn known(target: &mut Counting) -> PreviousWalk {
         let frame = |address, owner| RawFrame { address, previous: 0, code: 1, instr_ptr: 0, owner };
         let links = vec![frame(NEWEST + 24, Owner::Thread), frame(OUTSIDE, Owner::Shim)];
-        let mut before = Before::default();
+        let mut before = PreviousWalk::default();
         let chunks = before.copy(target, NEWEST, FRAME, &mut Vec::new()).unwrap().places().collect::<Vec<_>>();
         assert_eq!(chunks, [(NEWEST, SIZE), (OLDEST, SIZE)]);
         let chunks = Chunks::copy(target, NEWEST).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     /// Number of reads, and whether the frame outside the chunks was copied with them.
-    fn copied(before: &Before, target: &mut Counting, head: Address) -> (usize, bool) {
+    fn copied(before: &PreviousWalk, target: &mut Counting, head: Address) -> (usize, bool) {
         target.reads = 0;
         let mut buffer = Vec::new();
         let mut chunks = before.copy(target, head, FRAME, &mut buffer).unwrap();
@@ -267,7 +267,7 @@ mod tests {
     fn what_is_where_it_was_takes_one_read() {
         let mut target = target();
         let before = known(&mut target);
-        assert_eq!(copied(&Before::default(), &mut target, NEWEST), (2, false));
+        assert_eq!(copied(&PreviousWalk::default(), &mut target, NEWEST), (2, false));
         assert_eq!(copied(&before, &mut target, NEWEST), (1, true));
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::before::{Before, Walks};
+use crate::before::{PreviousWalk, PreviousWalks};
 use crate::cache::{Checks, Entry, FrameCache};
 use crate::chain::{Chain, End, Known, follow, follow_knowing};
 use crate::chunks::Chunks;
@@ -28,7 +28,7 @@ use crate::memory::{Address, RemoteMemory, Segment};
 use crate::miss::MissReason;
 use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
-use crate::roster::{Roster, Seen, Wishes};
+use crate::roster::{ReadPlan, Seen, ThreadPrefetch};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::shared::Shared;
 use crate::stack::Stack;
@@ -68,8 +68,8 @@ pub struct CachedWalker {
     predicted: Option<RawFrame>,
     cache: FrameCache,
     decoder: Decoder,
-    roster: Roster,
-    walks: Walks,
+    roster: ThreadPrefetch,
+    walks: PreviousWalks,
 }
 
 impl CachedWalker {
@@ -89,8 +89,8 @@ impl CachedWalker {
             cache: FrameCache::default(),
             decoder: decoder(&site, &weakenings),
             weakenings,
-            roster: Roster::default(),
-            walks: Walks::default(),
+            roster: ThreadPrefetch::default(),
+            walks: PreviousWalks::default(),
         })
     }
 
@@ -235,7 +235,7 @@ impl CachedWalker {
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
         mut reason: MissReason,
-        before: &mut Before,
+        before: &mut PreviousWalk,
         buffer: &mut Vec<u8>,
     ) -> Result<Walked, Rejection> {
         let layout = self.site.layout;
@@ -375,12 +375,12 @@ impl ThreadWalk for CachedWalker {
         &self.site
     }
 
-    fn roster(&mut self) -> Option<&mut Roster> {
+    fn roster(&mut self) -> Option<&mut ThreadPrefetch> {
         // CPython's unwinder remembers one interpreter and one thread, but enumerates all of them anyway.
         if self.as_cpython { None } else { Some(&mut self.roster) }
     }
 
-    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+    fn wish(&self, thread: &ThreadState, wishes: &mut ReadPlan) {
         if let Some(leaf) = self.predicted(thread.address) {
             wishes.add(leaf, RawFrame::size(&self.site.layout));
         }

@@ -36,7 +36,7 @@ use std::collections::BTreeSet;
 
 use smallvec::SmallVec;
 
-use crate::before::{Before, Walks};
+use crate::before::{PreviousWalk, PreviousWalks};
 use crate::cache::{Checks, Entry, FrameCache, Limits};
 use crate::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::chunks::Chunks;
@@ -46,7 +46,7 @@ use crate::memory::{Address, RemoteMemory, Segment};
 use crate::miss::MissReason;
 use crate::raw_frame::{Owner, RawFrame};
 use crate::rejection::Rejection;
-use crate::roster::{Roster, Seen, Wishes};
+use crate::roster::{ReadPlan, Seen, ThreadPrefetch};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::shared::Shared;
 use crate::stack::Stack;
@@ -70,12 +70,12 @@ pub struct ReferenceWalker {
     attempts: u32,
     cache: FrameCache,
     decoder: Decoder,
-    roster: Roster,
-    walks: Walks,
+    roster: ThreadPrefetch,
+    walks: PreviousWalks,
 }
 
 /// The result of step 1.
-struct Glance {
+struct FirstRead {
     thread: ThreadState,
     generation: CodeGeneration,
     /// The predicted leaf frame, if it was read and is the current frame.
@@ -99,8 +99,8 @@ impl ReferenceWalker {
             attempts: ATTEMPTS,
             cache: FrameCache::new(LIMITS),
             decoder: Decoder::new(site.layout),
-            roster: Roster::default(),
-            walks: Walks::default(),
+            roster: ThreadPrefetch::default(),
+            walks: PreviousWalks::default(),
         })
     }
 
@@ -125,7 +125,7 @@ impl ReferenceWalker {
         Checks { thread_state: !self.is(Weakening::ThreadStateNotCompared), sequence: !self.is(no_sequence) }
     }
 
-    fn glance(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Glance, Rejection> {
+    fn glance(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<FirstRead, Rejection> {
         let layout = &self.site.layout;
         let entry = self.cache.of_thread_state(address);
         let predicted = entry.and_then(|entry| Some((entry.interpreter, entry.addresses.first().copied()?)));
@@ -133,7 +133,7 @@ impl ReferenceWalker {
         let Some((interpreter, predicted)) = predicted else {
             memory.read_vectored(&mut [self.window.segment(address, &mut state)])?;
             let thread = self.window.parse(layout, address, &state);
-            return Ok(Glance { thread, generation: CodeGeneration::default(), leaf: None, steady: false });
+            return Ok(FirstRead { thread, generation: CodeGeneration::default(), leaf: None, steady: false });
         };
         let mut leaf = RawFrame::buffer(layout);
         let mut held = [0; 16];
@@ -160,7 +160,7 @@ impl ReferenceWalker {
             false => (CodeGeneration::default(), CodeGeneration::read(memory, layout, thread.interpreter)),
         };
         let same = anchor_of(&held) == (thread.anchor, thread.sequence);
-        Ok(Glance {
+        Ok(FirstRead {
             thread,
             generation,
             leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
@@ -172,7 +172,7 @@ impl ReferenceWalker {
     fn full_hit(
         &mut self,
         memory: &mut dyn RemoteMemory,
-        glance: &Glance,
+        glance: &FirstRead,
     ) -> Result<Result<Walked, MissReason>, Rejection> {
         let steady = glance.steady || self.is(Weakening::NotReadAgainBeforeUse);
         let entry = match self.cache.full_hit(&glance.thread, self.checks(Weakening::NoSequenceCheckOnFullHit)) {
@@ -215,7 +215,7 @@ impl ReferenceWalker {
         memory: &mut dyn RemoteMemory,
         thread: &ThreadState,
         mut reason: MissReason,
-        before: &mut Before,
+        before: &mut PreviousWalk,
         buffer: &mut Vec<u8>,
     ) -> Result<Walked, Rejection> {
         let (generation, leaf) = self.leaf(memory, thread)?;
@@ -376,7 +376,7 @@ impl ReferenceWalker {
         Ok(chain)
     }
 
-    fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &Glance) -> Result<Walked, Rejection> {
+    fn frames(&mut self, memory: &mut dyn RemoteMemory, glance: &FirstRead) -> Result<Walked, Rejection> {
         if glance.thread.current_frame == 0 {
             return Err(Rejection::Empty);
         }
@@ -443,11 +443,11 @@ impl ThreadWalk for ReferenceWalker {
         &self.site
     }
 
-    fn roster(&mut self) -> Option<&mut Roster> {
+    fn roster(&mut self) -> Option<&mut ThreadPrefetch> {
         Some(&mut self.roster)
     }
 
-    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+    fn wish(&self, thread: &ThreadState, wishes: &mut ReadPlan) {
         let Some(leaf) = self.predicted(thread) else { return };
         wishes.add(leaf, RawFrame::size(&self.site.layout));
         let CacheLayout { anchor, sequence, .. } = self.fields;
@@ -494,7 +494,7 @@ impl ReferenceWalker {
     }
 
     /// Step 1 from prefetched data.
-    fn seen(&self, seen: Seen<'_>) -> Glance {
+    fn seen(&self, seen: Seen<'_>) -> FirstRead {
         let thread = seen.thread;
         let mut wishes = seen.wishes();
         let leaf = wishes.next().and_then(|(address, bytes)| RawFrame::parse(&self.site.layout, address, bytes).ok());
@@ -504,7 +504,7 @@ impl ReferenceWalker {
             (None, _) => (None, None),
         };
         let same = (anchor, sequence) == (Some(thread.anchor), Some(thread.sequence));
-        Glance {
+        FirstRead {
             leaf: leaf.filter(|leaf| leaf.address == thread.current_frame),
             steady: same && seen.is_same_after,
             generation: seen.generation,
@@ -517,7 +517,7 @@ impl ReferenceWalker {
         &mut self,
         memory: &mut dyn RemoteMemory,
         thread: Address,
-        mut seen: Option<Glance>,
+        mut seen: Option<FirstRead>,
     ) -> (ThreadState, Result<Walked, Rejection>) {
         let mut last = (ThreadState::unknown(thread), Err(Rejection::Moved));
         for _ in 0..self.attempts.max(1) {

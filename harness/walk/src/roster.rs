@@ -19,13 +19,13 @@ pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
 
 /// The threads of the previous sample and the buffer of the prefetch. See the module documentation.
 #[derive(Default)]
-pub(super) struct Roster {
+pub(super) struct ThreadPrefetch {
     /// In list order.
     interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
     /// The ranges to read of each interpreter and each thread. They depend only on the layout.
     windows: Option<(InterpreterWindow, Window)>,
-    wishes: Wishes,
+    wishes: ReadPlan,
     buffer: Vec<u8>,
 }
 
@@ -42,7 +42,7 @@ struct Listed {
 
 /// The ranges that a walker expects to need, by thread.
 #[derive(Default)]
-pub(super) struct Wishes {
+pub(super) struct ReadPlan {
     /// Addresses and the position of each range in the buffer.
     places: Vec<(Address, Range<usize>)>,
     /// For each thread, the index in `places` at which its ranges end.
@@ -50,7 +50,7 @@ pub(super) struct Wishes {
     bytes: usize,
 }
 
-impl Wishes {
+impl ReadPlan {
     /// Requests `length` bytes at `address`, in addition to the thread state.
     pub(super) fn add(&mut self, address: Address, length: usize) {
         self.places.push((address, 0..length));
@@ -80,7 +80,7 @@ impl<'a> Seen<'a> {
     }
 }
 
-impl Roster {
+impl ThreadPrefetch {
     /// Discards all threads, so that the next sample enumerates them.
     pub(super) fn forget(&mut self) {
         self.interpreters.clear();
@@ -124,7 +124,7 @@ impl Roster {
         memory: &mut dyn RemoteMemory,
         site: &Site,
         after: bool,
-        mut wish: impl FnMut(&ThreadState, &mut Wishes),
+        mut wish: impl FnMut(&ThreadState, &mut ReadPlan),
     ) -> bool {
         if self.states.is_empty() {
             return false;
@@ -294,7 +294,7 @@ mod tests {
         image
     }
 
-    fn look(roster: &mut Roster, image: &mut Image) -> bool {
+    fn look(roster: &mut ThreadPrefetch, image: &mut Image) -> bool {
         roster.look(image, &SITE, false, |thread, wishes| {
             if thread.native_thread_id == 2 {
                 wishes.add(WISHED, 16);
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn threads_are_looked_at_with_what_was_wished_for() {
         let mut image = target(&[1, 2, 3]);
-        let mut roster = Roster::default();
+        let mut roster = ThreadPrefetch::default();
         assert!(!look(&mut roster, &mut image), "nothing is known yet");
         roster.enumerate(&mut image, &SITE).unwrap();
         put(&mut image, thread(3) + LAYOUT.thread.current_frame, 0x77);
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn other_threads_than_before_are_noticed() {
         for now in [&[1, 2][..], &[2], &[], &[1, 2, 3, 4], &[4, 1, 2, 3], &[1, 3, 2]] {
-            let mut roster = Roster::default();
+            let mut roster = ThreadPrefetch::default();
             roster.enumerate(&mut target(&[1, 2, 3]), &SITE).unwrap();
             assert!(!look(&mut roster, &mut target(now)), "{now:?}");
         }
@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn another_interpreter_is_noticed() {
         let mut image = target(&[1]);
-        let mut roster = Roster::default();
+        let mut roster = ThreadPrefetch::default();
         roster.enumerate(&mut image, &SITE).unwrap();
         assert!(look(&mut roster, &mut image));
         put(&mut image, INTERPRETER + LAYOUT.interpreter.next, 0x40_0000);
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn a_thread_that_says_it_is_of_another_interpreter_is_noticed() {
         let mut image = target(&[1, 2]);
-        let mut roster = Roster::default();
+        let mut roster = ThreadPrefetch::default();
         roster.enumerate(&mut image, &SITE).unwrap();
         put(&mut image, thread(2) + LAYOUT.thread.interpreter, 0x40_0000);
         assert!(!look(&mut roster, &mut image));
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_no_look() {
         let mut image = target(&[1, 2]);
-        let mut roster = Roster::default();
+        let mut roster = ThreadPrefetch::default();
         roster.enumerate(&mut image, &SITE).unwrap();
         image.unmap(WISHED);
         assert!(!look(&mut roster, &mut image));

@@ -3,7 +3,7 @@
 //! Every sample reads the whole stack. Only two things carry over from the previous sample. The addresses read then are
 //! prefetched with one call. A frame is not decoded again if it and all of its callers read as before.
 
-use crate::before::{Before, Walks};
+use crate::before::{PreviousWalk, PreviousWalks};
 use crate::chain::{Chain, DEPTH_LIMIT, End, Known, follow_knowing};
 use crate::chunks::Chunks;
 use crate::code::{CodeGeneration, Decoder};
@@ -11,7 +11,7 @@ use crate::frame::Frame;
 use crate::memory::{Address, MemoryError, RemoteMemory, Segment};
 use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
-use crate::roster::{Roster, Seen, Wishes};
+use crate::roster::{ReadPlan, Seen, ThreadPrefetch};
 use crate::sample::{Lookup, Provenance, WalkerKind};
 use crate::stack::Stack;
 use crate::thread_state::{ThreadState, Window};
@@ -23,8 +23,8 @@ pub struct UncachedWalker {
     site: Site,
     as_cpython: bool,
     decoder: Decoder,
-    roster: Roster,
-    walks: Walks,
+    roster: ThreadPrefetch,
+    walks: PreviousWalks,
 }
 
 /// Records whether anything was read.
@@ -56,8 +56,8 @@ impl UncachedWalker {
     /// The walkers cannot read the layout.
     pub fn new(site: Site) -> Result<Self, Unsupported> {
         site.layout.walkable()?;
-        let (decoder, roster) = (Decoder::new(site.layout), Roster::default());
-        Ok(Self { site, as_cpython: false, decoder, roster, walks: Walks::default() })
+        let (decoder, roster) = (Decoder::new(site.layout), ThreadPrefetch::default());
+        Ok(Self { site, as_cpython: false, decoder, roster, walks: PreviousWalks::default() })
     }
 
     /// The same walker with the other habits of CPython's unwinder. It re-reads the address of the newest chunk, as
@@ -78,7 +78,7 @@ impl UncachedWalker {
 
     /// Depth of the thread's stack in the previous sample, in frames.
     fn depth(&self, thread: &ThreadState) -> usize {
-        self.walks.get(thread.address).map_or(0, Before::depth)
+        self.walks.get(thread.address).map_or(0, PreviousWalk::depth)
     }
 
     fn chunks(&self, memory: &mut dyn RemoteMemory, thread: &ThreadState) -> Result<Chunks<'static>, Rejection> {
@@ -158,11 +158,11 @@ impl ThreadWalk for UncachedWalker {
         &self.site
     }
 
-    fn roster(&mut self) -> Option<&mut Roster> {
+    fn roster(&mut self) -> Option<&mut ThreadPrefetch> {
         if self.as_cpython { None } else { Some(&mut self.roster) }
     }
 
-    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes) {
+    fn wish(&self, thread: &ThreadState, wishes: &mut ReadPlan) {
         let Some(before) = self.walks.get(thread.address) else { return };
         before.places(RawFrame::size(&self.site.layout)).for_each(|(address, length)| wishes.add(address, length));
     }

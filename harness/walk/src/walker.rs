@@ -12,7 +12,7 @@ use crate::layout::{CacheLayout, Layout, LayoutError, VersionHex};
 use crate::memory::{Address, RemoteMemory, Segment};
 use crate::raw_frame::RawFrame;
 use crate::rejection::Rejection;
-use crate::roster::{Roster, Seen, Wishes};
+use crate::roster::{ReadPlan, Seen, ThreadPrefetch};
 use crate::sample::{Lookup, Provenance, Sample, ThreadSample, WalkerKind};
 use crate::stack::Stack;
 use crate::thread_state::{ThreadState, Window, anchor_of, anchor_segments, clear_anchors, thread_states};
@@ -113,10 +113,10 @@ pub(super) trait ThreadWalk {
     fn site(&self) -> &Site;
 
     /// State for prefetching the next sample. `None` if the walker issues its reads one by one.
-    fn roster(&mut self) -> Option<&mut Roster>;
+    fn roster(&mut self) -> Option<&mut ThreadPrefetch>;
 
     /// Adds the ranges that the walker expects to need of a thread.
-    fn wish(&self, thread: &ThreadState, wishes: &mut Wishes);
+    fn wish(&self, thread: &ThreadState, wishes: &mut ReadPlan);
 
     /// Walks a thread with prefetched data.
     fn walk_seen(&mut self, memory: &mut dyn RemoteMemory, seen: Seen<'_>) -> (ThreadState, Result<Walked, Rejection>);

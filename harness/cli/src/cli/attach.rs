@@ -14,7 +14,7 @@ pub(super) fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
     let known = rules.known.clone();
     let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
     let cache = cache_folder(None)?;
-    let options = attach::Options {
+    let options = attach::AttachOptions {
         pid: arguments.pid,
         budget: arguments.budget,
         grace: grace(arguments.budget),

@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 
 use framewalk::sample::WalkerKind;
 use indicatif::{ProgressBar, ProgressStyle};
-use lab::bench::baseline::{Comparison, compare};
+use lab::bench::baseline::{BaselineComparison, compare};
 use lab::bench::derived::{Derived, PAIRS, derive};
 use lab::bench::document::Document;
-use lab::bench::plan::{Wishes, plan};
-use lab::bench::run::{Options, run};
+use lab::bench::plan::{BenchRequest, plan};
+use lab::bench::run::{BenchOptions, run};
 use lab::bench::{markdown, svg};
 use serde::Serialize;
 
@@ -57,17 +57,17 @@ fn is_measured(document: &Document) -> bool {
 }
 
 /// The document, which can serve as a baseline itself, with its derived numbers and the comparison.
-fn json(document: &Document, comparison: Option<&Comparison>) -> Result<String, Failure> {
+fn json(document: &Document, comparison: Option<&BaselineComparison>) -> Result<String, Failure> {
     #[derive(Serialize)]
-    struct Told<'a> {
+    struct JsonView<'a> {
         #[serde(flatten)]
         document: &'a Document,
         /// For readers who do not want to resample the blocks themselves.
         derived: Vec<Derived<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        comparison: Option<&'a Comparison>,
+        comparison: Option<&'a BaselineComparison>,
     }
-    Ok(serde_json::to_string_pretty(&Told { document, derived: derive(document), comparison })? + "\n")
+    Ok(serde_json::to_string_pretty(&JsonView { document, derived: derive(document), comparison })? + "\n")
 }
 
 fn read(file: &Path) -> Result<Document, Failure> {
@@ -77,7 +77,8 @@ fn read(file: &Path) -> Result<Document, Failure> {
 
 fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Document, Failure> {
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
-    let wishes = Wishes { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };
+    let wishes =
+        BenchRequest { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };
     let plan = plan(&wishes, rows.len());
     let folder = folder::for_run(&std::env::temp_dir())?;
     let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
@@ -90,7 +91,7 @@ fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Docum
         bar.set_message(what.to_owned());
     };
     let document = run(
-        &Options {
+        &BenchOptions {
             plan: &plan,
             walkers: &walkers(&arguments.walker),
             budget: arguments.budget,

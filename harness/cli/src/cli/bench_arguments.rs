@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use framewalk::sample::WalkerKind;
-use lab::bench::document::Part;
+use lab::bench::document::BenchPart;
 
 use crate::cli::shared_arguments::{BuildSource, Jit};
 use crate::cli::values::{budget, seed, walkers};
@@ -21,7 +21,7 @@ pub struct Bench {
     pub jit: Option<Jit>,
     /// Measure only this; repeatable [default: everything for which the time suffices]
     #[arg(long, value_name = "PART", help_heading = "Selection")]
-    pub part: Vec<Part>,
+    pub part: Vec<BenchPart>,
     /// Measure stacks of so many frames; repeatable [default: 1, 10, 100, 1000 and 5000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9000), help_heading = "Selection")]
     pub depth: Vec<u32>,

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use framewalk::printable::clean;
-use lanes::bundle::about::{About, Again, AgainWorkload, Interpreter, Told};
+use lanes::bundle::about::{About, Again, AgainWorkload, CellRecord, InterpreterIdentity};
 use lanes::bundle::archive::{BundleError, is_bundle};
 use lanes::bundle::{Bundle, name};
 use model::jit_mode::JitMode;
-use process::build::{Row, SelectError, Terminal, cache_folder, select};
+use process::build::{BuildVariant, SelectError, Terminal, cache_folder, select};
 use sim::case::stepped::{BuildIdentity, SteppedFile};
 use sim::snapshot::Snapshot;
 
@@ -61,7 +61,7 @@ pub(super) fn case(path: &Path, bundle: &Bundle) -> Result<Option<SteppedFile>, 
     Ok(Some(SteppedFile::parse(bytes).map_err(|error| damaged(error.to_string()))?))
 }
 
-fn finding(path: &Path, bundle: &Bundle) -> Result<Told, Failure> {
+fn finding(path: &Path, bundle: &Bundle) -> Result<CellRecord, Failure> {
     let bytes = bundle.file(name::FINDING).unwrap_or_default();
     let damaged = |why: String| BundleError::damaged(path, &format!("{}: {}", name::FINDING, clean(&why)));
     Ok(serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?)
@@ -123,8 +123,8 @@ fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
 }
 
 /// The command that replays a bundle on the machine that has its build.
-pub(super) fn elsewhere(path: &Path, interpreter: &Interpreter) -> String {
-    let Interpreter { version, flavour, jit, .. } = interpreter;
+pub(super) fn elsewhere(path: &Path, interpreter: &InterpreterIdentity) -> String {
+    let InterpreterIdentity { version, flavour, jit, .. } = interpreter;
     let id = interpreter.build_id.as_deref().map(|id| format!(", build id {id}")).unwrap_or_default();
     format!(
         "  replay     framediff replay {} --python PATH, with CPython {}{}{}\n",
@@ -166,7 +166,7 @@ fn row(
     bundle: &Bundle,
     source: &BuildSource,
     interrupted: &'static AtomicBool,
-) -> Result<Result<Row, String>, Failure> {
+) -> Result<Result<BuildVariant, String>, Failure> {
     let wanted = &bundle.about.interpreter;
     let cache = cache_folder(source.cache.as_deref())?;
     let stopped = || interrupted.load(Ordering::Relaxed);

@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use framewalk::printable::clean;
-use lanes::bundle::about::{About, Again, AgainWorkload, Told};
+use lanes::bundle::about::{About, Again, AgainWorkload, CellRecord};
 use lanes::bundle::{Bundle, name};
-use lanes::record::{Order, record};
+use lanes::record::{RecordOrder, record};
 use lanes::stepped::RigPlan;
 use model::invariants::Violation;
 use model::lane::Lane;
@@ -15,7 +15,7 @@ use model::run::distinct::DistinctViolation;
 use model::run::summary::Summary;
 use model::workload::user_program::UserProgram;
 use model::workload::{Mode, Parameters, Workload, generate};
-use process::build::Row;
+use process::build::BuildVariant;
 use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 
 use crate::cli::arguments::Check;
@@ -40,7 +40,7 @@ pub(super) fn of_check(
     folder: &Path,
     arguments: &Check,
     program: Option<&UserProgram>,
-    rows: &[Row],
+    rows: &[BuildVariant],
     summary: &Summary,
     interrupted: &'static AtomicBool,
 ) -> Result<(), Failure> {
@@ -70,7 +70,7 @@ pub(super) fn of_check(
 }
 
 #[cfg(target_arch = "x86_64")]
-fn of_case(case: SteppedCase, row: &Row, interrupted: &'static AtomicBool) -> Result<Bundle, Failure> {
+fn of_case(case: SteppedCase, row: &BuildVariant, interrupted: &'static AtomicBool) -> Result<Bundle, Failure> {
     let source = BuildSource { python: vec![row.build.python.clone()], cache: None };
     of_stepped(&SteppedFile { note: String::new(), case }, row, &source, interrupted)
 }
@@ -79,7 +79,7 @@ fn of_case(case: SteppedCase, row: &Row, interrupted: &'static AtomicBool) -> Re
 /// Makes a bundle of a case, after one more run that explains it.
 pub(super) fn of_stepped(
     file: &SteppedFile,
-    row: &Row,
+    row: &BuildVariant,
     source: &BuildSource,
     interrupted: &'static AtomicBool,
 ) -> Result<Bundle, Failure> {
@@ -103,12 +103,12 @@ pub(super) fn of_stepped(
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn of_case(_: SteppedCase, _: &Row, _: &'static AtomicBool) -> Result<Bundle, Failure> {
+fn of_case(_: SteppedCase, _: &BuildVariant, _: &'static AtomicBool) -> Result<Bundle, Failure> {
     Err("the stepped lane needs a machine of x86-64".into())
 }
 
 fn of_violation(
-    row: &Row,
+    row: &BuildVariant,
     violation: &DistinctViolation,
     again: Again,
     program: Option<&UserProgram>,
@@ -124,7 +124,7 @@ fn of_violation(
         "framediff replay BUNDLE\nframediff explain BUNDLE\n\nThe cell alone, on the machine where it was seen:\n{}\n",
         clean(&violation.first.replay)
     );
-    let told = Told {
+    let told = CellRecord {
         finding: violation.first.clone(),
         count: violation.count,
         known: violation.known.as_ref().map(|known| known.id.clone()),
@@ -157,10 +157,15 @@ pub(super) fn with_workload(bundle: Bundle, workload: &Workload) -> Result<Bundl
 }
 
 /// A snapshot of a target that runs the program again with gates. If recording fails, the log says why.
-pub(super) fn snapshot(row: &Row, workload: &Workload, log: &mut String, interrupted: &AtomicBool) -> Option<Vec<u8>> {
+pub(super) fn snapshot(
+    row: &BuildVariant,
+    workload: &Workload,
+    log: &mut String,
+    interrupted: &AtomicBool,
+) -> Option<Vec<u8>> {
     let recorded = || -> Result<Vec<u8>, Failure> {
         let folder = folder::for_run(&std::env::temp_dir())?;
-        let snapshot = record(&Order {
+        let snapshot = record(&RecordOrder {
             row,
             family: workload.family,
             parameters: workload.parameters.clone(),

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use framewalk::printable::{clean, last_words};
-use lanes::bundle::about::Interpreter;
+use lanes::bundle::about::InterpreterIdentity;
 use lanes::bundle::{Bundle, name};
 use lanes::explore::gates::from_gate_to_gate;
 use lanes::explore::place::{NoSuchBuild, identity};
-use lanes::explore::replay::{Again, Replayed, run};
+use lanes::explore::replay::{ReplayResult, Replayed, run};
 use lanes::explore::search::Until;
 use lanes::explore::shrink::{Budget, shrink as shrunk};
 use lanes::stepped::RigPlan;
@@ -57,7 +57,7 @@ fn open_bundle(text: &str) -> Result<Option<Bundle>, Failure> {
 pub(super) fn replay(
     file: &SteppedFile,
     name: &str,
-    image: Option<&Interpreter>,
+    image: Option<&InterpreterIdentity>,
     source: &BuildSource,
     times: u32,
     interrupted: &'static AtomicBool,
@@ -87,7 +87,7 @@ pub(super) fn replay(
     let known = known
         .find_stepped(&case.fingerprint, &identity(&ready.row).version, case.workload.family)
         .filter(|_| excusable);
-    let others = replayed.runs.iter().any(|run| matches!(run, Again::Other(_)));
+    let others = replayed.runs.iter().any(|run| matches!(run, ReplayResult::Other(_)));
     let all = replayed.runs.len();
     let (verdict, code) = match replayed.same() {
         _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
@@ -150,9 +150,9 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
     }
     Ok(match again {
-        Again::Same | Again::Other(_) => exit::VIOLATION,
-        Again::Passed => exit::PASS,
-        Again::Misfit(_) | Again::Rejected(_) => exit::INCONCLUSIVE,
+        ReplayResult::Same | ReplayResult::Other(_) => exit::VIOLATION,
+        ReplayResult::Passed => exit::PASS,
+        ReplayResult::Misfit(_) | ReplayResult::Rejected(_) => exit::INCONCLUSIVE,
     })
 }
 
@@ -191,7 +191,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
     // The result is replayed once more from scratch before it is reported.
     let again = run(&RigPlan { ..ready.plan.clone() }, &small.case.workload.generate()?, &small.case)?.1;
-    let code = if again == Again::Same { exit::PASS } else { exit::INCONCLUSIVE };
+    let code = if again == ReplayResult::Same { exit::PASS } else { exit::INCONCLUSIVE };
     let _ = writeln!(text, "      in fresh processes: {}", Replayed { runs: vec![again] });
     if let Some(folder) = &arguments.output {
         let _ = writeln!(text, "      saved {}", small.save(folder)?.display());

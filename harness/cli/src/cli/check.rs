@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use framewalk::sample::WalkerKind;
 use lanes::cell::Sought;
-use lanes::check::plan::Wishes;
-use lanes::check::run::{Options, run};
+use lanes::check::plan::PlanRequest;
+use lanes::check::run::{CheckOptions, run};
 use model::jit_mode::JitMode;
 use model::lane::Lane;
 use model::run::summary::Summary;
 use model::workload::user_program::UserProgram;
-use process::build::{Row, Terminal, cache_folder, select, without_unwinder};
+use process::build::{BuildVariant, Terminal, cache_folder, select, without_unwinder};
 
 use crate::cli::arguments::Check;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
@@ -59,7 +59,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }
-    let rows: Vec<Row> = selection
+    let rows: Vec<BuildVariant> = selection
         .rows
         .into_iter()
         .filter(|row| match arguments.jit {
@@ -75,8 +75,8 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
     let folder = folder::for_run(&std::env::temp_dir())?;
     let sought = arguments.until.clone().map(Sought::new);
     let replay = |row: &_, cell: &_, failure: &_| replay_command::command(arguments, row, cell, failure);
-    let options = Options {
-        wishes: Wishes {
+    let options = CheckOptions {
+        wishes: PlanRequest {
             families: selected.family.clone(),
             program: program.clone(),
             lanes: selected.lane.clone(),

@@ -8,8 +8,8 @@ use framewalk::sample::WalkerKind;
 use lanes::conform::family::ProgramFamily;
 use lanes::conform::{Compared, Trial};
 use lanes::stepped::RigPlan;
-use model::schedule::random::Bounds;
-use process::build::Row;
+use model::schedule::random::RandomBounds;
+use process::build::BuildVariant;
 
 use crate::cli::output::{Failure, print};
 use crate::cli::stepped_arguments::Conform;
@@ -17,7 +17,7 @@ use crate::cli::{exit, folder, rows};
 
 /// The number of samples in a schedule, and the bounds of its moves.
 const SAMPLES: u32 = 3;
-const BOUNDS: Bounds = Bounds { moves: 4, steps: 40 };
+const BOUNDS: RandomBounds = RandomBounds { moves: 4, steps: 40 };
 
 /// Compares on each build, until the first disagreement.
 pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
@@ -28,7 +28,7 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     let stopped = || interrupted.load(Ordering::Relaxed);
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     // This walker finds the chunks through a thread-state page that it read before. How long ago depends on its heap.
-    let unmodelled = |row: &&Row| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
+    let unmodelled = |row: &&BuildVariant| arguments.walker == WalkerKind::CpythonUncached && row.build.debug;
     if let Some(row) = rows.iter().find(unmodelled) {
         let walker = arguments.walker;
         return Err(format!(

@@ -3,21 +3,21 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lanes::explore::place::{find, identity, plan};
-use lanes::explore::replay::{Again, run};
-use lanes::stepped::{Keeping, RigPlan};
+use lanes::explore::replay::{ReplayResult, run};
+use lanes::stepped::{RecordOptions, RigPlan};
 use model::workload::Workload;
-use process::build::{Row, Terminal, cache_folder, select};
+use process::build::{BuildVariant, Terminal, cache_folder, select};
 use sim::case::stepped::{SteppedCase, SteppedFile};
 
 use crate::cli::folder;
 use crate::cli::output::{Failure, tell};
 use crate::cli::shared_arguments::BuildSource;
-use crate::report::explain::{Document, KIND, VERSION};
+use crate::report::explain::{ExplanationDocument, KIND, VERSION};
 use crate::report::searched::explain as explained;
 
 /// A case with everything needed to run it.
 pub(super) struct Ready {
-    pub(super) row: Row,
+    pub(super) row: BuildVariant,
     pub(super) plan: RigPlan,
     pub(super) workload: Workload,
     // Removed on drop.
@@ -49,11 +49,11 @@ pub(super) fn explanation(
     file: &SteppedFile,
     source: &BuildSource,
     interrupted: &'static AtomicBool,
-) -> Result<(Document, Again), Failure> {
+) -> Result<(ExplanationDocument, ReplayResult), Failure> {
     let ready = Ready::new(&file.case, source, interrupted)?;
-    let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..ready.plan };
+    let plan = RigPlan { keeping: RecordOptions { history: true, digests: false }, ..ready.plan };
     let (ran, again) = run(&plan, &ready.workload, &file.case)?;
-    let document = Document {
+    let document = ExplanationDocument {
         kind: KIND.to_owned(),
         version: VERSION,
         framediff: env!("CARGO_PKG_VERSION").to_owned(),

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lanes::explore::canonical::canonical;
-use lanes::explore::failures::{Failing, Kind};
-use lanes::explore::parallel::{Order, Outcome, Search, Watch, run};
+use lanes::explore::failures::{Failing, FailureKind};
+use lanes::explore::parallel::{Order, ParallelResult, ParallelSearch, Watch, run};
 use lanes::explore::place::{identity, movement};
 use lanes::explore::scope::Scope;
-use lanes::explore::search::{Ended, Until};
+use lanes::explore::search::{SearchStop, Until};
 use lanes::stepped::{Movement, Rig, RigPlan};
 use model::jit_mode::JitMode;
 use model::run::known::{KnownFailure, KnownFailures};
 use model::schedule::AccessKind;
-use model::schedule::exhaustive::Bounds;
+use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
-use process::build::{Row, Terminal, cache_folder, select};
+use process::build::{BuildVariant, Terminal, cache_folder, select};
 use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 
 use crate::cli::output::{Failure, print, tell};
@@ -29,7 +29,7 @@ use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
 use crate::cli::values::explore_jobs_by_default;
 use crate::cli::{bundles, exit, folder};
 use crate::report::searches::{
-    Document, Search as Told, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
+    Search as Told, SearchDocument, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
 };
 
 /// Small enough that a few steps reach every part of the program.
@@ -58,7 +58,8 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     for note in &selection.notes {
         tell(&format!("note: {note}"));
     }
-    let wanted = |row: &&Row| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
+    let wanted =
+        |row: &&BuildVariant| (row.jit == JitMode::On) == (arguments.jit == Jit::On) && row.build.layout.is_ok();
     let row = selection.rows.iter().find(wanted).ok_or("no build has the run mode that --jit asks for")?;
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
@@ -86,7 +87,7 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
         }
     }
     if arguments.format == Format::Json {
-        print(&(serde_json::to_string_pretty(&Document::new(searches))? + "\n"))?;
+        print(&(serde_json::to_string_pretty(&SearchDocument::new(searches))? + "\n"))?;
     }
     Ok(code)
 }
@@ -95,10 +96,10 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
 struct Explored {
     build: BuildIdentity,
     workload: Workload,
-    bounds: Bounds,
+    bounds: ExhaustiveBounds,
     /// Number of steps in the longest round of the target.
     round: u32,
-    outcome: Outcome,
+    outcome: ParallelResult,
     /// Number of distinct kinds of failure before shrinking.
     shapes: usize,
     time: Duration,
@@ -106,7 +107,7 @@ struct Explored {
 
 fn one(
     arguments: &Explore,
-    row: &Row,
+    row: &BuildVariant,
     family: Family,
     folder: &Path,
     deadline: Option<Instant>,
@@ -128,7 +129,7 @@ fn one(
     let round = steps_of_a_round(&plan, &workload)?;
     // With the steps of a whole round, one move can take the target from any point of the round to any other.
     let steps = arguments.steps.unwrap_or(round.min(MOST_STEPS));
-    let bounds = Bounds { samples: arguments.samples, moves: arguments.moves, steps };
+    let bounds = ExhaustiveBounds { samples: arguments.samples, moves: arguments.moves, steps };
     let (schedules, seed) = (arguments.schedules, arguments.seed);
     let order = match arguments.order {
         SearchOrder::Exhaustive => Order::Exhaustive(arguments.shard),
@@ -136,7 +137,7 @@ fn one(
         SearchOrder::Pct => Order::Pct { schedules, seed },
     };
     let jobs = arguments.jobs.or(NonZeroUsize::new(explore_jobs_by_default())).unwrap_or(NonZeroUsize::MIN);
-    let search = Search { plan, workload, bounds, order, jobs };
+    let search = ParallelSearch { plan, workload, bounds, order, jobs };
     let begun = Instant::now();
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline, interrupted: &stopped, first: arguments.first };
@@ -235,20 +236,20 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         }
     }
     let scope = Scope { samples: bounds.samples, moves: bounds.moves, steps: bounds.steps };
-    let all_that_was_asked = searched.ended == Ended::Everything && arguments.is_large(tally.schedules);
+    let all_that_was_asked = searched.ended == SearchStop::Everything && arguments.is_large(tally.schedules);
     for answer in scope.owed(arguments.walker, &arguments.scenario, (*round).min(MOST_STEPS)) {
         if all_that_was_asked && tally.answers.get(&answer).is_none_or(|count| *count == 0) {
             doubts.push(format!("vacuous: no sample was a {}, and the search has room for it", answer.name()));
         }
     }
-    let complete = searched.ended == Ended::Everything && progress.never_came == 0 && tally.schedules > 0;
+    let complete = searched.ended == SearchStop::Everything && progress.never_came == 0 && tally.schedules > 0;
     let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
     let (verdict, code) = match (searched.ended, unknown) {
-        (Ended::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
+        (SearchStop::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
         (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
         (_, false) if !doubts.is_empty() => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
         // A random search is complete after the drawn schedules. With --first, stopping early is what was requested.
-        (Ended::First, false) => (SearchVerdict::Pass, exit::PASS),
+        (SearchStop::First, false) => (SearchVerdict::Pass, exit::PASS),
         (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
         _ => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
     };
@@ -270,10 +271,10 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         told: tally.told,
         seconds: time.as_secs_f64(),
         ended: match searched.ended {
-            Ended::Everything => SearchEnd::Everything,
-            Ended::First => SearchEnd::First,
-            Ended::Deadline => SearchEnd::Deadline,
-            Ended::Interrupted => SearchEnd::Interrupted,
+            SearchStop::Everything => SearchEnd::Everything,
+            SearchStop::First => SearchEnd::First,
+            SearchStop::Deadline => SearchEnd::Deadline,
+            SearchStop::Interrupted => SearchEnd::Interrupted,
         },
         failed: searched.failures.count(),
         shapes: *shapes,
@@ -296,7 +297,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
     Ok((search, code))
 }
 
-fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &Kind) -> SteppedFile {
+fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &FailureKind) -> SteppedFile {
     let Failing { fingerprint, schedule, samples } = kind.simplest.clone();
     let case = SteppedCase {
         build: build.clone(),

@@ -12,21 +12,21 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lab::mutants::code::Kind;
 use lab::mutants::fault::Edit;
 use lab::mutants::hunt::{Hunted, Hunter};
-use lab::mutants::image::Image;
+use lab::mutants::image::BinaryImage;
 use lab::mutants::install::{InstallError, Starter};
 use lab::mutants::judge::{Judged, equivalent};
 use lab::mutants::opcodes::Opcodes;
 use lab::mutants::peers::{Baseline, Peers};
-use lab::mutants::report::{MutantReport, Report, RowReport, SiteReport};
+use lab::mutants::report::{MutantReport, MutantsReport, RowReport, SiteReport};
 use lab::mutants::subject::{Mutant, Reach, Seeded, mutants, shows};
-use lab::mutants::unwinder::Fault as UnwinderFault;
+use lab::mutants::unwinder::UnwinderFault;
 use lab::mutants::{history, weakened};
 use lab::peers::cpython_tests::Suite;
 use lanes::cell::PATIENCE;
 use model::jit_mode::JitMode;
 use model::run::document;
 use model::run::verdict::Verdict;
-use process::build::{Row, Terminal, cache_folder};
+use process::build::{BuildVariant, Terminal, cache_folder};
 
 use crate::cli::mutants_arguments::Mutants;
 use crate::cli::output::{Failure, print};
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         folder: folder.path().to_owned(),
         interrupted,
     };
-    let mut report = Report {
+    let mut report = MutantsReport {
         version: document::VERSION,
         seed: arguments.seed,
         budget_seconds: arguments.budget.as_secs_f64(),
@@ -99,7 +99,12 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
 }
 
 /// Runs CPython's own tests on the original.
-fn baseline(arguments: &Mutants, row: &Row, cache: &Path, stopped: &dyn Fn() -> bool) -> Result<Baseline, Failure> {
+fn baseline(
+    arguments: &Mutants,
+    row: &BuildVariant,
+    cache: &Path,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Baseline, Failure> {
     let suite = match &arguments.peer_tests {
         Some(folder) => Suite::Folder(std::path::absolute(folder)?),
         None => Suite::of(&row.build, cache, &mut Terminal::new(stopped))?,
@@ -108,7 +113,7 @@ fn baseline(arguments: &Mutants, row: &Row, cache: &Path, stopped: &dyn Fn() -> 
 }
 
 /// Hunts this project's own walkers with checks left out.
-fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Report) {
+fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut MutantsReport) {
     let wanted: Vec<Weakening> =
         Weakening::ALL.into_iter().filter(|weakening| is_wanted(arguments, weakening.name())).collect();
     if arguments.list || wanted.is_empty() {
@@ -134,14 +139,14 @@ fn is_wanted(arguments: &Mutants, name: &str) -> bool {
 }
 
 /// Whether `--mutant` selects any mutant of the interpreter.
-fn is_any_wanted(arguments: &Mutants, row: &Row) -> Result<bool, Failure> {
+fn is_any_wanted(arguments: &Mutants, row: &BuildVariant) -> Result<bool, Failure> {
     let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
-    let all = mutants(&Image::read(&row.build.image, layout)?);
+    let all = mutants(&BinaryImage::read(&row.build.image, layout)?);
     Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
 }
 
 /// The exit code of the run.
-fn code(arguments: &Mutants, report: &Report) -> u8 {
+fn code(arguments: &Mutants, report: &MutantsReport) -> u8 {
     // A list kills nothing, so its verdict does not count.
     let nothing_doubtful = || report.score().inconclusive == 0 && !report.has_doubtful_control();
     match report.verdict() {
@@ -156,8 +161,8 @@ fn code(arguments: &Mutants, report: &Report) -> u8 {
 struct Subject<'a> {
     arguments: &'a Mutants,
     hunter: &'a Hunter<'a>,
-    row: &'a Row,
-    image: Image,
+    row: &'a BuildVariant,
+    image: BinaryImage,
     starter: Starter,
     reach: Reach,
     peers: Option<&'a Baseline>,
@@ -167,11 +172,11 @@ impl<'a> Subject<'a> {
     fn new(
         arguments: &'a Mutants,
         hunter: &'a Hunter<'a>,
-        row: &'a Row,
+        row: &'a BuildVariant,
         peers: Option<&'a Baseline>,
     ) -> Result<Self, Failure> {
         let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
-        let image = Image::read(&row.build.image, layout)?;
+        let image = BinaryImage::read(&row.build.image, layout)?;
         let starter = Starter::new(&row.build)?;
         let reach = Reach::measure(&image, row, arguments.seed, &hunter.folder, PATIENCE, hunter.interrupted)?;
         Ok(Self { arguments, hunter, row, image, starter, reach, peers })
@@ -243,7 +248,7 @@ impl<'a> Subject<'a> {
         &self,
         name: &str,
         edits: &[Edit],
-        work: impl FnOnce(&Row) -> T,
+        work: impl FnOnce(&BuildVariant) -> T,
     ) -> Result<Result<T, String>, Failure> {
         let temporary;
         let folder = match kept(self.arguments, self.row, name)? {
@@ -259,13 +264,13 @@ impl<'a> Subject<'a> {
             Err(error @ InstallError::Probe(_)) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        let row = Row { build: Arc::new(build), jit: self.row.jit, name: self.row.name.clone() };
+        let row = BuildVariant { build: Arc::new(build), jit: self.row.jit, name: self.row.name.clone() };
         Ok(Ok(work(&row)))
     }
 
     fn sites(&self) -> Vec<SiteReport> {
         let opcodes = Opcodes::of(&self.row.build);
-        let site = |(index, site): (usize, &lab::mutants::site::Site)| {
+        let site = |(index, site): (usize, &lab::mutants::site::UpdateSite)| {
             let total = self.reach.total(&[index]);
             let mut operations: BTreeMap<String, (u64, u64)> = BTreeMap::new();
             for (operation, reached) in self.reach.operations(index) {
@@ -288,14 +293,15 @@ impl<'a> Subject<'a> {
             }
         };
         // The code that the JIT copies runs only if the JIT is on.
-        let executed =
-            |(_, site): &(usize, &lab::mutants::site::Site)| self.row.jit == JitMode::On || site.kind == Kind::Text;
+        let executed = |(_, site): &(usize, &lab::mutants::site::UpdateSite)| {
+            self.row.jit == JitMode::On || site.kind == Kind::Text
+        };
         self.image.sites().iter().enumerate().filter(executed).map(site).collect()
     }
 }
 
 /// The folder in which a mutant is kept. Creates it if necessary.
-pub(super) fn kept(arguments: &Mutants, row: &Row, name: &str) -> Result<Option<PathBuf>, Failure> {
+pub(super) fn kept(arguments: &Mutants, row: &BuildVariant, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Some(keep) = &arguments.keep else { return Ok(None) };
     let folder = std::path::absolute(keep)?.join(row.name.replace(' ', "-")).join(name);
     std::fs::create_dir_all(&folder)

@@ -12,11 +12,11 @@ use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
 use sim::history::render;
 use sim::prove::graph::{ANY_NUMBER, Graph};
 use sim::prove::replay::scenario;
-use sim::prove::search::{Counterexample, Options, Outcome, Reads, Report, search};
+use sim::prove::search::{Counterexample, ProofOptions, ProofReport, Reads, SearchOutcome, search};
 use sim::scenario::{Broken, Contender};
-use sim::truth::Chain;
+use sim::truth::TrueChain;
 use sim::workloads;
-use sim::workloads::Workload;
+use sim::workloads::SimWorkload;
 
 use crate::cli::arguments::{Prove, ProvedWalker};
 use crate::cli::exit;
@@ -54,7 +54,12 @@ fn contender(arguments: &Prove) -> Result<Contender, Failure> {
     Ok(Contender { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })
 }
 
-fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted: &AtomicBool) -> Result<u8, Failure> {
+fn one(
+    arguments: &Prove,
+    workload: SimWorkload,
+    contender: &Contender,
+    interrupted: &AtomicBool,
+) -> Result<u8, Failure> {
     let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
     // A walker that cannot be constructed is reported now, before the workers start.
     contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
@@ -62,7 +67,7 @@ fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted
     let begun = Instant::now();
     let report = search(
         &graph,
-        &Options {
+        &ProofOptions {
             walker: &make,
             samples: arguments.samples,
             clause: arguments.clause,
@@ -75,13 +80,13 @@ fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted
     let seconds = begun.elapsed().as_secs_f64();
     let mut text = format!("{}: {}, {}\n", workload.name, contender, workload.about);
     let code = match &report.outcome {
-        Outcome::Complete { samples } => complete(&mut text, &report, *samples),
-        Outcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
-        Outcome::OutOfStates => {
+        SearchOutcome::Complete { samples } => complete(&mut text, &report, *samples),
+        SearchOutcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
+        SearchOutcome::OutOfStates => {
             let _ = writeln!(text, "  inconclusive: more states than --states allows");
             exit::INCONCLUSIVE
         }
-        Outcome::Interrupted => {
+        SearchOutcome::Interrupted => {
             let _ = writeln!(text, "  interrupted");
             exit::INTERRUPTED
         }
@@ -105,7 +110,7 @@ fn one(arguments: &Prove, workload: Workload, contender: &Contender, interrupted
     Ok(code)
 }
 
-fn complete(text: &mut String, report: &Report, samples: Option<u32>) -> u8 {
+fn complete(text: &mut String, report: &ProofReport, samples: Option<u32>) -> u8 {
     let answers = report.answers;
     if answers.full_hits + answers.partial_hits + answers.misses == 0 {
         let _ = writeln!(text, "  vacuous: every walk was rejected");
@@ -135,7 +140,7 @@ fn counterexample(
     if broken == Broken::NotThere
         && let Some(last) = ran.samples.last()
     {
-        let name = |chain: &Chain| {
+        let name = |chain: &TrueChain| {
             let frames = chain.iter().filter_map(|&(function, line)| {
                 Some(format!("{}:{line}", graph.interpreter.program.functions.get(usize::from(function))?.name))
             });

@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicBool;
 
 use framewalk::printable::clean;
 use lanes::bundle::Bundle;
-use lanes::bundle::about::Interpreter;
+use lanes::bundle::about::InterpreterIdentity;
 use sim::case::file::{AnyCaseFile, CaseFile};
 use sim::case::line::is_line;
 use sim::case::stepped::SteppedFile;
-use sim::case::verdict::Verdict;
+use sim::case::verdict::CaseVerdict;
 use sim::fuzzing::cache_state_machine;
 use sim::history::render;
 use sim::snapshot::Snapshot;
@@ -74,7 +74,7 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
 fn stepped(
     file: &SteppedFile,
     name: &str,
-    image: Option<&Interpreter>,
+    image: Option<&InterpreterIdentity>,
     arguments: &Replay,
     interrupted: &'static AtomicBool,
 ) -> Result<u8, Failure> {
@@ -85,7 +85,7 @@ fn stepped(
 fn stepped(
     _: &SteppedFile,
     name: &str,
-    _: Option<&Interpreter>,
+    _: Option<&InterpreterIdentity>,
     _: &Replay,
     _: &'static AtomicBool,
 ) -> Result<u8, Failure> {
@@ -108,9 +108,11 @@ fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
     }
     let verdict = file.run();
     let (verdict, code) = match verdict {
-        Verdict::Failed(message) => (clean(&message), exit::VIOLATION),
-        Verdict::Accepted | Verdict::Rejected if file.is_judged(&verdict, path) => ("pass".to_owned(), exit::PASS),
-        Verdict::Accepted | Verdict::Rejected => (UNJUDGED.to_owned(), exit::INCONCLUSIVE),
+        CaseVerdict::Failed(message) => (clean(&message), exit::VIOLATION),
+        CaseVerdict::Accepted | CaseVerdict::Rejected if file.is_judged(&verdict, path) => {
+            ("pass".to_owned(), exit::PASS)
+        }
+        CaseVerdict::Accepted | CaseVerdict::Rejected => (UNJUDGED.to_owned(), exit::INCONCLUSIVE),
     };
     print(&(text + "  " + verdict.lines().next().unwrap_or_default() + "\n"))?;
     Ok(code)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use framewalk::printable::clean;
-use lanes::record::{Order, record as record_target};
+use lanes::record::{RecordOrder, record as record_target};
 use model::jit_mode::JitMode;
 use model::workload::Parameters;
 use process::build::{probe, rows};
@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sim::snapshot::Snapshot;
 use sim::snapshot::file::can_save;
-use sim::snapshot::replay::{Look, answer};
+use sim::snapshot::replay::{ReplayedLook, answer};
 
 use crate::cli::arguments::Snapshot as Arguments;
 use crate::cli::output::{Failure, print};
@@ -33,7 +33,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     let parameters = Parameters::draw(arguments.family, &mut random);
     let folder = folder::for_run(&std::env::temp_dir())?;
-    let snapshot = record_target(&Order {
+    let snapshot = record_target(&RecordOrder {
         row: &row,
         family: arguments.family,
         parameters: parameters.overridden(arguments.family, arguments.size.overrides()),
@@ -79,7 +79,7 @@ pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
 }
 
 /// Prints the result of one walker on one image, with its errors.
-fn line(text: &mut String, look: &Look) {
+fn line(text: &mut String, look: &ReplayedLook) {
     let _ = write!(text, "  {} {:<13}", look.stop + 1, look.walker.name());
     match &look.sample {
         Err(rejection) => {

@@ -7,10 +7,10 @@ use lab::mutants::hunt::{Hunted, Hunter};
 use lab::mutants::judge::Judged;
 use lab::mutants::peers::{Baseline, Peers};
 use lab::mutants::replaced::ReplaceError;
-use lab::mutants::report::{Listed, MutantReport, StandInReport};
+use lab::mutants::report::{ListedStandIn, MutantReport, StandInReport};
 use lab::mutants::stand_in::{StandIn, StandInError, StandIns};
 use model::lane::Lane;
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
@@ -20,7 +20,7 @@ use crate::cli::output::Failure;
 pub(super) fn report(
     arguments: &Mutants,
     hunter: &Hunter<'_>,
-    row: &Row,
+    row: &BuildVariant,
     is_wanted: &dyn Fn(&str) -> bool,
     peers: Option<&Baseline>,
 ) -> Result<Option<StandInReport>, Failure> {
@@ -32,7 +32,7 @@ pub(super) fn report(
     let mut report =
         StandInReport { row: row.name.clone(), control: Vec::new(), mutants: Vec::new(), list: Vec::new() };
     if arguments.list {
-        let listed = |fault: &&StandIn| Listed {
+        let listed = |fault: &&StandIn| ListedStandIn {
             mutant: fault.name(),
             lane: fault.lane.name().to_owned(),
             description: fault.description.clone(),
@@ -62,7 +62,7 @@ pub(super) fn report(
             }
             Err(error) => return Err(error.into()),
         };
-        let changed = Row { build: Arc::new(replaced.build.clone()), jit: row.jit, name: row.name.clone() };
+        let changed = BuildVariant { build: Arc::new(replaced.build.clone()), jit: row.jit, name: row.name.clone() };
         let judged = match if fault.lane == Lane::Live { hunter.hunt_live(&changed) } else { hunter.hunt(&changed, 1) }
         {
             Hunted::Killed(kill) => Judged::Killed(kill),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::schedule::AccessKind;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::schedule::shard::Shard;
 use model::workload::Family;
 
@@ -36,7 +36,7 @@ pub struct Explore {
     /// Who takes which sample, and what happens to them: alone, alternating, old-and-new, handed-over, remade, died, or
     /// turns as in a+make-b.b+a
     #[arg(long, value_name = "NAME", default_value = "alone", help_heading = "Walker")]
-    pub scenario: Cast,
+    pub scenario: ProfilerScript,
     /// The family of the workload; repeatable
     #[arg(long, value_name = "NAME", value_parser = families(), default_value = "alternating", help_heading = "Workload (default: a small one)")]
     pub family: Vec<Family>,

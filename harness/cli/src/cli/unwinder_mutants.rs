@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use lab::mutants::code::Kind;
 use lab::mutants::history;
 use lab::mutants::hunt::{Hunted, Hunter};
-use lab::mutants::image::Image;
+use lab::mutants::image::BinaryImage;
 use lab::mutants::judge::Judged;
 use lab::mutants::peers::Baseline;
 use lab::mutants::replaced::ReplaceError;
 use lab::mutants::report::{MutantReport, UnwinderReport};
-use lab::mutants::unwinder::Fault;
+use lab::mutants::unwinder::UnwinderFault;
 use lab::mutants::unwinder::module::{CopyError, Module};
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::cli::mutants;
 use crate::cli::mutants_arguments::Mutants;
@@ -23,8 +23,8 @@ use crate::cli::output::Failure;
 pub(super) fn report(
     arguments: &Mutants,
     hunter: &Hunter<'_>,
-    row: &Row,
-    faults: &[Fault],
+    row: &BuildVariant,
+    faults: &[UnwinderFault],
     peers: Option<&Baseline>,
 ) -> Result<UnwinderReport, Failure> {
     let mut report = UnwinderReport { row: row.name.clone(), module: None, control: Vec::new(), mutants: Vec::new() };
@@ -58,7 +58,7 @@ pub(super) fn report(
         if arguments.list {
             continue;
         }
-        let changed = Row { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
+        let changed = BuildVariant { build: Arc::new(patched.build.clone()), jit: row.jit, name: row.name.clone() };
         let judged = match hunter.hunt(&changed, 1) {
             Hunted::Killed(kill) => Judged::Killed(kill),
             Hunted::Passed { samples } => match fault.equivalent(anchor_first) {
@@ -78,14 +78,14 @@ pub(super) fn report(
 
 /// Whether the interpreter of `row` stores the anchor before it increments the sequence, at every site in its own
 /// code.
-fn stores_anchor_first(row: &Row) -> Result<bool, Failure> {
+fn stores_anchor_first(row: &BuildVariant) -> Result<bool, Failure> {
     let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
-    let image = Image::read(&row.build.image, layout)?;
+    let image = BinaryImage::read(&row.build.image, layout)?;
     let mut sites = image.sites().iter().filter(|site| site.kind == Kind::Text).peekable();
     Ok(sites.peek().is_some() && sites.all(|site| site.pointer.address < site.increment.store().address))
 }
 
-fn mutant(fault: Fault, judged: Judged) -> MutantReport {
+fn mutant(fault: UnwinderFault, judged: Judged) -> MutantReport {
     MutantReport {
         mutant: fault.name().to_owned(),
         // Each of these faults is a part of that issue.

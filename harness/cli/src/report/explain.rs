@@ -7,10 +7,10 @@ use framewalk::printable::clean;
 use framewalk::stack::Stack;
 use model::schedule::cause::explain;
 use model::schedule::clause::{Clause, parting};
-use model::schedule::event::Event;
+use model::schedule::event::StepEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::report::history::{Told, columns, history};
+use crate::report::history::{HistoryLine, columns, history};
 use crate::report::human;
 use crate::report::text::{Look, paragraph, plural};
 
@@ -24,7 +24,7 @@ const WIDTH: u16 = 100;
 
 /// The failure at the end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct ExplainedFailure {
     /// Number of the failing sample, from 0.
     pub sample: u32,
     /// The clause that the sample broke.
@@ -37,7 +37,7 @@ pub struct Failure {
 
 /// The document of one replayed case, with its history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Document {
+pub struct ExplanationDocument {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
@@ -61,7 +61,7 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Everything that target and walker did, in order.
-    pub history: Vec<Told>,
+    pub history: Vec<HistoryLine>,
     /// The failure, if the run failed.
     pub failure: Option<Explained>,
     /// Where the schedule did not fit the run, if anywhere.
@@ -89,7 +89,7 @@ pub struct Explained {
     pub too_late: Option<String>,
 }
 
-impl Document {
+impl ExplanationDocument {
     /// Renders the document as text.
     #[must_use]
     pub fn text(&self, look: Look) -> String {
@@ -106,7 +106,7 @@ impl Document {
 impl Explanation {
     /// Explains the failure of a run from its history.
     #[must_use]
-    pub fn of(events: &[Event], failure: Option<&Failure>, misfit: Option<String>) -> Self {
+    pub fn of(events: &[StepEvent], failure: Option<&ExplainedFailure>, misfit: Option<String>) -> Self {
         let failure = failure.map(|failure| Explained::of(events, failure));
         Self { history: history(events), failure, misfit }
     }
@@ -128,7 +128,7 @@ impl Explanation {
 }
 
 impl Explained {
-    fn of(events: &[Event], failure: &Failure) -> Self {
+    fn of(events: &[StepEvent], failure: &ExplainedFailure) -> Self {
         let parting = parting(&failure.seen, &failure.possible);
         let nearest = parting.and_then(|parting| failure.possible.get(parting.nearest)).map(|stack| stack.to_vec());
         let mut possible: Vec<Vec<Frame>> = Vec::new();
@@ -177,9 +177,9 @@ mod tests {
 
     use super::*;
 
-    fn failure() -> Failure {
+    fn failure() -> ExplainedFailure {
         let (seen, possible) = (stack("b_leaf a main"), vec![stack("b_leaf b main"), stack("b_leaf b main")]);
-        Failure { sample: 1, clause: Clause::Spliced, seen, possible }
+        ExplainedFailure { sample: 1, clause: Clause::Spliced, seen, possible }
     }
 
     fn squeezed(text: &str) -> String {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_failure_without_history_is_told_as_far_as_it_is_known() {
-        let failure = Failure { possible: Vec::new(), ..failure() };
+        let failure = ExplainedFailure { possible: Vec::new(), ..failure() };
         let text = Explanation::of(&[], Some(&failure), None).text(80);
         assert!(text.contains("had no stack that could be read"), "{text}");
         assert!(text.contains("does not hold this sample"), "{text}");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use framewalk::printable::clean;
 use model::columns::{Columns, Side, returned};
 use model::schedule::AccessKind;
-use model::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use model::schedule::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use serde::{Deserialize, Serialize};
 
 /// How many of the target's steps before the first sample are shown.
@@ -15,7 +15,7 @@ const NAMED: usize = 6;
 
 /// One line of the history: something that one side did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct HistoryLine {
     /// The kind of action.
     pub did: Did,
     /// The action in words.
@@ -57,9 +57,9 @@ impl Did {
 
 /// Renders the history in two columns.
 #[must_use]
-pub fn columns(history: &[Told], width: u16) -> String {
+pub fn columns(history: &[HistoryLine], width: u16) -> String {
     let mut columns = Columns::default();
-    for Told { did, text } in history {
+    for HistoryLine { did, text } in history {
         match did.side() {
             Side::Left => columns.add(Side::Left, clean(text)),
             Side::Right => columns.add_below(Side::Right, clean(text)),
@@ -70,12 +70,12 @@ pub fn columns(history: &[Told], width: u16) -> String {
 
 /// Turns the events of a run into the lines of its history, in order.
 #[must_use]
-pub fn history(events: &[Event]) -> Vec<Told> {
+pub fn history(events: &[StepEvent]) -> Vec<HistoryLine> {
     let mut history = Vec::new();
-    let mut tell = |did, text| history.push(Told { did, text });
+    let mut tell = |did, text| history.push(HistoryLine { did, text });
     let mut names = Names::of(events);
-    let first = events.iter().position(|event| matches!(event, Event::Access(_))).unwrap_or(events.len());
-    let is_step = |event: &Event| matches!(event, Event::Step(..) | Event::AnchorLoaded(_));
+    let first = events.iter().position(|event| matches!(event, StepEvent::Access(_))).unwrap_or(events.len());
+    let is_step = |event: &StepEvent| matches!(event, StepEvent::Step(..) | StepEvent::AnchorLoaded(_));
     let before = events[..first].iter().filter(|event| is_step(event)).count();
     let mut hidden = before.saturating_sub(SHOWN_BEFORE);
     if hidden > 0 {
@@ -87,10 +87,10 @@ pub fn history(events: &[Event]) -> Vec<Told> {
     let mut moved = false;
     for (index, event) in events.iter().enumerate() {
         match event {
-            Event::Truth(chain) => names.stand(chain),
-            Event::Step(word, value) => {
+            StepEvent::Truth(chain) => names.stand(chain),
+            StepEvent::Step(word, value) => {
                 // The name of a new frame is in the chain recorded after the store.
-                if let Some(Event::Truth(chain)) = events.get(index + 1) {
+                if let Some(StepEvent::Truth(chain)) = events.get(index + 1) {
                     names.stand(chain);
                 }
                 moved = true;
@@ -100,17 +100,17 @@ pub fn history(events: &[Event]) -> Vec<Told> {
                     tell(Did::Store, names.word(*word, *value));
                 }
             }
-            Event::AnchorLoaded(_) if hidden > 0 => hidden -= 1,
-            Event::AnchorLoaded(anchor) => {
+            StepEvent::AnchorLoaded(_) if hidden > 0 => hidden -= 1,
+            StepEvent::AnchorLoaded(anchor) => {
                 tell(Did::Load, format!("loads {}", names.word(ThreadWord::Anchor, *anchor)));
             }
-            Event::Happened(one, anchor) => {
+            StepEvent::Happened(one, anchor) => {
                 let anchor = names.word(ThreadWord::Anchor, *anchor);
                 tell(Did::Happened, format!("{}: {anchor}", one.describe()));
             }
-            Event::NextIs(actor) => by = format!(" by {actor}"),
-            Event::Sample(number) => title = Some(format!("sample {number}{by}:")),
-            Event::Access(access) => {
+            StepEvent::NextIs(actor) => by = format!(" by {actor}"),
+            StepEvent::Sample(number) => title = Some(format!("sample {number}{by}:")),
+            StepEvent::Access(access) => {
                 if let Some(title) = title.take() {
                     tell(Did::Sample, title);
                 }
@@ -119,7 +119,7 @@ pub fn history(events: &[Event]) -> Vec<Told> {
                 }
                 moved = false;
             }
-            Event::Result(_, result) => {
+            StepEvent::Result(_, result) => {
                 if let Some(title) = title.take() {
                     tell(Did::Sample, title);
                 }
@@ -141,9 +141,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(events: &[Event]) -> Self {
+    fn of(events: &[StepEvent]) -> Self {
         let chains = events.iter().filter_map(|event| match event {
-            Event::Truth(chain) => Some(chain),
+            StepEvent::Truth(chain) => Some(chain),
             _ => None,
         });
         let addresses: BTreeSet<u64> = chains.flatten().map(|standing| standing.address).collect();
@@ -151,9 +151,9 @@ impl Names {
         Self { slots, last: HashMap::new(), now: BTreeSet::new() }
     }
 
-    fn stand(&mut self, chain: &[Standing]) {
+    fn stand(&mut self, chain: &[ChainFrame]) {
         self.now = chain.iter().map(|standing| standing.address).collect();
-        for (index, Standing { address, frame }) in chain.iter().enumerate() {
+        for (index, ChainFrame { address, frame }) in chain.iter().enumerate() {
             let name = match frame {
                 Some(frame) => frame.name(),
                 None if index + 1 == chain.len() => "base".to_owned(),
@@ -182,12 +182,14 @@ impl Names {
         }
     }
 
-    fn shown(&self, shown: &Shown) -> String {
+    fn shown(&self, shown: &AccessedValue) -> String {
         match shown {
-            Shown::Thread(word, value) => self.word(*word, *value),
-            Shown::Frame(frame) => self.frame(*frame),
-            Shown::Previous(frame, previous) => format!("{} previous = {}", self.frame(*frame), self.frame(*previous)),
-            Shown::Chunk(start, end) => {
+            AccessedValue::Thread(word, value) => self.word(*word, *value),
+            AccessedValue::Frame(frame) => self.frame(*frame),
+            AccessedValue::Previous(frame, previous) => {
+                format!("{} previous = {}", self.frame(*frame), self.frame(*previous))
+            }
+            AccessedValue::Chunk(start, end) => {
                 let mut names: Vec<String> =
                     self.now.range(start..end).rev().map(|&address| self.frame(address)).collect();
                 let more = names.len().saturating_sub(NAMED);
@@ -197,7 +199,7 @@ impl Names {
                 }
                 if names.is_empty() { "no frame".to_owned() } else { names.join(", ") }
             }
-            Shown::Other(text) => clean(text),
+            AccessedValue::Other(text) => clean(text),
         }
     }
 
@@ -205,13 +207,14 @@ impl Names {
     /// it.
     fn access(&self, access: &Access, moved: bool) -> Option<String> {
         let at = access.at?;
-        let tells = access.shown.iter().any(|shown| !matches!(shown, Shown::Other(_) | Shown::Chunk(..)));
+        let tells =
+            access.shown.iter().any(|shown| !matches!(shown, AccessedValue::Other(_) | AccessedValue::Chunk(..)));
         if at.word > 0 && !tells && !moved {
             return None;
         }
         let place = if at.word > 0 { format!("{}/{}", at.access, at.word) } else { at.access.to_string() };
         // If a read contains named words, the rest of it is left out.
-        let of_interest = |shown: &&Shown| !tells || !matches!(shown, Shown::Other(_));
+        let of_interest = |shown: &&AccessedValue| !tells || !matches!(shown, AccessedValue::Other(_));
         let shown: Vec<String> = access.shown.iter().filter(of_interest).map(|shown| self.shown(shown)).collect();
         let verb = if access.kind == AccessKind::WriteAnchor { "writes " } else { "" };
         Some(format!("{place} {}: {verb}{}", access.kind, shown.join("; ")))
@@ -224,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn text(events: &[Event]) -> String {
+    fn text(events: &[StepEvent]) -> String {
         columns(&history(events), 100)
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use framewalk::printable::clean;
 use model::run::document::Document;
-use model::run::profiles::{HEADER, Program, figures, figures_of_stopped};
+use model::run::profiles::{HEADER, ProgramProfiles, figures, figures_of_stopped};
 
 use crate::report::saved::{Content, Saved, overall};
 use crate::report::text::{Look, plural};
@@ -88,7 +88,7 @@ fn check(out: &mut Bounded, document: &Document) {
 }
 
 /// The profiles of a program, folded. They are advice and do not affect the verdict.
-fn profile(program: &Program) -> String {
+fn profile(program: &ProgramProfiles) -> String {
     let title = format!("profiles against the truth: {}, {}", program.row, program.family);
     let mut rows =
         format!("|{}\n|{}\n", HEADER.map(|title| format!(" {title} |")).concat(), " --- |".repeat(HEADER.len()));

@@ -8,12 +8,12 @@ use lab::mutants::history;
 use lab::mutants::hunt::Kill;
 use lab::mutants::judge::Judged;
 use lab::mutants::peers::{BaselineReport, Said};
-use lab::mutants::report::{Listed, MutantReport, Report, RowReport, Score, StandInReport};
+use lab::mutants::report::{ListedStandIn, MutantReport, MutantsReport, RowReport, Score, StandInReport};
 
 use crate::report::text::{Look, paragraph};
 
 /// Which faults from CPython's history were killed.
-fn render_history(report: &Report, out: &mut String) {
+fn render_history(report: &MutantsReport, out: &mut String) {
     let mut lines = table(&["fault of the past", "", "mutants", "killed", "equivalent", "by"]);
     for issue in history::ALL {
         let of: Vec<&MutantReport> =
@@ -46,7 +46,7 @@ fn render_history(report: &Report, out: &mut String) {
 
 /// Renders the report as text.
 #[must_use]
-pub fn human(report: &Report, look: Look) -> String {
+pub fn human(report: &MutantsReport, look: Look) -> String {
     let mut out = String::new();
     for row in &report.rows {
         render_row(row, &mut out, look);
@@ -133,7 +133,7 @@ fn render_stand_ins(report: &StandInReport, out: &mut String, look: Look) {
         return render_mutants(out, &report.mutants, look);
     }
     let mut list = table(&["mutant", "lane", "fault", "not viable"]);
-    for Listed { mutant, lane, description, missing } in &report.list {
+    for ListedStandIn { mutant, lane, description, missing } in &report.list {
         list.add_row([mutant, lane, description, missing.as_deref().unwrap_or_default()]);
     }
     push(out, &mut list, &[]);

@@ -10,9 +10,9 @@ use std::time::Duration;
 use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
 use model::schedule::Point;
-use model::schedule::cast::Turn;
+use model::schedule::cast::SampleTurn;
 use model::schedule::clause::Clause;
-use model::schedule::fingerprint::Answer;
+use model::schedule::fingerprint::CacheAnswer;
 use model::workload::{Mode, generate};
 use sim::case::stepped::{BadStepped, SteppedCase, SteppedFile};
 use thiserror::Error;
@@ -102,7 +102,7 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         list(gates.map(|gates| gates.to_string()))
     });
     let answer = match case.fingerprint.answer {
-        Answer::FullHit | Answer::PartialHit | Answer::Miss if case.walker.is_cached() => {
+        CacheAnswer::FullHit | CacheAnswer::PartialHit | CacheAnswer::Miss if case.walker.is_cached() => {
             string(case.fingerprint.answer.name())
         }
         _ => "None".to_owned(),
@@ -132,7 +132,7 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
     Ok(text)
 }
 
-fn turn(turn: &Turn) -> String {
+fn turn(turn: &SampleTurn) -> String {
     let before: String = turn.before.iter().map(|one| string(&one.to_string()) + ", ").collect();
     format!("(({}), {})", before.trim_end(), string(&turn.by.to_string()))
 }

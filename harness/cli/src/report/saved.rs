@@ -9,7 +9,7 @@ use std::path::Path;
 use framewalk::printable::{clean, excerpt};
 use lab::bench;
 #[cfg(target_arch = "x86_64")]
-use lab::mutants::report::{Report as Mutants, Score};
+use lab::mutants::report::{MutantsReport as Mutants, Score};
 use model::run::document;
 use model::run::document::Document;
 use model::run::known::{KnownFailure, KnownFailures};
@@ -68,11 +68,11 @@ pub enum Content {
     /// A benchmark.
     Bench(Box<bench::document::Document>),
     /// A search of schedules.
-    Searches(Box<searches::Document>),
+    Searches(Box<searches::SearchDocument>),
     /// A comparison of two reports.
     Comparison(Box<compare::Document>),
     /// A replayed case of the stepped lane, with the known failure that matches it.
-    Explanation(Box<explain::Document>, Option<KnownFailure>),
+    Explanation(Box<explain::ExplanationDocument>, Option<KnownFailure>),
     /// A saved case of the stepped lane, with the known failure that matches it.
     Case(Box<SteppedFile>, Option<KnownFailure>),
 }
@@ -308,7 +308,7 @@ impl Content {
             return Ok(Self::Bench(Box::new(document)));
         }
         if text("kind") == Some(explain::KIND) {
-            let document: explain::Document = content(name, "an explanation", explain::VERSION, value)?;
+            let document: explain::ExplanationDocument = content(name, "an explanation", explain::VERSION, value)?;
             let case: SteppedCase =
                 document.case.parse().map_err(|why| foreign(&format!("its case cannot be used: {why}")))?;
             let version = document.build.split(' ').next().unwrap_or_default();
@@ -412,7 +412,7 @@ mod tests {
 
     #[test]
     fn searches_and_comparisons_are_read_as_they_were_written_and_told_in_every_form() {
-        let searched = searches::Document::new(vec![search_of(false), search_of(true)]);
+        let searched = searches::SearchDocument::new(vec![search_of(false), search_of(true)]);
         let saved = parse(&serde_json::to_string(&searched).unwrap()).unwrap();
         assert_eq!(saved.json().unwrap(), serde_json::to_value(&searched).unwrap());
         assert_eq!((saved.verdict(), saved.in_short().as_str()), (Verdict::Fail, "1 failure, 0 known"));
@@ -438,7 +438,7 @@ mod tests {
     fn several_reports_in_one_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let check = Document::from(&summary(&run(vec![]), false));
-        let searched = searches::Document::new(vec![search_of(false)]);
+        let searched = searches::SearchDocument::new(vec![search_of(false)]);
         let case = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/cases/stepped"))
             .unwrap()
             .map(|entry| entry.unwrap().path())

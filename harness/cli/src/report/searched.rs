@@ -1,16 +1,16 @@
 //! Explains the failure of a stepped run from its recorded history.
 
-use lanes::explore::replay::Again;
-use lanes::stepped::{SteppedRun, Verdict};
+use lanes::explore::replay::ReplayResult;
+use lanes::stepped::{SampleVerdict, SteppedRun};
 
-use crate::report::explain::{Explanation, Failure};
+use crate::report::explain::{ExplainedFailure, Explanation};
 
 /// The history of a run and, if the run failed, the explanation.
 #[must_use]
-pub fn explain(run: &SteppedRun, again: &Again) -> Explanation {
+pub fn explain(run: &SteppedRun, again: &ReplayResult) -> Explanation {
     let failure = run.samples.iter().enumerate().find_map(|(number, sample)| {
-        let (Verdict::Wrong(wrong), Ok(seen)) = (&sample.verdict, &sample.sample.outcome) else { return None };
-        Some(Failure {
+        let (SampleVerdict::Wrong(wrong), Ok(seen)) = (&sample.verdict, &sample.sample.outcome) else { return None };
+        Some(ExplainedFailure {
             sample: u32::try_from(number).unwrap_or(u32::MAX),
             clause: wrong.clause,
             seen: seen.clone(),
@@ -18,7 +18,7 @@ pub fn explain(run: &SteppedRun, again: &Again) -> Explanation {
         })
     });
     let misfit = match again {
-        Again::Misfit(misfit) => Some(misfit.to_string()),
+        ReplayResult::Misfit(misfit) => Some(misfit.to_string()),
         _ => None,
     };
     Explanation::of(&run.history, failure.as_ref(), misfit)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use framewalk::printable::clean;
 use model::run::verdict::Verdict;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use serde::{Deserialize, Serialize};
 
 use crate::report::text::{paragraph, plural};
@@ -15,14 +15,14 @@ pub const VERSION: u32 = 1;
 
 /// All searches of one run of `explore`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
+pub struct SearchDocument {
     /// [`VERSION`].
     pub version: u32,
     /// One for each family.
     pub searches: Vec<Search>,
 }
 
-impl Document {
+impl SearchDocument {
     /// Makes a document of these searches.
     #[must_use]
     pub fn new(searches: Vec<Search>) -> Self {
@@ -192,7 +192,7 @@ impl Search {
         for weakening in &self.weakenings {
             let _ = write!(out, " without {}", clean(weakening));
         }
-        if self.scenario != Cast::default().to_string() {
+        if self.scenario != ProfilerScript::default().to_string() {
             let _ = write!(out, " {}", clean(&self.scenario));
         }
         let _ = writeln!(out, ", {} with seed {}", clean(&self.family), self.seed);

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use framewalk::layout::FrameCache;
-use process::build::{Archive, Build, FetchError, Progress, Silent, cache_folder, fetch, fetch_from, fetched, probe};
+use framewalk::layout::CacheFields;
+use process::build::{
+    Archive, Build, FetchError, FetchProgress, Silent, cache_folder, fetch, fetch_from, fetched, probe,
+};
 
 use crate::common;
 
@@ -29,7 +31,7 @@ fn release_and_debug_of_3_15_are_fetched_with_the_whole_frame_cache_and_a_jit() 
     assert_eq!(builds.each_ref().map(|build| build.debug), [false, true]);
     for build in &builds {
         assert_eq!((build.version.minor(), build.free_threaded, build.jit_available), ((3, 15), false, true));
-        assert_eq!(build.usable().unwrap().frame_cache(), FrameCache::AnchorAndSequence);
+        assert_eq!(build.usable().unwrap().frame_cache(), CacheFields::AnchorAndSequence);
         assert!(build.image.file_name().unwrap().to_string_lossy().contains("python"), "{}", build.image.display());
     }
 }
@@ -110,7 +112,7 @@ fn without_network_the_error_names_the_archive_and_the_way_out() {
 /// A user who interrupts at once.
 struct Impatient;
 
-impl Progress for Impatient {
+impl FetchProgress for Impatient {
     fn step(&mut self, _: &str) {}
     fn bytes(&mut self, _: u64, _: u64) {}
     fn interrupted(&self) -> bool {

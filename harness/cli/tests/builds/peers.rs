@@ -8,10 +8,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use framewalk::layout::VersionHex;
-use lab::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
+use lab::peers::cpython_tests::{Finish, PeerError, Suite, TestOutcome, Which, run};
 use nix::sys::signal::Signal;
 use process::build::{Archive, Build, FetchError, Silent, cache_folder, fetch_tests, fetch_tests_from, probe};
-use process::target::End;
+use process::target::ChildEnd;
 use tempfile::TempDir;
 
 use crate::common;
@@ -36,7 +36,7 @@ fn suite(body: &str) -> (TempDir, Suite) {
     (folder, suite)
 }
 
-fn outcome_of(body: &str) -> Result<Outcome, PeerError> {
+fn outcome_of(body: &str) -> Result<TestOutcome, PeerError> {
     let (_folder, suite) = suite(body);
     run(&common::release(), None, &suite, Which::FrameCaching, late(), &|| false)
 }
@@ -88,7 +88,7 @@ fn failures_and_errors_are_told_apart_and_explained() {
              def test_e(self):\n        for i in range(3):\n            with self.subTest(i=i): self.assertEqual(i, 1)\n",
     )
     .unwrap();
-    let names = |failures: &[lab::peers::cpython_tests::Failure]| {
+    let names = |failures: &[lab::peers::cpython_tests::TestFailure]| {
         failures.iter().map(|failure| failure.test.rsplit_once('.').unwrap().1.to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(&outcome.failed), ["test_b", "test_e", "test_e"]);
@@ -107,7 +107,7 @@ fn a_death_is_no_failure() {
     )
     .unwrap();
     let Finish::Died { end, during, stderr } = &outcome.finish else { panic!("{outcome:?}") };
-    assert_eq!(*end, End::Killed(Signal::SIGSEGV));
+    assert_eq!(*end, ChildEnd::Killed(Signal::SIGSEGV));
     assert!(during.as_ref().is_some_and(|test| test.ends_with(".test_b")), "{outcome:?}");
     assert!(stderr.contains("last words"), "{outcome:?}");
     assert_eq!((outcome.ran, outcome.failed.len(), outcome.errored.len()), (1, 0, 0));
@@ -116,7 +116,7 @@ fn a_death_is_no_failure() {
 #[test]
 fn an_exit_in_the_middle_is_a_death_too() {
     let outcome = outcome_of("    def test_a(self): os._exit(0)\n").unwrap();
-    assert!(matches!(outcome.finish, Finish::Died { end: End::Exited(0), .. }), "{outcome:?}");
+    assert!(matches!(outcome.finish, Finish::Died { end: ChildEnd::Exited(0), .. }), "{outcome:?}");
 }
 
 #[test]

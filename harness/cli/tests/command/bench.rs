@@ -11,7 +11,7 @@ use framewalk::layout::Layout;
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
-use lab::bench::document::{Document, Part};
+use lab::bench::document::{BenchPart, Document};
 use lab::bench::program::{Gated, working};
 use model::workload::grammar::WORKLOAD_FILE;
 use nix::sys::signal::{Signal, kill};
@@ -114,7 +114,7 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
     assert_eq!((document.seed, document.builds.len(), document.interrupted), (7, 1, false));
     assert!(document.peak_bytes.unwrap() > 1 << 20 && document.machine.cores > 0);
     let point = &document.points[0];
-    assert_eq!((point.place.part, point.place.depth), (Part::SpeedUp, 10));
+    assert_eq!((point.place.part, point.place.depth), (BenchPart::SpeedUp, 10));
     let names: Vec<&str> = point.series.iter().map(|series| series.contender.as_str()).collect();
     assert_eq!(names, ["own-uncached", "own-cached", "own-reference", "cpython-uncached", "cpython-cached"]);
     for series in &point.series {
@@ -136,7 +136,7 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
             .chain(document.left_out.iter().map(|left| left.place))
             .any(|place| place.part == part)
     };
-    assert!(Part::ALL.into_iter().all(wanted), "what there is no time for is named");
+    assert!(BenchPart::ALL.into_iter().all(wanted), "what there is no time for is named");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("before.json");
@@ -196,7 +196,7 @@ fn the_cost_and_the_targets_are_measured_when_they_are_asked_for() {
         "own-cached",
     ]);
     let document = document(&run);
-    let cost: Vec<_> = document.points.iter().filter(|point| point.place.part == Part::Cost).collect();
+    let cost: Vec<_> = document.points.iter().filter(|point| point.place.part == BenchPart::Cost).collect();
     assert_eq!(cost.len(), 2);
     for point in cost {
         let names: Vec<&str> = point.series.iter().map(|series| series.contender.as_str()).collect();
@@ -209,7 +209,7 @@ fn the_cost_and_the_targets_are_measured_when_they_are_asked_for() {
     let targets: Vec<u32> = document
         .points
         .iter()
-        .filter(|point| point.place.part == Part::Targets)
+        .filter(|point| point.place.part == BenchPart::Targets)
         .map(|point| point.place.targets)
         .collect();
     assert_eq!(targets, [1, 2, 4, 8, 16]);

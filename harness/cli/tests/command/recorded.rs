@@ -10,7 +10,7 @@ use framewalk::layout::Layout;
 use framewalk::sample::WalkerKind;
 use model::jit_mode::JitMode;
 use model::workload::{Family, Names};
-use sim::snapshot::replay::{Look, answer};
+use sim::snapshot::replay::{ReplayedLook, answer};
 use sim::snapshot::{Answer, Snapshot};
 
 use crate::common::command::outcome;
@@ -26,7 +26,7 @@ fn corpus() -> Vec<PathBuf> {
 }
 
 /// Everything that the walkers return for a snapshot. None of it may be wrong.
-fn replayed(snapshot: &Snapshot) -> Vec<Look> {
+fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
     let looks = snapshot.replay().unwrap();
     for look in &looks {
         assert_eq!(look.broken, [], "{} at stop {}: {look:?}", look.walker, look.stop);
@@ -35,7 +35,7 @@ fn replayed(snapshot: &Snapshot) -> Vec<Look> {
 }
 
 /// How often a walker's cache gave this answer.
-fn count(looks: &[Look], walker: WalkerKind, wanted: Answer) -> usize {
+fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) -> usize {
     let samples = looks.iter().filter(|look| look.walker == walker).flat_map(|look| &look.sample);
     samples.flat_map(|sample| &sample.threads).filter(|thread| answer(thread).0 == wanted).count()
 }

@@ -9,7 +9,7 @@ use framediff::report::reproducer::{Duty, NoReproducer, is_deterministic, reprod
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::run::known::KnownFailures;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 
@@ -23,7 +23,7 @@ fn file(family: Family, mode: Mode, names: Names, samples: u32, schedule: &str) 
         workload: WorkloadIdentity::of(&generate(family, mode, &parameters, 7)),
         walker: WalkerKind::CpythonCached,
         weakenings: [].into(),
-        cast: Cast::default(),
+        cast: ProfilerScript::default(),
         samples,
         tearing: false,
         loads: false,
@@ -139,7 +139,7 @@ fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
     assert_eq!(output.contains("the program was somewhere else"), known, "{output}");
     assert_eq!(run(&text).1, output, "every run is the same");
     // Without the second unwinder, nothing is wrong.
-    file.case.cast = Cast::default();
+    file.case.cast = ProfilerScript::default();
     let (code, output, _) = run(&reproducer(&file, duty(1)).unwrap());
     assert_eq!(code, Some(0), "{output}");
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framediff::cli::exit;
-use lanes::check::plan::{Wishes, dealt, plan};
+use lanes::check::plan::{PlanRequest, dealt, plan};
 use model::run::document::Document;
 use model::run::verdict::{Doubt, Verdict};
 use model::schedule::shard::Shard;
@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[test]
 fn every_cell_is_in_one_shard_and_each_shard_keeps_the_order() {
     let rows = rows(&[Arc::new(common::release())]);
-    let whole: Vec<_> = (0..3).map(|round| plan(&rows, &Wishes::default(), 7 + round, 0)).collect();
+    let whole: Vec<_> = (0..3).map(|round| plan(&rows, &PlanRequest::default(), 7 + round, 0)).collect();
     let ids = |steps: &[Vec<_>]| -> Vec<_> {
-        steps.iter().flatten().map(|step: &lanes::check::plan::Step| step.planned.cell.clone()).collect()
+        steps.iter().flatten().map(|step: &lanes::check::plan::PlanStep| step.planned.cell.clone()).collect()
     };
     let all = ids(&whole);
     for count in (1..=9).chain([all.len() as u64, all.len() as u64 + 5, 1000]) {

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use framewalk::sample::WalkerKind;
-use lanes::record::{Order, record};
+use lanes::record::{RecordOrder, record};
 use model::jit_mode::JitMode;
 use model::workload::{Family, FrameSize, Names, Parameters};
 use process::build::{Build, rows};
-use sim::snapshot::replay::{Look, answer};
+use sim::snapshot::replay::{ReplayedLook, answer};
 use sim::snapshot::{Answer, Snapshot};
 
 use crate::common;
@@ -25,7 +25,8 @@ fn recorded(build: Build, jit: bool, family: Family, parameters: Parameters, sto
     let rows = rows(&[Arc::new(build)]);
     let row = rows.iter().find(|row| (row.jit == JitMode::On) == jit).unwrap();
     let interrupted = AtomicBool::new(false);
-    let order = Order { row, family, parameters, seed: 1, stops, folder: folder.path(), interrupted: &interrupted };
+    let order =
+        RecordOrder { row, family, parameters, seed: 1, stops, folder: folder.path(), interrupted: &interrupted };
     let snapshot = record(&order).unwrap();
     // A snapshot does not contain the path where it was recorded.
     let folder = folder.path().to_str().unwrap().as_bytes();
@@ -44,7 +45,7 @@ fn parameters(depth: u32, names: Names) -> Parameters {
 }
 
 /// Everything that the walkers return for a snapshot. None of it may be wrong.
-fn replayed(snapshot: &Snapshot) -> Vec<Look> {
+fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
     let looks = snapshot.replay().unwrap();
     for look in &looks {
         assert_eq!(look.broken, [], "{} at stop {}: {look:?}", look.walker, look.stop);
@@ -53,7 +54,7 @@ fn replayed(snapshot: &Snapshot) -> Vec<Look> {
 }
 
 /// How often a walker's cache gave this answer.
-fn count(looks: &[Look], walker: WalkerKind, wanted: Answer) -> usize {
+fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) -> usize {
     let samples = looks.iter().filter(|look| look.walker == walker).flat_map(|look| &look.sample);
     samples.flat_map(|sample| &sample.threads).filter(|thread| answer(thread).0 == wanted).count()
 }

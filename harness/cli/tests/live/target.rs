@@ -20,7 +20,7 @@ use model::invariants::{Death, Violation};
 use process::build::Build;
 use process::gate::GateError;
 use process::memory::{ProcessMemory, read_only};
-use process::target::{End, LaunchError, RuntimeError, StopError, Target, runtime_address};
+use process::target::{ChildEnd, LaunchError, RuntimeError, StopError, Target, runtime_address};
 use process::unwinder::{CountedSample, LiveBound, Unwinder, UnwinderError};
 
 use crate::common;
@@ -141,10 +141,10 @@ fn a_gate_that_is_never_reached_ends_at_the_deadline() {
 #[test]
 fn a_target_that_ends_is_reported_with_status_and_last_words() {
     for (ending, end, words) in [
-        ("import os; os._exit(3)", End::Exited(3), ""),
-        ("raise ValueError('no more')", End::Exited(1), "ValueError: no more"),
-        ("import os; os.abort()", End::Killed(nix::sys::signal::Signal::SIGABRT), ""),
-        ("import sys; sys.stderr.write('x' * 1_000_000 + 'the end'); sys.exit(4)", End::Exited(4), "xxthe end"),
+        ("import os; os._exit(3)", ChildEnd::Exited(3), ""),
+        ("raise ValueError('no more')", ChildEnd::Exited(1), "ValueError: no more"),
+        ("import os; os.abort()", ChildEnd::Killed(nix::sys::signal::Signal::SIGABRT), ""),
+        ("import sys; sys.stderr.write('x' * 1_000_000 + 'the end'); sys.exit(4)", ChildEnd::Exited(4), "xxthe end"),
     ] {
         let mut target = started(&[PROLOGUE, ending].concat());
         let Err(GateError::Ended(ended)) = target.next_gate(soon()) else { panic!("{ending} did not end") };
@@ -161,7 +161,7 @@ fn a_target_that_ends_while_it_runs_free_ends_the_wait() {
     let mut target = started(&[PROLOGUE, "raise SystemExit(9)"].concat());
     let begun = Instant::now();
     let Err(StopError::Ended(ended)) = target.run_for(Duration::from_secs(60)) else { panic!("it ran on") };
-    assert_eq!(ended.end, End::Exited(9));
+    assert_eq!(ended.end, ChildEnd::Exited(9));
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 

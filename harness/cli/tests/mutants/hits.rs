@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use lab::mutants::fault::Fault;
-use lab::mutants::image::Image;
+use lab::mutants::image::BinaryImage;
 use lab::mutants::install::Starter;
 
 use crate::common;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn frames_that_are_not_counted_are_hits_that_are_missed() {
     for build in [common::release(), common::debug()] {
         let folder = tempfile::tempdir().unwrap();
-        let image = Image::read(&build.image, build.layout.as_ref().unwrap()).unwrap();
+        let image = BinaryImage::read(&build.image, build.layout.as_ref().unwrap()).unwrap();
         let sites: Vec<usize> =
             (0..image.sites().len()).filter(|&site| image.edits(Fault::SequenceKept, &[site]).is_ok()).collect();
         let edits = image.edits(Fault::SequenceKept, &sites).unwrap();

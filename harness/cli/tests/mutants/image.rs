@@ -7,21 +7,21 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lab::mutants::code::Kind;
-use lab::mutants::coverage::{Plan, Run, measure};
+use lab::mutants::coverage::{CoveragePlan, Run, measure};
 use lab::mutants::fault::{Edit, Fault};
 use lab::mutants::hunt::{Hunted, Hunter};
-use lab::mutants::image::{Image, ImageError};
+use lab::mutants::image::{BinaryImage, ImageError};
 use lab::mutants::install::Starter;
 use lab::mutants::subject::mutants;
 use model::jit_mode::JitMode;
 use model::run::known::KnownFailures;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
-use process::build::{Build, Row};
+use process::build::{Build, BuildVariant};
 
 use crate::common;
 
-fn image(build: &Build) -> Image {
-    Image::read(&build.image, build.layout.as_ref().unwrap()).unwrap()
+fn image(build: &Build) -> BinaryImage {
+    BinaryImage::read(&build.image, build.layout.as_ref().unwrap()).unwrap()
 }
 
 /// A build with `edits`, and its folder, which must outlive it.
@@ -43,7 +43,7 @@ fn hunt(build: Build, family: Family) -> Hunted {
         folder: folder.path().to_owned(),
         interrupted: &AtomicBool::new(false),
     };
-    let row = Row { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
+    let row = BuildVariant { build: Arc::new(build), jit: JitMode::Off, name: "mutant".into() };
     hunter.hunt(&row, 2)
 }
 
@@ -92,7 +92,7 @@ fn what_stores_to_the_sequence_is_a_known_site() {
         (Family::Generators, Mode::Free, Run::Free { warm: Duration::ZERO, stops: 500 }),
     ] {
         let workload = generate(family, mode, &parameters, 1);
-        let plan = Plan {
+        let plan = CoveragePlan {
             python: &build.python,
             jit: Some(false),
             source: &workload.source,

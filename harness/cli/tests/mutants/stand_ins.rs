@@ -13,7 +13,7 @@ use lab::mutants::stand_in::StandIns;
 use model::jit_mode::JitMode;
 use model::run::known::KnownFailures;
 use model::workload::Family;
-use process::build::Row;
+use process::build::BuildVariant;
 use process::target::Target;
 
 use crate::common;
@@ -90,7 +90,7 @@ fn the_hunt_kills_stand_ins_in_the_lane_that_they_are_for() {
             interrupted: &AtomicBool::new(false),
         };
         let replaced = stand_ins.with(fault, None, folder.path()).unwrap();
-        let row = Row { build: Arc::new(replaced.build.clone()), jit: JitMode::Off, name: name.clone() };
+        let row = BuildVariant { build: Arc::new(replaced.build.clone()), jit: JitMode::Off, name: name.clone() };
         let hunted = hunter.hunt(&row, 2);
         assert!(matches!(&hunted, Hunted::Killed(kill) if kill.lane == "stopped"), "{name}: {hunted:?}");
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use lab::mutants::stand_in::StandIns;
-use lab::mutants::unwinder::Fault;
+use lab::mutants::unwinder::UnwinderFault;
 use lab::mutants::unwinder::module::Module;
 
 use crate::common;
@@ -64,7 +64,7 @@ fn it_fails_on_an_unwinder_that_lacks_a_check() {
     emitted(folder.path());
     let build = common::release();
     let module = Module::of(&build).unwrap();
-    for fault in [Fault::NoSequenceCheckOnFullHit, Fault::NoSequenceCheckOnPartialHit] {
+    for fault in [UnwinderFault::NoSequenceCheckOnFullHit, UnwinderFault::NoSequenceCheckOnPartialHit] {
         let patched = module.with(fault, None, folder.path()).unwrap();
         assert_fails(&patched.build.python, folder.path(), "TestAlternating", fault.name());
     }

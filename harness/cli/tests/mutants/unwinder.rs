@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use framewalk::sample::Lookup;
-use lab::mutants::unwinder::{Fault, Findings, ModuleError, apply, find};
+use lab::mutants::unwinder::{Findings, ModuleError, UnwinderFault, apply, find};
 use process::build::Build;
 use process::target::Target;
 use process::unwinder::Unwinder;
@@ -42,7 +42,7 @@ struct Patched {
 
 impl Patched {
     /// `None` if the fault is not viable in this build.
-    fn new(build: &Build, fault: Fault) -> Option<Self> {
+    fn new(build: &Build, fault: UnwinderFault) -> Option<Self> {
         let path = module(&build.python);
         let original = std::fs::read(&path).unwrap();
         let findings = find(&original).unwrap();
@@ -125,7 +125,7 @@ fn told(unwinder: &mut Unwinder) -> String {
 }
 
 /// Asserts what both builds do without and with the fault. It must be viable in both.
-fn assert_differs(fault: Fault, scenario: impl Fn(&mut Bench<'_>) -> String, original: &str, patched: &str) {
+fn assert_differs(fault: UnwinderFault, scenario: impl Fn(&mut Bench<'_>) -> String, original: &str, patched: &str) {
     for build in [common::release(), common::debug()] {
         assert_eq!(scenario(&mut Bench::new(&build.python)), original, "{fault}: without");
         let with = Patched::new(&build, fault).expect("it is viable");
@@ -139,7 +139,7 @@ fn every_check_is_found() {
         let findings = findings(&build);
         let viable: Vec<_> =
             findings.faults.iter().filter(|(_, found)| found.is_ok()).map(|(fault, _)| *fault).collect();
-        assert_eq!(viable, Fault::ALL, "{findings:#?}");
+        assert_eq!(viable, UnwinderFault::ALL, "{findings:#?}");
     }
 }
 
@@ -157,7 +157,7 @@ fn a_full_hit_without_sequence_gives_the_callers_of_another_branch() {
     };
     let original = "miss: gate < leaf < b2 < b1 < main < <module>";
     let patched = "full hit: gate < leaf < a2 < a1 < main < <module>";
-    assert_differs(Fault::NoSequenceCheckOnFullHit, scenario, original, patched);
+    assert_differs(UnwinderFault::NoSequenceCheckOnFullHit, scenario, original, patched);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_partial_hit_without_sequence_gives_the_callers_of_another_branch() {
     };
     let original = "miss: gate < leaf < b2 < b1 < main < <module>";
     let patched = "partial hit: gate < leaf < a2 < a1 < main < <module>";
-    assert_differs(Fault::NoSequenceCheckOnPartialHit, scenario, original, patched);
+    assert_differs(UnwinderFault::NoSequenceCheckOnPartialHit, scenario, original, patched);
 }
 
 #[test]

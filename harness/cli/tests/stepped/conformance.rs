@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use lanes::conform::family::{Operation, ProgramFamily};
+use lanes::conform::family::{ConformOperation, ProgramFamily};
 use lanes::conform::{Compared, Conformance, Trial};
 use lanes::stepped::RigPlan;
-use model::schedule::random::Bounds;
+use model::schedule::random::RandomBounds;
 use process::build::Build;
 use sim::variation::Variation;
 
@@ -31,7 +31,7 @@ fn trial(family: ProgramFamily, seed: u64, variation: Option<Variation>) -> Tria
         seed,
         schedules: SCHEDULES,
         samples: 3,
-        bounds: Bounds { moves: 4, steps: 40 },
+        bounds: RandomBounds { moves: 4, steps: 40 },
         variations: variation.into_iter().collect(),
         weakenings: BTreeSet::new(),
     }
@@ -69,7 +69,8 @@ fn conforms(build: &Build, jit: bool, first_seed: u64) {
     }
     println!("{compared}");
     let all = ProgramFamily::ALL.iter().flat_map(|family| family.operations());
-    let expected: BTreeSet<Operation> = all.copied().chain([Operation::Call, Operation::Yield]).collect();
+    let expected: BTreeSet<ConformOperation> =
+        all.copied().chain([ConformOperation::Call, ConformOperation::Yield]).collect();
     assert_eq!(operations, expected, "what no program did shows nothing");
     let Compared { schedules, stores, updates, full_hits, partial_hits, misses, rejected, beyond, .. } = compared;
     assert_eq!(schedules, SCHEDULES * (ProgramFamily::ALL.len() * WALKERS.len()) as u64);

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lanes::explore::place::{find, plan};
-use lanes::explore::replay::{Again, on};
+use lanes::explore::replay::{ReplayResult, on};
 use lanes::stepped::{Rig, RigPlan};
 use model::run::known::KnownFailures;
-use model::schedule::cast::{Cast, names};
+use model::schedule::cast::{ProfilerScript, names};
 use model::schedule::fingerprint::SteppedFingerprint;
-use process::build::{Row, Silent, cache_folder, select};
+use process::build::{BuildVariant, Silent, cache_folder, select};
 use sim::case::stepped::SteppedFile;
 
 use crate::common;
@@ -37,13 +37,13 @@ fn cases() -> Vec<(PathBuf, SteppedFile)> {
     paths.into_iter().map(load).collect()
 }
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<BuildVariant> {
     let python = common::release().python;
     select(&[python], &cache_folder(None).unwrap(), &mut Silent).unwrap_or_else(|error| panic!("{error}")).rows
 }
 
 /// Replays a case. If its interpreter is missing here, the test fails.
-fn replay(path: &Path, file: &SteppedFile, rows: &[Row]) {
+fn replay(path: &Path, file: &SteppedFile, rows: &[BuildVariant]) {
     let case = &file.case;
     let row = find(rows, case, false).unwrap_or_else(|error| {
         panic!("{}: {error}; the tests take theirs from FRAMEDIFF_TEST_PYTHON", path.display())
@@ -56,7 +56,7 @@ fn replay(path: &Path, file: &SteppedFile, rows: &[Row]) {
         for _ in 0..RUNS {
             let again = on(&mut rig, &case.schedule, case.samples, &case.fingerprint);
             let (_, again) = again.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            assert_eq!(again, Again::Same, "{}", path.display());
+            assert_eq!(again, ReplayResult::Same, "{}", path.display());
         }
     }
 }
@@ -118,7 +118,7 @@ fn entry(fingerprint: &SteppedFingerprint) -> String {
 #[test]
 fn one_unwinder_and_several_have_their_cases() {
     let casts: BTreeSet<String> = cases().iter().map(|(_, file)| file.case.cast.to_string()).collect();
-    assert!(casts.contains(&Cast::default().to_string()) && casts.len() > 2, "{casts:?}");
+    assert!(casts.contains(&ProfilerScript::default().to_string()) && casts.len() > 2, "{casts:?}");
     assert!(casts.iter().all(|cast| names().contains(&cast.as_str())), "{casts:?}");
     let at_rest = cases().iter().filter(|(_, file)| !file.case.schedule.moves_inside_samples()).count();
     assert!(at_rest > 5, "{at_rest}");

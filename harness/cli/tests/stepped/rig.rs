@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use lanes::stepped::{Keeping, Movement, Rig, RigError, RigPlan, SteppedRun, Verdict};
-use model::schedule::event::{Event, Shown, ThreadWord};
-use model::schedule::random::{Bounds, Random};
+use lanes::stepped::{Movement, RecordOptions, Rig, RigError, RigPlan, SampleVerdict, SteppedRun};
+use model::schedule::event::{AccessedValue, StepEvent, ThreadWord};
+use model::schedule::random::{Random, RandomBounds};
 use model::schedule::repeat::{Repeat, difference};
-use model::schedule::replay::Replay;
+use model::schedule::replay::ScheduleReplay;
 use model::schedule::{AccessKind, Move, Point, Schedule, Scheduler};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
-use process::target::End;
+use process::target::ChildEnd;
 use process::trace::{TraceError, Traced, Watched};
 
 use crate::common;
@@ -46,7 +46,7 @@ fn plan(walker: WalkerKind) -> RigPlan {
 }
 
 fn keeping(walker: WalkerKind) -> RigPlan {
-    RigPlan { keeping: Keeping { history: true, digests: true }, ..plan(walker) }
+    RigPlan { keeping: RecordOptions { history: true, digests: true }, ..plan(walker) }
 }
 
 fn launch(plan: RigPlan, workload: Workload) -> Rig {
@@ -54,7 +54,7 @@ fn launch(plan: RigPlan, workload: Workload) -> Rig {
 }
 
 fn try_run(rig: &mut Rig, samples: u32, moves: &[Move]) -> Result<SteppedRun, RigError> {
-    let mut scheduler = Replay::new(Schedule::new(moves.to_vec()), 1);
+    let mut scheduler = ScheduleReplay::new(Schedule::new(moves.to_vec()), 1);
     assert!(scheduler.begin());
     rig.run(samples, &mut scheduler)
 }
@@ -73,7 +73,7 @@ fn functions(run: &SteppedRun, sample: usize) -> Vec<&str> {
 
 fn assert_right(run: &SteppedRun) {
     for sample in &run.samples {
-        assert_eq!(sample.verdict, Verdict::Right, "{}: {:#?}", run.ran.schedule, sample);
+        assert_eq!(sample.verdict, SampleVerdict::Right, "{}: {:#?}", run.ran.schedule, sample);
     }
 }
 
@@ -94,7 +94,8 @@ fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
                         return (Some(run), count, right);
                     }
                     count += 1;
-                    right += run.samples.iter().map(|sample| u32::from(sample.verdict == Verdict::Right)).sum::<u32>();
+                    right +=
+                        run.samples.iter().map(|sample| u32::from(sample.verdict == SampleVerdict::Right)).sum::<u32>();
                 }
             }
         }
@@ -157,23 +158,23 @@ fn a_history_tells_accesses_and_steps_in_their_order() {
         .history
         .iter()
         .filter_map(|event| match event {
-            Event::Sample(number) => Some(format!("sample {number}")),
-            Event::Step(word, _) => Some(word.name().into()),
-            Event::Access(access) => Some(format!("{}", access.at?.access)),
-            Event::Result(number, _) => Some(format!("result {number}")),
-            Event::AnchorLoaded(_) | Event::Truth(_) | Event::Happened(..) | Event::NextIs(_) => None,
+            StepEvent::Sample(number) => Some(format!("sample {number}")),
+            StepEvent::Step(word, _) => Some(word.name().into()),
+            StepEvent::Access(access) => Some(format!("{}", access.at?.access)),
+            StepEvent::Result(number, _) => Some(format!("result {number}")),
+            StepEvent::AnchorLoaded(_) | StepEvent::Truth(_) | StepEvent::Happened(..) | StepEvent::NextIs(_) => None,
         })
         .collect();
     let start = ["sample 0", "current_frame", "0", "current_frame", "current_frame", "1"];
     assert_eq!(told[..start.len()], start, "{told:?}");
     let written = run.history.iter().find_map(|event| match event {
-        Event::Access(access) if access.kind == AccessKind::WriteAnchor => access.shown.first(),
+        StepEvent::Access(access) if access.kind == AccessKind::WriteAnchor => access.shown.first(),
         _ => None,
     });
-    let Some(Shown::Thread(ThreadWord::Anchor, anchor)) = written else { panic!("{written:?}") };
+    let Some(AccessedValue::Thread(ThreadWord::Anchor, anchor)) = written else { panic!("{written:?}") };
     // The anchor is the frame that was current when the sample began, and the history knows its name and its callers.
     let named = run.history.iter().any(|event| match event {
-        Event::Truth(chain) => chain.iter().any(|link| link.address == *anchor && link.frame.is_some()),
+        StepEvent::Truth(chain) => chain.iter().any(|link| link.address == *anchor && link.frame.is_some()),
         _ => false,
     });
     assert!(named);
@@ -194,11 +195,11 @@ fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
             assert!(whole.first_wrong().is_none(), "{whole:#?}");
         }
         let mut rig = launch(RigPlan { tearing: true, ..plan(walker) }, branches());
-        let torn: Vec<Verdict> = (1..120)
+        let torn: Vec<SampleVerdict> = (1..120)
             .map(|word| Move { at: Point { sample: 0, access, word }, steps: 8 })
             .map(|inside| run(&mut rig, 1, &[at(0, 0, 1), inside]).samples.swap_remove(0).verdict)
             .collect();
-        assert!(torn.iter().any(Verdict::is_wrong) && torn.contains(&Verdict::Right), "{walker} {torn:?}");
+        assert!(torn.iter().any(SampleVerdict::is_wrong) && torn.contains(&SampleVerdict::Right), "{walker} {torn:?}");
     }
 }
 
@@ -231,7 +232,7 @@ fn every_family_of_one_thread_is_stepped_and_repeats_itself() {
                 assert_eq!(rig.workload().grammar.judge(&moment.stack), Ok(()), "{family} {:?}", moment.stack);
             }
         }
-        let mut random = Repeat::new(Random::new(1, 10, Bounds { moves: 4, steps: 12 }));
+        let mut random = Repeat::new(Random::new(1, 10, RandomBounds { moves: 4, steps: 12 }));
         while random.begin() {
             rig.run(3, &mut random).unwrap_or_else(|error| panic!("{family}: {error}"));
         }
@@ -245,7 +246,7 @@ fn generators_and_compiled_code_repeat_themselves_for_cpython_too() {
         let workload = generate(family, Mode::Rounds, &SMALL, 2);
         let plan = RigPlan { jit: Some(jit), warm_up, ..keeping(WalkerKind::CpythonCached) };
         let mut rig = launch(plan, workload);
-        let mut random = Repeat::new(Random::new(3, 20, Bounds { moves: 4, steps: 12 }));
+        let mut random = Repeat::new(Random::new(3, 20, RandomBounds { moves: 4, steps: 12 }));
         while random.begin() {
             rig.run(3, &mut random).unwrap();
         }
@@ -277,7 +278,7 @@ fn a_target_that_ends_is_told_with_its_last_words() {
         let mut rig = launch(plan(walker), branches_and(&lines));
         let error = (0..100).find_map(|_| try_run(&mut rig, 2, &[at(0, 1, 5), at(1, 1, STEPS)]).err()).unwrap();
         let RigError::Ended(ended) = error else { panic!("{error:?}") };
-        assert_eq!((ended.end, ended.stderr.as_str()), (End::Exited(3), "enough"));
+        assert_eq!((ended.end, ended.stderr.as_str()), (ChildEnd::Exited(3), "enough"));
     }
 }
 
@@ -291,7 +292,7 @@ fn signals_arrive_as_ever() {
     nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGUSR1).unwrap();
     let error = try_run(&mut rig, 2, &[at(0, 0, 5)]).unwrap_err();
     let RigError::Ended(ended) = error else { panic!("{error:?}") };
-    assert_eq!(ended.end, End::Killed(nix::sys::signal::Signal::SIGUSR1));
+    assert_eq!(ended.end, ChildEnd::Killed(nix::sys::signal::Signal::SIGUSR1));
 }
 
 #[test]
@@ -356,7 +357,7 @@ fn the_holes_of_the_anchor_first_protocol_are_real() {
             let plan = RigPlan { weakenings, movement, ..plan(WalkerKind::OwnReference) };
             let workload = generate(family, Mode::Rounds, &Parameters { depth, ..SMALL }, TWO_BRANCHES);
             // The schedule need not fit both walkers: the weakened one makes fewer reads.
-            let mut scheduler = Replay::new(schedule.clone(), 1);
+            let mut scheduler = ScheduleReplay::new(schedule.clone(), 1);
             assert!(scheduler.begin());
             launch(plan, workload).run(samples, &mut scheduler).unwrap_or_else(|error| panic!("{weakening}: {error}"))
         });
@@ -373,7 +374,7 @@ fn the_causes_are_separate() {
         let workload = generate(family, Mode::Rounds, &Parameters { depth: 1, ..SMALL }, TWO_BRANCHES);
         let plan = RigPlan { still: still.iter().copied().collect(), ..plan(walker) };
         let mut rig = launch(plan, workload);
-        let mut random = Random::new(7, 600, Bounds { moves: 4, steps: 12 });
+        let mut random = Random::new(7, 600, RandomBounds { moves: 4, steps: 12 });
         let mut failed = 0;
         while random.begin() {
             let run = rig.run(2, &mut random).unwrap_or_else(|error| panic!("{family}: {error}"));
@@ -408,7 +409,7 @@ fn without_watchpoints_it_is_said_what_still_works() {
 fn where_the_target_stands_still_no_schedule_moves_it() {
     let still = AccessKind::ALL.into();
     let mut rig = launch(RigPlan { still, tearing: true, ..plan(WalkerKind::CpythonCached) }, branches());
-    let mut random = Random::new(5, 100, Bounds { moves: 4, steps: 12 });
+    let mut random = Random::new(5, 100, RandomBounds { moves: 4, steps: 12 });
     let mut moves = 0;
     while random.begin() {
         let ran = rig.run(3, &mut random).unwrap().ran;

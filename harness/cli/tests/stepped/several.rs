@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use framewalk::sample::{Lookup, WalkerKind};
-use lanes::stepped::{Keeping, Rig, RigPlan, SteppedRun, Verdict};
+use lanes::stepped::{RecordOptions, Rig, RigPlan, SampleVerdict, SteppedRun};
 use model::run::known::KnownFailures;
 use model::schedule::Scheduler;
-use model::schedule::event::Event;
-use model::schedule::replay::Replay;
+use model::schedule::event::StepEvent;
+use model::schedule::replay::ScheduleReplay;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::Value;
 use sim::case::stepped::SteppedCase;
@@ -27,14 +27,14 @@ fn launch(walker: WalkerKind, cast: &str) -> Rig {
         jit: Some(false),
         warm_up: 300,
         cast: cast.parse().unwrap(),
-        keeping: Keeping { history: true, digests: false },
+        keeping: RecordOptions { history: true, digests: false },
         ..RigPlan::new(&common::release().python, walker)
     };
     Rig::launch(plan, generate(Family::Alternating, Mode::Rounds, &SMALL, 25)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn run(rig: &mut Rig, samples: u32, schedule: &str) -> SteppedRun {
-    let mut scheduler = Replay::new(schedule.parse().unwrap(), 1);
+    let mut scheduler = ScheduleReplay::new(schedule.parse().unwrap(), 1);
     assert!(scheduler.begin());
     let run = rig.run(samples, &mut scheduler).unwrap_or_else(|error| panic!("{error}"));
     scheduler.fit().unwrap();
@@ -53,8 +53,8 @@ fn lookups(run: &SteppedRun) -> Vec<&'static str> {
 
 /// The events between samples, and whether there was an anchor after each.
 fn happened(run: &SteppedRun) -> Vec<(String, bool)> {
-    let of = |event: &Event| match event {
-        Event::Happened(one, anchor) => Some((one.to_string(), *anchor != 0)),
+    let of = |event: &StepEvent| match event {
+        StepEvent::Happened(one, anchor) => Some((one.to_string(), *anchor != 0)),
         _ => None,
     };
     run.history.iter().filter_map(of).collect()
@@ -73,7 +73,7 @@ fn each_has_a_cache_of_its_own() {
             (by(&run).as_str(), lookups(&run)),
             ("ababab", ["miss", "miss", "full", "full", "full", "full"].into())
         );
-        assert!(run.samples.iter().all(|sample| sample.verdict == Verdict::Right));
+        assert!(run.samples.iter().all(|sample| sample.verdict == SampleVerdict::Right));
     }
 }
 
@@ -99,7 +99,7 @@ fn one_that_is_killed_is_gone_and_another_process_takes_over() {
     let mut rig = launch(WalkerKind::CpythonCached, "a+kill-a.make-b.b");
     let [a, b] = rig.sampler_pids()[..] else { panic!() };
     let first = run(&mut rig, 3, "0.0:3,2.0:1");
-    assert!(first.samples.iter().all(|sample| sample.verdict == Verdict::Right));
+    assert!(first.samples.iter().all(|sample| sample.verdict == SampleVerdict::Right));
     assert_eq!((state(a), rig.sampler_pids()), (None, vec![b]));
     let again = run(&mut rig, 1, "0.0:3");
     let [other, same] = rig.sampler_pids()[..] else { panic!() };

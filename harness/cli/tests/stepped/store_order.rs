@@ -11,9 +11,9 @@ use framewalk::memory::RemoteMemory;
 use model::stores::Store;
 use process::build::Build;
 use process::gate::Gate;
-use process::stepper::record::{Arming, RecordError, Recording};
+use process::stepper::record::{Arming, Recording, StepRecordError};
 use process::stepper::{StepError, Stepper};
-use process::target::{End, StopError, Target, runtime_address};
+use process::target::{ChildEnd, StopError, Target, runtime_address};
 
 use crate::common;
 use crate::common::stores::{Mode, OPERATIONS, Operation, assert_same};
@@ -113,11 +113,11 @@ fn an_anchor_that_came_too_late_is_moved_by_the_next_frame_there() {
     let operations = ["failed_bind", "close_plain"].map(named);
     let mut stepped = Stepped::start(&common::release(), Some(false), &operations);
     let bind = stepped.record(Arming::Left);
-    let update = common::stores::update(Mode::Release, &model::stores::Place::stack("main"));
+    let update = common::stores::update(Mode::Release, &model::stores::FrameName::stack("main"));
     assert!(bind.windows(update.len()).any(|window| window == update), "{bind:#?}");
     assert_eq!(updates(&bind), 1, "by the call that failed");
     let close = stepped.record(Arming::Left);
-    let update = common::stores::update(Mode::Release, &model::stores::Place::Null);
+    let update = common::stores::update(Mode::Release, &model::stores::FrameName::Null);
     assert!(close.windows(update.len()).any(|window| window == update), "{close:#?}");
 }
 
@@ -129,7 +129,7 @@ fn a_thread_that_blocks_is_let_go() {
     let recording = Recording::new(&mut target.memory(), runtime).unwrap();
     let deadline = Instant::now() + Duration::from_millis(300);
     let error = recording.record(&mut target, gate, Arming::Nobody, deadline).unwrap_err();
-    assert!(matches!(error, RecordError::Step(StepError::Blocked { .. })), "{error}");
+    assert!(matches!(error, StepRecordError::Step(StepError::Blocked { .. })), "{error}");
     assert_untraced(&mut target);
 }
 
@@ -141,7 +141,7 @@ fn steps_are_bounded() {
     let mut recording = Recording::new(&mut target.memory(), runtime).unwrap();
     recording.limit = 5000;
     let error = recording.record(&mut target, gate, Arming::Nobody, soon()).unwrap_err();
-    assert!(matches!(error, RecordError::Limit(5000)), "{error}");
+    assert!(matches!(error, StepRecordError::Limit(5000)), "{error}");
     assert_untraced(&mut target);
 }
 
@@ -152,9 +152,9 @@ fn a_thread_that_ends_is_reported() {
     let runtime = runtime_address(target.pid()).unwrap().address;
     let recording = Recording::new(&mut target.memory(), runtime).unwrap();
     let error = recording.record(&mut target, gate, Arming::Nobody, soon()).unwrap_err();
-    assert!(matches!(error, RecordError::Step(StepError::Ended { .. })), "{error}");
+    assert!(matches!(error, StepRecordError::Step(StepError::Ended { .. })), "{error}");
     let Err(StopError::Ended(ended)) = target.stop() else { panic!("it did not end") };
-    assert_eq!(ended.end, End::Exited(7), "the stepper leaves the end to the target's owner");
+    assert_eq!(ended.end, ChildEnd::Exited(7), "the stepper leaves the end to the target's owner");
 }
 
 #[test]

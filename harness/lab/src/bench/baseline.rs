@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::document::{Document, Launches, NOBODY, Part, Place, Point, Series};
+use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, Launches, NOBODY, Series};
 use crate::bench::statistics::{CONFIDENCE, Interval, change, ratios};
 
 /// Changes smaller than this do not count, whatever their interval: a different code layout has effects of this size.
@@ -18,7 +18,7 @@ const LEAST_LAUNCHES: usize = 3;
 /// The result for a contender at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum ComparisonAnswer {
     /// It takes more time than before.
     Slower,
     /// It takes less time than before.
@@ -27,7 +27,7 @@ pub enum Answer {
     CannotTell,
 }
 
-impl Answer {
+impl ComparisonAnswer {
     /// The answer as shown in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -41,34 +41,34 @@ impl Answer {
 
 /// One contender at one point, compared with the earlier run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
+pub struct ComparedPoint {
     /// The build's name.
     pub build: String,
     /// The parameters of the point.
-    pub place: Place,
+    pub place: CpuPin,
     /// The contender's name.
     pub contender: String,
     /// The factor by which its time has changed, in units of what was measured next to it. The confidence is that of
     /// the run's intervals, for all comparisons together.
     pub factor: Interval,
     /// The conclusion from the factor.
-    pub answer: Answer,
+    pub answer: ComparisonAnswer,
 }
 
 /// A comparison of two runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct BaselineComparison {
     /// Differences between the two runs that call for caution.
     pub cautions: Vec<String>,
     /// The contenders that were measured in both runs, at the same points of builds with the same name.
-    pub compared: Vec<Compared>,
+    pub compared: Vec<ComparedPoint>,
 }
 
-impl Comparison {
+impl BaselineComparison {
     /// Whether any contender is slower.
     #[must_use]
     pub fn is_slower(&self) -> bool {
-        self.compared.iter().any(|one| one.answer == Answer::Slower)
+        self.compared.iter().any(|one| one.answer == ComparisonAnswer::Slower)
     }
 }
 
@@ -84,8 +84,8 @@ pub struct NothingInCommon {
 ///
 /// # Errors
 /// The runs have no point in common.
-pub fn compare(before: &Document, after: &Document) -> Result<Comparison, NothingInCommon> {
-    let mut pairs: Vec<(&Point, &Series, Launches, Launches)> = Vec::new();
+pub fn compare(before: &Document, after: &Document) -> Result<BaselineComparison, NothingInCommon> {
+    let mut pairs: Vec<(&BenchPoint, &Series, Launches, Launches)> = Vec::new();
     for point in &after.points {
         let Some(then) = before.points.iter().find(|then| then.build == point.build && then.place == point.place)
         else {
@@ -106,41 +106,41 @@ pub fn compare(before: &Document, after: &Document) -> Result<Comparison, Nothin
     let confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len() as f64;
     let compared = pairs.iter().filter_map(|(point, series, then, now)| {
         let factor = change(then, now, confidence, after.seed)?;
-        Some(Compared {
+        Some(ComparedPoint {
             build: point.build.clone(),
             place: point.place,
             contender: series.contender.clone(),
             factor,
             answer: if launches(then).min(launches(now)) < LEAST_LAUNCHES {
-                Answer::CannotTell
+                ComparisonAnswer::CannotTell
             } else {
                 answer(factor)
             },
         })
     });
-    Ok(Comparison { cautions: cautions(before, after), compared: compared.collect() })
+    Ok(BaselineComparison { cautions: cautions(before, after), compared: compared.collect() })
 }
 
 fn launches(blocks: &Launches) -> usize {
     blocks.iter().filter(|launch| !launch.is_empty()).count()
 }
 
-fn answer(factor: Interval) -> Answer {
+fn answer(factor: Interval) -> ComparisonAnswer {
     if factor.low > 1.0 + MARGIN {
-        Answer::Slower
+        ComparisonAnswer::Slower
     } else if factor.high < 1.0 - MARGIN {
-        Answer::Faster
+        ComparisonAnswer::Faster
     } else {
-        Answer::CannotTell
+        ComparisonAnswer::CannotTell
     }
 }
 
 /// A contender's blocks in units of what was measured next to them.
-fn relative(point: &Point, contender: &str) -> Option<Launches> {
+fn relative(point: &BenchPoint, contender: &str) -> Option<Launches> {
     let blocks = &point.series(contender)?.blocks;
     let unit = match point.place.part {
-        Part::Cost if contender == NOBODY => return None,
-        Part::Cost => &point.series(NOBODY)?.blocks,
+        BenchPart::Cost if contender == NOBODY => return None,
+        BenchPart::Cost => &point.series(NOBODY)?.blocks,
         _ => &point.yardstick,
     };
     let found = ratios(blocks, unit);
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::bench::fixtures::document;
 
-    fn answers(slower: f64) -> Vec<(String, Answer)> {
+    fn answers(slower: f64) -> Vec<(String, ComparisonAnswer)> {
         let found = compare(&document(1.0, 1), &document(slower, 50)).unwrap();
         found.compared.into_iter().map(|one| (format!("{} {:?}", one.contender, one.place.part), one.answer)).collect()
     }
@@ -192,15 +192,15 @@ mod tests {
     fn the_same_again_is_neither_slower_nor_faster() {
         let found = answers(1.0);
         assert_eq!(found.len(), 12);
-        assert!(found.iter().all(|(_, answer)| *answer == Answer::CannotTell), "{found:?}");
+        assert!(found.iter().all(|(_, answer)| *answer == ComparisonAnswer::CannotTell), "{found:?}");
     }
 
     #[test]
     fn what_takes_longer_is_slower_and_only_that() {
-        for (factor, expected) in [(1.3, Answer::Slower), (0.7, Answer::Faster)] {
+        for (factor, expected) in [(1.3, ComparisonAnswer::Slower), (0.7, ComparisonAnswer::Faster)] {
             for (who, answer) in answers(factor) {
                 let changed = who == "own-cached SpeedUp";
-                assert_eq!(answer, if changed { expected } else { Answer::CannotTell }, "{who} at {factor}");
+                assert_eq!(answer, if changed { expected } else { ComparisonAnswer::CannotTell }, "{who} at {factor}");
             }
         }
     }
@@ -211,8 +211,8 @@ mod tests {
         let (before, after) = (exact(1.0), exact(1.01));
         let found = change(&before, &after, 0.999, 1).unwrap();
         assert_eq!((found.low, found.high), (1.01, 1.01));
-        assert_eq!(answer(found), Answer::CannotTell);
-        assert_eq!(answer(change(&before, &exact(1.03), 0.999, 1).unwrap()), Answer::Slower);
+        assert_eq!(answer(found), ComparisonAnswer::CannotTell);
+        assert_eq!(answer(change(&before, &exact(1.03), 0.999, 1).unwrap()), ComparisonAnswer::Slower);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             }
         }
         let found = compare(&before, &after).unwrap();
-        assert!(found.compared.iter().all(|one| one.answer == Answer::CannotTell), "{found:?}");
+        assert!(found.compared.iter().all(|one| one.answer == ComparisonAnswer::CannotTell), "{found:?}");
         assert_eq!(found.cautions, ["another processor: A CPU then, Another CPU now"]);
     }
 

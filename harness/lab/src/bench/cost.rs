@@ -8,27 +8,27 @@ use std::time::{Duration, Instant};
 
 use framewalk::memory::RemoteMemory;
 use framewalk::sample::WalkerKind;
-use process::build::Row;
+use process::build::BuildVariant;
 use process::memory::ProcessMemory;
 
 use crate::bench::Failure;
-use crate::bench::document::{BYSTANDER, NOBODY, Place, Point};
+use crate::bench::document::{BYSTANDER, BenchPoint, CpuPin, NOBODY};
 use crate::bench::meter::nanoseconds;
 use crate::bench::program::working;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
-use crate::bench::stand::Stand;
+use crate::bench::stand::GatedTarget;
 use crate::bench::turn::{Block, Team, Trouble, Turn, Watched, is_done};
 use crate::bench::walks::yardstick;
 
 /// Measures the cost of being sampled, and the cost of a neighbour that is as busy as a sampler.
 pub(super) fn point(
     bench: &mut Bench<'_>,
-    row: &Row,
-    place: Place,
+    row: &BuildVariant,
+    place: CpuPin,
     kinds: &[WalkerKind],
     team: &mut Team,
     share: Duration,
-) -> Result<Point, Failure> {
+) -> Result<BenchPoint, Failure> {
     let mut names = vec![NOBODY, BYSTANDER];
     names.extend(kinds.iter().map(|kind| kind.name()));
     let interval = place.rate.map(|rate| Duration::from_secs(1) / rate.max(1));
@@ -37,7 +37,7 @@ pub(super) fn point(
 }
 
 struct Cost<'a> {
-    row: &'a Row,
+    row: &'a BuildVariant,
     source: String,
     kinds: &'a [WalkerKind],
     interval: Option<Duration>,
@@ -45,17 +45,17 @@ struct Cost<'a> {
 }
 
 impl Scene for Cost<'_> {
-    type Stage = Stand;
+    type Stage = GatedTarget;
 
-    fn launch(&mut self, folder: &Path) -> Result<Stand, Failure> {
-        Stand::launch(self.row, &self.source, folder)
+    fn launch(&mut self, folder: &Path) -> Result<GatedTarget, Failure> {
+        GatedTarget::launch(self.row, &self.source, folder)
     }
 
-    fn yardstick(&mut self, stand: &mut Stand) -> Result<f64, Failure> {
+    fn yardstick(&mut self, stand: &mut GatedTarget) -> Result<f64, Failure> {
         yardstick(stand)
     }
 
-    fn block(&mut self, stand: &mut Stand, index: usize) -> Result<Taken, Trouble> {
+    fn block(&mut self, stand: &mut GatedTarget, index: usize) -> Result<Taken, Trouble> {
         let interval = self.interval;
         let (elapsed, watched) = match index.checked_sub(2) {
             None if index == 0 => (stand.told()?, Watched::default()),
@@ -80,7 +80,11 @@ impl Scene for Cost<'_> {
     }
 }
 
-fn watched(turn: &mut Turn<'_>, stand: &mut Stand, interval: Option<Duration>) -> Result<(u32, Watched), Trouble> {
+fn watched(
+    turn: &mut Turn<'_>,
+    stand: &mut GatedTarget,
+    interval: Option<Duration>,
+) -> Result<(u32, Watched), Trouble> {
     // The cost does not include the walker's first reads of code objects.
     turn.sample()?;
     beside(stand, |done| turn.watch(done, interval))
@@ -88,7 +92,7 @@ fn watched(turn: &mut Turn<'_>, stand: &mut Stand, interval: Option<Duration>) -
 
 /// Lets the target do its work while `watch` runs on this thread. `watch` receives a message when the work is done.
 fn beside(
-    stand: &mut Stand,
+    stand: &mut GatedTarget,
     watch: impl FnOnce(&Receiver<()>) -> Result<Watched, Trouble>,
 ) -> Result<(u32, Watched), Trouble> {
     let (send, done) = mpsc::channel();

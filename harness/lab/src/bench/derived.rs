@@ -3,7 +3,7 @@
 use framewalk::sample::WalkerKind;
 use serde::Serialize;
 
-use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
+use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, NOBODY, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
 
 /// Pairs of an uncached walker and a cached one that differs from it only in the cache.
@@ -20,7 +20,7 @@ pub struct Derived<'a> {
     pub build: &'a str,
     /// The parameters of the point.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: CpuPin,
     /// The contender's name.
     pub contender: &'a str,
     /// Nanoseconds of a block.
@@ -40,7 +40,7 @@ pub fn derive(document: &Document) -> Vec<Derived<'_>> {
     document.points.iter().flat_map(|point| point.series.iter().filter_map(of(point))).collect()
 }
 
-fn derived<'a>(point: &'a Point, series: &'a Series, seed: u64) -> Option<Derived<'a>> {
+fn derived<'a>(point: &'a BenchPoint, series: &'a Series, seed: u64) -> Option<Derived<'a>> {
     Some(Derived {
         build: &point.build,
         place: point.place,
@@ -59,14 +59,14 @@ pub fn uncached(contender: &str) -> Option<&'static str> {
 
 /// How many times faster a cached walker is at a point than its uncached counterpart. `None` in the cost part.
 #[must_use]
-pub fn speed_up(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
-    let other = point.series(uncached(&series.contender)?).filter(|_| point.place.part != Part::Cost)?;
+pub fn speed_up(point: &BenchPoint, series: &Series, seed: u64) -> Option<Interval> {
+    let other = point.series(uncached(&series.contender)?).filter(|_| point.place.part != BenchPart::Cost)?;
     estimate(&ratios(&other.blocks, &series.blocks), seed)
 }
 
 /// How many times slower the target's work is than without a sampler.
 #[must_use]
-pub fn slow_down(point: &Point, series: &Series, seed: u64) -> Option<Interval> {
+pub fn slow_down(point: &BenchPoint, series: &Series, seed: u64) -> Option<Interval> {
     let other = point.series(NOBODY).filter(|_| series.contender != NOBODY)?;
     estimate(&ratios(&series.blocks, &other.blocks), seed)
 }

@@ -43,7 +43,7 @@ pub struct Document {
     /// The builds, one entry for each run mode.
     pub builds: Vec<BenchedBuild>,
     /// The measured points.
-    pub points: Vec<Point>,
+    pub points: Vec<BenchPoint>,
     /// Notes on the run for the reader.
     pub notes: Vec<String>,
     /// Points that were planned but not measured.
@@ -66,7 +66,7 @@ pub struct BenchedBuild {
 /// What is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum BenchPart {
     /// The depth of a stack that does not change
     SpeedUp,
     /// How many frames change between two samples
@@ -79,7 +79,7 @@ pub enum Part {
     Targets,
 }
 
-impl Part {
+impl BenchPart {
     /// All parts. If time is short, the first ones have priority.
     pub const ALL: [Self; 5] = [Self::SpeedUp, Self::Change, Self::Cost, Self::Threads, Self::Targets];
 
@@ -98,9 +98,9 @@ impl Part {
 
 /// The parameters of a point on the curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct CpuPin {
     /// The parameter that is varied.
-    pub part: Part,
+    pub part: BenchPart,
     /// Frames on each thread's stack.
     pub depth: u32,
     /// How many frames, counted from the leaf, return and are called again between two samples.
@@ -113,29 +113,29 @@ pub struct Place {
     pub rate: Option<u32>,
 }
 
-impl Place {
+impl CpuPin {
     /// One target with one thread whose stack has `depth` frames and does not change.
     #[must_use]
-    pub fn still(part: Part, depth: u32) -> Self {
+    pub fn still(part: BenchPart, depth: u32) -> Self {
         Self { part, depth, changed: 0, threads: 1, targets: 1, rate: None }
     }
 }
 
 /// One point with the results of all contenders, which were measured there in turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
+pub struct BenchPoint {
     /// The build's name.
     pub build: String,
     /// The parameters.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: CpuPin,
     /// Nanoseconds per plain system call that reads 64 bytes from the target, for each block.
     pub yardstick: Launches,
     /// The results of each contender.
     pub series: Vec<Series>,
 }
 
-impl Point {
+impl BenchPoint {
     /// The results of the contender with this name.
     #[must_use]
     pub fn series(&self, contender: &str) -> Option<&Series> {
@@ -217,7 +217,7 @@ pub struct LeftOut {
     pub build: String,
     /// The parameters.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: CpuPin,
     /// Why it was not measured.
     pub why: String,
 }

@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::bench::document::{
-    BYSTANDER, BenchedBuild, Breakdown, Document, KIND, Launches, LeftOut, Lookups, NOBODY, Part, Place, Point, Series,
-    VERSION,
+    BYSTANDER, BenchPart, BenchPoint, BenchedBuild, Breakdown, CpuPin, Document, KIND, Launches, LeftOut, Lookups,
+    NOBODY, Series, VERSION,
 };
 use crate::bench::machine::Machine;
 
@@ -44,8 +44,8 @@ fn series(contender: &str, time: f64, seed: u64) -> Series {
     }
 }
 
-fn point(place: Place, series: Vec<Series>) -> Point {
-    Point { build: BUILD.to_owned(), place, yardstick: blocks(1000.0, 5, 8, 7), series }
+fn point(place: CpuPin, series: Vec<Series>) -> BenchPoint {
+    BenchPoint { build: BUILD.to_owned(), place, yardstick: blocks(1000.0, 5, 8, 7), series }
 }
 
 /// A name with characters that need escaping in markup.
@@ -71,10 +71,10 @@ pub fn document(slower: f64, seed: u64) -> Document {
             };
             all.extend([refused("cpython-uncached"), refused("cpython-cached")]);
         }
-        point(Place::still(Part::SpeedUp, depth), all)
+        point(CpuPin::still(BenchPart::SpeedUp, depth), all)
     };
     let cost = vec![series(NOBODY, 2e7, seed), series(BYSTANDER, 2.2e7, seed), series("own-cached", 3e7, seed + 1)];
-    let threads = Place { threads: 64, ..Place::still(Part::Threads, 20) };
+    let threads = CpuPin { threads: 64, ..CpuPin::still(BenchPart::Threads, 20) };
     let mut some = series("own-cached", 64e3, seed);
     some.lookups = Lookups { full: 2000, misses: 2000, ..Lookups::default() };
     Document {
@@ -97,16 +97,16 @@ pub fn document(slower: f64, seed: u64) -> Document {
             deep(10),
             deep(5000),
             point(
-                Place { changed: 5, ..Place::still(Part::Change, 10) },
+                CpuPin { changed: 5, ..CpuPin::still(BenchPart::Change, 10) },
                 vec![series("own-uncached", 1000.0, seed), series("own-cached", 500.0, seed + 1)],
             ),
-            point(Place { rate: Some(1000), ..Place::still(Part::Cost, 100) }, cost),
+            point(CpuPin { rate: Some(1000), ..CpuPin::still(BenchPart::Cost, 100) }, cost),
             point(threads, vec![series("own-uncached", 128e3, seed), some]),
         ],
         notes: vec!["a note".into()],
         left_out: vec![LeftOut {
             build: BUILD.into(),
-            place: Place { targets: 16, ..Place::still(Part::Targets, 100) },
+            place: CpuPin { targets: 16, ..CpuPin::still(BenchPart::Targets, 100) },
             why: "no time".into(),
         }],
     }

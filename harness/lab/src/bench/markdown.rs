@@ -4,24 +4,24 @@ use std::fmt::Write;
 
 use framewalk::printable::clean;
 
-use crate::bench::baseline::{Answer, Comparison, MARGIN};
+use crate::bench::baseline::{BaselineComparison, ComparisonAnswer, MARGIN};
 use crate::bench::derived::{slow_down, speed_up, uncached};
-use crate::bench::document::{Document, NOBODY, Part, Place, Point, Series};
+use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, NOBODY, Series};
 use crate::bench::run::describe;
 use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
 
 /// The whole document, and the comparison with an earlier one.
 #[must_use]
-pub fn render(document: &Document, comparison: Option<&Comparison>) -> String {
+pub fn render(document: &Document, comparison: Option<&BaselineComparison>) -> String {
     let mut out = String::new();
     heading(&mut out, document);
     if let Some(comparison) = comparison {
         compared(&mut out, comparison);
     }
     for build in &document.builds {
-        for part in Part::ALL {
-            let points: Vec<&Point> =
+        for part in BenchPart::ALL {
+            let points: Vec<&BenchPoint> =
                 document.points.iter().filter(|point| point.build == build.name && point.place.part == part).collect();
             if !points.is_empty() {
                 section(&mut out, document, &build.name, part, &points);
@@ -57,7 +57,7 @@ fn heading(out: &mut String, document: &Document) {
     }
 }
 
-fn section(out: &mut String, document: &Document, build: &str, part: Part, points: &[&Point]) {
+fn section(out: &mut String, document: &Document, build: &str, part: BenchPart, points: &[&BenchPoint]) {
     let _ = writeln!(out, "\n## {}: {}\n\n{}\n", clean(build), title(part), explained(part));
     let mut notes = Notes::default();
     let factors = factors(document, part, points, &mut notes);
@@ -69,55 +69,57 @@ fn section(out: &mut String, document: &Document, build: &str, part: Part, point
     for (number, note) in (1..).zip(&notes.texts) {
         let _ = writeln!(out, "[{number}] {}  ", clean(note));
     }
-    if part == Part::SpeedUp {
+    if part == BenchPart::SpeedUp {
         out.push_str(&breakdown(document, points));
     }
 }
 
-fn title(part: Part) -> &'static str {
+fn title(part: BenchPart) -> &'static str {
     match part {
-        Part::SpeedUp => "speed-up by depth",
-        Part::Change => "speed-up by what changes",
-        Part::Cost => "cost to the target",
-        Part::Threads => "threads",
-        Part::Targets => "targets",
+        BenchPart::SpeedUp => "speed-up by depth",
+        BenchPart::Change => "speed-up by what changes",
+        BenchPart::Cost => "cost to the target",
+        BenchPart::Threads => "threads",
+        BenchPart::Targets => "targets",
     }
 }
 
-fn explained(part: Part) -> &'static str {
+fn explained(part: BenchPart) -> &'static str {
     match part {
-        Part::SpeedUp => {
+        BenchPart::SpeedUp => {
             "Time of a sample without the cache over the time with it, by the same walker, on a stack that stands still (full hits)."
         }
-        Part::Change => "The same, where so many frames return and are called anew between two samples (partial hits).",
-        Part::Cost => {
+        BenchPart::Change => {
+            "The same, where so many frames return and are called anew between two samples (partial hits)."
+        }
+        BenchPart::Cost => {
             "Time of the same calls and returns in the target, over the time when nobody samples it. The bystander makes as many system calls as it can upon its own memory: what it slows is due to a busy neighbour, and not to being read."
         }
-        Part::Threads => "Time of a sample of all threads, and of one thread of it.",
-        Part::Targets => {
+        BenchPart::Threads => "Time of a sample of all threads, and of one thread of it.",
+        BenchPart::Targets => {
             "Time of a run divided by its samples, with all targets sampled at once: by one thread for each core, or CPython's by one process for each target, whose own work counts."
         }
     }
 }
 
 /// The label of a table row: the value of the varied parameter.
-fn varied(place: &Place) -> String {
+fn varied(place: &CpuPin) -> String {
     match place.part {
-        Part::SpeedUp => place.depth.to_string(),
-        Part::Change => format!("{} of {}", place.changed, place.depth),
-        Part::Cost => place.rate.map_or_else(|| "full speed".to_owned(), |rate| format!("{rate}/s")),
-        Part::Threads => place.threads.to_string(),
-        Part::Targets => place.targets.to_string(),
+        BenchPart::SpeedUp => place.depth.to_string(),
+        BenchPart::Change => format!("{} of {}", place.changed, place.depth),
+        BenchPart::Cost => place.rate.map_or_else(|| "full speed".to_owned(), |rate| format!("{rate}/s")),
+        BenchPart::Threads => place.threads.to_string(),
+        BenchPart::Targets => place.targets.to_string(),
     }
 }
 
-fn axis(part: Part) -> &'static str {
+fn axis(part: BenchPart) -> &'static str {
     match part {
-        Part::SpeedUp => "frames",
-        Part::Change => "changed",
-        Part::Cost => "samples",
-        Part::Threads => "threads",
-        Part::Targets => "targets",
+        BenchPart::SpeedUp => "frames",
+        BenchPart::Change => "changed",
+        BenchPart::Cost => "samples",
+        BenchPart::Threads => "threads",
+        BenchPart::Targets => "targets",
     }
 }
 
@@ -138,7 +140,7 @@ impl Notes {
 }
 
 /// The names of the contenders at these points, in the order of their first appearance.
-fn contenders<'a>(points: &[&'a Point]) -> Vec<&'a str> {
+fn contenders<'a>(points: &[&'a BenchPoint]) -> Vec<&'a str> {
     let mut names: Vec<&str> = Vec::new();
     for series in points.iter().flat_map(|point| &point.series) {
         if !names.contains(&series.contender.as_str()) {
@@ -150,10 +152,10 @@ fn contenders<'a>(points: &[&'a Point]) -> Vec<&'a str> {
 
 /// A table with one row per point and one column per name, or `None` if there are no names.
 fn table(
-    part: Part,
-    points: &[&Point],
+    part: BenchPart,
+    points: &[&BenchPoint],
     names: &[&str],
-    mut cell: impl FnMut(&Point, &Series) -> Option<String>,
+    mut cell: impl FnMut(&BenchPoint, &Series) -> Option<String>,
 ) -> Option<String> {
     if names.is_empty() {
         return None;
@@ -171,9 +173,9 @@ fn table(
 }
 
 /// Ratios of contenders that were measured next to each other.
-fn factors(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) -> Option<String> {
+fn factors(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
     let all = contenders(points);
-    let over = |name: &str| if part == Part::Cost { Some(NOBODY) } else { uncached(name) };
+    let over = |name: &str| if part == BenchPart::Cost { Some(NOBODY) } else { uncached(name) };
     let names: Vec<&str> = all
         .iter()
         .copied()
@@ -184,13 +186,13 @@ fn factors(document: &Document, part: Part, points: &[&Point], notes: &mut Notes
         if let Some(why) = series.refused.as_ref().or(other.refused.as_ref()) {
             return Some(notes.cell(why));
         }
-        let found = if part == Part::Cost { slow_down } else { speed_up };
+        let found = if part == BenchPart::Cost { slow_down } else { speed_up };
         found(point, series, document.seed).map(factor)
     })
 }
 
 /// Absolute times.
-fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) -> Option<String> {
+fn times(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
     table(part, points, &contenders(points), |point, series| {
         if let Some(why) = &series.refused {
             return Some(notes.cell(why));
@@ -198,7 +200,7 @@ fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) 
         let found = estimate(&series.blocks, document.seed)?;
         let mut text = timed(found);
         match part {
-            Part::Threads => {
+            BenchPart::Threads => {
                 let _ = write!(text, ", {} each", time(found.value / f64::from(point.place.threads)));
                 let found = series.lookups;
                 if found.full > 0 && found.misses > 0 {
@@ -210,8 +212,8 @@ fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) 
                     let _ = write!(text, " {}", notes.cell(&note).trim_start_matches("— "));
                 }
             }
-            Part::Targets => _ = write!(text, ", {:.0}/s", 1e9 / found.value),
-            Part::Cost if series.contender != NOBODY => {
+            BenchPart::Targets => _ = write!(text, ", {:.0}/s", 1e9 / found.value),
+            BenchPart::Cost if series.contender != NOBODY => {
                 let block: f64 = series.blocks.concat().iter().sum();
                 let _ = write!(text, ", {:.0} samples/s", series.samples as f64 / (block / 1e9));
             }
@@ -222,7 +224,7 @@ fn times(document: &Document, part: Part, points: &[&Point], notes: &mut Notes) 
 }
 
 /// The accesses and times that make up a sample.
-fn breakdown(document: &Document, points: &[&Point]) -> String {
+fn breakdown(document: &Document, points: &[&BenchPoint]) -> String {
     let mut rows = String::new();
     for point in points {
         for series in &point.series {
@@ -269,7 +271,7 @@ fn breakdown(document: &Document, points: &[&Point]) -> String {
     )
 }
 
-fn compared(out: &mut String, comparison: &Comparison) {
+fn compared(out: &mut String, comparison: &BaselineComparison) {
     let _ = writeln!(
         out,
         "\n## Against the baseline\n\nBy what factor the time has changed, in units of what was measured beside it (a bare \
@@ -289,7 +291,7 @@ fn compared(out: &mut String, comparison: &Comparison) {
             describe(&one.place),
             clean(&one.contender),
             factor(one.factor),
-            if one.answer == Answer::CannotTell {
+            if one.answer == ComparisonAnswer::CannotTell {
                 one.answer.name().to_owned()
             } else {
                 format!("**{}**", one.answer.name())
@@ -297,14 +299,14 @@ fn compared(out: &mut String, comparison: &Comparison) {
         );
     }
     let all = comparison.compared.len();
-    let count = |answer: Answer| comparison.compared.iter().filter(|one| one.answer == answer).count();
+    let count = |answer: ComparisonAnswer| comparison.compared.iter().filter(|one| one.answer == answer).count();
     let _ = writeln!(
         out,
         "{} slower, {} faster, cannot tell of {} of {all}.\n\n| build | point | contender | factor | answer |\n\
          | --- | --- | --- | ---: | --- |\n{rows}",
-        count(Answer::Slower),
-        count(Answer::Faster),
-        count(Answer::CannotTell),
+        count(ComparisonAnswer::Slower),
+        count(ComparisonAnswer::Faster),
+        count(ComparisonAnswer::CannotTell),
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bench::document::{Part, Place};
+use crate::bench::document::{BenchPart, CpuPin};
 
 /// The default depths.
 pub const DEPTHS: [u32; 5] = [1, 10, 100, 1000, 5000];
@@ -23,9 +23,9 @@ const LEAST: Duration = Duration::from_millis(600);
 
 /// The user's selection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wishes {
+pub struct BenchRequest {
     /// The parts. An empty list means all.
-    pub parts: Vec<Part>,
+    pub parts: Vec<BenchPart>,
     /// The depths. An empty list means [`DEPTHS`].
     pub depths: Vec<u32>,
     /// The time for all points of all builds.
@@ -34,26 +34,26 @@ pub struct Wishes {
 
 /// The points measured on each build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct BenchPlan {
     /// The points, each with its share of the time.
-    pub points: Vec<(Place, Duration)>,
+    pub points: Vec<(CpuPin, Duration)>,
     /// The points that do not fit into the budget.
-    pub left_out: Vec<Place>,
+    pub left_out: Vec<CpuPin>,
 }
 
 /// Divides the budget between `builds` builds and their points. If it is too short, points are left out, the last ones
 /// first. Points of requested parts and of the part `speed-up` are always measured.
 #[must_use]
-pub fn plan(wishes: &Wishes, builds: usize) -> Plan {
+pub fn plan(wishes: &BenchRequest, builds: usize) -> BenchPlan {
     let builds = u32::try_from(builds.max(1)).unwrap_or(u32::MAX);
     let time = wishes.budget / builds;
-    let mut points: Vec<Place> = Vec::new();
-    for part in Part::ALL {
+    let mut points: Vec<CpuPin> = Vec::new();
+    for part in BenchPart::ALL {
         if wishes.parts.is_empty() || wishes.parts.contains(&part) {
             points.extend(places(part, &wishes.depths));
         }
     }
-    let asked = |place: &Place| wishes.parts.contains(&place.part) || place.part == Part::SpeedUp;
+    let asked = |place: &CpuPin| wishes.parts.contains(&place.part) || place.part == BenchPart::SpeedUp;
     let (mut weight, mut fits, mut left_out) = (0, Vec::new(), Vec::new());
     for place in points {
         let more = weight + place.weight();
@@ -65,37 +65,39 @@ pub fn plan(wishes: &Wishes, builds: usize) -> Plan {
         }
     }
     let points = fits.into_iter().map(|place| (place, time * place.weight() / weight.max(1))).collect();
-    Plan { points, left_out }
+    BenchPlan { points, left_out }
 }
 
-fn places(part: Part, depths: &[u32]) -> Vec<Place> {
+fn places(part: BenchPart, depths: &[u32]) -> Vec<CpuPin> {
     let wished = |otherwise: u32| depths.iter().copied().max().map_or(otherwise, |depth| depth.min(otherwise));
     match part {
-        Part::SpeedUp => {
+        BenchPart::SpeedUp => {
             let mut all = if depths.is_empty() { DEPTHS.to_vec() } else { depths.to_vec() };
             all.sort_unstable();
             all.dedup();
-            all.into_iter().map(|depth| Place::still(part, depth)).collect()
+            all.into_iter().map(|depth| CpuPin::still(part, depth)).collect()
         }
-        Part::Change => {
+        BenchPart::Change => {
             let depth = wished(CHANGED_DEPTH);
             let mut changed: Vec<u32> =
                 CHANGED.iter().map(|part| (depth * part).div_ceil(1000).min(depth - 1)).collect();
             changed.dedup();
-            changed.into_iter().map(|changed| Place { changed, ..Place::still(part, depth) }).collect()
+            changed.into_iter().map(|changed| CpuPin { changed, ..CpuPin::still(part, depth) }).collect()
         }
-        Part::Cost => RATES.map(|rate| Place { rate, ..Place::still(part, wished(MIDDLE)) }).into(),
-        Part::Threads => THREADS.map(|threads| Place { threads, ..Place::still(part, wished(THREAD_DEPTH)) }).into(),
-        Part::Targets => TARGETS.map(|targets| Place { targets, ..Place::still(part, wished(MIDDLE)) }).into(),
+        BenchPart::Cost => RATES.map(|rate| CpuPin { rate, ..CpuPin::still(part, wished(MIDDLE)) }).into(),
+        BenchPart::Threads => {
+            THREADS.map(|threads| CpuPin { threads, ..CpuPin::still(part, wished(THREAD_DEPTH)) }).into()
+        }
+        BenchPart::Targets => TARGETS.map(|targets| CpuPin { targets, ..CpuPin::still(part, wished(MIDDLE)) }).into(),
     }
 }
 
-impl Place {
+impl CpuPin {
     /// The point's share of the time, in units of a simple point.
     fn weight(&self) -> u32 {
         match self.part {
-            Part::SpeedUp | Part::Change | Part::Threads | Part::Targets => 1,
-            Part::Cost => 5,
+            BenchPart::SpeedUp | BenchPart::Change | BenchPart::Threads | BenchPart::Targets => 1,
+            BenchPart::Cost => 5,
         }
     }
 }
@@ -104,8 +106,8 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn wishes(parts: &[Part], depths: &[u32], seconds: u64) -> Wishes {
-        Wishes { parts: parts.to_vec(), depths: depths.to_vec(), budget: Duration::from_secs(seconds) }
+    fn wishes(parts: &[BenchPart], depths: &[u32], seconds: u64) -> BenchRequest {
+        BenchRequest { parts: parts.to_vec(), depths: depths.to_vec(), budget: Duration::from_secs(seconds) }
     }
 
     #[test]
@@ -114,7 +116,7 @@ mod tests {
         assert!(plan.left_out.is_empty());
         let total: Duration = plan.points.iter().map(|(_, share)| *share).sum();
         assert!(total <= Duration::from_secs(150) && total > Duration::from_secs(149), "{total:?}");
-        for part in Part::ALL {
+        for part in BenchPart::ALL {
             assert!(plan.points.iter().any(|(place, _)| place.part == part), "{part:?}");
         }
     }
@@ -122,10 +124,10 @@ mod tests {
     #[test]
     fn the_last_points_are_left_out_first_but_none_that_was_asked_for() {
         let short = plan(&wishes(&[], &[10], 3), 2);
-        assert_eq!(short.points.first().unwrap().0, Place::still(Part::SpeedUp, 10));
-        assert!(short.left_out.iter().any(|place| place.part == Part::Targets));
+        assert_eq!(short.points.first().unwrap().0, CpuPin::still(BenchPart::SpeedUp, 10));
+        assert!(short.left_out.iter().any(|place| place.part == BenchPart::Targets));
         assert!(short.points.len() < 4);
-        let asked = plan(&wishes(&[Part::Targets], &[], 1), 1);
+        let asked = plan(&wishes(&[BenchPart::Targets], &[], 1), 1);
         assert_eq!(asked.points.len(), TARGETS.len());
         assert!(asked.left_out.is_empty());
     }
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn never_more_changes_than_there_are_frames() {
         for depth in [1, 2, 10, 1000, 5000] {
-            let changed = places(Part::Change, &[depth]);
+            let changed = places(BenchPart::Change, &[depth]);
             assert_eq!(changed.first().unwrap().changed, 0);
             assert!(changed.iter().all(|place| place.changed < place.depth && place.depth <= CHANGED_DEPTH));
             assert!(changed.windows(2).all(|pair| pair[0].changed < pair[1].changed), "{changed:?}");

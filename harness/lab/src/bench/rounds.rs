@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bench::Failure;
-use crate::bench::document::{Breakdown, Launches, Lookups, Place, Point, Series};
+use crate::bench::document::{BenchPoint, Breakdown, CpuPin, Launches, Lookups, Series};
 use crate::bench::meter::{Accesses, Inside};
 use crate::bench::turn::{Block, Trouble};
 
@@ -70,11 +70,11 @@ struct Growing {
 /// Measures `contenders` for about `share`.
 pub(super) fn measure<S: Scene>(
     bench: &mut Bench<'_>,
-    (build, place): (&str, Place),
+    (build, place): (&str, CpuPin),
     contenders: &[&str],
     share: Duration,
     scene: &mut S,
-) -> Result<Point, Failure> {
+) -> Result<BenchPoint, Failure> {
     let mut growing: Vec<Growing> = contenders.iter().map(|contender| Growing::new(contender)).collect();
     let mut yardstick = Launches::new();
     let begun = Instant::now();
@@ -100,7 +100,7 @@ pub(super) fn measure<S: Scene>(
         return Err("interrupted before the first round was over".into());
     }
     let series = growing.into_iter().map(Growing::finish).collect();
-    Ok(Point { build: build.to_owned(), place, yardstick, series })
+    Ok(BenchPoint { build: build.to_owned(), place, yardstick, series })
 }
 
 /// Measures every contender once. Returns whether the round counts. An interrupted round leaves no blocks, so that the

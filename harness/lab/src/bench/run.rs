@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use framewalk::sample::WalkerKind;
 use model::jit_mode::JitMode;
-use process::build::Row;
+use process::build::BuildVariant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::document::{BenchedBuild, Document, KIND, LeftOut, Part, Place, Point, VERSION};
+use crate::bench::document::{BenchPart, BenchPoint, BenchedBuild, CpuPin, Document, KIND, LeftOut, VERSION};
 use crate::bench::machine::{Machine, peak_bytes};
-use crate::bench::plan::Plan;
+use crate::bench::plan::BenchPlan;
 use crate::bench::rounds::Bench;
 use crate::bench::turn::Team;
 use crate::bench::{Failure, cost, targets, walks};
 
 /// The options of a run.
-pub struct Options<'a> {
+pub struct BenchOptions<'a> {
     /// The points to measure on each build.
-    pub plan: &'a Plan,
+    pub plan: &'a BenchPlan,
     /// The walkers to measure.
     pub walkers: &'a [WalkerKind],
     /// The time budget of the whole run.
@@ -37,7 +37,7 @@ pub struct Options<'a> {
 
 /// Measures everything. Failures are recorded in the document with their reasons.
 #[must_use]
-pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
+pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> Document {
     let mut bench = Bench {
         folder: options.folder,
         interrupted: options.interrupted,
@@ -46,7 +46,7 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
     let (mut points, mut left_out, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     let all = rows.len() * options.plan.points.len();
     for (number, row) in rows.iter().enumerate() {
-        let mut leave_out = |place: Place, why: &str| {
+        let mut leave_out = |place: CpuPin, why: &str| {
             left_out.push(LeftOut { build: row.name.clone(), place, why: why.to_owned() });
         };
         let mut team = Team::new(row, options.walkers);
@@ -96,20 +96,22 @@ pub fn run(options: &Options<'_>, rows: &[Row]) -> Document {
 
 fn point(
     bench: &mut Bench<'_>,
-    row: &Row,
-    place: Place,
+    row: &BuildVariant,
+    place: CpuPin,
     walkers: &[WalkerKind],
     team: &mut Team,
     share: Duration,
-) -> Result<Point, Failure> {
+) -> Result<BenchPoint, Failure> {
     match place.part {
-        Part::SpeedUp | Part::Change | Part::Threads => walks::point(bench, row, place, walkers, team, share),
-        Part::Cost => cost::point(bench, row, place, walkers, team, share),
-        Part::Targets => targets::point(bench, row, place, walkers, share),
+        BenchPart::SpeedUp | BenchPart::Change | BenchPart::Threads => {
+            walks::point(bench, row, place, walkers, team, share)
+        }
+        BenchPart::Cost => cost::point(bench, row, place, walkers, team, share),
+        BenchPart::Targets => targets::point(bench, row, place, walkers, share),
     }
 }
 
-fn build(row: &Row) -> BenchedBuild {
+fn build(row: &BuildVariant) -> BenchedBuild {
     BenchedBuild {
         name: row.name.clone(),
         version: row.build.version.to_string(),
@@ -120,14 +122,14 @@ fn build(row: &Row) -> BenchedBuild {
 
 /// A point in words.
 #[must_use]
-pub fn describe(place: &Place) -> String {
-    let Place { part, depth, changed, threads, targets, rate } = place;
+pub fn describe(place: &CpuPin) -> String {
+    let CpuPin { part, depth, changed, threads, targets, rate } = place;
     match (part, rate) {
-        (Part::SpeedUp, _) => format!("{}: {depth} frames", part.name()),
-        (Part::Change, _) => format!("{}: {changed} of {depth} frames", part.name()),
-        (Part::Cost, None) => format!("{}: {depth} frames, as many samples as can be had", part.name()),
-        (Part::Cost, Some(rate)) => format!("{}: {depth} frames, {rate} samples/s", part.name()),
-        (Part::Threads, _) => format!("{}: {threads} of {depth} frames", part.name()),
-        (Part::Targets, _) => format!("{}: {targets}, {depth} frames", part.name()),
+        (BenchPart::SpeedUp, _) => format!("{}: {depth} frames", part.name()),
+        (BenchPart::Change, _) => format!("{}: {changed} of {depth} frames", part.name()),
+        (BenchPart::Cost, None) => format!("{}: {depth} frames, as many samples as can be had", part.name()),
+        (BenchPart::Cost, Some(rate)) => format!("{}: {depth} frames, {rate} samples/s", part.name()),
+        (BenchPart::Threads, _) => format!("{}: {threads} of {depth} frames", part.name()),
+        (BenchPart::Targets, _) => format!("{}: {targets}, {depth} frames", part.name()),
     }
 }

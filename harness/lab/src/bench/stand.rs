@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use framewalk::layout::Layout;
 use framewalk::walker::Site;
-use process::build::Row;
+use process::build::BuildVariant;
 use process::target::{Target, runtime_address};
 
 use crate::bench::Failure;
@@ -18,14 +18,14 @@ pub(super) fn soon() -> Instant {
 }
 
 /// A target that waits at a gate.
-pub(super) struct Stand {
+pub(super) struct GatedTarget {
     pub(super) target: Target,
     pub(super) site: Site,
 }
 
-impl Stand {
+impl GatedTarget {
     /// Launches the program and waits for its first gate.
-    pub(super) fn launch(row: &Row, source: &str, folder: &Path) -> Result<Self, Failure> {
+    pub(super) fn launch(row: &BuildVariant, source: &str, folder: &Path) -> Result<Self, Failure> {
         let mut target = Target::launch(&row.build.python, row.jit.switch(), source, folder, soon())?;
         let runtime = runtime_address(target.pid())?.address;
         let layout = Layout::read(&mut target.memory(), runtime)?;
@@ -40,7 +40,7 @@ impl Stand {
         Ok(())
     }
 
-    /// Like [`Stand::next`], and returns the gate's context, which this program uses for a number.
+    /// Like [`GatedTarget::next`], and returns the gate's context, which this program uses for a number.
     pub(super) fn told(&mut self) -> Result<u32, Failure> {
         Ok(self.target.pass_gates(1, soon())?.context)
     }

@@ -10,7 +10,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::bench::derived::speed_up;
-use crate::bench::document::{Document, Part, Point, Series};
+use crate::bench::document::{BenchPart, BenchPoint, Document, Series};
 use crate::bench::statistics::{Interval, estimate};
 
 /// The size of a panel in pixels. The constants below are the number of panels in a row and the heights of the
@@ -37,16 +37,16 @@ type Build<'a> = (&'a str, Vec<Panel<'a>>);
 /// The content of a panel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shows {
-    Time(Part),
-    SpeedUp(Part),
+    Time(BenchPart),
+    SpeedUp(BenchPart),
 }
 
 const PANELS: [Shows; 5] = [
-    Shows::Time(Part::SpeedUp),
-    Shows::SpeedUp(Part::SpeedUp),
-    Shows::SpeedUp(Part::Change),
-    Shows::Time(Part::Threads),
-    Shows::Time(Part::Targets),
+    Shows::Time(BenchPart::SpeedUp),
+    Shows::SpeedUp(BenchPart::SpeedUp),
+    Shows::SpeedUp(BenchPart::Change),
+    Shows::Time(BenchPart::Threads),
+    Shows::Time(BenchPart::Targets),
 ];
 
 /// Draws the document.
@@ -96,7 +96,7 @@ fn font(size: u32) -> TextStyle<'static> {
 fn panels<'a>(document: &'a Document, build: &str) -> Vec<Panel<'a>> {
     let of = |shows: Shows| {
         let (Shows::Time(part) | Shows::SpeedUp(part)) = shows;
-        let mut points: Vec<&Point> =
+        let mut points: Vec<&BenchPoint> =
             document.points.iter().filter(|point| point.build == build && point.place.part == part).collect();
         points.sort_by_key(|point| point.place);
         let mut curves: Vec<Curve<'a>> = Vec::new();
@@ -115,20 +115,20 @@ fn panels<'a>(document: &'a Document, build: &str) -> Vec<Panel<'a>> {
     PANELS.into_iter().map(of).filter(|(_, curves)| !curves.is_empty()).collect()
 }
 
-fn x(point: &Point) -> f64 {
+fn x(point: &BenchPoint) -> f64 {
     let place = &point.place;
     match place.part {
-        Part::SpeedUp | Part::Cost => f64::from(place.depth),
-        Part::Change => 100.0 * f64::from(place.changed) / f64::from(place.depth.max(1)),
-        Part::Threads => f64::from(place.threads),
-        Part::Targets => f64::from(place.targets),
+        BenchPart::SpeedUp | BenchPart::Cost => f64::from(place.depth),
+        BenchPart::Change => 100.0 * f64::from(place.changed) / f64::from(place.depth.max(1)),
+        BenchPart::Threads => f64::from(place.threads),
+        BenchPart::Targets => f64::from(place.targets),
     }
 }
 
-fn value(shows: Shows, point: &Point, series: &Series, seed: u64) -> Option<Interval> {
+fn value(shows: Shows, point: &BenchPoint, series: &Series, seed: u64) -> Option<Interval> {
     match shows {
         Shows::SpeedUp(_) => speed_up(point, series, seed),
-        Shows::Time(Part::Threads) => {
+        Shows::Time(BenchPart::Threads) => {
             let Interval { low, value, high } = estimate(&series.blocks, seed)?;
             let threads = f64::from(point.place.threads.max(1));
             Some(Interval { low: low / threads, value: value / threads, high: high / threads })
@@ -139,10 +139,12 @@ fn value(shows: Shows, point: &Point, series: &Series, seed: u64) -> Option<Inte
 
 fn title(shows: Shows) -> (&'static str, &'static str) {
     match shows {
-        Shows::Time(Part::Threads) => ("time of one thread of a sample", "threads of the target"),
-        Shows::Time(Part::Targets) => ("time of the run / all samples", "targets at once"),
+        Shows::Time(BenchPart::Threads) => ("time of one thread of a sample", "threads of the target"),
+        Shows::Time(BenchPart::Targets) => ("time of the run / all samples", "targets at once"),
         Shows::Time(_) => ("time of a sample", "frames"),
-        Shows::SpeedUp(Part::Change) => ("speed-up, by what changes", "% of the stack new since the sample before"),
+        Shows::SpeedUp(BenchPart::Change) => {
+            ("speed-up, by what changes", "% of the stack new since the sample before")
+        }
         Shows::SpeedUp(_) => ("speed-up: uncached / cached", "frames"),
     }
 }
@@ -195,7 +197,7 @@ fn panel(area: &Area<'_>, shows: Shows, curves: &[Curve<'_>]) -> Result<(), Fail
     if let Shows::SpeedUp(_) = shows {
         (low, high) = (low.min(0.8), high.max(1.25));
     }
-    if shows == Shows::SpeedUp(Part::Change) {
+    if shows == Shows::SpeedUp(BenchPart::Change) {
         return chart(area, shows, curves, 0.0..most.max(1.0), low..high);
     }
     // Put a single point in the middle.
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn without_a_curve_there_is_no_picture() {
         let mut document = document(1.0, 1);
-        document.points.retain(|point| point.place.part == Part::Cost);
+        document.points.retain(|point| point.place.part == BenchPart::Cost);
         assert!(render(&document).unwrap_err().to_string().contains("no curve"));
     }
 }

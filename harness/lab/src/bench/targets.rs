@@ -7,15 +7,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use framewalk::sample::WalkerKind;
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
-use crate::bench::document::{Lookups, Place, Point};
+use crate::bench::document::{BenchPoint, CpuPin, Lookups};
 use crate::bench::meter::nanoseconds;
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
-use crate::bench::stand::Stand;
+use crate::bench::stand::GatedTarget;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
 use crate::bench::walks::yardstick;
 
@@ -27,11 +27,11 @@ const AT_ONCE: u64 = 20;
 /// Measures the rate at which many targets can be sampled at once.
 pub(super) fn point(
     bench: &mut Bench<'_>,
-    row: &Row,
-    place: Place,
+    row: &BuildVariant,
+    place: CpuPin,
     kinds: &[WalkerKind],
     share: Duration,
-) -> Result<Point, Failure> {
+) -> Result<BenchPoint, Failure> {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let program = Gated { depth: place.depth, changed: 0, threads: 1 };
     let mut teams = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn point(
 }
 
 struct Targets<'a> {
-    row: &'a Row,
+    row: &'a BuildVariant,
     source: String,
     kinds: &'a [WalkerKind],
     claim: Claim,
@@ -53,17 +53,17 @@ struct Targets<'a> {
 }
 
 impl Scene for Targets<'_> {
-    type Stage = Vec<Stand>;
+    type Stage = Vec<GatedTarget>;
 
-    fn launch(&mut self, folder: &Path) -> Result<Vec<Stand>, Failure> {
-        self.teams.iter().map(|_| Stand::launch(self.row, &self.source, folder)).collect()
+    fn launch(&mut self, folder: &Path) -> Result<Vec<GatedTarget>, Failure> {
+        self.teams.iter().map(|_| GatedTarget::launch(self.row, &self.source, folder)).collect()
     }
 
-    fn yardstick(&mut self, stands: &mut Vec<Stand>) -> Result<f64, Failure> {
+    fn yardstick(&mut self, stands: &mut Vec<GatedTarget>) -> Result<f64, Failure> {
         yardstick(stands.first().ok_or("there is no target")?)
     }
 
-    fn block(&mut self, stands: &mut Vec<Stand>, index: usize) -> Result<Taken, Trouble> {
+    fn block(&mut self, stands: &mut Vec<GatedTarget>, index: usize) -> Result<Taken, Trouble> {
         let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
         let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);

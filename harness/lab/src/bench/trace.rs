@@ -4,12 +4,12 @@
 use framewalk::sample::WalkerKind;
 #[cfg(target_arch = "x86_64")]
 pub(super) use lanes::stepped::accesses::{Asked, Listener};
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
 use crate::bench::meter::Accesses;
-use crate::bench::stand::{PATIENCE, Stand};
+use crate::bench::stand::{GatedTarget, PATIENCE};
 
 /// The traced drivers of a build. Each is started when it is first needed.
 #[derive(Default)]
@@ -25,11 +25,11 @@ impl Tracers {
     /// if tracing fails or if the sample does not match `claim`.
     pub(super) fn accesses(
         &mut self,
-        row: &Row,
+        row: &BuildVariant,
         kind: WalkerKind,
-        stand: &mut Stand,
+        stand: &mut GatedTarget,
         claim: Claim,
-        step: &mut dyn FnMut(&mut Stand) -> Result<(), Failure>,
+        step: &mut dyn FnMut(&mut GatedTarget) -> Result<(), Failure>,
     ) -> Option<Accesses> {
         if self.trouble.is_some() {
             return None;
@@ -47,11 +47,11 @@ impl Tracers {
     #[cfg(not(target_arch = "x86_64"))]
     fn traced(
         &mut self,
-        _: &Row,
+        _: &BuildVariant,
         _: WalkerKind,
-        _: &mut Stand,
+        _: &mut GatedTarget,
         _: Claim,
-        _: &mut dyn FnMut(&mut Stand) -> Result<(), Failure>,
+        _: &mut dyn FnMut(&mut GatedTarget) -> Result<(), Failure>,
     ) -> Result<Option<Accesses>, Failure> {
         Err("tracing needs a machine of x86-64".into())
     }
@@ -59,11 +59,11 @@ impl Tracers {
     #[cfg(target_arch = "x86_64")]
     fn traced(
         &mut self,
-        row: &Row,
+        row: &BuildVariant,
         kind: WalkerKind,
-        stand: &mut Stand,
+        stand: &mut GatedTarget,
         claim: Claim,
-        step: &mut dyn FnMut(&mut Stand) -> Result<(), Failure>,
+        step: &mut dyn FnMut(&mut GatedTarget) -> Result<(), Failure>,
     ) -> Result<Option<Accesses>, Failure> {
         let index = match self.started.iter().position(|(started, _)| *started == kind) {
             Some(index) => index,

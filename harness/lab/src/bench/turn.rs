@@ -14,7 +14,7 @@ use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{Counters, Sample, WalkerKind};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
-use process::build::Row;
+use process::build::BuildVariant;
 use process::memory::ProcessMemory;
 use process::unwinder::{LiveBound, Pace, Unwinder, UnwinderError};
 
@@ -22,7 +22,7 @@ use crate::bench::Failure;
 use crate::bench::claim::{Claim, answers};
 use crate::bench::document::Lookups;
 use crate::bench::meter::{Accesses, Clocked, Inside, Meter, middle};
-use crate::bench::stand::{PATIENCE, Stand, soon};
+use crate::bench::stand::{GatedTarget, PATIENCE, soon};
 use crate::bench::trace::Tracers;
 
 /// Why a turn has no result.
@@ -90,7 +90,7 @@ pub(super) struct Team {
 
 impl Team {
     /// Starts the processes that `kinds` need.
-    pub(super) fn new(row: &Row, kinds: &[WalkerKind]) -> Result<Self, Failure> {
+    pub(super) fn new(row: &BuildVariant, kinds: &[WalkerKind]) -> Result<Self, Failure> {
         let needed = kinds.iter().any(|kind| matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached));
         let unwinder = if needed {
             match Unwinder::start(&row.build.python, soon()) {
@@ -105,7 +105,7 @@ impl Team {
     }
 
     /// Begins the turn of `kind` on the target, which stays at its gate.
-    pub(super) fn begin(&mut self, kind: WalkerKind, stand: &Stand) -> Result<Turn<'_>, Trouble> {
+    pub(super) fn begin(&mut self, kind: WalkerKind, stand: &GatedTarget) -> Result<Turn<'_>, Trouble> {
         let mut memory = stand.target.memory();
         if let Some(mut walker) = own_walker(kind, stand.site)? {
             walker.attach(&mut memory).map_err(|rejection| Trouble::Refused(rejection.to_string()))?;

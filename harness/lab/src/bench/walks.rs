@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use framewalk::sample::WalkerKind;
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
-use crate::bench::document::{Lookups, Part, Place, Point};
+use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Lookups};
 use crate::bench::meter::{Accesses, BareRead, Inside};
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
-use crate::bench::stand::Stand;
+use crate::bench::stand::GatedTarget;
 use crate::bench::turn::{Block, Team, Trouble, Turn};
 
 /// Intended duration of a contender's block: short compared with changes in load, long compared with the start of a
@@ -36,12 +36,12 @@ const CALL_BYTES: usize = 64;
 /// Measures the walkers at one point.
 pub(super) fn point(
     bench: &mut Bench<'_>,
-    row: &Row,
-    place: Place,
+    row: &BuildVariant,
+    place: CpuPin,
     kinds: &[WalkerKind],
     team: &mut Team,
     share: Duration,
-) -> Result<Point, Failure> {
+) -> Result<BenchPoint, Failure> {
     let program = Gated { depth: place.depth, changed: place.changed, threads: place.threads };
     let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let mut scene = Walks { row, source: program.source(), place, kinds, team, counts: vec![None; kinds.len()] };
@@ -50,15 +50,15 @@ pub(super) fn point(
 
 /// A target at a gate, and the traced accesses of CPython's walkers.
 struct Stage {
-    stand: Stand,
+    stand: GatedTarget,
     traced: Vec<Option<Accesses>>,
 }
 
 /// Walkers on a target at a gate.
 struct Walks<'a> {
-    row: &'a Row,
+    row: &'a BuildVariant,
     source: String,
-    place: Place,
+    place: CpuPin,
     kinds: &'a [WalkerKind],
     team: &'a mut Team,
     /// Number of samples per block for each contender. It is the same in all blocks.
@@ -68,7 +68,7 @@ struct Walks<'a> {
 impl Walks<'_> {
     /// Whether the target passes a gate before each sample.
     fn steps(&self) -> bool {
-        self.place.part == Part::Change
+        self.place.part == BenchPart::Change
     }
 
     fn claim(&self) -> Claim {
@@ -81,9 +81,9 @@ impl Scene for Walks<'_> {
     type Stage = Stage;
 
     fn launch(&mut self, folder: &Path) -> Result<Stage, Failure> {
-        let mut stage = Stage { stand: Stand::launch(self.row, &self.source, folder)?, traced: Vec::new() };
+        let mut stage = Stage { stand: GatedTarget::launch(self.row, &self.source, folder)?, traced: Vec::new() };
         let (steps, claim) = (self.steps(), self.claim());
-        let mut step = |stand: &mut Stand| if steps { stand.next() } else { Ok(()) };
+        let mut step = |stand: &mut GatedTarget| if steps { stand.next() } else { Ok(()) };
         for &kind in self.kinds {
             let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
             let tracers = &mut self.team.tracers;
@@ -119,14 +119,14 @@ impl Scene for Walks<'_> {
 }
 
 /// One block of the plain system call.
-pub(super) fn yardstick(stand: &Stand) -> Result<f64, Failure> {
+pub(super) fn yardstick(stand: &GatedTarget) -> Result<f64, Failure> {
     Ok(BareRead::new(stand.target.memory(), vec![(stand.site.runtime, CALL_BYTES)]).block(CALLS)?)
 }
 
 /// Warms up, measures, and records the accesses of a sample.
 fn blocks(
     turn: &mut Turn<'_>,
-    stand: &mut Stand,
+    stand: &mut GatedTarget,
     steps: bool,
     claim: Claim,
     count: Option<&mut Option<u64>>,
@@ -156,7 +156,12 @@ fn blocks(
 }
 
 /// Takes one sample, after a gate if `steps` is set.
-fn one(turn: &mut Turn<'_>, stand: &mut Stand, steps: bool, claim: Claim) -> Result<(Lookups, Duration), Trouble> {
+fn one(
+    turn: &mut Turn<'_>,
+    stand: &mut GatedTarget,
+    steps: bool,
+    claim: Claim,
+) -> Result<(Lookups, Duration), Trouble> {
     if steps {
         stand.next()?;
     }

@@ -22,8 +22,8 @@ use process::trace::{Resume, Stop, TraceError, Traced, Watchdog, Watched};
 use thiserror::Error;
 
 use super::code::Span;
-use super::image::{Image, Template};
-use super::site::Site;
+use super::image::{BinaryImage, Template};
+use super::site::UpdateSite;
 
 /// How the target runs, and which frames the anchor is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub enum Operation {
 }
 
 /// The program to run, and how to run it.
-pub struct Plan<'a> {
+pub struct CoveragePlan<'a> {
     /// The interpreter's executable.
     pub python: &'a Path,
     /// Whether the JIT is on; `None` leaves that to the build.
@@ -140,7 +140,7 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// See [`CoverageError`].
-pub fn measure(image: &Image, plan: &Plan<'_>) -> Result<Coverage, CoverageError> {
+pub fn measure(image: &BinaryImage, plan: &CoveragePlan<'_>) -> Result<Coverage, CoverageError> {
     let soon = || Instant::now() + plan.patience;
     let mut target = Target::launch(plan.python, plan.jit, plan.source, plan.folder, soon())?;
     target.start(soon())?;
@@ -177,7 +177,7 @@ struct Known {
 }
 
 struct Observer<'a> {
-    plan: &'a Plan<'a>,
+    plan: &'a CoveragePlan<'a>,
     traced: Traced,
     watchdog: Watchdog,
     memory: ProcessMemory,
@@ -194,7 +194,12 @@ struct Observer<'a> {
 }
 
 impl<'a> Observer<'a> {
-    fn new(image: &Image, plan: &'a Plan<'a>, target: &Target, thread: u32) -> Result<Self, CoverageError> {
+    fn new(
+        image: &BinaryImage,
+        plan: &'a CoveragePlan<'a>,
+        target: &Target,
+        thread: u32,
+    ) -> Result<Self, CoverageError> {
         let runtime = runtime_address(target.pid())?.address;
         let mut memory = target.memory();
         let layout = Layout::read(&mut memory, runtime)?;
@@ -208,7 +213,7 @@ impl<'a> Observer<'a> {
         let word = |offset: u64, loads| Watched { address: state.address.wrapping_add(offset), loads };
         let words = [word(layout.thread.current_frame, false), word(cache.anchor, true), word(cache.sequence, false)];
         traced.watch(&words)?;
-        let known = |site: &Site| Known {
+        let known = |site: &UpdateSite| Known {
             guards: site.guards.iter().map(|guard| (guard.compare, guard.frame)).collect(),
             increment: site.increment.store(),
             template: image.template(site),

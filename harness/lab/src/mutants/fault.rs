@@ -6,7 +6,7 @@ use iced_x86::{
 use serde::Serialize;
 
 use super::code::{Kind, Section, Span};
-use super::site::{Increment, Site};
+use super::site::{Increment, UpdateSite};
 
 /// How a mutant differs from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -101,7 +101,7 @@ const JUMP: usize = 5;
 
 /// The offsets that the faults need.
 #[derive(Clone, Copy, Debug)]
-pub struct Offsets {
+pub struct FieldOffsets {
     /// Offset of `last_profiled_frame` in the thread state.
     pub anchor: u64,
     /// Offset of `previous` in a frame.
@@ -113,7 +113,7 @@ pub struct Surgeon<'a> {
     /// The section that contains the site.
     pub section: &'a Section<'a>,
     /// Offsets in the target's structures.
-    pub offsets: Offsets,
+    pub offsets: FieldOffsets,
 }
 
 impl Surgeon<'_> {
@@ -121,7 +121,7 @@ impl Surgeon<'_> {
     ///
     /// # Errors
     /// The reason why this is not possible.
-    pub fn edits(&self, fault: Fault, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
+    pub fn edits(&self, fault: Fault, site: &UpdateSite, room: &mut Room) -> Result<Vec<Edit>, String> {
         match fault {
             Fault::SequenceKept => Ok(vec![self.nothing(site.increment.store())?]),
             Fault::AnchorKept => Ok(vec![self.nothing(site.pointer)?]),
@@ -187,7 +187,7 @@ impl Surgeon<'_> {
         self.edit(branch, new)
     }
 
-    fn swapped(&self, site: &Site) -> Result<Edit, String> {
+    fn swapped(&self, site: &UpdateSite) -> Result<Edit, String> {
         let increment = match site.increment {
             Increment::InMemory(span) => vec![span],
             Increment::InRegister { .. } => {
@@ -205,7 +205,7 @@ impl Surgeon<'_> {
     }
 
     /// Moves the update elsewhere and adds a second step to the caller.
-    fn grandparent(&self, site: &Site, room: &mut Room) -> Result<Vec<Edit>, String> {
+    fn grandparent(&self, site: &UpdateSite, room: &mut Room) -> Result<Vec<Edit>, String> {
         if site.kind == Kind::Data {
             return Err("compiled code is copied: it cannot jump to where there is room".into());
         }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lanes::check::plan::Wishes;
-use lanes::check::run::{Options, part_of_budget, run};
+use lanes::check::plan::PlanRequest;
+use lanes::check::run::{CheckOptions, part_of_budget, run};
 use lanes::check::{BUDGET, CONFIDENCE, SCHEDULES, STOPS};
 use model::invariants::Violation;
 use model::jit_mode::JitMode;
@@ -17,7 +17,7 @@ use model::run::known::KnownFailures;
 use model::run::summary::{Rules, Summary};
 use model::schedule::shard::Shard;
 use model::workload::{Family, Overrides};
-use process::build::Row;
+use process::build::BuildVariant;
 use serde::{Deserialize, Serialize};
 
 /// The options of the check.
@@ -85,7 +85,7 @@ impl Hunter<'_> {
     /// Checks `row` like the action, in the same lanes and with the same numbers of stops and schedules, until the
     /// first clause breaks that the original does not break. With a `share` of n, uses one nth of these numbers.
     #[must_use]
-    pub fn hunt(&self, row: &Row, share: u32) -> Hunted {
+    pub fn hunt(&self, row: &BuildVariant, share: u32) -> Hunted {
         let number = |number: u32| Some((number / share.max(1)).max(1));
         let lanes = vec![Lane::Stopped, Lane::Stepped];
         self.hunt_in(row, Trial { lanes, stops: number(STOPS), schedules: number(SCHEDULES), budget: self.budget })
@@ -93,12 +93,12 @@ impl Hunter<'_> {
 
     /// Checks `row` in the live lane, for the part of its default budget that `check` gives to that lane.
     #[must_use]
-    pub fn hunt_live(&self, row: &Row) -> Hunted {
+    pub fn hunt_live(&self, row: &BuildVariant) -> Hunted {
         let budget = BUDGET.mul_f64(part_of_budget(row, Lane::Live, self.jobs));
         self.hunt_in(row, Trial { lanes: vec![Lane::Live], stops: None, schedules: None, budget })
     }
 
-    fn hunt_in(&self, row: &Row, trial: Trial) -> Hunted {
+    fn hunt_in(&self, row: &BuildVariant, trial: Trial) -> Hunted {
         // If the mutants are not kept, this path no longer exists afterwards.
         let python = row.build.python.display();
         let jit = if row.jit == JitMode::On { "on" } else { "off" };
@@ -119,8 +119,8 @@ impl Hunter<'_> {
         let stop = AtomicBool::new(false);
         // With reduced numbers, not every kind of lookup needs to occur.
         let owes_all = trial.stops.is_none_or(|stops| stops >= STOPS);
-        let options = Options {
-            wishes: Wishes { families: self.families.clone(), lanes: trial.lanes, ..Wishes::default() },
+        let options = CheckOptions {
+            wishes: PlanRequest { families: self.families.clone(), lanes: trial.lanes, ..PlanRequest::default() },
             overrides: Overrides::default(),
             seed: self.seed,
             one_round: true,

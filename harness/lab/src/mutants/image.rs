@@ -10,8 +10,8 @@ use object::{LittleEndian, Object, ObjectSection, ObjectSymbol, SectionKind, Sym
 use thiserror::Error;
 
 use super::code::{Kind, Section};
-use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
-use super::site::{Site, SiteError, find};
+use super::fault::{Edit, Fault, FieldOffsets, Room, Surgeon};
+use super::site::{SiteError, UpdateSite, find};
 
 /// Larger files, in bytes, are rejected. Images have some tens of MiB.
 const SIZE_LIMIT: u64 = 512 << 20;
@@ -73,7 +73,7 @@ pub enum ImageError {
 
 /// The position and kind of a section.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct FileOffset {
     kind: Kind,
     address: u64,
     offset: u64,
@@ -89,19 +89,19 @@ struct Function {
 }
 
 /// An image and its sites.
-pub struct Image {
+pub struct BinaryImage {
     path: PathBuf,
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    places: Vec<FileOffset>,
     functions: Vec<Function>,
     room: Room,
-    offsets: Offsets,
+    offsets: FieldOffsets,
     /// The address of `.PyRuntime` in the linked file.
     runtime: u64,
-    sites: Vec<Site>,
+    sites: Vec<UpdateSite>,
 }
 
-impl Image {
+impl BinaryImage {
     /// Reads the image at `path` of a build with this `layout`.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl Image {
         };
         let sections: Vec<Section<'_>> = places.iter().filter_map(|place| section(place, &bytes)).collect();
         let sites = find(&sections, &cache).map_err(|source| ImageError::Sites { path: path.to_owned(), source })?;
-        let offsets = Offsets { anchor: cache.anchor, previous: layout.frame.previous };
+        let offsets = FieldOffsets { anchor: cache.anchor, previous: layout.frame.previous };
         Ok(Self { path: path.to_owned(), places, functions, room, offsets, runtime, sites, bytes })
     }
 
@@ -137,7 +137,7 @@ impl Image {
 
     /// The update sites, ordered by address.
     #[must_use]
-    pub fn sites(&self) -> &[Site] {
+    pub fn sites(&self) -> &[UpdateSite] {
         &self.sites
     }
 
@@ -156,8 +156,8 @@ impl Image {
     }
 
     /// The section that contains `site`.
-    fn section_of(&self, site: &Site) -> Option<Section<'_>> {
-        let holds = |place: &&Place| {
+    fn section_of(&self, site: &UpdateSite) -> Option<Section<'_>> {
+        let holds = |place: &&FileOffset| {
             place.kind == site.kind && (place.address..place.address + place.size).contains(&site.address())
         };
         section(self.places.iter().find(holds)?, &self.bytes)
@@ -166,7 +166,7 @@ impl Image {
     /// The code from the guard to the end of the update, for recognising a site in code that the JIT copied. `None` for
     /// a site that is executed in place.
     #[must_use]
-    pub fn template(&self, site: &Site) -> Option<Template> {
+    pub fn template(&self, site: &UpdateSite) -> Option<Template> {
         if site.kind == Kind::Text {
             return None;
         }
@@ -224,14 +224,14 @@ pub struct Template {
     pub bytes: Vec<u8>,
 }
 
-fn section<'a>(place: &Place, bytes: &'a [u8]) -> Option<Section<'a>> {
+fn section<'a>(place: &FileOffset, bytes: &'a [u8]) -> Option<Section<'a>> {
     let start = usize::try_from(place.offset).ok()?;
     let bytes = bytes.get(start..)?.get(..usize::try_from(place.size).ok()?)?;
     Some(Section { kind: place.kind, address: place.address, offset: place.offset, bytes })
 }
 
 /// The code sections and `.rodata`.
-fn places(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Place> {
+fn places(elf: &ElfFile64<'_, LittleEndian>) -> Vec<FileOffset> {
     let place = |section: object::read::elf::ElfSection64<'_, '_, LittleEndian>| {
         let kind = match section.kind() {
             SectionKind::Text => Kind::Text,
@@ -239,7 +239,7 @@ fn places(elf: &ElfFile64<'_, LittleEndian>) -> Vec<Place> {
             _ => return None,
         };
         let (offset, size) = section.file_range()?;
-        Some(Place { kind, address: section.address(), offset, size })
+        Some(FileOffset { kind, address: section.address(), offset, size })
     };
     elf.sections().filter_map(place).collect()
 }

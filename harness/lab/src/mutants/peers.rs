@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use process::build::{Build, Row};
+use process::build::{Build, BuildVariant};
 use serde::{Deserialize, Serialize};
 
-use crate::peers::cpython_tests::{Finish, Outcome, PeerError, Suite, Which, run};
+use crate::peers::cpython_tests::{Finish, PeerError, Suite, TestOutcome, Which, run};
 
 /// Time limit for the tests of the frame cache.
 const FRAME_CACHING: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl Said {
     /// Compares `outcome` with the runs on the original. A failed test takes precedence over a death, because it came
     /// first.
     #[must_use]
-    pub fn of(outcome: &Outcome, original: &[Outcome]) -> Self {
+    pub fn of(outcome: &TestOutcome, original: &[TestOutcome]) -> Self {
         if let Some(failure) = outcome.broke(original).first() {
             return Self::Killed { by: failure.test.clone() };
         }
@@ -102,8 +102,8 @@ pub struct BaselineReport {
 pub struct Baseline {
     suite: Suite,
     jit: Option<bool>,
-    frame_caching: Vec<Outcome>,
-    external_inspection: Vec<Outcome>,
+    frame_caching: Vec<TestOutcome>,
+    external_inspection: Vec<TestOutcome>,
 }
 
 impl Baseline {
@@ -111,7 +111,7 @@ impl Baseline {
     ///
     /// # Errors
     /// Nothing ran, or `interrupted` returned true.
-    pub fn of(row: &Row, suite: Suite, interrupted: &dyn Fn() -> bool) -> Result<Self, PeerError> {
+    pub fn of(row: &BuildVariant, suite: Suite, interrupted: &dyn Fn() -> bool) -> Result<Self, PeerError> {
         let jit = row.jit.switch();
         let mut baseline = Self { suite, jit, frame_caching: Vec::new(), external_inspection: Vec::new() };
         for _ in 0..BASELINE {
@@ -126,7 +126,7 @@ impl Baseline {
     /// The results for the report.
     #[must_use]
     pub fn report(&self) -> Vec<BaselineReport> {
-        let of = |suite: &str, outcomes: &[Outcome]| {
+        let of = |suite: &str, outcomes: &[TestOutcome]| {
             let seconds = outcomes.iter().map(|outcome| outcome.time.as_secs_f64()).fold(0.0, f64::max);
             let always = |test: &&String| outcomes.iter().all(|outcome| outcome.passed.contains(*test));
             let always_passed = outcomes.first().map_or(0, |first| first.passed.iter().filter(always).count());
@@ -141,7 +141,7 @@ impl Baseline {
     /// # Errors
     /// Only [`PeerError::Interrupted`]. Other failures are part of the result.
     pub fn judge(&self, build: &Build, both: bool, interrupted: &dyn Fn() -> bool) -> Result<Peers, PeerError> {
-        let said = |which, original: &[Outcome]| match self.run(build, which, interrupted) {
+        let said = |which, original: &[TestOutcome]| match self.run(build, which, interrupted) {
             Ok(outcome) => Ok(Said::of(&outcome, original)),
             Err(error @ PeerError::Interrupted) => Err(error),
             Err(error) => Ok(Said::Inconclusive { why: error.to_string() }),
@@ -152,7 +152,7 @@ impl Baseline {
         Ok(Peers { frame_caching, external_inspection })
     }
 
-    fn run(&self, build: &Build, which: Which, interrupted: &dyn Fn() -> bool) -> Result<Outcome, PeerError> {
+    fn run(&self, build: &Build, which: Which, interrupted: &dyn Fn() -> bool) -> Result<TestOutcome, PeerError> {
         let patience = match which {
             Which::FrameCaching => FRAME_CACHING,
             Which::ExternalInspection => EXTERNAL_INSPECTION,
@@ -163,14 +163,14 @@ impl Baseline {
 
 #[cfg(test)]
 mod tests {
-    use process::target::End;
+    use process::target::ChildEnd;
 
     use super::*;
-    use crate::peers::cpython_tests::Failure;
+    use crate::peers::cpython_tests::TestFailure;
 
-    fn outcome(passed: &[&str], failed: &[&str], finish: Finish) -> Outcome {
-        let failure = |test: &&str| Failure { test: (*test).to_owned(), text: String::new() };
-        Outcome {
+    fn outcome(passed: &[&str], failed: &[&str], finish: Finish) -> TestOutcome {
+        let failure = |test: &&str| TestFailure { test: (*test).to_owned(), text: String::new() };
+        TestOutcome {
             ran: passed.len() + failed.len(),
             passed: passed.iter().map(|test| (*test).to_owned()).collect(),
             failed: failed.iter().map(failure).collect(),
@@ -193,7 +193,7 @@ mod tests {
             said(&["a"], &[], Finish::TimedOut { during: during.clone() }),
             Said::TimedOut { during: during.clone() }
         );
-        let died = Finish::Died { end: End::Exited(3), during, stderr: String::new() };
+        let died = Finish::Died { end: ChildEnd::Exited(3), during, stderr: String::new() };
         assert!(matches!(said(&["a"], &[], died), Said::Died { how } if how.ends_with(" in b")));
     }
 }

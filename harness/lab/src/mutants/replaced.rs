@@ -63,7 +63,7 @@ pub fn module_of(python: &Path) -> Result<PathBuf, ReplaceError> {
 
 /// A replacement for a build's own module.
 #[derive(Clone, Copy, Debug)]
-pub struct Module<'a> {
+pub struct ReplacedModule<'a> {
     /// The interpreter's executable.
     pub python: &'a Path,
     /// The file name of the module.
@@ -72,7 +72,7 @@ pub struct Module<'a> {
     pub bytes: &'a [u8],
 }
 
-impl Module<'_> {
+impl ReplacedModule<'_> {
     /// Makes the build with this module. If `folder` is given, the build is made there and stays. Otherwise it is made
     /// in a folder inside `parent`, which is removed when the returned value is dropped.
     ///

@@ -9,7 +9,7 @@ use super::peers::{BaselineReport, Peers};
 
 /// The results of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct MutantsReport {
     /// The version of the report's format.
     pub version: u32,
     /// The seed for the programs.
@@ -72,12 +72,12 @@ pub struct StandInReport {
     pub mutants: Vec<MutantReport>,
     /// The stand-ins, if they were only to be listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub list: Vec<Listed>,
+    pub list: Vec<ListedStandIn>,
 }
 
 /// One stand-in in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ListedStandIn {
     /// Its name.
     pub mutant: String,
     /// The lane that must find it.
@@ -142,7 +142,7 @@ pub struct Score {
     pub inconclusive: usize,
 }
 
-impl Report {
+impl MutantsReport {
     /// The mutants, grouped by what is changed. Empty groups are left out.
     pub fn groups(&self) -> impl Iterator<Item = (String, &[MutantReport])> {
         let rows = self.rows.iter().map(|row| (format!("the interpreter, {}", row.row), &row.mutants[..]));

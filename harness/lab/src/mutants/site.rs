@@ -83,7 +83,7 @@ impl Increment {
 
 /// One update of anchor and sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
+pub struct UpdateSite {
     /// Whether it is executed in place or copied by the JIT.
     pub kind: Kind,
     /// The guards that lead to it. There are several if the compiler merged equal updates.
@@ -98,7 +98,7 @@ pub struct Site {
     pub value: Register,
 }
 
-impl Site {
+impl UpdateSite {
     /// The address of the update's first instruction.
     #[must_use]
     pub fn address(&self) -> u64 {
@@ -114,12 +114,12 @@ impl Site {
 ///
 /// # Errors
 /// See [`SiteError`].
-pub fn find(sections: &[Section<'_>], cache: &CacheLayout) -> Result<Vec<Site>, SiteError> {
+pub fn find(sections: &[Section<'_>], cache: &CacheLayout) -> Result<Vec<UpdateSite>, SiteError> {
     let mut sites = Vec::new();
     for section in sections {
         sites.extend(Finder { section, cache }.find()?);
     }
-    sites.sort_by_key(Site::address);
+    sites.sort_by_key(UpdateSite::address);
     if sites.is_empty() {
         return Err(SiteError::None { anchor: cache.anchor, sequence: cache.sequence });
     }
@@ -140,9 +140,9 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn find(&self) -> Result<Vec<Site>, SiteError> {
+    fn find(&self) -> Result<Vec<UpdateSite>, SiteError> {
         // Sites by the address of the store to the anchor.
-        let mut sites: BTreeMap<u64, Site> = BTreeMap::new();
+        let mut sites: BTreeMap<u64, UpdateSite> = BTreeMap::new();
         let mut updates = Vec::new();
         match self.section.kind {
             Kind::Text => {
@@ -179,7 +179,7 @@ impl Finder<'_> {
     }
 
     /// If `compare` is a guard, records its site.
-    fn guarded(&self, compare: &Instruction, sites: &mut BTreeMap<u64, Site>) -> Result<(), SiteError> {
+    fn guarded(&self, compare: &Instruction, sites: &mut BTreeMap<u64, UpdateSite>) -> Result<(), SiteError> {
         if !compares(compare, self.cache.anchor) {
             return Ok(());
         }
@@ -205,7 +205,7 @@ impl Finder<'_> {
         let register = |operand| compare.op_kind(operand) == OpKind::Register;
         let frame = compare.op_register(if register(0) { 0 } else { 1 });
         let guard = Guard { compare: compare.into(), frame, branch: (&branch).into(), taken_if_equal };
-        let site = sites.entry(update.pointer.address).or_insert_with(|| Site {
+        let site = sites.entry(update.pointer.address).or_insert_with(|| UpdateSite {
             kind: self.section.kind,
             guards: Vec::new(),
             pointer: update.pointer,

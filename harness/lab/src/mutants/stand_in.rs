@@ -9,7 +9,7 @@ use process::build::{Build, ask};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::replaced::{Module, ReplaceError, Replaced, SWITCHES, module_of};
+use super::replaced::{ReplaceError, Replaced, ReplacedModule, SWITCHES, module_of};
 
 const TEXT: &str = include_str!("../../../../pyscripts/stand_in.py");
 /// The name of the file that is imported in place of the extension module.
@@ -93,7 +93,7 @@ impl StandIns {
         let word = |text: &str| serde_json::Value::from(text).to_string();
         let module = word(&self.module.to_string_lossy());
         let text = format!("{TEXT}\n\nstand_in(globals(), {}, {module})\n", word(&fault.name));
-        let stand_in = Module { python: &self.python, file: OsStr::new(FILE), bytes: text.as_bytes() };
+        let stand_in = ReplacedModule { python: &self.python, file: OsStr::new(FILE), bytes: text.as_bytes() };
         Ok(stand_in.installed(folder, parent)?)
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use model::jit_mode::JitMode;
 use model::workload::{Family, Mode, Parameters, generate};
-use process::build::Row;
+use process::build::BuildVariant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::code::Kind;
-use super::coverage::{Coverage, CoverageError, Operation, Plan, Reached, Run, measure};
+use super::coverage::{Coverage, CoverageError, CoveragePlan, Operation, Reached, Run, measure};
 use super::fault::{Edit, Fault};
-use super::image::Image;
+use super::image::BinaryImage;
 
 /// Number of programs of each family that are run to measure coverage.
 const PROGRAMS: u64 = 4;
@@ -44,8 +44,8 @@ impl Reach {
     /// # Errors
     /// See [`CoverageError`].
     pub fn measure(
-        image: &Image,
-        row: &Row,
+        image: &BinaryImage,
+        row: &BuildVariant,
         seed: u64,
         folder: &Path,
         patience: Duration,
@@ -65,7 +65,7 @@ impl Reach {
                     return Ok(reach);
                 }
                 let workload = generate(family, mode, &parameters, seed);
-                let plan = Plan {
+                let plan = CoveragePlan {
                     python: &row.build.python,
                     jit: row.jit.switch(),
                     source: &workload.source,
@@ -145,7 +145,7 @@ impl Mutant {
 
 /// All mutants of `image`: each fault in all sites that allow it, and in each site alone.
 #[must_use]
-pub fn mutants(image: &Image) -> Vec<Mutant> {
+pub fn mutants(image: &BinaryImage) -> Vec<Mutant> {
     let all: Vec<usize> = (0..image.sites().len()).collect();
     let mut mutants = Vec::new();
     for fault in Fault::ALL {
@@ -164,7 +164,7 @@ pub fn mutants(image: &Image) -> Vec<Mutant> {
 
 /// Whether a mutant can have an effect in a run mode. Code that the JIT copies has one only if the JIT is on.
 #[must_use]
-pub fn shows(image: &Image, mutant: &Mutant, jit: JitMode) -> bool {
+pub fn shows(image: &BinaryImage, mutant: &Mutant, jit: JitMode) -> bool {
     let compiled = |&site: &usize| image.sites().get(site).is_some_and(|site| site.kind == Kind::Data);
     jit == JitMode::On || !mutant.sites.iter().all(compiled)
 }

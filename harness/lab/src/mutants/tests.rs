@@ -3,8 +3,8 @@
 use framewalk::layout::CacheLayout;
 
 use super::code::{Kind, Section};
-use super::fault::{Edit, Fault, Offsets, Room, Surgeon};
-use super::site::{Increment, Site, SiteError, find};
+use super::fault::{Edit, Fault, FieldOffsets, Room, Surgeon};
+use super::site::{Increment, SiteError, UpdateSite, find};
 
 const CACHE: CacheLayout = CacheLayout { base_frame: 0x50, anchor: 0x58, sequence: 0x60 };
 const BASE: u64 = 0x1000;
@@ -32,7 +32,7 @@ fn section(kind: Kind, bytes: &[u8]) -> Section<'_> {
     Section { kind, address: BASE, offset: 0x200, bytes }
 }
 
-fn only(kind: Kind, bytes: &[u8]) -> Site {
+fn only(kind: Kind, bytes: &[u8]) -> UpdateSite {
     let mut sites = find(&[section(kind, bytes)], &CACHE).unwrap();
     assert_eq!(sites.len(), 1);
     sites.remove(0)
@@ -41,7 +41,7 @@ fn only(kind: Kind, bytes: &[u8]) -> Site {
 /// The code with the fault put in.
 fn with(kind: Kind, bytes: &[u8], fault: Fault) -> Result<Vec<u8>, String> {
     let section = section(kind, bytes);
-    let surgeon = Surgeon { section: &section, offsets: Offsets { anchor: 0x58, previous: 8 } };
+    let surgeon = Surgeon { section: &section, offsets: FieldOffsets { anchor: 0x58, previous: 8 } };
     let mut room = Room { address: 0, offset: 0, length: 0 };
     let edits = surgeon.edits(fault, &only(kind, bytes), &mut room)?;
     let mut changed = bytes.to_vec();
@@ -145,7 +145,7 @@ fn a_second_step_down_is_done_where_there_is_room() {
     assert!(refused.contains("no room left"), "{refused}");
 
     let section = section(Kind::Text, RELEASE);
-    let surgeon = Surgeon { section: &section, offsets: Offsets { anchor: 0x58, previous: 8 } };
+    let surgeon = Surgeon { section: &section, offsets: FieldOffsets { anchor: 0x58, previous: 8 } };
     let mut room = Room { address: BASE + 0x100, offset: 0x300, length: 100 };
     let edits = surgeon.edits(Fault::AnchorToGrandparent, &only(Kind::Text, RELEASE), &mut room).unwrap();
     assert_eq!((room.address, room.length), (BASE + 0x140, 36));

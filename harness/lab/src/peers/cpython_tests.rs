@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use framewalk::printable::{excerpt, last_words};
-use process::build::{Build, FetchError, Progress, fetch_tests};
+use process::build::{Build, FetchError, FetchProgress, fetch_tests};
 use process::script::Script;
-use process::target::End;
+use process::target::ChildEnd;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -56,7 +56,7 @@ impl fmt::Display for Which {
 
 /// A test that did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct TestFailure {
     /// The test's name in `unittest`. A failure outside a test (`setUpClass`) has a name that no test has.
     pub test: String,
     /// The last part of the traceback.
@@ -71,7 +71,7 @@ pub enum Finish {
     /// The process that runs the tests died.
     Died {
         /// How it died.
-        end: End,
+        end: ChildEnd,
         /// The test that was running, or `None` if it died between two tests.
         during: Option<String>,
         /// The last part of its standard error.
@@ -86,15 +86,15 @@ pub enum Finish {
 
 /// The results of a run of tests.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct TestOutcome {
     /// Number of tests that finished and were not skipped.
     pub ran: usize,
     /// The tests that passed.
     pub passed: BTreeSet<String>,
     /// The tests with a failed assertion.
-    pub failed: Vec<Failure>,
+    pub failed: Vec<TestFailure>,
     /// The tests that raised another exception.
-    pub errored: Vec<Failure>,
+    pub errored: Vec<TestFailure>,
     /// Number of tests that were skipped.
     pub skipped: usize,
     /// The duration of the run.
@@ -103,12 +103,12 @@ pub struct Outcome {
     pub finish: Finish,
 }
 
-impl Outcome {
+impl TestOutcome {
     /// The tests that failed or raised here but passed in every run of `original`. They show a difference between the
     /// builds. A death is not included, nor is a test that does not always pass on the original.
     #[must_use]
-    pub fn broke<'a>(&'a self, original: &[Self]) -> Vec<&'a Failure> {
-        let passes = |failure: &&Failure| original.iter().all(|run| run.passed.contains(&failure.test));
+    pub fn broke<'a>(&'a self, original: &[Self]) -> Vec<&'a TestFailure> {
+        let passes = |failure: &&TestFailure| original.iter().all(|run| run.passed.contains(&failure.test));
         self.failed.iter().chain(&self.errored).filter(|_| !original.is_empty()).filter(passes).collect()
     }
 
@@ -178,7 +178,7 @@ impl Suite {
     ///
     /// # Errors
     /// The interpreter does not answer, or the tests cannot be fetched.
-    pub fn of(build: &Build, cache: &Path, progress: &mut dyn Progress) -> Result<Self, PeerError> {
+    pub fn of(build: &Build, cache: &Path, progress: &mut dyn FetchProgress) -> Result<Self, PeerError> {
         if has_own(build, progress)? {
             return Ok(Self::Own);
         }
@@ -194,7 +194,7 @@ impl Suite {
 }
 
 /// Whether the interpreter finds the module in its own library.
-fn has_own(build: &Build, progress: &mut dyn Progress) -> Result<bool, PeerError> {
+fn has_own(build: &Build, progress: &mut dyn FetchProgress) -> Result<bool, PeerError> {
     let script = format!("import importlib.util; print('has', importlib.util.find_spec('{MODULE}') is not None)");
     let mut command = command(build, None);
     command.args(["-c", &script]);
@@ -241,7 +241,7 @@ pub fn run(
     which: Which,
     deadline: Instant,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Outcome, PeerError> {
+) -> Result<TestOutcome, PeerError> {
     // Tests that are killed leave their files behind.
     let folder = tempfile::tempdir()?;
     let mut command = command(build, jit);
@@ -256,8 +256,8 @@ pub fn run(
     let finish = loop {
         match group.next(deadline, interrupted)? {
             Next::Line(line) => tally.take(&line)?,
-            Next::Ended(End::Exited(0)) if tally.over => break Finish::Complete,
-            Next::Ended(End::Exited(_)) if tally.is_empty() => {
+            Next::Ended(ChildEnd::Exited(0)) if tally.over => break Finish::Complete,
+            Next::Ended(ChildEnd::Exited(_)) if tally.is_empty() => {
                 let folder = suite.folder().map(Path::to_path_buf);
                 return Err(PeerError::NotLoaded { which, folder, text: last_line(&group.stderr()) });
             }
@@ -277,7 +277,7 @@ pub fn run(
         return Err(PeerError::NothingRan { which, skipped: tally.skipped, reason });
     }
     let Tally { passed, failed, errored, skipped, .. } = tally;
-    Ok(Outcome { ran, passed, failed, errored, skipped, time, finish })
+    Ok(TestOutcome { ran, passed, failed, errored, skipped, time, finish })
 }
 
 /// A command for an interpreter without the user's `PYTHON*` variables. It imports `site`, because tests may need the
@@ -308,8 +308,8 @@ fn last_line(text: &str) -> String {
 struct Tally {
     finished: BTreeSet<String>,
     passed: BTreeSet<String>,
-    failed: Vec<Failure>,
-    errored: Vec<Failure>,
+    failed: Vec<TestFailure>,
+    errored: Vec<TestFailure>,
     skipped: usize,
     skipped_for: Option<String>,
     not_loaded: Option<String>,
@@ -343,8 +343,8 @@ impl Tally {
                     Word::Passed => {
                         self.passed.insert(test.clone());
                     }
-                    Word::Failed => self.failed.push(Failure { test: test.clone(), text }),
-                    Word::Errored => self.errored.push(Failure { test: test.clone(), text }),
+                    Word::Failed => self.failed.push(TestFailure { test: test.clone(), text }),
+                    Word::Errored => self.errored.push(TestFailure { test: test.clone(), text }),
                 }
                 if is_test && !matches!(came, Word::Skipped) {
                     self.finished.insert(test);
@@ -359,11 +359,11 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn outcome(passed: &[&str], failed: &[&str], errored: &[&str]) -> Outcome {
+    fn outcome(passed: &[&str], failed: &[&str], errored: &[&str]) -> TestOutcome {
         let failures = |tests: &[&str]| {
-            tests.iter().map(|test| Failure { test: (*test).to_owned(), text: String::new() }).collect::<Vec<_>>()
+            tests.iter().map(|test| TestFailure { test: (*test).to_owned(), text: String::new() }).collect::<Vec<_>>()
         };
-        Outcome {
+        TestOutcome {
             ran: passed.len() + failed.len() + errored.len(),
             passed: passed.iter().map(|test| (*test).to_owned()).collect(),
             failed: failures(failed),

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use process::spawner;
-use process::target::End;
+use process::target::ChildEnd;
 
 /// How often to check for an interruption while no output arrives.
 const ASK: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(super) enum Next {
     /// A line of output.
     Line(Vec<u8>),
     /// The first process ended, and all its lines were returned.
-    Ended(End),
+    Ended(ChildEnd),
     /// The deadline passed.
     Deadline,
     /// The caller interrupted the wait.
@@ -43,7 +43,7 @@ pub(super) struct Group {
     stderr: Receiver<Vec<u8>>,
     /// Receives a message when the first process has ended.
     end: Receiver<()>,
-    ended: Option<End>,
+    ended: Option<ChildEnd>,
 }
 
 impl Group {
@@ -128,13 +128,13 @@ impl Group {
     }
 
     /// Kills the group and reaps its first process.
-    fn kill(&self) -> io::Result<End> {
+    fn kill(&self) -> io::Result<ChildEnd> {
         // This fails only if all of them have ended.
         let _ = killpg(self.pid, Signal::SIGKILL);
         loop {
             match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, status)) => return Ok(End::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(End::Killed(signal)),
+                Ok(WaitStatus::Exited(_, status)) => return Ok(ChildEnd::Exited(status)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(ChildEnd::Killed(signal)),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }

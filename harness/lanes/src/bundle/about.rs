@@ -13,7 +13,7 @@ use model::workload::user_program::UserProgram;
 use model::workload::{Family, Overrides};
 use object::Object;
 use object::read::ReadCache;
-use process::build::{Row, ask};
+use process::build::{BuildVariant, ask};
 use serde::{Deserialize, Serialize};
 
 /// The value of `format` in every bundle.
@@ -33,29 +33,29 @@ pub struct About {
     /// The fingerprint of the failure.
     pub fingerprint: String,
     /// The interpreter on which it failed.
-    pub interpreter: Interpreter,
+    pub interpreter: InterpreterIdentity,
     /// The machine on which it failed.
-    pub machine: Machine,
+    pub machine: MachineIdentity,
 }
 
 impl About {
     /// Describes a failure on a row of this machine.
     #[must_use]
-    pub fn new(fingerprint: String, row: &Row) -> Self {
+    pub fn new(fingerprint: String, row: &BuildVariant) -> Self {
         Self {
             format: FORMAT.to_owned(),
             version: VERSION,
             framediff: env!("CARGO_PKG_VERSION").to_owned(),
             fingerprint,
-            interpreter: Interpreter::of(row),
-            machine: Machine::here(),
+            interpreter: InterpreterIdentity::of(row),
+            machine: MachineIdentity::here(),
         }
     }
 }
 
 /// An interpreter in a run mode, described so that another machine can recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interpreter {
+pub struct InterpreterIdentity {
     /// Its exact version: "3.15.2".
     pub version: String,
     /// The kind of build: release, debug or free-threaded.
@@ -70,10 +70,10 @@ pub struct Interpreter {
     pub sha256: Option<String>,
 }
 
-impl Interpreter {
+impl InterpreterIdentity {
     /// Describes a row's interpreter. Fields that cannot be determined are `None`.
     #[must_use]
-    pub fn of(row: &Row) -> Self {
+    pub fn of(row: &BuildVariant) -> Self {
         let build = &row.build;
         let told = ask(&build.python, &["-I", "-S", "-c", "import sys; print(sys.version)"]).ok();
         Self {
@@ -88,25 +88,25 @@ impl Interpreter {
 
     /// Whether the row is exactly this interpreter in this run mode.
     #[must_use]
-    pub fn is(&self, row: &Row) -> bool {
+    pub fn is(&self, row: &BuildVariant) -> bool {
         self.is_like(row) && self.is_image(row)
     }
 
     /// Whether the row's interpreter is the same file, byte for byte.
     #[must_use]
-    pub fn is_image(&self, row: &Row) -> bool {
+    pub fn is_image(&self, row: &BuildVariant) -> bool {
         self.sha256.is_some() && digest::of_file(&row.build.image).ok() == self.sha256
     }
 
     /// Whether the row has the same version, kind and run mode.
     #[must_use]
-    pub fn is_like(&self, row: &Row) -> bool {
+    pub fn is_like(&self, row: &BuildVariant) -> bool {
         self.is_kind(row) && row.build.version.to_string() == self.version
     }
 
     /// Whether the row has the same kind and run mode.
     #[must_use]
-    pub fn is_kind(&self, row: &Row) -> bool {
+    pub fn is_kind(&self, row: &BuildVariant) -> bool {
         row.build.kind() == self.flavour && (row.jit == JitMode::On) == self.jit
     }
 }
@@ -120,14 +120,14 @@ fn build_id(image: &Path) -> Option<String> {
 
 /// The machine on which a bundle was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct MachineIdentity {
     /// The kernel's release, as in `/proc/sys/kernel/osrelease`.
     pub kernel: String,
     /// The processor's model name, as in `/proc/cpuinfo`.
     pub processor: String,
 }
 
-impl Machine {
+impl MachineIdentity {
     /// Describes this machine.
     #[must_use]
     pub fn here() -> Self {
@@ -143,7 +143,7 @@ impl Machine {
 
 /// A failure of `check`, with everything that determines its cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Told {
+pub struct CellRecord {
     /// The failure.
     pub finding: Finding,
     /// How often it was seen.

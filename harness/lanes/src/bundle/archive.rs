@@ -55,7 +55,7 @@ pub enum BundleError {
 
 /// Why the bytes of a file are not a bundle.
 #[derive(Debug, Error)]
-pub enum FormatError {
+pub enum BundleFormatError {
     /// Not a gzip-compressed tar, or truncated.
     #[error("{}", clean(&.0.to_string()))]
     Archive(#[from] io::Error),
@@ -94,8 +94,9 @@ impl Bundle {
     ///
     /// # Errors
     /// The result is larger than what [`Bundle::from_bytes`] accepts.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, FormatError> {
-        let content = |error: serde_json::Error| FormatError::Content { name: name::ABOUT, why: error.to_string() };
+    pub fn to_bytes(&self) -> Result<Vec<u8>, BundleFormatError> {
+        let content =
+            |error: serde_json::Error| BundleFormatError::Content { name: name::ABOUT, why: error.to_string() };
         let about = serde_json::to_vec_pretty(&self.about).map_err(content)?;
         let mut builder = Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
         let files = self.files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
@@ -116,35 +117,35 @@ impl Bundle {
     ///
     /// # Errors
     /// The first thing that is wrong with them.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, BundleFormatError> {
         if bytes.len() as u64 > SIZE_LIMIT {
-            return Err(FormatError::TooLarge { limit: SIZE_LIMIT, unpacked: false });
+            return Err(BundleFormatError::TooLarge { limit: SIZE_LIMIT, unpacked: false });
         }
         let mut unpacked = Vec::new();
         let mut decoder = GzDecoder::new(bytes);
         // Read to the very end, where gzip's checksum is. The extra byte reveals an archive above the limit.
         (&mut decoder).take(UNPACKED_LIMIT + 1).read_to_end(&mut unpacked)?;
         if unpacked.len() as u64 > UNPACKED_LIMIT {
-            return Err(FormatError::TooLarge { limit: UNPACKED_LIMIT, unpacked: true });
+            return Err(BundleFormatError::TooLarge { limit: UNPACKED_LIMIT, unpacked: true });
         }
         let mut files: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
         for entry in Archive::new(unpacked.as_slice()).entries()? {
             let mut entry = entry?;
             let path = entry.path_bytes();
             let known = name::ALL.into_iter().find(|known| known.as_bytes() == &*path);
-            let foreign = || FormatError::Foreign(format!("{:?}", clean(&String::from_utf8_lossy(&path))));
+            let foreign = || BundleFormatError::Foreign(format!("{:?}", clean(&String::from_utf8_lossy(&path))));
             let known = known.filter(|_| entry.header().entry_type() == EntryType::Regular).ok_or_else(foreign)?;
             drop(path);
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             if files.insert(known, content).is_some() {
-                return Err(FormatError::Twice(known));
+                return Err(BundleFormatError::Twice(known));
             }
         }
-        let about = files.remove(name::ABOUT).ok_or(FormatError::Missing(name::ABOUT))?;
+        let about = files.remove(name::ABOUT).ok_or(BundleFormatError::Missing(name::ABOUT))?;
         let bundle = Self { about: about_of(&about)?, files };
         if bundle.file(name::FINDING).is_some() == bundle.file(name::CASE).is_some() {
-            return Err(FormatError::Missing("one of finding.json and case.json"));
+            return Err(BundleFormatError::Missing("one of finding.json and case.json"));
         }
         Ok(bundle)
     }
@@ -189,8 +190,8 @@ impl BundleError {
     }
 }
 
-fn about_of(bytes: &[u8]) -> Result<About, FormatError> {
-    let content = |why: String| FormatError::Content { name: name::ABOUT, why };
+fn about_of(bytes: &[u8]) -> Result<About, BundleFormatError> {
+    let content = |why: String| BundleFormatError::Content { name: name::ABOUT, why };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| content(clean(&error.to_string())))?;
     // Check these two fields first: another version may have other fields.
     if value.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
@@ -198,7 +199,7 @@ fn about_of(bytes: &[u8]) -> Result<About, FormatError> {
     }
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(VERSION) => serde_json::from_value(value).map_err(|error| content(clean(&error.to_string()))),
-        Some(other) => Err(FormatError::OtherVersion(other)),
+        Some(other) => Err(BundleFormatError::OtherVersion(other)),
         None => Err(content("its version is no number".into())),
     }
 }

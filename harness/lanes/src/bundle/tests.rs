@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tar::{Builder, EntryType, Header};
 
-use super::about::{About, FORMAT, Interpreter, Machine, VERSION};
+use super::about::{About, FORMAT, InterpreterIdentity, MachineIdentity, VERSION};
 use super::archive::is_bundle;
 use super::{Bundle, name};
 
@@ -16,7 +16,7 @@ fn about() -> About {
         version: VERSION,
         framediff: "0.1.0".into(),
         fingerprint: "stopped/own-cached/disagreement/line".into(),
-        interpreter: Interpreter {
+        interpreter: InterpreterIdentity {
             version: "3.15.2".into(),
             flavour: "release".into(),
             jit: false,
@@ -24,7 +24,7 @@ fn about() -> About {
             build_id: Some("ab".into()),
             sha256: Some("cd".into()),
         },
-        machine: Machine { kernel: "7.0".into(), processor: "a processor".into() },
+        machine: MachineIdentity { kernel: "7.0".into(), processor: "a processor".into() },
     }
 }
 

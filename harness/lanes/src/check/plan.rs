@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewalk::layout::FrameCache;
+use framewalk::layout::CacheFields;
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
 use model::lane::Lane;
@@ -12,12 +12,12 @@ use model::run::cell::{CellId, Expected, NotRun, PlannedCell};
 use model::schedule::shard::Shard;
 use model::workload::user_program::UserProgram;
 use model::workload::{Family, Mode, Parameters, generate};
-use process::build::Row;
+use process::build::BuildVariant;
 use sim::case::kept::KeptSchedules;
 
 /// What the user selected. An empty list selects everything.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct PlanRequest {
     /// The families of workloads.
     pub families: Vec<Family>,
     /// The user's program, which runs instead of generated ones, in the stopped lane only.
@@ -34,7 +34,7 @@ pub struct Wishes {
 
 /// A cell of the plan.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct PlanStep {
     /// The cell as reports describe it.
     pub planned: PlannedCell,
     /// The index of its row.
@@ -67,7 +67,7 @@ const LEAST: Duration = Duration::from_millis(2500);
 /// How many families of each lane and row a run with this budget is sure to reach, however loaded the machine is. Which
 /// cells the verdict needs may depend on the budget and the number of cores, but not on how fast they happen to be.
 #[must_use]
-pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: usize) -> usize {
+pub fn required_families(rows: usize, wishes: &PlanRequest, budget: Duration, cores: usize) -> usize {
     let lanes = or_all(&wishes.lanes, &Lane::ALL).len();
     let cells = budget.as_secs_f64() * cores as f64 / LEAST.as_secs_f64();
     let families = cells / (rows * lanes).max(1) as f64;
@@ -77,7 +77,7 @@ pub fn required_families(rows: usize, wishes: &Wishes, budget: Duration, cores: 
 /// The cells of one round, all with workloads of `seed`. In each lane and row, the first `required` families that can
 /// run are needed for the verdict.
 #[must_use]
-pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<Step> {
+pub fn plan(rows: &[BuildVariant], wishes: &PlanRequest, seed: u64, required: usize) -> Vec<PlanStep> {
     if let Some(program) = &wishes.program {
         return of_program(rows, program, wishes, seed);
     }
@@ -109,7 +109,7 @@ pub fn plan(rows: &[Row], wishes: &Wishes, seed: u64, required: usize) -> Vec<St
 
 /// The cells of a user's program on every row. The program need not exercise the cache; the lane decides how much it
 /// must show.
-fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -> Vec<Step> {
+fn of_program(rows: &[BuildVariant], program: &UserProgram, wishes: &PlanRequest, seed: u64) -> Vec<PlanStep> {
     let mut steps = Vec::new();
     for (index, row) in rows.iter().enumerate() {
         let mut step = step(index, row, Lane::Stopped, PLACEHOLDER, wishes, seed);
@@ -122,15 +122,22 @@ fn of_program(rows: &[Row], program: &UserProgram, wishes: &Wishes, seed: u64) -
 }
 
 /// The cell that reports what a broken build keeps from running: CPython's walkers, in all families of a lane.
-fn missing(index: usize, row: &Row, lane: Lane, families: &[Family], wishes: &Wishes, seed: u64) -> Option<Step> {
+fn missing(
+    index: usize,
+    row: &BuildVariant,
+    lane: Lane,
+    families: &[Family],
+    wishes: &PlanRequest,
+    seed: u64,
+) -> Option<PlanStep> {
     let why = wishes.without_unwinder.get(&row.name)?;
-    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+    let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
     let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(is_cpython))?;
     let mut walkers = walkers(lane, has_cache, wishes);
     walkers.retain(|&walker| is_cpython(walker));
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
     let not_run = Some(NotRun::SetUp(why.clone()));
-    Some(Step {
+    Some(PlanStep {
         planned: PlannedCell::new(id, Expected::NONE),
         row: index,
         family,
@@ -146,9 +153,9 @@ fn is_cpython(walker: WalkerKind) -> bool {
 
 /// The cells of one shard. The cells of all rounds are dealt out one by one, so each cell belongs to exactly one shard.
 #[must_use]
-pub fn dealt(rounds: Vec<Vec<Step>>, shard: Shard) -> Vec<Vec<Step>> {
+pub fn dealt(rounds: Vec<Vec<PlanStep>>, shard: Shard) -> Vec<Vec<PlanStep>> {
     let mut number = 0;
-    let mut held = |_: &Step| {
+    let mut held = |_: &PlanStep| {
         number += 1;
         shard.holds(number - 1)
     };
@@ -159,8 +166,8 @@ fn or_all<T: Copy + PartialEq>(wished: &[T], all: &[T]) -> Vec<T> {
     all.iter().copied().filter(|item| wished.is_empty() || wished.contains(item)).collect()
 }
 
-fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, seed: u64) -> Step {
-    let has_cache = row.build.frame_cache() == FrameCache::AnchorAndSequence;
+fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &PlanRequest, seed: u64) -> PlanStep {
+    let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
     let mut walkers = walkers(lane, has_cache, wishes);
     if wishes.without_unwinder.contains_key(&row.name) {
         walkers.retain(|&walker| !is_cpython(walker));
@@ -197,7 +204,7 @@ fn step(index: usize, row: &Row, lane: Lane, family: Family, wishes: &Wishes, se
         // Several threads share the counters of RemoteUnwinder, so a lookup cannot be assigned to a thread.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
-    Step { planned, row: index, family, required: true, weight, not_run }
+    PlanStep { planned, row: index, family, required: true, weight, not_run }
 }
 
 /// Why the stepped lane does not run a family, if it does not.
@@ -222,7 +229,7 @@ fn produces(family: Family, seed: u64) -> model::workload::Produces {
 }
 
 /// The walkers of a cell: the selected ones, and those they are compared with.
-fn walkers(lane: Lane, has_cache: bool, wishes: &Wishes) -> Vec<WalkerKind> {
+fn walkers(lane: Lane, has_cache: bool, wishes: &PlanRequest) -> Vec<WalkerKind> {
     use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
     // Before 3.15, RemoteUnwinder stops at shim frames and decodes only ASCII text, so its stacks are not comparable.
     if !has_cache {

@@ -19,14 +19,14 @@ use model::run::known::KnownFailures;
 use model::run::part::{Part, plan_digest};
 use model::schedule::shard::Shard;
 use model::workload::{Family, Overrides};
-use process::build::Row;
+use process::build::BuildVariant;
 
 use crate::cell::{Cell, Sought};
-use crate::check::plan::{Step, Wishes, dealt, plan, required_families};
+use crate::check::plan::{PlanRequest, PlanStep, dealt, plan, required_families};
 #[cfg(target_arch = "x86_64")]
 use crate::check::stepped;
-use crate::drivers::Drivers;
-use crate::recorder::Recorder;
+use crate::drivers::UnwinderPool;
+use crate::recorder::CellRecorder;
 use crate::{live, stopped};
 
 /// The minimum time of a cell, however long the cells before it took to start.
@@ -41,12 +41,12 @@ const GRACE: Duration = Duration::from_millis(1750);
 const ROUND: f64 = 1.5;
 
 /// Returns the command that replays a failure of a walker in a cell.
-pub type Replay<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String + Sync + 'a;
+pub type ReplayCommand<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String + Sync + 'a;
 
 /// Everything that determines a run.
-pub struct Options<'a> {
+pub struct CheckOptions<'a> {
     /// The selected cells.
-    pub wishes: Wishes,
+    pub wishes: PlanRequest,
     /// The workload parameters that the user overrode.
     pub overrides: Overrides,
     /// The seed of the first round. Each further round uses the next seed.
@@ -76,12 +76,12 @@ pub struct Options<'a> {
     /// The failure whose appearance ends the run, if one is sought.
     pub sought: Option<&'a Sought>,
     /// Returns the command that replays a failure of a walker in a cell.
-    pub replay: &'a Replay<'a>,
+    pub replay: &'a ReplayCommand<'a>,
 }
 
 /// The row as reports describe it.
 #[must_use]
-pub fn reported(row: &Row) -> ReportedRow {
+pub fn reported(row: &BuildVariant) -> ReportedRow {
     ReportedRow {
         name: row.name.clone(),
         python: row.build.python.clone(),
@@ -93,12 +93,12 @@ pub fn reported(row: &Row) -> ReportedRow {
 }
 
 /// Runs everything and sends events to `consumer`, on the calling thread.
-pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
+pub fn run(options: &CheckOptions<'_>, rows: &[BuildVariant], consumer: &mut dyn Consumer) {
     let rounds = rounds(options, rows);
     let required = required(options, rows);
     // Only the first round has required cells.
     let of_round = |round: u64| if round == 0 { required } else { 0 };
-    let whole: Vec<Vec<Step>> = (0..rounds)
+    let whole: Vec<Vec<PlanStep>> = (0..rounds)
         .map(|round| plan(rows, &options.wishes, options.seed.wrapping_add(round), of_round(round)))
         .collect();
     let part = part(options, rows, &whole);
@@ -152,7 +152,7 @@ pub fn run(options: &Options<'_>, rows: &[Row], consumer: &mut dyn Consumer) {
 }
 
 /// How many families of each lane and row are required: all of them if the user set a number of stops or schedules.
-fn required(options: &Options<'_>, rows: &[Row]) -> usize {
+fn required(options: &CheckOptions<'_>, rows: &[BuildVariant]) -> usize {
     if options.stops.is_some() || options.schedules.is_some() {
         return Family::ALL.len();
     }
@@ -166,10 +166,10 @@ pub fn grace(budget: Duration) -> Duration {
     budget.mul_f64(OVERRUN) + GRACE
 }
 
-fn part(options: &Options<'_>, rows: &[Row], whole: &[Vec<Step>]) -> Part {
+fn part(options: &CheckOptions<'_>, rows: &[BuildVariant], whole: &[Vec<PlanStep>]) -> Part {
     let planned = || whole.iter().flatten().map(|step| &step.planned);
     // An image that cannot be read can hardly run. The report then omits its digest.
-    let digest = |row: &Row| digest::of_file(&row.build.image).ok();
+    let digest = |row: &BuildVariant| digest::of_file(&row.build.image).ok();
     Part {
         shards: vec![options.shard.index()],
         of: options.shard.count(),
@@ -193,7 +193,7 @@ fn jobs(all: usize, lane: Lane) -> usize {
 }
 
 /// The time that a lane needs for one unit of weight: the sum over its steps, divided among its jobs.
-fn need(all: usize, steps: &[Step], lane: Lane) -> f64 {
+fn need(all: usize, steps: &[PlanStep], lane: Lane) -> f64 {
     let weights = steps.iter().filter(|step| step.planned.cell.lane == lane && step.not_run.is_none());
     let jobs = u32::try_from(jobs(all, lane)).unwrap_or(u32::MAX);
     weights.map(|step| step.weight).sum::<f64>() / f64::from(jobs)
@@ -201,13 +201,13 @@ fn need(all: usize, steps: &[Step], lane: Lane) -> f64 {
 
 /// The fraction of the budget that `lane` gets in a run of all lanes on one row with this many `jobs`.
 #[must_use]
-pub fn part_of_budget(row: &Row, lane: Lane, jobs: usize) -> f64 {
-    let steps = plan(std::slice::from_ref(row), &Wishes::default(), 0, 0);
+pub fn part_of_budget(row: &BuildVariant, lane: Lane, jobs: usize) -> f64 {
+    let steps = plan(std::slice::from_ref(row), &PlanRequest::default(), 0, 0);
     let all: f64 = Lane::ALL.into_iter().map(|lane| need(jobs, &steps, lane)).sum();
     need(jobs, &steps, lane) / all.max(f64::MIN_POSITIVE)
 }
 
-fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
+fn rounds(options: &CheckOptions<'_>, rows: &[BuildVariant]) -> u64 {
     // A user's program is the same in every round.
     if options.one_round || options.wishes.program.is_some() {
         return 1;
@@ -219,13 +219,13 @@ fn rounds(options: &Options<'_>, rows: &[Row]) -> u64 {
 }
 
 struct Round<'a> {
-    options: &'a Options<'a>,
-    rows: &'a [Row],
+    options: &'a CheckOptions<'a>,
+    rows: &'a [BuildVariant],
     reported: &'a [ReportedRow],
     demand: Demand,
     /// What CPython's walkers have rejected in the live lane so far, by row.
     live: &'a Mutex<BTreeMap<String, RowPool>>,
-    drivers: &'a Mutex<Vec<Drivers>>,
+    drivers: &'a Mutex<Vec<UnwinderPool>>,
     /// When all waiting ends.
     limit: Instant,
     send: &'a (dyn Fn(Event) + Sync),
@@ -237,12 +237,12 @@ struct Left {
 }
 
 impl Round<'_> {
-    fn run(&self, steps: &[Step], budget: Duration) {
+    fn run(&self, steps: &[PlanStep], budget: Duration) {
         let start = Instant::now();
         let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options.jobs, steps, lane)).sum();
         let mut used = 0.0;
         for lane in Lane::ALL {
-            let steps: Vec<&Step> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
+            let steps: Vec<&PlanStep> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
             let need = need(self.options.jobs, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
             used += need;
             // If a number of stops or schedules bounds the lane, the budget is only a limit, and one for all lanes.
@@ -252,7 +252,7 @@ impl Round<'_> {
         }
     }
 
-    fn run_lane(&self, steps: &[&Step], jobs: usize, end: Instant) {
+    fn run_lane(&self, steps: &[&PlanStep], jobs: usize, end: Instant) {
         let left = Mutex::new(Left {
             weight: steps.iter().filter(|step| step.not_run.is_none()).map(|step| step.weight).sum(),
         });
@@ -270,7 +270,7 @@ impl Round<'_> {
         }
     }
 
-    fn run_step(&self, step: &Step, left: &Mutex<Left>, jobs: usize, end: Instant) {
+    fn run_step(&self, step: &PlanStep, left: &Mutex<Left>, jobs: usize, end: Instant) {
         let id = &step.planned.cell;
         let outcome = match &step.not_run {
             Some(why) => CellOutcome::NotRun(why.clone()),
@@ -316,7 +316,7 @@ impl Round<'_> {
         self.options.stops.filter(|_| lane == Lane::Stopped)
     }
 
-    fn run_cell(&self, step: &Step, deadline: Instant) -> CellOutcome {
+    fn run_cell(&self, step: &PlanStep, deadline: Instant) -> CellOutcome {
         let id = &step.planned.cell;
         let (Some(row), Some(reported)) = (self.rows.get(step.row), self.reported.get(step.row)) else {
             return CellOutcome::NotRun(NotRun::Unaccounted);
@@ -346,7 +346,7 @@ impl Round<'_> {
         let replay = |finding: &Finding| (self.options.replay)(reported, id, finding);
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         let outcome = {
-            let mut recorder = Recorder::new(&cell, self.send, &replay);
+            let mut recorder = CellRecorder::new(&cell, self.send, &replay);
             match id.lane {
                 #[cfg(target_arch = "x86_64")]
                 Lane::Stepped => stepped::run(&cell, &mut recorder),

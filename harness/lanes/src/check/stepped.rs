@@ -23,8 +23,8 @@ use model::run::finding::Possible;
 use model::run::known::{Excess, KnownFailure};
 use model::run::phases::Phase;
 use model::schedule::cost::faults;
-use model::schedule::random::{Bounds, Random};
-use model::schedule::replay::Replay;
+use model::schedule::random::{Random, RandomBounds};
+use model::schedule::replay::ScheduleReplay;
 use model::schedule::trace::Trace;
 use model::schedule::{AccessKind, Scheduler};
 use model::workload::{Mode, Workload, generate};
@@ -35,11 +35,11 @@ use rand_chacha::ChaCha8Rng;
 use sim::case::kept::{DRAWN, Drawn, KeptProgram, KeptSchedule, KeptSchedules, still};
 use sim::case::stepped::{BuildIdentity, SteppedCase, WorkloadIdentity};
 
-use crate::cell::{Cell, Cut, PATIENCE};
+use crate::cell::{Cell, CellError, PATIENCE};
 use crate::explore::failures::Failing;
 use crate::explore::place::{identity, movement};
-use crate::explore::search::Tally;
-use crate::recorder::{Evidence, Recorder};
+use crate::explore::search::SearchTally;
+use crate::recorder::{CellRecorder, Evidence};
 use crate::stepped::{Rig, RigError, RigPlan, SteppedRun, SteppedSample, WARM_UP_WITHOUT_JIT};
 
 /// The walker under test.
@@ -52,7 +52,7 @@ const MOST_DEATHS: u32 = 10;
 const AGAIN: u32 = 2;
 
 /// Runs the cell: the kept schedules of its program, if it has any, then drawn ones.
-pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
+pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>) -> CellOutcome {
     match Lane::run(cell, recorder) {
         Ok(()) => cell.ended_early().unwrap_or(CellOutcome::Ran),
         Err(cut) => cut.into(),
@@ -61,7 +61,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut Recorder<'_>) -> CellOutcome {
 
 struct Lane<'a, 'r, 'e> {
     cell: &'a Cell<'a>,
-    recorder: &'r mut Recorder<'e>,
+    recorder: &'r mut CellRecorder<'e>,
     rig: Rig,
     build: BuildIdentity,
     workload: WorkloadIdentity,
@@ -71,7 +71,7 @@ struct Lane<'a, 'r, 'e> {
     /// How many more deaths or hangs of the unwinder are allowed.
     deaths_left: u32,
     /// The results of the drawn schedules.
-    drawn: Tally,
+    drawn: SearchTally,
     /// The known failures among the drawn schedules, by id, and how often each occurred.
     excused: BTreeMap<&'a str, (&'a KnownFailure, u64)>,
 }
@@ -86,12 +86,13 @@ enum Promise<'a> {
 }
 
 impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
-    fn run(cell: &'a Cell<'a>, recorder: &'r mut Recorder<'e>) -> Result<(), Cut> {
-        let kept = KeptSchedules::kept().map_err(|error| Cut::SetUp(format!("the list of schedules: {error}")))?;
+    fn run(cell: &'a Cell<'a>, recorder: &'r mut CellRecorder<'e>) -> Result<(), CellError> {
+        let kept =
+            KeptSchedules::kept().map_err(|error| CellError::SetUp(format!("the list of schedules: {error}")))?;
         let program = kept.program(cell.family);
-        let program = program.ok_or_else(|| Cut::SetUp(format!("no schedules are kept for {}", cell.family)))?;
+        let program = program.ok_or_else(|| CellError::SetUp(format!("no schedules are kept for {}", cell.family)))?;
         let identity_of = &program.workload;
-        let workload = identity_of.generate().map_err(|error| Cut::SetUp(error.to_string()))?;
+        let workload = identity_of.generate().map_err(|error| CellError::SetUp(error.to_string()))?;
         recorder.runs(&workload.source);
         let (rig, at_stores) = launch(cell, workload)?;
         recorder.end_of(Phase::Starting);
@@ -107,7 +108,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
             seen,
             done: 0,
             deaths_left: MOST_DEATHS,
-            drawn: Tally::default(),
+            drawn: SearchTally::default(),
             excused: BTreeMap::new(),
         };
         let mut order: Vec<KeptSchedule<'_>> = program.schedules().filter(|_| at_stores && cell.is_first).collect();
@@ -144,9 +145,9 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         enough || self.cell.is_over()
     }
 
-    fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), Cut> {
+    fn kept(&mut self, one: &KeptSchedule<'_>) -> Result<(), CellError> {
         self.rig.stage(one.cast, still(one.schedule));
-        let mut replay = Replay::new(one.schedule.clone(), 1);
+        let mut replay = ScheduleReplay::new(one.schedule.clone(), 1);
         replay.begin();
         let Some(run) = self.take(one.samples, &mut replay)? else { return Ok(()) };
         let fits =
@@ -157,7 +158,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         }
         let mut promise = Promise::Kept(one.trace);
         for _ in 0..AGAIN {
-            let mut replay = Replay::new(one.schedule.clone(), 1);
+            let mut replay = ScheduleReplay::new(one.schedule.clone(), 1);
             replay.begin();
             let again = self.take(one.samples, &mut replay)?;
             if again.is_none_or(|again| Failing::of(&again).is_none()) {
@@ -169,13 +170,13 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     }
 
     /// Draws schedules from all bounds in turn until the cell is over.
-    fn drawn(&mut self, at_stores: bool) -> Result<(), Cut> {
+    fn drawn(&mut self, at_stores: bool) -> Result<(), CellError> {
         // Without watchpoints, a step runs up to the next gate, and the target must not move during a sample.
         let stands = |drawn: &Drawn| if at_stores { drawn.still() } else { AccessKind::ALL.into() };
         let mut sources: Vec<(&Drawn, Random)> = DRAWN
             .iter()
             .map(|drawn| {
-                let bounds = Bounds { moves: drawn.moves, steps: drawn.steps };
+                let bounds = RandomBounds { moves: drawn.moves, steps: drawn.steps };
                 (drawn, Random::new(self.cell.id.seed, u64::MAX, bounds))
             })
             .collect();
@@ -213,7 +214,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     }
 
     /// Runs a schedule. If the unwinder dies or hangs, reports that and starts a new rig for the next schedule.
-    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<Option<SteppedRun>, Cut> {
+    fn take(&mut self, samples: u32, scheduler: &mut dyn Scheduler) -> Result<Option<SteppedRun>, CellError> {
         let begun = Instant::now();
         self.done += 1;
         let run = match self.rig.run(samples, scheduler) {
@@ -303,7 +304,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
 
 /// Starts a rig on the cell's program, and returns whether its target moves store by store. Without watchpoints, it
 /// moves from gate to gate.
-fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
+fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), CellError> {
     let plan = RigPlan {
         jit: cell.jit(),
         warm_up: if cell.jit() == Some(true) {
@@ -327,7 +328,7 @@ fn launch(cell: &Cell<'_>, workload: Workload) -> Result<(Rig, bool), Cut> {
     }
 }
 
-impl From<RigError> for Cut {
+impl From<RigError> for CellError {
     fn from(error: RigError) -> Self {
         let text = error.to_string();
         match error {

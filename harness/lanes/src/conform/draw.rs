@@ -7,9 +7,9 @@ use std::ops::Range;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sim::map::SLOT_COUNT;
-use sim::program::{Function, FunctionId, Instruction, Program, Thread, Variable};
+use sim::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, Thread, Variable};
 
-use crate::conform::family::{Operation, ProgramFamily};
+use crate::conform::family::{ConformOperation, ProgramFamily};
 use crate::conform::legal::{Illegal, check};
 
 /// How many candidates are tried for one program. Most of those that cannot be repaired fail at once.
@@ -21,21 +21,21 @@ const FEWEST: usize = 8;
 /// Frames per chunk in programs that need more than one chunk.
 const FEW_SLOTS: u8 = 4;
 /// The id of the module, which calls `main`.
-pub(super) const MODULE: FunctionId = 0;
+pub(super) const MODULE: SimFunctionId = 0;
 /// The id of `main`. One iteration of its loop is a round.
-pub(super) const MAIN: FunctionId = 1;
+pub(super) const MAIN: SimFunctionId = 1;
 /// The functions that share addresses, in the family `code-reuse`.
-const TURNS: Range<FunctionId> = MAIN + 1..MAIN + 5;
+const TURNS: Range<SimFunctionId> = MAIN + 1..MAIN + 5;
 /// The line on which a round of `main` begins, and also the line on which the module calls `main`.
 pub(super) const ROUND_LINE: u8 = 2;
 
 /// Generates the program of a family and a seed.
 ///
-/// It is the same on every machine. Each operation follows an [`Instruction::Line`] of its own. `main` begins with an
+/// It is the same on every machine. Each operation follows an [`SimInstruction::Line`] of its own. `main` begins with an
 /// extra line, for the gate of the round, and ends with a jump back to it. All other functions end with a line for the
 /// return.
 #[must_use]
-pub fn draw(family: ProgramFamily, seed: u64) -> Program {
+pub fn draw(family: ProgramFamily, seed: u64) -> SimProgram {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..CANDIDATES {
         let mut program = candidate(family, &mut random);
@@ -45,35 +45,37 @@ pub fn draw(family: ProgramFamily, seed: u64) -> Program {
     }
     // Never needed in practice: see the test.
     let mut program = Draft::new(family, MAIN + 1, 0).program;
-    let round = [Instruction::Line(ROUND_LINE), Instruction::Call(MAIN + 1), Instruction::Jump(0)];
-    program.functions.extend([Function::new("main", &round), Function::new("f2", &[Instruction::Line(ROUND_LINE)])]);
+    let round = [SimInstruction::Line(ROUND_LINE), SimInstruction::Call(MAIN + 1), SimInstruction::Jump(0)];
+    program
+        .functions
+        .extend([SimFunction::new("main", &round), SimFunction::new("f2", &[SimInstruction::Line(ROUND_LINE)])]);
     program
 }
 
 /// The operations that a generated program performs in a round.
 #[must_use]
-pub fn operations(program: &Program) -> BTreeSet<Operation> {
+pub fn operations(program: &SimProgram) -> BTreeSet<ConformOperation> {
     check(program).unwrap_or_default()
 }
 
 struct Draft {
     family: ProgramFamily,
-    program: Program,
+    program: SimProgram,
     /// The last function that is not a generator. Generator functions follow it.
-    plain: FunctionId,
+    plain: SimFunctionId,
     generators: Variable,
     /// These functions share addresses in pairs: the second one uses the address of the first.
-    turns: Range<FunctionId>,
+    turns: Range<SimFunctionId>,
 }
 
 impl Draft {
     /// A program that has only the module.
-    fn new(family: ProgramFamily, plain: FunctionId, generators: Variable) -> Self {
+    fn new(family: ProgramFamily, plain: SimFunctionId, generators: Variable) -> Self {
         let slots_per_chunk = if family == ProgramFamily::Chunks { FEW_SLOTS } else { SLOT_COUNT };
-        let module = Function::new("<module>", &[Instruction::Line(ROUND_LINE), Instruction::Call(MAIN)]);
+        let module = SimFunction::new("<module>", &[SimInstruction::Line(ROUND_LINE), SimInstruction::Call(MAIN)]);
         Self {
             family,
-            program: Program {
+            program: SimProgram {
                 functions: vec![module],
                 threads: vec![Thread::new(0, 7, true)],
                 slots_per_chunk,
@@ -86,7 +88,7 @@ impl Draft {
     }
 
     /// Picks a function that `caller` may call.
-    fn callee(&self, caller: FunctionId, random: &mut ChaCha8Rng) -> Option<FunctionId> {
+    fn callee(&self, caller: SimFunctionId, random: &mut ChaCha8Rng) -> Option<SimFunctionId> {
         let generator = caller > self.plain;
         // Generators call functions of the later half, because most callers of generators are in the earlier half.
         let first = if generator { self.plain / 2 + 1 } else { caller + 1 };
@@ -96,13 +98,18 @@ impl Draft {
     }
 
     /// Draws an instruction for `function`. `None` if the operation is not allowed there, even in code that never runs.
-    fn instruction(&self, operation: Operation, function: FunctionId, random: &mut ChaCha8Rng) -> Option<Instruction> {
+    fn instruction(
+        &self,
+        operation: ConformOperation,
+        function: SimFunctionId,
+        random: &mut ChaCha8Rng,
+    ) -> Option<SimInstruction> {
         let is_generator = function > self.plain;
         let fits = match operation {
-            Operation::Yield | Operation::Delegate => is_generator,
-            Operation::Return => function > MAIN,
-            Operation::ReturnRunning => function > MAIN && !is_generator,
-            Operation::Compile => !self.turns.is_empty(),
+            ConformOperation::Yield | ConformOperation::Delegate => is_generator,
+            ConformOperation::Return => function > MAIN,
+            ConformOperation::ReturnRunning => function > MAIN && !is_generator,
+            ConformOperation::Compile => !self.turns.is_empty(),
             _ => true,
         };
         if !fits {
@@ -110,75 +117,75 @@ impl Draft {
         }
         let variable = |random: &mut ChaCha8Rng| (self.generators > 0).then(|| random.random_range(0..self.generators));
         Some(match operation {
-            Operation::Line => Instruction::Line(0),
-            Operation::Call => Instruction::Call(self.callee(function, random)?),
-            Operation::CallFromC => Instruction::CallFromC(self.callee(function, random)?),
-            Operation::FailedCall => Instruction::FailedCall(self.callee(function, random)?),
-            Operation::Return => Instruction::Return,
-            Operation::ReturnRunning => Instruction::ReturnRunning(self.callee(function, random)?),
-            Operation::Raise => Instruction::Raise,
-            Operation::Create => {
+            ConformOperation::Line => SimInstruction::Line(0),
+            ConformOperation::Call => SimInstruction::Call(self.callee(function, random)?),
+            ConformOperation::CallFromC => SimInstruction::CallFromC(self.callee(function, random)?),
+            ConformOperation::FailedCall => SimInstruction::FailedCall(self.callee(function, random)?),
+            ConformOperation::Return => SimInstruction::Return,
+            ConformOperation::ReturnRunning => SimInstruction::ReturnRunning(self.callee(function, random)?),
+            ConformOperation::Raise => SimInstruction::Raise,
+            ConformOperation::Create => {
                 let variable = variable(random)?;
-                Instruction::Create(variable, self.plain + 1 + variable)
+                SimInstruction::Create(variable, self.plain + 1 + variable)
             }
-            Operation::Resume => Instruction::Resume(variable(random)?),
-            Operation::ResumeFromC => Instruction::ResumeFromC(variable(random)?),
-            Operation::Yield => Instruction::Yield,
-            Operation::Delegate => Instruction::Delegate(variable(random)?),
-            Operation::Throw => Instruction::Throw(variable(random)?),
-            Operation::Drop => Instruction::Drop(variable(random)?),
-            Operation::Compile => Instruction::Compile(random.random_range(self.turns.clone())),
+            ConformOperation::Resume => SimInstruction::Resume(variable(random)?),
+            ConformOperation::ResumeFromC => SimInstruction::ResumeFromC(variable(random)?),
+            ConformOperation::Yield => SimInstruction::Yield,
+            ConformOperation::Delegate => SimInstruction::Delegate(variable(random)?),
+            ConformOperation::Throw => SimInstruction::Throw(variable(random)?),
+            ConformOperation::Drop => SimInstruction::Drop(variable(random)?),
+            ConformOperation::Compile => SimInstruction::Compile(random.random_range(self.turns.clone())),
         })
     }
 
-    fn body(&self, function: FunctionId, random: &mut ChaCha8Rng) -> Vec<Instruction> {
+    fn body(&self, function: SimFunctionId, random: &mut ChaCha8Rng) -> Vec<SimInstruction> {
         let is_generator = function > self.plain;
         let operations = self.family.operations();
         let mut body = Vec::new();
         for _ in 0..random.random_range(1..=MOST_OPERATIONS) {
             let operation = match random.random_range(0..10) {
-                0 => Operation::Line,
-                1..=3 => Operation::Call,
-                4..=6 if is_generator => Operation::Yield,
+                0 => ConformOperation::Line,
+                1..=3 => ConformOperation::Call,
+                4..=6 if is_generator => ConformOperation::Yield,
                 _ => operations[random.random_range(0..operations.len())],
             };
             let drawn = self.instruction(operation, function, random);
             body.extend(drawn);
-            if let Some(Instruction::Compile(made)) = drawn {
+            if let Some(SimInstruction::Compile(made)) = drawn {
                 // A new code object matters only once it runs.
-                body.push(Instruction::Call(made));
+                body.push(SimInstruction::Call(made));
             }
         }
         body
     }
 
-    fn function(&mut self, function: FunctionId, random: &mut ChaCha8Rng) {
+    fn function(&mut self, function: SimFunctionId, random: &mut ChaCha8Rng) {
         let body = self.body(function, random);
         self.add(&format!("f{function}"), body, random);
     }
 
     /// Adds a function, possibly with an exception handler.
-    fn add(&mut self, name: &str, body: Vec<Instruction>, random: &mut ChaCha8Rng) {
-        let mut made = Function::new(name, &body);
+    fn add(&mut self, name: &str, body: Vec<SimInstruction>, random: &mut ChaCha8Rng) {
+        let mut made = SimFunction::new(name, &body);
         if self.family.has_handlers() && random.random_bool(0.5) && !made.body.is_empty() {
             made.handler = u8::try_from(random.random_range(1..=made.body.len())).ok();
         }
         if self.family == ProgramFamily::Chunks && random.random_bool(0.5) {
             made.slots = 2;
         }
-        let id = FunctionId::try_from(self.program.functions.len()).unwrap_or(FunctionId::MAX);
+        let id = SimFunctionId::try_from(self.program.functions.len()).unwrap_or(SimFunctionId::MAX);
         made.place = self.turns.contains(&id).then(|| place(id));
         self.program.functions.push(made);
     }
 }
 
-fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
+fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> SimProgram {
     let generators = if family.has_generators() { random.random_range(1..=3) } else { 0 };
     let plain = MAIN + random.random_range(if family == ProgramFamily::CodeReuse { 4..=8 } else { 3..=8 });
     let mut draft = Draft::new(family, plain, generators);
-    let mut main: Vec<Instruction> = (0..generators)
+    let mut main: Vec<SimInstruction> = (0..generators)
         .filter(|_| random.random_bool(0.9))
-        .map(|variable| Instruction::Create(variable, plain + 1 + variable))
+        .map(|variable| SimInstruction::Create(variable, plain + 1 + variable))
         .collect();
     for _ in 0..random.random_range(2..=4) {
         let drawn = draft.body(MAIN, random);
@@ -187,10 +194,10 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
     // The number of lines is limited.
     main.truncate(11);
     let end = main.len();
-    main.extend((0..generators).map(Instruction::Drop));
+    main.extend((0..generators).map(SimInstruction::Drop));
     // A round ends in the state in which it began.
-    main.extend(draft.turns.clone().filter(|&function| place(function) == function).map(Instruction::Compile));
-    let mut main = Function::new("main", &main);
+    main.extend(draft.turns.clone().filter(|&function| place(function) == function).map(SimInstruction::Compile));
+    let mut main = SimFunction::new("main", &main);
     if family.has_handlers() {
         main.handler = u8::try_from(end).ok();
     }
@@ -202,12 +209,12 @@ fn candidate(family: ProgramFamily, random: &mut ChaCha8Rng) -> Program {
 }
 
 /// The number of the code address of a function in [`TURNS`].
-fn place(function: FunctionId) -> FunctionId {
+fn place(function: SimFunctionId) -> SimFunctionId {
     function - (function - TURNS.start) % 2
 }
 
 /// Removes what cannot be executed, and puts every operation on a line of its own. Returns whether that succeeded.
-fn repair(program: &mut Program) -> bool {
+fn repair(program: &mut SimProgram) -> bool {
     loop {
         match check(program) {
             Ok(_) => break,
@@ -236,17 +243,17 @@ fn repair(program: &mut Program) -> bool {
 
 /// Puts each operation on a line of its own and adds the end of the body: in `main` the jump of the round, elsewhere
 /// the last line, for the return.
-fn number_lines(id: FunctionId, function: &mut Function) {
+fn number_lines(id: SimFunctionId, function: &mut SimFunction) {
     let is_main = id == MAIN;
     let first = if is_main { ROUND_LINE + 1 } else { ROUND_LINE };
-    let mut body = if is_main { vec![Instruction::Line(ROUND_LINE)] } else { Vec::new() };
+    let mut body = if is_main { vec![SimInstruction::Line(ROUND_LINE)] } else { Vec::new() };
     let mut handler = None;
     for (index, (line, &instruction)) in (first..).zip(&function.body).enumerate() {
         if function.handler.map(usize::from) == Some(index) {
             handler = u8::try_from(body.len()).ok();
         }
-        body.push(Instruction::Line(line));
-        if !matches!(instruction, Instruction::Line(_)) {
+        body.push(SimInstruction::Line(line));
+        if !matches!(instruction, SimInstruction::Line(_)) {
             body.push(instruction);
         }
     }
@@ -254,18 +261,18 @@ fn number_lines(id: FunctionId, function: &mut Function) {
         handler = u8::try_from(body.len()).ok();
     }
     body.push(if is_main {
-        Instruction::Jump(0)
+        SimInstruction::Jump(0)
     } else {
-        Instruction::Line(first + u8::try_from(function.body.len()).unwrap_or(0))
+        SimInstruction::Line(first + u8::try_from(function.body.len()).unwrap_or(0))
     });
     (function.body, function.handler) = (body, handler);
 }
 
 /// Whether the program performs its family's essential operation and a call, and has enough operations.
-fn is_worth_it(family: ProgramFamily, program: &Program) -> bool {
+fn is_worth_it(family: ProgramFamily, program: &SimProgram) -> bool {
     let Ok(done) = check(program) else { return false };
     let operations: usize = program.functions.iter().skip(1).map(|function| function.body.len() / 2).sum();
-    done.contains(&family.essential()) && operations >= FEWEST && done.contains(&Operation::Call)
+    done.contains(&family.essential()) && operations >= FEWEST && done.contains(&ConformOperation::Call)
 }
 
 #[cfg(test)]
@@ -297,7 +304,7 @@ mod tests {
                     .body
                     .iter()
                     .filter_map(|instruction| match instruction {
-                        Instruction::Line(line) => Some(*line),
+                        SimInstruction::Line(line) => Some(*line),
                         _ => None,
                     })
                     .collect();

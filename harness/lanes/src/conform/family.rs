@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sim::program::Instruction;
+use sim::program::SimInstruction;
 
 /// A kind of program, defined by the operations that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,10 +36,10 @@ pub enum ProgramFamily {
 
 /// The kind of an instruction, without its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Operation {
+pub enum ConformOperation {
     /// Execution moves to another line.
     Line,
-    /// Python code calls a function. For details of this and the other operations, see [`Instruction`].
+    /// Python code calls a function. For details of this and the other operations, see [`SimInstruction`].
     Call,
     /// C code calls a function.
     CallFromC,
@@ -69,31 +69,31 @@ pub enum Operation {
     Compile,
 }
 
-impl Operation {
+impl ConformOperation {
     /// The operation of an instruction. `None` for instructions that random programs never contain.
     #[must_use]
-    pub fn of(instruction: Instruction) -> Option<Self> {
+    pub fn of(instruction: SimInstruction) -> Option<Self> {
         Some(match instruction {
-            Instruction::Line(_) => Self::Line,
-            Instruction::Call(_) => Self::Call,
-            Instruction::CallFromC(_) => Self::CallFromC,
-            Instruction::FailedCall(_) => Self::FailedCall,
-            Instruction::Return => Self::Return,
-            Instruction::ReturnRunning(_) => Self::ReturnRunning,
-            Instruction::Raise => Self::Raise,
-            Instruction::Create(..) => Self::Create,
-            Instruction::Resume(_) => Self::Resume,
-            Instruction::ResumeFromC(_) => Self::ResumeFromC,
-            Instruction::Yield => Self::Yield,
-            Instruction::Delegate(_) => Self::Delegate,
-            Instruction::Throw(_) => Self::Throw,
-            Instruction::Drop(_) => Self::Drop,
-            Instruction::Compile(_) => Self::Compile,
-            Instruction::Jump(_)
-            | Instruction::Branch(_)
-            | Instruction::StartThread(_)
-            | Instruction::EndThread
-            | Instruction::Free(_) => return None,
+            SimInstruction::Line(_) => Self::Line,
+            SimInstruction::Call(_) => Self::Call,
+            SimInstruction::CallFromC(_) => Self::CallFromC,
+            SimInstruction::FailedCall(_) => Self::FailedCall,
+            SimInstruction::Return => Self::Return,
+            SimInstruction::ReturnRunning(_) => Self::ReturnRunning,
+            SimInstruction::Raise => Self::Raise,
+            SimInstruction::Create(..) => Self::Create,
+            SimInstruction::Resume(_) => Self::Resume,
+            SimInstruction::ResumeFromC(_) => Self::ResumeFromC,
+            SimInstruction::Yield => Self::Yield,
+            SimInstruction::Delegate(_) => Self::Delegate,
+            SimInstruction::Throw(_) => Self::Throw,
+            SimInstruction::Drop(_) => Self::Drop,
+            SimInstruction::Compile(_) => Self::Compile,
+            SimInstruction::Jump(_)
+            | SimInstruction::Branch(_)
+            | SimInstruction::StartThread(_)
+            | SimInstruction::EndThread
+            | SimInstruction::Free(_) => return None,
         })
     }
 }
@@ -137,8 +137,8 @@ impl ProgramFamily {
     /// The operations that functions perform besides calls and line changes. The more often one is listed, the likelier
     /// it is.
     #[must_use]
-    pub fn operations(self) -> &'static [Operation] {
-        use Operation::{
+    pub fn operations(self) -> &'static [ConformOperation] {
+        use ConformOperation::{
             Call, CallFromC, Compile, Create, Delegate, Drop, FailedCall, Line, Raise, Resume, ResumeFromC, Return,
             ReturnRunning, Throw,
         };
@@ -178,31 +178,33 @@ impl ProgramFamily {
 
     /// The operation that every program of the family performs.
     #[must_use]
-    pub fn essential(self) -> Operation {
+    pub fn essential(self) -> ConformOperation {
         match self {
-            Self::Calls | Self::Chunks | Self::Mixed => Operation::Call,
-            Self::Exceptions => Operation::Raise,
-            Self::Generators => Operation::Resume,
-            Self::Delegation => Operation::Delegate,
-            Self::ResumedFromC => Operation::ResumeFromC,
-            Self::Throw => Operation::Throw,
-            Self::Entry => Operation::CallFromC,
-            Self::FailedBind => Operation::FailedCall,
-            Self::Finalizers => Operation::ReturnRunning,
-            Self::CodeReuse => Operation::Compile,
+            Self::Calls | Self::Chunks | Self::Mixed => ConformOperation::Call,
+            Self::Exceptions => ConformOperation::Raise,
+            Self::Generators => ConformOperation::Resume,
+            Self::Delegation => ConformOperation::Delegate,
+            Self::ResumedFromC => ConformOperation::ResumeFromC,
+            Self::Throw => ConformOperation::Throw,
+            Self::Entry => ConformOperation::CallFromC,
+            Self::FailedBind => ConformOperation::FailedCall,
+            Self::Finalizers => ConformOperation::ReturnRunning,
+            Self::CodeReuse => ConformOperation::Compile,
         }
     }
 
     /// Whether programs of this family create generators.
     #[must_use]
     pub fn has_generators(self) -> bool {
-        self.operations().iter().any(|operation| matches!(operation, Operation::Resume | Operation::ResumeFromC))
+        self.operations()
+            .iter()
+            .any(|operation| matches!(operation, ConformOperation::Resume | ConformOperation::ResumeFromC))
     }
 
     /// Whether functions may have exception handlers.
     #[must_use]
     pub fn has_handlers(self) -> bool {
-        self.operations().iter().any(|operation| matches!(operation, Operation::Raise | Operation::Throw))
+        self.operations().iter().any(|operation| matches!(operation, ConformOperation::Raise | ConformOperation::Throw))
     }
 }
 

@@ -11,14 +11,14 @@
 use std::collections::HashMap;
 
 use framewalk::memory::Address;
-use model::schedule::event::{Event, Standing, ThreadWord};
+use model::schedule::event::{ChainFrame, StepEvent, ThreadWord};
 use sim::interpreter::First;
 use sim::map::MOST_SHIMS;
 
 use crate::stepped::{RigPlan, SteppedRun};
 
 /// Facts of one real run; see the module.
-pub(super) struct Given {
+pub(super) struct RealRunFacts {
     pub(super) orders: Orders,
     /// The number of the shim frame's address at each entry from C, the last entry first.
     pub(super) shims: Vec<usize>,
@@ -53,7 +53,7 @@ impl Order {
     }
 
     /// Extracts the facts from a run of the real interpreter.
-    pub(super) fn learn(&mut self, run: &SteppedRun) -> Given {
+    pub(super) fn learn(&mut self, run: &SteppedRun) -> RealRunFacts {
         let firsts = firsts(&run.history);
         let orders = match self {
             Self::Each => Orders::Each(firsts.into_iter()),
@@ -62,16 +62,16 @@ impl Order {
                 Orders::One(*known)
             }
         };
-        Given { orders, shims: shims(&run.history) }
+        RealRunFacts { orders, shims: shims(&run.history) }
     }
 }
 
 /// The first store of each update. The second store of an update follows directly: only accesses of the walker can come
 /// between.
-fn firsts(history: &[Event]) -> Vec<First> {
+fn firsts(history: &[StepEvent]) -> Vec<First> {
     let mut updates = history.iter().filter_map(|event| match event {
-        Event::Step(ThreadWord::Anchor, _) => Some(First::Anchor),
-        Event::Step(ThreadWord::Sequence, _) => Some(First::Sequence),
+        StepEvent::Step(ThreadWord::Anchor, _) => Some(First::Anchor),
+        StepEvent::Step(ThreadWord::Sequence, _) => Some(First::Sequence),
         _ => None,
     });
     let mut firsts = Vec::new();
@@ -84,14 +84,14 @@ fn firsts(history: &[Event]) -> Vec<First> {
 
 /// The number of the shim frame's address at each entry from C, the last entry first. Number 0 is the shim frame below
 /// `main`.
-fn shims(history: &[Event]) -> Vec<usize> {
+fn shims(history: &[StepEvent]) -> Vec<usize> {
     let chains = history.iter().filter_map(|event| match event {
-        Event::Truth(chain) => Some(chain.as_slice()),
+        StepEvent::Truth(chain) => Some(chain.as_slice()),
         _ => None,
     });
     let mut numbers: HashMap<Address, usize> = HashMap::new();
     let mut entries = Vec::new();
-    let mut before: Option<&[Standing]> = None;
+    let mut before: Option<&[ChainFrame]> = None;
     for chain in chains {
         // Only an entry from C makes a chain grow by two.
         if let (Some(before), [_, shim, ..]) = (before, chain)

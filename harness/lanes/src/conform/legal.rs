@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim::program::{FunctionId, Instruction, Program, VARIABLES, Variable};
+use sim::program::{SimFunctionId, SimInstruction, SimProgram, VARIABLES, Variable};
 
 use crate::conform::draw::MAIN;
-use crate::conform::family::Operation;
+use crate::conform::family::ConformOperation;
 
 /// The most instructions in one round. More would make schedules long.
 const LONGEST: usize = 160;
@@ -22,7 +22,7 @@ const MOST_ENTRIES: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Illegal {
     /// This instruction, of this function, is invalid when it is reached, and must be removed.
-    Instruction(FunctionId, usize),
+    Instruction(SimFunctionId, usize),
     /// The program as a whole is unusable.
     Program,
 }
@@ -37,7 +37,7 @@ enum Status {
 #[derive(Clone, Copy)]
 struct Generator {
     status: Status,
-    function: FunctionId,
+    function: SimFunctionId,
     next: usize,
     /// Whether it has yielded.
     begun: bool,
@@ -60,19 +60,19 @@ enum End {
 }
 
 struct Run<'a> {
-    program: &'a Program,
+    program: &'a SimProgram,
     generators: [Generator; VARIABLES],
     /// For each shared code address, the function whose code object is there.
-    codes: BTreeMap<FunctionId, FunctionId>,
+    codes: BTreeMap<SimFunctionId, SimFunctionId>,
     /// The functions whose frames are on the stack.
-    running: Vec<FunctionId>,
+    running: Vec<SimFunctionId>,
     left: usize,
     entries: usize,
-    done: BTreeSet<Operation>,
+    done: BTreeSet<ConformOperation>,
 }
 
 /// Runs one round. Returns the operations that it performed.
-pub(super) fn check(program: &Program) -> Result<BTreeSet<Operation>, Illegal> {
+pub(super) fn check(program: &SimProgram) -> Result<BTreeSet<ConformOperation>, Illegal> {
     let absent = Generator { status: Status::Absent, function: 0, next: 0, begun: false, delegating: false };
     let mut first = BTreeMap::new();
     for (id, function) in (0..).zip(&program.functions) {
@@ -102,7 +102,7 @@ impl Run<'_> {
     /// is the instruction at which an exception is thrown into it.
     fn function(
         &mut self,
-        function: FunctionId,
+        function: SimFunctionId,
         from: usize,
         own: Option<Variable>,
         mut thrown: Option<usize>,
@@ -126,16 +126,16 @@ impl Run<'_> {
             let Some(&instruction) = code.body.get(next) else { break End::Returned };
             self.left = self.left.checked_sub(1).ok_or(Illegal::Program)?;
             let illegal = Illegal::Instruction(function, next);
-            self.done.extend(Operation::of(instruction));
+            self.done.extend(ConformOperation::of(instruction));
             let mut raising = false;
             match instruction {
-                Instruction::Line(_) => {}
-                Instruction::Call(callee) => raising = self.call(callee, illegal)?,
-                Instruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee, illegal))?,
-                Instruction::FailedCall(_) => {}
-                Instruction::Return if function == MAIN => return Err(illegal),
-                Instruction::Return => break End::Returned,
-                Instruction::ReturnRunning(finalizer) => {
+                SimInstruction::Line(_) => {}
+                SimInstruction::Call(callee) => raising = self.call(callee, illegal)?,
+                SimInstruction::CallFromC(callee) => raising = self.entering(|run| run.call(callee, illegal))?,
+                SimInstruction::FailedCall(_) => {}
+                SimInstruction::Return if function == MAIN => return Err(illegal),
+                SimInstruction::Return => break End::Returned,
+                SimInstruction::ReturnRunning(finalizer) => {
                     if function == MAIN || own.is_some() {
                         return Err(illegal);
                     }
@@ -145,8 +145,8 @@ impl Run<'_> {
                     }
                     break End::Returned;
                 }
-                Instruction::Raise => raising = true,
-                Instruction::Create(variable, function) => {
+                SimInstruction::Raise => raising = true,
+                SimInstruction::Create(variable, function) => {
                     let generator = self.generator(variable)?;
                     if generator.status != Status::Absent {
                         return Err(illegal);
@@ -154,30 +154,30 @@ impl Run<'_> {
                     *generator =
                         Generator { status: Status::Suspended, function, next: 0, begun: false, delegating: false };
                 }
-                Instruction::Resume(variable) => {
+                SimInstruction::Resume(variable) => {
                     raising = matches!(self.resume(variable, false, illegal)?, End::Raised);
                 }
-                Instruction::ResumeFromC(variable) => {
+                SimInstruction::ResumeFromC(variable) => {
                     raising = self.entering(|run| Ok(matches!(run.resume(variable, false, illegal)?, End::Raised)))?;
                 }
-                Instruction::Yield if own.is_none() => return Err(illegal),
-                Instruction::Yield => break End::Yielded(next + 1, false),
-                Instruction::Delegate(_) if own.is_none() => return Err(illegal),
-                Instruction::Delegate(variable) => match self.resume(variable, false, illegal)? {
+                SimInstruction::Yield if own.is_none() => return Err(illegal),
+                SimInstruction::Yield => break End::Yielded(next + 1, false),
+                SimInstruction::Delegate(_) if own.is_none() => return Err(illegal),
+                SimInstruction::Delegate(variable) => match self.resume(variable, false, illegal)? {
                     End::Returned => {}
                     End::Raised => raising = true,
                     End::Yielded(..) => break End::Yielded(next, true),
                 },
-                Instruction::Throw(variable) => raising = self.entering(|run| run.throw(variable, illegal))?,
-                Instruction::Drop(variable) => self.drop(variable, illegal)?,
-                Instruction::Compile(function) => self.compile(function, illegal)?,
+                SimInstruction::Throw(variable) => raising = self.entering(|run| run.throw(variable, illegal))?,
+                SimInstruction::Drop(variable) => self.drop(variable, illegal)?,
+                SimInstruction::Compile(function) => self.compile(function, illegal)?,
                 // The end of a round.
-                Instruction::Jump(0) if function == MAIN => break End::Returned,
-                Instruction::Jump(_)
-                | Instruction::Branch(_)
-                | Instruction::StartThread(_)
-                | Instruction::EndThread
-                | Instruction::Free(_) => return Err(illegal),
+                SimInstruction::Jump(0) if function == MAIN => break End::Returned,
+                SimInstruction::Jump(_)
+                | SimInstruction::Branch(_)
+                | SimInstruction::StartThread(_)
+                | SimInstruction::EndThread
+                | SimInstruction::Free(_) => return Err(illegal),
             }
             if raising {
                 thrown = Some(next);
@@ -194,19 +194,19 @@ impl Run<'_> {
     }
 
     /// Returns whether an exception comes out of the call.
-    fn call(&mut self, function: FunctionId, illegal: Illegal) -> Result<bool, Illegal> {
+    fn call(&mut self, function: SimFunctionId, illegal: Illegal) -> Result<bool, Illegal> {
         if self.place(function).is_some_and(|place| self.codes.get(&place) != Some(&function)) {
             return Err(illegal);
         }
         Ok(matches!(self.function(function, 0, None, None)?, End::Raised))
     }
 
-    fn place(&self, function: FunctionId) -> Option<FunctionId> {
+    fn place(&self, function: SimFunctionId) -> Option<SimFunctionId> {
         self.program.functions.get(usize::from(function))?.place
     }
 
     /// Creates a function's code object at the address of another one, which is freed and must not be running.
-    fn compile(&mut self, function: FunctionId, illegal: Illegal) -> Result<(), Illegal> {
+    fn compile(&mut self, function: SimFunctionId, illegal: Illegal) -> Result<(), Illegal> {
         let there = self.place(function).and_then(|place| self.codes.get_mut(&place)).ok_or(illegal)?;
         if *there == function || self.running.contains(there) {
             return Err(illegal);
@@ -248,7 +248,7 @@ impl Run<'_> {
     fn delegate(&self, generator: &Generator) -> Option<Variable> {
         let code = self.program.functions.get(usize::from(generator.function))?;
         match code.body.get(generator.next) {
-            Some(&Instruction::Delegate(inner)) if generator.delegating => Some(inner),
+            Some(&SimInstruction::Delegate(inner)) if generator.delegating => Some(inner),
             _ => None,
         }
     }

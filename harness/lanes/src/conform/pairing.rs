@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use framewalk::memory::Address;
 
-use super::told::{Part, Told, Value};
+use super::told::{Part, StoryLine, Value};
 
 /// The mapping between the addresses of the real and the simulated interpreter.
 #[derive(Clone, Debug, Default)]
@@ -54,23 +54,23 @@ impl Pairing {
     }
 
     /// Whether both entries are the same.
-    pub(super) fn same(&mut self, real: &Told, simulated: &Told) -> bool {
+    pub(super) fn same(&mut self, real: &StoryLine, simulated: &StoryLine) -> bool {
         match (real, simulated) {
-            (Told::Sample(real), Told::Sample(simulated)) => real == simulated,
-            (Told::Stored(word, real), Told::Stored(other, simulated)) => {
+            (StoryLine::Sample(real), StoryLine::Sample(simulated)) => real == simulated,
+            (StoryLine::Stored(word, real), StoryLine::Stored(other, simulated)) => {
                 word == other && self.values(*real, *simulated)
             }
-            (Told::Access(at, kind, real), Told::Access(point, other, simulated)) => {
+            (StoryLine::Access(at, kind, real), StoryLine::Access(point, other, simulated)) => {
                 (at, kind, real.len()) == (point, other, simulated.len())
                     && real.iter().zip(simulated).all(|(real, simulated)| self.parts(real, simulated))
             }
-            (Told::Chain(real), Told::Chain(simulated)) => {
+            (StoryLine::Chain(real), StoryLine::Chain(simulated)) => {
                 real.len() == simulated.len()
                     && real.iter().zip(simulated).all(|(real, simulated)| {
                         real.named == simulated.named && self.addresses(real.address, simulated.address)
                     })
             }
-            (Told::Answer(real), Told::Answer(simulated)) => real == simulated,
+            (StoryLine::Answer(real), StoryLine::Answer(simulated)) => real == simulated,
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use framewalk::layout::FrameLayout;
 use model::workload::grammar::Grammar;
 use model::workload::prologue::{GATE, IMPORTS, gate};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Produces, ROUND, Workload};
-use sim::program::{Function, FunctionId, Instruction, Program, Variable};
+use sim::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, Variable};
 
 use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
 
@@ -29,13 +29,13 @@ pub struct Translated {
     /// The Python program, with a gate at the start of every round.
     pub workload: Workload,
     /// For each line of the Python text, the function and line of the simulated program.
-    pub lines: BTreeMap<u32, (FunctionId, u8)>,
+    pub lines: BTreeMap<u32, (SimFunctionId, u8)>,
 }
 
 /// Translates `program`. `frame` is the layout of frames in the interpreter that will run it. `seed` is stored in the
 /// workload.
 #[must_use]
-pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translated {
+pub fn translate(program: &SimProgram, frame: &FrameLayout, seed: u64) -> Translated {
     let mut text = Text::default();
     text.add(IMPORTS);
     text.add(GATE);
@@ -49,7 +49,7 @@ pub fn translate(program: &Program, frame: &FrameLayout, seed: u64) -> Translate
         text.function(program, id, function);
     }
     for (id, function) in (0..).zip(&program.functions) {
-        let dies = |one: &Instruction| *one == Instruction::ReturnRunning(id);
+        let dies = |one: &SimInstruction| *one == SimInstruction::ReturnRunning(id);
         if program.functions.iter().any(|other| other.body.iter().any(dies)) {
             text.add(&format!("class D{id}: __del__ = {}", function.name));
         }
@@ -79,7 +79,7 @@ struct Text {
     text: String,
     count: u32,
     indent: usize,
-    lines: BTreeMap<u32, (FunctionId, u8)>,
+    lines: BTreeMap<u32, (SimFunctionId, u8)>,
 }
 
 impl Text {
@@ -95,34 +95,34 @@ impl Text {
     }
 
     /// Adds Python lines that correspond to one line of a function.
-    fn on(&mut self, lines: &str, function: FunctionId, line: u8) {
+    fn on(&mut self, lines: &str, function: SimFunctionId, line: u8) {
         let first = self.count + 1;
         for at in first..=self.add(lines) {
             self.lines.insert(at, (function, line));
         }
     }
 
-    fn globals(&mut self, program: &Program, id: FunctionId, function: &Function) {
-        let made = |one: &Instruction| match *one {
-            Instruction::Create(made, _) | Instruction::Drop(made) => vec![variable(made)],
-            Instruction::Compile(made) => takers(program, made).map(name).collect(),
-            Instruction::Line(_)
-            | Instruction::Jump(_)
-            | Instruction::Branch(_)
-            | Instruction::Call(_)
-            | Instruction::CallFromC(_)
-            | Instruction::FailedCall(_)
-            | Instruction::Return
-            | Instruction::ReturnRunning(_)
-            | Instruction::Raise
-            | Instruction::Resume(_)
-            | Instruction::ResumeFromC(_)
-            | Instruction::Yield
-            | Instruction::Delegate(_)
-            | Instruction::Throw(_)
-            | Instruction::StartThread(_)
-            | Instruction::EndThread
-            | Instruction::Free(_) => Vec::new(),
+    fn globals(&mut self, program: &SimProgram, id: SimFunctionId, function: &SimFunction) {
+        let made = |one: &SimInstruction| match *one {
+            SimInstruction::Create(made, _) | SimInstruction::Drop(made) => vec![variable(made)],
+            SimInstruction::Compile(made) => takers(program, made).map(name).collect(),
+            SimInstruction::Line(_)
+            | SimInstruction::Jump(_)
+            | SimInstruction::Branch(_)
+            | SimInstruction::Call(_)
+            | SimInstruction::CallFromC(_)
+            | SimInstruction::FailedCall(_)
+            | SimInstruction::Return
+            | SimInstruction::ReturnRunning(_)
+            | SimInstruction::Raise
+            | SimInstruction::Resume(_)
+            | SimInstruction::ResumeFromC(_)
+            | SimInstruction::Yield
+            | SimInstruction::Delegate(_)
+            | SimInstruction::Throw(_)
+            | SimInstruction::StartThread(_)
+            | SimInstruction::EndThread
+            | SimInstruction::Free(_) => Vec::new(),
         };
         let mut names: Vec<String> = function.body.iter().flat_map(made).collect();
         names.sort();
@@ -132,11 +132,11 @@ impl Text {
         }
     }
 
-    fn function(&mut self, program: &Program, id: FunctionId, function: &Function) {
+    fn function(&mut self, program: &SimProgram, id: SimFunctionId, function: &SimFunction) {
         self.on(&format!("def {}(x=1):", function.name), id, 1);
         self.indent += 1;
         self.globals(program, id, function);
-        if program.is_generator(id) && !function.body.contains(&Instruction::Yield) {
+        if program.is_generator(id) && !function.body.contains(&SimInstruction::Yield) {
             // Any `yield` makes the function a generator.
             self.add("if 0: yield");
         }
@@ -145,7 +145,7 @@ impl Text {
         self.add("");
     }
 
-    fn main(&mut self, program: &Program) {
+    fn main(&mut self, program: &SimProgram) {
         let Some(main) = program.functions.get(usize::from(MAIN)) else { return };
         self.on("def main():", MAIN, 1);
         self.indent += 1;
@@ -157,7 +157,7 @@ impl Text {
         self.add("");
     }
 
-    fn body(&mut self, program: &Program, id: FunctionId, function: &Function) {
+    fn body(&mut self, program: &SimProgram, id: SimFunctionId, function: &SimFunction) {
         let mut line = 1;
         if function.handler.is_some() {
             self.add("try:");
@@ -168,9 +168,9 @@ impl Text {
             if function.handler.map(usize::from) == Some(index) {
                 self.handler();
             }
-            if let Instruction::Line(next) = instruction {
+            if let SimInstruction::Line(next) = instruction {
                 line = next;
-                let alone = matches!(body.get(index + 1), None | Some(Instruction::Line(_)));
+                let alone = matches!(body.get(index + 1), None | Some(SimInstruction::Line(_)));
                 if id == MAIN && index == 0 {
                     self.on(&gate(&ROUND.to_string()), id, line);
                 } else if alone {
@@ -194,7 +194,7 @@ impl Text {
     /// Gives all frames except the module's the frame size of the simulated interpreter. Equal sizes let a frame take
     /// the address of the one that ended before it. The module's frame is small but takes a slot all the same: where
     /// few frames fit into a chunk, they fill it.
-    fn sizes(&mut self, program: &Program, frame: &FrameLayout) {
+    fn sizes(&mut self, program: &SimProgram, frame: &FrameLayout) {
         // `FRAME_SPECIALS_SIZE` (`pycore_interpframe_structs.h`): the words of a frame before its locals.
         let specials = (frame.size - 1) / 8;
         let slot = if program.slots_per_chunk < MANY_SLOTS {
@@ -228,9 +228,9 @@ impl Text {
 
     /// Gives functions that share an address code objects of equal size, to which nothing else holds a reference. So
     /// each new code object takes the address of the freed one. At first, only the first function has one.
-    fn codes(&mut self, program: &Program) {
+    fn codes(&mut self, program: &SimProgram) {
         let taking = (0..).zip(&program.functions).filter(|(_, function)| function.place.is_some());
-        let taking: Vec<FunctionId> = taking.filter(|_| program.frees_code()).map(|(id, _)| id).collect();
+        let taking: Vec<SimFunctionId> = taking.filter(|_| program.frees_code()).map(|(id, _)| id).collect();
         for &id in taking.iter().filter(|&&id| takers(program, id).next() == Some(id)) {
             let lengths: Vec<_> = takers(program, id).map(|id| format!("len({}.__code__.co_code)", name(id))).collect();
             self.add(&format!("_size = max({})", lengths.join(", ")));
@@ -253,20 +253,20 @@ impl Text {
 }
 
 /// All functions that share an address with this one, including itself.
-fn takers(program: &Program, function: FunctionId) -> impl Iterator<Item = FunctionId> {
+fn takers(program: &SimProgram, function: SimFunctionId) -> impl Iterator<Item = SimFunctionId> {
     let place = program.functions.get(usize::from(function)).and_then(|function| function.place);
     let all = (0..).zip(&program.functions);
     all.filter(move |(_, other)| place.is_some() && other.place == place).map(|(id, _)| id)
 }
 
 /// A statement that creates a function with a code object of its own, without entering a frame.
-fn compiled(function: FunctionId) -> String {
+fn compiled(function: SimFunctionId) -> String {
     let name = name(function);
     format!("{name} = _function(_code_{name}.replace(), globals(), '{name}', _one)")
 }
 
 /// The Python name of a function other than `main`.
-fn name(id: FunctionId) -> String {
+fn name(id: SimFunctionId) -> String {
     format!("f{id}")
 }
 
@@ -274,31 +274,31 @@ fn variable(variable: Variable) -> String {
     format!("g{variable}")
 }
 
-fn statement(program: &Program, instruction: Instruction) -> String {
+fn statement(program: &SimProgram, instruction: SimInstruction) -> String {
     match instruction {
-        Instruction::Call(callee) => format!("{}()", name(callee)),
-        Instruction::CallFromC(callee) => format!("any(map({}, _one))", name(callee)),
-        Instruction::FailedCall(callee) => format!("try: {}(1, 2)\nexcept TypeError: pass", name(callee)),
-        Instruction::Return => "return".to_owned(),
-        Instruction::ReturnRunning(finalizer) => format!("d = D{finalizer}(); return"),
-        Instruction::Raise => "raise E".to_owned(),
+        SimInstruction::Call(callee) => format!("{}()", name(callee)),
+        SimInstruction::CallFromC(callee) => format!("any(map({}, _one))", name(callee)),
+        SimInstruction::FailedCall(callee) => format!("try: {}(1, 2)\nexcept TypeError: pass", name(callee)),
+        SimInstruction::Return => "return".to_owned(),
+        SimInstruction::ReturnRunning(finalizer) => format!("d = D{finalizer}(); return"),
+        SimInstruction::Raise => "raise E".to_owned(),
         // Release the previous generator first.
-        Instruction::Create(at, function) => format!("{0} = None; {0} = {1}()", variable(at), name(function)),
-        Instruction::Resume(at) => format!("for _ in {}: break", variable(at)),
-        Instruction::ResumeFromC(at) => format!("next({}, None)", variable(at)),
-        Instruction::Yield => "yield".to_owned(),
-        Instruction::Delegate(at) => format!("yield from {}", variable(at)),
-        Instruction::Throw(at) => format!("try: {}.throw(E)\nexcept StopIteration: pass", variable(at)),
-        Instruction::Drop(at) => format!("{} = None", variable(at)),
-        Instruction::Compile(function) => {
+        SimInstruction::Create(at, function) => format!("{0} = None; {0} = {1}()", variable(at), name(function)),
+        SimInstruction::Resume(at) => format!("for _ in {}: break", variable(at)),
+        SimInstruction::ResumeFromC(at) => format!("next({}, None)", variable(at)),
+        SimInstruction::Yield => "yield".to_owned(),
+        SimInstruction::Delegate(at) => format!("yield from {}", variable(at)),
+        SimInstruction::Throw(at) => format!("try: {}.throw(E)\nexcept StopIteration: pass", variable(at)),
+        SimInstruction::Drop(at) => format!("{} = None", variable(at)),
+        SimInstruction::Compile(function) => {
             let freed = takers(program, function).map(|function| format!("{} = None; ", name(function)));
             freed.chain([compiled(function)]).collect()
         }
-        Instruction::Line(_)
-        | Instruction::Jump(_)
-        | Instruction::Branch(_)
-        | Instruction::StartThread(_)
-        | Instruction::EndThread
-        | Instruction::Free(_) => "pass".to_owned(),
+        SimInstruction::Line(_)
+        | SimInstruction::Jump(_)
+        | SimInstruction::Branch(_)
+        | SimInstruction::StartThread(_)
+        | SimInstruction::EndThread
+        | SimInstruction::Free(_) => "pass".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use framewalk::memory::Address;
 use model::columns::{Columns, Side};
 
-use super::told::{Answer, Named, Part, Told, Value};
+use super::told::{Answer, Named, Part, StoryLine, Value};
 
 /// How many entries are shown before the first difference.
 const BEFORE: usize = 40;
@@ -52,15 +52,15 @@ impl Names {
         }
     }
 
-    fn told(&mut self, told: &Told) -> String {
+    fn told(&mut self, told: &StoryLine) -> String {
         match told {
-            Told::Sample(number) => format!("sample {number}"),
-            Told::Access(at, kind, parts) => {
+            StoryLine::Sample(number) => format!("sample {number}"),
+            StoryLine::Access(at, kind, parts) => {
                 let parts: Vec<String> = parts.iter().map(|part| self.part(part)).collect();
                 format!("{at} {kind}: {}", parts.join(", "))
             }
-            Told::Stored(word, value) => format!("stores {} = {}", word.name(), self.value(*value)),
-            Told::Chain(links) => {
+            StoryLine::Stored(word, value) => format!("stores {} = {}", word.name(), self.value(*value)),
+            StoryLine::Chain(links) => {
                 let mut text = "stack".to_owned();
                 for link in links {
                     match &link.named {
@@ -75,7 +75,7 @@ impl Names {
                 }
                 text
             }
-            Told::Answer(answer) => answered(answer),
+            StoryLine::Answer(answer) => answered(answer),
         }
     }
 }
@@ -95,7 +95,7 @@ fn answered(answer: &Answer) -> String {
 }
 
 /// The histories around entry `parting`, the first that differs.
-pub(super) fn side_by_side(real: &[Told], simulated: &[Told], parting: usize) -> String {
+pub(super) fn side_by_side(real: &[StoryLine], simulated: &[StoryLine], parting: usize) -> String {
     let mut columns = Columns::default();
     let (mut left, mut right) = (Names::default(), Names::default());
     let shown = parting.saturating_sub(BEFORE);

@@ -12,16 +12,16 @@ use framewalk::sample::WalkerKind;
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Unsupported, Walker};
 use framewalk::weakening::Weakening;
-use model::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use model::schedule::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use model::schedule::{AccessKind, Point, Schedule};
 use sim::interpreter::{Interpreter, State};
-use sim::map::{MOST_SHIMS, Map, Place, RUNTIME, Role};
-use sim::program::Program;
+use sim::map::{FrameSlot, MOST_SHIMS, Map, RUNTIME, Role};
+use sim::program::SimProgram;
 use sim::store::Store;
 use sim::variation::Variations;
 
 use super::draw::{MAIN, ROUND_LINE};
-use super::given::{Given, Orders};
+use super::given::{Orders, RealRunFacts};
 use crate::stepped::access::Map as AccessMap;
 
 /// Rounds before the first schedule, so that memory contains what earlier rounds left.
@@ -43,7 +43,7 @@ pub(super) struct Simulated {
 impl Simulated {
     /// Runs `program` to the start of a round, where every schedule begins. Its walkers omit what `weakenings` names.
     /// `None` if the program has no rounds.
-    pub(super) fn new(program: &Program, variations: &Variations, weakenings: &BTreeSet<Weakening>) -> Option<Self> {
+    pub(super) fn new(program: &SimProgram, variations: &Variations, weakenings: &BTreeSet<Weakening>) -> Option<Self> {
         let map = Map::with_shims(program, MOST_SHIMS);
         let (interpreter, start) = Interpreter::start_in(map, program.clone(), variations.clone());
         let map = AccessMap::new(LAYOUT, LAYOUT.thread.cache?, interpreter.map.thread_address(0));
@@ -82,7 +82,7 @@ impl Simulated {
 
     fn starts_round(&self, store: Store) -> bool {
         let Store::Word { word, value } = store else { return false };
-        matches!(self.interpreter.map.role(word), Some(Role::Instruction(Place::Slot(0, 1))))
+        matches!(self.interpreter.map.role(word), Some(Role::Instruction(FrameSlot::Slot(0, 1))))
             && self.interpreter.map.codes().line_of(MAIN, value) == Some(ROUND_LINE)
     }
 
@@ -103,7 +103,7 @@ impl Simulated {
     }
 
     /// The chain, leaf first, including the base frame and shim frames.
-    fn chain(&self, state: &State) -> Vec<Standing> {
+    fn chain(&self, state: &State) -> Vec<ChainFrame> {
         let map = &self.interpreter.map;
         let get = |word: u16| state.words.get(usize::from(word)).copied().unwrap_or(0);
         let mut chain = Vec::new();
@@ -116,7 +116,7 @@ impl Simulated {
                 let location = Location { line, ..Location::default() };
                 Some(Frame { function: name.as_str().into(), file: "".into(), location })
             });
-            chain.push(Standing { address, frame });
+            chain.push(ChainFrame { address, frame });
             let Some(previous) = map.previous_word(place) else { break };
             address = get(previous);
         }
@@ -132,7 +132,7 @@ impl Simulated {
         kind: WalkerKind,
         samples: u32,
         schedule: &Schedule,
-        given: Given,
+        given: RealRunFacts,
     ) -> Result<Ran, Unsupported> {
         let mut state = self.start.clone();
         let thread = self.interpreter.map.thread_address(0);
@@ -158,13 +158,13 @@ impl Simulated {
         turn.note_truth();
         for sample in 0..samples {
             (turn.sample, turn.access) = (sample, 0);
-            turn.history.push(Event::Sample(sample));
+            turn.history.push(StepEvent::Sample(sample));
             let result = walker.sample_thread(&mut turn, thread);
             let is_cpython = matches!(kind, WalkerKind::CpythonCached | WalkerKind::CpythonUncached);
             if is_cpython && matches!(result.outcome, Err(Rejection::Loops { .. })) {
                 turn.beyond.get_or_insert(turn.history.len());
             }
-            turn.history.push(Event::Result(sample, result));
+            turn.history.push(StepEvent::Result(sample, result));
         }
         Ok(Ran { history: turn.history, beyond: turn.beyond })
     }
@@ -203,13 +203,13 @@ struct Turn<'a> {
     sample: u32,
     access: u32,
     sequence: u64,
-    history: Vec<Event>,
+    history: Vec<StepEvent>,
     beyond: Option<usize>,
 }
 
 /// The result of a run.
 pub(super) struct Ran {
-    pub(super) history: Vec<Event>,
+    pub(super) history: Vec<StepEvent>,
     /// The index of the event from which on nothing can be compared. Either the walker read the memory of a shim frame
     /// or generator that is gone, whose content is up to C. Or the chain loops, and CPython's unwinder, unlike our own
     /// walkers, follows it to its limit.
@@ -223,7 +223,7 @@ impl Turn<'_> {
 
     fn note_truth(&mut self) {
         let chain = self.rig.chain(&self.state);
-        self.history.push(Event::Truth(chain));
+        self.history.push(StepEvent::Truth(chain));
     }
 
     fn step(&mut self) {
@@ -231,7 +231,7 @@ impl Turn<'_> {
             self.order();
             let Some((store, _)) = self.rig.interpreter.step(&mut self.state, 0, &mut || false, 0) else { return };
             if let Some((word, value)) = watched(&self.rig.interpreter, &self.state, store) {
-                self.history.push(Event::Step(word, self.relative(word, value)));
+                self.history.push(StepEvent::Step(word, self.relative(word, value)));
                 if word == ThreadWord::CurrentFrame {
                     self.rig.learn(&self.state);
                     self.note_truth();
@@ -271,7 +271,7 @@ impl Turn<'_> {
                 // A wrongly predicted leaf is not used. The number of parts must stay the same, so only its content is
                 // masked.
                 for one in shown.iter_mut().skip(before) {
-                    if let Shown::Previous(frame, previous) = one {
+                    if let AccessedValue::Previous(frame, previous) = one {
                         *previous = *frame;
                     }
                 }
@@ -281,11 +281,11 @@ impl Turn<'_> {
             }
         }
         for one in &mut shown {
-            if let Shown::Thread(word, value) = one {
+            if let AccessedValue::Thread(word, value) = one {
                 *value = self.relative(*word, *value);
             }
         }
-        self.history.push(Event::Access(Access { at, kind, shown }));
+        self.history.push(StepEvent::Access(Access { at, kind, shown }));
     }
 }
 

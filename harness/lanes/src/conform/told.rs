@@ -15,9 +15,9 @@ use framewalk::frame::Frame;
 use framewalk::memory::Address;
 use framewalk::miss::MissReason;
 use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
-use model::schedule::event::{Access, Event, Shown, Standing, ThreadWord};
+use model::schedule::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use model::schedule::{AccessKind, Point};
-use sim::program::FunctionId;
+use sim::program::SimFunctionId;
 
 /// A function and its line. The line is `None` if no operation has it.
 pub(super) type Named = (Arc<str>, Option<i32>);
@@ -57,7 +57,7 @@ pub(super) struct Answer {
 
 /// One entry of a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum StoryLine {
     Sample(u32),
     Access(Point, AccessKind, Vec<Part>),
     Stored(ThreadWord, Value),
@@ -68,7 +68,7 @@ pub(super) enum Told {
 /// The interpreter that a history comes from.
 pub(super) enum Speaker<'a> {
     /// The real interpreter, with the simulated function and line for each line of its program.
-    Real(&'a BTreeMap<u32, (FunctionId, u8)>),
+    Real(&'a BTreeMap<u32, (SimFunctionId, u8)>),
     Simulated,
 }
 
@@ -88,9 +88,9 @@ impl Teller<'_> {
     }
 
     /// Converts a history.
-    pub(super) fn tell(&self, history: &[Event]) -> Vec<Told> {
-        let mut told: Vec<Told> = history.iter().filter_map(|event| self.event(event)).collect();
-        if let Some(Told::Chain(links)) = told.first_mut()
+    pub(super) fn tell(&self, history: &[StepEvent]) -> Vec<StoryLine> {
+        let mut told: Vec<StoryLine> = history.iter().filter_map(|event| self.event(event)).collect();
+        if let Some(StoryLine::Chain(links)) = told.first_mut()
             && let Some(Link { named: Some((_, line)), .. }) = links.first_mut()
         {
             *line = None;
@@ -98,36 +98,36 @@ impl Teller<'_> {
         told
     }
 
-    fn event(&self, event: &Event) -> Option<Told> {
+    fn event(&self, event: &StepEvent) -> Option<StoryLine> {
         let value = |word: ThreadWord, value: u64| match word {
             ThreadWord::CurrentFrame | ThreadWord::Anchor => Value::Frame(value),
             ThreadWord::Sequence => Value::Number(value),
         };
         Some(match event {
-            Event::Sample(number) => Told::Sample(*number),
+            StepEvent::Sample(number) => StoryLine::Sample(*number),
             // Accesses without a number depend on what the walker remembers of code objects, so they are left out.
-            Event::Access(Access { at, kind, shown }) => {
-                let part = |one: &Shown| match *one {
-                    Shown::Thread(word, number) => Some(Part::Thread(word, value(word, number))),
-                    Shown::Frame(frame) => Some(Part::Frame(frame)),
-                    Shown::Previous(frame, previous) => Some(Part::Previous(frame, previous)),
-                    Shown::Chunk(start, end) => Some(Part::Chunk(start, end.wrapping_sub(start))),
-                    Shown::Other(_) if self.is_cpython() => None,
-                    Shown::Other(_) => Some(Part::Other),
+            StepEvent::Access(Access { at, kind, shown }) => {
+                let part = |one: &AccessedValue| match *one {
+                    AccessedValue::Thread(word, number) => Some(Part::Thread(word, value(word, number))),
+                    AccessedValue::Frame(frame) => Some(Part::Frame(frame)),
+                    AccessedValue::Previous(frame, previous) => Some(Part::Previous(frame, previous)),
+                    AccessedValue::Chunk(start, end) => Some(Part::Chunk(start, end.wrapping_sub(start))),
+                    AccessedValue::Other(_) if self.is_cpython() => None,
+                    AccessedValue::Other(_) => Some(Part::Other),
                 };
-                Told::Access((*at)?, *kind, shown.iter().filter_map(part).collect())
+                StoryLine::Access((*at)?, *kind, shown.iter().filter_map(part).collect())
             }
-            Event::Step(word, number) => Told::Stored(*word, value(*word, *number)),
-            Event::Truth(chain) => {
-                let link = |Standing { address, frame }: &Standing| Link {
+            StepEvent::Step(word, number) => StoryLine::Stored(*word, value(*word, *number)),
+            StepEvent::Truth(chain) => {
+                let link = |ChainFrame { address, frame }: &ChainFrame| Link {
                     address: *address,
                     named: frame.as_ref().map(|frame| self.named(frame)),
                 };
-                Told::Chain(chain.iter().map(link).collect())
+                StoryLine::Chain(chain.iter().map(link).collect())
             }
-            Event::Result(_, sample) => Told::Answer(self.answer(sample)),
+            StepEvent::Result(_, sample) => StoryLine::Answer(self.answer(sample)),
             // Loads are not steps here, and there is only one actor.
-            Event::AnchorLoaded(_) | Event::Happened(..) | Event::NextIs(_) => return None,
+            StepEvent::AnchorLoaded(_) | StepEvent::Happened(..) | StepEvent::NextIs(_) => return None,
         })
     }
 
@@ -162,15 +162,15 @@ impl Teller<'_> {
 }
 
 /// Removes the accesses that our own walker made after CPython's unwinder had already rejected the walk.
-pub(super) fn shorten_rejected(real: &[Told], mut simulated: Vec<Told>) -> Vec<Told> {
-    let answers = |told: &[Told]| -> Vec<usize> {
-        (0..told.len()).filter(|&index| matches!(told.get(index), Some(Told::Answer(_)))).collect()
+pub(super) fn shorten_rejected(real: &[StoryLine], mut simulated: Vec<StoryLine>) -> Vec<StoryLine> {
+    let answers = |told: &[StoryLine]| -> Vec<usize> {
+        (0..told.len()).filter(|&index| matches!(told.get(index), Some(StoryLine::Answer(_)))).collect()
     };
     for (number, at) in answers(real).into_iter().enumerate() {
         let Some(&end) = answers(&simulated).get(number) else { break };
-        if matches!(real.get(at), Some(Told::Answer(Answer { outcome: Err(_), .. })))
+        if matches!(real.get(at), Some(StoryLine::Answer(Answer { outcome: Err(_), .. })))
             && at < end
-            && simulated.get(at..end).is_some_and(|more| more.iter().all(|told| matches!(told, Told::Access(..))))
+            && simulated.get(at..end).is_some_and(|more| more.iter().all(|told| matches!(told, StoryLine::Access(..))))
         {
             simulated.drain(at..end);
         }

@@ -8,20 +8,20 @@ use framewalk::sample::{Lookup, WalkerKind};
 use framewalk::walker::Unsupported;
 use framewalk::weakening::Weakening;
 use model::schedule::Scheduler;
-use model::schedule::event::{Event, ThreadWord};
-use model::schedule::random::{Bounds, Random};
+use model::schedule::event::{StepEvent, ThreadWord};
+use model::schedule::random::{Random, RandomBounds};
 use sim::variation::Variations;
 use thiserror::Error;
 
 use super::draw::{draw, operations};
-use super::family::{Operation, ProgramFamily};
+use super::family::{ConformOperation, ProgramFamily};
 use super::given::Order;
 use super::pairing::Pairing;
 use super::python::translate;
 use super::show::side_by_side;
 use super::simulated::Simulated;
 use super::told::{Speaker, Teller, shorten_rejected};
-use crate::stepped::{Keeping, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
+use crate::stepped::{RecordOptions, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
 
 /// The random program and schedules to compare.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Trial {
     /// The number of samples in each schedule.
     pub samples: u32,
     /// The bounds of the moves in a schedule.
-    pub bounds: Bounds,
+    pub bounds: RandomBounds,
     /// How the simulated interpreter deviates from the source: the build's own order of stores, or faults.
     pub variations: Variations,
     /// What the walker of the simulated interpreter omits.
@@ -97,7 +97,7 @@ pub struct Conformance {
     /// What was compared before the trial ended.
     pub compared: Compared,
     /// The operations that the program performs.
-    pub operations: BTreeSet<Operation>,
+    pub operations: BTreeSet<ConformOperation>,
     /// The disagreement that ended the trial, if there was one.
     pub disagreement: Option<Disagreement>,
 }
@@ -110,7 +110,7 @@ impl Trial {
     pub fn run(&self, plan: RigPlan, layout: &Layout) -> Result<Conformance, ConformError> {
         let program = draw(self.family, self.seed);
         let translated = translate(&program, &layout.frame, self.seed);
-        let plan = RigPlan { keeping: Keeping { history: true, digests: false }, ..plan };
+        let plan = RigPlan { keeping: RecordOptions { history: true, digests: false }, ..plan };
         let mut order = Order::of(&plan);
         let walker = plan.walker;
         let mut simulated = Simulated::new(&program, &self.variations, &self.weakenings)
@@ -175,7 +175,7 @@ impl Compared {
         self.schedules += 1;
         self.samples += run.samples.len() as u64;
         self.stores += run.ran.schedule.total_steps();
-        let anchors = run.history.iter().filter(|event| matches!(event, Event::Step(ThreadWord::Anchor, _)));
+        let anchors = run.history.iter().filter(|event| matches!(event, StepEvent::Step(ThreadWord::Anchor, _)));
         self.updates += anchors.count() as u64;
         for SteppedSample { sample, .. } in &run.samples {
             let count = match (&sample.outcome, sample.provenance.lookup) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::shrink::schedule::{Attempt, shrink};
 
-use super::failures::{Failing, Failures, Kind};
+use super::failures::{Failing, FailureKind, Failures};
 use super::replay::on;
 use crate::stepped::{Rig, RigError};
 
@@ -23,7 +23,7 @@ pub fn canonical(rig: &mut Rig, failures: &Failures) -> Result<Failures, RigErro
     let mut known: HashMap<Attempt, Option<SteppedFingerprint>> = HashMap::new();
     let mut broken = None;
     let mut found = Failures::default();
-    for Kind { simplest, count } in failures.kinds() {
+    for FailureKind { simplest, count } in failures.kinds() {
         let start = Attempt { samples: simplest.samples, schedule: simplest.schedule.clone() };
         let shrunk = shrink(&start, RUNS, |attempt| {
             if let Some(fingerprint) = known.get(attempt) {
@@ -53,7 +53,7 @@ pub fn canonical(rig: &mut Rig, failures: &Failures) -> Result<Failures, RigErro
             let fingerprint = known.get(&shrunk.attempt).cloned().flatten()?;
             Some(Failing { fingerprint, schedule: shrunk.attempt.schedule, samples: shrunk.attempt.samples })
         });
-        found.add_kind(Kind { simplest: canonical.unwrap_or_else(|| simplest.clone()), count: *count });
+        found.add_kind(FailureKind { simplest: canonical.unwrap_or_else(|| simplest.clone()), count: *count });
     }
     Ok(found)
 }

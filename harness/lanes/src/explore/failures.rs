@@ -39,7 +39,7 @@ impl Failing {
 
 /// All failures with the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct FailureKind {
     /// The simplest of them.
     pub simplest: Failing,
     /// How many schedules failed in this way.
@@ -49,13 +49,13 @@ pub struct Kind {
 /// The failures that were found. The order in which they are added does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    kinds: BTreeMap<SteppedFingerprint, Kind>,
+    kinds: BTreeMap<SteppedFingerprint, FailureKind>,
 }
 
 impl Failures {
     /// Adds one failure.
     pub fn add(&mut self, failing: Failing) {
-        self.add_kind(Kind { simplest: failing, count: 1 });
+        self.add_kind(FailureKind { simplest: failing, count: 1 });
     }
 
     /// Adds the failures of another search.
@@ -65,7 +65,7 @@ impl Failures {
         }
     }
 
-    pub(super) fn add_kind(&mut self, kind: Kind) {
+    pub(super) fn add_kind(&mut self, kind: FailureKind) {
         match self.kinds.get_mut(&kind.simplest.fingerprint) {
             None => drop(self.kinds.insert(kind.simplest.fingerprint.clone(), kind)),
             Some(known) => {
@@ -79,8 +79,8 @@ impl Failures {
 
     /// The kinds, the simplest first.
     #[must_use]
-    pub fn kinds(&self) -> Vec<&Kind> {
-        let mut kinds: Vec<&Kind> = self.kinds.values().collect();
+    pub fn kinds(&self) -> Vec<&FailureKind> {
+        let mut kinds: Vec<&FailureKind> = self.kinds.values().collect();
         kinds.sort_by(|one, other| {
             (one.simplest.size(), &one.simplest.fingerprint).cmp(&(other.simplest.size(), &other.simplest.fingerprint))
         });

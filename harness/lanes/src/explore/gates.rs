@@ -1,7 +1,7 @@
 //! Searches for a failure again with a target that stands still during samples and moves from gate to gate.
 
 use model::schedule::AccessKind;
-use model::schedule::exhaustive::{Bounds, Exhaustive};
+use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::shard::Shard;
 use model::workload::{Mode, generate};
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
@@ -35,7 +35,7 @@ pub fn from_gate_to_gate(
         ..plan.clone()
     };
     let mut rig = Rig::launch(plan, workload)?;
-    let bounds = Bounds {
+    let bounds = ExhaustiveBounds {
         samples: case.samples.saturating_add(1),
         moves: u32::try_from(case.schedule.moves.len()).unwrap_or(u32::MAX).saturating_add(1),
         steps: GATES,

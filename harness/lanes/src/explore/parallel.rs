@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use model::schedule::exhaustive::{Bounds, Exhaustive, Progress};
+use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds, ExhaustiveProgress};
 use model::schedule::pct::{self, Pct};
 use model::schedule::random::{self, Random};
 use model::schedule::shard::Shard;
-use model::schedule::{AccessKind, Point, Ran, Scheduler};
+use model::schedule::{AccessKind, Point, RanSchedule, Scheduler};
 use model::workload::Workload;
 
 use super::failures::Failures;
-use super::search::{Ended, Searched, Tally, Until, search};
+use super::search::{SearchStop, SearchTally, Searched, Until, search};
 use crate::stepped::{Rig, RigError, RigPlan};
 
 /// Memory for the points of one search, in bytes.
@@ -41,14 +41,14 @@ pub enum Order {
 
 /// What to search.
 #[derive(Clone, Debug)]
-pub struct Search {
+pub struct ParallelSearch {
     /// The plan of each rig.
     pub plan: RigPlan,
     /// The program that the target runs.
     pub workload: Workload,
     /// The number of samples, the most moves, and the most steps in one move. For PCT, the depth of the bugs is one
     /// more than the moves, and the steps are those of all moves together.
-    pub bounds: Bounds,
+    pub bounds: ExhaustiveBounds,
     /// The order in which schedules run.
     pub order: Order,
     /// The number of rigs.
@@ -68,21 +68,21 @@ pub struct Watch {
 
 /// The result of a search.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct ParallelResult {
     /// The results of all rigs together.
     pub searched: Searched,
     /// The progress of an exhaustive search.
-    pub progress: Progress,
+    pub progress: ExhaustiveProgress,
 }
 
 /// Runs a search. The outcome of an exhaustive search does not depend on the number of rigs, unless it ends early.
 ///
 /// # Errors
 /// The first error of a rig; the others then stop.
-pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, RigError> {
+pub fn run(what: &ParallelSearch, until: Until<'_>, watch: &Watch) -> Result<ParallelResult, RigError> {
     let jobs = what.jobs.get() as u64;
     let stop = AtomicBool::new(false);
-    let outcomes: Vec<Result<Outcome, RigError>> = thread::scope(|scope| {
+    let outcomes: Vec<Result<ParallelResult, RigError>> = thread::scope(|scope| {
         let stop = &stop;
         let threads: Vec<_> =
             (0..jobs).map(|job| scope.spawn(move || one(what, job, jobs, until, stop, watch))).collect();
@@ -91,18 +91,22 @@ pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, Ri
             .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()
     });
-    let mut all = Outcome {
-        searched: Searched { tally: Tally::default(), failures: Failures::default(), ended: Ended::Everything },
-        progress: Progress { finished: true, ..Progress::default() },
+    let mut all = ParallelResult {
+        searched: Searched {
+            tally: SearchTally::default(),
+            failures: Failures::default(),
+            ended: SearchStop::Everything,
+        },
+        progress: ExhaustiveProgress { finished: true, ..ExhaustiveProgress::default() },
     };
     for outcome in outcomes {
-        let Outcome { searched, progress } = outcome?;
+        let ParallelResult { searched, progress } = outcome?;
         all.searched.tally.merge(&searched.tally);
         all.searched.failures.merge(searched.failures);
         // The rig that found the first failure stopped the others.
         all.searched.ended = match (all.searched.ended, searched.ended) {
-            (Ended::First, _) | (_, Ended::First) => Ended::First,
-            (Ended::Everything, other) => other,
+            (SearchStop::First, _) | (_, SearchStop::First) => SearchStop::First,
+            (SearchStop::Everything, other) => other,
             (before, _) => before,
         };
         all.progress.done += progress.done;
@@ -116,28 +120,28 @@ pub fn run(what: &Search, until: Until<'_>, watch: &Watch) -> Result<Outcome, Ri
 }
 
 fn one(
-    what: &Search,
+    what: &ParallelSearch,
     job: u64,
     jobs: u64,
     until: Until<'_>,
     stop: &AtomicBool,
     watch: &Watch,
-) -> Result<Outcome, RigError> {
+) -> Result<ParallelResult, RigError> {
     let interrupted = || (until.interrupted)() || stop.load(Ordering::Relaxed);
     let until = Until { interrupted: &interrupted, ..until };
     let mut share = Share::new(what, job, jobs);
     let (mut done, mut known, mut failed) = (0, 0, 0);
-    let mut seen = |share: &Share, tally: &Tally, failures: &Failures| {
+    let mut seen = |share: &Share, tally: &SearchTally, failures: &Failures| {
         add(&watch.done, &mut done, tally.schedules);
         add(&watch.known, &mut known, share.known());
         add(&watch.failed, &mut failed, failures.count());
     };
     let searched = Rig::launch(what.plan.clone(), what.workload.clone())
         .and_then(|mut rig| search(&mut rig, what.bounds.samples, &mut share, until, &mut seen));
-    if searched.as_ref().map_or(true, |searched| searched.ended == Ended::First) {
+    if searched.as_ref().map_or(true, |searched| searched.ended == SearchStop::First) {
         stop.store(true, Ordering::Relaxed);
     }
-    Ok(Outcome { searched: searched?, progress: share.progress() })
+    Ok(ParallelResult { searched: searched?, progress: share.progress() })
 }
 
 /// Adds the growth of a rig's own number to `all`.
@@ -154,8 +158,8 @@ enum Share {
 }
 
 impl Share {
-    fn new(what: &Search, job: u64, jobs: u64) -> Self {
-        let Bounds { moves, steps, .. } = what.bounds;
+    fn new(what: &ParallelSearch, job: u64, jobs: u64) -> Self {
+        let ExhaustiveBounds { moves, steps, .. } = what.bounds;
         // Every rig draws its own schedules, and together they draw as many as the user asked for.
         let part = |schedules: u64| schedules / jobs + u64::from(job < schedules % jobs);
         match what.order {
@@ -163,11 +167,11 @@ impl Share {
                 Self::Exhaustive(Exhaustive::new(what.bounds, shard.part(job, jobs), POINTS / jobs.max(1) as usize))
             }
             Order::Random { schedules, seed } => {
-                let bounds = random::Bounds { moves, steps };
+                let bounds = random::RandomBounds { moves, steps };
                 Self::Random(Random::new(seed.wrapping_add(job), part(schedules), bounds), part(schedules))
             }
             Order::Pct { schedules, seed } => {
-                let bounds = pct::Bounds { depth: moves.saturating_add(1), steps };
+                let bounds = pct::PctBounds { depth: moves.saturating_add(1), steps };
                 Self::Pct(Pct::new(seed.wrapping_add(job), part(schedules), bounds), part(schedules))
             }
         }
@@ -188,10 +192,10 @@ impl Share {
         }
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> ExhaustiveProgress {
         match self {
             Self::Exhaustive(scheduler) => scheduler.progress(),
-            Self::Random(..) | Self::Pct(..) => Progress { finished: true, ..Progress::default() },
+            Self::Random(..) | Self::Pct(..) => ExhaustiveProgress { finished: true, ..ExhaustiveProgress::default() },
         }
     }
 }
@@ -205,7 +209,7 @@ impl Scheduler for Share {
         self.inner().steps(at, kind)
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         self.inner().end(ran);
     }
 

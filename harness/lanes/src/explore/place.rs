@@ -4,11 +4,11 @@ use std::path::Path;
 
 use model::jit_mode::JitMode;
 use model::workload::Mode;
-use process::build::Row;
+use process::build::BuildVariant;
 use sim::case::stepped::{BuildIdentity, SteppedCase};
 use thiserror::Error;
 
-use crate::stepped::{Keeping, Movement, RigPlan};
+use crate::stepped::{Movement, RecordOptions, RigPlan};
 
 /// No available build is the one that a case was made on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -24,7 +24,7 @@ fn described(there: &[String]) -> String {
 
 /// The identity of a build in a run mode.
 #[must_use]
-pub fn identity(row: &Row) -> BuildIdentity {
+pub fn identity(row: &BuildVariant) -> BuildIdentity {
     let version = row.build.version.to_string();
     BuildIdentity { version, debug: row.build.debug, jit: row.jit == JitMode::On }
 }
@@ -34,7 +34,7 @@ pub fn identity(row: &Row) -> BuildIdentity {
 ///
 /// # Errors
 /// None of `rows` matches.
-pub fn find<'a>(rows: &'a [Row], case: &SteppedCase, given: bool) -> Result<&'a Row, NoSuchBuild> {
+pub fn find<'a>(rows: &'a [BuildVariant], case: &SteppedCase, given: bool) -> Result<&'a BuildVariant, NoSuchBuild> {
     let exact = rows.iter().find(|row| identity(row) == case.build);
     let similar = || {
         rows.iter().filter(|_| given).find(|row| {
@@ -50,14 +50,14 @@ pub fn find<'a>(rows: &'a [Row], case: &SteppedCase, given: bool) -> Result<&'a 
 
 /// The plan that runs a case on a build.
 #[must_use]
-pub fn plan(row: &Row, case: &SteppedCase, folder: &Path) -> RigPlan {
+pub fn plan(row: &BuildVariant, case: &SteppedCase, folder: &Path) -> RigPlan {
     RigPlan {
         jit: row.jit.switch(),
         cast: case.cast.clone(),
         weakenings: case.weakenings.clone(),
         movement: if case.loads { Movement::Loads } else { movement(case.workload.mode) },
         tearing: case.tearing,
-        keeping: Keeping { history: false, digests: false },
+        keeping: RecordOptions { history: false, digests: false },
         folder: folder.to_owned(),
         ..RigPlan::new(&row.build.python, case.walker)
     }

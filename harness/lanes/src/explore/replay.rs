@@ -3,7 +3,7 @@
 use std::fmt;
 
 use model::schedule::fingerprint::SteppedFingerprint;
-use model::schedule::replay::{Misfit, Replay};
+use model::schedule::replay::{Misfit, ScheduleReplay};
 use model::schedule::{Schedule, Scheduler};
 use model::workload::Workload;
 use sim::case::stepped::SteppedCase;
@@ -13,7 +13,7 @@ use crate::stepped::{Rig, RigError, RigPlan, SteppedRun};
 
 /// The result of one run of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum ReplayResult {
     /// It failed as expected. The shape may differ if the walker's accesses are of other kinds.
     Same,
     /// It failed in another way.
@@ -30,33 +30,34 @@ pub enum Again {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// The results, in order.
-    pub runs: Vec<Again>,
+    pub runs: Vec<ReplayResult>,
 }
 
 impl Replayed {
     /// How many runs failed as expected.
     #[must_use]
     pub fn same(&self) -> usize {
-        self.runs.iter().filter(|run| **run == Again::Same).count()
+        self.runs.iter().filter(|run| **run == ReplayResult::Same).count()
     }
 
     /// How many runs failed in any way.
     #[must_use]
     pub fn failed(&self) -> usize {
-        self.runs.iter().filter(|run| matches!(run, Again::Same | Again::Other(_))).count()
+        self.runs.iter().filter(|run| matches!(run, ReplayResult::Same | ReplayResult::Other(_))).count()
     }
 
     /// Whether every run fit the schedule and had a stack in each sample up to its failure.
     #[must_use]
     pub fn is_judged(&self) -> bool {
-        !self.runs.is_empty() && !self.runs.iter().any(|run| matches!(run, Again::Misfit(_) | Again::Rejected(_)))
+        !self.runs.is_empty()
+            && !self.runs.iter().any(|run| matches!(run, ReplayResult::Misfit(_) | ReplayResult::Rejected(_)))
     }
 
     /// The misfit of the first run that did not fit.
     #[must_use]
     pub fn misfit(&self) -> Option<Misfit> {
         self.runs.iter().find_map(|run| match run {
-            Again::Misfit(misfit) => Some(*misfit),
+            ReplayResult::Misfit(misfit) => Some(*misfit),
             _ => None,
         })
     }
@@ -70,10 +71,10 @@ impl fmt::Display for Replayed {
         let mut others: Vec<String> = Vec::new();
         for run in &self.runs {
             let text = match run {
-                Again::Same | Again::Passed => continue,
-                Again::Other(failing) => format!("another failure: {}", failing.fingerprint),
-                Again::Misfit(misfit) => misfit.to_string(),
-                Again::Rejected(why) => format!("no stack in one of its samples: {why}"),
+                ReplayResult::Same | ReplayResult::Passed => continue,
+                ReplayResult::Other(failing) => format!("another failure: {}", failing.fingerprint),
+                ReplayResult::Misfit(misfit) => misfit.to_string(),
+                ReplayResult::Rejected(why) => format!("no stack in one of its samples: {why}"),
             };
             if !others.contains(&text) {
                 others.push(text);
@@ -87,7 +88,7 @@ impl fmt::Display for Replayed {
 ///
 /// # Errors
 /// As [`Rig::launch`] and [`Rig::run`].
-pub fn run(plan: &RigPlan, workload: &Workload, case: &SteppedCase) -> Result<(SteppedRun, Again), RigError> {
+pub fn run(plan: &RigPlan, workload: &Workload, case: &SteppedCase) -> Result<(SteppedRun, ReplayResult), RigError> {
     let mut rig = Rig::launch(plan.clone(), workload.clone())?;
     on(&mut rig, &case.schedule, case.samples, &case.fingerprint)
 }
@@ -101,19 +102,19 @@ pub fn on(
     schedule: &Schedule,
     samples: u32,
     wanted: &SteppedFingerprint,
-) -> Result<(SteppedRun, Again), RigError> {
-    let mut replay = Replay::new(schedule.clone(), 1);
+) -> Result<(SteppedRun, ReplayResult), RigError> {
+    let mut replay = ScheduleReplay::new(schedule.clone(), 1);
     // Always true: one run is left.
     replay.begin();
     let run = rig.run(samples, &mut replay)?;
     // The expected failure counts, even if the rest of the schedule did not fit.
     let again = match (Failing::of(&run), replay.fit()) {
-        (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => Again::Same,
-        (_, Err(misfit)) => Again::Misfit(misfit),
-        (Some(failing), Ok(())) => Again::Other(failing),
+        (Some(failing), _) if failing.fingerprint.without_shape() == wanted.without_shape() => ReplayResult::Same,
+        (_, Err(misfit)) => ReplayResult::Misfit(misfit),
+        (Some(failing), Ok(())) => ReplayResult::Other(failing),
         (None, Ok(())) => match run.samples.iter().find_map(|sample| sample.sample.outcome.as_ref().err()) {
-            Some(rejection) => Again::Rejected(rejection.to_string()),
-            None => Again::Passed,
+            Some(rejection) => ReplayResult::Rejected(rejection.to_string()),
+            None => ReplayResult::Passed,
         },
     };
     Ok((run, again))
@@ -128,12 +129,12 @@ mod tests {
     #[test]
     fn the_summary_counts_and_tells_what_else_there_was() {
         let asked = Move { at: Point { sample: 1, access: 2, word: 0 }, steps: 3 };
-        let misfit = Again::Misfit(Misfit::NeverCame { asked });
-        let replayed = Replayed { runs: vec![Again::Same, Again::Passed, misfit.clone(), misfit] };
+        let misfit = ReplayResult::Misfit(Misfit::NeverCame { asked });
+        let replayed = Replayed { runs: vec![ReplayResult::Same, ReplayResult::Passed, misfit.clone(), misfit] };
         let text = replayed.to_string();
         assert!(text.starts_with("reproduces 1/4 (the schedule no longer fits: the point 1.2"), "{text}");
         assert_eq!(text.matches("no longer fits").count(), 1, "{text}");
         assert_eq!((replayed.same(), replayed.failed()), (1, 1));
-        assert_eq!(Replayed { runs: vec![Again::Same; 10] }.to_string(), "reproduces 10/10");
+        assert_eq!(Replayed { runs: vec![ReplayResult::Same; 10] }.to_string(), "reproduces 10/10");
     }
 }

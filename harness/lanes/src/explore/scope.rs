@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use framewalk::sample::WalkerKind;
-use model::schedule::cast::{Actor, Cast, Happening};
-use model::schedule::fingerprint::Answer;
+use model::schedule::cast::{Lifecycle, ProfilerId, ProfilerScript};
+use model::schedule::fingerprint::CacheAnswer;
 
 /// The bounds of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,28 +26,28 @@ impl Scope {
     /// target did not move, and a partial hit if the target left a frame and went on elsewhere. A target that gets from
     /// any point to any other can do that.
     #[must_use]
-    pub fn owed(self, walker: WalkerKind, cast: &Cast, round: u32) -> Vec<Answer> {
+    pub fn owed(self, walker: WalkerKind, cast: &ProfilerScript, round: u32) -> Vec<CacheAnswer> {
         if !walker.is_cached() || self.samples == 0 {
             return Vec::new();
         }
-        let mut owed = vec![Answer::Miss];
+        let mut owed = vec![CacheAnswer::Miss];
         if self.samples_again(cast) {
-            owed.push(Answer::FullHit);
+            owed.push(CacheAnswer::FullHit);
             if self.moves > 0 && self.steps >= round {
-                owed.push(Answer::PartialHit);
+                owed.push(CacheAnswer::PartialHit);
             }
         }
         owed
     }
 
     /// Whether one unwinder takes more than one of the samples.
-    fn samples_again(self, cast: &Cast) -> bool {
-        let mut has_sampled: BTreeSet<Actor> = BTreeSet::new();
+    fn samples_again(self, cast: &ProfilerScript) -> bool {
+        let mut has_sampled: BTreeSet<ProfilerId> = BTreeSet::new();
         (0..self.samples).any(|number| {
             let turn = cast.turn(number);
             for one in turn.before {
                 match one {
-                    Happening::Make(actor) | Happening::Drop(actor) | Happening::Kill(actor) => {
+                    Lifecycle::Make(actor) | Lifecycle::Drop(actor) | Lifecycle::Kill(actor) => {
                         has_sampled.remove(&actor);
                     }
                 }
@@ -66,13 +66,13 @@ mod tests {
         let owed = |walker, cast: &str, samples, moves, steps| {
             Scope { samples, moves, steps }.owed(walker, &cast.parse().unwrap(), 16)
         };
-        let all = vec![Answer::Miss, Answer::FullHit, Answer::PartialHit];
+        let all = vec![CacheAnswer::Miss, CacheAnswer::FullHit, CacheAnswer::PartialHit];
         let cached = WalkerKind::CpythonCached;
         assert_eq!(owed(cached, "alone", 2, 1, 16), all);
         assert_eq!(owed(cached, "alternating", 3, 2, 16), all);
-        assert_eq!(owed(cached, "alternating", 2, 2, 16), [Answer::Miss]);
+        assert_eq!(owed(cached, "alternating", 2, 2, 16), [CacheAnswer::Miss]);
         assert_eq!(owed(cached, "old-and-new", 3, 2, 16), all);
-        assert_eq!(owed(cached, "remade", 2, 2, 16), [Answer::Miss]);
+        assert_eq!(owed(cached, "remade", 2, 2, 16), [CacheAnswer::Miss]);
         assert_eq!(owed(cached, "remade", 3, 2, 16), all);
         assert_eq!(owed(cached, "alone", 2, 0, 16), all[..2]);
         assert_eq!(owed(cached, "alone", 2, 2, 3), all[..2]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use model::schedule::Scheduler;
-use model::schedule::fingerprint::{Answer, LeafKind, SteppedFingerprint};
+use model::schedule::fingerprint::{CacheAnswer, LeafKind, SteppedFingerprint};
 
 use super::failures::{Failing, Failures};
 use crate::stepped::{Rig, RigError, SteppedRun};
@@ -21,7 +21,7 @@ pub struct Leaves {
 
 /// The counts of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct SearchTally {
     /// Schedules that ran and count.
     pub schedules: u64,
     /// Runs that only revealed the points of other schedules, and do not count.
@@ -31,10 +31,10 @@ pub struct Tally {
     /// Samples without a stack, by reason.
     pub rejected: BTreeMap<&'static str, u64>,
     /// Samples with a stack, by the outcome of the cache.
-    pub answers: BTreeMap<Answer, u64>,
+    pub answers: BTreeMap<CacheAnswer, u64>,
 }
 
-impl Tally {
+impl SearchTally {
     /// Adds a run that counts.
     pub fn add(&mut self, run: &SteppedRun) {
         self.schedules += 1;
@@ -89,7 +89,7 @@ pub struct Until<'a> {
 
 /// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum SearchStop {
     /// All schedules ran.
     Everything,
     /// The first failure was found, which was to end the search.
@@ -104,11 +104,11 @@ pub enum Ended {
 #[derive(Clone, Debug)]
 pub struct Searched {
     /// The counts of the search.
-    pub tally: Tally,
+    pub tally: SearchTally,
     /// The failures that were found.
     pub failures: Failures,
     /// Why the search ended.
-    pub ended: Ended,
+    pub ended: SearchStop,
 }
 
 /// Runs the schedules of `scheduler`. Calls `seen` with the progress after each run that counts.
@@ -120,18 +120,18 @@ pub fn search<S: Scheduler>(
     samples: u32,
     scheduler: &mut S,
     until: Until<'_>,
-    seen: &mut dyn FnMut(&S, &Tally, &Failures),
+    seen: &mut dyn FnMut(&S, &SearchTally, &Failures),
 ) -> Result<Searched, RigError> {
-    let (mut tally, mut failures) = (Tally::default(), Failures::default());
+    let (mut tally, mut failures) = (SearchTally::default(), Failures::default());
     let ended = loop {
         if (until.interrupted)() {
-            break Ended::Interrupted;
+            break SearchStop::Interrupted;
         }
         if until.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            break Ended::Deadline;
+            break SearchStop::Deadline;
         }
         if !scheduler.begin() {
-            break Ended::Everything;
+            break SearchStop::Everything;
         }
         let counted = scheduler.is_counted();
         let run = rig.run(samples, scheduler)?;
@@ -144,7 +144,7 @@ pub fn search<S: Scheduler>(
             failures.add(failing);
             if until.first {
                 seen(scheduler, &tally, &failures);
-                break Ended::First;
+                break SearchStop::First;
             }
         }
         seen(scheduler, &tally, &failures);

@@ -1,7 +1,7 @@
 //! Shrinks a case: its schedule, then its workload, then the schedule once more.
 
 use model::schedule::Scheduler;
-use model::schedule::exhaustive::{Bounds, Exhaustive};
+use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::random::{self, Random};
 use model::schedule::shard::Shard;
@@ -11,7 +11,7 @@ use model::workload::{Parameters, generate};
 use sim::case::stepped::{SteppedCase, WorkloadIdentity};
 
 use crate::explore::failures::Failing;
-use crate::explore::replay::{Again, on};
+use crate::explore::replay::{ReplayResult, on};
 use crate::explore::search::{Until, find};
 use crate::stepped::{Rig, RigError, RigPlan};
 
@@ -90,7 +90,7 @@ fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shr
             return None;
         }
         match on(rig, &attempt.schedule, attempt.samples, &case.fingerprint) {
-            Ok((run, Again::Same)) => {
+            Ok((run, ReplayResult::Same)) => {
                 shape = Failing::of(&run)?.fingerprint.shape;
                 Some(())
             }
@@ -120,7 +120,7 @@ fn workload(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<Sh
     let mut runs = 0;
     let mut cut = false;
     let most = case.schedule.moves.iter().map(|one| one.steps).max().unwrap_or(0);
-    let bounds = Bounds {
+    let bounds = ExhaustiveBounds {
         samples: case.samples,
         moves: u32::try_from(case.schedule.moves.len()).unwrap_or(u32::MAX),
         steps: most.max(STEPS),
@@ -151,7 +151,7 @@ fn same_failure(
     plan: &RigPlan,
     case: &SteppedCase,
     parameters: &Parameters,
-    bounds: Bounds,
+    bounds: ExhaustiveBounds,
     budget: Budget<'_>,
     runs: &mut u64,
 ) -> Option<Failing> {
@@ -160,9 +160,9 @@ fn same_failure(
     let mut rig = Rig::launch(plan.clone(), generate(family, mode, parameters, seed)).ok()?;
     // The simplest schedules first; then random ones, many of which move where the protocol is vulnerable.
     let mut simplest = Exhaustive::new(bounds, Shard::WHOLE, POINTS);
-    let Bounds { moves, steps, .. } = bounds;
+    let ExhaustiveBounds { moves, steps, .. } = bounds;
     let drawn = u64::from(budget.runs) * DRAWN;
-    let mut others = Random::new(seed, drawn, random::Bounds { moves, steps });
+    let mut others = Random::new(seed, drawn, random::RandomBounds { moves, steps });
     let schedulers: [(&mut dyn Scheduler, u64); 2] = [(&mut simplest, u64::from(budget.runs)), (&mut others, drawn)];
     for (scheduler, limit) in schedulers {
         let (found, ran) = find(&mut rig, bounds.samples, scheduler, budget.until, &case.fingerprint, limit).ok()?;

@@ -4,7 +4,7 @@ use model::invariants::{Field, Violation};
 use process::unwinder::{CountedSample, LiveBatch, ToldThread};
 use smallvec::SmallVec;
 
-use crate::recorder::{Evidence, Recorder};
+use crate::recorder::{CellRecorder, Evidence};
 use crate::status::is_of_main_thread;
 
 /// What is known about a running target's threads.
@@ -32,7 +32,7 @@ impl KnownThreads {
 }
 
 /// Judges the threads, interpreters, status flags and opcodes that a running target cannot change.
-pub(super) fn judge_told(recorder: &mut Recorder<'_>, batch: &LiveBatch, threads: KnownThreads) {
+pub(super) fn judge_told(recorder: &mut CellRecorder<'_>, batch: &LiveBatch, threads: KnownThreads) {
     // Where the unwinder raised, it described no thread.
     let raised = |counted: &CountedSample| counted.told.len() < counted.sample.threads.len();
     for CountedSample { sample, told, .. } in batch.samples.iter().filter(|counted| !raised(counted)) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use framewalk::layout::{CacheLayout, Layout};
 use framewalk::memory::Address;
 use model::schedule::AccessKind;
-use model::schedule::event::{Shown, ThreadWord};
+use model::schedule::event::{AccessedValue, ThreadWord};
 
 /// A range that is accessed: start address and length.
 pub(crate) type Part = (Address, usize);
@@ -99,11 +99,11 @@ impl Map {
     }
 
     /// Adds what `bytes` show. They were read from `offset` on within the part that the walker asked for.
-    pub(crate) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<Shown>) {
+    pub(crate) fn shown(&self, asked: Part, offset: usize, bytes: &[u8], shown: &mut Vec<AccessedValue>) {
         let piece = (asked.0.wrapping_add(offset as u64), bytes.len());
         let before = shown.len();
         for (word, at) in self.words {
-            shown.extend(word_at(piece, bytes, at).map(|value| Shown::Thread(word, value)));
+            shown.extend(word_at(piece, bytes, at).map(|value| AccessedValue::Thread(word, value)));
         }
         if shown.len() > before {
             return;
@@ -111,18 +111,18 @@ impl Map {
         match self.part_kind(asked) {
             Some(AccessKind::ReadFrame) => {
                 if bytes.len() as u64 >= self.layout.frame.size {
-                    shown.push(Shown::Frame(asked.0));
+                    shown.push(AccessedValue::Frame(asked.0));
                 }
                 let previous = word_at(piece, bytes, asked.0.wrapping_add(self.layout.frame.previous));
-                shown.extend(previous.map(|previous| Shown::Previous(asked.0, previous)));
+                shown.extend(previous.map(|previous| AccessedValue::Previous(asked.0, previous)));
             }
             Some(AccessKind::ReadChunk) => {
-                shown.push(Shown::Chunk(piece.0, piece.0.wrapping_add(bytes.len() as u64)));
+                shown.push(AccessedValue::Chunk(piece.0, piece.0.wrapping_add(bytes.len() as u64)));
             }
             _ => {}
         }
         if shown.len() == before {
-            shown.push(Shown::Other(format!("{} bytes at {:#x}", bytes.len(), piece.0)));
+            shown.push(AccessedValue::Other(format!("{} bytes at {:#x}", bytes.len(), piece.0)));
         }
     }
 }

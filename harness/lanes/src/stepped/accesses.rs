@@ -11,7 +11,7 @@ use super::RigPlan;
 use super::access::Part;
 use super::cpython::{Access, Cpython};
 use super::error::RigError;
-use super::place::Place;
+use super::place::RunKey;
 
 /// One access: the ranges of the target that one system call names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Listener {
     /// Starts the driver on the interpreter `python`.
     pub fn start(python: &Path, walker: WalkerKind, patience: Duration) -> Result<Self, RigError> {
         // Binds this thread to the driver's processor only until the driver has started.
-        let place = Place::take()?;
+        let place = RunKey::take()?;
         let watchdog =
             Watchdog::new(patience).map_err(|_| RigError::System { action: "start a thread", errno: Errno::last() })?;
         let plan = RigPlan { patience, ..RigPlan::new(python, walker) };

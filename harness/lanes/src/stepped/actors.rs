@@ -2,14 +2,14 @@
 
 use framewalk::sample::{Counters, ThreadSample};
 use framewalk::walker::Site;
-use model::schedule::cast::{Actor, Cast, Happening};
+use model::schedule::cast::{Lifecycle, ProfilerId, ProfilerScript};
 
 use super::RigPlan;
 use super::conductor::Conductor;
 use super::cpython::Cpython;
 use super::error::RigError;
 use super::own::Own;
-use super::place::Place;
+use super::place::RunKey;
 
 enum Sampler {
     Own(Box<Own>),
@@ -17,7 +17,7 @@ enum Sampler {
 }
 
 impl Sampler {
-    fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
+    fn start(plan: &RigPlan, site: Site, place: &RunKey) -> Result<Self, RigError> {
         Ok(match Own::new(plan.walker, site, &plan.weakenings)? {
             Some(own) => Self::Own(Box::new(own)),
             None => Self::Cpython(Box::new(Cpython::start(plan, place, plan.deadline())?)),
@@ -50,7 +50,7 @@ impl Sampler {
 }
 
 /// One actor.
-struct Seat {
+struct ProfilerProcess {
     /// `None` after a kill, until the actor is needed again.
     sampler: Option<Sampler>,
     is_open: bool,
@@ -62,27 +62,29 @@ struct Seat {
 pub(super) struct Actors {
     plan: RigPlan,
     site: Site,
-    seats: Vec<Seat>,
+    seats: Vec<ProfilerProcess>,
 }
 
 impl Actors {
     /// Starts as many actors as the plan's cast has.
-    pub(super) fn start(plan: &RigPlan, site: Site, place: &Place) -> Result<Self, RigError> {
-        let seat = |_| Ok(Seat { sampler: Some(Sampler::start(plan, site, place)?), is_open: false, is_fresh: true });
+    pub(super) fn start(plan: &RigPlan, site: Site, place: &RunKey) -> Result<Self, RigError> {
+        let seat = |_| {
+            Ok(ProfilerProcess { sampler: Some(Sampler::start(plan, site, place)?), is_open: false, is_fresh: true })
+        };
         let seats = (0..plan.cast.actors()).map(seat).collect::<Result<_, RigError>>()?;
         Ok(Self { plan: plan.clone(), site, seats })
     }
 
     /// Another cast takes the samples from the next schedule on. New actors start when they are first needed.
-    pub(super) fn recast(&mut self, cast: Cast) {
+    pub(super) fn recast(&mut self, cast: ProfilerScript) {
         while self.seats.len() < cast.actors() {
-            self.seats.push(Seat { sampler: None, is_open: false, is_fresh: true });
+            self.seats.push(ProfilerProcess { sampler: None, is_open: false, is_fresh: true });
         }
         self.plan.cast = cast;
     }
 
     /// Begins a schedule. The actors that exist from the start create their unwinders, in order; the others are closed.
-    pub(super) fn begin(&mut self, place: &Place, conductor: &Conductor<'_>) -> Result<(), RigError> {
+    pub(super) fn begin(&mut self, place: &RunKey, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let at_start = self.plan.cast.at_start();
         for (index, seat) in self.seats.iter_mut().enumerate() {
             let opens = at_start.iter().any(|actor| actor.index() == index);
@@ -101,15 +103,15 @@ impl Actors {
     pub(super) fn turn(
         &mut self,
         sample: u32,
-        place: &Place,
+        place: &RunKey,
         conductor: &mut Conductor<'_>,
-    ) -> Result<Actor, RigError> {
+    ) -> Result<ProfilerId, RigError> {
         let turn = self.plan.cast.turn(sample);
         for one in turn.before {
             match one {
-                Happening::Make(actor) => self.open(actor, place, conductor)?,
-                Happening::Drop(actor) => self.seat(actor)?.close(conductor)?,
-                Happening::Kill(actor) => self.seat(actor)?.kill(),
+                Lifecycle::Make(actor) => self.open(actor, place, conductor)?,
+                Lifecycle::Drop(actor) => self.seat(actor)?.close(conductor)?,
+                Lifecycle::Kill(actor) => self.seat(actor)?.kill(),
             }
             conductor.happened(one)?;
         }
@@ -120,14 +122,14 @@ impl Actors {
     }
 
     /// Whether the next sample of this actor is the first of its unwinder.
-    pub(super) fn is_fresh(&mut self, by: Actor) -> Result<bool, RigError> {
+    pub(super) fn is_fresh(&mut self, by: ProfilerId) -> Result<bool, RigError> {
         Ok(self.seat(by)?.is_fresh)
     }
 
     /// Takes one sample while the target moves.
     pub(super) fn sample(
         &mut self,
-        by: Actor,
+        by: ProfilerId,
         conductor: &mut Conductor<'_>,
     ) -> Result<(ThreadSample, Option<Counters>), RigError> {
         let seat = self.seat(by)?;
@@ -140,7 +142,7 @@ impl Actors {
 
     /// The sampler processes that run now.
     pub(super) fn pids(&self) -> Vec<i32> {
-        let pid = |seat: &Seat| match &seat.sampler {
+        let pid = |seat: &ProfilerProcess| match &seat.sampler {
             Some(Sampler::Cpython(cpython)) => Some(cpython.pid()),
             _ => None,
         };
@@ -155,11 +157,11 @@ impl Actors {
         })
     }
 
-    fn seat(&mut self, actor: Actor) -> Result<&mut Seat, RigError> {
+    fn seat(&mut self, actor: ProfilerId) -> Result<&mut ProfilerProcess, RigError> {
         self.seats.get_mut(actor.index()).ok_or(RigError::NoActor(actor))
     }
 
-    fn open(&mut self, actor: Actor, place: &Place, conductor: &Conductor<'_>) -> Result<(), RigError> {
+    fn open(&mut self, actor: ProfilerId, place: &RunKey, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let started = match self.seat(actor)?.sampler.take() {
             Some(sampler) => sampler,
             None => Sampler::start(&self.plan, self.site, place)?,
@@ -170,7 +172,7 @@ impl Actors {
     }
 }
 
-impl Seat {
+impl ProfilerProcess {
     fn close(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         self.is_open = false;
         self.sampler.as_mut().map_or(Ok(()), |sampler| sampler.close(conductor))

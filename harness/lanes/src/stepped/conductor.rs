@@ -7,10 +7,10 @@ use std::sync::Arc;
 use framewalk::frame::Frame;
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
 use framewalk::sample::{Lookup, ThreadSample};
-use model::schedule::cast::{Actor, Happening};
+use model::schedule::cast::{Lifecycle, ProfilerId};
 use model::schedule::cost::Cost;
-use model::schedule::event::{Access, Event, Shown, ThreadWord};
-use model::schedule::{AccessKind, Digest, Move, Point, Ran, Schedule, Scheduler};
+use model::schedule::event::{Access, AccessedValue, StepEvent, ThreadWord};
+use model::schedule::{AccessKind, Digest, Move, Point, RanSchedule, Schedule, Scheduler};
 use process::memory::ProcessMemory;
 
 use super::RigPlan;
@@ -24,7 +24,7 @@ const WORD: usize = 8;
 
 /// What to keep of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeping {
+pub struct RecordOptions {
     /// Whether to keep the history of events.
     pub history: bool,
     /// Whether to keep the digests by which two runs are compared.
@@ -34,7 +34,7 @@ pub struct Keeping {
 pub(super) struct Conductor<'a> {
     pub(super) target: &'a mut SteppedTarget,
     scheduler: &'a mut dyn Scheduler,
-    keeping: Keeping,
+    keeping: RecordOptions,
     tearing: bool,
     still: &'a BTreeSet<AccessKind>,
     sample: u32,
@@ -47,10 +47,10 @@ pub(super) struct Conductor<'a> {
     /// Whether the target moved since the first access of the sample.
     moved: bool,
     moves: Vec<Move>,
-    ran: Ran,
-    history: Vec<Event>,
+    ran: RanSchedule,
+    history: Vec<StepEvent>,
     digest: Option<Digest>,
-    shown: Vec<Shown>,
+    shown: Vec<AccessedValue>,
 }
 
 impl<'a> Conductor<'a> {
@@ -73,7 +73,7 @@ impl<'a> Conductor<'a> {
             cost: Cost::default(),
             moved: false,
             moves: Vec::new(),
-            ran: Ran::default(),
+            ran: RanSchedule::default(),
             history: Vec::new(),
             digest: None,
             shown: Vec::new(),
@@ -99,23 +99,23 @@ impl<'a> Conductor<'a> {
         self.cost = Cost::default();
         self.moved = false;
         if self.keeping.history {
-            self.history.push(Event::Sample(sample));
+            self.history.push(StepEvent::Sample(sample));
         }
     }
 
     /// Records what happened to an actor while the target stood still.
-    pub(super) fn happened(&mut self, one: Happening) -> Result<(), RigError> {
+    pub(super) fn happened(&mut self, one: Lifecycle) -> Result<(), RigError> {
         if self.keeping.history {
             let anchor = self.target.state()?.anchor;
-            self.history.push(Event::Happened(one, anchor));
+            self.history.push(StepEvent::Happened(one, anchor));
         }
         Ok(())
     }
 
     /// Records who takes the next sample.
-    pub(super) fn next_is(&mut self, actor: Actor) {
+    pub(super) fn next_is(&mut self, actor: ProfilerId) {
         if self.keeping.history {
-            self.history.push(Event::NextIs(actor));
+            self.history.push(StepEvent::NextIs(actor));
         }
     }
 
@@ -165,7 +165,11 @@ impl<'a> Conductor<'a> {
                 let value = self.relative(word, value);
                 self.add(|digest| digest.text(if loaded { "load" } else { word.name() }).word(value));
                 if self.keeping.history {
-                    self.history.push(if loaded { Event::AnchorLoaded(value) } else { Event::Step(word, value) });
+                    self.history.push(if loaded {
+                        StepEvent::AnchorLoaded(value)
+                    } else {
+                        StepEvent::Step(word, value)
+                    });
                 }
                 if word == ThreadWord::CurrentFrame {
                     self.moments.push(Arc::clone(self.target.now()));
@@ -193,7 +197,7 @@ impl<'a> Conductor<'a> {
     pub(super) fn did(&mut self, at: Option<Point>, kind: AccessKind) {
         let mut shown = std::mem::take(&mut self.shown);
         for one in &mut shown {
-            if let Shown::Thread(word, value) = one {
+            if let AccessedValue::Thread(word, value) = one {
                 *value = self.relative(*word, *value);
             }
         }
@@ -201,14 +205,14 @@ impl<'a> Conductor<'a> {
             // Memory in which there is no frame any more is not part of the program's state. It holds pointers to
             // objects that may be elsewhere in each round.
             let chain = &self.target.now().chain;
-            let stands = |shown: &&Shown| match shown {
-                Shown::Previous(frame, _) => chain.iter().any(|link| link.address == *frame),
+            let stands = |shown: &&AccessedValue| match shown {
+                AccessedValue::Previous(frame, _) => chain.iter().any(|link| link.address == *frame),
                 _ => true,
             };
             self.digest = self.digest.map(|digest| shown.iter().filter(stands).fold(digest, add_shown));
         }
         if self.keeping.history {
-            self.history.push(Event::Access(Access { at, kind, shown }));
+            self.history.push(StepEvent::Access(Access { at, kind, shown }));
         }
     }
 
@@ -307,7 +311,7 @@ impl<'a> Conductor<'a> {
             self.ran.results.push(digest_of(sample));
         }
         if self.keeping.history {
-            self.history.push(Event::Result(self.sample, sample.clone()));
+            self.history.push(StepEvent::Result(self.sample, sample.clone()));
         }
         if self.moments.is_empty() {
             self.moments.push(Arc::clone(self.target.now()));
@@ -316,7 +320,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Returns what ran, and the history.
-    pub(super) fn finish(mut self) -> (Ran, Vec<Event>) {
+    pub(super) fn finish(mut self) -> (RanSchedule, Vec<StepEvent>) {
         self.end_digest();
         self.ran.schedule = Schedule::new(self.moves);
         (self.ran, self.history)
@@ -324,7 +328,7 @@ impl<'a> Conductor<'a> {
 
     fn note_truth(&mut self) {
         if self.keeping.history {
-            self.history.push(Event::Truth(self.target.now().chain.clone()));
+            self.history.push(StepEvent::Truth(self.target.now().chain.clone()));
         }
     }
 
@@ -339,13 +343,13 @@ impl<'a> Conductor<'a> {
     }
 }
 
-fn add_shown(digest: Digest, shown: &Shown) -> Digest {
+fn add_shown(digest: Digest, shown: &AccessedValue) -> Digest {
     match shown {
-        Shown::Thread(word, value) => digest.text(word.name()).word(*value),
-        Shown::Frame(frame) => digest.text("frame").word(*frame),
-        Shown::Previous(frame, previous) => digest.text("previous").word(*frame).word(*previous),
-        Shown::Chunk(start, end) => digest.text("chunk").word(*start).word(*end),
-        Shown::Other(what) => digest.text(what),
+        AccessedValue::Thread(word, value) => digest.text(word.name()).word(*value),
+        AccessedValue::Frame(frame) => digest.text("frame").word(*frame),
+        AccessedValue::Previous(frame, previous) => digest.text("previous").word(*frame).word(*previous),
+        AccessedValue::Chunk(start, end) => digest.text("chunk").word(*start).word(*end),
+        AccessedValue::Other(what) => digest.text(what),
     }
 }
 

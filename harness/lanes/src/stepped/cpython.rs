@@ -20,7 +20,7 @@ use super::RigPlan;
 use super::access::Part;
 use super::conductor::Conductor;
 use super::error::RigError;
-use super::place::Place;
+use super::place::RunKey;
 
 /// The kernel refuses more parts than this in one call (`UIO_MAXIOV`).
 const PART_LIMIT: usize = 1024;
@@ -58,7 +58,7 @@ enum Call {
 }
 
 impl Cpython {
-    pub(super) fn start(plan: &RigPlan, place: &Place, deadline: Deadline) -> Result<Self, RigError> {
+    pub(super) fn start(plan: &RigPlan, place: &RunKey, deadline: Deadline) -> Result<Self, RigError> {
         let unwinder = Unwinder::start_traceable(&plan.python, plan.filter, deadline)?;
         let pid = unwinder.pid();
         place.put(pid)?;

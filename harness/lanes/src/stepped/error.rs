@@ -5,7 +5,7 @@ use framewalk::memory::MemoryError;
 use framewalk::rejection::Rejection;
 use framewalk::walker::Unsupported;
 use model::invariants::Violation;
-use model::schedule::cast::Actor;
+use model::schedule::cast::ProfilerId;
 use model::workload::Family;
 use nix::errno::Errno;
 use process::gate::GateError;
@@ -62,7 +62,7 @@ pub enum RigError {
     Memory(#[from] MemoryError),
     /// It is the turn of an actor that does not exist. The check of a cast rules this out.
     #[error("it is the turn of {0}, who is not there")]
-    NoActor(Actor),
+    NoActor(ProfilerId),
     /// CPython's unwinder returned no samples.
     #[error(transparent)]
     Unwinder(#[from] UnwinderError),

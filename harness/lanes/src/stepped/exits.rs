@@ -23,7 +23,7 @@ use process::trace::Watchdog;
 use super::RigPlan;
 use super::cpython::{Access, Cpython};
 use super::error::RigError;
-use super::place::Place;
+use super::place::RunKey;
 
 const PROGRAM: &str = include_str!("../../../../pyscripts/processes/thread_ends.py");
 /// The contexts of the program's gates; its docstring lists them.
@@ -76,7 +76,7 @@ pub struct Exit {
 /// # Errors
 /// See [`RigError`].
 pub fn thread_ends(python: &Path, successor: Successor, patience: Duration) -> Result<Exit, RigError> {
-    let place = Place::take()?;
+    let place = RunKey::take()?;
     let deadline = Instant::now() + patience;
     let source = format!("AFTER = {:?}\n{PROGRAM}", successor.name());
     let plan = RigPlan { patience, ..RigPlan::new(python, WalkerKind::CpythonCached) };

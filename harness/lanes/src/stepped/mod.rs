@@ -9,7 +9,7 @@
 //! The truth is known: the chain of the stopped target is read after every store to `current_frame`. A sample is right
 //! if it is one of the stacks that existed between its first access and its last.
 //!
-//! Several samplers can watch one target: a [`Cast`] says who takes each sample, and what happens to the others
+//! Several samplers can watch one target: a [`ProfilerScript`] says who takes each sample, and what happens to the others
 //! meanwhile.
 //!
 //! A [`Rig`] lives on one thread of the harness. When it is dropped, nothing is left stopped, traced or running.
@@ -44,12 +44,12 @@ use framewalk::sample::{Counters, ThreadSample, WalkerKind};
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
 use model::oracle::rejections::is_documented_leaf;
-use model::schedule::cast::{Actor, Cast};
+use model::schedule::cast::{ProfilerId, ProfilerScript};
 use model::schedule::cost::{Answered, Cost};
-use model::schedule::event::Event;
+use model::schedule::event::StepEvent;
 use model::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use model::schedule::shape::Shape;
-use model::schedule::{AccessKind, Ran, Scheduler};
+use model::schedule::{AccessKind, RanSchedule, Scheduler};
 use model::workload::{Mode, ROUND, Workload};
 use process::confined::has_fixed_addresses;
 use process::deadline::Deadline;
@@ -58,14 +58,14 @@ use process::target::Target;
 
 use self::actors::Actors;
 use self::conductor::Conductor;
-pub use self::conductor::Keeping;
+pub use self::conductor::RecordOptions;
 pub use self::error::RigError;
-use self::place::Place;
+use self::place::RunKey;
 pub use self::target::Movement;
 use self::target::SteppedTarget;
 pub use self::truth::Moment;
 use self::verdict::judge;
-pub use self::verdict::{Verdict, Wrong};
+pub use self::verdict::{SampleVerdict, WrongStack};
 
 /// Rounds after which the interpreter has specialised, and compiled, all that it will. It compiles a loop after some
 /// 4000 iterations (`JUMP_BACKWARD_INITIAL_VALUE`).
@@ -83,7 +83,7 @@ pub struct RigPlan {
     /// The kind of walker that samples.
     pub walker: WalkerKind,
     /// How many samplers there are, and who takes which sample.
-    pub cast: Cast,
+    pub cast: ProfilerScript,
     /// Faults put into our own cached walkers.
     pub weakenings: BTreeSet<Weakening>,
     /// The meaning of one step of the target.
@@ -94,7 +94,7 @@ pub struct RigPlan {
     /// that goes away when a kind is added here needs a move there.
     pub still: BTreeSet<AccessKind>,
     /// What to keep of each run.
-    pub keeping: Keeping,
+    pub keeping: RecordOptions,
     /// Rounds that the target runs before the first schedule. After them, specialised and compiled code no longer
     /// changes.
     pub warm_up: usize,
@@ -123,12 +123,12 @@ impl RigPlan {
             python: python.to_owned(),
             jit: None,
             walker,
-            cast: Cast::default(),
+            cast: ProfilerScript::default(),
             weakenings: BTreeSet::new(),
             movement: Movement::Stores,
             tearing: false,
             still: BTreeSet::new(),
-            keeping: Keeping { history: false, digests: false },
+            keeping: RecordOptions { history: false, digests: false },
             warm_up: WARM_UP,
             filter: true,
             patience: Duration::from_secs(20),
@@ -142,13 +142,13 @@ impl RigPlan {
 #[derive(Clone, Debug)]
 pub struct SteppedSample {
     /// The actor that took it.
-    pub by: Actor,
+    pub by: ProfilerId,
     /// What the walker returned for the sampled thread.
     pub sample: ThreadSample,
     /// The counters of CPython's unwinder. `None` for our own walkers.
     pub counters: Option<Counters>,
     /// Whether the sample is right.
-    pub verdict: Verdict,
+    pub verdict: SampleVerdict,
     /// The accesses of CPython's unwinder. Empty for our own walkers.
     pub cost: Cost,
     /// Whether it is the first sample of its unwinder.
@@ -165,13 +165,13 @@ pub struct SteppedRun {
     /// The kind of walker that sampled.
     pub walker: WalkerKind,
     /// Who took which sample.
-    pub cast: Cast,
+    pub cast: ProfilerScript,
     /// The samples, in order.
     pub samples: Vec<SteppedSample>,
     /// The events, in order. Empty unless the history is kept.
-    pub history: Vec<Event>,
+    pub history: Vec<StepEvent>,
     /// The moves, points and digests, as reported to the scheduler.
-    pub ran: Ran,
+    pub ran: RanSchedule,
 }
 
 impl SteppedSample {
@@ -193,9 +193,9 @@ impl SteppedSample {
 impl SteppedRun {
     /// The first wrong sample, with its number.
     #[must_use]
-    pub fn first_wrong(&self) -> Option<(usize, &Wrong)> {
+    pub fn first_wrong(&self) -> Option<(usize, &WrongStack)> {
         self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
-            Verdict::Wrong(wrong) => Some((number, wrong)),
+            SampleVerdict::Wrong(wrong) => Some((number, wrong)),
             _ => None,
         })
     }
@@ -204,7 +204,7 @@ impl SteppedRun {
     #[must_use]
     pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
         let sample = self.samples.get(number)?;
-        let Verdict::Wrong(wrong) = &sample.verdict else { return None };
+        let SampleVerdict::Wrong(wrong) = &sample.verdict else { return None };
         Some(SteppedFingerprint {
             walker: self.walker,
             cast: self.cast.clone(),
@@ -224,7 +224,7 @@ pub struct Rig {
     plan: RigPlan,
     steps: Vec<usize>,
     /// Dropped after all other fields.
-    place: Place,
+    place: RunKey,
 }
 
 impl Rig {
@@ -240,7 +240,7 @@ impl Rig {
         if !matches!(workload.mode, Mode::Rounds | Mode::GatedRounds) {
             return Err(RigError::NoRounds);
         }
-        let place = Place::take()?;
+        let place = RunKey::take()?;
         let deadline = plan.deadline();
         let mut target = Target::launch_repeatable(&plan.python, plan.jit, &workload.source, &plan.folder, deadline)?;
         place.put(target.pid())?;
@@ -261,7 +261,7 @@ impl Rig {
 
     /// From the next schedule on, `cast` takes the samples, and the target does not move before accesses of the kinds
     /// in `still`.
-    pub fn stage(&mut self, cast: &Cast, still: BTreeSet<AccessKind>) {
+    pub fn stage(&mut self, cast: &ProfilerScript, still: BTreeSet<AccessKind>) {
         if self.plan.cast != *cast {
             self.actors.recast(cast.clone());
             self.plan.cast = cast.clone();
@@ -338,7 +338,7 @@ fn owes_a_stack(walker: WalkerKind, rejection: &Rejection, moments: &[Arc<Moment
 
 fn take(
     actors: &mut Actors,
-    place: &Place,
+    place: &RunKey,
     conductor: &mut Conductor<'_>,
     samples: u32,
     workload: &Workload,
@@ -354,8 +354,8 @@ fn take(
         let (cost, at_rest) = (conductor.take_cost(), conductor.stood_still());
         let moments = conductor.end_sample(&sample);
         let verdict = match judge(&sample, &moments, &workload.grammar) {
-            Verdict::Rejected(rejection) if at_rest && owes_a_stack(walker, &rejection, &moments) => {
-                Verdict::Wrong(Wrong::REJECTED)
+            SampleVerdict::Rejected(rejection) if at_rest && owes_a_stack(walker, &rejection, &moments) => {
+                SampleVerdict::Wrong(WrongStack::REJECTED)
             }
             verdict => verdict,
         };

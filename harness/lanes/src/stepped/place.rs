@@ -14,13 +14,13 @@ use super::error::RigError;
 static TAKEN: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
 
 /// The processor of a rig. When this is dropped, the harness's own thread gets back the processors that it had before.
-pub(super) struct Place {
+pub(super) struct RunKey {
     cpu: usize,
     own: CpuSet,
     before: CpuSet,
 }
 
-impl Place {
+impl RunKey {
     /// Puts the calling thread on the processor with the fewest rigs.
     pub(super) fn take() -> Result<Self, RigError> {
         let system = |errno| RigError::System { action: "place a thread on a processor", errno };
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RunKey {
     fn drop(&mut self) {
         let _ = sched_setaffinity(Pid::from_raw(0), &self.before);
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);

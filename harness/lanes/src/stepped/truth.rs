@@ -10,7 +10,7 @@ use framewalk::raw_frame::RawFrame;
 use framewalk::rejection::Rejection;
 use framewalk::stack::Stack;
 use framewalk::walker::Site;
-use model::schedule::event::Standing;
+use model::schedule::event::ChainFrame;
 use model::schedule::fingerprint::LeafKind;
 
 use crate::leaf;
@@ -19,7 +19,7 @@ use crate::leaf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// The chain, leaf first, including the base frame and shim frames.
-    pub chain: Vec<Standing>,
+    pub chain: Vec<ChainFrame>,
     /// The stack. The leaf's position is the one at the beginning: the leaf moves on without a store.
     pub stack: Stack,
     /// The lines that the leaf can move to.
@@ -62,7 +62,7 @@ impl TruthReader {
             let frame = if raw.is_python() { Some(self.decoder.frame(memory, raw)?) } else { None };
             let frame = frame.map(Arc::unwrap_or_clone);
             frames.extend(frame.clone());
-            chain.push(Standing { address: raw.address, frame });
+            chain.push(ChainFrame { address: raw.address, frame });
         }
         let leaf = links.iter().find(|raw| raw.is_python()).ok_or(Rejection::Empty)?;
         let leaf_lines = self.decoder.lines(memory, leaf.code)?;

@@ -6,23 +6,23 @@ use framewalk::frame::Frame;
 use framewalk::rejection::Rejection;
 use framewalk::sample::ThreadSample;
 use framewalk::stack::Stack;
-use model::schedule::clause::{Clause, Parting, classify, parting};
+use model::schedule::clause::{Clause, FirstDifference, classify, parting};
 use model::workload::grammar::{Grammar, Illegal};
 
 use super::truth::Moment;
 
 /// The verdict on a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SampleVerdict {
     /// The sample is a stack that the target had between the sample's first access and its last.
     Right,
     /// The sample is a stack that the target did not have.
-    Wrong(Wrong),
+    Wrong(WrongStack),
     /// The walker returned no stack.
     Rejected(Rejection),
 }
 
-impl Verdict {
+impl SampleVerdict {
     /// Whether the sample is a stack that the target did not have.
     #[must_use]
     pub fn is_wrong(&self) -> bool {
@@ -32,16 +32,16 @@ impl Verdict {
 
 /// What is wrong with a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct WrongStack {
     /// The clause that the stack breaks.
     pub clause: Clause,
     /// The rule of the program's grammar that it breaks. `None` if the program can have this stack at another time.
     pub illegal: Option<Illegal>,
     /// Where it departs from the nearest stack that the target had.
-    pub parting: Option<Parting>,
+    pub parting: Option<FirstDifference>,
 }
 
-impl Wrong {
+impl WrongStack {
     /// The walker should have returned a stack, and did not.
     pub(super) const REJECTED: Self = Self { clause: Clause::Rejected, illegal: None, parting: None };
 }
@@ -49,18 +49,18 @@ impl Wrong {
 /// Judges what a walker returned. Every frame but the leaf must be equal in function, file and position. The leaf must
 /// be equal in function and file, and on a line that the function has. The leaf moves without a store, so its position
 /// at the time of the read is unknown.
-pub(super) fn judge(sample: &ThreadSample, moments: &[Arc<Moment>], grammar: &Grammar) -> Verdict {
+pub(super) fn judge(sample: &ThreadSample, moments: &[Arc<Moment>], grammar: &Grammar) -> SampleVerdict {
     let stack = match &sample.outcome {
         Ok(stack) => stack,
-        Err(rejection) => return Verdict::Rejected(rejection.clone()),
+        Err(rejection) => return SampleVerdict::Rejected(rejection.clone()),
     };
     if moments.iter().any(|moment| fits(stack, moment)) {
-        return Verdict::Right;
+        return SampleVerdict::Right;
     }
     let possible: Vec<Stack> = moments.iter().map(|moment| moment.stack.clone()).collect();
     let illegal = grammar.judge(stack).err();
     let clause = classify(stack, &possible, illegal.as_ref(), sample.provenance);
-    Verdict::Wrong(Wrong { clause, illegal, parting: parting(stack, &possible) })
+    SampleVerdict::Wrong(WrongStack { clause, illegal, parting: parting(stack, &possible) })
 }
 
 fn same_function(left: &Frame, right: &Frame) -> bool {
@@ -112,7 +112,7 @@ mod tests {
         grammar
     }
 
-    fn verdict(outcome: Result<Stack, Rejection>) -> Verdict {
+    fn verdict(outcome: Result<Stack, Rejection>) -> SampleVerdict {
         let moments = [moment(&[("main", 1)], &[1, 2]), moment(&[("leaf", 7), ("a", 5), ("main", 2)], &[7, 8])];
         let provenance = Provenance { lookup: Lookup::Uncached, from_cache: 0 };
         judge(&ThreadSample { native_thread_id: 1, outcome, provenance }, &moments, &grammar())
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_stack_that_was_there_is_right_wherever_its_leaf_stood() {
         for right in [&[("main", 1)][..], &[("main", 2)], &[("leaf", 8), ("a", 5), ("main", 2)]] {
-            assert_eq!(verdict(Ok(stack(right))), Verdict::Right, "{right:?}");
+            assert_eq!(verdict(Ok(stack(right))), SampleVerdict::Right, "{right:?}");
         }
     }
 
@@ -139,10 +139,10 @@ mod tests {
             // A leaf's line must be one of its function's lines.
             (&[("main", 3)], Clause::WrongLocation, None),
         ] {
-            let Verdict::Wrong(found) = verdict(Ok(stack(wrong))) else { panic!("{wrong:?}") };
+            let SampleVerdict::Wrong(found) = verdict(Ok(stack(wrong))) else { panic!("{wrong:?}") };
             assert_eq!((found.clause, found.illegal), (clause, illegal), "{wrong:?}");
         }
-        assert_eq!(verdict(Err(Rejection::Moved)), Verdict::Rejected(Rejection::Moved));
+        assert_eq!(verdict(Err(Rejection::Moved)), SampleVerdict::Rejected(Rejection::Moved));
         assert!(verdict(Ok(stack(&[]))).is_wrong());
     }
 }

@@ -21,12 +21,12 @@ use model::workload::user_program::{Gates, UserProgram};
 use process::deadline::Deadline;
 use process::gate::{Gate, GateError};
 use process::own_stops::OwnAccount;
-use process::target::{End as ProcessEnd, Ended};
+use process::target::{ChildEnd as ProcessEnd, Ended};
 
 use super::Lane;
-use crate::cell::{Cell, Cut};
-use crate::drivers::Drivers;
-use crate::recorder::{Evidence, Recorder};
+use crate::cell::{Cell, CellError};
+use crate::drivers::UnwinderPool;
+use crate::recorder::{CellRecorder, Evidence};
 use crate::session::Gone;
 use crate::stops::Stops;
 
@@ -49,8 +49,8 @@ pub(super) fn run(
     cell: &Cell<'_>,
     program: &UserProgram,
     owners: &[Option<WalkerKind>],
-    recorder: &mut Recorder<'_>,
-    drivers: &mut Drivers,
+    recorder: &mut CellRecorder<'_>,
+    drivers: &mut UnwinderPool,
 ) -> CellOutcome {
     let mut course = Course {
         cell,
@@ -141,9 +141,9 @@ impl Course<'_> {
         stops: Stops,
         owner: Option<WalkerKind>,
         until: Instant,
-        recorder: &mut Recorder<'_>,
-        drivers: &mut Drivers,
-    ) -> Result<(), Cut> {
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
+    ) -> Result<(), CellError> {
         let enough = self.cell.stops.unwrap_or(super::FEWEST);
         // A program first imports, with a store at every call.
         let mut warms_up = stops != Stops::Gates && stops != Stops::Moments;
@@ -172,9 +172,9 @@ impl Course<'_> {
         owner: Option<WalkerKind>,
         until: Instant,
         warms_up: bool,
-        recorder: &mut Recorder<'_>,
-        drivers: &mut Drivers,
-    ) -> Result<Launch, Cut> {
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
+    ) -> Result<Launch, CellError> {
         let mut lane = Lane::new(self.cell, recorder, drivers, stops)?;
         lane.warms_up = warms_up;
         let result = lane.start(recorder).and_then(|()| lane.run(recorder, drivers, owner, 1, until));
@@ -257,11 +257,11 @@ fn advice(ended: &Ended, program: &UserProgram) -> String {
 
 impl Lane<'_> {
     /// Lets a user's program run until it stops itself.
-    pub(super) fn run_to_own_stop(&mut self) -> Result<Option<Gate>, Cut> {
+    pub(super) fn run_to_own_stop(&mut self) -> Result<Option<Gate>, CellError> {
         let deadline = Deadline::interruptible(GATE_PATIENCE).within(self.cell.limit);
         self.accounts = match self.session.target.next_own_stop(deadline) {
             Ok(accounts) => accounts,
-            Err(error @ GateError::Deadline { .. }) => return Err(Cut::NotStopped(error.to_string())),
+            Err(error @ GateError::Deadline { .. }) => return Err(CellError::NotStopped(error.to_string())),
             Err(error) => return Err(error.into()),
         };
         let of = |account: &OwnAccount| Gate { context: 0, native_thread_id: account.native_thread_id };
@@ -269,29 +269,29 @@ impl Lane<'_> {
     }
 
     /// Fails if a user's program can no longer be walked.
-    pub(super) fn look_for_life(&mut self) -> Result<(), Cut> {
+    pub(super) fn look_for_life(&mut self) -> Result<(), CellError> {
         self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session));
         match self.gone {
-            Some(_) => Err(Cut::NotStopped("the interpreter that was launched is not there any more".to_owned())),
+            Some(_) => Err(CellError::NotStopped("the interpreter that was launched is not there any more".to_owned())),
             None => Ok(()),
         }
     }
 
     /// Fails if a user's program has several threads: a watchpoint stops only one, and the others would go on.
     #[cfg(target_arch = "x86_64")]
-    pub(super) fn has_one_thread(&self) -> Result<(), Cut> {
+    pub(super) fn has_one_thread(&self) -> Result<(), CellError> {
         if self.cell.program.is_none() {
             return Ok(());
         }
         let tasks = fs::read_dir(format!("/proc/{}/task", self.session.target.pid())).map(Iterator::count);
         match tasks {
-            Ok(2..) => Err(Cut::NotStopped("the program has several threads".to_owned())),
+            Ok(2..) => Err(CellError::NotStopped("the program has several threads".to_owned())),
             _ => Ok(()),
         }
     }
 
     /// Why the target is over, or why it can no longer be stopped. `None` if something else went wrong.
-    fn end(&mut self, cut: &Cut) -> Option<End> {
+    fn end(&mut self, cut: &CellError) -> Option<End> {
         #[cfg(target_arch = "x86_64")]
         {
             // The target ends only once it is released.
@@ -304,7 +304,7 @@ impl Lane<'_> {
                 None => return Some(End::Finalizing),
             },
             // The target may be ending: its memory is gone before the process is.
-            None if matches!(cut, Cut::Inconclusive(_)) => {
+            None if matches!(cut, CellError::Inconclusive(_)) => {
                 self.session.target.run_to_end(Instant::now() + END_PATIENCE)
             }
             None => self.session.target.ended(),
@@ -312,7 +312,7 @@ impl Lane<'_> {
         match ended {
             Some(ended) if ended.end == ProcessEnd::Exited(0) => Some(End::Done(ended)),
             Some(ended) => Some(End::Failed(ended)),
-            None => matches!(cut, Cut::NotStopped(_)).then_some(End::NotStopped),
+            None => matches!(cut, CellError::NotStopped(_)).then_some(End::NotStopped),
         }
     }
 
@@ -325,7 +325,7 @@ impl Lane<'_> {
     }
 
     /// Compares what the threads of a user's program report about themselves with the walk.
-    pub(super) fn judge_accounts(&self, recorder: &mut Recorder<'_>, truth: &Sample) {
+    pub(super) fn judge_accounts(&self, recorder: &mut CellRecorder<'_>, truth: &Sample) {
         for account in &self.accounts {
             let id = u64::from(account.native_thread_id);
             if truth.threads.iter().all(|thread| thread.native_thread_id != id) {

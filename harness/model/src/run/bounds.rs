@@ -24,7 +24,7 @@ use crate::run::version::parse_version;
 /// The bounds of all families and walkers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Bounds {
+pub struct LiveBounds {
     /// How far a walker may exceed what was seen.
     #[serde(default)]
     margin: Margin,
@@ -208,7 +208,7 @@ pub fn hits(tally: &Tally) -> Proportion {
 
 /// The family, walker and version that a tally is judged for.
 #[derive(Clone, Copy, Debug)]
-pub struct Judged<'a> {
+pub struct BoundJudgement<'a> {
     /// The workload's family. A family without bounds of its own gets the loosest of all.
     pub family: &'a str,
     /// The walker that is judged.
@@ -217,7 +217,7 @@ pub struct Judged<'a> {
     pub version: &'a str,
 }
 
-impl Bounds {
+impl LiveBounds {
     /// Whether nothing was measured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -226,7 +226,7 @@ impl Bounds {
 
     /// The largest share allowed for `what`: a cause, a reason for rejections, or the text of an exception.
     #[must_use]
-    pub fn most(&self, judged: Judged<'_>, what: &str) -> f64 {
+    pub fn most(&self, judged: BoundJudgement<'_>, what: &str) -> f64 {
         let seen = self.of(judged).filter_map(|bound| bound.seen.get(what)).copied().fold(0.0, f64::max);
         if what.starts_with(RAISED) && seen == 0.0 && !self.is_raised_by_releases(judged.version, what) {
             return 0.0;
@@ -241,7 +241,7 @@ impl Bounds {
 
     /// The smallest share of hits required, if hits are required.
     #[must_use]
-    pub fn least(&self, judged: Judged<'_>) -> Option<f64> {
+    pub fn least(&self, judged: BoundJudgement<'_>) -> Option<f64> {
         let seen: Option<Vec<f64>> = self.of(judged).map(|bound| bound.hits).collect();
         let least = seen?.into_iter().reduce(f64::min)?;
         Some(least * self.margin.part)
@@ -255,7 +255,7 @@ impl Bounds {
     /// is rejected for as long as one of its threads runs no Python code. For such a process only rejections count.
     /// They must be ones that no release raises, or be more frequent than in the tally of the `uncached` walker.
     #[must_use]
-    pub fn judge(&self, judged: Judged<'_>, tally: &Tally, uncached: &Tally, demand: Demand) -> Vec<Violation> {
+    pub fn judge(&self, judged: BoundJudgement<'_>, tally: &Tally, uncached: &Tally, demand: Demand) -> Vec<Violation> {
         if self.is_empty() || !judged.walker.is_cpythons() {
             return Vec::new();
         }
@@ -318,11 +318,11 @@ impl Bounds {
     }
 
     /// Whether the walker was measured with this family.
-    fn has(&self, judged: Judged<'_>) -> bool {
+    fn has(&self, judged: BoundJudgement<'_>) -> bool {
         self.bound.iter().any(|bound| bound.walker == judged.walker && bound.family == judged.family)
     }
 
-    fn of<'a>(&'a self, judged: Judged<'a>) -> impl Iterator<Item = &'a Bound> {
+    fn of<'a>(&'a self, judged: BoundJudgement<'a>) -> impl Iterator<Item = &'a Bound> {
         let has_own = self.has(judged);
         self.bound
             .iter()
@@ -347,7 +347,7 @@ mod tests {
 
     const KNOWN: &str = "raised RuntimeError: Frame chain consistency check failed";
 
-    fn bounds() -> Bounds {
+    fn bounds() -> LiveBounds {
         let text = format!(
             r#"
             margin = {{ versions = ">=3.15.0, <=3.15.2", times = 3.0, torn = 0.01, impossible = 0.01, rejected = 0.01, rest = 0.5, excess = 0.08, part = 0.5, raises = ["Cannot read non-compact"] }}
@@ -365,8 +365,8 @@ mod tests {
         toml::from_str(&text).unwrap()
     }
 
-    fn judged(family: &str) -> Judged<'_> {
-        Judged { family, walker: WalkerKind::CpythonCached, version: "3.15.2" }
+    fn judged(family: &str) -> BoundJudgement<'_> {
+        BoundJudgement { family, walker: WalkerKind::CpythonCached, version: "3.15.2" }
     }
 
     fn tally(samples: u64) -> Tally {
@@ -421,7 +421,13 @@ mod tests {
     }
 
     /// The walkers that return too many torn stacks on a row of these families.
-    fn torn_beyond_own(bounds: &Bounds, families: &[&str], cached: f64, uncached: f64, own: f64) -> Vec<WalkerKind> {
+    fn torn_beyond_own(
+        bounds: &LiveBounds,
+        families: &[&str],
+        cached: f64,
+        uncached: f64,
+        own: f64,
+    ) -> Vec<WalkerKind> {
         let mut pool = RowPool::default();
         for family in families {
             pool.add(family, &torn(cached), &torn(uncached));
@@ -474,7 +480,7 @@ mod tests {
             ["alternating", "deep", "recursion", "exceptions", "generators", "coroutines", "through-c", "failed-bind"];
         for family in families {
             let found = |walker, tally: &Tally, uncached: &Tally| {
-                let judged = Judged { family, walker, version: "3.15.2" };
+                let judged = BoundJudgement { family, walker, version: "3.15.2" };
                 bounds.judge(judged, tally, uncached, Demand::new(0.9999, 40))
             };
             let quiet = rejecting(0.2, 8_000, usual);
@@ -511,7 +517,7 @@ mod tests {
         assert_eq!(torn_beyond_own(bounds, &families[..4], 0.13, 0.13, 0.004), [], "too few families");
         let demand = Demand::new(0.9999, 40);
         for family in ["alternating", "deep"] {
-            let judged = |walker| Judged { family, walker, version: "3.15.2" };
+            let judged = |walker| BoundJudgement { family, walker, version: "3.15.2" };
             let torn = [(Cause::TornRead, 2_200)];
             let torn =
                 Tally { impossible: torn.into(), impossible_episodes: torn.into(), ..rejecting(0.2, 8_000, usual) };
@@ -539,7 +545,7 @@ mod tests {
     fn what_no_release_raises_is_new_at_once() {
         let raised = |what: &str, version| {
             let tally = Tally { rejected_episodes: [(what.to_owned(), 1)].into(), ..tally(10_000) };
-            let judged = Judged { version, ..judged("deep") };
+            let judged = BoundJudgement { version, ..judged("deep") };
             bounds().judge(judged, &tally, &Tally::default(), Demand::new(0.9999, 10)).len()
         };
         assert_eq!(raised("raised RuntimeError: frame moved", "3.15.2"), 1);
@@ -564,7 +570,7 @@ mod tests {
 
     #[test]
     fn own_walkers_have_no_bounds() {
-        let judged = Judged { walker: WalkerKind::OwnCached, ..judged("alternating") };
+        let judged = BoundJudgement { walker: WalkerKind::OwnCached, ..judged("alternating") };
         let wrong = Tally { rejected_episodes: [("moved".to_owned(), 9_000)].into(), ..tally(10_000) };
         assert_eq!(bounds().judge(judged, &wrong, &Tally::default(), Demand::new(0.9999, 10)), []);
     }

@@ -21,14 +21,14 @@ pub struct DistinctViolation {
     pub rows: BTreeSet<String>,
     /// The cells in which they occurred; lane and walker are in the fingerprint.
     #[serde(default)]
-    pub places: Vec<Place>,
+    pub places: Vec<CellCount>,
     /// The first of them.
     pub first: Finding,
 }
 
 /// A cell in which a violation occurred.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct CellCount {
     /// The name of the row.
     pub row: String,
     /// The workload's family.
@@ -43,7 +43,7 @@ impl DistinctViolation {
     /// How often it occurred in `cell`.
     #[must_use]
     pub fn count_in(&self, cell: &CellId) -> u64 {
-        let here = |place: &&Place| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
+        let here = |place: &&CellCount| (&place.row, &place.family, place.seed) == (&cell.row, &cell.family, cell.seed);
         let counts = self.places.iter().filter(here).map(|place| place.count);
         if self.first.lane == cell.lane { counts.sum() } else { 0 }
     }
@@ -59,12 +59,12 @@ impl DistinctViolation {
         let count = finding.count.max(1);
         self.count += count;
         self.rows.insert(finding.row.clone());
-        let same = |place: &&mut Place| {
+        let same = |place: &&mut CellCount| {
             (&place.row, &place.family, place.seed) == (&finding.row, &finding.family, finding.seed)
         };
         match self.places.iter_mut().find(same) {
             Some(place) => place.count += count,
-            None => self.places.push(Place {
+            None => self.places.push(CellCount {
                 row: finding.row.clone(),
                 family: finding.family.clone(),
                 seed: finding.seed,

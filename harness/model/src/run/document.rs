@@ -11,7 +11,7 @@ use crate::run::distinct::{DistinctViolation, NotSeen};
 use crate::run::group::Group;
 use crate::run::line::Line;
 use crate::run::part::Part;
-use crate::run::profiles::Program;
+use crate::run::profiles::ProgramProfiles;
 use crate::run::summary::Summary;
 use crate::run::verdict::{Judgement, LineVerdict};
 use crate::run::{group, profiles};
@@ -59,7 +59,7 @@ pub struct Document {
     pub not_run: Vec<NotRunCell>,
     /// Profiles compared with the truth, if the run measured them. They are advice only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub profiles: Vec<Program>,
+    pub profiles: Vec<ProgramProfiles>,
     /// Every cell of the plan with its counts.
     pub cells: Vec<CellReport>,
 }

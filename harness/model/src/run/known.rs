@@ -12,10 +12,10 @@ use thiserror::Error;
 use crate::invariants::Violation;
 use crate::lane::Lane;
 use crate::oracle::proportion::Proportion;
-use crate::run::bounds::{Bounds, Judged};
+use crate::run::bounds::{BoundJudgement, LiveBounds};
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::version::parse_version;
-use crate::schedule::cast::Cast;
+use crate::schedule::cast::ProfilerScript;
 use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::workload::Family;
@@ -96,7 +96,7 @@ pub struct KnownFailures {
     #[serde(default)]
     failure: Vec<KnownFailure>,
     #[serde(default)]
-    live: Bounds,
+    live: LiveBounds,
     /// How many of 1000 samples CPython's unwinder may reject in a search of schedules in which the target moves during
     /// samples, by the kind of leaf at the start of the sample.
     #[serde(default)]
@@ -184,7 +184,7 @@ impl KnownFailures {
 
     /// What the released builds were seen to do in the live lane.
     #[must_use]
-    pub fn live(&self) -> &Bounds {
+    pub fn live(&self) -> &LiveBounds {
         &self.live
     }
 
@@ -231,7 +231,8 @@ impl KnownFailures {
                 // framediff's own walkers are not under test.
                 !walker.is_cpythons()
                     || !self.live.is_empty()
-                        && *cached_at_least <= self.live.most(Judged { family, walker: *walker, version }, cause)
+                        && *cached_at_least
+                            <= self.live.most(BoundJudgement { family, walker: *walker, version }, cause)
             }
             // What exceeds the bounds was never seen.
             Violation::MoreThanReleased { .. } | Violation::LessThanReleased { .. } => false,
@@ -261,7 +262,8 @@ impl KnownFailures {
         };
         let in_company = !fingerprint.cast.is_alone() && fingerprint.shape.is_inside_samples();
         find(fingerprint).or_else(|| {
-            let alone = in_company.then(|| SteppedFingerprint { cast: Cast::default(), ..fingerprint.clone() })?;
+            let alone =
+                in_company.then(|| SteppedFingerprint { cast: ProfilerScript::default(), ..fingerprint.clone() })?;
             find(&alone)
         })
     }
@@ -358,7 +360,7 @@ mod tests {
         let kept = KnownFailures::kept().unwrap();
         // The live lane does not run the family `limits`.
         for family in Family::ALL.into_iter().filter(|&family| family != Family::Limits) {
-            let judged = Judged { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
+            let judged = BoundJudgement { family: family.name(), walker: WalkerKind::CpythonCached, version: "3.15.2" };
             assert!(kept.live().least(judged).is_some_and(|least| least > 0.01), "{family}");
         }
         // A user's list without bounds has the bounds of the repository's list.

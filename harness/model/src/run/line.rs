@@ -32,7 +32,7 @@ pub(super) type LineKey = (String, Lane, WalkerKind);
 
 /// Which kinds of violations a line has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Struck {
+pub(super) struct ViolationFlags {
     pub(super) known: bool,
     pub(super) failing: bool,
 }
@@ -44,9 +44,9 @@ pub(super) struct Struck {
 pub(super) fn facts(
     rows: &[Row],
     cells: &[CellReport],
-    struck: &BTreeMap<LineKey, Struck>,
+    struck: &BTreeMap<LineKey, ViolationFlags>,
     confidence: f64,
-) -> Vec<Fact> {
+) -> Vec<LineJudgement> {
     let rank = |row: &str| rows.iter().position(|known| known.name == row).unwrap_or(usize::MAX);
     let mut lines: BTreeMap<(usize, String, Lane, u8), (WalkerKind, LineCells)> = BTreeMap::new();
     for report in cells {
@@ -57,7 +57,7 @@ pub(super) fn facts(
             lines.entry(key).or_insert_with(|| (walker, LineCells::default())).1.add(report, walker);
         }
     }
-    let mut facts: Vec<Fact> = lines
+    let mut facts: Vec<LineJudgement> = lines
         .into_iter()
         .map(|((_, row, lane, _), (walker, cells))| {
             let key = (row, lane, walker);
@@ -85,7 +85,7 @@ pub(super) fn facts(
     facts
 }
 
-impl Fact {
+impl LineJudgement {
     fn key(&self) -> LineKey {
         (self.line.row.clone(), self.line.lane, self.line.walker)
     }
@@ -116,7 +116,7 @@ struct LineCells {
 }
 
 /// A line, and what it contributes to the verdict.
-pub(super) struct Fact {
+pub(super) struct LineJudgement {
     /// The line of the table.
     pub(super) line: Line,
     /// Wrong samples that no violation describes.
@@ -142,7 +142,7 @@ impl LineCells {
         }
     }
 
-    fn fact(self, (row, lane, walker): &LineKey, struck: Struck) -> Fact {
+    fn fact(self, (row, lane, walker): &LineKey, struck: ViolationFlags) -> LineJudgement {
         let (row, lane, walker) = (row.clone(), *lane, *walker);
         let wrong = self.tally.impossible() + self.tally.differences;
         let described = struck.known || struck.failing;
@@ -178,7 +178,7 @@ impl LineCells {
         } else {
             LineVerdict::Pass
         };
-        Fact { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt, advice: None }
+        LineJudgement { line: Line { row, lane, walker, tally: self.tally, verdict }, undescribed, doubt, advice: None }
     }
 
     fn missing(&self) -> Vec<String> {

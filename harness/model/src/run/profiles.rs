@@ -23,7 +23,7 @@ pub const STOPPED: &str = "blocking-nocache";
 
 /// The profiles of one program on one row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Program {
+pub struct ProgramProfiles {
     /// The name of the row.
     pub row: String,
     /// The workload's family.
@@ -76,7 +76,7 @@ pub struct Picture {
     pub tvd: Option<Distance>,
     /// Whether the distance shows a bias.
     pub bias: Bias,
-    /// The share of each leaf, in the order of [`Program::leaves`].
+    /// The share of each leaf, in the order of [`ProgramProfiles::leaves`].
     pub shares: Vec<f64>,
     /// For each kind of leaf, the observed share minus the true share. If it is negative, the walker sees that kind too
     /// rarely.
@@ -101,7 +101,7 @@ impl Truth {
 
 /// The profiles of a cell, if it has any.
 #[must_use]
-pub fn of_cell(report: &CellReport) -> Option<Program> {
+pub fn of_cell(report: &CellReport) -> Option<ProgramProfiles> {
     let of = |wanted: Observer| {
         report.profiles.iter().find(|observed| observed.observer == wanted).map(|observed| &observed.profile)
     };
@@ -158,7 +158,7 @@ pub fn of_cell(report: &CellReport) -> Option<Program> {
         let kind = kinds.get(at).copied().flatten();
         Some(LeafShare { leaf: leaves.get(at)?.clone(), kind, truth: true_share(at) })
     };
-    Some(Program {
+    Some(ProgramProfiles {
         row: cell.row.clone(),
         family: cell.family.clone(),
         seed: cell.seed,
@@ -215,7 +215,7 @@ pub fn figures(picture: &Picture) -> [String; HEADER.len()] {
 /// The same for the samples of the stopped process. If the shares of the program are not known, these samples are the
 /// truth and are compared with nothing.
 #[must_use]
-pub fn figures_of_stopped(program: &Program) -> [String; HEADER.len()] {
+pub fn figures_of_stopped(program: &ProgramProfiles) -> [String; HEADER.len()] {
     let says = program.known.map_or("the truth", |known| known.bias().words());
     std::array::from_fn(|column| match column {
         0 => STOPPED.to_owned(),

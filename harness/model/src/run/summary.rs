@@ -13,7 +13,7 @@ use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::known::KnownFailures;
 use crate::run::line;
-use crate::run::line::{Fact, Line, LineKey, Struck};
+use crate::run::line::{Line, LineJudgement, LineKey, ViolationFlags};
 use crate::run::part::Part;
 use crate::run::phases::Phases;
 use crate::run::verdict::{Doubt, Failure, Judgement};
@@ -48,7 +48,7 @@ pub struct Summary {
     cells: Vec<CellReport>,
     index: HashMap<CellId, usize>,
     violations: Vec<DistinctViolation>,
-    struck: BTreeMap<LineKey, Struck>,
+    struck: BTreeMap<LineKey, ViolationFlags>,
     interrupted: Option<bool>,
     part: Option<Part>,
     /// Whether this summary is merged from the reports of several parts, so that a missing part is a doubt.
@@ -323,7 +323,7 @@ impl Summary {
         self.violations.push(violation);
     }
 
-    fn facts(&self) -> Vec<Fact> {
+    fn facts(&self) -> Vec<LineJudgement> {
         line::facts(&self.rows, &self.cells, &self.struck, self.rules.confidence)
     }
 }

@@ -30,9 +30,9 @@ const MOST_TURNS: usize = 64;
 
 /// A participant that takes samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Actor(u8);
+pub struct ProfilerId(u8);
 
-impl Actor {
+impl ProfilerId {
     /// The largest number of actors. Each is a process.
     pub const MOST: usize = 4;
     /// The first actor. If there is only one, it is this.
@@ -45,7 +45,7 @@ impl Actor {
     }
 }
 
-impl fmt::Display for Actor {
+impl fmt::Display for ProfilerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", char::from(b'a' + self.0))
     }
@@ -54,19 +54,19 @@ impl fmt::Display for Actor {
 /// An event in the life of an actor, between two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Happening {
+pub enum Lifecycle {
     /// The actor makes an unwinder, which sets all anchors to NULL.
-    Make(Actor),
+    Make(ProfilerId),
     /// The actor drops its unwinder.
-    Drop(Actor),
+    Drop(ProfilerId),
     /// The actor's process is killed.
-    Kill(Actor),
+    Kill(ProfilerId),
 }
 
-impl Happening {
+impl Lifecycle {
     /// The actor that it happens to.
     #[must_use]
-    pub fn actor(self) -> Actor {
+    pub fn actor(self) -> ProfilerId {
         match self {
             Self::Make(actor) | Self::Drop(actor) | Self::Kill(actor) => actor,
         }
@@ -83,7 +83,7 @@ impl Happening {
     }
 }
 
-impl fmt::Display for Happening {
+impl fmt::Display for Lifecycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Make(actor) => write!(f, "make-{actor}"),
@@ -95,18 +95,18 @@ impl fmt::Display for Happening {
 
 /// One sample of a cast.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Turn {
+pub struct SampleTurn {
     /// The happenings before it, in order.
-    pub before: Vec<Happening>,
+    pub before: Vec<Lifecycle>,
     /// The actor that takes it.
-    pub by: Actor,
+    pub by: ProfilerId,
 }
 
 /// The actor of each sample in a run, and the happenings in between. See the module documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Cast {
-    turns: Vec<Turn>,
+pub struct ProfilerScript {
+    turns: Vec<SampleTurn>,
 }
 
 /// The casts that have names. The names are used in fingerprints, so they never change their meaning.
@@ -120,36 +120,40 @@ pub const SCENARIOS: [(&str, &str); 6] = [
 ];
 
 /// One actor, to which nothing happens.
-impl Default for Cast {
+impl Default for ProfilerScript {
     fn default() -> Self {
-        Self { turns: vec![Turn { before: Vec::new(), by: Actor::A }] }
+        Self { turns: vec![SampleTurn { before: Vec::new(), by: ProfilerId::A }] }
     }
 }
 
-impl Cast {
+impl ProfilerScript {
     /// Whether there is only one actor, and nothing happens to it.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        self.turns.iter().all(|turn| turn.by == Actor::A && turn.before.is_empty())
+        self.turns.iter().all(|turn| turn.by == ProfilerId::A && turn.before.is_empty())
     }
 
     /// How many actors there are.
     #[must_use]
     pub fn actors(&self) -> usize {
-        let of = |turn: &Turn| turn.before.iter().map(|one| one.actor()).chain([turn.by]).max();
+        let of = |turn: &SampleTurn| turn.before.iter().map(|one| one.actor()).chain([turn.by]).max();
         self.turns.iter().filter_map(of).max().map_or(0, |last| last.index() + 1)
     }
 
     /// The actors that exist from the start.
     #[must_use]
-    pub fn at_start(&self) -> Vec<Actor> {
-        (0..Actor::MOST as u8).map(Actor).take(self.actors()).filter(|&actor| !self.is_made_later(actor)).collect()
+    pub fn at_start(&self) -> Vec<ProfilerId> {
+        (0..ProfilerId::MOST as u8)
+            .map(ProfilerId)
+            .take(self.actors())
+            .filter(|&actor| !self.is_made_later(actor))
+            .collect()
     }
 
     /// Whether the first event of this actor is that it makes an unwinder.
-    fn is_made_later(&self, actor: Actor) -> bool {
+    fn is_made_later(&self, actor: ProfilerId) -> bool {
         let told = self.turns.iter().flat_map(|turn| {
-            let before = turn.before.iter().map(|one| (one.actor(), matches!(one, Happening::Make(_))));
+            let before = turn.before.iter().map(|one| (one.actor(), matches!(one, Lifecycle::Make(_))));
             before.chain([(turn.by, false)])
         });
         told.into_iter().find(|(who, _)| *who == actor).is_some_and(|(_, made)| made)
@@ -157,15 +161,15 @@ impl Cast {
 
     /// The turn of the sample with this number.
     #[must_use]
-    pub fn turn(&self, sample: u32) -> Turn {
+    pub fn turn(&self, sample: u32) -> SampleTurn {
         let index = usize::try_from(sample).unwrap_or(usize::MAX);
         if let Some(turn) = self.turns.get(index) {
             return turn.clone();
         }
         let from = self.turns.iter().rposition(|turn| !turn.before.is_empty()).unwrap_or(0);
         let again = self.turns.len() - from;
-        let by = self.turns.get(from + (index - from) % again.max(1)).map_or(Actor::A, |turn| turn.by);
-        Turn { before: Vec::new(), by }
+        let by = self.turns.get(from + (index - from) % again.max(1)).map_or(ProfilerId::A, |turn| turn.by);
+        SampleTurn { before: Vec::new(), by }
     }
 
     /// The name of the cast, if it has one.
@@ -178,7 +182,7 @@ impl Cast {
     /// The turns as text.
     #[must_use]
     pub fn script(&self) -> String {
-        let turn = |turn: &Turn| {
+        let turn = |turn: &SampleTurn| {
             let before: String = turn.before.iter().map(|one| format!("{one}.")).collect();
             before + &turn.by.to_string()
         };
@@ -187,7 +191,7 @@ impl Cast {
 }
 
 /// The name if there is one, otherwise the turns.
-impl fmt::Display for Cast {
+impl fmt::Display for ProfilerScript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
             Some(name) => f.write_str(name),
@@ -211,7 +215,7 @@ pub fn names() -> Vec<&'static str> {
 }
 
 /// Parses a name or turns.
-impl FromStr for Cast {
+impl FromStr for ProfilerScript {
     type Err = BadCast;
 
     fn from_str(text: &str) -> Result<Self, BadCast> {
@@ -220,35 +224,35 @@ impl FromStr for Cast {
     }
 }
 
-fn parse(script: &str) -> Result<Cast, String> {
+fn parse(script: &str) -> Result<ProfilerScript, String> {
     if script.split('+').count() > MOST_TURNS {
         return Err(format!("it has more than {MOST_TURNS} turns"));
     }
-    let cast = Cast { turns: script.split('+').map(turn).collect::<Result<_, _>>()? };
+    let cast = ProfilerScript { turns: script.split('+').map(turn).collect::<Result<_, _>>()? };
     check(&cast)?;
     // Only one text for each cast.
-    Ok(if cast.is_alone() { Cast::default() } else { cast })
+    Ok(if cast.is_alone() { ProfilerScript::default() } else { cast })
 }
 
-fn turn(text: &str) -> Result<Turn, String> {
+fn turn(text: &str) -> Result<SampleTurn, String> {
     let mut parts: Vec<&str> = text.split('.').collect();
     let by = actor(parts.pop().unwrap_or_default())?;
-    Ok(Turn { before: parts.into_iter().map(happening).collect::<Result<_, _>>()?, by })
+    Ok(SampleTurn { before: parts.into_iter().map(happening).collect::<Result<_, _>>()?, by })
 }
 
-fn happening(text: &str) -> Result<Happening, String> {
-    let of: (fn(Actor) -> Happening, &str) = match text.split_once('-') {
-        Some(("make", name)) => (Happening::Make, name),
-        Some(("drop", name)) => (Happening::Drop, name),
-        Some(("kill", name)) => (Happening::Kill, name),
+fn happening(text: &str) -> Result<Lifecycle, String> {
+    let of: (fn(ProfilerId) -> Lifecycle, &str) = match text.split_once('-') {
+        Some(("make", name)) => (Lifecycle::Make, name),
+        Some(("drop", name)) => (Lifecycle::Drop, name),
+        Some(("kill", name)) => (Lifecycle::Kill, name),
         _ => return Err(format!("{:?} is nothing that happens: make-, drop- and kill- are", excerpt(text))),
     };
     Ok(of.0(actor(of.1)?))
 }
 
-fn actor(text: &str) -> Result<Actor, String> {
+fn actor(text: &str) -> Result<ProfilerId, String> {
     match *text.as_bytes() {
-        [letter @ b'a'..=b'd'] => Ok(Actor(letter - b'a')),
+        [letter @ b'a'..=b'd'] => Ok(ProfilerId(letter - b'a')),
         _ => Err(format!("{:?} is no actor: a, b, c and d are", excerpt(text))),
     }
 }
@@ -258,16 +262,16 @@ fn excerpt(text: &str) -> String {
 }
 
 /// Checks that each actor exists when it is its turn. Nothing happens in repeated turns, so no actor leaves there.
-fn check(cast: &Cast) -> Result<(), String> {
+fn check(cast: &ProfilerScript) -> Result<(), String> {
     let mut there = cast.at_start();
     for turn in &cast.turns {
         for &one in &turn.before {
             let is_there = there.contains(&one.actor());
             match one {
-                Happening::Make(actor) if !is_there => there.push(actor),
-                Happening::Drop(actor) | Happening::Kill(actor) if is_there => there.retain(|other| *other != actor),
-                Happening::Make(actor) => return Err(format!("{actor} has an unwinder already before {one}")),
-                Happening::Drop(actor) | Happening::Kill(actor) => {
+                Lifecycle::Make(actor) if !is_there => there.push(actor),
+                Lifecycle::Drop(actor) | Lifecycle::Kill(actor) if is_there => there.retain(|other| *other != actor),
+                Lifecycle::Make(actor) => return Err(format!("{actor} has an unwinder already before {one}")),
+                Lifecycle::Drop(actor) | Lifecycle::Kill(actor) => {
                     return Err(format!("{actor} has no unwinder before {one}"));
                 }
             }
@@ -276,16 +280,16 @@ fn check(cast: &Cast) -> Result<(), String> {
             return Err(format!("{} has no unwinder when it is its turn", turn.by));
         }
     }
-    let seen = |actor: Actor| {
+    let seen = |actor: ProfilerId| {
         cast.turns.iter().any(|turn| turn.by == actor || turn.before.iter().any(|one| one.actor() == actor))
     };
-    match (0..cast.actors() as u8).map(Actor).find(|&actor| !seen(actor)) {
+    match (0..cast.actors() as u8).map(ProfilerId).find(|&actor| !seen(actor)) {
         Some(actor) => Err(format!("there is no {actor}, but one after it")),
         None => Ok(()),
     }
 }
 
-impl TryFrom<String> for Cast {
+impl TryFrom<String> for ProfilerScript {
     type Error = BadCast;
 
     fn try_from(text: String) -> Result<Self, BadCast> {
@@ -294,8 +298,8 @@ impl TryFrom<String> for Cast {
 }
 
 /// The turns. A file contains them rather than the name, so that it does not depend on the meaning of names.
-impl From<Cast> for String {
-    fn from(cast: Cast) -> Self {
+impl From<ProfilerScript> for String {
+    fn from(cast: ProfilerScript) -> Self {
         cast.script()
     }
 }
@@ -305,9 +309,9 @@ mod tests {
     use super::*;
 
     fn turns(text: &str, samples: u32) -> String {
-        let cast: Cast = text.parse().unwrap();
+        let cast: ProfilerScript = text.parse().unwrap();
         let turn = |sample| {
-            let Turn { before, by } = cast.turn(sample);
+            let SampleTurn { before, by } = cast.turn(sample);
             before.iter().map(|one| format!("{one}.")).collect::<String>() + &by.to_string()
         };
         (0..samples).map(turn).collect::<Vec<_>>().join(" ")
@@ -330,22 +334,22 @@ mod tests {
     #[test]
     fn names_are_stable_and_read_back() {
         for (name, script) in SCENARIOS {
-            let cast: Cast = name.parse().unwrap();
+            let cast: ProfilerScript = name.parse().unwrap();
             assert_eq!((cast.to_string(), cast.script()), (name.into(), script.into()));
             assert_eq!(script.parse(), Ok(cast.clone()));
             assert_eq!(serde_json::to_string(&cast).unwrap(), format!("{script:?}"));
         }
-        let unnamed: Cast = "a+b+a".parse().unwrap();
+        let unnamed: ProfilerScript = "a+b+a".parse().unwrap();
         assert_eq!(unnamed.to_string(), "a+b+a");
-        assert_eq!("a+a".parse(), Ok(Cast::default()));
-        assert!(Cast::default().is_alone() && !unnamed.is_alone());
+        assert_eq!("a+a".parse(), Ok(ProfilerScript::default()));
+        assert!(ProfilerScript::default().is_alone() && !unnamed.is_alone());
         assert_eq!(names(), ["alone", "alternating", "old-and-new", "handed-over", "remade", "died"]);
     }
 
     #[test]
     fn who_is_made_is_not_there_before() {
         let at_start = |text: &str| {
-            let cast: Cast = text.parse().unwrap();
+            let cast: ProfilerScript = text.parse().unwrap();
             (cast.actors(), cast.at_start().iter().map(ToString::to_string).collect::<String>())
         };
         assert_eq!(at_start("a"), (1, "a".into()));
@@ -373,10 +377,10 @@ mod tests {
             ("a+kill-a.a", "a has no unwinder when it is its turn"),
             ("a+c", "there is no b, but one after it"),
         ] {
-            let error = text.parse::<Cast>().unwrap_err().to_string();
+            let error = text.parse::<ProfilerScript>().unwrap_err().to_string();
             assert!(error.contains(why) && error.contains("known are alone, alternating"), "{text}: {error}");
         }
-        let long = vec!["a"; 65].join("+").parse::<Cast>().unwrap_err().to_string();
+        let long = vec!["a"; 65].join("+").parse::<ProfilerScript>().unwrap_err().to_string();
         assert!(long.contains("more than 64 turns") && long.len() < 300, "{long}");
     }
 }

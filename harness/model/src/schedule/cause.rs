@@ -4,14 +4,14 @@ use std::fmt;
 
 use framewalk::frame::Frame;
 
-use super::cast::{Actor, Happening};
+use super::cast::{Lifecycle, ProfilerId};
 use super::clause::Clause;
-use super::event::{Access, Event, Shown, Standing, ThreadWord};
+use super::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use super::{AccessKind, Point};
 
 /// The cause of a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum FailureCause {
     /// The walker read a frame, the target moved on, and then the walker wrote the anchor for that frame. The stored
     /// entry therefore assigns its callers to whatever frame is at that address now.
     LateAnchor {
@@ -41,13 +41,13 @@ pub enum Cause {
         /// The point at which the anchor was written.
         write: Point,
         /// The actor that wrote it.
-        by: Actor,
+        by: ProfilerId,
         /// The actor whose sample is wrong.
-        sampler: Actor,
+        sampler: ProfilerId,
         /// The number of the sampler's previous sample. Its entry is from that sample or an earlier one.
         entry: u32,
         /// The actor that made an unwinder in between, and so set the anchor to NULL.
-        cleared: Option<Actor>,
+        cleared: Option<ProfilerId>,
     },
     /// The accesses of one sample read different moments.
     TornWalk {
@@ -77,66 +77,66 @@ pub struct Stale {
 
 /// Why a sample is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Explanation {
+pub struct CauseExplanation {
     /// The cause.
-    pub cause: Cause,
+    pub cause: FailureCause,
     /// The access at fault; `None` if the target did not move.
     pub stale: Option<Stale>,
 }
 
 /// Explains why the sample with this number, which broke `clause`, is wrong. Returns `None` if `events` has no result
-/// of the sample. Without numbered accesses, the only possible explanation is [`Cause::WalkersOwn`].
+/// of the sample. Without numbered accesses, the only possible explanation is [`FailureCause::WalkersOwn`].
 #[must_use]
-pub fn explain(events: &[Event], sample: u32, clause: Clause) -> Option<Explanation> {
+pub fn explain(events: &[StepEvent], sample: u32, clause: Clause) -> Option<CauseExplanation> {
     let run = Run::of(events);
     let result = events.iter().find_map(|event| match event {
-        Event::Result(number, result) if *number == sample => Some(result),
+        StepEvent::Result(number, result) if *number == sample => Some(result),
         _ => None,
     })?;
     let own = run.torn(sample);
     let cached = || run.anchored(sample).filter(|_| result.provenance.from_cache > 0);
     let torn_first = clause == Clause::Torn || result.provenance.from_cache == 0;
     let explained = if torn_first { own.or_else(cached) } else { cached().or(own) };
-    Some(explained.unwrap_or(Explanation { cause: Cause::WalkersOwn, stale: None }))
+    Some(explained.unwrap_or(CauseExplanation { cause: FailureCause::WalkersOwn, stale: None }))
 }
 
 /// A run, seen from its accesses.
 struct Run<'a> {
     /// The chains of the target, one after each change.
-    chains: Vec<&'a [Standing]>,
-    accesses: Vec<Met<'a>>,
+    chains: Vec<&'a [ChainFrame]>,
+    accesses: Vec<NumberedAccess<'a>>,
     /// The sample numbers with their actors, if recorded.
-    turns: Vec<(u32, Actor)>,
+    turns: Vec<(u32, ProfilerId)>,
     /// The actors that made an unwinder, each with the number of the sample after it.
-    made: Vec<(u32, Actor)>,
+    made: Vec<(u32, ProfilerId)>,
 }
 
 /// A numbered access, with the index of the target's chain at that time.
 #[derive(Clone, Copy)]
-struct Met<'a> {
+struct NumberedAccess<'a> {
     at: Point,
     access: &'a Access,
     chain: usize,
 }
 
 impl<'a> Run<'a> {
-    fn of(events: &'a [Event]) -> Self {
+    fn of(events: &'a [StepEvent]) -> Self {
         let mut run = Self { chains: Vec::new(), accesses: Vec::new(), turns: Vec::new(), made: Vec::new() };
         let (mut next, mut made) = (None, Vec::new());
         for event in events {
             match event {
-                Event::Happened(Happening::Make(actor), _) => made.push(*actor),
-                Event::NextIs(actor) => next = Some(*actor),
-                Event::Sample(number) => {
+                StepEvent::Happened(Lifecycle::Make(actor), _) => made.push(*actor),
+                StepEvent::NextIs(actor) => next = Some(*actor),
+                StepEvent::Sample(number) => {
                     run.turns.extend(next.take().map(|actor| (*number, actor)));
                     run.made.extend(made.drain(..).map(|actor| (*number, actor)));
                 }
-                Event::Truth(chain) if run.chains.last().is_none_or(|last| !same_chain(last, chain)) => {
+                StepEvent::Truth(chain) if run.chains.last().is_none_or(|last| !same_chain(last, chain)) => {
                     run.chains.push(chain);
                 }
-                Event::Access(access) => {
+                StepEvent::Access(access) => {
                     let chain = run.chains.len().saturating_sub(1);
-                    run.accesses.extend(access.at.map(|at| Met { at, access, chain }));
+                    run.accesses.extend(access.at.map(|at| NumberedAccess { at, access, chain }));
                 }
                 _ => {}
             }
@@ -144,26 +144,28 @@ impl<'a> Run<'a> {
         run
     }
 
-    fn frame(&self, chain: usize, address: u64) -> Option<&'a Standing> {
+    fn frame(&self, chain: usize, address: u64) -> Option<&'a ChainFrame> {
         self.chains.get(chain)?.iter().find(|standing| standing.address == address)
     }
 
     /// The first access of the same sample that came after the target had moved since an earlier access.
-    fn stale(&self, since: Met<'a>) -> Option<Met<'a>> {
-        let later = |met: &&Met<'a>| met.at.sample == since.at.sample && met.at > since.at && met.chain != since.chain;
+    fn stale(&self, since: NumberedAccess<'a>) -> Option<NumberedAccess<'a>> {
+        let later = |met: &&NumberedAccess<'a>| {
+            met.at.sample == since.at.sample && met.at > since.at && met.chain != since.chain
+        };
         self.accesses.iter().find(later).copied()
     }
 
     /// The explanation that the sample's own accesses read different moments.
-    fn torn(&self, sample: u32) -> Option<Explanation> {
+    fn torn(&self, sample: u32) -> Option<CauseExplanation> {
         let read = *self.accesses.iter().find(|met| met.at.sample == sample)?;
         let stale = self.stale(read)?;
-        let cause = Cause::TornWalk { read: read.at, stale: stale.at, kind: stale.access.kind };
-        Some(Explanation { cause, stale: Some(Stale { at: stale.at, kind: stale.access.kind, since: read.at }) })
+        let cause = FailureCause::TornWalk { read: read.at, stale: stale.at, kind: stale.access.kind };
+        Some(CauseExplanation { cause, stale: Some(Stale { at: stale.at, kind: stale.access.kind, since: read.at }) })
     }
 
     /// The explanation that the last anchor written before the sample is wrong.
-    fn anchored(&self, sample: u32) -> Option<Explanation> {
+    fn anchored(&self, sample: u32) -> Option<CauseExplanation> {
         let (write, anchor) = self.accesses.iter().rev().find_map(|met| {
             let before = met.at.sample < sample && met.access.kind == AccessKind::WriteAnchor;
             shown(met.access, ThreadWord::Anchor).filter(|&anchor| before && anchor != 0).map(|anchor| (*met, anchor))
@@ -177,7 +179,7 @@ impl<'a> Run<'a> {
             && (read.chain..=write.chain).any(|chain| !self.same_callers(read.chain, chain, anchor))
         {
             let there = self.frame(write.chain, anchor);
-            let cause = Cause::LateAnchor {
+            let cause = FailureCause::LateAnchor {
                 read: read.at,
                 write: write.at,
                 walked: walked(read.chain),
@@ -186,26 +188,26 @@ impl<'a> Run<'a> {
             };
             let stale = self.stale(read);
             let stale = stale.map(|met| Stale { at: met.at, kind: met.access.kind, since: read.at });
-            return Some(Explanation { cause, stale });
+            return Some(CauseExplanation { cause, stale });
         }
         if let Some(cause) = self.anothers(sample, write.at) {
-            return Some(Explanation { cause, stale: None });
+            return Some(CauseExplanation { cause, stale: None });
         }
         let used = self.accesses.iter().rev().find(|met| met.at.sample == sample)?;
         let kept = (write.chain..=used.chain).any(|chain| !self.same_callers(write.chain, chain, anchor));
-        let cause = Cause::AnchorKept { write: write.at, walked: walked(write.chain) };
-        kept.then_some(Explanation { cause, stale: None })
+        let cause = FailureCause::AnchorKept { write: write.at, walked: walked(write.chain) };
+        kept.then_some(CauseExplanation { cause, stale: None })
     }
 
     /// The explanation that another actor than the sampler wrote the anchor at `write`.
-    fn anothers(&self, sample: u32, write: Point) -> Option<Cause> {
+    fn anothers(&self, sample: u32, write: Point) -> Option<FailureCause> {
         let by = |sample: u32| self.turns.iter().find(|(number, _)| *number == sample).map(|(_, actor)| *actor);
         let (sampler, writer) = (by(sample)?, by(write.sample)?);
-        let own = |(number, actor): &&(u32, Actor)| *number < sample && *actor == sampler;
+        let own = |(number, actor): &&(u32, ProfilerId)| *number < sample && *actor == sampler;
         let &(entry, _) = self.turns.iter().rev().find(own).filter(|_| writer != sampler)?;
-        let meanwhile = |(before, _): &&(u32, Actor)| entry < *before && *before <= sample;
+        let meanwhile = |(before, _): &&(u32, ProfilerId)| entry < *before && *before <= sample;
         let cleared = self.made.iter().find(meanwhile).map(|(_, actor)| *actor);
-        Some(Cause::AnothersAnchor { write, by: writer, sampler, entry, cleared })
+        Some(FailureCause::AnothersAnchor { write, by: writer, sampler, entry, cleared })
     }
 
     /// Whether two chains are the same from the frame at `address` on.
@@ -225,20 +227,20 @@ impl<'a> Run<'a> {
 /// The value of a thread-state field, if the access read or wrote it.
 fn shown(access: &Access, word: ThreadWord) -> Option<u64> {
     access.shown.iter().find_map(|shown| match shown {
-        Shown::Thread(one, value) if *one == word => Some(*value),
+        AccessedValue::Thread(one, value) if *one == word => Some(*value),
         _ => None,
     })
 }
 
 /// Whether two chains have the same frames. Lines are not compared, because they change without a store.
-fn same_chain(one: &[Standing], other: &[Standing]) -> bool {
+fn same_chain(one: &[ChainFrame], other: &[ChainFrame]) -> bool {
     let function =
-        |standing: &Standing| standing.frame.as_ref().map(|frame| (frame.function.clone(), frame.file.clone()));
+        |standing: &ChainFrame| standing.frame.as_ref().map(|frame| (frame.function.clone(), frame.file.clone()));
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| one.address == other.address && function(one) == function(other))
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for FailureCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name =
             |frame: &Option<Frame>| frame.as_ref().map_or("a shim frame".to_owned(), |one| one.function.to_string());
@@ -308,7 +310,9 @@ mod tests {
     fn an_anchor_that_is_written_late_is_told_with_both_frames() {
         let events = Story::late_anchor();
         let explained = explain(&events, 1, Clause::Spliced).unwrap();
-        let Cause::LateAnchor { read, write, walked, there, gone } = &explained.cause else { panic!("{explained:?}") };
+        let FailureCause::LateAnchor { read, write, walked, there, gone } = &explained.cause else {
+            panic!("{explained:?}")
+        };
         assert_eq!((read.to_string(), write.to_string(), gone), ("0.0".into(), "0.2".into(), &false));
         assert_eq!((names(walked.as_slice()), names(there.as_slice())), ("a_leaf".into(), "b_leaf".into()));
         let stale = explained.stale.unwrap();
@@ -337,14 +341,14 @@ mod tests {
         let events = Story::new().sample(&[0], "a_leaf a main").write().end(&[], 0);
         let events = events.go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
         let explained = explain(&events, 1, Clause::Spliced).unwrap();
-        assert!(matches!(explained.cause, Cause::AnchorKept { .. }), "{explained:?}");
+        assert!(matches!(explained.cause, FailureCause::AnchorKept { .. }), "{explained:?}");
         assert_eq!(explained.stale, None, "no access was too late");
         assert!(explained.cause.to_string().contains("the interpreter did not move the anchor"));
     }
 
     #[test]
     fn an_anchor_of_another_actor_is_told_with_whoever_cleared_the_own_one() {
-        let cast = |text: &str| text.parse::<super::super::cast::Cast>().unwrap();
+        let cast = |text: &str| text.parse::<super::super::cast::ProfilerScript>().unwrap();
         for (script, cleared) in [("a+make-b.b+a", true), ("a+b", false)] {
             let story = Story::new().turn(&cast(script)).sample(&[0], "a_leaf a main").write().end(&[], 0);
             let story = story.turn(&cast(script)).go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").write();
@@ -363,7 +367,7 @@ mod tests {
     fn reads_of_different_moments_are_a_torn_walk() {
         let events = Story::new().sample(&[0, 1], "a_leaf a main").go("b_leaf b main").read_frame(2).end(B_UNDER_A, 0);
         let explained = explain(&events.events(), 0, Clause::Torn).unwrap();
-        let expected = Cause::TornWalk {
+        let expected = FailureCause::TornWalk {
             read: "0.0:1".parse::<super::super::Move>().unwrap().at,
             stale: "0.2:1".parse::<super::super::Move>().unwrap().at,
             kind: AccessKind::ReadFrame,
@@ -375,7 +379,7 @@ mod tests {
     #[test]
     fn without_a_move_it_is_the_walkers_own() {
         let events = Story::new().sample(&[0, 1, 2], "b_leaf b main").end(B_UNDER_A, 0).events();
-        assert_eq!(explain(&events, 0, Clause::Torn).unwrap().cause, Cause::WalkersOwn);
+        assert_eq!(explain(&events, 0, Clause::Torn).unwrap().cause, FailureCause::WalkersOwn);
         assert_eq!(explain(&events, 3, Clause::Torn), None, "there is no such sample");
         assert_eq!(explain(&[], 0, Clause::Torn), None);
     }

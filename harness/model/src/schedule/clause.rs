@@ -121,7 +121,7 @@ pub fn classify(seen: &[Frame], possible: &[Stack], illegal: Option<&Illegal>, p
 
 /// Where a wrong stack and the nearest possible one diverge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parting {
+pub struct FirstDifference {
     /// Index of the nearest possible stack.
     pub nearest: usize,
     /// How many frames both have in common, counted from the leaf. This is the index of the frame at fault, or the
@@ -132,13 +132,13 @@ pub struct Parting {
 /// Where `seen` and the nearest of the `possible` stacks diverge. The nearest stack has the most frames in common from
 /// the leaf, then the most from the root.
 #[must_use]
-pub fn parting(seen: &[Frame], possible: &[Stack]) -> Option<Parting> {
+pub fn parting(seen: &[Frame], possible: &[Stack]) -> Option<FirstDifference> {
     let common = |stack: &[Frame]| {
         let exact = seen.iter().zip(stack).take_while(|(one, other)| one == other).count();
         (exact, seen.iter().rev().zip(stack.iter().rev()).take_while(|(one, other)| one == other).count())
     };
     let (nearest, stack) = possible.iter().enumerate().rev().max_by_key(|(_, stack)| common(stack))?;
-    Some(Parting { nearest, index: common(stack).0 })
+    Some(FirstDifference { nearest, index: common(stack).0 })
 }
 
 /// How many functions both stacks have in common, counted from the leaf.

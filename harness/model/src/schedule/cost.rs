@@ -11,8 +11,8 @@ use framewalk::memory::Address;
 use serde::{Deserialize, Serialize};
 
 use super::AccessKind;
-use super::event::Standing;
-use super::fingerprint::Answer;
+use super::event::ChainFrame;
+use super::fingerprint::CacheAnswer;
 
 /// A sample may ask for at most this many times what released builds ask for. Their run modes and flavours differ by
 /// less.
@@ -155,9 +155,9 @@ impl Counted {
 #[serde(deny_unknown_fields)]
 pub struct Costs {
     /// For the first sample of an unwinder, which knows nothing yet.
-    pub first: BTreeMap<Answer, BTreeMap<Counted, u64>>,
+    pub first: BTreeMap<CacheAnswer, BTreeMap<Counted, u64>>,
     /// For its later samples.
-    pub later: BTreeMap<Answer, BTreeMap<Counted, u64>>,
+    pub later: BTreeMap<CacheAnswer, BTreeMap<Counted, u64>>,
 }
 
 impl Costs {
@@ -189,7 +189,7 @@ impl Costs {
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
     /// What the cache answered; unknown if there is no stack.
-    pub answer: Answer,
+    pub answer: CacheAnswer,
     /// Whether the sample returned a stack.
     pub gave_a_stack: bool,
     /// How many frames, counted from the root, came from the cache.
@@ -199,7 +199,7 @@ pub struct Answered<'a> {
     /// Whether the target did not move from the first access to the last.
     pub at_rest: bool,
     /// The target's chain at that time, leaf first. Meaningless if the target moved.
-    pub chain: &'a [Standing],
+    pub chain: &'a [ChainFrame],
     /// Its accesses.
     pub cost: &'a Cost,
 }
@@ -313,11 +313,11 @@ pub fn faults(sample: &Answered<'_>, most: Option<&Costs>) -> Vec<CostFault> {
     if cost.rewritten > 0 {
         faults.push(CostFault::WrittenAgain);
     }
-    if writes > u64::from(answer != Answer::FullHit) {
+    if writes > u64::from(answer != CacheAnswer::FullHit) {
         faults.push(CostFault::Writes { count: writes });
     }
     let walked = cost.of(Counted::ChunkReads) + cost.of(Counted::FrameReads) > 0;
-    if matches!(answer, Answer::PartialHit | Answer::Miss) && !walked {
+    if matches!(answer, CacheAnswer::PartialHit | CacheAnswer::Miss) && !walked {
         faults.push(CostFault::NoWalk);
     }
     if sample.gave_a_stack {
@@ -347,13 +347,13 @@ mod tests {
     use super::*;
 
     /// Two Python frames, with a shim frame and the base frame below them.
-    fn chain() -> Vec<Standing> {
+    fn chain() -> Vec<ChainFrame> {
         let frame = || {
             let (function, file) = ("f".into(), "workload.py".into());
             Some(Frame { function, file, location: Location::default() })
         };
         [(100, frame()), (200, frame()), (900, None), (1000, None)]
-            .map(|(address, frame)| Standing { address, frame })
+            .map(|(address, frame)| ChainFrame { address, frame })
             .into()
     }
 
@@ -370,11 +370,11 @@ mod tests {
     const CHUNK: (AccessKind, (Address, usize)) = (AccessKind::ReadChunk, (0, 500));
     const CALLER: (AccessKind, (Address, usize)) = (AccessKind::ReadFrame, (200, 88));
 
-    fn names(answer: Answer, from_cache: usize, cost: &Cost, change: impl Fn(&mut Answered<'_>)) -> Vec<String> {
+    fn names(answer: CacheAnswer, from_cache: usize, cost: &Cost, change: impl Fn(&mut Answered<'_>)) -> Vec<String> {
         let chain = chain();
         let mut sample = Answered {
             answer,
-            gave_a_stack: answer != Answer::Unknown,
+            gave_a_stack: answer != CacheAnswer::Unknown,
             from_cache,
             is_first: false,
             at_rest: true,
@@ -383,45 +383,45 @@ mod tests {
         };
         change(&mut sample);
         let mut most = Costs::default();
-        most.add(&Answered { answer: Answer::FullHit, cost: &self::cost(&[LEAF], &[]), ..sample });
-        most.add(&Answered { answer: Answer::Miss, cost: &self::cost(&[LEAF, CHUNK], &[false]), ..sample });
+        most.add(&Answered { answer: CacheAnswer::FullHit, cost: &self::cost(&[LEAF], &[]), ..sample });
+        most.add(&Answered { answer: CacheAnswer::Miss, cost: &self::cost(&[LEAF, CHUNK], &[false]), ..sample });
         faults(&sample, Some(&most)).into_iter().map(CostFault::name).collect()
     }
 
     #[test]
     fn an_answer_fits_to_what_was_asked_for() {
         let none = |_: &mut Answered<'_>| {};
-        assert_eq!(names(Answer::FullHit, 1, &cost(&[LEAF], &[]), none), [""; 0]);
-        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
-        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
-        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
-        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
+        assert_eq!(names(CacheAnswer::FullHit, 1, &cost(&[LEAF], &[]), none), [""; 0]);
+        assert_eq!(names(CacheAnswer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
+        assert_eq!(names(CacheAnswer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
+        assert_eq!(names(CacheAnswer::Miss, 0, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
+        assert_eq!(names(CacheAnswer::Unknown, 0, &cost(&[LEAF, CHUNK], &[]), none), [""; 0]);
     }
 
     #[test]
     fn each_misfit_is_told() {
         let none = |_: &mut Answered<'_>| {};
         // A sample that walks like a miss but reports a hit.
-        let walked = names(Answer::FullHit, 1, &cost(&[LEAF, CHUNK], &[false]), none);
+        let walked = names(CacheAnswer::FullHit, 1, &cost(&[LEAF, CHUNK], &[false]), none);
         assert!(
             walked.contains(&"above-chunk-reads".to_owned()) && walked.contains(&"writes".to_owned()),
             "{walked:?}"
         );
-        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF], &[]), none), ["no-walk"]);
-        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF], &[false]), none), ["no-walk", "frame-not-read"]);
-        assert_eq!(names(Answer::PartialHit, 1, &cost(&[LEAF, CALLER], &[false]), none), ["cached-frame-read"]);
-        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[true]), none), ["written-again"]);
-        assert_eq!(names(Answer::Miss, 0, &cost(&[LEAF, CHUNK], &[false; 2]), none), ["writes"]);
-        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF], &[false]), none), ["written-without-stack"]);
+        assert_eq!(names(CacheAnswer::PartialHit, 1, &cost(&[LEAF], &[]), none), ["no-walk"]);
+        assert_eq!(names(CacheAnswer::Miss, 0, &cost(&[LEAF], &[false]), none), ["no-walk", "frame-not-read"]);
+        assert_eq!(names(CacheAnswer::PartialHit, 1, &cost(&[LEAF, CALLER], &[false]), none), ["cached-frame-read"]);
+        assert_eq!(names(CacheAnswer::Miss, 0, &cost(&[LEAF, CHUNK], &[true]), none), ["written-again"]);
+        assert_eq!(names(CacheAnswer::Miss, 0, &cost(&[LEAF, CHUNK], &[false; 2]), none), ["writes"]);
+        assert_eq!(names(CacheAnswer::Unknown, 0, &cost(&[LEAF], &[false]), none), ["written-without-stack"]);
         let often = [LEAF, CHUNK, CHUNK, CHUNK];
-        assert_eq!(names(Answer::Miss, 0, &cost(&often, &[]), none), ["above-chunk-reads", "above-bytes"]);
+        assert_eq!(names(CacheAnswer::Miss, 0, &cost(&often, &[]), none), ["above-chunk-reads", "above-bytes"]);
     }
 
     #[test]
     fn a_moving_target_excuses_all_but_a_write_without_stack() {
         let moving = |sample: &mut Answered<'_>| sample.at_rest = false;
-        assert_eq!(names(Answer::FullHit, 1, &cost(&[LEAF, CHUNK], &[true]), moving), [""; 0]);
-        assert_eq!(names(Answer::Unknown, 0, &cost(&[LEAF], &[false]), moving), ["written-without-stack"]);
+        assert_eq!(names(CacheAnswer::FullHit, 1, &cost(&[LEAF, CHUNK], &[true]), moving), [""; 0]);
+        assert_eq!(names(CacheAnswer::Unknown, 0, &cost(&[LEAF], &[false]), moving), ["written-without-stack"]);
     }
 
     #[test]
@@ -429,7 +429,7 @@ mod tests {
         let chain = chain();
         let of = |cost: &Cost| {
             let mut costs = Costs::default();
-            let answer = Answer::Miss;
+            let answer = CacheAnswer::Miss;
             costs.add(&Answered {
                 answer,
                 gave_a_stack: true,
@@ -443,7 +443,7 @@ mod tests {
         };
         let mut costs = of(&cost(&[LEAF, LEAF], &[]));
         costs.merge(&of(&cost(&[CHUNK], &[])));
-        let most = &costs.first[&Answer::Miss];
+        let most = &costs.first[&CacheAnswer::Miss];
         assert_eq!((most[&Counted::ThreadStateReads], most[&Counted::ChunkReads], most[&Counted::Bytes]), (2, 1, 500));
         let text = serde_json::to_string(&costs).unwrap();
         assert_eq!(serde_json::from_str::<Costs>(&text).unwrap(), costs);

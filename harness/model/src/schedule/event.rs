@@ -1,12 +1,12 @@
 //! The history of a run, event by event, with addresses instead of names. It contains enough to explain the run.
 //!
-//! The names come from the latest [`Event::Truth`], so the recorder need not know them.
+//! The names come from the latest [`StepEvent::Truth`], so the recorder need not know them.
 
 use framewalk::frame::Frame;
 use framewalk::sample::ThreadSample;
 use serde::{Deserialize, Serialize};
 
-use super::cast::{Actor, Happening};
+use super::cast::{Lifecycle, ProfilerId};
 use super::{AccessKind, Point};
 
 /// The fields of the thread state whose stores are steps.
@@ -36,7 +36,7 @@ impl ThreadWord {
 /// A part of what an access read or wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shown {
+pub enum AccessedValue {
     /// A field of the thread state and its value.
     Thread(ThreadWord, u64),
     /// A whole frame at this address.
@@ -57,12 +57,12 @@ pub struct Access {
     /// Its purpose.
     pub kind: AccessKind,
     /// What it read or wrote, in this order. Each piece of a torn read is a separate access.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<AccessedValue>,
 }
 
 /// One frame of the target's chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Standing {
+pub struct ChainFrame {
     /// Its address.
     pub address: u64,
     /// Its decoded frame; `None` for the base frame and shim frames.
@@ -72,7 +72,7 @@ pub struct Standing {
 /// One event of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Event {
+pub enum StepEvent {
     /// The walker begins the sample with this number. Moves of the target before its first access still count as
     /// between samples.
     Sample(u32),
@@ -84,12 +84,12 @@ pub enum Event {
     /// anchor.
     AnchorLoaded(u64),
     /// The target's chain from here on, leaf first. Recorded at the start and after each change.
-    Truth(Vec<Standing>),
+    Truth(Vec<ChainFrame>),
     /// A happening between two samples, and the anchor after it.
-    Happened(Happening, u64),
+    Happened(Lifecycle, u64),
     /// The actor that takes the next sample. Recorded only if there are several actors, or if something happens to the
     /// only one.
-    NextIs(Actor),
+    NextIs(ProfilerId),
     /// The result of the sample with this number.
     Result(u32, ThreadSample),
 }

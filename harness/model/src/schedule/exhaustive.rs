@@ -14,11 +14,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::replay::{Misfit, fits};
 use super::shard::Shard;
-use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
+use super::{AccessKind, Move, Point, RanSchedule, Schedule, Scheduler};
 
 /// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct ExhaustiveBounds {
     /// The target moves only in this many of the first samples.
     pub samples: u32,
     /// The largest number of moves.
@@ -29,7 +29,7 @@ pub struct Bounds {
 
 /// The progress of a search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct ExhaustiveProgress {
     /// Schedules that ran, each counted once.
     pub done: u64,
     /// Schedules known to be in this shard, including those that ran. This number grows until all schedules with one
@@ -52,10 +52,10 @@ pub struct Progress {
 /// The scheduler that tries everything.
 #[derive(Debug)]
 pub struct Exhaustive {
-    bounds: Bounds,
+    bounds: ExhaustiveBounds,
     shard: Shard,
     memory: Memory,
-    progress: Progress,
+    progress: ExhaustiveProgress,
     /// The current number of moves, and the current sum of their steps.
     moves: u32,
     total: u64,
@@ -87,12 +87,12 @@ enum Running {
 impl Exhaustive {
     /// All schedules within `bounds` that are in `shard`. About `bytes` bytes are used to remember points.
     #[must_use]
-    pub fn new(bounds: Bounds, shard: Shard, bytes: usize) -> Self {
+    pub fn new(bounds: ExhaustiveBounds, shard: Shard, bytes: usize) -> Self {
         Self {
             bounds,
             shard,
             memory: Memory { bytes, ..Memory::default() },
-            progress: Progress { known: u64::from(shard.is_first()), ..Progress::default() },
+            progress: ExhaustiveProgress { known: u64::from(shard.is_first()), ..ExhaustiveProgress::default() },
             moves: 0,
             total: 0,
             way: Vec::new(),
@@ -103,7 +103,7 @@ impl Exhaustive {
 
     /// The progress of the search.
     #[must_use]
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> ExhaustiveProgress {
         self.progress
     }
 
@@ -224,7 +224,7 @@ impl Scheduler for Exhaustive {
         }
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         let (schedule, counted) = match std::mem::replace(&mut self.running, Running::Idle) {
             Running::Idle => return,
             Running::Counted(schedule) => (schedule, true),
@@ -308,10 +308,10 @@ mod tests {
     use super::super::toy::Toy;
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { samples: 3, moves: 3, steps: 3 };
+    const BOUNDS: ExhaustiveBounds = ExhaustiveBounds { samples: 3, moves: 3, steps: 3 };
     const PLENTY: usize = 1 << 20;
 
-    fn all(bounds: Bounds, shard: Shard, bytes: usize) -> (Vec<Schedule>, Progress) {
+    fn all(bounds: ExhaustiveBounds, shard: Shard, bytes: usize) -> (Vec<Schedule>, ExhaustiveProgress) {
         let mut scheduler = Exhaustive::new(bounds, shard, bytes);
         let runs = Toy::new(bounds.samples).run_all(&mut scheduler);
         (runs.into_iter().map(|ran| ran.schedule).collect(), scheduler.progress())
@@ -319,7 +319,7 @@ mod tests {
 
     /// Computes the same in another way: tries every schedule over all possible points and keeps those that run
     /// exactly.
-    fn by_force(bounds: Bounds) -> BTreeSet<Schedule> {
+    fn by_force(bounds: ExhaustiveBounds) -> BTreeSet<Schedule> {
         let toy = Toy::new(bounds.samples);
         let points: Vec<Point> = (0..bounds.samples)
             .flat_map(|sample| (0..6).map(move |access| Point { sample, access, word: 0 }))
@@ -328,7 +328,7 @@ mod tests {
         let mut open = vec![Vec::new()];
         while let Some(moves) = open.pop() {
             let asked = Schedule { moves };
-            let mut replay = super::super::replay::Replay::new(asked.clone(), 1);
+            let mut replay = super::super::replay::ScheduleReplay::new(asked.clone(), 1);
             toy.run_all(&mut replay);
             if replay.fit().is_err() {
                 continue;
@@ -389,11 +389,15 @@ mod tests {
 
     #[test]
     fn samples_bound_where_the_target_moves() {
-        let mut scheduler = Exhaustive::new(Bounds { samples: 1, ..BOUNDS }, Shard::WHOLE, PLENTY);
+        let mut scheduler = Exhaustive::new(ExhaustiveBounds { samples: 1, ..BOUNDS }, Shard::WHOLE, PLENTY);
         let runs = Toy::new(3).run_all(&mut scheduler);
         assert!(runs.len() > 10);
         assert!(runs.iter().flat_map(|ran| &ran.schedule.moves).all(|one| one.at.sample == 0));
-        for bounds in [Bounds { moves: 0, ..BOUNDS }, Bounds { steps: 0, ..BOUNDS }, Bounds { samples: 0, ..BOUNDS }] {
+        for bounds in [
+            ExhaustiveBounds { moves: 0, ..BOUNDS },
+            ExhaustiveBounds { steps: 0, ..BOUNDS },
+            ExhaustiveBounds { samples: 0, ..BOUNDS },
+        ] {
             let mut scheduler = Exhaustive::new(bounds, Shard::WHOLE, PLENTY);
             assert_eq!(Toy::new(1).run_all(&mut scheduler).len(), 1, "{bounds:?}: the schedule without moves");
             assert!(scheduler.progress().finished);
@@ -402,17 +406,17 @@ mod tests {
 
     #[test]
     fn what_did_not_run_as_it_stands_is_counted_apart() {
-        let mut scheduler = Exhaustive::new(Bounds { samples: 1, moves: 2, steps: 3 }, Shard::WHOLE, PLENTY);
+        let mut scheduler = Exhaustive::new(ExhaustiveBounds { samples: 1, moves: 2, steps: 3 }, Shard::WHOLE, PLENTY);
         Toy { life: 2, ..Toy::new(1) }.run_all(&mut scheduler);
         let progress = scheduler.progress();
         assert!(progress.fewer_steps > 0 && progress.finished, "{progress:?}");
         assert_eq!(progress.never_came, 0);
         // A rig that is not deterministic: only its first run has a second access.
-        let mut scheduler = Exhaustive::new(Bounds { samples: 1, moves: 1, steps: 1 }, Shard::WHOLE, PLENTY);
+        let mut scheduler = Exhaustive::new(ExhaustiveBounds { samples: 1, moves: 1, steps: 1 }, Shard::WHOLE, PLENTY);
         let mut accesses = 2;
         while scheduler.begin() {
             let points = (0..accesses).map(|access| (Point { sample: 0, access, word: 0 }, AccessKind::ReadOther));
-            let mut ran = Ran { points: points.collect(), ..Ran::default() };
+            let mut ran = RanSchedule { points: points.collect(), ..RanSchedule::default() };
             let moves = ran.points.iter().map(|&(at, kind)| Move { at, steps: scheduler.steps(at, kind) });
             ran.schedule = Schedule::new(moves.collect());
             scheduler.end(&ran);

@@ -7,7 +7,7 @@ use framewalk::sample::{Lookup, WalkerKind};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::cast::Cast;
+use super::cast::ProfilerScript;
 use super::clause::Clause;
 use super::shape::Shape;
 use crate::lane::Lane;
@@ -15,7 +15,7 @@ use crate::lane::Lane;
 /// What the cache answered, without the reason for a miss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub enum CacheAnswer {
     /// There is no cache.
     Uncached,
     /// A full hit.
@@ -28,7 +28,7 @@ pub enum Answer {
     Unknown,
 }
 
-impl Answer {
+impl CacheAnswer {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Uncached, Self::FullHit, Self::PartialHit, Self::Miss, Self::Unknown];
 
@@ -45,7 +45,7 @@ impl Answer {
     }
 }
 
-impl From<Lookup> for Answer {
+impl From<Lookup> for CacheAnswer {
     fn from(lookup: Lookup) -> Self {
         match lookup {
             Lookup::Uncached => Self::Uncached,
@@ -101,11 +101,11 @@ pub struct SteppedFingerprint {
     /// The walker that returned the stack.
     pub walker: WalkerKind,
     /// The actors that took the samples.
-    pub cast: Cast,
+    pub cast: ProfilerScript,
     /// How the stack is wrong.
     pub clause: Clause,
     /// What the cache answered.
-    pub answer: Answer,
+    pub answer: CacheAnswer,
     /// The kind of leaf.
     pub leaf: LeafKind,
     /// Where the target moved.
@@ -116,7 +116,7 @@ impl SteppedFingerprint {
     /// Everything but the shape. It stays the same while a schedule is shrunk; the shape does not, because moves go
     /// elsewhere.
     #[must_use]
-    pub fn without_shape(&self) -> (WalkerKind, Cast, Clause, Answer, LeafKind) {
+    pub fn without_shape(&self) -> (WalkerKind, ProfilerScript, Clause, CacheAnswer, LeafKind) {
         (self.walker, self.cast.clone(), self.clause, self.answer, self.leaf)
     }
 }
@@ -170,12 +170,15 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
             Some(text) => text
                 .parse()
                 .ok()
-                .filter(|cast: &Cast| !cast.is_alone() && cast.to_string() == text)
+                .filter(|cast: &ProfilerScript| !cast.is_alone() && cast.to_string() == text)
                 .ok_or_else(|| nothing("cast", text))?,
-            None => Cast::default(),
+            None => ProfilerScript::default(),
         },
         clause: clause.parse().map_err(|_| nothing("clause", clause))?,
-        answer: Answer::ALL.into_iter().find(|one| one.name() == answer).ok_or_else(|| nothing("answer", answer))?,
+        answer: CacheAnswer::ALL
+            .into_iter()
+            .find(|one| one.name() == answer)
+            .ok_or_else(|| nothing("answer", answer))?,
         leaf: LeafKind::ALL.into_iter().find(|one| one.name() == leaf).ok_or_else(|| nothing("kind of leaf", leaf))?,
         shape: Shape::try_from(shape.to_owned()).map_err(|error| error.to_string())?,
     })
@@ -204,7 +207,7 @@ mod tests {
     fn fingerprints_are_stable_and_read_back() {
         let fingerprint = SteppedFingerprint {
             walker: WalkerKind::CpythonCached,
-            cast: Cast::default(),
+            cast: ProfilerScript::default(),
             clause: Clause::Spliced,
             answer: Lookup::FullHit.into(),
             leaf: LeafKind::Function,
@@ -217,7 +220,9 @@ mod tests {
         assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), Some(Lane::Stepped)));
         for (walker, clause, answer, leaf) in WalkerKind::ALL.into_iter().flat_map(|walker| {
             Clause::ALL.into_iter().flat_map(move |clause| {
-                Answer::ALL.into_iter().flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
+                CacheAnswer::ALL
+                    .into_iter()
+                    .flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
             })
         }) {
             for cast in ["a", "alternating", "a+drop-a.make-b.b+a+make-a.a"] {

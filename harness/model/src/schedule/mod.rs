@@ -103,7 +103,7 @@ impl Schedule {
 
 /// The record of a run of a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ran {
+pub struct RanSchedule {
     /// The moves that took place. They differ from the requested ones if a point never occurred, or if the target had
     /// fewer steps left.
     pub schedule: Schedule,
@@ -126,7 +126,7 @@ pub trait Scheduler {
     fn steps(&mut self, at: Point, kind: AccessKind) -> u32;
 
     /// Receives the record of the run. Called once after each `begin` that returned true, even if the run ended early.
-    fn end(&mut self, ran: &Ran);
+    fn end(&mut self, ran: &RanSchedule);
 
     /// Whether the current schedule counts. A run that does not count only provides information about other schedules:
     /// their points, or whether they can be repeated. Its schedule counts in another run, which is judged.
@@ -144,7 +144,7 @@ impl<S: Scheduler + ?Sized> Scheduler for &mut S {
         (**self).steps(at, kind)
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         (**self).end(ran);
     }
 

@@ -14,11 +14,11 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{AccessKind, Point, Ran, Scheduler};
+use super::{AccessKind, Point, RanSchedule, Scheduler};
 
 /// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct PctBounds {
     /// The depth of the bugs to look for, *d* in the paper. Values above 16 count as 16.
     pub depth: u32,
     /// How many steps the target does in a schedule, unless the walker ends before.
@@ -28,7 +28,7 @@ pub struct Bounds {
 /// The scheduler of the paper.
 #[derive(Clone, Debug)]
 pub struct Pct {
-    bounds: Bounds,
+    bounds: PctBounds,
     left: u64,
     random: ChaCha8Rng,
     /// The largest number of accesses in a run so far. `None` before the first run, in which the target does not move.
@@ -71,7 +71,7 @@ impl Run {
 impl Pct {
     /// `schedules` schedules, determined by `seed`. The first of them has no moves.
     #[must_use]
-    pub fn new(seed: u64, schedules: u64, bounds: Bounds) -> Self {
+    pub fn new(seed: u64, schedules: u64, bounds: PctBounds) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
         Self { bounds, left: schedules, random, accesses: None, run: Run::default() }
     }
@@ -108,7 +108,7 @@ impl Scheduler for Pct {
         self.run.move_target()
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         self.accesses = Some(self.accesses.unwrap_or(0).max(ran.points.len()));
     }
 }
@@ -121,7 +121,7 @@ mod tests {
     use super::super::toy::Toy;
     use super::*;
 
-    fn schedules(count: u64, bounds: Bounds) -> Vec<Schedule> {
+    fn schedules(count: u64, bounds: PctBounds) -> Vec<Schedule> {
         let runs = Toy::new(2).run_all(&mut Pct::new(3, count, bounds));
         assert_eq!(runs.len() as u64, count);
         runs.into_iter().map(|ran| ran.schedule).collect()
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn depth_one_runs_one_after_the_other() {
-        let bounds = Bounds { depth: 1, steps: 5 };
+        let bounds = PctBounds { depth: 1, steps: 5 };
         let found: BTreeSet<String> = schedules(50, bounds).iter().map(ToString::to_string).collect();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["-", "0.0:5"]);
     }
@@ -138,7 +138,7 @@ mod tests {
     fn depth_two_changes_over_once() {
         // Either the target runs first, then the walker, then the rest; or the walker first, then the target to its
         // end.
-        let found: BTreeSet<Schedule> = schedules(500, Bounds { depth: 2, steps: 5 }).into_iter().collect();
+        let found: BTreeSet<Schedule> = schedules(500, PctBounds { depth: 2, steps: 5 }).into_iter().collect();
         assert!(found.iter().all(|schedule| schedule.moves.len() <= 1), "{found:?}");
         for schedule in ["0.0:1", "0.0:4", "0.0:5", "0.1:5", "1.0:5", "1.1:5"] {
             assert!(found.contains(&schedule.parse().unwrap()), "{schedule} in {found:?}");
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn a_bug_is_found_as_often_as_the_paper_says() {
         // Depth 3: the target must move after the first read and must not move again before the anchor is written.
-        let bounds = Bounds { depth: 3, steps: 4 };
+        let bounds = PctBounds { depth: 3, steps: 4 };
         let wanted = |schedule: &Schedule| matches!(&schedule.moves[..], [one, ..] if one.at == Point { sample: 0, access: 1, word: 0 } && one.steps == 2);
         let count = 4000;
         let found = schedules(count, bounds).iter().filter(|schedule| wanted(schedule)).count();

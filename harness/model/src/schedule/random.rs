@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
+use super::{AccessKind, Move, Point, RanSchedule, Schedule, Scheduler};
 
 /// The bounds of the schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct RandomBounds {
     /// The largest number of moves.
     pub moves: u32,
     /// The largest number of steps in a move.
@@ -22,7 +22,7 @@ pub struct Bounds {
 /// points. A move at a point that does not occur does not take place.
 #[derive(Clone, Debug)]
 pub struct Random {
-    bounds: Bounds,
+    bounds: RandomBounds,
     left: u64,
     random: ChaCha8Rng,
     /// The accesses that occurred, by sample and number.
@@ -45,7 +45,7 @@ const FEW: u32 = 6;
 impl Random {
     /// `schedules` schedules, determined by `seed`.
     #[must_use]
-    pub fn new(seed: u64, schedules: u64, bounds: Bounds) -> Self {
+    pub fn new(seed: u64, schedules: u64, bounds: RandomBounds) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
         Self { bounds, left: schedules, random, met: BTreeMap::new(), schedule: Schedule::default() }
     }
@@ -112,7 +112,7 @@ impl Scheduler for Random {
         self.schedule.steps(at)
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         let mut before: Option<(u32, AccessKind)> = None;
         for &(at, kind) in &ran.points {
             if at.word == 0 {
@@ -132,9 +132,9 @@ mod tests {
     use super::super::toy::Toy;
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { moves: 3, steps: 40 };
+    const BOUNDS: RandomBounds = RandomBounds { moves: 3, steps: 40 };
 
-    fn schedules(toy: Toy, seed: u64, bounds: Bounds) -> Vec<Ran> {
+    fn schedules(toy: Toy, seed: u64, bounds: RandomBounds) -> Vec<RanSchedule> {
         toy.run_all(&mut Random::new(seed, 400, bounds))
     }
 
@@ -170,10 +170,10 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_from_is_no_move() {
-        for bounds in [Bounds { moves: 0, ..BOUNDS }, Bounds { steps: 0, ..BOUNDS }] {
+        for bounds in [RandomBounds { moves: 0, ..BOUNDS }, RandomBounds { steps: 0, ..BOUNDS }] {
             assert!(schedules(Toy::new(1), 1, bounds).iter().all(|ran| ran.schedule.moves.is_empty()));
         }
-        let single = schedules(Toy::new(1), 1, Bounds { moves: 1, steps: 1 });
+        let single = schedules(Toy::new(1), 1, RandomBounds { moves: 1, steps: 1 });
         assert!(single.iter().any(|ran| ran.schedule.total_steps() == 1));
         assert!(single.iter().all(|ran| ran.schedule.total_steps() <= 1));
     }

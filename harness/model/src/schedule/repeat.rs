@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::{AccessKind, Point, Ran, Schedule, Scheduler};
+use super::{AccessKind, Point, RanSchedule, Schedule, Scheduler};
 
 /// The first difference between two runs of one schedule. If there is one, the rig is not deterministic: its failures
 /// cannot be replayed, and its verdicts are inconclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct RunDifference {
     /// The schedule, as it took place in the first run.
     pub schedule: Schedule,
     /// Where the runs differ.
@@ -27,7 +27,7 @@ pub enum Place {
     Moves,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for RunDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "two runs of the schedule {} differ: ", self.schedule)?;
         let access = |access: Option<(Point, AccessKind)>| match access {
@@ -47,7 +47,7 @@ impl fmt::Display for Difference {
 
 /// The first difference between two runs.
 #[must_use]
-pub fn difference(first: &Ran, second: &Ran) -> Option<Place> {
+pub fn difference(first: &RanSchedule, second: &RanSchedule) -> Option<Place> {
     for index in 0..first.points.len().max(second.points.len()) {
         let (one, other) = (first.points.get(index).copied(), second.points.get(index).copied());
         let Some((at, kind)) = one.filter(|_| one == other) else { return Some(Place::Access(one, other)) };
@@ -66,8 +66,8 @@ pub fn difference(first: &Ran, second: &Ran) -> Option<Place> {
 #[derive(Clone, Debug)]
 pub struct Repeat<S> {
     inner: S,
-    first: Option<Ran>,
-    difference: Option<Difference>,
+    first: Option<RanSchedule>,
+    difference: Option<RunDifference>,
     compared: u64,
 }
 
@@ -80,7 +80,7 @@ impl<S: Scheduler> Repeat<S> {
 
     /// The first difference, if any. No schedule runs after it.
     #[must_use]
-    pub fn difference(&self) -> Option<&Difference> {
+    pub fn difference(&self) -> Option<&RunDifference> {
         self.difference.as_ref()
     }
 
@@ -109,7 +109,7 @@ impl<S: Scheduler> Scheduler for Repeat<S> {
         }
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         let Some(first) = self.first.take() else {
             self.inner.end(ran);
             self.first = Some(ran.clone());
@@ -117,7 +117,7 @@ impl<S: Scheduler> Scheduler for Repeat<S> {
         };
         self.compared += 1;
         let place = difference(&first, ran);
-        self.difference = place.map(|place| Difference { schedule: first.schedule, place });
+        self.difference = place.map(|place| RunDifference { schedule: first.schedule, place });
     }
 
     fn is_counted(&self) -> bool {
@@ -127,12 +127,12 @@ impl<S: Scheduler> Scheduler for Repeat<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::{Bounds, Random};
+    use super::super::random::{Random, RandomBounds};
     use super::super::toy::Toy;
     use super::*;
 
     fn random() -> Random {
-        Random::new(9, 30, Bounds { moves: 2, steps: 5 })
+        Random::new(9, 30, RandomBounds { moves: 2, steps: 5 })
     }
 
     #[test]
@@ -146,15 +146,15 @@ mod tests {
 
     #[test]
     fn the_first_difference_is_told() {
-        let change = |change: fn(&mut Ran)| {
+        let change = |change: fn(&mut RanSchedule)| {
             let mut repeat = Repeat::new(random());
             let mut runs = 0;
             while repeat.begin() {
                 runs += 1;
                 if runs == 8 {
                     // The second run of the fourth schedule takes a different path.
-                    let mut other = Ran::default();
-                    struct Taken<'a>(&'a mut Repeat<Random>, &'a mut Ran);
+                    let mut other = RanSchedule::default();
+                    struct Taken<'a>(&'a mut Repeat<Random>, &'a mut RanSchedule);
                     impl Scheduler for Taken<'_> {
                         fn begin(&mut self) -> bool {
                             true
@@ -162,7 +162,7 @@ mod tests {
                         fn steps(&mut self, at: Point, kind: AccessKind) -> u32 {
                             self.0.steps(at, kind)
                         }
-                        fn end(&mut self, ran: &Ran) {
+                        fn end(&mut self, ran: &RanSchedule) {
                             *self.1 = ran.clone();
                         }
                     }

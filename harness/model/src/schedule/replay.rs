@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{AccessKind, Move, Point, Ran, Schedule, Scheduler};
+use super::{AccessKind, Move, Point, RanSchedule, Schedule, Scheduler};
 
 /// Why a schedule did not run exactly. Such a run proves nothing: its verdict is inconclusive, never a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -31,7 +31,7 @@ pub enum Misfit {
 ///
 /// # Errors
 /// The first move that did not take place.
-pub fn fits(asked: &Schedule, ran: &Ran) -> Result<(), Misfit> {
+pub fn fits(asked: &Schedule, ran: &RanSchedule) -> Result<(), Misfit> {
     for &one in &asked.moves {
         let done = ran.schedule.steps(one.at);
         if done == one.steps {
@@ -49,13 +49,13 @@ pub fn fits(asked: &Schedule, ran: &Ran) -> Result<(), Misfit> {
 
 /// Runs a schedule a number of times.
 #[derive(Clone, Debug)]
-pub struct Replay {
+pub struct ScheduleReplay {
     schedule: Schedule,
     left: u32,
     fit: Result<(), Misfit>,
 }
 
-impl Replay {
+impl ScheduleReplay {
     /// Runs `schedule` `times` times.
     #[must_use]
     pub fn new(schedule: Schedule, times: u32) -> Self {
@@ -71,7 +71,7 @@ impl Replay {
     }
 }
 
-impl Scheduler for Replay {
+impl Scheduler for ScheduleReplay {
     fn begin(&mut self) -> bool {
         let some = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -82,7 +82,7 @@ impl Scheduler for Replay {
         self.schedule.steps(at)
     }
 
-    fn end(&mut self, ran: &Ran) {
+    fn end(&mut self, ran: &RanSchedule) {
         self.fit = fits(&self.schedule, ran);
     }
 }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_schedule_takes_place_as_often_as_asked() {
         let schedule: Schedule = "0.1:2,1.0:1".parse().unwrap();
-        let mut replay = Replay::new(schedule.clone(), 3);
+        let mut replay = ScheduleReplay::new(schedule.clone(), 3);
         let runs = Toy::new(2).run_all(&mut replay);
         assert_eq!(runs.len(), 3);
         assert!(runs.iter().all(|ran| ran.schedule == schedule && *ran == runs[0]));
@@ -111,7 +111,7 @@ mod tests {
             ("0.0:3,1.0:4", "at 1.0 the target did 2 steps instead of 4"),
             ("0.0:5,1.0:1", "at 1.0 the target did 0 steps instead of 1"),
         ] {
-            let mut replay = Replay::new(schedule.parse().unwrap(), 1);
+            let mut replay = ScheduleReplay::new(schedule.parse().unwrap(), 1);
             toy.run_all(&mut replay);
             let error = replay.fit().unwrap_err().to_string();
             assert!(error.contains(expected), "{schedule}: {error}");

@@ -114,13 +114,13 @@ impl fmt::Display for Shape {
 
 #[cfg(test)]
 mod tests {
-    use super::super::replay::Replay;
+    use super::super::replay::ScheduleReplay;
     use super::super::toy::Toy;
     use super::*;
 
     fn shape(schedule: &str) -> String {
         let schedule: Schedule = schedule.parse().unwrap();
-        let mut replay = Replay::new(schedule.clone(), 1);
+        let mut replay = ScheduleReplay::new(schedule.clone(), 1);
         let ran = Toy { words: 4, ..Toy::new(4) }.run_all(&mut replay).remove(0);
         replay.fit().unwrap();
         let shape = Shape::of(&schedule, &ran.points);

@@ -2,7 +2,7 @@
 
 use AccessKind::{ReadAnchor, ReadChunk, ReadFrame, ReadThreadState, WriteAnchor};
 
-use super::{AccessKind, Digest, Point, Ran, Schedule, Scheduler};
+use super::{AccessKind, Digest, Point, RanSchedule, Schedule, Scheduler};
 
 /// A minimal cached walker. The target's position is the number of steps it has done.
 ///
@@ -24,8 +24,8 @@ impl Toy {
     }
 
     /// Runs one schedule that has begun, and ends it.
-    pub(super) fn run_one(self, scheduler: &mut dyn Scheduler) -> Ran {
-        let mut run = Run { toy: self, ran: Ran::default(), moves: Vec::new(), position: 0 };
+    pub(super) fn run_one(self, scheduler: &mut dyn Scheduler) -> RanSchedule {
+        let mut run = Run { toy: self, ran: RanSchedule::default(), moves: Vec::new(), position: 0 };
         let mut anchored = None;
         for sample in 0..self.samples {
             let mut access = 0;
@@ -56,7 +56,7 @@ impl Toy {
     }
 
     /// Runs all schedules of a scheduler. Returns the counted runs, in order.
-    pub(super) fn run_all(self, scheduler: &mut dyn Scheduler) -> Vec<Ran> {
+    pub(super) fn run_all(self, scheduler: &mut dyn Scheduler) -> Vec<RanSchedule> {
         let mut counted = Vec::new();
         while scheduler.begin() {
             let counts = scheduler.is_counted();
@@ -71,7 +71,7 @@ impl Toy {
 
 struct Run {
     toy: Toy,
-    ran: Ran,
+    ran: RanSchedule,
     moves: Vec<super::Move>,
     position: u32,
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A frame, or a value in place of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
+pub enum FrameName {
     /// NULL.
     Null,
     /// The thread's base frame.
@@ -29,7 +29,7 @@ pub enum Place {
     Elsewhere,
 }
 
-impl Place {
+impl FrameName {
     /// A frame on the data stack.
     #[must_use]
     pub fn stack(function: &str) -> Self {
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FrameName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("NULL"),
@@ -108,11 +108,11 @@ impl From<u8> for GeneratorState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Store {
     /// A store to `current_frame`.
-    CurrentFrame(Place),
+    CurrentFrame(FrameName),
     /// The load of `last_profiled_frame`.
     AnchorLoaded,
     /// A store to `last_profiled_frame`.
-    Anchor(Place),
+    Anchor(FrameName),
     /// A store to `last_profiled_frame_seq` of its old value plus one.
     SequenceIncremented,
     /// A store of any other value to `last_profiled_frame_seq`.
@@ -120,22 +120,22 @@ pub enum Store {
     /// A store to `datastack_chunk`. Chunk 0 is the first one; the others are numbered as they appear.
     Chunk(usize),
     /// A store to `previous` of a frame.
-    Previous(Place, Place),
+    Previous(FrameName, FrameName),
     /// A store to `f_executable` of a frame.
-    Executable(Place, Code),
+    Executable(FrameName, Code),
     /// A store to `instr_ptr` of a frame other than the current one. (That of the current frame changes with every
     /// instruction.)
-    Instruction(Place),
+    Instruction(FrameName),
     /// A store to `owner` of a frame.
-    Owner(Place, u8),
+    Owner(FrameName, u8),
     /// A store to `gi_frame_state` of the generator that contains a frame.
-    State(Place, GeneratorState),
+    State(FrameName, GeneratorState),
 }
 
 impl Store {
     /// The frame whose field is stored to; `None` if it is a field of the thread state.
     #[must_use]
-    pub fn frame(&self) -> Option<&Place> {
+    pub fn frame(&self) -> Option<&FrameName> {
         match self {
             Self::Previous(of, _)
             | Self::Executable(of, _)

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use framewalk::memory::Address;
 
-use super::recorder::{Entry, Kind, Link, Offsets, Recorder};
-use super::{Code, GeneratorState, Place, Store};
+use super::recorder::{Entry, Link, Offsets, StoreRecorder, WordKind};
+use super::{Code, FrameName, GeneratorState, Store};
 
 /// The number of a frame's life.
 type Life = usize;
@@ -45,18 +45,18 @@ enum Stage {
 }
 
 struct Slot {
-    kind: Kind,
+    kind: WordKind,
     stage: Stage,
     life: Life,
 }
 
 pub(super) struct Naming<'a> {
-    recorder: &'a Recorder,
+    recorder: &'a StoreRecorder,
     slots: HashMap<Address, Slot>,
     /// The name of each life; `None` until it is seen on a chain.
-    names: Vec<Option<Place>>,
+    names: Vec<Option<FrameName>>,
     /// Function names by code, for frames that never get onto the chain.
-    functions: HashMap<u64, (Kind, Arc<str>)>,
+    functions: HashMap<u64, (WordKind, Arc<str>)>,
     last_code: HashMap<Life, u64>,
     current: Address,
     sequence: u64,
@@ -66,7 +66,7 @@ pub(super) struct Naming<'a> {
 
 impl<'a> Naming<'a> {
     /// The stores of a record, in order.
-    pub(super) fn of(recorder: &'a Recorder) -> Vec<Store> {
+    pub(super) fn of(recorder: &'a StoreRecorder) -> Vec<Store> {
         let mut naming = Self::new(recorder);
         for entry in &recorder.entries {
             match entry {
@@ -78,7 +78,7 @@ impl<'a> Naming<'a> {
         naming.done()
     }
 
-    fn new(recorder: &'a Recorder) -> Self {
+    fn new(recorder: &'a StoreRecorder) -> Self {
         let mut slots = HashMap::new();
         let mut functions = HashMap::new();
         for entry in &recorder.entries {
@@ -102,7 +102,7 @@ impl<'a> Naming<'a> {
     }
 
     /// Begins a new life at a slot.
-    fn begin(names: &mut Vec<Option<Place>>, slot: &mut Slot, stage: Stage) -> Life {
+    fn begin(names: &mut Vec<Option<FrameName>>, slot: &mut Slot, stage: Stage) -> Life {
         names.push(None);
         slot.stage = stage;
         slot.life = names.len() - 1;
@@ -117,7 +117,7 @@ impl<'a> Naming<'a> {
         for (address, slot) in &mut self.slots {
             if slot.stage == Stage::Linked && !chain.iter().any(|link| link.address == *address) {
                 // The C stack is reused at once.
-                slot.stage = if slot.kind == Kind::Shim { Stage::Absent } else { Stage::Left };
+                slot.stage = if slot.kind == WordKind::Shim { Stage::Absent } else { Stage::Left };
             }
         }
         for (position, link) in chain.iter().enumerate() {
@@ -128,10 +128,10 @@ impl<'a> Naming<'a> {
             slot.stage = Stage::Linked;
             let caller = chain.get(position + 1).map_or_else(|| "".into(), |caller| Arc::clone(&caller.function));
             let name = match link.kind {
-                Kind::Stack => Place::Stack(Arc::clone(&link.function)),
-                Kind::Generator => Place::Generator(Arc::clone(&link.function)),
-                Kind::Shim => Place::Shim(caller),
-                Kind::Base => Place::Base,
+                WordKind::Stack => FrameName::Stack(Arc::clone(&link.function)),
+                WordKind::Generator => FrameName::Generator(Arc::clone(&link.function)),
+                WordKind::Shim => FrameName::Shim(caller),
+                WordKind::Base => FrameName::Base,
             };
             if let Some(slot) = self.names.get_mut(slot.life) {
                 *slot = Some(name);
@@ -197,18 +197,18 @@ impl<'a> Naming<'a> {
         let begins = match (slot.kind, slot.stage) {
             // Values stored here earlier do not belong to a frame. With this store, the frame is created or resumed for
             // the first time.
-            (Kind::Generator, Stage::Absent) if matches!(word, Word::State(4 | 5)) => true,
-            (Kind::Generator, Stage::Absent) => return,
-            (Kind::Generator, _) => false,
+            (WordKind::Generator, Stage::Absent) if matches!(word, Word::State(4 | 5)) => true,
+            (WordKind::Generator, Stage::Absent) => return,
+            (WordKind::Generator, _) => false,
             (_, Stage::Absent) if clears => return,
             (_, Stage::Absent) => true,
-            (Kind::Shim, Stage::Unseen) => word == Word::Executable,
+            (WordKind::Shim, Stage::Unseen) => word == Word::Executable,
             // RETURN_GENERATOR leaves the frame without clearing anything.
             (_, Stage::Left) => !clears,
             _ => false,
         };
         if begins {
-            if slot.kind == Kind::Shim && slot.stage == Stage::Unseen {
+            if slot.kind == WordKind::Shim && slot.stage == Stage::Unseen {
                 forget(&mut self.stores, slot.life);
             }
             Self::begin(&mut self.names, slot, Stage::Unseen);
@@ -235,18 +235,18 @@ impl<'a> Naming<'a> {
 
     /// The name of a life, or of an address that had no life at the time of the store: a shim frame is stored before it
     /// is created.
-    fn place(&self, life: Option<Life>, address: Address) -> Place {
+    fn place(&self, life: Option<Life>, address: Address) -> FrameName {
         if address == 0 {
-            return Place::Null;
+            return FrameName::Null;
         }
         let life = life.or_else(|| self.slots.get(&address).map(|slot| slot.life));
         let named = life.and_then(|life| self.names.get(life)?.clone());
-        named.or_else(|| self.by_code(life?)).unwrap_or(Place::Elsewhere)
+        named.or_else(|| self.by_code(life?)).unwrap_or(FrameName::Elsewhere)
     }
 
-    fn by_code(&self, life: Life) -> Option<Place> {
+    fn by_code(&self, life: Life) -> Option<FrameName> {
         let (_, function) = self.functions.get(self.last_code.get(&life)?)?;
-        Some(Place::Stack(Arc::clone(function)))
+        Some(FrameName::Stack(Arc::clone(function)))
     }
 
     fn done(self) -> Vec<Store> {
@@ -268,13 +268,13 @@ impl<'a> Naming<'a> {
             })
         });
         // Memory that never became a frame is left out.
-        named.filter(|store| store.frame() != Some(&Place::Elsewhere)).collect()
+        named.filter(|store| store.frame() != Some(&FrameName::Elsewhere)).collect()
     }
 
     fn code(&self, value: u64) -> Code {
         match self.functions.get(&value) {
             _ if value & !self.recorder.offsets.frame.tag_mask == 0 => Code::Null,
-            Some((Kind::Stack | Kind::Generator, _)) => Code::Function,
+            Some((WordKind::Stack | WordKind::Generator, _)) => Code::Function,
             _ => Code::Other,
         }
     }

@@ -13,7 +13,7 @@ const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];
 
 /// The owner of a frame, as far as its name depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum WordKind {
     /// The data stack.
     Stack,
     /// A generator.
@@ -30,7 +30,7 @@ pub struct Link {
     /// Its address.
     pub address: Address,
     /// Its owner.
-    pub kind: Kind,
+    pub kind: WordKind,
     /// The value of `f_executable`, including tag bits.
     pub executable: u64,
     /// `co_qualname`; empty if there is no code.
@@ -62,7 +62,7 @@ pub(super) enum Entry {
 }
 
 /// Records the accesses of one thread.
-pub struct Recorder {
+pub struct StoreRecorder {
     pub(super) offsets: Offsets,
     pub(super) thread: Address,
     pub(super) sequence: u64,
@@ -70,7 +70,7 @@ pub struct Recorder {
     pub(super) entries: Vec<Entry>,
 }
 
-impl Recorder {
+impl StoreRecorder {
     /// A recorder for the thread state at `thread`, with its present sequence and newest chunk. `chain` is its stack,
     /// leaf first.
     #[must_use]

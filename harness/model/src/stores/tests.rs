@@ -4,8 +4,8 @@ use framewalk::layout::GeneratorLayout;
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::Address;
 
-use super::recorder::{Kind, Link, Offsets, Recorder};
-use super::{Code, Place, Store};
+use super::recorder::{Link, Offsets, StoreRecorder, WordKind};
+use super::{Code, FrameName, Store};
 
 const THREAD: Address = 0x1000;
 const MAIN: Address = 0x2000;
@@ -13,19 +13,19 @@ const LEAF: Address = 0x2100;
 const SHIM: Address = 0x9000;
 const CODE: [u64; 2] = [0x5000, 0x5100];
 
-fn recorder() -> Recorder {
+fn recorder() -> StoreRecorder {
     let generator = GeneratorLayout { frame: 72, state: 67 };
     let Some(cache) = LAYOUT.thread.cache else { panic!("no cache") };
     let offsets = Offsets { thread: LAYOUT.thread, cache, frame: LAYOUT.frame, generator };
-    Recorder::new(offsets, THREAD, 7, 0x1_0000, vec![link(MAIN, "main", CODE[0])])
+    StoreRecorder::new(offsets, THREAD, 7, 0x1_0000, vec![link(MAIN, "main", CODE[0])])
 }
 
 fn link(address: Address, function: &str, executable: u64) -> Link {
-    let kind = if address == SHIM { Kind::Shim } else { Kind::Stack };
+    let kind = if address == SHIM { WordKind::Shim } else { WordKind::Stack };
     Link { address, kind, executable, function: function.into() }
 }
 
-impl Recorder {
+impl StoreRecorder {
     fn word(&mut self, address: Address, value: u64) {
         self.stored(address, &value.to_le_bytes());
     }
@@ -41,7 +41,7 @@ fn stores_before_a_frame_is_known_are_named_like_those_after() {
     recorder.word(THREAD + LAYOUT.thread.current_frame, LEAF);
     recorder.chain(vec![link(LEAF, "leaf", CODE[1] | 1), link(MAIN, "main", CODE[0])]);
     recorder.word(LEAF + LAYOUT.frame.instr_ptr, 2);
-    let (leaf, main) = (Place::stack("leaf"), Place::stack("main"));
+    let (leaf, main) = (FrameName::stack("leaf"), FrameName::stack("main"));
     let expected = [
         Store::Previous(leaf.clone(), main),
         Store::Executable(leaf.clone(), Code::Function),
@@ -66,7 +66,7 @@ fn one_address_holds_frames_one_after_the_other() {
     // A third frame never gets onto the chain. Its name comes from its code.
     recorder.word(LEAF, 0x5100);
     let named: Vec<_> = recorder.finish().into_iter().filter_map(|store| store.frame().cloned()).collect();
-    assert_eq!(named, ["first", "first", "second", "second", "first"].map(Place::stack));
+    assert_eq!(named, ["first", "first", "second", "second", "first"].map(FrameName::stack));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn memory_that_becomes_a_shim_is_none_before_and_none_after() {
     recorder.chain(vec![link(MAIN, "main", CODE[0])]);
     recorder.word(SHIM + LAYOUT.frame.previous, 0x77);
     let stores = recorder.finish();
-    let shim = Store::Previous(Place::shim("main"), Place::stack("main"));
+    let shim = Store::Previous(FrameName::shim("main"), FrameName::stack("main"));
     assert_eq!(stores.iter().filter(|store| store.frame().is_some()).collect::<Vec<_>>(), [&shim]);
 }
 
@@ -104,9 +104,9 @@ fn anchor_sequence_and_chunks_are_told_by_what_they_become() {
         Store::AnchorLoaded,
         Store::SequenceIncremented,
         Store::Sequence(8),
-        Store::Anchor(Place::stack("main")),
-        Store::Anchor(Place::Elsewhere),
-        Store::Anchor(Place::Null),
+        Store::Anchor(FrameName::stack("main")),
+        Store::Anchor(FrameName::Elsewhere),
+        Store::Anchor(FrameName::Null),
         Store::Chunk(1),
         Store::Chunk(0),
     ];

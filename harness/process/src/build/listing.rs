@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use framewalk::layout::FrameCache;
+use framewalk::layout::CacheFields;
 use serde::Serialize;
 
 use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
@@ -36,7 +36,7 @@ pub struct Listed {
     /// Whether it has a JIT that can be turned on.
     pub jit_available: Option<bool>,
     /// The form of its frame cache.
-    pub frame_cache: Option<FrameCache>,
+    pub frame_cache: Option<CacheFields>,
     /// Why it cannot be tested.
     pub refused: Option<String>,
 }
@@ -59,7 +59,7 @@ impl Listed {
             kind: build.map(Build::kind),
             sanitizers: build.map(|build| build.sanitizers.clone()).unwrap_or_default(),
             jit_available: build.map(|build| build.jit_available),
-            frame_cache: build.map(Build::frame_cache).or(version.map(FrameCache::of_version)),
+            frame_cache: build.map(Build::frame_cache).or(version.map(CacheFields::of_version)),
             refused: match found {
                 Ok(build) => build.usable().err().map(|error| error.to_string()),
                 Err(error) => Some(error.to_string()),

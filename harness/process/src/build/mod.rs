@@ -1,6 +1,6 @@
 //! CPython installations under test: finding, fetching and probing them.
 //!
-//! A [`Build`] is one installation on disk. A [`Row`] is a build in one run mode; tables have one line for each.
+//! A [`Build`] is one installation on disk. A [`BuildVariant`] is a build in one run mode; tables have one line for each.
 //! [`select()`] decides which builds a run tests. [`listing`] describes all builds that were found.
 
 mod cache;
@@ -25,15 +25,15 @@ use std::sync::Arc;
 pub use cache::{CACHE_VARIABLE, CacheFolderError, cache_folder};
 pub use error::BuildError;
 pub use fetch::{Archive, FetchError, fetch, fetch_from, fetch_tests, fetch_tests_from, fetched};
-use framewalk::layout::{FrameCache, Layout, LayoutError, VersionHex};
+use framewalk::layout::{CacheFields, Layout, LayoutError, VersionHex};
 pub use listing::{Listed, Origin, listing};
 use model::jit_mode::JitMode;
 pub use probe::probe;
-pub use progress::{Progress, Silent, Terminal};
+pub use progress::{FetchProgress, Silent, Terminal};
 pub use run::ask;
 pub use sanitizer::Sanitizer;
 pub use search::on_path;
-pub use select::{SelectError, Selection, select};
+pub use select::{BuildSelection, SelectError, select};
 pub use unwinder::without_unwinder;
 
 /// One CPython installation.
@@ -73,8 +73,8 @@ impl Build {
 
     /// The form of its frame cache. If the layout is unknown, the version number alone decides.
     #[must_use]
-    pub fn frame_cache(&self) -> FrameCache {
-        self.layout.as_ref().map_or_else(|_| FrameCache::of_version(self.version), Layout::frame_cache)
+    pub fn frame_cache(&self) -> CacheFields {
+        self.layout.as_ref().map_or_else(|_| CacheFields::of_version(self.version), Layout::frame_cache)
     }
 
     /// "release", "debug", "free-threaded" or "free-threaded debug", followed by sanitizers if any: "debug ASan+UBSan".
@@ -96,7 +96,7 @@ impl Build {
 
 /// A build in one run mode.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct BuildVariant {
     /// The installation.
     pub build: Arc<Build>,
     /// Whether its JIT is on.
@@ -105,7 +105,7 @@ pub struct Row {
     pub name: String,
 }
 
-impl Row {
+impl BuildVariant {
     /// A command that runs the build in this mode.
     #[must_use]
     pub fn command(&self) -> std::process::Command {
@@ -121,7 +121,7 @@ impl Row {
 
 /// One row per build and run mode, in the order of `builds`.
 #[must_use]
-pub fn rows(builds: &[Arc<Build>]) -> Vec<Row> {
+pub fn rows(builds: &[Arc<Build>]) -> Vec<BuildVariant> {
     let label = |build: &Build| format!("{} {}", build.version, build.kind());
     let mut rows = Vec::new();
     for build in builds {
@@ -129,7 +129,7 @@ pub fn rows(builds: &[Arc<Build>]) -> Vec<Row> {
         if builds.iter().filter(|other| label(other) == name).count() > 1 {
             name = format!("{name} ({})", build.python.display());
         }
-        let row = |jit, name| Row { build: Arc::clone(build), jit, name };
+        let row = |jit, name| BuildVariant { build: Arc::clone(build), jit, name };
         if build.jit_available {
             rows.push(row(JitMode::Off, name.clone()));
             rows.push(row(JitMode::On, format!("{name} JIT")));

@@ -29,7 +29,7 @@ const OLDEST: (u8, u8) = (3, 13);
 
 /// The answer that the script prints.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct ProbeAnswer {
     implementation: String,
     hexversion: u32,
     executable: String,
@@ -88,7 +88,7 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
 }
 
 /// Runs the script in `python`. Errors show the path as the user wrote it.
-fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<Answer, BuildError> {
+fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<ProbeAnswer, BuildError> {
     let here = || path.to_path_buf();
     let mut command = Command::new(python);
     // The variable turns the JIT on or off; whether the build has one does not depend on it.

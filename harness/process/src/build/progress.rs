@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Receives the steps of a fetch, and can interrupt it.
-pub trait Progress {
+pub trait FetchProgress {
     /// Begins a step and ends the previous one.
     fn step(&mut self, text: &str);
 
@@ -25,7 +25,7 @@ pub trait Progress {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
+impl FetchProgress for Silent {
     fn step(&mut self, _: &str) {}
     fn bytes(&mut self, _: u64, _: u64) {}
 }
@@ -62,7 +62,7 @@ fn line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-impl<F: Fn() -> bool> Progress for Terminal<F> {
+impl<F: Fn() -> bool> FetchProgress for Terminal<F> {
     fn step(&mut self, text: &str) {
         self.quarter = 0;
         match &self.bar {

@@ -25,7 +25,7 @@ const AFTER_THE_KILL: Duration = Duration::from_secs(1);
 
 /// The exit status of a program, and the beginning of its output.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct CommandOutput {
     pub(super) status: ExitStatus,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: Vec<u8>,
@@ -46,7 +46,7 @@ pub(super) enum RunError {
 
 /// Runs `command` in its own process group until `deadline` at most, and keeps `limit` bytes of each output stream.
 /// After that many bytes, the pipe is closed.
-pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<Outcome, RunError> {
+pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Result<CommandOutput, RunError> {
     let end = Instant::now() + deadline;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = die_with_us(command).spawn().map_err(RunError::Start)?;
@@ -67,7 +67,7 @@ pub(super) fn run(command: &mut Command, deadline: Duration, limit: u64) -> Resu
     let rest = || end.saturating_duration_since(Instant::now()).max(AFTER_THE_KILL);
     let stdout = stdout.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
     let stderr = stderr.recv_timeout(rest()).map_err(|_| RunError::Deadline)?;
-    Ok(Outcome { status, stdout, stderr })
+    Ok(CommandOutput { status, stdout, stderr })
 }
 
 /// Waits until a child ends and returns `None`, or why the wait ended before that.
@@ -138,7 +138,7 @@ pub(super) fn die_with_us(command: &mut Command) -> &mut Command {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, deadline: Duration) -> Result<Outcome, RunError> {
+    fn shell(script: &str, deadline: Duration) -> Result<CommandOutput, RunError> {
         run(Command::new("/bin/sh").args(["-c", script]), deadline, 100)
     }
 

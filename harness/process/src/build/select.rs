@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use framewalk::layout::FrameCache;
+use framewalk::layout::CacheFields;
 use thiserror::Error;
 
-use super::{Build, BuildError, FetchError, Progress, Row, fetch, fetched, on_path, probe, rows};
+use super::{Build, BuildError, BuildVariant, FetchError, FetchProgress, fetch, fetched, on_path, probe, rows};
 
 /// The builds a run tests, and the ones it leaves out.
 #[derive(Debug)]
-pub struct Selection {
+pub struct BuildSelection {
     /// The builds, in the order of the tables.
     pub builds: Vec<Arc<Build>>,
     /// Each build in each of its run modes.
-    pub rows: Vec<Row>,
+    pub rows: Vec<BuildVariant>,
     /// Builds that were found but are not tested, with the reason.
     pub skipped: Vec<BuildError>,
     /// Messages for the user about the choice.
@@ -42,7 +42,11 @@ pub enum SelectError {
 ///
 /// # Errors
 /// One of `pythons` cannot be tested, or no build with a frame cache is available.
-pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) -> Result<Selection, SelectError> {
+pub fn select(
+    pythons: &[PathBuf],
+    cache: &Path,
+    progress: &mut dyn FetchProgress,
+) -> Result<BuildSelection, SelectError> {
     let mut builds = Vec::new();
     let (mut skipped, mut notes) = (Vec::new(), Vec::new());
     for python in pythons {
@@ -55,7 +59,7 @@ pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) ->
                 Err(error) => skipped.push(error),
             }
         }
-        if !builds.iter().any(|build| build.frame_cache() != FrameCache::Absent) {
+        if !builds.iter().any(|build| build.frame_cache() != CacheFields::Absent) {
             let had = fetched(cache).is_some();
             let paths =
                 fetch(cache, progress).map_err(|source| SelectError::Fetch { cache: cache.to_path_buf(), source })?;
@@ -70,7 +74,7 @@ pub fn select(pythons: &[PathBuf], cache: &Path, progress: &mut dyn Progress) ->
     }
     notes.extend(builds.iter().flat_map(of_sanitizers));
     let builds: Vec<_> = builds.into_iter().map(Arc::new).collect();
-    Ok(Selection { rows: rows(&builds), builds, skipped, notes })
+    Ok(BuildSelection { rows: rows(&builds), builds, skipped, notes })
 }
 
 /// Notes on how testing a build with sanitizers differs.

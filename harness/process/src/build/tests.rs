@@ -177,7 +177,7 @@ fn a_prerelease_is_described_but_not_tested() {
     let folder = Folder::new();
     let path = folder.python("cpython", 0x030f_00b1, false, &folder.image(Some(&runtime(0x030f_00b1, 0))));
     let build = probe(&path).unwrap();
-    assert_eq!((build.version.to_string().as_str(), build.frame_cache()), ("3.15.0b1", FrameCache::AnchorOnly));
+    assert_eq!((build.version.to_string().as_str(), build.frame_cache()), ("3.15.0b1", CacheFields::AnchorOnly));
     let error = build.usable().unwrap_err();
     assert!(matches!(error, BuildError::Layout { source: LayoutError::PreRelease(_), .. }), "{error}");
     let cache = Folder::new();

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use framewalk::layout::FrameCache;
+use framewalk::layout::CacheFields;
 
-use super::{Row, ask};
+use super::{BuildVariant, ask};
 
 /// The import that the driver needs.
 const IMPORT: &str = "from _remote_debugging import RemoteUnwinder";
@@ -14,10 +14,10 @@ const IMPORT: &str = "from _remote_debugging import RemoteUnwinder";
 /// build. A missing or broken module must not make the build look as if it had no frame cache. This project's own
 /// walkers still test the build.
 #[must_use]
-pub fn without_unwinder(rows: &[Row]) -> BTreeMap<String, String> {
+pub fn without_unwinder(rows: &[BuildVariant]) -> BTreeMap<String, String> {
     let mut asked: BTreeMap<&Path, Option<String>> = BTreeMap::new();
     let mut without = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.build.frame_cache() == FrameCache::AnchorAndSequence) {
+    for row in rows.iter().filter(|row| row.build.frame_cache() == CacheFields::AnchorAndSequence) {
         let python = row.build.python.as_path();
         let why = asked.entry(python).or_insert_with(|| cannot_import(python));
         if let Some(why) = why {

@@ -12,7 +12,7 @@ const ACCESS_LIMIT: usize = 64;
 
 /// A memory range that an instruction accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct InstructionAccess {
     /// Address of its first byte.
     pub address: Address,
     /// Length in bytes.
@@ -25,9 +25,9 @@ pub struct Instruction {
     /// The address of the instruction.
     pub address: Address,
     /// The ranges it loads.
-    pub loads: Vec<Access>,
+    pub loads: Vec<InstructionAccess>,
     /// The ranges it stores to.
-    pub stores: Vec<Access>,
+    pub stores: Vec<InstructionAccess>,
     /// Number and first argument, if the instruction is a system call.
     pub system_call: Option<(u64, u64)>,
 }
@@ -43,7 +43,7 @@ pub(super) fn decode(factory: &mut InstructionInfoFactory, bytes: &[u8], registe
     }
     for memory in factory.info(&decoded).used_memory() {
         let Some(address) = memory.virtual_address(0, |register, _, _| value(register, registers)) else { continue };
-        let access = Access { address, size: memory.memory_size().size().min(ACCESS_LIMIT) };
+        let access = InstructionAccess { address, size: memory.memory_size().size().min(ACCESS_LIMIT) };
         let (loads, stores) = match memory.access() {
             OpAccess::Read | OpAccess::CondRead => (true, false),
             OpAccess::Write | OpAccess::CondWrite => (false, true),
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_two_instructions_of_an_update_are_seen_as_what_they_are() {
         // add qword [rdi+0x60], 1; mov [rdi+0x58], rax; cmp [rdi+0x58], rsi
-        let word = |address| vec![Access { address, size: 8 }];
+        let word = |address| vec![InstructionAccess { address, size: 8 }];
         let add = decoded(&[0x48, 0x83, 0x47, 0x60, 0x01], &registers());
         assert_eq!((add.loads, add.stores), (word(0x1060), word(0x1060)));
         let mov = decoded(&[0x48, 0x89, 0x47, 0x58], &registers());
@@ -122,11 +122,11 @@ mod tests {
     fn pushes_bytes_and_relative_addresses_are_seen() {
         // call +0; movb $5,-5(%r12); mov %rax,0x10(%rip)
         let call = decoded(&[0xe8, 0, 0, 0, 0], &registers());
-        assert_eq!(call.stores, [Access { address: 0x1ff8, size: 8 }]);
+        assert_eq!(call.stores, [InstructionAccess { address: 0x1ff8, size: 8 }]);
         let byte = decoded(&[0x41, 0xc6, 0x44, 0x24, 0xfb, 0x05], &registers());
-        assert_eq!(byte.stores, [Access { address: 0x2ffb, size: 1 }]);
+        assert_eq!(byte.stores, [InstructionAccess { address: 0x2ffb, size: 1 }]);
         let relative = decoded(&[0x48, 0x89, 0x05, 0x10, 0, 0, 0], &registers());
-        assert_eq!(relative.stores, [Access { address: 0x4017, size: 8 }]);
+        assert_eq!(relative.stores, [InstructionAccess { address: 0x4017, size: 8 }]);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use framewalk::memory::{MemoryError, RemoteMemory};
 use iced_x86::InstructionInfoFactory;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 
-pub use self::instruction::{Access, Instruction, value as register};
 use self::instruction::{INSTRUCTION_LIMIT, decode};
+pub use self::instruction::{Instruction, InstructionAccess, value as register};
 pub use super::trace::TraceError as StepError;
 use super::trace::{Resume, Traced};
 use crate::memory::ProcessMemory;
@@ -118,7 +118,7 @@ impl Stepper {
     }
 
     /// Reads the present contents of a range.
-    pub(crate) fn bytes(&mut self, access: Access) -> Result<Vec<u8>, MemoryError> {
+    pub(crate) fn bytes(&mut self, access: InstructionAccess) -> Result<Vec<u8>, MemoryError> {
         let mut bytes = vec![0; access.size];
         self.memory.read(access.address, &mut bytes)?;
         Ok(bytes)

@@ -10,7 +10,7 @@ use framewalk::raw_frame::{Owner, RawFrame};
 use framewalk::rejection::Rejection;
 use framewalk::thread_state::{Window, thread_states, write_anchor};
 use model::stores::Store;
-use model::stores::recorder::{Kind, Link, Offsets, Recorder};
+use model::stores::recorder::{Link, Offsets, StoreRecorder, WordKind};
 use nix::libc;
 use thiserror::Error;
 
@@ -39,7 +39,7 @@ pub enum Arming {
 
 /// Why nothing was recorded.
 #[derive(Debug, Error)]
-pub enum RecordError {
+pub enum StepRecordError {
     /// The thread could not be stepped.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -80,9 +80,9 @@ impl Recording {
     ///
     /// # Errors
     /// The build has no frame cache, or its layout cannot be read.
-    pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, RecordError> {
+    pub fn new(memory: &mut dyn RemoteMemory, runtime: Address) -> Result<Self, StepRecordError> {
         let layout = Layout::read(memory, runtime)?;
-        let cache = layout.thread.cache.ok_or(RecordError::NoCache)?;
+        let cache = layout.thread.cache.ok_or(StepRecordError::NoCache)?;
         let generator = GeneratorLayout::read(memory, runtime)?;
         let offsets = Offsets { thread: layout.thread, cache, frame: layout.frame, generator };
         Ok(Self { runtime, layout, offsets, limit: 1 << 20 })
@@ -92,24 +92,25 @@ impl Recording {
     /// call [`Target::next_gate`].
     ///
     /// # Errors
-    /// See [`RecordError`].
+    /// See [`StepRecordError`].
     pub fn record(
         &self,
         target: &mut Target,
         gate: Gate,
         arming: Arming,
         deadline: Instant,
-    ) -> Result<Vec<Store>, RecordError> {
+    ) -> Result<Vec<Store>, StepRecordError> {
         let mut memory = target.memory();
         let thread = thread_states(&mut memory, &self.layout, self.runtime)?
             .into_iter()
             .find(|thread| thread.native_thread_id == u64::from(gate.native_thread_id))
-            .ok_or(RecordError::NoThread(gate.native_thread_id))?
+            .ok_or(StepRecordError::NoThread(gate.native_thread_id))?
             .address;
         write_anchor(&mut memory, &self.offsets.cache, thread, 0)?;
         let state = Window::new(&self.layout).read(&mut memory, &self.layout, thread)?;
         let mut chain = self.chain(&mut memory, state.current_frame)?;
-        let mut recorder = Recorder::new(self.offsets, thread, state.sequence, state.datastack_chunk, chain.clone());
+        let mut recorder =
+            StoreRecorder::new(self.offsets, thread, state.sequence, state.datastack_chunk, chain.clone());
 
         let mut stepper = Stepper::attach(target.pid(), gate.native_thread_id.cast_signed())?;
         target.go(deadline)?;
@@ -139,11 +140,11 @@ impl Recording {
                 }
             }
         }
-        Err(RecordError::Limit(self.limit))
+        Err(StepRecordError::Limit(self.limit))
     }
 
     /// The chain of frames from `address` to its end.
-    fn chain(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<Link>, RecordError> {
+    fn chain(&self, memory: &mut dyn RemoteMemory, address: Address) -> Result<Vec<Link>, StepRecordError> {
         let mut links = Vec::new();
         let mut next = address;
         while next != 0 {
@@ -152,10 +153,10 @@ impl Recording {
             }
             let raw = RawFrame::read(memory, &self.layout, next)?;
             let kind = match raw.owner {
-                Owner::Shim if raw.previous == 0 => Kind::Base,
-                Owner::Shim => Kind::Shim,
-                Owner::Generator => Kind::Generator,
-                Owner::Thread | Owner::FrameObject => Kind::Stack,
+                Owner::Shim if raw.previous == 0 => WordKind::Base,
+                Owner::Shim => WordKind::Shim,
+                Owner::Generator => WordKind::Generator,
+                Owner::Thread | Owner::FrameObject => WordKind::Stack,
             };
             let executable = memory.read_u64(next.wrapping_add(self.layout.frame.executable))?;
             let function = if raw.is_python() { self.function(memory, raw.code)? } else { "".into() };
@@ -165,7 +166,7 @@ impl Recording {
         Ok(links)
     }
 
-    fn function(&self, memory: &mut dyn RemoteMemory, code: Address) -> Result<Arc<str>, RecordError> {
+    fn function(&self, memory: &mut dyn RemoteMemory, code: Address) -> Result<Arc<str>, StepRecordError> {
         let address = memory.read_u64(code.wrapping_add(self.layout.code.qualname))?;
         Ok(python_text::read(memory, &self.layout.code, code, address)?)
     }
@@ -174,7 +175,7 @@ impl Recording {
 /// The new value of the anchor after the chain changed, or `None` to leave it.
 fn armed(arming: Arming, before: &[Link], after: &[Link]) -> Option<Address> {
     let leaf = before.first()?;
-    let exits = leaf.kind == Kind::Shim;
+    let exits = leaf.kind == WordKind::Shim;
     let leaf = leaf.address;
     let entered = after.iter().skip(1).any(|link| link.address == leaf);
     match arming {

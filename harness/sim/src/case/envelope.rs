@@ -23,7 +23,7 @@ pub(super) const STEPPED: &str = "stepped";
 
 /// What runs the case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CaseKind {
     /// A fuzz target, by name. Version 1; its files have a target instead of a kind.
     Fuzz(String),
     /// The stepped lane.
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 /// The content of a file, with the case still as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Envelope {
-    pub(super) kind: Kind,
+    pub(super) kind: CaseKind,
     pub(super) note: String,
     pub(super) case: Value,
 }
@@ -54,9 +54,9 @@ impl Envelope {
         }
         // The version comes first, because another version may have other fields.
         let kind = match take(&mut fields, "version")?.as_u64() {
-            Some(1) => Kind::Fuzz(text(&mut fields, "target")?),
+            Some(1) => CaseKind::Fuzz(text(&mut fields, "target")?),
             Some(version @ 2..=VERSION) => match text(&mut fields, "kind")?.as_str() {
-                STEPPED => Kind::Stepped { version },
+                STEPPED => CaseKind::Stepped { version },
                 other => return Err(CaseError::UnknownKind(excerpt(other))),
             },
             Some(other) => return Err(CaseError::UnknownVersion(other)),
@@ -73,8 +73,8 @@ impl Envelope {
     /// The content of the file.
     pub(super) fn text(&self) -> String {
         let (version, kind): (u64, (&str, &str)) = match &self.kind {
-            Kind::Fuzz(target) => (1, ("target", target)),
-            Kind::Stepped { version } => (*version, ("kind", STEPPED)),
+            CaseKind::Fuzz(target) => (1, ("target", target)),
+            CaseKind::Stepped { version } => (*version, ("kind", STEPPED)),
         };
         let fields = [
             ("format", FORMAT.into()),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::envelope::{Envelope, Kind, load};
+use super::envelope::{CaseKind, Envelope, load};
 use super::error::{CaseError, excerpt};
 use super::stepped::SteppedFile;
 use crate::fuzzing::TARGETS;
@@ -33,8 +33,8 @@ impl AnyCaseFile {
     pub fn parse(bytes: &[u8]) -> Result<Self, CaseError> {
         let envelope = Envelope::parse(bytes)?;
         match envelope.kind {
-            Kind::Fuzz(_) => CaseFile::open(envelope).map(Self::Fuzz),
-            Kind::Stepped { .. } => SteppedFile::open(envelope).map(Self::Stepped),
+            CaseKind::Fuzz(_) => CaseFile::open(envelope).map(Self::Fuzz),
+            CaseKind::Stepped { .. } => SteppedFile::open(envelope).map(Self::Stepped),
         }
     }
 }
@@ -74,7 +74,7 @@ impl CaseFile {
     }
 
     fn open(envelope: Envelope) -> Result<Self, CaseError> {
-        let Kind::Fuzz(name) = envelope.kind else { return Err(CaseError::OtherKind) };
+        let CaseKind::Fuzz(name) = envelope.kind else { return Err(CaseError::OtherKind) };
         let target = target(&name)?;
         let case = target
             .decode(envelope.case)
@@ -116,5 +116,5 @@ fn envelope(
     case: Result<serde_json::Value, serde_json::Error>,
 ) -> Result<Envelope, CaseError> {
     let case = case.map_err(|why| CaseError::NotWritable { target, why: why.to_string() })?;
-    Ok(Envelope { kind: Kind::Fuzz(target.to_owned()), note: note.to_owned(), case })
+    Ok(Envelope { kind: CaseKind::Fuzz(target.to_owned()), note: note.to_owned(), case })
 }

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::schedule::cost::Costs;
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::trace::Trace;
@@ -68,7 +68,7 @@ pub struct KeptProgram {
 #[serde(deny_unknown_fields)]
 pub struct KeptSet {
     /// Which actor takes each sample.
-    pub cast: Cast,
+    pub cast: ProfilerScript,
     /// Number of samples.
     pub samples: u32,
     /// The schedules, by the accesses that led up to their last move.
@@ -131,7 +131,7 @@ pub const DRAWN: [Drawn; 3] = [
 impl Drawn {
     /// Which actor takes each sample.
     #[must_use]
-    pub fn cast(&self) -> Cast {
+    pub fn cast(&self) -> ProfilerScript {
         self.cast.parse().unwrap_or_default()
     }
 
@@ -192,7 +192,7 @@ impl KeptSchedules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptSchedule<'a> {
     /// Which actor takes each sample.
-    pub cast: &'a Cast,
+    pub cast: &'a ProfilerScript,
     /// Number of samples.
     pub samples: u32,
     /// The accesses up to the last move, as recorded on the tried builds.
@@ -224,7 +224,7 @@ mod tests {
     use framewalk::sample::WalkerKind;
     use model::run::known::KnownFailures;
     use model::schedule::cost::Counted;
-    use model::schedule::fingerprint::Answer;
+    use model::schedule::fingerprint::CacheAnswer;
 
     use super::*;
     use crate::case::stepped::BuildIdentity;
@@ -236,8 +236,8 @@ mod tests {
         for program in &kept.programs {
             program.workload.generate().unwrap();
             assert_eq!(kept.program(program.workload.family), Some(program), "one program for each family");
-            let casts: BTreeSet<&Cast> = program.sets.iter().map(|set| &set.cast).collect();
-            assert!(casts.len() > 1 && casts.contains(&Cast::default()), "{casts:?}");
+            let casts: BTreeSet<&ProfilerScript> = program.sets.iter().map(|set| &set.cast).collect();
+            assert!(casts.len() > 1 && casts.contains(&ProfilerScript::default()), "{casts:?}");
         }
         let known = KnownFailures::kept().unwrap();
         for KeptProgram { workload, seen, costs, .. } in &kept.programs {
@@ -249,10 +249,10 @@ mod tests {
                     "{workload:?} {fingerprint}"
                 );
             }
-            for answer in [Answer::FullHit, Answer::PartialHit, Answer::Miss] {
+            for answer in [CacheAnswer::FullHit, CacheAnswer::PartialHit, CacheAnswer::Miss] {
                 assert!(costs.later.contains_key(&answer), "{workload:?} {answer:?}");
             }
-            assert_eq!(costs.later[&Answer::FullHit][&Counted::ChunkReads], 0, "{workload:?}");
+            assert_eq!(costs.later[&CacheAnswer::FullHit][&Counted::ChunkReads], 0, "{workload:?}");
         }
         let other = KEPT.replacen("\"version\": 2", "\"version\": 1", 1);
         assert!(KeptSchedules::parse(&other).is_err());
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn all_bounds_have_a_cast() {
         for drawn in DRAWN {
-            assert_eq!(drawn.cast.parse::<Cast>(), Ok(drawn.cast()));
+            assert_eq!(drawn.cast.parse::<ProfilerScript>(), Ok(drawn.cast()));
         }
     }
 }

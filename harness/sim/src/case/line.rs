@@ -13,7 +13,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use framewalk::sample::WalkerKind;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, Mode, Names, Parameters};
 
 use super::envelope::VERSION;
@@ -72,7 +72,7 @@ impl FromStr for SteppedCase {
         let cast = if count == 8 {
             parts.remove(4).parse().map_err(|error| bad(format!("{error}")))?
         } else {
-            Cast::default()
+            ProfilerScript::default()
         };
         let [_, build, workload, walker, samples, schedule, fingerprint] = parts[..] else {
             return Err(bad("it is incomplete".to_owned()));

@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::schedule::{Digest, Schedule};
 use model::workload::{Family, Mode, Parameters, Workload, generate};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::envelope::{Envelope, Kind, load};
+use super::envelope::{CaseKind, Envelope, load};
 use super::error::{CaseError, excerpt};
 
 /// A CPython build and run mode. Steps are stores of its machine code; another build may have other stores.
@@ -160,8 +160,8 @@ pub struct SteppedCase {
     /// The checks that the walker skipped.
     pub weakenings: BTreeSet<Weakening>,
     /// Which actor takes each sample.
-    #[serde(default, skip_serializing_if = "Cast::is_alone")]
-    pub cast: Cast,
+    #[serde(default, skip_serializing_if = "ProfilerScript::is_alone")]
+    pub cast: ProfilerScript,
     /// Number of samples. The last one failed.
     pub samples: u32,
     /// Whether reads are torn: the target can move between the words of a read.
@@ -291,7 +291,7 @@ impl SteppedFile {
     }
 
     pub(super) fn open(envelope: Envelope) -> Result<Self, CaseError> {
-        let Kind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
+        let CaseKind::Stepped { version } = envelope.kind else { return Err(CaseError::OtherKind) };
         let case: SteppedCase = serde_json::from_value(envelope.case)
             .map_err(|why| CaseError::BadStepped(BadStepped::Field(excerpt(&why.to_string()))))?;
         case.check()?;
@@ -321,6 +321,6 @@ impl SteppedFile {
         self.case.check()?;
         let case = serde_json::to_value(&self.case)
             .map_err(|why| CaseError::NotWritable { target: super::envelope::STEPPED, why: why.to_string() })?;
-        Ok(Envelope { kind: Kind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
+        Ok(Envelope { kind: CaseKind::Stepped { version: self.case.version() }, note: self.note.clone(), case })
     }
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::file::CaseFile;
-use crate::fuzzing::Outcome;
+use crate::fuzzing::CheckOutcome;
 use crate::fuzzing::caught::caught;
 
 /// The result of running a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CaseVerdict {
     /// The code under test decoded it, and everything the check asserts holds.
     Accepted,
     /// The code under test rejected it, as it had to.
@@ -20,21 +20,21 @@ pub enum Verdict {
 impl CaseFile {
     /// Runs the check of the case's target.
     #[must_use]
-    pub fn run(&self) -> Verdict {
+    pub fn run(&self) -> CaseVerdict {
         match caught(|| self.case.check()) {
-            Ok(Outcome::Accepted) => Verdict::Accepted,
-            Ok(Outcome::Rejected) => Verdict::Rejected,
-            Err(message) => Verdict::Failed(message),
+            Ok(CheckOutcome::Accepted) => CaseVerdict::Accepted,
+            Ok(CheckOutcome::Rejected) => CaseVerdict::Rejected,
+            Err(message) => CaseVerdict::Failed(message),
         }
     }
 
     /// Whether the verdict shows anything. A rejected case does so only if its check defines which cases must be
     /// rejected, or if the case in this file is saved because it is rejected.
     #[must_use]
-    pub fn is_judged(&self, verdict: &Verdict, file: &Path) -> bool {
+    pub fn is_judged(&self, verdict: &CaseVerdict, file: &Path) -> bool {
         match verdict {
-            Verdict::Accepted | Verdict::Failed(_) => true,
-            Verdict::Rejected => self.target.judges_refusals() || is_kept_refused(file),
+            CaseVerdict::Accepted | CaseVerdict::Failed(_) => true,
+            CaseVerdict::Rejected => self.target.judges_refusals() || is_kept_refused(file),
         }
     }
 }
@@ -71,11 +71,11 @@ mod tests {
         };
         let [fuzzed, kept] = ["cases/0f3a.json", "cases/rejected-1.json"].map(Path::new);
         let walkers = case(&walk_image::TARGET);
-        assert!(!walkers.is_judged(&Verdict::Rejected, fuzzed));
-        assert!(walkers.is_judged(&Verdict::Rejected, kept));
-        assert!(walkers.is_judged(&Verdict::Accepted, fuzzed));
-        assert!(walkers.is_judged(&Verdict::Failed("broken".into()), fuzzed));
-        assert!(case(&layout::TARGET).is_judged(&Verdict::Rejected, fuzzed));
+        assert!(!walkers.is_judged(&CaseVerdict::Rejected, fuzzed));
+        assert!(walkers.is_judged(&CaseVerdict::Rejected, kept));
+        assert!(walkers.is_judged(&CaseVerdict::Accepted, fuzzed));
+        assert!(walkers.is_judged(&CaseVerdict::Failed("broken".into()), fuzzed));
+        assert!(case(&layout::TARGET).is_judged(&CaseVerdict::Rejected, fuzzed));
     }
 
     #[test]

@@ -26,11 +26,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::target::FuzzTarget;
 use super::weakened::{VARIATIONS, WEAKENINGS};
 use crate::history::render;
-use crate::program::{Function, Instruction, Program, Thread, VARIABLES};
+use crate::program::{SimFunction, SimInstruction, SimProgram, Thread, VARIABLES};
 use crate::scenario::{Broken, Contender, From, Leg, Scenario, Setting};
 use crate::variation::Variation;
 use crate::workloads;
@@ -209,7 +209,7 @@ fn rests(bytes: &mut Unstructured<'_>, threads: u8) -> arbitrary::Result<Vec<Leg
     Ok(legs)
 }
 
-fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Result<Program> {
+fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Result<SimProgram> {
     // Attempts fail in most ways if two call chains alternate at the same addresses.
     if schedules == Schedules::Attempts && bytes.ratio(2, 3)? {
         return Ok(bytes.choose(&[workloads::alternating, workloads::failed_bind])?());
@@ -231,17 +231,17 @@ fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Res
         .map(|name| {
             let body = (0..bytes.int_in_range(0..=5)?)
                 .map(|_| Ok(within(bytes.arbitrary()?, u8::try_from(count).unwrap_or(1))))
-                .collect::<arbitrary::Result<Vec<Instruction>>>()?;
+                .collect::<arbitrary::Result<Vec<SimInstruction>>>()?;
             let handler = if bytes.ratio(1, 4)? { Some(bytes.int_in_range(0..=5)?) } else { None };
             let slots = if bytes.ratio(1, 8)? { 2 } else { 1 };
-            Ok(Function { name: (*name).to_owned(), slots, body, handler, place: None })
+            Ok(SimFunction { name: (*name).to_owned(), slots, body, handler, place: None })
         })
         .collect::<arbitrary::Result<Vec<_>>>()?;
     let mut threads = vec![Thread::new(0, 7, true)];
     if bytes.ratio(1, 4)? {
         threads.push(Thread::new(1, 8, bytes.arbitrary()?));
     }
-    let mut program = Program { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)?, frees: None };
+    let mut program = SimProgram { functions, threads, slots_per_chunk: bytes.int_in_range(2..=8)?, frees: None };
     if program.frees_code() {
         take_turns(bytes, &mut program)?;
     }
@@ -250,7 +250,7 @@ fn program(bytes: &mut Unstructured<'_>, schedules: Schedules) -> arbitrary::Res
 
 /// Makes the last function, or the last two, take turns with another one, and assigns the second thread to another
 /// interpreter.
-fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary::Result<()> {
+fn take_turns(bytes: &mut Unstructured<'_>, program: &mut SimProgram) -> arbitrary::Result<()> {
     let place = bytes.int_in_range(1..=u8::try_from(program.functions.len()).unwrap_or(3).saturating_sub(2))?;
     let others = if bytes.ratio(1, 4)? { 2 } else { 1 };
     for function in program.functions.iter_mut().skip(usize::from(place) + 1).rev().take(others) {
@@ -264,8 +264,8 @@ fn take_turns(bytes: &mut Unstructured<'_>, program: &mut Program) -> arbitrary:
 
 /// The same instruction with functions, variables and places that exist. No function calls `main`, or itself deeper
 /// than the data stack allows.
-fn within(instruction: Instruction, functions: u8) -> Instruction {
-    use Instruction as I;
+fn within(instruction: SimInstruction, functions: u8) -> SimInstruction {
+    use SimInstruction as I;
     let function = |id: u8| 1 + id % (functions - 1);
     let variable = |id: u8| id % u8::try_from(VARIABLES).unwrap_or(1);
     match instruction {
@@ -307,7 +307,7 @@ impl<'a> Arbitrary<'a> for TestCase {
 ///
 /// # Panics
 /// The check fails. The message contains the history.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     let ran = match case.scenario.run(false) {
         Ok(ran) => ran,
         Err(error) => panic!("{error}"),
@@ -320,7 +320,11 @@ pub fn check(case: &TestCase) -> Outcome {
             (None, breaks) => panic!("nothing is wrong, although `{breaks:?}` was to break\n{history}"),
         }
     }
-    if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) { Outcome::Accepted } else { Outcome::Rejected }
+    if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) {
+        CheckOutcome::Accepted
+    } else {
+        CheckOutcome::Rejected
+    }
 }
 
 /// Unlike for decoders, no share of rejected cases is required: a scenario without any stack shows nothing.
@@ -329,6 +333,6 @@ pub fn check(case: &TestCase) -> Outcome {
 fn smoke() {
     const CASES: usize = 512;
     let cases = super::target::random_stream().take(CASES).map(Result::unwrap);
-    let accepted = cases.filter(|case| check(case) == Outcome::Accepted).count();
+    let accepted = cases.filter(|case| check(case) == CheckOutcome::Accepted).count();
     assert!(accepted > CASES / 2, "{accepted} accepted");
 }

@@ -36,12 +36,12 @@ use framewalk::walker::Walker;
 use framewalk::weakening::Weakening;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::chains::{Chain, Reader, chains};
 use super::mutation::{Effect, Mutation};
 use super::recorded::{Loaded, Recorded};
 use super::reuse::{Generation, Reuse, count_from, divide};
-use super::sheet::{Borrowed, Sheet};
+use super::sheet::{Borrowed, ScratchImage};
 use super::target::FuzzTarget;
 use super::weakened::WEAKENINGS;
 
@@ -64,12 +64,12 @@ pub struct TestCase {
     /// Damage to all images.
     pub lasting: Vec<Mutation>,
     /// The images.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ImageStep>,
 }
 
 /// One image of a case.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
-pub struct Step {
+pub struct ImageStep {
     /// Number of stops to advance from the previous one, modulo their number. 1 is the recorded order.
     pub on: u8,
     /// Damage to this image only. Code objects are not damaged.
@@ -95,7 +95,7 @@ const MUTATIONS: usize = 8;
 ///
 /// # Panics
 /// The cached walker returns a different stack.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     run(case, &WEAKENINGS).0
 }
 
@@ -103,12 +103,12 @@ pub fn check(case: &TestCase) -> Outcome {
 ///
 /// # Panics
 /// As [`check`].
-pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> Outcome {
+pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> CheckOutcome {
     run(case, &weakenings.iter().copied().collect()).0
 }
 
 /// Returns the outcome, and how often an anchor was set to NULL because the image violated A1.
-fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
+fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (CheckOutcome, u32) {
     let loaded = case.recorded.loaded();
     let new = || -> Option<Tour<'_>> {
         let walker: Box<dyn Walker> = if case.reference {
@@ -119,14 +119,14 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
         let uncached = UncachedWalker::new(loaded.site).ok()?;
         Some(Tour { loaded, walker, uncached, past: Past::default(), attached: false, broken: 0 })
     };
-    let mut outcome = Outcome::Rejected;
+    let mut outcome = CheckOutcome::Rejected;
     // Builds without the frame cache have no cached walker.
     let Some(mut tour) = new() else { return (outcome, 0) };
     let mut stop = 0;
     let lasting = lasting(case, loaded);
     let reuses = case.steps.iter().take(STEPS).any(|step| step.reuse.is_some());
     let damaged = reuses || lasting.iter().any(|effect| effect.changes_code(loaded));
-    let recorded = Step { on: 1, mutations: Vec::new(), again: false, reuse: None };
+    let recorded = ImageStep { on: 1, mutations: Vec::new(), again: false, reuse: None };
     let before = std::iter::repeat_n(&recorded, usize::from(case.before) % STEPS);
     for (index, step) in before.chain(case.steps.iter().take(STEPS)).enumerate() {
         if index > 0 {
@@ -163,7 +163,7 @@ fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (Outcome, u32) {
                 tour.compare_with_a_new_walker(&mut sheet, &image);
             }
             if tour.sample(&mut sheet, &image) {
-                outcome = Outcome::Accepted;
+                outcome = CheckOutcome::Accepted;
             }
         }
     }
@@ -206,7 +206,7 @@ struct Past {
 
 impl Past {
     /// A2: records the code objects of the image. Returns whether all of them are unchanged.
-    fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &Sheet, image: &Given, damaged: bool) -> bool {
+    fn knows_the_code_of(&mut self, loaded: &Loaded, sheet: &ScratchImage, image: &Given, damaged: bool) -> bool {
         let mut codes: HashSet<(Generation, Address)> = HashSet::new();
         for chain in &image.chains {
             let links = chain.links.iter().filter(|link| link.is_python);
@@ -243,7 +243,7 @@ impl Past {
 
 /// A digest of everything that a walker reads of a code object. It may cover more; then a new walker is made
 /// unnecessarily.
-fn digest_of_code(loaded: &Loaded, sheet: &Sheet, code: Address) -> u64 {
+fn digest_of_code(loaded: &Loaded, sheet: &ScratchImage, code: Address) -> u64 {
     /// Upper bound for the texts and tables of the corpus, in bytes.
     const MOST: usize = 1 << 14;
     let reader = Reader(sheet);
@@ -289,7 +289,7 @@ struct Tour<'a> {
 
 impl Tour<'_> {
     /// Checks that the uncached walker, with its decoded code objects, returns the same as a new one.
-    fn compare_with_a_new_walker(&self, sheet: &mut Sheet, image: &Given) {
+    fn compare_with_a_new_walker(&self, sheet: &mut ScratchImage, image: &Given) {
         let new = UncachedWalker::new(self.loaded.site).ok().and_then(|mut walker| walker.sample(sheet).ok());
         let (Some(new), Some(truth)) = (new, &image.truth) else { return };
         for (kept, new) in truth.threads.iter().zip(&new.threads) {
@@ -300,7 +300,7 @@ impl Tour<'_> {
     }
 
     /// Samples an image and compares the result. Returns whether a hit was compared.
-    fn sample(&mut self, sheet: &mut Sheet, image: &Given) -> bool {
+    fn sample(&mut self, sheet: &mut ScratchImage, image: &Given) -> bool {
         if !self.attached {
             // An error does not matter: the anchors are set to NULL below.
             let _ = self.walker.attach(sheet);
@@ -309,7 +309,8 @@ impl Tour<'_> {
         let Some(cache) = site.layout.thread.cache else { return false };
         let mut sequences = Vec::with_capacity(image.chains.len());
         for (index, chain) in image.chains.iter().enumerate() {
-            let field = |sheet: &Sheet, offset: u64| Reader(sheet).word(chain.state.wrapping_add(offset)).unwrap_or(0);
+            let field =
+                |sheet: &ScratchImage, offset: u64| Reader(sheet).word(chain.state.wrapping_add(offset)).unwrap_or(0);
             let (anchor, sequence) = (field(sheet, cache.anchor), field(sheet, cache.sequence));
             let promised = anchor == 0 || self.past.promises(image, index, anchor, sequence);
             self.broken += u32::from(!promised);
@@ -318,7 +319,7 @@ impl Tour<'_> {
             }
             sequences.push(sequence);
         }
-        let as_given = |sheet: &Sheet| chains(sheet, site) == image.chains;
+        let as_given = |sheet: &ScratchImage| chains(sheet, site) == image.chains;
         if !as_given(sheet) {
             // A thread state overlaps something else, so the uncached walker saw a different image. If the walker was
             // to attach, it attaches to the next image.

@@ -1,10 +1,10 @@
 //! Offset tables, compared with a second description of their words.
 
 use arbitrary::Arbitrary;
-use framewalk::layout::{COOKIE, FrameCache, Layout};
+use framewalk::layout::{COOKIE, CacheFields, Layout};
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::target::FuzzTarget;
 
 /// The fuzz target.
@@ -26,7 +26,7 @@ pub struct TestCase {
     /// The words, each moved to an offset that fits. Missing ones are zero.
     pub offsets: Vec<u8>,
     /// Words to overwrite.
-    pub damage: Vec<Damage>,
+    pub damage: Vec<LayoutDamage>,
     /// Length to which the table is cut, in bytes, modulo twice its length. `None` for no cut.
     pub cut: Option<u16>,
 }
@@ -45,16 +45,16 @@ pub enum Release {
 /// A word to overwrite.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Damage {
+pub struct LayoutDamage {
     /// Index of the word, modulo their number.
     pub index: u8,
     /// The new value.
-    pub value: Value,
+    pub value: LayoutValue,
 }
 
 /// Values on both sides of the limits.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
-pub enum Value {
+pub enum LayoutValue {
     /// About as large as a structure, plus or minus the size of a word.
     NearSize(i8),
     /// Any value of 32 bits.
@@ -178,9 +178,9 @@ impl TestCase {
         for damage in &self.damage {
             let index = usize::from(damage.index) % words.len();
             words[index] = match damage.value {
-                Value::NearSize(delta) => SIZE.saturating_add_signed(i64::from(delta % 10)),
-                Value::Medium(value) => value.into(),
-                Value::Any(value) => value,
+                LayoutValue::NearSize(delta) => SIZE.saturating_add_signed(i64::from(delta % 10)),
+                LayoutValue::Medium(value) => value.into(),
+                LayoutValue::Any(value) => value,
             };
         }
         let mut section: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -253,7 +253,7 @@ impl<'a> Readable<'a> {
 ///
 /// # Panics
 /// One of these assertions fails.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     let section = case.section();
     let words: Vec<u64> = section.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
     let readable = Readable::new(&words);
@@ -261,20 +261,20 @@ pub fn check(case: &TestCase) -> Outcome {
         Ok(layout) => layout,
         Err(error) => {
             assert!(!readable.is_some_and(|table| table.is_plain()), "{error}, but nothing is wrong with {words:x?}");
-            return Outcome::Rejected;
+            return CheckOutcome::Rejected;
         }
     };
     let Some(table) = readable else { panic!("accepted: {words:x?}") };
     assert_eq!(u64::from(layout.version.0), words[1]);
     assert_eq!(layout.walkable().is_err(), words[2] != 0, "exactly free-threaded builds are not walkable");
-    assert_eq!(layout.frame_cache() == FrameCache::AnchorAndSequence, table.release == Release::V3_15.index());
+    assert_eq!(layout.frame_cache() == CacheFields::AnchorAndSequence, table.release == Release::V3_15.index());
     for (position, field) in FIELDS.iter().enumerate() {
         assert_eq!((field.read)(&layout), table.at(field.word), "field {position} of {words:x?}");
     }
     assert_eq!(layout.thread.status.map(|it| it.exc_value), table.exc_value());
     assert_eq!(Some(layout.code.ascii_data), table.at(ASCII));
     assert_eq!(Some(layout.code.compact_data), table.compact());
-    Outcome::Accepted
+    CheckOutcome::Accepted
 }
 
 #[cfg(test)]
@@ -291,8 +291,8 @@ mod tests {
     fn every_word_is_damaged_once() {
         for release in [Release::V3_13, Release::V3_14, Release::V3_15] {
             for index in 3..WORDS[release.index()] {
-                for value in [Value::NearSize(0), Value::NearSize(-4), Value::Any(u64::MAX)] {
-                    let damage = vec![Damage { index: u8::try_from(index).unwrap(), value }];
+                for value in [LayoutValue::NearSize(0), LayoutValue::NearSize(-4), LayoutValue::Any(u64::MAX)] {
+                    let damage = vec![LayoutDamage { index: u8::try_from(index).unwrap(), value }];
                     let (micro, pre_release, free_threaded, offsets) = (2, None, false, Vec::new());
                     check(&TestCase { release, micro, pre_release, free_threaded, offsets, damage, cut: None });
                 }

@@ -5,7 +5,7 @@ use framewalk::frame::Location;
 use framewalk::location_table::LocationTable;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::target::FuzzTarget;
 
 /// The fuzz target.
@@ -19,15 +19,15 @@ pub struct TestCase {
     /// `co_firstlineno`.
     pub first_line: i32,
     /// A byte that is overwritten after encoding.
-    pub damage: Option<Damage>,
+    pub damage: Option<TableDamage>,
     /// The entries of the table.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<TableEntry>,
 }
 
 /// One overwritten byte.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Damage {
+pub struct TableDamage {
     /// Index of the byte, modulo the length.
     pub index: u16,
     /// The new byte.
@@ -37,7 +37,7 @@ pub struct Damage {
 /// A run of code units with the same position.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct TableEntry {
     /// Number of code units minus one, modulo 8.
     pub more_units: u8,
     /// The position.
@@ -84,7 +84,7 @@ pub enum Form {
     Nowhere,
 }
 
-impl Entry {
+impl TableEntry {
     fn units(self) -> u8 {
         self.more_units % 8 + 1
     }
@@ -154,7 +154,7 @@ fn signed(bytes: &mut Vec<u8>, value: i32) {
 ///
 /// # Panics
 /// One of these assertions fails.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     let mut bytes = Vec::new();
     let mut line = case.first_line;
     let written: Vec<(u8, Location)> =
@@ -167,7 +167,7 @@ pub fn check(case: &TestCase) -> Outcome {
 
     let table = LocationTable::decode(&bytes, case.first_line);
     assert!(table.is_some() || damage.is_some(), "{bytes:x?} from line {}", case.first_line);
-    let Some(table) = table else { return Outcome::Rejected };
+    let Some(table) = table else { return CheckOutcome::Rejected };
     let read: Vec<Location> = (0..table.units())
         .map(|unit| table.get(unit).unwrap_or_else(|| panic!("no position for code unit {unit}: {bytes:x?}")))
         .collect();
@@ -178,7 +178,7 @@ pub fn check(case: &TestCase) -> Outcome {
         let written = written.iter().flat_map(|(units, position)| vec![*position; usize::from(*units)]);
         assert!(read.iter().copied().eq(written), "{read:?} from {bytes:x?}");
     }
-    Outcome::Accepted
+    CheckOutcome::Accepted
 }
 
 #[cfg(test)]

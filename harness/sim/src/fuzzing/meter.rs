@@ -2,12 +2,12 @@
 
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment};
 
-use super::sheet::Sheet;
+use super::sheet::ScratchImage;
 
 /// Counts the accesses to a sheet.
 #[derive(Debug)]
 pub(super) struct Meter<'a> {
-    pub(super) sheet: &'a mut Sheet,
+    pub(super) sheet: &'a mut ScratchImage,
     /// Number of reads, including failed ones. Each segment of a vectored read counts as one.
     pub(super) reads: u64,
     /// Number of bytes requested, except by reads made to fail.
@@ -19,7 +19,7 @@ pub(super) struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    pub(super) fn new(sheet: &'a mut Sheet, failing: &'a [u16]) -> Self {
+    pub(super) fn new(sheet: &'a mut ScratchImage, failing: &'a [u16]) -> Self {
         Self { sheet, reads: 0, bytes: 0, writes: Vec::new(), failing }
     }
 }

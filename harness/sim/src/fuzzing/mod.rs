@@ -37,7 +37,7 @@ pub static TARGETS: &[&dyn AnyFuzzTarget] = &[
 
 /// The result of the code under test. Both results can be correct; the check asserts which one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// The case was decoded.
     Accepted,
     /// The case was rejected, as it had to be.
@@ -48,16 +48,16 @@ pub enum Outcome {
 mod smoke {
     use arbitrary::Arbitrary;
 
-    use super::Outcome;
+    use super::CheckOutcome;
     use super::target::random_stream;
 
     const CASES: usize = 512;
 
     /// Checks the same cases on every machine. At least one case in sixteen must have each outcome.
-    pub(super) fn both_outcomes<T: for<'a> Arbitrary<'a>>(check: fn(&T) -> Outcome) {
+    pub(super) fn both_outcomes<T: for<'a> Arbitrary<'a>>(check: fn(&T) -> CheckOutcome) {
         let cases = random_stream().take(CASES).map(Result::unwrap);
-        let outcomes: Vec<Outcome> = cases.map(|case| check(&case)).collect();
-        let accepted = outcomes.iter().filter(|&&outcome| outcome == Outcome::Accepted).count();
+        let outcomes: Vec<CheckOutcome> = cases.map(|case| check(&case)).collect();
+        let accepted = outcomes.iter().filter(|&&outcome| outcome == CheckOutcome::Accepted).count();
         let rejected = CASES - accepted;
         assert!(accepted.min(rejected) >= CASES / 16, "{accepted} accepted, {rejected} rejected");
     }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chains::Reader;
 use super::recorded::{Loaded, Marks};
-use super::sheet::Sheet;
+use super::sheet::ScratchImage;
 
 /// One change to an image.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Mutation {
     /// Overwrites a field of a structure that walkers read.
-    Field(Place, Value),
+    Field(WordChoice, Value),
     /// Overwrites bytes anywhere.
     Bytes {
         /// Offset over all ranges, modulo their total length.
@@ -30,9 +30,9 @@ pub enum Mutation {
 
 /// A field of a structure.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
-pub struct Place {
+pub struct WordChoice {
     /// Kind of the structure.
-    pub kind: Kind,
+    pub kind: MutationKind,
     /// Index of the structure, modulo their number.
     pub index: u16,
     /// Index of the field, modulo their number.
@@ -41,7 +41,7 @@ pub struct Place {
 
 /// The kinds of structures that walkers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
-pub enum Kind {
+pub enum MutationKind {
     /// `_PyRuntime`.
     Runtime,
     /// Interpreter states.
@@ -70,14 +70,14 @@ pub enum Value {
     /// The address of another structure, plus an offset.
     Address {
         /// Kind of the structure.
-        kind: Kind,
+        kind: MutationKind,
         /// Index of the structure.
         index: u16,
         /// Offset in words.
         words: i8,
     },
     /// The value of another field.
-    Copy(Place),
+    Copy(WordChoice),
     /// A power of two with the exponent modulo 64, minus one if the flag is set.
     Power(u8, bool),
     /// Any value.
@@ -85,13 +85,13 @@ pub enum Value {
 }
 
 /// Offsets and widths of the fields of a kind.
-fn fields(kind: Kind, layout: &Layout) -> ([(u64, usize); 7], usize) {
+fn fields(kind: MutationKind, layout: &Layout) -> ([(u64, usize); 7], usize) {
     let (thread, frame, code) = (&layout.thread, &layout.frame, &layout.code);
     let mut all = [(0, 8); 7];
     let used: &[(u64, usize)] = match kind {
-        Kind::Runtime => &[(layout.interpreters_head, 8)],
-        Kind::Interpreter => &[(layout.interpreter.threads_head, 8), (layout.interpreter.next, 8)],
-        Kind::Thread => {
+        MutationKind::Runtime => &[(layout.interpreters_head, 8)],
+        MutationKind::Interpreter => &[(layout.interpreter.threads_head, 8), (layout.interpreter.next, 8)],
+        MutationKind::Thread => {
             let cache = thread.cache.unwrap_or(framewalk::layout::CacheLayout {
                 base_frame: thread.current_frame,
                 anchor: thread.current_frame,
@@ -107,31 +107,33 @@ fn fields(kind: Kind, layout: &Layout) -> ([(u64, usize); 7], usize) {
                 (cache.sequence, 8),
             ]
         }
-        Kind::Frame => &[(frame.previous, 8), (frame.executable, 8), (frame.instr_ptr, 8), (frame.owner, 1)],
-        Kind::Chunk => &[(0, 8), (8, 8), (16, 8)],
-        Kind::Code => &[(code.qualname, 8), (code.filename, 8), (code.linetable, 8), (code.first_line, 4)],
-        Kind::Text => &[(code.text_length, 8), (code.text_state, 4), (code.ascii_data, 4), (code.compact_data, 4)],
-        Kind::Table => &[(code.bytes_size, 8), (code.bytes_data, 1), (code.bytes_data + 1, 1)],
+        MutationKind::Frame => &[(frame.previous, 8), (frame.executable, 8), (frame.instr_ptr, 8), (frame.owner, 1)],
+        MutationKind::Chunk => &[(0, 8), (8, 8), (16, 8)],
+        MutationKind::Code => &[(code.qualname, 8), (code.filename, 8), (code.linetable, 8), (code.first_line, 4)],
+        MutationKind::Text => {
+            &[(code.text_length, 8), (code.text_state, 4), (code.ascii_data, 4), (code.compact_data, 4)]
+        }
+        MutationKind::Table => &[(code.bytes_size, 8), (code.bytes_data, 1), (code.bytes_data + 1, 1)],
     };
     all[..used.len()].copy_from_slice(used);
     (all, used.len())
 }
 
-fn address(kind: Kind, index: u16, marks: &Marks, runtime: Address) -> Option<Address> {
+fn address(kind: MutationKind, index: u16, marks: &Marks, runtime: Address) -> Option<Address> {
     let places = match kind {
-        Kind::Runtime => return Some(runtime),
-        Kind::Interpreter => &marks.interpreters,
-        Kind::Thread => &marks.threads,
-        Kind::Frame => &marks.frames,
-        Kind::Chunk => &marks.chunks,
-        Kind::Code => &marks.codes,
-        Kind::Text => &marks.texts,
-        Kind::Table => &marks.tables,
+        MutationKind::Runtime => return Some(runtime),
+        MutationKind::Interpreter => &marks.interpreters,
+        MutationKind::Thread => &marks.threads,
+        MutationKind::Frame => &marks.frames,
+        MutationKind::Chunk => &marks.chunks,
+        MutationKind::Code => &marks.codes,
+        MutationKind::Text => &marks.texts,
+        MutationKind::Table => &marks.tables,
     };
     places.get(usize::from(index) % places.len().max(1)).copied()
 }
 
-impl Place {
+impl WordChoice {
     fn find(self, loaded: &Loaded, marks: &Marks) -> Option<(Address, usize)> {
         let structure = address(self.kind, self.index, marks, loaded.site.runtime)?;
         let (fields, count) = fields(self.kind, &loaded.site.layout);
@@ -150,7 +152,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    pub(super) fn apply(self, sheet: &mut Sheet) {
+    pub(super) fn apply(self, sheet: &mut ScratchImage) {
         match self {
             Self::Bytes(at, bytes, width) => {
                 sheet.patch(at, &bytes[..width]);
@@ -170,7 +172,7 @@ impl Effect {
 
 impl Mutation {
     /// Address and new content of the changed bytes. `None` if the change unmaps a range or its place does not exist.
-    fn change(&self, loaded: &Loaded, marks: &Marks, sheet: &Sheet) -> Option<(Address, [u8; 8], usize)> {
+    fn change(&self, loaded: &Loaded, marks: &Marks, sheet: &ScratchImage) -> Option<(Address, [u8; 8], usize)> {
         match *self {
             Self::Field(place, value) => {
                 let (at, width) = place.find(loaded, marks)?;
@@ -205,7 +207,7 @@ impl Mutation {
     }
 
     /// The effect on the image of a stop.
-    pub(super) fn effect(&self, loaded: &Loaded, stop: usize, sheet: &Sheet) -> Option<Effect> {
+    pub(super) fn effect(&self, loaded: &Loaded, stop: usize, sheet: &ScratchImage) -> Option<Effect> {
         let marks = &loaded.marks[stop];
         if let Self::Gone { range } = *self {
             let (start, _) = marks.ranges.get(usize::from(range) % marks.ranges.len().max(1))?;
@@ -215,7 +217,7 @@ impl Mutation {
     }
 
     /// Applies the change to the image of a stop.
-    pub(super) fn apply(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
+    pub(super) fn apply(&self, loaded: &Loaded, stop: usize, sheet: &mut ScratchImage) {
         if let Some(effect) = self.effect(loaded, stop, sheet) {
             effect.apply(sheet);
         }
@@ -223,7 +225,7 @@ impl Mutation {
 
     /// As [`Mutation::apply`], unless it would change a code object or an object that it points to, or would unmap a
     /// range.
-    pub(super) fn apply_to_the_mutable(&self, loaded: &Loaded, stop: usize, sheet: &mut Sheet) {
+    pub(super) fn apply_to_the_mutable(&self, loaded: &Loaded, stop: usize, sheet: &mut ScratchImage) {
         if let Some((at, bytes, width)) = self.change(loaded, &loaded.marks[stop], sheet)
             && !loaded.is_immutable(at, width)
         {

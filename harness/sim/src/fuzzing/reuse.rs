@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chains::{Chain, Reader, states};
 use super::recorded::Loaded;
-use super::sheet::Sheet;
+use super::sheet::ScratchImage;
 
 /// A code object is freed, which its interpreter counts, and another one is created at its address.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub(super) struct Generation {
 
 impl Generation {
     /// The generation of a thread's interpreter.
-    pub(super) fn of(loaded: &Loaded, sheet: &Sheet, chain: &Chain) -> Self {
+    pub(super) fn of(loaded: &Loaded, sheet: &ScratchImage, chain: &Chain) -> Self {
         let layout = &loaded.site.layout;
         let reader = Reader(sheet);
         let interpreter = reader.word(chain.state.wrapping_add(layout.thread.interpreter)).unwrap_or(0);
@@ -53,7 +53,7 @@ impl Generation {
 }
 
 /// Moves all threads except the first to a second interpreter.
-pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
+pub(super) fn divide(loaded: &Loaded, sheet: &mut ScratchImage) {
     let (thread, interpreter) = (&loaded.site.layout.thread, &loaded.site.layout.interpreter);
     let threads = states(sheet, &loaded.site);
     let Some((&first, [second, ..])) = threads.split_first() else { return };
@@ -68,7 +68,7 @@ pub(super) fn divide(loaded: &Loaded, sheet: &mut Sheet) {
 }
 
 /// Gives each interpreter of the image an id and the same number of freed code objects, whatever was recorded.
-pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut Sheet) {
+pub(super) fn count_from(loaded: &Loaded, stop: usize, freed: u64, sheet: &mut ScratchImage) {
     let layout = &loaded.site.layout.interpreter;
     let Some(generation) = layout.code_object_generation else { return };
     for (id, &interpreter) in (0..).zip(loaded.marks[stop].interpreters.iter().chain([&SECOND])) {
@@ -82,7 +82,7 @@ impl Reuse {
     /// Changes the image of a stop whose threads have these chains. Does nothing if the build has no counter. The
     /// interpreters that run the code object have freed `freed` more code objects than in images without this change.
     /// If the object was taken from another interpreter, all other interpreters have instead.
-    pub(super) fn apply(self, loaded: &Loaded, stop: usize, chains: &[Chain], freed: u64, sheet: &mut Sheet) {
+    pub(super) fn apply(self, loaded: &Loaded, stop: usize, chains: &[Chain], freed: u64, sheet: &mut ScratchImage) {
         let layout = &loaded.site.layout;
         let Some(generation) = layout.interpreter.code_object_generation else { return };
         let codes: Vec<Address> =

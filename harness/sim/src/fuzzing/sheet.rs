@@ -11,7 +11,7 @@ use super::recorded::{Loaded, Recorded};
 
 /// An image with an undo log.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(super) struct ScratchImage {
     image: Image,
     undo: Vec<Undo>,
 }
@@ -24,7 +24,7 @@ enum Undo {
     Mapped(Address),
 }
 
-impl Sheet {
+impl ScratchImage {
     /// Overwrites bytes if they are mapped.
     pub(super) fn patch(&mut self, address: Address, bytes: &[u8]) -> Option<()> {
         let there = self.image.get_mut(address, bytes.len())?;
@@ -76,7 +76,7 @@ impl Sheet {
     }
 }
 
-impl Deref for Sheet {
+impl Deref for ScratchImage {
     type Target = Image;
 
     fn deref(&self) -> &Image {
@@ -84,7 +84,7 @@ impl Deref for Sheet {
     }
 }
 
-impl RemoteMemory for Sheet {
+impl RemoteMemory for ScratchImage {
     fn read(&mut self, address: Address, buffer: &mut [u8]) -> Result<(), MemoryError> {
         self.image.read(address, buffer)
     }
@@ -96,13 +96,13 @@ impl RemoteMemory for Sheet {
 }
 
 thread_local! {
-    static SHEETS: RefCell<HashMap<(Recorded, usize), Sheet>> = RefCell::default();
+    static SHEETS: RefCell<HashMap<(Recorded, usize), ScratchImage>> = RefCell::default();
 }
 
 /// A borrowed sheet. It is restored and returned even if the check panics.
 pub(super) struct Borrowed {
     key: (Recorded, usize),
-    sheet: Option<Sheet>,
+    sheet: Option<ScratchImage>,
 }
 
 impl Borrowed {
@@ -112,7 +112,7 @@ impl Borrowed {
         let kept = SHEETS.with_borrow_mut(|sheets| sheets.remove(&key));
         let sheet = kept.unwrap_or_else(|| {
             let Loaded { snapshot, .. } = recorded.loaded();
-            Sheet { image: snapshot.stops[stop].image.clone(), undo: Vec::new() }
+            ScratchImage { image: snapshot.stops[stop].image.clone(), undo: Vec::new() }
         });
         Self { key, sheet: Some(sheet) }
     }
@@ -128,15 +128,15 @@ impl Drop for Borrowed {
 }
 
 impl Deref for Borrowed {
-    type Target = Sheet;
+    type Target = ScratchImage;
 
-    fn deref(&self) -> &Sheet {
+    fn deref(&self) -> &ScratchImage {
         self.sheet.as_ref().unwrap_or_else(|| unreachable!("it is there until the drop"))
     }
 }
 
 impl DerefMut for Borrowed {
-    fn deref_mut(&mut self) -> &mut Sheet {
+    fn deref_mut(&mut self) -> &mut ScratchImage {
         self.sheet.as_mut().unwrap_or_else(|| unreachable!("it is there until the drop"))
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Outcome;
+use super::CheckOutcome;
 use crate::fuzzing::caught::caught;
 
 /// A fuzz target.
@@ -19,7 +19,7 @@ pub struct FuzzTarget<T> {
     /// Name of the target for `cargo fuzz` and in case files.
     pub name: &'static str,
     /// The check. A panic reports a violation.
-    pub check: fn(&T) -> Outcome,
+    pub check: fn(&T) -> CheckOutcome,
     /// The least share of accepted cases, in percent, once many were tried. A fuzzer that sees almost only rejections
     /// tests almost nothing.
     pub least_accepted: u8,
@@ -39,7 +39,7 @@ pub trait AnyCase: UnwindSafe + RefUnwindSafe {
     ///
     /// # Panics
     /// An assertion of the check fails.
-    fn check(&self) -> Outcome;
+    fn check(&self) -> CheckOutcome;
 
     /// The case as JSON, as in a case file.
     ///
@@ -81,11 +81,11 @@ pub trait AnyFuzzTarget: Sync {
 
 struct Bound<T> {
     case: T,
-    check: fn(&T) -> Outcome,
+    check: fn(&T) -> CheckOutcome,
 }
 
 impl<T: Case> AnyCase for Bound<T> {
-    fn check(&self) -> Outcome {
+    fn check(&self) -> CheckOutcome {
         (self.check)(&self.case)
     }
 
@@ -124,8 +124,8 @@ impl<T: Case> AnyFuzzTarget for FuzzTarget<T> {
         for bytes in random_inputs().take(count * LOOKED_AT) {
             let case = T::arbitrary_take_rest(Unstructured::new(&bytes))?;
             match caught(|| (self.check)(&case)) {
-                Ok(Outcome::Accepted) => accepted.push(bytes),
-                Ok(Outcome::Rejected) => rejected.push(bytes),
+                Ok(CheckOutcome::Accepted) => accepted.push(bytes),
+                Ok(CheckOutcome::Rejected) => rejected.push(bytes),
                 Err(_) => {}
             }
         }

@@ -4,7 +4,7 @@ use arbitrary::Arbitrary;
 use framewalk::python_text::decode;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::target::FuzzTarget;
 
 /// The fuzz target.
@@ -31,7 +31,7 @@ pub enum Units {
     /// Four bytes each, all of them characters.
     Four(Vec<char>),
     /// Four bytes each, not all of them characters.
-    Mixed(Vec<Point>),
+    Mixed(Vec<CodePoint>),
     /// A width that no text has.
     NoText {
         /// The width in bytes.
@@ -43,7 +43,7 @@ pub enum Units {
 
 /// Four bytes of a text object or of garbage.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
-pub enum Point {
+pub enum CodePoint {
     /// The last code point before a boundary.
     Before(Border),
     /// The first code point after a boundary.
@@ -67,7 +67,7 @@ pub enum Border {
     Last = 0x11_0000,
 }
 
-impl Point {
+impl CodePoint {
     fn value(self) -> u32 {
         match self {
             Self::Before(border) => border as u32 - 1,
@@ -82,7 +82,7 @@ impl Point {
 ///
 /// # Panics
 /// One of these assertions fails.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     let (width, points, mut bytes): (usize, Vec<u32>, Vec<u8>) = match &case.units {
         Units::One(units) => (1, units.iter().map(|&unit| u32::from(unit)).collect(), units.clone()),
         Units::Two(units) => (
@@ -105,13 +105,13 @@ pub fn check(case: &TestCase) -> Outcome {
             if !matches!(width, 1 | 2 | 4) {
                 assert_eq!(decode(bytes, width), None, "width {width}");
             }
-            return Outcome::Rejected;
+            return CheckOutcome::Rejected;
         }
     };
     bytes.extend(case.rest.iter().take(width - 1));
     let Some(text) = decode(&bytes, width) else {
         assert!(points.iter().any(|&point| point > u32::from(char::MAX)), "text was refused: {points:x?}");
-        return Outcome::Rejected;
+        return CheckOutcome::Rejected;
     };
     assert_eq!(text.chars().count(), points.len(), "{text:?} for {points:x?}");
     for (character, &point) in text.chars().zip(&points) {
@@ -119,7 +119,7 @@ pub fn check(case: &TestCase) -> Outcome {
         let expected = if surrogate { 0xfffd } else { point };
         assert_eq!(u32::from(character), expected, "{text:?} for {points:x?}");
     }
-    Outcome::Accepted
+    CheckOutcome::Accepted
 }
 
 #[cfg(test)]

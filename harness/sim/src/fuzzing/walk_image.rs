@@ -17,13 +17,13 @@ use framewalk::sample::{Sample, WalkerKind};
 use framewalk::walker::Walker;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::CheckOutcome;
 use super::bounds::most;
 use super::chains::{Chain, chains, states};
 use super::meter::Meter;
 use super::mutation::Mutation;
 use super::recorded::{Loaded, Recorded};
-use super::sheet::{Borrowed, Sheet};
+use super::sheet::{Borrowed, ScratchImage};
 use super::target::FuzzTarget;
 use crate::snapshot::replay::walker;
 
@@ -82,7 +82,7 @@ const FAILING: usize = 8;
 ///
 /// # Panics
 /// One of the clauses does not hold.
-pub fn check(case: &TestCase) -> Outcome {
+pub fn check(case: &TestCase) -> CheckOutcome {
     let loaded = case.recorded.loaded();
     let stop = usize::from(case.stop) % loaded.snapshot.stops.len();
     let mut sheet = Borrowed::new(case.recorded, stop);
@@ -99,7 +99,7 @@ pub fn check(case: &TestCase) -> Outcome {
         within_bounds(loaded, &sheet, reads, bytes);
         only_anchors(loaded, &states(&sheet, &loaded.site), &writes);
     }
-    let mut outcome = Outcome::Rejected;
+    let mut outcome = CheckOutcome::Rejected;
     for _ in 0..=case.more_samples % 3 {
         outcome = sample(loaded, &mut sheet, walker.as_mut(), failing);
     }
@@ -107,7 +107,7 @@ pub fn check(case: &TestCase) -> Outcome {
 }
 
 /// Takes one sample and checks the clauses.
-fn sample(loaded: &Loaded, sheet: &mut Sheet, walker: &mut dyn Walker, failing: &[u16]) -> Outcome {
+fn sample(loaded: &Loaded, sheet: &mut ScratchImage, walker: &mut dyn Walker, failing: &[u16]) -> CheckOutcome {
     // A walker that does not write leaves the image unchanged, so its chains can be read afterwards.
     let before = walker.kind().is_cached().then(|| chains(sheet, &loaded.site));
     let mut meter = Meter::new(sheet, failing);
@@ -118,7 +118,7 @@ fn sample(loaded: &Loaded, sheet: &mut Sheet, walker: &mut dyn Walker, failing: 
         let listed: Vec<Address> = before.iter().flatten().map(|chain| chain.state).collect();
         only_anchors(loaded, &listed, &writes);
     }
-    let Ok(sample) = result else { return Outcome::Rejected };
+    let Ok(sample) = result else { return CheckOutcome::Rejected };
     let accepted = sample.threads.iter().any(|thread| thread.outcome.is_ok());
     if accepted {
         let before = before.unwrap_or_else(|| chains(sheet, &loaded.site));
@@ -126,11 +126,11 @@ fn sample(loaded: &Loaded, sheet: &mut Sheet, walker: &mut dyn Walker, failing: 
             whole_chains(&before, &sample);
         }
     }
-    if accepted { Outcome::Accepted } else { Outcome::Rejected }
+    if accepted { CheckOutcome::Accepted } else { CheckOutcome::Rejected }
 }
 
 /// Checks clause 1.
-fn within_bounds(loaded: &Loaded, sheet: &Sheet, reads: u64, bytes: u64) {
+fn within_bounds(loaded: &Loaded, sheet: &ScratchImage, reads: u64, bytes: u64) {
     const SMALL: u64 = 4096;
     if reads < SMALL && bytes < SMALL * SMALL {
         return;

@@ -2,18 +2,18 @@
 
 use super::{Interpreter, Kind, State, Status};
 use crate::map::{FIRST_GENERATION, Word};
-use crate::program::FunctionId;
+use crate::program::SimFunctionId;
 
 impl Interpreter {
     /// Whether the function's code object exists in the thread's interpreter.
-    pub(super) fn has_code(&self, state: &State, thread: usize, function: FunctionId) -> bool {
+    pub(super) fn has_code(&self, state: &State, thread: usize, function: SimFunctionId) -> bool {
         let codes = self.map.codes();
         codes.words(function).is_none()
             || state.codes.get(codes.place(function)) == Some(&Some((function, self.map.interpreter_of(thread))))
     }
 
     /// Creates a function's code object. Frees the one at its address first.
-    pub(super) fn compile(&self, state: &mut State, thread: usize, function: FunctionId) {
+    pub(super) fn compile(&self, state: &mut State, thread: usize, function: SimFunctionId) {
         let codes = self.map.codes();
         let place = codes.place(function);
         if codes.words(function).is_none() || self.function(function).is_none() {
@@ -36,7 +36,7 @@ impl Interpreter {
     }
 
     /// Frees a function's code object.
-    pub(super) fn free_code(&self, state: &mut State, thread: usize, function: FunctionId) {
+    pub(super) fn free_code(&self, state: &mut State, thread: usize, function: SimFunctionId) {
         if self.map.codes().words(function).is_none() || !self.can_free(state, thread, function) {
             return;
         }
@@ -55,13 +55,13 @@ impl Interpreter {
     }
 
     /// Whether the function's code object exists and the thread's interpreter may free it.
-    fn can_free(&self, state: &State, thread: usize, function: FunctionId) -> bool {
+    fn can_free(&self, state: &State, thread: usize, function: SimFunctionId) -> bool {
         let may_free = self.program.frees.is_none_or(|most| self.freed(state, thread) - FIRST_GENERATION < most.into());
         may_free && self.has_code(state, thread, function) && !self.is_run(state, function)
     }
 
     /// Whether a frame, running or suspended, uses the function's code object.
-    fn is_run(&self, state: &State, function: FunctionId) -> bool {
+    fn is_run(&self, state: &State, function: SimFunctionId) -> bool {
         let mut frames = state.threads.iter().flat_map(|control| &control.frames);
         let mut generators = state.generators.iter().filter(|generator| generator.status != Status::Absent);
         frames.any(|frame| frame.kind != Kind::Shim && frame.function == function)
@@ -75,15 +75,15 @@ mod tests {
 
     use super::*;
     use crate::map::Role;
-    use crate::program::Instruction::{Call, Compile, Create, Drop, Line, Resume, Yield};
-    use crate::program::{Function, Program, Thread};
+    use crate::program::SimInstruction::{Call, Compile, Create, Drop, Line, Resume, Yield};
+    use crate::program::{SimFunction, SimProgram, Thread};
     use crate::store::Store;
-    use crate::truth::{Chain, chain};
+    use crate::truth::{TrueChain, chain};
     use crate::workloads;
 
     /// Runs a program and switches threads whenever a code object is freed. Calls `tell` for each access with the state
     /// after it.
-    fn run(program: Program, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, Store)) {
+    fn run(program: SimProgram, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, Store)) {
         let (interpreter, mut state) = Interpreter::start(program, [].into());
         let mut turn = 0;
         for _ in 0..accesses {
@@ -103,10 +103,10 @@ mod tests {
         }
     }
 
-    fn chains(interpreter: &Interpreter, state: &State) -> Vec<Chain> {
+    fn chains(interpreter: &Interpreter, state: &State) -> Vec<TrueChain> {
         let mut chains = Vec::new();
         for &thread in interpreter.threads(state) {
-            let mut found = Chain::new();
+            let mut found = TrueChain::new();
             chain(&interpreter.map, thread, |word| state.words[usize::from(word)], &mut found).unwrap();
             chains.push(found);
         }
@@ -145,14 +145,14 @@ mod tests {
 
     #[test]
     fn a_suspended_generator_keeps_its_code_object() {
-        let program = Program {
+        let program = SimProgram {
             functions: vec![
-                Function::new(
+                SimFunction::new(
                     "main",
                     &[Create(0, 1), Resume(0), Compile(2), Call(2), Line(9), Drop(0), Compile(2), Call(2)],
                 ),
-                Function::new("numbers", &[Yield]),
-                Function::new("leaf", &[]).at(1),
+                SimFunction::new("numbers", &[Yield]),
+                SimFunction::new("leaf", &[]).at(1),
             ],
             threads: vec![Thread::new(0, 7, true)],
             slots_per_chunk: 8,

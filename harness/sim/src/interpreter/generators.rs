@@ -1,13 +1,13 @@
 //! Generators: creating, resuming, suspending, delegating and throwing.
 
 use super::{Activation, Generator, Interpreter, Kind, State, Status};
-use crate::map::Place;
-use crate::program::{FunctionId, Instruction, Variable};
+use crate::map::FrameSlot;
+use crate::program::{SimFunctionId, SimInstruction, Variable};
 use crate::variation::Variation;
 
 impl Interpreter {
     /// Calls a generator function.
-    pub(super) fn create(&self, state: &mut State, thread: usize, variable: Variable, function: FunctionId) {
+    pub(super) fn create(&self, state: &mut State, thread: usize, variable: Variable, function: SimFunctionId) {
         let Some(generator) = state.generators.get_mut(usize::from(variable)) else { return };
         if generator.status != Status::Absent {
             return;
@@ -34,7 +34,7 @@ impl Interpreter {
         let caller = self.top(state, thread);
         let index = usize::from(variable);
         self.operation(state, thread, |operation, _| {
-            operation.copy_to_generator(Place::Generator(index), top.function);
+            operation.copy_to_generator(FrameSlot::Generator(index), top.function);
             operation.advance(self.map.address(top.place), caller, Variation::AnchorKeptOnReturnGenerator);
             operation.current_frame(caller);
         });
@@ -60,7 +60,7 @@ impl Interpreter {
             return false;
         }
         let Some(generator) = self.wake(state, variable) else { return false };
-        let place = Place::Generator(usize::from(variable));
+        let place = FrameSlot::Generator(usize::from(variable));
         let caller = self.top(state, thread);
         self.append(state, thread, |operation| {
             match shim {
@@ -78,7 +78,7 @@ impl Interpreter {
 
     /// The topmost frame yields. Does nothing if it is not a generator's frame.
     pub(super) fn suspend(&self, state: &mut State, thread: usize, top: Activation) {
-        let Place::Generator(variable) = top.place else { return };
+        let FrameSlot::Generator(variable) = top.place else { return };
         let next = state.threads[thread].frames.pop().map_or(0, |top| top.next);
         let caller = self.top(state, thread);
         self.operation(state, thread, |operation, _| {
@@ -89,8 +89,8 @@ impl Interpreter {
             generator.next = next;
         }
         let Some(&outer) = state.threads[thread].frames.last() else { return };
-        if let (Kind::Running, Place::Generator(outer_variable)) = (outer.kind, outer.place)
-            && self.instruction(&outer) == Some(Instruction::Delegate(u8::try_from(variable).unwrap_or(u8::MAX)))
+        if let (Kind::Running, FrameSlot::Generator(outer_variable)) = (outer.kind, outer.place)
+            && self.instruction(&outer) == Some(SimInstruction::Delegate(u8::try_from(variable).unwrap_or(u8::MAX)))
             && let Some(generator) = state.generators.get_mut(outer_variable)
         {
             generator.passes_on = true;
@@ -98,7 +98,7 @@ impl Interpreter {
     }
 
     pub(super) fn delegate(&self, state: &mut State, thread: usize, top: Activation, variable: Variable) {
-        if let Place::Generator(own) = top.place
+        if let FrameSlot::Generator(own) = top.place
             && let Some(generator) = state.generators.get_mut(own)
             && std::mem::take(&mut generator.passes_on)
         {
@@ -119,12 +119,12 @@ impl Interpreter {
             return;
         }
         let outer = Activation {
-            place: Place::Generator(index),
+            place: FrameSlot::Generator(index),
             function: generator.function,
             next: generator.next,
             kind: Kind::Throwing,
         };
-        if let Some(Instruction::Delegate(inner)) = self.instruction(&outer)
+        if let Some(SimInstruction::Delegate(inner)) = self.instruction(&outer)
             && inner != variable
             && state.generators.get(usize::from(inner)).is_some_and(|inner| inner.status == Status::Suspended)
             && self.shim(state, thread).is_some()
@@ -150,7 +150,7 @@ impl Interpreter {
         self.operation(state, thread, |operation, _| {
             operation.suspend(top.place, caller, Variation::AnchorKeptOnThrow);
         });
-        let Place::Generator(variable) = top.place else { return };
+        let FrameSlot::Generator(variable) = top.place else { return };
         if let Some(generator) = state.generators.get_mut(variable) {
             generator.status = Status::Suspended;
             generator.passes_on = false;
@@ -158,7 +158,7 @@ impl Interpreter {
         // If the delegate ended without an exception, the generator continues after the delegation, still called from
         // C.
         let ended = match self.instruction(&top) {
-            Some(Instruction::Delegate(inner)) => {
+            Some(SimInstruction::Delegate(inner)) => {
                 state.generators.get(usize::from(inner)).is_none_or(|inner| inner.status == Status::Absent)
             }
             _ => false,

@@ -10,9 +10,9 @@ mod threads;
 
 use framewalk::memory::Address;
 
-use crate::map::{CHUNK_COUNT, Map, Place};
+use crate::map::{CHUNK_COUNT, FrameSlot, Map};
 use crate::operations::Operation;
-use crate::program::{Function, FunctionId, Instruction, Program, VARIABLES, Variable};
+use crate::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, VARIABLES, Variable};
 use crate::store::Store;
 use crate::variation::Variations;
 
@@ -23,7 +23,7 @@ const SILENT_LIMIT: usize = 64;
 /// A program with its memory.
 pub struct Interpreter {
     /// The program.
-    pub program: Program,
+    pub program: SimProgram,
     /// Its memory layout.
     pub map: Map,
     /// Differences from CPython.
@@ -51,7 +51,7 @@ pub struct State {
     list: Vec<usize>,
     /// By the number of an address at which functions take turns: the function whose code object is there, and its
     /// interpreter.
-    codes: Vec<Option<(FunctionId, usize)>>,
+    codes: Vec<Option<(SimFunctionId, usize)>>,
     /// The places of the next shim frames; the last entry is used first. If empty, a shim frame's depth is its place.
     /// The interpreter does not depend on where C puts its frames.
     pub shims_ahead: Vec<usize>,
@@ -79,8 +79,8 @@ struct Control {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Activation {
-    place: Place,
-    function: FunctionId,
+    place: FrameSlot,
+    function: SimFunctionId,
     next: u8,
     kind: Kind,
 }
@@ -92,7 +92,7 @@ enum Kind {
     /// It is a shim frame between C and Python.
     Shim,
     /// It has left the stack. Its locals are being cleared, which runs this function.
-    Clearing(Option<FunctionId>),
+    Clearing(Option<SimFunctionId>),
     /// A generator with an exception being thrown into its delegate.
     Throwing,
     /// A generator function that is about to create a generator for this variable.
@@ -102,7 +102,7 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Generator {
     status: Status,
-    function: FunctionId,
+    function: SimFunctionId,
     next: u8,
     /// The generator that it delegates to has yielded, so it must yield, too.
     passes_on: bool,
@@ -119,14 +119,14 @@ enum Status {
 impl Interpreter {
     /// Returns the interpreter for a program and its initial state.
     #[must_use]
-    pub fn start(program: Program, variations: Variations) -> (Self, State) {
+    pub fn start(program: SimProgram, variations: Variations) -> (Self, State) {
         let map = Map::new(&program);
         Self::start_in(map, program, variations)
     }
 
     /// As [`Interpreter::start`], in the memory `map`, which must have been made for the program.
     #[must_use]
-    pub fn start_in(map: Map, program: Program, variations: Variations) -> (Self, State) {
+    pub fn start_in(map: Map, program: SimProgram, variations: Variations) -> (Self, State) {
         let interpreter = Self { program, map, variations };
         let mut state = State {
             words: interpreter.map.initial().to_vec(),
@@ -171,7 +171,7 @@ impl Interpreter {
     pub fn is_at_rest(&self, state: &State) -> bool {
         let on_shim = |&thread: &usize| {
             let current = state.words[usize::from(self.map.thread_words(thread).current_frame)];
-            matches!(self.map.place(current), Some(Place::Shim(..)) | None)
+            matches!(self.map.place(current), Some(FrameSlot::Shim(..)) | None)
         };
         self.is_between_operations(state) && !self.threads(state).iter().any(on_shim)
     }
@@ -255,12 +255,12 @@ impl Interpreter {
     /// Whether the C stack or the heap still holds the frame at that place, running or suspended. Places on the data
     /// stack always keep their content.
     #[must_use]
-    pub fn is_kept(&self, state: &State, place: Place) -> bool {
+    pub fn is_kept(&self, state: &State, place: FrameSlot) -> bool {
         let mut frames = state.threads.iter().flat_map(|control| &control.frames);
         match place {
-            Place::Base(_) | Place::Slot(..) => true,
-            Place::Shim(..) => frames.any(|activation| activation.place == place),
-            Place::Generator(variable) => {
+            FrameSlot::Base(_) | FrameSlot::Slot(..) => true,
+            FrameSlot::Shim(..) => frames.any(|activation| activation.place == place),
+            FrameSlot::Generator(variable) => {
                 let being_made =
                     frames.any(|one| matches!(one.kind, Kind::Making(made) if usize::from(made) == variable));
                 let status = state.generators.get(variable).map_or(Status::Absent, |generator| generator.status);
@@ -290,20 +290,20 @@ impl Interpreter {
     }
 
     /// The frame of the thread's running function.
-    fn top(&self, state: &State, thread: usize) -> Place {
+    fn top(&self, state: &State, thread: usize) -> FrameSlot {
         state.threads[thread]
             .frames
             .iter()
             .rev()
             .find(|activation| !matches!(activation.kind, Kind::Clearing(_)))
-            .map_or(Place::Base(thread), |activation| activation.place)
+            .map_or(FrameSlot::Base(thread), |activation| activation.place)
     }
 
-    fn function(&self, id: FunctionId) -> Option<&Function> {
+    fn function(&self, id: SimFunctionId) -> Option<&SimFunction> {
         self.program.functions.get(usize::from(id))
     }
 
-    fn instruction(&self, activation: &Activation) -> Option<Instruction> {
+    fn instruction(&self, activation: &Activation) -> Option<SimInstruction> {
         self.function(activation.function)?.body.get(usize::from(activation.next)).copied()
     }
 
@@ -358,61 +358,61 @@ impl Interpreter {
 
     fn run(&self, state: &mut State, thread: usize, top: Activation, choice: &mut dyn FnMut() -> bool) {
         let is_entry = state.threads[thread].frames.len() == 2;
-        let instruction = self.instruction(&top).unwrap_or(Instruction::Return);
+        let instruction = self.instruction(&top).unwrap_or(SimInstruction::Return);
         let set_next = |state: &mut State, next: u8| {
             if let Some(top) = state.threads[thread].frames.last_mut() {
                 top.next = next;
             }
         };
-        if !matches!(instruction, Instruction::Delegate(_)) {
+        if !matches!(instruction, SimInstruction::Delegate(_)) {
             set_next(state, top.next.saturating_add(1));
         }
         match instruction {
-            Instruction::Line(line) => {
+            SimInstruction::Line(line) => {
                 self.operation(state, thread, |operation, _| operation.line(top.place, top.function, line));
             }
-            Instruction::Call(function) => self.call(state, thread, function, false),
-            Instruction::CallFromC(function) => self.call(state, thread, function, true),
-            Instruction::FailedCall(function) => self.failed_call(state, thread, function),
-            Instruction::Return | Instruction::ReturnRunning(_) if is_entry => {
+            SimInstruction::Call(function) => self.call(state, thread, function, false),
+            SimInstruction::CallFromC(function) => self.call(state, thread, function, true),
+            SimInstruction::FailedCall(function) => self.failed_call(state, thread, function),
+            SimInstruction::Return | SimInstruction::ReturnRunning(_) if is_entry => {
                 if self.instruction(&Activation { next: 0, ..top }).is_none() {
                     state.threads[thread].rests = true;
                 }
                 set_next(state, 0);
             }
-            Instruction::Return => self.leave(state, thread, top, None),
-            Instruction::ReturnRunning(finalizer) => {
+            SimInstruction::Return => self.leave(state, thread, top, None),
+            SimInstruction::ReturnRunning(finalizer) => {
                 let finalizer = self.function(finalizer).map(|_| finalizer);
                 self.leave(state, thread, top, finalizer);
             }
-            Instruction::Raise => state.threads[thread].raising = !is_entry,
-            Instruction::Create(variable, function) => self.create(state, thread, variable, function),
-            Instruction::Resume(variable) => {
+            SimInstruction::Raise => state.threads[thread].raising = !is_entry,
+            SimInstruction::Create(variable, function) => self.create(state, thread, variable, function),
+            SimInstruction::Resume(variable) => {
                 self.resume(state, thread, variable, false);
             }
-            Instruction::ResumeFromC(variable) => {
+            SimInstruction::ResumeFromC(variable) => {
                 self.resume(state, thread, variable, true);
             }
-            Instruction::Yield => self.suspend(state, thread, top),
-            Instruction::Delegate(variable) => self.delegate(state, thread, top, variable),
-            Instruction::Throw(variable) => self.throw(state, thread, variable),
-            Instruction::Drop(variable) => {
+            SimInstruction::Yield => self.suspend(state, thread, top),
+            SimInstruction::Delegate(variable) => self.delegate(state, thread, top, variable),
+            SimInstruction::Throw(variable) => self.throw(state, thread, variable),
+            SimInstruction::Drop(variable) => {
                 if let Some(generator) = state.generators.get_mut(usize::from(variable))
                     && generator.status == Status::Suspended
                 {
                     *generator = Generator::default();
                     self.operation(state, thread, |operation, _| {
-                        operation.clear_generator(Place::Generator(usize::from(variable)));
+                        operation.clear_generator(FrameSlot::Generator(usize::from(variable)));
                     });
                 }
             }
-            Instruction::Jump(next) => set_next(state, next),
-            Instruction::Branch(next) => {
+            SimInstruction::Jump(next) => set_next(state, next),
+            SimInstruction::Branch(next) => {
                 if choice() {
                     set_next(state, next);
                 }
             }
-            Instruction::StartThread(other) => {
+            SimInstruction::StartThread(other) => {
                 let other = usize::from(other);
                 // The kernel never gives one id to two threads at the same time.
                 let id = |thread: usize| self.program.threads.get(thread).map(|thread| thread.native_thread_id);
@@ -422,14 +422,14 @@ impl Interpreter {
                     self.start_thread(state, other);
                 }
             }
-            Instruction::EndThread => {
+            SimInstruction::EndThread => {
                 if is_entry && thread != 0 {
                     state.threads[thread].ending = true;
                     self.leave(state, thread, top, None);
                 }
             }
-            Instruction::Compile(function) => self.compile(state, thread, function),
-            Instruction::Free(function) => self.free_code(state, thread, function),
+            SimInstruction::Compile(function) => self.compile(state, thread, function),
+            SimInstruction::Free(function) => self.free_code(state, thread, function),
         }
     }
 }

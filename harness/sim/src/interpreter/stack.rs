@@ -1,9 +1,9 @@
 //! The data stack: pushing and popping frames, and their chunks.
 
 use super::{Activation, Generator, Interpreter, Kind, State};
-use crate::map::Place;
+use crate::map::FrameSlot;
 use crate::operations::Operation;
-use crate::program::FunctionId;
+use crate::program::SimFunctionId;
 use crate::variation::Variation;
 
 impl Interpreter {
@@ -13,8 +13,8 @@ impl Interpreter {
         &self,
         state: &mut State,
         thread: usize,
-        function: FunctionId,
-    ) -> Option<(Place, Vec<Place>, bool)> {
+        function: SimFunctionId,
+    ) -> Option<(FrameSlot, Vec<FrameSlot>, bool)> {
         if !self.has_code(state, thread, function) {
             return None;
         }
@@ -36,8 +36,8 @@ impl Interpreter {
         *taken += size;
         let chunk = *chunk;
         Some((
-            Place::Slot(chunk, first),
-            (first + 1..first + size).map(|slot| Place::Slot(chunk, slot)).collect(),
+            FrameSlot::Slot(chunk, first),
+            (first + 1..first + size).map(|slot| FrameSlot::Slot(chunk, slot)).collect(),
             grown,
         ))
     }
@@ -56,7 +56,7 @@ impl Interpreter {
     /// Frees the slots of a frame. Also frees its chunk if the frame was the first in it, except for the first chunk of
     /// the thread.
     pub(super) fn give_back(&self, state: &mut State, thread: usize, activation: Activation) {
-        let Place::Slot(chunk, slot) = activation.place else { return };
+        let FrameSlot::Slot(chunk, slot) = activation.place else { return };
         let control = &mut state.threads[thread];
         if let Some((_, taken)) = control.chunks.last_mut() {
             *taken = slot;
@@ -83,24 +83,24 @@ impl Interpreter {
 
     /// Frees the storage of a frame that has left the stack.
     pub(super) fn pop(&self, state: &mut State, thread: usize, activation: Activation) {
-        if let Place::Slot(..) = activation.place {
+        if let FrameSlot::Slot(..) = activation.place {
             self.append(state, thread, |operation| operation.clear(activation.place));
             self.give_back(state, thread, activation);
         }
     }
 
-    pub(super) fn shim(&self, state: &State, thread: usize) -> Option<Place> {
+    pub(super) fn shim(&self, state: &State, thread: usize) -> Option<FrameSlot> {
         let depth = state.threads[thread].frames.iter().filter(|activation| activation.kind == Kind::Shim).count();
         let place = state.shims_ahead.last().copied().unwrap_or(depth);
-        (place < self.map.shims()).then_some(Place::Shim(thread, place))
+        (place < self.map.shims()).then_some(FrameSlot::Shim(thread, place))
     }
 
     pub(super) fn push(
         &self,
         state: &mut State,
         thread: usize,
-        place: Place,
-        function: FunctionId,
+        place: FrameSlot,
+        function: SimFunctionId,
         next: u8,
         kind: Kind,
     ) {
@@ -110,7 +110,7 @@ impl Interpreter {
         state.threads[thread].frames.push(Activation { place, function, next, kind });
     }
 
-    pub(super) fn call(&self, state: &mut State, thread: usize, function: FunctionId, from_c: bool) {
+    pub(super) fn call(&self, state: &mut State, thread: usize, function: SimFunctionId, from_c: bool) {
         if self.program.is_generator(function) {
             return;
         }
@@ -137,7 +137,7 @@ impl Interpreter {
     }
 
     /// Allocates and fills a frame that never becomes the current one.
-    pub(super) fn failed_call(&self, state: &mut State, thread: usize, function: FunctionId) {
+    pub(super) fn failed_call(&self, state: &mut State, thread: usize, function: SimFunctionId) {
         let caller = self.top(state, thread);
         let Some((place, covered, grown)) = self.take(state, thread, function) else { return };
         self.operation(state, thread, |operation, state| {
@@ -152,19 +152,19 @@ impl Interpreter {
     }
 
     /// The topmost frame returns or is unwound.
-    pub(super) fn leave(&self, state: &mut State, thread: usize, top: Activation, finalizer: Option<FunctionId>) {
+    pub(super) fn leave(&self, state: &mut State, thread: usize, top: Activation, finalizer: Option<SimFunctionId>) {
         state.threads[thread].frames.pop();
         let caller = self.top(state, thread);
         self.operation(state, thread, |operation, state| {
             operation.leave(top.place, caller);
-            if let Place::Generator(variable) = top.place {
+            if let FrameSlot::Generator(variable) = top.place {
                 operation.previous(top.place, None);
                 if let Some(generator) = state.generators.get_mut(variable) {
                     *generator = Generator::default();
                 }
             }
         });
-        if finalizer.is_some() && matches!(top.place, Place::Slot(..)) {
+        if finalizer.is_some() && matches!(top.place, FrameSlot::Slot(..)) {
             self.push(state, thread, top.place, top.function, 0, Kind::Clearing(finalizer));
         } else {
             self.pop(state, thread, top);

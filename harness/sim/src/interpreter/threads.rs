@@ -3,7 +3,7 @@
 use framewalk::memory::Address;
 
 use super::{Control, Interpreter, Kind, State};
-use crate::map::Place;
+use crate::map::FrameSlot;
 
 impl Interpreter {
     /// Creates and links a thread state, and enters its function.
@@ -16,14 +16,14 @@ impl Interpreter {
         let interpreter = self.map.interpreter_of(thread);
         let head = self.siblings(state, interpreter).next().map_or(0, |head| self.map.thread_address(head));
         self.operation(state, thread, |operation, state| {
-            operation.current_frame(Place::Base(thread));
+            operation.current_frame(FrameSlot::Base(thread));
             operation.fresh_cache();
             operation.word(words.native_thread_id, entry.native_thread_id);
             operation.word(words.next, head);
             operation.word(self.map.threads_head(interpreter), self.map.thread_address(thread));
             self.grow(state, operation, thread);
             operation.initialise(place, entry.entry, None, &covered);
-            operation.enter(shim, place, Place::Base(thread));
+            operation.enter(shim, place, FrameSlot::Base(thread));
             operation.current_frame(place);
         });
         state.threads[thread].starting = true;

@@ -11,20 +11,20 @@ use crate::map::RUNTIME;
 use crate::program::Thread;
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
-use crate::prove::memory::{Codes, Memory};
-use crate::prove::search::{Answers, Clause, Options, Reads, Wrong};
+use crate::prove::memory::{KnownCodes, Memory};
+use crate::prove::search::{Answers, ProofClause, ProofOptions, Reads, WrongSample};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
-use crate::prove::trace::{Event, Trace};
+use crate::prove::trace::{ProofEvent, ProofTrace};
 use crate::prove::walk::{Branch, Promise, Walk};
 use crate::truth::matches;
 
 /// Shared by all explorations of a search.
-pub struct Shared<'a> {
+pub struct SharedSearch<'a> {
     /// The program's graph.
     pub graph: &'a Graph,
     /// The options of the search.
-    pub options: &'a Options<'a>,
+    pub options: &'a ProofOptions<'a>,
     /// Number of states so far.
     pub states: AtomicU64,
     /// Set to end the search early.
@@ -54,7 +54,7 @@ pub struct Explored {
     /// Counts of the lookups' results.
     pub answers: Answers,
     /// The cheapest wrong sample.
-    pub wrong: Option<(Wrong, Element, ThreadSample)>,
+    pub wrong: Option<(WrongSample, Element, ThreadSample)>,
     /// The error that ends the search.
     pub error: Option<GraphError>,
 }
@@ -71,7 +71,7 @@ impl Explored {
         }
     }
 
-    fn keep_cheaper(&mut self, wrong: (Wrong, Element, ThreadSample)) {
+    fn keep_cheaper(&mut self, wrong: (WrongSample, Element, ThreadSample)) {
         if self.wrong.as_ref().is_none_or(|(_, best, _)| wrong.1.cost < best.cost) {
             self.wrong = Some(wrong);
         }
@@ -79,11 +79,11 @@ impl Explored {
 }
 
 /// The initial branch of an exploration: the sample can begin in each of these states.
-pub fn beginning(set: &[Element], unit: &[usize], trace: &mut Trace) -> Branch<Element> {
+pub fn beginning(set: &[Element], unit: &[usize], trace: &mut ProofTrace) -> Branch<Element> {
     let thread = only(unit);
     let mut set = set.to_vec();
     for element in &mut set {
-        element.trace = trace.push(element.trace, Event::Sample { thread });
+        element.trace = trace.push(element.trace, ProofEvent::Sample { thread });
     }
     Branch { script: Vec::new(), set, closed: false }
 }
@@ -95,14 +95,14 @@ fn only(unit: &[usize]) -> Option<usize> {
     }
 }
 
-impl Shared<'_> {
+impl SharedSearch<'_> {
     /// Explores `branches`. Returns the result, and the branches that were not explored within the limit of walks.
     pub fn explore(
         &self,
         task: &Task<'_>,
         space: &mut Space<'_>,
         branches: Vec<Branch<Element>>,
-        trace: &mut Trace,
+        trace: &mut ProofTrace,
         results: &mut Vec<ThreadSample>,
     ) -> (Explored, Vec<Branch<Element>>) {
         let mut explored = Explored::default();
@@ -150,7 +150,7 @@ impl Shared<'_> {
             if trace.is_kept() {
                 results.extend(samples);
             }
-            let codes = task.memory.codes.as_ref().map(|_| Codes::of(walker.as_ref()));
+            let codes = task.memory.codes.as_ref().map(|_| KnownCodes::of(walker.as_ref()));
             collector.add(space, (walker.cache(), codes), &ended.set, result, trace);
             space.reuse(ended);
         }
@@ -164,10 +164,10 @@ impl Shared<'_> {
         only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: &task.memory.cache, kind })
     }
 
-    fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(Wrong, Member)> {
+    fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(WrongSample, Member)> {
         let cheapest = |members: &mut dyn Iterator<Item = &Member>| members.min_by_key(|member| member.cost).copied();
         if let Some(address) = outside {
-            return cheapest(&mut set.iter()).map(|member| (Wrong::WroteOutside(address), member));
+            return cheapest(&mut set.iter()).map(|member| (WrongSample::WroteOutside(address), member));
         }
         let stack = sample.outcome.as_ref().ok()?;
         let program = &self.graph.interpreter.program;
@@ -176,11 +176,11 @@ impl Shared<'_> {
             .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
             .fold(0_u128, |legal, (number, _)| legal | 1 << number);
         let counts = match self.options.clause {
-            Clause::NotThere => true,
-            Clause::Mixed => legal == 0,
-            Clause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
-            Clause::Torn => legal == 0 && sample.provenance.from_cache == 0,
-            Clause::CutShort => {
+            ProofClause::NotThere => true,
+            ProofClause::Mixed => legal == 0,
+            ProofClause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+            ProofClause::Torn => legal == 0 && sample.provenance.from_cache == 0,
+            ProofClause::CutShort => {
                 let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
                 let entry = |thread: &Thread| program.functions.get(usize::from(thread.entry));
                 let mut entries = program.threads.iter().filter(of).filter_map(entry);
@@ -188,10 +188,10 @@ impl Shared<'_> {
             }
         };
         if counts && let Some(member) = cheapest(&mut set.iter().filter(|member| member.seen & legal == 0)) {
-            return Some((Wrong::NotThere, member));
+            return Some((WrongSample::NotThere, member));
         }
         let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
         cheapest(&mut set.iter().filter(|member| !hit && member.seen & NO_PROMISE == 0))
-            .map(|member| (Wrong::HitMissed, member))
+            .map(|member| (WrongSample::HitMissed, member))
     }
 }

@@ -7,10 +7,10 @@ use rustc_hash::FxHashMap;
 
 use crate::map::{Map, THREAD_COUNT};
 use crate::prove::graph::{Config, FIRST_SEQUENCE, sequence};
-use crate::prove::memory::{Codes, Memory};
+use crate::prove::memory::{KnownCodes, Memory};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
-use crate::prove::trace::{Event, Trace};
+use crate::prove::trace::{ProofEvent, ProofTrace};
 
 /// Interpreter states by the walker's memory.
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl IntoIterator for Found {
 
 /// Collects the states after samples, by their ids in one space. Most states occur repeatedly.
 #[derive(Default)]
-pub struct Collector(FxHashMap<Option<Codes>, FxHashMap<FrameCache, Collected>>);
+pub struct Collector(FxHashMap<Option<KnownCodes>, FxHashMap<FrameCache, Collected>>);
 
 struct Collected {
     cache: FrameCache,
@@ -64,10 +64,10 @@ impl Collector {
     pub fn add(
         &mut self,
         space: &Space<'_>,
-        (cache, codes): (&FrameCache, Option<Codes>),
+        (cache, codes): (&FrameCache, Option<KnownCodes>),
         set: &[Member],
         result: u32,
-        trace: &mut Trace,
+        trace: &mut ProofTrace,
     ) {
         let caches = self.0.entry(codes).or_default();
         if !caches.contains_key(cache) {
@@ -87,7 +87,7 @@ impl Collector {
             *least = member.cost;
             let mut element = space.element(member);
             element.seen = 0;
-            element.trace = trace.push(element.trace, Event::Result { index: result });
+            element.trace = trace.push(element.trace, ProofEvent::Result { index: result });
             for (sequence, offset) in element.config.sequences.iter_mut().zip(&there.offsets) {
                 // A thread without an entry has nothing to be compared with.
                 *sequence = offset.map_or(0, |offset| sequence.saturating_sub(offset));

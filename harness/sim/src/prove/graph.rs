@@ -11,11 +11,11 @@ use rustc_hash::FxHashMap;
 use thiserror::Error;
 
 use crate::interpreter::{Interpreter, State};
-use crate::map::{Map, Place, Role, SHIM_COUNT, THREAD_COUNT, Word};
-use crate::program::Program;
+use crate::map::{FrameSlot, Map, Role, SHIM_COUNT, THREAD_COUNT, Word};
+use crate::program::SimProgram;
 use crate::scenario::ContenderError;
 use crate::store::Store;
-use crate::truth::{Chain, chain};
+use crate::truth::{TrueChain, chain};
 use crate::variation::Variations;
 
 /// Most states of one program. A larger one could not be searched.
@@ -99,7 +99,7 @@ pub struct Graph {
     /// The values of the words that are the same in all states.
     constants: Vec<Option<u64>>,
     roles: Vec<Role>,
-    stacks: Vec<(u64, Chain)>,
+    stacks: Vec<(u64, TrueChain)>,
     stack_of: Vec<[u8; THREAD_COUNT]>,
     at_rest: Vec<bool>,
 }
@@ -109,7 +109,7 @@ impl Graph {
     ///
     /// # Errors
     /// The program has too many states or stacks.
-    pub fn build(program: Program, variations: Variations) -> Result<Self, GraphError> {
+    pub fn build(program: SimProgram, variations: Variations) -> Result<Self, GraphError> {
         let (interpreter, start) = Interpreter::start(program, variations);
         let map = &interpreter.map;
         let roles = (0..start.words.len()).filter_map(|word| map.role(Word::try_from(word).ok()?)).collect();
@@ -128,7 +128,7 @@ impl Graph {
         };
         let mut known: FxHashMap<State, u32> = FxHashMap::default();
         let mut queue = VecDeque::new();
-        let mut stacks: FxHashMap<(u64, Chain), u8> = FxHashMap::default();
+        let mut stacks: FxHashMap<(u64, TrueChain), u8> = FxHashMap::default();
         graph.node(start, &mut known, &mut queue, &mut stacks)?;
         while let Some(state) = queue.pop_front() {
             let mut edges = Vec::new();
@@ -165,7 +165,7 @@ impl Graph {
         state: State,
         known: &mut FxHashMap<State, u32>,
         queue: &mut VecDeque<State>,
-        stacks: &mut FxHashMap<(u64, Chain), u8>,
+        stacks: &mut FxHashMap<(u64, TrueChain), u8>,
     ) -> Result<u32, GraphError> {
         if let Some(&node) = known.get(&state) {
             return Ok(node);
@@ -175,7 +175,7 @@ impl Graph {
             return Err(GraphError::TooManyStates);
         }
         let mut ids = [NOTHING; THREAD_COUNT];
-        let mut frames = Chain::new();
+        let mut frames = TrueChain::new();
         for (thread, id) in ids.iter_mut().enumerate().take(self.interpreter.map.threads()) {
             let get = |word: Word| state.words[usize::from(word)];
             let live = self.interpreter.threads(&state).contains(&thread);
@@ -285,7 +285,7 @@ impl Graph {
         }
         let map = &self.interpreter.map;
         let current = self.word(config, map.thread_words(thread).current_frame);
-        let Some(Place::Slot(..)) = map.place(current) else { return None };
+        let Some(FrameSlot::Slot(..)) = map.place(current) else { return None };
         let index = self.addresses.iter().position(|&address| address == current)?;
         let mut next = *config;
         next.anchors[thread] = u8::try_from(index).ok()?;
@@ -313,7 +313,7 @@ impl Graph {
 
     /// All stacks by number, each with its thread's native id.
     #[must_use]
-    pub fn stacks(&self) -> &[(u64, Chain)] {
+    pub fn stacks(&self) -> &[(u64, TrueChain)] {
         &self.stacks
     }
 }
@@ -358,8 +358,8 @@ fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, 
 fn addresses(map: &Map) -> Vec<Address> {
     let mut addresses = vec![0];
     for thread in 0..map.threads() {
-        addresses.push(map.address(Place::Base(thread)));
-        addresses.extend((0..SHIM_COUNT).map(|depth| map.address(Place::Shim(thread, depth))));
+        addresses.push(map.address(FrameSlot::Base(thread)));
+        addresses.extend((0..SHIM_COUNT).map(|depth| map.address(FrameSlot::Shim(thread, depth))));
     }
     for place in (0..map.len()).filter_map(|word| match map.role(word) {
         Some(Role::Code(place)) => Some(place),

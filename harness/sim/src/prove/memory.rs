@@ -10,21 +10,21 @@ use framewalk::walker::CachingWalker;
 
 /// The code objects that a walker has decoded.
 #[derive(Clone)]
-pub struct Codes {
+pub struct KnownCodes {
     decoder: Arc<Decoder>,
     /// Everything that distinguishes it from others.
     known: Vec<KnownCode>,
 }
 
-impl PartialEq for Codes {
+impl PartialEq for KnownCodes {
     fn eq(&self, other: &Self) -> bool {
         self.known == other.known
     }
 }
 
-impl Eq for Codes {}
+impl Eq for KnownCodes {}
 
-impl Hash for Codes {
+impl Hash for KnownCodes {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.known.hash(state);
     }
@@ -36,10 +36,10 @@ pub struct Memory {
     /// The cache.
     pub cache: FrameCache,
     /// `None` in programs that free no code objects: there, decoded code objects stay valid.
-    pub codes: Option<Codes>,
+    pub codes: Option<KnownCodes>,
 }
 
-impl Codes {
+impl KnownCodes {
     /// The code objects that `walker` has decoded.
     #[must_use]
     pub fn of(walker: &dyn CachingWalker) -> Self {

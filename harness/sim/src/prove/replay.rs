@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use crate::prove::graph::{Config, Edge, FIRST_SEQUENCE, Far, Graph, GraphError};
 use crate::prove::search::Counterexample;
 use crate::prove::set::edge;
-use crate::prove::trace::Event;
+use crate::prove::trace::ProofEvent;
 use crate::scenario::{Contender, Leg, Scenario, Setting};
 
 /// The scenario in which `walker` returns the samples of a counterexample. `at_rest` is set for [`Reads::Samples`].
@@ -25,29 +25,29 @@ pub fn scenario(
     let mut samples = Vec::new();
     for event in &found.events {
         match *event {
-            Event::Begin { config } => {
+            ProofEvent::Begin { config } => {
                 for edge in path(graph, &config)? {
                     schedule.step(&edge);
                 }
             }
-            Event::Step { before, edge: index } => {
+            ProofEvent::Step { before, edge: index } => {
                 if let Some(edge) = edge(graph, &before, index) {
                     schedule.step(edge);
                 }
             }
-            Event::OtherProfiler { thread } => {
+            ProofEvent::OtherProfiler { thread } => {
                 schedule.leg().other_profiler = u8::try_from(thread).ok();
                 schedule.closed = true;
             }
-            Event::Sample { thread } => {
+            ProofEvent::Sample { thread } => {
                 // Steps of the interpreter before a sample's first access are recorded after the sample's beginning.
                 if !samples.is_empty() {
                     schedule.next_sample();
                 }
                 samples.push(thread.and_then(|thread| u8::try_from(thread).ok()));
             }
-            Event::Read { .. } | Event::Write { .. } => schedule.accesses += 1,
-            Event::Result { .. } => {}
+            ProofEvent::Read { .. } | ProofEvent::Write { .. } => schedule.accesses += 1,
+            ProofEvent::Result { .. } => {}
         }
     }
     let limits = Limits::CPYTHON;

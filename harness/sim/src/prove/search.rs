@@ -19,13 +19,13 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use crate::map::RUNTIME;
-use crate::prove::explore::{Explored, Shared, Task, beginning};
+use crate::prove::explore::{Explored, SharedSearch, Task, beginning};
 use crate::prove::found::Found;
 use crate::prove::graph::{Config, Graph, GraphError};
-use crate::prove::memory::{Codes, Memory};
+use crate::prove::memory::{KnownCodes, Memory};
 use crate::prove::set::{Element, close};
 use crate::prove::space::{Anchors, Space};
-use crate::prove::trace::{Event, NO_TRACE, Trace};
+use crate::prove::trace::{NO_TRACE, ProofEvent, ProofTrace};
 use crate::prove::walk::{Branch, fresh};
 use crate::scenario::ContenderError;
 
@@ -35,7 +35,7 @@ pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, Co
 /// What counts as wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Clause {
+pub enum ProofClause {
     /// A stack that the thread did not have during the sample.
     #[default]
     NotThere,
@@ -64,13 +64,13 @@ pub enum Reads {
 }
 
 /// The subject and the limits of a search.
-pub struct Options<'a> {
+pub struct ProofOptions<'a> {
     /// Makes the walker.
     pub walker: MakeWalker<'a>,
     /// Most samples.
     pub samples: u32,
     /// What counts as wrong.
-    pub clause: Clause,
+    pub clause: ProofClause,
     /// When the interpreter may move.
     pub reads: Reads,
     /// How many times another profiler may anchor a thread's current frame, at any moment and atomically.
@@ -97,7 +97,7 @@ pub struct Answers {
 
 /// How a search ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum SearchOutcome {
     /// Every possibility was tried.
     Complete {
         /// Number of samples in a row that this covers; `None` for any number.
@@ -115,18 +115,18 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Counterexample {
     /// The events, in order.
-    pub events: Vec<Event>,
-    /// The samples, by the index in [`Event::Result`].
+    pub events: Vec<ProofEvent>,
+    /// The samples, by the index in [`ProofEvent::Result`].
     pub results: Vec<ThreadSample>,
     /// What is wrong with the last sample.
-    pub wrong: Wrong,
+    pub wrong: WrongSample,
     /// The stacks that the thread had during the last sample, as a bit set of their numbers in the graph.
     pub possible: u128,
 }
 
 /// The broken clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum WrongSample {
     /// A stack that the thread did not have during the sample.
     NotThere,
     /// A write to something other than an anchor, or a written value that is not a frame's address.
@@ -138,9 +138,9 @@ pub enum Wrong {
 
 /// A finished search.
 #[derive(Debug)]
-pub struct Report {
+pub struct ProofReport {
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: SearchOutcome,
     /// Number of states: states of the interpreter, each combined with what the walker has read and what its cache
     /// holds.
     pub states: u64,
@@ -159,7 +159,7 @@ type Frontier = Vec<(Memory, Vec<Element>)>;
 const WALKS_PER_TASK: u64 = 2048;
 
 struct Search<'a> {
-    shared: Shared<'a>,
+    shared: SharedSearch<'a>,
     /// The groups of threads that are sampled together: one thread each, or all threads if threads start and end.
     units: Vec<Vec<usize>>,
 }
@@ -168,18 +168,18 @@ struct Search<'a> {
 ///
 /// # Errors
 /// The program is too large.
-pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError> {
-    let shared = Shared { graph, options, states: AtomicU64::new(0), stop: AtomicBool::new(false) };
+pub fn search(graph: &Graph, options: &ProofOptions<'_>) -> Result<ProofReport, GraphError> {
+    let shared = SharedSearch { graph, options, states: AtomicU64::new(0), stop: AtomicBool::new(false) };
     let search = Search { shared, units: units(graph) };
-    let mut report = Report {
-        outcome: Outcome::Complete { samples: Some(options.samples) },
+    let mut report = ProofReport {
+        outcome: SearchOutcome::Complete { samples: Some(options.samples) },
         states: 0,
         walks: 0,
         answers: Answers::default(),
         caches: 1,
     };
     let mut known: FxHashMap<Memory, FxHashSet<Config>> = FxHashMap::default();
-    let mut frontier: Frontier = vec![(search.no_memory()?, search.beginnings(&mut Trace::default())?)];
+    let mut frontier: Frontier = vec![(search.no_memory()?, search.beginnings(&mut ProofTrace::default())?)];
     for sample in 1..=options.samples {
         let explored = search.sample(&frontier);
         if let Some(error) = explored.error {
@@ -193,11 +193,11 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
             return Ok(report);
         }
         if (options.interrupted)() {
-            report.outcome = Outcome::Interrupted;
+            report.outcome = SearchOutcome::Interrupted;
             return Ok(report);
         }
         if search.shared.stop.load(Ordering::Relaxed) {
-            report.outcome = Outcome::OutOfStates;
+            report.outcome = SearchOutcome::OutOfStates;
             return Ok(report);
         }
         frontier.clear();
@@ -211,7 +211,7 @@ pub fn search(graph: &Graph, options: &Options<'_>) -> Result<Report, GraphError
         }
         report.caches = known.len() as u64;
         if frontier.is_empty() {
-            report.outcome = Outcome::Complete { samples: None };
+            report.outcome = SearchOutcome::Complete { samples: None };
             return Ok(report);
         }
     }
@@ -233,7 +233,7 @@ impl Search<'_> {
     fn no_memory(&self) -> Result<Memory, GraphError> {
         let codes = if self.shared.graph.interpreter.program.frees_code() {
             let walker = (self.shared.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME })?;
-            Some(Codes::of(walker.as_ref()))
+            Some(KnownCodes::of(walker.as_ref()))
         } else {
             None
         };
@@ -241,21 +241,21 @@ impl Search<'_> {
     }
 
     /// All states before the first sample: the program has run for any time, and no anchor is set.
-    fn beginnings(&self, trace: &mut Trace) -> Result<Vec<Element>, GraphError> {
+    fn beginnings(&self, trace: &mut ProofTrace) -> Result<Vec<Element>, GraphError> {
         let graph = self.shared.graph;
         let mut space = Space::new(graph, &[], None);
         let start = Config { anchorings: self.shared.options.anchorings, ..graph.start() };
         let mut set = vec![space.member(&fresh(start, NO_TRACE))];
-        close(&mut set, &mut space, false, None, &mut Trace::default())?;
+        close(&mut set, &mut space, false, None, &mut ProofTrace::default())?;
         let mut set: Vec<Element> = set.iter().map(|member| space.element(member)).collect();
         for element in &mut set {
-            element.trace = trace.push(NO_TRACE, Event::Begin { config: element.config });
+            element.trace = trace.push(NO_TRACE, ProofEvent::Begin { config: element.config });
         }
         Ok(set)
     }
 
     fn space(&self, unit: &[usize]) -> Space<'_> {
-        let Options { anchorings, reads, .. } = *self.shared.options;
+        let ProofOptions { anchorings, reads, .. } = *self.shared.options;
         let when = if reads == Reads::Samples { Anchors::AtRest } else { Anchors::AtAnyTime };
         let other = (anchorings > 0).then_some(when);
         Space::new(self.shared.graph, unit, other)
@@ -268,7 +268,7 @@ impl Search<'_> {
             for (memory, set) in frontier {
                 for (index, unit) in self.units.iter().enumerate() {
                     let task = Task { memory, unit, limit: None, walks: WALKS_PER_TASK };
-                    let first = beginning(set, unit, &mut Trace::default());
+                    let first = beginning(set, unit, &mut ProofTrace::default());
                     let together = &together;
                     scope.spawn(move |scope| together.work(scope, index, task, vec![first]));
                 }
@@ -278,13 +278,13 @@ impl Search<'_> {
     }
 
     /// The counterexample with the fewest accesses of the interpreter, within this number of samples.
-    fn shortest(&self, samples: u32) -> Result<Outcome, GraphError> {
+    fn shortest(&self, samples: u32) -> Result<SearchOutcome, GraphError> {
         let mut cost = 4;
         loop {
             self.shared.stop.store(false, Ordering::Relaxed);
-            let mut trace = Trace::kept();
+            let mut trace = ProofTrace::kept();
             let mut results = Vec::new();
-            let mut best: Option<(Wrong, Element, ThreadSample)> = None;
+            let mut best: Option<(WrongSample, Element, ThreadSample)> = None;
             let mut frontier: Frontier = vec![(self.no_memory()?, self.beginnings(&mut trace)?)];
             for _ in 0..samples {
                 let mut next = Found::default();
@@ -305,7 +305,7 @@ impl Search<'_> {
                         }
                         next.merge(explored.found);
                         if (self.shared.options.interrupted)() {
-                            return Ok(Outcome::Interrupted);
+                            return Ok(SearchOutcome::Interrupted);
                         }
                     }
                 }
@@ -314,13 +314,18 @@ impl Search<'_> {
             }
             if let Some((wrong, element, sample)) = best {
                 let mut events = trace.path(element.trace);
-                events.push(Event::Result { index: u32::try_from(results.len()).unwrap_or(u32::MAX) });
+                events.push(ProofEvent::Result { index: u32::try_from(results.len()).unwrap_or(u32::MAX) });
                 results.push(sample);
-                return Ok(Outcome::Counterexample(Counterexample { events, results, wrong, possible: element.seen }));
+                return Ok(SearchOutcome::Counterexample(Counterexample {
+                    events,
+                    results,
+                    wrong,
+                    possible: element.seen,
+                }));
             }
             cost *= 2;
             if cost > 4096 {
-                return Ok(Outcome::OutOfStates);
+                return Ok(SearchOutcome::OutOfStates);
             }
         }
     }
@@ -339,7 +344,7 @@ impl<'a> Together<'a> {
     fn work<'s>(&'s self, scope: &Scope<'s>, unit: usize, task: Task<'s>, mut branches: Vec<Branch<Element>>) {
         let mut space = self.take_space(unit);
         while !branches.is_empty() && !self.search.shared.stop.load(Ordering::Relaxed) {
-            let trace = &mut Trace::default();
+            let trace = &mut ProofTrace::default();
             let (explored, rest) = self.search.shared.explore(&task, &mut space, branches, trace, &mut Vec::new());
             lock(&self.explored).merge(explored);
             // Neighbouring branches lead to similar numbers of walks.

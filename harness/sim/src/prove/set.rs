@@ -3,7 +3,7 @@
 
 use crate::prove::graph::{Config, Edge, Graph, GraphError};
 use crate::prove::space::{Id, Space};
-use crate::prove::trace::{Trace, TraceId};
+use crate::prove::trace::{ProofTrace, TraceId};
 
 /// A state that the interpreter may be in, with what matters of the way there.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ pub fn close(
     space: &mut Space<'_>,
     watching: bool,
     limit: Option<u32>,
-    trace: &mut Trace,
+    trace: &mut ProofTrace,
 ) -> Result<(), GraphError> {
     let mut scratch = std::mem::take(&mut space.scratch);
     scratch.begin();
@@ -129,7 +129,7 @@ fn steps(
     space: &mut Space<'_>,
     watching: bool,
     limit: Option<u32>,
-    trace: &mut Trace,
+    trace: &mut ProofTrace,
 ) -> Result<(), GraphError> {
     let mut next = 0;
     while let Some(kept) = scratch.kept.get(next) {

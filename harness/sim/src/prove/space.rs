@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::map::Word;
 use crate::prove::graph::{Config, Far, Graph, GraphError};
 use crate::prove::set::{Element, Member, Scratch};
-use crate::prove::trace::Event;
+use crate::prove::trace::ProofEvent;
 use crate::prove::walk::Branch;
 
 /// The id of a state in one [`Space`].
@@ -18,7 +18,7 @@ pub type Id = u32;
 
 /// A step from a state.
 #[derive(Clone, Copy, Debug)]
-pub struct Step {
+pub struct SpaceStep {
     /// The state that it leads to.
     pub to: Id,
     /// That state's [`Config::node`].
@@ -54,7 +54,7 @@ pub struct Space<'a> {
     stacks: Vec<u128>,
     /// The range of each state's steps; `None` until requested.
     ranges: Vec<Option<(u32, u32)>>,
-    steps: Vec<Step>,
+    steps: Vec<SpaceStep>,
     /// Working memory for closing sets.
     pub(super) scratch: Scratch,
     /// Used branches whose allocations are reused: millions of branches are made.
@@ -157,21 +157,21 @@ impl<'a> Space<'a> {
 
     fn push(&mut self, after: Config, how: How) {
         let to = self.id(after);
-        self.steps.push(Step { to, node: after.node, how });
+        self.steps.push(SpaceStep { to, node: after.node, how });
     }
 
     /// The step with an index from [`Space::steps`].
     #[must_use]
-    pub fn step(&self, index: u32) -> Step {
+    pub fn step(&self, index: u32) -> SpaceStep {
         self.steps[index as usize]
     }
 
     /// The event of a step from the state `before`.
     #[must_use]
-    pub fn event(&self, before: Id, step: Step) -> Event {
+    pub fn event(&self, before: Id, step: SpaceStep) -> ProofEvent {
         match step.how {
-            How::Edge(edge) => Event::Step { before: *self.config(before), edge },
-            How::OtherProfiler(thread) => Event::OtherProfiler { thread: thread.into() },
+            How::Edge(edge) => ProofEvent::Step { before: *self.config(before), edge },
+            How::OtherProfiler(thread) => ProofEvent::OtherProfiler { thread: thread.into() },
         }
     }
 

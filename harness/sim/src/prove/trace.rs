@@ -11,7 +11,7 @@ pub const NO_TRACE: TraceId = TraceId::MAX;
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum ProofEvent {
     /// The search began in this state of the interpreter.
     Begin {
         /// The state.
@@ -57,11 +57,11 @@ pub enum Event {
 
 /// A tree of events, or nothing if events are not kept.
 #[derive(Debug, Default)]
-pub struct Trace {
-    events: Option<Vec<(TraceId, Event)>>,
+pub struct ProofTrace {
+    events: Option<Vec<(TraceId, ProofEvent)>>,
 }
 
-impl Trace {
+impl ProofTrace {
     /// An empty tree that keeps events.
     #[must_use]
     pub fn kept() -> Self {
@@ -75,7 +75,7 @@ impl Trace {
     }
 
     /// Adds an event after the event `after`. Returns its id.
-    pub fn push(&mut self, after: TraceId, event: Event) -> TraceId {
+    pub fn push(&mut self, after: TraceId, event: ProofEvent) -> TraceId {
         let Some(events) = &mut self.events else { return NO_TRACE };
         let id = TraceId::try_from(events.len()).unwrap_or(NO_TRACE);
         events.push((after, event));
@@ -96,7 +96,7 @@ impl Trace {
 
     /// All events up to and including `last`, in order.
     #[must_use]
-    pub fn path(&self, mut last: TraceId) -> Vec<Event> {
+    pub fn path(&self, mut last: TraceId) -> Vec<ProofEvent> {
         let mut path = Vec::new();
         while let Some(&(before, event)) =
             self.events.as_ref().and_then(|events| events.get(usize::try_from(last).ok()?))

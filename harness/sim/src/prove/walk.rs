@@ -15,7 +15,7 @@ use crate::prove::graph::{Config, Graph, GraphError, NO_PROMISE};
 use crate::prove::search::Reads;
 use crate::prove::set::{Element, Member, close};
 use crate::prove::space::Space;
-use crate::prove::trace::{Event, Trace};
+use crate::prove::trace::{ProofEvent, ProofTrace};
 
 /// The walker's accesses up to a point, and the states that agree with them.
 pub struct Branch<T> {
@@ -50,7 +50,7 @@ pub struct Walk<'a, 'g> {
     graph: &'g Graph,
     space: &'a mut Space<'g>,
     limit: Option<u32>,
-    trace: &'a mut Trace,
+    trace: &'a mut ProofTrace,
     open: &'a mut Vec<Branch<Member>>,
     script: Vec<u64>,
     /// Whether the sample's first access has been made.
@@ -75,7 +75,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         space: &'a mut Space<'g>,
         limit: Option<u32>,
         (reads, promise): (Reads, Option<Promise<'a>>),
-        trace: &'a mut Trace,
+        trace: &'a mut ProofTrace,
         open: &'a mut Vec<Branch<Member>>,
         branch: Branch<Member>,
     ) -> Self {
@@ -137,7 +137,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         if let Some(value) = self.graph.constant(word) {
             if self.position == self.script.len() {
                 self.wait();
-                note(self.trace, &mut self.set, Event::Read { word, value });
+                note(self.trace, &mut self.set, ProofEvent::Read { word, value });
             }
             return value;
         }
@@ -151,7 +151,7 @@ impl<'a, 'g> Walk<'a, 'g> {
             None => self.choose(word, |space, member| space.word(member, word)),
         };
         let Some(value) = value else { return 0 };
-        note(self.trace, &mut self.set, Event::Read { word, value });
+        note(self.trace, &mut self.set, ProofEvent::Read { word, value });
         self.script.push(value);
         self.position += 1;
         value
@@ -187,7 +187,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         self.set.truncate(same);
         for branch in &mut self.open[others..] {
             let value = branch.script.last().copied().unwrap_or_default();
-            note(self.trace, &mut branch.set, Event::Read { word, value });
+            note(self.trace, &mut branch.set, ProofEvent::Read { word, value });
         }
         Some(value)
     }
@@ -208,14 +208,14 @@ impl<'a, 'g> Walk<'a, 'g> {
             config.anchors[thread] = index;
             member.id = self.space.id(config);
         }
-        note(self.trace, &mut self.set, Event::Write { word, value });
+        note(self.trace, &mut self.set, ProofEvent::Write { word, value });
         self.closed = self.reads == Reads::Samples;
         self.script.push(value);
         self.position += 1;
     }
 }
 
-fn note(trace: &mut Trace, set: &mut [Member], event: Event) {
+fn note(trace: &mut ProofTrace, set: &mut [Member], event: ProofEvent) {
     if trace.is_kept() {
         for member in set {
             member.trace = trace.push(member.trace, event);

@@ -22,8 +22,8 @@ use thiserror::Error;
 use crate::history::Note;
 use crate::interpreter::Interpreter;
 use crate::map::RUNTIME;
-use crate::program::Program;
-use crate::truth::Chain;
+use crate::program::SimProgram;
+use crate::truth::TrueChain;
 use crate::variation::Variations;
 
 /// A walker and its weakenings.
@@ -140,7 +140,7 @@ pub enum Setting {
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// The program that the interpreter runs.
-    pub program: Program,
+    pub program: SimProgram,
     /// How the interpreter differs from CPython.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub variations: Variations,
@@ -210,19 +210,19 @@ impl Broken {
 
 /// A judged sample of one thread.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct JudgedSample {
     /// What the walker returned.
     pub sample: ThreadSample,
     /// The stacks that the thread had during the sample.
-    pub possible: Vec<Chain>,
+    pub possible: Vec<TrueChain>,
     /// The clause that the sample breaks.
     pub broken: Option<Broken>,
 }
 
 /// The result of a scenario.
-pub struct Ran {
+pub struct RanScenario {
     /// All samples in order, up to the first wrong one.
-    pub samples: Vec<Judged>,
+    pub samples: Vec<JudgedSample>,
     /// The broken clause, in the last sample or before it.
     pub broken: Option<Broken>,
     /// The history, if it was requested.
@@ -236,7 +236,7 @@ impl Scenario {
     ///
     /// # Errors
     /// The walker cannot be made.
-    pub fn run(&self, noted: bool) -> Result<Ran, ContenderError> {
+    pub fn run(&self, noted: bool) -> Result<RanScenario, ContenderError> {
         let (interpreter, mut state) = Interpreter::start(self.program.clone(), self.variations.clone());
         for thread in 0..interpreter.map.threads() {
             let word = interpreter.map.thread_words(thread).sequence;
@@ -257,9 +257,9 @@ impl Scenario {
                 break;
             }
         }
-        let broken = samples.last().and_then(|last: &Judged| last.broken);
+        let broken = samples.last().and_then(|last: &JudgedSample| last.broken);
         let broken = broken.or(target.anchor_not_moved.then_some(Broken::AnchorNotMoved));
         let notes = target.notes.unwrap_or_default();
-        Ok(Ran { samples, broken, notes, interpreter })
+        Ok(RanScenario { samples, broken, notes, interpreter })
     }
 }

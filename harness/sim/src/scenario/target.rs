@@ -5,14 +5,14 @@ use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::CachingWalker;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Broken, From, Judged, Leg, Scenario, Setting};
+use super::{Broken, From, JudgedSample, Leg, Scenario, Setting};
 use crate::history::Note;
 use crate::interpreter::{Interpreter, State};
-use crate::map::{Place, Role, THREAD_COUNT};
+use crate::map::{FrameSlot, Role, THREAD_COUNT};
 use crate::program::Thread;
 use crate::promise::promises_hit;
 use crate::store::Store;
-use crate::truth::{Chain, chain, matches};
+use crate::truth::{TrueChain, chain, matches};
 
 /// Most stores of the loops that wait for current frames: a change of one, or their return to where the sample began.
 const BACK_LIMIT: usize = 200;
@@ -38,8 +38,8 @@ pub(super) struct Target<'a> {
     /// during samples and no other profiler moves the anchor.
     promises: bool,
     /// The stacks since the beginning of the sample, by thread.
-    seen: Vec<Vec<Chain>>,
-    scratch: Chain,
+    seen: Vec<Vec<TrueChain>>,
+    scratch: TrueChain,
     pub(super) notes: Option<Vec<Note>>,
     wrote_outside: bool,
 }
@@ -64,7 +64,7 @@ impl<'a> Target<'a> {
             promises: scenario.setting == Setting::AtRest
                 && scenario.legs.iter().all(|leg| leg.other_profiler.is_none()),
             seen: vec![Vec::new(); interpreter.map.threads()],
-            scratch: Chain::new(),
+            scratch: TrueChain::new(),
             notes: noted.then(Vec::new),
             wrote_outside: false,
         }
@@ -81,7 +81,7 @@ impl<'a> Target<'a> {
         &mut self,
         walker: &mut dyn CachingWalker,
         thread: Option<u8>,
-        samples: &mut Vec<Judged>,
+        samples: &mut Vec<JudgedSample>,
     ) -> bool {
         self.counting |= self.leg.is_some_and(|leg| leg.from == From::SampleEnd);
         // Moves due before the first access belong to no sample.
@@ -109,7 +109,7 @@ impl<'a> Target<'a> {
             let possible = self.possible(thread.map(usize::from), sample.native_thread_id);
             let broken = self.judge(&sample, &possible, &promised);
             self.note(|_| Note::Result(sample.clone()));
-            samples.push(Judged { sample, possible, broken });
+            samples.push(JudgedSample { sample, possible, broken });
             if broken.is_some() {
                 return true;
             }
@@ -117,7 +117,7 @@ impl<'a> Target<'a> {
         false
     }
 
-    fn judge(&self, sample: &ThreadSample, possible: &[Chain], promised: &[u64]) -> Option<Broken> {
+    fn judge(&self, sample: &ThreadSample, possible: &[TrueChain], promised: &[u64]) -> Option<Broken> {
         if self.wrote_outside {
             return Some(Broken::WroteOutside);
         }
@@ -156,7 +156,7 @@ impl<'a> Target<'a> {
 
     /// The possible stacks of the sampled thread or, if all threads were sampled, of the threads with this id. No two
     /// live threads share an id.
-    fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<Chain> {
+    fn possible(&self, sampled: Option<usize>, native_thread_id: u64) -> Vec<TrueChain> {
         let threads = &self.interpreter.program.threads;
         let is_of = |thread: usize| match sampled {
             Some(one) => one == thread,
@@ -307,7 +307,7 @@ impl<'a> Target<'a> {
         }
         let words = map.thread_words(thread);
         let current = self.state.words[usize::from(words.current_frame)];
-        if let Some(Place::Slot(..)) = map.place(current) {
+        if let Some(FrameSlot::Slot(..)) = map.place(current) {
             self.state.words[usize::from(words.anchor)] = current;
             self.written_in_operation = true;
             self.note(|state| Note::OtherProfiler { thread, state: Box::new(state.clone()) });

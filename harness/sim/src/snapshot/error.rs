@@ -9,7 +9,7 @@ use super::file::{SIZE_LIMIT, VERSION};
 
 /// Why the bytes of a file are not a usable snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum FormatError {
+pub enum SnapshotFormatError {
     /// The file is not a snapshot.
     #[error("this is no snapshot: it does not start with \"framediff-snapshot\" and a version")]
     NotSnapshot,
@@ -61,7 +61,7 @@ pub enum SnapshotError {
         /// Path of the file.
         path: PathBuf,
         /// What is wrong with its content.
-        source: FormatError,
+        source: SnapshotFormatError,
     },
     /// The file already exists.
     #[error("{} is there already: remove it, or choose another name", path.display())]

@@ -20,7 +20,7 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use sha2::{Digest, Sha256};
 
-use super::error::{FormatError, SnapshotError};
+use super::error::{SnapshotError, SnapshotFormatError};
 use super::{Snapshot, v1};
 
 /// The format version that is written.
@@ -64,12 +64,12 @@ impl Snapshot {
     ///
     /// # Errors
     /// The first problem found in it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotFormatError> {
         if bytes.len() as u64 > SIZE_LIMIT {
-            return Err(FormatError::TooLarge);
+            return Err(SnapshotFormatError::TooLarge);
         }
         let (_, compressed) = unwrap(bytes)?;
-        let foreign = FormatError::Foreign;
+        let foreign = SnapshotFormatError::Foreign;
         let mut payload = Vec::new();
         // One byte more shows that the payload is too large.
         let read = ZlibDecoder::new(compressed).take(PAYLOAD_LIMIT + 1).read_to_end(&mut payload);
@@ -144,27 +144,27 @@ fn digest(head: &[u8], compressed: &[u8]) -> [u8; DIGEST] {
 }
 
 /// Version and compressed payload of an intact file with a known version.
-fn unwrap(bytes: &[u8]) -> Result<(u64, &[u8]), FormatError> {
+fn unwrap(bytes: &[u8]) -> Result<(u64, &[u8]), SnapshotFormatError> {
     let have = bytes.len() as u64;
     let rest = match bytes.strip_prefix(MAGIC) {
         Some(rest) => rest,
         None if !bytes.is_empty() && MAGIC.starts_with(bytes) => {
-            return Err(FormatError::Truncated { have, need: (MAGIC.len() + 2 + LENGTH + DIGEST) as u64 });
+            return Err(SnapshotFormatError::Truncated { have, need: (MAGIC.len() + 2 + LENGTH + DIGEST) as u64 });
         }
-        None => return Err(FormatError::NotSnapshot),
+        None => return Err(SnapshotFormatError::NotSnapshot),
     };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let version = rest.get(..digits.min(DIGITS)).and_then(|digits| std::str::from_utf8(digits).ok());
     let version = version.and_then(|digits| digits.parse::<u64>().ok());
     match (version, rest.get(digits)) {
-        (_, None) => return Err(FormatError::Truncated { have, need: have + (1 + LENGTH + DIGEST) as u64 }),
+        (_, None) => return Err(SnapshotFormatError::Truncated { have, need: have + (1 + LENGTH + DIGEST) as u64 }),
         (Some(1..=VERSION), Some(b'\n')) => {}
-        (Some(version), Some(b'\n')) if version > VERSION => return Err(FormatError::Newer { version }),
-        _ => return Err(FormatError::NotSnapshot),
+        (Some(version), Some(b'\n')) if version > VERSION => return Err(SnapshotFormatError::Newer { version }),
+        _ => return Err(SnapshotFormatError::NotSnapshot),
     }
     let start = MAGIC.len() + digits + 1 + LENGTH;
     let least = (start + DIGEST) as u64;
-    let cut_off = |need| FormatError::Truncated { have, need };
+    let cut_off = |need| SnapshotFormatError::Truncated { have, need };
     let (head, rest) = bytes.split_at_checked(start).ok_or_else(|| cut_off(least))?;
     let (said, compressed) = rest.split_at_checked(DIGEST).ok_or_else(|| cut_off(least))?;
     let length = head.last_chunk().map_or(0, |length| u64::from_le_bytes(*length));
@@ -173,10 +173,10 @@ fn unwrap(bytes: &[u8]) -> Result<(u64, &[u8]), FormatError> {
         return Err(cut_off(need));
     }
     if have > need {
-        return Err(FormatError::TooLong { more: have - need });
+        return Err(SnapshotFormatError::TooLong { more: have - need });
     }
     if digest(head, compressed) != *said {
-        return Err(FormatError::Checksum);
+        return Err(SnapshotFormatError::Checksum);
     }
     Ok((version.unwrap_or(VERSION), compressed))
 }

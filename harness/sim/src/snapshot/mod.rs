@@ -32,7 +32,7 @@ pub struct Snapshot {
     /// The build, the workload and the runtime address.
     pub meta: Meta,
     /// The stops, in the order in which the target reached them.
-    pub stops: Vec<Stop>,
+    pub stops: Vec<RecordedStop>,
 }
 
 /// The build, the workload and the runtime address of a snapshot.
@@ -56,7 +56,7 @@ pub struct Meta {
 
 /// The target at one gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
+pub struct RecordedStop {
     /// The memory that walkers read. The anchors are those that the interpreter left since the previous stop.
     pub image: Image,
     /// The target's own account.

@@ -21,7 +21,7 @@ use model::oracle::differential::{difference, difference_from_account};
 use model::oracle::rejections::may_reject;
 use model::workload::grammar::is_trampoline;
 
-use super::{Answer, Profiled, Snapshot, Stop, ThreadTruth};
+use super::{Answer, Profiled, RecordedStop, Snapshot, ThreadTruth};
 
 /// Why the walkers cannot be made for a snapshot.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum ReplayError {
 
 /// The result of one walker on one image.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct ReplayedLook {
     /// Index of the stop.
     pub stop: usize,
     /// Kind of the walker.
@@ -46,21 +46,21 @@ pub struct Look {
     /// The sample, or why the threads could not be found.
     pub sample: Result<Sample, Rejection>,
     /// The differences from the truth.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<BrokenImage>,
 }
 
 /// One difference between a walker's result and the truth.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Broken {
+pub struct BrokenImage {
     /// Thread id; `None` if the difference concerns all threads.
     pub native_thread_id: Option<u64>,
     /// The difference.
-    pub fault: Fault,
+    pub fault: ReplayFault,
 }
 
 /// The kind of a difference.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
+pub enum ReplayFault {
     /// The sample lists different threads.
     Threads,
     /// The stack differs from the one that this project's uncached walker returned on the process.
@@ -83,7 +83,7 @@ pub enum Fault {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ReplayFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = |(answer, frames): (Answer, usize)| format!("{} ({frames} frames)", answer.name());
         match self {
@@ -116,7 +116,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// A walker cannot be made for the build.
-    pub fn replay(&self) -> Result<Vec<Look>, ReplayError> {
+    pub fn replay(&self) -> Result<Vec<ReplayedLook>, ReplayError> {
         let site = self.site()?;
         let mut kinds = vec![WalkerKind::OwnUncached];
         if site.cache().is_ok() {
@@ -162,7 +162,7 @@ impl Tour {
         Ok(Self { kind, site, walker: None })
     }
 
-    fn look(&mut self, index: usize, stop: &Stop) -> Result<Look, ReplayError> {
+    fn look(&mut self, index: usize, stop: &RecordedStop) -> Result<ReplayedLook, ReplayError> {
         let mut image = stop.image.clone();
         let anew = self.walker.is_none();
         let mut walker = match self.walker.take() {
@@ -173,13 +173,15 @@ impl Tour {
         let sample = attached.and_then(|()| walker.sample(&mut image));
         let broken = match &sample {
             Ok(sample) => judge(stop, sample),
-            Err(rejection) => vec![Broken { native_thread_id: None, fault: Fault::Rejected(rejection.clone()) }],
+            Err(rejection) => {
+                vec![BrokenImage { native_thread_id: None, fault: ReplayFault::Rejected(rejection.clone()) }]
+            }
         };
         self.walker = Some(walker).filter(|_| self.left_what_the_profiler_left(&mut image, stop));
-        Ok(Look { stop: index, walker: self.kind, anew, sample, broken })
+        Ok(ReplayedLook { stop: index, walker: self.kind, anew, sample, broken })
     }
 
-    fn left_what_the_profiler_left(&self, image: &mut Image, stop: &Stop) -> bool {
+    fn left_what_the_profiler_left(&self, image: &mut Image, stop: &RecordedStop) -> bool {
         let Some(cache) = self.site.layout.thread.cache.filter(|_| self.kind.is_cached()) else { return true };
         let left = |thread: &ThreadTruth| image.read_u64(thread.state.wrapping_add(cache.anchor)).ok();
         stop.threads.iter().map(left).eq(stop.threads.iter().map(|thread| thread.profiler.map(|it| it.anchor)))
@@ -187,22 +189,22 @@ impl Tour {
 }
 
 /// Compares a sample with the truth at a stop.
-fn judge(stop: &Stop, sample: &Sample) -> Vec<Broken> {
+fn judge(stop: &RecordedStop, sample: &Sample) -> Vec<BrokenImage> {
     let (given, recorded) = (sample.threads.iter(), stop.threads.iter());
     if !given.clone().map(|thread| thread.native_thread_id).eq(recorded.clone().map(|thread| thread.native_thread_id)) {
-        return vec![Broken { native_thread_id: None, fault: Fault::Threads }];
+        return vec![BrokenImage { native_thread_id: None, fault: ReplayFault::Threads }];
     }
     let at_gate = at_gate(stop);
     let faults = given.zip(recorded).enumerate().flat_map(|(index, (given, recorded))| {
         let faults = judge_thread(stop, sample.walker, given, recorded, at_gate == Some(index));
-        faults.into_iter().map(|fault| Broken { native_thread_id: Some(given.native_thread_id), fault })
+        faults.into_iter().map(|fault| BrokenImage { native_thread_id: Some(given.native_thread_id), fault })
     });
     faults.collect()
 }
 
 /// Index of the thread at the gate. Thread states of two interpreters can have the same id; then it is the one whose
 /// stack matches the account.
-fn at_gate(stop: &Stop) -> Option<usize> {
+fn at_gate(stop: &RecordedStop) -> Option<usize> {
     let id = stop.gate.native_thread_id;
     let tells = |thread: &ThreadTruth| thread.stack.as_ref().is_ok_and(|stack| from_account(stop, stack).is_none());
     let of_id = |thread: &ThreadTruth| thread.native_thread_id == id;
@@ -211,23 +213,23 @@ fn at_gate(stop: &Stop) -> Option<usize> {
 }
 
 fn judge_thread(
-    stop: &Stop,
+    stop: &RecordedStop,
     walker: WalkerKind,
     given: &ThreadSample,
     recorded: &ThreadTruth,
     at_gate: bool,
-) -> Vec<Fault> {
+) -> Vec<ReplayFault> {
     let mut faults = Vec::new();
     match (&given.outcome, &recorded.stack) {
         (Ok(stack), Ok(truth)) => {
-            faults.extend(difference(stack, truth).map(Fault::Stack));
+            faults.extend(difference(stack, truth).map(ReplayFault::Stack));
             if at_gate {
-                faults.extend(from_account(stop, stack).map(Fault::Account));
+                faults.extend(from_account(stop, stack).map(ReplayFault::Account));
             }
         }
-        (Ok(_), Err(recorded)) => faults.push(Fault::NotRejected { recorded: recorded.clone() }),
+        (Ok(_), Err(recorded)) => faults.push(ReplayFault::NotRejected { recorded: recorded.clone() }),
         (Err(rejection), Ok(_)) if !may_reject(walker, rejection) => {
-            faults.push(Fault::Rejected(rejection.clone()));
+            faults.push(ReplayFault::Rejected(rejection.clone()));
         }
         (Err(_), _) => {}
     }
@@ -235,7 +237,7 @@ fn judge_thread(
     if let (WalkerKind::OwnCached, Some(profiled)) = (walker, recorded.profiler) {
         let (recorded, now) = ((profiled.answer, profiled.from_cache), answer(given));
         if recorded != now {
-            faults.push(Fault::Answer { recorded, now });
+            faults.push(ReplayFault::Answer { recorded, now });
         }
     }
     faults
@@ -243,7 +245,7 @@ fn judge_thread(
 
 /// The first difference between the stack of the thread at the gate and the target's own account.
 #[must_use]
-pub fn from_account(stop: &Stop, stack: &[Frame]) -> Option<Difference> {
+pub fn from_account(stop: &RecordedStop, stack: &[Frame]) -> Option<Difference> {
     let stack: Vec<Frame> = stack.iter().filter(|frame| !is_trampoline(frame)).cloned().collect();
     difference_from_account(&stack, &stop.gate.account)
 }

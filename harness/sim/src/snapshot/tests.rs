@@ -3,7 +3,7 @@ use std::path::Path;
 use framewalk::frame::{Frame, Location};
 use model::workload::{FrameSize, Names};
 
-use super::error::{FormatError, SnapshotError};
+use super::error::{SnapshotError, SnapshotFormatError};
 use super::file::{VERSION, can_save, is_snapshot};
 use super::*;
 
@@ -55,8 +55,8 @@ fn sample() -> Snapshot {
         },
         runtime: 0x1000,
     };
-    let first = Stop { image, gate: gate.clone(), threads };
-    Snapshot { meta, stops: vec![first, Stop { image: later, gate, threads: Vec::new() }] }
+    let first = RecordedStop { image, gate: gate.clone(), threads };
+    Snapshot { meta, stops: vec![first, RecordedStop { image: later, gate, threads: Vec::new() }] }
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn damage_is_told_by_its_kind() {
     let bytes = sample().to_bytes().unwrap();
     for length in 1..bytes.len() {
         let error = Snapshot::from_bytes(&bytes[..length]).unwrap_err();
-        let FormatError::Truncated { have, need } = error else { panic!("{length}: {error}") };
+        let SnapshotFormatError::Truncated { have, need } = error else { panic!("{length}: {error}") };
         assert_eq!(have, length as u64);
         assert!(need > have && need <= bytes.len().max(64) as u64, "{have} of {need}");
     }
@@ -90,12 +90,12 @@ fn damage_is_told_by_its_kind() {
         // A wrong length is noticed before the checksum.
         let length = (line + 1..line + 9).contains(&index);
         assert!(
-            if length { error != FormatError::Checksum } else { error == FormatError::Checksum },
+            if length { error != SnapshotFormatError::Checksum } else { error == SnapshotFormatError::Checksum },
             "{index}: {error}"
         );
     }
     let longer = [&bytes[..], b"\n"].concat();
-    assert_eq!(Snapshot::from_bytes(&longer), Err(FormatError::TooLong { more: 1 }));
+    assert_eq!(Snapshot::from_bytes(&longer), Err(SnapshotFormatError::TooLong { more: 1 }));
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn other_files_are_no_snapshots_and_newer_ones_say_their_version() {
     for other in
         [&b""[..], b"{}", b"framediff-case", b"framediff-snapshot one\n", b"framediff-snapshot 0\n", b"\x7fELF"]
     {
-        assert_eq!(Snapshot::from_bytes(other), Err(FormatError::NotSnapshot), "{other:?}");
+        assert_eq!(Snapshot::from_bytes(other), Err(SnapshotFormatError::NotSnapshot), "{other:?}");
     }
     let newer = Snapshot::from_bytes(b"framediff-snapshot 7\nwhatever comes then").unwrap_err();
-    assert_eq!(newer, FormatError::Newer { version: 7 });
+    assert_eq!(newer, SnapshotFormatError::Newer { version: 7 });
     assert!(newer.to_string().contains("format version 7, known are 1 to 1"), "{newer}");
 }
 
@@ -123,7 +123,7 @@ fn a_foreign_payload_is_refused_whatever_it_claims() {
     let payload = super::v1::encode(&sample()).unwrap();
     assert_eq!(Snapshot::from_bytes(&wrapped(&payload)), Ok(sample()));
     let refused = |payload: &[u8]| match Snapshot::from_bytes(&wrapped(payload)) {
-        Err(FormatError::Foreign(why)) => why,
+        Err(SnapshotFormatError::Foreign(why)) => why,
         other => panic!("{other:?}"),
     };
     for length in 0..payload.len() {
@@ -141,7 +141,10 @@ fn a_foreign_payload_is_refused_whatever_it_claims() {
     // 33 MiB of zeros in a few KiB.
     assert!(refused(&vec![0; 33 << 20]).contains("more than 32 MiB"));
     // Bytes that are not zlib.
-    assert!(matches!(Snapshot::from_bytes(&super::file::wrap(VERSION, b"nonsense")), Err(FormatError::Foreign(_))));
+    assert!(matches!(
+        Snapshot::from_bytes(&super::file::wrap(VERSION, b"nonsense")),
+        Err(SnapshotFormatError::Foreign(_))
+    ));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use model::workload::{Family, FrameSize, Names, Parameters};
 use serde::{Deserialize, Serialize};
 
 use super::pieces::{Cutter, Gluer, Range};
-use super::{Answer, GateTruth, Meta, Profiled, Snapshot, Stop, ThreadTruth};
+use super::{Answer, GateTruth, Meta, Profiled, RecordedStop, Snapshot, ThreadTruth};
 
 /// Most stops of a snapshot, and most threads of a stop. Files with more are rejected.
 const STOP_LIMIT: usize = 256;
@@ -138,7 +138,7 @@ impl<'a> Tables<'a> {
         })
     }
 
-    fn stop(&mut self, stop: &'a Stop, cutter: &mut Cutter) -> FileStop {
+    fn stop(&mut self, stop: &'a RecordedStop, cutter: &mut Cutter) -> FileStop {
         let told = |frame: &AccountFrame| Location { line: frame.line, ..Location::default() };
         let account = stop.gate.account.iter().map(|frame| self.frame(&frame.function, &frame.file, told(frame)));
         FileStop {
@@ -294,7 +294,7 @@ impl Reader {
         numbers.iter().map(frame).collect()
     }
 
-    fn stop(&self, stop: &FileStop, gluer: &mut Gluer<'_>) -> Result<Stop, String> {
+    fn stop(&self, stop: &FileStop, gluer: &mut Gluer<'_>) -> Result<RecordedStop, String> {
         let tell = |frame: Frame| AccountFrame {
             function: frame.function.as_ref().into(),
             file: frame.file.as_ref().into(),
@@ -305,7 +305,7 @@ impl Reader {
         if stop.threads.len() > THREAD_LIMIT {
             return Err(format!("a stop has {} threads", stop.threads.len()));
         }
-        Ok(Stop {
+        Ok(RecordedStop {
             image: gluer.glue(&stop.ranges)?,
             gate: GateTruth { native_thread_id: stop.gate_thread, context: stop.gate_context, account },
             threads: stop.threads.iter().map(|thread| self.thread(thread)).collect::<Result<_, _>>()?,

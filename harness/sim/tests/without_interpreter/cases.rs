@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sim::case::error::CaseError;
 use sim::case::file::{CaseFile, save};
-use sim::case::verdict::Verdict;
+use sim::case::verdict::CaseVerdict;
 use sim::fuzzing::target::FuzzTarget;
-use sim::fuzzing::{Outcome, TARGETS, text};
+use sim::fuzzing::{CheckOutcome, TARGETS, text};
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -36,7 +36,7 @@ fn the_committed_cases_hold_and_show_every_outcome() {
             let file = CaseFile::load(&path).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(file.target.name(), target.name(), "{}", path.display());
             match file.run() {
-                Verdict::Failed(message) => panic!("{}: {message}", path.display()),
+                CaseVerdict::Failed(message) => panic!("{}: {message}", path.display()),
                 verdict => {
                     assert!(file.is_judged(&verdict, &path), "{}: a replay would be inconclusive", path.display());
                     seen.push(verdict);
@@ -45,7 +45,7 @@ fn the_committed_cases_hold_and_show_every_outcome() {
             // The file must be exactly what `save` writes, so that changes to it can be compared.
             assert_eq!(file.text().unwrap(), fs::read_to_string(&path).unwrap(), "{}", path.display());
         }
-        for outcome in [Verdict::Accepted, Verdict::Rejected] {
+        for outcome in [CaseVerdict::Accepted, CaseVerdict::Rejected] {
             assert!(seen.contains(&outcome), "no case of {} is {outcome:?}", target.name());
         }
     }
@@ -65,7 +65,7 @@ fn with(name: &str, value: Value) -> Vec<u8> {
 
 #[test]
 fn what_is_no_case_is_refused_with_the_reason() {
-    assert_eq!(CaseFile::parse(&with("note", "fine".into())).unwrap().run(), Verdict::Accepted);
+    assert_eq!(CaseFile::parse(&with("note", "fine".into())).unwrap().run(), CaseVerdict::Accepted);
     let known: Vec<&str> = TARGETS.iter().map(|target| target.name()).collect();
     let known = known.join(", ");
     let whole = with("note", "".into());
@@ -135,7 +135,7 @@ fn what_is_saved_is_loaded_again() {
 static FAULTY: FuzzTarget<text::TestCase> =
     FuzzTarget { name: "text", check: faulty, least_accepted: 10, judges_refusals: true };
 
-fn faulty(case: &text::TestCase) -> Outcome {
+fn faulty(case: &text::TestCase) -> CheckOutcome {
     assert_ne!(case.rest[0], 7, "seven");
     text::check(case)
 }
@@ -145,6 +145,6 @@ fn a_check_that_panics_is_a_failed_case() {
     let case = json!({"units": {"One": []}, "rest": [7, 0, 0]});
     let bound = sim::fuzzing::target::AnyFuzzTarget::decode(&FAULTY, case).unwrap();
     let file = CaseFile { target: &FAULTY, note: String::new(), case: bound };
-    let Verdict::Failed(message) = file.run() else { panic!("{:?}", file.run()) };
+    let CaseVerdict::Failed(message) = file.run() else { panic!("{:?}", file.run()) };
     assert!(message.contains("cases.rs") && message.contains("seven"), "{message}");
 }

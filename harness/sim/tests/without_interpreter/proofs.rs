@@ -10,23 +10,23 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use sim::fuzzing::cache_state_machine::generate;
-use sim::program::Instruction::{Call, Line};
-use sim::program::{Function, Program, Thread};
+use sim::program::SimInstruction::{Call, Line};
+use sim::program::{SimFunction, SimProgram, Thread};
 use sim::prove::graph::{ANY_NUMBER, Graph};
 use sim::prove::replay::scenario;
-use sim::prove::search::{Clause, Options, Outcome, Reads, Report, search};
+use sim::prove::search::{ProofClause, ProofOptions, ProofReport, Reads, SearchOutcome, search};
 use sim::scenario::{Broken, Contender, Leg, Scenario, Setting};
 use sim::variation::Variation;
 use sim::workloads;
 
 /// One leaf that two callers share.
-fn shared_leaf() -> Program {
-    Program {
+fn shared_leaf() -> SimProgram {
+    SimProgram {
         functions: vec![
-            Function::new("main", &[Call(1), Call(2)]),
-            Function::new("a", &[Call(3)]),
-            Function::new("b", &[Call(3)]),
-            Function::new("leaf", &[Line(2)]),
+            SimFunction::new("main", &[Call(1), Call(2)]),
+            SimFunction::new("a", &[Call(3)]),
+            SimFunction::new("b", &[Call(3)]),
+            SimFunction::new("leaf", &[Line(2)]),
         ],
         threads: vec![Thread::new(0, 7, true)],
         slots_per_chunk: 3,
@@ -34,28 +34,28 @@ fn shared_leaf() -> Program {
     }
 }
 
-fn named(workload: &str) -> Program {
+fn named(workload: &str) -> SimProgram {
     (workloads::find(workload).unwrap().make)()
 }
 
 struct Case {
-    program: Program,
+    program: SimProgram,
     walker: Contender,
     variations: BTreeSet<Variation>,
     samples: u32,
-    clause: Clause,
+    clause: ProofClause,
     reads: Reads,
     anchorings: u8,
 }
 
 impl Case {
-    fn new(program: Program, kind: WalkerKind, weakenings: &[Weakening]) -> Self {
+    fn new(program: SimProgram, kind: WalkerKind, weakenings: &[Weakening]) -> Self {
         Self {
             program,
             walker: Contender { kind, weakenings: weakenings.iter().copied().collect() },
             variations: BTreeSet::new(),
             samples: 6,
-            clause: Clause::NotThere,
+            clause: ProofClause::NotThere,
             reads: Reads::Words,
             anchorings: 0,
         }
@@ -65,8 +65,8 @@ impl Case {
         Graph::build(self.program.clone(), self.variations.clone()).unwrap()
     }
 
-    fn search(&self, graph: &Graph) -> Report {
-        let options = Options {
+    fn search(&self, graph: &Graph) -> ProofReport {
+        let options = ProofOptions {
             walker: &|site| self.walker.walker(site),
             samples: self.samples,
             clause: self.clause,
@@ -81,7 +81,7 @@ impl Case {
     /// Asserts that nothing is wrong in any number of samples, and that the cache was used.
     fn holds(&self) {
         let report = self.search(&self.graph());
-        let Outcome::Complete { samples: None } = report.outcome else { panic!("{:?}", report.outcome) };
+        let SearchOutcome::Complete { samples: None } = report.outcome else { panic!("{:?}", report.outcome) };
         assert!(report.answers.full_hits > 0 && report.answers.partial_hits > 0, "{:?}", report.answers);
     }
 
@@ -92,7 +92,7 @@ impl Case {
 
     fn breaks_by(&self, clause: Broken) {
         let graph = self.graph();
-        let Outcome::Counterexample(found) = self.search(&graph).outcome else { panic!("nothing was found") };
+        let SearchOutcome::Counterexample(found) = self.search(&graph).outcome else { panic!("nothing was found") };
         let ran =
             scenario(&graph, self.walker.clone(), &found, self.reads == Reads::Samples).unwrap().run(true).unwrap();
         assert_eq!(ran.broken, Some(clause));
@@ -110,7 +110,7 @@ fn the_reference_walker_is_right_in_both_orders_of_stores() {
 #[test]
 fn cpythons_protocol_splices_on_a_running_target_even_if_each_read_is_one_moment() {
     let case = Case::new(named("alternating"), WalkerKind::OwnCached, &[]);
-    Case { samples: 3, clause: Clause::Spliced, reads: Reads::Segments, ..case }.breaks();
+    Case { samples: 3, clause: ProofClause::Spliced, reads: Reads::Segments, ..case }.breaks();
 }
 
 #[test]
@@ -163,9 +163,9 @@ fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
     };
     case(&weakening).breaks();
     let with = case(&[]);
-    assert!(matches!(with.search(&with.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+    assert!(matches!(with.search(&with.graph()).outcome, SearchOutcome::Complete { samples: Some(1) }));
     let alone = Case { anchorings: 0, ..case(&weakening) };
-    assert!(matches!(alone.search(&alone.graph()).outcome, Outcome::Complete { samples: Some(1) }));
+    assert!(matches!(alone.search(&alone.graph()).outcome, SearchOutcome::Complete { samples: Some(1) }));
 }
 
 /// CPython's protocol on a target that moves only between samples.
@@ -178,7 +178,7 @@ fn cpythons_protocol_is_right_on_a_target_at_rest_and_hits_wherever_it_can() {
     for workload in workloads::ALL {
         let case = at_rest(workload.name, &[]);
         let outcome = case.search(&case.graph()).outcome;
-        assert!(matches!(outcome, Outcome::Complete { .. }), "{}: {outcome:?}", workload.name);
+        assert!(matches!(outcome, SearchOutcome::Complete { .. }), "{}: {outcome:?}", workload.name);
     }
 }
 
@@ -191,7 +191,7 @@ fn at_rest_another_profiler_is_harmless_as_long_as_the_sequence_is_compared() {
     ] {
         let case = Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[]) };
         let outcome = case.search(&case.graph()).outcome;
-        assert!(matches!(outcome, Outcome::Complete { .. }), "{workload}: {outcome:?}");
+        assert!(matches!(outcome, SearchOutcome::Complete { .. }), "{workload}: {outcome:?}");
         Case { anchorings: ANY_NUMBER, ..at_rest(workload, &[weakening]) }.breaks();
     }
 }
@@ -212,15 +212,15 @@ fn the_faults_that_show_at_rest_are_found() {
 }
 
 /// CPython's protocol on a target that moves between reads, checked by a clause that it keeps even then.
-fn between_reads(workload: &str, clause: Clause, weakenings: &[Weakening]) -> Case {
+fn between_reads(workload: &str, clause: ProofClause, weakenings: &[Weakening]) -> Case {
     Case { reads: Reads::Segments, clause, ..Case::new(named(workload), WalkerKind::OwnCached, weakenings) }
 }
 
 #[test]
 fn what_cpythons_protocol_keeps_on_a_moving_target_needs_its_chunk_copies_and_its_base_frame() {
     for (workload, clause, weakening) in [
-        ("alternating", Clause::Torn, Weakening::ChunksNotCopied),
-        ("generator", Clause::CutShort, Weakening::ChainStoredWithoutBase),
+        ("alternating", ProofClause::Torn, Weakening::ChunksNotCopied),
+        ("generator", ProofClause::CutShort, Weakening::ChainStoredWithoutBase),
     ] {
         between_reads(workload, clause, &[]).holds();
         between_reads(workload, clause, &[weakening]).breaks();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use model::schedule::cast::Cast;
+use model::schedule::cast::ProfilerScript;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, generate};
 use serde_json::{Value, json};
 use sim::case::error::CaseError;
@@ -22,7 +22,7 @@ fn case() -> SteppedCase {
         workload: WorkloadIdentity::of(&generate(Family::Alternating, Mode::Rounds, &parameters, 7)),
         walker: WalkerKind::OwnCached,
         weakenings: [Weakening::ChunksNotCopied, Weakening::LeafReusedOnFullHit].into(),
-        cast: Cast::default(),
+        cast: ProfilerScript::default(),
         samples: 3,
         tearing: true,
         loads: false,

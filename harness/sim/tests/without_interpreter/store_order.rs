@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use model::stores::{Code, Place as Named, Store};
+use model::stores::{Code, FrameName as Named, Store};
 use sim::interpreter::{Interpreter, State};
-use sim::map::{Map, Place, Role};
-use sim::program::Instruction::{
+use sim::map::{FrameSlot, Map, Role};
+use sim::program::SimInstruction::{
     Call, CallFromC, Create, Delegate, Drop, FailedCall, Line, Raise, Resume, ResumeFromC, Return, ReturnRunning,
     Throw, Yield,
 };
-use sim::program::{Function, Instruction, Program, Thread};
+use sim::program::{SimFunction, SimInstruction, SimProgram, Thread};
 use sim::store::Store as Done;
 
 use crate::stores::{Mode, OPERATIONS, assert_same};
@@ -19,22 +19,22 @@ use crate::stores::{Mode, OPERATIONS, assert_same};
 const BEFORE: u8 = 9;
 const AFTER: u8 = 10;
 
-fn program(functions: Vec<Function>, slots_per_chunk: u8) -> Program {
-    Program { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk, frees: None }
+fn program(functions: Vec<SimFunction>, slots_per_chunk: u8) -> SimProgram {
+    SimProgram { functions, threads: vec![Thread::new(0, 7, true)], slots_per_chunk, frees: None }
 }
 
 /// `main` prepares, performs the operation and ends on a line of its own, which is also its exception handler.
-fn main_with(prepare: &[Instruction], operation: &[Instruction]) -> Function {
+fn main_with(prepare: &[SimInstruction], operation: &[SimInstruction]) -> SimFunction {
     let body = [prepare, &[Line(BEFORE)], operation, &[Line(AFTER), Line(1)]].concat();
     let handler = u8::try_from(prepare.len() + 1 + operation.len()).unwrap();
-    Function::new("main", &body).handling(handler)
+    SimFunction::new("main", &body).handling(handler)
 }
 
-fn function(name: &str, body: &[Instruction]) -> Function {
-    Function::new(name, body)
+fn function(name: &str, body: &[SimInstruction]) -> SimFunction {
+    SimFunction::new(name, body)
 }
 
-fn operation(name: &str) -> Program {
+fn operation(name: &str) -> SimProgram {
     let values = function("values", &[Yield, Yield]);
     let functions = match name {
         "call" | "chunk" => vec![main_with(&[], &[Call(1)]), function("leaf", &[])],
@@ -73,7 +73,7 @@ fn operation(name: &str) -> Program {
 /// Records the stores of the simulated interpreter between the two lines, if each frame is anchored as it is entered.
 struct Recorder<'a> {
     interpreter: &'a Interpreter,
-    names: BTreeMap<Place, Named>,
+    names: BTreeMap<FrameSlot, Named>,
     stores: Vec<Store>,
 }
 
@@ -98,7 +98,7 @@ impl Recorder<'_> {
     /// Names a new shim frame after its caller, which is the current frame.
     fn learn_shim(&mut self, address: u64, state: &State) {
         let current = state.words[usize::from(self.map().thread_words(0).current_frame)];
-        if let Some(place @ Place::Shim(..)) = self.map().place(address)
+        if let Some(place @ FrameSlot::Shim(..)) = self.map().place(address)
             && let Named::Stack(caller) | Named::Generator(caller) = self.name(current)
         {
             self.names.insert(place, Named::Shim(caller));
@@ -121,12 +121,12 @@ impl Recorder<'_> {
                 self.learn_shim(value, state);
                 let name = self.name(self.map().address(place));
                 // A frame is named after its code, which a new frame gets only after the link.
-                let name = if let Place::Slot(..) = place { Named::Null } else { name };
+                let name = if let FrameSlot::Slot(..) = place { Named::Null } else { name };
                 self.stores.push(Store::Previous(name, self.name(value)));
             }
             Role::Code(place) => match self.function(value) {
                 Some(function) => {
-                    let generator = matches!(place, Place::Generator(_));
+                    let generator = matches!(place, FrameSlot::Generator(_));
                     let name = if generator { Named::generator(&function) } else { Named::stack(&function) };
                     self.names.insert(place, name);
                 }
@@ -140,7 +140,7 @@ impl Recorder<'_> {
 
 fn on_line(interpreter: &Interpreter, store: Done, line: u8) -> bool {
     let Done::Word { word, value } = store else { return false };
-    interpreter.map.role(word) == Some(Role::Instruction(Place::Slot(0, 0)))
+    interpreter.map.role(word) == Some(Role::Instruction(FrameSlot::Slot(0, 0)))
         && interpreter.map.codes().line_of(0, value) == Some(line)
 }
 
@@ -148,7 +148,7 @@ fn simulate(name: &str) -> Vec<Store> {
     let (interpreter, mut state) = Interpreter::start(operation(name), [].into());
     let words = *interpreter.map.thread_words(0);
     let mut recorder = Recorder { interpreter: &interpreter, names: BTreeMap::new(), stores: Vec::new() };
-    recorder.names.insert(Place::Slot(0, 0), Named::stack("main"));
+    recorder.names.insert(FrameSlot::Slot(0, 0), Named::stack("main"));
     let mut recording = false;
     for _ in 0..500 {
         let store = interpreter.prepare(&mut state, 0, &mut || false).unwrap();
@@ -180,7 +180,7 @@ fn entered(interpreter: &Interpreter, state: &State, store: Done) -> Option<u64>
     let words = interpreter.map.thread_words(0);
     let Done::Word { word, value } = store else { return None };
     let anchor = state.words[usize::from(words.anchor)];
-    let left_behind = matches!(interpreter.map.place(anchor), Some(Place::Shim(..)));
+    let left_behind = matches!(interpreter.map.place(anchor), Some(FrameSlot::Shim(..)));
     if word == words.current_frame && left_behind && value != anchor {
         return Some(value);
     }

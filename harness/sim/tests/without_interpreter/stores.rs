@@ -4,7 +4,7 @@ use model::stores::GeneratorState::{Cleared, Created, Delegating, Executing, Sus
 use model::stores::Store::{
     Anchor, AnchorLoaded, Chunk, CurrentFrame, Executable, Instruction, Owner, Previous, SequenceIncremented, State,
 };
-use model::stores::{Code, GeneratorState, Place, Store};
+use model::stores::{Code, FrameName, GeneratorState, Store};
 
 /// The run mode, on which the order of stores depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +38,24 @@ pub(crate) const OPERATIONS: &[Operation] = operations! {
     close close_plain coroutine async_generator failed_bind chunk monitored
 };
 
-fn stack(function: &str) -> Place {
-    Place::stack(function)
+fn stack(function: &str) -> FrameName {
+    FrameName::stack(function)
 }
 
-fn generator_of(function: &str) -> Place {
-    Place::generator(function)
+fn generator_of(function: &str) -> FrameName {
+    FrameName::generator(function)
 }
 
-fn shim(caller: &str) -> Place {
-    Place::shim(caller)
+fn shim(caller: &str) -> FrameName {
+    FrameName::shim(caller)
 }
 
-fn main() -> Place {
+fn main() -> FrameName {
     stack("main")
 }
 
 /// The stores to the words of a new frame in the order of `fields`: previous, executable, owner, instruction.
-fn made(frame: &Place, caller: &Place, fields: &str) -> Vec<Store> {
+fn made(frame: &FrameName, caller: &FrameName, fields: &str) -> Vec<Store> {
     let field = |field| match field {
         'p' => Previous(frame.clone(), caller.clone()),
         'e' => Executable(frame.clone(), Code::Function),
@@ -68,7 +68,7 @@ fn made(frame: &Place, caller: &Place, fields: &str) -> Vec<Store> {
 
 /// The update of the anchor, when the leaving frame is anchored. The source stores the anchor first. The compiler of
 /// the release build swaps the stores; the JIT's templates keep their order.
-pub(crate) fn update(mode: Mode, caller: &Place) -> Vec<Store> {
+pub(crate) fn update(mode: Mode, caller: &FrameName) -> Vec<Store> {
     let mut both = vec![SequenceIncremented, Anchor(caller.clone())];
     if mode == Mode::Debug {
         both.reverse();
@@ -78,12 +78,12 @@ pub(crate) fn update(mode: Mode, caller: &Place) -> Vec<Store> {
 }
 
 /// The same in compiled code.
-fn compiled_update(mode: Mode, caller: &Place) -> Vec<Store> {
+fn compiled_update(mode: Mode, caller: &FrameName) -> Vec<Store> {
     update(if mode == Mode::Jit { Mode::Debug } else { mode }, caller)
 }
 
 /// A specialised call. `compiled` says whether the JIT compiles it.
-fn called(mode: Mode, frame: &Place, caller: &Place, compiled: bool) -> Vec<Store> {
+fn called(mode: Mode, frame: &FrameName, caller: &FrameName, compiled: bool) -> Vec<Store> {
     let fields = match mode {
         Mode::Release => "peoi",
         Mode::Jit if !compiled => "peoi",
@@ -93,20 +93,22 @@ fn called(mode: Mode, frame: &Place, caller: &Place, compiled: bool) -> Vec<Stor
 }
 
 /// A return or an exception: the caller becomes current before the anchor is compared.
-fn left(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
+fn left(mode: Mode, frame: &FrameName, caller: &FrameName) -> Vec<Store> {
     let mut stores = vec![CurrentFrame(caller.clone())];
     stores.extend(update(mode, caller));
     match frame {
-        Place::Generator(_) => stores.extend([State(frame.clone(), Cleared), Previous(frame.clone(), Place::Null)]),
+        FrameName::Generator(_) => {
+            stores.extend([State(frame.clone(), Cleared), Previous(frame.clone(), FrameName::Null)])
+        }
         _ => stores.push(Executable(frame.clone(), Code::Null)),
     }
     stores
 }
 
 /// C code called by `caller` runs an existing frame. The shim frame never becomes current.
-fn entered(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
+fn entered(mode: Mode, frame: &FrameName, caller: &FrameName) -> Vec<Store> {
     let name = match caller {
-        Place::Stack(function) | Place::Generator(function) => function,
+        FrameName::Stack(function) | FrameName::Generator(function) => function,
         other => panic!("{other} calls nothing"),
     };
     let shim = shim(name);
@@ -123,24 +125,24 @@ fn entered(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
 }
 
 /// C code calls a function, whose frame has no caller at first.
-fn called_from_c(mode: Mode, frame: &Place, caller: &Place) -> Vec<Store> {
+fn called_from_c(mode: Mode, frame: &FrameName, caller: &FrameName) -> Vec<Store> {
     let fields = if mode == Mode::Debug { "peio" } else { "peoi" };
-    [made(frame, &Place::Null, fields), entered(mode, frame, caller)].concat()
+    [made(frame, &FrameName::Null, fields), entered(mode, frame, caller)].concat()
 }
 
 /// A shim frame exits. The anchor is not compared.
-fn exited(caller: &Place) -> Vec<Store> {
+fn exited(caller: &FrameName) -> Vec<Store> {
     vec![CurrentFrame(caller.clone())]
 }
 
 /// A frame that was called becomes a generator and leaves the stack.
-fn made_generator(mode: Mode, function: &str, caller: &Place, compiled: bool) -> Vec<Store> {
+fn made_generator(mode: Mode, function: &str, caller: &FrameName, compiled: bool) -> Vec<Store> {
     let inner = generator_of(function);
     let copied = vec![
         State(inner.clone(), Cleared),
         Executable(inner.clone(), Code::Other),
         Executable(inner.clone(), Code::Function),
-        Previous(inner.clone(), Place::Null),
+        Previous(inner.clone(), FrameName::Null),
         Instruction(inner.clone()),
         State(inner.clone(), Created),
         Owner(inner, 1),
@@ -149,11 +151,11 @@ fn made_generator(mode: Mode, function: &str, caller: &Place, compiled: bool) ->
     [copied, update, vec![CurrentFrame(caller.clone())]].concat()
 }
 
-fn called_generator(mode: Mode, function: &str, caller: &Place, compiled: bool) -> Vec<Store> {
+fn called_generator(mode: Mode, function: &str, caller: &FrameName, compiled: bool) -> Vec<Store> {
     [called(mode, &stack(function), caller, compiled), made_generator(mode, function, caller, compiled)].concat()
 }
 
-fn resumed(generator: &Place, caller: &Place) -> Vec<Store> {
+fn resumed(generator: &FrameName, caller: &FrameName) -> Vec<Store> {
     vec![
         State(generator.clone(), Executing),
         Previous(generator.clone(), caller.clone()),
@@ -161,15 +163,15 @@ fn resumed(generator: &Place, caller: &Place) -> Vec<Store> {
     ]
 }
 
-fn resumed_from_c(mode: Mode, generator: &Place, caller: &Place) -> Vec<Store> {
+fn resumed_from_c(mode: Mode, generator: &FrameName, caller: &FrameName) -> Vec<Store> {
     [vec![State(generator.clone(), Executing)], entered(mode, generator, caller)].concat()
 }
 
 /// A yield: the anchor is compared before the caller becomes current.
-fn yielded(mode: Mode, generator: &Place, to: &Place, state: GeneratorState, compiled: bool) -> Vec<Store> {
+fn yielded(mode: Mode, generator: &FrameName, to: &FrameName, state: GeneratorState, compiled: bool) -> Vec<Store> {
     let update = if compiled { compiled_update(mode, to) } else { update(mode, to) };
     let rest =
-        vec![CurrentFrame(to.clone()), Previous(generator.clone(), Place::Null), State(generator.clone(), state)];
+        vec![CurrentFrame(to.clone()), Previous(generator.clone(), FrameName::Null), State(generator.clone(), state)];
     [update, rest].concat()
 }
 
@@ -278,7 +280,7 @@ fn close_plain(mode: Mode) -> Vec<Store> {
         State(values.clone(), Executing),
         State(values.clone(), Cleared),
         AnchorLoaded,
-        Previous(values, Place::Null),
+        Previous(values, FrameName::Null),
     ];
     [generator(mode), cleared].concat()
 }

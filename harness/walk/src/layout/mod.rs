@@ -59,7 +59,7 @@ impl std::fmt::Display for VersionHex {
 /// The fields that the thread state offers to a caching profiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FrameCache {
+pub enum CacheFields {
     /// No fields: before 3.15.
     Absent,
     /// `last_profiled_frame` only: pre-releases of 3.15 before b4 (gh-151613).
@@ -68,7 +68,7 @@ pub enum FrameCache {
     AnchorAndSequence,
 }
 
-impl FrameCache {
+impl CacheFields {
     /// The fields that a version has, judged by its number alone: the anchor came in 3.15.0a3 (gh-142137), the sequence
     /// in 3.15.0b4 (gh-151613). Use it to list builds whose table cannot be read. Walkers use [`Layout::frame_cache`].
     #[must_use]
@@ -81,7 +81,7 @@ impl FrameCache {
     }
 }
 
-impl std::fmt::Display for FrameCache {
+impl std::fmt::Display for CacheFields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Absent => "absent",
@@ -477,8 +477,8 @@ impl Layout {
 
     /// The frame cache's fields in this build.
     #[must_use]
-    pub fn frame_cache(&self) -> FrameCache {
-        if self.thread.cache.is_some() { FrameCache::AnchorAndSequence } else { FrameCache::Absent }
+    pub fn frame_cache(&self) -> CacheFields {
+        if self.thread.cache.is_some() { CacheFields::AnchorAndSequence } else { CacheFields::Absent }
     }
 
     /// Rejects builds that the walkers cannot read although their offsets are known.
@@ -520,9 +520,9 @@ mod tests {
     #[test]
     fn final_releases_are_read_and_only_3_15_has_the_cache() {
         for (version, sections, cache) in [
-            (0x030d_05f0, fields::V3_13, FrameCache::Absent),
-            (0x030e_0af0, fields::V3_14, FrameCache::Absent),
-            (0x030f_02f0, fields::V3_15, FrameCache::AnchorAndSequence),
+            (0x030d_05f0, fields::V3_13, CacheFields::Absent),
+            (0x030e_0af0, fields::V3_14, CacheFields::Absent),
+            (0x030f_02f0, fields::V3_15, CacheFields::AnchorAndSequence),
         ] {
             let layout = Layout::parse(&table(version, sections)).unwrap();
             assert_eq!(layout.frame_cache(), cache);
@@ -567,13 +567,13 @@ mod tests {
     #[test]
     fn the_version_tells_which_cache_it_has() {
         for (hex, cache) in [
-            (0x030e_0af0, FrameCache::Absent),
-            (0x030f_00a2, FrameCache::Absent),
-            (0x030f_00b3, FrameCache::AnchorOnly),
-            (0x030f_00b4, FrameCache::AnchorAndSequence),
-            (0x030f_02f0, FrameCache::AnchorAndSequence),
+            (0x030e_0af0, CacheFields::Absent),
+            (0x030f_00a2, CacheFields::Absent),
+            (0x030f_00b3, CacheFields::AnchorOnly),
+            (0x030f_00b4, CacheFields::AnchorAndSequence),
+            (0x030f_02f0, CacheFields::AnchorAndSequence),
         ] {
-            assert_eq!(FrameCache::of_version(VersionHex(hex)), cache, "{hex:x}");
+            assert_eq!(CacheFields::of_version(VersionHex(hex)), cache, "{hex:x}");
         }
     }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use told::{Found, Key, Place, Told};
+use told::{ComparableReport, Found, Key, Place};
 
 use crate::report::saved::SavedError;
 
@@ -97,7 +97,7 @@ pub struct Change {
 
 /// The result of comparing two reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct ReportComparison {
     /// Every failure of either report, in the order of [`Fate`], then by fingerprint.
     pub changes: Vec<Change>,
     /// Rows of the earlier report that have another name in the later one, with the later name.
@@ -128,16 +128,16 @@ pub struct Document {
     pub verdict: Verdict,
     /// The changes and the places compared.
     #[serde(flatten)]
-    pub comparison: Comparison,
+    pub comparison: ReportComparison,
 }
 
-impl From<Comparison> for Document {
-    fn from(comparison: Comparison) -> Self {
+impl From<ReportComparison> for Document {
+    fn from(comparison: ReportComparison) -> Self {
         Self { kind: KIND.to_owned(), version: VERSION, verdict: comparison.verdict(), comparison }
     }
 }
 
-impl Comparison {
+impl ReportComparison {
     /// Fail if a failure is worse or is new without an excuse. Inconclusive if something did not run again or was left
     /// open.
     #[must_use]
@@ -170,8 +170,8 @@ impl Comparison {
 ///
 /// # Errors
 /// One file is not such a report, or the reports come from different verbs.
-pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
-    let (left, right) = (Told::load(old)?, Told::load(new)?);
+pub fn compare(old: &Path, new: &Path) -> Result<ReportComparison, CompareError> {
+    let (left, right) = (ComparableReport::load(old)?, ComparableReport::load(new)?);
     if left.verb != right.verb {
         let (old, new) = (old.to_owned(), new.to_owned());
         return Err(CompareError::Kinds { old, left: left.verb, new, right: right.verb });
@@ -179,7 +179,7 @@ pub fn compare(old: &Path, new: &Path) -> Result<Comparison, CompareError> {
     Ok(changes(left, right))
 }
 
-fn changes(old: Told, new: Told) -> Comparison {
+fn changes(old: ComparableReport, new: ComparableReport) -> ReportComparison {
     let renamed = renamed(&old.rows, &new.rows);
     // From here on, places of the earlier report use the row names of the later one.
     let now = |(row, rest): &Place| (renamed.get(row).unwrap_or(row).clone(), rest.clone());
@@ -228,7 +228,7 @@ fn changes(old: Told, new: Told) -> Comparison {
         });
     }
     changes.sort_by(|left, right| (left.fate, &left.fingerprint).cmp(&(right.fate, &right.fingerprint)));
-    Comparison {
+    ReportComparison {
         changes,
         ran_before_only: shown(&ran_before.difference(&new.ran).cloned().collect()),
         ran_now_only: shown(&new.ran.difference(&ran_before).cloned().collect()),

@@ -14,7 +14,7 @@ use model::run::fixtures::{cache_worse, cell, finding, run, summary, with_tally}
 use model::run::verdict::Verdict;
 use tempfile::TempDir;
 
-use crate::report::compare::{self, Comparison, Fate, compare};
+use crate::report::compare::{self, Fate, ReportComparison, compare};
 use crate::report::fixtures::search as search_of;
 use crate::report::json;
 use crate::report::searches::{self, SearchEnd, SearchVerdict};
@@ -33,7 +33,7 @@ impl Reports {
     }
 
     /// Compares two runs that have these events besides those of a run without failure. `change` edits the later JSON.
-    fn compare(&self, old: Vec<Event>, new: Vec<Event>, change: impl Fn(String) -> String) -> Comparison {
+    fn compare(&self, old: Vec<Event>, new: Vec<Event>, change: impl Fn(String) -> String) -> ReportComparison {
         let [old, new] = [old, new].map(|events| json::render(&Document::from(&summary(&run(events), false))).unwrap());
         compare(&self.of("old.json", &old), &self.of("new.json", &change(new))).unwrap()
     }
@@ -43,7 +43,7 @@ fn violation() -> Event {
     Event::Violation(Box::new(finding()))
 }
 
-fn fates(comparison: &Comparison) -> Vec<(Fate, bool)> {
+fn fates(comparison: &ReportComparison) -> Vec<(Fate, bool)> {
     comparison.changes.iter().map(|change| (change.fate, change.known.is_some())).collect()
 }
 
@@ -108,7 +108,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
     let text = |moves: u32, ended: SearchEnd, fails: bool| {
         let mut search = search_of(fails);
         (search.moves, search.ended) = (moves, ended);
-        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+        serde_json::to_string(&searches::SearchDocument::new(vec![search])).unwrap()
     };
     let reports = Reports::new();
     for (new, expected) in [
@@ -128,7 +128,7 @@ fn searches_are_compared_where_their_bounds_are_equal() {
             failure.schedules = count;
             failure.known = known.then(|| "entry".to_owned());
         }
-        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+        serde_json::to_string(&searches::SearchDocument::new(vec![search])).unwrap()
     };
     for (before, after, fate, verdict) in [
         (0, 18, Fate::New, Verdict::Fail),
@@ -152,7 +152,7 @@ fn what_the_later_report_leaves_open_is_no_pass() {
     let text = |verdict: SearchVerdict| {
         let mut search = search_of(false);
         search.verdict = verdict;
-        serde_json::to_string(&searches::Document::new(vec![search])).unwrap()
+        serde_json::to_string(&searches::SearchDocument::new(vec![search])).unwrap()
     };
     let reports = Reports::new();
     let [pass, open] = [("p.json", SearchVerdict::Pass), ("o.json", SearchVerdict::Inconclusive)]
@@ -179,7 +179,7 @@ fn what_has_no_failures_is_refused_with_what_would_do() {
 mod mutants {
     use lab::mutants::hunt::{Hunted, Kill};
     use lab::mutants::judge::Judged;
-    use lab::mutants::report::{MutantReport, Report, RowReport, StandInReport};
+    use lab::mutants::report::{MutantReport, MutantsReport, RowReport, StandInReport};
 
     use super::*;
 
@@ -199,7 +199,7 @@ mod mutants {
     }
 
     fn run_of(rows: Vec<RowReport>, stand_ins: Vec<StandInReport>) -> String {
-        let report = Report {
+        let report = MutantsReport {
             version: 1,
             seed: 0,
             budget_seconds: 1.0,
@@ -236,7 +236,7 @@ mod mutants {
         Hunted::Passed { samples: 5 }
     }
 
-    fn compared(old: &str, new: &str) -> Comparison {
+    fn compared(old: &str, new: &str) -> ReportComparison {
         let reports = Reports::new();
         compare(&reports.of("old.json", old), &reports.of("new.json", new)).unwrap()
     }

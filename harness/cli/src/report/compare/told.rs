@@ -9,7 +9,7 @@ use lab::mutants::hunt::Hunted;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
-use lab::mutants::report::{MutantReport, Report as Mutants};
+use lab::mutants::report::{MutantReport, MutantsReport as Mutants};
 use model::lane::Lane;
 use model::run::cell::{CellId, CellOutcome, Row};
 use model::run::cell_report::CellReport;
@@ -20,13 +20,13 @@ use model::run::verdict::Failure;
 use model::run::verdict::Verdict;
 
 use crate::report::saved::{Content, Saved, SavedError};
-use crate::report::searches::{Document as Searches, Search, SearchEnd, SearchVerdict};
+use crate::report::searches::{Search, SearchDocument as Searches, SearchEnd, SearchVerdict};
 
 /// The documents that can be compared, for error messages.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
 
 /// The contents of a report, in a form that is the same for all verbs.
-pub(super) struct Told {
+pub(super) struct ComparableReport {
     /// The verb that wrote the report.
     pub(super) verb: &'static str,
     /// The rows, each with its kind. Rows of the same kind can match under different names.
@@ -58,7 +58,7 @@ pub(super) struct Found {
     pub(super) places: BTreeSet<Place>,
 }
 
-impl Told {
+impl ComparableReport {
     pub(super) fn load(path: &Path) -> Result<Self, SavedError> {
         let Saved { name, content } = Saved::load(path, &KnownFailures::default())?;
         match content {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use model::columns::Side;
 
 use super::shown;
-use crate::report::history::{Did, Told};
+use crate::report::history::{Did, HistoryLine};
 
 /// At most this many lines of the history are drawn.
 const MOST: usize = 400;
@@ -20,7 +20,7 @@ const COLUMNS: usize = 52;
 
 /// A line of the history with its position.
 struct Placed<'a> {
-    told: &'a Told,
+    told: &'a HistoryLine,
     lines: Vec<String>,
     top: u32,
 }
@@ -42,7 +42,7 @@ fn has_arrow(did: Did) -> bool {
 }
 
 /// Draws the history.
-pub(super) fn picture(history: &[Told]) -> Markup {
+pub(super) fn picture(history: &[HistoryLine]) -> Markup {
     let mut top = 2 * LINE;
     let mut placed: Vec<Placed<'_>> = Vec::new();
     for told in history.iter().take(MOST) {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_long_history_is_cut_and_that_is_said() {
-        let told = Told { did: Did::Store, text: "x".into() };
+        let told = HistoryLine { did: Did::Store, text: "x".into() };
         let picture = picture(&vec![told; MOST + 3]).into_string();
         assert_eq!(picture.matches("<circle").count(), MOST);
         assert!(picture.contains("3 more"));

@@ -2,7 +2,7 @@
 
 use lab::mutants::hunt::Kill;
 use lab::mutants::judge::Judged;
-use lab::mutants::report::{MutantReport, Report, Score};
+use lab::mutants::report::{MutantReport, MutantsReport, Score};
 use maud::{Markup, html};
 
 use super::{shown, tag};
@@ -12,7 +12,7 @@ use crate::report::text::plural;
 const MOST: usize = 1_000;
 
 /// The score, then every mutant.
-pub(super) fn section(report: &Report) -> Markup {
+pub(super) fn section(report: &MutantsReport) -> Markup {
     let score = report.score();
     html! {
         h3 { "Mutation score" }

@@ -4,7 +4,7 @@ use framewalk::printable::excerpt;
 use maud::{Markup, html};
 use model::oracle::distribution::{Bias, Distance};
 use model::run::document::Document;
-use model::run::profiles::{HEADER, LeafShare, Program, figures, figures_of_stopped};
+use model::run::profiles::{HEADER, LeafShare, ProgramProfiles, figures, figures_of_stopped};
 
 use super::{shown, tag};
 
@@ -28,7 +28,7 @@ pub(super) fn section(document: &Document) -> Markup {
     }
 }
 
-fn program(program: &Program) -> Markup {
+fn program(program: &ProgramProfiles) -> Markup {
     let worst = program.walkers.iter().map(|picture| picture.bias).max().unwrap_or(Bias::NotSeen);
     let shown_leaves = || program.leaves.iter().take(MOST_LEAVES).enumerate();
     let seen = |index: usize| program.walkers.iter().filter_map(move |picture| picture.shares.get(index).copied());
@@ -76,7 +76,7 @@ fn line(figures: &[String; HEADER.len()], bias: Bias) -> Markup {
 }
 
 /// A leaf with its shares, drawn as bars. `most` is the share of the longest bar.
-fn shares(program: &Program, index: usize, leaf: &LeafShare, most: f64) -> Markup {
+fn shares(program: &ProgramProfiles, index: usize, leaf: &LeafShare, most: f64) -> Markup {
     html! { tr {
         th scope="row" { (excerpt(&leaf.leaf.function)) }
         td { @if let Some(kind) = leaf.kind { (kind) } }

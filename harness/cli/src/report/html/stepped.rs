@@ -7,15 +7,15 @@ use sim::case::stepped::SteppedFile;
 use super::history::picture;
 use super::stacks::{beside_words, side_by_side};
 use super::{command, known_terms, shown};
-use crate::report::explain::{Document, Explained};
+use crate::report::explain::{Explained, ExplanationDocument};
 use crate::report::text::plural;
 
 /// At most this many further possible stacks are shown.
 const MOST_POSSIBLE: usize = 8;
 
 /// A replayed case, with its history and the explanation of its failure.
-pub(super) fn explained(document: &Document, known: Option<&KnownFailure>) -> Markup {
-    let Document { case, note, fingerprint, build, explanation, .. } = document;
+pub(super) fn explained(document: &ExplanationDocument, known: Option<&KnownFailure>) -> Markup {
+    let ExplanationDocument { case, note, fingerprint, build, explanation, .. } = document;
     html! { article {
         h3.mono { (shown(fingerprint)) }
         dl {

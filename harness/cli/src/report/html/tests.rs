@@ -99,8 +99,8 @@ fn an_explanation_has_its_picture_and_its_cause() {
     use model::schedule::clause::Clause;
     use model::schedule::story::{Story, stack};
     let (seen, possible) = (stack("b_leaf a main"), vec![stack("b_leaf b main"), stack("b main")]);
-    let failure = explain::Failure { sample: 1, clause: Clause::Spliced, seen, possible };
-    let document = explain::Document {
+    let failure = explain::ExplainedFailure { sample: 1, clause: Clause::Spliced, seen, possible };
+    let document = explain::ExplanationDocument {
         kind: explain::KIND.into(),
         version: explain::VERSION,
         framediff: "0".into(),

@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
-use lab::mutants::report::{MutantReport, Report as Mutants};
+use lab::mutants::report::{MutantReport, MutantsReport as Mutants};
 use model::run::verdict::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestSuite};
 

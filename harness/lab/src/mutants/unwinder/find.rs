@@ -10,7 +10,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use super::code::{Code, Function, has_register, is_equality_jump, pointer_at};
 use super::edit::{self, Edit};
 use super::fields::Fields;
-use super::{Fault, Findings, NotViable, Patch};
+use super::{Findings, NotViable, Patch, UnwinderFault};
 
 /// Maximum distance, in instructions, between a check and a use of the same register with a field that only entries
 /// have.
@@ -25,7 +25,7 @@ pub(super) fn all(code: &Code, fields: &Fields, offset: &dyn Fn(u64) -> Option<u
         let edits = finder.edits(fault)?;
         edits.into_iter().map(|edit| patch(code, edit, offset)).collect()
     };
-    Findings { faults: Fault::ALL.into_iter().map(|fault| (fault, patches(fault))).collect() }
+    Findings { faults: UnwinderFault::ALL.into_iter().map(|fault| (fault, patches(fault))).collect() }
 }
 
 fn patch(code: &Code, edit: Edit, offset: &dyn Fn(u64) -> Option<u64>) -> Result<Patch, NotViable> {
@@ -54,12 +54,12 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn edits(&self, fault: Fault) -> Result<Vec<Edit>, NotViable> {
+    fn edits(&self, fault: UnwinderFault) -> Result<Vec<Edit>, NotViable> {
         match fault {
-            Fault::NoSequenceCheckOnFullHit => Ok(vec![equal(self.full_hit()?)?]),
-            Fault::NoSequenceCheckOnPartialHit => Ok(vec![equal(self.partial_hit()?)?]),
-            Fault::NoSequenceCheckOnSecondLook => Ok(vec![self.second_look()?]),
-            Fault::NoSequenceCheck => {
+            UnwinderFault::NoSequenceCheckOnFullHit => Ok(vec![equal(self.full_hit()?)?]),
+            UnwinderFault::NoSequenceCheckOnPartialHit => Ok(vec![equal(self.partial_hit()?)?]),
+            UnwinderFault::NoSequenceCheckOnSecondLook => Ok(vec![self.second_look()?]),
+            UnwinderFault::NoSequenceCheck => {
                 Ok(vec![equal(self.full_hit()?)?, equal(self.partial_hit()?)?, self.second_look()?])
             }
         }
@@ -171,7 +171,7 @@ mod tests {
     const ADD: [u8; 2] = [0x01, 0xc1];
     const RET: [u8; 1] = [0xc3];
 
-    fn patches(functions: &[(&str, &[&[u8]])], fault: Fault) -> Result<Vec<Patch>, NotViable> {
+    fn patches(functions: &[(&str, &[&[u8]])], fault: UnwinderFault) -> Result<Vec<Patch>, NotViable> {
         let decoded = |(number, (name, parts)): (usize, &(&str, &[&[u8]]))| {
             Function::new(name, 0x1000 * (number as u64 + 1), &parts.concat())
         };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     fn full_hit(parts: &[&[u8]]) -> Result<Vec<Patch>, NotViable> {
-        patches(&[("f", parts)], Fault::NoSequenceCheckOnFullHit)
+        patches(&[("f", parts)], UnwinderFault::NoSequenceCheckOnFullHit)
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_function_that_is_missing_is_named() {
-        let reason = patches(&[("f", &[&RET])], Fault::NoSequenceCheckOnSecondLook).unwrap_err().to_string();
+        let reason = patches(&[("f", &[&RET])], UnwinderFault::NoSequenceCheckOnSecondLook).unwrap_err().to_string();
         assert!(reason.contains("frame_cache_anchor_matches"), "{reason}");
     }
 }

@@ -31,7 +31,7 @@ use self::fields::Fields;
 /// A check that a patched module leaves out. A fault that also exists as a [`framewalk::weakening::Weakening`] has the
 /// same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Fault {
+pub enum UnwinderFault {
     /// A full hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnFullHit,
     /// A partial hit does not compare the sequence (gh-151613).
@@ -42,7 +42,7 @@ pub enum Fault {
     NoSequenceCheck,
 }
 
-impl Fault {
+impl UnwinderFault {
     /// All faults.
     pub const ALL: [Self; 4] = [
         Self::NoSequenceCheckOnFullHit,
@@ -87,7 +87,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for UnwinderFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -138,8 +138,8 @@ pub struct OtherBytes {
 /// The patches that are possible for a module.
 #[derive(Clone, Debug)]
 pub struct Findings {
-    /// Each fault of [`Fault::ALL`] with its patches, or the reason why there are none.
-    pub faults: Vec<(Fault, Result<Vec<Patch>, NotViable>)>,
+    /// Each fault of [`UnwinderFault::ALL`] with its patches, or the reason why there are none.
+    pub faults: Vec<(UnwinderFault, Result<Vec<Patch>, NotViable>)>,
 }
 
 impl Findings {
@@ -147,7 +147,7 @@ impl Findings {
     ///
     /// # Errors
     /// The reason why the fault is not viable.
-    pub fn patches(&self, fault: Fault) -> Result<&[Patch], NotViable> {
+    pub fn patches(&self, fault: UnwinderFault) -> Result<&[Patch], NotViable> {
         let of = self.faults.iter().find(|(other, _)| *other == fault);
         let (_, found) = of.ok_or_else(|| NotViable("it was not looked for".to_owned()))?;
         found.as_deref().map_err(Clone::clone)
@@ -204,16 +204,16 @@ mod tests {
 
     #[test]
     fn only_the_second_look_may_be_equivalent() {
-        let called = |anchor_first| -> Vec<Fault> {
-            Fault::ALL.into_iter().filter(|fault| fault.equivalent(anchor_first).is_some()).collect()
+        let called = |anchor_first| -> Vec<UnwinderFault> {
+            UnwinderFault::ALL.into_iter().filter(|fault| fault.equivalent(anchor_first).is_some()).collect()
         };
-        assert_eq!((called(false), called(true)), (vec![], vec![Fault::NoSequenceCheckOnSecondLook]));
+        assert_eq!((called(false), called(true)), (vec![], vec![UnwinderFault::NoSequenceCheckOnSecondLook]));
     }
 
     #[test]
     fn names_differ_and_none_is_forgotten() {
-        let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-        assert_eq!(names.len(), Fault::ALL.len());
+        let names: std::collections::BTreeSet<_> = UnwinderFault::ALL.iter().map(|fault| fault.name()).collect();
+        assert_eq!(names.len(), UnwinderFault::ALL.len());
     }
 
     #[test]

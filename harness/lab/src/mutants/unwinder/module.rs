@@ -76,10 +76,15 @@ impl Module {
     ///
     /// # Errors
     /// The fault is not viable, or the copy cannot be written or is not imported.
-    pub fn with(&self, fault: super::Fault, folder: Option<&Path>, parent: &Path) -> Result<Replaced, CopyError> {
+    pub fn with(
+        &self,
+        fault: super::UnwinderFault,
+        folder: Option<&Path>,
+        parent: &Path,
+    ) -> Result<Replaced, CopyError> {
         let bytes = apply(&self.bytes, self.findings.patches(fault)?)?;
         let file = self.path.file_name().unwrap_or_default();
-        let copy = replaced::Module { python: &self.python, file, bytes: &bytes };
+        let copy = replaced::ReplacedModule { python: &self.python, file, bytes: &bytes };
         Ok(copy.installed(folder, parent)?)
     }
 }

@@ -4,7 +4,7 @@ use crate::workload::{Family, FrameSize, Names, Parameters};
 
 /// The result of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrunk<T> {
+pub struct ShrunkParameters<T> {
     /// The smallest parameters found.
     pub parameters: Parameters,
     /// What `fails` returned for them; `None` if no smaller parameters failed.
@@ -27,8 +27,8 @@ pub fn shrink<T>(
     parameters: &Parameters,
     budget: u32,
     mut fails: impl FnMut(&Parameters) -> Option<T>,
-) -> Shrunk<T> {
-    let mut shrunk = Shrunk { parameters: parameters.clone(), found: None, searches: 0, is_minimal: false };
+) -> ShrunkParameters<T> {
+    let mut shrunk = ShrunkParameters { parameters: parameters.clone(), found: None, searches: 0, is_minimal: false };
     let mut passed: Vec<Parameters> = Vec::new();
     loop {
         let mut smaller = None;

@@ -19,7 +19,7 @@ pub struct Attempt {
 
 /// The result of shrinking.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrunk {
+pub struct ShrunkSchedule {
     /// The smallest attempt found.
     pub attempt: Attempt,
     /// How many runs were made.
@@ -56,7 +56,7 @@ pub fn shrink<F: Eq>(
     attempt: &Attempt,
     budget: u32,
     mut fails: impl FnMut(&Attempt) -> Option<F>,
-) -> Result<Shrunk, CannotShrink> {
+) -> Result<ShrunkSchedule, CannotShrink> {
     if budget == 0 {
         return Err(CannotShrink::NoBudget);
     }
@@ -74,7 +74,7 @@ pub fn shrink<F: Eq>(
                 continue;
             }
             if runs == budget {
-                return Ok(Shrunk { attempt: smallest.clone(), runs, is_minimal: false });
+                return Ok(ShrunkSchedule { attempt: smallest.clone(), runs, is_minimal: false });
             }
             runs += 1;
             if fails(&candidate).is_some_and(|seen| seen == wanted) {
@@ -85,7 +85,7 @@ pub fn shrink<F: Eq>(
         }
         match found {
             Some(candidate) => smallest = candidate,
-            None => return Ok(Shrunk { attempt: smallest, runs, is_minimal: true }),
+            None => return Ok(ShrunkSchedule { attempt: smallest, runs, is_minimal: true }),
         }
     }
 }
@@ -93,18 +93,18 @@ pub fn shrink<F: Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::random::{Bounds, Random};
-    use crate::schedule::replay::Replay;
+    use crate::schedule::random::{Random, RandomBounds};
+    use crate::schedule::replay::ScheduleReplay;
     use crate::schedule::toy::Toy;
-    use crate::schedule::{AccessKind, Ran};
+    use crate::schedule::{AccessKind, RanSchedule};
 
     fn attempt(samples: u32, schedule: &str) -> Attempt {
         Attempt { samples, schedule: schedule.parse().unwrap() }
     }
 
     /// Runs an attempt on the toy. An attempt that does not fit does not fail.
-    fn ran(attempt: &Attempt) -> Option<Ran> {
-        let mut replay = Replay::new(attempt.schedule.clone(), 1);
+    fn ran(attempt: &Attempt) -> Option<RanSchedule> {
+        let mut replay = ScheduleReplay::new(attempt.schedule.clone(), 1);
         let mut runs = Toy { words: 4, ..Toy::new(attempt.samples) }.run_all(&mut replay);
         replay.fit().is_ok().then(|| runs.pop()).flatten()
     }
@@ -130,7 +130,7 @@ mod tests {
 
     /// A failing attempt with many moves.
     fn noisy(seed: u64) -> Attempt {
-        let mut random = Random::new(seed, 2000, Bounds { moves: 9, steps: 30 });
+        let mut random = Random::new(seed, 2000, RandomBounds { moves: 9, steps: 30 });
         let runs = Toy { words: 4, ..Toy::new(6) }.run_all(&mut random);
         let attempts = runs.into_iter().map(|ran| Attempt { samples: 6, schedule: ran.schedule });
         let mut noisy = attempts.filter(|attempt| attempt.schedule.moves.len() > 5 && late_anchor(attempt).is_some());

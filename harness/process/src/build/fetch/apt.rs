@@ -9,7 +9,7 @@ use std::{fs, thread};
 
 use framewalk::printable::excerpt;
 
-use super::super::Progress;
+use super::super::FetchProgress;
 use super::super::run::die_with_us;
 use super::{Archive, FetchError, create};
 
@@ -59,13 +59,13 @@ impl Apt {
     }
 
     /// Reads the index. apt checks its signature.
-    pub(super) fn update(&self, progress: &mut dyn Progress) -> Result<(), FetchError> {
+    pub(super) fn update(&self, progress: &mut dyn FetchProgress) -> Result<(), FetchError> {
         let failed = |detail| FetchError::Network { what: "the package index", uri: self.uri.clone(), detail };
         self.run(&["update"], progress, &mut |_, _| {})?.map_err(failed)
     }
 
     /// The packages needed for `names`, whether or not they were fetched already.
-    pub(super) fn plan(&self, names: &[&str], progress: &mut dyn Progress) -> Result<Vec<Package>, FetchError> {
+    pub(super) fn plan(&self, names: &[&str], progress: &mut dyn FetchProgress) -> Result<Vec<Package>, FetchError> {
         let offered = |detail| FetchError::NotOffered { uri: self.uri.clone(), detail };
         // apt omits packages it already has, so point it to an empty folder.
         let elsewhere = format!("Dir::Cache::archives={}", self.folder.join("none").display());
@@ -84,7 +84,7 @@ impl Apt {
         &self,
         name: &str,
         version: &str,
-        progress: &mut dyn Progress,
+        progress: &mut dyn FetchProgress,
     ) -> Result<Result<Package, String>, FetchError> {
         let wanted = format!("{name}={version}");
         let mut packages = Vec::new();
@@ -100,11 +100,11 @@ impl Apt {
         name: &str,
         version: &str,
         total: u64,
-        progress: &mut dyn Progress,
+        progress: &mut dyn FetchProgress,
     ) -> Result<(), FetchError> {
         let failed = |detail| FetchError::Network { what: "a package", uri: self.uri.clone(), detail };
         let wanted = format!("{name}={version}");
-        let mut report = |line: &str, progress: &mut dyn Progress| {
+        let mut report = |line: &str, progress: &mut dyn FetchProgress| {
             if let Some(percent) = percent(line) {
                 progress.bytes((total as f64 * percent / 100.0) as u64, total);
             }
@@ -118,11 +118,11 @@ impl Apt {
         names: &[&str],
         there: u64,
         total: u64,
-        progress: &mut dyn Progress,
+        progress: &mut dyn FetchProgress,
     ) -> Result<(), FetchError> {
         let failed = |detail| FetchError::Network { what: "packages", uri: self.uri.clone(), detail };
         let arguments = [&["install", "--download-only", "-q"], names].concat();
-        let mut report = |line: &str, progress: &mut dyn Progress| {
+        let mut report = |line: &str, progress: &mut dyn FetchProgress| {
             if let Some(percent) = percent(line) {
                 let missing = total.saturating_sub(there);
                 progress.bytes(there + (missing as f64 * percent / 100.0) as u64, total);
@@ -147,8 +147,8 @@ impl Apt {
     fn run(
         &self,
         arguments: &[&str],
-        progress: &mut dyn Progress,
-        line: &mut dyn FnMut(&str, &mut dyn Progress),
+        progress: &mut dyn FetchProgress,
+        line: &mut dyn FnMut(&str, &mut dyn FetchProgress),
     ) -> Result<Result<(), String>, FetchError> {
         self.run_in("", arguments, progress, line)
     }
@@ -159,8 +159,8 @@ impl Apt {
         &self,
         below: &str,
         arguments: &[&str],
-        progress: &mut dyn Progress,
-        line: &mut dyn FnMut(&str, &mut dyn Progress),
+        progress: &mut dyn FetchProgress,
+        line: &mut dyn FnMut(&str, &mut dyn FetchProgress),
     ) -> Result<Result<(), String>, FetchError> {
         let failed = |source| FetchError::Tool { tool: "apt-get", source };
         let mut command = Command::new("apt-get");

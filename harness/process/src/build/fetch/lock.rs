@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::super::Progress;
+use super::super::FetchProgress;
 use super::FetchError;
 
 /// How often to check for an interruption while waiting.
@@ -14,7 +14,7 @@ const ASK: Duration = Duration::from_millis(100);
 
 /// Takes the lock and waits if another process has it. The kernel releases it when the file is closed, even after a
 /// kill.
-pub(super) fn take(path: &Path, progress: &mut dyn Progress) -> Result<File, FetchError> {
+pub(super) fn take(path: &Path, progress: &mut dyn FetchProgress) -> Result<File, FetchError> {
     let file = File::options().create(true).truncate(false).write(true).open(path).map_err(FetchError::folder(path))?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
@@ -44,7 +44,7 @@ mod tests {
         interrupted: bool,
     }
 
-    impl Progress for Waiter {
+    impl FetchProgress for Waiter {
         fn step(&mut self, text: &str) {
             assert!(text.starts_with("Waiting"));
             if !self.interrupted {

@@ -26,7 +26,7 @@ pub use error::FetchError;
 pub use tests_of::{fetch_tests, fetch_tests_from};
 
 use self::apt::Apt;
-use super::Progress;
+use super::FetchProgress;
 
 /// The packages to request. Dependencies add the rest.
 const PACKAGES: [&str; 2] = ["python3.15", "python3.15-dbg"];
@@ -52,7 +52,7 @@ pub fn fetched(cache: &Path) -> Option<Vec<PathBuf>> {
 ///
 /// # Errors
 /// There is no apt, archive, network or space, or `progress` is interrupted. The next run continues from there.
-pub fn fetch(cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, FetchError> {
+pub fn fetch(cache: &Path, progress: &mut dyn FetchProgress) -> Result<Vec<PathBuf>, FetchError> {
     match fetched(cache) {
         Some(pythons) => Ok(pythons),
         None => fetch_from(&Archive::of_this_machine()?, cache, progress),
@@ -63,7 +63,11 @@ pub fn fetch(cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, 
 ///
 /// # Errors
 /// As [`fetch`].
-pub fn fetch_from(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, FetchError> {
+pub fn fetch_from(
+    archive: &Archive,
+    cache: &Path,
+    progress: &mut dyn FetchProgress,
+) -> Result<Vec<PathBuf>, FetchError> {
     if let Some(pythons) = fetched(cache) {
         return Ok(pythons);
     }
@@ -73,7 +77,7 @@ pub fn fetch_from(archive: &Archive, cache: &Path, progress: &mut dyn Progress) 
     result.map_err(|error| error.or_full_disk(cache))
 }
 
-fn locked(archive: &Archive, cache: &Path, progress: &mut dyn Progress) -> Result<Vec<PathBuf>, FetchError> {
+fn locked(archive: &Archive, cache: &Path, progress: &mut dyn FetchProgress) -> Result<Vec<PathBuf>, FetchError> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(FetchError::Machine { have: std::env::consts::ARCH });
     }

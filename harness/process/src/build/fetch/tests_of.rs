@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use framewalk::layout::VersionHex;
 
-use super::super::Progress;
+use super::super::FetchProgress;
 use super::apt::Apt;
 use super::{
     Archive, COMPLETE, FetchError, PACKAGES, create, error, fetched, lock, publish, remove, unpack, unpacking,
@@ -25,7 +25,7 @@ const FOLDER: &str = "usr/lib/python3.15/test";
 /// # Errors
 /// `cache` has no interpreters or ones of another version, the archive has moved on to another version, or an error of
 /// [`super::fetch`].
-pub fn fetch_tests(version: VersionHex, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
+pub fn fetch_tests(version: VersionHex, cache: &Path, progress: &mut dyn FetchProgress) -> Result<PathBuf, FetchError> {
     let wanted = wanted(version, cache)?;
     match present(cache, &wanted) {
         Some(folder) => Ok(folder),
@@ -41,7 +41,7 @@ pub fn fetch_tests_from(
     archive: &Archive,
     version: VersionHex,
     cache: &Path,
-    progress: &mut dyn Progress,
+    progress: &mut dyn FetchProgress,
 ) -> Result<PathBuf, FetchError> {
     let wanted = wanted(version, cache)?;
     if let Some(folder) = present(cache, &wanted) {
@@ -71,7 +71,12 @@ fn present(cache: &Path, wanted: &str) -> Option<PathBuf> {
     (unpack::version(&root, PACKAGE)? == wanted && folder.is_dir()).then_some(folder)
 }
 
-fn locked(archive: &Archive, wanted: &str, cache: &Path, progress: &mut dyn Progress) -> Result<PathBuf, FetchError> {
+fn locked(
+    archive: &Archive,
+    wanted: &str,
+    cache: &Path,
+    progress: &mut dyn FetchProgress,
+) -> Result<PathBuf, FetchError> {
     let _lock = lock::take(&cache.join("fetch.lock"), progress)?;
     // Another process may have fetched while this one waited for the lock.
     if let Some(folder) = present(cache, wanted) {

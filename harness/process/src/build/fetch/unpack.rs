@@ -10,7 +10,7 @@ use framewalk::printable::excerpt;
 use model::digest;
 use serde::{Deserialize, Serialize};
 
-use super::super::Progress;
+use super::super::FetchProgress;
 use super::super::run::die_with_us;
 use super::apt::Package;
 use super::{Archive, FetchError};
@@ -46,7 +46,7 @@ struct Entry {
 pub(super) fn unpack(
     files: &[(&Package, PathBuf)],
     root: &Path,
-    progress: &mut dyn Progress,
+    progress: &mut dyn FetchProgress,
 ) -> Result<(), FetchError> {
     let total = files.iter().map(|(package, _)| package.size).sum();
     let mut done = 0;

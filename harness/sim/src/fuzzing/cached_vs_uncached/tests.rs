@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::super::mutation::{Kind, Place, Value};
+use super::super::mutation::{MutationKind, Value, WordChoice};
 use super::*;
 
 #[test]
@@ -15,8 +15,8 @@ fn smoke() {
     super::super::smoke::both_outcomes(check);
 }
 
-fn undamaged(on: u8) -> Step {
-    Step { on, mutations: Vec::new(), again: false, reuse: None }
+fn undamaged(on: u8) -> ImageStep {
+    ImageStep { on, mutations: Vec::new(), again: false, reuse: None }
 }
 
 /// Cases from a snapshot without damage: its stops in recorded order and in other orders.
@@ -29,7 +29,7 @@ fn undamaged_orders(recorded: Recorded, reference: bool) -> impl Iterator<Item =
 #[test]
 fn recorded_images_agree_in_every_order_and_hit() {
     for recorded in Recorded::all().filter(|it| !it.name().starts_with("old-")) {
-        let cached = undamaged_orders(recorded, false).filter(|case| check(case) == Outcome::Accepted).count();
+        let cached = undamaged_orders(recorded, false).filter(|case| check(case) == CheckOutcome::Accepted).count();
         assert!(cached > 20, "{}: {cached} of 257 orders have hits", recorded.name());
         for case in undamaged_orders(recorded, true) {
             check(&case);
@@ -78,8 +78,8 @@ fn what_a_walker_leaves_out_at_rest_is_noticed() {
     }
 }
 
-fn set(kind: Kind, index: usize, field: u8, value: u64) -> Mutation {
-    Mutation::Field(Place { kind, index: index.try_into().unwrap(), field }, Value::Any(value))
+fn set(kind: MutationKind, index: usize, field: u8, value: u64) -> Mutation {
+    Mutation::Field(WordChoice { kind, index: index.try_into().unwrap(), field }, Value::Any(value))
 }
 
 /// Whether one of these cases catches the weakened walker. None may fail with the correct one.
@@ -96,7 +96,7 @@ fn two_steps(recorded: Recorded, first: usize, second: usize, mutations: Vec<Mut
     let steps = vec![
         undamaged(0),
         undamaged(on(first)),
-        Step { on: on((second + stops - first) % stops), mutations, again: false, reuse: None },
+        ImageStep { on: on((second + stops - first) % stops), mutations, again: false, reuse: None },
     ];
     TestCase { recorded, reference: false, before: 0, divided: false, lasting: Vec::new(), steps }
 }
@@ -128,8 +128,8 @@ fn counted_shim_frames_are_noticed() {
             let shims = now[0].links[..index].iter().filter(|link| !link.is_python).count();
             if let Some(place) = before[0].python().position(|address| address == link.address) {
                 let promised = sequence(recorded, stops[0], before[0].state) + (place + shims) as u64;
-                let anchor = set(Kind::Thread, 0, 5, link.address);
-                let damage = vec![anchor, set(Kind::Thread, 0, 6, promised)];
+                let anchor = set(MutationKind::Thread, 0, 5, link.address);
+                let damage = vec![anchor, set(MutationKind::Thread, 0, 6, promised)];
                 cases.push(two_steps(recorded, stops[0], stops[1], damage));
             }
         }
@@ -156,8 +156,9 @@ fn another_thread_state_is_noticed() {
                 [(1, leaf.address), (2, old.native_thread_id), (4, base.address), (5, leaf.address), (6, promised)];
             let frames = &recorded.loaded().marks[stops[1]].frames;
             let frame = frames.iter().position(|&frame| frame == leaf.address).unwrap();
-            let mut damage = vec![set(Kind::Thread, index, 2, 1), set(Kind::Frame, frame, 0, caller.address)];
-            damage.extend(fields.map(|(field, value)| set(Kind::Thread, other, field, value)));
+            let mut damage =
+                vec![set(MutationKind::Thread, index, 2, 1), set(MutationKind::Frame, frame, 0, caller.address)];
+            damage.extend(fields.map(|(field, value)| set(MutationKind::Thread, other, field, value)));
             cases.push(two_steps(recorded, stops[0], stops[1], damage));
         }
         cases
@@ -175,7 +176,7 @@ fn code_that_another_interpreter_freed_is_noticed() {
     let cases = orders.flat_map(|(recorded, start, on)| {
         (0..8).map(move |frame| {
             let reuse = Some(Reuse { frame, content: frame + 1, name_alone: true, taken: true });
-            let steps = vec![undamaged(0), undamaged(start), Step { reuse, ..undamaged(on) }];
+            let steps = vec![undamaged(0), undamaged(start), ImageStep { reuse, ..undamaged(on) }];
             TestCase { recorded, reference: false, before: 0, divided: true, lasting: Vec::new(), steps }
         })
     });
