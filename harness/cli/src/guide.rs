@@ -39,7 +39,7 @@ pub mod programs {}
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use serde_json::Value;
@@ -98,5 +98,46 @@ mod tests {
         let mut all = imports(&root.join("Cargo.toml"));
         all.extend(imports(&root.join("fuzz/Cargo.toml")));
         assert_eq!(reduced(&all), drawn());
+    }
+
+    /// Every `.rs` file below a folder.
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// The name of the public type that a line of source defines.
+    fn public_type(line: &str) -> Option<&str> {
+        let rest = line.trim_start().strip_prefix("pub ")?;
+        let rest = ["struct ", "enum ", "trait ", "type "].iter().find_map(|keyword| rest.strip_prefix(keyword))?;
+        rest.split(|c: char| !c.is_alphanumeric()).next()
+    }
+
+    #[test]
+    fn no_two_public_types_have_the_same_name() {
+        let mut files = Vec::new();
+        for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap() {
+            let folder = folder.unwrap().path().join("src");
+            if folder.is_dir() {
+                sources(&folder, &mut files);
+            }
+        }
+        let mut defined: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
+        for file in files {
+            for name in std::fs::read_to_string(&file).unwrap().lines().filter_map(public_type) {
+                defined.entry(name.to_owned()).or_default().insert(file.clone());
+            }
+        }
+        assert!(defined.len() > 300, "{} types were found", defined.len());
+        // Each fuzz target has a `TestCase` and a check.
+        defined.remove("TestCase");
+        defined.retain(|_, files| files.len() > 1);
+        assert_eq!(defined, BTreeMap::new());
     }
 }

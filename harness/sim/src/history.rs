@@ -5,7 +5,7 @@ use model::columns::{Columns, Side, returned};
 
 use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Map, Role, Word};
-use crate::store::Store;
+use crate::store::SimStore;
 
 /// One event of a history.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub enum Note {
         /// Index of the thread.
         thread: usize,
         /// The access.
-        store: Store,
+        store: SimStore,
         /// The state before the access.
         before: Box<State>,
         /// The state after the access.
@@ -142,19 +142,19 @@ impl Names<'_> {
             .map_or("none".to_owned(), |thread| thread.to_string())
     }
 
-    fn store(&self, store: Store, before: &State) -> Option<String> {
+    fn store(&self, store: SimStore, before: &State) -> Option<String> {
         Some(match store {
-            Store::Word { word, value } => self.word(word, value)?,
-            Store::CompareAnchor { thread, frame, .. } => {
+            SimStore::Word { word, value } => self.word(word, value)?,
+            SimStore::CompareAnchor { thread, frame, .. } => {
                 let anchor = before.words[usize::from(self.map().thread_words(thread).anchor)];
                 let answer = if anchor == frame { "yes" } else { "no" };
                 format!("anchor == {}? {answer}", self.frame(frame))
             }
-            Store::IncrementSequence { thread } | Store::ResetSequence { thread } => {
+            SimStore::IncrementSequence { thread } | SimStore::ResetSequence { thread } => {
                 let sequence = self.state.words[usize::from(self.map().thread_words(thread).sequence)];
                 format!("sequence = {}", sequence.cast_signed())
             }
-            Store::Anchor { value, .. } => format!("anchor = {}", self.frame(value)),
+            SimStore::Anchor { value, .. } => format!("anchor = {}", self.frame(value)),
         })
     }
 }

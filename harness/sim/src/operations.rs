@@ -4,7 +4,7 @@ use framewalk::memory::Address;
 
 use crate::map::{FrameSlot, FrameWords, Map, Word};
 use crate::program::SimFunctionId;
-use crate::store::Store;
+use crate::store::SimStore;
 use crate::variation::{Variation, Variations};
 
 /// `PyStackRef_NULL`: no object, with the tag bit set.
@@ -15,24 +15,24 @@ pub(super) struct Operation<'a> {
     map: &'a Map,
     variations: &'a Variations,
     thread: usize,
-    stores: Vec<Store>,
+    stores: Vec<SimStore>,
     leaving: Vec<Address>,
 }
 
 impl<'a> Operation<'a> {
     /// Reuses the allocation of `stores`, whose content is dropped.
-    pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<Store>) -> Self {
+    pub(super) fn new(map: &'a Map, variations: &'a Variations, thread: usize, mut stores: Vec<SimStore>) -> Self {
         stores.clear();
         Self { map, variations, thread, stores, leaving: Vec::new() }
     }
 
     /// The collected stores, and the frames that leave the stack in this operation.
-    pub(super) fn done(self) -> (Vec<Store>, Vec<Address>) {
+    pub(super) fn done(self) -> (Vec<SimStore>, Vec<Address>) {
         (self.stores, self.leaving)
     }
 
     pub(super) fn word(&mut self, word: Word, value: u64) {
-        self.stores.push(Store::Word { word, value });
+        self.stores.push(SimStore::Word { word, value });
     }
 
     pub(super) fn current_frame(&mut self, place: FrameSlot) {
@@ -74,7 +74,7 @@ impl<'a> Operation<'a> {
     /// Initialises the frame cache's fields of a new thread state.
     pub(super) fn fresh_cache(&mut self) {
         let thread = self.thread;
-        self.stores.extend([Store::Anchor { thread, value: 0 }, Store::ResetSequence { thread }]);
+        self.stores.extend([SimStore::Anchor { thread, value: 0 }, SimStore::ResetSequence { thread }]);
     }
 
     /// Copies the frame of a generator function into its generator.
@@ -139,8 +139,8 @@ impl<'a> Operation<'a> {
 
     fn advance_to(&mut self, frame: Address, value: Address) {
         let thread = self.thread;
-        let anchor = Store::Anchor { thread, value };
-        let sequence = Store::IncrementSequence { thread };
+        let anchor = SimStore::Anchor { thread, value };
+        let sequence = SimStore::IncrementSequence { thread };
         let both = if self.variations.contains(&Variation::SequenceKept) {
             vec![anchor]
         } else if self.variations.contains(&Variation::AnchorBeforeSequence) {
@@ -148,7 +148,7 @@ impl<'a> Operation<'a> {
         } else {
             vec![sequence, anchor]
         };
-        self.stores.push(Store::CompareAnchor { thread, frame, skip: both.len() });
+        self.stores.push(SimStore::CompareAnchor { thread, frame, skip: both.len() });
         self.stores.extend(both);
     }
 

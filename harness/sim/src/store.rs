@@ -7,7 +7,7 @@ use crate::map::Word;
 /// One access. When a frame leaves the stack, the anchor is loaded and compared. Sequence and anchor are stored only if
 /// the anchor was that frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Store {
+pub enum SimStore {
     /// Stores a word.
     Word {
         /// The word.

@@ -63,7 +63,7 @@ pub enum Verb {
     Attach(Attach),
     /// Record the memory of a stopped target, and what is true of it, in a file
     #[command(after_long_help = exit::HELP)]
-    Snapshot(Snapshot),
+    Snapshot(SnapshotArguments),
     /// Send every walker over recorded files again, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
@@ -235,7 +235,7 @@ pub struct Attach {
 
 /// Arguments of `snapshot`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct Snapshot {
+pub struct SnapshotArguments {
     /// The CPython to record
     #[arg(long, value_name = "PATH", help_heading = "Builds")]
     pub python: PathBuf,

@@ -9,7 +9,7 @@ use framewalk::sample::WalkerKind;
 use indicatif::{ProgressBar, ProgressStyle};
 use lab::bench::baseline::{BaselineComparison, compare};
 use lab::bench::derived::{Derived, PAIRS, derive};
-use lab::bench::document::Document;
+use lab::bench::document::BenchDocument;
 use lab::bench::plan::{BenchRequest, plan};
 use lab::bench::run::{BenchOptions, run};
 use lab::bench::{markdown, svg};
@@ -52,16 +52,16 @@ pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Resu
     })
 }
 
-fn is_measured(document: &Document) -> bool {
+fn is_measured(document: &BenchDocument) -> bool {
     document.points.iter().flat_map(|point| &point.series).any(|series| !series.blocks.is_empty())
 }
 
 /// The document, which can serve as a baseline itself, with its derived numbers and the comparison.
-fn json(document: &Document, comparison: Option<&BaselineComparison>) -> Result<String, Failure> {
+fn json(document: &BenchDocument, comparison: Option<&BaselineComparison>) -> Result<String, Failure> {
     #[derive(Serialize)]
     struct JsonView<'a> {
         #[serde(flatten)]
-        document: &'a Document,
+        document: &'a BenchDocument,
         /// For readers who do not want to resample the blocks themselves.
         derived: Vec<Derived<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,12 +70,12 @@ fn json(document: &Document, comparison: Option<&BaselineComparison>) -> Result<
     Ok(serde_json::to_string_pretty(&JsonView { document, derived: derive(document), comparison })? + "\n")
 }
 
-fn read(file: &Path) -> Result<Document, Failure> {
+fn read(file: &Path) -> Result<BenchDocument, Failure> {
     let text = fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    Document::from_json(&text).map_err(|error| format!("{}: {error}", file.display()).into())
+    BenchDocument::from_json(&text).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Document, Failure> {
+fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<BenchDocument, Failure> {
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     let wishes =
         BenchRequest { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };

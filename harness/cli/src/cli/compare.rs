@@ -8,7 +8,7 @@ use model::run::verdict::Verdict;
 use crate::cli::exit;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Format;
-use crate::report::compare::{Document, compare as compared};
+use crate::report::compare::{ComparisonDocument, compare as compared};
 
 const WIDTH: u16 = 100;
 
@@ -28,7 +28,7 @@ pub struct Compare {
 
 /// Compares two reports.
 pub(super) fn compare(arguments: &Compare) -> Result<u8, Failure> {
-    let document = Document::from(compared(&arguments.old, &arguments.new)?);
+    let document = ComparisonDocument::from(compared(&arguments.old, &arguments.new)?);
     match arguments.format {
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
         Format::Human => print(&document.text(WIDTH))?,

@@ -16,7 +16,7 @@ use sim::snapshot::Snapshot;
 use sim::snapshot::file::can_save;
 use sim::snapshot::replay::{ReplayedLook, answer};
 
-use crate::cli::arguments::Snapshot as Arguments;
+use crate::cli::arguments::SnapshotArguments as Arguments;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Jit;
 use crate::cli::{exit, folder};

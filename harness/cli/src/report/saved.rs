@@ -66,11 +66,11 @@ pub enum Content {
     #[cfg(target_arch = "x86_64")]
     Mutants(Box<Mutants>),
     /// A benchmark.
-    Bench(Box<bench::document::Document>),
+    Bench(Box<bench::document::BenchDocument>),
     /// A search of schedules.
     Searches(Box<searches::SearchDocument>),
     /// A comparison of two reports.
-    Comparison(Box<compare::Document>),
+    Comparison(Box<compare::ComparisonDocument>),
     /// A replayed case of the stepped lane, with the known failure that matches it.
     Explanation(Box<explain::ExplanationDocument>, Option<KnownFailure>),
     /// A saved case of the stepped lane, with the known failure that matches it.
@@ -304,7 +304,7 @@ impl Content {
         }
         if text("kind") == Some(bench::document::KIND) {
             let text = std::str::from_utf8(bytes).map_err(|why| foreign(&why))?;
-            let document = bench::document::Document::from_json(text).map_err(|why| foreign(&why))?;
+            let document = bench::document::BenchDocument::from_json(text).map_err(|why| foreign(&why))?;
             return Ok(Self::Bench(Box::new(document)));
         }
         if text("kind") == Some(explain::KIND) {
@@ -419,7 +419,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("searches.json");
         std::fs::write(&path, serde_json::to_string(&searched).unwrap()).unwrap();
-        let compared = compare::Document::from(compare::compare(&path, &path).unwrap());
+        let compared = compare::ComparisonDocument::from(compare::compare(&path, &path).unwrap());
         let comparison = parse(&serde_json::to_string(&compared).unwrap()).unwrap();
         assert_eq!(comparison.json().unwrap(), serde_json::to_value(&compared).unwrap());
         assert_eq!(comparison.verdict(), Verdict::Pass);

@@ -11,7 +11,7 @@ use framewalk::layout::Layout;
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Walker};
-use lab::bench::document::{BenchPart, Document};
+use lab::bench::document::{BenchDocument, BenchPart};
 use lab::bench::program::{Gated, working};
 use model::workload::grammar::WORKLOAD_FILE;
 use nix::sys::signal::{Signal, kill};
@@ -95,10 +95,10 @@ fn bench(arguments: &[&str]) -> Outcome {
     outcome(all, RUN)
 }
 
-fn document(outcome: &Outcome) -> Document {
+fn document(outcome: &Outcome) -> BenchDocument {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(outcome.stderr, "", "a pipe is quiet");
-    Document::from_json(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
+    BenchDocument::from_json(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
 }
 
 fn rendered(file: &Path, more: &[&str]) -> Outcome {
@@ -242,5 +242,5 @@ fn an_interrupted_run_gives_what_it_has_and_ends() {
     kill(Pid::from_raw(run.pid()), Signal::SIGINT).unwrap();
     let outcome = run.ends_within(RUN);
     assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
-    assert!(Document::from_json(&outcome.stdout).unwrap().interrupted);
+    assert!(BenchDocument::from_json(&outcome.stdout).unwrap().interrupted);
 }

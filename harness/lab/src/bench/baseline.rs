@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, Launches, NOBODY, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, Launches, NOBODY, Series};
 use crate::bench::statistics::{CONFIDENCE, Interval, change, ratios};
 
 /// Changes smaller than this do not count, whatever their interval: a different code layout has effects of this size.
@@ -84,7 +84,7 @@ pub struct NothingInCommon {
 ///
 /// # Errors
 /// The runs have no point in common.
-pub fn compare(before: &Document, after: &Document) -> Result<BaselineComparison, NothingInCommon> {
+pub fn compare(before: &BenchDocument, after: &BenchDocument) -> Result<BaselineComparison, NothingInCommon> {
     let mut pairs: Vec<(&BenchPoint, &Series, Launches, Launches)> = Vec::new();
     for point in &after.points {
         let Some(then) = before.points.iter().find(|then| then.build == point.build && then.place == point.place)
@@ -147,14 +147,14 @@ fn relative(point: &BenchPoint, contender: &str) -> Option<Launches> {
     (!found.concat().is_empty()).then_some(found)
 }
 
-fn contents(document: &Document) -> String {
+fn contents(document: &BenchDocument) -> String {
     let names: Vec<&str> = document.builds.iter().map(|build| build.name.as_str()).collect();
     let mut parts: Vec<&str> = document.points.iter().map(|point| point.place.part.name()).collect();
     parts.dedup();
     format!("{} of {}", if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }, names.join(", "))
 }
 
-fn cautions(before: &Document, after: &Document) -> Vec<String> {
+fn cautions(before: &BenchDocument, after: &BenchDocument) -> Vec<String> {
     let mut cautions = Vec::new();
     let mut differs = |what: &str, then: &str, now: &str| {
         if then != now {
@@ -165,7 +165,7 @@ fn cautions(before: &Document, after: &Document) -> Vec<String> {
     differs("another number of cores", &before.machine.cores.to_string(), &after.machine.cores.to_string());
     differs("another kernel", &before.machine.kernel, &after.machine.kernel);
     differs("another framediff", &before.framediff, &after.framediff);
-    let optimised = |document: &Document| if document.optimised { "optimised" } else { "not optimised" };
+    let optimised = |document: &BenchDocument| if document.optimised { "optimised" } else { "not optimised" };
     differs("another build of framediff", optimised(before), optimised(after));
     for build in &after.builds {
         if let Some(then) = before.builds.iter().find(|then| then.name == build.name) {

@@ -3,7 +3,7 @@
 use framewalk::sample::WalkerKind;
 use serde::Serialize;
 
-use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, NOBODY, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, NOBODY, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
 
 /// Pairs of an uncached walker and a cached one that differs from it only in the cache.
@@ -35,7 +35,7 @@ pub struct Derived<'a> {
 
 /// All figures that can be derived from a document.
 #[must_use]
-pub fn derive(document: &Document) -> Vec<Derived<'_>> {
+pub fn derive(document: &BenchDocument) -> Vec<Derived<'_>> {
     let of = |point| move |series| derived(point, series, document.seed);
     document.points.iter().flat_map(|point| point.series.iter().filter_map(of(point))).collect()
 }

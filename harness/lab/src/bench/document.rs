@@ -20,7 +20,7 @@ pub const BYSTANDER: &str = "bystander";
 
 /// All results of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Document {
+pub struct BenchDocument {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
@@ -242,7 +242,7 @@ pub enum DocumentError {
     Damaged(String),
 }
 
-impl Document {
+impl BenchDocument {
     /// Parses a document.
     ///
     /// # Errors
@@ -297,22 +297,27 @@ mod tests {
     fn a_document_is_read_as_it_was_written() {
         let document = document(1.0, 1);
         let text = serde_json::to_string(&document).unwrap();
-        assert!(Document::from_json(&text).unwrap() == document, "{text}");
+        assert!(BenchDocument::from_json(&text).unwrap() == document, "{text}");
     }
 
     fn refused(change: impl Fn(&mut serde_json::Value)) -> String {
         let mut value = serde_json::to_value(document(1.0, 1)).unwrap();
         change(&mut value);
-        Document::from_json(&value.to_string()).unwrap_err().to_string()
+        BenchDocument::from_json(&value.to_string()).unwrap_err().to_string()
     }
 
     #[test]
     fn anything_else_is_refused_and_told_why() {
         assert!(
-            Document::from_json("# framediff bench").unwrap_err().to_string().contains("framediff bench --format json")
+            BenchDocument::from_json("# framediff bench")
+                .unwrap_err()
+                .to_string()
+                .contains("framediff bench --format json")
         );
         // The report of a check has a version too.
-        assert!(Document::from_json(r#"{"version": 1, "table": []}"#).unwrap_err().to_string().contains("no \"kind\""));
+        assert!(
+            BenchDocument::from_json(r#"{"version": 1, "table": []}"#).unwrap_err().to_string().contains("no \"kind\"")
+        );
         assert!(refused(|value| value["kind"] = "criterion".into()).contains("\"criterion\""));
         assert!(refused(|value| value["version"] = 0.into()).contains("version 0"));
         assert!(refused(|value| value["version"] = "1".into()).contains("no number"));

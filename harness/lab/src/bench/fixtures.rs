@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::bench::document::{
-    BYSTANDER, BenchPart, BenchPoint, BenchedBuild, Breakdown, CpuPin, Document, KIND, Launches, LeftOut, Lookups,
+    BYSTANDER, BenchDocument, BenchPart, BenchPoint, BenchedBuild, Breakdown, CpuPin, KIND, Launches, LeftOut, Lookups,
     NOBODY, Series, VERSION,
 };
 use crate::bench::machine::Machine;
@@ -53,7 +53,7 @@ pub(super) const BUILD: &str = "3.15.2 <release> & co";
 
 /// A run in which a cache gains a factor of eight, CPython's walkers cannot walk the deepest stack, and some points had
 /// no time. The cached walker's time is multiplied by `slower`.
-pub fn document(slower: f64, seed: u64) -> Document {
+pub fn document(slower: f64, seed: u64) -> BenchDocument {
     let deep = |depth: u32| {
         let time = f64::from(depth) * 100.0;
         let mut all = vec![series("own-uncached", time, seed), series("own-cached", time / 8.0 * slower, seed + 1)];
@@ -77,7 +77,7 @@ pub fn document(slower: f64, seed: u64) -> Document {
     let threads = CpuPin { threads: 64, ..CpuPin::still(BenchPart::Threads, 20) };
     let mut some = series("own-cached", 64e3, seed);
     some.lookups = Lookups { full: 2000, misses: 2000, ..Lookups::default() };
-    Document {
+    BenchDocument {
         kind: KIND.to_owned(),
         version: VERSION,
         framediff: "0.1.0".into(),

@@ -6,14 +6,14 @@ use framewalk::printable::clean;
 
 use crate::bench::baseline::{BaselineComparison, ComparisonAnswer, MARGIN};
 use crate::bench::derived::{slow_down, speed_up, uncached};
-use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Document, NOBODY, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, NOBODY, Series};
 use crate::bench::run::describe;
 use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
 
 /// The whole document, and the comparison with an earlier one.
 #[must_use]
-pub fn render(document: &Document, comparison: Option<&BaselineComparison>) -> String {
+pub fn render(document: &BenchDocument, comparison: Option<&BaselineComparison>) -> String {
     let mut out = String::new();
     heading(&mut out, document);
     if let Some(comparison) = comparison {
@@ -32,7 +32,7 @@ pub fn render(document: &Document, comparison: Option<&BaselineComparison>) -> S
     out
 }
 
-fn heading(out: &mut String, document: &Document) {
+fn heading(out: &mut String, document: &BenchDocument) {
     let machine = &document.machine;
     let cpu = if machine.cpu.is_empty() { "unknown processor" } else { &machine.cpu };
     let _ = writeln!(out, "# framediff bench\n");
@@ -57,7 +57,7 @@ fn heading(out: &mut String, document: &Document) {
     }
 }
 
-fn section(out: &mut String, document: &Document, build: &str, part: BenchPart, points: &[&BenchPoint]) {
+fn section(out: &mut String, document: &BenchDocument, build: &str, part: BenchPart, points: &[&BenchPoint]) {
     let _ = writeln!(out, "\n## {}: {}\n\n{}\n", clean(build), title(part), explained(part));
     let mut notes = Notes::default();
     let factors = factors(document, part, points, &mut notes);
@@ -173,7 +173,7 @@ fn table(
 }
 
 /// Ratios of contenders that were measured next to each other.
-fn factors(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
+fn factors(document: &BenchDocument, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
     let all = contenders(points);
     let over = |name: &str| if part == BenchPart::Cost { Some(NOBODY) } else { uncached(name) };
     let names: Vec<&str> = all
@@ -192,7 +192,7 @@ fn factors(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: 
 }
 
 /// Absolute times.
-fn times(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
+fn times(document: &BenchDocument, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
     table(part, points, &contenders(points), |point, series| {
         if let Some(why) = &series.refused {
             return Some(notes.cell(why));
@@ -224,7 +224,7 @@ fn times(document: &Document, part: BenchPart, points: &[&BenchPoint], notes: &m
 }
 
 /// The accesses and times that make up a sample.
-fn breakdown(document: &Document, points: &[&BenchPoint]) -> String {
+fn breakdown(document: &BenchDocument, points: &[&BenchPoint]) -> String {
     let mut rows = String::new();
     for point in points {
         for series in &point.series {
@@ -310,7 +310,7 @@ fn compared(out: &mut String, comparison: &BaselineComparison) {
     );
 }
 
-fn closing(out: &mut String, document: &Document) {
+fn closing(out: &mut String, document: &BenchDocument) {
     for note in &document.notes {
         let _ = writeln!(out, "\nNote: {}", clean(note));
     }

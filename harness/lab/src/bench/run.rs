@@ -10,7 +10,7 @@ use process::build::BuildVariant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::document::{BenchPart, BenchPoint, BenchedBuild, CpuPin, Document, KIND, LeftOut, VERSION};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, BenchedBuild, CpuPin, KIND, LeftOut, VERSION};
 use crate::bench::machine::{Machine, peak_bytes};
 use crate::bench::plan::BenchPlan;
 use crate::bench::rounds::Bench;
@@ -37,7 +37,7 @@ pub struct BenchOptions<'a> {
 
 /// Measures everything. Failures are recorded in the document with their reasons.
 #[must_use]
-pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> Document {
+pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
     let mut bench = Bench {
         folder: options.folder,
         interrupted: options.interrupted,
@@ -77,7 +77,7 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> Document {
             leave_out(place, "no time: a longer --budget or --part includes it");
         }
     }
-    Document {
+    BenchDocument {
         kind: KIND.to_owned(),
         version: VERSION,
         framediff: env!("CARGO_PKG_VERSION").to_owned(),

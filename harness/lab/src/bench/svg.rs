@@ -10,7 +10,7 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
 use crate::bench::derived::speed_up;
-use crate::bench::document::{BenchPart, BenchPoint, Document, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, Series};
 use crate::bench::statistics::{Interval, estimate};
 
 /// The size of a panel in pixels. The constants below are the number of panels in a row and the heights of the
@@ -53,7 +53,7 @@ const PANELS: [Shows; 5] = [
 ///
 /// # Errors
 /// No curve was measured.
-pub fn render(document: &Document) -> Result<String, Failure> {
+pub fn render(document: &BenchDocument) -> Result<String, Failure> {
     let builds: Vec<Build<'_>> = document
         .builds
         .iter()
@@ -93,7 +93,7 @@ fn font(size: u32) -> TextStyle<'static> {
 }
 
 /// The panels of a build that have at least one curve.
-fn panels<'a>(document: &'a Document, build: &str) -> Vec<Panel<'a>> {
+fn panels<'a>(document: &'a BenchDocument, build: &str) -> Vec<Panel<'a>> {
     let of = |shows: Shows| {
         let (Shows::Time(part) | Shows::SpeedUp(part)) = shows;
         let mut points: Vec<&BenchPoint> =
@@ -164,7 +164,7 @@ fn colour(contender: &str) -> RGBColor {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn legend(area: &Area<'_>, document: &Document, builds: &[Build<'_>]) -> Result<(), Failure> {
+fn legend(area: &Area<'_>, document: &BenchDocument, builds: &[Build<'_>]) -> Result<(), Failure> {
     let machine = &document.machine;
     let text = format!(
         "framediff bench {}: {} cores of {}, {}{}",

@@ -17,7 +17,7 @@ use model::schedule::{AccessKind, Point, Schedule};
 use sim::interpreter::{Interpreter, State};
 use sim::map::{FrameSlot, MOST_SHIMS, Map, RUNTIME, Role};
 use sim::program::SimProgram;
-use sim::store::Store;
+use sim::store::SimStore;
 use sim::variation::Variations;
 
 use super::draw::{MAIN, ROUND_LINE};
@@ -80,8 +80,8 @@ impl Simulated {
         None
     }
 
-    fn starts_round(&self, store: Store) -> bool {
-        let Store::Word { word, value } = store else { return false };
+    fn starts_round(&self, store: SimStore) -> bool {
+        let SimStore::Word { word, value } = store else { return false };
         matches!(self.interpreter.map.role(word), Some(Role::Instruction(FrameSlot::Slot(0, 1))))
             && self.interpreter.map.codes().line_of(MAIN, value) == Some(ROUND_LINE)
     }
@@ -183,12 +183,12 @@ fn own(kind: WalkerKind, weakenings: BTreeSet<Weakening>, chunk: Address) -> Res
 }
 
 /// The watched word that a store changes, and its new value. `None` if the store is not a step.
-fn watched(interpreter: &Interpreter, state: &State, store: Store) -> Option<(ThreadWord, u64)> {
+fn watched(interpreter: &Interpreter, state: &State, store: SimStore) -> Option<(ThreadWord, u64)> {
     let words = interpreter.map.thread_words(0);
     let (word, number) = match store {
-        Store::Word { word, .. } if word == words.current_frame => (ThreadWord::CurrentFrame, word),
-        Store::Anchor { .. } => (ThreadWord::Anchor, words.anchor),
-        Store::IncrementSequence { .. } => (ThreadWord::Sequence, words.sequence),
+        SimStore::Word { word, .. } if word == words.current_frame => (ThreadWord::CurrentFrame, word),
+        SimStore::Anchor { .. } => (ThreadWord::Anchor, words.anchor),
+        SimStore::IncrementSequence { .. } => (ThreadWord::Sequence, words.sequence),
         _ => return None,
     };
     Some((word, state.words.get(usize::from(number)).copied()?))

@@ -77,13 +77,13 @@ mod tests {
     use crate::map::Role;
     use crate::program::SimInstruction::{Call, Compile, Create, Drop, Line, Resume, Yield};
     use crate::program::{SimFunction, SimProgram, Thread};
-    use crate::store::Store;
+    use crate::store::SimStore;
     use crate::truth::{TrueChain, chain};
     use crate::workloads;
 
     /// Runs a program and switches threads whenever a code object is freed. Calls `tell` for each access with the state
     /// after it.
-    fn run(program: SimProgram, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, Store)) {
+    fn run(program: SimProgram, accesses: usize, mut tell: impl FnMut(&Interpreter, &State, SimStore)) {
         let (interpreter, mut state) = Interpreter::start(program, [].into());
         let mut turn = 0;
         for _ in 0..accesses {
@@ -96,9 +96,9 @@ mod tests {
         }
     }
 
-    fn role(interpreter: &Interpreter, store: Store) -> Option<Role> {
+    fn role(interpreter: &Interpreter, store: SimStore) -> Option<Role> {
         match store {
-            Store::Word { word, .. } => interpreter.map.role(word),
+            SimStore::Word { word, .. } => interpreter.map.role(word),
             _ => None,
         }
     }
@@ -162,7 +162,7 @@ mod tests {
         run(program, 100, |interpreter, state, store| {
             let Some(role) = role(interpreter, store) else { return };
             line_nine |=
-                matches!(store, Store::Word { value, .. } if interpreter.map.codes().line_of(0, value) == Some(9));
+                matches!(store, SimStore::Word { value, .. } if interpreter.map.codes().line_of(0, value) == Some(9));
             if matches!(role, Role::CodeGeneration(_) | Role::CodeName(_) | Role::CodeFlags(_)) {
                 words.push(role);
             }

@@ -13,7 +13,7 @@ use framewalk::memory::Address;
 use crate::map::{CHUNK_COUNT, FrameSlot, Map};
 use crate::operations::Operation;
 use crate::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, VARIABLES, Variable};
-use crate::store::Store;
+use crate::store::SimStore;
 use crate::variation::Variations;
 
 /// Instructions without a store that a thread may execute in a row. A thread that executes more is in a loop, and is
@@ -65,7 +65,7 @@ struct Control {
     /// An emptied chunk that stays mapped for reuse.
     spare: Option<usize>,
     /// The stores of the operation in progress, and how many of them are done.
-    stores: Vec<Store>,
+    stores: Vec<SimStore>,
     done: usize,
     /// The frames that leave the stack in this operation.
     leaving: Vec<Address>,
@@ -184,7 +184,7 @@ impl Interpreter {
 
     /// Returns the thread's next access. Starts its next operation if the last one is finished. `choice` decides
     /// branches. Returns `None` if the thread has nothing left to do.
-    pub fn prepare(&self, state: &mut State, thread: usize, choice: &mut dyn FnMut() -> bool) -> Option<Store> {
+    pub fn prepare(&self, state: &mut State, thread: usize, choice: &mut dyn FnMut() -> bool) -> Option<SimStore> {
         for _ in 0..SILENT_LIMIT {
             let control = state.threads.get(thread)?;
             if let Some(&store) = control.stores.get(control.done) {
@@ -203,14 +203,14 @@ impl Interpreter {
     /// Performs the access that [`Interpreter::prepare`] returned, except for anchor and sequence, which are left to
     /// the caller. `equal` is the result of an anchor comparison. Returns the frames that have left the stack if this
     /// access ends the operation.
-    pub fn perform(&self, state: &mut State, thread: usize, store: Store, equal: bool) -> Vec<Address> {
+    pub fn perform(&self, state: &mut State, thread: usize, store: SimStore, equal: bool) -> Vec<Address> {
         match store {
-            Store::Word { word, value } => {
+            SimStore::Word { word, value } => {
                 if let Some(there) = state.words.get_mut(usize::from(word)) {
                     *there = value;
                 }
             }
-            Store::CompareAnchor { skip, .. } if !equal => state.threads[thread].done += skip,
+            SimStore::CompareAnchor { skip, .. } if !equal => state.threads[thread].done += skip,
             _ => {}
         }
         let control = &mut state.threads[thread];
@@ -232,21 +232,21 @@ impl Interpreter {
         thread: usize,
         choice: &mut dyn FnMut() -> bool,
         first_sequence: u64,
-    ) -> Option<(Store, Vec<Address>)> {
+    ) -> Option<(SimStore, Vec<Address>)> {
         let store = self.prepare(state, thread, choice)?;
         let mut equal = true;
         let words = |thread: usize| self.map.thread_words(thread);
         match store {
-            Store::Word { .. } => {}
-            Store::CompareAnchor { thread, frame, .. } => {
+            SimStore::Word { .. } => {}
+            SimStore::CompareAnchor { thread, frame, .. } => {
                 equal = state.words[usize::from(words(thread).anchor)] == frame;
             }
-            Store::IncrementSequence { thread } => {
+            SimStore::IncrementSequence { thread } => {
                 let word = &mut state.words[usize::from(words(thread).sequence)];
                 *word = word.wrapping_add(1);
             }
-            Store::ResetSequence { thread } => state.words[usize::from(words(thread).sequence)] = first_sequence,
-            Store::Anchor { thread, value } => state.words[usize::from(words(thread).anchor)] = value,
+            SimStore::ResetSequence { thread } => state.words[usize::from(words(thread).sequence)] = first_sequence,
+            SimStore::Anchor { thread, value } => state.words[usize::from(words(thread).anchor)] = value,
         }
         let left = self.perform(state, thread, store, equal);
         Some((store, left))
@@ -274,8 +274,8 @@ impl Interpreter {
     pub fn next_update(&self, state: &State, thread: usize) -> Option<First> {
         let control = state.threads.get(thread)?;
         match control.stores.get(control.done..)? {
-            [Store::Anchor { .. }, Store::IncrementSequence { .. }, ..] => Some(First::Anchor),
-            [Store::IncrementSequence { .. }, Store::Anchor { .. }, ..] => Some(First::Sequence),
+            [SimStore::Anchor { .. }, SimStore::IncrementSequence { .. }, ..] => Some(First::Anchor),
+            [SimStore::IncrementSequence { .. }, SimStore::Anchor { .. }, ..] => Some(First::Sequence),
             _ => None,
         }
     }

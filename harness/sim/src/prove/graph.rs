@@ -14,7 +14,7 @@ use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Map, Role, SHIM_COUNT, THREAD_COUNT, Word};
 use crate::program::SimProgram;
 use crate::scenario::ContenderError;
-use crate::store::Store;
+use crate::store::SimStore;
 use crate::truth::{TrueChain, chain};
 use crate::variation::Variations;
 
@@ -49,7 +49,7 @@ pub struct Edge {
     /// Index of the thread that takes it.
     pub thread: usize,
     /// The access.
-    pub store: Store,
+    pub store: SimStore,
     /// The choices between threads that could move and between the ways at branches, where there was a choice.
     pub decisions: Vec<u8>,
     /// The state after the step. For a comparison, the state after finding another frame.
@@ -146,8 +146,8 @@ impl Graph {
                         graph.node(next, &mut known, &mut queue, &mut stacks)
                     };
                     let (to, equal, address) = match store {
-                        Store::CompareAnchor { frame, .. } => (after(false)?, after(true)?, frame),
-                        Store::Anchor { value, .. } => (after(true)?, 0, value),
+                        SimStore::CompareAnchor { frame, .. } => (after(false)?, after(true)?, frame),
+                        SimStore::Anchor { value, .. } => (after(true)?, 0, value),
                         _ => (after(true)?, 0, 0),
                     };
                     let address = index_of.get(&address).copied().unwrap_or(0);
@@ -258,21 +258,21 @@ impl Graph {
     pub fn follow(&self, config: &Config, edge: &Edge, far: Far) -> Result<Config, GraphError> {
         let mut next = Config { node: edge.to, ..*config };
         match edge.store {
-            Store::Word { .. } => {}
-            Store::CompareAnchor { thread, .. } => {
+            SimStore::Word { .. } => {}
+            SimStore::CompareAnchor { thread, .. } => {
                 if config.anchors[thread] == edge.address {
                     next.node = edge.equal;
                 }
             }
-            Store::IncrementSequence { thread } => {
+            SimStore::IncrementSequence { thread } => {
                 next.sequences[thread] = match (next.sequences[thread].checked_add(1), far) {
                     (Some(sequence), _) => sequence,
                     (None, Far::Kept) => i8::MAX,
                     (None, Far::Refused) => return Err(GraphError::SequenceTooFar),
                 };
             }
-            Store::ResetSequence { thread } => next.sequences[thread] = 0,
-            Store::Anchor { thread, .. } => next.anchors[thread] = edge.address,
+            SimStore::ResetSequence { thread } => next.sequences[thread] = 0,
+            SimStore::Anchor { thread, .. } => next.anchors[thread] = edge.address,
         }
         Ok(next)
     }
@@ -331,7 +331,7 @@ fn constant(values: &[u64], role: Role) -> Option<u64> {
 }
 
 /// Every way in which a thread can continue, with the choices at branches that lead there.
-fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, Store, Vec<u8>)> {
+fn ways(interpreter: &Interpreter, state: &State, thread: usize) -> Vec<(State, SimStore, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![Vec::new()];
     while let Some(choices) = open.pop() {

@@ -11,7 +11,7 @@ use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Role, THREAD_COUNT};
 use crate::program::Thread;
 use crate::promise::promises_hit;
-use crate::store::Store;
+use crate::store::SimStore;
 use crate::truth::{TrueChain, chain, matches};
 
 /// Most stores of the loops that wait for current frames: a change of one, or their return to where the sample began.
@@ -203,7 +203,7 @@ impl<'a> Target<'a> {
     }
 
     /// As [`Target::step`], but returns the access.
-    fn store(&mut self) -> Option<Store> {
+    fn store(&mut self) -> Option<SimStore> {
         let movable = self.interpreter.movable(&self.state);
         let (mut threads, mut count) = ([0; 8], 0);
         for (slot, thread) in threads.iter_mut().zip(movable) {
@@ -240,7 +240,7 @@ impl<'a> Target<'a> {
         for _ in 0..BACK_LIMIT {
             match self.store() {
                 None => return,
-                Some(Store::Word { word, .. })
+                Some(SimStore::Word { word, .. })
                     if matches!(self.interpreter.map.role(word), Some(Role::CurrentFrame(_))) =>
                 {
                     return;
@@ -331,9 +331,9 @@ impl<'a> Target<'a> {
 }
 
 /// Whether a store can change a stack.
-fn matters(interpreter: &Interpreter, store: Store) -> bool {
+fn matters(interpreter: &Interpreter, store: SimStore) -> bool {
     match store {
-        Store::Word { word, .. } => {
+        SimStore::Word { word, .. } => {
             !matches!(interpreter.map.role(word), Some(Role::Chunk(_) | Role::ChunkPrevious(_)))
         }
         _ => false,

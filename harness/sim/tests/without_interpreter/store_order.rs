@@ -11,7 +11,7 @@ use sim::program::SimInstruction::{
     Throw, Yield,
 };
 use sim::program::{SimFunction, SimInstruction, SimProgram, Thread};
-use sim::store::Store as Done;
+use sim::store::SimStore as Done;
 
 use crate::stores::{Mode, OPERATIONS, assert_same};
 

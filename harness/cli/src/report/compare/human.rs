@@ -4,13 +4,13 @@ use std::fmt::Write as _;
 
 use framewalk::printable::clean;
 
-use super::{Document, Fate};
+use super::{ComparisonDocument, Fate};
 use crate::report::text::{paragraph, plural};
 
 /// At most this many places are listed.
 const PLACES: usize = 8;
 
-impl Document {
+impl ComparisonDocument {
     /// Renders the comparison as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {

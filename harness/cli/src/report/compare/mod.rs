@@ -119,7 +119,7 @@ pub const VERSION: u32 = 1;
 
 /// The document of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Document {
+pub struct ComparisonDocument {
     /// [`KIND`].
     pub kind: String,
     /// [`VERSION`].
@@ -131,7 +131,7 @@ pub struct Document {
     pub comparison: ReportComparison,
 }
 
-impl From<ReportComparison> for Document {
+impl From<ReportComparison> for ComparisonDocument {
     fn from(comparison: ReportComparison) -> Self {
         Self { kind: KIND.to_owned(), version: VERSION, verdict: comparison.verdict(), comparison }
     }

@@ -169,7 +169,7 @@ fn what_the_later_report_leaves_open_is_no_pass() {
 fn what_has_no_failures_is_refused_with_what_would_do() {
     let reports = Reports::new();
     let comparison = reports.compare(vec![], vec![], |text| text);
-    let path = reports.of("c.json", &serde_json::to_string(&compare::Document::from(comparison)).unwrap());
+    let path = reports.of("c.json", &serde_json::to_string(&compare::ComparisonDocument::from(comparison)).unwrap());
     let error = compare(&path, &path).unwrap_err().to_string();
     assert!(error.contains("c.json") && error.contains("a comparison") && error.contains("`mutants`"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! A benchmark: its curves and its tables.
 
 use framewalk::printable::clean;
-use lab::bench::document::Document;
+use lab::bench::document::BenchDocument;
 use lab::bench::{markdown, svg};
 use maud::{Markup, PreEscaped, html};
 
@@ -11,7 +11,7 @@ use super::shown;
 const MOST: usize = 200_000;
 
 /// The curves as an image, the tables as text.
-pub(super) fn section(document: &Document) -> Markup {
+pub(super) fn section(document: &BenchDocument) -> Markup {
     let tables = markdown::render(document, None);
     let cut: String = tables.chars().take(MOST).collect();
     html! {

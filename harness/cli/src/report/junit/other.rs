@@ -8,7 +8,7 @@ use model::run::verdict::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestSuite};
 
 use super::{WIDTH, broken, passed, skipped, suite};
-use crate::report::compare::Document as Comparison;
+use crate::report::compare::ComparisonDocument as Comparison;
 use crate::report::saved::Saved;
 use crate::report::searches::{Search, SearchVerdict};
 use crate::report::text::{Look, plural};
