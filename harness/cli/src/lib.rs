@@ -4,7 +4,7 @@
 //! (`last_profiled_frame` and `last_profiled_frame_seq`) show which cached frames are still valid. This library has
 //! walkers that use such a cache, and everything needed to find out whether the stacks that they return ever existed.
 //!
-//! Walkers only need a [`memory::RemoteMemory`], so an array of bytes is enough. This example reads a recorded target:
+//! Walkers only need a [`RemoteMemory`](framewalk::memory::RemoteMemory), so an array of bytes is enough. This example reads a recorded target:
 //! a release build of 3.15.2, stopped inside a recursion.
 //!
 //! ```

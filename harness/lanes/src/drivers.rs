@@ -1,6 +1,6 @@
 //! Keeps CPython's unwinders from cell to cell: starting an interpreter for each cell would cost more than the cell.
 //!
-//! An unwinder that dies or hangs is a finding, and the cell goes on with a new one: see [`RenewedUnwinder`].
+//! An unwinder that dies or hangs is a finding, and the cell goes on with a new one: see `RenewedUnwinder`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -4,9 +4,9 @@
 //! positions in the program's code objects. The reference walker may never return an impossible stack. Of the other
 //! walkers, the cached one may not return more of them than the uncached one on the same target at the same time.
 //! Neither may return impossible stacks, or reject, more often than the released builds were seen to, nor may a cache
-//! answer less often: see [`Bounds`].
+//! answer less often: see [`LiveBounds`].
 //!
-//! [`Bounds`]: model::run::bounds::Bounds
+//! [`LiveBounds`]: model::run::bounds::LiveBounds
 
 mod told;
 

@@ -19,7 +19,7 @@ pub(super) fn fix_addresses(command: &mut Command) {
     unsafe { command.pre_exec(fix) };
 }
 
-/// Whether [`fix_addresses`] took effect in process `pid`.
+/// Whether `fix_addresses` took effect in process `pid`.
 pub fn has_fixed_addresses(pid: i32) -> bool {
     let persona = std::fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
     u64::from_str_radix(persona.trim(), 16).is_ok_and(|bits| bits & libc::ADDR_NO_RANDOMIZE as u64 != 0)
@@ -91,7 +91,7 @@ fn branch(word: u32, equal: u8, unequal: u8) -> sock_filter {
     sock_filter { jt: equal, jf: unequal, ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, word) }
 }
 
-/// Whether [`stop_at_remote_accesses`] took effect in process `pid`.
+/// Whether `stop_at_remote_accesses` took effect in process `pid`.
 pub fn is_filtered(pid: i32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let filters = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")).map(str::trim);

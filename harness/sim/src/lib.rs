@@ -1,9 +1,9 @@
 //! A small interpreter over a memory image. It does to the words that walkers read what CPython does, one store at a
 //! time and in CPython's order, and nothing else.
 //!
-//! A [`program::Program`] defines which functions call which. An [`interpreter::Interpreter`] runs it over the words of
+//! A [`program::SimProgram`] defines which functions call which. An [`interpreter::Interpreter`] runs it over the words of
 //! a [`map::Map`], which has CPython's structures at their real offsets. Each instruction becomes a list of
-//! [`store::Store`]s. `harness/cli/tests/stepped/store_order.rs` compares these lists with the stores of a real
+//! [`store::SimStore`]s. `harness/cli/tests/stepped/store_order.rs` compares these lists with the stores of a real
 //! interpreter that is stepped instruction by instruction.
 //!
 //! The reader of the image decides how many stores happen between two of its reads: [`scenario`] follows a schedule,

@@ -1,10 +1,10 @@
 //! Events and the reports that consume them.
 //!
-//! A run is a stream of [`event::Event`]s. [`summary::Summary`] folds them, without clock or terminal, into tallies,
-//! distinct violations and a [`verdict::Judgement`]. [`progress`] shows how far the run is, and [`stream`] records the
-//! events. The result of a run is a [`json::Document`]; [`human`], [`junit`], [`github`], [`markdown`] and [`html`]
-//! render it and other documents that were [`saved`]. Each explanation has one source: [`group`] finds the probable
-//! cause of violations, [`words`] says what broke, and [`conclusion`] says what the verdict means.
+//! A run is a stream of [`Event`](model::run::event::Event)s. [`Summary`](model::run::summary::Summary) folds them, without clock or terminal, into tallies,
+//! distinct violations and a [`Judgement`](model::run::verdict::Judgement). [`progress`] shows how far the run is, and [`stream`] records the
+//! events. The result of a run is a [`Document`](model::run::document::Document); [`human`], [`junit`], [`github`], [`markdown`] and [`html`]
+//! render it and other documents that were [`saved`]. Each explanation has one source: [`group`](model::run::group) finds the probable
+//! cause of violations, [`words`](model::run::words) says what broke, and [`conclusion`] says what the verdict means.
 
 pub mod compare;
 pub mod conclusion;

@@ -2,7 +2,7 @@
 //! its source; and unwinders, CPython's and this project's, with a check left out. They measure which faults the
 //! harness finds.
 //!
-//! [`image::Image`] finds the updates in the machine code of a build, and writes copies with a [`fault::Fault`] in one
+//! [`image::BinaryImage`] finds the updates in the machine code of a build, and writes copies with a [`fault::Fault`] in one
 //! or all of them. [`install`] turns such a copy into a build that can be run. [`unwinder`] patches the module
 //! `_remote_debugging`, and [`weakened`] weakens this project's walkers. A [`stand_in`] wraps that module in Python.
 //! [`peers`] runs CPython's own tests against each mutant.

@@ -6,7 +6,7 @@
 //! | name | content |
 //! | --- | --- |
 //! | `bundle.json` | format, version, fingerprint, interpreter, machine ([`about::About`]) |
-//! | `finding.json` | a failure of `check`, with what is needed to run its cell again ([`about::Told`]); or |
+//! | `finding.json` | a failure of `check`, with what is needed to run its cell again ([`about::CellRecord`]); or |
 //! | `case.json` | a case of the stepped lane, as `explore` saves it |
 //! | `workload.py`, `grammar.json` | the program and its legal stacks; a user's program has no grammar |
 //! | `snapshot` | what walkers read of a second target that runs the program with gates; none for the live lane |

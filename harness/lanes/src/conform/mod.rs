@@ -1,6 +1,6 @@
 //! Conformance: the same schedules on the simulated interpreter and on the real one.
 //!
-//! A random [`sim::program::Program`] is [drawn](draw::draw) and [translated](python::translate) into Python, so that
+//! A random [`sim::program::SimProgram`] is [drawn](draw::draw) and [translated](python::translate) into Python, so that
 //! one round of its `main` is one round of the workload. A [`Rig`](crate::stepped::Rig) runs the Python program under a
 //! walker and randomly drawn schedules. The simulated interpreter runs the same program under the same schedule and the
 //! same walker code (for CPython's own unwinder, our walker of its protocol). Both must report the same: each store to

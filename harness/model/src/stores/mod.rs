@@ -2,7 +2,7 @@
 //!
 //! A [`Store`] says which field of which frame or thread state changed. Frames are identified by their function instead
 //! of their address, so the stores of an operation are the same in every process. [`recorder`] makes such a list from
-//! addresses, whichever tool observed them. The lists of real interpreters come from [`process::stepper`].
+//! addresses, whichever tool observed them. The lists of real interpreters come from `process::stepper`.
 
 mod naming;
 pub mod recorder;
