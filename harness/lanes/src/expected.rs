@@ -34,8 +34,8 @@ impl Expected {
         Ok(self.walker.sample(&mut Overlay::new(memory.clone()))?)
     }
 
-    /// The unwinder raised at the thread with this index in its list. It stored its entries for the threads before, and
-    /// wrote nothing.
+    /// The unwinder raised at the thread with this index in its list. It stored its entries for the threads before. For
+    /// that thread and those after it, the cache is as it was.
     pub(super) fn raised(&mut self, sample: &Sample, number: usize) {
         let mut cache = std::mem::take(&mut self.before);
         for thread in sample.threads.iter().take(number) {

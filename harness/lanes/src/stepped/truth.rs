@@ -93,7 +93,7 @@ impl TruthReader {
             if links.len() == DEPTH_LIMIT {
                 return Err(Rejection::TooDeep(DEPTH_LIMIT));
             }
-            // What was guessed and is no longer there is passed over only where it is followed by what is.
+            // A guess is used while the chain follows it. From the first frame that does not match, frames are read one by one.
             let frame = match read.peek() {
                 Some(&(&address, bytes)) if address == next => {
                     read.next();
