@@ -27,7 +27,7 @@
 //! let mut walker = ReferenceWalker::new(site)?;
 //! walker.attach(&mut memory)?;
 //!
-//! // Nobody has written an anchor yet, so the whole stack is read; and then it is known.
+//! // There is no anchor yet, so the first sample reads the whole stack and caches it.
 //! let first = walker.sample(&mut memory)?.threads.remove(0);
 //! assert_eq!(first.provenance.lookup, Lookup::Miss(MissReason::AnchorNull));
 //! let second = walker.sample(&mut memory)?.threads.remove(0);
@@ -38,7 +38,7 @@
 //! assert_eq!(stack.last().map(|frame| &*frame.function), Some("<module>"));
 //! assert_eq!(second.provenance.from_cache, stack.len() - 1, "all but the leaf");
 //!
-//! // A sequence that counted a frame which nobody saw leave: what is stored is not believed any more.
+//! // The sequence counted a frame whose return the walker did not see, so the entry is no longer trusted.
 //! let thread = thread_states(&mut memory, &site.layout, site.runtime)?[0];
 //! let sequence = thread.address + site.cache()?.sequence;
 //! memory.write(sequence, &(thread.sequence + 1).to_le_bytes())?;

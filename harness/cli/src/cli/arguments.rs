@@ -30,8 +30,8 @@ use crate::cli::values::{
 
 /// Tests whether CPython's remote-profiling frame cache tells the truth.
 ///
-/// Without a verb, `check` is meant: it runs generated programs on real interpreters, samples them with and without the
-/// frame cache, and judges every stack by what the programs can do.
+/// The default verb, `check`, runs generated programs on real interpreters, samples them with and without the frame
+/// cache, and judges every stack against the stacks that the programs can have.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "framediff", version, args_conflicts_with_subcommands = true, after_long_help = exit::HELP)]
 pub struct Cli {
@@ -58,48 +58,48 @@ pub enum Verb {
     /// List the builds that would be tested
     #[command(after_long_help = exit::HELP)]
     Builds(Builds),
-    /// Compare walkers, live, on a Python process that is already there
+    /// Compare walkers on a Python process that is already running
     #[command(after_long_help = exit::HELP)]
     Attach(Attach),
-    /// Record the memory of a stopped target, and what is true of it, in a file
+    /// Record the memory of a stopped target in a file, with its true stacks
     #[command(after_long_help = exit::HELP)]
     Snapshot(SnapshotArguments),
-    /// Send every walker over recorded files again, and run saved cases again
+    /// Replay recorded targets with every walker, and run saved cases again
     #[command(after_long_help = exit::HELP)]
     Replay(Replay),
-    /// Report saved documents again, or all of a night together
+    /// Render saved documents again, one or many
     #[command(after_long_help = exit::HELP)]
     Report(Report),
-    /// Drive a real target and a real walker store by store, and search for a schedule that gives a wrong stack
+    /// Interleave a real target and a real walker store by store, in search of a schedule with a wrong stack
     #[command(after_long_help = exit::HELP)]
     Explore(Box<Explore>),
-    /// Make the schedule and the workload of a case small
+    /// Reduce the schedule and the workload of a case
     #[command(after_long_help = exit::HELP)]
     Shrink(Shrink),
-    /// Tell what happens in a case, access by access and store by store, and why the stack is wrong
+    /// Show what happens in a case, access by access and store by store, and why the stack is wrong
     #[command(after_long_help = exit::HELP)]
     Explain(Explain),
-    /// Write a case as one Python file that needs nothing but the CPython it is about
+    /// Write a case as one Python file that needs only the CPython under test
     #[command(after_long_help = exit::HELP)]
     Reproducer(Reproducer),
-    /// Search every interleaving of a simulated interpreter and a cached walker for a stack that was not there
+    /// Search every interleaving of a simulated interpreter and a cached walker for a stack that never existed
     #[command(after_long_help = exit::HELP)]
     Prove(Box<Prove>),
-    /// Hold the simulated interpreter against real ones, on random programs and schedules, store by store
+    /// Compare the simulated interpreter with real ones, store by store, on random programs and schedules
     Conform(Box<Conform>),
-    /// Test the harness itself: make interpreters with known faults, and see which of them the check kills
+    /// Test the harness itself: build interpreters with known faults, and see which of them `check` kills
     #[command(after_long_help = exit::HELP)]
     Mutants(Mutants),
-    /// Put the JSON reports of the shards of one run together, and judge them as one
+    /// Merge the JSON reports of the shards of one run, and judge them as one
     #[command(after_long_help = exit::HELP)]
     Merge(Merge),
-    /// Tell which failures of two JSON reports are new, still there or gone
+    /// Show which failures are new, still there or gone between two JSON reports
     #[command(after_long_help = exit::HELP)]
     Compare(Compare),
-    /// Write a unittest file for CPython's own tree that needs nothing but the standard library
+    /// Write a unittest file for CPython's own tree that needs only the standard library
     #[command(after_long_help = exit::HELP)]
     EmitUnittest(EmitUnittest),
-    /// Measure what the frame cache gains and what being sampled costs the target
+    /// Measure what the frame cache gains, and what sampling costs the target
     #[command(after_long_help = exit::HELP)]
     Bench(Box<Bench>),
 }
@@ -123,9 +123,9 @@ pub struct Check {
     /// What is run.
     #[command(flatten)]
     pub selection: Selection,
-    /// Run this Python program in the place of generated ones, in the stopped lane. Walkers are held against each other, and against
-    /// what the program says of itself where it calls `framediff_gate.gate()`, which it can import. It runs in this folder, reads
-    /// nothing, and is started again if it ends; arguments for it come after --
+    /// Run this Python program instead of generated ones, in the stopped lane. Walkers are compared with each other, and
+    /// with the program's own account where it imports and calls `framediff_gate.gate()`. The program runs in the current
+    /// folder, with no input, and is restarted when it ends. Its arguments come after --
     #[arg(long, value_name = "FILE", help_heading = "Selection", conflicts_with_all = PROGRAM_EXCLUDES)]
     pub program: Option<PathBuf>,
     /// Arguments of the program
@@ -134,31 +134,31 @@ pub struct Check {
     /// How the workloads look.
     #[command(flatten)]
     pub size: Size,
-    /// The time the run may take; it is shared out fairly, and what was not run is printed. What has begun may overrun it by
-    /// 15 % and two seconds; then a target that is not ready yet is given up, too. Looking for builds comes before
+    /// Time limit of the run, shared fairly among its cells. Cells that did not run are listed. Work in progress may overrun
+    /// the limit by 15 % and two seconds. Finding the builds does not count
     #[arg(long, value_name = "TIME", default_value = DEFAULT_BUDGET, value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
-    /// In the stopped lane, stop each target so often for each cached walker, however long it takes; the budget is a limit
-    /// then, and how fast a machine is does not decide what is tested
+    /// Stopped lane: the number of stops of each target for each cached walker. The budget is then only a limit, so the
+    /// speed of the machine does not decide what is tested
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub stops: Option<u32>,
-    /// In the stepped lane, run so many schedules for each program, however long it takes: first the kept ones, then drawn
-    /// ones; the budget is a limit then
+    /// Stepped lane: the number of schedules for each program, recorded ones first, then random ones. The budget is then
+    /// only a limit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub schedules: Option<u32>,
-    /// End the run at the first violation with this fingerprint, as the replay line of a report does: exit code 1, or 0 if it
-    /// is known. A run that does not show it is inconclusive, never a pass
+    /// End the run at the first violation with this fingerprint, as the replay line of a report does. The exit code is 1, or 0
+    /// if the violation is known. A run that does not show it is inconclusive, never a pass
     #[arg(long, value_name = "FINGERPRINT", value_parser = fingerprint, help_heading = "Run")]
     pub until: Option<Fingerprint>,
-    /// How many targets run at once [default: three for two cores, since one that is stopped leaves its core idle; at most
-    /// eight for each core]
+    /// Number of targets that run at once, at most eight per core [default: three for two cores, because a stopped target
+    /// leaves its core idle]
     #[arg(long, value_name = "N", value_parser = check_jobs, help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
-    /// In the live lane, hold each walker's profile against the true one, which takes a sixth of the time; advice, and no
-    /// ground of the verdict
+    /// Live lane: compare each walker's profile with the true one. This takes a sixth of the time and is advice: it does not
+    /// change the verdict
     #[arg(long, help_heading = "Run")]
     pub profiles: bool,
-    /// Make a bundle of each distinct failure in this folder, for `replay` and `explain` on another machine
+    /// Write a bundle of each distinct failure to this folder, for `replay` and `explain` on another machine
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub bundles: Option<PathBuf>,
     /// How the result is judged.
@@ -182,16 +182,16 @@ pub struct Selection {
     /// Run only this lane; repeatable
     #[arg(long, value_name = "LANE", value_parser = lanes())]
     pub lane: Vec<Lane>,
-    /// Use only this walker, and what it is compared with; repeatable
+    /// Use only this walker and the walkers it is compared with; repeatable
     #[arg(long, value_name = "WALKER", value_parser = walkers())]
     pub walker: Vec<WalkerKind>,
     /// The seed of the workloads, decimal or 0x... [default: random, and printed]
     #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
-    /// Run only cells of part K of N, for N machines to share a run of one seed; `merge` puts their reports together
+    /// Run only part K of N, so that N machines can share a run with one seed; `merge` joins their reports
     #[arg(long, value_name = "K/N", requires = "seed", default_value_t = Shard::WHOLE)]
     pub shard: Shard,
-    /// Put this known fault into the own cached walker, to see it found; repeatable
+    /// Put this known fault into framediff's cached walker, to see that it is found; repeatable
     #[arg(long, value_name = "NAME", value_parser = weakenings())]
     pub weaken: Vec<Weakening>,
 }
@@ -219,7 +219,7 @@ pub struct Attach {
     /// How long to sample it
     #[arg(long, visible_alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
-    /// Allow writing the process's anchor, which cached walkers need; without it only uncached ones run
+    /// Allow writes to the process's anchors, which cached walkers need. Without it, only uncached walkers run
     #[arg(long, help_heading = "Run")]
     pub write: bool,
     /// How the result is judged.
@@ -251,10 +251,10 @@ pub struct SnapshotArguments {
     /// How the workload looks.
     #[command(flatten)]
     pub size: Size,
-    /// How often the target is stopped and recorded
+    /// Number of stops to record
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Run")]
     pub stops: u32,
-    /// The file; it must not be there
+    /// The file to write; it must not exist
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: PathBuf,
 }
@@ -265,10 +265,10 @@ pub struct Replay {
     /// Recorded targets, saved cases, bundles, and cases on a line (framediff@...)
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// How often a case of the stepped lane is run, each time in fresh processes
+    /// Number of runs of a case of the stepped lane, each in fresh processes
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub times: u32,
-    /// The time for running a cell of `check` again
+    /// Time limit for a cell of `check` that runs again
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// Where cases of the stepped lane run.
@@ -279,7 +279,7 @@ pub struct Replay {
 /// Arguments of `prove`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prove {
-    /// Who walks
+    /// The walker
     #[arg(long, value_name = "WALKER", default_value = "own-reference", help_heading = "Walker")]
     pub walker: ProvedWalker,
     /// Leave this check out of the walker; repeatable
@@ -291,19 +291,19 @@ pub struct Prove {
     /// Let the interpreter differ from CPython 3.15.2 in this; repeatable
     #[arg(long, value_name = "NAME", value_parser = variations(), help_heading = "Interpreter")]
     pub vary: Vec<Variation>,
-    /// Another profiler may anchor a thread's current frame at any time, in no time; so often at most, if a number is given
+    /// Let another profiler anchor a thread's current frame at any moment; with a number, at most that often
     #[arg(long, value_name = "TIMES", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u8).range(1..=100), help_heading = "Interpreter")]
     pub other_profiler: Option<Option<u8>>,
-    /// How many samples are taken
+    /// Number of samples
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
     /// What counts as wrong
     #[arg(long, value_name = "CLAUSE", value_parser = named::<ProofClause>(), default_value = "not-there", help_heading = "Search")]
     pub clause: ProofClause,
-    /// Between what the interpreter may move
+    /// What the interpreter may move between
     #[arg(long, value_name = "READS", value_parser = named::<Reads>(), default_value = "words", help_heading = "Search")]
     pub reads: Reads,
-    /// Give up after so many states
+    /// Give up after this number of states
     #[arg(long, value_name = "N", default_value = "20000000000", help_heading = "Search")]
     pub states: u64,
     /// Save a counterexample as a case in this folder
@@ -318,7 +318,7 @@ pub enum ProvedWalker {
     OwnReference,
     /// CPython 3.15's protocol
     OwnCached,
-    /// The reference walker without what its first idea lacks
+    /// The reference walker as first designed: anchor first, without the later checks
     AnchorFirst,
 }
 

@@ -19,25 +19,25 @@ pub struct Bench {
     /// Measure only this run mode of each build
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// Measure only this; repeatable [default: everything for which the time suffices]
+    /// Measure only this part; repeatable [default: everything that fits into the time]
     #[arg(long, value_name = "PART", help_heading = "Selection")]
     pub part: Vec<BenchPart>,
-    /// Measure stacks of so many frames; repeatable [default: 1, 10, 100, 1000 and 5000]
+    /// Measure stacks with this number of frames; repeatable [default: 1, 10, 100, 1000 and 5000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9000), help_heading = "Selection")]
     pub depth: Vec<u32>,
-    /// Measure only this walker, and the uncached one that it is compared with; repeatable
+    /// Measure only this walker and the uncached one it is compared with; repeatable
     #[arg(long, value_name = "WALKER", value_parser = walkers(), help_heading = "Selection")]
     pub walker: Vec<WalkerKind>,
-    /// The seed of the order in which contenders take turns, decimal or 0x... [default: random, and printed]
+    /// The seed of the order of measurements, decimal or 0x... [default: random, and printed]
     #[arg(long, value_name = "N", value_parser = seed, help_heading = "Run")]
     pub seed: Option<u64>,
-    /// The time the run may take; it is shared out over all points
+    /// Time limit of the run, shared among all points
     #[arg(long, value_name = "TIME", default_value = "3m", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
-    /// Print what this file holds (of an earlier --format json) and measure nothing
+    /// Print the results in this file, from an earlier --format json, and measure nothing
     #[arg(long, value_name = "FILE", help_heading = "Run", conflicts_with_all = ["budget", "depth", "part", "walker", "jit", "python", "seed"])]
     pub from: Option<PathBuf>,
-    /// Compare with what this file holds (of an earlier --format json)
+    /// Compare with the results in this file, from an earlier --format json
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub baseline: Option<PathBuf>,
     /// Exit with 1 if anything is slower than in the baseline

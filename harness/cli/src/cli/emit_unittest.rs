@@ -11,7 +11,7 @@ use crate::report::unittest_file::unittest_file;
 /// Arguments of `emit-unittest`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct EmitUnittest {
-    /// The file; one that is there is replaced [default: standard output]
+    /// The file to write; an existing one is replaced [default: standard output]
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Option<PathBuf>,
 }

@@ -30,7 +30,7 @@ pub struct Merge {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
-    /// Write the merged report to this file as JSON, too
+    /// Also write the merged report to this file as JSON
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Option<PathBuf>,
 }

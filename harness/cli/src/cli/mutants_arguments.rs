@@ -14,40 +14,40 @@ pub struct Mutants {
     /// Which builds.
     #[command(flatten)]
     pub source: BuildSource,
-    /// Only the builds' run mode of that name [default: both]
+    /// Use only this run mode of each build [default: both]
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// Only mutants with this in their name, as `sequence-kept`, `@everywhere`, `@3` or `stand-in/`; repeatable [default: all]
+    /// Only mutants whose name contains this, such as `sequence-kept`, `@everywhere`, `@3` or `stand-in/`; repeatable [default: all]
     #[arg(long, value_name = "TEXT", help_heading = "Mutants")]
     pub mutant: Vec<String>,
-    /// Show the sites, what reaches them and the mutants, and check none
+    /// List the sites, the instructions that reach them, and the mutants; check none
     #[arg(long, help_heading = "Mutants")]
     pub list: bool,
-    /// Keep the mutants in this folder, one folder each with a `python` to start
+    /// Keep the mutants in this folder, each in a folder of its own with a `python` to run
     #[arg(long, value_name = "DIR", conflicts_with = "list", help_heading = "Mutants")]
     pub keep: Option<PathBuf>,
     /// The seed of the programs, decimal or 0x...
     #[arg(long, value_name = "N", value_parser = seed, default_value = "1", help_heading = "Run")]
     pub seed: u64,
-    /// The time after which a mutant is given up; what is tested is given by number, as in the action
+    /// Time limit for each mutant. The number of stops and schedules is fixed, as in the action
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
-    /// How often the original is checked like a mutant
+    /// Number of checks of the unchanged original
     #[arg(long, value_name = "N", default_value = "1", help_heading = "Run")]
     pub control: u32,
-    /// Also run CPython's own tests of remote inspection on each mutant; they are fetched if need be
+    /// Also run CPython's own tests of remote inspection on each mutant; they are fetched if necessary
     #[arg(long, help_heading = "Peers")]
     pub peers: bool,
     /// The folder with CPython's own test_external_inspection.py [default: the build's own library, or what is fetched]
     #[arg(long, value_name = "DIR", requires = "peers", help_heading = "Peers")]
     pub peer_tests: Option<PathBuf>,
-    /// Run all of test_external_inspection on mutants of a single site, too, instead of its TestFrameCaching alone
+    /// On mutants of a single site, run all of test_external_inspection instead of only TestFrameCaching
     #[arg(long, requires = "peers", help_heading = "Peers")]
     pub whole: bool,
-    /// Read known failures from this file instead of the list that came with framediff
+    /// Known failures [default: the list that comes with framediff]
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub known: Option<PathBuf>,
-    /// What is printed
+    /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Human, help_heading = "Run")]
     pub format: Format,
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 /// The files that a run is reported in, besides what it prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Reports {
-    /// Also report in this file: json, json-lines (events as they come), junit, html or markdown; repeatable
+    /// Also write a report to this file: json, json-lines (events as they happen), junit, html or markdown; repeatable
     #[arg(long = "report", value_name = "KIND=PATH", help_heading = "Run")]
     pub reports: Vec<ReportTo>,
 }
@@ -27,11 +27,11 @@ pub struct ReportTo {
 pub enum ReportKind {
     /// One JSON document with a version field
     Json,
-    /// One event on a line, as they come
+    /// One event per line, as they happen
     JsonLines,
     /// JUnit's XML
     Junit,
-    /// A page that needs nothing else
+    /// A self-contained page
     Html,
     /// Text for a step summary or an issue
     Markdown,
@@ -43,10 +43,10 @@ pub struct Report {
     /// JSON or JSON lines of check or attach, JSON of merge, compare, explore, explain, mutants or bench, and saved cases
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// How they are reported
+    /// The format
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: ReportFormat,
-    /// Where to [default: standard output]
+    /// The file to write [default: standard output]
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Option<PathBuf>,
 }
@@ -60,7 +60,7 @@ pub enum ReportFormat {
     Json,
     /// JUnit's XML.
     Junit,
-    /// A page that needs nothing else.
+    /// A self-contained page.
     Html,
     /// Text for a step summary or an issue.
     Markdown,

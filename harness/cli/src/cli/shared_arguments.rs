@@ -18,7 +18,7 @@ pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Builds")]
 pub struct BuildSource {
-    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched ones]
+    /// A CPython to test; repeatable [default: every supported one on PATH, else fetched builds]
     #[arg(long, value_name = "PATH")]
     pub python: Vec<PathBuf>,
     /// Where fetched builds are kept [default: the user's cache folder]
@@ -33,17 +33,17 @@ pub struct BuildSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Workload (default: decided by the seed)")]
 pub struct Size {
-    /// How many frames deep a branch goes: 1 to 1400 in deep and recursion. Generators and coroutines take 60 of them at most,
-    /// the other families 200
+    /// Depth of a branch in frames: 1 to 1400 in deep and recursion, at most 60 in generators and coroutines, at most 200 in
+    /// the other families
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_DEEP)))]
     pub depth: Option<u32>,
-    /// How many branches, threads or variants there are: 2 to 8
+    /// Number of branches, threads or variants: 2 to 8
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(LEAST_WIDE)..=i64::from(MOST_WIDE)))]
     pub width: Option<u32>,
     /// Rounds of a leaf's loop, up to 1000000: with 0, calls and returns dominate
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MOST_ROUNDS)))]
     pub speed: Option<u32>,
-    /// Extra locals of the frames, up to 1000: N or equal:N for all, unequal:N for up to N
+    /// Extra locals per frame, up to 1000: N or equal:N for all frames, unequal:N for 0 to N
     #[arg(long, value_name = "N", value_parser = frame_size)]
     pub frame_size: Option<FrameSize>,
     /// The kind of text in function names
@@ -70,7 +70,7 @@ pub struct Judging {
     /// Known failures [default: the list that comes with framediff]
     #[arg(long, value_name = "FILE")]
     pub known: Option<PathBuf>,
-    /// Confidence of the comparison of cached with uncached, over the whole run
+    /// Confidence of all comparisons of cached with uncached walkers in the run
     #[arg(long, value_name = "P", default_value_t = DEFAULT_CONFIDENCE, value_parser = confidence)]
     pub confidence: f64,
 }

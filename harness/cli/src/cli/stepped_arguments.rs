@@ -27,50 +27,50 @@ pub struct Explore {
     /// The run mode of the build
     #[arg(long, value_name = "MODE", default_value = "off", help_heading = "Builds")]
     pub jit: Jit,
-    /// Who walks
+    /// The walker
     #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "cpython-cached", help_heading = "Walker")]
     pub walker: WalkerKind,
-    /// Leave this check out of an own walker; repeatable
+    /// Leave this check out of one of framediff's walkers; repeatable
     #[arg(long, value_name = "NAME", value_parser = all_weakenings(), help_heading = "Walker")]
     pub weaken: Vec<Weakening>,
-    /// Who takes which sample, and what happens to them: alone, alternating, old-and-new, handed-over, remade, died, or
-    /// turns as in a+make-b.b+a
+    /// Which profiler takes which sample, and when profilers start and end: alone, alternating, old-and-new, handed-over,
+    /// remade, died, or turns as in a+make-b.b+a
     #[arg(long, value_name = "NAME", default_value = "alone", help_heading = "Walker")]
     pub scenario: ProfilerScript,
     /// The family of the workload; repeatable
     #[arg(long, value_name = "NAME", value_parser = families(), default_value = "alternating", help_heading = "Workload (default: a small one)")]
     pub family: Vec<Family>,
-    /// The seed of the workload, and of what is drawn, decimal or 0x...
+    /// The seed of the workload and of random schedules, decimal or 0x...
     #[arg(long, value_name = "N", value_parser = seed, default_value = "25", help_heading = "Workload (default: a small one)")]
     pub seed: u64,
     /// How the workload looks.
     #[command(flatten)]
     pub size: Size,
-    /// In which order schedules come
+    /// The order of the schedules
     #[arg(long, value_name = "ORDER", default_value = "exhaustive", help_heading = "Search")]
     pub order: SearchOrder,
-    /// How many samples are taken
+    /// Number of samples
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
-    /// How often the target moves at most
+    /// Largest number of moves of the target
     #[arg(long, value_name = "N", default_value = "2", value_parser = clap::value_parser!(u32).range(0..=64), help_heading = "Search")]
     pub moves: u32,
-    /// By how many steps at most at a time [default: those of one round of the workload, up to 24]
+    /// Largest number of steps in a move [default: those of one round of the workload, up to 24]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), help_heading = "Search")]
     pub steps: Option<u32>,
     /// What a step is
     #[arg(long, value_name = "STEP", default_value = "store", help_heading = "Search")]
     pub step: Step,
-    /// Let the target move between samples only
+    /// Let the target move only between samples
     #[arg(long, conflicts_with = "tear", help_heading = "Search")]
     pub at_rest: bool,
     /// Let the target move between the words of a read, too
     #[arg(long, help_heading = "Search")]
     pub tear: bool,
-    /// Let the target not move before accesses of this kind nor in them, to see which failures need that; repeatable
+    /// Keep the target still before and during accesses of this kind, to see which failures need a move there; repeatable
     #[arg(long, value_name = "ACCESS", value_parser = accesses(), help_heading = "Search")]
     pub still: Vec<AccessKind>,
-    /// How many schedules are drawn, if they are
+    /// Number of random schedules
     #[arg(long, value_name = "N", default_value = "10000", help_heading = "Search")]
     pub schedules: u64,
     /// Only part K of N of an exhaustive search
@@ -79,16 +79,16 @@ pub struct Explore {
     /// End at the first failure
     #[arg(long, help_heading = "Search")]
     pub first: bool,
-    /// End after this time, whatever is left [default: when everything ran]
+    /// Time limit [default: none, everything runs]
     #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
     pub budget: Option<Duration>,
-    /// How many targets run at once [default: one for each core; at most eight for each]
+    /// Number of targets that run at once, at most eight per core [default: one per core]
     #[arg(long, value_name = "N", value_parser = explore_jobs, help_heading = "Run")]
     pub jobs: Option<NonZeroUsize>,
     /// Save the simplest case of each kind of failure in this folder
     #[arg(short, long, value_name = "DIR", help_heading = "Run")]
     pub output: Option<PathBuf>,
-    /// Make a bundle of the simplest case of each kind of failure in this folder
+    /// Write a bundle of the simplest case of each kind of failure to this folder
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub bundles: Option<PathBuf>,
     /// Let known failures fail the run too
@@ -116,25 +116,25 @@ pub struct Conform {
     /// Which builds.
     #[command(flatten)]
     pub source: BuildSource,
-    /// Only the builds' run mode of that name [default: both]
+    /// Use only this run mode of each build [default: both]
     #[arg(long, value_name = "MODE", help_heading = "Builds")]
     pub jit: Option<Jit>,
-    /// Who walks
+    /// The walker
     #[arg(long, value_name = "WALKER", value_parser = walkers(), default_value = "own-cached", help_heading = "Walker")]
     pub walker: WalkerKind,
     /// The family of the programs; repeatable [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Programs")]
     pub family: Vec<String>,
-    /// How many programs of each family
+    /// Number of programs of each family
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
     pub programs: u64,
-    /// The seed of the first program and its schedules, decimal or 0x...; the next program has the next one
+    /// The seed of the first program and its schedules, decimal or 0x...; each further program adds one
     #[arg(long, value_name = "N", value_parser = seed, default_value = "0", help_heading = "Programs")]
     pub seed: u64,
-    /// How many schedules are drawn for each program
+    /// Number of random schedules for each program
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Programs")]
     pub schedules: u64,
-    /// End after this time, whatever is left [default: when everything ran]
+    /// Time limit [default: none, everything runs]
     #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
     pub budget: Option<Duration>,
 }
@@ -147,20 +147,20 @@ pub type ShardArgument = Shard;
 pub enum SearchOrder {
     /// All of them, the simplest first
     Exhaustive,
-    /// Drawn at random, most moves where the protocol is thin
+    /// Random, with most moves where the protocol is weakest
     Random,
-    /// Drawn by probabilistic concurrency testing (PCT)
+    /// Probabilistic concurrency testing (PCT)
     Pct,
 }
 
 /// What a step of the target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Step {
-    /// One store to current frame, anchor or sequence; needs hardware watchpoints
+    /// One store to the current frame, the anchor or the sequence; needs hardware watchpoints
     Store,
-    /// The same, or one load of the anchor to compare it
+    /// One such store, or one load of the anchor for a comparison
     Load,
-    /// All that happens up to the next gate of the program
+    /// Everything up to the program's next gate
     Gate,
 }
 
@@ -181,13 +181,13 @@ pub struct Shrink {
     /// The case.
     #[command(flatten)]
     pub case: OneCase,
-    /// How often a schedule may be run to make it smaller; three times as often to find one in a smaller workload
+    /// Number of runs to reduce a schedule; three times as many to find one in a smaller workload
     #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Run")]
     pub runs: u32,
-    /// How many smaller workloads are tried
+    /// Number of smaller workloads to try
     #[arg(long, value_name = "N", default_value = "40", help_heading = "Run")]
     pub workloads: u32,
-    /// End after this time, with the smallest that was found
+    /// Time limit; the smallest case found so far is the result
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = budget, help_heading = "Run")]
     pub budget: Duration,
     /// Save the smaller case in this folder
@@ -212,10 +212,10 @@ pub struct Reproducer {
     /// The case.
     #[command(flatten)]
     pub case: OneCase,
-    /// The Python file; it must not be there
+    /// The Python file to write; it must not exist
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: PathBuf,
-    /// How long the file runs at most, and how long it is tried here
+    /// Time limit of the file when it runs, and of the trial here
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = budget, help_heading = "Run")]
     pub limit: Duration,
 }
