@@ -842,7 +842,7 @@ fn is_at(gate: Gate, native_thread_id: u64, status: Option<Status>, ids: &[u64])
     u64::from(gate.native_thread_id) == native_thread_id && (!has_twin || status.is_none_or(Status::has_gil))
 }
 
-/// The stack of a thread in a sample. Empty if there is none.
+/// The stack of a thread in a sample. Empty if the sample has no stack for it.
 fn stack_of(sample: Option<&Sample>, native_thread_id: u64) -> &[Frame] {
     let threads = sample.map(|sample| sample.threads.as_slice()).unwrap_or_default();
     let thread = threads.iter().find(|thread| thread.native_thread_id == native_thread_id);

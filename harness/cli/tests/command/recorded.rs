@@ -26,7 +26,7 @@ fn corpus() -> Vec<PathBuf> {
 }
 
 /// Everything that the walkers return for a snapshot. None of it may be wrong.
-fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
+pub(crate) fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
     let looks = snapshot.replay().unwrap();
     for look in &looks {
         assert_eq!(look.broken, [], "{} at stop {}: {look:?}", look.walker, look.stop);
@@ -35,7 +35,7 @@ fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
 }
 
 /// How often a walker's cache gave this answer.
-fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) -> usize {
+pub(crate) fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) -> usize {
     let samples = looks.iter().filter(|look| look.walker == walker).flat_map(|look| &look.sample);
     samples.flat_map(|sample| &sample.threads).filter(|thread| answer(thread).0 == wanted).count()
 }

@@ -11,11 +11,11 @@ use lanes::record::{RecordOrder, record};
 use model::jit_mode::JitMode;
 use model::workload::{Family, FrameSize, Names, Parameters};
 use process::build::{Build, rows};
-use sim::snapshot::replay::{ReplayedLook, answer};
 use sim::snapshot::{Answer, Snapshot};
 
 use crate::common;
 use crate::common::command::outcome;
+use crate::recorded::{count, replayed};
 
 /// Longer than any recording or replay takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,21 +42,6 @@ fn recorded(build: Build, jit: bool, family: Family, parameters: Parameters, sto
 
 fn parameters(depth: u32, names: Names) -> Parameters {
     Parameters { depth, width: 3, frame_size: FrameSize::Equal(8), speed: 20, names }
-}
-
-/// Everything that the walkers return for a snapshot. None of it may be wrong.
-fn replayed(snapshot: &Snapshot) -> Vec<ReplayedLook> {
-    let looks = snapshot.replay().unwrap();
-    for look in &looks {
-        assert_eq!(look.broken, [], "{} at stop {}: {look:?}", look.walker, look.stop);
-    }
-    looks
-}
-
-/// How often a walker's cache gave this answer.
-fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) -> usize {
-    let samples = looks.iter().filter(|look| look.walker == walker).flat_map(|look| &look.sample);
-    samples.flat_map(|sample| &sample.threads).filter(|thread| answer(thread).0 == wanted).count()
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn explained(part: BenchPart) -> &'static str {
             "Time of a sample without the cache over the time with it, by the same walker, on a stack that stands still (full hits)."
         }
         BenchPart::Change => {
-            "The same, where so many frames return and are called anew between two samples (partial hits)."
+            "The same, where this many frames return and are called again between two samples (partial hits)."
         }
         BenchPart::Cost => {
             "Time of the same calls and returns in the target, over the time when nobody samples it. The bystander makes as many system calls as it can upon its own memory: what it slows is due to a busy neighbour, and not to being read."

@@ -15,8 +15,8 @@ const GATES: u32 = 12;
 /// Memory for the points of a search, in bytes.
 const POINTS: usize = 16 << 20;
 
-/// Finds the same failure from gate to gate, within the case's samples and moves and one more of each. `None` if there
-/// is none.
+/// Finds the same failure from gate to gate, within the case's samples and moves and one more of each. Returns `None` if
+/// no such schedule fails.
 ///
 /// # Errors
 /// As [`Rig::launch`] and [`Rig::run`].

@@ -91,7 +91,7 @@ impl FromStr for Clause {
     }
 }
 
-/// Classifies `seen`, which is none of the `possible` stacks of the sample.
+/// Classifies `seen`, a stack that does not occur among the `possible` stacks of the sample.
 ///
 /// `illegal` is the grammar rule that it breaks, if any. Stacks are leaf first. The right functions at other locations
 /// also count as spliced if those frames come from the cache. A stack that differs from a possible one only in the

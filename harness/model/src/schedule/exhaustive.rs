@@ -107,7 +107,7 @@ impl Exhaustive {
         self.progress
     }
 
-    /// Goes to the next schedule; `None` if there is none.
+    /// Goes to the next schedule. Returns `None` after the last one.
     fn next(&mut self) -> Option<Running> {
         if self.way.is_empty() {
             // The very first run provides the points of the empty schedule. It belongs to the first shard.

@@ -118,7 +118,7 @@ pub struct RanSchedule {
 
 /// Decides where the target moves, one schedule after another.
 pub trait Scheduler {
-    /// Begins the next schedule. Returns false if there is none left.
+    /// Begins the next schedule. Returns false after the last one.
     fn begin(&mut self) -> bool;
 
     /// How many steps the target does at this point, just before an access of this kind. Called at every point, in
