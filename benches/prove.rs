@@ -11,7 +11,7 @@ use std::hint::black_box;
 use criterion::Throughput;
 use framewalk::sample::WalkerKind;
 use sim::prove::graph::Graph;
-use sim::prove::search::{ProofClause, ProofOptions, Reads, search};
+use sim::prove::search::{ProofOptions, Reads, SoughtStack, search};
 use sim::scenario::Contender;
 use sim::workloads;
 
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = ProofOptions {
             walker: &|site| contender.walker(site),
             samples: 2,
-            clause: ProofClause::NotThere,
+            sought: SoughtStack::NotThere,
             reads: Reads::Segments,
             anchorings: 0,
             states: u64::MAX,

@@ -17,7 +17,7 @@ use std::time::Instant;
 use framewalk::sample::WalkerKind;
 use lanes::explore::failures::Failing;
 use lanes::explore::place::{identity, movement};
-use lanes::stepped::{Rig, RigPlan, SampleVerdict, SteppedRun, WARM_UP_WITHOUT_JIT};
+use lanes::stepped::{Rig, RigPlan, SteppedRun, WARM_UP_WITHOUT_JIT};
 use model::schedule::cast::ProfilerScript;
 use model::schedule::cost::{Costs, faults};
 use model::schedule::exhaustive::{Exhaustive, ExhaustiveBounds};
@@ -164,9 +164,9 @@ fn rig(row: &BuildVariant, workload: &Workload, folder: &Path) -> Rig {
 
 /// What each sample of a run came to.
 fn answers(run: &SteppedRun) -> String {
-    let answer = |sample: &lanes::stepped::SteppedSample| match &sample.verdict {
-        SampleVerdict::Rejected(rejection) => rejection.to_string(),
-        SampleVerdict::Right | SampleVerdict::Wrong(_) => {
+    let answer = |sample: &lanes::stepped::SteppedSample| match &sample.sample.outcome {
+        Err(rejection) => rejection.to_string(),
+        Ok(_) => {
             let of_leaf = sample.moments.first().map_or_else(String::new, |moment| moment.leaf.to_string());
             format!("{:?} {} {of_leaf}", sample.sample.provenance.lookup, sample.moments.len() > 1)
         }
@@ -268,7 +268,7 @@ fn seen(row: &BuildVariant, kept: &KeptProgram, folder: &Path) -> Seen {
 
 /// The costs of a run's samples; a fault that needs no list must not come up on a released build.
 fn note(family: Family, costs: &mut Costs, run: &SteppedRun) {
-    for sample in run.samples.iter().filter(|sample| !sample.verdict.is_wrong()) {
+    for sample in run.samples.iter().filter(|sample| sample.wrong.is_none()) {
         let answered = sample.answered();
         for fault in faults(&answered, None) {
             println!("{family}: {fault} ({} of {} in {})", answered.answer.name(), run.cast, run.ran.schedule);

@@ -1,6 +1,9 @@
 //! The true stack of a thread in the simulated interpreter.
 
 use framewalk::frame::{Frame, Location};
+use framewalk::stack::Stack;
+use model::invariants::Possible;
+use model::workload::grammar::Illegal;
 
 use crate::map::{FrameSlot, Map};
 use crate::program::{SimFunctionId, SimProgram};
@@ -54,4 +57,45 @@ pub fn matches(program: &SimProgram, chain: &[(SimFunctionId, u8)], stack: &[Fra
                     .get(usize::from(function))
                     .is_some_and(|function| *function.name == *frame.function)
         })
+}
+
+/// The stacks that a thread had during a sample, and the rules of its program.
+#[derive(Clone, Copy, Debug)]
+pub struct PossibleChains<'a> {
+    /// The program that the interpreter runs.
+    pub program: &'a SimProgram,
+    /// The id of the thread.
+    pub native_thread_id: u64,
+    /// The stacks.
+    pub chains: &'a [TrueChain],
+}
+
+impl Possible for PossibleChains<'_> {
+    fn had(&self, seen: &[Frame]) -> bool {
+        self.chains.iter().any(|chain| matches(self.program, chain, seen))
+    }
+
+    fn stacks(&self) -> Vec<Stack> {
+        self.chains.iter().map(|chain| frames(self.program, chain).into()).collect()
+    }
+
+    /// The rules are those of single calls: a stack that mixes branches may break none of them.
+    fn illegal(&self, seen: &[Frame]) -> Option<Illegal> {
+        let id = |frame: &Frame| {
+            let position = self.program.functions.iter().position(|function| *function.name == *frame.function)?;
+            SimFunctionId::try_from(position).ok()
+        };
+        let mut ids = Vec::with_capacity(seen.len());
+        for (index, frame) in seen.iter().enumerate() {
+            let Some(id) = id(frame) else { return Some(Illegal::ForeignFrame { index }) };
+            ids.push(id);
+        }
+        let Some(&root) = ids.last() else { return Some(Illegal::Empty) };
+        let mut threads = self.program.threads.iter();
+        if !threads.any(|thread| thread.native_thread_id == self.native_thread_id && thread.entry == root) {
+            return Some(Illegal::CutShort);
+        }
+        let index = ids.windows(2).rposition(|pair| !self.program.may_call(pair[1], pair[0]))?;
+        Some(Illegal::MixedBranches { index })
+    }
 }

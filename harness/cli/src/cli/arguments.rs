@@ -11,7 +11,7 @@ use model::lane::Lane;
 use model::run::finding::Fingerprint;
 use model::schedule::shard::Shard;
 use model::workload::Family;
-use sim::prove::search::{ProofClause, Reads};
+use sim::prove::search::{Reads, SoughtStack};
 use sim::variation::Variation;
 
 use crate::cli::bench_arguments::Bench;
@@ -298,8 +298,8 @@ pub struct Prove {
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = "Search")]
     pub samples: u32,
     /// What counts as wrong
-    #[arg(long, value_name = "CLAUSE", value_parser = named::<ProofClause>(), default_value = "not-there", help_heading = "Search")]
-    pub clause: ProofClause,
+    #[arg(long, value_name = "CLAUSE", value_parser = named::<SoughtStack>(), default_value = "not-there", help_heading = "Search")]
+    pub clause: SoughtStack,
     /// What the interpreter may move between
     #[arg(long, value_name = "READS", value_parser = named::<Reads>(), default_value = "words", help_heading = "Search")]
     pub reads: Reads,

@@ -48,7 +48,7 @@ pub(super) fn of_check(
     let mut cases = Vec::new();
     for violation in summary.violations() {
         let finding = &violation.first;
-        if let Violation::NotThere { case, .. } = &finding.violation {
+        if let Violation::Existence { case, .. } = &finding.violation {
             if violation.known.is_none() {
                 cases.push((case.parse::<SteppedCase>()?, finding.row.as_str()));
             }

@@ -7,13 +7,14 @@ use std::time::Instant;
 use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
+use model::invariants::SampleFault;
 use sim::case::file::save;
 use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
 use sim::history::render;
 use sim::prove::graph::{ANY_NUMBER, Graph};
 use sim::prove::replay::scenario;
 use sim::prove::search::{Counterexample, ProofOptions, ProofReport, Reads, SearchOutcome, search};
-use sim::scenario::{Broken, Contender};
+use sim::scenario::Contender;
 use sim::truth::TrueChain;
 use sim::workloads;
 use sim::workloads::SimWorkload;
@@ -70,7 +71,7 @@ fn one(
         &ProofOptions {
             walker: &make,
             samples: arguments.samples,
-            clause: arguments.clause,
+            sought: arguments.clause,
             reads: arguments.reads,
             anchorings: arguments.other_profiler.map_or(0, |times| times.unwrap_or(ANY_NUMBER)),
             states: arguments.states,
@@ -133,11 +134,11 @@ fn counterexample(
     let scenario = scenario(graph, contender.clone(), found, arguments.reads == Reads::Samples)?;
     let ran = scenario.run(true)?;
     let broken = ran.broken.ok_or("the counterexample does not replay: this is a fault of framediff itself")?;
-    let _ = writeln!(text, "  WRONG: {broken}");
+    let _ = writeln!(text, "  WRONG: {}", broken.describe());
     for line in render(&ran.interpreter, &ran.notes).lines() {
         let _ = writeln!(text, "  {line}");
     }
-    if broken == Broken::NotThere
+    if SampleFault::NotThere.covers(broken)
         && let Some(last) = ran.samples.last()
     {
         let name = |chain: &TrueChain| {

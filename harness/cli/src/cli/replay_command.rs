@@ -23,7 +23,7 @@ const ENOUGH: Duration = Duration::from_secs(60);
 /// reports.
 #[must_use]
 pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> String {
-    if let Violation::NotThere { case, .. } = &failure.violation {
+    if let Violation::Existence { case, .. } = &failure.violation {
         return format!("framediff replay --python {} {case}", quote_path(&row.python));
     }
     let mut words = vec!["framediff".to_owned(), "check".to_owned()];

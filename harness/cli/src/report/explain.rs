@@ -5,8 +5,8 @@ use std::fmt::Write;
 use framewalk::frame::Frame;
 use framewalk::printable::clean;
 use framewalk::stack::Stack;
+use model::invariants::{SampleFault, first_difference};
 use model::schedule::cause::explain;
-use model::schedule::clause::{Clause, parting};
 use model::schedule::event::StepEvent;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct ExplainedFailure {
     /// Number of the failing sample, from 0.
     pub sample: u32,
     /// The clause that the sample broke.
-    pub clause: Clause,
+    pub clause: SampleFault,
     /// The stack that the walker returned.
     pub seen: Stack,
     /// The stacks that the target had during the sample, in order of time.
@@ -74,7 +74,7 @@ pub struct Explained {
     /// Number of the failing sample, from 0.
     pub sample: u32,
     /// The clause that the sample broke.
-    pub clause: Clause,
+    pub clause: SampleFault,
     /// The stack that the walker returned, leaf first.
     pub seen: Vec<Frame>,
     /// The distinct stacks that the target had during the sample.
@@ -129,8 +129,9 @@ impl Explanation {
 
 impl Explained {
     fn of(events: &[StepEvent], failure: &ExplainedFailure) -> Self {
-        let parting = parting(&failure.seen, &failure.possible);
-        let nearest = parting.and_then(|parting| failure.possible.get(parting.nearest)).map(|stack| stack.to_vec());
+        let difference = first_difference(&failure.seen, &failure.possible);
+        let nearest =
+            difference.and_then(|difference| failure.possible.get(difference.nearest)).map(|stack| stack.to_vec());
         let mut possible: Vec<Vec<Frame>> = Vec::new();
         for stack in &failure.possible {
             if !possible.iter().any(|known| known[..] == stack[..]) {
@@ -144,7 +145,7 @@ impl Explained {
             seen: failure.seen.to_vec(),
             nearest: nearest.and_then(|nearest| possible.iter().position(|stack| *stack == nearest)),
             possible,
-            parting: parting.map(|parting| parting.index),
+            parting: difference.map(|difference| difference.index),
             cause: explained.as_ref().map(|explained| explained.cause.to_string()),
             too_late: explained.and_then(|explained| explained.stale).map(|stale| stale.to_string()),
         }
@@ -179,7 +180,7 @@ mod tests {
 
     fn failure() -> ExplainedFailure {
         let (seen, possible) = (stack("b_leaf a main"), vec![stack("b_leaf b main"), stack("b_leaf b main")]);
-        ExplainedFailure { sample: 1, clause: Clause::Spliced, seen, possible }
+        ExplainedFailure { sample: 1, clause: SampleFault::Spliced, seen, possible }
     }
 
     fn squeezed(text: &str) -> String {

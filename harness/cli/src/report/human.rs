@@ -138,7 +138,7 @@ pub(crate) fn describe(out: &mut String, violation: &DistinctViolation, width: u
         let _ = writeln!(out, "{label}{}", excerpt(&format!("{}, line {}: {}", line.function, line.line, line.text)));
     }
     let program = match first.violation {
-        Violation::NotThere { .. } => format!("{} as in the case", first.family),
+        Violation::Existence { .. } => format!("{} as in the case", first.family),
         _ => format!("{} with seed {}", first.family, first.seed),
     };
     let workload = format!("{program} on {}", first.row);

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use framewalk::printable::clean;
 use framewalk::sample::WalkerKind;
+use model::invariants::SampleFault;
 use model::schedule::Point;
 use model::schedule::cast::SampleTurn;
-use model::schedule::clause::Clause;
 use model::schedule::fingerprint::CacheAnswer;
 use model::workload::{Mode, generate};
 use sim::case::stepped::{BadStepped, SteppedCase, SteppedFile};
@@ -85,10 +85,10 @@ pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer
         return Err(NoReproducer::OwnWalker { walker: case.walker, weakened: !case.weakenings.is_empty() });
     }
     let deterministic = is_deterministic(case);
-    if case.fingerprint.clause == Clause::Rejected {
+    if case.fingerprint.fault == SampleFault::Rejected {
         return Err(NoReproducer::Rejected);
     }
-    if !deterministic && case.fingerprint.clause == Clause::Stale {
+    if !deterministic && case.fingerprint.fault == SampleFault::Stale {
         return Err(NoReproducer::Legal);
     }
     if !deterministic && !case.cast.is_alone() {
@@ -138,15 +138,7 @@ fn turn(turn: &SampleTurn) -> String {
 }
 
 fn title(case: &SteppedCase) -> String {
-    let what = match case.fingerprint.clause {
-        Clause::Spliced => "puts frames under callers that are not theirs",
-        Clause::CutShort => "returns a stack without its oldest callers",
-        Clause::CallersErased => "returns a stack without some of its callers",
-        Clause::Torn => "mixes frames of different moments",
-        Clause::WrongLocation => "returns a frame on a line where it was not",
-        Clause::Stale => "returns a stack of another moment",
-        Clause::Rejected => "returns no stack",
-    };
+    let what = case.fingerprint.fault.deed();
     let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
     let others = if case.cast.actors() > 1 { " when there is another one" } else { "" };
     format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")

@@ -1,7 +1,7 @@
 //! Explains the failure of a stepped run from its recorded history.
 
 use lanes::explore::replay::ReplayResult;
-use lanes::stepped::{SampleVerdict, SteppedRun};
+use lanes::stepped::SteppedRun;
 
 use crate::report::explain::{ExplainedFailure, Explanation};
 
@@ -9,10 +9,10 @@ use crate::report::explain::{ExplainedFailure, Explanation};
 #[must_use]
 pub fn explain(run: &SteppedRun, again: &ReplayResult) -> Explanation {
     let failure = run.samples.iter().enumerate().find_map(|(number, sample)| {
-        let (SampleVerdict::Wrong(wrong), Ok(seen)) = (&sample.verdict, &sample.sample.outcome) else { return None };
+        let (Some(wrong), Ok(seen)) = (&sample.wrong, &sample.sample.outcome) else { return None };
         Some(ExplainedFailure {
             sample: u32::try_from(number).unwrap_or(u32::MAX),
-            clause: wrong.clause,
+            clause: wrong.fault,
             seen: seen.clone(),
             possible: sample.moments.iter().map(|moment| moment.stack.clone()).collect(),
         })

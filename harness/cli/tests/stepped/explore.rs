@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use framediff::cli::exit;
+use model::invariants::SampleFault;
 use model::schedule::Schedule;
-use model::schedule::clause::Clause;
 use model::workload::{FrameSize, Names};
 use serde_json::Value;
 use sim::case::stepped::{SteppedCase, SteppedFile};
@@ -126,7 +126,7 @@ fn a_large_case_becomes_small() {
     let large = ["--jobs", "1", "--depth", "4", "--frame-size", "unequal:20", "--names", "wide", "--speed", "2"];
     let drawn = ["--order", "random", "--schedules", "1500", "--moves", "3", "--steps", "40"];
     let found = cases(&explore_workload(&[&large[..], &drawn].concat()));
-    let mut case = found.into_iter().find(|case| case.fingerprint.clause == Clause::Spliced).unwrap();
+    let mut case = found.into_iter().find(|case| case.fingerprint.fault == SampleFault::Spliced).unwrap();
     // A search shrinks what it finds. This makes the case larger again.
     case.samples += 1;
     let folder = tempfile::tempdir().unwrap();

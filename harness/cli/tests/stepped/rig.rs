@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use framewalk::sample::WalkerKind;
 use framewalk::weakening::Weakening;
-use lanes::stepped::{Movement, RecordOptions, Rig, RigError, RigPlan, SampleVerdict, SteppedRun};
+use lanes::stepped::{Movement, RecordOptions, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
 use model::schedule::event::{AccessedValue, StepEvent, ThreadWord};
 use model::schedule::random::{Random, RandomBounds};
 use model::schedule::repeat::{Repeat, difference};
@@ -73,7 +73,7 @@ fn functions(run: &SteppedRun, sample: usize) -> Vec<&str> {
 
 fn assert_right(run: &SteppedRun) {
     for sample in &run.samples {
-        assert_eq!(sample.verdict, SampleVerdict::Right, "{}: {:#?}", run.ran.schedule, sample);
+        assert!(sample.is_right(), "{}: {:#?}", run.ran.schedule, sample);
     }
 }
 
@@ -94,8 +94,7 @@ fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
                         return (Some(run), count, right);
                     }
                     count += 1;
-                    right +=
-                        run.samples.iter().map(|sample| u32::from(sample.verdict == SampleVerdict::Right)).sum::<u32>();
+                    right += run.samples.iter().map(|sample| u32::from(sample.is_right())).sum::<u32>();
                 }
             }
         }
@@ -195,11 +194,12 @@ fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
             assert!(whole.first_wrong().is_none(), "{whole:#?}");
         }
         let mut rig = launch(RigPlan { tearing: true, ..plan(walker) }, branches());
-        let torn: Vec<SampleVerdict> = (1..120)
+        let torn: Vec<SteppedSample> = (1..120)
             .map(|word| Move { at: Point { sample: 0, access, word }, steps: 8 })
-            .map(|inside| run(&mut rig, 1, &[at(0, 0, 1), inside]).samples.swap_remove(0).verdict)
+            .map(|inside| run(&mut rig, 1, &[at(0, 0, 1), inside]).samples.swap_remove(0))
             .collect();
-        assert!(torn.iter().any(SampleVerdict::is_wrong) && torn.contains(&SampleVerdict::Right), "{walker} {torn:?}");
+        assert!(torn.iter().any(|sample| sample.wrong.is_some()), "{walker} {torn:?}");
+        assert!(torn.iter().any(SteppedSample::is_right), "{walker} {torn:?}");
     }
 }
 

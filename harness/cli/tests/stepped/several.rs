@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framediff::cli::exit;
 use framewalk::sample::{Lookup, WalkerKind};
-use lanes::stepped::{RecordOptions, Rig, RigPlan, SampleVerdict, SteppedRun};
+use lanes::stepped::{RecordOptions, Rig, RigPlan, SteppedRun};
 use model::run::known::KnownFailures;
 use model::schedule::Scheduler;
 use model::schedule::event::StepEvent;
@@ -73,7 +73,7 @@ fn each_has_a_cache_of_its_own() {
             (by(&run).as_str(), lookups(&run)),
             ("ababab", ["miss", "miss", "full", "full", "full", "full"].into())
         );
-        assert!(run.samples.iter().all(|sample| sample.verdict == SampleVerdict::Right));
+        assert!(run.samples.iter().all(|sample| sample.is_right()));
     }
 }
 
@@ -99,7 +99,7 @@ fn one_that_is_killed_is_gone_and_another_process_takes_over() {
     let mut rig = launch(WalkerKind::CpythonCached, "a+kill-a.make-b.b");
     let [a, b] = rig.sampler_pids()[..] else { panic!() };
     let first = run(&mut rig, 3, "0.0:3,2.0:1");
-    assert!(first.samples.iter().all(|sample| sample.verdict == SampleVerdict::Right));
+    assert!(first.samples.iter().all(|sample| sample.is_right()));
     assert_eq!((state(a), rig.sampler_pids()), (None, vec![b]));
     let again = run(&mut rig, 1, "0.0:3");
     let [other, same] = rig.sampler_pids()[..] else { panic!() };

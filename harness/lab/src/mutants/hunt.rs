@@ -107,7 +107,7 @@ impl Hunter<'_> {
             None => format!("--budget {}s", trial.budget.as_secs()),
         };
         let replay = |_: &_, cell: &CellId, finding: &Finding| match &finding.violation {
-            Violation::NotThere { case, .. } => format!("framediff replay --python {python} {case}"),
+            Violation::Existence { case, .. } => format!("framediff replay --python {python} {case}"),
             _ => format!(
                 "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} {much}",
                 cell.lane.name(),

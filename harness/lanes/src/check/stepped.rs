@@ -243,7 +243,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
     /// Reports accesses to the target's memory that a sample should not have made. A sample with a wrong stack is
     /// skipped.
     fn judge_cost(&mut self, sample: &SteppedSample) {
-        if sample.verdict.is_wrong() {
+        if sample.wrong.is_some() {
             return;
         }
         let answered = sample.answered();
@@ -265,7 +265,7 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let cause = cause_of(sample.sample.provenance);
         self.recorder.impossible(WALKER, cause);
         let seen = self.seen.as_ref().is_none_or(|program| program.seen.contains(&failing.fingerprint));
-        let nearest = wrong.parting.and_then(|parting| sample.moments.get(parting.nearest));
+        let nearest = wrong.difference.and_then(|difference| sample.moments.get(difference.nearest));
         let evidence = Evidence {
             cause: Some(cause),
             seen: sample.sample.outcome.as_deref().unwrap_or_default(),
@@ -291,10 +291,10 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
                 self.excused.entry(&entry.id).or_insert((entry, 0)).1 += 1;
             }
         }
-        let violation = Violation::NotThere {
+        let violation = Violation::Existence {
             fingerprint: failing.fingerprint,
             case: case.to_string(),
-            index: wrong.parting.map(|parting| parting.index),
+            index: wrong.difference.map(|difference| difference.index),
             kept,
             seen,
         };

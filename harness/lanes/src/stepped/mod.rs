@@ -28,9 +28,9 @@ pub mod exits;
 mod memory;
 mod own;
 mod place;
+mod possible;
 mod target;
 mod truth;
-mod verdict;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,7 @@ use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, ThreadSample, WalkerKind};
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
+use model::invariants::{WrongStack, judge};
 use model::oracle::rejections::is_documented_leaf;
 use model::schedule::cast::{ProfilerId, ProfilerScript};
 use model::schedule::cost::{Answered, Cost};
@@ -61,11 +62,10 @@ use self::conductor::Conductor;
 pub use self::conductor::RecordOptions;
 pub use self::error::RigError;
 use self::place::RunKey;
+use self::possible::PossibleMoments;
 pub use self::target::Movement;
 use self::target::SteppedTarget;
 pub use self::truth::Moment;
-use self::verdict::judge;
-pub use self::verdict::{SampleVerdict, WrongStack};
 
 /// Rounds after which the interpreter has specialised, and compiled, all that it will. It compiles a loop after some
 /// 4000 iterations (`JUMP_BACKWARD_INITIAL_VALUE`).
@@ -138,7 +138,7 @@ impl RigPlan {
     }
 }
 
-/// A sample and its verdict.
+/// A judged sample.
 #[derive(Clone, Debug)]
 pub struct SteppedSample {
     /// The actor that took it.
@@ -147,8 +147,8 @@ pub struct SteppedSample {
     pub sample: ThreadSample,
     /// The counters of CPython's unwinder. `None` for our own walkers.
     pub counters: Option<Counters>,
-    /// Whether the sample is right.
-    pub verdict: SampleVerdict,
+    /// What is wrong with the sample: a stack that the target did not have, or no stack although one was owed.
+    pub wrong: Option<WrongStack>,
     /// The accesses of CPython's unwinder. Empty for our own walkers.
     pub cost: Cost,
     /// Whether it is the first sample of its unwinder.
@@ -175,6 +175,12 @@ pub struct SteppedRun {
 }
 
 impl SteppedSample {
+    /// Whether it is a stack that the target had between the sample's first access and its last.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.wrong.is_none() && self.sample.outcome.is_ok()
+    }
+
     /// The facts by which its cost is judged.
     #[must_use]
     pub fn answered(&self) -> Answered<'_> {
@@ -194,21 +200,18 @@ impl SteppedRun {
     /// The first wrong sample, with its number.
     #[must_use]
     pub fn first_wrong(&self) -> Option<(usize, &WrongStack)> {
-        self.samples.iter().enumerate().find_map(|(number, sample)| match &sample.verdict {
-            SampleVerdict::Wrong(wrong) => Some((number, wrong)),
-            _ => None,
-        })
+        self.samples.iter().enumerate().find_map(|(number, sample)| Some((number, sample.wrong.as_ref()?)))
     }
 
     /// The fingerprint of the failure in the sample with that number. `None` if that sample did not fail.
     #[must_use]
     pub fn fingerprint(&self, number: usize) -> Option<SteppedFingerprint> {
         let sample = self.samples.get(number)?;
-        let SampleVerdict::Wrong(wrong) = &sample.verdict else { return None };
+        let wrong = sample.wrong.as_ref()?;
         Some(SteppedFingerprint {
             walker: self.walker,
             cast: self.cast.clone(),
-            clause: wrong.clause,
+            fault: wrong.fault,
             answer: sample.sample.provenance.lookup.into(),
             leaf: sample.moments.first().map_or(LeafKind::Function, |moment| moment.leaf),
             shape: Shape::of(&self.ran.schedule, &self.ran.points),
@@ -353,13 +356,12 @@ fn take(
         let (sample, counters) = actors.sample(by, conductor)?;
         let (cost, at_rest) = (conductor.take_cost(), conductor.stood_still());
         let moments = conductor.end_sample(&sample);
-        let verdict = match judge(&sample, &moments, &workload.grammar) {
-            SampleVerdict::Rejected(rejection) if at_rest && owes_a_stack(walker, &rejection, &moments) => {
-                SampleVerdict::Wrong(WrongStack::REJECTED)
-            }
-            verdict => verdict,
+        let possible = PossibleMoments { moments: &moments, grammar: &workload.grammar };
+        let wrong = match &sample.outcome {
+            Ok(stack) => judge(stack, &possible, sample.provenance).err(),
+            Err(rejection) => (at_rest && owes_a_stack(walker, rejection, &moments)).then_some(WrongStack::REJECTED),
         };
-        taken.push(SteppedSample { by, sample, counters, verdict, cost, is_first, at_rest, moments });
+        taken.push(SteppedSample { by, sample, counters, wrong, cost, is_first, at_rest, moments });
     }
     Ok(taken)
 }

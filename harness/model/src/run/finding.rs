@@ -103,7 +103,7 @@ impl Finding {
     /// The fingerprint without the program. Known failures are matched by it, because they can occur in any program.
     #[must_use]
     pub fn clause(&self) -> Fingerprint {
-        if let Violation::NotThere { fingerprint, kept, .. } = &self.violation {
+        if let Violation::Existence { fingerprint, kept, .. } = &self.violation {
             let kept = if *kept { KEPT_SCHEDULE } else { "" };
             return Fingerprint(format!("{fingerprint}{kept}"));
         }
@@ -145,7 +145,7 @@ impl Finding {
                 Illegal::CutShort => self.seen.len().checked_sub(1),
                 Illegal::Empty => None,
             },
-            Violation::NotThere { index, .. } => *index,
+            Violation::Existence { index, .. } => *index,
             Violation::Agreement { difference, .. } | Violation::Account { difference } => match difference {
                 Difference::Function { index } | Difference::Line { index } | Difference::Column { index } => {
                     Some(*index)

@@ -9,14 +9,13 @@ use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::invariants::Violation;
+use crate::invariants::{SampleFault, Violation};
 use crate::lane::Lane;
 use crate::oracle::proportion::Proportion;
 use crate::run::bounds::{BoundJudgement, LiveBounds};
 use crate::run::finding::{Finding, Fingerprint};
 use crate::run::version::parse_version;
 use crate::schedule::cast::ProfilerScript;
-use crate::schedule::clause::Clause;
 use crate::schedule::fingerprint::{LeafKind, SteppedFingerprint};
 use crate::workload::Family;
 
@@ -61,8 +60,8 @@ impl KnownFailure {
 
     /// Whether it is a failure of schedules, which needs bounds.
     fn is_of_schedules(&self) -> bool {
-        let has = |clause: Clause| self.fingerprint.as_str().split('/').any(|part| part == clause.name());
-        self.fingerprint.lane() == Some(Lane::Stepped) && Clause::ALL.into_iter().any(has)
+        let has = |fault: SampleFault| self.fingerprint.as_str().split('/').any(|part| part == fault.name());
+        self.fingerprint.lane() == Some(Lane::Stepped) && SampleFault::STEPPED.into_iter().any(has)
     }
 
     /// By how much this many failed schedules exceed what the entry excuses, if they do.
@@ -210,7 +209,7 @@ impl KnownFailures {
     /// The entry that describes `finding`, if any.
     #[must_use]
     pub fn find(&self, finding: &Finding) -> Option<&KnownFailure> {
-        if let Violation::NotThere { fingerprint, kept, seen, .. } = &finding.violation {
+        if let Violation::Existence { fingerprint, kept, seen, .. } = &finding.violation {
             // An entry excuses only what released builds were seen to do.
             let family = Family::ALL.into_iter().find(|family| family.name() == finding.family)?;
             return if *seen && !*kept { self.find_stepped(fingerprint, &finding.version, family) } else { None };
@@ -424,7 +423,7 @@ mod tests {
         let text = "stepped/cpython-cached/spliced/full-hit/function/read-frame..write-anchor";
         let known = |kept, seen| {
             let fingerprint = text.parse().unwrap();
-            let violation = Violation::NotThere { fingerprint, case: String::new(), index: None, kept, seen };
+            let violation = Violation::Existence { fingerprint, case: String::new(), index: None, kept, seen };
             let finding = Finding { lane: Lane::Stepped, violation, cause: None, ..fixtures::finding() };
             let ends = if kept { "/kept-schedule" } else { "" };
             assert_eq!(finding.fingerprint().as_str(), format!("{text}{ends}"));

@@ -3,7 +3,6 @@
 
 use crate::invariants::Violation;
 use crate::run::finding::Finding;
-use crate::schedule::clause::Clause;
 use crate::workload::grammar::Illegal;
 
 /// The symptom that a violation is. Probable causes are derived from it, so every new kind of violation needs one.
@@ -37,7 +36,7 @@ impl Sign {
             | Violation::AnchorMiscounted { .. }
             | Violation::WrittenWhileNull { .. } => Self::Miscounted,
             Violation::AnchorOffChain { .. } => Self::OffChain,
-            Violation::NotThere { .. }
+            Violation::Existence { .. }
             | Violation::Legality { .. }
             | Violation::Agreement { .. }
             | Violation::Account { .. }
@@ -65,18 +64,9 @@ impl Sign {
 pub fn broke(finding: &Finding) -> String {
     let walker = finding.walker;
     match &finding.violation {
-        Violation::NotThere { fingerprint, kept, .. } => {
-            let way = match fingerprint.clause {
-                Clause::Spliced => "puts callers from its cache under frames that they did not call",
-                Clause::CutShort => "returns stacks whose root is missing",
-                Clause::CallersErased => "leaves callers out",
-                Clause::Torn => "returns stacks made of different moments",
-                Clause::WrongLocation => "returns a caller on a line where it did not stand",
-                Clause::Stale => "returns a stack that was gone before the sample began",
-                Clause::Rejected => "gives no stack of a target that stands still",
-            };
+        Violation::Existence { fingerprint, kept, .. } => {
             let released = if *kept { ", on a schedule that released builds pass" } else { "" };
-            format!("{walker} {way} ({}){released}", fingerprint.answer.name())
+            format!("{walker} {} ({}){released}", fingerprint.fault.deed(), fingerprint.answer.name())
         }
         Violation::UnwinderDied { .. } => format!("{walker} ends its own process"),
         Violation::UnwinderHung => format!("{walker} does not answer any more"),

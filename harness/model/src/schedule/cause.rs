@@ -5,9 +5,9 @@ use std::fmt;
 use framewalk::frame::Frame;
 
 use super::cast::{Lifecycle, ProfilerId};
-use super::clause::Clause;
 use super::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
 use super::{AccessKind, Point};
+use crate::invariants::SampleFault;
 
 /// The cause of a stack that the target did not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,10 +84,10 @@ pub struct CauseExplanation {
     pub stale: Option<Stale>,
 }
 
-/// Explains why the sample with this number, which broke `clause`, is wrong. Returns `None` if `events` has no result
+/// Explains why the sample with this number, which has `fault`, is wrong. Returns `None` if `events` has no result
 /// of the sample. Without numbered accesses, the only possible explanation is [`FailureCause::WalkersOwn`].
 #[must_use]
-pub fn explain(events: &[StepEvent], sample: u32, clause: Clause) -> Option<CauseExplanation> {
+pub fn explain(events: &[StepEvent], sample: u32, fault: SampleFault) -> Option<CauseExplanation> {
     let run = Run::of(events);
     let result = events.iter().find_map(|event| match event {
         StepEvent::Result(number, result) if *number == sample => Some(result),
@@ -95,7 +95,7 @@ pub fn explain(events: &[StepEvent], sample: u32, clause: Clause) -> Option<Caus
     })?;
     let own = run.torn(sample);
     let cached = || run.anchored(sample).filter(|_| result.provenance.from_cache > 0);
-    let torn_first = clause == Clause::Torn || result.provenance.from_cache == 0;
+    let torn_first = fault == SampleFault::Torn || result.provenance.from_cache == 0;
     let explained = if torn_first { own.or_else(cached) } else { cached().or(own) };
     Some(explained.unwrap_or(CauseExplanation { cause: FailureCause::WalkersOwn, stale: None }))
 }
@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn an_anchor_that_is_written_late_is_told_with_both_frames() {
         let events = Story::late_anchor();
-        let explained = explain(&events, 1, Clause::Spliced).unwrap();
+        let explained = explain(&events, 1, SampleFault::Spliced).unwrap();
         let FailureCause::LateAnchor { read, write, walked, there, gone } = &explained.cause else {
             panic!("{explained:?}")
         };
@@ -328,11 +328,11 @@ mod tests {
     fn the_same_function_again_and_nothing_at_all_are_told_apart() {
         let again = Story::new().sample(&[0], "a_leaf a main").go("a main").go("a_leaf a main").write().end(&[], 0);
         let again = again.go("b main").sample(&[0], "b main").end(B_UNDER_A, 2).events();
-        let told = explain(&again, 1, Clause::Spliced).unwrap().cause.to_string();
+        let told = explain(&again, 1, SampleFault::Spliced).unwrap().cause.to_string();
         assert!(told.contains("another call of it stood at its address"), "{told}");
         let gone = Story::new().sample(&[0], "a_leaf a main").go("a main").write().end(&[], 0);
         let gone = gone.go("b main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
-        let told = explain(&gone, 1, Clause::Spliced).unwrap().cause.to_string();
+        let told = explain(&gone, 1, SampleFault::Spliced).unwrap().cause.to_string();
         assert!(told.contains("whatever stands at its address next"), "{told}");
     }
 
@@ -340,7 +340,7 @@ mod tests {
     fn an_anchor_that_the_interpreter_left_behind_is_its_fault() {
         let events = Story::new().sample(&[0], "a_leaf a main").write().end(&[], 0);
         let events = events.go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").end(B_UNDER_A, 2).events();
-        let explained = explain(&events, 1, Clause::Spliced).unwrap();
+        let explained = explain(&events, 1, SampleFault::Spliced).unwrap();
         assert!(matches!(explained.cause, FailureCause::AnchorKept { .. }), "{explained:?}");
         assert_eq!(explained.stale, None, "no access was too late");
         assert!(explained.cause.to_string().contains("the interpreter did not move the anchor"));
@@ -353,7 +353,7 @@ mod tests {
             let story = Story::new().turn(&cast(script)).sample(&[0], "a_leaf a main").write().end(&[], 0);
             let story = story.turn(&cast(script)).go("main").go("b_leaf b main").sample(&[0], "b_leaf b main").write();
             let story = story.end(&[], 0).turn(&cast(script)).sample(&[0], "b_leaf b main").end(B_UNDER_A, 2);
-            let explained = explain(&story.events(), 2, Clause::Spliced).unwrap();
+            let explained = explain(&story.events(), 2, SampleFault::Spliced).unwrap();
             let text = explained.cause.to_string();
             assert!(
                 text.starts_with("the anchor was written at 1.1 by b, but a takes it for its own of sample 0"),
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn reads_of_different_moments_are_a_torn_walk() {
         let events = Story::new().sample(&[0, 1], "a_leaf a main").go("b_leaf b main").read_frame(2).end(B_UNDER_A, 0);
-        let explained = explain(&events.events(), 0, Clause::Torn).unwrap();
+        let explained = explain(&events.events(), 0, SampleFault::Torn).unwrap();
         let expected = FailureCause::TornWalk {
             read: "0.0:1".parse::<super::super::Move>().unwrap().at,
             stale: "0.2:1".parse::<super::super::Move>().unwrap().at,
@@ -379,8 +379,8 @@ mod tests {
     #[test]
     fn without_a_move_it_is_the_walkers_own() {
         let events = Story::new().sample(&[0, 1, 2], "b_leaf b main").end(B_UNDER_A, 0).events();
-        assert_eq!(explain(&events, 0, Clause::Torn).unwrap().cause, FailureCause::WalkersOwn);
-        assert_eq!(explain(&events, 3, Clause::Torn), None, "there is no such sample");
-        assert_eq!(explain(&[], 0, Clause::Torn), None);
+        assert_eq!(explain(&events, 0, SampleFault::Torn).unwrap().cause, FailureCause::WalkersOwn);
+        assert_eq!(explain(&events, 3, SampleFault::Torn), None, "there is no such sample");
+        assert_eq!(explain(&[], 0, SampleFault::Torn), None);
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::cast::ProfilerScript;
-use super::clause::Clause;
 use super::shape::Shape;
+use crate::invariants::SampleFault;
 use crate::lane::Lane;
 
 /// What the cache answered, without the reason for a miss.
@@ -93,8 +93,8 @@ impl fmt::Display for LeafKind {
     }
 }
 
-/// Identifies a bug in the stepped lane: `stepped/walker/clause/answer/leaf/shape`. If there is more than one actor, or
-/// something happens to an actor, it is `stepped/walker/cast/clause/answer/leaf/shape`.
+/// Identifies a bug in the stepped lane: `stepped/walker/fault/answer/leaf/shape`. If there is more than one actor, or
+/// something happens to an actor, it is `stepped/walker/cast/fault/answer/leaf/shape`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SteppedFingerprint {
@@ -103,7 +103,7 @@ pub struct SteppedFingerprint {
     /// The actors that took the samples.
     pub cast: ProfilerScript,
     /// How the stack is wrong.
-    pub clause: Clause,
+    pub fault: SampleFault,
     /// What the cache answered.
     pub answer: CacheAnswer,
     /// The kind of leaf.
@@ -116,26 +116,26 @@ impl SteppedFingerprint {
     /// Everything but the shape. It stays the same while a schedule is shrunk; the shape does not, because moves go
     /// elsewhere.
     #[must_use]
-    pub fn without_shape(&self) -> (WalkerKind, ProfilerScript, Clause, CacheAnswer, LeafKind) {
-        (self.walker, self.cast.clone(), self.clause, self.answer, self.leaf)
+    pub fn without_shape(&self) -> (WalkerKind, ProfilerScript, SampleFault, CacheAnswer, LeafKind) {
+        (self.walker, self.cast.clone(), self.fault, self.answer, self.leaf)
     }
 }
 
 impl fmt::Display for SteppedFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { walker, cast, clause, answer, leaf, shape } = self;
+        let Self { walker, cast, fault, answer, leaf, shape } = self;
         write!(f, "{}/{walker}/", Lane::Stepped)?;
         if !cast.is_alone() {
             write!(f, "{cast}/")?;
         }
-        write!(f, "{clause}/{}/{leaf}/{shape}", answer.name())
+        write!(f, "{fault}/{}/{leaf}/{shape}", answer.name())
     }
 }
 
 /// A text that cannot be a fingerprint of the stepped lane.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker[/cast]/clause/answer/leaf/shape, but {why}"
+    "{text:?} is no fingerprint of the stepped lane: it must read stepped/walker[/cast]/fault/answer/leaf/shape, but {why}"
 )]
 pub struct BadSteppedFingerprint {
     text: String,
@@ -153,7 +153,7 @@ impl FromStr for SteppedFingerprint {
 fn parse(text: &str) -> Result<SteppedFingerprint, String> {
     let mut parts: Vec<&str> = text.split('/').collect();
     let cast = if parts.len() == 7 { Some(parts.remove(2)) } else { None };
-    let [lane, walker, clause, answer, leaf, shape] = parts[..] else {
+    let [lane, walker, fault, answer, leaf, shape] = parts[..] else {
         return Err(format!("it has {} parts", parts.len()));
     };
     if lane != Lane::Stepped.name() {
@@ -174,7 +174,10 @@ fn parse(text: &str) -> Result<SteppedFingerprint, String> {
                 .ok_or_else(|| nothing("cast", text))?,
             None => ProfilerScript::default(),
         },
-        clause: clause.parse().map_err(|_| nothing("clause", clause))?,
+        fault: SampleFault::STEPPED
+            .into_iter()
+            .find(|one| one.name() == fault)
+            .ok_or_else(|| nothing("fault", fault))?,
         answer: CacheAnswer::ALL
             .into_iter()
             .find(|one| one.name() == answer)
@@ -208,7 +211,7 @@ mod tests {
         let fingerprint = SteppedFingerprint {
             walker: WalkerKind::CpythonCached,
             cast: ProfilerScript::default(),
-            clause: Clause::Spliced,
+            fault: SampleFault::Spliced,
             answer: Lookup::FullHit.into(),
             leaf: LeafKind::Function,
             shape: Shape::try_from("read-chunk..write-anchor+between-samples".to_owned()).unwrap(),
@@ -218,16 +221,16 @@ mod tests {
         assert_eq!(text.parse(), Ok(fingerprint.clone()));
         let known = crate::run::finding::Fingerprint::try_from(&fingerprint).unwrap();
         assert_eq!((known.as_str(), known.walker(), known.lane()), (text, Some("cpython-cached"), Some(Lane::Stepped)));
-        for (walker, clause, answer, leaf) in WalkerKind::ALL.into_iter().flat_map(|walker| {
-            Clause::ALL.into_iter().flat_map(move |clause| {
+        for (walker, fault, answer, leaf) in WalkerKind::ALL.into_iter().flat_map(|walker| {
+            SampleFault::STEPPED.into_iter().flat_map(move |fault| {
                 CacheAnswer::ALL
                     .into_iter()
-                    .flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, clause, answer, leaf)))
+                    .flat_map(move |answer| LeafKind::ALL.map(|leaf| (walker, fault, answer, leaf)))
             })
         }) {
             for cast in ["a", "alternating", "a+drop-a.make-b.b+a+make-a.a"] {
                 let Ok(cast) = cast.parse() else { continue };
-                let one = SteppedFingerprint { walker, cast, clause, answer, leaf, shape: fingerprint.shape.clone() };
+                let one = SteppedFingerprint { walker, cast, fault, answer, leaf, shape: fingerprint.shape.clone() };
                 assert_eq!(one.to_string().parse(), Ok(one.clone()));
                 assert!(crate::run::finding::Fingerprint::try_from(&one).is_ok(), "{one}");
             }
@@ -242,7 +245,7 @@ mod tests {
             ("", "it has 1 parts"),
             ("live/cpython-cached/spliced/full-hit/function/still", "it begins with \"live\""),
             ("stepped/py-spy/spliced/full-hit/function/still", "there is no walker \"py-spy\""),
-            ("stepped/own-cached/wrong/full-hit/function/still", "there is no clause \"wrong\""),
+            ("stepped/own-cached/wrong/full-hit/function/still", "there is no fault \"wrong\""),
             ("stepped/own-cached/spliced/hit/function/still", "there is no answer \"hit\""),
             ("stepped/own-cached/spliced/full-hit/class/still", "there is no kind of leaf \"class\""),
             ("stepped/own-cached/spliced/full-hit/function/moving", "\"moving\" is no shape"),

@@ -18,7 +18,6 @@
 
 pub mod cast;
 pub mod cause;
-pub mod clause;
 pub mod cost;
 mod digest;
 pub mod event;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
 use framewalk::walker::Site;
+use model::invariants::SampleFault;
 use smallvec::smallvec;
 
 use crate::map::RUNTIME;
@@ -12,7 +13,7 @@ use crate::program::Thread;
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
 use crate::prove::memory::{KnownCodes, Memory};
-use crate::prove::search::{Answers, ProofClause, ProofOptions, Reads, WrongSample};
+use crate::prove::search::{Answers, ProofOptions, Reads, SoughtStack};
 use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
@@ -54,7 +55,7 @@ pub struct Explored {
     /// Counts of the lookups' results.
     pub answers: Answers,
     /// The cheapest wrong sample.
-    pub wrong: Option<(WrongSample, Element, ThreadSample)>,
+    pub wrong: Option<(SampleFault, Element, ThreadSample)>,
     /// The error that ends the search.
     pub error: Option<GraphError>,
 }
@@ -71,7 +72,7 @@ impl Explored {
         }
     }
 
-    fn keep_cheaper(&mut self, wrong: (WrongSample, Element, ThreadSample)) {
+    fn keep_cheaper(&mut self, wrong: (SampleFault, Element, ThreadSample)) {
         if self.wrong.as_ref().is_none_or(|(_, best, _)| wrong.1.cost < best.cost) {
             self.wrong = Some(wrong);
         }
@@ -164,10 +165,10 @@ impl SharedSearch<'_> {
         only(task.unit).filter(|_| asked).map(|thread| Promise { thread, cache: &task.memory.cache, kind })
     }
 
-    fn judge(&self, sample: &ThreadSample, set: &[Member], outside: Option<u64>) -> Option<(WrongSample, Member)> {
+    fn judge(&self, sample: &ThreadSample, set: &[Member], outside: bool) -> Option<(SampleFault, Member)> {
         let cheapest = |members: &mut dyn Iterator<Item = &Member>| members.min_by_key(|member| member.cost).copied();
-        if let Some(address) = outside {
-            return cheapest(&mut set.iter()).map(|member| (WrongSample::WroteOutside(address), member));
+        if outside {
+            return cheapest(&mut set.iter()).map(|member| (SampleFault::WroteOutside, member));
         }
         let stack = sample.outcome.as_ref().ok()?;
         let program = &self.graph.interpreter.program;
@@ -175,12 +176,12 @@ impl SharedSearch<'_> {
             .zip(self.graph.stacks())
             .filter(|(_, (id, chain))| *id == sample.native_thread_id && matches(program, chain, stack))
             .fold(0_u128, |legal, (number, _)| legal | 1 << number);
-        let counts = match self.options.clause {
-            ProofClause::NotThere => true,
-            ProofClause::Mixed => legal == 0,
-            ProofClause::Spliced => legal == 0 && sample.provenance.from_cache > 0,
-            ProofClause::Torn => legal == 0 && sample.provenance.from_cache == 0,
-            ProofClause::CutShort => {
+        let counts = match self.options.sought {
+            SoughtStack::NotThere => true,
+            SoughtStack::Mixed => legal == 0,
+            SoughtStack::Spliced => legal == 0 && sample.provenance.from_cache > 0,
+            SoughtStack::Torn => legal == 0 && sample.provenance.from_cache == 0,
+            SoughtStack::CutShort => {
                 let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
                 let entry = |thread: &Thread| program.functions.get(usize::from(thread.entry));
                 let mut entries = program.threads.iter().filter(of).filter_map(entry);
@@ -188,10 +189,10 @@ impl SharedSearch<'_> {
             }
         };
         if counts && let Some(member) = cheapest(&mut set.iter().filter(|member| member.seen & legal == 0)) {
-            return Some((WrongSample::NotThere, member));
+            return Some((SampleFault::NotThere, member));
         }
         let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
         cheapest(&mut set.iter().filter(|member| !hit && member.seen & NO_PROMISE == 0))
-            .map(|member| (WrongSample::HitMissed, member))
+            .map(|member| (SampleFault::HitMissed, member))
     }
 }

@@ -14,6 +14,7 @@ use framewalk::cache::FrameCache;
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::{CachingWalker, Site};
+use model::invariants::SampleFault;
 use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
@@ -32,10 +33,10 @@ use crate::scenario::ContenderError;
 /// Makes the walker to be searched.
 pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
 
-/// What counts as wrong.
+/// The wrong stacks that end the search. It passes over all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
 #[strum(serialize_all = "kebab-case")]
-pub enum ProofClause {
+pub enum SoughtStack {
     /// A stack that the thread did not have during the sample.
     #[default]
     NotThere,
@@ -69,8 +70,8 @@ pub struct ProofOptions<'a> {
     pub walker: MakeWalker<'a>,
     /// Most samples.
     pub samples: u32,
-    /// What counts as wrong.
-    pub clause: ProofClause,
+    /// The wrong stacks that end it.
+    pub sought: SoughtStack,
     /// When the interpreter may move.
     pub reads: Reads,
     /// How many times another profiler may anchor a thread's current frame, at any moment and atomically.
@@ -118,22 +119,11 @@ pub struct Counterexample {
     pub events: Vec<ProofEvent>,
     /// The samples, by the index in [`ProofEvent::Result`].
     pub results: Vec<ThreadSample>,
-    /// What is wrong with the last sample.
-    pub wrong: WrongSample,
+    /// What is wrong with the last sample. A wrong stack is always [`SampleFault::NotThere`]: the replay in
+    /// [`crate::scenario`] judges it.
+    pub wrong: SampleFault,
     /// The stacks that the thread had during the last sample, as a bit set of their numbers in the graph.
     pub possible: u128,
-}
-
-/// The broken clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WrongSample {
-    /// A stack that the thread did not have during the sample.
-    NotThere,
-    /// A write to something other than an anchor, or a written value that is not a frame's address.
-    WroteOutside(u64),
-    /// The target was at rest, and the anchor's frame is on the stack and in the entry, but nothing came from the
-    /// cache.
-    HitMissed,
 }
 
 /// A finished search.
@@ -284,7 +274,7 @@ impl Search<'_> {
             self.shared.stop.store(false, Ordering::Relaxed);
             let mut trace = ProofTrace::kept();
             let mut results = Vec::new();
-            let mut best: Option<(WrongSample, Element, ThreadSample)> = None;
+            let mut best: Option<(SampleFault, Element, ThreadSample)> = None;
             let mut frontier: Frontier = vec![(self.no_memory()?, self.beginnings(&mut trace)?)];
             for _ in 0..samples {
                 let mut next = Found::default();

@@ -64,8 +64,8 @@ pub struct Walk<'a, 'g> {
     pub states: u64,
     /// The error that ends the search.
     pub error: Option<GraphError>,
-    /// The address of a forbidden write.
-    pub wrote_outside: Option<Address>,
+    /// Whether something other than an anchor was written, or something other than a frame to it.
+    pub wrote_outside: bool,
 }
 
 impl<'a, 'g> Walk<'a, 'g> {
@@ -94,7 +94,7 @@ impl<'a, 'g> Walk<'a, 'g> {
             promise,
             states: 0,
             error: None,
-            wrote_outside: None,
+            wrote_outside: false,
         }
     }
 
@@ -199,7 +199,7 @@ impl<'a, 'g> Walk<'a, 'g> {
         }
         self.wait();
         let Some(index) = self.graph.addresses.iter().position(|&address| address == value) else {
-            self.wrote_outside = Some(value);
+            self.wrote_outside = true;
             return;
         };
         let index = u8::try_from(index).unwrap_or(0);
@@ -241,7 +241,7 @@ impl RemoteMemory for Walk<'_, '_> {
                 Ok(())
             }
             _ => {
-                self.wrote_outside = Some(address);
+                self.wrote_outside = true;
                 Err(MemoryError::Unmapped { action: "write", address, length: bytes.len() })
             }
         }

@@ -15,6 +15,7 @@ use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{ThreadSample, WalkerKind};
 use framewalk::walker::{CachingWalker, Site, Unsupported};
 use framewalk::weakening::Weakening;
+use model::invariants::SampleFault;
 use serde::{Deserialize, Serialize};
 use target::Target;
 use thiserror::Error;
@@ -168,46 +169,6 @@ pub struct Scenario {
     pub decisions: Vec<u8>,
 }
 
-/// The broken clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Error)]
-#[serde(rename_all = "kebab-case")]
-pub enum Broken {
-    /// The thread did not have the returned stack at any moment of the sample.
-    #[error("the thread did not have this stack at any moment of the sample")]
-    NotThere,
-    /// The stack does not end at the first frame of its thread.
-    #[error("the stack does not end at the first frame of its thread")]
-    CutShort,
-    /// A frame of the stack has a caller that never calls it, and no frame came from the cache.
-    #[error("a frame of the stack has a caller that never calls it")]
-    Mixed,
-    /// A frame left the stack while it was the anchor, and the interpreter did not move the anchor.
-    #[error("a frame left the stack while it was the anchor, and the anchor was not moved")]
-    AnchorNotMoved,
-    /// Something other than a thread's anchor was written.
-    #[error("something else than an anchor was written")]
-    WroteOutside,
-    /// The target was at rest, and the anchor's frame is on the stack and in the entry, but nothing came from the
-    /// cache.
-    #[error("the anchor's frame is on the stack and in the entry, but the sample was no hit")]
-    HitMissed,
-}
-
-impl Broken {
-    /// The name used in tables and saved cases.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotThere => "not-there",
-            Self::CutShort => "cut-short",
-            Self::Mixed => "mixed",
-            Self::AnchorNotMoved => "anchor-not-moved",
-            Self::WroteOutside => "wrote-outside",
-            Self::HitMissed => "hit-missed",
-        }
-    }
-}
-
 /// A judged sample of one thread.
 #[derive(Clone, Debug)]
 pub struct JudgedSample {
@@ -215,16 +176,16 @@ pub struct JudgedSample {
     pub sample: ThreadSample,
     /// The stacks that the thread had during the sample.
     pub possible: Vec<TrueChain>,
-    /// The clause that the sample breaks.
-    pub broken: Option<Broken>,
+    /// How the sample is wrong.
+    pub broken: Option<SampleFault>,
 }
 
 /// The result of a scenario.
 pub struct RanScenario {
     /// All samples in order, up to the first wrong one.
     pub samples: Vec<JudgedSample>,
-    /// The broken clause, in the last sample or before it.
-    pub broken: Option<Broken>,
+    /// What is wrong, in the last sample or before it.
+    pub broken: Option<SampleFault>,
     /// The history, if it was requested.
     pub notes: Vec<Note>,
     /// The interpreter, to look up the names of frames.
@@ -258,7 +219,7 @@ impl Scenario {
             }
         }
         let broken = samples.last().and_then(|last: &JudgedSample| last.broken);
-        let broken = broken.or(target.anchor_not_moved.then_some(Broken::AnchorNotMoved));
+        let broken = broken.or(target.anchor_not_moved.then_some(SampleFault::AnchorNotMoved));
         let notes = target.notes.unwrap_or_default();
         Ok(RanScenario { samples, broken, notes, interpreter })
     }

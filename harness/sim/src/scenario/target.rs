@@ -3,16 +3,17 @@
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::CachingWalker;
+use model::invariants::{Possible, SampleFault, judge};
+use model::workload::grammar::Illegal;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Broken, From, JudgedSample, Leg, Scenario, Setting};
+use super::{From, JudgedSample, Leg, Scenario, Setting};
 use crate::history::Note;
 use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Role, THREAD_COUNT};
-use crate::program::Thread;
 use crate::promise::promises_hit;
 use crate::store::SimStore;
-use crate::truth::{TrueChain, chain, matches};
+use crate::truth::{PossibleChains, TrueChain, chain};
 
 /// Most stores of the loops that wait for current frames: a change of one, or their return to where the sample began.
 const BACK_LIMIT: usize = 200;
@@ -117,34 +118,28 @@ impl<'a> Target<'a> {
         false
     }
 
-    fn judge(&self, sample: &ThreadSample, possible: &[TrueChain], promised: &[u64]) -> Option<Broken> {
+    fn judge(&self, sample: &ThreadSample, possible: &[TrueChain], promised: &[u64]) -> Option<SampleFault> {
         if self.wrote_outside {
-            return Some(Broken::WroteOutside);
+            return Some(SampleFault::WroteOutside);
         }
         let stack = sample.outcome.as_ref().ok()?;
+        let provenance = sample.provenance;
         let program = &self.interpreter.program;
+        let possible = PossibleChains { program, native_thread_id: sample.native_thread_id, chains: possible };
         if self.setting == Setting::Coarse {
-            let ids: Vec<u8> = stack
-                .iter()
-                .filter_map(|frame| program.functions.iter().position(|function| *function.name == *frame.function))
-                .filter_map(|position| u8::try_from(position).ok())
-                .collect();
-            let of = |thread: &&Thread| thread.native_thread_id == sample.native_thread_id;
-            let begins = |function: u8| program.threads.iter().filter(of).any(|thread| thread.entry == function);
-            let apart = |pair: &[u8]| !program.may_call(pair[1], pair[0]);
-            return match ids.last() {
-                Some(last) if !begins(*last) => Some(Broken::CutShort),
-                _ if sample.provenance.from_cache == 0 && self.is_one_chunk() && ids.windows(2).any(apart) => {
-                    Some(Broken::Mixed)
+            return match possible.illegal(stack)? {
+                Illegal::CutShort => Some(SampleFault::CutShort),
+                Illegal::MixedBranches { .. } if provenance.from_cache == 0 && self.is_one_chunk() => {
+                    Some(SampleFault::Torn)
                 }
                 _ => None,
             };
         }
-        if !possible.iter().any(|chain| matches(program, chain, stack)) {
-            return Some(Broken::NotThere);
+        if let Err(wrong) = judge(stack, &possible, provenance) {
+            return Some(wrong.fault);
         }
-        let hit = matches!(sample.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
-        (promised.contains(&sample.native_thread_id) && !hit).then_some(Broken::HitMissed)
+        let hit = matches!(provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
+        (promised.contains(&sample.native_thread_id) && !hit).then_some(SampleFault::HitMissed)
     }
 
     /// Whether all frames of the only thread are in its first chunk, except for the entry's shim frame.

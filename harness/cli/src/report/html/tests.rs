@@ -96,10 +96,10 @@ fn a_page_of_enormous_names_stays_small() {
 
 #[test]
 fn an_explanation_has_its_picture_and_its_cause() {
-    use model::schedule::clause::Clause;
+    use model::invariants::SampleFault;
     use model::schedule::story::{Story, stack};
     let (seen, possible) = (stack("b_leaf a main"), vec![stack("b_leaf b main"), stack("b main")]);
-    let failure = explain::ExplainedFailure { sample: 1, clause: Clause::Spliced, seen, possible };
+    let failure = explain::ExplainedFailure { sample: 1, clause: SampleFault::Spliced, seen, possible };
     let document = explain::ExplanationDocument {
         kind: explain::KIND.into(),
         version: explain::VERSION,

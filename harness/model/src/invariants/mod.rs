@@ -51,6 +51,8 @@
 //! stopped, agreement with an uncached walk of the same state checks it in full. While the target runs, legality is the
 //! observable part of existence.
 
+mod existence;
+
 use std::fmt;
 
 use framewalk::miss::MissReason;
@@ -58,6 +60,7 @@ use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, WalkerKind};
 use serde::{Deserialize, Serialize};
 
+pub use self::existence::{FirstDifference, Possible, SampleFault, WrongStack, first_difference, judge};
 use crate::schedule::cost::CostFault;
 use crate::schedule::fingerprint::{CacheAnswer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;
@@ -159,8 +162,10 @@ impl fmt::Display for Death {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "clause")]
 pub enum Violation {
-    /// Clause 1: the target had no such stack during the sample.
-    NotThere {
+    /// Clauses 1 and 3, where every stack of the sample is known: the target had no such stack. Clause 4, if the
+    /// fingerprint's fault is [`SampleFault::Rejected`].
+    #[serde(rename = "not-there")]
+    Existence {
         /// How the stack is wrong, what the cache answered, and where the target moved.
         fingerprint: SteppedFingerprint,
         /// The case that reproduces it, on one line.
@@ -344,7 +349,7 @@ impl Violation {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::NotThere { fingerprint, .. } => fingerprint.clause.name(),
+            Self::Existence { fingerprint, .. } => fingerprint.fault.name(),
             Self::Legality { illegal } => illegal.name(),
             Self::Agreement { .. } => "disagreement",
             Self::RejectedWhileStopped { .. } => "rejected-while-stopped",
@@ -379,9 +384,9 @@ fn callers(count: usize) -> String {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotThere { fingerprint, kept: false, .. } => f.write_str(fingerprint.clause.describe()),
-            Self::NotThere { fingerprint, kept: true, .. } => {
-                write!(f, "{}; the released builds pass this schedule", fingerprint.clause.describe())
+            Self::Existence { fingerprint, kept: false, .. } => f.write_str(fingerprint.fault.describe()),
+            Self::Existence { fingerprint, kept: true, .. } => {
+                write!(f, "{}; the released builds pass this schedule", fingerprint.fault.describe())
             }
             Self::Legality { illegal } => illegal.fmt(f),
             Self::Agreement { other, difference } => {
