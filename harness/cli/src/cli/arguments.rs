@@ -309,6 +309,12 @@ pub struct Prove {
     /// Save a counterexample as a case in this folder
     #[arg(short, long, value_name = "DIR", help_heading = "Search")]
     pub output: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// The walkers that can be proved.

@@ -5,14 +5,15 @@ use lanes::check::run::grace;
 use process::build::cache_folder;
 
 use crate::cli::arguments::Attach;
+use crate::cli::exit::Ending;
 use crate::cli::interrupt::INTERRUPTED;
 use crate::cli::output::Failure;
 use crate::cli::reports::Reporting;
 
-pub(super) fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
+pub(super) fn attach_to(arguments: &Attach) -> Result<Ending, Failure> {
     let rules = arguments.judging.rules()?;
     let known = rules.known.clone();
-    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
+    let mut reporting = Reporting::open(&arguments.reports.reports, Some(arguments.format), rules)?;
     let cache = cache_folder(None)?;
     let options = attach::AttachOptions {
         pid: arguments.pid,
@@ -25,5 +26,5 @@ pub(super) fn attach_to(arguments: &Attach) -> Result<u8, Failure> {
         interrupted: &INTERRUPTED,
     };
     attach::run(&options, &mut reporting)?;
-    reporting.finish(arguments.format)
+    reporting.finish()
 }

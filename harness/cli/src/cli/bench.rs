@@ -1,35 +1,42 @@
 //! `bench`: measures the walkers.
 
+use std::cell::RefCell;
 use std::fs;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use framewalk::sample::WalkerKind;
-use indicatif::{ProgressBar, ProgressStyle};
 use lab::bench::baseline::{BaselineComparison, compare};
 use lab::bench::derived::{Derived, PAIRS, derive};
 use lab::bench::document::BenchDocument;
 use lab::bench::plan::{BenchRequest, plan};
 use lab::bench::run::{BenchOptions, run};
 use lab::bench::{markdown, svg};
+use model::run::event::{Consumer, Event};
 use serde::Serialize;
 
 use crate::cli::bench_arguments::{Bench, BenchFormat};
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
+use crate::cli::reports::Reporting;
 use crate::cli::values::random_seed;
-use crate::cli::{exit, folder, rows};
+use crate::cli::{folder, rows};
+use crate::report::saved::Content;
 
 /// Measures, or reads an earlier result, and prints it.
-pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     // Read first, so that an unusable baseline fails before anything is measured.
     let baseline = arguments.baseline.as_deref().map(read).transpose()?;
+    let events = RefCell::new(Reporting::of_items("bench", &arguments.reports, None)?);
     let document = match &arguments.from {
         Some(file) => read(file)?,
-        None => measured(arguments, interrupted)?,
+        None => measured(arguments, interrupted, &events)?,
     };
+    for point in &document.points {
+        events.borrow_mut().event(&Event::ItemFinished(Box::new(point.item())));
+    }
     let comparison = match &baseline {
-        Some(baseline) if is_measured(&document) => Some(compare(baseline, &document)?),
+        Some(baseline) if document.is_measured() => Some(compare(baseline, &document)?),
         _ => None,
     };
     let text = match arguments.format {
@@ -41,19 +48,11 @@ pub(super) fn bench(arguments: &Bench, interrupted: &'static AtomicBool) -> Resu
         Some(file) => fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?,
         None => print(&text)?,
     }
-    Ok(if document.interrupted && arguments.from.is_none() {
-        exit::INTERRUPTED
-    } else if !is_measured(&document) {
-        exit::INCONCLUSIVE
-    } else if arguments.fail_if_slower && comparison.is_some_and(|comparison| comparison.is_slower()) {
-        exit::VIOLATION
-    } else {
-        exit::PASS
-    })
-}
-
-fn is_measured(document: &BenchDocument) -> bool {
-    document.points.iter().flat_map(|point| &point.series).any(|series| !series.blocks.is_empty())
+    let interrupted = document.interrupted && arguments.from.is_none();
+    let content = Content::Bench(Box::new(document));
+    let ending = events.into_inner().finish_items(Some(content), interrupted)?;
+    let is_slower = comparison.is_some_and(|comparison| comparison.is_slower());
+    Ok(if ending == Ending::PASS && arguments.fail_if_slower && is_slower { Ending::FAIL } else { ending })
 }
 
 /// The document, which can serve as a baseline itself, with its derived numbers and the comparison.
@@ -75,22 +74,21 @@ fn read(file: &Path) -> Result<BenchDocument, Failure> {
     BenchDocument::from_json(&text).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
-fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<BenchDocument, Failure> {
+fn measured(
+    arguments: &Bench,
+    interrupted: &'static AtomicBool,
+    events: &RefCell<Reporting>,
+) -> Result<BenchDocument, Failure> {
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
     let wishes =
         BenchRequest { parts: arguments.part.clone(), depths: arguments.depth.clone(), budget: arguments.budget };
     let plan = plan(&wishes, rows.len());
     let folder = folder::for_run(&std::env::temp_dir())?;
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::no_length() } else { ProgressBar::hidden() };
-    // The template is a constant: a mistake in it must show as a plain bar and not abort the run.
-    let style = ProgressStyle::with_template("[{bar:20}] {pos}/{len} {wide_msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-    let progress = |number: usize, all: usize, what: &str| {
-        bar.set_length(all as u64);
-        bar.set_position(number as u64);
-        bar.set_message(what.to_owned());
+    let progress = |done: usize, of: usize, what: &str| {
+        let working = Event::Working { done: done as u64, of: of as u64, doing: what.to_owned() };
+        events.borrow_mut().event(&working);
     };
-    let document = run(
+    Ok(run(
         &BenchOptions {
             plan: &plan,
             walkers: &walkers(&arguments.walker),
@@ -101,9 +99,7 @@ fn measured(arguments: &Bench, interrupted: &'static AtomicBool) -> Result<Bench
             progress: &progress,
         },
         &rows,
-    );
-    bar.finish_and_clear();
-    Ok(document)
+    ))
 }
 
 /// The requested walkers, each with the uncached walker that it is compared with.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use framewalk::sample::WalkerKind;
 use lab::bench::document::BenchPart;
 
+use crate::cli::report_arguments::Reports;
 use crate::cli::shared_arguments::{BuildSource, Jit};
 use crate::cli::values::{budget, seed, walkers};
 
@@ -49,6 +50,9 @@ pub struct Bench {
     /// Write the result to this file instead
     #[arg(short, long, value_name = "FILE", help_heading = "Run")]
     pub output: Option<PathBuf>,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// How a measurement is printed.

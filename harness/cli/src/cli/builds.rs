@@ -6,12 +6,12 @@ use process::build::{Listed, Terminal, cache_folder, fetch, listing};
 use serde::Serialize;
 
 use crate::cli::arguments::Builds;
-use crate::cli::exit;
+use crate::cli::exit::Ending;
 use crate::cli::interrupt::interrupted;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::shared_arguments::Format;
 
-pub(super) fn builds(arguments: &Builds) -> Result<u8, Failure> {
+pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     if arguments.fetch {
         fetch(&cache, &mut Terminal::new(interrupted))?;
@@ -29,12 +29,12 @@ pub(super) fn builds(arguments: &Builds) -> Result<u8, Failure> {
         }
     }
     if listed.iter().any(|build| build.refused.is_none()) {
-        return Ok(exit::PASS);
+        return Ok(Ending::PASS);
     }
     tell(
         "no CPython that can be tested is here: name one with --python PATH, or let `framediff builds --fetch` fetch Debian's 3.15",
     );
-    Ok(exit::USAGE)
+    Ok(Ending::NotSetUp)
 }
 
 fn table(listed: &[Listed]) -> String {

@@ -18,10 +18,11 @@ use sim::snapshot::Snapshot;
 
 use crate::cli::arguments::{Check, Cli, Replay, Verb};
 use crate::cli::check::{Checked, run_check};
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::replay_command::quote_path;
 use crate::cli::shared_arguments::{BuildSource, Jit, Size};
-use crate::cli::{exit, folder, snapshots};
+use crate::cli::{folder, snapshots};
 
 /// Writes the program in a bundle to `folder`, under its own file name. No other name in a bundle becomes a path, and
 /// this one cannot leave the folder.
@@ -45,13 +46,13 @@ pub(super) fn starts_as_bundle(path: &Path) -> bool {
 }
 
 /// Replays the snapshot in a bundle with every walker and prints the results. Passes if the bundle has no snapshot.
-pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
+pub(super) fn show_snapshot(path: &Path, bundle: &Bundle) -> Result<Ending, Failure> {
     if let Some(bytes) = bundle.file(name::SNAPSHOT) {
         let snapshot = Snapshot::from_bytes(bytes)
             .map_err(|error| BundleError::damaged(path, &format!("{}: {error}", name::SNAPSHOT)))?;
         return snapshots::show(path, &snapshot);
     }
-    Ok(exit::PASS)
+    Ok(Ending::PASS)
 }
 
 /// The case of the stepped lane in a bundle, if there is one.
@@ -74,7 +75,7 @@ pub(super) fn replay(
     bundle: &Bundle,
     arguments: &Replay,
     interrupted: &'static AtomicBool,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     let told = finding(path, bundle)?;
     let shown = show_snapshot(path, bundle)?;
     let row = match row(bundle, &arguments.source, interrupted)? {
@@ -82,7 +83,7 @@ pub(super) fn replay(
         Err(why) => {
             tell(&format!("framediff: {why}"));
             print(&elsewhere(path, &bundle.about.interpreter))?;
-            return Ok(exit::INCONCLUSIVE);
+            return Ok(Ending::INCONCLUSIVE);
         }
     };
     let mut again = again(&told.again)?;
@@ -97,26 +98,26 @@ pub(super) fn replay(
     again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
     again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
     again.budget = arguments.budget;
-    let Checked { code, summary } = run_check(&again)?;
+    let Checked { ending, summary } = run_check(&again)?;
     let own = bundle.about.interpreter.is_image(&row);
-    let told = told_again(code, summary.is_seen(&fingerprint), own);
+    let told = told_again(ending, summary.is_seen(&fingerprint), own);
     print(&format!("{}: {}: {told}\n", path.display(), clean(&bundle.about.fingerprint)))?;
-    let code = exit::worse(shown, code);
+    let ending = shown.worse(ending);
     if own {
-        return Ok(code);
+        return Ok(ending);
     }
     print(&elsewhere(path, &bundle.about.interpreter))?;
-    Ok(if code == exit::PASS { exit::INCONCLUSIVE } else { code })
+    Ok(if ending == Ending::PASS { Ending::INCONCLUSIVE } else { ending })
 }
 
 /// The result of a replay in words.
-fn told_again(code: u8, seen: bool, own: bool) -> &'static str {
-    match (code, seen, own) {
-        (exit::INTERRUPTED, false, _) => "interrupted before it was seen",
-        (exit::PASS, true, true) => "seen again; it is known",
-        (exit::PASS, true, false) => "seen, and known, on another interpreter than the bundle's",
+fn told_again(ending: Ending, seen: bool, own: bool) -> &'static str {
+    match (ending, seen, own) {
+        (Ending::Interrupted, false, _) => "interrupted before it was seen",
+        (Ending::PASS, true, true) => "seen again; it is known",
+        (Ending::PASS, true, false) => "seen, and known, on another interpreter than the bundle's",
         (_, true, _) => "seen again, see above",
-        (exit::VIOLATION, false, _) => "not seen again, but another failure was, see above",
+        (Ending::FAIL, false, _) => "not seen again, but another failure was, see above",
         (_, false, true) => "not seen again, which proves nothing; a longer --budget may show it",
         (_, false, false) => "not seen, which proves nothing: the bundle is of another interpreter",
     }
@@ -198,7 +199,7 @@ fn row(
 }
 
 /// Prints a failure of `check` as it was reported, and where it happened.
-pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
+pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<Ending, Failure> {
     let told = finding(path, bundle)?;
     let mut text = about(bundle);
     text.push('\n');
@@ -213,11 +214,11 @@ pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<u8, Failure> {
         if has(name::SNAPSHOT) { ", which sends the walkers over its snapshot, too" } else { "" }
     ));
     print(&text)?;
-    Ok(if told.known.is_some() { exit::PASS } else { exit::VIOLATION })
+    Ok(if told.known.is_some() { Ending::PASS } else { Ending::FAIL })
 }
 
 /// Prints the explanation of a stepped case that was recorded when its bundle was made.
-pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8, Failure> {
+pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<Ending, Failure> {
     let mut text = about(bundle);
     text.push_str("\nas it was seen there:\n\n");
     for line in bundle.text(name::LOG).unwrap_or_default().lines() {
@@ -227,7 +228,7 @@ pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<u8,
     let BuildIdentity { version, .. } = &case.case.build;
     text.push_str(&format!("  again      framediff replay BUNDLE --python PATH, with CPython {}\n", clean(version)));
     print(&text)?;
-    Ok(exit::VIOLATION)
+    Ok(Ending::FAIL)
 }
 
 /// What the bundle contains and where it was made.

@@ -22,12 +22,13 @@ use sim::case::kept::KeptSchedules;
 use sim::case::line::is_line;
 use sim::case::stepped::{SteppedCase, SteppedFile, WorkloadIdentity};
 
+use crate::cli::bundled;
+use crate::cli::exit::Ending;
 use crate::cli::explanation::{Ready, explanation};
 use crate::cli::output::{Failure, print, tell};
 use crate::cli::replay_command::quote;
 use crate::cli::shared_arguments::{BuildSource, Format};
 use crate::cli::stepped_arguments::{Explain, OneCase, Reproducer, Shrink};
-use crate::cli::{bundled, exit};
 use crate::report::reproducer::{Duty, is_deterministic, reproducer as python_file};
 use crate::report::text::Look;
 
@@ -61,14 +62,14 @@ pub(super) fn replay(
     source: &BuildSource,
     times: u32,
     interrupted: &'static AtomicBool,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     let case = &file.case;
     let ready = match Ready::new(case, source, interrupted) {
         Ok(ready) => ready,
         Err(error) if is_without_build(&*error) && !interrupted.load(Ordering::Relaxed) => {
             tell(&format!("framediff: {error}"));
             print(&elsewhere(name, case))?;
-            return Ok(exit::INCONCLUSIVE);
+            return Ok(Ending::INCONCLUSIVE);
         }
         Err(error) => return Err(error),
     };
@@ -89,16 +90,20 @@ pub(super) fn replay(
         .filter(|_| excusable);
     let others = replayed.runs.iter().any(|run| matches!(run, ReplayResult::Other(_)));
     let all = replayed.runs.len();
-    let (verdict, code) = match replayed.same() {
-        _ if (all as u64) < u64::from(times) => ("interrupted", exit::INTERRUPTED),
-        0 if !others && !replayed.is_judged() => ("inconclusive", exit::INCONCLUSIVE),
+    let ending = match replayed.same() {
+        _ if (all as u64) < u64::from(times) => Ending::Interrupted,
+        0 if !others && !replayed.is_judged() => Ending::INCONCLUSIVE,
         // A different interpreter that does not fail, or fails in a known way, says nothing about the case's own
         // build.
-        0 if !others && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
-        same if known.is_some() && same == all && !own => (OTHER_BUILD, exit::INCONCLUSIVE),
-        0 if !others => ("pass", exit::PASS),
-        same if known.is_some() && same == all => ("pass", exit::PASS),
-        _ => ("fail", exit::VIOLATION),
+        0 if !others && !own => Ending::INCONCLUSIVE,
+        same if known.is_some() && same == all && !own => Ending::INCONCLUSIVE,
+        0 if !others => Ending::PASS,
+        same if known.is_some() && same == all => Ending::PASS,
+        _ => Ending::FAIL,
+    };
+    let verdict = match ending {
+        Ending::INCONCLUSIVE if !own && replayed.is_judged() => OTHER_BUILD,
+        ending => ending.name(),
     };
     let mut text = format!("{name}: {} on CPython {}", case.fingerprint, identity(&ready.row));
     if !file.note.is_empty() {
@@ -110,7 +115,7 @@ pub(super) fn replay(
         text.push_str(&elsewhere(name, case));
     }
     print(&text)?;
-    Ok(code)
+    Ok(ending)
 }
 
 const OTHER_BUILD: &str = "inconclusive: the case is of another interpreter";
@@ -127,7 +132,7 @@ fn elsewhere(name: &str, case: &SteppedCase) -> String {
 }
 
 /// Prints why a case fails.
-pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
     let bundle = open_bundle(case)?;
     if let Some(bundle) = bundle.as_ref().filter(|bundle| bundle.file(name::CASE).is_none()) {
@@ -150,14 +155,14 @@ pub(super) fn explain(arguments: &Explain, interrupted: &'static AtomicBool) -> 
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
     }
     Ok(match again {
-        ReplayResult::Same | ReplayResult::Other(_) => exit::VIOLATION,
-        ReplayResult::Passed => exit::PASS,
-        ReplayResult::Misfit(_) | ReplayResult::Rejected(_) => exit::INCONCLUSIVE,
+        ReplayResult::Same | ReplayResult::Other(_) => Ending::FAIL,
+        ReplayResult::Passed => Ending::PASS,
+        ReplayResult::Misfit(_) | ReplayResult::Rejected(_) => Ending::INCONCLUSIVE,
     })
 }
 
 /// Makes a case smaller.
-pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
     let file = read(case)?;
     let ready = Ready::new(&file.case, source, interrupted)?;
@@ -191,18 +196,18 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
     // The result is replayed once more from scratch before it is reported.
     let again = run(&RigPlan { ..ready.plan.clone() }, &small.case.workload.generate()?, &small.case)?.1;
-    let code = if again == ReplayResult::Same { exit::PASS } else { exit::INCONCLUSIVE };
+    let code = if again == ReplayResult::Same { Ending::PASS } else { Ending::INCONCLUSIVE };
     let _ = writeln!(text, "      in fresh processes: {}", Replayed { runs: vec![again] });
     if let Some(folder) = &arguments.output {
         let _ = writeln!(text, "      saved {}", small.save(folder)?.display());
     }
     let _ = writeln!(text, "      framediff replay {}", small.case);
     print(&text)?;
-    Ok(if interrupted.load(Ordering::Relaxed) { exit::INTERRUPTED } else { code })
+    Ok(if interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { code })
 }
 
 /// Writes a Python file that reproduces the failure.
-pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
     if arguments.output.exists() {
         return Err(format!("{} is there already: name another file", arguments.output.display()).into());
@@ -239,7 +244,7 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
     let kind = if is_deterministic(&file.case) { "deterministic" } else { "both run freely" };
     let how = if seen { "it showed the failure" } else { "it did not show the failure" };
     print(&format!("{}: {kind}; {how} in {}\n", arguments.output.display(), seconds(time)))?;
-    Ok(if seen { exit::PASS } else { exit::INCONCLUSIVE })
+    Ok(if seen { Ending::PASS } else { Ending::INCONCLUSIVE })
 }
 
 fn seconds(time: Duration) -> String {

@@ -13,6 +13,7 @@ use model::workload::user_program::UserProgram;
 use process::build::{BuildVariant, Terminal, cache_folder, select, without_unwinder};
 
 use crate::cli::arguments::Check;
+use crate::cli::exit::Ending;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::reports::Reporting;
@@ -20,13 +21,13 @@ use crate::cli::shared_arguments::Jit;
 use crate::cli::values::{check_jobs_by_default, random_seed};
 use crate::cli::{bundles, folder, replay_command};
 
-pub(super) fn check(arguments: &Check) -> Result<u8, Failure> {
-    Ok(run_check(arguments)?.code)
+pub(super) fn check(arguments: &Check) -> Result<Ending, Failure> {
+    Ok(run_check(arguments)?.ending)
 }
 
 /// The result of a run of `check`.
 pub(super) struct Checked {
-    pub(super) code: u8,
+    pub(super) ending: Ending,
     /// The folded events of the run.
     pub(super) summary: Summary,
 }
@@ -53,7 +54,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         rules.known.forget_walker(WalkerKind::OwnCached, Lane::Live);
     }
     let known = rules.known.clone();
-    let mut reporting = Reporting::open(&arguments.reports.reports, rules)?;
+    let mut reporting = Reporting::open(&arguments.reports.reports, Some(arguments.format), rules)?;
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let selection = select(&arguments.source.python, &cache, &mut Terminal::new(interrupted))?;
     for note in &selection.notes {
@@ -105,5 +106,5 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         bundles::of_check(folder, arguments, program.as_deref(), &rows, reporting.summary(), &INTERRUPTED)?;
     }
     let summary = reporting.summary().clone();
-    Ok(Checked { code: reporting.finish(arguments.format)?, summary })
+    Ok(Checked { ending: reporting.finish()?, summary })
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use model::run::verdict::Verdict;
 
-use crate::cli::exit;
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Format;
 use crate::report::compare::{ComparisonDocument, compare as compared};
@@ -27,15 +26,11 @@ pub struct Compare {
 }
 
 /// Compares two reports.
-pub(super) fn compare(arguments: &Compare) -> Result<u8, Failure> {
+pub(super) fn compare(arguments: &Compare) -> Result<Ending, Failure> {
     let document = ComparisonDocument::from(compared(&arguments.old, &arguments.new)?);
     match arguments.format {
         Format::Json => print(&(serde_json::to_string_pretty(&document)? + "\n"))?,
         Format::Human => print(&document.text(WIDTH))?,
     }
-    Ok(match document.verdict {
-        Verdict::Pass => exit::PASS,
-        Verdict::Fail => exit::VIOLATION,
-        Verdict::Inconclusive => exit::INCONCLUSIVE,
-    })
+    Ok(Ending::Judged(document.verdict))
 }

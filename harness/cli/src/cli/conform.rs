@@ -1,6 +1,7 @@
 //! `conform`: compares the simulated interpreter with real ones.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -8,19 +9,24 @@ use framewalk::sample::WalkerKind;
 use lanes::conform::family::ProgramFamily;
 use lanes::conform::{Compared, Trial};
 use lanes::stepped::RigPlan;
+use model::run::event::{Consumer, Event};
+use model::run::item::Item;
+use model::run::verdict::Verdict;
 use model::schedule::random::RandomBounds;
 use process::build::BuildVariant;
 
-use crate::cli::output::{Failure, print};
+use crate::cli::exit::Ending;
+use crate::cli::output::Failure;
+use crate::cli::reports::Reporting;
 use crate::cli::stepped_arguments::Conform;
-use crate::cli::{exit, folder, rows};
+use crate::cli::{folder, rows};
 
 /// The number of samples in a schedule, and the bounds of its moves.
 const SAMPLES: u32 = 3;
 const BOUNDS: RandomBounds = RandomBounds { moves: 4, steps: 40 };
 
 /// Compares on each build, until the first disagreement.
-pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let families = match arguments.family.as_slice() {
         [] => ProgramFamily::ALL.to_vec(),
         names => names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, String>>()?,
@@ -39,44 +45,68 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
     }
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
+    let mut events = Reporting::of_items("conform", &arguments.reports, Some(arguments.format))?;
     for row in &rows {
-        let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
-        let mut compared = Compared::default();
-        for seed in (arguments.seed..).take(usize::try_from(arguments.programs)?) {
-            for &family in &families {
-                if stopped() {
-                    return Ok(exit::INTERRUPTED);
-                }
-                if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                    print(&format!("{}: inconclusive, the budget is spent: {compared}\n", row.name))?;
-                    return Ok(exit::INCONCLUSIVE);
-                }
-                let schedules = arguments.schedules;
-                let variations = <_>::default();
-                let trial = Trial {
-                    family,
-                    seed,
-                    schedules,
-                    samples: SAMPLES,
-                    bounds: BOUNDS,
-                    variations,
-                    weakenings: BTreeSet::new(),
-                };
-                let plan = RigPlan {
-                    jit: row.jit.switch(),
-                    folder: folder.path().to_owned(),
-                    ..RigPlan::new(&row.build.python, arguments.walker)
-                };
-                let conformance = trial.run(plan, layout)?;
-                compared.add(&conformance.compared);
-                if let Some(disagreement) = conformance.disagreement {
-                    let again = format!("--family {family} --seed {seed} --programs 1 --walker {}", arguments.walker);
-                    print(&format!("{}: they disagree: {again}\n{disagreement}\n", row.name))?;
-                    return Ok(exit::VIOLATION);
-                }
+        let begun = Instant::now();
+        let (verdict, text) = one(arguments, row, &families, folder.path(), deadline, &stopped, &mut events)?;
+        let name = arguments.walker.to_string();
+        let short = text.lines().next().unwrap_or_default().to_owned();
+        let (of, seconds) = (row.name.clone(), begun.elapsed().as_secs_f64());
+        events.event(&Event::ItemFinished(Box::new(Item { name, of, verdict, seconds, short, text })));
+        if verdict != Verdict::Pass {
+            break;
+        }
+    }
+    events.finish_items(None, stopped())
+}
+
+/// Compares on one build, until the first disagreement. Returns the verdict and the text.
+fn one(
+    arguments: &Conform,
+    row: &BuildVariant,
+    families: &[ProgramFamily],
+    folder: &Path,
+    deadline: Option<Instant>,
+    stopped: &dyn Fn() -> bool,
+    events: &mut dyn Consumer,
+) -> Result<(Verdict, String), Failure> {
+    let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
+    let mut compared = Compared::default();
+    let of = arguments.programs * families.len() as u64;
+    let mut done = 0;
+    for seed in (arguments.seed..).take(usize::try_from(arguments.programs)?) {
+        for &family in families {
+            if stopped() {
+                return Ok((Verdict::Inconclusive, format!("{}: interrupted: {compared}\n", row.name)));
+            }
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                let text = format!("{}: inconclusive, the budget is spent: {compared}\n", row.name);
+                return Ok((Verdict::Inconclusive, text));
+            }
+            events.event(&Event::Working { done, of, doing: format!("{}, {family} {seed}", row.name) });
+            done += 1;
+            let trial = Trial {
+                family,
+                seed,
+                schedules: arguments.schedules,
+                samples: SAMPLES,
+                bounds: BOUNDS,
+                variations: BTreeSet::new(),
+                weakenings: BTreeSet::new(),
+            };
+            let plan = RigPlan {
+                jit: row.jit.switch(),
+                folder: folder.to_owned(),
+                ..RigPlan::new(&row.build.python, arguments.walker)
+            };
+            let conformance = trial.run(plan, layout)?;
+            compared.add(&conformance.compared);
+            if let Some(disagreement) = conformance.disagreement {
+                let again = format!("--family {family} --seed {seed} --programs 1 --walker {}", arguments.walker);
+                let text = format!("{}: they disagree: {again}\n{disagreement}\n", row.name);
+                return Ok((Verdict::Fail, text));
             }
         }
-        print(&format!("{}: {compared}\n", row.name))?;
     }
-    Ok(exit::PASS)
+    Ok((Verdict::Pass, format!("{}: {compared}\n", row.name)))
 }

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use crate::cli::arguments::{Cli, Verb};
+use crate::cli::exit::Ending;
 use crate::cli::interrupt::{INTERRUPTED, interrupted};
 use crate::cli::output::{Failure, tell};
 use crate::cli::{
-    attach, bench, builds, check, compare, emit_unittest, exit, interrupt, merge, prove, replays, report, snapshots,
+    attach, bench, builds, check, compare, emit_unittest, interrupt, merge, prove, replays, report, snapshots,
 };
 #[cfg(target_arch = "x86_64")]
 use crate::cli::{cases, conform, explore, mutants};
@@ -46,11 +47,11 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Verb::EmitUnittest(arguments) => emit_unittest::emit(&arguments),
     });
     match result {
-        Ok(code) => code.into(),
-        Err(_) if interrupted() => exit::INTERRUPTED.into(),
+        Ok(ending) => ending.code().into(),
+        Err(_) if interrupted() => Ending::Interrupted.code().into(),
         Err(error) => {
             tell(&format!("framediff: {error}"));
-            exit::USAGE.into()
+            Ending::NotSetUp.code().into()
         }
     }
 }

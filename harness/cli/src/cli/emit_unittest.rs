@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::exit;
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
 use crate::report::unittest_file::unittest_file;
 
@@ -17,7 +17,7 @@ pub struct EmitUnittest {
 }
 
 /// Writes the file.
-pub(super) fn emit(arguments: &EmitUnittest) -> Result<u8, Failure> {
+pub(super) fn emit(arguments: &EmitUnittest) -> Result<Ending, Failure> {
     let text = unittest_file();
     match &arguments.output {
         None => print(&text)?,
@@ -25,5 +25,5 @@ pub(super) fn emit(arguments: &EmitUnittest) -> Result<u8, Failure> {
             std::fs::write(path, &text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
     }
-    Ok(exit::PASS)
+    Ok(Ending::PASS)
 }

@@ -28,23 +28,64 @@ Exit codes:
        is to show again was not seen, or the build that it is of is not here)
   130  interrupted";
 
-/// The exit code of a run.
-#[must_use]
-pub fn of(summary: &Summary) -> u8 {
-    if summary.interrupted() {
-        return INTERRUPTED;
-    }
-    match summary.judgement().verdict {
-        Verdict::Pass => PASS,
-        Verdict::Fail => VIOLATION,
-        Verdict::Inconclusive => INCONCLUSIVE,
-    }
+/// How a verb ended. Exit codes are made here and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It did what it was asked to do. A verb that judges nothing passes.
+    Judged(Verdict),
+    /// Part of what it was asked for could not be set up; the error was printed.
+    NotSetUp,
+    /// The user interrupted it.
+    Interrupted,
 }
 
-/// Combines the codes of two steps. A violation takes precedence over everything else.
-#[must_use]
-pub fn worse(one: u8, other: u8) -> u8 {
-    if one == VIOLATION || other == VIOLATION { VIOLATION } else { one.max(other) }
+impl Ending {
+    /// Nothing is wrong.
+    pub const PASS: Self = Self::Judged(Verdict::Pass);
+    /// Something is wrong.
+    pub const FAIL: Self = Self::Judged(Verdict::Fail);
+    /// Nothing is wrong, but not everything was shown.
+    pub const INCONCLUSIVE: Self = Self::Judged(Verdict::Inconclusive);
+
+    /// The ending of a run of `check`.
+    #[must_use]
+    pub fn of(summary: &Summary) -> Self {
+        if summary.interrupted() { Self::Interrupted } else { Self::Judged(summary.judgement().verdict) }
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Judged(Verdict::Pass) => PASS,
+            Self::Judged(Verdict::Fail) => VIOLATION,
+            Self::Judged(Verdict::Inconclusive) => INCONCLUSIVE,
+            Self::NotSetUp => USAGE,
+            Self::Interrupted => INTERRUPTED,
+        }
+    }
+
+    /// The word for it in output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Judged(verdict) => verdict.name(),
+            Self::NotSetUp => "not set up",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Combines the endings of two steps. A failure takes precedence over everything else.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        if self == Self::FAIL || other == Self::FAIL {
+            Self::FAIL
+        } else if self.code() >= other.code() {
+            self
+        } else {
+            other
+        }
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +110,7 @@ mod tests {
             (vec![started(&[]), over(false)], false, INCONCLUSIVE),
             (vec![started(&[]), violation(finding()), over(true)], false, INTERRUPTED),
         ] {
-            assert_eq!(of(&summary(&events, strict)), expected);
+            assert_eq!(Ending::of(&summary(&events, strict)).code(), expected);
         }
     }
 

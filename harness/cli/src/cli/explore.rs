@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lanes::explore::canonical::canonical;
 use lanes::explore::failures::{Failing, FailureKind};
 use lanes::explore::parallel::{Order, ParallelResult, ParallelSearch, Watch, run};
@@ -16,21 +16,24 @@ use lanes::explore::scope::Scope;
 use lanes::explore::search::{SearchStop, Until};
 use lanes::stepped::{Movement, Rig, RigPlan};
 use model::jit_mode::JitMode;
+use model::run::event::{Consumer, Event};
 use model::run::known::{KnownFailure, KnownFailures};
+use model::run::verdict::Verdict;
 use model::schedule::AccessKind;
 use model::schedule::exhaustive::ExhaustiveBounds;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 use process::build::{BuildVariant, Terminal, cache_folder, select};
 use sim::case::stepped::{BuildIdentity, SteppedCase, SteppedFile, WorkloadIdentity};
 
-use crate::cli::output::{Failure, print, tell};
-use crate::cli::shared_arguments::{BuildSource, Format, Jit, known_failures};
+use crate::cli::exit::Ending;
+use crate::cli::output::{Failure, tell};
+use crate::cli::reports::Reporting;
+use crate::cli::shared_arguments::{BuildSource, Jit, known_failures};
 use crate::cli::stepped_arguments::{Explore, SearchOrder, Step};
 use crate::cli::values::explore_jobs_by_default;
-use crate::cli::{bundles, exit, folder};
-use crate::report::searches::{
-    Search as Told, SearchDocument, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict, per_second,
-};
+use crate::cli::{bundles, folder};
+use crate::report::saved::Content;
+use crate::report::searches::{Search, SearchDocument, SearchEnd, SearchFailure, SearchLeaf, per_second};
 
 /// Small enough that a few steps reach every part of the program.
 const SMALL: Parameters =
@@ -38,9 +41,11 @@ const SMALL: Parameters =
 /// The default limit: with more steps in a move, an exhaustive search of two moves takes too long.
 const MOST_STEPS: u32 = 24;
 const WIDTH: u16 = 100;
+/// How often the progress of a search is reported.
+const PROGRESS: Duration = Duration::from_millis(250);
 
 /// Searches the schedules of each family.
-pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     if let Some(weakening) = arguments.weaken.iter().find(|weakening| !weakening.applies_to(arguments.walker)) {
         return Err(format!("{} has no check that `{weakening}` could leave out", arguments.walker).into());
     }
@@ -63,14 +68,12 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
     let row = selection.rows.iter().find(wanted).ok_or("no build has the run mode that --jit asks for")?;
     let folder = folder::for_run(&std::env::temp_dir())?;
     let deadline = arguments.budget.map(|budget| Instant::now() + budget);
-    let mut code = exit::PASS;
+    let events = Mutex::new(Reporting::of_items("explore", &arguments.reports, Some(arguments.format))?);
     let mut searches = Vec::new();
     for &family in &arguments.family {
-        let explored = one(arguments, row, family, folder.path(), deadline, interrupted)?;
-        let (search, this) = told(arguments, &explored, &known)?;
-        if arguments.format == Format::Human {
-            print(&search.text(WIDTH))?;
-        }
+        let explored = one(arguments, row, family, folder.path(), deadline, interrupted, &events)?;
+        let search = reported(arguments, &explored, &known)?;
+        locked(&events).event(&Event::ItemFinished(Box::new(search.item(WIDTH))));
         if let Some(folder) = &arguments.bundles {
             for kind in explored.outcome.searched.failures.kinds() {
                 let file = case(arguments, &explored.build, &explored.workload, kind);
@@ -80,16 +83,18 @@ pub(super) fn explore(arguments: &Explore, interrupted: &'static AtomicBool) -> 
                 tell(&format!("bundle: {}", bundle.save(folder)?.display()));
             }
         }
-        code = if this == exit::INTERRUPTED { this } else { exit::worse(code, this) };
         searches.push(search);
-        if code == exit::INTERRUPTED {
+        if stopped() {
             break;
         }
     }
-    if arguments.format == Format::Json {
-        print(&(serde_json::to_string_pretty(&SearchDocument::new(searches))? + "\n"))?;
-    }
-    Ok(code)
+    let content = Content::Searches(Box::new(SearchDocument::new(searches)));
+    let events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
+    events.finish_items(Some(content), stopped())
+}
+
+fn locked(events: &Mutex<Reporting>) -> MutexGuard<'_, Reporting> {
+    events.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A search and its result.
@@ -112,6 +117,7 @@ fn one(
     folder: &Path,
     deadline: Option<Instant>,
     interrupted: &AtomicBool,
+    events: &Mutex<Reporting>,
 ) -> Result<Explored, Failure> {
     let mode = if arguments.step == Step::Gate { Mode::GatedRounds } else { Mode::Rounds };
     let parameters = SMALL.within_bounds(family).overridden(family, arguments.size.overrides());
@@ -142,7 +148,7 @@ fn one(
     let stopped = || interrupted.load(Ordering::Relaxed);
     let until = Until { deadline, interrupted: &stopped, first: arguments.first };
     let watch = Watch::default();
-    let mut outcome = watched(&watch, || run(&search, until, &watch))?;
+    let mut outcome = watched(&watch, family, events, || run(&search, until, &watch))?;
     let time = begun.elapsed();
     let shapes = outcome.searched.failures.kinds().len();
     if shapes > 0 {
@@ -157,37 +163,30 @@ fn steps_of_a_round(plan: &RigPlan, workload: &Workload) -> Result<u32, Failure>
     Ok(u32::try_from(rig.steps_of_rounds().iter().copied().max().unwrap_or(1).max(1))?)
 }
 
-/// Runs `work` while a line on standard error shows its progress, if standard error is a terminal.
-fn watched<R>(watch: &Watch, work: impl FnOnce() -> R) -> R {
-    use std::io::IsTerminal;
-    if !std::io::stderr().is_terminal() {
-        return work();
-    }
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(ProgressStyle::with_template("{elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+/// Runs `work`, and sends an event with its progress several times a second.
+fn watched<R>(watch: &Watch, family: Family, events: &Mutex<Reporting>, work: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let drawing = scope.spawn(|| {
+        let watching = scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let [done, known, failed] =
+                let [done, of, failed] =
                     [&watch.done, &watch.known, &watch.failed].map(|count| count.load(Ordering::Relaxed));
-                let rate = per_second(done, bar.elapsed());
-                bar.set_message(format!("{done} of {known} schedules known so far, {rate}/s, {failed} failed"));
-                bar.tick();
-                thread::park_timeout(Duration::from_millis(250));
+                let doing = format!("{family}, {}/s, {failed} failed", per_second(done, begun.elapsed()));
+                locked(events).event(&Event::Working { done, of, doing });
+                thread::park_timeout(PROGRESS);
             }
         });
         let result = work();
         over.store(true, Ordering::Relaxed);
-        drawing.thread().unpark();
-        let _ = drawing.join();
-        bar.finish_and_clear();
+        watching.thread().unpark();
+        let _ = watching.join();
         result
     })
 }
 
-/// The search as it is reported, and the exit code.
-fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<(Told, u8), Failure> {
+/// The search as it is reported.
+fn reported(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Result<Search, Failure> {
     let Explored { build, workload, bounds, round, outcome, shapes, time } = explored;
     let (searched, progress) = (&outcome.searched, &outcome.progress);
     let tally = &searched.tally;
@@ -244,17 +243,16 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
     }
     let complete = searched.ended == SearchStop::Everything && progress.never_came == 0 && tally.schedules > 0;
     let gave_a_stack = tally.answers.values().sum::<u64>() > 0;
-    let (verdict, code) = match (searched.ended, unknown) {
-        (SearchStop::Interrupted, _) => (SearchVerdict::Interrupted, exit::INTERRUPTED),
-        (_, true) => (SearchVerdict::Fail, exit::VIOLATION),
-        (_, false) if !doubts.is_empty() => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
+    let verdict = match (searched.ended, unknown) {
+        (_, true) => Verdict::Fail,
+        (_, false) if !doubts.is_empty() => Verdict::Inconclusive,
         // A random search is complete after the drawn schedules. With --first, stopping early is what was requested.
-        (SearchStop::First, false) => (SearchVerdict::Pass, exit::PASS),
-        (_, false) if complete && gave_a_stack => (SearchVerdict::Pass, exit::PASS),
-        _ => (SearchVerdict::Inconclusive, exit::INCONCLUSIVE),
+        (SearchStop::First, false) => Verdict::Pass,
+        (_, false) if complete && gave_a_stack => Verdict::Pass,
+        _ => Verdict::Inconclusive,
     };
     let walker = arguments.walker;
-    let search = Told {
+    let search = Search {
         build: build.to_string(),
         walker: walker.to_string(),
         scenario: arguments.scenario.to_string(),
@@ -294,7 +292,7 @@ fn told(arguments: &Explore, explored: &Explored, known: &KnownFailures) -> Resu
         doubts,
         verdict,
     };
-    Ok((search, code))
+    Ok(search)
 }
 
 fn case(arguments: &Explore, build: &BuildIdentity, workload: &Workload, kind: &FailureKind) -> SteppedFile {

@@ -8,9 +8,8 @@ use framewalk::sample::WalkerKind;
 use model::lane::Lane;
 use model::run::document::Document;
 use model::run::merge::{Source, merge as merged};
-use model::run::verdict::Verdict;
 
-use crate::cli::exit;
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::{Format, known_failures};
 use crate::report::output::Output;
@@ -36,7 +35,7 @@ pub struct Merge {
 }
 
 /// Merges the reports of shards.
-pub(super) fn merge(arguments: &Merge) -> Result<u8, Failure> {
+pub(super) fn merge(arguments: &Merge) -> Result<Ending, Failure> {
     let mut known = known_failures(arguments.known.as_deref())?;
     let output = arguments.output.as_deref().map(Output::open).transpose()?;
     let mut sources = Vec::new();
@@ -64,9 +63,5 @@ pub(super) fn merge(arguments: &Merge) -> Result<u8, Failure> {
         Format::Json => print(&text)?,
     }
     // The merge itself cannot be interrupted. An interrupted shard counts as a doubt.
-    Ok(match document.judgement.verdict {
-        Verdict::Pass => exit::PASS,
-        Verdict::Fail => exit::VIOLATION,
-        Verdict::Inconclusive => exit::INCONCLUSIVE,
-    })
+    Ok(Ending::Judged(document.judgement.verdict))
 }

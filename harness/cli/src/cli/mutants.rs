@@ -1,14 +1,12 @@
 //! `mutants`: tests the harness itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::Instant;
 
 use framewalk::weakening::Weakening;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lab::mutants::code::Kind;
 use lab::mutants::fault::Edit;
 use lab::mutants::hunt::{Hunted, Hunter};
@@ -25,22 +23,23 @@ use lab::peers::cpython_tests::Suite;
 use lanes::cell::PATIENCE;
 use model::jit_mode::JitMode;
 use model::run::document;
-use model::run::verdict::Verdict;
+use model::run::event::{Consumer, Event};
 use process::build::{BuildVariant, Terminal, cache_folder};
 
+use crate::cli::exit::Ending;
 use crate::cli::mutants_arguments::Mutants;
-use crate::cli::output::{Failure, print};
-use crate::cli::shared_arguments::{Format, known_failures};
+use crate::cli::output::Failure;
+use crate::cli::reports::Reporting;
+use crate::cli::shared_arguments::known_failures;
 use crate::cli::values::check_jobs_by_default;
-use crate::cli::{exit, folder, rows, stand_ins, unwinder_mutants};
-use crate::report::mutants::human;
-use crate::report::text::Look;
+use crate::cli::{folder, rows, stand_ins, unwinder_mutants};
+use crate::report::saved::Content;
 
 /// Mutants that are equivalent to the original get this fraction of the stops and schedules, to confirm it.
 const FOR_EQUIVALENTS: u32 = 10;
 
 /// Makes mutants of each build and hunts them.
-pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let stopped = || interrupted.load(Ordering::Relaxed);
     let cache = cache_folder(arguments.source.cache.as_deref())?;
     let rows = rows::with_cache(&arguments.source, arguments.jit, interrupted)?;
@@ -55,6 +54,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         folder: folder.path().to_owned(),
         interrupted,
     };
+    let mut events = Reporting::of_items("mutants", &arguments.reports, Some(arguments.format))?;
     let mut report = MutantsReport {
         version: document::VERSION,
         seed: arguments.seed,
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         let peers =
             if arguments.peers && !arguments.list { Some(baseline(arguments, row, &cache, &stopped)?) } else { None };
         if is_any_wanted(arguments, row)? {
-            report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report()?);
+            report.rows.push(Subject::new(arguments, &hunter, row, peers.as_ref())?.report(&mut events)?);
         }
         // The module is the same with and without a JIT.
         if seen.contains(&row.build.python.as_path()) || stopped() {
@@ -84,18 +84,39 @@ pub(super) fn run(arguments: &Mutants, interrupted: &'static AtomicBool) -> Resu
         }
         seen.push(&row.build.python);
         if !faults.is_empty() {
-            report.unwinder.push(unwinder_mutants::report(arguments, &hunter, row, &faults, peers.as_ref())?);
+            report.unwinder.push(unwinder_mutants::report(
+                arguments,
+                &hunter,
+                row,
+                &faults,
+                peers.as_ref(),
+                &mut events,
+            )?);
         }
         let is_wanted = |name: &str| is_wanted(arguments, name);
-        report.stand_ins.extend(stand_ins::report(arguments, &hunter, row, &is_wanted, peers.as_ref())?);
+        report.stand_ins.extend(stand_ins::report(arguments, &hunter, row, &is_wanted, peers.as_ref(), &mut events)?);
     }
-    own_walkers(arguments, interrupted, &mut report);
+    own_walkers(arguments, interrupted, &mut report, &mut events);
     report.interrupted = stopped();
-    match arguments.format {
-        Format::Human => print(&human(&report, Look::of_stdout()))?,
-        Format::Json => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+    // A list kills nothing, so its verdict does not count.
+    let is_list =
+        arguments.list && report.score().inconclusive == 0 && !report.has_doubtful_control() && !report.interrupted;
+    let interrupted = report.interrupted;
+    match events.finish_items(Some(Content::Mutants(Box::new(report))), interrupted)? {
+        Ending::INCONCLUSIVE if is_list => Ok(Ending::PASS),
+        ending => Ok(ending),
     }
-    Ok(code(arguments, &report))
+}
+
+/// Reports a mutant as soon as it is judged. `of` names what was changed, and `begun` is when its hunt began.
+pub(super) fn judged(events: &mut dyn Consumer, of: &str, mutant: &MutantReport, begun: Instant) {
+    let item = mutant.item(of, begun.elapsed().as_secs_f64());
+    events.event(&Event::ItemFinished(Box::new(item)));
+}
+
+/// Shows on the progress line which mutant is hunted, and how many of its kind were.
+pub(super) fn hunting(events: &mut dyn Consumer, done: usize, of: usize, doing: &str) {
+    events.event(&Event::Working { done: done as u64, of: of as u64, doing: doing.to_owned() });
 }
 
 /// Runs CPython's own tests on the original.
@@ -113,7 +134,7 @@ fn baseline(
 }
 
 /// Hunts this project's own walkers with checks left out.
-fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut MutantsReport) {
+fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut MutantsReport, events: &mut dyn Consumer) {
     let wanted: Vec<Weakening> =
         Weakening::ALL.into_iter().filter(|weakening| is_wanted(arguments, weakening.name())).collect();
     if arguments.list || wanted.is_empty() {
@@ -121,14 +142,18 @@ fn own_walkers(arguments: &Mutants, interrupted: &AtomicBool, report: &mut Mutan
     }
     let cases = weakened::CASES;
     report.own_control = Some(weakened::hunt(None, cases / 10, arguments.seed, interrupted));
-    for weakening in wanted {
+    for (done, &weakening) in wanted.iter().enumerate() {
+        hunting(events, done, wanted.len(), weakening.name());
+        let begun = Instant::now();
         let judged = match weakened::hunt(Some(weakening), cases, arguments.seed, interrupted) {
             Hunted::Killed(kill) => Judged::Killed(kill),
             Hunted::Passed { samples } => Judged::Survived { samples },
             Hunted::Died { how: why } | Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
         let issue = history::of_weakening(weakening).map(|issue| issue.name.to_owned());
-        report.own.push(MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None });
+        let mutant = MutantReport { mutant: weakening.name().to_owned(), issue, judged, peers: None };
+        self::judged(events, "own walkers", &mutant, begun);
+        report.own.push(mutant);
     }
 }
 
@@ -143,18 +168,6 @@ fn is_any_wanted(arguments: &Mutants, row: &BuildVariant) -> Result<bool, Failur
     let layout = row.build.layout.as_ref().map_err(Clone::clone)?;
     let all = mutants(&BinaryImage::read(&row.build.image, layout)?);
     Ok(all.iter().any(|mutant| is_wanted(arguments, &mutant.name())))
-}
-
-/// The exit code of the run.
-fn code(arguments: &Mutants, report: &MutantsReport) -> u8 {
-    // A list kills nothing, so its verdict does not count.
-    let nothing_doubtful = || report.score().inconclusive == 0 && !report.has_doubtful_control();
-    match report.verdict() {
-        _ if report.interrupted => exit::INTERRUPTED,
-        Verdict::Fail => exit::VIOLATION,
-        Verdict::Inconclusive if !(arguments.list && nothing_doubtful()) => exit::INCONCLUSIVE,
-        Verdict::Inconclusive | Verdict::Pass => exit::PASS,
-    }
 }
 
 /// The row under test, with everything needed to make and hunt its mutants.
@@ -182,12 +195,11 @@ impl<'a> Subject<'a> {
         Ok(Self { arguments, hunter, row, image, starter, reach, peers })
     }
 
-    fn report(&self) -> Result<RowReport, Failure> {
+    fn report(&self, events: &mut dyn Consumer) -> Result<RowReport, Failure> {
         let mutants: Vec<Mutant> = mutants(&self.image)
             .into_iter()
             .filter(|mutant| is_wanted(self.arguments, &mutant.name()) && shows(&self.image, mutant, self.row.jit))
             .collect();
-        let bar = bar(mutants.len());
         let mut report = RowReport {
             row: self.row.name.clone(),
             image: self.image.path().display().to_string(),
@@ -198,29 +210,30 @@ impl<'a> Subject<'a> {
         };
         if !self.arguments.list {
             for _ in 0..self.arguments.control {
-                bar.set_message("the original");
+                hunting(events, 0, mutants.len(), "the original");
                 report.control.push(
                     self.with_copy("original", &[], |row| self.hunter.hunt(row, 1))?
                         .unwrap_or_else(|why| Hunted::Inconclusive { why }),
                 );
             }
         }
-        for mutant in mutants {
+        for (done, mutant) in mutants.iter().enumerate() {
             if self.hunter.interrupted.load(Ordering::Relaxed) {
                 break;
             }
-            bar.set_message(mutant.name());
-            if let Some((judged, peers)) = self.judge(&mutant)? {
-                report.mutants.push(MutantReport {
+            hunting(events, done, mutants.len(), &mutant.name());
+            let begun = Instant::now();
+            if let Some((judged, peers)) = self.judge(mutant)? {
+                let mutant = MutantReport {
                     mutant: mutant.name(),
                     issue: history::of_fault(mutant.fault).map(|issue| issue.name.to_owned()),
                     judged,
                     peers,
-                });
+                };
+                self::judged(events, &report.row, &mutant, begun);
+                report.mutants.push(mutant);
             }
-            bar.inc(1);
         }
-        bar.finish_and_clear();
         Ok(report)
     }
 
@@ -307,16 +320,4 @@ pub(super) fn kept(arguments: &Mutants, row: &BuildVariant, name: &str) -> Resul
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
     Ok(Some(folder))
-}
-
-/// A bar if standard error is a terminal, nothing otherwise.
-fn bar(mutants: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(mutants as u64), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{elapsed} [{bar:20}] {pos}/{len} {wide_msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }

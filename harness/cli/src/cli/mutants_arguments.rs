@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::report_arguments::Reports;
 use crate::cli::shared_arguments::{BuildSource, Format, Jit};
 use crate::cli::values::{budget, seed};
 
@@ -50,4 +51,7 @@ pub struct Mutants {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t = Format::Human, help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }

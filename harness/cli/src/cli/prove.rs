@@ -8,6 +8,9 @@ use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
 use model::invariants::SampleFault;
+use model::run::event::{Consumer, Event};
+use model::run::item::Item;
+use model::run::verdict::Verdict;
 use sim::case::file::save;
 use sim::fuzzing::cache_state_machine::{TARGET, TestCase};
 use sim::history::render;
@@ -20,25 +23,26 @@ use sim::workloads;
 use sim::workloads::SimWorkload;
 
 use crate::cli::arguments::{Prove, ProvedWalker};
-use crate::cli::exit;
-use crate::cli::output::{Failure, print};
+use crate::cli::exit::Ending;
+use crate::cli::output::Failure;
+use crate::cli::reports::Reporting;
 
 /// Searches the interleavings of each workload.
-pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<Ending, Failure> {
     let contender = contender(arguments)?;
-    let mut code = exit::PASS;
-    for workload in workloads::ALL {
-        if !arguments.workload.is_empty() && !arguments.workload.contains(&workload.name) {
-            continue;
+    let mut events = Reporting::of_items("prove", &arguments.reports, Some(arguments.format))?;
+    let wanted = |workload: &&SimWorkload| arguments.workload.is_empty() || arguments.workload.contains(&workload.name);
+    let workloads: Vec<&SimWorkload> = workloads::ALL.iter().filter(wanted).collect();
+    for (done, workload) in workloads.iter().enumerate() {
+        let of = workloads.len() as u64;
+        events.event(&Event::Working { done: done as u64, of, doing: workload.name.to_owned() });
+        let item = one(arguments, workload, &contender, interrupted)?;
+        events.event(&Event::ItemFinished(Box::new(item)));
+        if interrupted.load(Ordering::Relaxed) {
+            break;
         }
-        let one = one(arguments, workload, &contender, interrupted)?;
-        code = match (code, one) {
-            (_, exit::INTERRUPTED) => return Ok(exit::INTERRUPTED),
-            (exit::VIOLATION, _) | (_, exit::VIOLATION) => exit::VIOLATION,
-            (before, now) => before.max(now),
-        };
     }
-    Ok(code)
+    events.finish_items(None, interrupted.load(Ordering::Relaxed))
 }
 
 fn contender(arguments: &Prove) -> Result<Contender, Failure> {
@@ -57,10 +61,10 @@ fn contender(arguments: &Prove) -> Result<Contender, Failure> {
 
 fn one(
     arguments: &Prove,
-    workload: SimWorkload,
+    workload: &SimWorkload,
     contender: &Contender,
     interrupted: &AtomicBool,
-) -> Result<u8, Failure> {
+) -> Result<Item, Failure> {
     let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
     // A walker that cannot be constructed is reported now, before the workers start.
     contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
@@ -80,18 +84,17 @@ fn one(
     )?;
     let seconds = begun.elapsed().as_secs_f64();
     let mut text = format!("{}: {}, {}\n", workload.name, contender, workload.about);
-    let code = match &report.outcome {
-        SearchOutcome::Complete { samples } => complete(&mut text, &report, *samples),
+    let (verdict, short) = match &report.outcome {
+        SearchOutcome::Complete { samples } => complete(&report, *samples),
         SearchOutcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
         SearchOutcome::OutOfStates => {
-            let _ = writeln!(text, "  inconclusive: more states than --states allows");
-            exit::INCONCLUSIVE
+            (Verdict::Inconclusive, "inconclusive: more states than --states allows".to_owned())
         }
-        SearchOutcome::Interrupted => {
-            let _ = writeln!(text, "  interrupted");
-            exit::INTERRUPTED
-        }
+        SearchOutcome::Interrupted => (Verdict::Inconclusive, "interrupted".to_owned()),
     };
+    if verdict != Verdict::Fail {
+        let _ = writeln!(text, "  {short}");
+    }
     let answers = report.answers;
     let _ = writeln!(
         text,
@@ -107,21 +110,17 @@ fn one(
         report.caches,
         report.states as f64 / 1e6 / seconds,
     );
-    print(&text)?;
-    Ok(code)
+    let (name, of) = (workload.name.to_owned(), contender.to_string());
+    Ok(Item { name, of, verdict, seconds, short, text })
 }
 
-fn complete(text: &mut String, report: &ProofReport, samples: Option<u32>) -> u8 {
+fn complete(report: &ProofReport, samples: Option<u32>) -> (Verdict, String) {
     let answers = report.answers;
     if answers.full_hits + answers.partial_hits + answers.misses == 0 {
-        let _ = writeln!(text, "  vacuous: every walk was rejected");
-        return exit::INCONCLUSIVE;
+        return (Verdict::Inconclusive, "vacuous: every walk was rejected".to_owned());
     }
-    let _ = match samples {
-        None => writeln!(text, "  COMPLETE: nothing wrong in any number of samples"),
-        Some(samples) => writeln!(text, "  COMPLETE: nothing wrong in {samples} samples"),
-    };
-    exit::PASS
+    let samples = samples.map_or("any number of".to_owned(), |samples| samples.to_string());
+    (Verdict::Pass, format!("COMPLETE: nothing wrong in {samples} samples"))
 }
 
 fn counterexample(
@@ -130,11 +129,12 @@ fn counterexample(
     graph: &Graph,
     contender: &Contender,
     found: &Counterexample,
-) -> Result<u8, Failure> {
+) -> Result<(Verdict, String), Failure> {
     let scenario = scenario(graph, contender.clone(), found, arguments.reads == Reads::Samples)?;
     let ran = scenario.run(true)?;
     let broken = ran.broken.ok_or("the counterexample does not replay: this is a fault of framediff itself")?;
-    let _ = writeln!(text, "  WRONG: {}", broken.describe());
+    let short = format!("WRONG: {}", broken.describe());
+    let _ = writeln!(text, "  {short}");
     for line in render(&ran.interpreter, &ran.notes).lines() {
         let _ = writeln!(text, "  {line}");
     }
@@ -156,5 +156,5 @@ fn counterexample(
         let path = save(folder, &TARGET, &contender.to_string(), &case)?;
         let _ = writeln!(text, "  saved: {}", path.display());
     }
-    Ok(exit::VIOLATION)
+    Ok((Verdict::Fail, short))
 }

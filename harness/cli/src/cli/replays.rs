@@ -18,31 +18,32 @@ use sim::history::render;
 use sim::snapshot::Snapshot;
 
 use crate::cli::arguments::Replay;
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
-use crate::cli::{bundled, cases, exit, snapshots};
+use crate::cli::{bundled, cases, snapshots};
 
 /// Printed for a case that proves nothing.
 const UNJUDGED: &str = "inconclusive: the walkers refused everything, and nothing was judged";
 
 /// Replays files one by one. An unusable file does not stop the others.
-pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
-    let mut code = exit::PASS;
+pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
+    let mut ending = Ending::PASS;
     for path in &arguments.files {
         let one = match replay_file(path, arguments, interrupted) {
-            Ok(code) => code,
+            Ok(ending) => ending,
             Err(error) => {
                 tell(&format!("framediff: {error}"));
-                exit::USAGE
+                Ending::NotSetUp
             }
         };
-        code = exit::worse(code, one);
+        ending = ending.worse(one);
     }
-    Ok(code)
+    Ok(ending)
 }
 
 /// Replays a file of any kind. The start of a file identifies its kind. A file that matches none may still be a
 /// damaged snapshot.
-fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<u8, Failure> {
+fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     if let Some(line) = path.to_str().filter(|text| is_line(text)) {
         let case = line.parse().map_err(|error| format!("this case cannot be used: {error}"))?;
         return stepped(&SteppedFile { note: String::new(), case }, cases::ON_A_LINE, None, arguments, interrupted);
@@ -59,7 +60,7 @@ fn replay_file(path: &Path, arguments: &Replay, interrupted: &'static AtomicBool
                 let shown = bundled::show_snapshot(path, &bundle)?;
                 let image = Some(&bundle.about.interpreter);
                 let code = stepped(&case, &path.display().to_string(), image, arguments, interrupted)?;
-                Ok(exit::worse(shown, code))
+                Ok(shown.worse(code))
             }
             None => bundled::replay(path, &bundle, arguments, interrupted),
         };
@@ -77,7 +78,7 @@ fn stepped(
     image: Option<&InterpreterIdentity>,
     arguments: &Replay,
     interrupted: &'static AtomicBool,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     cases::replay(file, name, image, &arguments.source, arguments.times, interrupted)
 }
 
@@ -88,13 +89,13 @@ fn stepped(
     _: Option<&InterpreterIdentity>,
     _: &Replay,
     _: &'static AtomicBool,
-) -> Result<u8, Failure> {
+) -> Result<Ending, Failure> {
     Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
 }
 
 /// Runs a saved case through the check of its fuzz target. A case of the simulated interpreter also prints its
 /// history.
-fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
+fn replay_case(path: &Path, file: &CaseFile) -> Result<Ending, Failure> {
     let mut text = format!("{}: {}: {}\n", path.display(), file.target.name(), clean(&file.note));
     if file.target.name() == cache_state_machine::TARGET.name {
         let case: cache_state_machine::TestCase = serde_json::from_value(file.case.to_value()?)?;
@@ -108,11 +109,11 @@ fn replay_case(path: &Path, file: &CaseFile) -> Result<u8, Failure> {
     }
     let verdict = file.run();
     let (verdict, code) = match verdict {
-        CaseVerdict::Failed(message) => (clean(&message), exit::VIOLATION),
+        CaseVerdict::Failed(message) => (clean(&message), Ending::FAIL),
         CaseVerdict::Accepted | CaseVerdict::Rejected if file.is_judged(&verdict, path) => {
-            ("pass".to_owned(), exit::PASS)
+            ("pass".to_owned(), Ending::PASS)
         }
-        CaseVerdict::Accepted | CaseVerdict::Rejected => (UNJUDGED.to_owned(), exit::INCONCLUSIVE),
+        CaseVerdict::Accepted | CaseVerdict::Rejected => (UNJUDGED.to_owned(), Ending::INCONCLUSIVE),
     };
     print(&(text + "  " + verdict.lines().next().unwrap_or_default() + "\n"))?;
     Ok(code)

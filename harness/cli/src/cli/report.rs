@@ -4,7 +4,7 @@ use std::path::Path;
 
 use model::run::known::KnownFailures;
 
-use crate::cli::exit;
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print};
 use crate::cli::report_arguments::{Report, ReportFormat};
 use crate::report::output::Output;
@@ -13,7 +13,7 @@ use crate::report::text::Look;
 use crate::report::{html, junit, markdown};
 
 /// Reports all files together.
-pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {
+pub(super) fn report(arguments: &Report) -> Result<Ending, Failure> {
     let output = arguments.output.as_deref().map(Output::open).transpose()?;
     let known = KnownFailures::kept()?;
     let load = |path: &std::path::PathBuf| Saved::load_all(path, &known);
@@ -26,7 +26,7 @@ pub(super) fn report(arguments: &Report) -> Result<u8, Failure> {
         Some(output) => output.write(&text)?,
         None => print(&text)?,
     }
-    Ok(exit::PASS)
+    Ok(Ending::PASS)
 }
 
 /// Renders all documents in one format.

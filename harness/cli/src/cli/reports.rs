@@ -7,23 +7,29 @@ use std::path::{Path, PathBuf};
 
 use model::run::document::Document;
 use model::run::event::{Consumer, Event};
+use model::run::item::Results;
 use model::run::summary::{Rules, Summary};
+use model::run::verdict::Verdict;
 
+use crate::cli::exit::Ending;
 use crate::cli::output::{Failure, print, tell};
-use crate::cli::report_arguments::{ReportFormat, ReportKind, ReportTo};
+use crate::cli::report;
+use crate::cli::report_arguments::{ReportFormat, ReportKind, ReportTo, Reports};
 use crate::cli::shared_arguments::Format;
-use crate::cli::{exit, report};
 use crate::report::output::{Output, open_stream};
 use crate::report::progress::Progress;
 use crate::report::saved::{Content, Saved};
 use crate::report::stream::Stream;
 use crate::report::text::Look;
-use crate::report::{github, human, json, markdown};
+use crate::report::{github, json, markdown};
 
 /// Every output of a run. Opened before the run, so that a file that cannot be written fails early.
 pub(super) struct Reporting {
     summary: Summary,
+    results: Results,
     progress: Progress,
+    /// What is printed; `None` if the verb prints its result itself.
+    format: Option<Format>,
     streams: Vec<(PathBuf, Stream<File>)>,
     files: Vec<(ReportFormat, Output)>,
     /// Set if the run is a GitHub step; holds the step's summary file, if there is one.
@@ -33,19 +39,35 @@ pub(super) struct Reporting {
 impl Consumer for Reporting {
     fn event(&mut self, event: &Event) {
         self.summary.event(event);
+        self.results.event(event);
         self.progress.event(event);
         for (_, stream) in &mut self.streams {
             stream.event(event);
+        }
+        if let (Event::ItemFinished(item), Some(Format::Human)) = (event, self.format) {
+            let text = if self.github.is_some() { guarded(&item.text) } else { item.text.clone() };
+            // If standard output is closed, the reports are still written.
+            let _ = self.progress.suspend(|| print(&text));
         }
     }
 }
 
 impl Reporting {
+    /// Opens every output of a run of `verb` that judges items.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn of_items(verb: &str, wanted: &Reports, format: Option<Format>) -> Result<Self, Failure> {
+        let mut reporting = Self::open(&wanted.reports, format, Rules::default())?;
+        reporting.event(&Event::ItemsStarted { verb: verb.to_owned() });
+        Ok(reporting)
+    }
+
     /// Opens every output.
     ///
     /// # Errors
     /// The first file that cannot be written, by name.
-    pub(super) fn open(wanted: &[ReportTo], rules: Rules) -> Result<Self, Failure> {
+    pub(super) fn open(wanted: &[ReportTo], format: Option<Format>, rules: Rules) -> Result<Self, Failure> {
         for (index, one) in wanted.iter().enumerate() {
             if wanted.iter().take(index).any(|other| is_same(&other.path, &one.path)) {
                 return Err(format!("two reports cannot both go to {}: name another file", one.path.display()).into());
@@ -67,7 +89,7 @@ impl Reporting {
         let github = there.then(|| step_summary.map(|path| StepSummary::open(Path::new(&path))).transpose());
         let github = github.transpose()?;
         let progress = Progress::on_stderr(rules.known.clone());
-        Ok(Self { summary: Summary::new(rules), progress, streams, files, github })
+        Ok(Self { summary: Summary::new(rules), results: Results::default(), progress, format, streams, files, github })
     }
 
     /// The summary of the run so far.
@@ -75,31 +97,57 @@ impl Reporting {
         &self.summary
     }
 
-    /// Writes all reports. If one output fails, the others are still written.
+    /// Writes all reports of a run of `check`.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn finish(self) -> Result<Ending, Failure> {
+        let ending = Ending::of(&self.summary);
+        let content = Content::Check(Box::new(Document::from(&self.summary)));
+        self.write(content)?;
+        Ok(ending)
+    }
+
+    /// Writes all reports of a run that judged items. `content` is its document; without one, it is the items
+    /// themselves.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(super) fn finish_items(mut self, content: Option<Content>, interrupted: bool) -> Result<Ending, Failure> {
+        self.event(&Event::RunFinished { interrupted });
+        let content = content.unwrap_or_else(|| Content::Results(Box::new(self.results.clone())));
+        let verdict = self.write(content)?;
+        Ok(if interrupted { Ending::Interrupted } else { Ending::Judged(verdict) })
+    }
+
+    /// Writes all reports, and returns the verdict of `content`. If one output fails, the others are still written.
     ///
     /// # Errors
     /// An output could not be written. The message was already printed.
-    pub(super) fn finish(self, format: Format) -> Result<u8, Failure> {
-        let Self { summary, progress, streams, files, github } = self;
+    fn write(self, content: Content) -> Result<Verdict, Failure> {
+        let Self { results, progress, streams, files, github, format, .. } = self;
         drop(progress);
-        let code = exit::of(&summary);
-        let document = Document::from(&summary);
-        let printed = match format {
-            Format::Human => human::render(&document, Look::of_stdout()),
-            Format::Json => json::render(&document)?,
+        let all = [Saved { name: results.verb.clone(), content }];
+        let [saved] = &all;
+        // The text of items was printed when each ended.
+        let printed = match (format, &saved.content) {
+            (Some(Format::Human), Content::Results(_) | Content::Searches(_)) | (None, _) => String::new(),
+            (Some(Format::Human), _) => saved.human(Look::of_stdout()),
+            (Some(Format::Json), Content::Check(document)) => json::render(document)?,
+            (Some(Format::Json), _) => serde_json::to_string_pretty(&saved.json()?)? + "\n",
+        };
+        let annotations = match &saved.content {
+            Content::Check(document) => github::annotations(document),
+            _ => github::annotations_of_items(&results),
         };
         match (&github, format) {
-            (None, _) => print(&printed)?,
-            (Some(_), Format::Human) => {
-                // The keys of the hasher come from the system, so nobody can predict the token.
-                let token = format!("framediff-{:016x}", RandomState::new().build_hasher().finish());
-                print(&(github::guarded(&printed, &token) + &github::annotations(&document)))?;
-            }
-            (Some(_), Format::Json) => {
-                // The runner reads both streams. Here, standard output must be a single document.
+            (Some(_), Some(Format::Human)) => print(&(guarded(&printed) + &annotations))?,
+            // The runner reads both streams. Standard output is the verb's own, or must be a single document.
+            (Some(_), _) => {
                 print(&printed)?;
-                tell(github::annotations(&document).trim_end());
+                tell(annotations.trim_end());
             }
+            (None, _) => print(&printed)?,
         }
         let mut written = true;
         let mut keep = |result: Result<(), Failure>| {
@@ -111,15 +159,24 @@ impl Reporting {
         for (path, stream) in streams {
             keep(stream.end().map_err(|why| format!("cannot write {}: {why}", path.display()).into()));
         }
-        let all = [Saved { name: "check".to_owned(), content: Content::Check(Box::new(document)) }];
         if let Some(StepSummary { file, room }) = github.flatten() {
             keep(append(file, &markdown::render(&all, room)));
         }
         for (format, output) in files {
             keep(report::text(&all, format, Look::plain()).and_then(|text| Ok(output.write(&text)?)));
         }
-        if written { Ok(code) } else { Err("not every report could be written".into()) }
+        if written { Ok(saved.verdict()) } else { Err("not every report could be written".into()) }
     }
+}
+
+/// Wraps a text so that GitHub's runner does not interpret any of it as a command.
+fn guarded(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    // The keys of the hasher come from the system, so nobody can predict the token.
+    let token = format!("framediff-{:016x}", RandomState::new().build_hasher().finish());
+    github::guarded(text, &token)
 }
 
 /// The summary file of a step on GitHub.

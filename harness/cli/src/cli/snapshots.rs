@@ -17,12 +17,13 @@ use sim::snapshot::file::can_save;
 use sim::snapshot::replay::{ReplayedLook, answer};
 
 use crate::cli::arguments::SnapshotArguments as Arguments;
+use crate::cli::exit::Ending;
+use crate::cli::folder;
 use crate::cli::output::{Failure, print};
 use crate::cli::shared_arguments::Jit;
-use crate::cli::{exit, folder};
 
 /// Records a target, then replays the recording.
-pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<u8, Failure> {
+pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Ending, Failure> {
     can_save(&arguments.output)?;
     let build = probe(&arguments.python)?;
     build.usable()?;
@@ -47,7 +48,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
 }
 
 /// Replays a snapshot with every walker and prints the results.
-pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
+pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<Ending, Failure> {
     let looks = snapshot.replay().map_err(|error| format!("{}: {error}", path.display()))?;
     let meta = &snapshot.meta;
     let mut text = format!(
@@ -72,9 +73,9 @@ pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<u8, Failure> {
     };
     print(&text)?;
     Ok(match broken {
-        0 if judged == 0 => exit::INCONCLUSIVE,
-        0 => exit::PASS,
-        _ => exit::VIOLATION,
+        0 if judged == 0 => Ending::INCONCLUSIVE,
+        0 => Ending::PASS,
+        _ => Ending::FAIL,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use lab::mutants::hunt::{Hunted, Hunter};
 use lab::mutants::judge::Judged;
@@ -10,6 +11,7 @@ use lab::mutants::replaced::ReplaceError;
 use lab::mutants::report::{ListedStandIn, MutantReport, StandInReport};
 use lab::mutants::stand_in::{StandIn, StandInError, StandIns};
 use model::lane::Lane;
+use model::run::event::Consumer;
 use process::build::BuildVariant;
 
 use crate::cli::mutants;
@@ -23,6 +25,7 @@ pub(super) fn report(
     row: &BuildVariant,
     is_wanted: &dyn Fn(&str) -> bool,
     peers: Option<&Baseline>,
+    events: &mut dyn Consumer,
 ) -> Result<Option<StandInReport>, Failure> {
     let stand_ins = StandIns::of(&row.build)?;
     let wanted: Vec<&StandIn> = stand_ins.faults.iter().filter(|fault| is_wanted(&fault.name())).collect();
@@ -49,15 +52,19 @@ pub(super) fn report(
         }
     }
     let stopped = || hunter.interrupted.load(Ordering::Relaxed);
-    for fault in wanted {
+    for (done, &fault) in wanted.iter().enumerate() {
         if stopped() {
             break;
         }
+        mutants::hunting(events, done, wanted.len(), &fault.name());
+        let begun = Instant::now();
         let kept = mutants::kept(arguments, row, &fault.name())?;
         let replaced = match stand_ins.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(replaced) => replaced,
             Err(error @ (StandInError::NotViable(_) | StandInError::Replace(ReplaceError::Probe(_)))) => {
-                report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }, None));
+                let mutant = mutant(fault, Judged::NotViable { why: error.to_string() }, None);
+                mutants::judged(events, &row.name, &mutant, begun);
+                report.mutants.push(mutant);
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -71,7 +78,9 @@ pub(super) fn report(
             Hunted::Inconclusive { why } => Judged::Inconclusive { why },
         };
         let peers = peers.and_then(|peers| peers.judge(&replaced.build, true, &stopped).ok());
-        report.mutants.push(mutant(fault, judged, peers));
+        let mutant = mutant(fault, judged, peers);
+        mutants::judged(events, &row.name, &mutant, begun);
+        report.mutants.push(mutant);
     }
     Ok(Some(report))
 }

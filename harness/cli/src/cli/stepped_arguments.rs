@@ -12,6 +12,7 @@ use model::schedule::cast::ProfilerScript;
 use model::schedule::shard::Shard;
 use model::workload::Family;
 
+use crate::cli::report_arguments::Reports;
 use crate::cli::shared_arguments::{BuildSource, Format, Jit, Size};
 use crate::cli::values::{accesses, all_weakenings, budget, explore_jobs, families, seed, walkers};
 
@@ -100,6 +101,9 @@ pub struct Explore {
     /// How the result is printed
     #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
     pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 impl Explore {
@@ -137,6 +141,12 @@ pub struct Conform {
     /// Time limit [default: none, everything runs]
     #[arg(long, value_name = "TIME", value_parser = budget, help_heading = "Run")]
     pub budget: Option<Duration>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", default_value = "human", help_heading = "Run")]
+    pub format: Format,
+    /// Where else it is reported.
+    #[command(flatten)]
+    pub reports: Reports,
 }
 
 /// A shard as written on the command line. Clap needs a type whose errors can be printed.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use lab::mutants::code::Kind;
 use lab::mutants::history;
@@ -13,6 +14,7 @@ use lab::mutants::replaced::ReplaceError;
 use lab::mutants::report::{MutantReport, UnwinderReport};
 use lab::mutants::unwinder::UnwinderFault;
 use lab::mutants::unwinder::module::{CopyError, Module};
+use model::run::event::Consumer;
 use process::build::BuildVariant;
 
 use crate::cli::mutants;
@@ -26,6 +28,7 @@ pub(super) fn report(
     row: &BuildVariant,
     faults: &[UnwinderFault],
     peers: Option<&Baseline>,
+    events: &mut dyn Consumer,
 ) -> Result<UnwinderReport, Failure> {
     let mut report = UnwinderReport { row: row.name.clone(), module: None, control: Vec::new(), mutants: Vec::new() };
     let module = match Module::of(&row.build) {
@@ -42,15 +45,19 @@ pub(super) fn report(
     if !arguments.list {
         report.control = (0..arguments.control).map(|_| hunter.hunt(row, 1)).collect();
     }
-    for &fault in faults {
+    for (done, &fault) in faults.iter().enumerate() {
         if hunter.interrupted.load(Ordering::Relaxed) {
             break;
         }
+        mutants::hunting(events, done, faults.len(), fault.name());
+        let begun = Instant::now();
         let kept = mutants::kept(arguments, row, fault.name())?;
         let patched = match module.with(fault, kept.as_deref(), &hunter.folder) {
             Ok(patched) => patched,
             Err(error @ (CopyError::NotViable(_) | CopyError::Replace(ReplaceError::Probe(_)))) => {
-                report.mutants.push(mutant(fault, Judged::NotViable { why: error.to_string() }));
+                let mutant = mutant(fault, Judged::NotViable { why: error.to_string() });
+                mutants::judged(events, &row.name, &mutant, begun);
+                report.mutants.push(mutant);
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -71,6 +78,7 @@ pub(super) fn report(
         let mut reported = mutant(fault, judged);
         let stopped = || hunter.interrupted.load(Ordering::Relaxed);
         reported.peers = peers.and_then(|peers| peers.judge(&patched.build, true, &stopped).ok());
+        mutants::judged(events, &row.name, &reported, begun);
         report.mutants.push(reported);
     }
     Ok(report)

@@ -1,6 +1,8 @@
 //! A small search that the tests of the reports share.
 
-use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf, SearchVerdict};
+use model::run::verdict::Verdict;
+
+use crate::report::searches::{Search, SearchEnd, SearchFailure, SearchLeaf};
 
 /// A search that tried every schedule. If `fails`, it found one failure that is not known.
 pub(crate) fn search(fails: bool) -> Search {
@@ -39,6 +41,6 @@ pub(crate) fn search(fails: bool) -> Search {
         answers: vec![("full hit".into(), 200)],
         failures: fails.then_some(failure).into_iter().collect(),
         doubts: Vec::new(),
-        verdict: if fails { SearchVerdict::Fail } else { SearchVerdict::Pass },
+        verdict: if fails { Verdict::Fail } else { Verdict::Pass },
     }
 }

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use framewalk::printable::{clean, excerpt};
 use model::run::document::Document;
 use model::run::group::Group;
-use model::run::verdict::{Doubt, Failure};
+use model::run::item::Results;
+use model::run::verdict::{Doubt, Failure, Verdict};
 
 use crate::report::human;
 
@@ -52,6 +53,20 @@ pub fn annotations(document: &Document) -> String {
     push(&mut out, Level::Error, errors.collect());
     push(&mut out, Level::Warning, warnings.collect());
     push(&mut out, Level::Notice, notices.collect());
+    out
+}
+
+/// The commands of a run that judged items, or of its document: an error for each failure, a warning for whatever else
+/// keeps it from passing.
+#[must_use]
+pub fn annotations_of_items(results: &Results) -> String {
+    let of = |verdict| {
+        let items = results.items.iter().filter(move |item| item.verdict == verdict);
+        items.map(|item| (format!("{}: {}, {}", results.verb, item.of, item.name), item.short.clone())).collect()
+    };
+    let mut out = String::new();
+    push(&mut out, Level::Error, of(Verdict::Fail));
+    push(&mut out, Level::Warning, of(Verdict::Inconclusive));
     out
 }
 

@@ -11,12 +11,14 @@ use model::run::cell::CellId;
 use model::run::event::{Consumer, Event};
 use model::run::finding::Fingerprint;
 use model::run::known::KnownFailures;
+use model::run::verdict::Verdict;
 
 use crate::report::text::{plural, short};
 
 /// How often the bar is redrawn while no event arrives.
 const REDRAW: Duration = Duration::from_millis(250);
 const TEMPLATE: &str = "{spent} [{bar:20}] {wide_msg}";
+const ITEMS: &str = "{elapsed} [{bar:20}] {pos}/{len} {wide_msg}";
 
 /// A progress bar on standard error: time spent of the budget, samples, kinds of failure, and the cells that run now.
 #[derive(Debug)]
@@ -36,6 +38,9 @@ struct State {
     new_kinds: BTreeSet<Fingerprint>,
     known_kinds: BTreeSet<Fingerprint>,
     running: BTreeSet<CellId>,
+    /// What a run that judges items does now.
+    working: Option<String>,
+    items_failed: usize,
 }
 
 impl Progress {
@@ -45,6 +50,22 @@ impl Progress {
         let bar =
             std::io::stderr().is_terminal().then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
         Self { bar, state: State { known, ..State::default() } }
+    }
+
+    /// Runs `print` while the bar is not drawn, so that its output does not mix with the bar.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn start_items(&self) {
+        let Some(bar) = &self.bar else { return };
+        let style = ProgressStyle::with_template(ITEMS).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.reset_elapsed();
+        bar.enable_steady_tick(REDRAW);
     }
 
     fn start(&self, budget: Duration) {
@@ -63,16 +84,25 @@ impl Progress {
 
 impl Consumer for Progress {
     fn event(&mut self, event: &Event) {
-        if let Event::RunStarted { budget, .. } = event {
-            self.start(*budget);
+        match event {
+            Event::RunStarted { budget, .. } => self.start(*budget),
+            Event::ItemsStarted { .. } => self.start_items(),
+            _ => {}
         }
         self.state.event(event);
         let Some(bar) = &self.bar else { return };
-        if matches!(event, Event::RunFinished { .. }) {
-            bar.finish_and_clear();
-        } else {
-            bar.set_position(milliseconds(bar.elapsed()));
-            bar.set_message(self.state.message());
+        match event {
+            Event::RunFinished { .. } => bar.finish_and_clear(),
+            Event::Working { done, of, .. } => {
+                bar.set_length(*of);
+                bar.set_position(*done);
+                bar.set_message(self.state.message());
+            }
+            Event::ItemsStarted { .. } | Event::ItemFinished(_) => bar.set_message(self.state.message()),
+            _ => {
+                bar.set_position(milliseconds(bar.elapsed()));
+                bar.set_message(self.state.message());
+            }
         }
     }
 }
@@ -103,11 +133,18 @@ impl State {
                 self.running.remove(cell);
                 self.finished += 1;
             }
+            Event::ItemFinished(item) => self.items_failed += usize::from(item.verdict == Verdict::Fail),
+            Event::ItemsStarted { verb } => self.working = Some(verb.clone()),
+            Event::Working { doing, .. } => self.working = Some(doing.clone()),
             Event::Spent { .. } | Event::Profile { .. } | Event::RunFinished { .. } => {}
         }
     }
 
     fn message(&self) -> String {
+        if let Some(working) = &self.working {
+            let failed = if self.items_failed > 0 { format!(", {} failed", self.items_failed) } else { String::new() };
+            return format!("{}{failed}", clean(working));
+        }
         let new = plural(self.new_kinds.len(), "new kind");
         let mut message =
             format!("{}/{} cells, {} samples, {new} of failure", self.finished, self.planned, short(self.samples));
@@ -176,6 +213,6 @@ mod tests {
 
     #[test]
     fn the_template_is_well_formed() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        assert!([TEMPLATE, ITEMS].into_iter().all(|template| ProgressStyle::with_template(template).is_ok()));
     }
 }

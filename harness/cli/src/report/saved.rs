@@ -10,10 +10,11 @@ use framewalk::printable::{clean, excerpt};
 use lab::bench;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantsReport as Mutants, Score};
-use model::run::document;
 use model::run::document::Document;
+use model::run::item::Results;
 use model::run::known::{KnownFailure, KnownFailures};
 use model::run::verdict::Verdict;
+use model::run::{document, item};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,14 +22,15 @@ use sim::case::file::AnyCaseFile;
 use sim::case::stepped::{SteppedCase, SteppedFile};
 use thiserror::Error;
 
+use crate::report::stream::Recorded;
 use crate::report::text::{Look, plural};
 use crate::report::{compare, conclusion, explain, human, mutants, searches, stream};
 
 /// Files above this size are rejected, in bytes. No document of framediff comes near it.
 const LONGEST: u64 = 256 << 20;
 /// The documents that can be reported, for error messages.
-const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `explain`, `mutants` or \
-                     `bench`, or a saved case of `explore`";
+const KINDS: &str = "the JSON or JSON lines of `check` or `attach`, the JSON of `merge`, `compare`, `explore`, `prove`, `conform`, \
+                     `explain`, `mutants` or `bench`, the JSON lines of any of them, or a saved case of `explore`";
 
 /// The `kind` and version of a document that holds several documents.
 const SEVERAL: &str = "framediff-reports";
@@ -69,6 +71,8 @@ pub enum Content {
     Bench(Box<bench::document::BenchDocument>),
     /// A search of schedules.
     Searches(Box<searches::SearchDocument>),
+    /// A run that judged items: `prove`, `conform`, or the events of another verb.
+    Results(Box<Results>),
     /// A comparison of two reports.
     Comparison(Box<compare::ComparisonDocument>),
     /// A replayed case of the stepped lane, with the known failure that matches it.
@@ -160,9 +164,10 @@ impl Saved {
             Content::Check(document) => document.judgement.verdict,
             #[cfg(target_arch = "x86_64")]
             Content::Mutants(report) => report.verdict(),
-            Content::Bench(document) if document.interrupted || document.points.is_empty() => Verdict::Inconclusive,
+            Content::Bench(document) if document.interrupted || !document.is_measured() => Verdict::Inconclusive,
             Content::Bench(_) => Verdict::Pass,
             Content::Searches(document) => document.verdict(),
+            Content::Results(results) => results.verdict(),
             Content::Comparison(document) => document.verdict,
             Content::Explanation(document, known) => match (&document.explanation, known) {
                 (explanation, _) if explanation.misfit.is_some() => Verdict::Inconclusive,
@@ -194,6 +199,7 @@ impl Saved {
                 let known = failures.iter().filter(|failure| failure.known.is_some()).count();
                 format!("{}, {known} known", plural(failures.len(), "failure"))
             }
+            Content::Results(results) => results.in_short(),
             Content::Comparison(document) => {
                 let changes = &document.comparison.changes;
                 let new = changes.iter().filter(|change| change.fate == compare::Fate::New).count();
@@ -213,6 +219,7 @@ impl Saved {
             Content::Mutants(report) => mutants::human(report, look),
             Content::Bench(document) => bench::markdown::render(document, None),
             Content::Searches(document) => document.text(look.width),
+            Content::Results(results) => results.text(),
             Content::Comparison(document) => document.text(look.width),
             Content::Explanation(document, _) => document.text(look),
             Content::Case(file, _) => {
@@ -237,6 +244,7 @@ impl Saved {
             Content::Mutants(report) => serde_json::to_value(report),
             Content::Bench(document) => serde_json::to_value(document),
             Content::Searches(document) => serde_json::to_value(document),
+            Content::Results(results) => serde_json::to_value(results),
             Content::Comparison(document) => serde_json::to_value(document),
             Content::Explanation(document, _) => serde_json::to_value(document),
             Content::Case(file, _) => {
@@ -249,14 +257,7 @@ impl Saved {
 /// The worst verdict of all documents. No documents at all is not a pass.
 #[must_use]
 pub fn overall(all: &[Saved]) -> Verdict {
-    let verdicts: Vec<Verdict> = all.iter().map(Saved::verdict).collect();
-    if verdicts.contains(&Verdict::Fail) {
-        Verdict::Fail
-    } else if verdicts.is_empty() || verdicts.contains(&Verdict::Inconclusive) {
-        Verdict::Inconclusive
-    } else {
-        Verdict::Pass
-    }
+    Verdict::worst(all.iter().map(Saved::verdict))
 }
 
 impl Content {
@@ -269,6 +270,7 @@ impl Content {
             Self::Mutants(_) => "a report of `mutants`",
             Self::Bench(_) => "a benchmark",
             Self::Searches(_) => "a report of `explore`",
+            Self::Results(_) => "a report of judged items",
             Self::Comparison(_) => "a comparison",
             Self::Explanation(..) => "an explanation",
             Self::Case(..) => "a saved case",
@@ -284,8 +286,10 @@ impl Content {
         let first = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let first = serde_json::from_slice::<Value>(first).unwrap_or_default();
         if first.get("format").and_then(Value::as_str) == Some(stream::FORMAT) {
-            let summary = stream::read(bytes).map_err(|why| foreign(&why))?;
-            return Ok(Self::Check(Box::new(Document::from(&summary))));
+            return Ok(match stream::read(bytes).map_err(|why| foreign(&why))? {
+                Recorded::Check(summary) => Self::Check(Box::new(Document::from(&*summary))),
+                Recorded::Items(results) => Self::Results(Box::new(results)),
+            });
         }
         let value: Value = serde_json::from_slice(bytes).map_err(|why| foreign(&format!("it is no JSON: {why}")))?;
         let has = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some());
@@ -314,6 +318,9 @@ impl Content {
             let version = document.build.split(' ').next().unwrap_or_default();
             let known = known_case(&case, version, known);
             return Ok(Self::Explanation(Box::new(document), known));
+        }
+        if text("kind") == Some(item::KIND) {
+            return content(name, "a report of judged items", item::VERSION, value).map(Box::new).map(Self::Results);
         }
         if text("kind") == Some(compare::KIND) {
             return content(name, "a comparison", compare::VERSION, value).map(Box::new).map(Self::Comparison);

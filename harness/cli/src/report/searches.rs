@@ -1,9 +1,10 @@
 //! The document of `explore`: the results of searches over schedules, written and read.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use framewalk::printable::clean;
+use model::run::item::Item;
 use model::run::verdict::Verdict;
 use model::schedule::cast::ProfilerScript;
 use serde::{Deserialize, Serialize};
@@ -29,18 +30,10 @@ impl SearchDocument {
         Self { version: VERSION, searches }
     }
 
-    /// The worst verdict of the searches. An interrupted search counts as inconclusive, and so does a document without
-    /// any.
+    /// The worst verdict of the searches.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let has = |verdict| self.searches.iter().any(|search| search.verdict == verdict);
-        if has(SearchVerdict::Fail) {
-            Verdict::Fail
-        } else if self.searches.is_empty() || has(SearchVerdict::Inconclusive) || has(SearchVerdict::Interrupted) {
-            Verdict::Inconclusive
-        } else {
-            Verdict::Pass
-        }
+        Verdict::worst(self.searches.iter().map(|search| search.verdict))
     }
 
     /// Renders the searches as text, in lines of `width` columns.
@@ -62,31 +55,6 @@ pub enum SearchEnd {
     Deadline,
     /// The user interrupted it.
     Interrupted,
-}
-
-/// The verdict of a search.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SearchVerdict {
-    /// No unknown failure, and every requested schedule was tried.
-    Pass,
-    /// At least one failure that is not known.
-    Fail,
-    /// Not every schedule was tried.
-    Inconclusive,
-    /// The user interrupted the search.
-    Interrupted,
-}
-
-impl fmt::Display for SearchVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-            Self::Interrupted => "interrupted",
-        })
-    }
 }
 
 /// The result of one search.
@@ -142,7 +110,7 @@ pub struct Search {
     #[serde(default)]
     pub doubts: Vec<String>,
     /// The verdict of the search.
-    pub verdict: SearchVerdict,
+    pub verdict: Verdict,
 }
 
 /// The samples with one kind of leaf.
@@ -185,6 +153,25 @@ pub(crate) fn per_second(count: u64, time: Duration) -> u64 {
 }
 
 impl Search {
+    /// The search as a judged item, its text in lines of `width` columns.
+    #[must_use]
+    pub fn item(&self, width: u16) -> Item {
+        let known = self.failures.iter().filter(|failure| failure.known.is_some()).count();
+        Item {
+            name: format!("{}, {} {}", self.family, self.walker, self.scenario),
+            of: self.build.clone(),
+            verdict: self.verdict,
+            seconds: self.seconds,
+            short: format!(
+                "{} of {} schedules, {}, {known} known",
+                self.schedules,
+                self.known_schedules,
+                plural(self.failures.len(), "failure")
+            ),
+            text: self.text(width),
+        }
+    }
+
     /// Renders the search as text, in lines of `width` columns.
     #[must_use]
     pub fn text(&self, width: u16) -> String {
@@ -262,7 +249,8 @@ impl Search {
         if self.shapes > self.failures.len() {
             let _ = writeln!(out, "\n{} came down to these when they were made small", plural(self.shapes, "shape"));
         }
-        let _ = writeln!(out, "\nverdict: {}\n", self.verdict);
+        let interrupted = if self.ended == SearchEnd::Interrupted { ", interrupted" } else { "" };
+        let _ = writeln!(out, "\nverdict: {}{interrupted}\n", self.verdict);
         out
     }
 }

@@ -10,6 +10,7 @@ use std::io::{self, BufRead, Write};
 
 use framewalk::printable::excerpt;
 use model::run::event::{Consumer, Event};
+use model::run::item::Results;
 use model::run::summary::{Rules, Summary};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -67,10 +68,19 @@ impl<W: Write> Stream<W> {
 
 impl<W: Write> Consumer for Stream<W> {
     fn event(&mut self, event: &Event) {
-        if self.failed.is_none() {
+        if self.failed.is_none() && !matches!(event, Event::Working { .. }) {
             self.failed = self.line(event).err();
         }
     }
+}
+
+/// The recorded events of a run, folded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    /// A run of `check` or `attach`.
+    Check(Box<Summary>),
+    /// A run that judged items.
+    Items(Results),
 }
 
 /// Why a file is not the recorded events of a run.
@@ -102,7 +112,7 @@ pub enum StreamError {
 ///
 /// # Errors
 /// The first line that cannot be read or parsed.
-pub fn read(mut lines: impl BufRead) -> Result<Summary, StreamError> {
+pub fn read(mut lines: impl BufRead) -> Result<Recorded, StreamError> {
     #[derive(Deserialize)]
     struct Kind {
         format: String,
@@ -118,15 +128,16 @@ pub fn read(mut lines: impl BufRead) -> Result<Summary, StreamError> {
         return Err(StreamError::OtherVersion { found: version });
     }
     let header: Header = serde_json::from_slice(&first).map_err(|why| foreign(why.to_string()))?;
-    let mut summary = Summary::new(header.rules);
+    let (mut summary, mut results) = (Summary::new(header.rules), Results::default());
     let mut number = 1;
     while let Some(line) = next(&mut lines)? {
         number += 1;
-        let event = serde_json::from_slice(&line)
+        let event: Event = serde_json::from_slice(&line)
             .map_err(|why| StreamError::BadLine { line: number, why: excerpt(&why.to_string()) })?;
         summary.event(&event);
+        results.event(&event);
     }
-    Ok(summary)
+    Ok(if results.verb.is_empty() { Recorded::Check(Box::new(summary)) } else { Recorded::Items(results) })
 }
 
 /// The next complete line.
@@ -170,9 +181,9 @@ mod tests {
     fn the_lines_give_the_summary_that_saw_the_events() {
         let bytes = written(&events());
         assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1 + events().len());
-        let read = read(&*bytes).unwrap();
-        assert_eq!(read, summary(&events(), false));
-        assert_eq!(Document::from(&read), Document::from(&summary(&events(), false)));
+        let Recorded::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
+        assert_eq!(*read, summary(&events(), false));
+        assert_eq!(Document::from(&*read), Document::from(&summary(&events(), false)));
     }
 
     #[test]
@@ -180,8 +191,8 @@ mod tests {
         let events = events();
         let mut bytes = written(&events[..4]);
         bytes.extend_from_slice(br#"{"event":"samp"#);
-        let read = read(&*bytes).unwrap();
-        assert_eq!(read, summary(&events[..4], false));
+        let Recorded::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
+        assert_eq!(*read, summary(&events[..4], false));
         assert!(read.judgement().doubts.contains(&Doubt::Unfinished));
     }
 

@@ -8,8 +8,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use framediff::cli::exit;
+use framediff::cli::exit::Ending;
 use framediff::report::stream;
+use framediff::report::stream::Recorded;
 use model::run::document::Document;
+use model::run::verdict::Verdict;
 use model::workload::grammar::WORKLOAD_FILE;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -36,6 +39,45 @@ fn read(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join("new/folder").join(name)).unwrap()
 }
 
+/// The document of the run whose events are in `folder`.
+fn recorded(folder: &Path) -> Document {
+    match stream::read(read(folder, "r.jsonl").as_bytes()).unwrap() {
+        Recorded::Check(summary) => Document::from(&*summary),
+        Recorded::Items(results) => panic!("no run of check: {results:?}"),
+    }
+}
+
+#[test]
+fn a_search_is_reported_in_every_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = framediff(["prove", "--samples", "1", "--workload", "generator", "--workload", "alternating"]);
+    command.args(["--weaken", "torn-walk-stored", "--reads", "segments"]);
+    for (kind, name) in KINDS {
+        command.arg("--report").arg(format!("{kind}={}", folder.path().join("new/folder").join(name).display()));
+    }
+    let run = Running::start(command).ends_within(TIME);
+    assert_eq!(run.stderr, "");
+    let Recorded::Items(results) = stream::read(read(folder.path(), "r.jsonl").as_bytes()).unwrap() else {
+        panic!("no items")
+    };
+    assert_eq!((results.verb.as_str(), results.items.len(), results.interrupted), ("prove", 2, false));
+    let verdict = results.verdict();
+    assert_eq!(run.code, Some(i32::from(Ending::Judged(verdict).code())), "{run:?}");
+    let printed: String = results.items.iter().map(|item| item.text.as_str()).collect();
+    assert_eq!(run.stdout, printed);
+    let junit = Report::deserialize_from_str(&read(folder.path(), "r.xml")).unwrap();
+    assert_eq!((junit.tests, junit.failures + junit.errors > 0), (2, verdict != Verdict::Pass), "{junit:?}");
+    for name in ["r.html", "r.md"] {
+        let text = read(folder.path(), name);
+        assert!(text.contains(&format!("framediff: {verdict}")) && text.contains("alternating"), "{name}: {text}");
+    }
+    for (name, format) in [("r.json", "html"), ("r.jsonl", "html"), ("r.jsonl", "json")] {
+        let file = folder.path().join("new/folder").join(name);
+        let again = outcome(["report", file.to_str().unwrap(), "--format", format], TIME);
+        assert_eq!(again.stdout, read(folder.path(), &format!("r.{format}")), "{name}");
+    }
+}
+
 #[test]
 fn a_failing_run_is_told_in_every_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,8 +86,7 @@ fn a_failing_run_is_told_in_every_file() {
     assert_eq!((run.code, run.stderr.as_str()), (Some(i32::from(exit::VIOLATION)), ""), "{run:?}");
     assert_eq!(read(folder.path(), "r.json"), run.stdout);
     let document = run.document();
-    let lines = stream::read(read(folder.path(), "r.jsonl").as_bytes()).unwrap();
-    assert_eq!(Document::from(&lines), document);
+    assert_eq!(recorded(folder.path()), document);
     let junit = Report::deserialize_from_str(&read(folder.path(), "r.xml")).unwrap();
     let cases = junit.test_suites.iter().flat_map(|suite| &suite.test_cases);
     let failed: Vec<_> = cases.filter(|case| matches!(case.status, TestCaseStatus::NonSuccess { .. })).collect();
@@ -96,7 +137,7 @@ fn an_interrupted_run_keeps_what_it_found_in_every_file() {
     assert_eq!(outcome.code, Some(i32::from(exit::INTERRUPTED)), "{outcome:?}");
     let document: Document = serde_json::from_str(&read(folder.path(), "r.json")).unwrap();
     assert!(document.interrupted);
-    assert_eq!(Document::from(&stream::read(read(folder.path(), "r.jsonl").as_bytes()).unwrap()), document);
+    assert_eq!(recorded(folder.path()), document);
     let junit = Report::deserialize_from_str(&read(folder.path(), "r.xml")).unwrap();
     assert!(junit.errors > 0, "an interrupted run is not green: {junit:?}");
     assert!(read(folder.path(), "r.html").contains("framediff: inconclusive"));

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, Launches, NOBODY, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, Launches, NOBODY, PointParameters, Series};
 use crate::bench::statistics::{CONFIDENCE, Interval, change, ratios};
 
 /// Changes smaller than this do not count, whatever their interval: a different code layout has effects of this size.
@@ -45,7 +45,7 @@ pub struct ComparedPoint {
     /// The build's name.
     pub build: String,
     /// The parameters of the point.
-    pub place: CpuPin,
+    pub place: PointParameters,
     /// The contender's name.
     pub contender: String,
     /// The factor by which its time has changed, in units of what was measured next to it. The confidence is that of

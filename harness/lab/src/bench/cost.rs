@@ -12,7 +12,7 @@ use process::build::BuildVariant;
 use process::memory::ProcessMemory;
 
 use crate::bench::Failure;
-use crate::bench::document::{BYSTANDER, BenchPoint, CpuPin, NOBODY};
+use crate::bench::document::{BYSTANDER, BenchPoint, NOBODY, PointParameters};
 use crate::bench::meter::nanoseconds;
 use crate::bench::program::working;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
@@ -24,7 +24,7 @@ use crate::bench::walks::yardstick;
 pub(super) fn point(
     bench: &mut Bench<'_>,
     row: &BuildVariant,
-    place: CpuPin,
+    place: PointParameters,
     kinds: &[WalkerKind],
     team: &mut Team,
     share: Duration,

@@ -3,7 +3,7 @@
 use framewalk::sample::WalkerKind;
 use serde::Serialize;
 
-use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, NOBODY, Series};
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, NOBODY, PointParameters, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
 
 /// Pairs of an uncached walker and a cached one that differs from it only in the cache.
@@ -20,7 +20,7 @@ pub struct Derived<'a> {
     pub build: &'a str,
     /// The parameters of the point.
     #[serde(flatten)]
-    pub place: CpuPin,
+    pub place: PointParameters,
     /// The contender's name.
     pub contender: &'a str,
     /// Nanoseconds of a block.

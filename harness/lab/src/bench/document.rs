@@ -1,7 +1,10 @@
 //! The results of a benchmark: a document that is written as JSON, drawn, and compared with a later one.
 
+use std::fmt;
 use std::time::Duration;
 
+use model::run::item::Item;
+use model::run::verdict::Verdict;
 use model::seconds;
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +101,7 @@ impl BenchPart {
 
 /// The parameters of a point on the curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CpuPin {
+pub struct PointParameters {
     /// The parameter that is varied.
     pub part: BenchPart,
     /// Frames on each thread's stack.
@@ -113,11 +116,25 @@ pub struct CpuPin {
     pub rate: Option<u32>,
 }
 
-impl CpuPin {
+impl PointParameters {
     /// One target with one thread whose stack has `depth` frames and does not change.
     #[must_use]
     pub fn still(part: BenchPart, depth: u32) -> Self {
         Self { part, depth, changed: 0, threads: 1, targets: 1, rate: None }
+    }
+}
+
+impl fmt::Display for PointParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, depth, changed, threads, targets, rate } = self;
+        match (part, rate) {
+            (BenchPart::SpeedUp, _) => write!(f, "{}: {depth} frames", part.name()),
+            (BenchPart::Change, _) => write!(f, "{}: {changed} of {depth} frames", part.name()),
+            (BenchPart::Cost, None) => write!(f, "{}: {depth} frames, as many samples as possible", part.name()),
+            (BenchPart::Cost, Some(rate)) => write!(f, "{}: {depth} frames, {rate} samples/s", part.name()),
+            (BenchPart::Threads, _) => write!(f, "{}: {threads} of {depth} frames", part.name()),
+            (BenchPart::Targets, _) => write!(f, "{}: {targets}, {depth} frames", part.name()),
+        }
     }
 }
 
@@ -128,7 +145,7 @@ pub struct BenchPoint {
     pub build: String,
     /// The parameters.
     #[serde(flatten)]
-    pub place: CpuPin,
+    pub place: PointParameters,
     /// Nanoseconds per plain system call that reads 64 bytes from the target, for each block.
     pub yardstick: Launches,
     /// The results of each contender.
@@ -136,6 +153,26 @@ pub struct BenchPoint {
 }
 
 impl BenchPoint {
+    /// Whether any contender was measured.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.series.iter().any(|series| !series.blocks.is_empty())
+    }
+
+    /// The point as a judged item. Only whether it was measured can be judged.
+    #[must_use]
+    pub fn item(&self) -> Item {
+        let nanoseconds: f64 = self.series.iter().flat_map(|series| series.blocks.iter().flatten()).sum();
+        Item {
+            name: self.place.to_string(),
+            of: self.build.clone(),
+            verdict: if self.is_measured() { Verdict::Pass } else { Verdict::Inconclusive },
+            seconds: nanoseconds / 1e9,
+            short: format!("{} contenders", self.series.len()),
+            text: String::new(),
+        }
+    }
+
     /// The results of the contender with this name.
     #[must_use]
     pub fn series(&self, contender: &str) -> Option<&Series> {
@@ -217,7 +254,7 @@ pub struct LeftOut {
     pub build: String,
     /// The parameters.
     #[serde(flatten)]
-    pub place: CpuPin,
+    pub place: PointParameters,
     /// Why it was not measured.
     pub why: String,
 }
@@ -243,6 +280,12 @@ pub enum DocumentError {
 }
 
 impl BenchDocument {
+    /// Whether anything was measured.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.points.iter().any(BenchPoint::is_measured)
+    }
+
     /// Parses a document.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::bench::document::{
-    BYSTANDER, BenchDocument, BenchPart, BenchPoint, BenchedBuild, Breakdown, CpuPin, KIND, Launches, LeftOut, Lookups,
-    NOBODY, Series, VERSION,
+    BYSTANDER, BenchDocument, BenchPart, BenchPoint, BenchedBuild, Breakdown, KIND, Launches, LeftOut, Lookups, NOBODY,
+    PointParameters, Series, VERSION,
 };
 use crate::bench::machine::Machine;
 
@@ -44,7 +44,7 @@ fn series(contender: &str, time: f64, seed: u64) -> Series {
     }
 }
 
-fn point(place: CpuPin, series: Vec<Series>) -> BenchPoint {
+fn point(place: PointParameters, series: Vec<Series>) -> BenchPoint {
     BenchPoint { build: BUILD.to_owned(), place, yardstick: blocks(1000.0, 5, 8, 7), series }
 }
 
@@ -71,10 +71,10 @@ pub fn document(slower: f64, seed: u64) -> BenchDocument {
             };
             all.extend([refused("cpython-uncached"), refused("cpython-cached")]);
         }
-        point(CpuPin::still(BenchPart::SpeedUp, depth), all)
+        point(PointParameters::still(BenchPart::SpeedUp, depth), all)
     };
     let cost = vec![series(NOBODY, 2e7, seed), series(BYSTANDER, 2.2e7, seed), series("own-cached", 3e7, seed + 1)];
-    let threads = CpuPin { threads: 64, ..CpuPin::still(BenchPart::Threads, 20) };
+    let threads = PointParameters { threads: 64, ..PointParameters::still(BenchPart::Threads, 20) };
     let mut some = series("own-cached", 64e3, seed);
     some.lookups = Lookups { full: 2000, misses: 2000, ..Lookups::default() };
     BenchDocument {
@@ -97,16 +97,16 @@ pub fn document(slower: f64, seed: u64) -> BenchDocument {
             deep(10),
             deep(5000),
             point(
-                CpuPin { changed: 5, ..CpuPin::still(BenchPart::Change, 10) },
+                PointParameters { changed: 5, ..PointParameters::still(BenchPart::Change, 10) },
                 vec![series("own-uncached", 1000.0, seed), series("own-cached", 500.0, seed + 1)],
             ),
-            point(CpuPin { rate: Some(1000), ..CpuPin::still(BenchPart::Cost, 100) }, cost),
+            point(PointParameters { rate: Some(1000), ..PointParameters::still(BenchPart::Cost, 100) }, cost),
             point(threads, vec![series("own-uncached", 128e3, seed), some]),
         ],
         notes: vec!["a note".into()],
         left_out: vec![LeftOut {
             build: BUILD.into(),
-            place: CpuPin { targets: 16, ..CpuPin::still(BenchPart::Targets, 100) },
+            place: PointParameters { targets: 16, ..PointParameters::still(BenchPart::Targets, 100) },
             why: "no time".into(),
         }],
     }

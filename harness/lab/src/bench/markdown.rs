@@ -6,8 +6,7 @@ use framewalk::printable::clean;
 
 use crate::bench::baseline::{BaselineComparison, ComparisonAnswer, MARGIN};
 use crate::bench::derived::{slow_down, speed_up, uncached};
-use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, CpuPin, NOBODY, Series};
-use crate::bench::run::describe;
+use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, NOBODY, PointParameters, Series};
 use crate::bench::statistics::{estimate, ratios};
 use crate::bench::text::{bytes, factor, time, timed};
 
@@ -103,7 +102,7 @@ fn explained(part: BenchPart) -> &'static str {
 }
 
 /// The label of a table row: the value of the varied parameter.
-fn varied(place: &CpuPin) -> String {
+fn varied(place: &PointParameters) -> String {
     match place.part {
         BenchPart::SpeedUp => place.depth.to_string(),
         BenchPart::Change => format!("{} of {}", place.changed, place.depth),
@@ -288,7 +287,7 @@ fn compared(out: &mut String, comparison: &BaselineComparison) {
             rows,
             "| {} | {} | {} | {} | {} |",
             clean(&one.build),
-            describe(&one.place),
+            one.place,
             clean(&one.contender),
             factor(one.factor),
             if one.answer == ComparisonAnswer::CannotTell {
@@ -324,8 +323,8 @@ fn closing(out: &mut String, document: &BenchDocument) {
     let mut reasons: Vec<(&str, &str, Vec<String>)> = Vec::new();
     for left in &document.left_out {
         match reasons.iter_mut().find(|(build, why, _)| *build == left.build && *why == left.why) {
-            Some((_, _, places)) => places.push(describe(&left.place)),
-            None => reasons.push((&left.build, &left.why, vec![describe(&left.place)])),
+            Some((_, _, places)) => places.push(left.place.to_string()),
+            None => reasons.push((&left.build, &left.why, vec![left.place.to_string()])),
         }
     }
     for (build, why, places) in reasons {

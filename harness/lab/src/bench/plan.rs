@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bench::document::{BenchPart, CpuPin};
+use crate::bench::document::{BenchPart, PointParameters};
 
 /// The default depths.
 pub const DEPTHS: [u32; 5] = [1, 10, 100, 1000, 5000];
@@ -36,9 +36,9 @@ pub struct BenchRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BenchPlan {
     /// The points, each with its share of the time.
-    pub points: Vec<(CpuPin, Duration)>,
+    pub points: Vec<(PointParameters, Duration)>,
     /// The points that do not fit into the budget.
-    pub left_out: Vec<CpuPin>,
+    pub left_out: Vec<PointParameters>,
 }
 
 /// Divides the budget between `builds` builds and their points. If it is too short, points are left out, the last ones
@@ -47,13 +47,13 @@ pub struct BenchPlan {
 pub fn plan(wishes: &BenchRequest, builds: usize) -> BenchPlan {
     let builds = u32::try_from(builds.max(1)).unwrap_or(u32::MAX);
     let time = wishes.budget / builds;
-    let mut points: Vec<CpuPin> = Vec::new();
+    let mut points: Vec<PointParameters> = Vec::new();
     for part in BenchPart::ALL {
         if wishes.parts.is_empty() || wishes.parts.contains(&part) {
             points.extend(places(part, &wishes.depths));
         }
     }
-    let asked = |place: &CpuPin| wishes.parts.contains(&place.part) || place.part == BenchPart::SpeedUp;
+    let asked = |place: &PointParameters| wishes.parts.contains(&place.part) || place.part == BenchPart::SpeedUp;
     let (mut weight, mut fits, mut left_out) = (0, Vec::new(), Vec::new());
     for place in points {
         let more = weight + place.weight();
@@ -68,31 +68,38 @@ pub fn plan(wishes: &BenchRequest, builds: usize) -> BenchPlan {
     BenchPlan { points, left_out }
 }
 
-fn places(part: BenchPart, depths: &[u32]) -> Vec<CpuPin> {
+fn places(part: BenchPart, depths: &[u32]) -> Vec<PointParameters> {
     let wished = |otherwise: u32| depths.iter().copied().max().map_or(otherwise, |depth| depth.min(otherwise));
     match part {
         BenchPart::SpeedUp => {
             let mut all = if depths.is_empty() { DEPTHS.to_vec() } else { depths.to_vec() };
             all.sort_unstable();
             all.dedup();
-            all.into_iter().map(|depth| CpuPin::still(part, depth)).collect()
+            all.into_iter().map(|depth| PointParameters::still(part, depth)).collect()
         }
         BenchPart::Change => {
             let depth = wished(CHANGED_DEPTH);
             let mut changed: Vec<u32> =
                 CHANGED.iter().map(|part| (depth * part).div_ceil(1000).min(depth - 1)).collect();
             changed.dedup();
-            changed.into_iter().map(|changed| CpuPin { changed, ..CpuPin::still(part, depth) }).collect()
+            changed
+                .into_iter()
+                .map(|changed| PointParameters { changed, ..PointParameters::still(part, depth) })
+                .collect()
         }
-        BenchPart::Cost => RATES.map(|rate| CpuPin { rate, ..CpuPin::still(part, wished(MIDDLE)) }).into(),
-        BenchPart::Threads => {
-            THREADS.map(|threads| CpuPin { threads, ..CpuPin::still(part, wished(THREAD_DEPTH)) }).into()
+        BenchPart::Cost => {
+            RATES.map(|rate| PointParameters { rate, ..PointParameters::still(part, wished(MIDDLE)) }).into()
         }
-        BenchPart::Targets => TARGETS.map(|targets| CpuPin { targets, ..CpuPin::still(part, wished(MIDDLE)) }).into(),
+        BenchPart::Threads => THREADS
+            .map(|threads| PointParameters { threads, ..PointParameters::still(part, wished(THREAD_DEPTH)) })
+            .into(),
+        BenchPart::Targets => {
+            TARGETS.map(|targets| PointParameters { targets, ..PointParameters::still(part, wished(MIDDLE)) }).into()
+        }
     }
 }
 
-impl CpuPin {
+impl PointParameters {
     /// The point's share of the time, in units of a simple point.
     fn weight(&self) -> u32 {
         match self.part {
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn the_last_points_are_left_out_first_but_none_that_was_asked_for() {
         let short = plan(&wishes(&[], &[10], 3), 2);
-        assert_eq!(short.points.first().unwrap().0, CpuPin::still(BenchPart::SpeedUp, 10));
+        assert_eq!(short.points.first().unwrap().0, PointParameters::still(BenchPart::SpeedUp, 10));
         assert!(short.left_out.iter().any(|place| place.part == BenchPart::Targets));
         assert!(short.points.len() < 4);
         let asked = plan(&wishes(&[BenchPart::Targets], &[], 1), 1);

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bench::Failure;
-use crate::bench::document::{BenchPoint, Breakdown, CpuPin, Launches, Lookups, Series};
+use crate::bench::document::{BenchPoint, Breakdown, Launches, Lookups, PointParameters, Series};
 use crate::bench::meter::{Accesses, Inside};
 use crate::bench::turn::{Block, Trouble};
 
@@ -70,7 +70,7 @@ struct Growing {
 /// Measures `contenders` for about `share`.
 pub(super) fn measure<S: Scene>(
     bench: &mut Bench<'_>,
-    (build, place): (&str, CpuPin),
+    (build, place): (&str, PointParameters),
     contenders: &[&str],
     share: Duration,
     scene: &mut S,

@@ -10,7 +10,9 @@ use process::build::BuildVariant;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, BenchedBuild, CpuPin, KIND, LeftOut, VERSION};
+use crate::bench::document::{
+    BenchDocument, BenchPart, BenchPoint, BenchedBuild, KIND, LeftOut, PointParameters, VERSION,
+};
 use crate::bench::machine::{Machine, peak_bytes};
 use crate::bench::plan::BenchPlan;
 use crate::bench::rounds::Bench;
@@ -46,7 +48,7 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
     let (mut points, mut left_out, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     let all = rows.len() * options.plan.points.len();
     for (number, row) in rows.iter().enumerate() {
-        let mut leave_out = |place: CpuPin, why: &str| {
+        let mut leave_out = |place: PointParameters, why: &str| {
             left_out.push(LeftOut { build: row.name.clone(), place, why: why.to_owned() });
         };
         let mut team = Team::new(row, options.walkers);
@@ -55,7 +57,7 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
                 leave_out(place, "interrupted");
                 continue;
             }
-            let what = format!("{}, {}", row.name, describe(&place));
+            let what = format!("{}, {}", row.name, place);
             (options.progress)(number * options.plan.points.len() + index, all, &what);
             let result = match &mut team {
                 Ok(team) => point(&mut bench, row, place, options.walkers, team, share),
@@ -97,7 +99,7 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
 fn point(
     bench: &mut Bench<'_>,
     row: &BuildVariant,
-    place: CpuPin,
+    place: PointParameters,
     walkers: &[WalkerKind],
     team: &mut Team,
     share: Duration,
@@ -117,19 +119,5 @@ fn build(row: &BuildVariant) -> BenchedBuild {
         version: row.build.version.to_string(),
         flavour: row.build.kind(),
         jit: row.jit == JitMode::On,
-    }
-}
-
-/// A point in words.
-#[must_use]
-pub fn describe(place: &CpuPin) -> String {
-    let CpuPin { part, depth, changed, threads, targets, rate } = place;
-    match (part, rate) {
-        (BenchPart::SpeedUp, _) => format!("{}: {depth} frames", part.name()),
-        (BenchPart::Change, _) => format!("{}: {changed} of {depth} frames", part.name()),
-        (BenchPart::Cost, None) => format!("{}: {depth} frames, as many samples as can be had", part.name()),
-        (BenchPart::Cost, Some(rate)) => format!("{}: {depth} frames, {rate} samples/s", part.name()),
-        (BenchPart::Threads, _) => format!("{}: {threads} of {depth} frames", part.name()),
-        (BenchPart::Targets, _) => format!("{}: {targets}, {depth} frames", part.name()),
     }
 }

@@ -11,7 +11,7 @@ use process::build::BuildVariant;
 
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
-use crate::bench::document::{BenchPoint, CpuPin, Lookups};
+use crate::bench::document::{BenchPoint, Lookups, PointParameters};
 use crate::bench::meter::nanoseconds;
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
@@ -28,7 +28,7 @@ const AT_ONCE: u64 = 20;
 pub(super) fn point(
     bench: &mut Bench<'_>,
     row: &BuildVariant,
-    place: CpuPin,
+    place: PointParameters,
     kinds: &[WalkerKind],
     share: Duration,
 ) -> Result<BenchPoint, Failure> {

@@ -8,7 +8,7 @@ use process::build::BuildVariant;
 
 use crate::bench::Failure;
 use crate::bench::claim::Claim;
-use crate::bench::document::{BenchPart, BenchPoint, CpuPin, Lookups};
+use crate::bench::document::{BenchPart, BenchPoint, Lookups, PointParameters};
 use crate::bench::meter::{Accesses, BareRead, Inside};
 use crate::bench::program::Gated;
 use crate::bench::rounds::{Bench, Scene, Taken, measure};
@@ -37,7 +37,7 @@ const CALL_BYTES: usize = 64;
 pub(super) fn point(
     bench: &mut Bench<'_>,
     row: &BuildVariant,
-    place: CpuPin,
+    place: PointParameters,
     kinds: &[WalkerKind],
     team: &mut Team,
     share: Duration,
@@ -58,7 +58,7 @@ struct Stage {
 struct Walks<'a> {
     row: &'a BuildVariant,
     source: String,
-    place: CpuPin,
+    place: PointParameters,
     kinds: &'a [WalkerKind],
     team: &'a mut Team,
     /// Number of samples per block for each contender. It is the same in all blocks.

@@ -1,5 +1,6 @@
 //! The report of `framediff mutants`.
 
+use model::run::item::Item;
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,25 @@ pub struct Score {
     pub died: usize,
     /// Mutants without a conclusive outcome.
     pub inconclusive: usize,
+}
+
+impl MutantReport {
+    /// The mutant as a judged item. `of` names what was changed, and `seconds` is how long it took.
+    #[must_use]
+    pub fn item(&self, of: &str, seconds: f64) -> Item {
+        let (verdict, short) = match &self.judged {
+            Judged::Killed(kill) => {
+                (Verdict::Pass, format!("killed by {}, {}, {}", kill.clause, kill.walker, kill.family))
+            }
+            Judged::Survived { samples } => (Verdict::Fail, format!("survived {samples} samples")),
+            Judged::Equivalent { argument, .. } => (Verdict::Pass, format!("equivalent: {argument}")),
+            Judged::NotViable { why } => (Verdict::Pass, format!("not viable: {why}")),
+            Judged::Died { how } => (Verdict::Pass, format!("died: {how}")),
+            Judged::Inconclusive { why } => (Verdict::Inconclusive, format!("inconclusive: {why}")),
+        };
+        // The whole report is a table at the end of the run.
+        Item { name: self.mutant.clone(), of: of.to_owned(), verdict, seconds, short, text: String::new() }
+    }
 }
 
 impl MutantsReport {

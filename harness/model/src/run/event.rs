@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, PlannedCell, Row};
 use crate::run::finding::Finding;
+use crate::run::item::Item;
 use crate::run::observed::Observed;
 use crate::run::part::Part;
 use crate::run::phases::Phases;
@@ -70,6 +71,22 @@ pub enum Event {
         #[serde(flatten)]
         outcome: CellOutcome,
     },
+    /// First event of a run that judges items instead of cells.
+    ItemsStarted {
+        /// The verb.
+        verb: String,
+    },
+    /// What the run does now. Only the progress line shows it.
+    Working {
+        /// How much is done.
+        done: u64,
+        /// How much there is to do, in the same unit. It may grow.
+        of: u64,
+        /// What is being done.
+        doing: String,
+    },
+    /// An item was judged.
+    ItemFinished(Box<Item>),
     /// Last event of a run.
     RunFinished {
         /// Whether the user stopped it.

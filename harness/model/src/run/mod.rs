@@ -12,6 +12,7 @@ pub mod document;
 pub mod event;
 pub mod finding;
 pub mod group;
+pub mod item;
 pub mod known;
 pub mod line;
 pub mod merge;

@@ -75,6 +75,7 @@ impl Consumer for Summary {
             Event::Profile { cell, observed } => self.cell(cell).profiles.push(observed.clone()),
             Event::Violation(finding) => self.violation(finding),
             Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
+            Event::ItemsStarted { .. } | Event::Working { .. } | Event::ItemFinished(_) => {}
             Event::RunFinished { interrupted } => {
                 self.interrupted = Some(*interrupted);
                 if *interrupted {

@@ -19,17 +19,40 @@ pub enum Verdict {
     Pass,
     /// There is a violation that is not known.
     Fail,
-    /// Nothing failed, but not everything was shown.
+    /// Nothing failed, but not everything was shown. Older documents of `explore` also say `interrupted`.
+    #[serde(alias = "interrupted")]
     Inconclusive,
+}
+
+impl Verdict {
+    /// The word in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+
+    /// The worst of several verdicts. No verdict at all is not a pass.
+    #[must_use]
+    pub fn worst(all: impl IntoIterator<Item = Self>) -> Self {
+        all.into_iter().reduce(Self::and).unwrap_or(Self::Inconclusive)
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Fail, _) | (_, Self::Fail) => Self::Fail,
+            (Self::Inconclusive, _) | (_, Self::Inconclusive) => Self::Inconclusive,
+            (Self::Pass, Self::Pass) => Self::Pass,
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-            Self::Inconclusive => "inconclusive",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::report::compare::{self, Fate, ReportComparison, compare};
 use crate::report::fixtures::search as search_of;
 use crate::report::json;
-use crate::report::searches::{self, SearchEnd, SearchVerdict};
+use crate::report::searches::{self, SearchEnd};
 
 struct Reports(TempDir);
 
@@ -149,13 +149,13 @@ fn searches_are_compared_where_their_bounds_are_equal() {
 
 #[test]
 fn what_the_later_report_leaves_open_is_no_pass() {
-    let text = |verdict: SearchVerdict| {
+    let text = |verdict: Verdict| {
         let mut search = search_of(false);
         search.verdict = verdict;
         serde_json::to_string(&searches::SearchDocument::new(vec![search])).unwrap()
     };
     let reports = Reports::new();
-    let [pass, open] = [("p.json", SearchVerdict::Pass), ("o.json", SearchVerdict::Inconclusive)]
+    let [pass, open] = [("p.json", Verdict::Pass), ("o.json", Verdict::Inconclusive)]
         .map(|(name, verdict)| reports.of(name, &text(verdict)));
     assert_eq!(compare(&pass, &open).unwrap().verdict(), Verdict::Inconclusive);
     assert_eq!(compare(&open, &pass).unwrap().verdict(), Verdict::Pass);

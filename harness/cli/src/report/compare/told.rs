@@ -20,7 +20,7 @@ use model::run::verdict::Failure;
 use model::run::verdict::Verdict;
 
 use crate::report::saved::{Content, Saved, SavedError};
-use crate::report::searches::{Search, SearchDocument as Searches, SearchEnd, SearchVerdict};
+use crate::report::searches::{Search, SearchDocument as Searches, SearchEnd};
 
 /// The documents that can be compared, for error messages.
 const COMPARED: &str = "the JSON of `check`, `merge`, `explore` or `mutants`";
@@ -131,7 +131,7 @@ impl ComparableReport {
                 told.schedules.insert(place.clone(), search.schedules.to_string());
             }
             let (row, bounds) = &place;
-            if matches!(search.verdict, SearchVerdict::Inconclusive | SearchVerdict::Interrupted) {
+            if search.verdict == Verdict::Inconclusive {
                 told.doubts.insert(format!("{}: {row}, {bounds}", search.verdict));
             }
             told.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));

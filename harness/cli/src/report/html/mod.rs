@@ -15,6 +15,7 @@ mod stepped;
 
 use framewalk::printable::clean;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use model::run::item::{Item, Results};
 use model::run::known::KnownFailure;
 use model::run::verdict::Verdict;
 
@@ -76,11 +77,34 @@ fn content(content: &Content) -> Markup {
         Content::Check(document) => check::section(document),
         Content::Bench(document) => bench::section(document),
         Content::Searches(document) => html! { pre { (document.text(WIDTH)) } },
+        Content::Results(results) => results_table(results),
         Content::Comparison(document) => html! { pre { (document.text(WIDTH)) } },
         Content::Explanation(document, known) => stepped::explained(document, known.as_ref()),
         Content::Case(file, known) => stepped::case(file, known.as_ref()),
         #[cfg(target_arch = "x86_64")]
         Content::Mutants(report) => mutants::section(report),
+    }
+}
+
+/// The judged items of a run, failures first.
+fn results_table(results: &Results) -> Markup {
+    let rank = |item: &&Item| match item.verdict {
+        Verdict::Fail => 0,
+        Verdict::Inconclusive => 1,
+        Verdict::Pass => 2,
+    };
+    let mut items: Vec<&Item> = results.items.iter().collect();
+    items.sort_by_key(rank);
+    html! {
+        @for item in items {
+            details open[item.verdict != Verdict::Pass] {
+                summary {
+                    (tag(colour(item.verdict), &item.verdict.to_string())) " "
+                    (shown(&item.of)) ", " (shown(&item.name)) ": " (shown(&item.short))
+                }
+                pre { (item.text.lines().map(clean).collect::<Vec<_>>().join("\n")) }
+            }
+        }
     }
 }
 

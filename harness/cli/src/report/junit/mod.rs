@@ -40,6 +40,7 @@ pub fn render(all: &[Saved]) -> Result<String, SerializeError> {
             Content::Searches(document) => {
                 vec![suite("explore", document.searches.iter().map(other::search).collect())]
             }
+            Content::Results(results) => vec![suite(&results.verb, results.items.iter().map(other::item).collect())],
             Content::Comparison(document) => vec![suite("compare", vec![other::compared(one, document)])],
             Content::Explanation(document, _) => vec![other::stepped(one, &document.fingerprint)],
             Content::Case(file, _) => vec![other::stepped(one, &file.case.fingerprint.to_string())],

@@ -1,16 +1,19 @@
 //! Suites for the documents of verbs other than `check`.
 
+use std::time::Duration;
+
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::judge::Judged;
 #[cfg(target_arch = "x86_64")]
 use lab::mutants::report::{MutantReport, MutantsReport as Mutants};
+use model::run::item::Item;
 use model::run::verdict::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestSuite};
 
 use super::{WIDTH, broken, passed, skipped, suite};
 use crate::report::compare::ComparisonDocument as Comparison;
 use crate::report::saved::Saved;
-use crate::report::searches::{Search, SearchVerdict};
+use crate::report::searches::Search;
 use crate::report::text::{Look, plural};
 
 /// Whether a benchmark measured anything. The values themselves cannot be right or wrong.
@@ -22,17 +25,27 @@ pub(super) fn measured(saved: &Saved) -> TestCase {
     }
 }
 
+/// A judged item.
+pub(super) fn item(item: &Item) -> TestCase {
+    let name = format!("{}, {}", item.of, item.name);
+    let mut case = match item.verdict {
+        Verdict::Pass => passed(&name, &item.text),
+        Verdict::Fail => broken(&name, NonSuccessKind::Failure, "fail", &item.short, &item.text),
+        Verdict::Inconclusive => broken(&name, NonSuccessKind::Error, "inconclusive", &item.short, &item.text),
+    };
+    case.set_time(Duration::try_from_secs_f64(item.seconds).unwrap_or_default());
+    case
+}
+
 /// A search of schedules.
 pub(super) fn search(search: &Search) -> TestCase {
     let name = format!("{}, {}, {} {}", search.build, search.family, search.walker, search.scenario);
     let told = search.text(WIDTH);
     let message = format!("verdict: {}", search.verdict);
     match search.verdict {
-        SearchVerdict::Pass => passed(&name, &told),
-        SearchVerdict::Fail => broken(&name, NonSuccessKind::Failure, "fail", &message, &told),
-        SearchVerdict::Inconclusive | SearchVerdict::Interrupted => {
-            broken(&name, NonSuccessKind::Error, "inconclusive", &message, &told)
-        }
+        Verdict::Pass => passed(&name, &told),
+        Verdict::Fail => broken(&name, NonSuccessKind::Failure, "fail", &message, &told),
+        Verdict::Inconclusive => broken(&name, NonSuccessKind::Error, "inconclusive", &message, &told),
     }
 }
 
