@@ -1,8 +1,8 @@
 //! The specification of a correct sample, the oracles that check it, and the vocabulary of a run.
 
 pub mod account;
-pub mod columns;
 pub mod digest;
+pub mod history;
 pub mod invariants;
 pub mod jit_mode;
 pub mod lane;

@@ -1,7 +1,7 @@
-//! A history in two columns: the interpreter's accesses on the left, the walker's on the right.
+//! The history of a run in the simulation: the interpreter's accesses and the walker's.
 
 use framewalk::sample::ThreadSample;
-use model::columns::{Columns, Side, returned};
+use model::history::{Did, HistoryLine, columns, returned};
 
 use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Map, Role, Word};
@@ -160,7 +160,7 @@ impl Names<'_> {
 }
 
 /// Whether a read of this word helps to understand a history. Words that never change in a single-threaded run do not.
-fn tells(map: &Map, word: Word, value: u64) -> bool {
+fn is_of_interest(map: &Map, word: Word, value: u64) -> bool {
     match map.role(word) {
         Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
         Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
@@ -176,45 +176,42 @@ fn tells(map: &Map, word: Word, value: u64) -> bool {
 /// Renders the history as a table.
 #[must_use]
 pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
+    columns(&history(interpreter, notes), WIDTH)
+}
+
+/// The lines of the history, in order.
+#[must_use]
+pub fn history(interpreter: &Interpreter, notes: &[Note]) -> Vec<HistoryLine> {
     let threads = interpreter.map.threads() > 1;
-    let mut columns = Columns::default();
     let mut sample = 0;
     let first = notes.iter().position(|note| matches!(note, Note::Sample)).unwrap_or(0);
-    let shown = first.saturating_sub(SHOWN_BEFORE);
-    if shown > 0 {
-        columns.add(Side::Left, format!("({shown} accesses)"));
-    }
-    for note in notes.iter().skip(shown) {
-        match note {
+    let hidden = first.saturating_sub(SHOWN_BEFORE);
+    let left_out = (hidden > 0).then(|| HistoryLine { did: Did::Hidden, text: format!("({hidden} accesses)") });
+    let shown = notes.iter().skip(hidden).filter_map(|note| {
+        let (did, text) = match note {
             Note::Store { thread, store, before, after } => {
-                let names = Names { interpreter, state: after };
-                if let Some(text) = names.store(*store, before) {
-                    columns.add(Side::Left, if threads { format!("thread {thread}: {text}") } else { text });
-                }
+                let text = (Names { interpreter, state: after }).store(*store, before)?;
+                (Did::Store, if threads { format!("thread {thread}: {text}") } else { text })
             }
             Note::OtherProfiler { thread, state } => {
                 let names = Names { interpreter, state };
                 let anchor = state.words[usize::from(interpreter.map.thread_words(*thread).anchor)];
-                columns.add(Side::Left, format!("another profiler: anchor = {}", names.frame(anchor)));
+                (Did::Store, format!("another profiler: anchor = {}", names.frame(anchor)))
             }
             Note::Sample => {
                 sample += 1;
-                columns.add_below(Side::Right, format!("sample {sample}:"));
+                (Did::Sample, format!("sample {sample}:"))
             }
             Note::Read { word, value, state } => {
-                if tells(&interpreter.map, *word, *value)
-                    && let Some(text) = (Names { interpreter, state }).word(*word, *value)
-                {
-                    columns.add(Side::Right, text);
-                }
+                let is_shown = is_of_interest(&interpreter.map, *word, *value);
+                (Did::Read, (Names { interpreter, state }).word(*word, *value).filter(|_| is_shown)?)
             }
             Note::Write { word, value, state } => {
-                if let Some(text) = (Names { interpreter, state }).word(*word, *value) {
-                    columns.add(Side::Right, format!("writes {text}"));
-                }
+                (Did::Write, format!("writes {}", (Names { interpreter, state }).word(*word, *value)?))
             }
-            Note::Result(sample) => columns.add_below(Side::Right, returned(sample)),
-        }
-    }
-    columns.render(["interpreter", "walker"], WIDTH)
+            Note::Result(sample) => (Did::Result, returned(sample)),
+        };
+        Some(HistoryLine { did, text })
+    });
+    left_out.into_iter().chain(shown).collect()
 }

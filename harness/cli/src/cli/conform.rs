@@ -52,7 +52,15 @@ pub(super) fn conform(arguments: &Conform, interrupted: &'static AtomicBool) -> 
         let name = arguments.walker.to_string();
         let short = text.lines().next().unwrap_or_default().to_owned();
         let (of, seconds) = (row.name.clone(), begun.elapsed().as_secs_f64());
-        events.event(&Event::ItemFinished(Box::new(Item { name, of, verdict, seconds, short, text })));
+        events.event(&Event::ItemFinished(Box::new(Item {
+            name,
+            of,
+            verdict,
+            seconds,
+            short,
+            text,
+            history: Vec::new(),
+        })));
         if verdict != Verdict::Pass {
             break;
         }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
+use model::history::HistoryLine;
 use model::invariants::SampleFault;
 use model::run::event::{Consumer, Event};
 use model::run::item::Item;
@@ -84,9 +85,12 @@ fn one(
     )?;
     let seconds = begun.elapsed().as_secs_f64();
     let mut text = format!("{}: {}, {}\n", workload.name, contender, workload.about);
+    let mut history = Vec::new();
     let (verdict, short) = match &report.outcome {
         SearchOutcome::Complete { samples } => complete(&report, *samples),
-        SearchOutcome::Counterexample(found) => counterexample(&mut text, arguments, &graph, contender, found)?,
+        SearchOutcome::Counterexample(found) => {
+            counterexample(&mut text, &mut history, arguments, &graph, contender, found)?
+        }
         SearchOutcome::OutOfStates => {
             (Verdict::Inconclusive, "inconclusive: more states than --states allows".to_owned())
         }
@@ -111,7 +115,7 @@ fn one(
         report.states as f64 / 1e6 / seconds,
     );
     let (name, of) = (workload.name.to_owned(), contender.to_string());
-    Ok(Item { name, of, verdict, seconds, short, text })
+    Ok(Item { name, of, verdict, seconds, short, text, history })
 }
 
 fn complete(report: &ProofReport, samples: Option<u32>) -> (Verdict, String) {
@@ -125,6 +129,7 @@ fn complete(report: &ProofReport, samples: Option<u32>) -> (Verdict, String) {
 
 fn counterexample(
     text: &mut String,
+    history: &mut Vec<HistoryLine>,
     arguments: &Prove,
     graph: &Graph,
     contender: &Contender,
@@ -135,6 +140,7 @@ fn counterexample(
     let broken = ran.broken.ok_or("the counterexample does not replay: this is a fault of framediff itself")?;
     let short = format!("WRONG: {}", broken.describe());
     let _ = writeln!(text, "  {short}");
+    *history = sim::history::history(&ran.interpreter, &ran.notes);
     for line in render(&ran.interpreter, &ran.notes).lines() {
         let _ = writeln!(text, "  {line}");
     }

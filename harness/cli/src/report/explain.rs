@@ -5,12 +5,13 @@ use std::fmt::Write;
 use framewalk::frame::Frame;
 use framewalk::printable::clean;
 use framewalk::stack::Stack;
+use model::history::{HistoryLine, columns};
 use model::invariants::{SampleFault, first_difference};
 use model::schedule::cause::explain;
 use model::schedule::event::StepEvent;
 use serde::{Deserialize, Serialize};
 
-use crate::report::history::{HistoryLine, columns, history};
+use crate::report::history::history;
 use crate::report::human;
 use crate::report::text::{Look, paragraph, plural};
 

@@ -3,70 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use framewalk::printable::clean;
-use model::columns::{Columns, Side, returned};
+use model::history::{Did, HistoryLine, returned};
 use model::schedule::AccessKind;
 use model::schedule::event::{Access, AccessedValue, ChainFrame, StepEvent, ThreadWord};
-use serde::{Deserialize, Serialize};
 
 /// How many of the target's steps before the first sample are shown.
 const SHOWN_BEFORE: usize = 6;
 /// How many frames of a copied chunk are named.
 const NAMED: usize = 6;
-
-/// One line of the history: something that one side did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HistoryLine {
-    /// The kind of action.
-    pub did: Did,
-    /// The action in words.
-    pub text: String,
-}
-
-/// The kinds of action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Did {
-    /// The target took steps that are left out.
-    Hidden,
-    /// The target stored a word.
-    Store,
-    /// The target loaded the anchor.
-    Load,
-    /// A profiler made or dropped its unwinder between samples, or its process was killed.
-    Happened,
-    /// A walker began a sample.
-    Sample,
-    /// A walker read memory.
-    Read,
-    /// A walker wrote the anchor.
-    Write,
-    /// A sample ended.
-    Result,
-}
-
-impl Did {
-    /// The column of such an action: the target's on the left, the walkers' on the right.
-    #[must_use]
-    pub fn side(self) -> Side {
-        match self {
-            Self::Hidden | Self::Store | Self::Load => Side::Left,
-            Self::Happened | Self::Sample | Self::Read | Self::Write | Self::Result => Side::Right,
-        }
-    }
-}
-
-/// Renders the history in two columns.
-#[must_use]
-pub fn columns(history: &[HistoryLine], width: u16) -> String {
-    let mut columns = Columns::default();
-    for HistoryLine { did, text } in history {
-        match did.side() {
-            Side::Left => columns.add(Side::Left, clean(text)),
-            Side::Right => columns.add_below(Side::Right, clean(text)),
-        }
-    }
-    columns.render(["target", "walker"], width)
-}
 
 /// Turns the events of a run into the lines of its history, in order.
 #[must_use]
@@ -223,6 +167,7 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
+    use model::history::columns;
     use model::schedule::story::Story;
 
     use super::*;

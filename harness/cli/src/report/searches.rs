@@ -169,6 +169,7 @@ impl Search {
                 plural(self.failures.len(), "failure")
             ),
             text: self.text(width),
+            history: Vec::new(),
         }
     }
 

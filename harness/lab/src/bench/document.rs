@@ -170,6 +170,7 @@ impl BenchPoint {
             seconds: nanoseconds / 1e9,
             short: format!("{} contenders", self.series.len()),
             text: String::new(),
+            history: Vec::new(),
         }
     }
 

@@ -158,7 +158,15 @@ impl MutantReport {
             Judged::Inconclusive { why } => (Verdict::Inconclusive, format!("inconclusive: {why}")),
         };
         // The whole report is a table at the end of the run.
-        Item { name: self.mutant.clone(), of: of.to_owned(), verdict, seconds, short, text: String::new() }
+        Item {
+            name: self.mutant.clone(),
+            of: of.to_owned(),
+            verdict,
+            seconds,
+            short,
+            text: String::new(),
+            history: Vec::new(),
+        }
     }
 }
 

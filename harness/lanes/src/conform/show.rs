@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use framewalk::memory::Address;
-use model::columns::{Columns, Side};
+use model::history::{Columns, Side};
 
 use super::told::{Answer, Named, Part, StoryLine, Value};
 

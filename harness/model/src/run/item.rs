@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::HistoryLine;
 use crate::run::event::{Consumer, Event};
 use crate::run::verdict::Verdict;
 
@@ -27,6 +28,9 @@ pub struct Item {
     pub short: String,
     /// The whole result, in lines.
     pub text: String,
+    /// How a failure came about, if it was recorded. `text` contains it, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryLine>,
 }
 
 /// The items of one run.
@@ -112,6 +116,7 @@ mod tests {
                 seconds: 0.5,
                 short: text("COMPLETE"),
                 text: text("alternating: COMPLETE\n"),
+                history: Vec::new(),
             };
             results.event(&Event::ItemFinished(Box::new(item)));
         }

@@ -1,10 +1,9 @@
 //! Draws the history of a run: time runs downwards, the target's lifeline is on the left, the walker's on the right.
 
 use maud::{Markup, html};
-use model::columns::Side;
+use model::history::{Did, HistoryLine, Side};
 
 use super::shown;
-use crate::report::history::{Did, HistoryLine};
 
 /// At most this many lines of the history are drawn.
 const MOST: usize = 400;

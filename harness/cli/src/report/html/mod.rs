@@ -102,6 +102,7 @@ fn results_table(results: &Results) -> Markup {
                     (tag(colour(item.verdict), &item.verdict.to_string())) " "
                     (shown(&item.of)) ", " (shown(&item.name)) ": " (shown(&item.short))
                 }
+                @if !item.history.is_empty() { (history::picture(&item.history)) }
                 pre { (item.text.lines().map(clean).collect::<Vec<_>>().join("\n")) }
             }
         }

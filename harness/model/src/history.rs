@@ -1,7 +1,65 @@
-//! A history in two columns: the actions of one side on the left, those of the other on the right.
+//! The history of a run, in lines: what the target and the walkers did, one after the other. It is shown in two columns,
+//! the target on the left and the walkers on the right.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use framewalk::printable::clean;
 use framewalk::sample::{Lookup, ThreadSample};
+use serde::{Deserialize, Serialize};
+
+/// One line of the history: something that one side did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryLine {
+    /// The kind of action.
+    pub did: Did,
+    /// The action in words.
+    pub text: String,
+}
+
+/// The kinds of action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Did {
+    /// The target took steps that are left out.
+    Hidden,
+    /// The target stored a word.
+    Store,
+    /// The target loaded the anchor.
+    Load,
+    /// A profiler made or dropped its unwinder between samples, or its process was killed.
+    Happened,
+    /// A walker began a sample.
+    Sample,
+    /// A walker read memory.
+    Read,
+    /// A walker wrote the anchor.
+    Write,
+    /// A sample ended.
+    Result,
+}
+
+impl Did {
+    /// The column of such an action: the target's on the left, the walkers' on the right.
+    #[must_use]
+    pub fn side(self) -> Side {
+        match self {
+            Self::Hidden | Self::Store | Self::Load => Side::Left,
+            Self::Happened | Self::Sample | Self::Read | Self::Write | Self::Result => Side::Right,
+        }
+    }
+}
+
+/// Renders the history in two columns.
+#[must_use]
+pub fn columns(history: &[HistoryLine], width: u16) -> String {
+    let mut columns = Columns::default();
+    for HistoryLine { did, text } in history {
+        match did.side() {
+            Side::Left => columns.add(Side::Left, clean(text)),
+            Side::Right => columns.add_below(Side::Right, clean(text)),
+        }
+    }
+    columns.render(["target", "walker"], width)
+}
 
 /// One of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
