@@ -202,6 +202,9 @@ struct Past {
     stacks: HashMap<u64, (Address, Vec<Address>, u64, Stack)>,
     /// Digests of the code objects.
     codes: HashMap<(Generation, Address), u64>,
+    /// Whether the walker may keep stacks that are not in `stacks`. An anchor of an unknown thread may then belong to
+    /// one of them, although nothing is known about its frames.
+    lost: bool,
 }
 
 impl Past {
@@ -229,7 +232,7 @@ impl Past {
     /// Whether A1 holds for the thread at `index`.
     fn promises(&self, image: &Given, index: usize, anchor: Address, sequence: u64) -> bool {
         let chain = &image.chains[index];
-        let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else { return true };
+        let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else { return !self.lost };
         let Some(place) = addresses.iter().position(|&address| address == anchor) else { return true };
         if *state != chain.state || stored.wrapping_add(place as u64) != sequence {
             return true;
@@ -331,6 +334,7 @@ impl Tour<'_> {
             // The walker's own write changed its input, or it rejected the sample midway. What it keeps of this image
             // is unknown.
             self.past.stacks.clear();
+            self.past.lost = true;
             self.attached = false;
             return false;
         };
