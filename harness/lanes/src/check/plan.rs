@@ -132,9 +132,9 @@ fn missing(
 ) -> Option<PlanStep> {
     let why = wishes.without_unwinder.get(&row.name)?;
     let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
-    let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(is_cpython))?;
+    let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(WalkerKind::is_cpythons))?;
     let mut walkers = walkers(lane, has_cache, wishes);
-    walkers.retain(|&walker| is_cpython(walker));
+    walkers.retain(|walker| walker.is_cpythons());
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
     let not_run = Some(NotRun::SetUp(why.clone()));
     Some(PlanStep {
@@ -145,10 +145,6 @@ fn missing(
         weight: 0.0,
         not_run,
     })
-}
-
-fn is_cpython(walker: WalkerKind) -> bool {
-    matches!(walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
 }
 
 /// The cells of one shard. The cells of all rounds are dealt out one by one, so each cell belongs to exactly one shard.
@@ -170,7 +166,7 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
     let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
     let mut walkers = walkers(lane, has_cache, wishes);
     if wishes.without_unwinder.contains_key(&row.name) {
-        walkers.retain(|&walker| !is_cpython(walker));
+        walkers.retain(|walker| !walker.is_cpythons());
     }
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
@@ -230,31 +226,27 @@ fn produces(family: Family, seed: u64) -> model::workload::Produces {
 
 /// The walkers of a cell: the selected ones, and those they are compared with.
 fn walkers(lane: Lane, has_cache: bool, wishes: &PlanRequest) -> Vec<WalkerKind> {
-    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
     // Before 3.15, RemoteUnwinder stops at shim frames and decodes only ASCII text, so its stacks are not comparable.
     if !has_cache {
-        return vec![OwnUncached];
+        return vec![WalkerKind::OwnUncached];
     }
     let wished: Vec<WalkerKind> = if !wishes.walkers.is_empty() {
         wishes.walkers.clone()
     } else if wishes.weakenings.is_empty() {
-        vec![OwnUncached, CpythonUncached, OwnCached, OwnReference, CpythonCached]
+        WalkerKind::ALL.to_vec()
     } else {
-        vec![OwnCached]
+        vec![WalkerKind::OwnCached]
     };
     let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
     match lane {
         // The kept schedules are for CPython's cached unwinder; `explore` drives the other walkers.
-        Lane::Stepped => walkers.retain(|&walker| walker == CpythonCached),
+        Lane::Stepped => walkers.retain(|&walker| walker == WalkerKind::CpythonCached),
         Lane::Stopped => {
-            walkers.insert(OwnUncached);
+            walkers.insert(WalkerKind::OwnUncached);
         }
         Lane::Live => {
-            for (cached, uncached) in [(OwnCached, OwnUncached), (CpythonCached, CpythonUncached)] {
-                if walkers.contains(&cached) {
-                    walkers.insert(uncached);
-                }
-            }
+            let compared = walkers.clone().into_iter().filter(|&walker| !lane.has_zero_tolerance(walker));
+            walkers.extend(compared.filter_map(WalkerKind::uncached));
         }
     }
     walkers.into_iter().collect()
