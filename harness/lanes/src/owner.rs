@@ -184,5 +184,5 @@ pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops
 /// hold where a stop may come between a return's store to the current frame and its check of the anchor. A walker that
 /// writes the anchor there takes it away from the leaving frame, which is then not counted.
 fn takes_turns(family: Family, stops: Stops) -> bool {
-    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+    stops == Stops::Gates && family.spec().is_straight
 }
