@@ -16,9 +16,10 @@ use framewalk::cache::{Checks, Entry, FrameCache, Limits};
 use framewalk::location_table::LocationTable;
 use framewalk::memory::image::Image;
 use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::thread_state::ThreadState;
 use framewalk::walker::Walker;
-use sim::snapshot::{Snapshot, replay};
+use sim::snapshot::Snapshot;
 
 /// The difference between the two repetition counts removes the cost of starting up.
 const FEW: u64 = 10;
@@ -118,7 +119,7 @@ fn counted(name: &str, times: u64) -> Result<u64, Failure> {
 fn target(kind: WalkerKind) -> Result<(Image, Box<dyn Walker>), Failure> {
     let path: PathBuf = folder().join("../corpus/snapshots/release-deep.snapshot");
     let snapshot = Snapshot::load(&path)?;
-    let mut walker = replay::walker(kind, snapshot.site()?)?;
+    let mut walker = WalkerSpec::from(kind).build(snapshot.site()?)?;
     let mut image = snapshot.stops.into_iter().next().ok_or("it has no stop")?.image;
     walker.attach(&mut image)?;
     Ok((image, walker))
@@ -144,7 +145,7 @@ fn first_walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
     let site = Snapshot::load(&path)?.site()?;
     let (mut image, _) = target(kind)?;
     for _ in 0..times {
-        let mut walker = replay::walker(kind, site)?;
+        let mut walker = WalkerSpec::from(kind).build(site)?;
         walker.attach(&mut image)?;
         let sample = walker.sample(&mut image)?;
         if !sample.threads.iter().all(|thread| thread.outcome.is_ok()) {

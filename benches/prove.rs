@@ -10,22 +10,22 @@ use std::hint::black_box;
 
 use criterion::Throughput;
 use framewalk::sample::WalkerKind;
+use framewalk::spec::WalkerSpec;
 use sim::prove::graph::Graph;
 use sim::prove::search::{ProofOptions, Reads, SoughtStack, search};
-use sim::scenario::Contender;
 use sim::workloads;
 
 const WORKLOADS: [&str; 3] = ["generator", "failed-bind", "two-threads"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut criterion = common::long();
-    let contender = Contender { kind: WalkerKind::OwnReference, weakenings: [].into() };
+    let walker = WalkerSpec::from(WalkerKind::OwnReference);
     let mut group = criterion.benchmark_group("prove");
     for name in WORKLOADS {
         let workload = workloads::find(name).ok_or("there is no such workload")?;
         let graph = Graph::build((workload.make)(), [].into())?;
         let options = ProofOptions {
-            walker: &|site| contender.walker(site),
+            walker: &walker,
             samples: 2,
             sought: SoughtStack::NotThere,
             reads: Reads::Segments,

@@ -14,19 +14,18 @@ use framediff::report::searches::SearchEnd;
 use model::run::known::{KnownFailure, KnownFailures};
 use model::schedule::fingerprint::SteppedFingerprint;
 use model::workload::Family;
+use model::workload::family::FamilyThreads;
 use sim::case::kept::KeptSchedules;
 use sim::case::stepped::SteppedFile;
 
 /// Of 1000 schedules: what no search showed was found in one that was larger.
 const FEWEST: u64 = 5;
-/// Those with a yield, a `return` of a generator or an `await`.
-const WITH_YIELDS: [Family; 6] =
-    [Family::Generators, Family::Coroutines, Family::Finalizers, Family::Monitoring, Family::Delegates, Family::Shares];
 /// The release that the entries are about.
 const VERSION: &str = "3.15.2";
 
 fn main() {
     let known = KnownFailures::kept().unwrap();
+    let with_yields = || Family::ALL.into_iter().filter(|family| family.spec().yields).map(Family::name);
     let entry = |fingerprint: &SteppedFingerprint| match known.describing(fingerprint, VERSION) {
         Some(known) => known.id.clone(),
         None => format!("(no entry) {fingerprint}"),
@@ -60,10 +59,10 @@ fn main() {
         let entry = known.iter().find(|known| known.id == id);
         let moves_inside = |entry: &&KnownFailure| entry.fingerprint.as_str().parse::<SteppedFingerprint>().is_err();
         if entry.filter(moves_inside).is_some() {
-            let stepped = Family::ALL.into_iter().filter(|family| *family != Family::Threads);
+            let stepped = Family::ALL.into_iter().filter(|family| family.spec().threads == FamilyThreads::Main);
             families.extend(stepped.map(Family::name));
-        } else if WITH_YIELDS.iter().any(|family| families.contains(family.name())) {
-            families.extend(WITH_YIELDS.map(Family::name));
+        } else if with_yields().any(|family| families.contains(family)) {
+            families.extend(with_yields());
         }
         println!("{id}\nfamilies = {families:?}\nmost = {}", most.max(FEWEST));
     }

@@ -42,6 +42,10 @@ mod tests {
     use std::path::{Path, PathBuf};
     use std::process::Command;
 
+    use framewalk::sample::WalkerKind;
+    use model::lane::Lane;
+    use model::workload::Family;
+    use model::workload::family::FamilyThreads;
     use serde_json::Value;
 
     type Graph = BTreeMap<String, BTreeSet<String>>;
@@ -112,6 +116,18 @@ mod tests {
         }
     }
 
+    /// The files of all crates, without their tests in folders of their own, and the text of each.
+    fn texts() -> Vec<(PathBuf, String)> {
+        let mut files = Vec::new();
+        for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap() {
+            let folder = folder.unwrap().path().join("src");
+            if folder.is_dir() {
+                sources(&folder, &mut files);
+            }
+        }
+        files.into_iter().map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect()
+    }
+
     /// The name of the public type that a line of source defines.
     fn public_type(line: &str) -> Option<&str> {
         let rest = line.trim_start().strip_prefix("pub ")?;
@@ -121,16 +137,9 @@ mod tests {
 
     #[test]
     fn no_two_public_types_have_the_same_name() {
-        let mut files = Vec::new();
-        for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()).unwrap() {
-            let folder = folder.unwrap().path().join("src");
-            if folder.is_dir() {
-                sources(&folder, &mut files);
-            }
-        }
         let mut defined: BTreeMap<String, BTreeSet<PathBuf>> = BTreeMap::new();
-        for file in files {
-            for name in std::fs::read_to_string(&file).unwrap().lines().filter_map(public_type) {
+        for (file, text) in texts() {
+            for name in text.lines().filter_map(public_type) {
                 defined.entry(name.to_owned()).or_default().insert(file.clone());
             }
         }
@@ -139,5 +148,53 @@ mod tests {
         defined.remove("TestCase");
         defined.retain(|_, files| files.len() > 1);
         assert_eq!(defined, BTreeMap::new());
+    }
+
+    /// Whether a pattern names a walker, a lane or a family.
+    fn decides(pattern: &str) -> bool {
+        let all = WalkerKind::ALL.iter().map(|kind| format!("{kind:?}"));
+        let all = all.chain(Lane::ALL.iter().map(|lane| format!("Lane::{lane:?}")));
+        all.chain(Family::ALL.iter().map(|family| format!("Family::{family:?}"))).any(|name| pattern.contains(&name))
+    }
+
+    /// The patterns of the match that ends with the arm in line `last`. `cargo fmt` indents them alike.
+    fn patterns<'a>(lines: &[&'a str], last: usize) -> impl Iterator<Item = &'a str> {
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let depth = indent(lines[last]);
+        let arms = lines[..last].iter().rev().take_while(move |line| line.is_empty() || indent(line) >= depth);
+        arms.copied().filter(move |line| indent(line) == depth).filter_map(|line| line.split("=>").next())
+    }
+
+    /// Whether a line is an arm for all that is left: a name, or `_` with or without a condition.
+    fn is_rest(line: &str) -> bool {
+        let mut words = line.split_whitespace();
+        let name = words.next().filter(|word| word.chars().all(|c| c == '_' || c.is_ascii_lowercase()));
+        name.is_some_and(|name| words.next().is_some_and(|next| next == "=>" || next == "if" && name == "_"))
+    }
+
+    #[test]
+    fn a_new_walker_lane_or_family_is_decided_in_every_match() {
+        let mut silent = Vec::new();
+        for (file, text) in texts() {
+            let lines: Vec<&str> = text.lines().collect();
+            for (index, line) in lines.iter().enumerate() {
+                let asked = line.split("matches!(").nth(1).and_then(|rest| rest.split_once(", "));
+                if is_rest(line) && patterns(&lines, index).any(decides)
+                    || asked.is_some_and(|(_, pattern)| decides(pattern))
+                {
+                    silent.push(format!("{}:{}: {}", file.display(), index + 1, line.trim_start()));
+                }
+            }
+        }
+        assert!(silent.is_empty(), "name every variant:\n{}", silent.join("\n"));
+    }
+
+    #[test]
+    fn the_nightly_workflow_explores_every_family_that_can_be_stepped() {
+        let workflow = include_str!("../../../.github/workflows/nightly.yml");
+        for family in Family::ALL.into_iter().filter(|family| family.spec().threads == FamilyThreads::Main) {
+            let is_named = workflow.split_whitespace().any(|word| word == family.name());
+            assert!(is_named, "FAMILIES lacks {family}");
+        }
     }
 }

@@ -51,17 +51,20 @@ impl Standing {
 
 /// Whether the walker is documented to reject a thread in this state with this error.
 fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) -> bool {
-    match (walker, rejection) {
-        (WalkerKind::OwnReference, Rejection::GeneratorLeaf) => {
-            matches!(standing.leaf, LeafKind::Generator | LeafKind::GeneratorBeingMade)
-        }
-        (WalkerKind::OwnReference, Rejection::ShimLeaf) => standing.leaf == LeafKind::Shim,
+    let is_too_deep = standing.links > LONGEST_CHAIN;
+    match walker {
+        WalkerKind::OwnReference => match rejection {
+            Rejection::GeneratorLeaf => matches!(standing.leaf, LeafKind::Generator | LeafKind::GeneratorBeingMade),
+            Rejection::ShimLeaf => standing.leaf == LeafKind::Shim,
+            _ => false,
+        },
+        WalkerKind::OwnUncached => false,
         // Our own cached walker implements CPython's protocol, including its limits.
-        (WalkerKind::OwnCached, Rejection::TooDeep(_)) => standing.links > LONGEST_CHAIN,
-        (WalkerKind::CpythonCached | WalkerKind::CpythonUncached, Rejection::Raised(text)) => {
-            is_documented_leaf(rejection, standing.leaf) || (standing.links > LONGEST_CHAIN && text == TOO_DEEP)
-        }
-        _ => false,
+        WalkerKind::OwnCached => is_too_deep && matches!(rejection, Rejection::TooDeep(_)),
+        WalkerKind::CpythonUncached | WalkerKind::CpythonCached => match rejection {
+            Rejection::Raised(text) => is_documented_leaf(rejection, standing.leaf) || is_too_deep && text == TOO_DEEP,
+            _ => false,
+        },
     }
 }
 

@@ -100,13 +100,12 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
 
     let (build, has_unwinder) = own_build(options, &location, layout);
     let can_write = options.write && layout.frame_cache() == CacheFields::AnchorAndSequence;
-    let mut walkers = vec![WalkerKind::OwnUncached];
-    if can_write {
-        walkers.extend([WalkerKind::OwnCached, WalkerKind::OwnReference]);
-        if has_unwinder {
-            walkers.extend([WalkerKind::CpythonUncached, WalkerKind::CpythonCached]);
-        }
-    }
+    // CPython's walkers are there to be compared: the uncached one without the cached one shows nothing.
+    let can_run = |kind: &WalkerKind| match kind.is_cpythons() {
+        true => can_write && has_unwinder,
+        false => can_write || !kind.is_cached(),
+    };
+    let walkers = WalkerKind::ALL.into_iter().filter(can_run).collect();
     let name = format!("process {}", options.pid);
     let id = CellId { row: name.clone(), lane: Lane::Live, family: "attached".into(), walkers, seed: 0 };
     consumer.event(&Event::RunStarted {

@@ -36,8 +36,9 @@ use model::run::cell::CellOutcome;
 use model::run::finding::Possible;
 use model::run::observed::Observer;
 use model::run::phases::Phase;
+use model::workload::family::FamilyThreads;
 use model::workload::grammar::{Grammar, Illegal, WORKLOAD_FILE};
-use model::workload::{Family, Mode, Workload};
+use model::workload::{Mode, Workload};
 use process::memory::ProcessMemory;
 use process::unwinder::{CountedSample, LiveBatch, LiveBound};
 
@@ -402,8 +403,9 @@ fn drive(
     recorder: &mut CellRecorder<'_>,
     until: Instant,
 ) -> Result<(), CellError> {
-    let threads =
-        cell.is_workload().then(|| KnownThreads { main: driver.pid(), is_alone: cell.family != Family::Threads });
+    let threads = cell
+        .is_workload()
+        .then(|| KnownThreads { main: driver.pid(), is_alone: cell.family.spec().threads == FamilyThreads::Main });
     loop {
         let Some(unwinder) = driver.opened(recorder)? else { return Ok(()) };
         let left = until.saturating_duration_since(Instant::now());

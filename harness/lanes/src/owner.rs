@@ -1,8 +1,7 @@
 //! The owner of a stopped target's anchors.
 
-use framewalk::cached::CachedWalker;
-use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{Counters, Sample, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::Walker;
 use model::workload::Family;
 use process::memory::ProcessMemory;
@@ -54,12 +53,11 @@ impl<'a> Owner<'a> {
     ) -> Result<Self, CellError> {
         let site = session.site;
         Ok(match walker {
-            Some(WalkerKind::OwnCached) => {
-                let new = || CachedWalker::new(site, cell.weakenings.clone());
-                let walkers: Result<Vec<_>, _> = (0..turns).map(|_| new()).collect();
-                Self::Own(walkers?.into_iter().map(|walker| Box::new(walker) as Box<dyn Walker>).collect())
+            Some(kind @ WalkerKind::OwnCached) => {
+                let spec = WalkerSpec { kind, weakenings: cell.weakenings.clone() };
+                Self::Own((0..turns).map(|_| spec.build(site)).collect::<Result<_, _>>()?)
             }
-            Some(WalkerKind::OwnReference) => Self::Own(vec![Box::new(ReferenceWalker::new(site)?)]),
+            Some(kind @ WalkerKind::OwnReference) => Self::Own(vec![WalkerSpec::from(kind).build(site)?]),
             Some(kind @ WalkerKind::CpythonCached) => {
                 let target = session.observed();
                 // The second unwinder is created without counters. Nothing else about it may differ.
@@ -170,8 +168,8 @@ impl<'a> Owner<'a> {
 
 /// How many profilers of a kind take turns on one target. Each number gets a run of its own.
 pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops) -> &'static [usize] {
-    let protocol = matches!(walker, Some(WalkerKind::OwnCached | WalkerKind::CpythonCached));
-    if protocol && takes_turns(family, stops) { &[1, 2] } else { &[1] }
+    let has_protocol = walker.is_some_and(WalkerKind::has_cpythons_protocol);
+    if has_protocol && takes_turns(family, stops) { &[1, 2] } else { &[1] }
 }
 
 /// Whether two profilers of CPython's protocol may take turns on one target.
@@ -186,5 +184,5 @@ pub(super) fn all_turns(walker: Option<WalkerKind>, family: Family, stops: Stops
 /// hold where a stop may come between a return's store to the current frame and its check of the anchor. A walker that
 /// writes the anchor there takes it away from the leaving frame, which is then not counted.
 fn takes_turns(family: Family, stops: Stops) -> bool {
-    stops == Stops::Gates && matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
+    stops == Stops::Gates && family.spec().is_straight
 }

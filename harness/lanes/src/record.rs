@@ -10,6 +10,7 @@ use framewalk::memory::recorder::{Ranges, Recorder};
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::rejection::Rejection;
 use framewalk::sample::{Sample, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::thread_state::thread_states;
 use framewalk::walker::{Site, Unsupported, Walker};
 use model::account::AccountFrame;
@@ -20,7 +21,6 @@ use process::memory::ProcessMemory;
 use process::target::{LaunchError, RuntimeError, StopError, Target, runtime_address};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sim::snapshot::replay::walker;
 use sim::snapshot::{GateTruth, Meta, Profiled, RecordedStop, Snapshot, ThreadTruth};
 
 use crate::cell::patience;
@@ -149,8 +149,8 @@ impl Camera {
             site,
             memory,
             neutral: Neutral::new(folder),
-            profiler: if cached { Some(walker(WalkerKind::OwnCached, site)?) } else { None },
-            bystanders: if cached { vec![walker(WalkerKind::OwnReference, site)?] } else { Vec::new() },
+            profiler: if cached { Some(WalkerSpec::from(WalkerKind::OwnCached).build(site)?) } else { None },
+            bystanders: if cached { vec![WalkerSpec::from(WalkerKind::OwnReference).build(site)?] } else { Vec::new() },
         })
     }
 
@@ -168,11 +168,11 @@ impl Camera {
         };
         // Walkers that know nothing read all that any walker can need, both with the anchors as they are and with NULL
         // anchors.
-        let (truth, _) = over(walker(WalkerKind::OwnUncached, self.site)?.as_mut(), false)?;
+        let (truth, _) = over(WalkerSpec::from(WalkerKind::OwnUncached).build(self.site)?.as_mut(), false)?;
         if self.profiler.is_some() {
             for kind in [WalkerKind::OwnCached, WalkerKind::OwnReference] {
                 for attach in [false, true] {
-                    over(walker(kind, self.site)?.as_mut(), attach)?;
+                    over(WalkerSpec::from(kind).build(self.site)?.as_mut(), attach)?;
                 }
             }
         }

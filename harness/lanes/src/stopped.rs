@@ -38,7 +38,7 @@ use model::run::cell::{CellOutcome, Inconclusive};
 use model::run::finding::Possible;
 use model::run::phases::Phase;
 use model::schedule::fingerprint::LeafKind;
-use model::workload::Family;
+use model::workload::family::FamilyThreads;
 use model::workload::grammar::{Grammar, is_trampoline};
 use process::gate::Gate;
 use process::maps::is_c_stack;
@@ -294,10 +294,10 @@ impl<'a> Lane<'a> {
         self.look_and_let_go(recorder, true)?;
         let mut stops = 1;
         let wanted = self.cell.stops.unwrap_or(u32::MAX);
-        let fewest = if self.cell.family == Family::Limits { FEWEST_OF_LIMITS } else { FEWEST };
+        let fewest = if self.cell.family.spec().exceeds_limits { FEWEST_OF_LIMITS } else { FEWEST };
         // A user's program may never stop in its own code.
         let fewest = if self.cell.stops.is_none() && self.cell.program.is_none() { fewest } else { 0 };
-        let mut is_swept = self.cell.family != Family::Limits;
+        let mut is_swept = !self.cell.family.spec().exceeds_limits;
         let most = wanted.max(fewest).saturating_mul(program::MOST_STOPS);
         // For a user's program, only the stops in its own code count.
         let cell = self.cell;
@@ -351,7 +351,7 @@ impl<'a> Lane<'a> {
         self.gate = match self.stops {
             Stops::Gates => {
                 let gate = self.run_to_gate()?;
-                if self.cell.family == Family::Limits {
+                if self.cell.family.spec().exceeds_limits {
                     self.reuse_thread_id()?;
                 }
                 gate
@@ -489,7 +489,8 @@ impl<'a> Lane<'a> {
         raised: Option<usize>,
     ) -> Result<(), CellError> {
         // If several threads share CPython's counters, these do not show which thread hit.
-        let shares = self.cell.family == Family::Threads || self.cell.program.is_some() && sample.threads.len() > 1;
+        let runs_threads = self.cell.family.spec().threads == FamilyThreads::Running;
+        let shares = runs_threads || self.cell.program.is_some() && sample.threads.len() > 1;
         let tells = !shares || sample.walker != WalkerKind::CpythonCached;
         let alone = self.owner.turns() == 1;
         self.met.extend(self.before.values().map(|before| before.thread.native_thread_id));

@@ -1,5 +1,7 @@
 //! Where the stopped lane stops its target.
 
+#[cfg(target_arch = "x86_64")]
+use model::workload::family::FamilyThreads;
 use model::workload::{Family, Mode};
 
 /// A kind of stop.
@@ -17,15 +19,15 @@ pub(super) enum Stops {
 impl Stops {
     /// The kinds of stop for a family.
     pub(super) fn of(family: Family) -> &'static [Self] {
-        if family == Family::Limits {
+        let spec = family.spec();
+        if spec.exceeds_limits {
             return &[Self::Gates];
         }
+        // A watchpoint stops one thread: the others of a target would go on.
         #[cfg(target_arch = "x86_64")]
-        if family != Family::Threads {
-            // A watchpoint stops one thread: the others of a target would go on.
+        if spec.threads == FamilyThreads::Main {
             return &[Self::Gates, Self::Stores, Self::Moments];
         }
-        let _ = family;
         &[Self::Gates, Self::Moments]
     }
 
@@ -41,7 +43,9 @@ impl Stops {
     pub(super) fn mode(self) -> Mode {
         match self {
             Self::Gates => Mode::Gated,
-            _ => Mode::Free,
+            Self::Moments => Mode::Free,
+            #[cfg(target_arch = "x86_64")]
+            Self::Stores => Mode::Free,
         }
     }
 }

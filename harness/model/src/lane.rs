@@ -4,10 +4,26 @@ use std::fmt;
 
 use framewalk::sample::WalkerKind;
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 /// How target and walkers are interleaved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Lane {
     /// The target does not move while it is walked.
     Stopped,
@@ -19,22 +35,21 @@ pub enum Lane {
 
 impl Lane {
     /// Every lane, in display order.
-    pub const ALL: [Self; 3] = [Self::Stopped, Self::Stepped, Self::Live];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The name used in tables, fingerprints, JSON and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Stepped => "stepped",
-            Self::Live => "live",
-        }
+        self.into()
     }
 
     /// Whether a single impossible stack of `walker` is a violation. Otherwise only rates are compared.
     #[must_use]
     pub fn has_zero_tolerance(self, walker: WalkerKind) -> bool {
-        self != Self::Live || walker == WalkerKind::OwnReference
+        match self {
+            Self::Stopped | Self::Stepped => true,
+            Self::Live => walker == WalkerKind::OwnReference,
+        }
     }
 }
 

@@ -365,6 +365,8 @@ impl CachingWalker for CachedWalker {
     fn set_decoder(&mut self, decoder: Decoder) {
         self.decoder = decoder;
     }
+
+    fn set_attempts(&mut self, _: u32) {}
 }
 
 impl ThreadWalk for CachedWalker {

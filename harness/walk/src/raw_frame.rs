@@ -21,12 +21,12 @@ pub enum Owner {
 impl Owner {
     #[inline]
     fn parse(layout: &Layout, byte: u8) -> Option<Self> {
-        Some(match (byte, layout.version.minor()) {
-            (0, _) => Self::Thread,
-            (1, _) => Self::Generator,
-            (2, _) => Self::FrameObject,
-            // Owner 3 is the C stack in 3.13 and the interpreter since 3.14. Owner 4 is the C stack in 3.14.
-            (3, _) | (4, (3, 14)) => Self::Shim,
+        Some(match byte {
+            0 => Self::Thread,
+            1 => Self::Generator,
+            2 => Self::FrameObject,
+            // The C stack in 3.13, the interpreter since 3.14, and in 3.14 also the C stack.
+            3.. if byte <= layout.frame.last_shim_owner => Self::Shim,
             _ => return None,
         })
     }
@@ -104,34 +104,35 @@ impl RawFrame {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::VersionHex;
+    use crate::layout::FrameLayout;
     use crate::layout::release_3_15_2::LAYOUT;
 
-    fn parsed(version: u32, owner: u8) -> Result<RawFrame, Rejection> {
+    fn parsed(last_shim_owner: u8, owner: u8) -> Result<RawFrame, Rejection> {
         let mut bytes = RawFrame::buffer(&LAYOUT);
         bytes[..8].copy_from_slice(&0x4003_u64.to_le_bytes());
         bytes[8..16].copy_from_slice(&0x5003_u64.to_le_bytes());
         bytes[56..64].copy_from_slice(&0x6003_u64.to_le_bytes());
         bytes[74] = owner;
-        RawFrame::parse(&Layout { version: VersionHex(version), ..LAYOUT }, 0x10, &bytes)
+        let frame = FrameLayout { last_shim_owner, ..LAYOUT.frame };
+        RawFrame::parse(&Layout { frame, ..LAYOUT }, 0x10, &bytes)
     }
 
     #[test]
     fn owners_are_those_of_the_version() {
-        for version in [0x030d_00f0, 0x030e_00f0, 0x030f_00f0] {
+        for last in [3, 4] {
             let known = [Owner::Thread, Owner::Generator, Owner::FrameObject, Owner::Shim];
             for (byte, owner) in (0..).zip(known) {
-                let frame = parsed(version, byte).unwrap();
+                let frame = parsed(last, byte).unwrap();
                 assert_eq!((frame.owner, frame.is_python()), (owner, owner != Owner::Shim));
             }
-            assert_eq!(parsed(version, 4).is_ok(), version == 0x030e_00f0);
-            assert_eq!(parsed(version, 5), Err(Rejection::BadOwner { frame: 0x10, owner: 5 }));
+            assert_eq!(parsed(last, 4).is_ok(), last == 4);
+            assert_eq!(parsed(last, 5), Err(Rejection::BadOwner { frame: 0x10, owner: 5 }));
         }
     }
 
     #[test]
     fn only_the_code_object_is_tagged() {
-        let frame = parsed(0x030f_00f0, 1).unwrap();
+        let frame = parsed(3, 1).unwrap();
         assert_eq!((frame.code, frame.previous, frame.instr_ptr), (0x4000, 0x5003, 0x6003));
         assert!(
             frame.runs() && !RawFrame { code: 0, ..frame }.runs() && !RawFrame { owner: Owner::Shim, ..frame }.runs()

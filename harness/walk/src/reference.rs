@@ -110,13 +110,6 @@ impl ReferenceWalker {
         Self { decoder: decoder(&self.site, &weakenings), weakenings, ..self }
     }
 
-    /// The same walker with another number of attempts per thread. After that many attempts, a walk is rejected because
-    /// the target moved. Zero counts as one.
-    #[must_use]
-    pub fn attempting(self, attempts: u32) -> Self {
-        Self { attempts, ..self }
-    }
-
     fn is(&self, weakening: Weakening) -> bool {
         self.weakenings.contains(&weakening)
     }
@@ -432,6 +425,11 @@ impl CachingWalker for ReferenceWalker {
 
     fn set_decoder(&mut self, decoder: Decoder) {
         self.decoder = decoder;
+    }
+
+    /// After that many attempts, a walk is rejected because the target moved. Zero counts as one.
+    fn set_attempts(&mut self, attempts: u32) {
+        self.attempts = attempts;
     }
 }
 

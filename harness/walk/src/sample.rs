@@ -4,14 +4,30 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::miss::MissReason;
 use crate::rejection::Rejection;
 use crate::stack::Stack;
 
-/// The walkers that can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// The walkers that can be compared. The order is that of planning, and seeds are drawn in it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum WalkerKind {
     /// This project's walker without a cache.
     OwnUncached,
@@ -26,24 +42,16 @@ pub enum WalkerKind {
 }
 
 impl WalkerKind {
-    /// Every walker, in planning order.
-    pub const ALL: [Self; 5] =
-        [Self::OwnUncached, Self::OwnCached, Self::OwnReference, Self::CpythonUncached, Self::CpythonCached];
+    /// Every walker.
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The name used in tables, fingerprints and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::OwnUncached => "own-uncached",
-            Self::OwnCached => "own-cached",
-            Self::OwnReference => "own-reference",
-            Self::CpythonUncached => "cpython-uncached",
-            Self::CpythonCached => "cpython-cached",
-        }
+        self.into()
     }
 
-    /// Position in tables and lists for readers. CPython's walkers come first, because they are under test. The order
-    /// of the variants differs from this one: planning and the drawing of seeds use it.
+    /// Position in tables and lists for readers. CPython's walkers come first, because they are under test.
     #[must_use]
     pub fn rank(self) -> u8 {
         match self {
@@ -64,10 +72,30 @@ impl WalkerKind {
         }
     }
 
+    /// The walker that differs from this one only in that it has no cache. `None` if this one has none.
+    #[must_use]
+    pub fn uncached(self) -> Option<Self> {
+        match self {
+            Self::OwnCached | Self::OwnReference => Some(Self::OwnUncached),
+            Self::CpythonCached => Some(Self::CpythonUncached),
+            Self::OwnUncached | Self::CpythonUncached => None,
+        }
+    }
+
     /// Whether the walker keeps a cache and therefore owns the target's anchor.
     #[must_use]
     pub fn is_cached(self) -> bool {
-        matches!(self, Self::OwnCached | Self::OwnReference | Self::CpythonCached)
+        self.uncached().is_some()
+    }
+
+    /// Whether the walker caches by CPython's protocol, which promises hits on a target at rest. The reference walker
+    /// has a protocol of its own: it drops its entry where it cannot be sure, and reports a reason with each miss.
+    #[must_use]
+    pub fn has_cpythons_protocol(self) -> bool {
+        match self {
+            Self::OwnCached | Self::CpythonCached => true,
+            Self::OwnUncached | Self::OwnReference | Self::CpythonUncached => false,
+        }
     }
 }
 

@@ -48,6 +48,9 @@ pub enum Unsupported {
     /// A cached walker was requested, but the build has no frame cache.
     #[error(transparent)]
     NoFrameCache(#[from] NoFrameCache),
+    /// The walker is CPython's, or it has no cache where a cached one is needed.
+    #[error("{0} is no walker of this project, or has no cache where one is needed")]
+    Kind(WalkerKind),
     /// The walkers cannot read this layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -100,6 +103,9 @@ pub trait CachingWalker: Walker {
 
     /// Replaces the decoder, and with it all decoded code objects.
     fn set_decoder(&mut self, decoder: Decoder);
+
+    /// Sets how many times a sample tries to walk a thread that moves. A walker that never tries again ignores it.
+    fn set_attempts(&mut self, attempts: u32);
 }
 
 /// A walker's strategy for one thread.

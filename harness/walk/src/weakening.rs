@@ -4,13 +4,29 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumCount, IntoStaticStr, VariantArray};
 
 use crate::sample::WalkerKind;
 
 /// A check that [`super::cached::CachedWalker`] or [`super::reference::ReferenceWalker`] skips.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumCount,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Weakening {
     /// A full hit does not compare the sequence (gh-151613).
     NoSequenceCheckOnFullHit,
@@ -52,25 +68,7 @@ pub enum Weakening {
 
 impl Weakening {
     /// Every weakening.
-    pub const ALL: [Self; 17] = [
-        Self::NoSequenceCheckOnFullHit,
-        Self::NoSequenceCheckOnPartialHit,
-        Self::LeafReusedOnFullHit,
-        Self::ChainStoredWithoutBase,
-        Self::ChunksNotCopied,
-        Self::ThreadStateNotCompared,
-        Self::NotReadAgainBeforeUse,
-        Self::ShimFramesCounted,
-        Self::TornWalkStored,
-        Self::EntryKeptAfterFailedAttempt,
-        Self::SequenceNotComparedAfterAnchoring,
-        Self::PartialHitOnGrownStack,
-        Self::GeneratorLeafAnchored,
-        Self::GeneratorBeingMadeAnchored,
-        Self::ShimLeafAnchored,
-        Self::CodeKeptAfterFree,
-        Self::GenerationOfAnotherInterpreter,
-    ];
+    pub const ALL: [Self; Self::COUNT] = *Self::VARIANTS.first_chunk().unwrap();
 
     /// The checks missing from the naive anchor-first protocol: anchor the current frame, re-read current frame and
     /// anchor, walk, compare anchor and sequence.
@@ -107,25 +105,7 @@ impl Weakening {
     /// The name used on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::NoSequenceCheckOnFullHit => "no-sequence-check-on-full-hit",
-            Self::NoSequenceCheckOnPartialHit => "no-sequence-check-on-partial-hit",
-            Self::LeafReusedOnFullHit => "leaf-reused-on-full-hit",
-            Self::ChainStoredWithoutBase => "chain-stored-without-base",
-            Self::ChunksNotCopied => "chunks-not-copied",
-            Self::ThreadStateNotCompared => "thread-state-not-compared",
-            Self::NotReadAgainBeforeUse => "not-read-again-before-use",
-            Self::ShimFramesCounted => "shim-frames-counted",
-            Self::TornWalkStored => "torn-walk-stored",
-            Self::EntryKeptAfterFailedAttempt => "entry-kept-after-failed-attempt",
-            Self::SequenceNotComparedAfterAnchoring => "sequence-not-compared-after-anchoring",
-            Self::PartialHitOnGrownStack => "partial-hit-on-grown-stack",
-            Self::GeneratorLeafAnchored => "generator-leaf-anchored",
-            Self::GeneratorBeingMadeAnchored => "generator-being-made-anchored",
-            Self::ShimLeafAnchored => "shim-leaf-anchored",
-            Self::CodeKeptAfterFree => "code-kept-after-free",
-            Self::GenerationOfAnotherInterpreter => "generation-of-another-interpreter",
-        }
+        self.into()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use framewalk::sample::WalkerKind;
 use lab::bench::baseline::{BaselineComparison, compare};
-use lab::bench::derived::{Derived, PAIRS, derive};
+use lab::bench::derived::{Derived, derive};
 use lab::bench::document::BenchDocument;
 use lab::bench::plan::{BenchRequest, plan};
 use lab::bench::run::{BenchOptions, run};
@@ -105,9 +105,7 @@ fn measured(
 /// The requested walkers, each with the uncached walker that it is compared with.
 fn walkers(asked: &[WalkerKind]) -> Vec<WalkerKind> {
     let wanted = |kind: WalkerKind| {
-        asked.is_empty()
-            || asked.contains(&kind)
-            || PAIRS.iter().any(|(uncached, cached)| *uncached == kind && asked.contains(cached))
+        asked.is_empty() || asked.contains(&kind) || asked.iter().any(|cached| cached.uncached() == Some(kind))
     };
     WalkerKind::ALL.into_iter().filter(|kind| wanted(*kind)).collect()
 }

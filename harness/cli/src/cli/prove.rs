@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use framewalk::sample::WalkerKind;
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::Site;
 use framewalk::weakening::Weakening;
 use model::history::HistoryLine;
@@ -18,7 +19,6 @@ use sim::history::render;
 use sim::prove::graph::{ANY_NUMBER, Graph};
 use sim::prove::replay::scenario;
 use sim::prove::search::{Counterexample, ProofOptions, ProofReport, Reads, SearchOutcome, search};
-use sim::scenario::Contender;
 use sim::truth::TrueChain;
 use sim::workloads;
 use sim::workloads::SimWorkload;
@@ -46,7 +46,7 @@ pub(super) fn prove(arguments: &Prove, interrupted: &AtomicBool) -> Result<Endin
     events.finish_items(None, interrupted.load(Ordering::Relaxed))
 }
 
-fn contender(arguments: &Prove) -> Result<Contender, Failure> {
+fn contender(arguments: &Prove) -> Result<WalkerSpec, Failure> {
     let (kind, lacking): (_, &[Weakening]) = match arguments.walker {
         ProvedWalker::OwnReference => (WalkerKind::OwnReference, &[]),
         ProvedWalker::OwnCached => (WalkerKind::OwnCached, &[]),
@@ -57,24 +57,23 @@ fn contender(arguments: &Prove) -> Result<Contender, Failure> {
             return Err(format!("{kind} has no check that `{weakening}` could leave out").into());
         }
     }
-    Ok(Contender { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })
+    Ok(WalkerSpec { kind, weakenings: lacking.iter().chain(&arguments.weaken).copied().collect() })
 }
 
 fn one(
     arguments: &Prove,
     workload: &SimWorkload,
-    contender: &Contender,
+    contender: &WalkerSpec,
     interrupted: &AtomicBool,
 ) -> Result<Item, Failure> {
     let graph = Graph::build((workload.make)(), arguments.vary.iter().copied().collect())?;
     // A walker that cannot be constructed is reported now, before the workers start.
-    contender.walker(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
-    let make = |site| contender.walker(site);
+    contender.build_caching(Site { layout: framewalk::layout::release_3_15_2::LAYOUT, runtime: sim::map::RUNTIME })?;
     let begun = Instant::now();
     let report = search(
         &graph,
         &ProofOptions {
-            walker: &make,
+            walker: contender,
             samples: arguments.samples,
             sought: arguments.clause,
             reads: arguments.reads,
@@ -132,7 +131,7 @@ fn counterexample(
     history: &mut Vec<HistoryLine>,
     arguments: &Prove,
     graph: &Graph,
-    contender: &Contender,
+    contender: &WalkerSpec,
     found: &Counterexample,
 ) -> Result<(Verdict, String), Failure> {
     let scenario = scenario(graph, contender.clone(), found, arguments.reads == Reads::Samples)?;

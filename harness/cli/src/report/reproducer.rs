@@ -79,8 +79,7 @@ pub fn is_deterministic(case: &SteppedCase) -> bool {
 /// See [`NoReproducer`].
 pub fn reproducer(file: &SteppedFile, duty: Duty) -> Result<String, NoReproducer> {
     let case = &file.case;
-    let protocol_is_cpythons =
-        matches!(case.walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached | WalkerKind::OwnCached);
+    let protocol_is_cpythons = case.walker.is_cpythons() || case.walker.has_cpythons_protocol();
     if !protocol_is_cpythons || !case.weakenings.is_empty() {
         return Err(NoReproducer::OwnWalker { walker: case.walker, weakened: !case.weakenings.is_empty() });
     }

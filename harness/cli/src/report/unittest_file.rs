@@ -164,11 +164,6 @@ const CHOSEN: [Chosen; 14] = [
     },
 ];
 
-/// Whether the family's functions contain no loop outside `main` and call Python only from Python.
-fn is_straight(family: Family) -> bool {
-    matches!(family, Family::Alternating | Family::Deep | Family::Recursion)
-}
-
 impl Chosen {
     fn workload(&self) -> Workload {
         let Self { depth, width, frame_size, .. } = *self;
@@ -179,7 +174,7 @@ impl Chosen {
     /// The program, with the class that tests it.
     fn text(&self) -> String {
         let Workload { source, grammar, .. } = self.workload();
-        let tests = if is_straight(self.family) { "TwoUnwinders" } else { "OneUnwinder" };
+        let tests = if self.family.spec().is_straight { "TwoUnwinders" } else { "OneUnwinder" };
         // Line numbers count from the first line of the prologue.
         let rest = source.strip_prefix(&prologue()).unwrap_or(&source);
         format!(

@@ -67,7 +67,7 @@ fn old_python() -> Option<PathBuf> {
 #[test]
 fn a_cpython_before_3_13_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let supported = "supported are 3.13 and 3.14 (without frame cache) and 3.15";
+    let supported = "supported are 3.13, 3.14 and 3.15";
     assert_build_refused(&answers_as(&folder, 0x030c_0af0, false), &["CPython 3.12.10", supported]);
     // If the machine has an old CPython of its own, it answers the probe itself.
     if let Some(python) = old_python() {

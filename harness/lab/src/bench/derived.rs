@@ -6,13 +6,6 @@ use serde::Serialize;
 use crate::bench::document::{BenchDocument, BenchPart, BenchPoint, NOBODY, PointParameters, Series};
 use crate::bench::statistics::{Interval, estimate, ratios};
 
-/// Pairs of an uncached walker and a cached one that differs from it only in the cache.
-pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [
-    (WalkerKind::OwnUncached, WalkerKind::OwnCached),
-    (WalkerKind::OwnUncached, WalkerKind::OwnReference),
-    (WalkerKind::CpythonUncached, WalkerKind::CpythonCached),
-];
-
 /// The figures derived from the blocks of one contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Derived<'a> {
@@ -54,7 +47,7 @@ fn derived<'a>(point: &'a BenchPoint, series: &'a Series, seed: u64) -> Option<D
 /// The uncached walker that a cached one is compared with.
 #[must_use]
 pub fn uncached(contender: &str) -> Option<&'static str> {
-    PAIRS.iter().find(|(_, cached)| cached.name() == contender).map(|(uncached, _)| uncached.name())
+    WalkerKind::ALL.into_iter().find(|kind| kind.name() == contender)?.uncached().map(WalkerKind::name)
 }
 
 /// How many times faster a cached walker is at a point than its uncached counterpart. `None` in the cost part.

@@ -152,13 +152,13 @@ fn title(shows: Shows) -> (&'static str, &'static str) {
 /// Colours that most people can distinguish (Okabe and Ito): blue and green for this project's walkers, orange for
 /// CPython's.
 fn colour(contender: &str) -> RGBColor {
-    match contender {
-        name if name == WalkerKind::OwnUncached.name() => RGBColor(86, 180, 233),
-        name if name == WalkerKind::OwnCached.name() => RGBColor(0, 114, 178),
-        name if name == WalkerKind::OwnReference.name() => RGBColor(0, 158, 115),
-        name if name == WalkerKind::CpythonUncached.name() => RGBColor(230, 159, 0),
-        name if name == WalkerKind::CpythonCached.name() => RGBColor(213, 94, 0),
-        _ => RGBColor(90, 90, 90),
+    match WalkerKind::ALL.into_iter().find(|kind| kind.name() == contender) {
+        Some(WalkerKind::OwnUncached) => RGBColor(86, 180, 233),
+        Some(WalkerKind::OwnCached) => RGBColor(0, 114, 178),
+        Some(WalkerKind::OwnReference) => RGBColor(0, 158, 115),
+        Some(WalkerKind::CpythonUncached) => RGBColor(230, 159, 0),
+        Some(WalkerKind::CpythonCached) => RGBColor(213, 94, 0),
+        None => RGBColor(90, 90, 90),
     }
 }
 

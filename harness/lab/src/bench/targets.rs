@@ -65,7 +65,7 @@ impl Scene for Targets<'_> {
 
     fn block(&mut self, stands: &mut Vec<GatedTarget>, index: usize) -> Result<Taken, Trouble> {
         let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
-        let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
+        let is_cpython = kind.is_cpythons();
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers = if is_cpython { stands.len() } else { cores.min(stands.len()) };
         let mut shares: Vec<Vec<Turn<'_>>> = (0..workers).map(|_| Vec::new()).collect();

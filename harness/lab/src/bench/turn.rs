@@ -9,10 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use framewalk::cached::CachedWalker;
-use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{Counters, Sample, WalkerKind};
-use framewalk::uncached::UncachedWalker;
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::{Site, Walker};
 use process::build::BuildVariant;
 use process::memory::ProcessMemory;
@@ -71,15 +69,9 @@ pub(super) fn is_done(done: &Receiver<()>) -> bool {
     !matches!(done.try_recv(), Err(TryRecvError::Empty))
 }
 
-/// This project's walker of that kind, or `None` if the kind is CPython's.
-pub(super) fn own_walker(kind: WalkerKind, site: Site) -> Result<Option<Box<dyn Walker>>, Trouble> {
-    let refused = |error: &dyn std::fmt::Display| Trouble::Refused(error.to_string());
-    Ok(Some(match kind {
-        WalkerKind::OwnUncached => Box::new(UncachedWalker::new(site).map_err(|error| refused(&error))?),
-        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, [].into()).map_err(|error| refused(&error))?),
-        WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site).map_err(|error| refused(&error))?),
-        WalkerKind::CpythonUncached | WalkerKind::CpythonCached => return Ok(None),
-    }))
+/// This project's walker of that kind.
+fn own_walker(kind: WalkerKind, site: Site) -> Result<Box<dyn Walker>, Trouble> {
+    WalkerSpec::from(kind).build(site).map_err(|error| Trouble::Refused(error.to_string()))
 }
 
 /// The contenders for one build. The build's unwinder process is started once and serves all turns.
@@ -91,7 +83,7 @@ pub(super) struct Team {
 impl Team {
     /// Starts the processes that `kinds` need.
     pub(super) fn new(row: &BuildVariant, kinds: &[WalkerKind]) -> Result<Self, Failure> {
-        let needed = kinds.iter().any(|kind| matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached));
+        let needed = kinds.iter().any(|kind| kind.is_cpythons());
         let unwinder = if needed {
             match Unwinder::start(&row.build.python, soon()) {
                 Ok(unwinder) => Some(unwinder),
@@ -107,7 +99,8 @@ impl Team {
     /// Begins the turn of `kind` on the target, which stays at its gate.
     pub(super) fn begin(&mut self, kind: WalkerKind, stand: &GatedTarget) -> Result<Turn<'_>, Trouble> {
         let mut memory = stand.target.memory();
-        if let Some(mut walker) = own_walker(kind, stand.site)? {
+        if !kind.is_cpythons() {
+            let mut walker = own_walker(kind, stand.site)?;
             walker.attach(&mut memory).map_err(|rejection| Trouble::Refused(rejection.to_string()))?;
             return Ok(Turn { kind, site: stand.site, memory, walks: Walks::Own(walker) });
         }
@@ -255,10 +248,8 @@ impl Turn<'_> {
             Walks::Cpython(unwinder) => {
                 unwinder.close(soon())?;
                 // CPython's unwinder leaves its anchors in the target.
-                if self.kind.is_cached()
-                    && let Some(mut sweeper) = own_walker(WalkerKind::OwnCached, self.site)?
-                {
-                    sweeper.detach(&mut self.memory).map_err(refused)?;
+                if self.kind.is_cached() {
+                    own_walker(WalkerKind::OwnCached, self.site)?.detach(&mut self.memory).map_err(refused)?;
                 }
                 Ok(())
             }

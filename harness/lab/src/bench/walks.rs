@@ -85,7 +85,7 @@ impl Scene for Walks<'_> {
         let (steps, claim) = (self.steps(), self.claim());
         let mut step = |stand: &mut GatedTarget| if steps { stand.next() } else { Ok(()) };
         for &kind in self.kinds {
-            let is_cpython = matches!(kind, WalkerKind::CpythonUncached | WalkerKind::CpythonCached);
+            let is_cpython = kind.is_cpythons();
             let tracers = &mut self.team.tracers;
             stage.traced.push(if is_cpython {
                 tracers.accesses(self.row, kind, &mut stage.stand, claim, &mut step)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::jit_mode::JitMode;
+use model::workload::family::FamilyThreads;
 use model::workload::{Family, Mode, Parameters, generate};
 use process::build::BuildVariant;
 use rand_chacha::ChaCha8Rng;
@@ -53,7 +54,7 @@ impl Reach {
     ) -> Result<Self, CoverageError> {
         let mut reach = Self::default();
         let seeds = (0..PROGRAMS).map(|index| seed.wrapping_add(index));
-        let families = Family::ALL.into_iter().filter(|&family| !matches!(family, Family::Threads | Family::Limits));
+        let families = Family::ALL.into_iter().filter(|family| family.spec().threads == FamilyThreads::Main);
         let programs: Vec<Seeded> = seeds.flat_map(|seed| families.clone().map(move |family| (family, seed))).collect();
         let warm = if row.jit == JitMode::On { WARM } else { Duration::ZERO };
         for program @ (family, seed) in programs {

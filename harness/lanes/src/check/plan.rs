@@ -10,8 +10,9 @@ use framewalk::weakening::Weakening;
 use model::lane::Lane;
 use model::run::cell::{CellId, Expected, NotRun, PlannedCell};
 use model::schedule::shard::Shard;
+use model::workload::Family;
+use model::workload::family::FamilyThreads;
 use model::workload::user_program::UserProgram;
-use model::workload::{Family, Mode, Parameters, generate};
 use process::build::BuildVariant;
 use sim::case::kept::KeptSchedules;
 
@@ -49,9 +50,6 @@ pub struct PlanStep {
     pub not_run: Option<NotRun>,
 }
 
-/// The weight of a live cell with alternating branches. It finds the splices of gh-151613, and more samples give
-/// tighter bounds.
-const LIVE_ALTERNATING: f64 = 6.0;
 /// The family name of a cell that covers all families.
 const EVERY_FAMILY: &str = "all";
 /// The family of a cell that runs a user's program. It has no meaning there.
@@ -132,9 +130,10 @@ fn missing(
 ) -> Option<PlanStep> {
     let why = wishes.without_unwinder.get(&row.name)?;
     let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
-    let family = *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(is_cpython))?;
+    let family =
+        *families.first().filter(|_| walkers(lane, has_cache, wishes).into_iter().any(WalkerKind::is_cpythons))?;
     let mut walkers = walkers(lane, has_cache, wishes);
-    walkers.retain(|&walker| is_cpython(walker));
+    walkers.retain(|walker| walker.is_cpythons());
     let id = CellId { row: row.name.clone(), lane, family: EVERY_FAMILY.to_owned(), walkers, seed };
     let not_run = Some(NotRun::SetUp(why.clone()));
     Some(PlanStep {
@@ -145,10 +144,6 @@ fn missing(
         weight: 0.0,
         not_run,
     })
-}
-
-fn is_cpython(walker: WalkerKind) -> bool {
-    matches!(walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
 }
 
 /// The cells of one shard. The cells of all rounds are dealt out one by one, so each cell belongs to exactly one shard.
@@ -170,13 +165,13 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
     let has_cache = row.build.frame_cache() == CacheFields::AnchorAndSequence;
     let mut walkers = walkers(lane, has_cache, wishes);
     if wishes.without_unwinder.contains_key(&row.name) {
-        walkers.retain(|&walker| !is_cpython(walker));
+        walkers.retain(|walker| !walker.is_cpythons());
     }
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
         NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
     });
     let not_run = not_run.or_else(|| {
-        (lane == Lane::Live && family == Family::Limits)
+        (lane == Lane::Live && family.spec().exceeds_limits)
             .then(|| NotRun::NotApplicable("what lies beyond the limits is looked at while it stands still".to_owned()))
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
@@ -185,22 +180,17 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
             NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane"))
         })
     });
-    let weight = match (lane, family) {
-        (Lane::Stepped, _) => STEPPED,
-        (Lane::Stopped, _) => STOPPED,
-        (Lane::Live, Family::Alternating) => LIVE_ALTERNATING,
-        (Lane::Live, _) => 1.0,
-    };
-    let expected = match lane {
+    let (weight, expected) = match lane {
         // The kept schedules reach every outcome of the cache.
-        Lane::Stepped => Expected::ALL,
-        Lane::Stopped => Expected::from(produces(family, seed)),
+        Lane::Stepped => (STEPPED, Expected::ALL),
+        // So do the gates of every family.
+        Lane::Stopped => (STOPPED, Expected::ALL),
         // The bounds judge how many there are. Full hits occur on any moving target.
-        Lane::Live => Expected { full_hits: true, ..Expected::NONE },
+        Lane::Live => (family.spec().live_weight, Expected { full_hits: true, ..Expected::NONE }),
     };
     let id = CellId { row: row.name.clone(), lane, family: family.name().to_owned(), walkers, seed };
     let mut planned = PlannedCell::new(id, expected);
-    if family == Family::Threads && lane != Lane::Live {
+    if family.spec().threads == FamilyThreads::Running && lane != Lane::Live {
         // Several threads share the counters of RemoteUnwinder, so a lookup cannot be assigned to a thread.
         planned.expected.insert(WalkerKind::CpythonCached, Expected::NONE);
     }
@@ -221,40 +211,29 @@ fn not_stepped(family: Family, has_cache: bool) -> Option<NotRun> {
     Some(NotRun::NotApplicable(why))
 }
 
-fn produces(family: Family, seed: u64) -> model::workload::Produces {
-    use rand::SeedableRng;
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let parameters = Parameters::draw(family, &mut random);
-    generate(family, Mode::Gated, &parameters, seed).produces
-}
-
 /// The walkers of a cell: the selected ones, and those they are compared with.
 fn walkers(lane: Lane, has_cache: bool, wishes: &PlanRequest) -> Vec<WalkerKind> {
-    use WalkerKind::{CpythonCached, CpythonUncached, OwnCached, OwnReference, OwnUncached};
     // Before 3.15, RemoteUnwinder stops at shim frames and decodes only ASCII text, so its stacks are not comparable.
     if !has_cache {
-        return vec![OwnUncached];
+        return vec![WalkerKind::OwnUncached];
     }
     let wished: Vec<WalkerKind> = if !wishes.walkers.is_empty() {
         wishes.walkers.clone()
     } else if wishes.weakenings.is_empty() {
-        vec![OwnUncached, CpythonUncached, OwnCached, OwnReference, CpythonCached]
+        WalkerKind::ALL.to_vec()
     } else {
-        vec![OwnCached]
+        vec![WalkerKind::OwnCached]
     };
     let mut walkers: BTreeSet<WalkerKind> = wished.into_iter().collect();
     match lane {
         // The kept schedules are for CPython's cached unwinder; `explore` drives the other walkers.
-        Lane::Stepped => walkers.retain(|&walker| walker == CpythonCached),
+        Lane::Stepped => walkers.retain(|&walker| walker == WalkerKind::CpythonCached),
         Lane::Stopped => {
-            walkers.insert(OwnUncached);
+            walkers.insert(WalkerKind::OwnUncached);
         }
         Lane::Live => {
-            for (cached, uncached) in [(OwnCached, OwnUncached), (CpythonCached, CpythonUncached)] {
-                if walkers.contains(&cached) {
-                    walkers.insert(uncached);
-                }
-            }
+            let compared = walkers.clone().into_iter().filter(|&walker| !lane.has_zero_tolerance(walker));
+            walkers.extend(compared.filter_map(WalkerKind::uncached));
         }
     }
     walkers.into_iter().collect()

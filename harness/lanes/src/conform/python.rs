@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use framewalk::layout::FrameLayout;
 use model::workload::grammar::Grammar;
 use model::workload::prologue::{GATE, IMPORTS, gate};
-use model::workload::{Family, FrameSize, Mode, Names, Parameters, Produces, ROUND, Workload};
+use model::workload::{Family, FrameSize, Mode, Names, Parameters, ROUND, Workload};
 use sim::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, Variable};
 
 use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
@@ -68,7 +68,6 @@ pub fn translate(program: &SimProgram, frame: &FrameLayout, seed: u64) -> Transl
         source: text.text,
         grammar: Grammar::default(),
         threads: 1,
-        produces: Produces { full_hit: true, partial_hit: true, miss: true },
         shares: Vec::new(),
     };
     Translated { workload, lines: text.lines }

@@ -6,9 +6,9 @@ use framewalk::cached::CachedWalker;
 use framewalk::frame::{Frame, Location};
 use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::memory::{Address, MemoryError, RemoteMemory, Segment, read_one};
-use framewalk::reference::ReferenceWalker;
 use framewalk::rejection::Rejection;
 use framewalk::sample::WalkerKind;
+use framewalk::spec::WalkerSpec;
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{Site, Unsupported, Walker};
 use framewalk::weakening::Weakening;
@@ -160,7 +160,7 @@ impl Simulated {
             (turn.sample, turn.access) = (sample, 0);
             turn.history.push(StepEvent::Sample(sample));
             let result = walker.sample_thread(&mut turn, thread);
-            let is_cpython = matches!(kind, WalkerKind::CpythonCached | WalkerKind::CpythonUncached);
+            let is_cpython = kind.is_cpythons();
             if is_cpython && matches!(result.outcome, Err(Rejection::Loops { .. })) {
                 turn.beyond.get_or_insert(turn.history.len());
             }
@@ -174,11 +174,11 @@ impl Simulated {
 fn own(kind: WalkerKind, weakenings: BTreeSet<Weakening>, chunk: Address) -> Result<Box<dyn Walker>, Unsupported> {
     let site = Site { layout: LAYOUT, runtime: RUNTIME };
     Ok(match kind {
-        WalkerKind::OwnUncached => Box::new(UncachedWalker::new(site)?),
         WalkerKind::CpythonUncached => Box::new(UncachedWalker::new(site)?.as_cpython()),
-        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, weakenings)?),
         WalkerKind::CpythonCached => Box::new(CachedWalker::new(site, weakenings)?.as_cpython(chunk)),
-        WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?.weakened(weakenings)),
+        WalkerKind::OwnUncached | WalkerKind::OwnCached | WalkerKind::OwnReference => {
+            WalkerSpec { kind, weakenings }.build(site)?
+        }
     })
 }
 

@@ -84,7 +84,7 @@ const REJECTED: &str = "rejected";
 
 impl Teller<'_> {
     fn is_cpython(&self) -> bool {
-        matches!(self.walker, WalkerKind::CpythonCached | WalkerKind::CpythonUncached)
+        self.walker.is_cpythons()
     }
 
     /// Converts a history.

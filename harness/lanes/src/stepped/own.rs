@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 
 use framewalk::cache::FrameCache;
-use framewalk::cached::CachedWalker;
-use framewalk::reference::ReferenceWalker;
 use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::thread_state::clear_anchors;
-use framewalk::uncached::UncachedWalker;
 use framewalk::walker::{CachingWalker, Site, Unsupported, Walker};
 use framewalk::weakening::Weakening;
 
@@ -18,9 +16,8 @@ use super::memory::SteppedMemory;
 /// A walker that is created once. It keeps what it learned about code objects, but starts each schedule with a new
 /// cache.
 pub(super) enum Own {
-    Uncached(UncachedWalker),
-    Cached(CachedWalker),
-    Reference(ReferenceWalker),
+    Uncached(Box<dyn Walker>),
+    Caching(Box<dyn CachingWalker>),
 }
 
 impl Own {
@@ -30,24 +27,26 @@ impl Own {
         site: Site,
         weakenings: &BTreeSet<Weakening>,
     ) -> Result<Option<Self>, Unsupported> {
-        Ok(Some(match kind {
-            WalkerKind::OwnUncached => Self::Uncached(UncachedWalker::new(site)?),
-            WalkerKind::OwnCached => Self::Cached(CachedWalker::new(site, weakenings.clone())?),
-            WalkerKind::OwnReference => Self::Reference(ReferenceWalker::new(site)?.weakened(weakenings.clone())),
-            WalkerKind::CpythonUncached | WalkerKind::CpythonCached => return Ok(None),
-        }))
+        let spec = WalkerSpec { kind, weakenings: weakenings.clone() };
+        Ok(match (kind.is_cpythons(), kind.is_cached()) {
+            (true, _) => None,
+            (false, true) => Some(Self::Caching(spec.build_caching(site)?)),
+            (false, false) => Some(Self::Uncached(spec.build(site)?)),
+        })
     }
 
     /// Attaches again while the target stands still.
     pub(super) fn open(&mut self, conductor: &Conductor<'_>) -> Result<(), RigError> {
         let Site { layout, runtime } = conductor.target.site();
-        let caching: &mut dyn CachingWalker = match self {
-            Self::Uncached(_) => return Ok(clear_anchors(&mut conductor.target.memory(), &layout, runtime)?),
-            Self::Cached(walker) => walker,
-            Self::Reference(walker) => walker,
-        };
-        caching.set_cache(FrameCache::default());
-        Ok(caching.attach(&mut conductor.target.memory())?)
+        let mut memory = conductor.target.memory();
+        match self {
+            Self::Uncached(_) => clear_anchors(&mut memory, &layout, runtime)?,
+            Self::Caching(walker) => {
+                walker.set_cache(FrameCache::default());
+                walker.attach(&mut memory)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes one sample while the target moves.
@@ -57,8 +56,7 @@ impl Own {
         let mut memory = SteppedMemory::new(conductor);
         let mut sample = match self {
             Self::Uncached(walker) => walker.sample_thread(&mut memory, thread),
-            Self::Cached(walker) => walker.sample_thread(&mut memory, thread),
-            Self::Reference(walker) => walker.sample_thread(&mut memory, thread),
+            Self::Caching(walker) => walker.sample_thread(&mut memory, thread),
         };
         memory.into_result()?;
         sample.native_thread_id = id;

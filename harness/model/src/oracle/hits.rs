@@ -85,7 +85,7 @@ impl HitWatch {
     /// because it is not specified what a walker keeps in that case.
     pub fn judge(&mut self, walker: WalkerKind, before: &Before, sample: &ThreadSample) -> Option<Violation> {
         let stored = self.stored.remove(&before.thread.address);
-        if !is_promised(walker) || sample.outcome.is_err() || before.at != At::Rest {
+        if !walker.has_cpythons_protocol() || sample.outcome.is_err() || before.at != At::Rest {
             return None;
         }
         let Before { thread, chain, python, .. } = before;
@@ -121,12 +121,6 @@ impl HitWatch {
         self.stored.clear();
         self.cut = false;
     }
-}
-
-/// Whether the walker promises hits. The reference walker drops its entry where it cannot be sure, and reports a reason
-/// with each miss.
-fn is_promised(walker: WalkerKind) -> bool {
-    matches!(walker, WalkerKind::OwnCached | WalkerKind::CpythonCached)
 }
 
 /// Checks the anchor after a sample: if the target is stopped and the walker returned a stack, the anchor must be the

@@ -13,7 +13,12 @@ const NO_LEAF: [&str; 1] = ["RuntimeError: Failed to parse initial frame in chai
 /// cannot hold.
 #[must_use]
 pub fn may_reject(walker: WalkerKind, rejection: &Rejection) -> bool {
-    walker == WalkerKind::OwnReference && matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf)
+    match walker {
+        WalkerKind::OwnReference => matches!(rejection, Rejection::GeneratorLeaf | Rejection::ShimLeaf),
+        WalkerKind::OwnUncached | WalkerKind::OwnCached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached => {
+            false
+        }
+    }
 }
 
 /// Whether CPython's unwinder is documented to raise this error for a thread whose current frame is of this kind.

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::lane::Lane;
-use crate::workload::Produces;
 
 /// One build in one run mode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +93,6 @@ impl Expected {
             partial_hits: self.partial_hits || other.partial_hits,
             misses: self.misses || other.misses,
         }
-    }
-}
-
-impl From<Produces> for Expected {
-    fn from(produces: Produces) -> Self {
-        Self { full_hits: produces.full_hit, partial_hits: produces.partial_hit, misses: produces.miss }
     }
 }
 

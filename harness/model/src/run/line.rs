@@ -71,13 +71,9 @@ pub(super) fn facts(
         .filter(|(_, baseline)| baseline.samples > 0)
         .collect();
     for fact in &mut facts {
-        let uncached = match fact.line.walker {
-            WalkerKind::OwnCached => WalkerKind::OwnUncached,
-            WalkerKind::CpythonCached => WalkerKind::CpythonUncached,
-            WalkerKind::OwnUncached | WalkerKind::OwnReference | WalkerKind::CpythonUncached => continue,
-        };
-        let (row, lane, _) = fact.key();
-        if lane == Lane::Live && fact.line.verdict == LineVerdict::Pass {
+        let (row, lane, walker) = fact.key();
+        let Some(uncached) = walker.uncached().filter(|_| !lane.has_zero_tolerance(walker)) else { continue };
+        if fact.line.verdict == LineVerdict::Pass {
             let baseline = baselines.get(&(row, lane, uncached)).copied().unwrap_or(Proportion::new(0, 0));
             fact.bound(baseline, Demand::new(confidence, 1));
         }

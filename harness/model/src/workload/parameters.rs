@@ -150,26 +150,7 @@ impl Parameters {
     /// Draws parameters that suit a family.
     #[must_use]
     pub fn draw(family: Family, random: &mut ChaCha8Rng) -> Self {
-        let depth = match family {
-            // CPython's walker keeps at most 1024 frames of a stack. The depths are on both sides of that.
-            Family::Deep if random.random_bool(0.5) => random.random_range(1030..=1300),
-            Family::Deep => random.random_range(100..=900),
-            Family::Recursion => random.random_range(3..=40),
-            Family::Alternating => random.random_range(1..=12),
-            Family::Exceptions => random.random_range(2..=24),
-            Family::Limits
-            | Family::Generators
-            | Family::Coroutines
-            | Family::ThroughC
-            | Family::FailedBind
-            | Family::Finalizers
-            | Family::KeptFrames
-            | Family::Monitoring
-            | Family::Threads
-            | Family::Construction
-            | Family::Delegates
-            | Family::Shares => random.random_range(1..=6),
-        };
+        let depth = (family.spec().draw_depth)(random);
         let width = random.random_range(2..=8);
         let most = match random.random_range(0..4) {
             0 => 0,
@@ -211,26 +192,8 @@ impl Parameters {
     /// The nearest parameters with which the family's program still runs within the walkers' limits.
     #[must_use]
     pub fn within_bounds(self, family: Family) -> Self {
-        let deepest = match family {
-            Family::Deep | Family::Recursion => MOST_DEEP,
-            // Contexts along a chain of delegation are nested expressions, and the parser accepts only 200 nested
-            // brackets.
-            Family::Generators | Family::Coroutines => 60,
-            Family::Alternating
-            | Family::Limits
-            | Family::Exceptions
-            | Family::ThroughC
-            | Family::FailedBind
-            | Family::Finalizers
-            | Family::KeptFrames
-            | Family::Monitoring
-            | Family::Threads
-            | Family::Construction
-            | Family::Delegates
-            | Family::Shares => 200,
-        };
         Self {
-            depth: self.depth.clamp(1, deepest),
+            depth: self.depth.clamp(1, family.spec().deepest),
             width: self.width.clamp(LEAST_WIDE, MOST_WIDE),
             frame_size: match self.frame_size {
                 FrameSize::Equal(locals) => FrameSize::Equal(locals.min(MOST_LOCALS)),

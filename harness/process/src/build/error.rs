@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use framewalk::layout::version::known;
 use framewalk::layout::{LayoutError, VersionHex};
 use thiserror::Error;
 
@@ -57,7 +58,7 @@ pub enum BuildError {
         implementation: String,
     },
     /// The version is older than `_Py_DebugOffsets`.
-    #[error("{} is CPython {version}: supported are 3.13 and 3.14 (without frame cache) and 3.15", path.display())]
+    #[error("{} is CPython {version}: supported are {}", path.display(), known("and"))]
     TooOld {
         /// The path as given.
         path: PathBuf,

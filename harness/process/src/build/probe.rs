@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use framewalk::layout::version::KNOWN;
 use framewalk::layout::{Layout, VersionHex};
 use framewalk::printable::excerpt;
 use serde::Deserialize;
@@ -23,9 +24,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The limit on the size of an answer, in bytes.
 const LIMIT: u64 = 256 << 10;
-
-/// Major and minor version of the oldest supported CPython.
-const OLDEST: (u8, u8) = (3, 13);
 
 /// The answer that the script prints.
 #[derive(Debug, Deserialize)]
@@ -62,7 +60,7 @@ pub(super) fn probe_within(path: &Path, deadline: Duration) -> Result<Build, Bui
         return Err(BuildError::NotCPython { path: here(), implementation: answer.implementation });
     }
     let version = VersionHex(answer.hexversion);
-    if version.minor() < OLDEST {
+    if version.minor() < KNOWN[0].minor {
         return Err(BuildError::TooOld { path: here(), version });
     }
     let mapped: Vec<PathBuf> = answer.mapped.iter().map(|file| from_latin1(file)).collect();

@@ -1,14 +1,12 @@
 //! Searches `PATH` for Python interpreters.
 
+use framewalk::layout::version::KNOWN;
 use std::collections::HashSet;
 use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::{Build, BuildError, probe};
-
-/// The names to look for, newest version first.
-const NAMES: [&str; 4] = ["python3.15", "python3.14", "python3.13", "python3"];
 
 /// Suffixes that distributions add to a name: debug, free-threaded, or both.
 const SUFFIXES: [&str; 5] = ["", "d", "-dbg", "t", "td"];
@@ -17,7 +15,8 @@ const SUFFIXES: [&str; 5] = ["", "d", "-dbg", "t", "td"];
 /// listed once, with the reason. An older `python3` next to a supported one is such a reason, not a failure.
 #[must_use]
 pub fn on_path() -> Vec<Result<Build, BuildError>> {
-    let names = NAMES.iter().flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
+    let versions = KNOWN.iter().rev().map(|version| format!("python{version}")).chain(["python3".to_owned()]);
+    let names = versions.flat_map(|name| SUFFIXES.map(|suffix| format!("{name}{suffix}")));
     let names = names.chain(["python".to_owned()]);
     let paths: Vec<_> = names.flat_map(|name| which::which_all(name).into_iter().flatten()).collect();
     // One launcher file may start another version for each of its names, so only the answers identify the

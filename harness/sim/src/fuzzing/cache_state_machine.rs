@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use arbitrary::{Arbitrary, Unstructured};
 use framewalk::cache::Limits;
 use framewalk::sample::WalkerKind;
+use framewalk::spec::WalkerSpec;
 use framewalk::weakening::Weakening;
 use model::invariants::SampleFault;
 use rand::Rng;
@@ -32,7 +33,7 @@ use super::target::FuzzTarget;
 use super::weakened::{VARIATIONS, WEAKENINGS};
 use crate::history::render;
 use crate::program::{SimFunction, SimInstruction, SimProgram, Thread, VARIABLES};
-use crate::scenario::{Contender, From, Leg, Scenario, Setting};
+use crate::scenario::{From, Leg, Scenario, Setting};
 use crate::variation::Variation;
 use crate::workloads;
 
@@ -117,7 +118,7 @@ pub fn generate(
     let scenario = Scenario {
         program,
         variations: variations.clone(),
-        walker: Contender { kind, weakenings: weakenings.clone() },
+        walker: WalkerSpec { kind, weakenings: weakenings.clone() },
         threads_cached: u8::try_from(threads_cached).unwrap_or(u8::MAX),
         addresses_cached: u16::try_from(addresses_cached).unwrap_or(u16::MAX),
         first_sequence,

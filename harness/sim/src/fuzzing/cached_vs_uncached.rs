@@ -26,10 +26,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use arbitrary::{Arbitrary, Unstructured};
 use foldhash::fast::FixedState;
-use framewalk::cached::CachedWalker;
 use framewalk::memory::Address;
-use framewalk::reference::ReferenceWalker;
-use framewalk::sample::{Lookup, Sample};
+use framewalk::sample::{Lookup, Sample, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::stack::Stack;
 use framewalk::uncached::UncachedWalker;
 use framewalk::walker::Walker;
@@ -111,11 +110,8 @@ pub fn check_weakened(case: &TestCase, weakenings: &[Weakening]) -> CheckOutcome
 fn run(case: &TestCase, weakenings: &BTreeSet<Weakening>) -> (CheckOutcome, u32) {
     let loaded = case.recorded.loaded();
     let new = || -> Option<Tour<'_>> {
-        let walker: Box<dyn Walker> = if case.reference {
-            Box::new(ReferenceWalker::new(loaded.site).ok()?.weakened(weakenings.clone()))
-        } else {
-            Box::new(CachedWalker::new(loaded.site, weakenings.clone()).ok()?)
-        };
+        let kind = if case.reference { WalkerKind::OwnReference } else { WalkerKind::OwnCached };
+        let walker = WalkerSpec { kind, weakenings: weakenings.clone() }.build(loaded.site).ok()?;
         let uncached = UncachedWalker::new(loaded.site).ok()?;
         Some(Tour { loaded, walker, uncached, past: Past::default(), attached: false, broken: 0 })
     };

@@ -80,7 +80,6 @@ fn chain(image: &Image, site: &Site, state: Address) -> Chain {
     let reader = Reader(image);
     let (thread, frame) = (&site.layout.thread, &site.layout.frame);
     let field = |offset: u64| reader.word(state.wrapping_add(offset)).unwrap_or(0);
-    let shims: &[u8] = if site.layout.version.minor() == (3, 14) { &[3, 4] } else { &[3] };
     let mut links: Vec<Link> = Vec::new();
     let mut complete = true;
     let mut address = field(thread.current_frame);
@@ -100,7 +99,7 @@ fn chain(image: &Image, site: &Site, state: Address) -> Chain {
             complete = false;
             break;
         }
-        let is_python = !shims.contains(&owner);
+        let is_python = !(3..=frame.last_shim_owner).contains(&owner);
         complete &= !is_python || owner <= 2;
         links.push(Link { address, code: executable & !frame.tag_mask, instr_ptr, is_python });
         address = previous;

@@ -1,6 +1,7 @@
 //! Offset tables, compared with a second description of their words.
 
 use arbitrary::Arbitrary;
+use framewalk::layout::version::KNOWN;
 use framewalk::layout::{COOKIE, CacheFields, Layout};
 use serde::{Deserialize, Serialize};
 
@@ -63,16 +64,19 @@ pub enum LayoutValue {
     Any(u64),
 }
 
-/// A word that walkers read, with the index of the size of its structure, each in the tables of 3.13, 3.14 and 3.15.
+/// An index in the table of each known version, oldest first.
+type PerVersion = [usize; KNOWN.len()];
+
+/// A word that walkers read, with the index of the size of its structure.
 struct Field {
-    size: [usize; 3],
-    word: [usize; 3],
+    size: PerVersion,
+    word: PerVersion,
     width: u64,
     read: fn(&Layout) -> Option<u64>,
 }
 
 /// Number of words in a table.
-const WORDS: [usize; 3] = [73, 95, 111];
+const WORDS: PerVersion = [73, 95, 111];
 /// Marks a word that a table does not have.
 const NONE: usize = usize::MAX;
 /// Size of every structure in an undamaged table.
@@ -80,30 +84,30 @@ const SIZE: u64 = 512;
 /// Size of the structure inside a thread state that holds the exception being handled.
 const INNER: u64 = 16;
 /// Indices of the sizes of the text objects' headers.
-const ASCII: [usize; 3] = [70, 80, 92];
-const COMPACT: [usize; 3] = [NONE, NONE, 93];
+const ASCII: PerVersion = [70, 80, 92];
+const COMPACT: PerVersion = [NONE, NONE, 93];
 /// Index of `argcount`. A code object's flags come directly before it.
-const ARGCOUNT: [usize; 3] = [40, 45, 53];
+const ARGCOUNT: PerVersion = [40, 45, 53];
 /// Size of an `int` in bytes.
 const INT: u64 = 4;
 /// A structure up to this size, in bytes, is no reason to reject a table. A larger one may be.
 const PLAIN: u64 = 1 << 16;
 /// Indices of `exc_state`, and of `exc_value` inside it. Only 3.15 has them.
-const EXC_STATE: [usize; 3] = [NONE, NONE, 37];
-const EXC_VALUE: [usize; 3] = [NONE, NONE, 38];
-const THREAD: [usize; 3] = [19, 22, 22];
+const EXC_STATE: PerVersion = [NONE, NONE, 37];
+const EXC_VALUE: PerVersion = [NONE, NONE, 38];
+const THREAD: PerVersion = [19, 22, 22];
 /// Before 3.15, the start of compact text is this far behind the start of ASCII text, in bytes.
 const TWO_WORDS: u64 = 16;
 
 /// The indices were counted in the headers, not taken from the parser's names.
 const FIELDS: &[Field] = &{
-    const RUNTIME: [usize; 3] = [3, 3, 3];
-    const INTERPRETER: [usize; 3] = [6, 6, 6];
-    const FRAME: [usize; 3] = [28, 31, 39];
-    const CODE: [usize; 3] = [34, 39, 47];
-    const BYTES: [usize; 3] = [64, 74, 86];
-    const TEXT: [usize; 3] = [67, 77, 89];
-    const fn field(size: [usize; 3], word: [usize; 3], width: u64, read: fn(&Layout) -> Option<u64>) -> Field {
+    const RUNTIME: PerVersion = [3, 3, 3];
+    const INTERPRETER: PerVersion = [6, 6, 6];
+    const FRAME: PerVersion = [28, 31, 39];
+    const CODE: PerVersion = [34, 39, 47];
+    const BYTES: PerVersion = [64, 74, 86];
+    const TEXT: PerVersion = [67, 77, 89];
+    const fn field(size: PerVersion, word: PerVersion, width: u64, read: fn(&Layout) -> Option<u64>) -> Field {
         Field { size, word, width, read }
     }
     [
@@ -228,7 +232,7 @@ impl<'a> Readable<'a> {
         sound.then_some(table)
     }
 
-    fn at(&self, index: [usize; 3]) -> Option<u64> {
+    fn at(&self, index: PerVersion) -> Option<u64> {
         self.words.get(index[self.release]).copied()
     }
 

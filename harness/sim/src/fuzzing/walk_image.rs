@@ -14,6 +14,7 @@
 use arbitrary::Arbitrary;
 use framewalk::memory::Address;
 use framewalk::sample::{Sample, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::Walker;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,6 @@ use super::mutation::Mutation;
 use super::recorded::{Loaded, Recorded};
 use super::sheet::{Borrowed, ScratchImage};
 use super::target::FuzzTarget;
-use crate::snapshot::replay::walker;
 
 /// The fuzz target.
 pub static TARGET: FuzzTarget<TestCase> =
@@ -90,7 +90,7 @@ pub fn check(case: &TestCase) -> CheckOutcome {
         mutation.apply(loaded, stop, &mut sheet);
     }
     let kind = case.walker.kind(loaded);
-    let mut walker = walker(kind, loaded.site).unwrap_or_else(|error| panic!("{error}"));
+    let mut walker = WalkerSpec::from(kind).build(loaded.site).unwrap_or_else(|error| panic!("{error}"));
     let failing = &case.failing[..case.failing.len().min(FAILING)];
     if case.attach {
         let mut meter = Meter::new(&mut sheet, failing);

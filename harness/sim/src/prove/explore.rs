@@ -2,13 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::sample::{Lookup, ThreadSample, WalkerKind};
-use framewalk::walker::Site;
 use model::invariants::SampleFault;
 use smallvec::smallvec;
 
-use crate::map::RUNTIME;
 use crate::program::Thread;
 use crate::prove::found::{Collector, Found};
 use crate::prove::graph::{Graph, GraphError, NO_PROMISE};
@@ -18,6 +15,7 @@ use crate::prove::set::{Element, Member};
 use crate::prove::space::Space;
 use crate::prove::trace::{ProofEvent, ProofTrace};
 use crate::prove::walk::{Branch, Promise, Walk};
+use crate::scenario::single_attempt;
 use crate::truth::matches;
 
 /// Shared by all explorations of a search.
@@ -108,7 +106,7 @@ impl SharedSearch<'_> {
     ) -> (Explored, Vec<Branch<Element>>) {
         let mut explored = Explored::default();
         let mut collector = Collector::default();
-        let mut walker = match (self.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME }) {
+        let mut walker = match single_attempt(self.options.walker) {
             Ok(walker) => walker,
             Err(error) => {
                 explored.error = Some(error.into());

@@ -7,13 +7,13 @@
 use std::collections::VecDeque;
 
 use framewalk::memory::Address;
+use framewalk::walker::Unsupported;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
 use crate::interpreter::{Interpreter, State};
 use crate::map::{FrameSlot, Map, Role, SHIM_COUNT, THREAD_COUNT, Word};
 use crate::program::SimProgram;
-use crate::scenario::ContenderError;
 use crate::store::SimStore;
 use crate::truth::{TrueChain, chain};
 use crate::variation::Variations;
@@ -81,7 +81,7 @@ pub enum GraphError {
     TooManyStacks,
     /// The walker cannot be made.
     #[error(transparent)]
-    Walker(#[from] ContenderError),
+    Walker(#[from] Unsupported),
     /// A sequence left the range of a byte.
     #[error("a sequence ran more than 127 away from the one it is compared with")]
     SequenceTooFar,

@@ -1,13 +1,14 @@
 //! Turns a counterexample into a scenario that reproduces it.
 
 use framewalk::cache::Limits;
+use framewalk::spec::WalkerSpec;
 use rustc_hash::FxHashMap;
 
 use crate::prove::graph::{Config, Edge, FIRST_SEQUENCE, Far, Graph, GraphError};
 use crate::prove::search::Counterexample;
 use crate::prove::set::edge;
 use crate::prove::trace::ProofEvent;
-use crate::scenario::{Contender, Leg, Scenario, Setting};
+use crate::scenario::{Leg, Scenario, Setting};
 
 /// The scenario in which `walker` returns the samples of a counterexample. `at_rest` is set for [`Reads::Samples`].
 ///
@@ -17,7 +18,7 @@ use crate::scenario::{Contender, Leg, Scenario, Setting};
 /// As [`Graph::follow`].
 pub fn scenario(
     graph: &Graph,
-    walker: Contender,
+    walker: WalkerSpec,
     found: &Counterexample,
     at_rest: bool,
 ) -> Result<Scenario, GraphError> {

@@ -11,15 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use framewalk::cache::FrameCache;
-use framewalk::layout::release_3_15_2::LAYOUT;
 use framewalk::sample::{Lookup, ThreadSample};
-use framewalk::walker::{CachingWalker, Site};
+use framewalk::spec::WalkerSpec;
 use model::invariants::SampleFault;
 use rayon::Scope;
 use rustc_hash::{FxHashMap, FxHashSet};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use crate::map::RUNTIME;
 use crate::prove::explore::{Explored, SharedSearch, Task, beginning};
 use crate::prove::found::Found;
 use crate::prove::graph::{Config, Graph, GraphError};
@@ -28,10 +26,7 @@ use crate::prove::set::{Element, close};
 use crate::prove::space::{Anchors, Space};
 use crate::prove::trace::{NO_TRACE, ProofEvent, ProofTrace};
 use crate::prove::walk::{Branch, fresh};
-use crate::scenario::ContenderError;
-
-/// Makes the walker to be searched.
-pub type MakeWalker<'a> = &'a (dyn Fn(Site) -> Result<Box<dyn CachingWalker>, ContenderError> + Sync);
+use crate::scenario::single_attempt;
 
 /// The wrong stacks that end the search. It passes over all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, VariantArray, IntoStaticStr, EnumMessage)]
@@ -66,8 +61,8 @@ pub enum Reads {
 
 /// The subject and the limits of a search.
 pub struct ProofOptions<'a> {
-    /// Makes the walker.
-    pub walker: MakeWalker<'a>,
+    /// The walker to be searched. It must have a cache.
+    pub walker: &'a WalkerSpec,
     /// Most samples.
     pub samples: u32,
     /// The wrong stacks that end it.
@@ -222,7 +217,7 @@ impl Search<'_> {
     /// The memory of a new walker.
     fn no_memory(&self) -> Result<Memory, GraphError> {
         let codes = if self.shared.graph.interpreter.program.frees_code() {
-            let walker = (self.shared.options.walker)(Site { layout: LAYOUT, runtime: RUNTIME })?;
+            let walker = single_attempt(self.shared.options.walker)?;
             Some(KnownCodes::of(walker.as_ref()))
         } else {
             None

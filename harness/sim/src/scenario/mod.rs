@@ -8,17 +8,13 @@ mod target;
 use std::collections::BTreeSet;
 
 use framewalk::cache::{FrameCache, Limits};
-use framewalk::cached::CachedWalker;
-use framewalk::layout::LayoutError;
 use framewalk::layout::release_3_15_2::LAYOUT;
-use framewalk::reference::ReferenceWalker;
-use framewalk::sample::{ThreadSample, WalkerKind};
+use framewalk::sample::ThreadSample;
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::{CachingWalker, Site, Unsupported};
-use framewalk::weakening::Weakening;
 use model::invariants::SampleFault;
 use serde::{Deserialize, Serialize};
 use target::Target;
-use thiserror::Error;
 
 use crate::history::Note;
 use crate::interpreter::Interpreter;
@@ -27,53 +23,11 @@ use crate::program::SimProgram;
 use crate::truth::TrueChain;
 use crate::variation::Variations;
 
-/// A walker and its weakenings.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Contender {
-    /// `own-cached` or `own-reference`.
-    pub kind: WalkerKind,
-    /// The checks that it skips.
-    pub weakenings: BTreeSet<Weakening>,
-}
-
-/// Why a scenario's walker cannot be made.
-#[derive(Clone, Debug, PartialEq, Error)]
-pub enum ContenderError {
-    /// It is not a cached walker of this project.
-    #[error("{0} is no cached walker of this project: it is own-reference or own-cached")]
-    NotCached(WalkerKind),
-    /// The walkers cannot read the layout.
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
-    /// The walkers cannot read the layout.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-}
-
-impl std::fmt::Display for Contender {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.kind)?;
-        self.weakenings.iter().try_for_each(|weakening| write!(f, " with {weakening}"))
-    }
-}
-
-impl Contender {
-    /// Makes the walker. It tries each thread once per sample: a second try is another sample.
-    ///
-    /// # Errors
-    /// The walker is not one of the cached ones.
-    pub fn walker(&self, site: Site) -> Result<Box<dyn CachingWalker>, ContenderError> {
-        match self.kind {
-            WalkerKind::OwnReference => {
-                Ok(Box::new(ReferenceWalker::new(site)?.weakened(self.weakenings.clone()).attempting(1)))
-            }
-            WalkerKind::OwnCached => Ok(Box::new(CachedWalker::new(site, self.weakenings.clone())?)),
-            other @ (WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached) => {
-                Err(ContenderError::NotCached(other))
-            }
-        }
-    }
+/// Makes a walker for the simulated interpreter. It tries each thread once per sample: a second try is another sample.
+pub(crate) fn single_attempt(walker: &WalkerSpec) -> Result<Box<dyn CachingWalker>, Unsupported> {
+    let mut walker = walker.build_caching(Site { layout: LAYOUT, runtime: RUNTIME })?;
+    walker.set_attempts(1);
+    Ok(walker)
 }
 
 /// One step of a schedule: how long to wait for the walker, and what happens then, in the order of the fields.
@@ -146,7 +100,7 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub variations: Variations,
     /// The walker.
-    pub walker: Contender,
+    pub walker: WalkerSpec,
     /// Most threads in the walker's cache: see [`Limits::threads`].
     pub threads_cached: u8,
     /// Most addresses per entry: see [`Limits::addresses`].
@@ -197,13 +151,13 @@ impl Scenario {
     ///
     /// # Errors
     /// The walker cannot be made.
-    pub fn run(&self, noted: bool) -> Result<RanScenario, ContenderError> {
+    pub fn run(&self, noted: bool) -> Result<RanScenario, Unsupported> {
         let (interpreter, mut state) = Interpreter::start(self.program.clone(), self.variations.clone());
         for thread in 0..interpreter.map.threads() {
             let word = interpreter.map.thread_words(thread).sequence;
             state.words[usize::from(word)] = self.first_sequence;
         }
-        let mut walker = self.walker.walker(Site { layout: LAYOUT, runtime: RUNTIME })?;
+        let mut walker = single_attempt(&self.walker)?;
         let limits = Limits { threads: self.threads_cached.into(), addresses: self.addresses_cached.into() };
         walker.set_cache(FrameCache::new(limits));
         let mut target = Target::new(self, &interpreter, state, noted);

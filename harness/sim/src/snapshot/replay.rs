@@ -6,15 +6,13 @@
 
 use std::fmt;
 
-use framewalk::cached::CachedWalker;
 use framewalk::frame::Frame;
 use framewalk::layout::{Layout, LayoutError};
 use framewalk::memory::RemoteMemory;
 use framewalk::memory::image::Image;
-use framewalk::reference::ReferenceWalker;
 use framewalk::rejection::Rejection;
 use framewalk::sample::{Lookup, Sample, ThreadSample, WalkerKind};
-use framewalk::uncached::UncachedWalker;
+use framewalk::spec::WalkerSpec;
 use framewalk::walker::{Site, Unsupported, Walker};
 use model::invariants::Difference;
 use model::oracle::differential::{difference, difference_from_account};
@@ -118,12 +116,9 @@ impl Snapshot {
     /// A walker cannot be made for the build.
     pub fn replay(&self) -> Result<Vec<ReplayedLook>, ReplayError> {
         let site = self.site()?;
-        let mut kinds = vec![WalkerKind::OwnUncached];
-        if site.cache().is_ok() {
-            kinds.extend([WalkerKind::OwnCached, WalkerKind::OwnReference]);
-        }
         let mut looks = Vec::new();
-        for kind in kinds {
+        let can_run = |kind: &WalkerKind| !kind.is_cpythons() && (site.cache().is_ok() || !kind.is_cached());
+        for kind in WalkerKind::ALL.into_iter().filter(can_run) {
             let mut tour = Tour::new(kind, site)?;
             for (index, stop) in self.stops.iter().enumerate() {
                 looks.push(tour.look(index, stop)?);
@@ -132,20 +127,6 @@ impl Snapshot {
         looks.sort_by_key(|look| look.stop);
         Ok(looks)
     }
-}
-
-/// Makes a walker of this project of the given kind.
-///
-/// # Errors
-/// The walker does not support the build.
-pub fn walker(kind: WalkerKind, site: Site) -> Result<Box<dyn Walker>, Unsupported> {
-    Ok(match kind {
-        WalkerKind::OwnCached => Box::new(CachedWalker::new(site, [].into())?),
-        WalkerKind::OwnReference => Box::new(ReferenceWalker::new(site)?),
-        WalkerKind::OwnUncached | WalkerKind::CpythonUncached | WalkerKind::CpythonCached => {
-            Box::new(UncachedWalker::new(site)?)
-        }
-    })
 }
 
 /// One walker going through the images.
@@ -158,7 +139,7 @@ struct Tour {
 
 impl Tour {
     fn new(kind: WalkerKind, site: Site) -> Result<Self, ReplayError> {
-        walker(kind, site)?;
+        WalkerSpec::from(kind).build(site)?;
         Ok(Self { kind, site, walker: None })
     }
 
@@ -167,7 +148,7 @@ impl Tour {
         let anew = self.walker.is_none();
         let mut walker = match self.walker.take() {
             Some(walker) => walker,
-            None => walker(self.kind, self.site)?,
+            None => WalkerSpec::from(self.kind).build(self.site)?,
         };
         let attached = if anew { walker.attach(&mut image) } else { Ok(()) };
         let sample = attached.and_then(|()| walker.sample(&mut image));

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use arbitrary::Unstructured;
 use framewalk::sample::{Lookup, WalkerKind};
+use framewalk::spec::WalkerSpec;
 use framewalk::weakening::Weakening;
 use model::invariants::SampleFault;
 use rand::Rng;
@@ -16,7 +17,7 @@ use sim::program::{SimFunction, SimProgram, Thread};
 use sim::prove::graph::{ANY_NUMBER, Graph};
 use sim::prove::replay::scenario;
 use sim::prove::search::{ProofOptions, ProofReport, Reads, SearchOutcome, SoughtStack, search};
-use sim::scenario::{Contender, Leg, Scenario, Setting};
+use sim::scenario::{Leg, Scenario, Setting};
 use sim::variation::Variation;
 use sim::workloads;
 
@@ -41,7 +42,7 @@ fn named(workload: &str) -> SimProgram {
 
 struct Case {
     program: SimProgram,
-    walker: Contender,
+    walker: WalkerSpec,
     variations: BTreeSet<Variation>,
     samples: u32,
     sought: SoughtStack,
@@ -53,7 +54,7 @@ impl Case {
     fn new(program: SimProgram, kind: WalkerKind, weakenings: &[Weakening]) -> Self {
         Self {
             program,
-            walker: Contender { kind, weakenings: weakenings.iter().copied().collect() },
+            walker: WalkerSpec { kind, weakenings: weakenings.iter().copied().collect() },
             variations: BTreeSet::new(),
             samples: 6,
             sought: SoughtStack::NotThere,
@@ -68,7 +69,7 @@ impl Case {
 
     fn search(&self, graph: &Graph) -> ProofReport {
         let options = ProofOptions {
-            walker: &|site| self.walker.walker(site),
+            walker: &self.walker,
             samples: self.samples,
             sought: self.sought,
             reads: self.reads,
@@ -266,7 +267,7 @@ fn the_child_of_a_fork_is_walked_right_whatever_was_left_in_its_anchors() {
         let scenario = Scenario {
             program: named("two-threads"),
             variations: BTreeSet::new(),
-            walker: Contender { kind, weakenings: BTreeSet::new() },
+            walker: kind.into(),
             threads_cached: 32,
             addresses_cached: 1024,
             first_sequence: 0,

@@ -1,6 +1,7 @@
 //! Tests generated programs without running them: they are deterministic and have the properties that they claim.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use model::workload::family::FamilyThreads;
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, Workload, generate};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -34,6 +35,14 @@ fn names_of_families_are_read_back() {
         assert_eq!(Family::from_name(family.name()), Some(family));
     }
     assert_eq!(Family::from_name("no such family"), None);
+}
+
+#[test]
+fn a_family_has_the_threads_of_its_spec() {
+    for family in Family::ALL {
+        let is_alone = drawn(family, Mode::Gated, 1).threads == 1;
+        assert_eq!(is_alone, family.spec().threads == FamilyThreads::Main, "{family}");
+    }
 }
 
 #[test]

@@ -4,19 +4,20 @@
 //! inserted in its middle between versions, and between pre-releases. So a table of a version with an unknown order
 //! cannot be read at all.
 
-mod fields;
 pub mod release_3_15_2;
+pub mod version;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::layout::version::{KNOWN, Version};
 use crate::memory::{Address, MemoryError, RemoteMemory};
 
 /// The first eight bytes of the `.PyRuntime` section.
 pub const COOKIE: [u8; 8] = *b"xdebugpy";
 
-/// Size of the longest known table (3.15), in bytes.
-pub const TABLE_SIZE: usize = 111 * 8;
+/// Size of the longest known table, in bytes: the newest version's.
+pub const TABLE_SIZE: usize = KNOWN[KNOWN.len() - 1].words() * 8;
 
 /// Largest accepted size of a structure that walkers read, in bytes. The largest real one is the interpreter state,
 /// with some hundred KiB.
@@ -107,11 +108,12 @@ pub enum LayoutError {
     },
     /// The target is a pre-release, whose table may differ from the final release's.
     #[error(
-        "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final 3.13, 3.14 or 3.15"
+        "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final {known}",
+        known = version::known("or")
     )]
     PreRelease(VersionHex),
     /// The layout of this version is not known.
-    #[error("the layout of CPython {0} is not known; known are the final releases of 3.13, 3.14 and 3.15")]
+    #[error("the layout of CPython {0} is not known; known are the final releases of {known}", known = version::known("and"))]
     UnknownVersion(VersionHex),
     /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
@@ -198,6 +200,8 @@ pub struct FrameLayout {
     pub owner: u64,
     /// Mask of the tag bits in `executable`.
     pub tag_mask: u64,
+    /// The largest owner of a frame that runs no Python code. The smallest is 3.
+    pub last_shim_owner: u8,
 }
 
 /// Offsets in `PyCodeObject`, `PyBytesObject` and the text objects, in bytes.
@@ -289,9 +293,8 @@ pub struct Layout {
 /// The words of one table, looked up by name.
 struct Table {
     version: VersionHex,
+    known: Version,
     free_threaded: bool,
-    tag_mask: u64,
-    sections: &'static [fields::Section],
     words: Vec<u64>,
 }
 
@@ -306,31 +309,20 @@ impl Table {
             return Err(LayoutError::Truncated { have: section.len(), need: TABLE_SIZE });
         };
         let version = VersionHex(u32::try_from(version).unwrap_or(0));
-        let (sections, tag_mask) = match version.minor() {
-            (3, 13) => (fields::V3_13, 0),
-            (3, 14) => (fields::V3_14, 1),
-            (3, 15) => (fields::V3_15, 3),
-            _ => return Err(LayoutError::UnknownVersion(version)),
-        };
+        let known = KNOWN.into_iter().find(|known| known.minor == version.minor());
+        let known = known.ok_or(LayoutError::UnknownVersion(version))?;
         if !version.is_final() {
             return Err(LayoutError::PreRelease(version));
         }
-        let need = 3 + sections.iter().map(|(_, names)| names.len()).sum::<usize>();
+        let need = known.words();
         let Some(words) = words.get(3..need) else {
             return Err(LayoutError::Truncated { have: section.len(), need: need * 8 });
         };
-        Ok(Self { version, free_threaded: free_threaded != 0, tag_mask, sections, words: words.to_vec() })
+        Ok(Self { version, known, free_threaded: free_threaded != 0, words: words.to_vec() })
     }
 
     fn word(&self, section: &str, name: &str) -> Option<u64> {
-        let mut index = 0;
-        for &(here, names) in self.sections {
-            match names.iter().position(|&word| here == section && word == name) {
-                Some(position) => return self.words.get(index + position).copied(),
-                None => index += names.len(),
-            }
-        }
-        None
+        self.words.get(self.known.position(section, name)?).copied()
     }
 
     /// Looks up an offset. A field of `width` bytes at that offset must lie inside its structure.
@@ -358,7 +350,6 @@ impl Layout {
     /// are accepted here; [`Layout::walkable`] rejects them.
     pub fn parse(section: &[u8]) -> Result<Self, LayoutError> {
         let table = Table::parse(section)?;
-        let (version, free_threaded, tag_mask) = (table.version, table.free_threaded, table.tag_mask);
         let thread_size = table.word("thread_state", "size").unwrap_or(u64::MAX);
         let cache = if table.word("thread_state", "last_profiled_frame_seq").is_some() {
             Some(CacheLayout {
@@ -419,8 +410,8 @@ impl Layout {
             }
         }
         Ok(Self {
-            version,
-            free_threaded,
+            version: table.version,
+            free_threaded: table.free_threaded,
             interpreters_head: offset!(table, "runtime_state", "interpreters_head", 8)?,
             interpreter: InterpreterLayout {
                 id: offset!(table, "interpreter_state", "id", 8)?,
@@ -444,7 +435,8 @@ impl Layout {
                 executable: offset!(table, "interpreter_frame", "executable", 8)?,
                 instr_ptr: offset!(table, "interpreter_frame", "instr_ptr", 8)?,
                 owner: offset!(table, "interpreter_frame", "owner", 1)?,
-                tag_mask,
+                tag_mask: table.known.tag_mask,
+                last_shim_owner: table.known.last_shim_owner,
             },
             code: CodeLayout {
                 size: code_size,
@@ -495,10 +487,10 @@ mod tests {
     use super::*;
 
     /// A table with structures of 512 bytes, in which every offset is eight times its position in its section.
-    fn table(version: u32, sections: &[fields::Section]) -> Vec<u8> {
+    fn table(version: u32, known: &Version) -> Vec<u8> {
         let mut words = vec![u64::from_le_bytes(COOKIE), u64::from(version), 0];
-        for (_, names) in sections {
-            for (position, &name) in (0..).zip(*names) {
+        for (_, names) in known.sections {
+            for (position, name) in (0..).zip(names.split(' ')) {
                 words.push(match name {
                     "size" => 512,
                     "asciiobject_size" => 40,
@@ -512,19 +504,20 @@ mod tests {
 
     #[test]
     fn tables_have_the_documented_number_of_words() {
-        for (sections, words) in [(fields::V3_13, 73), (fields::V3_14, 95), (fields::V3_15, 111)] {
-            assert_eq!(table(0, sections).len(), words * 8);
+        for (known, words) in KNOWN.iter().zip([73, 95, 111]) {
+            assert_eq!((known.words(), table(0, known).len()), (words, words * 8));
         }
+        assert!(KNOWN.iter().all(|known| known.words() * 8 <= TABLE_SIZE));
     }
 
     #[test]
     fn final_releases_are_read_and_only_3_15_has_the_cache() {
-        for (version, sections, cache) in [
-            (0x030d_05f0, fields::V3_13, CacheFields::Absent),
-            (0x030e_0af0, fields::V3_14, CacheFields::Absent),
-            (0x030f_02f0, fields::V3_15, CacheFields::AnchorAndSequence),
-        ] {
-            let layout = Layout::parse(&table(version, sections)).unwrap();
+        for (known, (version, cache)) in KNOWN.iter().zip([
+            (0x030d_05f0, CacheFields::Absent),
+            (0x030e_0af0, CacheFields::Absent),
+            (0x030f_02f0, CacheFields::AnchorAndSequence),
+        ]) {
+            let layout = Layout::parse(&table(version, known)).unwrap();
             assert_eq!(layout.frame_cache(), cache);
             assert_eq!(layout.code.compact_data, 56);
         }
@@ -532,28 +525,28 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        let good = table(0x030f_02f0, fields::V3_15);
+        let good = table(0x030f_02f0, &KNOWN[2]);
         assert_eq!(Layout::parse(b"nonsense"), Err(LayoutError::NoCookie));
         assert_eq!(Layout::parse(&[]), Err(LayoutError::NoCookie));
         let short = good.get(..good.len() - 1).unwrap();
         assert_eq!(Layout::parse(short), Err(LayoutError::Truncated { have: 887, need: 888 }));
         for version in [0x030f_00b4, 0x030f_00a3, 0x030f_00c1] {
-            let error = Layout::parse(&table(version, fields::V3_15)).unwrap_err();
+            let error = Layout::parse(&table(version, &KNOWN[2])).unwrap_err();
             assert_eq!(error, LayoutError::PreRelease(VersionHex(version)));
         }
         for version in [0x030c_08f0, 0x0310_00f0, 0] {
-            let error = Layout::parse(&table(version, fields::V3_15)).unwrap_err();
+            let error = Layout::parse(&table(version, &KNOWN[2])).unwrap_err();
             assert_eq!(error, LayoutError::UnknownVersion(VersionHex(version)));
         }
     }
 
     #[test]
     fn every_offset_must_fit() {
-        let good = table(0x030f_02f0, fields::V3_15);
+        let good = table(0x030f_02f0, &KNOWN[2]);
         let read = ["thread_state.next", "interpreter_frame.previous", "code_object.qualname", "bytes_object.ob_sval"];
         let mut position = 3;
-        for (section, names) in fields::V3_15 {
-            for name in *names {
+        for (section, names) in KNOWN[2].sections {
+            for name in names.split(' ') {
                 if read.contains(&format!("{section}.{name}").as_str()) {
                     let mut bad = good.clone();
                     bad[position * 8..][..8].copy_from_slice(&513_u64.to_le_bytes());

@@ -25,7 +25,15 @@ pub const LAYOUT: Layout = Layout {
             threads_main: 7352,
         }),
     },
-    frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
+    frame: FrameLayout {
+        size: 88,
+        previous: 8,
+        executable: 0,
+        instr_ptr: 56,
+        owner: 74,
+        tag_mask: 3,
+        last_shim_owner: 3,
+    },
     code: CodeLayout {
         size: 216,
         filename: 112,

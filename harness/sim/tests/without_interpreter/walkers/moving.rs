@@ -150,7 +150,8 @@ fn the_reference_walker_rejects_what_moved_and_tries_again() {
     ] {
         for attempts in [1, 2] {
             let mut target = target(&["<module>", "leaf"]);
-            let mut walker = informed(&mut target).attempting(attempts);
+            let mut walker = informed(&mut target);
+            walker.set_attempts(attempts);
             let (found, _) = moving(&mut walker, &mut target, |access, target| {
                 if access == at {
                     event(target);
@@ -165,7 +166,8 @@ fn the_reference_walker_rejects_what_moved_and_tries_again() {
         }
     }
     let mut target = target(&["<module>", "leaf"]);
-    let mut walker = informed(&mut target).attempting(1);
+    let mut walker = informed(&mut target);
+    walker.set_attempts(1);
     let (found, _) = moving(&mut walker, &mut target, |access, target| {
         if access == 7 {
             leaf_calls(target);
@@ -202,7 +204,8 @@ fn a_frame_that_is_gone_was_no_garbage() {
         let code = target.code("leaf");
         target.image.map(0x60_0000, vec![0; 88]);
         target.push_at(0x60_0000, code, 0);
-        let mut walker = informed(&mut target).attempting(1);
+        let mut walker = informed(&mut target);
+        walker.set_attempts(1);
         let (found, _) = moving(&mut walker, &mut target, |access, target| {
             if access == 2 {
                 event(target);

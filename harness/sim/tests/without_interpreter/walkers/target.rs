@@ -36,7 +36,15 @@ pub(crate) fn layout() -> Layout {
             cache: Some(CacheLayout { base_frame: 32, anchor: 40, sequence: 48 }),
             status: None,
         },
-        frame: FrameLayout { size: 88, previous: 8, executable: 0, instr_ptr: 56, owner: 74, tag_mask: 3 },
+        frame: FrameLayout {
+            size: 88,
+            previous: 8,
+            executable: 0,
+            instr_ptr: 56,
+            owner: 74,
+            tag_mask: 3,
+            last_shim_owner: 3,
+        },
         code: CodeLayout {
             size: 128,
             filename: 48,

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts::{self, Dying};
 use super::program::{Fun, Program};
 
@@ -26,8 +27,10 @@ const MISFITS: [&str; 16] = [
     "sorted((1, 2), key=_keyword_only)",
 ];
 
+pub(super) const SPEC: FamilySpec = FamilySpec::new(emit);
+
 /// Emits `main` and the functions whose calls fail; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     p.text("def _keyword_only(*, a, b):\n    pass\n\n");
     p.text("def _generator(a, b):\n    yield\n\n");

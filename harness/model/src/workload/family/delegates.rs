@@ -4,6 +4,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program, Site};
 
@@ -27,8 +28,10 @@ const METHODS: [Method; 4] = [
     },
 ];
 
+pub(super) const SPEC: FamilySpec = FamilySpec { yields: true, ..FamilySpec::new(emit) };
+
 /// Emits `main`, the iterator, its generator and the functions that resume it; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     let methods: Vec<(&Method, Fun)> =
         METHODS.iter().map(|method| (method, p.declare(&format!("Delegate.{}", method.name)))).collect();

@@ -3,6 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
@@ -14,8 +15,10 @@ const EVENTS: [(&str, &str, &str); 4] = [
     ("LINE", "on_line", "code, number"),
 ];
 
+pub(super) const SPEC: FamilySpec = FamilySpec { yields: true, ..FamilySpec::new(emit) };
+
 /// Emits `main`, the watched functions and the callbacks; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     // The helper is not watched: otherwise its events would call the callback again, without end.
     let helper = parts::leaf(p, "helper", 0);
     p.line("_mon = sys.monitoring");

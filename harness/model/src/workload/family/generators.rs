@@ -6,10 +6,18 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::program::{Fun, Program};
 
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    // Contexts along a chain of delegation are nested expressions, and the parser accepts only 200 nested brackets.
+    deepest: 60,
+    yields: true,
+    ..FamilySpec::new(emit)
+};
+
 /// Emits `main`, its generators and the functions that resume them; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let size = p.parameters().frame_size;
     let helper = p.name("helper");
     let helper_fun = p.declare(&helper);

@@ -5,14 +5,17 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
 /// How many frames are kept at the same time.
 const KEPT: u32 = 8;
 
+pub(super) const SPEC: FamilySpec = FamilySpec::new(emit);
+
 /// Emits `main` and the keepers; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     // A kept frame must never be reachable from its own locals, because cycles are not collected.
     p.line(&format!("_kept = [None] * {KEPT}"));

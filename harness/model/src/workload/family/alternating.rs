@@ -6,10 +6,19 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::program::{Fun, Program};
 
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    draw_depth: |random| random.random_range(1..=12),
+    is_straight: true,
+    // It finds the splices of gh-151613, and more samples give tighter bounds.
+    live_weight: 6.0,
+    ..FamilySpec::new(emit)
+};
+
 /// Emits `main` and its branches; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let (width, depth) = (p.parameters().width, p.parameters().depth);
     let shared = random.random_bool(0.5).then(|| leaf(p, "leaf", 0, random));
     let mut branches = Vec::new();

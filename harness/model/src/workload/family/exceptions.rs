@@ -3,11 +3,15 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
+pub(super) const SPEC: FamilySpec =
+    FamilySpec { draw_depth: |random| random.random_range(2..=24), ..FamilySpec::new(emit) };
+
 /// Emits `main` and the levels between a handler and the function that raises; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let helper = parts::leaf(p, "helper", 0);
     p.block("class Oops(Exception):");
     let init = p.method("Oops", "__init__", "self, c");

@@ -5,11 +5,19 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    // As for generators: contexts are nested expressions.
+    deepest: 60,
+    yields: true,
+    ..FamilySpec::new(emit)
+};
+
 /// Emits `main`, the coroutines and their drivers; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let helper = parts::leaf(p, "helper", 0);
     p.class("Pause");
     let pause = p.method("Pause", "__await__", "self");

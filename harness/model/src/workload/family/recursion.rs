@@ -5,11 +5,20 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fuel, Fun, Program};
+use crate::workload::parameters::MOST_DEEP;
+
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    draw_depth: |random| random.random_range(3..=40),
+    deepest: MOST_DEEP,
+    is_straight: true,
+    ..FamilySpec::new(emit)
+};
 
 /// Emits `main` and its recursions; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let depth = p.parameters().depth;
     let leaf = parts::leaf(p, "leaf", 0);
     let mut recursions = vec![

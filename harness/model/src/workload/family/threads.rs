@@ -5,9 +5,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::parts;
 use super::program::{Fun, Program};
+use super::{FamilySpec, FamilyThreads};
+
+pub(super) const SPEC: FamilySpec = FamilySpec { threads: FamilyThreads::Running, ..FamilySpec::new(emit) };
 
 /// Emits `main`, the workers that stay and the visitors that come and go; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     p.lock_gates();
     let (width, depth) = (p.parameters().width, p.parameters().depth);
     let leaf = parts::leaf(p, "leaf", 0);

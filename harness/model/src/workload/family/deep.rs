@@ -6,14 +6,27 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fuel, Fun, Program};
+use crate::workload::parameters::MOST_DEEP;
 
 /// The smallest number of extra locals in a tail's frames. With it, the shortest tail is longer than a chunk.
 const LARGE: u32 = 120;
 
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    // CPython's walker keeps at most 1024 frames of a stack. The depths are on both sides of that.
+    draw_depth: |random| match random.random_bool(0.5) {
+        true => random.random_range(1030..=1300),
+        false => random.random_range(100..=900),
+    },
+    deepest: MOST_DEEP,
+    is_straight: true,
+    ..FamilySpec::new(emit)
+};
+
 /// Emits `main` and its towers; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let depth = p.parameters().depth;
     let leaf = parts::leaf(p, "leaf", 0);
     let towers: Vec<(Fun, u32)> = (0..p.parameters().width.min(4))

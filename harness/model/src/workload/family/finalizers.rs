@@ -6,6 +6,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts::{self, Dying};
 use super::program::{Fun, Program};
 
@@ -20,8 +21,10 @@ struct Mortals {
     on_death: Fun,
 }
 
+pub(super) const SPEC: FamilySpec = FamilySpec { yields: true, ..FamilySpec::new(emit) };
+
 /// Emits `main` and the holders of what dies; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     let dying = Dying::emit(p, leaf);
     let generator = p.define("generator", "");

@@ -2,7 +2,10 @@
 //! cache, chains of 1,536 frames, and names of 1,024 characters. Over time, there are more threads than the cache has
 //! entries. Some positions need many bits.
 
+use rand_chacha::ChaCha8Rng;
+
 use super::program::{Fuel, Fun, Program};
+use super::{FamilySpec, FamilyThreads};
 
 /// More threads than the cache of CPython's unwinder has entries.
 const THREADS: u32 = 33;
@@ -24,8 +27,11 @@ const COLUMNS: usize = 300;
 /// A tower has a gate every this many frames, on the way up and down.
 const STRIDE: u32 = 500;
 
+pub(super) const SPEC: FamilySpec =
+    FamilySpec { threads: FamilyThreads::Waiting, exceeds_limits: true, ..FamilySpec::new(emit) };
+
 /// Emits `main`, its towers, and the threads that wait; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, _random: &mut ChaCha8Rng) -> u32 {
     p.line("_ready = _thread.allocate_lock()");
     p.line("_go = _thread.allocate_lock()");
     p.line("_ready.acquire()");

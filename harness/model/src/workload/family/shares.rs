@@ -7,6 +7,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
@@ -47,8 +48,10 @@ impl Leaf {
     }
 }
 
+pub(super) const SPEC: FamilySpec = FamilySpec { yields: true, ..FamilySpec::new(emit) };
+
 /// Emits `main`, the leaves and their callers; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let mut weights = WEIGHTS;
     parts::shuffle(&mut weights, random);
     p.line(&format!("_terms = range({})", p.parameters().speed.max(FEWEST_TERMS)));

@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
@@ -83,8 +84,10 @@ struct Reached {
     eval: Fun,
 }
 
+pub(super) const SPEC: FamilySpec = FamilySpec::new(emit);
+
 /// Emits `main` and one function for each way into Python; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let reached = reached(p);
     let mut entries = ENTRIES;
     parts::shuffle(&mut entries, random);

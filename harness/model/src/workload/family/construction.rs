@@ -6,6 +6,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::FamilySpec;
 use super::parts;
 use super::program::{Fun, Program};
 
@@ -14,8 +15,10 @@ const ROUNDS: u32 = 14;
 /// In this round the arguments do not fit.
 const MISFIT: u32 = 11;
 
+pub(super) const SPEC: FamilySpec = FamilySpec::new(emit);
+
 /// Emits `main` and the functions that create instances; returns the number of threads.
-pub(super) fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
+fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {
     let leaf = parts::leaf(p, "leaf", 0);
     p.class("Made");
     let init = p.method("Made", "__init__", "self, c");
