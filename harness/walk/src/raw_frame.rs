@@ -72,7 +72,7 @@ impl RawFrame {
         let (Some(previous), Some(executable), Some(instr_ptr), Some(&owner)) =
             (field(frame.previous), field(frame.executable), field(frame.instr_ptr), owner)
         else {
-            return Err(Rejection::Unreadable(format!("frame {address:#x} is cut off")));
+            return Err(Rejection::Unreadable(format!("frame {address:#x} is truncated")));
         };
         let owner = Owner::parse(layout, owner).ok_or(Rejection::BadOwner { frame: address, owner })?;
         Ok(Self { address, previous, code: executable & !frame.tag_mask, instr_ptr, owner })
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_those_of_the_version() {
+    fn owner_values_depend_on_the_version() {
         for version in [0x030d_00f0, 0x030e_00f0, 0x030f_00f0] {
             let known = [Owner::Thread, Owner::Generator, Owner::FrameObject, Owner::Shim];
             for (byte, owner) in (0..).zip(known) {
@@ -139,9 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_cut_off_is_refused() {
+    fn a_truncated_frame_is_refused() {
         let cut = RawFrame::parse(&LAYOUT, 0x10, &[0; 74]);
-        assert_eq!(cut, Err(Rejection::Unreadable("frame 0x10 is cut off".into())));
+        assert_eq!(cut, Err(Rejection::Unreadable("frame 0x10 is truncated".into())));
         assert_eq!(RawFrame::buffer(&LAYOUT).len(), 88);
     }
 }

@@ -95,10 +95,10 @@ impl std::fmt::Display for CacheFields {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LayoutError {
     /// The section does not start with the cookie.
-    #[error("the .PyRuntime section does not start with `xdebugpy`: this is no CPython 3.13 or later")]
+    #[error("the .PyRuntime section does not start with `xdebugpy`: this is not CPython 3.13 or later")]
     NoCookie,
     /// The section ends before the table does.
-    #[error("the .PyRuntime section has {have} bytes, the offsets of this version need {need}")]
+    #[error("the .PyRuntime section has {have} bytes, but the offsets of this version need {need}")]
     Truncated {
         /// Size of the section in bytes.
         have: usize,
@@ -107,11 +107,12 @@ pub enum LayoutError {
     },
     /// The target is a pre-release, whose table may differ from the final release's.
     #[error(
-        "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final 3.13, 3.14 or 3.15"
+        "CPython {0} is a pre-release: the order of its offsets may differ from the final release's; use a final 3.13, \
+         3.14 or 3.15"
     )]
     PreRelease(VersionHex),
     /// The layout of this version is not known.
-    #[error("the layout of CPython {0} is not known; known are the final releases of 3.13, 3.14 and 3.15")]
+    #[error("the layout of CPython {0} is unknown; known are the final releases of 3.13, 3.14 and 3.15")]
     UnknownVersion(VersionHex),
     /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
@@ -119,7 +120,7 @@ pub enum LayoutError {
     )]
     FreeThreaded(VersionHex),
     /// An offset points outside its structure, or a size is out of bounds.
-    #[error("the offset {field} = {value:#x} does not fit its structure of {size:#x} bytes")]
+    #[error("the offset {field} = {value:#x} is outside its structure of {size:#x} bytes")]
     DoesNotFit {
         /// Name of the word in the table, as `section.word`.
         field: &'static str,
@@ -518,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn final_releases_are_read_and_only_3_15_has_the_cache() {
+    fn final_releases_parse_and_only_3_15_has_the_cache() {
         for (version, sections, cache) in [
             (0x030d_05f0, fields::V3_13, CacheFields::Absent),
             (0x030e_0af0, fields::V3_14, CacheFields::Absent),
@@ -548,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn every_offset_must_fit() {
+    fn every_offset_must_be_inside_its_structure() {
         let good = table(0x030f_02f0, fields::V3_15);
         let read = ["thread_state.next", "interpreter_frame.previous", "code_object.qualname", "bytes_object.ob_sval"];
         let mut position = 3;
@@ -565,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_tells_which_cache_it_has() {
+    fn the_cache_fields_depend_on_the_version() {
         for (hex, cache) in [
             (0x030e_0af0, CacheFields::Absent),
             (0x030f_00a2, CacheFields::Absent),
