@@ -16,12 +16,12 @@ pub const PAIRS: [(WalkerKind, WalkerKind); 3] = [
 /// The figures derived from the blocks of one contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Derived<'a> {
-    /// The build's name.
+    /// The build, by its [`BenchedBuild::name`](super::document::BenchedBuild::name).
     pub build: &'a str,
     /// The parameters of the point.
     #[serde(flatten)]
     pub place: CpuPin,
-    /// The contender's name.
+    /// The contender, as in [`Series::contender`].
     pub contender: &'a str,
     /// Nanoseconds of a block.
     pub nanoseconds: Interval,

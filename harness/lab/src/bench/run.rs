@@ -71,10 +71,11 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
             }
         }
         if let Some(trouble) = team.ok().and_then(|team| team.tracers.trouble) {
-            notes.push(format!("{}: what CPython's walkers ask of memory could not be traced: {trouble}", row.name));
+            notes
+                .push(format!("{}: the memory accesses of CPython's walkers could not be traced: {trouble}", row.name));
         }
         for &place in &options.plan.left_out {
-            leave_out(place, "no time: a longer --budget or --part includes it");
+            leave_out(place, "not enough time: give a longer --budget, or select it with --part");
         }
     }
     BenchDocument {
@@ -127,7 +128,7 @@ pub fn describe(place: &CpuPin) -> String {
     match (part, rate) {
         (BenchPart::SpeedUp, _) => format!("{}: {depth} frames", part.name()),
         (BenchPart::Change, _) => format!("{}: {changed} of {depth} frames", part.name()),
-        (BenchPart::Cost, None) => format!("{}: {depth} frames, as many samples as can be had", part.name()),
+        (BenchPart::Cost, None) => format!("{}: {depth} frames, sampled at full speed", part.name()),
         (BenchPart::Cost, Some(rate)) => format!("{}: {depth} frames, {rate} samples/s", part.name()),
         (BenchPart::Threads, _) => format!("{}: {threads} of {depth} frames", part.name()),
         (BenchPart::Targets, _) => format!("{}: {targets}, {depth} frames", part.name()),
