@@ -14,7 +14,7 @@ pub enum Note {
     Store {
         /// Index of the thread.
         thread: usize,
-        /// The access.
+        /// The access, with the values that it used.
         store: SimStore,
         /// The state before the access.
         before: Box<State>,
@@ -32,18 +32,18 @@ pub enum Note {
     Sample,
     /// The walker read a word.
     Read {
-        /// The word.
+        /// The index of the word in the map.
         word: Word,
-        /// Its value.
+        /// The value that was read or written.
         value: u64,
         /// The state at the time of the read.
         state: Box<State>,
     },
     /// The walker wrote a word.
     Write {
-        /// The word.
+        /// The index of the word in the map.
         word: Word,
-        /// Its value.
+        /// The value that was read or written.
         value: u64,
         /// The state after the write.
         state: Box<State>,
@@ -160,7 +160,7 @@ impl Names<'_> {
 }
 
 /// Whether a read of this word helps to understand a history. Words that never change in a single-threaded run do not.
-fn tells(map: &Map, word: Word, value: u64) -> bool {
+fn is_worth_showing(map: &Map, word: Word, value: u64) -> bool {
     match map.role(word) {
         Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
         Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
@@ -202,7 +202,7 @@ pub fn render(interpreter: &Interpreter, notes: &[Note]) -> String {
                 columns.add_below(Side::Right, format!("sample {sample}:"));
             }
             Note::Read { word, value, state } => {
-                if tells(&interpreter.map, *word, *value)
+                if is_worth_showing(&interpreter.map, *word, *value)
                     && let Some(text) = (Names { interpreter, state }).word(*word, *value)
                 {
                     columns.add(Side::Right, text);
