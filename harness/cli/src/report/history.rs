@@ -40,7 +40,7 @@ pub enum Did {
     Read,
     /// A walker wrote the anchor.
     Write,
-    /// A sample ended.
+    /// A sample ended with a stack or a rejection.
     Result,
 }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_gone_are_marked_and_long_beginnings_left_out() {
+    fn gone_frames_are_marked_and_long_beginnings_are_left_out() {
         let mut story = Story::new().sample(&[], "main");
         for _ in 0..10 {
             story = story.go("a main").go("main");
