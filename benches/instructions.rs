@@ -81,12 +81,12 @@ fn judge(record: bool) -> Result<bool, Failure> {
     let mut good = true;
     for (name, count) in counted {
         let before =
-            *recorded.get(name).ok_or_else(|| format!("{name} is not on record: --record writes the file anew"))?;
+            *recorded.get(name).ok_or_else(|| format!("{name} is not on record: --record writes the file again"))?;
         let ratio = count as f64 / before.max(1) as f64;
         let word = match ratio {
             ratio if ratio > 1.0 + TOLERANCE => "GREW",
-            ratio if ratio < 1.0 - TOLERANCE => "fewer: --record makes that the measure",
-            _ => "as before",
+            ratio if ratio < 1.0 - TOLERANCE => "fewer: accept with --record",
+            _ => "unchanged",
         };
         good &= ratio <= 1.0 + TOLERANCE;
         println!("{name:<36} {count:>9} instructions, {before:>9} on record  {word}");
@@ -106,7 +106,9 @@ fn counted(name: &str, times: u64) -> Result<u64, Failure> {
         .arg(std::env::current_exe()?)
         .args(["--run", name, &times.to_string()])
         .output()
-        .map_err(|error| format!("cannot start valgrind, which counts (Debian's package valgrind): {error}"))?;
+        .map_err(|error| {
+            format!("cannot start valgrind, which counts the instructions (Debian package valgrind): {error}")
+        })?;
     let told = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         return Err(format!("{name}: {told}").into());
@@ -132,7 +134,7 @@ fn walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
     for _ in 0..times {
         let sample = walker.sample(&mut image)?;
         if !sample.threads.iter().all(|thread| thread.provenance.lookup == expected && thread.outcome.is_ok()) {
-            return Err(format!("not what is to be counted: {sample:?}").into());
+            return Err(format!("not the sample to be counted: {sample:?}").into());
         }
         black_box(&sample);
     }
@@ -149,7 +151,7 @@ fn first_walks(kind: WalkerKind, times: u64) -> Result<(), Failure> {
         walker.attach(&mut image)?;
         let sample = walker.sample(&mut image)?;
         if !sample.threads.iter().all(|thread| thread.outcome.is_ok()) {
-            return Err(format!("not what is to be counted: {sample:?}").into());
+            return Err(format!("not the sample to be counted: {sample:?}").into());
         }
         black_box(&sample);
     }

@@ -81,7 +81,7 @@ fn bench_depth(criterion: &mut Criterion, build: &Build, depth: u32) -> Result<(
             bencher.iter(|| black_box(memory.read_vectored(&mut segments)));
         });
         if memory.read_vectored(&mut segments)? != segments.len() {
-            return Err(format!("not everything that {name} reads can be read at once").into());
+            return Err(format!("cannot read everything that {name} reads with a single call").into());
         }
     }
     group.finish();
@@ -115,7 +115,7 @@ fn verify(sample: &Sample, expected: Lookup, depth: u32) -> Result<(), String> {
             Ok(stack) => Err(format!("{} saw {} frames instead of {depth}", sample.walker, stack.len())),
             Err(rejection) => Err(format!("{} rejected: {rejection}", sample.walker)),
         },
-        other => Err(format!("{} was to answer {expected:?}: {other:?}", sample.walker)),
+        other => Err(format!("{} should answer {expected:?}: {other:?}", sample.walker)),
     }
 }
 

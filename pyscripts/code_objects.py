@@ -1,14 +1,14 @@
-"""Prints code objects with what this interpreter itself says of their positions and names.
+"""Prints code objects with the positions and names that this interpreter itself reports for them.
 
   code_objects.py CODE_OBJECTS
 
-Out, all numbers little-endian, one record after another until the end of the output:
+Output: records, with all numbers little-endian:
   i32 first line, u32 length of the table, u32 number of positions, u8 width, u32 bytes of the stored name, u32
   characters of the name; then the bytes of `co_linetable`; four i32 for each of `co_positions()`, in its order,
   NOTHING for None; the bytes of the name as the text object stores them; u32 for each of its characters.
 
-First come those of generated sources, with what the format allows and the standard library need not have; then
-CODE_OBJECTS from the standard library, module by module in an order that mixes its parts and is always the same.
+The code objects of generated sources come first: they use parts of the format that the standard library may not use. Then
+follow CODE_OBJECTS from the standard library, module by module in a mixed but fixed order.
 """
 
 import array

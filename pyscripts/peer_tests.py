@@ -1,16 +1,16 @@
-"""Runs some of CPython's own tests in this build, and says what came of each: one JSON document per line, on stdout.
+"""Runs some of CPython's own tests in this build, and reports the result of each: one JSON document per line, on stdout.
 
-  peer_tests.py FOLDER NAME...   FOLDER is where the tests are that this build's own package `test` lacks ("" for nowhere),
-                                 NAME what unittest takes: test.test_external_inspection.TestFrameCaching
+  peer_tests.py FOLDER NAME...   FOLDER has the tests that this build's own package `test` lacks ("" for none),
+                                 NAME is a name for unittest: test.test_external_inspection.TestFrameCaching
 
-  {"test": ID}                         it starts
+  {"test": ID}                         the test starts
   {"test": ID, "came": WORD, "text": TEXT}
-      WORD is "passed", "failed", "errored" or "skipped"; TEXT is why. A test whose subtests fail comes to that once for each.
-      What fails outside a test (an import, setUpClass) comes under the name that unittest gives it.
-  {"over": true}                       all tests were run
+      WORD is "passed", "failed", "errored" or "skipped"; TEXT is why. A test reports each failed subtest separately.
+      A failure outside a test (an import, setUpClass) has the name that unittest gives it.
+  {"over": true}                       all tests have run
 
-What tests print goes to stderr. Standard input is held open by whoever started this: when it closes, the whole process
-group is killed, with whatever processes tests have started.
+Output of the tests goes to stderr. The parent process keeps standard input open: when it closes, the whole process group
+is killed, including all processes that tests have started.
 """
 
 import json

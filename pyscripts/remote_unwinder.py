@@ -1,32 +1,32 @@
 """Drives this build's own `_remote_debugging.RemoteUnwinder`: one JSON document per line, in on stdin, out on stdout.
 
 Requests:
-  {"do": "open", "pid": PID, "cache": BOOL, "stats": BOOL}   a new unwinder; the one before is dropped
+  {"do": "open", "pid": PID, "cache": BOOL, "stats": BOOL}   a new unwinder; the previous one is dropped
   {"do": "sample"}                              one walk of all threads
-  {"do": "run", "samples": N, "seconds": S}     walks as fast as it can until N, S (either may be null) or "stop"
-        with "interval": S, one walk each S seconds; with "batch": S, a batch is sent at least each S seconds; with
+  {"do": "run", "samples": N, "seconds": S}     walks at full speed until N, S (either may be null) or "stop"
+        with "interval": S, one walk every S seconds; with "batch": S, a batch is sent at least every S seconds; with
         "times": true, each batch has the time of each of its walks
   {"do": "stop"}                                ends a run
   {"do": "close"}                               drops the unwinder
-  {"do": "positions", "file": F, "source": S}   compiles S as F and says where its code objects' instructions stand
-With "mark": true, an empty write to stdout comes right before the answer to "open", "sample" and "close": a tracer sees that
-the unwinder is done.
+  {"do": "positions", "file": F, "source": S}   compiles S as F and lists the positions of its code objects' instructions
+With "mark": true, an empty write to stdout precedes the answer to "open", "sample" and "close": it shows a tracer
+that the unwinder is done.
 
-The first line out describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
+The first line of output describes the build. `open` and `close` are answered by {"ok": true}, `sample` by one batch, `run`
 by batches of which only the last has "last": true. `positions` is answered by {"ok": true, "positions": [[qualified name,
 [[line, end line, column, end column], ...]], ...]}, each position once. An exception outside a walk is answered by {"error": [type, text]}.
 
-A batch has the samples; the frames and stacks that no batch had before; and how long the walks took:
-  "frames"   [[function, file, line, end line, column, end column, opcode], ...], numbered on from 0
-  "stacks"   [[frame number, ...], ...], leaf first, numbered on from 0
+A batch has the samples, the frames and stacks that no earlier batch had, and how long the walks took:
+  "frames"   [[function, file, line, end line, column, end column, opcode], ...], numbered from 0 across batches
+  "stacks"   [[frame number, ...], ...], leaf first, numbered from 0 across batches
   "samples"  [full hits, partial hits, misses, frames from the cache, frames from memory, then interpreter id, thread id,
-             status and stack number for each thread], or [error number] if the walk raised, or returned what its
+             status and stack number for each thread], or [error number] if the walk raised, or returned a value that its
              documentation does not allow
   "errors"   [[type, text], ...], numbered from 0 in each batch
-  "reset"    the numbers of frames and stacks start at 0 again
-  "times"    [nanoseconds of each walk, ...], if they were asked for
-The first five are the growth of the unwinder's own counters during the sample; they are null where it has none, and where
-it is made without them.
+  "reset"    frames and stacks are numbered from 0 again
+  "times"    [nanoseconds of each walk, ...], if they were requested
+The first five are the growth of the unwinder's own counters during the sample; they are null if it has none, or
+is created without them.
 """
 
 import gc
@@ -45,7 +45,7 @@ COUNTERS = (
     "frames_read_from_memory",
 )
 # Lone surrogates, which Python allows in names, and code points above U+10FFFF. An unwinder makes strings of any memory that it
-# reads, and memory that is not text is full of them. No JSON reader accepts them.
+# reads, and memory that is not text contains many of them. No JSON reader accepts them.
 NO_CHARACTER = re.compile("[^\x00-\ud7ff\ue000-\U0010ffff]")
 BATCH_SAMPLES = 2000
 BATCH_SECONDS = 0.2
@@ -73,7 +73,7 @@ class Pipe:
         self.closed = False
 
     def receive(self, wait=True):
-        """The next document; None at the end of the input, or if there is none yet and `wait` is false."""
+        """The next document; None at the end of the input, or if none has arrived and `wait` is false."""
         while b"\n" not in self.received:
             if self.closed or not wait and not select.select([0], [], [], 0)[0]:
                 return None
@@ -151,17 +151,17 @@ def number(value):
     return value
 
 
-def told_threads(result):
+def listed_threads(result):
     """Interpreter id, thread id, status and frames of each thread."""
     if not HAS_CACHE:
         return [(None, thread.thread_id, None, thread.frame_info) for thread in result]
-    told = set()
+    listed = set()
     threads = []
     for interpreter in result:
         # The result has no trace of an interpreter without threads, so look for duplicates of its id here.
-        if interpreter.interpreter_id in told:
-            raise ValueError(f"interpreter {interpreter.interpreter_id} is told twice")
-        told.add(interpreter.interpreter_id)
+        if interpreter.interpreter_id in listed:
+            raise ValueError(f"interpreter {interpreter.interpreter_id} is listed twice")
+        listed.add(interpreter.interpreter_id)
         for thread in interpreter.threads:
             numbers = interpreter.interpreter_id, thread.thread_id, thread.status
             if not all(type(value) is int and value >= 0 for value in numbers):
@@ -205,7 +205,7 @@ class Batch:
         try:
             if after is not None and min(sample) < 0:
                 raise ValueError(f"counters went down: {before} to {after}")
-            for *numbers, frames in told_threads(result):
+            for *numbers, frames in listed_threads(result):
                 sample += [*numbers, driver.interned.number(frames)]
         except (AttributeError, TypeError, ValueError) as error:
             self.raised(error)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-# The schedule: before sample N, the target passes GATES[N] gates. None: both run freely.
+# The schedule: before sample N, the target passes GATES[N] gates. None: target and unwinder run freely.
 GATES = @@GATES@@
 # The unwinders that exist from the start. Then, for each sample: what happens to unwinders before it, and who takes it.
 AT_START = @@AT_START@@
@@ -80,7 +80,7 @@ class Grammar:
             below = [child for child in below if self.calls_from(child, caller_line)]
             if not below:
                 return index + 1, "it calls nothing of the kind on that line"
-            here = [child for child in below if self.stands_on(child, line)]
+            here = [child for child in below if self.can_be_on(child, line)]
             if not here:
                 return index, "it has no such line"
         if not stack:
@@ -92,12 +92,12 @@ class Grammar:
         _, parent, lines = CONTEXTS[context]
         return parent is None or lines is None or line in lines
 
-    def stands_on(self, context, line):
+    def can_be_on(self, context, line):
         _, _, first, last = FUNCTIONS[CONTEXTS[context][0]]
         return line is None or first <= line <= last
 
     def path(self, context):
-        """The functions from a context to its root, leaf first, each with the lines on which it stands (None: any)."""
+        """The functions from a context to its root, leaf first, each with the lines that it can be on (None: any)."""
         path = []
         lines = None
         while context is not None:
@@ -108,7 +108,7 @@ class Grammar:
 
 
 class Target:
-    """The program in a process of its own."""
+    """The program in its own process."""
 
     def __init__(self, folder):
         path = os.path.join(folder, "workload.py")
@@ -221,7 +221,7 @@ def tell(stack, fault, growth, sample, expected=None):
 
 
 def stepped(target, grammar):
-    """The target stands still during every sample, and moves from gate to gate between them."""
+    """The target does not move during a sample. Between samples it moves from gate to gate."""
     context = target.gate()
     passed = 0
     while passed < WARM_UP or context != ROUND:
@@ -262,7 +262,7 @@ def stepped(target, grammar):
 
 
 def live(target, grammar):
-    """Both run freely."""
+    """Target and unwinder run freely."""
     sampler = Sampler(target.process.pid)
     begun = time.monotonic()
     sample = others = 0

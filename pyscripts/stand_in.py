@@ -1,11 +1,11 @@
-"""Stand-ins for `_remote_debugging`: each wraps the real extension module and gets one thing wrong on purpose.
+"""Stand-ins for `_remote_debugging`: each wraps the real extension module and does one thing wrong on purpose.
 
-They need no machine code, so they fit any version. As a script this prints what there is, as one JSON document:
+They need no machine code, so they work with any version. Run as a script, this file prints a list of them as one JSON document:
   [[name, lane, description, fault of the past or null, why it cannot be used or null], ...]
-To be imported as `_remote_debugging`, the text of this file is followed by a call of `stand_in`. The lane is where a fault has
-to be seen: "stopped" and "stepped" by numbers of stops and schedules, "live" in the time that a default run has for it. A fault
-of the live lane is silent while the target is stopped or traced. What `check` never asks of an unwinder, no fault of it can
-show there: such a fault says what is missing.
+For the import as `_remote_debugging`, a call of `stand_in` is appended to the text of this file. The lane is the one that must
+find the fault: "stopped" and "stepped" within numbers of stops and schedules, "live" within the time of a default run. A fault
+of the live lane does not show while the target is stopped or traced. A fault in something that `check` never uses cannot be
+found: it says what is missing.
 """
 
 import importlib.machinery
@@ -389,7 +389,7 @@ class _(Faithful):
         return frame.__replace__(funcname=frame.funcname.rsplit(".", 1)[-1])
 
 
-@fault("paths-cut-to-base-name", "a file is told without its folder")
+@fault("paths-cut-to-base-name", "a file is reported without its folder")
 class _(Faithful):
     def frame(self, frame):
         return frame.__replace__(filename=os.path.basename(frame.filename))
@@ -417,7 +417,7 @@ class _(Moved):
         return None if self.samples % 100 == 0 else place
 
 
-@fault("columns-dropped", "columns are not told")
+@fault("columns-dropped", "columns are not reported")
 class _(Moved):
     def moved(self, place):
         return place.__replace__(col_offset=-1, end_col_offset=-1)
@@ -453,13 +453,13 @@ lines_in(8)
 lines_in(16)
 
 
-@fault("opcode-told", "an operation is told although it was not asked for")
+@fault("opcode-told", "an opcode is reported although it was not requested")
 class _(Faithful):
     def frame(self, frame):
         return frame.__replace__(opcode=255)
 
 
-@fault("opcode-wrong", "the operation is another where it is asked for", missing="needs opcodes=True")
+@fault("opcode-wrong", "a wrong opcode is reported if opcodes are requested", missing="needs opcodes=True")
 class _(Faithful):
     def frame(self, frame):
         return frame if frame.opcode is None else frame.__replace__(opcode=frame.opcode ^ 1)
@@ -495,19 +495,19 @@ class _(Faithful):
 SEVERAL_INTERPRETERS = "needs a program with several interpreters"
 
 
-@fault("interpreters-missing", "only the first interpreter is told", missing=SEVERAL_INTERPRETERS)
+@fault("interpreters-missing", "only the first interpreter is reported", missing=SEVERAL_INTERPRETERS)
 class _(Faithful):
     def after(self, interpreters):
         return interpreters[:1]
 
 
-@fault("interpreters-merged", "all threads are told as those of the first interpreter", missing=SEVERAL_INTERPRETERS)
+@fault("interpreters-merged", "all threads are reported as threads of the first interpreter", missing=SEVERAL_INTERPRETERS)
 class _(Faithful):
     def after(self, interpreters):
         return [one.__replace__(threads=[t for each in interpreters for t in each.threads]) for one in interpreters[:1]]
 
 
-@fault("interpreter-told-twice", "an interpreter is told once more, without threads")
+@fault("interpreter-told-twice", "an interpreter is reported a second time, without threads")
 class _(Faithful):
     def after(self, interpreters):
         return interpreters + [one.__replace__(threads=[]) for one in interpreters[:1]]
@@ -533,7 +533,7 @@ class _(Faithful):
 
 
 def threads_cut_at(limit):
-    @fault(f"threads-missing-above-{limit}", f"no more than {limit} threads are told")
+    @fault(f"threads-missing-above-{limit}", f"no more than {limit} threads are reported")
     class _(Faithful):
         def threads(self, threads):
             return threads[:limit]
@@ -932,7 +932,7 @@ class _(Faithful):
 
 
 class Anchors(Faithful):
-    """Writes anchors otherwise than the walk did."""
+    """Writes other anchors than the walk did."""
 
     needs_fields = True
 
@@ -1030,7 +1030,7 @@ class _(Faithful):
 # Cost, access by access.
 
 
-@fault("anchor-written-again", "the anchor is written where it already stands", "stepped")
+@fault("anchor-written-again", "the anchor is written although it already has that value", "stepped")
 class _(Faithful):
     needs_fields = True
 
@@ -1053,7 +1053,7 @@ class _(Faithful):
 
 
 class Second(Faithful):
-    """Has an uncached unwinder beside it."""
+    """Has an uncached unwinder of its own."""
 
     def make(self):
         super().make()
@@ -1287,7 +1287,7 @@ class _(Moved):
         return place.__replace__(end_col_offset=place.end_col_offset + 1) if self.wrong else place
 
 
-@fault("paths-cut-live", "on a running target a file is told without its folder", "live")
+@fault("paths-cut-live", "on a running target a file is reported without its folder", "live")
 class _(Faithful):
     def frame(self, frame):
         return frame.__replace__(filename=os.path.basename(frame.filename))
@@ -1308,7 +1308,7 @@ class _(Faithful):
         return threads[:-1] or threads
 
 
-@fault("thread-told-twice-live", "on a running target every thread is told twice", "live")
+@fault("thread-told-twice-live", "on a running target every thread is reported twice", "live")
 class _(Faithful):
     def threads(self, threads):
         return [thread for thread in threads for _ in range(2)]

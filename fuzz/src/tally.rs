@@ -31,7 +31,7 @@ pub(crate) fn count(name: &'static str, least_accepted: u8, outcome: CheckOutcom
     if cases == 1 && TARGET.set((name, least_accepted)).is_ok() {
         // SAFETY: `atexit` may be called at any time from any thread, and `in_the_end` does not unwind into C.
         if unsafe { atexit(in_the_end) } != 0 {
-            eprintln!("the share of accepted cases will not be known in the end: atexit failed");
+            eprintln!("the share of accepted cases will not be printed: atexit failed");
         }
     }
     if cases >= FIRST_REPORT && cases.is_power_of_two() {
@@ -50,7 +50,8 @@ fn report(judged: u64) {
     let permille = accepted * 1000 / cases.max(1);
     eprintln!("{name}: {accepted} of {cases} cases accepted ({}.{} %)", permille / 10, permille % 10);
     if cases >= judged && accepted * 100 < cases * u64::from(least) {
-        eprintln!("{name}: that is too few, at least {least} % must be accepted: this tests little but refusals");
+        eprintln!("{name}: this is too few: at least {least} % must be accepted, otherwise mostly rejections are \
+            tested");
         // SAFETY: this ends the process at once. With `exit`, libFuzzer would blame the input that happens to be the
         // last.
         unsafe { _exit(1) }

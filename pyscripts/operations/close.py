@@ -1,4 +1,4 @@
-"""A generator is closed that stands in a `try`: an exception leaves it."""
+"""A generator that is suspended inside a `try` is closed: an exception leaves it."""
 def values():
     try:
         yield 1

@@ -1,4 +1,4 @@
-"""A generator is closed that stands in no `try`: it does not run again."""
+"""A generator that is not suspended inside a `try` is closed: it does not run again."""
 def values():
     yield 1
 

@@ -1,4 +1,4 @@
-"""A call whose arguments do not fit, after one whose arguments do."""
+"""A call with wrong arguments, after one with correct arguments."""
 def leaf(argument):
     pass
 

@@ -1,4 +1,4 @@
-"""A generator is made, and a loop takes its first value."""
+"""A generator is created, and a loop takes its first value."""
 def values():
     yield 1
     yield 2

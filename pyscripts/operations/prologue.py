@@ -1,8 +1,8 @@
-"""What every operation in this folder begins with.
+"""The code at the start of every operation in this folder.
 
-Each file warms its operation up until it is specialised (and compiled, if there is a JIT), with gates that nobody sees,
-and does it once more between two real ones. The gate is two calls in a line of their own, so that no frame but the
-operation's comes and goes between them.
+Each file warms its operation up until it is specialised (and compiled, if there is a JIT), with gates that go to /dev/null,
+and runs it once more between two real ones. The gate is two calls on one line, so between the gates only the frames
+of the operation come and go.
 """
 import gc
 import itertools
@@ -17,7 +17,7 @@ ROUNDS = [(_open("/dev/null", O_WRONLY), _open("/dev/zero", O_RDONLY))] * _warm 
 
 
 def gates():
-    """The messages of the gate before the next operation, numbered on from 1, and of the one after it."""
+    """The messages of the gates before and after the next operation, numbered from 1."""
     thread = get_native_id() << 32
     return [(context | thread).to_bytes(8, "little") for context in (next(_numbers), 0)]
 

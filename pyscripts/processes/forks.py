@@ -1,7 +1,7 @@
-"""A process that forks in the middle of its stack, and whose child goes on from there.
+"""A process that forks in the middle of its stack, and whose child continues from there.
 
-Gates: 1 before the fork; 2 and 3 in the child, on the stack that it was born with and on another one; 4 and 5 in the parent, on
-the same two, once the child has ended. Both speak and listen on the same pipes, one at a time.
+Gates: 1 before the fork; 2 and 3 in the child, on the stack that it inherited and on another one; 4 and 5 in the parent, on
+the same two stacks, after the child has ended. Both use the same pipes, one at a time.
 """
 from _thread import get_native_id
 from posix import _exit, fork, read, waitpid, write

@@ -1,7 +1,7 @@
-"""A process whose memory holds text that is no Unicode: one function's name has a character above U+10FFFF.
+"""A process whose memory holds text that is not valid Unicode: one function's name has a character above U+10FFFF.
 
-Torn reads give an unwinder such text by chance; here it is there on purpose. The process never uses that name itself. It spends
-most of each second under a plain name, so that an unwinder that dies of the other one can be replaced and go on.
+An unwinder gets such text from torn reads by chance; here it exists on purpose. The process itself never uses that name. It spends
+most of each second under a plain name, so an unwinder that dies of the other one can be replaced and continue.
 """
 import ctypes
 from posix import _exit, read, write

@@ -1,7 +1,7 @@
-"""A thread whose chain of frames does not reach its base frame, as when an extension switched to a stack of its own.
+"""A thread whose chain of frames does not reach its base frame, as after an extension switched to its own stack.
 
-CURRENT_FRAME and PREVIOUS, lines that are put before this text, are offsets in a thread state and in a frame. It is switched
-while it works, until its input ends.
+CURRENT_FRAME and PREVIOUS are offsets in a thread state and in a frame; the test puts them in front of this text. The stack stays
+switched while the thread works, until its input ends.
 """
 import ctypes
 from posix import read, write

@@ -1,8 +1,8 @@
-"""A thread that ends, and what takes the place of its thread state in memory.
+"""A thread that ends, and what reuses the memory of its thread state.
 
-AFTER, a line that is put before this text, says what: "nothing", "bytes" or "thread".
-Gates: 1 in the thread that ends; then, in the new thread if there is one, 2 while it is called one way and 3 while it is called
-the other; then, in the main thread, 4 if all bytes are as they were made, and 5 if not.
+AFTER, a line in front of this text, names it: "nothing", "bytes" or "thread".
+Gates: 1 in the thread that ends; in the new thread, if there is one, 2 and 3 under two different callers; in the main thread, 4 if
+all bytes are unchanged, and 5 if not.
 """
 import sys
 from _thread import get_native_id, start_joinable_thread

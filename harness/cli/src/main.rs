@@ -1,4 +1,4 @@
-//! The `framediff` command.
+//! The `framediff` command. All of it is in the library, so that tests can call it.
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@ use framewalk::uncached::UncachedWalker;
 use model::invariants::{Field, Violation};
 use model::oracle::attribution::Attribution;
 use model::oracle::differential::difference;
-use model::oracle::limits::as_told;
+use model::oracle::limits::as_reported;
 use model::oracle::rejections::is_documented_leaf;
 use model::run::finding::Possible;
 use model::schedule::fingerprint::LeafKind;
@@ -110,8 +110,8 @@ pub(super) fn compare(
         // The threads of the two lists cannot be matched.
         return None;
     }
-    if let Some(told) = unwinder {
-        judge_told(recorder, stopped, sample, told);
+    if let Some(report) = unwinder {
+        judge_report(recorder, stopped, sample, report);
     }
     let mut uncached = Attribution::default();
     let attribution = attribution.unwrap_or(&mut uncached);
@@ -125,10 +125,10 @@ pub(super) fn compare(
             Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
             Err(Rejection::Empty) if stack.is_empty() => {}
             Err(rejection) => reject(recorder, walker, rejection, seen),
-            Ok(told) => {
-                let (truth, limits) = as_told(walker, stack, |frame| stopped.by.has_long_table(frame));
+            Ok(reported) => {
+                let (truth, limits) = as_reported(walker, stack, |frame| stopped.by.has_long_table(frame));
                 limits.into_iter().for_each(|limit| recorder.degraded(walker, limit));
-                let Some(difference) = difference(told, &truth) else { continue };
+                let Some(difference) = difference(reported, &truth) else { continue };
                 recorder.difference(walker);
                 let possible = Some(Possible::Stack(truth.into_owned()));
                 let (violation, cause) = match verdict {
@@ -138,7 +138,11 @@ pub(super) fn compare(
                     }
                     None => (Violation::Agreement { other: WalkerKind::OwnUncached, difference }, None),
                 };
-                recorder.violation(walker, violation, Evidence { cause, seen: told, possible, ..Evidence::default() });
+                recorder.violation(
+                    walker,
+                    violation,
+                    Evidence { cause, seen: reported, possible, ..Evidence::default() },
+                );
             }
         }
     }
@@ -165,27 +169,27 @@ fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &Sample, sample: &Sampl
 }
 
 /// Judges what the unwinder reports besides frames: status, interpreter, opcodes and counters.
-fn judge_told(recorder: &mut CellRecorder<'_>, stopped: Stopped<'_>, sample: &Sample, told: &UnwinderReport) {
+fn judge_report(recorder: &mut CellRecorder<'_>, stopped: Stopped<'_>, sample: &Sample, report: &UnwinderReport) {
     let walker = sample.walker;
     let mut wrong = |field, seen: String, possible: String| {
         recorder.violation(walker, Violation::Told { field, seen, possible }, Evidence::default());
     };
-    for (standing, told) in stopped.standings.iter().zip(&told.threads) {
-        if let (Some(seen), Some(status)) = (told.status, standing.status)
+    for (standing, thread) in stopped.standings.iter().zip(&report.threads) {
+        if let (Some(seen), Some(status)) = (thread.status, standing.status)
             && !status.allows(seen)
         {
             wrong(Field::Status, format!("{seen:#x}"), format!("{:#x}", status.flags));
         }
-        if let (Some(seen), Some(id)) = (told.interpreter, standing.interpreter)
+        if let (Some(seen), Some(id)) = (thread.interpreter, standing.interpreter)
             && seen != id
         {
             wrong(Field::Interpreter, seen.to_string(), id.to_string());
         }
-        if told.has_opcodes {
-            wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+        if thread.has_opcodes {
+            wrong(Field::Opcode, "an opcode".to_owned(), "none, because opcodes were not requested".to_owned());
         }
     }
-    if let (Some(counted), Some(owed)) = (told.counters, &told.owed) {
+    if let (Some(counted), Some(owed)) = (report.counters, &report.owed) {
         let owed = counters(owed);
         if counted != owed {
             recorder.violation(walker, Violation::Counters { told: counted, owed }, Evidence::default());

@@ -55,9 +55,9 @@ pub enum AttachError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The program that it runs cannot be determined.
-    #[error("cannot tell which program process {pid} runs: {source}")]
+    #[error("cannot find out which program process {pid} runs: {source}")]
     Program {
-        /// The process id.
+        /// The process to be sampled.
         pid: i32,
         /// What the system reported.
         source: io::Error,
@@ -66,7 +66,7 @@ pub enum AttachError {
 
 /// How to sample a process.
 pub struct AttachOptions<'a> {
-    /// The process id.
+    /// The process to be sampled.
     pub pid: i32,
     /// How long to sample.
     pub budget: Duration,
@@ -198,20 +198,20 @@ fn rejections(tally: &Tally) -> String {
 fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout: Layout) -> String {
     let walkers: Vec<String> = tallies
         .iter()
-        .map(|(walker, tally)| format!("{walker} rejected {} samples of a thread", rejections(tally)))
+        .map(|(walker, tally)| format!("{walker} rejected {} thread samples", rejections(tally)))
         .collect();
     let base = chains.switched().unwrap_or_else(|| match chains.looks() {
-        0 => "no chain stood still long enough to tell whether it ends at its base frame".to_owned(),
-        looks => format!("in {looks} looks at chains that stood still, no thread was cut from its base frame"),
+        0 => "no chain was stable for long enough to check whether it ends at its base frame".to_owned(),
+        looks => format!("in {looks} looks at stable chains, every chain ended at its base frame"),
     });
     let next = if layout.frame_cache() == CacheFields::AnchorAndSequence {
-        "cached walkers write the anchor: give --write to let them"
+        "cached walkers write the anchor: allow it with --write"
     } else {
         "this CPython has no frame cache; cached walkers need --write and a CPython 3.15"
     };
     format!(
-        "nothing was written, so only uncached walks were made: threads seen: {}, at most {} Python frames deep; {}; {base}. \
-         Nothing cached was compared: {next}",
+        "nothing was written, so only uncached walkers ran: threads seen: {}, at most {} Python frames deep; {}; \
+         {base}. Nothing cached was compared: {next}",
         chains.threads(),
         chains.deepest(),
         walkers.join(", ")
@@ -222,9 +222,9 @@ fn read_only_run(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>, layout:
 fn ended(pid: i32, site: Site, program: &Program) -> Option<String> {
     let now = Program::of(pid);
     if now.as_ref().is_ok_and(|now| now != program) {
-        return Some(format!("process {pid} replaced its program (execve): it runs another program now"));
+        return Some(format!("process {pid} replaced its program (execve) and now runs another one"));
     }
-    let unknown = |error| format!("it cannot be told whether process {pid} still runs its program: {error}");
+    let unknown = |error| format!("cannot check whether process {pid} still runs the same program: {error}");
     Observed { pid, site }.ended().or_else(|| now.err().map(unknown))
 }
 
@@ -393,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walker_that_rejects_more_than_half_is_named_with_its_commonest_reason() {
+    fn a_walker_that_rejects_most_samples_is_named_with_its_main_reason() {
         let tally = |samples, rejected: &[(&str, u64)]| Tally {
             samples,
             rejected: rejected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_is_legal_and_a_mixture_is_not() {
+    fn learned_stacks_are_legal_and_mixtures_are_not() {
         let stack = |frames: &[(&str, i32)]| -> Vec<Frame> {
             frames
                 .iter()

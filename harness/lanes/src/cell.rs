@@ -283,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_proves_nothing_wherever_it_passes() {
+    fn a_deadline_is_inconclusive_wherever_it_passes() {
         let not_ready = LaunchError::NotReady { python: "/py".into(), source: late() };
         let unwinder = UnwinderError::Deadline;
         for (cut, words) in
-            [(CellError::from(late()), "process 7"), (not_ready.into(), "/py did not get ready"), (unwinder.into(), "")]
+            [(CellError::from(late()), "process 7"), (not_ready.into(), "/py did not start"), (unwinder.into(), "")]
         {
             let outcome = CellOutcome::from(cut);
             let CellOutcome::Inconclusive(Inconclusive::Deadline(text)) = &outcome else { panic!("{outcome:?}") };
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_called_off_says_nothing_about_who_was_to_answer() {
+    fn a_cancelled_wait_blames_nobody() {
         let not_ready = |why| LaunchError::NotReady { python: "/py".into(), source: GateError::CalledOff(why) };
         for why in [CalledOff::Interrupted, CalledOff::BudgetSpent] {
             for cut in [
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_ends_is_told_from_one_that_never_began() {
+    fn a_target_that_ends_is_distinguished_from_one_that_never_started() {
         let ended =
             || GateError::Ended(Ended { pid: 7, end: ChildEnd::Exited(3), stderr: String::new(), failed_in: None });
         let outcome = CellOutcome::from(CellError::from(ended()));

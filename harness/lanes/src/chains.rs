@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn a_few_odd_chains_are_a_coincidence_and_many_are_not() {
+    fn only_many_odd_chains_mean_a_switched_stack() {
         assert!(!ends(0, 0).are_switched() && !ends(0, 4).are_switched() && !ends(10_000, 50).are_switched());
         assert!(ends(0, 5).are_switched() && ends(400, 5).are_switched());
     }
 
     #[test]
-    fn threads_whose_stack_was_switched_are_named() {
+    fn threads_with_switched_stacks_are_named() {
         let mut chains = Chains::default();
         chains.threads.insert(7, ends(9, 0));
         assert_eq!((chains.switched(), chains.threads(), chains.looks()), (None, 1, 9));

@@ -94,7 +94,7 @@ impl Observed {
         match Layout::read(&mut ProcessMemory::new(self.pid), self.site.runtime) {
             Ok(layout) if layout == self.site.layout => None,
             Err(LayoutError::Memory(error @ MemoryError::Gone { .. })) => Some(error.to_string()),
-            _ => Some(format!("process {} runs another program now", self.pid)),
+            _ => Some(format!("process {} now runs another program", self.pid)),
         }
     }
 }

@@ -23,7 +23,6 @@ pub(super) struct Taken {
 
 /// What CPython's unwinder reports besides frames.
 pub(super) struct UnwinderReport {
-    /// The unwinder's counters.
     pub(super) counters: Option<Counters>,
     /// The details of each thread in the sample.
     pub(super) threads: SmallVec<[ToldThread; 1]>,
@@ -33,7 +32,6 @@ pub(super) struct UnwinderReport {
 
 /// The cached walker that owns the target's anchors.
 pub(super) enum Owner<'a> {
-    /// Our own walkers.
     Own(Vec<Box<dyn Walker>>),
     /// CPython's unwinders, each with the model of what it owes.
     Cpython(Vec<(RenewedUnwinder<'a>, Expected)>),

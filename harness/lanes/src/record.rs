@@ -32,13 +32,13 @@ const PASSED_FIRST_WITH_JIT: u32 = 60;
 /// Gates to pass between stops. Mostly none, so that the stack changes little and caches hit.
 const PASSED_BETWEEN: [u32; 6] = [0, 0, 0, 0, 1, 4];
 
-/// What to record.
+/// The target to record, and how many stops.
 pub struct RecordOrder<'a> {
     /// The build and run mode.
     pub row: &'a BuildVariant,
-    /// The workload's family.
+    /// The family of the workload that the target runs.
     pub family: Family,
-    /// The workload's parameters.
+    /// The parameters of the workload, as in its identity.
     pub parameters: Parameters,
     /// The workload's seed, which also decides at which gates the target is stopped.
     pub seed: u64,
@@ -82,7 +82,7 @@ pub enum RecordError {
     Interrupted,
 }
 
-/// Records a snapshot.
+/// Launches a target, stops it at gates, and records the memory that walkers read.
 ///
 /// # Errors
 /// The target cannot be launched, does not reach its gates, or cannot be walked.

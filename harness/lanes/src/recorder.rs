@@ -30,7 +30,7 @@ pub struct Evidence<'a> {
     pub cause: Option<Cause>,
     /// The stack that was seen.
     pub seen: &'a [Frame],
-    /// What was possible.
+    /// The stack or value that would have been right, if it is known.
     pub possible: Option<Possible>,
     /// The stack when anchor and sequence were last read.
     pub before: &'a [Frame],
@@ -155,7 +155,7 @@ impl<'a> CellRecorder<'a> {
         }
     }
 
-    /// Reports a profile.
+    /// Reports the profile of one observer as an event.
     pub fn observed(&self, observer: Observer, profile: Profile) {
         (self.send)(Event::Profile { cell: self.cell.id.clone(), observed: Observed { observer, profile } });
     }

@@ -64,7 +64,7 @@ pub(super) fn status(
         Segment { address: at(words.exc_value), buffer: &mut handled },
     ];
     if memory.read_vectored(&mut segments)? < segments.len() {
-        return Err(Rejection::Unreadable(format!("the thread state at {:#x} is not there in full", thread.address)));
+        return Err(Rejection::Unreadable(format!("the thread state at {:#x} is only partly mapped", thread.address)));
     }
     let interpreter = memory.read_u64(at(layout.thread.interpreter))?;
     let is_main = memory.read_u64(interpreter.wrapping_add(words.threads_main))? == thread.address;

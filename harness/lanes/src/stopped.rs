@@ -31,7 +31,7 @@ use framewalk::uncached::UncachedWalker;
 use framewalk::walker::Walker;
 use model::invariants::Violation;
 use model::oracle::attribution::Attribution;
-use model::oracle::differential::{difference, told};
+use model::oracle::differential::{difference, frames_of_account};
 use model::oracle::hits::{Before, HitWatch, anchor_left};
 use model::oracle::protocol::{At, OffChain, ProtocolWatch};
 use model::run::cell::{CellOutcome, Inconclusive};
@@ -250,7 +250,6 @@ impl<'a> Lane<'a> {
         }
     }
 
-    /// Starts the target.
     fn start(&mut self, recorder: &mut CellRecorder<'_>) -> Result<(), CellError> {
         self.session.target.start(self.cell.patience())?;
         #[cfg(target_arch = "x86_64")]
@@ -325,7 +324,7 @@ impl<'a> Lane<'a> {
         self.give_back(recorder, drivers)?;
         match self.cell.stops {
             Some(wanted) if stops < most && taken(stops, self.looks) < wanted && !cell.is_over() => {
-                let why = format!("the budget was spent after {stops} of {wanted} stops; give a longer --budget");
+                let why = format!("the budget ended after {stops} of {wanted} stops; give a longer --budget");
                 Err(Inconclusive::Deadline(why).into())
             }
             _ => Ok(()),
@@ -444,7 +443,7 @@ impl<'a> Lane<'a> {
         if with_owner && !is_asked {
             recorder.not_asked(self.owner.kind());
         }
-        if is_asked && self.stands_in_generator(At::Rest) {
+        if is_asked && self.is_in_generator(At::Rest) {
             recorder.asked_instead(self.owner.kind());
         }
         if is_asked {
@@ -636,7 +635,7 @@ impl<'a> Lane<'a> {
             recorder.end_of(Phase::Judging);
             let account = self.session.target.account(self.cell.patience())?;
             recorder.end_of(Phase::Account);
-            let told = told(stack, &account);
+            let told = frames_of_account(stack, &account);
             if let Some(difference) = difference(stack, &told) {
                 recorder.difference(WalkerKind::OwnUncached);
                 let possible = Some(Possible::Stack(told));
@@ -644,7 +643,8 @@ impl<'a> Lane<'a> {
                 recorder.violation(WalkerKind::OwnUncached, Violation::Account { difference }, evidence);
             } else if !here {
                 return Err(Inconclusive::TargetEnded(format!(
-                    "the workload announces context {} where its own stack is another: the grammar is wrong",
+                    "the workload announces context {}, but its own stack is not the one of that context: the grammar \
+                     is wrong",
                     gate.context
                 ))
                 .into());
@@ -812,11 +812,11 @@ impl<'a> Lane<'a> {
         if matches!(self.owner.kind(), WalkerKind::OwnReference) {
             return false;
         }
-        self.stands_in_generator(At::Anywhere)
+        self.is_in_generator(At::Anywhere)
     }
 
     /// Whether a thread that is stopped in this way is in a generator's code.
-    fn stands_in_generator(&self, at: At) -> bool {
+    fn is_in_generator(&self, at: At) -> bool {
         let mut stopped = self.before.values().filter(|before| before.at == at);
         stopped.any(|before| !matches!(before.leaf, LeafKind::Function | LeafKind::Shim))
     }

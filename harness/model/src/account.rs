@@ -3,9 +3,9 @@
 /// One frame of a target's own account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountFrame {
-    /// `co_qualname`.
+    /// The code object's `co_qualname`, as the target reports it.
     pub function: String,
-    /// `co_filename`.
+    /// The code object's `co_filename`, as the target reports it.
     pub file: String,
     /// `f_lineno`; `None` for an artificial instruction.
     pub line: Option<i32>,

@@ -64,9 +64,9 @@ pub fn columns(history: &[HistoryLine], width: u16) -> String {
 /// One of the two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The left column.
+    /// The left column, for the target.
     Left,
-    /// The right column.
+    /// The right column, for the walkers.
     Right,
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_side_does_in_a_row_stands_together() {
+    fn consecutive_actions_of_one_side_are_grouped() {
         let mut columns = Columns::default();
         for (side, text) in [(Side::Left, "one"), (Side::Left, "two"), (Side::Right, "three"), (Side::Left, "four")] {
             columns.add(side, text.to_owned());

@@ -53,9 +53,9 @@ impl fmt::Display for ChildEnd {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("process {pid} {end}{}{}", place(.failed_in.as_deref()), last_words(.stderr))]
 pub struct Ended {
-    /// The process id.
+    /// The id that the process had.
     pub pid: i32,
-    /// How it ended.
+    /// Its exit status or the signal that killed it.
     pub end: ChildEnd,
     /// The last part of its standard error.
     pub stderr: String,
@@ -84,7 +84,7 @@ fn place(function: Option<&str>) -> String {
 
 fn last_words(stderr: &str) -> String {
     match printable::last_words(stderr).as_str() {
-        "" => "; it wrote nothing to stderr".into(),
+        "" => "; its stderr is empty".into(),
         words => format!("; the end of its stderr: {words}"),
     }
 }
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failing_function_is_found_however_much_follows() {
+    fn the_failing_function_is_found_before_long_output() {
         let repr = "\\U7fb1c2f0".repeat(10_000);
         let written = format!(
             "../Objects/unicodeobject.c:673: _PyUnicode_CheckConsistency: Assertion failed: maxchar <= 0x10ffff\n\
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_name_no_function_name_none() {
+    fn lines_without_a_function_name_give_none() {
         for (line, function) in [
             ("python3: a.c:3: f: Assertion `x' failed.", Some("f")),
             (
@@ -464,12 +464,12 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_ended_did_nothing() {
+    fn a_process_ended_by_a_signal_from_outside_is_not_blamed() {
         for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
             assert_eq!(ended(ChildEnd::Killed(signal), b"").own_doing(), None);
         }
         assert_eq!(ended(ChildEnd::Exited(3), b"").own_doing(), Some(Death::Status(3)));
         let told = ended(ChildEnd::Exited(3), b"").to_string();
-        assert_eq!(told, "process 7 exited with status 3; it wrote nothing to stderr");
+        assert_eq!(told, "process 7 exited with status 3; its stderr is empty");
     }
 }

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_remote_accesses_and_the_mark_stop() {
+    fn the_filter_stops_only_remote_accesses_and_the_mark() {
         let traced = |call, arguments| decide(call, arguments, X86_64) == libc::SECCOMP_RET_TRACE;
         assert!(traced(libc::SYS_process_vm_readv, [7, 0, 0]) && traced(libc::SYS_process_vm_writev, [7, 0, 0]));
         assert!(traced(libc::SYS_write, [1, 5, 0]));

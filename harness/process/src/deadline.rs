@@ -83,7 +83,7 @@ pub enum CalledOff {
     #[error("interrupted")]
     Interrupted,
     /// The budget of the run is spent.
-    #[error("the budget of the run and its grace were spent while an answer was waited for; give a longer --budget")]
+    #[error("the budget of the run and its grace period ended while waiting for an answer; give a longer --budget")]
     BudgetSpent,
 }
 
@@ -120,7 +120,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(1000);
 
     #[test]
-    fn a_wait_ends_by_what_comes_first() {
+    fn a_wait_ends_at_the_first_of_its_limits() {
         let now = Instant::now();
         let hangs = Deadline::from(now);
         assert_eq!((hangs.over(), hangs.last()), (Some(Over::Hangs), now));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_wait_that_may_be_interrupted_listens() {
+    fn only_interruptible_waits_end_on_ctrl_c() {
         assert!(Deadline::from(Instant::now()).interruption().is_none());
         assert!(Deadline::interruptible(LONG).within(Instant::now()).interruption().is_some());
     }

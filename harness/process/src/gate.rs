@@ -60,7 +60,7 @@ impl From<Written> for AccountFrame {
     }
 }
 
-/// Parses an account.
+/// Parses the JSON list of frames that a target sends.
 pub(super) fn parse_account(bytes: &[u8]) -> Result<Vec<AccountFrame>, GateError> {
     let frames: Vec<Written> =
         serde_json::from_slice(bytes).map_err(|error| GateError::Malformed(excerpt(&error.to_string())))?;
@@ -85,7 +85,7 @@ pub enum GateError {
     /// The wait was given up, which says nothing about the target.
     #[error(transparent)]
     CalledOff(#[from] CalledOff),
-    /// The target ended.
+    /// The target ended before it arrived or answered.
     #[error(transparent)]
     Ended(Ended),
     /// The target is stopped, so it cannot reach a gate.
@@ -95,10 +95,10 @@ pub enum GateError {
         pid: i32,
     },
     /// The target wrote something that is not part of the protocol.
-    #[error("the target's answer is not the protocol of gates: {0}")]
+    #[error("the target's answer does not follow the gate protocol: {0}")]
     Malformed(String),
     /// A system call failed.
-    #[error("cannot talk to the target: {0}")]
+    #[error("cannot communicate with the target: {0}")]
     System(std::io::Error),
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_keep_absent_lines_and_refuse_other_shapes() {
+    fn accounts_may_lack_lines_and_other_shapes_are_refused() {
         let frames = parse_account(br#"[["f", "w.py", 3], ["<module>", "w.py", null]]"#).unwrap();
         assert_eq!(frames.iter().map(|frame| frame.line).collect::<Vec<_>>(), [Some(3), None]);
         assert_eq!(frames.first().map(|frame| frame.function.as_str()), Some("f"));

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_of_this_thread_is_on_its_stack_and_a_box_is_not() {
+    fn a_local_variable_is_on_the_stack_and_a_box_is_not() {
         let local = 0_u8;
         let boxed = Box::new(0_u8);
         let pid = i32::try_from(std::process::id()).unwrap();

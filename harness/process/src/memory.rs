@@ -30,7 +30,7 @@ impl ProcessMemory {
         Self { pid: Pid::from_raw(pid) }
     }
 
-    /// The process id.
+    /// The process whose memory this is.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
@@ -152,8 +152,8 @@ fn advice(capable: bool, own: Uid, uid: Option<Uid>, yama: Option<&str>) -> Stri
     const GRANT: &str = "run framediff as root or grant it CAP_SYS_PTRACE \
                          (`setcap cap_sys_ptrace+ep`; in a container `--cap-add=SYS_PTRACE`)";
     match (uid, yama) {
-        (_, Some("3")) => "/proc/sys/kernel/yama/ptrace_scope is 3: no process may read another one, and only a \
-                           reboot with another setting changes that"
+        (_, Some("3")) => "/proc/sys/kernel/yama/ptrace_scope is 3: no process may read another one; this can only be \
+            changed by a reboot with another setting"
             .into(),
         (Some(uid), _) if !capable && uid != own => {
             format!(
@@ -166,15 +166,15 @@ fn advice(capable: bool, own: Uid, uid: Option<Uid>, yama: Option<&str>) -> Stri
             )
         }
         (_, Some("1")) if !capable => format!(
-            "/proc/sys/kernel/yama/ptrace_scope is 1: a process may read its own children only: \
-             run `sysctl kernel.yama.ptrace_scope=0` as root, or {GRANT}"
+            "/proc/sys/kernel/yama/ptrace_scope is 1: a process may read only its own children: run `sysctl \
+             kernel.yama.ptrace_scope=0` as root, or {GRANT}"
         ),
         _ if !capable => format!(
             "it is not dumpable (set-user-id, file capabilities, an unreadable executable, or prctl), or this process \
              is confined (seccomp, a container, a security module): {GRANT}"
         ),
         _ => "this process has CAP_SYS_PTRACE, so the process lives in another user namespace, or a security module \
-              (SELinux, AppArmor, seccomp) refuses: run framediff inside that namespace, or look into the audit log"
+            (SELinux, AppArmor, seccomp) refuses: run framediff inside that namespace, or check the audit log"
             .into(),
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_advice_names_the_setting_that_refuses() {
+    fn the_advice_names_the_responsible_setting() {
         let (me, other) = (Uid::from_raw(1000), Uid::from_raw(33));
         for (capable, uid, yama, expected) in [
             (false, Some(other), Some("0"), "runs as user 33"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn own_memory_is_read_in_one_call_and_filled_segments_are_counted() {
+    fn own_memory_is_read_in_one_call_and_read_segments_are_counted() {
         let mut memory = ProcessMemory::new(Pid::this().as_raw());
         let data: Vec<u8> = (0..=255).collect();
         let at = |offset: usize| data.as_ptr() as u64 + offset as u64;
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_arrive_unless_the_memory_is_read_only() {
+    fn writes_succeed_unless_the_memory_is_read_only() {
         let memory = ProcessMemory::new(Pid::this().as_raw());
         let data = Box::new(std::sync::atomic::AtomicU64::new(7));
         let address = data.as_ptr() as u64;

@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_is_a_thread_and_its_frames() {
+    fn an_account_parses_into_a_thread_and_its_frames() {
         let account = parse(br#"[7, [["f", "p.py", 3, [3, 4, 5, 6]], ["<module>", "p.py", null, "out"]]]"#).unwrap();
         assert_eq!(account.native_thread_id, 7);
         let places = account.frames.iter().map(|frame| (frame.line, frame.place)).collect::<Vec<_>>();
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_are_told_once_and_a_line_may_come_in_two_parts() {
+    fn accounts_are_returned_once_and_lines_may_arrive_in_parts() {
         let folder = tempfile::tempdir().unwrap();
         let mut stops = OwnStops::new(Pid::this(), folder.path()).unwrap();
         assert!(!stops.are_imported() && stops.accounts().unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Pipes with deadlines.
+//! Pipes to child processes whose reads and writes have deadlines.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -63,7 +63,6 @@ pub(super) fn wait_for_answer(waiting: &[(BorrowedFd<'_>, PollFlags)], deadline:
 
 /// The result of one attempt to move bytes.
 pub(super) enum Moved {
-    /// This many bytes.
     Bytes(usize),
     /// Nothing could be moved yet.
     Later,

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_goes_on_runs_the_same_program() {
+    fn a_process_keeps_its_program_identity() {
         let pid = std::process::id().cast_signed();
         let program = Program::of(pid).unwrap();
         assert_eq!(program, Program::of(pid).unwrap());
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_whatever_a_process_is_called() {
+    fn stat_fields_are_found_for_any_process_name() {
         let stat = format!("7 (a) 1 2) S {} 4711 0", ["0"; 18].join(" "));
         assert_eq!(started(&stat), Some(4711));
         let words = [6, 4096, AT_RANDOM, 0x7ffd_0000, 0, 0_u64];

@@ -38,43 +38,45 @@ pub enum RuntimeError {
     /// The process has ended.
     #[error("process {pid} has ended")]
     Gone {
-        /// The process id.
+        /// The process that was searched.
         pid: i32,
     },
     /// The kernel refused access.
-    #[error("cannot look into process {pid}: {advice}")]
+    #[error("cannot read process {pid}: {advice}")]
     Denied {
-        /// The process id.
+        /// The process that was searched.
         pid: i32,
         /// The setting that refuses, and what to do about it.
         advice: String,
     },
     /// No mapped file has the section.
-    #[error("process {pid} is no CPython since 3.13: none of its {files} mapped files has a .PyRuntime section")]
+    #[error(
+        "process {pid} does not run CPython 3.13 or later: none of its {files} mapped files has a .PyRuntime section"
+    )]
     NotPython {
-        /// The process id.
+        /// The process that was searched.
         pid: i32,
         /// Number of files the process has mapped.
         files: usize,
     },
     /// The mapped file was deleted or replaced, so it cannot be read.
-    #[error("{} of process {pid} was deleted or replaced since it started: restart the process", image.display())]
+    #[error("{} was deleted or replaced after process {pid} started: restart the process", image.display())]
     Deleted {
-        /// The process id.
+        /// The process that was searched.
         pid: i32,
-        /// The mapped file.
+        /// The mapped file with the section.
         image: PathBuf,
     },
     /// The file has the section, but the memory does not start with the cookie.
     #[error(
-        "{} of process {pid} has a .PyRuntime section that does not start with debug offsets: \
-         it is older than CPython 3.13, which is the oldest that can be observed",
+        "{} of process {pid} has a .PyRuntime section that does not start with debug offsets: it is older than CPython \
+         3.13, the oldest version that can be observed",
         image.display()
     )]
     NoCookie {
-        /// The process id.
+        /// The process that was searched.
         pid: i32,
-        /// The mapped file.
+        /// The mapped file with the section.
         image: PathBuf,
     },
     /// A system call failed.
@@ -118,7 +120,6 @@ pub fn runtime_address(pid: i32) -> Result<RuntimeLocation, RuntimeError> {
     Err(excuse.unwrap_or(RuntimeError::NotPython { pid, files: images.len() }))
 }
 
-/// A mapped file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ImageId {
     path: PathBuf,
@@ -313,7 +314,7 @@ zzzz /half a line
 7ffe00000000-7ffe00001000 rw-p 00000000 00:00 0 [stack]";
 
     #[test]
-    fn maps_are_grouped_by_file_and_odd_names_survive() {
+    fn maps_are_grouped_by_file_even_with_unusual_names() {
         let maps = parse_maps(MAPS);
         let images: Vec<(&str, bool, u64, usize)> = maps
             .iter()
@@ -330,7 +331,7 @@ zzzz /half a line
     }
 
     #[test]
-    fn the_bias_is_zero_for_a_fixed_image_and_the_same_from_every_part_of_a_moved_one() {
+    fn the_load_bias_is_zero_for_fixed_images_and_equal_for_all_segments() {
         let fixed = Section {
             address: 0x62_0100,
             size: 8,

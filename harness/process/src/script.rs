@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_says_whose_it_is_and_its_name_is_as_long_as_any() {
+    fn folder_names_contain_the_process_id_and_have_a_fixed_length() {
         let parent = tempfile::tempdir().unwrap();
         let folder = private_folder(parent.path()).unwrap();
         let name = folder.path().file_name().unwrap().to_str().unwrap();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_is_written_once_and_goes_with_its_last_owner() {
+    fn a_script_is_written_once_and_removed_with_its_last_owner() {
         let script = Script::new("x.py", "pass\n");
         let (one, other) = (script.file().unwrap(), script.file().unwrap());
         let path = one.path();

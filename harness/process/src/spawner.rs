@@ -36,7 +36,7 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
         let _ = std::thread::Builder::new().name("spawner".into()).spawn(move || serve(&requests));
         Mutex::new(sender)
     });
-    let ended = || io::Error::other("the thread that starts processes could not be started");
+    let ended = || io::Error::other("cannot create the thread that starts processes");
     spawner.lock().unwrap_or_else(PoisonError::into_inner).send(Request { command, reply }).map_err(|_| ended())?;
     answer.recv().map_err(|_| ended())?
 }

@@ -34,7 +34,7 @@ const SPUN: Duration = Duration::from_micros(150);
 #[derive(Debug, Error)]
 pub enum LaunchError {
     /// The workload's file could not be written.
-    #[error("cannot write the workload under {}: {source}; make room there, or choose another folder", folder.display())]
+    #[error("cannot write the workload into {}: {source}; free some space there, or choose another folder", folder.display())]
     Folder {
         /// The folder that was to hold the workload's file.
         folder: PathBuf,
@@ -44,15 +44,15 @@ pub enum LaunchError {
     /// The interpreter could not be started.
     #[error("cannot start {}: {source}", python.display())]
     Spawn {
-        /// The interpreter's executable.
+        /// The interpreter that should run the workload.
         python: PathBuf,
         /// The error of the spawn.
         source: io::Error,
     },
     /// The interpreter started, but did not report that it is ready.
-    #[error("{} did not get ready to run the workload: {source}", python.display())]
+    #[error("{} did not start the workload: {source}", python.display())]
     NotReady {
-        /// The interpreter's executable.
+        /// The interpreter that should run the workload.
         python: PathBuf,
         /// What went wrong while waiting for it.
         source: GateError,
@@ -62,7 +62,7 @@ pub enum LaunchError {
 /// Why a target could not be stopped or resumed.
 #[derive(Debug, Error)]
 pub enum StopError {
-    /// The target ended.
+    /// The target ended before it could be stopped or resumed.
     #[error(transparent)]
     Ended(Ended),
     /// A system call failed.
@@ -349,7 +349,7 @@ impl Target {
         let deadline = deadline.into();
         let Self { child, stopped, own_stops, .. } = self;
         let Some(own_stops) = own_stops else {
-            return Err(GateError::Malformed("it is a generated program, which does not stop itself".to_owned()));
+            return Err(GateError::Malformed("generated programs do not stop themselves".to_owned()));
         };
         let begun = Instant::now();
         let pid = child.pid().as_raw();

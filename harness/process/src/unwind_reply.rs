@@ -83,7 +83,7 @@ impl Interned {
                 self.with_opcodes.insert(self.stacks.len());
             }
             let frames: Option<Vec<Frame>> = numbers.iter().map(|&number| self.frames.get(number).cloned()).collect();
-            self.stacks.push(frames.ok_or_else(|| malformed("a frame number that was never told"))?.into());
+            self.stacks.push(frames.ok_or_else(|| malformed("a frame number that was never announced"))?.into());
         }
         let raised: Vec<Rejection> =
             reply.errors.iter().map(|(kind, text)| Rejection::Raised(excerpt(&format!("{kind}: {text}")))).collect();
@@ -104,7 +104,7 @@ impl Interned {
             let lookup = if kind.is_cached() { Lookup::Unknown } else { Lookup::Uncached };
             let thread = ThreadSample {
                 native_thread_id: u64::try_from(pid).unwrap_or_default(),
-                outcome: Err(rejection.ok_or_else(|| malformed("an error number that was never told"))?),
+                outcome: Err(rejection.ok_or_else(|| malformed("an error number that was never announced"))?),
                 provenance: Provenance { lookup, from_cache: 0 },
             };
             let sample = Sample { walker: kind, threads: smallvec![thread] };
@@ -127,7 +127,7 @@ impl Interned {
             .map(|&[interpreter, id, status, number]| {
                 let number = at(number).ok_or_else(|| malformed("a thread without a stack number"))?;
                 let stack = self.stacks.get(number);
-                let stack = stack.ok_or_else(|| malformed("a stack number that was never told"))?;
+                let stack = stack.ok_or_else(|| malformed("a stack number that was never announced"))?;
                 told.push(ToldThread { interpreter, status, has_opcodes: self.with_opcodes.contains(&number) });
                 Ok(ThreadSample {
                     native_thread_id: id.ok_or_else(|| malformed("a thread without an id"))?,
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_are_told_once_and_numbered_on() {
+    fn stacks_are_sent_once_and_numbered_across_batches() {
         let mut interned = Interned::default();
         let told = r#"{"reset": true, "samples": [[0, 0, 1, 0, 2, 0, 9, 36, 0]], "stacks": [[0, 1]],
             "frames": [["leaf", "w.py", 3, 3, 0, 4, null], ["<module>", "w.py", null, -1, -1, null, null]]}"#;
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_raised_is_a_rejection_and_an_empty_stack_too() {
+    fn exceptions_and_empty_stacks_are_rejections() {
         let mut interned = Interned::default();
         let found = samples(
             &mut interned,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_fare_differently_are_unknown() {
+    fn threads_with_different_lookups_are_unknown() {
         let counters = |full_hits, partial_hits, misses| {
             Some(Counters { full_hits, partial_hits, misses, frames_from_cache: 4, frames_from_memory: 2 })
         };
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_were_never_told_are_refused() {
+    fn unannounced_numbers_are_refused() {
         for bad in [
             r#"{"samples": [[0, 0, 0, 0, 0, 0, 5, 4, 3]]}"#,
             r#"{"samples": [[2]]}"#,

@@ -101,15 +101,15 @@ pub enum UnwinderError {
     /// The interpreter could not be started.
     #[error("cannot start {} for its RemoteUnwinder: {source}", python.display())]
     Start {
-        /// The interpreter's executable.
+        /// The interpreter that should run the unwinder.
         python: PathBuf,
         /// The error of the launch.
         source: io::Error,
     },
     /// The interpreter started, but did not get ready to run an unwinder.
-    #[error("{} did not get ready to run RemoteUnwinder: {source}", python.display())]
+    #[error("{} did not start RemoteUnwinder: {source}", python.display())]
     NotReady {
-        /// The interpreter's executable.
+        /// The interpreter that should run the unwinder.
         python: PathBuf,
         /// What went wrong while waiting for it.
         source: Box<Self>,
@@ -117,9 +117,9 @@ pub enum UnwinderError {
     /// The build has no unwinder, or none with a cache.
     #[error("not available in this build: CPython {version} has no {what}")]
     NotAvailable {
-        /// The build's version.
+        /// The version of the build without the feature.
         version: String,
-        /// The missing feature.
+        /// The missing feature, with the version that introduced it.
         what: &'static str,
     },
     /// The kernel does not let the unwinder read the target.
@@ -133,13 +133,13 @@ pub enum UnwinderError {
     /// The unwinder raised an exception outside a walk.
     #[error("RemoteUnwinder raised {kind}: {text}")]
     Raised {
-        /// The exception's type.
+        /// The name of the exception's class.
         kind: String,
-        /// The exception's text.
+        /// The exception's `str`, possibly truncated.
         text: String,
     },
     /// No target was opened.
-    #[error("the unwinder is not open on any process")]
+    #[error("the unwinder has no open process")]
     NotOpen,
     /// The driver did not answer in time. It was killed, because a late answer would be taken for the answer to the
     /// next request.
@@ -152,10 +152,10 @@ pub enum UnwinderError {
     #[error("the process that runs RemoteUnwinder ended: {0}")]
     Ended(Ended),
     /// The driver's answer does not parse or is inconsistent.
-    #[error("the answer of RemoteUnwinder's driver makes no sense: {0}")]
+    #[error("the answer of RemoteUnwinder's driver is invalid: {0}")]
     Malformed(String),
     /// A system call failed.
-    #[error("cannot talk to RemoteUnwinder's driver: {0}")]
+    #[error("cannot communicate with RemoteUnwinder's driver: {0}")]
     System(io::Error),
 }
 
@@ -478,7 +478,7 @@ impl Unwinder {
         match reply.error {
             Some((kind, text)) => Err(UnwinderError::Raised { kind: excerpt(&kind), text: excerpt(&text) }),
             None if reply.ok || reply.samples.is_some() => Ok(reply),
-            None => Err(UnwinderError::Malformed("neither done nor a batch".into())),
+            None => Err(UnwinderError::Malformed("neither a batch nor the end of the run".into())),
         }
     }
 

@@ -20,7 +20,7 @@ const OTHER_NAMES: usize = 0x800;
 /// The changing words of a code object.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeWords {
-    /// `co_qualname`.
+    /// The word that holds `co_qualname`.
     pub name: Word,
     /// `co_flags`, if the functions that take turns differ in it.
     pub flags: Option<Word>,
@@ -31,7 +31,7 @@ pub struct CodeWords {
 pub struct CodeContent {
     /// Address of the name.
     pub name: Address,
-    /// Value of `co_flags`.
+    /// The value of `co_flags`, as in `cpython/code.h`.
     pub flags: u64,
 }
 

@@ -14,7 +14,7 @@ pub enum Note {
     Store {
         /// Index of the thread.
         thread: usize,
-        /// The access.
+        /// The access, with the values that it used.
         store: SimStore,
         /// The state before the access.
         before: Box<State>,
@@ -32,18 +32,18 @@ pub enum Note {
     Sample,
     /// The walker read a word.
     Read {
-        /// The word.
+        /// The index of the word in the map.
         word: Word,
-        /// Its value.
+        /// The value that was read or written.
         value: u64,
         /// The state at the time of the read.
         state: Box<State>,
     },
     /// The walker wrote a word.
     Write {
-        /// The word.
+        /// The index of the word in the map.
         word: Word,
-        /// Its value.
+        /// The value that was read or written.
         value: u64,
         /// The state after the write.
         state: Box<State>,
@@ -160,7 +160,7 @@ impl Names<'_> {
 }
 
 /// Whether a read of this word helps to understand a history. Words that never change in a single-threaded run do not.
-fn is_of_interest(map: &Map, word: Word, value: u64) -> bool {
+fn is_worth_showing(map: &Map, word: Word, value: u64) -> bool {
     match map.role(word) {
         Some(Role::Next(_) | Role::NativeThreadId(_) | Role::ThreadsHead(_)) => map.threads() > 1,
         Some(Role::Chunk(_) | Role::ChunkPrevious(_)) | None => false,
@@ -203,7 +203,7 @@ pub fn history(interpreter: &Interpreter, notes: &[Note]) -> Vec<HistoryLine> {
                 (Did::Sample, format!("sample {sample}:"))
             }
             Note::Read { word, value, state } => {
-                let is_shown = is_of_interest(&interpreter.map, *word, *value);
+                let is_shown = is_worth_showing(&interpreter.map, *word, *value);
                 (Did::Read, (Names { interpreter, state }).word(*word, *value).filter(|_| is_shown)?)
             }
             Note::Write { word, value, state } => {

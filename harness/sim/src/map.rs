@@ -9,7 +9,7 @@ use crate::codes::{CodeWords, Codes};
 use crate::layout::{GENERATOR_FRAME, GENERATOR_OWNER, SHIM_OWNER};
 use crate::program::{SimProgram, VARIABLES};
 
-/// Address of `_PyRuntime`.
+/// Address of `_PyRuntime` in the simulated memory.
 pub const RUNTIME: Address = 0x1_0000;
 const INTERPRETERS: Address = 0x10_0000;
 const THREADS: Address = 0x20_0000;
@@ -33,9 +33,9 @@ const CHUNK_HEADER: usize = 24;
 pub const SHIM_COUNT: usize = 6;
 /// Most places for the shim frames of a thread.
 pub const MOST_SHIMS: usize = 64;
-/// Most thread states.
+/// The most thread states that a program can have.
 pub const THREAD_COUNT: usize = 3;
-/// Most interpreters.
+/// The most interpreters that a program can have.
 pub const INTERPRETER_COUNT: usize = 2;
 /// Most slots of a chunk.
 pub const SLOT_COUNT: u8 = 32;
@@ -71,25 +71,25 @@ pub enum Role {
     CodeFlags(usize),
     /// `PyThreadState.next`, by the index of the thread, as in the variants that follow.
     Next(usize),
-    /// `current_frame`.
+    /// `PyThreadState.current_frame`, the address of a frame.
     CurrentFrame(usize),
-    /// `last_profiled_frame`.
+    /// `PyThreadState.last_profiled_frame`, the anchor.
     Anchor(usize),
-    /// `last_profiled_frame_seq`.
+    /// `PyThreadState.last_profiled_frame_seq`, the sequence.
     Sequence(usize),
-    /// `native_thread_id`.
+    /// `PyThreadState.native_thread_id`, the kernel's thread id.
     NativeThreadId(usize),
-    /// `datastack_chunk`.
+    /// `PyThreadState.datastack_chunk`, the newest chunk.
     Chunk(usize),
     /// `_PyStackChunk.previous`, by the index of the chunk.
     ChunkPrevious(usize),
     /// Whether the chunk is mapped. Not a word in memory.
     ChunkMapped(usize),
-    /// `_PyInterpreterFrame.f_executable`.
+    /// `_PyInterpreterFrame.f_executable` of the frame in that slot.
     Code(FrameSlot),
-    /// `_PyInterpreterFrame.previous`.
+    /// `_PyInterpreterFrame.previous` of the frame in that slot.
     Previous(FrameSlot),
-    /// `_PyInterpreterFrame.instr_ptr`.
+    /// `_PyInterpreterFrame.instr_ptr` of the frame in that slot.
     Instruction(FrameSlot),
 }
 
@@ -103,28 +103,28 @@ struct InterpreterWords {
 /// The changing words of a thread state.
 #[derive(Clone, Copy, Debug)]
 pub struct ThreadWords {
-    /// [`Role::Next`].
+    /// The word with [`Role::Next`] of the thread.
     pub next: Word,
-    /// [`Role::CurrentFrame`].
+    /// The word with [`Role::CurrentFrame`] of the thread.
     pub current_frame: Word,
-    /// [`Role::Anchor`].
+    /// The word with [`Role::Anchor`] of the thread.
     pub anchor: Word,
-    /// [`Role::Sequence`].
+    /// The word with [`Role::Sequence`] of the thread.
     pub sequence: Word,
-    /// [`Role::NativeThreadId`].
+    /// The word with [`Role::NativeThreadId`] of the thread.
     pub native_thread_id: Word,
-    /// [`Role::Chunk`].
+    /// The word with [`Role::Chunk`] of the thread.
     pub chunk: Word,
 }
 
 /// The changing words of a frame. A shim frame has only the first.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameWords {
-    /// [`Role::Previous`].
+    /// The word with [`Role::Previous`] of the frame.
     pub previous: Word,
-    /// [`Role::Code`].
+    /// The word with [`Role::Code`] of the frame.
     pub code: Word,
-    /// [`Role::Instruction`].
+    /// The word with [`Role::Instruction`] of the frame.
     pub instruction: Word,
 }
 
@@ -348,7 +348,7 @@ impl Map {
         &self.initial
     }
 
-    /// Number of words.
+    /// Number of words that can change.
     #[must_use]
     pub fn len(&self) -> Word {
         Word::try_from(self.roles.len()).unwrap_or(Word::MAX)

@@ -28,10 +28,10 @@ pub struct SimProgram {
     pub frees: Option<u8>,
 }
 
-/// A function.
+/// A function of a simulated program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SimFunction {
-    /// `co_qualname`.
+    /// The name that walkers report: `co_qualname`.
     pub name: String,
     /// Number of slots that its frame takes. The locals of a larger frame overwrite what smaller frames left there.
     pub slots: u8,
@@ -86,11 +86,11 @@ pub enum SimInstruction {
     CallFromC(SimFunctionId),
     /// Calls a function with arguments that do not match its signature.
     FailedCall(SimFunctionId),
-    /// Returns.
+    /// Returns to the caller.
     Return,
     /// Returns. Clearing the locals runs a function.
     ReturnRunning(SimFunctionId),
-    /// Raises.
+    /// Raises an exception in this function.
     Raise,
     /// Calls a generator function. The variable then holds the new generator.
     Create(Variable, SimFunctionId),
@@ -98,7 +98,7 @@ pub enum SimInstruction {
     Resume(Variable),
     /// Resumes a generator from C, with a shim frame in between.
     ResumeFromC(Variable),
-    /// Yields.
+    /// Suspends the generator and returns to its caller.
     Yield,
     /// `yield from` or `await`: resumes a generator and yields whenever it does, until it is exhausted.
     Delegate(Variable),
@@ -110,7 +110,7 @@ pub enum SimInstruction {
     Jump(u8),
     /// Continues at that instruction or at the next one. Both are possible.
     Branch(u8),
-    /// Starts a thread.
+    /// Starts the thread with this index.
     StartThread(u8),
     /// Ends the thread: its frames leave the stack and its thread state is freed.
     EndThread,

@@ -8,11 +8,11 @@ use crate::map::Word;
 /// the anchor was that frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SimStore {
-    /// Stores a word.
+    /// Stores a word that is not part of an anchor update.
     Word {
-        /// The word.
+        /// The index of the word in the map.
         word: Word,
-        /// Its new value.
+        /// The value after the store.
         value: u64,
     },
     /// Loads the anchor. If it is not `frame`, the next `skip` accesses are skipped.
@@ -34,7 +34,7 @@ pub enum SimStore {
         /// Index of the thread.
         thread: usize,
     },
-    /// Stores the anchor.
+    /// Stores the anchor in an anchor update.
     Anchor {
         /// Index of the thread.
         thread: usize,

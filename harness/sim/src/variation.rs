@@ -36,7 +36,7 @@ pub enum Variation {
 pub type Variations = BTreeSet<Variation>;
 
 impl Variation {
-    /// Every variation.
+    /// Every variation, in the order of declaration.
     pub const ALL: [Self; 9] = [
         Self::AnchorKeptOnReturn,
         Self::AnchorKeptOnYield,
@@ -84,7 +84,7 @@ impl FromStr for Variation {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|variation| variation.name() == name).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|variation| variation.name()).collect();
-            format!("no variation of the interpreter is called `{name}`; there are: {}", names.join(", "))
+            format!("there is no variation `{name}` of the interpreter; known are: {}", names.join(", "))
         })
     }
 }

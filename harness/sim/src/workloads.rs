@@ -6,24 +6,28 @@ use crate::program::SimInstruction::{
 };
 use crate::program::{SimFunction, SimInstruction, SimProgram, Thread};
 
-/// A named program.
+/// A simulated program with its name and description.
 #[derive(Clone, Copy, Debug)]
 pub struct SimWorkload {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it tests.
+    /// What its threads do, for listings.
     pub about: &'static str,
-    /// Creates the program.
+    /// Returns a new copy of the program.
     pub make: fn() -> SimProgram,
 }
 
-/// Every workload.
+/// Every workload, in the order of listings.
 pub const ALL: [SimWorkload; 16] = [
-    SimWorkload { name: "alternating", about: "two call chains of three levels in turn", make: alternating },
-    SimWorkload { name: "generator", about: "one generator under two callers, and what it calls", make: generator },
+    SimWorkload { name: "alternating", about: "two call chains of three levels that alternate", make: alternating },
+    SimWorkload {
+        name: "generator",
+        about: "one generator under two callers, and the functions that it calls",
+        make: generator,
+    },
     SimWorkload {
         name: "generator-made",
-        about: "a generator made under one caller, where another one's callee stands later",
+        about: "a generator created under one caller, at the address of a later callee of another one",
         make: generator_made,
     },
     SimWorkload { name: "generators", about: "a generator that delegates to another", make: generators },
@@ -43,20 +47,20 @@ pub const ALL: [SimWorkload; 16] = [
         about: "calls across the end of a data-stack chunk, frames of two sizes",
         make: chunks,
     },
-    SimWorkload { name: "two-threads", about: "two threads in turn", make: two_threads },
+    SimWorkload { name: "two-threads", about: "two threads that alternate", make: two_threads },
     SimWorkload {
         name: "thread-reuse",
-        about: "thread states made and freed, native thread ids used again",
+        about: "thread states that are created and freed, and native thread ids that are reused",
         make: thread_reuse,
     },
     SimWorkload {
         name: "code-reuse",
-        about: "two functions whose code objects take turns at one address",
+        about: "two functions whose code objects alternate at one address",
         make: code_reuse,
     },
     SimWorkload {
         name: "code-reuse-interpreters",
-        about: "two interpreters whose code objects take turns at one address",
+        about: "two interpreters whose code objects alternate at one address",
         make: code_reuse_interpreters,
     },
 ];

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_where_it_was_takes_one_read() {
+    fn unchanged_data_needs_one_read() {
         let mut target = target();
         let before = known(&mut target);
         assert_eq!(copied(&PreviousWalk::default(), &mut target, NEWEST), (2, false));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_is_read_as_if_nothing_were_known() {
+    fn changed_data_is_read_as_without_a_previous_walk() {
         let mut other = target();
         let before = known(&mut other);
         // A different newest chunk; the same one with a different size; an unmapped frame.

@@ -53,7 +53,7 @@ pub struct Entry {
 pub struct Checks {
     /// Compare the address of the thread state.
     pub thread_state: bool,
-    /// Compare the sequence.
+    /// Compare the sequence with that of the entry.
     pub sequence: bool,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_hit_counts_the_returns_and_survives_wrapping() {
+    fn a_partial_hit_compares_the_number_of_returns_even_after_wrapping() {
         let cache = cache();
         let hit = |thread: &ThreadState| cache.partial_hit(thread, Checks::ALL, 0).map(|(_, index)| index);
         assert_eq!(hit(&thread(0x40, 0x30, u64::MAX)), Ok(0));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_can_be_left_out() {
+    fn each_check_can_be_left_out() {
         let cache = cache();
         let unchecked = Checks { sequence: false, ..Checks::ALL };
         assert!(cache.full_hit(&thread(0x30, 0x30, 5), unchecked).is_ok());
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_takes_no_new_thread_but_renews_the_others() {
+    fn a_full_cache_accepts_no_new_thread_but_updates_the_others() {
         let mut cache = FrameCache::new(Limits { threads: 1, addresses: 2 });
         for (thread, sequence) in [(7, 1), (8, 2), (7, 3)] {
             cache.insert(
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_threads_that_are_gone_are_swept_now_and_then() {
+    fn entries_of_ended_threads_are_swept_periodically() {
         let mut cache = two();
         let alive = [ThreadState { native_thread_id: 8, ..ThreadState::unknown(0x2000) }];
         for _ in 1..SWEEP_INTERVAL {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn returns_of_other_frames_count_too() {
+    fn returns_of_other_frames_are_counted() {
         let cache = cache();
         let hit = |sequence, others| cache.partial_hit(&thread(0x40, 0x20, sequence), Checks::ALL, others);
         assert_eq!(hit(2, 2).map(|(_, index)| index), Ok(1));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn another_thread_state_is_taken_if_it_is_not_compared() {
+    fn an_entry_of_another_thread_state_is_used_if_it_is_not_compared() {
         let reused = ThreadState { address: 0x2000, ..thread(0x30, 0x30, u64::MAX) };
         let unchecked = Checks { thread_state: false, ..Checks::ALL };
         assert!(cache().full_hit(&reused, unchecked).is_ok());

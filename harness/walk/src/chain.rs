@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_ends_at_the_base_frame_where_the_thread_has_one() {
+    fn a_chain_ends_at_the_base_frame_if_the_thread_has_one() {
         let end = |owners: &[u8], base| followed(owners, &thread(base), NOTHING, 9).unwrap().end;
         assert_eq!(end(&[0, 0, 3], Some(at(2))), End::Base);
         assert_eq!(end(&[0, 0, 3], Some(at(1))), End::Elsewhere);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_stops_where_it_is_to_stop() {
+    fn a_chain_stops_at_the_requested_frame() {
         let thread = thread(Some(at(2)));
         let stopped = follow(&mut chain(&[0, 0, 3]), &LAYOUT, &thread, None, at(0), Some(at(1)), 9).unwrap();
         let met: Vec<Address> = stopped.links.iter().map(|frame| frame.address).collect();
@@ -207,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_may_be_as_long_as_the_limit() {
+    fn a_chain_can_be_as_long_as_the_limit() {
         let followed = |limit| followed(&[0, 0, 3], &thread(None), NOTHING, limit).map(|chain| chain.links.len());
         assert_eq!((followed(3), followed(2)), (Ok(3), Err(Rejection::TooDeep(2))));
     }
 
     #[test]
-    fn a_known_frame_is_taken_for_its_own_address_only() {
+    fn a_known_frame_is_used_only_at_its_own_address() {
         let known = |address| RawFrame { address, previous: at(1), code: 0x77, instr_ptr: 0, owner: Owner::Thread };
         let codes = |frame: &RawFrame| {
             let known = Known { frame: Some(frame), ..NOTHING };
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_frame_must_run_python_and_only_if_asked() {
+    fn only_the_first_frame_must_run_python_and_only_on_request() {
         let python = || Known { starts_with_python: true, ..NOTHING };
         let links = |owners: &[u8], known| followed(owners, &thread(None), known, 9).map(|chain| chain.links.len());
         assert_eq!(links(&[3, 0, 3], NOTHING), Ok(3));
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn cpython_passes_over_frames_that_are_gone_but_not_over_the_first() {
+    fn cpython_skips_gone_frames_except_the_first() {
         let frame = |owner, code| RawFrame { address: 1, previous: 0, code, instr_ptr: 0, owner };
         let taken = |links: &[RawFrame]| {
             let chain = Chain { links: links.to_vec(), end: End::Base };

@@ -90,7 +90,7 @@ impl<'a> Chunks<'a> {
         let copy = Self::copy_one(memory, address)?;
         self.bytes += copy.len();
         if self.copies.len() == COUNT_LIMIT || self.bytes > TOTAL_LIMIT {
-            return Err(Rejection::Unreadable(format!("the data stack from chunk {head:#x} on does not end")));
+            return Err(Rejection::Unreadable(format!("the list of data-stack chunks from {head:#x} has no end")));
         }
         self.next = word(&copy, 0).unwrap_or(0);
         self.copies.push((address, Cow::Owned(copy)));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_copied_when_it_is_needed() {
+    fn chunks_are_copied_on_demand() {
         let mut memory = Many { count: 3, size: 16 << 10, reads: 0 };
         let mut chunks = Chunks::when_needed(FIRST);
         for (index, reads) in [(0, 1), (0, 1), (1, 2), (0, 2), (2, 3), (3, 3)] {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_of_the_usual_size_takes_one_read() {
+    fn a_chunk_of_the_usual_size_needs_one_read() {
         assert_eq!(copied(3, 16 << 10), (Ok(3), 3));
     }
 
@@ -266,9 +266,9 @@ mod tests {
     }
 
     #[test]
-    fn so_many_chunks_and_bytes_are_copied_and_no_more() {
+    fn the_number_of_copied_chunks_and_bytes_is_limited() {
         assert_eq!(copied(COUNT_LIMIT as u64, 64).0, Ok(COUNT_LIMIT));
-        let endless = Err(Rejection::Unreadable(format!("the data stack from chunk {FIRST:#x} on does not end")));
+        let endless = Err(Rejection::Unreadable(format!("the list of data-stack chunks from {FIRST:#x} has no end")));
         assert_eq!(copied(COUNT_LIMIT as u64 + 1, 64).0, endless);
         let most = TOTAL_LIMIT as u64 / SIZE_LIMIT;
         assert_eq!(copied(most, SIZE_LIMIT).0.map(|count| count as u64), Ok(most));

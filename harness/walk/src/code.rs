@@ -259,7 +259,7 @@ impl Decoder {
             .checked_sub(start)
             .filter(|offset| offset % CODE_UNIT == 0 && offset / CODE_UNIT < code.units)
             .and_then(|offset| u32::try_from(offset / CODE_UNIT).ok())
-            .ok_or_else(|| bad(format!("the instruction {:#x} is none of its own", raw.instr_ptr)))?;
+            .ok_or_else(|| bad(format!("the instruction pointer {:#x} is outside its bytecode", raw.instr_ptr)))?;
         // A location table can be short or empty. Instructions that it does not cover have no position.
         let (entry, location) = code.locations.entry(unit).unwrap_or((code.locations.entries(), Location::default()));
         let Some(known) = code.frames.get_mut(entry) else { return Err(bad("lost".into())) };
@@ -323,7 +323,7 @@ impl Decoder {
         let layout = self.layout.code;
         let bad = |why: &str| Rejection::BadCode { code: address, why: why.into() };
         if self.read > WALK_LIMIT {
-            return Err(bad("the code objects before it are larger than those of any stack"));
+            return Err(bad("the code objects before it are larger than any stack can have"));
         }
         let mut object = vec![0; usize::try_from(layout.size).unwrap_or(0)];
         memory.read(address, &mut object)?;
@@ -331,9 +331,9 @@ impl Decoder {
             usize::try_from(offset)
                 .ok()
                 .and_then(|offset| word(&object, offset))
-                .ok_or_else(|| bad("a field is outside"))
+                .ok_or_else(|| bad("a field is outside the object"))
         };
-        let int = |offset: u64| int(&object, offset).ok_or_else(|| bad("a field is outside"));
+        let int = |offset: u64| int(&object, offset).ok_or_else(|| bad("a field is outside the object"));
         let (first_line, flags) = (int(layout.first_line)?, int(layout.flags)?);
         // PyVarObject.ob_size, at the same offset as in a bytes object.
         let units = field(layout.bytes_size)?;
@@ -350,7 +350,7 @@ impl Decoder {
         self.read += read;
         self.kept += read;
         let locations =
-            LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table does not decode"))?;
+            LocationTable::decode(&bytes, first_line).ok_or_else(|| bad("its location table cannot be decoded"))?;
         let is_generator = flags.cast_unsigned() & GENERATOR_FLAGS != 0;
         let frames = vec![None; locations.entries() + 1].into();
         let locations = Arc::new(locations);
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_stands_at_an_instruction_of_its_code() {
+    fn the_instruction_pointer_must_be_inside_the_code() {
         let mut image = small();
         let code = code(&mut image, 1, 0);
         let mut decoder = Decoder::new(LAYOUT);
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn generators_are_told_by_their_flags() {
+    fn generators_are_recognised_by_their_flags() {
         let mut image = small();
         for (index, flags, expected) in
             [(1, 0x20, true), (2, 0x80, true), (3, 0x200, true), (4, 0, false), (5, !0x2a0, false), (6, !0, true)]
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_read_again_and_names_are_shared() {
+    fn known_code_is_not_read_again_and_names_are_shared() {
         let mut image = small();
         let codes = [1, 2, 3].map(|index| code(&mut image, index, 0));
         let mut decoder = Decoder::new(LAYOUT);
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_learnt_in_a_rejected_walk_is_forgotten_and_nothing_else() {
+    fn a_rejected_walk_forgets_only_what_it_learned() {
         let mut image = small();
         let [first, second] = [1, 2].map(|index| code(&mut image, index, 0));
         let mut decoder = Decoder::new(LAYOUT);
@@ -517,9 +517,9 @@ mod tests {
     }
 
     #[test]
-    fn a_location_table_has_a_longest_length() {
+    fn the_length_of_a_location_table_is_limited() {
         let longest = usize::try_from(TABLE_LIMIT).unwrap();
-        for (length, expected) in [(longest, "does not decode"), (longest + 1, "impossible length")] {
+        for (length, expected) in [(longest, "cannot be decoded"), (longest + 1, "impossible length")] {
             let mut image = small();
             let code = garbage(&mut image, 1, length);
             let why = why(&mut Decoder::new(LAYOUT), &mut image, code);
@@ -531,7 +531,7 @@ mod tests {
     const REST: usize = 216 + 3 + 4;
 
     #[test]
-    fn a_walk_ends_when_it_has_read_too_much_of_code_objects() {
+    fn the_bytes_of_code_objects_read_by_a_walk_are_limited() {
         for more in [0, 1] {
             let mut image = small();
             let codes = [1, 2, 3, 4].map(|index| garbage(&mut image, index, WALK_LIMIT / 4 - REST));
@@ -540,12 +540,12 @@ mod tests {
             for end in [Decoder::keep, Decoder::forget_fresh] {
                 let mut decoder = Decoder::new(LAYOUT);
                 for code in codes {
-                    assert!(why(&mut decoder, &mut image, code).ends_with("does not decode"));
+                    assert!(why(&mut decoder, &mut image, code).ends_with("cannot be decoded"));
                 }
                 if more == 0 {
                     assert_eq!(name(&mut decoder, &mut image, last), "f05");
                 } else {
-                    assert!(why(&mut decoder, &mut image, last).ends_with("larger than those of any stack"));
+                    assert!(why(&mut decoder, &mut image, last).ends_with("larger than any stack can have"));
                 }
                 end(&mut decoder);
                 assert_eq!(name(&mut decoder, &mut image, last), "f05", "the next walk begins anew");
@@ -554,7 +554,7 @@ mod tests {
     }
 
     #[test]
-    fn all_is_forgotten_when_it_has_become_too_much() {
+    fn the_code_cache_is_cleared_when_full() {
         for (more, forgotten) in [(0, false), (1, true)] {
             let mut image = small();
             let [first, last] = [1, 2].map(|index| code(&mut image, index, 0));

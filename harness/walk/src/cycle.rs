@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cycle_is_told_soon_and_nothing_else() {
+    fn every_cycle_is_detected_early_and_nothing_else() {
         for before in 0..20 {
             for around in 1..20 {
                 let mut cycle = Cycle::new();

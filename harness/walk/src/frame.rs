@@ -16,9 +16,9 @@ const LONGEST_NAME: usize = LONGEST / 2;
 /// A part is `None` where the compiler recorded none. Artificial instructions have no line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Location {
-    /// First line (`lineno`).
+    /// First line (`lineno`), from 1. `None` if the instruction has no line.
     pub line: Option<i32>,
-    /// Last line (`end_lineno`).
+    /// Last line (`end_lineno`), from 1. `None` if it is unknown.
     pub end_line: Option<i32>,
     /// Start column on the first line (`col_offset`).
     pub column: Option<u32>,
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_one_short_line_whatever_its_names_are() {
+    fn a_frame_prints_as_one_short_line() {
         let frame = |function: &str, file: &str| Frame {
             function: function.into(),
             file: file.into(),

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_are_those_of_the_entries() {
+    fn the_lines_match_the_entries() {
         let table = LocationTable::decode(&[0xe9, 0x04, 0xf8, 0xe8, 0x02], 10).unwrap();
         assert_eq!(table.lines().collect::<Vec<_>>(), [Some(12), None, Some(13)]);
     }
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_ends_before_an_entry_that_is_cut_off() {
+    fn a_table_ends_before_a_truncated_entry() {
         for rest in [&[0x80][..], &[0xf0, 0x40], &[0xe8, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f]] {
             let table = LocationTable::decode(&[&[0xe9, 0x02], rest].concat(), 4).unwrap();
             assert_eq!((table.units(), table.get(1), table.get(2)), (2, at(5, 5, None, None), None), "{rest:x?}");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_signed_and_minus_one_is_none() {
+    fn lines_are_signed_and_minus_one_means_none() {
         let table = LocationTable::decode(&[0xe8, 0x03, 0xe8, 0x03, 0xe8, 0x02], 0).unwrap();
         assert_eq!(table.lines().collect::<Vec<_>>(), [None, Some(-2), None]);
         let table = LocationTable::decode(&[0xe8, 0x00], i32::MAX).unwrap();

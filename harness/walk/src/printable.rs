@@ -65,12 +65,12 @@ mod tests {
     const MOST: usize = LONGEST + 1;
 
     #[test]
-    fn names_from_a_target_cannot_drive_the_terminal() {
+    fn names_from_a_target_cannot_control_the_terminal() {
         assert_eq!(clean("a\x1b[2J\r\n\u{9b}é\u{202e}x"), r"a\u{1b}[2J\r\n\u{9b}é\u{202e}x");
     }
 
     #[test]
-    fn an_excerpt_is_bounded_as_it_is_printed() {
+    fn an_excerpt_is_limited_in_its_printed_form() {
         assert_eq!(excerpt("short\n"), r"short\n");
         assert_eq!(excerpt(&"é".repeat(LONGEST)), "é".repeat(LONGEST));
         for text in ["x".repeat(10_000), "\x1b".repeat(10_000), "漢\u{202e}".repeat(LONGEST)] {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_the_end_in_one_line() {
+    fn last_words_are_the_end_of_the_text_on_one_line() {
         assert_eq!(last_words("Traceback:\n  File\nValueError: no\n"), "Traceback: File ValueError: no");
         assert_eq!(last_words(" \n"), "");
         assert_eq!(last_words(&"é".repeat(LONGEST)), "é".repeat(LONGEST));

@@ -68,13 +68,14 @@ pub fn read(
     };
     let width = if state.is_ascii() { 1 } else { state.width() };
     if !state.is_compact() || !matches!(width, 1 | 2 | 4) || length > LENGTH_LIMIT {
-        return Err(bad(format!("{address:#x} is no text: state {:#x}, length {length}", state.0)));
+        return Err(bad(format!("{address:#x} is not a text object: state {:#x}, length {length}", state.0)));
     }
     let start = if state.is_ascii() { layout.ascii_data } else { layout.compact_data };
     let mut data = vec![0; usize::try_from(length).unwrap_or(0) * width];
     memory.read(address.wrapping_add(start), &mut data)?;
     let text = decode(&data, width).filter(|text| !state.is_ascii() || text.is_ascii());
-    text.map(Into::into).ok_or_else(|| bad(format!("the text at {address:#x} is not what its state says")))
+    text.map(Into::into)
+        .ok_or_else(|| bad(format!("the text at {address:#x} does not have the encoding that its state says")))
 }
 
 fn state(header: &[u8], offset: u64) -> Option<State> {
@@ -115,7 +116,7 @@ mod tests {
     const OTHER: u32 = 3 | 1 << 7;
 
     #[test]
-    fn text_objects_are_read_by_their_state() {
+    fn text_objects_are_decoded_by_their_state() {
         let text = |width: u32, start, length, data: &[u8]| {
             read_as(OTHER | width << 2 | COMPACT, start, length, data).unwrap()
         };
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn objects_that_are_not_text_are_refused() {
         for (state, start, length, data) in [
             (1 << 2 | ASCII, 40, 1, &b"a"[..]),
             (1 << 2, 56, 1, b"a"),
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_a_longest_length() {
+    fn the_length_of_a_name_is_limited() {
         let long = vec![b'a'; usize::try_from(LENGTH_LIMIT).unwrap() + 1];
         let of = |length| read_as(1 << 2 | COMPACT | ASCII, 40, length, &long);
         assert_eq!(of(LENGTH_LIMIT).map(|text| text.len() as u64), Ok(LENGTH_LIMIT));

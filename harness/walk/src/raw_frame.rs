@@ -72,7 +72,7 @@ impl RawFrame {
         let (Some(previous), Some(executable), Some(instr_ptr), Some(&owner)) =
             (field(frame.previous), field(frame.executable), field(frame.instr_ptr), owner)
         else {
-            return Err(Rejection::Unreadable(format!("frame {address:#x} is cut off")));
+            return Err(Rejection::Unreadable(format!("frame {address:#x} is truncated")));
         };
         let owner = Owner::parse(layout, owner).ok_or(Rejection::BadOwner { frame: address, owner })?;
         Ok(Self { address, previous, code: executable & !frame.tag_mask, instr_ptr, owner })
@@ -140,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_cut_off_is_refused() {
+    fn a_truncated_frame_is_refused() {
         let cut = RawFrame::parse(&LAYOUT, 0x10, &[0; 74]);
-        assert_eq!(cut, Err(Rejection::Unreadable("frame 0x10 is cut off".into())));
+        assert_eq!(cut, Err(Rejection::Unreadable("frame 0x10 is truncated".into())));
         assert_eq!(RawFrame::buffer(&LAYOUT).len(), 88);
     }
 }

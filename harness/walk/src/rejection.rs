@@ -30,7 +30,7 @@ pub enum Rejection {
     #[error("the chain has more than {0} frames")]
     TooDeep(usize),
     /// The layout does not define this owner byte.
-    #[error("frame {frame:#x} has owner {owner}, which this layout does not know")]
+    #[error("frame {frame:#x} has owner {owner}, which this layout does not define")]
     BadOwner {
         /// Address of the frame.
         frame: u64,
@@ -38,7 +38,7 @@ pub enum Rejection {
         owner: u8,
     },
     /// A frame's code object, text or location table cannot be decoded.
-    #[error("code object {code:#x} does not decode: {why}")]
+    #[error("code object {code:#x} cannot be decoded: {why}")]
     BadCode {
         /// Address of the code object.
         code: u64,
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_make_no_other_reason() {
+    fn numbers_do_not_change_the_reason() {
         let reason = |text: &str| Rejection::Raised(text.into()).reason();
         assert_eq!(
             reason("RuntimeError: expected 0x7f3a2c, got 0x0 (after 12 frames)"),

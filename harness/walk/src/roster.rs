@@ -20,7 +20,6 @@ pub(super) const SPECULATION_LIMIT: usize = 16 << 20;
 /// The threads of the previous sample and the buffer of the prefetch. See the module documentation.
 #[derive(Default)]
 pub(super) struct ThreadPrefetch {
-    /// In list order.
     interpreters: Vec<Listed>,
     states: Vec<ThreadState>,
     /// The ranges to read of each interpreter and each thread. They depend only on the layout.
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_looked_at_with_what_was_wished_for() {
+    fn threads_are_read_with_the_requested_extra_data() {
         let mut image = target(&[1, 2, 3]);
         let mut roster = ThreadPrefetch::default();
         assert!(!look(&mut roster, &mut image), "nothing is known yet");
@@ -319,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn other_threads_than_before_are_noticed() {
+    fn a_changed_list_of_threads_is_noticed() {
         for now in [&[1, 2][..], &[2], &[], &[1, 2, 3, 4], &[4, 1, 2, 3], &[1, 3, 2]] {
             let mut roster = ThreadPrefetch::default();
             roster.enumerate(&mut target(&[1, 2, 3]), &SITE).unwrap();
@@ -338,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_says_it_is_of_another_interpreter_is_noticed() {
+    fn a_thread_with_another_interpreter_is_noticed() {
         let mut image = target(&[1, 2]);
         let mut roster = ThreadPrefetch::default();
         roster.enumerate(&mut image, &SITE).unwrap();
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_look() {
+    fn unreadable_memory_gives_no_first_read() {
         let mut image = target(&[1, 2]);
         let mut roster = ThreadPrefetch::default();
         roster.enumerate(&mut image, &SITE).unwrap();

@@ -154,11 +154,11 @@ pub struct Sample {
 /// are given for each field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Full hits (`frame_cache_hits`).
+    /// Threads with a full hit (`frame_cache_hits`).
     pub full_hits: u64,
-    /// Partial hits (`frame_cache_partial_hits`).
+    /// Threads with a partial hit (`frame_cache_partial_hits`).
     pub partial_hits: u64,
-    /// Misses (`frame_cache_misses`).
+    /// Threads with a miss (`frame_cache_misses`).
     pub misses: u64,
     /// Frames taken from the cache (`frames_read_from_cache`).
     pub frames_from_cache: u64,

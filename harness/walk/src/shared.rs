@@ -19,7 +19,7 @@ struct Segment<T> {
 }
 
 impl<T> Shared<T> {
-    /// Number of items.
+    /// Number of items, counted in constant time.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_what_was_put_together() {
+    fn a_list_contains_its_parts_in_order() {
         let list = three();
         assert_eq!((items(&list), list.len(), list.first()), (vec![1, 2, 3, 4, 5], 5, Some(&1)));
         for count in 0..8 {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_stays_cut_off_under_new_items() {
+    fn a_truncated_tail_stays_truncated_under_new_items() {
         let mut list = three();
         list.truncate(4);
         assert_eq!(items(&list), [1, 2, 3, 4]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_equal_by_their_items_however_they_are_held() {
+    fn lists_with_equal_items_are_equal() {
         let flat = Shared::from(vec![1, 2, 3, 4, 5]);
         let hash = |list: &Shared<u32>| {
             let mut hasher = std::hash::DefaultHasher::new();

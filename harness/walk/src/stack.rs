@@ -36,7 +36,7 @@ impl Stack {
         Some(Self::new(Arc::clone(frames.first()?), frames.skip(1)))
     }
 
-    /// Number of frames.
+    /// Number of frames, counted in constant time.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_the_same_however_it_is_held() {
+    fn stacks_with_equal_frames_are_equal() {
         let callers: Shared<Arc<Frame>> = ["b", "c"].map(|name| Arc::new(frame(name))).into_iter().collect();
         let shared = Stack::new(Arc::new(frame("a")), callers);
         let slice = Stack::from(["a", "b", "c"].map(frame));

@@ -39,7 +39,7 @@ impl Site {
 
 /// A cached walker was requested for a build without the frame cache's fields. Holds the version.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("CPython {0} has no frame cache: only the uncached walkers run on it")]
+#[error("CPython {0} has no frame cache: only uncached walkers run on it")]
 pub struct NoFrameCache(pub VersionHex);
 
 /// Why a walker cannot be made for a build.
@@ -73,7 +73,7 @@ pub trait Walker: Send {
     /// The threads cannot be found, or an anchor cannot be written.
     fn attach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection>;
 
-    /// Walks all threads.
+    /// Walks the threads of all interpreters, in the order of their lists.
     ///
     /// # Errors
     /// The threads cannot be found. Errors of one thread are in its [`ThreadSample`].
@@ -92,7 +92,7 @@ pub trait Walker: Send {
 /// A walker with a frame cache. The cache and the decoder are all that it keeps of earlier samples, apart from
 /// prefetching.
 pub trait CachingWalker: Walker {
-    /// The frame cache.
+    /// The walker's frame cache, with all entries that it stored.
     fn cache(&self) -> &FrameCache;
 
     /// Replaces the frame cache and forgets the threads of earlier samples.
@@ -160,7 +160,7 @@ impl<T: ThreadWalk + Send> Walker for T {
         let mut threads = SmallVec::new();
         if roster.look(memory, &site, T::LOOKS_AFTER, |thread, wishes| self.wish(thread, wishes)) {
             let seen = (0..).map_while(|index| roster.seen(index));
-            threads.extend(seen.map(|seen| told(self.walk_seen(memory, seen))));
+            threads.extend(seen.map(|seen| thread_sample(self.walk_seen(memory, seen))));
         } else {
             roster.enumerate(memory, &site)?;
             threads.extend(roster.states().iter().map(|thread| self.sample_thread(memory, thread.address)));
@@ -173,7 +173,7 @@ impl<T: ThreadWalk + Send> Walker for T {
     }
 
     fn sample_thread(&mut self, memory: &mut dyn RemoteMemory, thread: Address) -> ThreadSample {
-        told(self.walk(memory, thread))
+        thread_sample(self.walk(memory, thread))
     }
 
     fn detach(&mut self, memory: &mut dyn RemoteMemory) -> Result<(), Rejection> {
@@ -181,7 +181,7 @@ impl<T: ThreadWalk + Send> Walker for T {
     }
 }
 
-fn told((state, result): (ThreadState, Result<Walked, Rejection>)) -> ThreadSample {
+fn thread_sample((state, result): (ThreadState, Result<Walked, Rejection>)) -> ThreadSample {
     let (outcome, provenance) = match result {
         Ok(walked) => (Ok(walked.stack), walked.provenance),
         Err(rejection) => (Err(rejection), Provenance { lookup: Lookup::Unknown, from_cache: 0 }),

@@ -121,7 +121,7 @@ impl FromStr for Weakening {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|weakening| weakening.name() == name).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|weakening| weakening.name()).collect();
-            format!("no weakening is called `{name}`; there are: {}", names.join(", "))
+            format!("there is no weakening `{name}`; known are: {}", names.join(", "))
         })
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weakening_applies_where_there_is_such_a_check() {
+    fn a_weakening_applies_only_to_walkers_with_that_check() {
         let applied = |walker| Weakening::ALL.into_iter().filter(move |weakening| weakening.applies_to(walker));
         assert_eq!((applied(WalkerKind::OwnCached).count(), applied(WalkerKind::OwnReference).count()), (10, 15));
         assert!(Weakening::ANCHOR_FIRST.iter().all(|weakening| weakening.applies_to(WalkerKind::OwnReference)));

@@ -1,6 +1,6 @@
 """Gates for a program under `framediff check --program`.
 
-At a gate the program writes its own account of its stack and stops, so that whoever walks it can be held against what it says itself:
+At a gate the program writes its own account of its stack and stops. Walkers are then compared with this account:
 
     from framediff_gate import gate, run
 
@@ -9,11 +9,11 @@ At a gate the program writes its own account of its stack and stops, so that who
 
     run(body)
 
-Where the program is to be stopped at random moments, or where framediff is not there, a gate spins for a moment instead.
+If framediff stops the program at random moments, or is not running, a gate spins for a moment instead.
 
-GATE_MODE is "gate" or "run". GATE_OUT is the file that the accounts go to, one JSON line each:
+GATE_MODE is "gate" or "run". GATE_OUT is the file for the accounts, one JSON line each:
 [thread id, [[qualified name, file, line, [line, end line, column, end column] or "out"], ...]], leaf first, beginning with the caller of
-the gate. After its line the thread sends itself SIGSTOP, which stops the process.
+the gate. After writing the line, the thread sends itself SIGSTOP, which stops the process.
 """
 # Import few modules, and small ones: they run inside the user's program.
 import os
@@ -67,6 +67,6 @@ gate = gate_gate if MODE == "gate" else gate_run
 
 
 def run(body):
-    """Calls `body` for ever."""
+    """Calls `body` forever."""
     while True:
         body()

@@ -1,4 +1,4 @@
-"""The gates under the name by which small programs know them; a gate.py beside the program comes first."""
+"""The gates under their short name for small programs; a gate.py next to the program takes precedence."""
 from framediff_gate import MODE, gate, gate_gate, gate_run, run
 
 __all__ = ["MODE", "gate", "gate_gate", "gate_run", "run"]

@@ -1,15 +1,15 @@
-"""Runs in the interpreter's own start, right before the program under test.
+"""Runs while the interpreter starts, right before the program under test.
 
-It says that the interpreter is ready, waits to be let go, and then gives the standard streams back: the program reads nothing, and what
-it prints goes to its standard error. The interpreter then runs the program by itself, as `python FILE ARGS` does, so that none of this is
-on its stack. Interpreters that come later in the same process, and processes that the program starts, only get the folder of the gates.
+It reports that the interpreter is ready, waits for permission to continue, and then restores the standard streams: the program reads
+nothing, and what it prints goes to its standard error. The interpreter then runs the program like `python FILE ARGS`, so none of this is
+on its stack. Later interpreters in the same process, and processes that the program starts, only get the folder of the gates.
 """
 import os
 import sys
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:] = [path for path in sys.path if path != _here]
-# Append: modules beside the program, and installed ones, come first.
+# Append: modules next to the program and installed modules take precedence.
 sys.path.append(os.path.join(os.path.dirname(_here), "modules"))
 
 if os.environ.pop("FRAMEDIFF_START", None):

@@ -49,7 +49,7 @@ impl Cli {
     }
 }
 
-/// What to do.
+/// The subcommands. Without one, `check` runs.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     /// Test the frame cache of the builds under test (the default)
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_consistent() {
+    fn the_clap_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn selections_repeat() {
+    fn selection_options_can_be_repeated() {
         let check = check(
             "framediff check --python /a/python --python b --lane live --lane stopped --walker cpython-cached \
              --family recursion --family generators --weaken leaf-reused-on-full-hit --depth 3 --width 2 --speed 0 --frame-size unequal:9 --names wide --jobs 2 \
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_what_comes_after_the_dashes() {
+    fn program_arguments_follow_the_double_dash() {
         let one = check("framediff check --program p.py --seed 3 -- -v --seed 4");
         assert_eq!(one.program, Some("p.py".into()));
         assert_eq!(
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_errors_have_the_documented_exit_code() {
+    fn usage_errors_exit_with_the_documented_code() {
         for line in [
             "framediff --budget",
             "framediff --budget 0s",
@@ -509,7 +509,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_and_what_is_brought_down_is_in_the_help() {
+    fn the_help_says_which_values_are_refused_and_which_are_reduced() {
         let largest =
             [("--depth", MOST_DEEP), ("--width", MOST_WIDE), ("--speed", MOST_ROUNDS), ("--frame-size", MOST_LOCALS)];
         let help = parse("framediff check --help").unwrap_err().to_string();
@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_succeed_and_help_tells_the_exit_codes() {
+    fn help_and_version_succeed_and_help_lists_the_exit_codes() {
         for verb in [
             "",
             "check",

@@ -32,7 +32,8 @@ pub(super) fn builds(arguments: &Builds) -> Result<Ending, Failure> {
         return Ok(Ending::PASS);
     }
     tell(
-        "no CPython that can be tested is here: name one with --python PATH, or let `framediff builds --fetch` fetch Debian's 3.15",
+        "no testable CPython was found: name one with --python PATH, or fetch Debian's 3.15 with `framediff builds \
+         --fetch`",
     );
     Ok(Ending::NotSetUp)
 }

@@ -29,10 +29,10 @@ use crate::cli::{folder, snapshots};
 fn unpack_program(path: &Path, bundle: &Bundle, folder: &Path, file_name: &str) -> Result<PathBuf, Failure> {
     let is_plain = Path::new(file_name).file_name() == Some(OsStr::new(file_name)) && !file_name.contains('\0');
     if !is_plain {
-        return Err(BundleError::damaged(path, "its program has no plain file name").into());
+        return Err(BundleError::damaged(path, "the name of its program is not a plain file name").into());
     }
     let Some(source) = bundle.file(name::WORKLOAD) else {
-        return Err(BundleError::damaged(path, "its program is not in it").into());
+        return Err(BundleError::damaged(path, "it does not contain its program").into());
     };
     let file = folder.join(file_name);
     fs::write(&file, source)?;
@@ -76,7 +76,7 @@ pub(super) fn replay(
     arguments: &Replay,
     interrupted: &'static AtomicBool,
 ) -> Result<Ending, Failure> {
-    let told = finding(path, bundle)?;
+    let record = finding(path, bundle)?;
     let shown = show_snapshot(path, bundle)?;
     let row = match row(bundle, &arguments.source, interrupted)? {
         Ok(row) => row,
@@ -86,22 +86,22 @@ pub(super) fn replay(
             return Ok(Ending::INCONCLUSIVE);
         }
     };
-    let mut again = again(&told.again)?;
+    let mut again = again(&record.again)?;
     let folder = folder::for_run(&std::env::temp_dir())?;
-    if let AgainWorkload::Program { file_name, arguments } = &told.again.workload {
+    if let AgainWorkload::Program { file_name, arguments } = &record.again.workload {
         let file = unpack_program(path, bundle, folder.path(), file_name)?;
-        tell(&format!("note: the bundle's own program {} is run", clean(file_name)));
+        tell(&format!("note: running the bundle's own program {}", clean(file_name)));
         (again.program, again.arguments) = (Some(file), arguments.clone());
     }
-    let fingerprint = told.finding.fingerprint();
+    let fingerprint = record.finding.fingerprint();
     again.until = Some(fingerprint.clone());
     again.source = BuildSource { python: vec![row.build.python.clone()], cache: arguments.source.cache.clone() };
     again.jit = Some(if row.jit == JitMode::On { Jit::On } else { Jit::Off });
     again.budget = arguments.budget;
     let Checked { ending, summary } = run_check(&again)?;
     let own = bundle.about.interpreter.is_image(&row);
-    let told = told_again(ending, summary.is_seen(&fingerprint), own);
-    print(&format!("{}: {}: {told}\n", path.display(), clean(&bundle.about.fingerprint)))?;
+    let result = replay_result(ending, summary.is_seen(&fingerprint), own);
+    print(&format!("{}: {}: {result}\n", path.display(), clean(&bundle.about.fingerprint)))?;
     let ending = shown.worse(ending);
     if own {
         return Ok(ending);
@@ -111,15 +111,15 @@ pub(super) fn replay(
 }
 
 /// The result of a replay in words.
-fn told_again(ending: Ending, seen: bool, own: bool) -> &'static str {
+fn replay_result(ending: Ending, seen: bool, own: bool) -> &'static str {
     match (ending, seen, own) {
         (Ending::Interrupted, false, _) => "interrupted before it was seen",
-        (Ending::PASS, true, true) => "seen again; it is known",
-        (Ending::PASS, true, false) => "seen, and known, on another interpreter than the bundle's",
+        (Ending::PASS, true, true) => "seen again, a known failure",
+        (Ending::PASS, true, false) => "seen, a known failure, but on a different interpreter than the bundle's",
         (_, true, _) => "seen again, see above",
-        (Ending::FAIL, false, _) => "not seen again, but another failure was, see above",
+        (Ending::FAIL, false, _) => "not seen again, but there was another failure, see above",
         (_, false, true) => "not seen again, which proves nothing; a longer --budget may show it",
-        (_, false, false) => "not seen, which proves nothing: the bundle is of another interpreter",
+        (_, false, false) => "not seen, which proves nothing: the bundle was made on a different interpreter",
     }
 }
 
@@ -186,12 +186,13 @@ fn row(
     }
     let like = rows.iter().find(|row| wanted.is_like(row));
     let Some(row) = like.or_else(|| rows.iter().find(|row| given && wanted.is_kind(row))) else {
-        let why = format!("the bundle is of CPython {name}, and no such build is here: name one with --python PATH");
+        let why =
+            format!("the bundle was made on CPython {name}, and no such build was found: name one with --python PATH");
         return Ok(Err(why));
     };
-    let told = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
+    let details = wanted.sys_version.as_deref().map(|text| format!(" ({})", clean(text))).unwrap_or_default();
     tell(&format!(
-        "note: the bundle is of another interpreter than {}: of CPython {name}{told}, this is {}",
+        "note: the bundle was not made on {}, but on CPython {name}{details}; this is {}",
         row.build.python.display(),
         row.name
     ));
@@ -200,7 +201,7 @@ fn row(
 
 /// Prints a failure of `check` as it was reported, and where it happened.
 pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<Ending, Failure> {
-    let told = finding(path, bundle)?;
+    let record = finding(path, bundle)?;
     let mut text = about(bundle);
     text.push('\n');
     for line in bundle.text(name::LOG).unwrap_or_default().lines() {
@@ -211,10 +212,10 @@ pub(super) fn explain(path: &Path, bundle: &Bundle) -> Result<Ending, Failure> {
     text.push_str(&format!(
         "  again      framediff replay {}{}\n",
         path.display(),
-        if has(name::SNAPSHOT) { ", which sends the walkers over its snapshot, too" } else { "" }
+        if has(name::SNAPSHOT) { ", which also replays its snapshot" } else { "" }
     ));
     print(&text)?;
-    Ok(if told.known.is_some() { Ending::PASS } else { Ending::FAIL })
+    Ok(if record.known.is_some() { Ending::PASS } else { Ending::FAIL })
 }
 
 /// Prints the explanation of a stepped case that was recorded when its bundle was made.
@@ -234,7 +235,7 @@ pub(super) fn explained_there(bundle: &Bundle, case: &SteppedFile) -> Result<End
 /// What the bundle contains and where it was made.
 pub(super) fn about(bundle: &Bundle) -> String {
     let About { framediff, fingerprint, interpreter, machine, .. } = &bundle.about;
-    let told = interpreter.sys_version.as_deref().unwrap_or("its version was not told");
+    let details = interpreter.sys_version.as_deref().unwrap_or("sys.version unknown");
     let id = interpreter.build_id.as_deref().unwrap_or("none");
     let mut text = String::new();
     for (label, value) in [
@@ -248,7 +249,7 @@ pub(super) fn about(bundle: &Bundle) -> String {
                 if interpreter.jit { " JIT" } else { "" }
             ),
         ),
-        ("", format!("{told}, build id {id}")),
+        ("", format!("{details}, build id {id}")),
         ("on", format!("Linux {}, {}", machine.kernel, machine.processor)),
         ("by", format!("framediff {framediff}")),
     ] {

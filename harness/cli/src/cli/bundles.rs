@@ -104,7 +104,7 @@ pub(super) fn of_stepped(
 
 #[cfg(not(target_arch = "x86_64"))]
 fn of_case(_: SteppedCase, _: &BuildVariant, _: &'static AtomicBool) -> Result<Bundle, Failure> {
-    Err("the stepped lane needs a machine of x86-64".into())
+    Err("the stepped lane needs an x86-64 machine".into())
 }
 
 fn of_violation(

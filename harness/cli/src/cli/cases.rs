@@ -38,7 +38,7 @@ pub(super) const ON_A_LINE: &str = "case";
 /// Reads a case from a line, a file or a bundle.
 fn read(text: &str) -> Result<SteppedFile, Failure> {
     if let Some(bundle) = open_bundle(text)? {
-        let other = "this bundle is of no case of the stepped lane: `framediff replay` and `explain` open it";
+        let other = "this bundle contains no case of the stepped lane; open it with `framediff replay` or `explain`";
         return Ok(bundled::case(Path::new(text), &bundle)?.ok_or(other)?);
     }
     if is_line(text) {
@@ -118,7 +118,7 @@ pub(super) fn replay(
     Ok(ending)
 }
 
-const OTHER_BUILD: &str = "inconclusive: the case is of another interpreter";
+const OTHER_BUILD: &str = "inconclusive: the case was made on a different interpreter";
 
 /// Whether the only reason why a case cannot run is that its build is missing here.
 fn is_without_build(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -191,7 +191,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
     let minimal = if smaller.is_minimal {
         "no single change makes it smaller"
     } else {
-        "the budget was spent before everything smaller was tried"
+        "the budget ended before all smaller cases were tried"
     };
     let _ = writeln!(text, "      {} schedules ran; {minimal}", smaller.runs);
     // The result is replayed once more from scratch before it is reported.
@@ -210,7 +210,7 @@ pub(super) fn shrink(arguments: &Shrink, interrupted: &'static AtomicBool) -> Re
 pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
     let OneCase { case, source } = &arguments.case;
     if arguments.output.exists() {
-        return Err(format!("{} is there already: name another file", arguments.output.display()).into());
+        return Err(format!("{} already exists: name another file", arguments.output.display()).into());
     }
     let mut file = read(case)?;
     let ready = Ready::new(&file.case, source, interrupted)?;
@@ -219,7 +219,9 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
         let until = Until { deadline: Some(Instant::now() + arguments.limit), interrupted: &stopped, first: false };
         match from_gate_to_gate(&ready.plan, &file.case, until)? {
             Some(gated) => file.case = gated,
-            None => tell("note: from gate to gate the same failure was not found, so both run freely"),
+            None => {
+                tell("note: the failure was not found with moves from gate to gate, so target and profiler run freely")
+            }
         }
     }
     let mut duty = Duty { limit: arguments.limit, measured: None, warm_up: ready.plan.warm_up };
@@ -234,14 +236,14 @@ pub(super) fn reproducer(arguments: &Reproducer, interrupted: &'static AtomicBoo
         Some(0) => false,
         _ => {
             let text = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{} does not run: {}", arguments.output.display(), last_words(&text)).into());
+            return Err(format!("{} failed to run: {}", arguments.output.display(), last_words(&text)).into());
         }
     };
     if seen && !is_deterministic(&file.case) {
         duty.measured = Some(time);
         fs::write(&arguments.output, python_file(&file, duty)?)?;
     }
-    let kind = if is_deterministic(&file.case) { "deterministic" } else { "both run freely" };
+    let kind = if is_deterministic(&file.case) { "deterministic" } else { "target and profiler run freely" };
     let how = if seen { "it showed the failure" } else { "it did not show the failure" };
     print(&format!("{}: {kind}; {how} in {}\n", arguments.output.display(), seconds(time)))?;
     Ok(if seen { Ending::PASS } else { Ending::INCONCLUSIVE })

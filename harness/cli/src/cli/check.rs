@@ -36,7 +36,7 @@ pub(super) struct Checked {
 fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
     let Some(file) = &arguments.program else { return Ok(None) };
     if let Some(lane) = arguments.selection.lane.iter().find(|&&lane| lane != Lane::Stopped) {
-        return Err(format!("--program runs in the stopped lane alone, and --lane asks for {lane}").into());
+        return Err(format!("--program runs only in the stopped lane, but --lane selects {lane}").into());
     }
     Ok(Some(UserProgram::load(file, arguments.arguments.clone())?))
 }
@@ -70,7 +70,7 @@ pub(super) fn run_check(arguments: &Check) -> Result<Checked, Failure> {
         })
         .collect();
     if rows.is_empty() {
-        return Err("no build has the run mode that --jit asks for".into());
+        return Err("no build has the run mode that --jit selects".into());
     }
     let selected = &arguments.selection;
     let folder = folder::for_run(&std::env::temp_dir())?;

@@ -25,7 +25,6 @@ pub struct Compare {
     pub format: Format,
 }
 
-/// Compares two reports.
 pub(super) fn compare(arguments: &Compare) -> Result<Ending, Failure> {
     let document = ComparisonDocument::from(compared(&arguments.old, &arguments.new)?);
     match arguments.format {

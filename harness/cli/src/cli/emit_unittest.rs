@@ -16,7 +16,6 @@ pub struct EmitUnittest {
     pub output: Option<PathBuf>,
 }
 
-/// Writes the file.
 pub(super) fn emit(arguments: &EmitUnittest) -> Result<Ending, Failure> {
     let text = unittest_file();
     match &arguments.output {

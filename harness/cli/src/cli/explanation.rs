@@ -36,7 +36,7 @@ impl Ready {
         let selection = select(&source.python, &cache, &mut Terminal::new(stopped))?;
         let row = find(&selection.rows, case, !source.python.is_empty())?.clone();
         if identity(&row) != case.build {
-            tell(&format!("note: the case is of CPython {}, this is {}", case.build, identity(&row)));
+            tell(&format!("note: the case was made on CPython {}, this is {}", case.build, identity(&row)));
         }
         let folder = folder::for_run(&std::env::temp_dir())?;
         let plan = plan(&row, case, folder.path());

@@ -27,7 +27,7 @@ pub(super) fn for_run(parent: &Path) -> io::Result<TempDir> {
 /// The folder cannot be created or written to. The message names it.
 pub(super) fn for_results(folder: &Path) -> Result<(), String> {
     let tried = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
-    tried.map(drop).map_err(|error| format!("nothing can be written into {}: {error}", folder.display()))
+    tried.map(drop).map_err(|error| format!("cannot write into {}: {error}", folder.display()))
 }
 
 /// Whether a folder with this name belongs to a process that no longer exists.
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_folders_of_ended_runs_are_removed() {
+    fn only_folders_of_ended_runs_are_removed() {
         let parent = tempfile::tempdir().unwrap();
         let mine = for_run(parent.path()).unwrap();
         // This is above the kernel's largest process id.

@@ -42,7 +42,7 @@ pub(super) fn merge(arguments: &Merge) -> Result<Ending, Failure> {
     for path in &arguments.files {
         let Content::Check(document) = Saved::load(path, &known)?.content else {
             return Err(format!(
-                "{} is no report of `check`: only these have shards",
+                "{} is not a report of `check`: only `check` has shards",
                 clean(&path.display().to_string())
             )
             .into());

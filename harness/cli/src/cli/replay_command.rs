@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_selects_the_cell_again() {
+    fn the_command_selects_the_same_cell() {
         let original = check(
             "framediff --weaken chunks-not-copied --depth 5 --frame-size unequal:8 --names astral --seed 1 --budget 5m",
         );
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_decides_the_outcome_is_in_the_command_and_nothing_else() {
+    fn the_command_contains_only_what_decides_the_outcome() {
         let cell = fixtures::cell(Lane::Stopped);
         let original = check(
             "framediff --stops 40 --known /k.toml --strict --confidence 0.99 --width 3 --speed 7 --jobs 2 --profiles \
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_run_again_with_its_arguments() {
+    fn the_command_passes_the_arguments_of_the_program() {
         let original = check("framediff --program /p.py --stops 5 -- 2000 it's");
         let cell = CellId { family: "program p.py 2000 it's".into(), ..fixtures::cell(Lane::Stopped) };
         let line = replay(&original, &cell);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn words_survive_a_shell() {
+    fn quoted_words_survive_a_shell() {
         for (word, quoted) in [
             ("/opt/py-3.15/bin/python3.15", "/opt/py-3.15/bin/python3.15"),
             ("", "''"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_no_text_is_quoted_byte_by_byte() {
+    fn a_path_that_is_not_utf8_is_quoted_byte_by_byte() {
         let path = |bytes| Path::new(std::ffi::OsStr::from_bytes(bytes)).to_owned();
         assert_eq!(quote_path(&path(b"/opt/my python")), "'/opt/my python'");
         assert_eq!(quote_path(&path(b"/opt/x\xff'\n/python")), r"$'/opt/x\xff\'\n/python'");

@@ -23,7 +23,7 @@ use crate::cli::output::{Failure, print, tell};
 use crate::cli::{bundled, cases, snapshots};
 
 /// Printed for a case that proves nothing.
-const UNJUDGED: &str = "inconclusive: the walkers refused everything, and nothing was judged";
+const UNJUDGED: &str = "inconclusive: the walkers rejected everything, so nothing was judged";
 
 /// Replays files one by one. An unusable file does not stop the others.
 pub(super) fn replay(arguments: &Replay, interrupted: &'static AtomicBool) -> Result<Ending, Failure> {
@@ -90,7 +90,7 @@ fn stepped(
     _: &Replay,
     _: &'static AtomicBool,
 ) -> Result<Ending, Failure> {
-    Err(format!("{name}: the stepped lane needs a machine of x86-64").into())
+    Err(format!("{name}: the stepped lane needs an x86-64 machine").into())
 }
 
 /// Runs a saved case through the check of its fuzz target. A case of the simulated interpreter also prints its
@@ -102,9 +102,9 @@ fn replay_case(path: &Path, file: &CaseFile) -> Result<Ending, Failure> {
         let ran = case.scenario.run(true)?;
         text.push_str(&render(&ran.interpreter, &ran.notes));
         let _ = match (ran.broken, case.breaks) {
-            (Some(broken), Some(_)) => writeln!(text, "known to break: {broken}"),
-            (Some(broken), None) => writeln!(text, "broken: {broken}"),
-            (None, _) => writeln!(text, "nothing is broken"),
+            (Some(broken), Some(_)) => writeln!(text, "known violation: {broken}"),
+            (Some(broken), None) => writeln!(text, "violation: {broken}"),
+            (None, _) => writeln!(text, "no violation"),
         };
     }
     let verdict = file.run();

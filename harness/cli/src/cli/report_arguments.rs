@@ -13,12 +13,12 @@ pub struct Reports {
     pub reports: Vec<ReportTo>,
 }
 
-/// One file.
+/// One `--report`: a kind of report and its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportTo {
-    /// What is written.
+    /// The kind of report, before the equals sign.
     pub kind: ReportKind,
-    /// Where to.
+    /// The file, after the equals sign.
     pub path: PathBuf,
 }
 
@@ -87,7 +87,7 @@ impl FromStr for ReportTo {
             .iter()
             .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
             .collect();
-        let known = || format!("write KIND=PATH, KIND one of {}", names.join(", "));
+        let known = || format!("write KIND=PATH with one of these kinds: {}", names.join(", "));
         let (kind, path) = text.split_once('=').ok_or_else(known)?;
         let kind = ReportKind::from_str(kind, false).map_err(|_| known())?;
         if path.is_empty() {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kind_and_path_are_told_apart_at_the_first_sign() {
+    fn kind_and_path_are_split_at_the_first_equals_sign() {
         let parsed = "json-lines=a=b".parse();
         assert_eq!(parsed, Ok(ReportTo { kind: ReportKind::JsonLines, path: "a=b".into() }));
         for bad in ["", "json", "json=", "pdf=x", "=x", "JSON=x"] {

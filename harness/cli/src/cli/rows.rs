@@ -26,7 +26,7 @@ pub(super) fn with_cache(
     };
     let rows: Vec<BuildVariant> = selection.rows.into_iter().filter(wanted).collect();
     if rows.is_empty() {
-        return Err("no build with the frame cache has the run mode that --jit asks for".into());
+        return Err("no build with the frame cache has the run mode that --jit selects".into());
     }
     Ok(rows)
 }

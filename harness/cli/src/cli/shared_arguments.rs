@@ -11,7 +11,6 @@ use model::workload::{FrameSize, Names, Overrides};
 use crate::cli::output::Failure;
 use crate::cli::values::{confidence, frame_size, names};
 
-/// The default confidence.
 pub(super) const DEFAULT_CONFIDENCE: f64 = 0.9999;
 
 /// Where builds come from.

@@ -29,7 +29,7 @@ pub(super) fn record(arguments: &Arguments, interrupted: &AtomicBool) -> Result<
     build.usable()?;
     let wanted = |jit: JitMode| (jit == JitMode::On) == (arguments.jit == Some(Jit::On));
     let row = rows(&[Arc::new(build)]).into_iter().find(|row| wanted(row.jit));
-    let row = row.ok_or("this build has no JIT: leave out --jit on")?;
+    let row = row.ok_or("this build has no JIT: omit --jit on")?;
     // The same workload that `check` generates from this seed.
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     let parameters = Parameters::draw(arguments.family, &mut random);
@@ -66,7 +66,7 @@ pub(super) fn show(path: &Path, snapshot: &Snapshot) -> Result<Ending, Failure> 
         line(&mut text, look);
     }
     let _ = match broken {
-        0 if judged == 0 => writeln!(text, "  inconclusive: no walker gave a stack"),
+        0 if judged == 0 => writeln!(text, "  inconclusive: no walker returned a stack"),
         0 => writeln!(text, "  pass"),
         1 => writeln!(text, "  1 violation"),
         _ => writeln!(text, "  {broken} violations"),

@@ -24,7 +24,7 @@ where
 {
     let all: Vec<T> = all.into_iter().collect();
     PossibleValuesParser::new(all.iter().copied().map(name).collect::<Vec<_>>())
-        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("there is no such name"))
+        .try_map(move |text| all.iter().copied().find(|&value| name(value) == text).ok_or("unknown name"))
 }
 
 /// A parser for the variants of an enum, by name. The help text is the documentation of each variant.
@@ -37,7 +37,7 @@ where
         PossibleValue::new((*value).into()).help(help.trim_end_matches('.'))
     };
     PossibleValuesParser::new(T::VARIANTS.iter().map(described).collect::<Vec<_>>())
-        .try_map(|text| T::VARIANTS.iter().copied().find(|&value| value.into() == text).ok_or("there is no such name"))
+        .try_map(|text| T::VARIANTS.iter().copied().find(|&value| value.into() == text).ok_or("unknown name"))
 }
 
 pub(super) fn lanes() -> impl TypedValueParser<Value = Lane> {
@@ -112,9 +112,9 @@ fn jobs(text: &str, cores: usize, by_default: usize) -> Result<NonZeroUsize, Str
     match text.parse::<NonZeroUsize>() {
         Ok(jobs) if jobs.get() <= most => Ok(jobs),
         Ok(_) => Err(format!(
-            "at most {MOST_JOBS_PER_CORE} for each core can run at once, which is {most} here; without --jobs it is {by_default}"
+            "at most {MOST_JOBS_PER_CORE} jobs for each core are allowed, here {most}; the default is {by_default}"
         )),
-        Err(error) => Err(format!("{error}; without --jobs it is {by_default}")),
+        Err(error) => Err(format!("{error}; the default is {by_default}")),
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn seed(text: &str) -> Result<u64, String> {
         Some(digits) => u64::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, decimal or 0x..."))
+    parsed.map_err(|error| format!("{error}; a seed is a number below 2^64, in decimal or with 0x in hexadecimal"))
 }
 
 /// Adding a duration to a clock can overflow, so longer times are rejected.
@@ -143,12 +143,12 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 pub(super) fn budget(text: &str) -> Result<Duration, String> {
     let time = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s or 5m"))?,
+        Err(_) => humantime::parse_duration(text).map_err(|error| format!("{error}; examples: 90s, 5m"))?,
     };
     if time.is_zero() {
-        Err("no time at all proves nothing".to_owned())
+        Err("a budget of no time proves nothing".to_owned())
     } else if time > LONGEST {
-        Err("a budget is at most a year".to_owned())
+        Err("a budget of more than a year is not accepted".to_owned())
     } else {
         Ok(time)
     }
@@ -163,7 +163,7 @@ pub(super) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
 pub(super) fn confidence(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
-        Ok(_) => Err("a confidence lies between 0 and 1, both excluded".to_owned()),
+        Ok(_) => Err("a confidence must be above 0 and below 1".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -182,17 +182,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_jobs_than_the_cores_can_run_are_refused_with_the_default() {
+    fn too_many_jobs_are_refused_and_the_default_is_named() {
         assert_eq!(jobs("16", 2, 3).map(NonZeroUsize::get), Ok(16));
         for bad in ["17", "100000", "0", "-1", "18446744073709551616", "all"] {
             let why = jobs(bad, 2, 3).unwrap_err();
-            assert!(why.contains("without --jobs it is 3"), "{why}");
+            assert!(why.contains("the default is 3"), "{why}");
         }
         assert!(jobs("17", 2, 3).unwrap_err().contains("16 here"));
     }
 
     #[test]
-    fn frames_larger_than_the_generator_makes_them_are_refused() {
+    fn frame_sizes_above_the_generator_limit_are_refused() {
         assert_eq!(frame_size("unequal:1000"), Ok(FrameSize::Unequal(1000)));
         for bad in ["1001", "equal:4294967295", "unequal:1001"] {
             assert!(frame_size(bad).unwrap_err().contains("at most 1000"), "{bad}");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_above_zero() {
+    fn a_time_of_zero_is_refused() {
         assert_eq!(budget("60"), budget("1m"));
         assert_eq!(budget("1m 30s"), Ok(Duration::from_secs(90)));
         assert_eq!(budget("250ms"), Ok(Duration::from_millis(250)));

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_are_gone_are_marked_and_long_beginnings_left_out() {
+    fn gone_frames_are_marked_and_long_beginnings_are_left_out() {
         let mut story = Story::new().sample(&[], "main");
         for _ in 0..10 {
             story = story.go("a main").go("main");

@@ -27,7 +27,7 @@ const ROOT_END: usize = 3;
 const AROUND: usize = 2;
 const INDENT: &str = "             ";
 
-/// The whole report.
+/// The whole report as text, for a terminal or a file.
 #[must_use]
 pub fn render(document: &Document, look: Look) -> String {
     let mut out = String::new();
@@ -247,7 +247,7 @@ fn profiles(out: &mut String, document: &Document, look: Look) {
     if said.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{}", look.bold("profiles against the truth (no ground of the verdict)"));
+    let _ = writeln!(out, "{}", look.bold("profiles against the truth (without effect on the verdict)"));
     for ((row, _, walker), said) in said {
         let counts: Vec<String> = said.iter().map(|(bias, count)| format!("{} {count}", bias.words())).collect();
         let (distance, family) = worst.get(&(row, walker)).copied().unwrap_or_default();
@@ -281,7 +281,7 @@ fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
     if judgement.advice.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{}", look.bold("undecided (no ground of the verdict)"));
+    let _ = writeln!(out, "{}", look.bold("undecided (without effect on the verdict)"));
     for advice in &judgement.advice {
         paragraph(out, "  ", &advice.to_string(), look.width);
     }

@@ -33,7 +33,7 @@ pub fn render(all: &[Saved], limit: usize) -> String {
     }
     let Bounded { mut text, left_out, .. } = out;
     if left_out > 0 {
-        let _ = writeln!(text, "\nleft out for want of room ({limit} bytes): {}.", plural(left_out, "part"));
+        let _ = writeln!(text, "\nleft out because of the size limit ({limit} bytes): {}.", plural(left_out, "part"));
     }
     text.truncate(text.floor_char_boundary(limit));
     text
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn verdict_violations_and_table_are_there() {
+    fn markdown_has_verdict_violations_and_table() {
         let text = render(&saved(vec![finding()]), STEP_SUMMARY);
         assert!(text.starts_with("## framediff: fail\n"), "{text}");
         for words in [
             "<details><summary>probably the profiler (\\_remote\\_debugging): cpython-cached returns stacks that mix",
             "violation  live/cpython-cached/mixed-branches/stale-partial-hit",
             "1 new kind of failure",
-            "full/part/miss: all, some or none",
+            "full/part/miss: samples with all, some or none",
             "replay     framediff check --lane live --family alternating --seed 7",
             "| 3.15.2 release JIT, live | cpython-cached | 20000 |",
         ] {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_no_markup_and_close_no_block() {
+    fn names_cannot_inject_markup_or_close_a_block() {
         let seen = vec![frame("```\n</details><script>", 1)];
         let row = "<script>|`x`".to_owned();
         let text = render(&saved(vec![Finding { seen, row, ..finding() }]), STEP_SUMMARY);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_and_told() {
+    fn parts_that_do_not_fit_are_left_out_and_named() {
         let many: Vec<Finding> = (0..50)
             .map(|index| Finding {
                 cause: None,
@@ -199,7 +199,7 @@ mod tests {
         for limit in [0, 1_000, 5_000, whole.len() - 1] {
             let text = render(&saved, limit);
             assert!(text.len() <= limit, "{} of {limit}", text.len());
-            assert!(limit < 1_000 || text.contains("left out for want of room"), "{limit}: {text}");
+            assert!(limit < 1_000 || text.contains("left out because of the size limit"), "{limit}: {text}");
             assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
         }
     }

@@ -46,7 +46,7 @@ impl Output {
         let failed = |why: io::Error| OutputError::new(path, why);
         let folder = folder(path)?;
         let sink = match fs::metadata(path) {
-            Ok(there) if there.is_dir() => return Err(OutputError::new(path, "it is a folder; name a file")),
+            Ok(there) if there.is_dir() => return Err(OutputError::new(path, "this is a folder; name a file")),
             Ok(there) if !there.is_file() => Sink::Itself(existing(path)?),
             Ok(_) => {
                 // A user who may not write to a file must not be able to replace it either.
@@ -84,7 +84,7 @@ impl Output {
 pub fn open_stream(path: &Path) -> Result<File, OutputError> {
     folder(path)?;
     if path.is_dir() {
-        return Err(OutputError::new(path, "it is a folder; name a file"));
+        return Err(OutputError::new(path, "this is a folder; name a file"));
     }
     File::create(path).map_err(|why| OutputError::new(path, why))
 }
@@ -95,7 +95,8 @@ fn folder(path: &Path) -> Result<&Path, OutputError> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let failed = |why: io::Error| OutputError::new(path, format!("there can be no folder {}: {why}", folder.display()));
+    let failed =
+        |why: io::Error| OutputError::new(path, format!("cannot create the folder {}: {why}", folder.display()));
     fs::create_dir_all(folder).map_err(failed)?;
     Ok(folder)
 }
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_made_and_the_file_comes_whole() {
+    fn the_folder_is_created_and_the_file_appears_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/report.xml");
         let output = Output::open(&path).unwrap();
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_never_ends_leaves_what_was_there() {
+    fn an_unfinished_run_keeps_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
         fs::write(&path, "old").unwrap();
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_a_link() {
+    fn writing_through_a_symlink_keeps_it() {
         let folder = tempfile::tempdir().unwrap();
         let [file, link] = ["file", "link"].map(|name| folder.path().join(name));
         fs::write(&file, "old").unwrap();
@@ -174,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_refused_by_name() {
+    fn unwritable_outputs_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let plain = folder.path().join("plain");
         fs::write(&plain, "").unwrap();
         let below = plain.join("report");
-        for (path, why) in [(folder.path(), "it is a folder"), (&below, "there can be no folder")] {
+        for (path, why) in [(folder.path(), "this is a folder"), (&below, "cannot create the folder")] {
             for error in [Output::open(path).unwrap_err(), open_stream(path).unwrap_err()] {
                 let error = error.to_string();
                 assert!(error.contains(path.to_str().unwrap()) && error.contains(why), "{error}");

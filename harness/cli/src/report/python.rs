@@ -8,7 +8,6 @@ pub(super) fn string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// `True` or `False`.
 pub(super) fn boolean(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
@@ -72,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_literals_that_mean_themselves() {
+    fn program_literals_evaluate_to_the_program() {
         assert_eq!(program("a = '\\n'\nb\n"), "r'''a = '\\n'\nb\n'''");
         assert_eq!(program("a = ''''''"), "\"a = ''''''\"");
         assert_eq!(program("a\\"), "\"a\\\\\"");
     }
 
     #[test]
-    fn lists_are_broken_into_lines() {
+    fn long_lists_are_wrapped() {
         assert_eq!(list(["1", "2"].iter().map(ToString::to_string)), "[1, 2,]");
         assert_eq!(list(std::iter::empty()), "[]");
         let long = list((0..60).map(|number| format!("({number}, None, None)")));

@@ -32,7 +32,7 @@ fn plain(events: &[Event]) -> String {
 }
 
 #[test]
-fn a_pipe_gets_plain_text_of_eighty_columns() {
+fn a_pipe_gets_plain_text_in_eighty_columns() {
     let text = plain(&everything());
     for line in text.lines() {
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
@@ -43,7 +43,7 @@ fn a_pipe_gets_plain_text_of_eighty_columns() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_change_nothing_else() {
+fn colours_are_only_for_terminals_and_change_nothing_else() {
     let coloured =
         human::render(&Document::from(&summary(&everything(), false)), Look { colour: true, ..Look::plain() });
     assert!(coloured.contains('\u{1b}'));
@@ -55,7 +55,7 @@ fn colours_are_for_terminals_and_change_nothing_else() {
 }
 
 #[test]
-fn every_part_of_the_report_is_there() {
+fn the_report_has_every_part() {
     let text = plain(&everything());
     for part in [
         "seed 42, budget 1m",
@@ -91,7 +91,7 @@ fn every_part_of_the_report_is_there() {
 }
 
 #[test]
-fn what_has_one_cause_is_one_block_of_which_nothing_is_lost() {
+fn failures_with_one_cause_share_a_block_and_none_is_lost() {
     let violation = model::invariants::Violation::AnchorMiscounted { before: 8, anchor: 16, counted: 0, left: Some(1) };
     let before = vec![frame("leaf", 3), frame("<module>", 9)];
     let own = Finding {
@@ -120,7 +120,7 @@ fn what_has_one_cause_is_one_block_of_which_nothing_is_lost() {
 }
 
 #[test]
-fn a_clean_run_is_a_table_and_a_verdict() {
+fn a_clean_run_shows_only_table_and_verdict() {
     let mut events = run(vec![]);
     events.retain(|event| !matches!(event, Event::Violation(_)));
     let text = plain(&events);
@@ -129,12 +129,13 @@ fn a_clean_run_is_a_table_and_a_verdict() {
 }
 
 #[test]
-fn an_undecided_comparison_is_named_with_its_figures_and_what_to_do() {
+fn an_undecided_comparison_shows_its_figures_and_the_next_step() {
     let events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
     let text = plain(&events);
     for part in [
         "undecided\n",
-        "undecided (no ground of the verdict)\n  3.15.2 release JIT, live, cpython-cached: 0 of 20 stacks impossible,",
+        "undecided (without effect on the verdict)\n  3.15.2 release JIT, live, cpython-cached: 0 of 20 stacks \
+         impossible,",
         "39.1 %",
         "--budget",
     ] {
@@ -159,7 +160,7 @@ fn an_undecided_comparison_is_named_with_its_figures_and_what_to_do() {
 }
 
 #[test]
-fn the_middle_of_a_deep_stack_is_left_out_but_not_the_frame_at_fault() {
+fn deep_stacks_are_shortened_but_keep_the_frame_at_fault() {
     let seen: Vec<_> = (0..1000).map(|index| frame(&format!("f{index}"), 1)).collect();
     let violation = model::invariants::Violation::Agreement {
         other: WalkerKind::OwnUncached,
@@ -174,7 +175,7 @@ fn the_middle_of_a_deep_stack_is_left_out_but_not_the_frame_at_fault() {
 }
 
 #[test]
-fn names_from_a_target_are_made_harmless() {
+fn control_characters_in_names_are_escaped() {
     let seen = vec![frame("\u{1b}]0;owned\u{7}", 1)];
     let text = plain(&run(vec![Event::Violation(Box::new(Finding { seen, ..finding() }))]));
     assert!(!text.contains('\u{1b}') && text.contains(r"\u{1b}]0;owned\u{7}"));

@@ -27,8 +27,8 @@ const TEMPLATE: &str = include_str!("../../../../pyscripts/reproducer.py");
 pub enum NoReproducer {
     /// The fault is in a walker of this project, not in CPython's unwinder.
     #[error(
-        "the fault is one of {walker}{lacking}, not of CPython's unwinder: only `framediff replay` shows it",
-        lacking = if *weakened { " with a check left out" } else { "" }
+        "the fault is in {walker}{lacking}, not in CPython's unwinder: only `framediff replay` can show it",
+        lacking = if *weakened { " without one of its checks" } else { "" }
     )]
     OwnWalker {
         /// The walker at fault.
@@ -38,17 +38,17 @@ pub enum NoReproducer {
     },
     /// The stack is legal at another time; only the rig knows that it was wrong during the sample.
     #[error(
-        "the stack is one that the program can have at another time: without knowing where the target was, nobody can tell \
-         that it is wrong; only `framediff replay` shows it"
+        "the program can have this stack at another time: the stack is wrong only because of where the target was, \
+         which only `framediff replay` can show"
     )]
     Legal,
     /// The walker returned no stack, so there is nothing to compare with the program.
-    #[error("the walker gave no stack; the file of a reproducer compares stacks: only `framediff replay` shows it")]
+    #[error("the walker returned no stack, and a reproducer file compares stacks: only `framediff replay` can show it")]
     Rejected,
     /// The case needs several unwinders, or one that is made anew, and a target that moves during samples.
     #[error(
-        "it takes several unwinders, or one that is made anew, and a target that moves during their samples: only \
-         `framediff replay` shows it"
+        "the case needs several unwinders, or a newly created one, and a target that moves during their samples: only \
+         `framediff replay` can show it"
     )]
     Cast,
     /// The program cannot be generated again.
@@ -139,19 +139,20 @@ fn turn(turn: &SampleTurn) -> String {
 fn title(case: &SteppedCase) -> String {
     let what = case.fingerprint.fault.deed();
     let cache = if case.walker.is_cached() { "(cache_frames=True)" } else { "(cache_frames=False)" };
-    let others = if case.cast.actors() > 1 { " when there is another one" } else { "" };
+    let others = if case.cast.actors() > 1 { " when another one exists" } else { "" };
     format!("CPython's RemoteUnwinder{cache} {what}{others}: a reproducer.")
 }
 
 fn about(deterministic: bool, duty: Duty) -> String {
     let mut text = String::from(
-        "It starts a generated program in a subprocess, samples it, and checks every stack against those that the program can \
-         have. ",
+        "It starts a generated program in a subprocess, samples it, and compares every stack with those that the \
+         program can have. ",
     );
     text.push_str(if deterministic {
-        "The program stands still during each sample and moves only between them, so every run is the same."
+        "The program moves only between samples, never during one, so every run is the same."
     } else {
-        "The fault needs the program to move during a sample, which takes luck: both run freely until it is seen."
+        "The fault occurs only if the program moves during a sample, so program and unwinder run freely until it is \
+         seen."
     });
     text.push(' ');
     let expected = expected(deterministic, duty);
@@ -166,9 +167,9 @@ fn expected(deterministic: bool, duty: Duty) -> String {
         (true, _) => "expected time: a second or two".to_owned(),
         (false, Some(measured)) => {
             let measured = measured.as_secs_f64();
-            format!("expected time: {measured:.1} s where it was written; it gives up after {limit} s")
+            format!("expected time: {measured:.1} s on the machine where it was written; it gives up after {limit} s")
         }
-        (false, None) => format!("expected time: not known; it gives up after {limit} s"),
+        (false, None) => format!("expected time: unknown; it gives up after {limit} s"),
     }
 }
 
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_template_has_each_place_once() {
+    fn the_template_has_each_placeholder_once() {
         for name in [
             "TITLE",
             "ABOUT",

@@ -53,9 +53,9 @@ struct OneOfSeveral {
 /// A document, with the name of its file.
 #[derive(Debug)]
 pub struct Saved {
-    /// The file's name.
+    /// The file's name as it is printed.
     pub name: String,
-    /// The document.
+    /// The parsed document, by its kind.
     pub content: Content,
 }
 
@@ -67,7 +67,7 @@ pub enum Content {
     /// A run of `mutants`.
     #[cfg(target_arch = "x86_64")]
     Mutants(Box<Mutants>),
-    /// A benchmark.
+    /// The results of a run of `bench`.
     Bench(Box<bench::document::BenchDocument>),
     /// A search of schedules.
     Searches(Box<searches::SearchDocument>),
@@ -89,11 +89,11 @@ pub enum SavedError {
     Unreadable {
         /// Name of the file.
         name: String,
-        /// The system's error.
+        /// The error of opening or reading it.
         why: String,
     },
     /// The file is not a known kind of document, or is damaged.
-    #[error("{name} cannot be used: {why}; expected is {wanted}")]
+    #[error("cannot use {name}: {why}; expected {wanted}")]
     Foreign {
         /// Name of the file.
         name: String,
@@ -103,7 +103,10 @@ pub enum SavedError {
         wanted: &'static str,
     },
     /// The document has the format of another framediff version.
-    #[error("{name} is {kind} of version {found}, expected is version {expected}: use the framediff that made it")]
+    #[error(
+        "{name} is {kind} of version {found}, but this framediff reads version {expected}: use the framediff that made \
+         it"
+    )]
     OtherVersion {
         /// Name of the file.
         name: String,
@@ -291,7 +294,7 @@ impl Content {
                 Recorded::Items(results) => Self::Results(Box::new(results)),
             });
         }
-        let value: Value = serde_json::from_slice(bytes).map_err(|why| foreign(&format!("it is no JSON: {why}")))?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|why| foreign(&format!("it is not JSON: {why}")))?;
         let has = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some());
         let text = |field: &str| value.get(field).and_then(Value::as_str);
         if text("format") == Some(sim::case::envelope::FORMAT) {
@@ -329,7 +332,7 @@ impl Content {
             return content(name, "a report of `explore`", searches::VERSION, value).map(Box::new).map(Self::Searches);
         }
         if has(&["version", "builds"]) && !has(&["cells"]) {
-            return Err(foreign(&"it is the list of `builds`, in which nothing was tested"));
+            return Err(foreign(&"it is the list of `builds`, which has no test results"));
         }
         if has(&["version", "verdict", "table", "cells"]) {
             return content(name, "a report of `check`", document::VERSION, value).map(Box::new).map(Self::Check);
@@ -339,8 +342,8 @@ impl Content {
             return content(name, "a report of `mutants`", document::VERSION, value).map(Box::new).map(Self::Mutants);
         }
         Err(match text("kind").or(text("format")) {
-            Some(kind) => foreign(&format!("it says that it is {kind:?}")),
-            None => foreign(&"it has the fields of none of them"),
+            Some(kind) => foreign(&format!("its kind is {kind:?}")),
+            None => foreign(&"it has the fields of no known document"),
         })
     }
 }
@@ -358,7 +361,7 @@ fn read(path: &Path) -> Result<(String, Vec<u8>), SavedError> {
     let read = File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
     read.map_err(|why| SavedError::Unreadable { name: name.clone(), why: why.to_string() })?;
     if bytes.len() as u64 > LONGEST {
-        return Err(SavedError::Foreign { name, why: format!("it is longer than {LONGEST} bytes"), wanted: KINDS });
+        return Err(SavedError::Foreign { name, why: format!("it is larger than {LONGEST} bytes"), wanted: KINDS });
     }
     Ok((name, bytes))
 }
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_is_told_as_the_run_was() {
+    fn a_loaded_document_renders_like_the_run() {
         let document = Document::from(&summary(&run(vec![Event::Violation(Box::new(finding()))]), false));
         let saved = parse(&crate::report::json::render(&document).unwrap()).unwrap();
         assert_eq!(saved.human(Look::plain()), human::render(&document, Look::plain()));
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_case_is_told_as_far_as_its_file_goes() {
+    fn a_saved_case_renders_what_its_file_contains() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/cases/stepped");
         let known = KnownFailures::kept().unwrap();
         let mut told = 0;
@@ -418,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_and_comparisons_are_read_as_they_were_written_and_told_in_every_form() {
+    fn searches_and_comparisons_load_and_render_in_every_format() {
         let searched = searches::SearchDocument::new(vec![search_of(false), search_of(true)]);
         let saved = parse(&serde_json::to_string(&searched).unwrap()).unwrap();
         assert_eq!(saved.json().unwrap(), serde_json::to_value(&searched).unwrap());
@@ -442,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn several_reports_in_one_are_read_back() {
+    fn a_file_with_several_reports_loads() {
         let folder = tempfile::tempdir().unwrap();
         let check = Document::from(&summary(&run(vec![]), false));
         let searched = searches::SearchDocument::new(vec![search_of(false)]);
@@ -470,25 +473,25 @@ mod tests {
         // The error for a damaged document names the file and what is missing.
         std::fs::write(&path, value.to_string().replace("\"searches\"", "\"search\"")).unwrap();
         let error = Saved::load_all(&path, &known).unwrap_err().to_string();
-        assert!(error.contains("all.json: 1.json") && error.contains("the fields of none"), "{error}");
+        assert!(error.contains("all.json: 1.json") && error.contains("the fields of no known document"), "{error}");
         std::fs::write(&path, r#"{"kind":"framediff-reports","version":7,"reports":[]}"#).unwrap();
         assert!(Saved::load_all(&path, &known).unwrap_err().to_string().contains("of version 7"));
     }
 
     #[test]
-    fn what_is_foreign_or_of_another_version_is_refused_by_name() {
+    fn foreign_files_and_other_versions_are_refused_by_name() {
         let check = crate::report::json::render(&Document::from(&summary(&run(vec![]), false))).unwrap();
         for (text, words) in [
-            (String::new(), "it is no JSON"),
-            ("[]".into(), "it has the fields of none"),
-            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"it says that it is "\u{1b}[2Jother""#),
-            (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, expected is version 1"),
+            (String::new(), "it is not JSON"),
+            ("[]".into(), "it has the fields of no known document"),
+            (r#"{"kind":"\u001b[2Jother","version":1}"#.into(), r#"its kind is "\u{1b}[2Jother""#),
+            (check.replace("\"version\": 1,", "\"version\": 0,"), "of version 0, but this framediff reads version 1"),
             (check.replace("\"seed\"", "\"sead\""), "it looks like a report of `check`, but missing field `seed`"),
             (r#"{"format":"framediff-events","version":9}"#.to_owned() + "\n", "of version 9"),
             (r#"{"version":0,"searches":[]}"#.into(), "a report of `explore` of version 0"),
             (r#"{"version":1,"searches":[{}]}"#.into(), "a report of `explore`, but missing field"),
             (r#"{"kind":"framediff-comparison","version":2}"#.into(), "is a comparison of version 2"),
-            (r#"{"version":1,"builds":[]}"#.into(), "the list of `builds`, in which nothing was tested"),
+            (r#"{"version":1,"builds":[]}"#.into(), "the list of `builds`, which has no test results"),
             (r#"{"kind":"framediff-explanation","version":2}"#.into(), "is an explanation of version 2"),
         ] {
             let error = parse(&text).unwrap_err().to_string();

@@ -17,14 +17,15 @@ pub(super) const HEADER: [&str; 7] =
 pub(super) fn legend(lines: &[Line]) -> String {
     let mut words = vec![
         "samples: walks of one thread",
-        "rejected: walks that gave no stack",
-        "impossible: stacks that the program can never have; in the stepped lane, that it did not have during the sample",
-        "full/part/miss: all, some or none of the callers came from the cache",
-        "per s: walks in a second of walking",
+        "rejected: walks that returned no stack",
+        "impossible: stacks that the program can never have; in the stepped lane, stacks that it did not have during \
+         the sample",
+        "full/part/miss: samples with all, some or none of the callers from the cache",
+        "per s: walks per second of walking",
     ];
     let shown = |wanted: LineVerdict| lines.iter().any(|line| line.verdict == wanted);
     for (verdict, meaning) in [
-        (LineVerdict::Known, "known: fails only as this release is known to"),
+        (LineVerdict::Known, "known: fails only in ways known for this release"),
         (LineVerdict::Vacuous, "vacuous: its cache was not tested"),
         (LineVerdict::Undecided, "undecided: too few samples to compare it with its uncached counterpart"),
         (LineVerdict::Inconclusive, "inconclusive: not everything ran"),
@@ -119,7 +120,7 @@ fn details(out: &mut String, line: &Line, width: u16) {
         parts.push(format!("impossible: {}", list(tally.impossible.iter().map(|(cause, n)| (cause.name(), n)))));
     }
     if tally.differences > 0 {
-        parts.push(format!("different from another walker or the target's account: {}", tally.differences));
+        parts.push(format!("different from another walker or from the target's account: {}", tally.differences));
     }
     if tally.rejected() > 0 {
         parts.push(format!("rejected: {}", list(tally.rejected.iter().map(|(reason, n)| (reason.as_str(), n)))));
@@ -129,12 +130,13 @@ fn details(out: &mut String, line: &Line, width: u16) {
     }
     if !tally.degraded.is_empty() {
         let limits = list(tally.degraded.iter().map(|(limit, n)| (limit.name(), n)));
-        parts.push(format!("less than the truth, as documented: {limits}"));
+        parts.push(format!("less than the truth, a documented limit: {limits}"));
     }
     if tally.not_asked > 0 {
         let stops = tally.not_asked + tally.samples;
         parts.push(format!(
-            "not asked at {} random moments in a generator's code ({} of all); asked at {} gates and stores in such code",
+            "not judged at {} random moments in a generator's code ({} of all); judged at {} gates and stores in such \
+             code",
             tally.not_asked,
             percent(tally.not_asked, stops),
             tally.asked_instead
@@ -142,8 +144,8 @@ fn details(out: &mut String, line: &Line, width: u16) {
     }
     if tally.misfits > 0 {
         parts.push(format!(
-            "{} of {} schedules are kept ones that are others here, and judged as drawn ones: the walker or the target does \
-             otherwise than in the builds that they are kept of",
+            "{} of {} schedules are kept ones that run differently here and are judged like drawn ones: the walker or \
+             the target behaves differently than in the builds that they were recorded on",
             tally.misfits, tally.schedules
         ));
     }
@@ -181,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_zero_reads_as_zero() {
+    fn only_zero_is_shown_as_zero() {
         assert_eq!(percent(0, 0), "-");
         assert_eq!(percent(0, 10), "0.00 %");
         assert_eq!(percent(1, 1_000_000), "<0.01 %");

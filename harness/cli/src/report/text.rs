@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paragraphs_fit_and_words_stay_whole() {
+    fn paragraphs_wrap_between_words() {
         let mut out = String::new();
         paragraph(&mut out, "  note  ", "one two three four-and-a-very-long-word", 16);
         assert_eq!(out, "  note  one two\n        three\n        four-and-a-very-long-word\n");
     }
 
     #[test]
-    fn counts_are_short() {
+    fn counts_are_abbreviated() {
         for (count, expected) in [
             (0, "0"),
             (9_999, "9999"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_an_option() {
+    fn colours_can_be_switched_off() {
         assert_eq!(Look::plain().bold("x"), "x");
         assert_eq!(Look { colour: true, ..Look::plain() }.bold("x"), "\u{1b}[1mx\u{1b}[0m");
     }

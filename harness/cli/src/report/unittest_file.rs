@@ -38,7 +38,7 @@ struct Chosen {
 const CHOSEN: [Chosen; 14] = [
     Chosen {
         name: "TestAlternating",
-        about: "Branches that take turns under one caller, on the same addresses.",
+        about: "Branches that alternate under one caller, on the same addresses.",
         family: Family::Alternating,
         seed: 3,
         depth: 4,
@@ -47,7 +47,7 @@ const CHOSEN: [Chosen; 14] = [
     },
     Chosen {
         name: "TestAlternatingOfManySizes",
-        about: "Branches that take turns under one caller, on addresses that drift apart.",
+        about: "Branches that alternate under one caller, on addresses that drift apart.",
         family: Family::Alternating,
         seed: 8,
         depth: 3,
@@ -83,7 +83,7 @@ const CHOSEN: [Chosen; 14] = [
     },
     Chosen {
         name: "TestGenerators",
-        about: "Generators as leaves and as callers, resumed in every way and by different callers.",
+        about: "Generators as leaves and as callers, resumed in every possible way by different callers.",
         family: Family::Generators,
         seed: 1,
         depth: 3,
@@ -110,7 +110,7 @@ const CHOSEN: [Chosen; 14] = [
     },
     Chosen {
         name: "TestFailedBind",
-        about: "Calls whose arguments do not fit.",
+        about: "Calls with wrong arguments.",
         family: Family::FailedBind,
         seed: 1,
         depth: 3,
@@ -146,7 +146,7 @@ const CHOSEN: [Chosen; 14] = [
     },
     Chosen {
         name: "TestConstruction",
-        about: "Instances made by a specialised call, some of them in vain.",
+        about: "Instances created by a specialised call, which fails for some of them.",
         family: Family::Construction,
         seed: 1,
         depth: 3,
@@ -155,7 +155,7 @@ const CHOSEN: [Chosen; 14] = [
     },
     Chosen {
         name: "TestDelegates",
-        about: "Generators that delegate to an iterator that is none.",
+        about: "Generators that delegate to an iterator that is not a generator.",
         family: Family::Delegates,
         seed: 1,
         depth: 3,
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_program_begins_with_the_one_prologue() {
+    fn every_program_starts_with_the_same_prologue() {
         for chosen in &CHOSEN {
             assert!(chosen.workload().source.starts_with(&prologue()), "{}", chosen.name);
         }

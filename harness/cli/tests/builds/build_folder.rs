@@ -55,7 +55,7 @@ fn checked(build: &Path) -> Outcome {
 }
 
 #[test]
-fn a_build_folder_beside_its_checkout_is_tested_as_it_is() {
+fn a_build_folder_next_to_its_checkout_can_be_tested() {
     let checkout = tempfile::tempdir().unwrap();
     let build = made_in(checkout.path());
     let outcome = checked(&build);
@@ -66,9 +66,9 @@ fn a_build_folder_beside_its_checkout_is_tested_as_it_is() {
 }
 
 #[test]
-fn a_build_folder_without_its_checkout_is_refused_with_what_it_lacks() {
+fn a_build_folder_without_its_checkout_is_refused_and_the_missing_files_are_named() {
     let checkout = tempfile::tempdir().unwrap();
     let build = made_in(checkout.path());
     fs::remove_file(checkout.path().join("Lib")).unwrap();
-    checked(&build).assert_refused(&["does not find its standard library", "the checkout where it was"]);
+    checked(&build).assert_refused(&["cannot find its standard library", "the checkout at its old path"]);
 }

@@ -69,7 +69,7 @@ fn one_build_on_path_is_listed_once_in_both_run_modes() {
 }
 
 #[test]
-fn without_3_15_on_path_what_was_fetched_is_used_and_the_reasons_are_told() {
+fn without_3_15_on_path_the_fetched_build_is_used_and_the_reasons_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     fake(
         &folder,
@@ -84,13 +84,13 @@ fn without_3_15_on_path_what_was_fetched_is_used_and_the_reasons_are_told() {
     let [rows @ .., shim, old, note] = lines.as_slice() else { panic!("{lines:?}") };
     let ends = ["release", "release JIT", "debug", "debug JIT"];
     assert!(rows.len() == 4 && rows.iter().zip(ends).all(|(row, end)| row.ends_with(end)), "{rows:?}");
-    assert!(shim.starts_with("skipped ") && shim.contains("does not answer as a Python 3"), "{shim}");
+    assert!(shim.starts_with("skipped ") && shim.contains("does not behave like Python 3"), "{shim}");
     assert!(old.starts_with("skipped ") && old.contains("CPython 3.11.7"), "{old}");
     assert!(note.contains("no CPython 3.15 on PATH") && note.contains("fetched earlier"), "{note}");
 }
 
 #[test]
-fn without_3_15_and_without_apt_the_error_names_the_missing_tool_and_the_way_out() {
+fn without_3_15_and_apt_the_error_names_the_missing_tool_and_the_next_step() {
     let (path, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let lines = selected(path.path(), cache.path());
     let [error] = lines.as_slice() else { panic!("{lines:?}") };
@@ -98,7 +98,7 @@ fn without_3_15_and_without_apt_the_error_names_the_missing_tool_and_the_way_out
 }
 
 #[test]
-fn exactly_the_builds_that_were_asked_for_are_tested() {
+fn exactly_the_requested_builds_are_tested() {
     let debug = common::debug();
     let selection = select(std::slice::from_ref(&debug.python), Path::new("/nonexistent"), &mut Silent).unwrap();
     let modes: Vec<_> = selection.rows.iter().map(|row| row.jit).collect();
@@ -111,7 +111,7 @@ fn exactly_the_builds_that_were_asked_for_are_tested() {
 }
 
 #[test]
-fn one_bad_build_among_those_asked_for_is_fatal() {
+fn one_bad_requested_build_is_fatal() {
     let release = common::release();
     let pythons = [release.python, PathBuf::from("/bin/true")];
     let error = select(&pythons, Path::new("/nonexistent"), &mut Silent).unwrap_err();

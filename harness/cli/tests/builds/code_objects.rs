@@ -136,11 +136,11 @@ fn compare_both(build: &Build, wanted: usize) {
 }
 
 #[test]
-fn positions_and_names_are_those_of_a_release_build() {
+fn positions_and_names_match_a_release_build() {
     compare_both(&common::release(), 4000);
 }
 
 #[test]
-fn positions_and_names_are_those_of_a_debug_build() {
+fn positions_and_names_match_a_debug_build() {
     compare_both(&common::debug(), 2000);
 }

@@ -37,7 +37,7 @@ fn release_and_debug_of_3_15_are_fetched_with_the_whole_frame_cache_and_a_jit() 
 }
 
 #[test]
-fn what_is_fetched_starts_again_as_its_own_child() {
+fn fetched_builds_can_start_themselves() {
     let child = "import subprocess, sys; print(subprocess.check_output([sys.executable, '-I', '-c', 'import sys; \
                  print(sys.version)'], text=True) == sys.version + chr(10))";
     for build in both() {
@@ -46,7 +46,7 @@ fn what_is_fetched_starts_again_as_its_own_child() {
 }
 
 #[test]
-fn what_is_fetched_has_its_extension_modules() {
+fn fetched_builds_have_their_extension_modules() {
     for build in both() {
         let script = "import _remote_debugging, _ctypes, _ssl, _json; print(_ssl.OPENSSL_VERSION)";
         assert!(output(Command::new(&build.python).args(["-I", "-c", script])).starts_with("OpenSSL"));
@@ -65,7 +65,7 @@ fn the_variable_switches_the_jit() {
 }
 
 #[test]
-fn what_is_fetched_runs_through_links_and_from_folders_with_spaces() {
+fn fetched_builds_run_through_symlinks_and_from_folders_with_spaces() {
     let [release, _] = both();
     let folder = tempfile::tempdir().unwrap();
     let spaced = folder.path().join("a folder");
@@ -100,7 +100,7 @@ fn unreachable() -> Archive {
 }
 
 #[test]
-fn without_network_the_error_names_the_archive_and_the_way_out() {
+fn without_network_the_error_names_the_archive_and_the_next_step() {
     let folder = tempfile::tempdir().unwrap();
     let error = fetch_from(&unreachable(), folder.path(), &mut Silent).unwrap_err();
     assert!(matches!(error, FetchError::Network { .. }), "{error}");
@@ -121,7 +121,7 @@ impl FetchProgress for Impatient {
 }
 
 #[test]
-fn an_interrupted_fetch_says_so_and_leaves_nothing_that_looks_complete() {
+fn an_interrupted_fetch_reports_it_and_leaves_no_complete_build() {
     let folder = tempfile::tempdir().unwrap();
     let error = fetch_from(&unreachable(), folder.path(), &mut Impatient).unwrap_err();
     assert!(matches!(error, FetchError::Interrupted), "{error}");
@@ -129,7 +129,7 @@ fn an_interrupted_fetch_says_so_and_leaves_nothing_that_looks_complete() {
 }
 
 #[test]
-fn a_cache_folder_that_cannot_be_made_is_named() {
+fn a_cache_folder_that_cannot_be_created_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = fetch_from(&unreachable(), &file.path().join("below"), &mut Silent).unwrap_err();
     assert!(
@@ -139,7 +139,7 @@ fn a_cache_folder_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn a_name_that_the_loader_cannot_take_is_refused_before_anything_is_fetched() {
+fn a_folder_name_that_the_loader_cannot_handle_is_refused_before_fetching() {
     let folder = tempfile::tempdir().unwrap();
     let error = fetch_from(&unreachable(), &folder.path().join("a:b"), &mut Silent).unwrap_err();
     assert!(matches!(error, FetchError::Name { .. }), "{error}");

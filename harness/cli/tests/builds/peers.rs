@@ -81,7 +81,7 @@ fn cpythons_own_tests_of_the_cache_pass() {
 }
 
 #[test]
-fn failures_and_errors_are_told_apart_and_explained() {
+fn failures_and_errors_are_distinguished_and_explained() {
     let outcome = outcome_of(
         "    def test_a(self): print('noise')\n    def test_b(self): self.assertEqual(1, 2)\n    \
              def test_c(self): raise KeyError('k')\n    @unittest.skip('why')\n    def test_d(self): pass\n    \
@@ -100,7 +100,7 @@ fn failures_and_errors_are_told_apart_and_explained() {
 }
 
 #[test]
-fn a_death_is_no_failure() {
+fn a_died_test_process_is_not_a_test_failure() {
     let outcome = outcome_of(
         "    def test_a(self): pass\n    def test_b(self):\n        print('last words', flush=True)\n        \
              os.kill(os.getpid(), signal.SIGSEGV)\n    def test_c(self): pass\n",
@@ -114,13 +114,13 @@ fn a_death_is_no_failure() {
 }
 
 #[test]
-fn an_exit_in_the_middle_is_a_death_too() {
+fn an_early_exit_counts_as_a_death() {
     let outcome = outcome_of("    def test_a(self): os._exit(0)\n").unwrap();
     assert!(matches!(outcome.finish, Finish::Died { end: ChildEnd::Exited(0), .. }), "{outcome:?}");
 }
 
 #[test]
-fn a_hang_ends_at_the_deadline_with_all_processes() {
+fn a_hanging_test_is_killed_at_the_deadline_with_all_its_processes() {
     let (_folder, suite, file) = hanging();
     let began = Instant::now();
     // The deadline must leave enough time for the tests to start, however busy the machine is.
@@ -143,7 +143,7 @@ fn a_hang_ends_at_the_deadline_with_all_processes() {
 }
 
 #[test]
-fn an_interrupted_run_leaves_nothing_behind() {
+fn an_interrupted_run_leaves_no_processes() {
     let (_folder, suite, file) = hanging();
     let begun = || file.exists();
     let error = run(&common::release(), None, &suite, Which::FrameCaching, late(), &begun).unwrap_err();
@@ -155,7 +155,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
 const SUITE: &str = "FRAMEDIFF_TEST_SUITE";
 
 #[test]
-fn a_killed_harness_leaves_nothing_behind() {
+fn a_killed_harness_leaves_no_processes() {
     let (folder, _suite, file) = hanging();
     let mut harness = common::test_alone(module_path!(), "inside_a_harness_that_is_killed");
     harness.arg("--ignored").env(SUITE, folder.path());
@@ -227,7 +227,7 @@ fn tests_of_another_version_are_not_fetched() {
 }
 
 #[test]
-fn a_version_that_the_archive_no_longer_has_is_named_with_what_to_do() {
+fn a_version_missing_from_the_archive_is_named_with_the_next_step() {
     let cache = cache_with("3.15.2-0.0");
     let archive = Archive::of_this_machine().unwrap();
     let error = fetch_tests_from(&archive, VersionHex(0x030f_02f0), cache.path(), &mut Silent).unwrap_err();
@@ -237,7 +237,7 @@ fn a_version_that_the_archive_no_longer_has_is_named_with_what_to_do() {
 }
 
 #[test]
-fn tests_that_cannot_be_fetched_leave_nothing_that_looks_complete() {
+fn a_failed_fetch_of_tests_leaves_no_complete_folder() {
     let cache = cache_with("3.15.2-1");
     let error = fetch_tests_from(&dead(), VersionHex(0x030f_02f0), cache.path(), &mut Silent).unwrap_err();
     assert!(matches!(error, FetchError::Network { .. }), "{error}");
@@ -245,7 +245,7 @@ fn tests_that_cannot_be_fetched_leave_nothing_that_looks_complete() {
 }
 
 #[test]
-fn a_build_without_tests_says_so() {
+fn a_build_without_tests_is_reported() {
     let build = common::release();
     let folder = tempfile::tempdir().unwrap();
     let error = run(&build, None, &Suite::Own, Which::FrameCaching, late(), &|| false).err();

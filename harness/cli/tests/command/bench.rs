@@ -38,7 +38,7 @@ fn threads(walker: &mut dyn Walker, target: &Target) -> Vec<ThreadSample> {
 }
 
 #[test]
-fn a_program_is_as_deep_as_it_is_said_to_be() {
+fn a_program_has_the_requested_depth() {
     for (depth, changed) in [(1, 0), (2, 0), (2, 1), (3, 1), (10, 9), (100, 50), (5000, 0)] {
         let (mut target, site) = at_first_gate(&Gated { depth, changed, threads: 1 }.source());
         for _ in 0..2 {
@@ -51,7 +51,7 @@ fn a_program_is_as_deep_as_it_is_said_to_be() {
 }
 
 #[test]
-fn exactly_so_many_frames_change_between_gates() {
+fn exactly_the_requested_frames_change_between_gates() {
     for (depth, changed) in [(10, 0), (10, 1), (10, 4), (10, 8), (100, 50)] {
         let (mut target, site) = at_first_gate(&Gated { depth, changed, threads: 1 }.source());
         let mut walker = CachedWalker::new(site, [].into()).unwrap();
@@ -72,7 +72,7 @@ fn exactly_so_many_frames_change_between_gates() {
 }
 
 #[test]
-fn every_thread_stands_at_the_depth() {
+fn every_thread_has_the_requested_depth() {
     let (target, site) = at_first_gate(&Gated { depth: 12, changed: 0, threads: 5 }.source());
     let found = threads(&mut UncachedWalker::new(site).unwrap(), &target);
     let depths: Vec<usize> = found.iter().map(|thread| thread.outcome.as_ref().unwrap().len()).collect();
@@ -80,7 +80,7 @@ fn every_thread_stands_at_the_depth() {
 }
 
 #[test]
-fn a_working_program_tells_how_long_its_work_took() {
+fn a_working_program_reports_how_long_its_work_took() {
     let (mut target, _) = at_first_gate(&working(20));
     for _ in 0..3 {
         // The loop was calibrated to run long enough for the clock. Load from other programs can only lengthen it.
@@ -108,7 +108,7 @@ fn rendered(file: &Path, more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
+fn a_run_measures_all_walkers_and_can_be_rendered_and_compared() {
     let run = bench(&["--jit", "off", "--budget", "3s", "--depth", "10", "--format", "json", "--seed", "7"]);
     let document = document(&run);
     assert_eq!((document.seed, document.builds.len(), document.interrupted), (7, 1, false));
@@ -162,7 +162,7 @@ fn a_run_measures_all_walkers_side_by_side_and_can_be_shown_and_compared() {
 }
 
 #[test]
-fn a_depth_that_a_walker_cannot_walk_is_told_with_its_message() {
+fn a_depth_that_a_walker_cannot_walk_is_reported_with_its_message() {
     let deep = ["--jit", "off", "--budget", "1s", "--part", "speed-up", "--depth", "2000", "--format", "json"];
     let run = bench(&[&deep[..], &["--walker", "cpython-cached", "--walker", "own-uncached"]].concat());
     let document = document(&run);
@@ -178,7 +178,7 @@ fn a_depth_that_a_walker_cannot_walk_is_told_with_its_message() {
 }
 
 #[test]
-fn the_cost_and_the_targets_are_measured_when_they_are_asked_for() {
+fn cost_and_targets_are_measured_on_request() {
     let run = bench(&[
         "--jit",
         "off",
@@ -216,7 +216,7 @@ fn the_cost_and_the_targets_are_measured_when_they_are_asked_for() {
 }
 
 #[test]
-fn a_baseline_that_is_none_is_refused_before_anything_is_measured() {
+fn an_invalid_baseline_is_refused_before_measuring() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("other.json");
     for (text, words) in [("{\"version\": 1}", "no \"kind\""), ("", "framediff bench --format json")] {
@@ -228,7 +228,7 @@ fn a_baseline_that_is_none_is_refused_before_anything_is_measured() {
 }
 
 #[test]
-fn an_interrupted_run_gives_what_it_has_and_ends() {
+fn an_interrupted_run_prints_its_partial_result() {
     let python = python();
     let arguments = ["bench", "--budget", "60s", "--part", "speed-up", "--format", "json", "--python"];
     let mut command = framediff(arguments);

@@ -67,7 +67,7 @@ fn old_python() -> Option<PathBuf> {
 #[test]
 fn a_cpython_before_3_13_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let supported = "supported are 3.13, 3.14 and 3.15";
+    let supported = "supported versions are 3.13, 3.14 and 3.15";
     assert_build_refused(&answers_as(&folder, 0x030c_0af0, false), &["CPython 3.12.10", supported]);
     // If the machine has an old CPython of its own, it answers the probe itself.
     if let Some(python) = old_python() {
@@ -99,7 +99,7 @@ fn replayed(line: &str) -> Command {
 
 /// The replay does not use up its budget, and only this failure decides its exit code.
 #[test]
-fn a_replay_line_ends_with_the_failure_that_it_shows_again() {
+fn a_replay_command_reproduces_its_failure() {
     let document = weakened(3, &[Weakening::LeafReusedOnFullHit]);
     let violation = document.violations.iter().find(|violation| violation.known.is_none()).unwrap();
     let line = &violation.first.replay;
@@ -157,7 +157,7 @@ fn build_without_unwinder(change: impl Fn(&Path)) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_build_whose_unwinder_cannot_be_imported_is_named_and_the_own_walkers_run() {
+fn a_build_without_an_importable_unwinder_is_named_and_own_walkers_run() {
     for (words, change) in [
         ("ModuleNotFoundError", (|_: &Path| ()) as fn(&Path)),
         ("ImportError: ", |path| fs::write(path, "garbage").unwrap()),
@@ -200,7 +200,7 @@ fn a_check_of_one_build_in_the_stopped_lane_passes() {
 
 /// What is tested must not depend on the speed of the machine.
 #[test]
-fn a_check_of_so_many_stops_ends_when_all_were_made_and_passes_only_then() {
+fn a_check_with_a_number_of_stops_passes_only_after_all_of_them() {
     let run = |budget: &str, stops: &str| {
         let command = stopped(budget, &["--jit", "off", "--seed", "1", "--stops", stops, "--format", "json"]);
         Running::start(command).ends_within(Duration::from_secs(240))
@@ -236,7 +236,7 @@ fn with_a_bad_unwinder(folder: &TempDir, deed: &str) -> PathBuf {
 }
 
 #[test]
-fn an_unwinder_that_dies_is_the_violation_of_its_clause_and_nothing_else() {
+fn an_unwinder_that_dies_violates_only_its_own_clause() {
     let folder = tempfile::tempdir().unwrap();
     let python = with_a_bad_unwinder(&folder, "os.abort()");
     for lane in ["stopped", "live"] {
@@ -260,7 +260,7 @@ fn an_unwinder_that_dies_is_the_violation_of_its_clause_and_nothing_else() {
 }
 
 #[test]
-fn an_unwinder_that_does_not_answer_is_a_violation_too() {
+fn an_unwinder_that_does_not_answer_is_a_violation() {
     let folder = tempfile::tempdir().unwrap();
     let python = with_a_bad_unwinder(&folder, "signal.pause()");
     let mut command =
@@ -275,7 +275,7 @@ fn an_unwinder_that_does_not_answer_is_a_violation_too() {
 
 /// File names are compared, and there is more than one way to report a name that is not valid text.
 #[test]
-fn folders_and_interpreters_whose_names_are_no_text_are_no_false_alarm() {
+fn folders_and_interpreters_with_names_that_are_not_utf8_cause_no_false_alarm() {
     let folder = tempfile::tempdir().unwrap();
     let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"x\xff"));
     fs::create_dir(&odd).unwrap();
@@ -298,7 +298,7 @@ fn folders_and_interpreters_whose_names_are_no_text_are_no_false_alarm() {
 }
 
 #[test]
-fn a_check_is_reported_for_people_unless_a_program_asks() {
+fn check_prints_the_human_report_by_default() {
     let outcome = Running::start(stopped("1s", &["--seed", "1", "--walker", "own-cached"])).ends_within(REFUSAL);
     assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
     assert_eq!(outcome.stderr, "");
@@ -391,7 +391,7 @@ fn ctrl_c_ends_the_run_with_its_report_and_leaves_no_process() {
 }
 
 #[test]
-fn a_killed_run_leaves_no_process_not_even_a_stopped_one() {
+fn a_killed_run_leaves_no_process_even_if_it_is_stopped() {
     let run = Running::start(stopped("60s", &["--walker", "cpython-cached"]));
     let is_stopped = |process: &Process| process.state == 'T';
     let complete = |children: &[Process]| {

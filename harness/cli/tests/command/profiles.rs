@@ -16,7 +16,7 @@ use crate::common::command::{Running, framediff};
 const TIME: Duration = Duration::from_secs(120);
 
 #[test]
-fn every_walker_is_held_against_the_truth_of_the_same_program() {
+fn every_walker_is_compared_with_the_truth_of_the_same_program() {
     let arguments = ["check", "--profiles", "--lane", "live", "--jit", "off", "--seed", "1", "--budget", "6s"];
     let mut command = framediff(arguments);
     command.args(["--family", "shares", "--family", "generators", "--format", "json", "--python"]);

@@ -82,7 +82,7 @@ fn a_program_is_judged_at_its_gates_at_moments_and_at_stores() {
 }
 
 #[test]
-fn a_plain_gate_is_there_unless_the_program_has_its_own() {
+fn the_gate_module_is_provided_unless_the_program_has_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let source = "from gate import MODE, gate, run\ndef body():\n  gate()\nrun(body)\n";
     let file = program(&folder, "plain.py", source);
@@ -116,12 +116,12 @@ fn a_fault_is_found_and_its_bundle_runs_the_program_again() {
 }
 
 #[test]
-fn what_cannot_be_judged_is_inconclusive_and_says_why() {
+fn programs_that_cannot_be_judged_are_inconclusive_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     for (name, source, words) in [
         ("ends_at_once.py", "pass\n", &["ended by itself (exited with status 0)", "framediff_gate.run"][..]),
         ("usage.py", "import sys\nsys.exit('usage: usage.py FILE')\n", &["status 1", "usage.py FILE", "after --"]),
-        ("no_python.py", "def (:\n", &["SyntaxError", "no Python that this interpreter compiles"]),
+        ("no_python.py", "def (:\n", &["SyntaxError", "this interpreter cannot compile it"]),
         ("killed.py", "import os\nfor n in range(9999):\n  str(n)\nos.abort()\n", &["killed by SIGABRT"]),
         (
             "replaces.py",
@@ -139,17 +139,17 @@ fn what_cannot_be_judged_is_inconclusive_and_says_why() {
 }
 
 #[test]
-fn a_gate_that_is_never_reached_is_said() {
+fn a_gate_that_is_never_reached_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let source = "from framediff_gate import gate\ndef f(n):\n  return n\nwhile True:\n  f(1)\n";
     let outcome = check(&program(&folder, "no_gate.py", source), &["--stops", "20", "--walker", "own-cached"]);
     assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
     let said = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("came to none"), "{said}");
+    assert!(said.contains("reached none"), "{said}");
 }
 
 #[test]
-fn what_a_program_starts_ends_with_it_and_its_output_disturbs_nobody() {
+fn child_processes_of_a_program_end_with_it_and_its_output_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("children");
     // The program prints the word that the harness uses for its own messages.
@@ -177,8 +177,8 @@ fn wrong_arguments_are_refused() {
     let missing = path("missing.py");
     for (arguments, words) in [
         (&["--program", &missing][..], &["cannot read the program", "missing.py"][..]),
-        (&["--program", folder.path().to_str().unwrap()], &["no regular file"]),
-        (&["--program", &good, "--lane", "live"], &["stopped lane alone"]),
+        (&["--program", folder.path().to_str().unwrap()], &["not a regular file"]),
+        (&["--program", &good, "--lane", "live"], &["only in the stopped lane"]),
         (&["--program", &good, "--family", "deep"], &["--family"]),
         (&["--", "argument"], &["--program"]),
     ] {

@@ -41,7 +41,7 @@ pub(crate) fn count(looks: &[ReplayedLook], walker: WalkerKind, wanted: Answer) 
 }
 
 #[test]
-fn the_corpus_replays_and_holds_what_it_is_meant_to() {
+fn the_corpus_replays_and_contains_the_intended_situations() {
     let files = corpus();
     let snapshots: Vec<Snapshot> = files.iter().map(|file| Snapshot::load(file).unwrap()).collect();
     let size: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
@@ -91,18 +91,18 @@ fn a_wrong_truth_is_a_violation() {
 }
 
 #[test]
-fn files_that_are_no_snapshots_are_told_by_what_they_are() {
+fn files_that_are_not_snapshots_are_refused_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let good = fs::read(&corpus()[0]).unwrap();
     let mut damaged = good.clone();
     *damaged.last_mut().unwrap() ^= 1;
     let newer = [b"framediff-snapshot 2\n", &good[21..]].concat();
     let cases: [(&str, &[u8], &str); 6] = [
-        ("empty", b"", "this is no snapshot"),
-        ("foreign", b"\x7fELF\x02\x01\x01 and so on", "this is no snapshot"),
-        ("cut", &good[..good.len() / 2], "is cut off"),
-        ("short", &good[..12], "is cut off"),
-        ("damaged", &damaged, "its SHA-256 is another"),
+        ("empty", b"", "this is not a snapshot"),
+        ("foreign", b"\x7fELF\x02\x01\x01 and so on", "this is not a snapshot"),
+        ("cut", &good[..good.len() / 2], "is truncated"),
+        ("short", &good[..12], "is truncated"),
+        ("damaged", &damaged, "its SHA-256 does not match"),
         ("newer", &newer, "has format version 2, known are 1 to 1"),
     ];
     for (name, bytes, words) in cases {

@@ -16,7 +16,7 @@ use crate::common::command::{REFUSAL, Running, assert_build_refused, framediff, 
 use crate::common::target::{Cat, script};
 
 #[test]
-fn a_path_that_is_no_program_is_refused() {
+fn a_path_that_is_not_a_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert_build_refused(&folder.path().join("nothing"), &["there is no such file", "check the path"]);
     let plain = folder.path().join("plain");
@@ -25,15 +25,15 @@ fn a_path_that_is_no_program_is_refused() {
 }
 
 #[test]
-fn a_program_that_is_no_python_is_refused() {
+fn a_program_that_is_not_python_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    assert_build_refused(Path::new("/bin/true"), &["does not answer as a Python 3 would", "answered nothing"]);
+    assert_build_refused(Path::new("/bin/true"), &["does not behave like Python 3", "printed nothing"]);
     let garbage = script(folder.path(), "garbage", r"printf '\033[31mgarbage\n'");
-    assert_build_refused(&garbage, &["does not answer as a Python 3 would", "garbage"]);
+    assert_build_refused(&garbage, &["does not behave like Python 3", "garbage"]);
 }
 
 #[test]
-fn without_network_and_with_nothing_installed_the_way_out_is_named() {
+fn without_network_and_builds_the_next_step_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("bin")).unwrap();
@@ -61,7 +61,7 @@ fn without_network_and_with_nothing_installed_the_way_out_is_named() {
     let outcome = Running::start(command).ends_within(Duration::from_secs(30));
     let cache = at("cache");
     outcome.assert_refused(&[
-        "no CPython 3.15 was given, is on PATH or in",
+        "no CPython 3.15 was given with --python, none is on PATH or in",
         cache.to_str().unwrap(),
         &closed,
         "Check the network and apt's proxy settings, and run again, or pass --python",
@@ -69,16 +69,16 @@ fn without_network_and_with_nothing_installed_the_way_out_is_named() {
 }
 
 #[test]
-fn more_jobs_than_the_cores_can_run_are_refused_with_the_number_that_is_used_without() {
+fn too_many_jobs_are_refused_and_the_error_names_the_default() {
     let cores = std::thread::available_parallelism().unwrap().get();
     for (verb, by_default) in [("check", cores + cores / 2), ("explore", cores)] {
-        let word = format!("without --jobs it is {by_default}");
+        let word = format!("the default is {by_default}");
         outcome([verb, "--jobs", "100000"], REFUSAL).assert_refused(&["100000", "at most 8 for each core", &word]);
     }
 }
 
 #[test]
-fn sizes_that_no_program_has_are_refused_with_the_largest() {
+fn sizes_above_the_limit_are_refused_and_the_limit_is_named() {
     for (option, value, words) in [
         ("--depth", "1000000000", "1..=1400"),
         ("--width", "100", "2..=8"),
@@ -92,7 +92,7 @@ fn sizes_that_no_program_has_are_refused_with_the_largest() {
 }
 
 #[test]
-fn every_weakening_of_the_checked_walker_is_taken_and_any_other_name_refused() {
+fn every_weakening_of_the_checked_walker_is_accepted_and_other_names_are_refused() {
     for weakening in Weakening::ALL {
         let arguments = ["check", "--weaken", weakening.name(), "--python", "/no/such/python"];
         let outcome = outcome(arguments, REFUSAL);
@@ -108,7 +108,7 @@ fn every_weakening_of_the_checked_walker_is_taken_and_any_other_name_refused() {
 }
 
 #[test]
-fn what_cannot_be_written_is_known_before_anything_runs() {
+fn unwritable_outputs_are_reported_before_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let plain = folder.path().join("plain");
     fs::write(&plain, "kept").unwrap();
@@ -117,9 +117,9 @@ fn what_cannot_be_written_is_known_before_anything_runs() {
     // The missing build comes later and must not be the reported error.
     for kind in ["json", "json-lines", "junit", "html", "markdown"] {
         let refused = outcome(["check", "--python", "/no/such/python", "--report", &full(kind)], REFUSAL);
-        refused.assert_refused(&[below.to_str().unwrap(), "there can be no folder", plain.to_str().unwrap()]);
+        refused.assert_refused(&[below.to_str().unwrap(), "cannot create the folder", plain.to_str().unwrap()]);
         let refused = outcome(["attach", "1", "--report", &full(kind)], REFUSAL);
-        refused.assert_refused(&[below.to_str().unwrap(), "there can be no folder"]);
+        refused.assert_refused(&[below.to_str().unwrap(), "cannot create the folder"]);
     }
     let twice = format!("json={}", plain.display());
     let other = format!("html={}/./plain", folder.path().display());
@@ -133,26 +133,26 @@ fn what_cannot_be_written_is_known_before_anything_runs() {
 }
 
 #[test]
-fn a_foreign_file_is_refused_by_its_name() {
+fn a_foreign_file_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("foreign.json");
     fs::write(&file, r#"{"kind":"<script>","version":1}"#).unwrap();
     let page = folder.path().join("page.html");
     fs::write(&page, "kept").unwrap();
     let arguments = ["report", file.to_str().unwrap(), "--format", "html", "-o", page.to_str().unwrap()];
-    outcome(arguments, REFUSAL).assert_refused(&["foreign.json cannot be used", "expected is the JSON"]);
+    outcome(arguments, REFUSAL).assert_refused(&["foreign.json cannot be used", "expected the JSON"]);
     assert_eq!(fs::read_to_string(page).unwrap(), "kept");
 }
 
 #[test]
-fn a_process_that_is_no_python_is_refused() {
+fn a_process_that_is_not_python_is_refused() {
     let cat = Cat::start(Path::new("cat"));
     let pid = cat.pid().to_string();
-    outcome(["attach", &pid], REFUSAL).assert_refused(&["process", &pid, "is no CPython since 3.13"]);
+    outcome(["attach", &pid], REFUSAL).assert_refused(&["process", &pid, "does not run CPython 3.13 or later"]);
 }
 
 #[test]
-fn a_process_that_is_not_there_is_refused() {
+fn a_missing_process_is_refused() {
     // The kernel never assigns process ids above its limit.
     let pid = "2147483647";
     outcome(["attach", pid], REFUSAL).assert_refused(&["process 2147483647 has ended"]);
@@ -162,13 +162,13 @@ fn a_process_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn the_command_itself_is_refused() {
+fn attaching_to_framediff_itself_is_refused() {
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$; exec \"$0\" attach $$", env!("CARGO_BIN_EXE_framediff")]);
     let mut outcome = Running::start(command).ends_within(REFUSAL);
     let pid = outcome.stdout.trim().to_owned();
     outcome.stdout.clear();
-    outcome.assert_refused(&["process", &pid, "is no CPython since 3.13"]);
+    outcome.assert_refused(&["process", &pid, "does not run CPython 3.13 or later"]);
 }
 
 #[test]
@@ -177,12 +177,12 @@ fn a_damaged_bundle_is_refused_by_name() {
     let path = folder.path().join("cut.bundle");
     std::fs::write(&path, [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
     let path = path.to_str().unwrap();
-    outcome(["replay", path], REFUSAL).assert_refused(&["cut.bundle is no bundle"]);
-    outcome(["explain", path], REFUSAL).assert_refused(&["cut.bundle is no bundle"]);
+    outcome(["replay", path], REFUSAL).assert_refused(&["cut.bundle is not a complete bundle"]);
+    outcome(["explain", path], REFUSAL).assert_refused(&["cut.bundle is not a complete bundle"]);
 }
 
 #[test]
-fn the_action_has_the_numbers_that_mutants_are_judged_by() {
+fn the_action_uses_the_numbers_of_the_mutant_runs() {
     let action =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.github/actions/check/action.yml"))
             .unwrap();

@@ -79,7 +79,7 @@ fn a_search_is_reported_in_every_file() {
 }
 
 #[test]
-fn a_failing_run_is_told_in_every_file() {
+fn a_failing_run_is_reported_in_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--budget", "3s", "--frame-size", "equal:8", "--weaken", "leaf-reused-on-full-hit", "--format", "json"];
     let run = Running::start(check(folder.path(), &more)).ends_within(TIME);
@@ -121,7 +121,7 @@ fn a_failing_run_is_told_in_every_file() {
 }
 
 #[test]
-fn an_interrupted_run_keeps_what_it_found_in_every_file() {
+fn an_interrupted_run_writes_its_findings_to_every_file() {
     let folder = tempfile::tempdir().unwrap();
     let run = Running::start(check(folder.path(), &["--budget", "60s"]));
     let deadline = Instant::now() + TIME;
@@ -145,7 +145,7 @@ fn an_interrupted_run_keeps_what_it_found_in_every_file() {
 }
 
 #[test]
-fn on_github_a_run_is_annotated_and_summed_up() {
+fn on_github_a_run_writes_annotations_and_a_summary() {
     let folder = tempfile::tempdir().unwrap();
     let summary = folder.path().join("summary.md");
     fs::write(&summary, "# Before\n").unwrap();
@@ -177,7 +177,7 @@ fn on_github_a_run_is_annotated_and_summed_up() {
 }
 
 #[test]
-fn colours_are_for_terminals_whose_user_wants_them() {
+fn colours_need_a_terminal_and_can_be_switched_off() {
     let folder = tempfile::tempdir().unwrap();
     let run = Running::start(check(folder.path(), &["--budget", "1s"])).ends_within(TIME);
     // Output to a pipe has already been checked for escape codes.

@@ -58,7 +58,7 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
     let text = reproducer(&file, duty(8)).unwrap();
     assert!(text.contains(&file.case.to_string()), "the case can be copied from it");
     let (code, output, time) = run(&text);
-    assert!(output.contains("expected time: not known; it gives up after 8 s"), "{output}");
+    assert!(output.contains("expected time: unknown; it gives up after 8 s"), "{output}");
     assert!(time < Duration::from_secs(30), "{time:?}");
     match code {
         Some(1) => {
@@ -72,7 +72,7 @@ fn a_live_reproducer_has_one_of_its_documented_outcomes() {
 }
 
 #[test]
-fn a_deterministic_reproducer_takes_the_same_steps_and_sees_what_is_there() {
+fn a_deterministic_reproducer_takes_the_same_steps_every_time() {
     // Every gate of a few rounds, then longer moves. 3.15.2 gets all of them right.
     for (family, names) in [
         (Family::Alternating, Names::Astral),
@@ -100,7 +100,7 @@ fn a_deterministic_reproducer_takes_the_same_steps_and_sees_what_is_there() {
 }
 
 #[test]
-fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
+fn a_stale_stack_is_impossible_where_the_program_waits() {
     let file =
         file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 8, "1.0:1,2.0:1,3.0:1,4.0:1,5.0:2,6.0:1,7.0:1");
     let text = reproducer(&file, duty(1)).unwrap();
@@ -120,7 +120,7 @@ fn a_stack_that_was_not_there_is_impossible_where_the_program_waits() {
 }
 
 #[test]
-fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
+fn a_reproducer_with_two_unwinders_is_deterministic() {
     let parameters = Parameters { depth: 1, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
     let mut file = file(Family::Alternating, Mode::GatedRounds, Names::Ascii, 3, "0.0:1,1.0:8");
     let workload = generate(Family::Alternating, Mode::GatedRounds, &parameters, 25);
@@ -145,7 +145,7 @@ fn what_a_second_unwinder_does_to_the_first_is_deterministic() {
 }
 
 #[test]
-fn an_interpreter_that_cannot_try_says_so() {
+fn a_reproducer_that_cannot_run_says_why() {
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
     let text = reproducer(&file, duty(1)).unwrap();
     let without = text.replace("from _remote_debugging import", "from _no_such_module import");
@@ -159,7 +159,7 @@ fn an_interpreter_that_cannot_try_says_so() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_refused_with_the_reason() {
+fn cases_that_no_file_can_reproduce_are_refused_with_the_reason() {
     let file = file(Family::Alternating, Mode::Rounds, Names::Ascii, 2, "0.2:12");
     let with = |change: &dyn Fn(&mut SteppedCase)| {
         let mut changed = file.clone();
@@ -167,12 +167,12 @@ fn what_cannot_be_shown_is_refused_with_the_reason() {
         reproducer(&changed, duty(1)).unwrap_err()
     };
     let error = with(&|case| case.walker = WalkerKind::OwnReference).to_string();
-    assert!(error.contains("one of own-reference, not of CPython's"), "{error}");
+    assert!(error.contains("in own-reference, not in CPython's"), "{error}");
     let error = with(&|case| {
         case.walker = WalkerKind::OwnCached;
         case.weakenings = [Weakening::ChunksNotCopied].into();
     });
-    assert!(error.to_string().contains("own-cached with a check left out"), "{error}");
+    assert!(error.to_string().contains("own-cached without one of its checks"), "{error}");
     let stale = "stepped/cpython-cached/stale/full-hit/function/read-chunk..write-anchor";
     assert_eq!(with(&|case| case.fingerprint = stale.parse().unwrap()), NoReproducer::Legal);
     assert_eq!(with(&|case| case.cast = "a+b".parse().unwrap()), NoReproducer::Cast);

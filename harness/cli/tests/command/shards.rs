@@ -20,7 +20,7 @@ use crate::common::command::{Outcome, outcome};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn every_cell_is_in_one_shard_and_each_shard_keeps_the_order() {
+fn every_cell_is_in_exactly_one_shard_and_shards_keep_the_order() {
     let rows = rows(&[Arc::new(common::release())]);
     let whole: Vec<_> = (0..3).map(|round| plan(&rows, &PlanRequest::default(), 7 + round, 0)).collect();
     let ids = |steps: &[Vec<_>]| -> Vec<_> {
@@ -60,7 +60,7 @@ fn merge(files: &[&Path], more: &[&str]) -> Outcome {
 }
 
 #[test]
-fn shards_are_merged_into_the_run_that_they_are_parts_of() {
+fn merged_shards_give_the_whole_run() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two] = ["1/2", "2/2"].map(|part| shard(folder.path(), part, "5", &[]));
     let parts =
@@ -97,7 +97,7 @@ fn shards_are_merged_into_the_run_that_they_are_parts_of() {
 }
 
 #[test]
-fn what_is_not_of_one_run_is_refused() {
+fn reports_of_different_runs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let one = shard(folder.path(), "1/2", "5", &[]);
     let other_seed = shard(folder.path(), "2/2", "6", &[]);
@@ -115,13 +115,13 @@ fn what_is_not_of_one_run_is_refused() {
     let foreign = write("foreign.json", "{\"version\": 1, \"results\": []}");
     let fewer = write("fewer.json", &text.replacen("\"cells\": 3", "\"cells\": 9", 1));
     for (file, words) in [
-        (&one, &["both have shard 1/2", "1-of-2-5.json"][..]),
+        (&one, &["both contain shard 1/2", "1-of-2-5.json"][..]),
         (&other_seed, &["the seeds differ: 5 and 6", "2-of-2-6.json"]),
-        (&other_size, &["how the workloads look"]),
+        (&other_size, &["the programs of the workloads"]),
         (&other_count, &["the numbers of shards differ: 2 and 3"]),
         (&old, &["old.json", "older framediff", "--shard K/N"]),
-        (&newer, &["newer.json", "version 9", "expected is version 1"]),
-        (&cut, &["cut.json", "it is no JSON"]),
+        (&newer, &["newer.json", "version 9", "but this framediff reads version 1"]),
+        (&cut, &["cut.json", "it is not JSON"]),
         (&foreign, &["foreign.json cannot be used"]),
         (&fewer, &["fewer.json is damaged"]),
         (&folder.path().join("missing.json"), &["cannot read", "missing.json"]),

@@ -45,7 +45,7 @@ fn parameters(depth: u32, names: Names) -> Parameters {
 }
 
 #[test]
-fn on_its_images_every_walker_gives_what_it_gave_on_the_process() {
+fn every_walker_gives_the_same_result_on_the_images_as_on_the_process() {
     for (family, names) in [(Family::Alternating, Names::Wide), (Family::Recursion, Names::Latin1)] {
         let snapshot = recorded(common::release(), false, family, parameters(4, names), 10);
         let bytes = snapshot.to_bytes().unwrap();
@@ -64,7 +64,7 @@ fn on_its_images_every_walker_gives_what_it_gave_on_the_process() {
 }
 
 #[test]
-fn threads_and_generators_and_the_jit_are_recorded_too() {
+fn threads_generators_and_jit_code_are_recorded() {
     let threads = recorded(common::release(), true, Family::Threads, parameters(2, Names::Ascii), 3);
     assert!(threads.stops.iter().all(|stop| stop.threads.len() > 3), "{threads:?}");
     assert_eq!(threads.meta.jit, JitMode::On);
@@ -77,7 +77,7 @@ fn threads_and_generators_and_the_jit_are_recorded_too() {
 }
 
 #[test]
-fn the_command_records_and_replays() {
+fn snapshot_records_and_replay_replays() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.snapshot");
     let (python, file) = (common::release().python, file.to_str().unwrap());
@@ -88,7 +88,7 @@ fn the_command_records_and_replays() {
     assert!(taken.stdout.contains("alternating, seed 3, 4 stops") && taken.stdout.ends_with("  pass\n"), "{taken:?}");
     let again = outcome(["replay", file], PATIENCE);
     assert_eq!(again, taken, "a replay gives what the recording gave");
-    outcome(arguments, PATIENCE).assert_refused(&[file, "is there already", "choose another name"]);
+    outcome(arguments, PATIENCE).assert_refused(&[file, "already exists", "choose another name"]);
     let nowhere = folder.path().join("no/b.snapshot");
     let nowhere = nowhere.to_str().unwrap();
     outcome([&arguments[..8], &[nowhere]].concat(), PATIENCE).assert_refused(&["cannot write the snapshot", nowhere]);

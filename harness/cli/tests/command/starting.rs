@@ -54,7 +54,7 @@ fn asleep(run: &Running) -> Vec<Watched> {
 }
 
 #[test]
-fn the_budget_holds_while_targets_start() {
+fn the_budget_includes_the_start_of_targets() {
     let folder = tempfile::tempdir().unwrap();
     let python = sleeper(folder.path());
     for lane in ["stopped", "live"] {
@@ -67,13 +67,13 @@ fn the_budget_holds_while_targets_start() {
         assert!(begun.elapsed() < limit, "{lane}: {:?}: {outcome:?}", begun.elapsed());
         assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
         let words = outcome.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(words.contains("while an answer was waited for; give a longer --budget"), "{outcome:?}");
+        assert!(words.contains("while waiting for an answer; give a longer --budget"), "{outcome:?}");
         assert!(targets.iter().all(|target| target.ends_before(Instant::now())), "{lane}");
     }
 }
 
 #[test]
-fn ctrl_c_ends_the_start_of_targets_at_once() {
+fn ctrl_c_ends_the_start_of_targets_immediately() {
     let folder = tempfile::tempdir().unwrap();
     let python = sleeper(folder.path());
     for lane in ["stopped", "live"] {
@@ -90,7 +90,7 @@ fn ctrl_c_ends_the_start_of_targets_at_once() {
 }
 
 #[test]
-fn ctrl_c_ends_the_question_what_a_build_is() {
+fn ctrl_c_ends_the_probing_of_builds() {
     let folder = tempfile::tempdir().unwrap();
     let run = Running::start(check(&hangs(folder.path(), ""), &[]));
     let asked = asleep(&run);

@@ -87,7 +87,7 @@ impl Program {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    fn tell(&mut self, byte: u8) {
+    fn send(&mut self, byte: u8) {
         self.stdin.as_mut().unwrap().write_all(&[byte]).unwrap();
     }
 
@@ -171,7 +171,7 @@ fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program, &Outcome) + Syn
                 if walked {
                     program.is_walked();
                 }
-                program.tell(byte);
+                program.send(byte);
                 let outcome = run.ends_within(THREE_SECONDS_AND_TEN);
                 // Before the first sample, framediff may find another program in its place, or none at all.
                 if walked || outcome.code != Some(i32::from(exit::USAGE)) {
@@ -187,7 +187,7 @@ fn in_the_middle_of_a_walk(byte: u8, then: impl Fn(&mut Program, &Outcome) + Syn
 }
 
 #[test]
-fn a_process_that_ends_in_the_middle_of_a_walk_ends_the_run() {
+fn a_process_that_ends_during_a_walk_ends_the_run() {
     in_the_middle_of_a_walk(b'e', |program, outcome| {
         assert_target_ended(outcome, "has ended");
         assert_eq!(program.child.wait().unwrap().code(), Some(7));
@@ -195,9 +195,9 @@ fn a_process_that_ends_in_the_middle_of_a_walk_ends_the_run() {
 }
 
 #[test]
-fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
+fn a_process_that_executes_another_program_during_a_walk_continues() {
     in_the_middle_of_a_walk(b'x', |program, outcome| {
-        assert_target_ended(outcome, "runs another program now");
+        assert_target_ended(outcome, "now runs another");
         assert_eq!(program.hear(), ("exec".to_owned(), program.pid()));
         program.assert_runs(program.pid());
     });
@@ -205,7 +205,7 @@ fn a_process_that_becomes_another_program_in_the_middle_of_a_walk_runs_on() {
 
 /// With and without randomised addresses. Without them, the new program has everything at the old addresses.
 #[test]
-fn a_process_that_becomes_the_same_program_again_is_noticed() {
+fn a_process_that_executes_the_same_program_again_is_noticed() {
     let python = &common::release().python;
     for fixed in [false, true] {
         let mut command = Command::new(if fixed { Path::new("setarch") } else { python });
@@ -217,7 +217,7 @@ fn a_process_that_becomes_the_same_program_again_is_noticed() {
         let before = runtime_address(program.pid()).unwrap();
         let run = Running::start(attach(program.pid(), &["--write", "--budget", "2s"]));
         program.is_walked();
-        program.tell(b'r');
+        program.send(b'r');
         assert_eq!(program.hear(), ("ready".to_owned(), program.pid()));
         if fixed {
             assert_eq!(runtime_address(program.pid()).unwrap(), before);
@@ -237,7 +237,7 @@ fn nothing_compared(outcome: &Outcome) -> String {
 }
 
 #[test]
-fn a_thread_whose_stack_was_switched_is_named_for_it() {
+fn a_thread_with_a_switched_stack_is_named() {
     let layout = *common::release().usable().unwrap();
     let offsets = format!("CURRENT_FRAME = {}\nPREVIOUS = {}\n", layout.thread.current_frame, layout.frame.previous);
     let text = include_str!("../../../../pyscripts/processes/switches_stack.py");
@@ -263,7 +263,7 @@ fn a_walker_that_rejects_most_of_its_samples_compares_nothing() {
 }
 
 #[test]
-fn a_process_that_forks_in_the_middle_of_a_walk_runs_on_with_its_child() {
+fn a_process_that_forks_during_a_walk_continues_with_its_child() {
     in_the_middle_of_a_walk(b'f', |program, _| {
         let said = [program.hear(), program.hear()];
         let child = said.iter().find(|(word, _)| word == "child").unwrap().1;
@@ -277,11 +277,11 @@ fn a_process_that_forks_in_the_middle_of_a_walk_runs_on_with_its_child() {
 }
 
 #[test]
-fn a_process_that_may_not_be_read_is_refused_with_the_setting() {
+fn a_process_that_may_not_be_read_is_refused_and_the_setting_is_named() {
     let is_root = nix::unistd::geteuid().is_root();
     let program = Program::start_as(&common::release().python, is_root);
     let pid = program.pid().to_string();
-    let mut words = vec!["cannot look into process", pid.as_str(), "CAP_SYS_PTRACE"];
+    let mut words = vec!["cannot read process", pid.as_str(), "CAP_SYS_PTRACE"];
     let folder = tempfile::tempdir().unwrap();
     let outcome = if is_root {
         // Another user cannot enter the folders above the command, nor those of the cache.
@@ -310,7 +310,7 @@ fn attached_to_garbage_text(python: &Path) -> Outcome {
 }
 
 #[test]
-fn an_unwinder_that_dies_is_a_known_finding_and_the_run_goes_on() {
+fn an_unwinder_that_dies_is_a_known_finding_and_the_run_continues() {
     const DIED: &str = "unwinder-died";
     let died = |outcome: &Outcome| -> Vec<_> {
         let violations = outcome.document().violations.into_iter();
@@ -338,7 +338,7 @@ fn an_unwinder_that_dies_is_a_known_finding_and_the_run_goes_on() {
 }
 
 #[test]
-fn without_leave_to_write_nothing_is_written_and_nothing_compared() {
+fn without_permission_to_write_nothing_is_written_or_compared() {
     let program = Program::start(&common::release().python);
     let run = Running::start(attach(program.pid(), &["--budget", "2s"]));
     let mut looks = 0_u64;
@@ -367,7 +367,7 @@ fn without_leave_to_write_nothing_is_written_and_nothing_compared() {
 }
 
 #[test]
-fn people_are_told_that_comparing_needs_leave_to_write() {
+fn the_report_says_that_comparing_needs_permission_to_write() {
     let program = Program::start(&common::release().python);
     let outcome = outcome(["attach", &program.pid().to_string(), "--budget", "1s"], REFUSAL);
     assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
@@ -376,7 +376,7 @@ fn people_are_told_that_comparing_needs_leave_to_write() {
 }
 
 #[test]
-fn own_cached_walkers_leave_no_anchor_behind() {
+fn own_cached_walkers_clear_their_anchors() {
     // A fetched interpreter is started by its own loader, so the process does not lead to its `RemoteUnwinder`. With
     // an empty cache folder, nothing else does either.
     let program = Program::start(&common::fetched()[0]);
@@ -393,7 +393,7 @@ fn own_cached_walkers_leave_no_anchor_behind() {
 }
 
 #[test]
-fn with_leave_to_write_every_walker_of_the_build_is_compared() {
+fn with_permission_to_write_every_walker_of_the_build_is_compared() {
     let program = Program::start(&common::fetched()[0]);
     let run = Running::start(attach(program.pid(), &["--write", "--budget", "3s"]));
     let outcome = run.ends_within(THREE_SECONDS_AND_TEN);

@@ -37,7 +37,7 @@ fn full_hits(sample: &CountedSample) -> u64 {
 }
 
 #[test]
-fn parent_and_child_are_sampled_by_turns_and_each_has_its_own_anchor() {
+fn parent_and_child_are_sampled_alternately_and_each_has_its_own_anchor() {
     let python = common::release().python;
     let mut target = Target::launch(&python, None, PROGRAM, &std::env::temp_dir(), soon()).unwrap();
     target.start(soon()).unwrap();

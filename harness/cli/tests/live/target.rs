@@ -68,7 +68,7 @@ fn as_account(stack: &Stack) -> Vec<AccountFrame> {
 }
 
 #[test]
-fn gates_announce_where_the_target_is_and_it_can_be_asked() {
+fn a_target_announces_its_context_at_gates_and_answers_there() {
     let mut target = started(&[PROLOGUE, BRANCHES].concat());
     for context in [1, 2, 1, 2] {
         let gate = target.next_gate(soon()).unwrap();
@@ -83,7 +83,7 @@ fn gates_announce_where_the_target_is_and_it_can_be_asked() {
 }
 
 #[test]
-fn the_run_mode_and_the_environment_are_the_harness_own() {
+fn targets_get_the_run_mode_and_environment_from_the_harness() {
     let ask = "
 import sys
 jit = getattr(sys, '_jit', None)
@@ -107,7 +107,7 @@ gate(sys.flags.no_site + sys.flags.safe_path + sys.flags.no_user_site)
 }
 
 #[test]
-fn a_stopped_target_is_stopped_a_thousand_times() {
+fn a_target_can_be_stopped_a_thousand_times() {
     let mut target = started(&[PROLOGUE, "import threading\nn = 0\ndef spin():\n    global n\n    while True: n += 1\nthreading.Thread(target=spin, daemon=True).start()\ngate(0)\nspin()"].concat());
     target.next_gate(soon()).unwrap();
     target.go(soon()).unwrap();
@@ -139,7 +139,7 @@ fn a_gate_that_is_never_reached_ends_at_the_deadline() {
 }
 
 #[test]
-fn a_target_that_ends_is_reported_with_status_and_last_words() {
+fn a_target_that_ends_is_reported_with_status_and_stderr() {
     for (ending, end, words) in [
         ("import os; os._exit(3)", ChildEnd::Exited(3), ""),
         ("raise ValueError('no more')", ChildEnd::Exited(1), "ValueError: no more"),
@@ -157,7 +157,7 @@ fn a_target_that_ends_is_reported_with_status_and_last_words() {
 }
 
 #[test]
-fn a_target_that_ends_while_it_runs_free_ends_the_wait() {
+fn a_free_running_target_that_ends_ends_the_wait() {
     let mut target = started(&[PROLOGUE, "raise SystemExit(9)"].concat());
     let begun = Instant::now();
     let Err(StopError::Ended(ended)) = target.run_for(Duration::from_secs(60)) else { panic!("it ran on") };
@@ -166,7 +166,7 @@ fn a_target_that_ends_while_it_runs_free_ends_the_wait() {
 }
 
 #[test]
-fn what_does_not_start_says_why() {
+fn a_target_that_does_not_start_gives_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let launch = |python: &std::path::Path, source: &str| {
         Target::launch(python, None, source, folder.path(), Instant::now() + Duration::from_secs(10)).err().unwrap()
@@ -207,14 +207,14 @@ fn the_runtime_of_a_target_is_found_and_starts_with_the_cookie() {
 }
 
 #[test]
-fn a_process_that_is_no_python_is_named_so() {
+fn a_process_that_is_not_python_is_reported() {
     let cat = common::target::Cat::start(std::path::Path::new("cat"));
     let error = runtime_address(cat.pid()).unwrap_err();
     assert!(matches!(error, RuntimeError::NotPython { files: 1.., .. }), "{error}");
 }
 
 #[test]
-fn a_deleted_file_is_read_through_the_kernel_or_named() {
+fn a_deleted_image_is_read_through_the_kernel_or_reported() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("python-no-more");
     common::executable::write_executable(&copy, &std::fs::read(which::which("cat").unwrap()).unwrap());
@@ -230,7 +230,7 @@ fn a_deleted_file_is_read_through_the_kernel_or_named() {
 }
 
 #[test]
-fn a_refused_read_says_which_setting_and_what_to_do() {
+fn a_refused_read_names_the_setting_and_the_next_step() {
     let error = common::target::refused_read();
     let MemoryError::Denied { advice, .. } = &error else { panic!("{error}") };
     assert!(advice.contains("CAP_SYS_PTRACE"), "{advice}");
@@ -241,7 +241,7 @@ fn a_refused_read_says_which_setting_and_what_to_do() {
 }
 
 #[test]
-fn the_unwinder_agrees_with_the_account_and_its_counters_move() {
+fn the_unwinder_agrees_with_the_account_and_its_counters_grow() {
     let mut target = started(&[PROLOGUE, BRANCHES].concat());
     let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
     assert!(matches!(unwinder.sample(soon()), Err(UnwinderError::NotOpen)));
@@ -282,7 +282,7 @@ fn the_unwinder_agrees_with_the_account_and_its_counters_move() {
 }
 
 #[test]
-fn a_name_of_no_characters_is_told_all_the_same() {
+fn an_empty_name_is_reported() {
     let damaged = "
 import ctypes
 def wide_\u{20000}():
@@ -326,7 +326,7 @@ fn walked_over_garbage_text(build: &Build, cache: bool) -> Result<(), UnwinderEr
 }
 
 #[test]
-fn text_that_is_no_unicode_kills_the_unwinders_process_in_a_debug_build() {
+fn text_that_is_not_unicode_kills_the_unwinder_of_a_debug_build() {
     for cache in [false, true] {
         walked_over_garbage_text(&common::release(), cache).unwrap();
         let error = walked_over_garbage_text(&common::debug(), cache).unwrap_err();
@@ -338,7 +338,7 @@ fn text_that_is_no_unicode_kills_the_unwinders_process_in_a_debug_build() {
 }
 
 #[test]
-fn the_unwinders_process_is_named_for_its_script_in_a_private_folder() {
+fn the_unwinder_process_runs_a_script_in_a_private_folder() {
     let unwinder = Unwinder::start(&python(), soon()).unwrap();
     let line = std::fs::read_to_string(format!("/proc/{}/cmdline", unwinder.pid())).unwrap();
     let script = std::path::PathBuf::from(line.trim_end_matches('\0').rsplit('\0').next().unwrap());
@@ -361,7 +361,7 @@ fn every_unwinder_starts_with_an_empty_cache() {
 }
 
 #[test]
-fn a_live_run_streams_batches_and_ends_by_time_number_or_break() {
+fn a_live_run_streams_batches_and_ends_after_a_time_a_number_or_on_request() {
     let mut target = started(&[PROLOGUE, "def f(n):\n    return n and f(n - 1)\nwhile True: f(20)"].concat());
     let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
     unwinder.open(target.pid(), true, soon()).unwrap();
@@ -405,7 +405,7 @@ fn a_target_that_ends_ends_the_live_run_with_a_rejection() {
 }
 
 #[test]
-fn a_driver_that_fails_says_so() {
+fn a_failing_driver_is_reported() {
     let mut unwinder = Unwinder::start(&python(), soon()).unwrap();
     let not_python = unwinder.open(i32::try_from(std::process::id()).unwrap(), false, soon()).unwrap_err();
     assert!(matches!(not_python, UnwinderError::Raised { .. }), "{not_python}");
@@ -426,7 +426,7 @@ fn a_driver_that_fails_says_so() {
 const HOLD: &str = "FRAMEDIFF_TEST_HOLD";
 
 #[test]
-fn a_killed_harness_leaves_no_target_behind() {
+fn a_killed_harness_leaves_no_target() {
     if std::env::var_os(HOLD).is_some() {
         // The thread that launches the target has ended before the target is used. The target must survive that.
         let mut target = std::thread::spawn(|| started(&[PROLOGUE, BRANCHES].concat())).join().unwrap();
@@ -437,7 +437,7 @@ fn a_killed_harness_leaves_no_target_behind() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = common::test_alone(module_path!(), "a_killed_harness_leaves_no_target_behind")
+    let mut harness = common::test_alone(module_path!(), "a_killed_harness_leaves_no_target")
         .arg("--nocapture")
         .env(HOLD, "1")
         .env("TMPDIR", folder.path())
@@ -454,14 +454,14 @@ fn a_killed_harness_leaves_no_target_behind() {
 }
 
 #[test]
-fn memory_of_the_harness_itself_is_no_python() {
+fn the_harness_itself_is_not_a_python_process() {
     let pid = i32::try_from(std::process::id()).unwrap();
     assert!(matches!(runtime_address(pid), Err(RuntimeError::NotPython { .. })));
     assert_eq!(ProcessMemory::new(pid).pid(), pid);
 }
 
 #[test]
-fn a_name_that_is_no_unicode_is_told_by_both_walkers_alike() {
+fn both_walkers_report_a_name_that_is_not_unicode_the_same_way() {
     let source = "
 def f():
     gate(7)
@@ -487,7 +487,7 @@ while True:
 }
 
 #[test]
-fn the_simulated_structures_are_those_of_the_release_build() {
+fn the_simulated_structures_match_the_release_build() {
     let target = started(&format!("{PROLOGUE}gate(0)"));
     let runtime = runtime_address(target.pid()).unwrap().address;
     assert_eq!(Layout::read(&mut target.memory(), runtime).unwrap(), LAYOUT);

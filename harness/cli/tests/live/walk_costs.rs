@@ -134,7 +134,7 @@ fn walkers(site: Site) -> [Box<dyn Walker>; 3] {
 }
 
 #[test]
-fn a_sample_of_an_unchanged_stack_is_one_read_at_every_depth_and_a_full_hit_allocates_nothing() {
+fn an_unchanged_stack_needs_one_read_at_every_depth_and_a_full_hit_does_not_allocate() {
     let mut bytes = Vec::new();
     for depth in [10, 1000] {
         let workload = workload(depth);
@@ -163,7 +163,7 @@ fn a_sample_of_an_unchanged_stack_is_one_read_at_every_depth_and_a_full_hit_allo
 }
 
 #[test]
-fn a_partial_hit_costs_the_same_at_every_depth() {
+fn the_cost_of_a_partial_hit_does_not_depend_on_the_depth() {
     let mut costs = Vec::new();
     for depth in [40, 1000] {
         let workload = workload(depth);
@@ -191,7 +191,7 @@ fn a_partial_hit_costs_the_same_at_every_depth() {
 }
 
 #[test]
-fn a_thread_that_comes_or_goes_is_noticed() {
+fn starting_and_ending_threads_are_noticed() {
     let source = format!(
         "{}
 import threading

@@ -16,7 +16,7 @@ use crate::common::command::outcome;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]
-fn frames_that_are_not_counted_are_hits_that_are_missed() {
+fn frames_that_do_not_move_the_anchor_cause_missed_hits() {
     for build in [common::release(), common::debug()] {
         let folder = tempfile::tempdir().unwrap();
         let image = BinaryImage::read(&build.image, build.layout.as_ref().unwrap()).unwrap();

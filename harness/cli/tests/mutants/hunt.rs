@@ -26,16 +26,16 @@ fn mutants(python: &Path, names: &[&str], more: &[&str]) -> (Value, Option<i32>)
 }
 
 #[test]
-fn what_check_runs_kills_faults_of_the_release_unwinder_and_the_original_survives() {
-    what_check_runs_kills_faults_of(&common::release());
+fn check_kills_faults_of_the_release_unwinder_and_passes_the_original() {
+    the_check_lanes_kill_faults_of(&common::release());
 }
 
 #[test]
-fn what_check_runs_kills_faults_of_the_debug_unwinder_and_the_original_survives() {
-    what_check_runs_kills_faults_of(&common::debug());
+fn check_kills_faults_of_the_debug_unwinder_and_passes_the_original() {
+    the_check_lanes_kill_faults_of(&common::debug());
 }
 
-fn what_check_runs_kills_faults_of(build: &Build) {
+fn the_check_lanes_kill_faults_of(build: &Build) {
     let expected = ["no-sequence-check-on-full-hit", "no-sequence-check-on-second-look", "no-sequence-check-anywhere"];
     let (document, code) = mutants(&build.python, &expected, &[]);
     let unwinder = &document["unwinder"][0];
@@ -58,7 +58,7 @@ fn what_check_runs_kills_faults_of(build: &Build) {
 }
 
 #[test]
-fn peers_are_asked_for_the_same_mutant() {
+fn peer_tests_run_on_the_same_mutant() {
     let folder = tempfile::tempdir().unwrap();
     // A test that detects the fault itself. It runs on the original first, then on the mutant.
     let text = "import unittest, _remote_debugging

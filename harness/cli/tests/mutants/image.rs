@@ -48,7 +48,7 @@ fn hunt(build: Build, family: Family) -> Hunted {
 }
 
 #[test]
-fn every_fault_can_be_put_into_every_ordinary_site() {
+fn every_fault_can_be_applied_to_every_ordinary_site() {
     for build in [common::release(), common::debug()] {
         let image = image(&build);
         let compiled = image.sites().iter().filter(|site| site.kind == Kind::Data).count();
@@ -63,7 +63,7 @@ fn every_fault_can_be_put_into_every_ordinary_site() {
 }
 
 #[test]
-fn a_copy_runs_and_calls_itself_its_executable() {
+fn a_copy_runs_and_is_its_own_sys_executable() {
     for build in [common::release(), common::debug()] {
         let (copy, _folder) = copy(&build, &[]);
         assert_eq!((copy.version, copy.debug), (build.version, build.debug));
@@ -82,7 +82,7 @@ fn edits_of_another_file_are_refused() {
 }
 
 #[test]
-fn what_stores_to_the_sequence_is_a_known_site() {
+fn every_store_to_the_sequence_is_a_known_site() {
     let build = common::release();
     let image = image(&build);
     let parameters = Parameters { depth: 3, width: 3, frame_size: FrameSize::Equal(4), speed: 0, names: Names::Ascii };
@@ -111,7 +111,7 @@ fn what_stores_to_the_sequence_is_a_known_site() {
 }
 
 #[test]
-fn a_fault_is_found_and_the_original_is_not_suspected() {
+fn a_fault_is_found_and_the_original_passes() {
     let build = common::release();
     let (original, _folder) = copy(&build, &[]);
     assert!(matches!(hunt(original, Family::Alternating), Hunted::Passed { .. }));
@@ -124,7 +124,7 @@ fn a_fault_is_found_and_the_original_is_not_suspected() {
 }
 
 #[test]
-fn a_target_that_dies_is_no_kill() {
+fn a_target_that_dies_does_not_count_as_a_kill() {
     let build = common::release();
     let image = image(&build);
     // Replace the guard of every return by an instruction that ends the process.

@@ -44,7 +44,7 @@ for name in names['FAULTS']:
 ";
 
 #[test]
-fn each_is_imported_and_takes_samples() {
+fn every_stand_in_can_be_imported_and_takes_samples() {
     for build in [common::release(), common::debug()] {
         let source = [PROLOGUE, "def main():\n    gate(1)\nmain()\n"].concat();
         let mut target = Target::launch(&build.python, Some(false), &source, &std::env::temp_dir(), soon()).unwrap();
@@ -65,7 +65,7 @@ fn each_is_imported_and_takes_samples() {
 }
 
 #[test]
-fn the_hunt_kills_stand_ins_in_the_lane_that_they_are_for() {
+fn every_stand_in_is_killed_in_its_own_lane() {
     let build = common::release();
     let stand_ins = StandIns::of(&build).unwrap();
     let known = KnownFailures::kept().unwrap();

@@ -31,7 +31,7 @@ fn runs(python: &Path, folder: &Path, tests: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn it_passes_on_released_interpreters() {
+fn the_unittest_file_passes_on_released_interpreters() {
     let folder = tempfile::tempdir().unwrap();
     emitted(folder.path());
     for build in [common::release(), common::debug()] {
@@ -43,7 +43,7 @@ fn it_passes_on_released_interpreters() {
 }
 
 #[test]
-fn it_fails_on_an_interpreter_that_does_not_count() {
+fn the_unittest_file_fails_on_an_interpreter_that_does_not_count() {
     let folder = tempfile::tempdir().unwrap();
     emitted(folder.path());
     let build = common::release();
@@ -59,7 +59,7 @@ fn it_fails_on_an_interpreter_that_does_not_count() {
 }
 
 #[test]
-fn it_fails_on_an_unwinder_that_lacks_a_check() {
+fn the_unittest_file_fails_on_an_unwinder_without_a_check() {
     let folder = tempfile::tempdir().unwrap();
     emitted(folder.path());
     let build = common::release();

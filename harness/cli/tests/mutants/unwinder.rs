@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
 }
 
 /// The result of a sample: the answer of the cache, and the functions.
-fn told(unwinder: &mut Unwinder) -> String {
+fn sampled(unwinder: &mut Unwinder) -> String {
     let counted = unwinder.sample(soon()).unwrap();
     let [thread] = counted.sample.threads.as_slice() else { panic!("{counted:?}") };
     let stack = thread.outcome.as_ref().unwrap();
@@ -144,16 +144,16 @@ fn every_check_is_found() {
 }
 
 #[test]
-fn a_full_hit_without_sequence_gives_the_callers_of_another_branch() {
+fn a_full_hit_without_sequence_check_mixes_branches() {
     let scenario = |bench: &mut Bench<'_>| {
         bench.at(1);
         // Both are created before the first sample, because creating one clears the anchor.
         let (mut first, mut second) = (bench.unwinder(), bench.unwinder());
-        told(&mut first);
+        sampled(&mut first);
         bench.go_to(&[11, 2]);
         // This anchors the frame at the gate, which has the same address as the gate's frame in the first sample.
-        told(&mut second);
-        told(&mut first)
+        sampled(&mut second);
+        sampled(&mut first)
     };
     let original = "miss: gate < leaf < b2 < b1 < main < <module>";
     let patched = "full hit: gate < leaf < a2 < a1 < main < <module>";
@@ -161,16 +161,16 @@ fn a_full_hit_without_sequence_gives_the_callers_of_another_branch() {
 }
 
 #[test]
-fn a_partial_hit_without_sequence_gives_the_callers_of_another_branch() {
+fn a_partial_hit_without_sequence_check_mixes_branches() {
     let scenario = |bench: &mut Bench<'_>| {
         bench.at(1);
         let (mut first, mut second) = (bench.unwinder(), bench.unwinder());
-        told(&mut first);
+        sampled(&mut first);
         bench.go_to(&[11, 2]);
-        told(&mut second);
+        sampled(&mut second);
         // The gate returns, which moves the anchor to the leaf. The first unwinder has an entry for that frame.
         bench.go_to(&[12]);
-        told(&mut first)
+        sampled(&mut first)
     };
     let original = "miss: gate < leaf < b2 < b1 < main < <module>";
     let patched = "partial hit: gate < leaf < a2 < a1 < main < <module>";
@@ -188,7 +188,7 @@ fn a_module_without_cache_is_refused() {
 }
 
 #[test]
-fn damaged_modules_are_refused_or_patched_but_never_a_panic() {
+fn damaged_modules_are_refused_or_patched_without_a_panic() {
     let build = common::release();
     let bytes = std::fs::read(module(&build.python)).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(1);

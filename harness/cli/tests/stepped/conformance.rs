@@ -81,27 +81,27 @@ fn conforms(build: &Build, jit: bool, first_seed: u64) {
 }
 
 #[test]
-fn a_release_build_does_what_the_simulation_does() {
+fn a_release_build_matches_the_simulation() {
     conforms(&common::release(), false, 0);
 }
 
 #[test]
-fn compiled_code_does_what_the_simulation_does() {
+fn compiled_code_matches_the_simulation() {
     conforms(&common::release(), true, 100);
 }
 
 #[test]
-fn a_debug_build_does_what_the_simulation_does() {
+fn a_debug_build_matches_the_simulation() {
     conforms(&common::debug(), false, 200);
 }
 
 #[test]
-fn compiled_code_of_a_debug_build_does_what_the_simulation_does() {
+fn compiled_code_of_a_debug_build_matches_the_simulation() {
     conforms(&common::debug(), true, 300);
 }
 
 #[test]
-fn a_walker_that_keeps_freed_code_is_told_from_one_that_does_not() {
+fn conformance_detects_a_walker_that_keeps_freed_code() {
     let build = common::release();
     for walker in [WalkerKind::OwnCached, WalkerKind::OwnReference] {
         let weakenings = BTreeSet::from([Weakening::CodeKeptAfterFree]);
@@ -112,7 +112,7 @@ fn a_walker_that_keeps_freed_code_is_told_from_one_that_does_not() {
 }
 
 #[test]
-fn another_interpreter_is_told_from_the_real_one() {
+fn conformance_detects_a_varied_interpreter() {
     let build = common::release();
     for (variation, family) in [
         (Variation::AnchorKeptOnReturn, ProgramFamily::Calls),

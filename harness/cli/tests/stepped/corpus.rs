@@ -72,17 +72,17 @@ fn replay_part(part: usize, parts: usize) {
 }
 
 #[test]
-fn the_first_half_fails_as_it_says() {
+fn the_first_half_of_the_cases_fails_as_recorded() {
     replay_part(0, 2);
 }
 
 #[test]
-fn the_second_half_fails_as_it_says() {
+fn the_second_half_of_the_cases_fails_as_recorded() {
     replay_part(1, 2);
 }
 
 #[test]
-fn every_case_is_a_known_failure_and_tells_why() {
+fn every_case_is_a_known_failure_with_a_note() {
     let known = KnownFailures::kept().unwrap();
     for (path, SteppedFile { note, case }) in cases() {
         assert!(
@@ -116,7 +116,7 @@ fn entry(fingerprint: &SteppedFingerprint) -> String {
 }
 
 #[test]
-fn one_unwinder_and_several_have_their_cases() {
+fn there_are_cases_for_one_unwinder_and_for_several() {
     let casts: BTreeSet<String> = cases().iter().map(|(_, file)| file.case.cast.to_string()).collect();
     assert!(casts.contains(&ProfilerScript::default().to_string()) && casts.len() > 2, "{casts:?}");
     assert!(casts.iter().all(|cast| names().contains(&cast.as_str())), "{casts:?}");

@@ -57,7 +57,7 @@ fn splice() -> SteppedCase {
 }
 
 #[test]
-fn cpythons_unwinder_splices_and_every_search_finds_the_same() {
+fn every_search_finds_the_splices_of_cpythons_unwinder() {
     let whole = explore(&["--jobs", "2"]);
     let schedules = whole["schedules"].as_u64().unwrap();
     assert!(schedules > 1000 && whole["known_schedules"] == schedules, "{whole}");
@@ -84,7 +84,7 @@ fn random_schedules_find_the_same_failure() {
 }
 
 #[test]
-fn the_reference_walker_holds() {
+fn the_reference_walker_has_no_failure() {
     let search = explore(&["--walker", "own-reference"]);
     assert_eq!((search["verdict"].as_str(), search["failed"].as_u64()), (Some("pass"), Some(0)), "{search}");
     assert!(search["schedules"].as_u64().unwrap() > 1000, "{search}");
@@ -118,11 +118,11 @@ fn a_case_is_replayed_and_explained() {
     let misfit = SteppedCase { schedule: "0.0:1,0.99:1".parse().unwrap(), ..case };
     let misfit = run("replay", &["--times", "1", &misfit.to_string()]);
     assert_eq!(misfit.code, Some(i32::from(exit::INCONCLUSIVE)), "{misfit:?}");
-    assert!(misfit.stdout.contains("the point 0.99 of its move 0.99:1 never came"), "{misfit:?}");
+    assert!(misfit.stdout.contains("the point 0.99 of its move 0.99:1 was never reached"), "{misfit:?}");
 }
 
 #[test]
-fn a_large_case_becomes_small() {
+fn a_large_case_shrinks() {
     let large = ["--jobs", "1", "--depth", "4", "--frame-size", "unequal:20", "--names", "wide", "--speed", "2"];
     let drawn = ["--order", "random", "--schedules", "1500", "--moves", "3", "--steps", "40"];
     let found = cases(&explore_workload(&[&large[..], &drawn].concat()));
@@ -142,7 +142,7 @@ fn a_large_case_becomes_small() {
     assert!(small.samples < case.samples && parameters.depth < 4 && parameters.speed == 0, "{small}");
     assert_eq!((parameters.frame_size, parameters.names), (FrameSize::Equal(0), Names::Ascii), "{small}");
     let passing = SteppedCase { schedule: Schedule::default(), ..small };
-    run("shrink", &[&passing.to_string()]).assert_refused(&["does not fail when it is run again"]);
+    run("shrink", &[&passing.to_string()]).assert_refused(&["does not fail when it runs again"]);
 }
 
 #[test]
@@ -156,12 +156,12 @@ fn a_case_becomes_a_python_file() {
     assert_eq!(written.code, Some(i32::from(expected)), "{written:?}");
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains("Expected time: "), "{text}");
-    assert_eq!(text.contains("s where it was written"), expected == exit::PASS);
-    run("reproducer", &arguments).assert_refused(&["repro.py is there already"]);
+    assert_eq!(text.contains("s on the machine where it was written"), expected == exit::PASS);
+    run("reproducer", &arguments).assert_refused(&["repro.py already exists"]);
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_with_the_reason() {
+fn unusable_cases_are_refused_with_the_reason() {
     let case = splice();
     let other = |change: &dyn Fn(&mut SteppedCase)| {
         let mut changed = case.clone();
@@ -171,9 +171,9 @@ fn what_cannot_be_run_is_refused_with_the_reason() {
     let elsewhere = other(&|case| case.build.version = "3.15.9".into());
     // Without --python, the version must match. With it, the user decides.
     outcome(["explain", &elsewhere], PATIENCE)
-        .assert_refused(&["the case is of CPython 3.15.9 release", "--python PATH"]);
+        .assert_refused(&["the case was made on CPython 3.15.9 release", "--python PATH"]);
     let given = run("replay", &["--times", "1", &elsewhere]);
-    assert!(given.stderr.contains("note: the case is of CPython 3.15.9 release, this is 3.15"), "{given:?}");
+    assert!(given.stderr.contains("note: the case was made on CPython 3.15.9 release, this is 3.15"), "{given:?}");
     let program = other(&|case| case.workload.source.0 ^= 1);
     run("explain", &[&program]).assert_refused(&["another program by now"]);
     run("explain", &["framediff@4@x"]).assert_refused(&["it has version 4, known are 2 to 3"]);

@@ -104,7 +104,7 @@ fn search(rig: &mut Rig, most: u32) -> (Option<SteppedRun>, u32, u32) {
 }
 
 #[test]
-fn a_target_that_moves_between_samples_alone_gives_right_samples() {
+fn a_target_that_moves_only_between_samples_gives_correct_samples() {
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached, WalkerKind::OwnReference] {
         let mut rig = launch(plan(walker), branches());
         assert!(rig.has_fixed_addresses());
@@ -116,7 +116,7 @@ fn a_target_that_moves_between_samples_alone_gives_right_samples() {
 }
 
 #[test]
-fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
+fn two_moves_inside_a_sample_splice_repeatably() {
     let mut schedules = Vec::new();
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
         let mut rig = launch(keeping(walker), branches());
@@ -143,7 +143,7 @@ fn two_moves_inside_of_a_sample_splice_and_do_so_again() {
 }
 
 #[test]
-fn the_reference_walker_is_right_where_the_protocol_splices() {
+fn the_reference_walker_is_correct_where_the_protocol_splices() {
     let mut rig = launch(plan(WalkerKind::OwnReference), branches());
     let (wrong, count, right) = search(&mut rig, 8);
     assert!(wrong.is_none(), "{:#?}", wrong.unwrap());
@@ -151,7 +151,7 @@ fn the_reference_walker_is_right_where_the_protocol_splices() {
 }
 
 #[test]
-fn a_history_tells_accesses_and_steps_in_their_order() {
+fn a_history_lists_accesses_and_steps_in_order() {
     let mut rig = launch(keeping(WalkerKind::CpythonCached), branches());
     let run = run(&mut rig, 2, &[at(0, 0, 1), at(0, 1, 2), at(1, 0, 1)]);
     let told: Vec<String> = run
@@ -183,7 +183,7 @@ fn a_history_tells_accesses_and_steps_in_their_order() {
 }
 
 #[test]
-fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
+fn a_read_that_is_not_atomic_gives_stacks_that_never_existed() {
     // The target is in one branch first. In the middle of the copy of the data stack it moves to the other.
     for walker in [WalkerKind::OwnUncached, WalkerKind::CpythonUncached] {
         let mut rig = launch(plan(walker), branches());
@@ -205,7 +205,7 @@ fn a_read_that_is_no_moment_gives_stacks_that_never_were() {
 }
 
 #[test]
-fn without_a_filter_the_same_happens() {
+fn the_rig_works_the_same_without_a_seccomp_filter() {
     let moves = [at(0, 0, 3), at(0, 2, 5), at(1, 1, 2), at(2, 0, 7)];
     let mut filtered = launch(keeping(WalkerKind::CpythonCached), branches());
     let mut unfiltered = launch(RigPlan { filter: false, ..keeping(WalkerKind::CpythonCached) }, branches());
@@ -216,7 +216,7 @@ fn without_a_filter_the_same_happens() {
 }
 
 #[test]
-fn every_family_of_one_thread_is_stepped_and_repeats_itself() {
+fn every_single_threaded_family_can_be_stepped_repeatably() {
     for family in Family::ALL {
         let workload = generate(family, Mode::Rounds, &SMALL, 2);
         let launched = Rig::launch(keeping(WalkerKind::OwnCached), workload);
@@ -242,7 +242,7 @@ fn every_family_of_one_thread_is_stepped_and_repeats_itself() {
 }
 
 #[test]
-fn generators_and_compiled_code_repeat_themselves_for_cpython_too() {
+fn cpythons_unwinder_repeats_its_results_on_generators_and_compiled_code() {
     for (family, jit, warm_up) in [(Family::Generators, false, 300), (Family::Alternating, true, 6000)] {
         let workload = generate(family, Mode::Rounds, &SMALL, 2);
         let plan = RigPlan { jit: Some(jit), warm_up, ..keeping(WalkerKind::CpythonCached) };
@@ -273,7 +273,7 @@ fn from_gate_to_gate_a_target_moves_without_watchpoints() {
 }
 
 #[test]
-fn a_target_that_ends_is_told_with_its_last_words() {
+fn a_target_that_ends_is_reported_with_its_stderr() {
     let lines = ["_w[0] += 1", "if _w[0] > 320: _write(2, b'enough'); _exit(3)"];
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
         let mut rig = launch(plan(walker), branches_and(&lines));
@@ -284,7 +284,7 @@ fn a_target_that_ends_is_told_with_its_last_words() {
 }
 
 #[test]
-fn signals_arrive_as_ever() {
+fn signals_are_delivered_to_a_stepped_target() {
     let mut rig = launch(plan(WalkerKind::OwnCached), branches());
     let target = nix::unistd::Pid::from_raw(rig.pid());
     // Python ignores the first signal and does not handle the second.
@@ -297,7 +297,7 @@ fn signals_arrive_as_ever() {
 }
 
 #[test]
-fn a_target_that_blocks_or_loops_is_given_up() {
+fn the_wait_for_a_blocked_or_looping_target_ends() {
     for (line, blocks) in
         [("if _w[0] > 320: _lock.acquire(); _lock.acquire()", true), ("while _w[0] > 320: pass", false)]
     {
@@ -313,7 +313,7 @@ fn a_target_that_blocks_or_loops_is_given_up() {
 }
 
 #[test]
-fn nothing_is_left_of_a_rig() {
+fn a_dropped_rig_leaves_no_process() {
     for movement in [Movement::Stores, Movement::Gates] {
         let mode = if movement == Movement::Gates { Mode::GatedRounds } else { Mode::Rounds };
         let workload = generate(Family::Alternating, mode, &SMALL, TWO_BRANCHES);
@@ -339,7 +339,7 @@ fn a_program_without_rounds_is_refused() {
 /// closes the hole, the schedule gives a wrong stack; with it, the same moves do not. (The hole of shim frames lies
 /// between two stores that are not steps.)
 #[test]
-fn the_holes_of_the_anchor_first_protocol_are_real() {
+fn the_holes_of_the_anchor_first_protocol_exist_on_real_builds() {
     for (weakening, family, depth, movement, samples, schedule) in [
         (Weakening::GeneratorLeafAnchored, Family::Generators, 1, Movement::Loads, 2, "0.0:18,1.0:9"),
         (Weakening::GeneratorBeingMadeAnchored, Family::Generators, 1, Movement::Stores, 2, "0.0:1,0.3:2,1.0:2"),
@@ -368,9 +368,9 @@ fn the_holes_of_the_anchor_first_protocol_are_real() {
 }
 
 /// A failure disappears with its cause: the same search runs without the cache, or without one kind of move. (For
-/// reads that are not atomic, see [`a_read_that_is_no_moment_gives_stacks_that_never_were`].)
+/// reads that are not atomic, see [`a_read_that_is_not_atomic_gives_stacks_that_never_existed`].)
 #[test]
-fn the_causes_are_separate() {
+fn the_causes_of_failures_are_distinguished() {
     let failed = |walker: WalkerKind, family: Family, still: &[AccessKind]| {
         let workload = generate(family, Mode::Rounds, &Parameters { depth: 1, ..SMALL }, TWO_BRANCHES);
         let plan = RigPlan { still: still.iter().copied().collect(), ..plan(walker) };
@@ -396,7 +396,7 @@ fn the_causes_are_separate() {
 }
 
 #[test]
-fn without_watchpoints_it_is_said_what_still_works() {
+fn without_watchpoints_the_error_says_what_still_works() {
     let target = common::target::started(&format!("{}gate(0)", common::target::PROLOGUE));
     let mut traced = Traced::attach(target.pid(), target.pid()).unwrap();
     // Kernel addresses cannot be watched. The error is the same as if all debug registers were taken.
@@ -407,7 +407,7 @@ fn without_watchpoints_it_is_said_what_still_works() {
 }
 
 #[test]
-fn where_the_target_stands_still_no_schedule_moves_it() {
+fn schedules_do_not_move_the_target_at_excluded_accesses() {
     let still = AccessKind::ALL.into();
     let mut rig = launch(RigPlan { still, tearing: true, ..plan(WalkerKind::CpythonCached) }, branches());
     let mut random = Random::new(5, 100, RandomBounds { moves: 4, steps: 12 });

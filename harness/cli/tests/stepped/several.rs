@@ -65,7 +65,7 @@ fn by(run: &SteppedRun) -> String {
 }
 
 #[test]
-fn each_has_a_cache_of_its_own() {
+fn each_unwinder_has_its_own_cache() {
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
         let mut rig = launch(walker, "a+b");
         let run = run(&mut rig, 6, "0.0:3");
@@ -78,7 +78,7 @@ fn each_has_a_cache_of_its_own() {
 }
 
 #[test]
-fn an_unwinder_clears_anchors_when_it_is_made_and_leaves_its_own_when_it_goes() {
+fn an_unwinder_clears_anchors_when_created_and_leaves_its_own_when_dropped() {
     let made = |text: &str, anchor| (text.to_owned(), anchor);
     for (cast, expected, caches) in [
         ("a+make-b.b", vec![made("make-b", false)], ["miss", "miss", "full"]),
@@ -95,7 +95,7 @@ fn an_unwinder_clears_anchors_when_it_is_made_and_leaves_its_own_when_it_goes() 
 }
 
 #[test]
-fn one_that_is_killed_is_gone_and_another_process_takes_over() {
+fn a_killed_unwinder_is_replaced_by_another_process() {
     let mut rig = launch(WalkerKind::CpythonCached, "a+kill-a.make-b.b");
     let [a, b] = rig.sampler_pids()[..] else { panic!() };
     let first = run(&mut rig, 3, "0.0:3,2.0:1");
@@ -112,7 +112,7 @@ fn one_that_is_killed_is_gone_and_another_process_takes_over() {
 /// The target does not move during any sample. b's unwinder is made after the first sample, and sets the anchor of a's
 /// unwinder to NULL. Until b's first sample, frames that leave the stack are not counted.
 #[test]
-fn a_new_unwinder_makes_the_cache_of_the_old_one_lie() {
+fn a_new_unwinder_makes_the_cache_of_the_old_one_wrong() {
     let version = common::release().version.to_string();
     for walker in [WalkerKind::OwnCached, WalkerKind::CpythonCached] {
         for (cast, lies) in [("old-and-new", true), ("alternating", false), ("handed-over", false), ("remade", false)] {
@@ -136,7 +136,7 @@ fn a_new_unwinder_makes_the_cache_of_the_old_one_lie() {
 }
 
 #[test]
-fn a_search_with_several_unwinders_finds_known_failures_alone() {
+fn a_search_with_several_unwinders_finds_only_known_failures() {
     let python = common::release().python;
     let explore = |more: &[&str]| {
         let fixed = ["explore", "--python", python.to_str().unwrap(), "--depth", "1", "--at-rest", "--format", "json"];
@@ -165,5 +165,5 @@ fn a_search_with_several_unwinders_finds_known_failures_alone() {
     let (code, search) = explore(&[]);
     assert_eq!((code, search["failed"].as_u64(), search["scenario"].as_str()), (0, Some(0), Some("alone")), "{search}");
     let refused = outcome(["explore", "--scenario", "both"], Duration::from_secs(120));
-    refused.assert_refused(&["\"both\" is no actor", "known are alone, alternating, old-and-new"]);
+    refused.assert_refused(&["\"both\" is not an actor", "known are alone, alternating, old-and-new"]);
 }

@@ -88,7 +88,7 @@ fn without_updates(stores: Vec<Store>) -> Vec<Store> {
 }
 
 #[test]
-fn only_the_frame_that_leaves_moves_the_anchor() {
+fn only_a_returning_frame_moves_the_anchor() {
     let operations = ["call", "generator", "exception"].map(named);
     for arming in [Arming::Nobody, Arming::Caller] {
         let mut stepped = Stepped::start(&common::release(), Some(false), &operations);
@@ -109,7 +109,7 @@ fn updates(stores: &[Store]) -> usize {
 }
 
 #[test]
-fn an_anchor_that_came_too_late_is_moved_by_the_next_frame_there() {
+fn an_anchor_written_too_late_is_moved_by_the_next_frame_at_its_address() {
     let operations = ["failed_bind", "close_plain"].map(named);
     let mut stepped = Stepped::start(&common::release(), Some(false), &operations);
     let bind = stepped.record(Arming::Left);
@@ -122,7 +122,7 @@ fn an_anchor_that_came_too_late_is_moved_by_the_next_frame_there() {
 }
 
 #[test]
-fn a_thread_that_blocks_is_let_go() {
+fn a_blocked_thread_is_released() {
     let mut target = started(&[common::target::PROLOGUE, "\nimport os\ngate(1)\nos.read(os.pipe()[0], 1)\n"].concat());
     let gate = target.next_gate(soon()).unwrap();
     let runtime = runtime_address(target.pid()).unwrap().address;
@@ -158,7 +158,7 @@ fn a_thread_that_ends_is_reported() {
 }
 
 #[test]
-fn a_dropped_stepper_leaves_nothing_stopped() {
+fn a_dropped_stepper_leaves_no_thread_stopped() {
     let mut target = started(&[common::target::PROLOGUE, "\nwhile True: gate(1)\n"].concat());
     let gate = target.next_gate(soon()).unwrap();
     drop(Stepper::attach(target.pid(), gate.native_thread_id.cast_signed()).unwrap());

@@ -22,7 +22,7 @@ fn is_known(fingerprint: &str) -> bool {
 }
 
 #[test]
-fn the_anchor_is_written_to_memory_that_is_free() {
+fn the_anchor_is_written_to_freed_memory() {
     let exit = ends(Successor::Nothing);
     // The thread existed when it was read, and is gone before the write.
     assert!(exit.sample.threads.iter().any(|thread| thread.native_thread_id == exit.ended.native_thread_id));
@@ -32,13 +32,13 @@ fn the_anchor_is_written_to_memory_that_is_free() {
 }
 
 #[test]
-fn the_anchor_is_written_into_what_the_target_keeps_there_by_now() {
+fn the_anchor_is_written_into_reused_memory() {
     let exit = ends(Successor::Bytes);
     assert_eq!(exit.is_damaged, is_known("stepped/cpython-cached/thread-ended/data-damaged"), "{exit:#?}");
 }
 
 #[test]
-fn a_new_thread_at_the_same_place_gets_the_anchor_of_the_old_one_and_is_not_misread() {
+fn a_new_thread_at_the_same_address_gets_the_old_anchor_and_is_walked_correctly() {
     let exit = ends(Successor::Thread);
     let new = exit.there.iter().find(|state| state.address == exit.ended.address);
     let new = new.unwrap_or_else(|| panic!("the memory was not used again: {exit:#?}"));

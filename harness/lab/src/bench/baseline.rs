@@ -34,7 +34,7 @@ impl ComparisonAnswer {
         match self {
             Self::Slower => "slower",
             Self::Faster => "faster",
-            Self::CannotTell => "cannot tell",
+            Self::CannotTell => "undecided",
         }
     }
 }
@@ -42,7 +42,7 @@ impl ComparisonAnswer {
 /// One contender at one point, compared with the earlier run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComparedPoint {
-    /// The build's name.
+    /// The build, by its [`BenchedBuild::name`](super::document::BenchedBuild::name).
     pub build: String,
     /// The parameters of the point.
     pub place: PointParameters,
@@ -74,7 +74,10 @@ impl BaselineComparison {
 
 /// Why two documents cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the baseline has no point in common with this run: it has {theirs}, this run has {ours}")]
+#[error(
+    "the baseline and this run have no point in common: the baseline measured {theirs}, this run {ours}; measure the \
+     same points, or name another baseline"
+)]
 pub struct NothingInCommon {
     theirs: String,
     ours: String,
@@ -161,18 +164,18 @@ fn cautions(before: &BenchDocument, after: &BenchDocument) -> Vec<String> {
             cautions.push(format!("{what}: {then} then, {now} now"));
         }
     };
-    differs("another processor", &before.machine.cpu, &after.machine.cpu);
-    differs("another number of cores", &before.machine.cores.to_string(), &after.machine.cores.to_string());
-    differs("another kernel", &before.machine.kernel, &after.machine.kernel);
-    differs("another framediff", &before.framediff, &after.framediff);
+    differs("a different processor", &before.machine.cpu, &after.machine.cpu);
+    differs("a different number of cores", &before.machine.cores.to_string(), &after.machine.cores.to_string());
+    differs("a different kernel", &before.machine.kernel, &after.machine.kernel);
+    differs("a different version of framediff", &before.framediff, &after.framediff);
     let optimised = |document: &BenchDocument| if document.optimised { "optimised" } else { "not optimised" };
-    differs("another build of framediff", optimised(before), optimised(after));
+    differs("a different build of framediff", optimised(before), optimised(after));
     for build in &after.builds {
         if let Some(then) = before.builds.iter().find(|then| then.name == build.name) {
             let about = |build: &crate::bench::document::BenchedBuild| {
                 format!("{} {}{}", build.version, build.flavour, if build.jit { " JIT" } else { "" })
             };
-            differs(&format!("another build under the name {}", build.name), &about(then), &about(build));
+            differs(&format!("a different build with the name {}", build.name), &about(then), &about(build));
         }
     }
     cautions
@@ -189,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn the_same_again_is_neither_slower_nor_faster() {
+    fn an_identical_run_is_neither_slower_nor_faster() {
         let found = answers(1.0);
         assert_eq!(found.len(), 12);
         assert!(found.iter().all(|(_, answer)| *answer == ComparisonAnswer::CannotTell), "{found:?}");
     }
 
     #[test]
-    fn what_takes_longer_is_slower_and_only_that() {
+    fn only_points_that_take_longer_are_slower() {
         for (factor, expected) in [(1.3, ComparisonAnswer::Slower), (0.7, ComparisonAnswer::Faster)] {
             for (who, answer) in answers(factor) {
                 let changed = who == "own-cached SpeedUp";
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_below_the_margin_is_none_however_sure_it_is() {
+    fn a_change_below_the_margin_does_not_count_even_if_certain() {
         let exact = |factor: f64| vec![vec![factor; 20]; 5];
         let (before, after) = (exact(1.0), exact(1.01));
         let found = change(&before, &after, 0.999, 1).unwrap();
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn two_launches_tell_nothing() {
+    fn two_launches_are_too_few_to_decide() {
         let mut before = document(1.0, 1);
         for point in &mut before.points {
             point.yardstick.truncate(2);
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_twice_as_fast_changes_nothing_but_the_cautions() {
+    fn a_faster_machine_changes_only_the_cautions() {
         let before = document(1.0, 1);
         let mut after = document(1.0, 50);
         after.machine.cpu = "Another CPU".into();
@@ -239,11 +242,11 @@ mod tests {
         }
         let found = compare(&before, &after).unwrap();
         assert!(found.compared.iter().all(|one| one.answer == ComparisonAnswer::CannotTell), "{found:?}");
-        assert_eq!(found.cautions, ["another processor: A CPU then, Another CPU now"]);
+        assert_eq!(found.cautions, ["a different processor: A CPU then, Another CPU now"]);
     }
 
     #[test]
-    fn runs_of_other_builds_are_refused() {
+    fn a_baseline_of_other_builds_is_refused() {
         let mut before = document(1.0, 1);
         before.builds.iter_mut().for_each(|build| build.name = "3.15.2 debug".into());
         before.points.iter_mut().for_each(|point| point.build = "3.15.2 debug".into());

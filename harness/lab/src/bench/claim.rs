@@ -11,7 +11,6 @@ pub(super) struct Claim {
     pub(super) depth: usize,
     /// Number of frames called since the previous sample.
     pub(super) changed: usize,
-    /// Number of threads.
     pub(super) threads: usize,
 }
 
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_is_counted() {
+    fn the_claimed_lookups_are_counted() {
         let full = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit]);
         assert_eq!(STILL.check(&full, None), Ok(Lookups { full: 1, ..Lookups::default() }));
         let uncached = sample(WalkerKind::CpythonUncached, 2, &[Lookup::Uncached]);
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn another_stack_or_another_answer_is_refused() {
+    fn a_sample_with_other_frames_or_lookups_is_refused() {
         let miss = Lookup::Miss(MissReason::AnchorNull);
         let mut rejected = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit]);
         rejected.threads[0].outcome = Err(Rejection::Empty);
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stack_that_is_new_nothing_can_come_from_a_cache() {
+    fn an_entirely_new_stack_may_miss() {
         let all = Claim { changed: 1, ..STILL };
         let miss = sample(WalkerKind::CpythonCached, 2, &[Lookup::Miss(MissReason::Unspecified)]);
         assert_eq!(all.check(&miss, None).unwrap().misses, 1);
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unwinder_that_holds_fewer_threads_than_there_are_is_counted_as_it_is() {
+    fn misses_beyond_the_thread_limit_of_the_cache_are_accepted() {
         let two_of_two = sample(WalkerKind::OwnCached, 2, &[Lookup::FullHit, Lookup::PartialHit]);
         assert!(Claim { threads: 2, ..STILL }.check(&two_of_two, None).unwrap_err().contains("1 partial hits"));
         let some = sample(WalkerKind::CpythonCached, 2, &[Lookup::Unknown; 3]);

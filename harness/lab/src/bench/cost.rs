@@ -58,11 +58,11 @@ impl Scene for Cost<'_> {
     fn block(&mut self, stand: &mut GatedTarget, index: usize) -> Result<Taken, Trouble> {
         let interval = self.interval;
         let (elapsed, watched) = match index.checked_sub(2) {
-            None if index == 0 => (stand.told()?, Watched::default()),
+            None if index == 0 => (stand.next_number()?, Watched::default()),
             None => {
                 let own = ProcessMemory::new(nix::unistd::getpid().as_raw());
                 let address = (&raw const self.source) as u64;
-                beside(stand, |done| Ok(stand_by(own, address, done, interval)))?
+                while_working(stand, |done| Ok(stand_by(own, address, done, interval)))?
             }
             Some(index) => {
                 let Some(&kind) = self.kinds.get(index) else { return Err("there is no such contender".into()) };
@@ -87,18 +87,18 @@ fn watched(
 ) -> Result<(u32, Watched), Trouble> {
     // The cost does not include the walker's first reads of code objects.
     turn.sample()?;
-    beside(stand, |done| turn.watch(done, interval))
+    while_working(stand, |done| turn.watch(done, interval))
 }
 
 /// Lets the target do its work while `watch` runs on this thread. `watch` receives a message when the work is done.
-fn beside(
+fn while_working(
     stand: &mut GatedTarget,
     watch: impl FnOnce(&Receiver<()>) -> Result<Watched, Trouble>,
 ) -> Result<(u32, Watched), Trouble> {
     let (send, done) = mpsc::channel();
     thread::scope(|scope| {
         let work = scope.spawn(move || {
-            let told = stand.told();
+            let told = stand.next_number();
             // Sending fails if `watch` has already returned.
             let _ = send.send(());
             told

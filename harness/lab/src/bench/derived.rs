@@ -9,7 +9,7 @@ use crate::bench::statistics::{Interval, estimate, ratios};
 /// The figures derived from the blocks of one contender at one point.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Derived<'a> {
-    /// The build's name.
+    /// The build, by its [`BenchedBuild::name`](super::document::BenchedBuild::name).
     pub build: &'a str,
     /// The parameters of the point.
     #[serde(flatten)]

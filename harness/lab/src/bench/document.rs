@@ -24,9 +24,9 @@ pub const BYSTANDER: &str = "bystander";
 /// All results of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchDocument {
-    /// [`KIND`].
+    /// Always [`KIND`] in a document of this framediff.
     pub kind: String,
-    /// [`VERSION`].
+    /// The format's version: [`VERSION`] in a document of this framediff.
     pub version: u32,
     /// The version of framediff.
     pub framediff: String,
@@ -45,7 +45,7 @@ pub struct BenchDocument {
     pub peak_bytes: Option<u64>,
     /// The builds, one entry for each run mode.
     pub builds: Vec<BenchedBuild>,
-    /// The measured points.
+    /// The measured points, in the order in which they were planned.
     pub points: Vec<BenchPoint>,
     /// Notes on the run for the reader.
     pub notes: Vec<String>,
@@ -58,7 +58,7 @@ pub struct BenchDocument {
 pub struct BenchedBuild {
     /// Its name in tables.
     pub name: String,
-    /// CPython's version.
+    /// CPython's version, such as "3.15.2".
     pub version: String,
     /// The kind of build: "release", "debug", ...
     pub flavour: String,
@@ -66,7 +66,7 @@ pub struct BenchedBuild {
     pub jit: bool,
 }
 
-/// What is varied.
+/// A part of the benchmark, by the parameter that it varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum BenchPart {
@@ -110,7 +110,7 @@ pub struct PointParameters {
     pub changed: u32,
     /// Number of threads of each target.
     pub threads: u32,
-    /// Number of targets.
+    /// Number of targets that are sampled at once.
     pub targets: u32,
     /// Requested samples per second. `None` means as many as possible.
     pub rate: Option<u32>,
@@ -141,9 +141,9 @@ impl fmt::Display for PointParameters {
 /// One point with the results of all contenders, which were measured there in turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchPoint {
-    /// The build's name.
+    /// The build, by its [`BenchedBuild::name`].
     pub build: String,
-    /// The parameters.
+    /// The parameters, as fields of this object in JSON.
     #[serde(flatten)]
     pub place: PointParameters,
     /// Nanoseconds per plain system call that reads 64 bytes from the target, for each block.
@@ -206,11 +206,11 @@ pub struct Series {
 /// Results of cache lookups, counted per thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookups {
-    /// Full hits.
+    /// Samples of a thread whose callers all came from the cache.
     pub full: u64,
-    /// Partial hits.
+    /// Samples of a thread with some of the callers from the cache.
     pub partial: u64,
-    /// Misses.
+    /// Samples of a thread with nothing from the cache.
     pub misses: u64,
     /// Rejected samples of a thread of a running target.
     pub rejected: u64,
@@ -251,9 +251,9 @@ pub struct Breakdown {
 /// A point that was not measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The build's name.
+    /// The build, by its [`BenchedBuild::name`].
     pub build: String,
-    /// The parameters.
+    /// The parameters, as fields of this object in JSON.
     #[serde(flatten)]
     pub place: PointParameters,
     /// Why it was not measured.
@@ -264,19 +264,19 @@ pub struct LeftOut {
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// It is not JSON, or has another format.
-    #[error("it is no document of `framediff bench --format json`: {0}")]
+    #[error("not a document of `framediff bench --format json`: {0}")]
     Foreign(String),
     /// Its format has another version.
     #[error(
-        "it is of version {found} of the form, this framediff writes and reads version {VERSION}: measure again with \
-         `framediff bench --format json`"
+        "its format version is {found}, but this framediff reads version {VERSION}: measure again with `framediff \
+         bench --format json`"
     )]
     Version {
         /// The version in the document.
         found: u64,
     },
     /// It contains a number that no measurement produces.
-    #[error("{0}: it was not written by framediff, or was changed since")]
+    #[error("{0}: the document was not written by framediff, or was edited since")]
     Damaged(String),
 }
 
@@ -302,7 +302,7 @@ impl BenchDocument {
         match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(version) if version == u64::from(VERSION) => {}
             Some(found) => return Err(DocumentError::Version { found }),
-            None => return Err(DocumentError::Foreign("its \"version\" is no number".into())),
+            None => return Err(DocumentError::Foreign("its \"version\" is not a number".into())),
         }
         let document: Self = serde_json::from_value(value).map_err(foreign)?;
         document.check()?;
@@ -321,10 +321,12 @@ impl BenchDocument {
             let blocks = point.series.iter().map(|series| (series.contender.as_str(), &series.blocks));
             for (name, launches) in blocks.chain(parts).chain([("yardstick", &point.yardstick)]) {
                 if !launches.is_empty() && launches.iter().map(Vec::len).ne(shape.iter().copied()) {
-                    return Err(DocumentError::Damaged(format!("the blocks of {name} do not stand beside the others")));
+                    return Err(DocumentError::Damaged(format!(
+                        "the blocks of {name} do not match those of the others"
+                    )));
                 }
                 if launches.iter().flatten().any(|time| !time.is_finite() || *time <= 0.0) {
-                    return Err(DocumentError::Damaged(format!("a time of {name} is not above zero")));
+                    return Err(DocumentError::Damaged(format!("{name} has a time that is not above zero")));
                 }
             }
         }
@@ -338,7 +340,7 @@ mod tests {
     use crate::bench::fixtures::document;
 
     #[test]
-    fn a_document_is_read_as_it_was_written() {
+    fn a_document_round_trips() {
         let document = document(1.0, 1);
         let text = serde_json::to_string(&document).unwrap();
         assert!(BenchDocument::from_json(&text).unwrap() == document, "{text}");
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_and_told_why() {
+    fn other_documents_are_refused_with_the_reason() {
         assert!(
             BenchDocument::from_json("# framediff bench")
                 .unwrap_err()
@@ -365,11 +367,13 @@ mod tests {
         assert!(refused(|value| value["kind"] = "criterion".into()).contains("\"criterion\""));
         assert!(refused(|value| value["version"] = 0.into()).contains("version 0"));
         assert!(refused(|value| value["version"] = "1".into()).contains("no number"));
-        assert!(refused(|value| value["points"] = 1.into()).contains("no document"));
+        assert!(refused(|value| value["points"] = 1.into()).contains("not a document"));
         let blocks = |value: &mut serde_json::Value, blocks: serde_json::Value| {
             value["points"][0]["series"][0]["blocks"] = blocks;
         };
-        assert!(refused(|value| blocks(value, serde_json::json!([[1.0]]))).contains("beside the others"));
+        assert!(
+            refused(|value| blocks(value, serde_json::json!([[1.0]]))).contains("do not match those of the others")
+        );
         let zero = serde_json::json!(vec![vec![0.0; 8]; 5]);
         assert!(refused(|value| blocks(value, zero.clone())).contains("own-uncached is not above zero"));
     }

@@ -1,4 +1,4 @@
-//! Documents for tests.
+//! Benchmark documents with invented numbers, for tests.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The present machine.
+    /// The machine that this process runs on.
     #[must_use]
     pub fn here() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_holds_memory_on_a_machine_with_a_kernel() {
+    fn machine_and_memory_use_are_found() {
         assert!(peak_bytes().unwrap() > 1 << 20);
         let machine = Machine::here();
         assert!(machine.cores >= 1 && machine.kernel.starts_with("Linux "), "{machine:?}");

@@ -37,7 +37,7 @@ fn heading(out: &mut String, document: &BenchDocument) {
     let _ = writeln!(out, "# framediff bench\n");
     let _ = writeln!(
         out,
-        "framediff {}, {} cores of {}, {}; seed {}, {:.0} s. Intervals are of 95 %.",
+        "framediff {}, {} cores of {}, {}; seed {}, {:.0} s. All intervals have a confidence of 95 %.",
         clean(&document.framediff),
         machine.cores,
         clean(cpu),
@@ -48,11 +48,12 @@ fn heading(out: &mut String, document: &BenchDocument) {
     if !document.optimised {
         let _ = writeln!(
             out,
-            "\n**framediff itself was built without optimisation: its own walkers are slower than they need be.**"
+            "\n**framediff itself was built without optimisation: its own walkers are slower than they could be. \
+             Measure with a release build.**"
         );
     }
     if document.interrupted {
-        let _ = writeln!(out, "\n**Interrupted: this is not everything.**");
+        let _ = writeln!(out, "\n**Interrupted: some points are missing.**");
     }
 }
 
@@ -86,17 +87,21 @@ fn title(part: BenchPart) -> &'static str {
 fn explained(part: BenchPart) -> &'static str {
     match part {
         BenchPart::SpeedUp => {
-            "Time of a sample without the cache over the time with it, by the same walker, on a stack that stands still (full hits)."
+            "Time of a sample without the cache, divided by the time with it, for the same walker on a stack that does \
+             not change (full hits)."
         }
         BenchPart::Change => {
-            "The same, where this many frames return and are called again between two samples (partial hits)."
+            "The same, but this many frames return and are called again between two samples (partial hits)."
         }
         BenchPart::Cost => {
-            "Time of the same calls and returns in the target, over the time when nobody samples it. The bystander makes as many system calls as it can upon its own memory: what it slows is due to a busy neighbour, and not to being read."
+            "Time of the same calls and returns in the target, divided by the time when nothing samples it. The \
+             bystander reads its own memory with as many system calls as it can: the slowdown that it causes comes \
+             from a busy neighbour, not from being read."
         }
-        BenchPart::Threads => "Time of a sample of all threads, and of one thread of it.",
+        BenchPart::Threads => "Time of a sample of all threads, and its share for one thread.",
         BenchPart::Targets => {
-            "Time of a run divided by its samples, with all targets sampled at once: by one thread for each core, or CPython's by one process for each target, whose own work counts."
+            "Time of a run divided by its samples, with all targets sampled at the same time: own walkers in one \
+             thread for each core, CPython's in one process for each target, whose own work is included."
         }
     }
 }
@@ -190,7 +195,7 @@ fn factors(document: &BenchDocument, part: BenchPart, points: &[&BenchPoint], no
     })
 }
 
-/// Absolute times.
+/// The table of absolute times of a part.
 fn times(document: &BenchDocument, part: BenchPart, points: &[&BenchPoint], notes: &mut Notes) -> Option<String> {
     table(part, points, &contenders(points), |point, series| {
         if let Some(why) = &series.refused {
@@ -205,7 +210,7 @@ fn times(document: &BenchDocument, part: BenchPart, points: &[&BenchPoint], note
                 if found.full > 0 && found.misses > 0 {
                     let hits = 100.0 * found.full as f64 / (found.full + found.misses) as f64;
                     let note = format!(
-                        "{} finds only so many threads in its cache: {hits:.0} % are full hits",
+                        "the cache of {} does not hold all threads: {hits:.0} % are full hits",
                         series.contender
                     );
                     let _ = write!(text, " {}", notes.cell(&note).trim_start_matches("— "));
@@ -261,10 +266,11 @@ fn breakdown(document: &BenchDocument, points: &[&BenchPoint]) -> String {
         return rows;
     }
     format!(
-        "\nWhat one sample asks of the target's memory. *Bare read*: everything that it reads, in one vectored read without \
-         a walker, measured beside it; *rest*: further system calls, decoding, and building the result; *decoding*: what an \
-         own walker does beside its accesses; *results*: making a list of frames of its own out of that, which CPython's \
-         does in every sample, and own walkers, whose stacks share their callers, do not.\n\n\
+        "\nWhat one sample asks of the target's memory. *Bare read*: all that it reads, in one vectored read without \
+            a walker, measured next to it; *rest*: further system calls, decoding, and building the result; \
+            *decoding*: what an own walker does apart from its accesses; *results*: copying the frames into a new \
+            list. CPython's walkers do that in every sample; own walkers do not, because their stacks share their \
+            callers.\n\n\
          | frames | walker | system calls | ranges | bytes | bare read | rest | decoding | results |\n\
          | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{rows}"
     )
@@ -273,9 +279,9 @@ fn breakdown(document: &BenchDocument, points: &[&BenchPoint]) -> String {
 fn compared(out: &mut String, comparison: &BaselineComparison) {
     let _ = writeln!(
         out,
-        "\n## Against the baseline\n\nBy what factor the time has changed, in units of what was measured beside it (a bare \
-         system call; for the cost to the target, nobody watching). All intervals together hold with 95 %; less than \
-         {:.0} % is no change.\n",
+        "\n## Against the baseline\n\nThe factor by which the time changed, relative to what was measured next to it \
+         (a bare system call; for the cost to the target, a target that nothing samples). All intervals hold together \
+         with a confidence of 95 %. Less than {:.0} % counts as no change.\n",
         100.0 * MARGIN
     );
     for caution in &comparison.cautions {
@@ -301,7 +307,7 @@ fn compared(out: &mut String, comparison: &BaselineComparison) {
     let count = |answer: ComparisonAnswer| comparison.compared.iter().filter(|one| one.answer == answer).count();
     let _ = writeln!(
         out,
-        "{} slower, {} faster, cannot tell of {} of {all}.\n\n| build | point | contender | factor | answer |\n\
+        "{} slower, {} faster, {} of {all} undecided.\n\n| build | point | contender | factor | answer |\n\
          | --- | --- | --- | ---: | --- |\n{rows}",
         count(ComparisonAnswer::Slower),
         count(ComparisonAnswer::Faster),
@@ -314,7 +320,7 @@ fn closing(out: &mut String, document: &BenchDocument) {
         let _ = writeln!(out, "\nNote: {}", clean(note));
     }
     if let Some(peak) = document.peak_bytes {
-        let _ = writeln!(out, "\nThe harness held {} of memory at the most.", bytes(peak as f64));
+        let _ = writeln!(out, "\nThe harness used at most {} of memory.", bytes(peak as f64));
     }
     if document.left_out.is_empty() {
         return;
@@ -365,14 +371,14 @@ mod tests {
     }
 
     #[test]
-    fn who_cannot_do_it_says_why_instead_of_a_number() {
+    fn an_unavailable_contender_shows_a_reason_instead_of_a_number() {
         let text = render(&document(1.0, 1), None);
         assert_eq!(cells(&text, "speed-up by depth", "5000")[2], "— [1]");
         assert!(text.contains("[1] Too many stack frames"));
     }
 
     #[test]
-    fn cost_is_told_over_nobody_and_a_limit_of_threads_is_told() {
+    fn cost_is_relative_to_an_unsampled_target_and_a_thread_limit_is_noted() {
         let text = render(&document(1.0, 1), None);
         let cost = cells(&text, "cost to the target", "1000/s");
         assert!((1.05..1.15).contains(&number(&cost[1])) && (1.4..1.6).contains(&number(&cost[2])), "{cost:?}");
@@ -383,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said() {
+    fn missing_parts_are_named() {
         let mut document = document(1.0, 1);
         (document.optimised, document.interrupted) = (false, true);
         let text = render(&document, None);
@@ -395,10 +401,10 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_comes_first_and_counts_its_answers() {
+    fn a_comparison_comes_first_with_the_number_of_each_answer() {
         let after = document(1.3, 50);
         let text = render(&after, Some(&compare(&document(1.0, 1), &after).unwrap()));
-        assert!(text.contains("2 slower, 0 faster, cannot tell of 10 of 12."), "{text}");
+        assert!(text.contains("2 slower, 0 faster, 10 of 12 undecided."), "{text}");
         assert!(text.find("Against the baseline") < text.find("speed-up by depth"));
     }
 }

@@ -30,7 +30,6 @@ impl Accesses {
         self.ranges.extend(ranges);
     }
 
-    /// Records one write.
     pub(super) fn wrote(&mut self) {
         self.system_calls += 1;
         self.writes += 1;

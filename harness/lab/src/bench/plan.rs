@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bench::document::{BenchPart, PointParameters};
 
-/// The default depths.
+/// The default depths of the stack, in frames.
 pub const DEPTHS: [u32; 5] = [1, 10, 100, 1000, 5000];
 /// The part of a stack that changes between samples, in thousandths.
 const CHANGED: [u32; 7] = [0, 1, 10, 100, 250, 500, 999];
@@ -21,7 +21,7 @@ const THREAD_DEPTH: u32 = 20;
 /// Minimum time per unit of weight. Less gives no useful intervals.
 const LEAST: Duration = Duration::from_millis(600);
 
-/// The user's selection.
+/// The parts, depths and time that the user selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BenchRequest {
     /// The parts. An empty list means all.
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_shared_out_and_all_of_it() {
+    fn the_whole_budget_is_shared_among_the_points() {
         let plan = plan(&wishes(&[], &[], 600), 4);
         assert!(plan.left_out.is_empty());
         let total: Duration = plan.points.iter().map(|(_, share)| *share).sum();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_points_are_left_out_first_but_none_that_was_asked_for() {
+    fn the_last_points_are_left_out_first_but_never_requested_ones() {
         let short = plan(&wishes(&[], &[10], 3), 2);
         assert_eq!(short.points.first().unwrap().0, PointParameters::still(BenchPart::SpeedUp, 10));
         assert!(short.left_out.iter().any(|place| place.part == BenchPart::Targets));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn never_more_changes_than_there_are_frames() {
+    fn changed_frames_never_exceed_the_depth() {
         for depth in [1, 2, 10, 1000, 5000] {
             let changed = places(BenchPart::Change, &[depth]);
             assert_eq!(changed.first().unwrap().changed, 0);

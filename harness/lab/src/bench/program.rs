@@ -28,7 +28,7 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// The program's source.
+    /// The Python source, which starts with the gate protocol.
     #[must_use]
     pub fn source(self) -> String {
         let Self { depth, changed, threads } = self;

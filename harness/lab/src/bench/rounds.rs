@@ -48,7 +48,7 @@ pub(super) trait Scene {
     /// The launched target or targets. A point uses several launches.
     type Stage;
 
-    /// Launches the target.
+    /// Launches the target or targets; `folder` is for their files.
     fn launch(&mut self, folder: &Path) -> Result<Self::Stage, Failure>;
 
     /// One block of the plain system call. Returns nanoseconds per call.
@@ -97,7 +97,7 @@ pub(super) fn measure<S: Scene>(
         }
     }
     if growing.iter().any(|contender| contender.series.refused.is_none()) && yardstick.iter().all(Vec::is_empty) {
-        return Err("interrupted before the first round was over".into());
+        return Err("interrupted before the first round ended".into());
     }
     let series = growing.into_iter().map(Growing::finish).collect();
     Ok(BenchPoint { build: build.to_owned(), place, yardstick, series })

@@ -73,10 +73,11 @@ pub fn run(options: &BenchOptions<'_>, rows: &[BuildVariant]) -> BenchDocument {
             }
         }
         if let Some(trouble) = team.ok().and_then(|team| team.tracers.trouble) {
-            notes.push(format!("{}: what CPython's walkers ask of memory could not be traced: {trouble}", row.name));
+            notes
+                .push(format!("{}: the memory accesses of CPython's walkers could not be traced: {trouble}", row.name));
         }
         for &place in &options.plan.left_out {
-            leave_out(place, "no time: a longer --budget or --part includes it");
+            leave_out(place, "not enough time: give a longer --budget, or select it with --part");
         }
     }
     BenchDocument {

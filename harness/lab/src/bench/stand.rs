@@ -41,7 +41,7 @@ impl GatedTarget {
     }
 
     /// Like [`GatedTarget::next`], and returns the gate's context, which this program uses for a number.
-    pub(super) fn told(&mut self) -> Result<u32, Failure> {
+    pub(super) fn next_number(&mut self) -> Result<u32, Failure> {
         Ok(self.target.pass_gates(1, soon())?.context)
     }
 }

@@ -22,11 +22,11 @@ const MANY_RESAMPLES: usize = 10_000;
 /// An estimate and its interval at the requested confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// The lower bound.
+    /// The lower bound of the confidence interval.
     pub low: f64,
-    /// The estimate.
+    /// The estimate, which lies within the bounds.
     pub value: f64,
-    /// The upper bound.
+    /// The upper bound of the confidence interval.
     pub high: f64,
 }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_holds_the_truth_about_as_often_as_it_says() {
+    fn intervals_contain_the_truth_about_as_often_as_promised() {
         // The median of the noise: half of all draws are below 0.05.
         let truth = 1000.0 * (1.0 + 0.05_f64.powi(2) * 5.0);
         let holds = (0..200)
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn launches_count_and_not_only_blocks() {
+    fn the_variation_between_launches_widens_the_interval() {
         // Many blocks that agree within each of two launches do not predict a third launch.
         let apart = vec![vec![100.0; 50], vec![110.0; 50]];
         let found = estimate(&apart, 1).unwrap();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_slows_both_neighbours_cancels_out() {
+    fn a_slowdown_of_both_neighbours_cancels_out() {
         let load = [1.0, 5.0, 2.0, 1.0, 9.0];
         let blocks = |time: f64| vec![load.iter().map(|load| load * time).collect::<Vec<_>>()];
         let found = estimate(&ratios(&blocks(80.0), &blocks(10.0)), 1).unwrap();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_nothing() {
+    fn no_data_gives_no_estimate() {
         assert_eq!(estimate(&[], 1), None);
         assert_eq!(estimate(&[vec![]], 1), None);
         assert_eq!(change(&[vec![1.0]], &[], 0.95, 1), None);

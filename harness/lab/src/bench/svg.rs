@@ -49,7 +49,7 @@ const PANELS: [Shows; 5] = [
     Shows::Time(BenchPart::Targets),
 ];
 
-/// Draws the document.
+/// Draws the curves of a document as one SVG picture.
 ///
 /// # Errors
 /// No curve was measured.
@@ -61,7 +61,7 @@ pub fn render(document: &BenchDocument) -> Result<String, Failure> {
         .filter(|(_, panels)| !panels.is_empty())
         .collect();
     if builds.is_empty() {
-        return Err("there is no curve to draw: the cost to the target is in the tables only".into());
+        return Err("there is no curve to draw: the cost to the target is shown only in the tables".into());
     }
     let rows = |panels: &[_]| u32::try_from(panels.len().div_ceil(ACROSS)).unwrap_or(1);
     let height: u32 = builds.iter().map(|(_, panels)| BUILD_HEADING + PANEL.1 * rows(panels)).sum();
@@ -143,7 +143,7 @@ fn title(shows: Shows) -> (&'static str, &'static str) {
         Shows::Time(BenchPart::Targets) => ("time of the run / all samples", "targets at once"),
         Shows::Time(_) => ("time of a sample", "frames"),
         Shows::SpeedUp(BenchPart::Change) => {
-            ("speed-up, by what changes", "% of the stack new since the sample before")
+            ("speed-up, by what changes", "% of the stack that is new since the previous sample")
         }
         Shows::SpeedUp(_) => ("speed-up: uncached / cached", "frames"),
     }
@@ -172,7 +172,7 @@ fn legend(area: &Area<'_>, document: &BenchDocument, builds: &[Build<'_>]) -> Re
         machine.cores,
         clean(&machine.cpu),
         clean(&machine.kernel),
-        if document.optimised { "" } else { "; framediff not optimised" },
+        if document.optimised { "" } else { "; framediff without optimisation" },
     );
     area.draw_text(&text, &font(14).color(&BLACK), (12, 12))?;
     let mut names: Vec<&str> = Vec::new();
@@ -282,7 +282,7 @@ mod tests {
     use crate::bench::fixtures::{BUILD, document};
 
     #[test]
-    fn the_picture_is_well_formed_and_names_what_it_shows() {
+    fn the_picture_is_well_formed_and_labelled() {
         let picture = render(&document(1.0, 1)).unwrap();
         let parsed = roxmltree::Document::parse(&picture).unwrap();
         let texts: Vec<&str> = parsed.descendants().filter_map(|node| node.text()).map(str::trim).collect();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_stands_inside_the_picture() {
+    fn everything_is_inside_the_picture() {
         let picture = render(&document(1.0, 1)).unwrap();
         let parsed = roxmltree::Document::parse(&picture).unwrap();
         let size = |name: &str| parsed.root_element().attribute(name).unwrap().parse::<f64>().unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_curve_there_is_no_picture() {
+    fn a_document_without_curves_has_no_picture() {
         let mut document = document(1.0, 1);
         document.points.retain(|point| point.place.part == BenchPart::Cost);
         assert!(render(&document).unwrap_err().to_string().contains("no curve"));

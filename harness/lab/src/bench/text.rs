@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_digits_and_a_unit() {
+    fn numbers_have_three_digits_and_a_unit() {
         assert_eq!([0.5, 9.994, 9.996, 99.9, 1234.0].map(digits), ["0.50", "9.99", "10.0", "99.9", "1234"]);
         assert_eq!([12.0, 1234.0, 5e6, 2.5e9].map(time), ["12.0 ns", "1.23 µs", "5.00 ms", "2.50 s"]);
         let interval = Interval { low: 1.9, value: 2.0, high: 2.1 };

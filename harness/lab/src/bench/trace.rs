@@ -53,7 +53,7 @@ impl Tracers {
         _: Claim,
         _: &mut dyn FnMut(&mut GatedTarget) -> Result<(), Failure>,
     ) -> Result<Option<Accesses>, Failure> {
-        Err("tracing needs a machine of x86-64".into())
+        Err("tracing needs an x86-64 machine".into())
     }
 
     #[cfg(target_arch = "x86_64")]

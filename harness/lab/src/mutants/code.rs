@@ -14,13 +14,13 @@ pub enum Kind {
 /// A section of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
-    /// What it contains.
+    /// Whether it contains code or data.
     pub kind: Kind,
     /// Address of its first byte in the linked image.
     pub address: u64,
     /// Its offset in the file.
     pub offset: u64,
-    /// Its contents.
+    /// Its bytes in the file.
     pub bytes: &'a [u8],
 }
 

@@ -38,7 +38,7 @@ pub enum Run {
     Free {
         /// How long the target runs before it is watched, so that the JIT can compile hot code.
         warm: Duration,
-        /// Number of stops.
+        /// Number of times that the target is stopped.
         stops: u32,
     },
 }
@@ -75,7 +75,8 @@ pub enum CoverageError {
     Thread(String),
     /// Code outside the known sites stored to the sequence.
     #[error(
-        "the instruction before {address:#x} ({bytes}) changed the sequence, and is no site that was found: the search for sites is incomplete"
+        "the instruction before {address:#x} ({bytes}) changed the sequence, but is not one of the sites that were \
+         found: the search for sites is incomplete"
     )]
     UnknownSite {
         /// The address after the instruction, in the target.
@@ -122,7 +123,7 @@ pub enum Operation {
 
 /// The program to run, and how to run it.
 pub struct CoveragePlan<'a> {
-    /// The interpreter's executable.
+    /// The interpreter whose image is measured.
     pub python: &'a Path,
     /// Whether the JIT is on; `None` leaves that to the build.
     pub jit: Option<bool>,
@@ -130,7 +131,7 @@ pub struct CoveragePlan<'a> {
     pub source: &'a str,
     /// The folder for the program's file.
     pub folder: &'a Path,
-    /// How it runs.
+    /// Whether it runs from gate to gate or freely.
     pub run: Run,
     /// Time limit for the target to run from gate to gate.
     pub patience: Duration,

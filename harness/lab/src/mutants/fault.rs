@@ -29,7 +29,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults.
+    /// All faults, in the order of reports.
     pub const ALL: [Self; 7] = [
         Self::SequenceKept,
         Self::UpdateSkipped,
@@ -79,7 +79,7 @@ pub struct Room {
     pub address: u64,
     /// Offset of the first byte in the file.
     pub offset: u64,
-    /// Number of bytes.
+    /// Number of unused bytes that are left.
     pub length: u64,
 }
 
@@ -144,7 +144,7 @@ impl Surgeon<'_> {
         let old = self.bytes(span)?.to_vec();
         if old.len() != new.len() {
             return Err(format!(
-                "the code at {:#x} has {} bytes, and would need {}",
+                "the code at {:#x} has {} bytes, but the edit needs {}",
                 span.address,
                 old.len(),
                 new.len()
@@ -169,7 +169,7 @@ impl Surgeon<'_> {
         match (code, new.as_mut_slice()) {
             (Some(Code::Inc_rm64), [_, _, mode, ..]) => *mode |= 1 << 3,
             (Some(Code::Add_rm64_imm8 | Code::Lea_r64_m), [.., one]) if *one == 1 => *one = 2,
-            _ => return Err(format!("how the code at {:#x} adds one is not known", span.address)),
+            _ => return Err(format!("the code at {:#x} adds one in an unknown way", span.address)),
         }
         self.edit(span, new)
     }
@@ -182,7 +182,7 @@ impl Surgeon<'_> {
             [0x74, distance] => vec![0xeb, *distance],
             // The new jump is one byte shorter. A no-op before it keeps the distance correct.
             [0x0f, 0x84, distance @ ..] => [&[0x90, 0xe9], distance].concat(),
-            _ => return Err(format!("the branch at {:#x} has a form that is not known", branch.address)),
+            _ => return Err(format!("the branch at {:#x} has an unknown form", branch.address)),
         };
         self.edit(branch, new)
     }
@@ -196,9 +196,9 @@ impl Surgeon<'_> {
         };
         let mut spans = [increment, vec![site.pointer]].concat();
         spans.sort();
-        let [first, second] = spans.as_slice() else { return Err("there are no two stores".into()) };
+        let [first, second] = spans.as_slice() else { return Err("the update does not consist of two stores".into()) };
         if first.end() != second.address {
-            return Err("other code stands between the two stores".into());
+            return Err("there is other code between the two stores".into());
         }
         let new = [self.bytes(*second)?, self.bytes(*first)?].concat();
         self.edit(Span { address: first.address, length: first.length + second.length }, new)
@@ -207,26 +207,26 @@ impl Surgeon<'_> {
     /// Moves the update elsewhere and adds a second step to the caller.
     fn grandparent(&self, site: &UpdateSite, room: &mut Room) -> Result<Vec<Edit>, String> {
         if site.kind == Kind::Data {
-            return Err("compiled code is copied: it cannot jump to where there is room".into());
+            return Err("code of the JIT is copied, so it cannot jump to free space in the image".into());
         }
         let start = site.address();
         let end = site.pointer.end().max(site.increment.store().end());
         let length = usize::try_from(end - start).unwrap_or(usize::MAX);
         let whole = Span { address: start, length };
         if !(JUMP..=DETOUR_LIMIT / 2).contains(&length) {
-            return Err(format!("the update has {length} bytes: no room for a jump, or too many to move"));
+            return Err(format!("the update has {length} bytes: too few for a jump, or too many to move"));
         }
         let mut detour: Vec<Instruction> =
             self.section.instructions(start).take_while(|instruction| instruction.ip() < end).collect();
         if detour.iter().any(Instruction::is_ip_rel_memory_operand) {
-            return Err("the update depends on where it stands".into());
+            return Err("the update uses addresses relative to itself, so it cannot be moved".into());
         }
-        let there = room.take(DETOUR_LIMIT).ok_or("there is no room left in the image")?;
+        let there = room.take(DETOUR_LIMIT).ok_or("the image has no free space left")?;
         let (thread, value) = (site.thread, site.value);
         let anchor = MemoryOperand::with_base_displ(thread, self.offsets.anchor.cast_signed());
         let caller = MemoryOperand::with_base_displ(value, self.offsets.previous.cast_signed());
         let done = u64::MAX;
-        let failed = |error: IcedError| format!("the code cannot be written: {error}");
+        let failed = |error: IcedError| format!("the new code cannot be encoded: {error}");
         let step_down = || -> Result<Vec<Instruction>, IcedError> {
             // A leaf function may keep data below its stack pointer.
             let below = |displacement| MemoryOperand::with_base_displ(Register::RSP, displacement);
@@ -250,11 +250,11 @@ impl Surgeon<'_> {
         let encoded = BlockEncoder::encode(64, block, BlockEncoderOptions::NONE).map_err(failed)?;
         let mut code = encoded.code_buffer;
         if code.len() > DETOUR_LIMIT {
-            return Err(format!("the code has {} bytes, more than there is room for", code.len()));
+            return Err(format!("the new code has {} bytes, more than the free space", code.len()));
         }
         code.resize(DETOUR_LIMIT, 0);
         let distance = there.address.wrapping_sub(start + JUMP as u64).cast_signed();
-        let distance = i32::try_from(distance).map_err(|_| "the room is too far away".to_owned())?;
+        let distance = i32::try_from(distance).map_err(|_| "the free space is too far away for a jump".to_owned())?;
         let mut jump = [&[0xe9][..], &distance.to_le_bytes()].concat();
         jump.extend(nops(length - JUMP));
         Ok(vec![self.edit(whole, jump)?, Edit { offset: there.offset, old: vec![0; DETOUR_LIMIT], new: code }])

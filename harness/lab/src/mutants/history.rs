@@ -9,7 +9,7 @@ use super::fault::Fault;
 pub struct Issue {
     /// Its name on CPython's issue tracker.
     pub name: &'static str,
-    /// A short description.
+    /// The past fault in a few words, for reports.
     pub what: &'static str,
 }
 
@@ -22,9 +22,9 @@ pub const TORN: Issue = Issue { name: "gh-151424", what: "a walk of moving memor
 /// Leaving a frame by yield, RETURN_GENERATOR, throw or failed initialisation did not move the anchor.
 pub const NOT_MOVED: Issue = Issue { name: "gh-151436", what: "a frame leaves and the anchor stays" };
 /// A later frame at the same address was mistaken for the anchor's frame.
-pub const REUSED_ADDRESS: Issue = Issue { name: "gh-151613", what: "frames at one address are not told apart" };
+pub const REUSED_ADDRESS: Issue = Issue { name: "gh-151613", what: "frames at one address are not distinguished" };
 /// Marker entries that are not frames were counted as frames that left.
-pub const MARKERS: Issue = Issue { name: "marker frames", what: "what is no frame counts as one that left" };
+pub const MARKERS: Issue = Issue { name: "marker frames", what: "a marker counts as a frame that left" };
 
 /// All past faults, oldest first.
 pub const ALL: [Issue; 6] = [STALE_LEAF, CUT_SHORT, TORN, NOT_MOVED, REUSED_ADDRESS, MARKERS];

@@ -51,7 +51,7 @@ pub enum Hunted {
     },
     /// The target or the unwinder's driver died.
     Died {
-        /// How it ended.
+        /// How the process ended, in words.
         how: String,
     },
     /// The hunt shows nothing.
@@ -71,7 +71,7 @@ pub struct Kill {
     pub clause: String,
     /// The walker whose sample or anchor broke it.
     pub walker: String,
-    /// The workload's family.
+    /// The family of the workload; empty if no violation describes the failure.
     pub family: String,
     /// Number of walks until the run stopped, counted per thread.
     pub samples: u64,

@@ -26,45 +26,45 @@ pub enum ImageError {
     /// The image cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Read {
-        /// The image.
+        /// The image that was read.
         path: PathBuf,
         /// The error of the read.
         source: io::Error,
     },
     /// A copy cannot be written.
-    #[error("cannot write {}: {source}; make room there, or choose another folder with TMPDIR", path.display())]
+    #[error("cannot write {}: {source}; free some space there, or choose another folder with TMPDIR", path.display())]
     Write {
-        /// The copy.
+        /// The copy that could not be written.
         path: PathBuf,
         /// The error of the write.
         source: io::Error,
     },
     /// The image is not an ELF file of a supported kind.
-    #[error("{} is no 64-bit ELF file that can be read: {why}", path.display())]
+    #[error("{} is not a readable 64-bit ELF file: {why}", path.display())]
     Elf {
-        /// The image.
+        /// The image that was read.
         path: PathBuf,
-        /// What is unsupported.
+        /// What is missing or unsupported in the file.
         why: String,
     },
     /// The build has no frame cache.
-    #[error("{} has no frame cache (it is older than 3.15): there is nothing to mutate", path.display())]
+    #[error("{} has no frame cache because it is older than 3.15: there is nothing to mutate", path.display())]
     NoCache {
-        /// The image.
+        /// The image that was read.
         path: PathBuf,
     },
     /// The update sites could not be determined.
     #[error("{}: {source}", path.display())]
     Sites {
-        /// The image.
+        /// The image that was read.
         path: PathBuf,
         /// Why the search for sites failed.
         source: SiteError,
     },
     /// The image does not have the bytes that an edit replaces.
-    #[error("the bytes at {offset:#x} of {} are not those that were read before", path.display())]
+    #[error("the bytes at offset {offset:#x} of {} changed after the file was read", path.display())]
     Changed {
-        /// The image.
+        /// The image that was read.
         path: PathBuf,
         /// Offset of the bytes in the file.
         offset: u64,
@@ -185,8 +185,8 @@ impl BinaryImage {
         let mut room = self.room;
         let mut edits = Vec::new();
         for &index in sites {
-            let site = self.sites.get(index).ok_or_else(|| format!("there is no site {index}"))?;
-            let section = self.section_of(site).ok_or("the site is in no section")?;
+            let site = self.sites.get(index).ok_or_else(|| format!("the image has no site {index}"))?;
+            let section = self.section_of(site).ok_or("no section contains the site")?;
             let surgeon = Surgeon { section: &section, offsets: self.offsets };
             edits.extend(surgeon.edits(fault, site, &mut room)?);
         }

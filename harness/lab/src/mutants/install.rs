@@ -28,17 +28,17 @@ const FIRST: &str = "-I";
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// How the original is started is unknown.
-    #[error("{} does not tell how it is started: {why}", python.display())]
+    #[error("cannot find out how {} is started: {why}", python.display())]
     Unknown {
-        /// The original's executable.
+        /// The original interpreter, as given by the user.
         python: PathBuf,
-        /// What went wrong.
+        /// The unusual part of its command line, or the error of asking for it.
         why: String,
     },
     /// A file cannot be written.
-    #[error("cannot write {}: {source}; make room there, or choose another folder with TMPDIR", path.display())]
+    #[error("cannot write {}: {source}; free some space there, or choose another folder with TMPDIR", path.display())]
     Write {
-        /// The file.
+        /// The file that could not be written.
         path: PathBuf,
         /// The error of the write.
         source: io::Error,
@@ -49,9 +49,9 @@ pub enum InstallError {
     /// An image other than the copy was loaded.
     #[error("the copy at {} was not loaded, but {}: an image of this kind cannot be replaced", copy.display(), loaded.display())]
     OtherImage {
-        /// The copy.
+        /// The copy that should have been loaded.
         copy: PathBuf,
-        /// The loaded image.
+        /// The image that was loaded instead.
         loaded: PathBuf,
     },
 }
@@ -78,12 +78,12 @@ impl Starter {
             answer.split(|&byte| byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
         let program = words.pop().map(PathBuf::from).unwrap_or_default();
         let own = words.iter().position(|word| word == FIRST);
-        words.truncate(own.ok_or_else(|| unknown("its command line is another one".into()))?);
+        words.truncate(own.ok_or_else(|| unknown("its command line is not the one that it was started with".into()))?);
         let home = build.executable.parent().map(Path::to_owned);
-        let home = home.ok_or_else(|| unknown("it has no folder".into()))?;
+        let home = home.ok_or_else(|| unknown("its path has no folder".into()))?;
         if let [_] = words.as_slice() {
             // The kernel started it. Start it through the loader instead, which can pass another `argv[0]`.
-            let loader = loader(&program).ok_or_else(|| unknown("its executable names no loader".into()))?;
+            let loader = loader(&program).ok_or_else(|| unknown("its ELF file names no loader".into()))?;
             words = vec![loader.into(), "--argv0".into(), "$0".into(), program.into()];
         }
         Ok(Self { home, image: build.image.clone(), command: words })

@@ -7,7 +7,7 @@ use super::fault::Fault;
 use super::hunt::{Hunted, Kill};
 use super::subject::{Mutant, Reach};
 
-/// A mutant's outcome.
+/// The outcome for one mutant after the hunt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Judged {
@@ -20,7 +20,7 @@ pub enum Judged {
     },
     /// No clause broke, and none can.
     Equivalent {
-        /// Why none can.
+        /// Why no clause can break.
         argument: String,
         /// Number of walks, counted per thread.
         samples: u64,
@@ -32,7 +32,7 @@ pub enum Judged {
     },
     /// The target died, which shows nothing about its stacks.
     Died {
-        /// How it ended.
+        /// How the process ended, in words.
         how: String,
     },
     /// The hunt shows nothing.
@@ -76,16 +76,16 @@ impl Judged {
 pub fn equivalent(mutant: &Mutant, reach: &Reach) -> Option<String> {
     if mutant.fault == Fault::StoresSwapped {
         return Some(
-            "debug builds and code compiled by the JIT store in the other order, and pass: whoever reads both words while an \
-             update is half done sees one new and one old, and compares them with an entry of which neither is true"
+            "debug builds and code compiled by the JIT store in the other order, and pass: a read of both words in the \
+             middle of an update gets one new and one old value, and no cache entry matches both"
                 .into(),
         );
     }
     let Reached { guards, updates } = reach.total(&mutant.sites);
     (mutant.fault.needs_update() && guards > 0 && updates == 0).then(|| {
         format!(
-            "the guard was evaluated {guards} times and never held, whichever frame the anchor was set to: a frame that leaves \
-             here was never current, so that no profiler can have set the anchor to it"
+            "the guard was evaluated {guards} times and was never true, whichever frame the anchor was set to: a frame \
+             that leaves here was never the current frame, so no profiler can have set the anchor to it"
         )
     })
 }

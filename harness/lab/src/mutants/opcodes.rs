@@ -29,7 +29,7 @@ impl Opcodes {
         Self(named.filter_map(|(name, number)| Some((u8::try_from(number).ok()?, name))).collect())
     }
 
-    /// Describes an operation.
+    /// The operation by the names of its opcodes in this version.
     #[must_use]
     pub fn name(&self, operation: Operation) -> String {
         let name = |opcode: u8| self.0.get(&opcode).cloned().unwrap_or_else(|| format!("opcode {opcode}"));

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_original_passes_can_kill() {
+    fn only_tests_that_the_original_passes_can_kill() {
         let original = [outcome(&["a", "b"], &[], Finish::Complete), outcome(&["a"], &["b"], Finish::Complete)];
         let said = |passed: &[&str], failed: &[&str], finish| Said::of(&outcome(passed, failed, finish), &original);
         assert_eq!(said(&["a"], &["b"], Finish::Complete), Said::Survived { ran: 2 });

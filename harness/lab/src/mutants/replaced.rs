@@ -22,30 +22,30 @@ pub(super) const SWITCHES: [&str; 5] = ["-s", "-P", "-S", "-B", "-c"];
 #[derive(Debug, Error)]
 pub enum ReplaceError {
     /// The interpreter does not report the path of its module.
-    #[error("{} does not tell where its module _remote_debugging is: {why}", python.display())]
+    #[error("cannot find the module _remote_debugging of {}: {why}", python.display())]
     NoModule {
-        /// The interpreter's executable.
+        /// The interpreter that was asked for its module.
         python: PathBuf,
-        /// What went wrong.
+        /// The error of asking it.
         why: String,
     },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
-        /// The file.
+        /// The file that could not be written.
         path: PathBuf,
         /// The error of the system call.
         source: io::Error,
     },
     /// The interpreter does not start with the replaced module.
-    #[error("it does not start with the other module: {0}")]
+    #[error("it does not start with the replaced module: {0}")]
     Probe(#[from] BuildError),
     /// The interpreter still imports another module.
     #[error("the module at {} was not imported, but {}", meant.display(), imported.display())]
     OtherModule {
-        /// The replacement.
+        /// The module that should have been imported.
         meant: PathBuf,
-        /// The imported file.
+        /// The module that was imported instead.
         imported: PathBuf,
     },
 }
@@ -64,7 +64,7 @@ pub fn module_of(python: &Path) -> Result<PathBuf, ReplaceError> {
 /// A replacement for a build's own module.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplacedModule<'a> {
-    /// The interpreter's executable.
+    /// The interpreter that imports the module.
     pub python: &'a Path,
     /// The file name of the module.
     pub file: &'a OsStr,

@@ -39,11 +39,11 @@ pub struct RowReport {
     pub row: String,
     /// The file that is copied and changed.
     pub image: String,
-    /// Its update sites.
+    /// The update sites in its image, in order of address.
     pub sites: Vec<SiteReport>,
     /// The results of the same checks on the original.
     pub control: Vec<Hunted>,
-    /// Its mutants.
+    /// The results for its mutants.
     pub mutants: Vec<MutantReport>,
     /// CPython's own tests on the original. `None` if they were not requested.
     pub peers: Option<Vec<BaselineReport>>,
@@ -58,7 +58,7 @@ pub struct UnwinderReport {
     pub module: Option<String>,
     /// The results of the same checks on the original.
     pub control: Vec<Hunted>,
-    /// Its mutants.
+    /// The results for its mutants.
     pub mutants: Vec<MutantReport>,
 }
 
@@ -79,7 +79,7 @@ pub struct StandInReport {
 /// One stand-in in a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListedStandIn {
-    /// Its name.
+    /// The name, as `--mutant` accepts it.
     pub mutant: String,
     /// The lane that must find it.
     pub lane: String,
@@ -90,10 +90,10 @@ pub struct ListedStandIn {
     pub missing: Option<String>,
 }
 
-/// One update site.
+/// One update site and how often it was reached.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SiteReport {
-    /// Its index.
+    /// Its index among the sites of the image, from 0.
     pub site: usize,
     /// Its address in the image.
     pub address: String,
@@ -111,14 +111,14 @@ pub struct SiteReport {
     pub families: Vec<String>,
 }
 
-/// One mutant.
+/// One mutant and its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MutantReport {
-    /// Its name.
+    /// The name, as `--mutant` accepts it.
     pub mutant: String,
     /// The past fault that it reproduces.
     pub issue: Option<String>,
-    /// The outcome.
+    /// The outcome; its fields are fields of this object in JSON.
     #[serde(flatten)]
     pub judged: Judged,
     /// The results of CPython's own tests. `None` if they were not run.
@@ -131,7 +131,7 @@ pub struct MutantReport {
 pub struct Score {
     /// Mutants that were killed.
     pub killed: usize,
-    /// Mutants that survived.
+    /// Mutants that survived, although a clause could have broken.
     pub survived: usize,
     /// Mutants that are equivalent to the original.
     pub equivalent: usize,

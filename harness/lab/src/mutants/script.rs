@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_stays_one_word() {
+    fn a_quoted_word_stays_one_word() {
         for (word, expected) in [("a b", "'a b'"), ("", "''"), ("it's", "'it'\\''s'")] {
             assert_eq!(quoted(OsStr::new(word)), expected.as_bytes());
         }

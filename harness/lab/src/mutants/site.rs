@@ -26,7 +26,8 @@ const NEIGHBOURHOOD: usize = 6;
 pub enum SiteError {
     /// No site was found.
     #[error(
-        "no update of anchor (offset {anchor:#x}) and sequence (offset {sequence:#x}) was found in the image: its compiler writes them in another way"
+        "the image contains no known form of the update of anchor (offset {anchor:#x}) and sequence (offset \
+         {sequence:#x}): its compiler generates different code"
     )]
     None {
         /// Offset of the anchor in the thread state.
@@ -47,11 +48,11 @@ pub enum SiteError {
 /// The comparison of the anchor with the frame that leaves, and the branch that depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Guard {
-    /// The comparison.
+    /// The instruction that compares the anchor.
     pub compare: Span,
     /// The register that holds the frame that leaves.
     pub frame: Register,
-    /// The branch.
+    /// The conditional jump after the comparison.
     pub branch: Span,
     /// Whether the branch jumps to the update (`je`) or over it (`jne`).
     pub taken_if_equal: bool,
@@ -173,7 +174,7 @@ impl Finder<'_> {
             }
         }
         if let Some(update) = updates.iter().find(|update| !sites.contains_key(&update.address)) {
-            return Err(SiteError::Doubt { address: update.address, why: "nothing compares the anchor before it" });
+            return Err(SiteError::Doubt { address: update.address, why: "the anchor is not compared before it" });
         }
         Ok(sites.into_values().collect())
     }
@@ -250,7 +251,7 @@ impl Finder<'_> {
         if pointer.memory_base() != thread {
             return Err(SiteError::Doubt {
                 address: pointer.ip(),
-                why: "anchor and sequence are reached by different registers",
+                why: "anchor and sequence are addressed through different registers",
             });
         }
         Ok(Some(Update { pointer: (&pointer).into(), increment, thread, value }))

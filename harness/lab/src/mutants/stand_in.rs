@@ -19,11 +19,11 @@ const FILE: &str = "_remote_debugging.py";
 #[derive(Debug, Error)]
 pub enum StandInError {
     /// The interpreter does not list the stand-ins.
-    #[error("{} does not list the stand-ins for its unwinder: {why}", python.display())]
+    #[error("cannot list the stand-ins for the unwinder of {}: {why}", python.display())]
     NoList {
-        /// The interpreter's executable.
+        /// The interpreter that was to list its stand-ins.
         python: PathBuf,
-        /// What went wrong.
+        /// The error of asking it.
         why: String,
     },
     /// The fault cannot show, because `check` never uses the unwinder in the way it needs.
@@ -61,7 +61,7 @@ impl StandIn {
 pub struct StandIns {
     python: PathBuf,
     module: PathBuf,
-    /// All stand-ins.
+    /// The stand-ins that the interpreter lists, viable or not.
     pub faults: Vec<StandIn>,
 }
 

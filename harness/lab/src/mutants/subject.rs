@@ -123,7 +123,7 @@ fn reached(coverage: &Coverage, sites: &[usize]) -> Reached {
 /// One mutant of an image.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// Its fault.
+    /// The fault that its sites have.
     pub fault: Fault,
     /// The indices of the sites with the fault: all that allow it, or one.
     pub sites: Vec<usize>,
@@ -151,7 +151,11 @@ pub fn mutants(image: &BinaryImage) -> Vec<Mutant> {
     let mut mutants = Vec::new();
     for fault in Fault::ALL {
         let possible: Vec<usize> = all.iter().copied().filter(|&site| image.edits(fault, &[site]).is_ok()).collect();
-        let edits = if possible.is_empty() { Err("no site allows it".into()) } else { image.edits(fault, &possible) };
+        let edits = if possible.is_empty() {
+            Err("no update site allows this fault".into())
+        } else {
+            image.edits(fault, &possible)
+        };
         mutants.push(Mutant { fault, sites: possible, everywhere: true, edits });
     }
     for fault in Fault::ALL {

@@ -72,7 +72,7 @@ fn the_three_forms_of_an_update_are_found() {
 }
 
 #[test]
-fn other_structures_with_fields_at_these_offsets_are_none() {
+fn updates_of_other_structures_at_these_offsets_are_not_sites() {
     // The comparison leads to only one of the stores, or the other store is not an increment.
     let mut half = RELEASE.to_vec();
     half[14] = 0x68;
@@ -86,7 +86,7 @@ fn other_structures_with_fields_at_these_offsets_are_none() {
 }
 
 #[test]
-fn an_update_that_nothing_guards_is_doubted() {
+fn an_update_without_a_guard_is_an_error() {
     let error = find(&[section(Kind::Text, &RELEASE[7..])], &CACHE).unwrap_err();
     assert!(matches!(error, SiteError::Doubt { address, .. } if address == BASE + 9), "{error}");
     // Anchor and sequence are reached by different registers.
@@ -96,7 +96,7 @@ fn an_update_that_nothing_guards_is_doubted() {
 }
 
 #[test]
-fn stores_are_left_out_and_nothing_moves() {
+fn leaving_out_a_store_keeps_the_length_of_the_code() {
     for (kind, bytes, increment, pointer) in [
         (Kind::Text, RELEASE, 11..16, 16..20),
         (Kind::Text, DEBUG, 23..27, 11..15),
@@ -114,7 +114,7 @@ fn stores_are_left_out_and_nothing_moves() {
 }
 
 #[test]
-fn each_form_is_miscounted_in_its_own_way() {
+fn every_form_of_the_increment_can_be_miscounted() {
     let at = |kind, bytes, index: usize| with(kind, bytes, Fault::SequenceMiscounted).unwrap()[index];
     assert_eq!(at(Kind::Text, RELEASE, 15), 2, "add 2");
     assert_eq!(at(Kind::Text, DEBUG, 22), 2, "lea 2");
@@ -131,18 +131,18 @@ fn a_guard_that_is_always_true_keeps_its_target() {
 }
 
 #[test]
-fn stores_that_stand_together_are_swapped() {
+fn adjacent_stores_are_swapped() {
     let swapped = with(Kind::Text, RELEASE, Fault::StoresSwapped).unwrap();
     assert_eq!(swapped[11..20], [&RELEASE[16..20], &RELEASE[11..16]].concat());
     assert!(with(Kind::Text, DEBUG, Fault::StoresSwapped).is_err());
 }
 
 #[test]
-fn a_second_step_down_is_done_where_there_is_room() {
+fn the_grandparent_fault_needs_room_for_its_detour() {
     let refused = with(Kind::Data, COMPILED, Fault::AnchorToGrandparent).unwrap_err();
     assert!(refused.contains("copied"), "{refused}");
     let refused = with(Kind::Text, RELEASE, Fault::AnchorToGrandparent).unwrap_err();
-    assert!(refused.contains("no room left"), "{refused}");
+    assert!(refused.contains("no free space left"), "{refused}");
 
     let section = section(Kind::Text, RELEASE);
     let surgeon = Surgeon { section: &section, offsets: FieldOffsets { anchor: 0x58, previous: 8 } };

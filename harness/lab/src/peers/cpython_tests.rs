@@ -66,11 +66,11 @@ pub struct TestFailure {
 /// How a run of tests ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// Every test ran.
+    /// Every selected test ran or was skipped.
     Complete,
     /// The process that runs the tests died.
     Died {
-        /// How it died.
+        /// The exit status or the signal.
         end: ChildEnd,
         /// The test that was running, or `None` if it died between two tests.
         during: Option<String>,
@@ -125,7 +125,7 @@ pub enum PeerError {
     /// The interpreter could not be started.
     #[error("cannot start {} for CPython's own tests: {source}", python.display())]
     Start {
-        /// The interpreter's executable.
+        /// The interpreter that should run the tests.
         python: PathBuf,
         /// The error of the launch.
         source: io::Error,
@@ -136,17 +136,17 @@ pub enum PeerError {
     /// The test module does not load.
     #[error("{which} cannot be loaded from {}: {text}", folder.as_ref().map_or("the interpreter's own library".into(), |folder| folder.display().to_string()))]
     NotLoaded {
-        /// The selected tests.
+        /// Which of CPython's tests were selected.
         which: Which,
         /// The folder with the tests. `None` means the interpreter's own library.
         folder: Option<PathBuf>,
         /// The last part of the error.
         text: String,
     },
-    /// No test ran.
-    #[error("of {which} nothing ran, {skipped} tests were skipped: {reason}")]
+    /// The tests loaded, but none of them ran.
+    #[error("no test of {which} ran, {skipped} were skipped: {reason}")]
     NothingRan {
-        /// The selected tests.
+        /// Which of CPython's tests were selected.
         which: Which,
         /// Number of skipped tests.
         skipped: usize,
@@ -154,7 +154,7 @@ pub enum PeerError {
         reason: String,
     },
     /// The driver's output does not parse.
-    #[error("the driver of CPython's own tests sent something that makes no sense: {0}")]
+    #[error("the driver of CPython's own tests sent invalid output: {0}")]
     Malformed(String),
     /// A system call failed.
     #[error("cannot run CPython's own tests: {0}")]
@@ -273,7 +273,7 @@ pub fn run(
     }
     let ran = tally.finished.len();
     if finish == Finish::Complete && ran == 0 && tally.errored.is_empty() {
-        let reason = tally.skipped_for.unwrap_or_else(|| "there are none".to_owned());
+        let reason = tally.skipped_for.unwrap_or_else(|| "there are no tests".to_owned());
         return Err(PeerError::NothingRan { which, skipped: tally.skipped, reason });
     }
     let Tally { passed, failed, errored, skipped, .. } = tally;
@@ -300,7 +300,7 @@ fn spawn(build: &Build, command: Command) -> Result<Group, PeerError> {
 }
 
 fn last_line(text: &str) -> String {
-    text.trim_end().lines().next_back().map_or("it wrote nothing to stderr".to_owned(), excerpt)
+    text.trim_end().lines().next_back().map_or("stderr is empty".to_owned(), excerpt)
 }
 
 /// The results of a run so far.
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_original_does_not_always_pass_tells_nothing() {
+    fn tests_that_the_original_sometimes_fails_are_ignored() {
         let originals = [outcome(&["a", "b", "c"], &["d"], &[]), outcome(&["a", "b"], &[], &["c"])];
         let changed = outcome(&[], &["a", "c", "d"], &["b", "e"]);
         let broke: Vec<_> = changed.broke(&originals).into_iter().map(|failure| failure.test.as_str()).collect();
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_event_is_refused() {
+    fn a_line_that_is_not_an_event_is_refused() {
         let mut tally = Tally::default();
         for line in [&b"{}"[..], b"Hello", br#"{"test": 1}"#, b""] {
             assert!(matches!(tally.take(line), Err(PeerError::Malformed(_))), "{line:?}");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_was_skipped_did_not_run() {
+    fn a_skipped_test_does_not_count_as_run() {
         let mut tally = Tally::default();
         for line in [
             r#"{"test": "a"}"#,

@@ -28,7 +28,7 @@ pub(super) enum Next {
     Line(Vec<u8>),
     /// The first process ended, and all its lines were returned.
     Ended(ChildEnd),
-    /// The deadline passed.
+    /// The deadline passed before the next line.
     Deadline,
     /// The caller interrupted the wait.
     Interrupted,

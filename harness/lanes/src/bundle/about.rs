@@ -24,7 +24,7 @@ pub const VERSION: u64 = 1;
 /// The content of `bundle.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// Always [`FORMAT`].
+    /// The name of the format, always [`FORMAT`].
     pub format: String,
     /// The format's version: [`VERSION`].
     pub version: u64,
@@ -62,7 +62,7 @@ pub struct InterpreterIdentity {
     pub flavour: String,
     /// Whether the JIT is on.
     pub jit: bool,
-    /// Its `sys.version`.
+    /// Its `sys.version`; `None` if it could not be asked.
     pub sys_version: Option<String>,
     /// The linker's build id of the file that holds `_PyRuntime`.
     pub build_id: Option<String>,
@@ -128,7 +128,7 @@ pub struct MachineIdentity {
 }
 
 impl MachineIdentity {
-    /// Describes this machine.
+    /// Describes the machine that this process runs on.
     #[must_use]
     pub fn here() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
@@ -144,7 +144,7 @@ impl MachineIdentity {
 /// A failure of `check`, with everything that determines its cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellRecord {
-    /// The failure.
+    /// The failure as `check` reported it.
     pub finding: Finding,
     /// How often it was seen.
     pub count: u64,
@@ -182,7 +182,7 @@ pub enum AgainWorkload {
     Program {
         /// The file name, without folders.
         file_name: String,
-        /// Its command-line arguments.
+        /// The arguments for the program, without its name.
         arguments: Vec<String>,
     },
 }

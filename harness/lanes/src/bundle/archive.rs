@@ -44,11 +44,11 @@ pub enum BundleError {
         source: io::Error,
     },
     /// The file was read, but its content cannot be used.
-    #[error("{} is no bundle, or only a part of one: {why}", path.display())]
+    #[error("{} is not a complete bundle: {why}", path.display())]
     Damaged {
         /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason, for the message.
         why: String,
     },
 }
@@ -60,7 +60,7 @@ pub enum BundleFormatError {
     #[error("{}", clean(&.0.to_string()))]
     Archive(#[from] io::Error),
     /// Larger than the limit.
-    #[error("it has more than {} MiB{}", .limit >> 20, if *.unpacked { " when it is unpacked" } else { "" })]
+    #[error("it is larger than {} MiB{}", .limit >> 20, if *.unpacked { " after unpacking" } else { "" })]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
@@ -68,29 +68,31 @@ pub enum BundleFormatError {
         unpacked: bool,
     },
     /// It contains a file that does not belong in a bundle.
-    #[error("{0} is in it, which is in no bundle")]
+    #[error("it contains {0}, which does not belong in a bundle")]
     Foreign(String),
     /// It contains the same file twice.
-    #[error("{0} is in it twice")]
+    #[error("it contains {0} twice")]
     Twice(&'static str),
     /// A required file is missing.
-    #[error("{0} is not in it")]
+    #[error("it does not contain {0}")]
     Missing(&'static str),
     /// One of its files cannot be parsed.
     #[error("{name}: {why}")]
     Content {
         /// The name of the file in the bundle.
         name: &'static str,
-        /// What is wrong.
+        /// The reason, for the message.
         why: String,
     },
     /// The bundle has another format version.
-    #[error("it has version {0}, known is {VERSION}: use the framediff that made it, or a newer one")]
+    #[error(
+        "its version is {0}, but this framediff reads version {VERSION}: use the framediff that made it, or a newer one"
+    )]
     OtherVersion(u64),
 }
 
 impl Bundle {
-    /// Serialises the bundle.
+    /// Serialises the bundle. Equal bundles give equal bytes.
     ///
     /// # Errors
     /// The result is larger than what [`Bundle::from_bytes`] accepts.
@@ -195,11 +197,11 @@ fn about_of(bytes: &[u8]) -> Result<About, BundleFormatError> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| content(clean(&error.to_string())))?;
     // Check these two fields first: another version may have other fields.
     if value.get("format").and_then(serde_json::Value::as_str) != Some(FORMAT) {
-        return Err(content(format!("it does not say \"format\": \"{FORMAT}\"")));
+        return Err(content(format!("\"format\" is not \"{FORMAT}\"")));
     }
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(VERSION) => serde_json::from_value(value).map_err(|error| content(clean(&error.to_string()))),
         Some(other) => Err(BundleFormatError::OtherVersion(other)),
-        None => Err(content("its version is no number".into())),
+        None => Err(content("its version is not a number".into())),
     }
 }

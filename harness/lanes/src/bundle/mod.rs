@@ -38,7 +38,7 @@ pub mod name {
     pub const WORKLOAD: &str = "workload.py";
     /// The program's legal stacks.
     pub const GRAMMAR: &str = "grammar.json";
-    /// The target's memory.
+    /// A snapshot of the target's memory at several stops.
     pub const SNAPSHOT: &str = "snapshot";
     /// A Python file that shows the failure.
     pub const REPRODUCER: &str = "reproducer.py";
@@ -51,7 +51,7 @@ pub mod name {
     pub const ALL: [&str; 9] = [ABOUT, FINDING, CASE, WORKLOAD, GRAMMAR, SNAPSHOT, REPRODUCER, LOG, REPLAY];
 }
 
-/// An opened bundle.
+/// A bundle in memory: its description and its other files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bundle {
     /// The content of `bundle.json`.

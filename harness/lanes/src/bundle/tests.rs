@@ -48,7 +48,7 @@ fn archive(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_made_is_opened_again_and_always_the_same() {
+fn a_bundle_round_trips_and_its_bytes_are_reproducible() {
     let bytes = bundle().to_bytes().unwrap();
     assert!(is_bundle(&bytes));
     assert_eq!(bytes, bundle().to_bytes().unwrap());
@@ -58,7 +58,7 @@ fn what_is_made_is_opened_again_and_always_the_same() {
 }
 
 #[test]
-fn a_part_of_a_bundle_is_none() {
+fn a_truncated_bundle_is_refused() {
     let bytes = bundle().to_bytes().unwrap();
     for length in 0..bytes.len() {
         assert!(Bundle::from_bytes(&bytes[..length]).is_err(), "{length} of {}", bytes.len());
@@ -67,11 +67,11 @@ fn a_part_of_a_bundle_is_none() {
     let path = folder.path().join("cut.bundle");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let error = Bundle::load(&path).unwrap_err().to_string();
-    assert!(error.contains("cut.bundle is no bundle, or only a part of one"), "{error}");
+    assert!(error.contains("cut.bundle is not a complete bundle"), "{error}");
 }
 
 #[test]
-fn what_is_in_no_bundle_is_refused() {
+fn foreign_and_duplicate_files_in_a_bundle_are_refused() {
     let regular = EntryType::Regular;
     let about = serde_json::to_vec(&about()).unwrap();
     let own = (name::ABOUT, regular, about.as_slice());
@@ -82,12 +82,12 @@ fn what_is_in_no_bundle_is_refused() {
         (vec![own, case, ("/absolute", regular, b"x")], "/absolute"),
         (vec![own, case, ("./case.json", regular, b"x")], "./case.json"),
         (vec![own, (name::CASE, EntryType::Symlink, b"")], "case.json"),
-        (vec![own, case, case], "case.json is in it twice"),
+        (vec![own, case, case], "contains case.json twice"),
         (vec![own], "one of finding.json and case.json"),
         (vec![own, case, (name::FINDING, regular, b"{}")], "one of finding.json and case.json"),
-        (vec![case], "bundle.json is not in it"),
+        (vec![case], "does not contain bundle.json"),
         (vec![(name::ABOUT, regular, b"{}"), case], "framediff-bundle"),
-        (vec![(name::ABOUT, regular, &newer), case], "version 9, known is 1"),
+        (vec![(name::ABOUT, regular, &newer), case], "version is 9, but this framediff reads version 1"),
     ] {
         let error = Bundle::from_bytes(&archive(&entries)).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -96,12 +96,12 @@ fn what_is_in_no_bundle_is_refused() {
 }
 
 #[test]
-fn what_unpacks_to_far_too_much_is_refused() {
+fn a_bundle_that_unpacks_to_too_much_is_refused() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     let zeros = vec![0; 1 << 20];
     for _ in 0..300 {
         encoder.write_all(&zeros).unwrap();
     }
     let error = Bundle::from_bytes(&encoder.finish().unwrap()).unwrap_err().to_string();
-    assert!(error.contains("more than 256 MiB when it is unpacked"), "{error}");
+    assert!(error.contains("larger than 256 MiB after unpacking"), "{error}");
 }

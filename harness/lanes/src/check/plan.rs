@@ -23,7 +23,7 @@ pub struct PlanRequest {
     pub families: Vec<Family>,
     /// The user's program, which runs instead of generated ones, in the stopped lane only.
     pub program: Option<Arc<UserProgram>>,
-    /// The lanes.
+    /// The lanes to run.
     pub lanes: Vec<Lane>,
     /// The walkers under test, without those they are compared with.
     pub walkers: Vec<WalkerKind>,
@@ -168,17 +168,20 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
         walkers.retain(|walker| !walker.is_cpythons());
     }
     let not_run = (lane == Lane::Live && !has_cache).then(|| {
-        NotRun::NotApplicable("the live lane compares cached with uncached, and this build has no frame cache".into())
+        NotRun::NotApplicable(
+            "the live lane compares cached with uncached walkers, and this build has no frame cache".into(),
+        )
     });
     let not_run = not_run.or_else(|| {
-        (lane == Lane::Live && family.spec().exceeds_limits)
-            .then(|| NotRun::NotApplicable("what lies beyond the limits is looked at while it stands still".to_owned()))
+        (lane == Lane::Live && family.spec().exceeds_limits).then(|| {
+            NotRun::NotApplicable("stacks beyond the limits are only tested while the target is stopped".to_owned())
+        })
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
-        walkers.is_empty().then(|| {
-            NotRun::NotApplicable(format!("none of the walkers asked for runs this family in the {lane} lane"))
-        })
+        walkers
+            .is_empty()
+            .then(|| NotRun::NotApplicable(format!("none of the selected walkers runs this family in the {lane} lane")))
     });
     let (weight, expected) = match lane {
         // The kept schedules reach every outcome of the cache.
@@ -202,9 +205,9 @@ fn not_stepped(family: Family, has_cache: bool) -> Option<NotRun> {
     let why = if !has_cache {
         "the stepped lane drives CPython's cached unwinder, and this build has no frame cache".to_owned()
     } else if !cfg!(target_arch = "x86_64") {
-        "the stepped lane needs a machine of x86-64".to_owned()
+        "the stepped lane needs an x86-64 machine".to_owned()
     } else if KeptSchedules::kept().is_ok_and(|kept| kept.program(family).is_none()) {
-        "no schedules are kept for these families; `framediff explore --family NAME` searches one".to_owned()
+        "no schedules are kept for these families; search them with `framediff explore --family NAME`".to_owned()
     } else {
         return None;
     };

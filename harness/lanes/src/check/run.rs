@@ -45,7 +45,7 @@ pub type ReplayCommand<'a> = dyn Fn(&ReportedRow, &CellId, &Finding) -> String +
 
 /// Everything that determines a run.
 pub struct CheckOptions<'a> {
-    /// The selected cells.
+    /// The families, lanes and walkers that the user selected.
     pub wishes: PlanRequest,
     /// The workload parameters that the user overrode.
     pub overrides: Overrides,
@@ -288,7 +288,9 @@ impl Round<'_> {
                 if self.options.interrupted.load(Ordering::Relaxed) {
                     CellOutcome::NotRun(NotRun::Interrupted)
                 } else if self.options.sought.is_some_and(Sought::is_seen) {
-                    CellOutcome::NotRun(NotRun::NotApplicable("the failure of --until was seen before its turn".into()))
+                    CellOutcome::NotRun(NotRun::NotApplicable(
+                        "the failure named by --until was seen before its turn".into(),
+                    ))
                 } else if !step.required && Instant::now() >= end {
                     CellOutcome::NotRun(NotRun::LeftOut)
                 } else if Instant::now() > self.limit.min(end + self.options.budget.mul_f64(OVERRUN)) {

@@ -123,14 +123,15 @@ impl<'a, 'r, 'e> Lane<'a, 'r, 'e> {
         let Self { done, .. } = lane;
         if !at_stores && !cell.is_over() {
             let why = format!(
-                "there are no hardware watchpoints here, so the target moved from gate to gate, and between samples only: \
-                 {done} schedules ran so, none of the kept ones, and nothing inside of a sample was tested"
+                "this machine has no hardware watchpoints, so the target moved from gate to gate, and only between \
+                 samples: {done} schedules ran this way, none of them a kept one, and no move inside a sample was \
+                 tested"
             );
             return Err(Inconclusive::NothingCompared(why).into());
         }
         match cell.schedules {
             Some(wanted) if done < wanted && !cell.is_over() => Err(Inconclusive::Deadline(format!(
-                "the budget was spent after {done} of {wanted} schedules; give a longer --budget"
+                "the budget ended after {done} of {wanted} schedules; give a longer --budget"
             ))
             .into()),
             _ => Ok(()),

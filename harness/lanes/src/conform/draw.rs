@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_has_all_of_its_operations_and_a_seed_gives_one_program() {
+    fn every_family_draws_all_its_operations_and_a_seed_gives_one_program() {
         for family in ProgramFamily::ALL {
             let mut seen = BTreeSet::new();
             for seed in 0..400 {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_one_for_each_operation() {
+    fn every_operation_has_its_own_line() {
         for seed in 0..40 {
             for function in draw(ProgramFamily::Mixed, seed).functions {
                 let lines: Vec<u8> = function

@@ -8,7 +8,7 @@ use sim::program::SimInstruction;
 /// A kind of program, defined by the operations that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProgramFamily {
-    /// Calls and returns.
+    /// Calls and returns of Python functions.
     Calls,
     /// Exceptions that pass through one or more frames.
     Exceptions,
@@ -22,7 +22,7 @@ pub enum ProgramFamily {
     Throw,
     /// Functions that C code calls.
     Entry,
-    /// Calls whose arguments do not fit.
+    /// Calls with wrong arguments.
     FailedBind,
     /// Returns that run a finalizer.
     Finalizers,
@@ -45,7 +45,7 @@ pub enum ConformOperation {
     CallFromC,
     /// A call whose arguments do not fit.
     FailedCall,
-    /// An early return.
+    /// A return before the end of the function.
     Return,
     /// A return that runs a finalizer.
     ReturnRunning,
@@ -57,9 +57,9 @@ pub enum ConformOperation {
     Resume,
     /// C code resumes a generator.
     ResumeFromC,
-    /// A generator yields.
+    /// A generator yields to its caller.
     Yield,
-    /// `yield from`.
+    /// A generator delegates with `yield from`.
     Delegate,
     /// An exception is thrown into a generator.
     Throw,
@@ -99,7 +99,7 @@ impl ConformOperation {
 }
 
 impl ProgramFamily {
-    /// Every family.
+    /// Every family, in the order in which they run.
     pub const ALL: [Self; 12] = [
         Self::Calls,
         Self::Exceptions,
@@ -220,7 +220,7 @@ impl FromStr for ProgramFamily {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         Self::ALL.into_iter().find(|family| family.name() == name).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|family| family.name()).collect();
-            format!("no family of random programs is called `{name}`; there are: {}", names.join(", "))
+            format!("there is no family `{name}` of random programs; known are: {}", names.join(", "))
         })
     }
 }

@@ -47,7 +47,7 @@ struct Generator {
 
 impl Generator {
     /// The instruction at which it is suspended.
-    fn stands(&self) -> usize {
+    fn suspended_at(&self) -> usize {
         if self.delegating { self.next } else { self.next.saturating_sub(1) }
     }
 }
@@ -232,7 +232,7 @@ impl Run<'_> {
         }
         generator.status = Status::Running;
         let Generator { function, next, .. } = *generator;
-        let thrown = raising.then_some(generator.stands());
+        let thrown = raising.then_some(generator.suspended_at());
         let end = self.function(function, next, Some(variable), thrown)?;
         let generator = self.generator(variable)?;
         match end {
@@ -296,7 +296,8 @@ impl Run<'_> {
     fn drop(&mut self, variable: Variable, illegal: Illegal) -> Result<(), Illegal> {
         let generator = *self.generator(variable)?;
         let code = self.program.functions.get(usize::from(generator.function)).ok_or(Illegal::Program)?;
-        let in_try = generator.begun && code.handler.is_some_and(|handler| generator.stands() < usize::from(handler));
+        let in_try =
+            generator.begun && code.handler.is_some_and(|handler| generator.suspended_at() < usize::from(handler));
         if generator.status != Status::Suspended || self.delegate(&generator).is_some() || in_try {
             return Err(illegal);
         }

@@ -20,7 +20,7 @@ mod pairing;
 pub mod python;
 mod show;
 mod simulated;
-mod told;
+mod story;
 mod trial;
 
 pub use self::trial::{Compared, ConformError, Conformance, Disagreement, Trial};

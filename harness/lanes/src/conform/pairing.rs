@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use framewalk::memory::Address;
 
-use super::told::{Part, StoryLine, Value};
+use super::story::{Part, StoryLine, Value};
 
 /// The mapping between the addresses of the real and the simulated interpreter.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use framewalk::memory::Address;
 use model::history::{Columns, Side};
 
-use super::told::{Answer, Named, Part, StoryLine, Value};
+use super::story::{Answer, Named, Part, StoryLine, Value};
 
 /// How many entries are shown before the first difference.
 const BEFORE: usize = 40;
@@ -52,8 +52,8 @@ impl Names {
         }
     }
 
-    fn told(&mut self, told: &StoryLine) -> String {
-        match told {
+    fn line(&mut self, line: &StoryLine) -> String {
+        match line {
             StoryLine::Sample(number) => format!("sample {number}"),
             StoryLine::Access(at, kind, parts) => {
                 let parts: Vec<String> = parts.iter().map(|part| self.part(part)).collect();
@@ -100,7 +100,7 @@ pub(super) fn side_by_side(real: &[StoryLine], simulated: &[StoryLine], parting:
     let (mut left, mut right) = (Names::default(), Names::default());
     let shown = parting.saturating_sub(BEFORE);
     for index in 0..=parting + AFTER {
-        let texts = (real.get(index).map(|told| left.told(told)), simulated.get(index).map(|told| right.told(told)));
+        let texts = (real.get(index).map(|line| left.line(line)), simulated.get(index).map(|line| right.line(line)));
         if index < shown || texts == (None, None) {
             continue;
         }

@@ -20,7 +20,7 @@ use super::pairing::Pairing;
 use super::python::translate;
 use super::show::side_by_side;
 use super::simulated::Simulated;
-use super::told::{Speaker, Teller, shorten_rejected};
+use super::story::{Speaker, Teller, shorten_rejected};
 use crate::stepped::{RecordOptions, Rig, RigError, RigPlan, SteppedRun, SteppedSample};
 
 /// The random program and schedules to compare.
@@ -45,14 +45,14 @@ pub struct Trial {
 /// Why a comparison could not be made. This proves nothing, for or against.
 #[derive(Debug, Error)]
 pub enum ConformError {
-    /// The rig failed.
+    /// The rig of the real interpreter failed.
     #[error(transparent)]
     Rig(#[from] RigError),
     /// The walker cannot be created.
     #[error(transparent)]
     Walker(#[from] Unsupported),
     /// The generated program has no rounds in the simulated interpreter.
-    #[error("the program of family {0} and seed {1} has no rounds in the simulated interpreter")]
+    #[error("the program of family {0} and seed {1} runs no rounds in the simulated interpreter")]
     NoRounds(ProgramFamily, u64),
 }
 
@@ -122,7 +122,7 @@ impl Trial {
         if steps != BTreeSet::from([simulated.steps_of_a_round()]) {
             conformance.disagreement = Some(Disagreement {
                 what: format!(
-                    "the real interpreter has {steps:?} steps in a round, the simulated one {}",
+                    "the real interpreter needs {steps:?} steps for a round, but the simulated one {}",
                     simulated.steps_of_a_round()
                 ),
                 source: translated.workload.source,
@@ -135,33 +135,33 @@ impl Trial {
             let run = rig.run(self.samples, &mut scheduler)?;
             let given = order.learn(&run);
             let ran = simulated.run(walker, self.samples, &run.ran.schedule, given)?;
-            let mut real = Teller { speaker: Speaker::Real(&translated.lines), walker }.tell(&run.history);
+            let mut real = Teller { speaker: Speaker::Real(&translated.lines), walker }.lines(&run.history);
             let teller = Teller { speaker: Speaker::Simulated, walker };
-            let mut told = teller.tell(&ran.history);
+            let mut story = teller.lines(&ran.history);
             if let Some(beyond) = ran.beyond {
                 // Each event of the simulated run has exactly one entry.
-                told.truncate(beyond);
+                story.truncate(beyond);
                 conformance.compared.beyond += 1;
             }
-            let told = match walker {
-                WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, told),
-                WalkerKind::OwnUncached | WalkerKind::OwnCached | WalkerKind::OwnReference => told,
+            let story = match walker {
+                WalkerKind::CpythonCached | WalkerKind::CpythonUncached => shorten_rejected(&real, story),
+                WalkerKind::OwnUncached | WalkerKind::OwnCached | WalkerKind::OwnReference => story,
             };
             if ran.beyond.is_some() {
-                real.truncate(told.len());
+                real.truncate(story.len());
             }
             let mut pairing = Pairing::default();
             conformance.compared.run(&run);
-            let length = real.len().max(told.len());
-            let parting = (0..length).find(|&index| match (real.get(index), told.get(index)) {
-                (Some(real), Some(simulated)) => !pairing.same(real, simulated),
+            let length = real.len().max(story.len());
+            let parting = (0..length).find(|&index| match (real.get(index), story.get(index)) {
+                (Some(real), Some(story)) => !pairing.same(real, story),
                 _ => true,
             });
             if let Some(parting) = parting {
                 conformance.disagreement = Some(Disagreement {
                     what: format!("schedule {}", run.ran.schedule),
                     source: translated.workload.source,
-                    histories: side_by_side(&real, &told, parting),
+                    histories: side_by_side(&real, &story, parting),
                 });
                 break;
             }
@@ -208,7 +208,7 @@ impl fmt::Display for Compared {
         write!(
             f,
             "{} schedules, {} stores ({} of an anchor), {} samples ({} full hits, {} partial hits, {} misses, {} \
-             rejected); {} schedules compared in part",
+             rejected); {} schedules only partly compared",
             self.schedules,
             self.stores,
             self.updates,

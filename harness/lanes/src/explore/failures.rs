@@ -53,7 +53,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Adds one failure.
+    /// Adds one failure. Of equal fingerprints, the simplest schedule is kept.
     pub fn add(&mut self, failing: Failing) {
         self.add_kind(FailureKind { simplest: failing, count: 1 });
     }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_kept_by_its_simplest_schedule_whatever_the_order() {
+    fn each_kind_keeps_its_simplest_schedule_in_any_order() {
         let all = [
             failing("still", "0.0:9"),
             failing("between-samples", "0.0:1,1.0:3"),

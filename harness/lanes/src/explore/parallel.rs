@@ -23,7 +23,7 @@ const POINTS: usize = 64 << 20;
 pub enum Order {
     /// This shard of all schedules, the simplest first.
     Exhaustive(Shard),
-    /// Randomly drawn schedules.
+    /// Schedules drawn at random, with most moves at critical accesses.
     Random {
         /// The number of schedules, for all rigs together.
         schedules: u64,
@@ -39,7 +39,7 @@ pub enum Order {
     },
 }
 
-/// What to search.
+/// The search that all rigs share.
 #[derive(Clone, Debug)]
 pub struct ParallelSearch {
     /// The plan of each rig.

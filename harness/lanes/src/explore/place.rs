@@ -12,14 +12,14 @@ use crate::stepped::{Movement, RecordOptions, RigPlan};
 
 /// No available build is the one that a case was made on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the case is of CPython {wanted}; here {}: name one with --python PATH", described(.there))]
+#[error("the case was made on CPython {wanted}, but {}; name that build with --python PATH", described(.there))]
 pub struct NoSuchBuild {
     wanted: BuildIdentity,
     there: Vec<String>,
 }
 
 fn described(there: &[String]) -> String {
-    if there.is_empty() { "is none".to_owned() } else { format!("is {}", there.join(", ")) }
+    if there.is_empty() { "no build was found".to_owned() } else { format!("only {} was found", there.join(", ")) }
 }
 
 /// The identity of a build in a run mode.

@@ -74,7 +74,7 @@ impl fmt::Display for Replayed {
                 ReplayResult::Same | ReplayResult::Passed => continue,
                 ReplayResult::Other(failing) => format!("another failure: {}", failing.fingerprint),
                 ReplayResult::Misfit(misfit) => misfit.to_string(),
-                ReplayResult::Rejected(why) => format!("no stack in one of its samples: {why}"),
+                ReplayResult::Rejected(why) => format!("a sample without a stack: {why}"),
             };
             if !others.contains(&text) {
                 others.push(text);
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_counts_and_tells_what_else_there_was() {
+    fn the_summary_counts_and_lists_other_results() {
         let asked = Move { at: Point { sample: 1, access: 2, word: 0 }, steps: 3 };
         let misfit = ReplayResult::Misfit(Misfit::NeverCame { asked });
         let replayed = Replayed { runs: vec![ReplayResult::Same, ReplayResult::Passed, misfit.clone(), misfit] };

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_owed_follows_from_who_samples_again_and_how_far_the_target_goes() {
+    fn owed_answers_depend_on_who_samples_again_and_how_far_the_target_moves() {
         let owed = |walker, cast: &str, samples, moves, steps| {
             Scope { samples, moves, steps }.owed(walker, &cast.parse().unwrap(), 16)
         };

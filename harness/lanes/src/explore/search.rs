@@ -13,7 +13,7 @@ use crate::stepped::{Rig, RigError, SteppedRun};
 /// Counts of samples with one kind of leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leaves {
-    /// All samples.
+    /// All samples, with and without a stack.
     pub samples: u64,
     /// Samples without a stack.
     pub rejected: u64,
@@ -90,11 +90,11 @@ pub struct Until<'a> {
 /// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SearchStop {
-    /// All schedules ran.
+    /// All schedules within the bounds ran.
     Everything,
     /// The first failure was found, which was to end the search.
     First,
-    /// The deadline passed.
+    /// The deadline passed before all schedules ran.
     Deadline,
     /// The search was interrupted.
     Interrupted,

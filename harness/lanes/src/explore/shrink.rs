@@ -43,7 +43,7 @@ pub enum ShrinkError {
     /// The case does not fail.
     #[error(transparent)]
     Cannot(#[from] CannotShrink),
-    /// The rig failed.
+    /// The rig failed, so the search for a smaller case ended.
     #[error(transparent)]
     Rig(#[from] RigError),
     /// The workload cannot be generated.
@@ -78,7 +78,6 @@ pub fn shrink(plan: &RigPlan, case: &SteppedCase, budget: Budget<'_>) -> Result<
     Ok(shrunk)
 }
 
-/// Shrinks the schedule.
 fn schedule(rig: &mut Rig, case: &SteppedCase, budget: Budget<'_>) -> Result<Shrunk, ShrinkError> {
     let mut broken = None;
     let mut shape = case.fingerprint.shape.clone();

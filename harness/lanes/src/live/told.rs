@@ -24,7 +24,7 @@ impl KnownThreads {
         if is_alone {
             (ids != [main]).then(|| format!("[{main}]"))
         } else if !ids.contains(&main) {
-            Some(format!("a list with the main thread, {main}"))
+            Some(format!("a list that contains the main thread, {main}"))
         } else {
             (!ids.iter().all(is_once)).then(|| "each thread once".to_owned())
         }
@@ -49,10 +49,10 @@ pub(super) fn judge_told(recorder: &mut CellRecorder<'_>, batch: &LiveBatch, thr
             }
             let is_main = *id == threads.main || threads.is_alone;
             if let Some(status) = status.filter(|&status| is_main && !is_of_main_thread(status)) {
-                wrong(Field::Status, format!("{status:#x}"), "that of a main thread in mode wall".to_owned());
+                wrong(Field::Status, format!("{status:#x}"), "the status of a main thread in mode wall".to_owned());
             }
             if *has_opcodes {
-                wrong(Field::Opcode, "an opcode".to_owned(), "none, since none was asked for".to_owned());
+                wrong(Field::Opcode, "an opcode".to_owned(), "none, because opcodes were not requested".to_owned());
             }
         }
     }
@@ -73,8 +73,8 @@ mod tests {
         for (ids, possible) in [
             (&[7][..], None),
             (&[9, 8, 7], None),
-            (&[], Some("a list with the main thread, 7")),
-            (&[9, 8], Some("a list with the main thread, 7")),
+            (&[], Some("a list that contains the main thread, 7")),
+            (&[9, 8], Some("a list that contains the main thread, 7")),
             (&[8, 7, 7], Some("each thread once")),
             (&[8, 9, 8, 7], Some("each thread once")),
         ] {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use framewalk::frame::Frame;
 use framewalk::sample::{Sample, WalkerKind};
 use model::invariants::{Difference, Field, Violation};
-use model::oracle::differential::{difference, told};
+use model::oracle::differential::{difference, frames_of_account};
 use model::run::cell::{CellOutcome, Inconclusive};
 use model::run::finding::Possible;
 use model::workload::grammar::is_trampoline;
@@ -202,7 +202,7 @@ impl Course<'_> {
         let nothing = |why| CellOutcome::Inconclusive(Inconclusive::NothingCompared(why));
         match self.end {
             Some(End::Replaced) => {
-                let why = "it replaced itself by another program (execve), which is not walked any further";
+                let why = "it replaced itself with another program (execve), which is not walked";
                 return CellOutcome::Inconclusive(Inconclusive::TargetEnded(why.to_owned()));
             }
             Some(End::Failed(ended)) => {
@@ -212,22 +212,23 @@ impl Course<'_> {
             _ if least >= FEWEST_LOOKS => {}
             Some(End::Done(ended)) => {
                 return nothing(format!(
-                    "the program ended by itself ({}) after {least} stops in its own code, and {FEWEST_LOOKS} are needed: have it \
-                     run for longer, or for ever, as framediff_gate.run does",
+                    "the program ended by itself ({}) after {least} stops in its own code, but {FEWEST_LOOKS} are \
+                     needed: let it run longer, or forever, like framediff_gate.run",
                     ended.end
                 ));
             }
             _ => {
                 return nothing(format!(
-                    "the program stood in its own code at {least} stops, and {FEWEST_LOOKS} are needed: give a longer --budget"
+                    "the program was in its own code at only {least} stops, but {FEWEST_LOOKS} are needed: give a \
+                     longer --budget"
                 ));
             }
         }
         // The import may be of another module with that name, or be in a string.
         if self.gates == Gates::Stops && self.has_imported && !self.reached_gate {
             return nothing(format!(
-                "the program imports the gates and came to none within {} s: it was looked at at random moments and after stores \
-                 only",
+                "the program imports the gates, but reached none within {} s: it was only stopped at random moments \
+                 and after stores",
                 GATE_PATIENCE.as_secs()
             ));
         }
@@ -247,9 +248,9 @@ fn advice(ended: &Ended, program: &UserProgram) -> String {
     let is_no_python =
         ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
     match ended.end {
-        ProcessEnd::Exited(_) if is_no_python => "; it is no Python that this interpreter compiles".to_owned(),
+        ProcessEnd::Exited(_) if is_no_python => "; this interpreter cannot compile it".to_owned(),
         ProcessEnd::Exited(_) if program.arguments.is_empty() => {
-            "; if it needs arguments, give them after --".to_owned()
+            "; if it needs arguments, pass them after --".to_owned()
         }
         _ => String::new(),
     }
@@ -272,7 +273,7 @@ impl Lane<'_> {
     pub(super) fn look_for_life(&mut self) -> Result<(), CellError> {
         self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session));
         match self.gone {
-            Some(_) => Err(CellError::NotStopped("the interpreter that was launched is not there any more".to_owned())),
+            Some(_) => Err(CellError::NotStopped("the launched interpreter no longer exists".to_owned())),
             None => Ok(()),
         }
     }
@@ -330,7 +331,7 @@ impl Lane<'_> {
             let id = u64::from(account.native_thread_id);
             if truth.threads.iter().all(|thread| thread.native_thread_id != id) {
                 let ids: Vec<u64> = truth.threads.iter().map(|thread| thread.native_thread_id).collect();
-                let (seen, possible) = (format!("{ids:?}"), format!("also {id}, which stands at a gate"));
+                let (seen, possible) = (format!("{ids:?}"), format!("also {id}, which is at a gate"));
                 let violation = Violation::Told { field: Field::Threads, seen, possible };
                 recorder.violation(WalkerKind::OwnUncached, violation, Evidence::default());
             }
@@ -361,7 +362,7 @@ struct Wrong {
 /// gate is the leaf of the stack.
 fn difference_at_gate(stack: &[Frame], account: &OwnAccount) -> Option<Wrong> {
     let (gate, callers) = stack.split_at_checked(1).unwrap_or_default();
-    let told = told(callers, &account.frames);
+    let told = frames_of_account(callers, &account.frames);
     let possible = [gate, told.as_slice()].concat();
     difference(stack, &possible).map(|difference| Wrong { difference, possible })
 }
@@ -392,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_begins_with_the_caller_of_the_gate() {
+    fn an_account_starts_with_the_caller_of_the_gate() {
         let stack = [frame("gate", 9), frame("f", 2), frame("<module>", 5)];
         let differs = |stack: &[Frame], frames: &[(&str, i32)]| {
             difference_at_gate(stack, &account(frames)).map(|wrong| wrong.difference)
@@ -406,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_fails_gets_the_advice_that_fits() {
+    fn a_failing_program_gets_matching_advice() {
         let ended = |end, stderr: &str| Ended { pid: 7, end, stderr: stderr.to_owned(), failed_in: None };
         let program = |arguments: &[&str]| UserProgram {
             file: "/p.py".into(),

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn provenance_tells_the_cause() {
+    fn provenance_decides_the_cause() {
         let miss = Lookup::Miss(MissReason::AnchorNotOnChain);
         assert_eq!(
             causes(&[
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_that_are_impossible_among_themselves_were_stored_torn() {
+    fn callers_that_never_call_each_other_were_stored_torn() {
         assert_eq!(
             causes(&[sample(&TORN, Lookup::PartialHit, 2), sample(&TORN, Lookup::FullHit, 2)]),
             [Some(Cause::StoredTornWalkServedAgain), Some(Cause::StoredTornWalkServedAgain)]
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_is_served_again_by_a_full_hit_on_its_leaf() {
+    fn a_full_hit_on_its_leaf_serves_a_stored_torn_walk_again() {
         const OTHER_LEAF: [(&str, i32); 3] = [("a", 11), ("b", 31), ("<module>", 2)];
         let miss = Lookup::Miss(MissReason::AnchorNull);
         let after = |first, then| causes(&[first, then])[1];

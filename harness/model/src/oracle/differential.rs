@@ -40,12 +40,12 @@ fn other_function(left: &Frame, right: &Frame) -> bool {
 /// alone.
 #[must_use]
 pub fn difference_from_account(stack: &[Frame], account: &[AccountFrame]) -> Option<Difference> {
-    difference(stack, &told(stack, account))
+    difference(stack, &frames_of_account(stack, account))
 }
 
 /// The frames of an account. Fields that the account lacks are copied from the stack, so they cannot differ.
 #[must_use]
-pub fn told(stack: &[Frame], account: &[AccountFrame]) -> Vec<Frame> {
+pub fn frames_of_account(stack: &[Frame], account: &[AccountFrame]) -> Vec<Frame> {
     let seen = stack.iter().map(Some).chain(std::iter::repeat(None));
     let frames = account.iter().zip(seen).map(|(AccountFrame { function, file, line, place }, seen)| {
         let mut location = seen.map(|frame| frame.location).unwrap_or_default();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_difference_is_named() {
+    fn the_most_important_difference_is_named() {
         let seen = stack(&[("leaf", 3), ("a", 2), ("<module>", 1)]);
         for (other, expected) in [
             (stack(&[("leaf", 3), ("a", 2), ("<module>", 1)]), None),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_compared_by_what_it_tells() {
+    fn an_account_is_compared_only_in_the_fields_it_has() {
         let seen = stack(&[("leaf", 3), ("<module>", 1)]);
         let frame = |function: &str, line, place| AccountFrame {
             function: function.into(),

@@ -22,7 +22,7 @@ const CONFIDENCE: f64 = 0.95;
 pub const FEWEST_SLICES: usize = 8;
 /// The block lengths that are tried, in slices.
 const BLOCKS: [usize; 3] = [1, 2, 4];
-/// More noise than this would hide any bias that matters. The result is then "cannot tell", unless a bias is seen
+/// More noise than this would hide any bias that matters. The result is then "undecided", unless a bias is seen
 /// anyway.
 pub const COARSEST: f64 = 0.1;
 
@@ -47,7 +47,7 @@ impl Bias {
     pub fn words(self) -> &'static str {
         match self {
             Self::NotSeen => "no bias seen",
-            Self::CannotTell => "cannot tell",
+            Self::CannotTell => "undecided",
             Self::Seen => "biased",
         }
     }
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_that_can_be_told_by_hand() {
+    fn distances_match_values_computed_by_hand() {
         close(total_variation(&[0.5, 0.5], &[0.5, 0.5]), 0.0);
         close(total_variation(&[1.0], &[0.0, 1.0]), 1.0);
         close(total_variation(&[0.5, 0.3, 0.2], &[0.25, 0.25, 0.5]), 0.3);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_is_called_bias_as_rarely_as_promised_even_if_samples_are_correlated() {
+    fn the_false_positive_rate_holds_even_for_correlated_samples() {
         let weights = [1.0, 2.0, 4.0, 8.0].map(|weight| weight / 15.0);
         let mut random = ChaCha8Rng::seed_from_u64(151_613);
         let trials = 200_u32;
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_waits_for_longer_than_a_slice_is_not_called_biased_for_it() {
+    fn waiting_for_longer_than_a_slice_is_not_a_bias() {
         let weights = [0.4, 0.3, 0.2, 0.1];
         let mut random = ChaCha8Rng::seed_from_u64(153_804);
         let wrong = (0..200).filter(|&trial| {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_truth_is_held_against_without_noise_of_its_own() {
+    fn a_known_truth_adds_no_noise() {
         let profile: Slices = (0..40).map(|_| vec![50, 50]).collect();
         let distance = |truth: [f64; 2]| Distance::from_known(&profile, &truth, 0.01, 1).unwrap();
         assert_eq!(distance([0.5, 0.5]), Distance { distance: 0.0, noise: Some(0.01) });
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bias_is_seen_and_its_absence_is_said() {
+    fn a_bias_is_detected_and_its_absence_is_reported() {
         let slices = |counts: [u64; 2]| -> Slices { (0..40).map(|_| counts.to_vec()).collect() };
         let said = |left, right| Distance::between(&slices(left), &slices(right), 7).unwrap().bias();
         assert_eq!(said([50, 50], [50, 50]), Bias::NotSeen);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_samples_say_the_same() {
+    fn equal_samples_give_equal_results() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let (profile, truth) = (correlated(&[0.5, 0.5], 20, &mut random), correlated(&[0.5, 0.5], 20, &mut random));
         assert_eq!(Distance::between(&profile, &truth, 9), Distance::between(&profile, &truth, 9));

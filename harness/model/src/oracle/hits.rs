@@ -31,7 +31,7 @@ use crate::schedule::fingerprint::LeafKind;
 /// A thread before a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Before {
-    /// Its state.
+    /// The thread state's fields, read right before the sample.
     pub thread: ThreadState,
     /// Where it was stopped.
     pub at: At,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_miss_where_the_anchor_never_left_the_stack_is_one() {
+    fn a_miss_is_wrong_if_the_anchor_never_left_the_stack() {
         let first = (before(0, 7, &[0x30, 0x20, 0x10]), sample(MISS));
         for now in [
             before(0x30, 7, &[0x30, 0x20, 0x10]),
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_served_is_still_stored() {
+    fn served_entries_stay_stored() {
         let chain = [0x30, 0x20, 0x10];
         let hit = (before(0x30, 7, &chain), sample(Lookup::FullHit));
         assert!(is_missed(&[hit.clone(), hit, (before(0x20, 8, &[0x20, 0x10]), sample(MISS))]));
     }
 
     #[test]
-    fn an_anchor_of_which_nothing_is_known_may_be_missed() {
+    fn a_miss_with_an_unknown_anchor_is_allowed() {
         let first = (before(0, 7, &[0x30, 0x20, 0x10]), sample(MISS));
         for now in [
             // NULL, off the chain, at the base frame, not of that stack, and with other callers than before.
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_keeps_so_many_addresses() {
+    fn an_entry_keeps_a_limited_number_of_addresses() {
         let chain: Vec<Address> = (1..=2000).rev().collect();
         let missed = |left: usize| {
             let now = before(chain[left], 7 + left as u64, &chain[left..]);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_cut_off_stays_cut_off_after_a_partial_hit() {
+    fn truncated_addresses_stay_truncated_after_a_partial_hit() {
         let chain: Vec<Address> = (1..=2000).rev().collect();
         let at = |left: usize| before(chain[left], 7 + left as u64, &chain[left..]);
         let missed = |left: usize| {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_after_a_rejection_or_a_stop_anywhere() {
+    fn no_hit_is_owed_after_a_rejection_or_a_stop_at_any_instruction() {
         let chain = [0x30, 0x20, 0x10];
         let first = (before(0, 7, &chain), sample(MISS));
         let again = (before(0x30, 7, &chain), sample(MISS));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn cpythons_unwinder_takes_nothing_where_the_anchor_has_no_callers() {
+    fn cpythons_unwinder_takes_nothing_from_the_cache_if_the_anchor_has_no_callers() {
         let last = |chain: &[Address]| Before { python: 2, ..before(0x20, 8, chain) };
         let missed = |chain: &[Address]| {
             let first = Before { python: 2, ..before(0, 7, &[&[0x30], chain].concat()) };
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_walker_promises_nothing() {
+    fn the_reference_walker_owes_no_hits() {
         let chain = [0x30, 0x20, 0x10];
         let samples = [(before(0, 7, &chain), sample(MISS)), (before(0x30, 7, &chain), sample(MISS))];
         assert_eq!(judges(WalkerKind::OwnReference, &samples), [None, None]);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_gives_a_stack_leaves_the_anchor_at_its_leaf() {
+    fn a_walker_that_returns_a_stack_anchors_its_leaf() {
         let thread = before(0, 7, &[0x30, 0x20]).thread;
         let left = |anchor, sample: &ThreadSample| {
             anchor_left(&thread, &ThreadState { anchor, ..thread }, sample).map(|violation| violation.name())

@@ -33,7 +33,7 @@ impl Limit {
 /// The stack as a walker is documented to return it, and the limits that it exceeds. `has_long_table` says whether the
 /// location table of a frame's code is larger than CPython's unwinder reads.
 #[must_use]
-pub fn as_told<'a>(
+pub fn as_reported<'a>(
     walker: WalkerKind,
     stack: &'a [Frame],
     has_long_table: impl Fn(&Frame) -> bool,
@@ -72,12 +72,12 @@ mod tests {
             location,
         });
         let has_long_table = |frame: &Frame| &*frame.file == "long.py";
-        let (told, limits) = as_told(WalkerKind::CpythonCached, &stack, has_long_table);
+        let (told, limits) = as_reported(WalkerKind::CpythonCached, &stack, has_long_table);
         assert_eq!(limits, [Limit::NameCut, Limit::TableDropped]);
         assert_eq!(told[0], stack[0]);
         assert_eq!((told[1].function.chars().count(), told[1].location), (1024, location));
         assert_eq!((&*told[2].function, told[2].location), ("f", Location::default()));
-        let (own, limits) = as_told(WalkerKind::OwnCached, &stack, has_long_table);
+        let (own, limits) = as_reported(WalkerKind::OwnCached, &stack, has_long_table);
         assert_eq!((&*own, limits), (stack.as_slice(), Vec::new()));
     }
 }

@@ -17,7 +17,7 @@ const MOST_SLICES: usize = 32;
 /// A function that was the leaf of a stack.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Leaf {
-    /// `co_qualname`.
+    /// The `co_qualname` of its code object.
     pub function: String,
     /// The last part of `co_filename`.
     pub file: String,
@@ -129,7 +129,7 @@ impl Counter {
         }
     }
 
-    /// The finished profile.
+    /// The profile of everything counted so far.
     #[must_use]
     pub fn finish(self) -> Profile {
         self.profile
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn more_functions_than_there_are_places_are_one() {
+    fn functions_beyond_the_limit_share_one_entry() {
         let mut counter = Counter::default();
         for index in 0..400 {
             counter.count(&sample(&format!("f{index}")), None);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_the_same_in_every_folder() {
+    fn a_profile_does_not_depend_on_the_folder_of_the_program() {
         let mut counter = Counter::default();
         counter.count(&sample("one"), None);
         let mut elsewhere = sample("one");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn two_profiles_are_laid_side_by_side() {
+    fn two_profiles_are_aligned_by_function() {
         let count = |functions: &[&str]| {
             let mut counter = Counter::default();
             functions.iter().for_each(|function| counter.count(&sample(function), None));

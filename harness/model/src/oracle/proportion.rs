@@ -8,7 +8,7 @@ use statrs::function::beta::checked_beta_reg;
 pub struct Proportion {
     /// Samples with the property. A count above `samples` is taken as `samples`.
     pub hits: u64,
-    /// All samples.
+    /// All samples, with and without the property.
     pub samples: u64,
 }
 
@@ -68,7 +68,7 @@ mod tests {
 
     /// Two-sided 95 % Clopper-Pearson intervals as printed in statistical tables.
     #[test]
-    fn bounds_are_those_of_the_tables() {
+    fn bounds_match_published_tables() {
         for (hits, samples, low, high) in [
             (0, 10, 0.0, 0.30850),
             (1, 10, 0.002_53, 0.445_02),

@@ -18,7 +18,7 @@ pub enum OffChain {
     /// At the frame that is just returning. The interpreter moves the current frame to the parent first, and the anchor
     /// a few instructions later.
     Leaving,
-    /// Anywhere else.
+    /// At an address that is none of these.
     Elsewhere,
 }
 
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_state_that_begins_anew_is_another_one() {
+    fn a_reinitialised_thread_state_is_a_new_one() {
         let mut watch = ProtocolWatch::default();
         let mut look = |anchor, sequence, may_be_new| {
             let thread = thread(anchor, sequence);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_interpreter_may_do_is_no_violation() {
+    fn allowed_behaviour_of_the_interpreter_is_no_violation() {
         assert!(looks(&[thread(0, 7), thread(0, 7)]).is_empty());
         assert!(looks(&[thread(0x30, 7), thread(0x20, 8), thread(0x20, 8)]).is_empty());
         assert!(looks(&[thread(0x30, 7), thread(0x10, 9)]).is_empty());
@@ -211,20 +211,20 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_the_count_while_an_update_may_be_half_done() {
+    fn the_count_is_not_judged_in_the_middle_of_an_update() {
         for half in [thread(0x20, 7), thread(0x30, 8)] {
             assert!(looks_at(At::Anywhere, &[thread(0x30, 7), half]).is_empty());
         }
     }
 
     #[test]
-    fn a_thread_state_used_again_by_another_thread_starts_anew() {
+    fn a_reused_thread_state_starts_over() {
         let other = ThreadState { native_thread_id: 6, ..thread(0, 0) };
         assert!(looks(&[thread(0x30, 7), other]).is_empty());
     }
 
     #[test]
-    fn what_a_walker_writes_is_not_the_interpreters() {
+    fn writes_of_a_walker_are_not_attributed_to_the_interpreter() {
         let mut watch = ProtocolWatch::default();
         watch.look(&thread(0, 7), &[], At::Rest, |_| OffChain::Elsewhere);
         watch.leave(&thread(0x30, 7), &[0x30, 0x20]);

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_sampled_says_nothing() {
+    fn no_samples_give_no_decision() {
         let nothing = Proportion::new(0, 0);
         assert_eq!((nothing.at_least(0.01), nothing.at_most(0.01)), (0.0, 1.0));
         let demand = Demand::new(0.9999, 1);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_accused_only_when_the_bounds_part() {
+    fn the_cache_is_accused_only_if_the_bounds_are_disjoint() {
         let demand = Demand::new(0.9999, 1);
         let said = |cached: (u64, u64), uncached: (u64, u64)| {
             compare(Proportion::new(cached.0, cached.1), Proportion::new(uncached.0, uncached.1), demand)
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn more_comparisons_demand_more_evidence() {
+    fn more_comparisons_need_more_evidence() {
         let (cached, uncached) = (Proportion::new(22, 1_000), Proportion::new(0, 1_000));
         let worse = |comparisons| {
             matches!(compare(cached, uncached, Demand::new(0.99, comparisons)), Comparison::CachedWorse { .. })
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_accused_each_for_itself() {
+    fn each_cause_is_accused_separately() {
         let tally = |impossible: &[(Cause, u64)]| Tally {
             samples: 10_500,
             rejected: [("moved".to_owned(), 500)].into(),

@@ -56,7 +56,7 @@ pub struct Tally {
     /// Kept schedules that ran differently here, because the walker accessed the target in a different way.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub misfits: u64,
-    /// Time spent walking.
+    /// Time spent in walks, without the time between them.
     #[serde(rename = "elapsed_seconds", with = "crate::seconds")]
     pub elapsed: Duration,
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rejected_walk_is_a_sample_but_not_a_stack() {
+    fn a_rejected_walk_counts_as_a_sample_without_a_stack() {
         let mut tally = Tally::default();
         tally.count(&sample(Ok(()), Lookup::FullHit, 3));
         tally.count(&sample(Ok(()), Lookup::Miss(MissReason::NoEntry), 0));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn tallies_add_up_reason_by_reason() {
+    fn tallies_are_added_for_each_reason() {
         let mut left = Tally { samples: 1, elapsed: Duration::from_millis(500), ..Tally::default() };
         left.count_impossible(Cause::TornRead);
         let mut right = Tally { samples: 2, elapsed: Duration::from_millis(1500), differences: 4, ..Tally::default() };

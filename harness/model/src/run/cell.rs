@@ -35,13 +35,13 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 /// One workload on one row in one lane: the unit that is planned, run and reported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CellId {
-    /// [`Row::name`].
+    /// The row, by its [`Row::name`].
     pub row: String,
-    /// The lane.
+    /// The lane that interleaves target and walkers.
     pub lane: Lane,
-    /// The workload's family.
+    /// The family of the workload, or the name of the user's program.
     pub family: String,
-    /// The walkers.
+    /// The walkers under test, and those they are compared with.
     pub walkers: Vec<WalkerKind>,
     /// The value of `--seed` that generates this cell's workload again.
     pub seed: u64,
@@ -71,16 +71,16 @@ impl fmt::Display for CellId {
 /// What the cached walkers of a cell must show; without it the cell proves nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expected {
-    /// Full hits.
+    /// At least one full hit is required.
     pub full_hits: bool,
-    /// Partial hits.
+    /// At least one partial hit is required.
     pub partial_hits: bool,
-    /// Misses.
+    /// At least one miss is required.
     pub misses: bool,
 }
 
 impl Expected {
-    /// All three.
+    /// All three kinds of answer are required.
     pub const ALL: Self = Self { full_hits: true, partial_hits: true, misses: true };
     /// Nothing: the family or the lane promises nothing, or the counters cannot be read.
     pub const NONE: Self = Self { full_hits: false, partial_hits: false, misses: false };
@@ -125,7 +125,7 @@ pub enum NotRun {
     #[error("the budget was spent before its turn; give a longer --budget or fewer families")]
     BudgetSpent,
     /// The budget was spent before its turn, in a run whose budget determines the number of programs.
-    #[error("left out, since the budget was spent; a longer --budget has more programs")]
+    #[error("left out because the budget ended; a longer --budget runs more programs")]
     LeftOut,
     /// The run was interrupted before its turn.
     #[error("the run was interrupted before its turn")]
@@ -134,7 +134,7 @@ pub enum NotRun {
     #[error("{0}")]
     SetUp(String),
     /// The run ended without a result for it.
-    #[error("the run ended without its result")]
+    #[error("the run ended without a result for it")]
     Unaccounted,
 }
 
@@ -151,7 +151,7 @@ pub enum Inconclusive {
     /// The target ended early.
     #[error("the target ended early: {0}")]
     TargetEnded(String),
-    /// Nothing was compared.
+    /// Nothing was compared, for this reason.
     #[error("{0}")]
     NothingCompared(String),
     /// The run was interrupted while the cell ran.

@@ -17,7 +17,7 @@ pub struct CellReport {
     pub cell: CellId,
     /// What each walker must show.
     pub expected: BTreeMap<WalkerKind, Expected>,
-    /// How it ended.
+    /// How the cell ended; its fields are fields of this object in JSON.
     #[serde(flatten)]
     pub outcome: CellOutcome,
     /// The counts of each walker.

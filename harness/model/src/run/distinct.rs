@@ -11,7 +11,7 @@ use crate::run::known::KnownFailure;
 /// All violations with the same fingerprint that the same entry describes, or that no entry describes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DistinctViolation {
-    /// Their fingerprint.
+    /// The fingerprint that all of them share.
     pub fingerprint: Fingerprint,
     /// The entry of the known failures that describes them.
     pub known: Option<KnownFailure>,
@@ -31,7 +31,7 @@ pub struct DistinctViolation {
 pub struct CellCount {
     /// The name of the row.
     pub row: String,
-    /// The workload's family.
+    /// The family of the cell's workload.
     pub family: String,
     /// The seed of the cell.
     pub seed: u64,
@@ -79,7 +79,7 @@ impl DistinctViolation {
 pub struct NotSeen {
     /// The row that should have it.
     pub row: String,
-    /// The known failure.
+    /// The entry that expected the failure.
     pub known: KnownFailure,
     /// How many stacks were judged.
     pub stacks: u64,

@@ -34,11 +34,11 @@ pub struct Finding {
     pub version: String,
     /// The lane in which it was found.
     pub lane: Lane,
-    /// The workload's family.
+    /// The family of the workload, or the name of the user's program.
     pub family: String,
     /// The walker that took the sample.
     pub walker: WalkerKind,
-    /// The broken clause.
+    /// The broken clause with its evidence.
     pub violation: Violation,
     /// The cause, if it is known.
     pub cause: Option<Cause>,
@@ -65,7 +65,7 @@ pub struct Finding {
 pub struct SourceLine {
     /// `co_qualname` of the frame.
     pub function: String,
-    /// The line's number.
+    /// The line's number in the program, from 1.
     pub line: u32,
     /// Its text, without indentation.
     pub text: String,
@@ -187,7 +187,7 @@ fn line_of(frame: &Frame, program: &str, file_name: &str) -> Option<SourceLine> 
     let line = frame.location.line.filter(|_| is_program).and_then(|line| u32::try_from(line).ok())?;
     let text = program.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?.trim();
     // The text of a gate is long, and not part of the program proper.
-    let text = if is_gate(text) { "(a gate: it says where it is, and waits)" } else { text };
+    let text = if is_gate(text) { "(a gate: it reports where it is, and waits)" } else { text };
     Some(SourceLine { function: frame.function.to_string(), line, text: text.to_owned() })
 }
 
@@ -202,7 +202,7 @@ pub struct Fingerprint(String);
 
 /// A text that cannot be a fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text:?} is no fingerprint: it must read lane/walker/clause[/cause][/difference], but {why}")]
+#[error("{text:?} is not a fingerprint of the form lane/walker/clause[/cause][/difference]: {why}")]
 pub struct BadFingerprint {
     text: String,
     why: &'static str,
@@ -239,7 +239,7 @@ impl TryFrom<String> for Fingerprint {
         let why = if text.split('/').count() < 3 {
             Some("it has fewer than three parts")
         } else if !text.split('/').all(well_formed) {
-            Some("a part is empty or holds something else than lower-case letters, dashes, dots and plus signs")
+            Some("a part is empty or contains something other than lower-case letters, dashes, dots and plus signs")
         } else if Fingerprint(text.clone()).lane().is_none() {
             Some("there is no such lane")
         } else if !text.split('/').nth(1).is_some_and(|name| WalkerKind::ALL.iter().any(|walker| walker.name() == name))
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_at_fault_are_those_of_the_frames_that_differ() {
+    fn the_lines_at_fault_belong_to_the_frames_that_differ() {
         let seen = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 2)];
         let possible = vec![fixtures::frame("leaf", 1), fixtures::frame("f", 3)];
         let program = "def f():\n    one()\n    two()\n";
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_users_is_in_the_fingerprint_and_not_in_the_clause() {
+    fn a_users_program_is_in_the_fingerprint_but_not_in_the_clause() {
         let of = |family: &str| Finding { family: family.into(), ..fixtures::finding() };
         let clause = fixtures::finding().fingerprint();
         let text = |family: &str| of(family).fingerprint().as_str().to_owned();
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn what_varies_between_runs_is_not_in_a_fingerprint() {
+    fn fingerprints_contain_nothing_that_varies_between_runs() {
         let one = fixtures::finding();
         let mut other = fixtures::finding();
         other.seed += 1;
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_can_never_match_is_refused() {
+    fn a_fingerprint_that_can_never_match_is_refused() {
         for (text, why) in [
             ("", "fewer"),
             ("live/cpython-cached", "fewer"),

@@ -18,9 +18,9 @@ use crate::run::verdict::{Advice, Doubt, Failure, LineVerdict};
 pub struct Line {
     /// The name of the row.
     pub row: String,
-    /// The lane.
+    /// The lane of all cells in this line.
     pub lane: Lane,
-    /// The walker.
+    /// The walker whose samples are summed up.
     pub walker: WalkerKind,
     /// The sum over all families.
     pub tally: Tally,

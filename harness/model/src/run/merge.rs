@@ -18,9 +18,9 @@ use crate::run::summary::{Rules, Summary};
 /// A report and the file it was read from.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Its file.
+    /// The file that it was loaded from, for error messages.
     pub path: PathBuf,
-    /// Its content.
+    /// The report in the file.
     pub document: Document,
 }
 
@@ -32,21 +32,21 @@ pub enum MergeError {
     Nothing,
     /// The report does not say which part of a run it is.
     #[error(
-        "{} does not tell which part of a run it is about: it is of an older framediff, or of `attach`; write it anew with \
-         `framediff check --shard K/N --seed SEED --format json`", path.display()
+        "{} does not say which part of a run it belongs to: an older framediff or `attach` wrote it; create it again \
+         with `framediff check --shard K/N --seed SEED --format json`", path.display()
     )]
     NoPart {
         /// The report without a part.
         path: PathBuf,
     },
     /// Two reports are from different runs.
-    #[error("{} and {} are not of one run: {what} differ: {left} and {right}", first.display(), other.display())]
+    #[error("{} and {} are from different runs: {what} differ: {left} and {right}", first.display(), other.display())]
     Differ {
-        /// One file.
+        /// The file of the first report.
         first: PathBuf,
-        /// The other one.
+        /// The file of the other report.
         other: PathBuf,
-        /// What differs.
+        /// What differs, as a plural noun.
         what: &'static str,
         /// The value in the first report.
         left: String,
@@ -54,11 +54,11 @@ pub enum MergeError {
         right: String,
     },
     /// Two reports contain the same shard.
-    #[error("{} and {} both have shard {shard}/{of}: leave one of them out", first.display(), other.display())]
+    #[error("{} and {} both contain shard {shard}/{of}: leave one of them out", first.display(), other.display())]
     Twice {
-        /// One file.
+        /// The file of the first report.
         first: PathBuf,
-        /// The other one.
+        /// The file of the other report.
         other: PathBuf,
         /// The shard, counted from 1.
         shard: u64,
@@ -66,9 +66,9 @@ pub enum MergeError {
         of: u64,
     },
     /// The report does not have the cells of its shards.
-    #[error("{} is damaged: it has {has} cells, its shards have {must}", path.display())]
+    #[error("{} is damaged: it has {has} cells, but its shards have {must}", path.display())]
     Cells {
-        /// The damaged report.
+        /// The file of the damaged report.
         path: PathBuf,
         /// How many it has.
         has: u64,
@@ -190,12 +190,12 @@ fn one_run(first: &Source, first_part: &Part, other: &Source, other_part: &Part)
         ("the versions of framediff", left.framediff.clone(), right.framediff.clone()),
         ("the builds", builds(&left.builds), builds(&right.builds)),
         ("the interpreters", interpreters(first_part), interpreters(other_part)),
-        ("whether the run is strict", left.strict.to_string(), right.strict.to_string()),
+        ("the --strict options", left.strict.to_string(), right.strict.to_string()),
         ("the numbers of shards", first_part.of.to_string(), other_part.of.to_string()),
-        ("the faults put in", weakenings(first_part), weakenings(other_part)),
+        ("the weakenings", weakenings(first_part), weakenings(other_part)),
         ("the confidences", first_part.confidence.to_string(), other_part.confidence.to_string()),
         ("the numbers of cells", first_part.cells.to_string(), other_part.cells.to_string()),
-        ("what was selected, or how the workloads look", first_part.plan.clone(), other_part.plan.clone()),
+        ("the selections, or the programs of the workloads", first_part.plan.clone(), other_part.plan.clone()),
     ] {
         if left != right {
             let (first, other) = (first.path.clone(), other.path.clone());

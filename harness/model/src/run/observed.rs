@@ -22,6 +22,6 @@ pub enum Observer {
 pub struct Observed {
     /// The observer. The generator's counts are weights, not samples.
     pub observer: Observer,
-    /// The profile.
+    /// The observer's counts of leaves and functions.
     pub profile: Profile,
 }

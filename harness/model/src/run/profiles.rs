@@ -26,9 +26,9 @@ pub const STOPPED: &str = "blocking-nocache";
 pub struct ProgramProfiles {
     /// The name of the row.
     pub row: String,
-    /// The workload's family.
+    /// The family of the program.
     pub family: String,
-    /// Its seed.
+    /// The seed that generated the program.
     pub seed: u64,
     /// How many stacks were sampled from the stopped process.
     pub stopped: u64,
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_held_against_the_truth() {
+    fn a_profile_is_compared_with_the_truth() {
         let document = document(true);
         let [program] = document.profiles.as_slice() else { panic!("{:?}", document.profiles) };
         assert_eq!((program.stopped, program.leaves[0].leaf.function.as_str()), (800, "f"));
@@ -295,13 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn no_profile_decides_anything() {
+    fn profiles_never_affect_the_verdict() {
         assert_eq!(document(true).judgement, document(false).judgement);
         assert!(document(false).profiles.is_empty());
     }
 
     #[test]
-    fn a_document_keeps_its_profiles_and_one_without_is_read() {
+    fn documents_with_and_without_profiles_load() {
         for profiles in [true, false] {
             let document = document(profiles);
             let text = serde_json::to_string(&document).unwrap();

@@ -69,7 +69,7 @@ fn a_known_violation_is_reported_and_fails_only_a_strict_run() {
 }
 
 #[test]
-fn what_is_known_of_one_version_is_not_excused_in_another() {
+fn a_failure_known_in_one_version_is_not_excused_in_another() {
     let mut newer = cache_worse("stale-partial-hit");
     (newer.version, newer.row) = ("3.15.3".into(), "3.15.3 release".into());
     let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit")), violation(newer)]), false);
@@ -86,7 +86,7 @@ fn violations_with_one_fingerprint_are_counted_together() {
 }
 
 #[test]
-fn wrong_samples_fail_even_if_nobody_described_them() {
+fn wrong_samples_fail_even_without_a_violation() {
     let mut tally = crate::run::fixtures::tally();
     tally.differences = 1;
     let judgement = judge(&with_stopped_tally(&tally));
@@ -95,7 +95,7 @@ fn wrong_samples_fail_even_if_nobody_described_them() {
 }
 
 #[test]
-fn impossible_stacks_of_a_live_cpython_walker_are_rates_not_violations() {
+fn impossible_live_stacks_of_cpythons_walkers_count_as_rates_not_violations() {
     let mut tally = Tally { samples: 10, ..Tally::default() };
     tally.count_impossible(Cause::TornRead);
     let event = Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::CpythonUncached, tally: tally.clone() };
@@ -144,7 +144,7 @@ fn a_walker_that_rejects_everything_does_not_pass() {
 }
 
 #[test]
-fn too_few_live_samples_advise_and_decide_nothing() {
+fn too_few_live_samples_give_advice_without_effect_on_the_verdict() {
     let events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
     let judgement = judge(&events);
     let [Advice::TooFew { row, walker, cached, uncached, excess }] = judgement.advice.as_slice() else {
@@ -160,7 +160,7 @@ fn too_few_live_samples_advise_and_decide_nothing() {
 }
 
 #[test]
-fn too_few_samples_excuse_nothing_else() {
+fn too_few_samples_excuse_no_other_problem() {
     let mut events = with_tally(Lane::Live, WalkerKind::CpythonCached, &few());
     events.insert(events.len() - 1, finished(Lane::Stopped, CellOutcome::NotRun(NotRun::BudgetSpent)));
     let judgement = judge(&events);
@@ -201,13 +201,13 @@ fn nothing_ran_is_not_success() {
 }
 
 #[test]
-fn what_is_not_applicable_does_not_keep_the_rest_from_passing() {
+fn cells_that_are_not_applicable_do_not_prevent_a_pass() {
     let why = NotRun::NotApplicable("no frame cache before 3.15".into());
     assert_eq!(judge(&run(vec![finished(Lane::Live, CellOutcome::NotRun(why))])).verdict, Verdict::Pass);
 }
 
 #[test]
-fn a_cell_that_did_not_run_or_proves_nothing_is_no_pass() {
+fn a_cell_that_did_not_run_or_proves_nothing_prevents_a_pass() {
     for outcome in [
         CellOutcome::NotRun(NotRun::BudgetSpent),
         CellOutcome::NotRun(NotRun::SetUp("the target did not start".into())),
@@ -222,7 +222,7 @@ fn a_cell_that_did_not_run_or_proves_nothing_is_no_pass() {
 }
 
 #[test]
-fn a_cell_that_is_never_heard_of_again_is_no_pass() {
+fn a_cell_without_a_result_prevents_a_pass() {
     let cells = [Lane::Stopped, Lane::Live].map(cell);
     let mut events = vec![started(&cells)];
     events.extend(runs(&cells[0]));
@@ -232,7 +232,7 @@ fn a_cell_that_is_never_heard_of_again_is_no_pass() {
 }
 
 #[test]
-fn an_interrupted_or_unfinished_run_is_no_pass() {
+fn an_interrupted_or_unfinished_run_does_not_pass() {
     let mut events = run(vec![]);
     events.pop();
     assert_eq!(judge(&events).doubts, [Doubt::Unfinished]);
@@ -242,7 +242,7 @@ fn an_interrupted_or_unfinished_run_is_no_pass() {
 }
 
 #[test]
-fn an_interruption_explains_what_did_not_come_to_its_end() {
+fn an_interruption_explains_cells_without_a_result() {
     let [begun, waiting] = [Lane::Stopped, Lane::Live].map(cell);
     let mut events = vec![started(&[begun.clone(), waiting.clone()])];
     events.extend(runs(&begun));
@@ -254,14 +254,14 @@ fn an_interruption_explains_what_did_not_come_to_its_end() {
 }
 
 #[test]
-fn a_violation_weighs_more_than_a_doubt() {
+fn a_violation_takes_precedence_over_a_doubt() {
     let judgement =
         judge(&run(vec![violation(finding()), finished(Lane::Live, CellOutcome::NotRun(NotRun::BudgetSpent))]));
     assert_eq!((judgement.verdict, judgement.doubts.len()), (Verdict::Fail, 1));
 }
 
 #[test]
-fn a_known_failure_that_stays_away_is_reported() {
+fn a_known_failure_that_is_not_seen_is_reported() {
     let summary = summary(&run(vec![violation(cache_worse("stale-partial-hit"))]), false);
     let ids: Vec<_> = summary.known_not_seen().into_iter().map(|not_seen| not_seen.known.id).collect();
     let live: Vec<_> = ids.iter().filter(|id| id.starts_with("live-")).collect();
@@ -283,7 +283,7 @@ fn sought(events: &[Event], fingerprint: &Fingerprint, strict: bool) -> Judgemen
 }
 
 #[test]
-fn a_run_that_shows_what_it_was_to_show_owes_nothing_else() {
+fn a_run_until_a_failure_owes_nothing_after_it() {
     let (new, known) = (finding(), cache_worse("stale-full-hit"));
     let cells = [cell(Lane::Live)];
     let over = Event::RunFinished { interrupted: false };

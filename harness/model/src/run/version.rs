@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_cpython_writes_them() {
+    fn versions_parse_as_cpython_writes_them() {
         let written = |text| parse_version(text).map(|version| version.to_string());
         assert_eq!(written("3.15.2").as_deref(), Some("3.15.2"));
         assert_eq!(written("3.15.2+").as_deref(), Some("3.15.2"));

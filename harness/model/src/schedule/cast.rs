@@ -76,7 +76,7 @@ impl Lifecycle {
     #[must_use]
     pub fn describe(self) -> String {
         match self {
-            Self::Make(actor) => format!("{actor} makes an unwinder"),
+            Self::Make(actor) => format!("{actor} creates an unwinder"),
             Self::Drop(actor) => format!("{actor} drops its unwinder"),
             Self::Kill(actor) => format!("{actor} is killed"),
         }
@@ -202,7 +202,7 @@ impl fmt::Display for ProfilerScript {
 
 /// A text that is not a cast.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text:?} is no cast: {why}; known are {known}, or turns as in a+make-b.b+a", known = names().join(", "))]
+#[error("{text:?} is not a cast: {why}; known are {known}, or turns such as a+make-b.b+a", known = names().join(", "))]
 pub struct BadCast {
     text: String,
     why: String,
@@ -245,7 +245,7 @@ fn happening(text: &str) -> Result<Lifecycle, String> {
         Some(("make", name)) => (Lifecycle::Make, name),
         Some(("drop", name)) => (Lifecycle::Drop, name),
         Some(("kill", name)) => (Lifecycle::Kill, name),
-        _ => return Err(format!("{:?} is nothing that happens: make-, drop- and kill- are", excerpt(text))),
+        _ => return Err(format!("{:?} is not an event: events start with make-, drop- or kill-", excerpt(text))),
     };
     Ok(of.0(actor(of.1)?))
 }
@@ -253,7 +253,7 @@ fn happening(text: &str) -> Result<Lifecycle, String> {
 fn actor(text: &str) -> Result<ProfilerId, String> {
     match *text.as_bytes() {
         [letter @ b'a'..=b'd'] => Ok(ProfilerId(letter - b'a')),
-        _ => Err(format!("{:?} is no actor: a, b, c and d are", excerpt(text))),
+        _ => Err(format!("{:?} is not an actor: the actors are a, b, c and d", excerpt(text))),
     }
 }
 
@@ -270,21 +270,21 @@ fn check(cast: &ProfilerScript) -> Result<(), String> {
             match one {
                 Lifecycle::Make(actor) if !is_there => there.push(actor),
                 Lifecycle::Drop(actor) | Lifecycle::Kill(actor) if is_there => there.retain(|other| *other != actor),
-                Lifecycle::Make(actor) => return Err(format!("{actor} has an unwinder already before {one}")),
+                Lifecycle::Make(actor) => return Err(format!("{actor} already has an unwinder before {one}")),
                 Lifecycle::Drop(actor) | Lifecycle::Kill(actor) => {
                     return Err(format!("{actor} has no unwinder before {one}"));
                 }
             }
         }
         if !there.contains(&turn.by) {
-            return Err(format!("{} has no unwinder when it is its turn", turn.by));
+            return Err(format!("{} has no unwinder at its turn", turn.by));
         }
     }
     let seen = |actor: ProfilerId| {
         cast.turns.iter().any(|turn| turn.by == actor || turn.before.iter().any(|one| one.actor() == actor))
     };
     match (0..cast.actors() as u8).map(ProfilerId).find(|&actor| !seen(actor)) {
-        Some(actor) => Err(format!("there is no {actor}, but one after it")),
+        Some(actor) => Err(format!("{actor} is missing, but a later letter is used")),
         None => Ok(()),
     }
 }
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_come_again_without_what_happened() {
+    fn turns_repeat_without_their_events() {
         for (cast, expected) in [
             ("a", "a a a a a"),
             ("a+b", "a b a b a"),
@@ -332,7 +332,7 @@ mod tests {
 
     /// Names and texts are used in saved cases and fingerprints.
     #[test]
-    fn names_are_stable_and_read_back() {
+    fn names_are_stable_and_round_trip() {
         for (name, script) in SCENARIOS {
             let cast: ProfilerScript = name.parse().unwrap();
             assert_eq!((cast.to_string(), cast.script()), (name.into(), script.into()));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_made_is_not_there_before() {
+    fn a_created_actor_does_not_exist_before() {
         let at_start = |text: &str| {
             let cast: ProfilerScript = text.parse().unwrap();
             (cast.actors(), cast.at_start().iter().map(ToString::to_string).collect::<String>())
@@ -361,21 +361,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cast_is_refused_with_its_reason() {
+    fn invalid_casts_are_refused_with_the_reason() {
         for (text, why) in [
-            ("", "\"\" is no actor"),
-            ("a+", "\"\" is no actor"),
-            ("a+e", "\"e\" is no actor"),
-            ("both", "\"both\" is no actor"),
-            ("A", "\"A\" is no actor"),
-            ("make-b", "\"make-b\" is no actor"),
-            ("a+fork-a.a", "\"fork-a\" is nothing that happens"),
-            ("a.b", "\"a\" is nothing that happens"),
-            ("a+make-a.a", "a has an unwinder already before make-a"),
-            ("a+drop-b.make-b.make-b.b", "b has an unwinder already before make-b"),
+            ("", "\"\" is not an actor"),
+            ("a+", "\"\" is not an actor"),
+            ("a+e", "\"e\" is not an actor"),
+            ("both", "\"both\" is not an actor"),
+            ("A", "\"A\" is not an actor"),
+            ("make-b", "\"make-b\" is not an actor"),
+            ("a+fork-a.a", "\"fork-a\" is not an event"),
+            ("a.b", "\"a\" is not an event"),
+            ("a+make-a.a", "a already has an unwinder before make-a"),
+            ("a+drop-b.make-b.make-b.b", "b already has an unwinder before make-b"),
             ("a+drop-a.drop-a.b", "a has no unwinder before drop-a"),
-            ("a+kill-a.a", "a has no unwinder when it is its turn"),
-            ("a+c", "there is no b, but one after it"),
+            ("a+kill-a.a", "a has no unwinder at its turn"),
+            ("a+c", "b is missing, but a later letter is used"),
         ] {
             let error = text.parse::<ProfilerScript>().unwrap_err().to_string();
             assert!(error.contains(why) && error.contains("known are alone, alternating"), "{text}: {error}");

@@ -105,7 +105,7 @@ pub enum Counted {
 }
 
 impl Counted {
-    /// All of them.
+    /// All counted quantities, in the order of reports.
     pub const ALL: [Self; 9] = [
         Self::ThreadStateReads,
         Self::ChunkReads,
@@ -138,7 +138,7 @@ impl Counted {
         match self {
             Self::ThreadStateReads => "reads of the thread state",
             Self::ChunkReads => "copies of data-stack chunks",
-            Self::FrameReads => "reads of single frames",
+            Self::FrameReads => "reads of individual frames",
             Self::AnchorReads => "reads of the anchor (last_profiled_frame)",
             Self::AnchorWrites => "writes of the anchor (last_profiled_frame)",
             Self::OtherReads => "reads of chunk headers and thread lists",
@@ -200,7 +200,7 @@ pub struct Answered<'a> {
     pub at_rest: bool,
     /// The target's chain at that time, leaf first. Meaningless if the target moved.
     pub chain: &'a [ChainFrame],
-    /// Its accesses.
+    /// The accesses of the sample, by kind.
     pub cost: &'a Cost,
 }
 
@@ -212,7 +212,7 @@ pub enum CostFault {
     Above {
         /// The quantity that was counted.
         what: Counted,
-        /// The count.
+        /// The count in this sample.
         count: u64,
         /// The largest count in released builds.
         most: u64,
@@ -230,12 +230,12 @@ pub enum CostFault {
     NoWalk,
     /// A frame that is reported to come from the cache was read individually.
     CachedFrameRead {
-        /// Its address.
+        /// The address of the frame.
         frame: Address,
     },
     /// A frame that is not reported to come from the cache was not read.
     FrameNotRead {
-        /// Its address.
+        /// The address of the frame.
         frame: Address,
     },
 }
@@ -259,11 +259,11 @@ impl CostFault {
     #[must_use]
     pub fn broke(self) -> &'static str {
         match self {
-            Self::Above { .. } => "asks for more of the target's memory than released builds do for the same answer",
-            Self::WrittenAgain => "writes last_profiled_frame where it stands already",
-            Self::WrittenWithoutStack => "writes last_profiled_frame although it gives no stack",
-            Self::Writes { .. } => "writes last_profiled_frame as its answer says that it does not",
-            Self::NoWalk => "walks nowhere, though its answer says that it did",
+            Self::Above { .. } => "reads more of the target's memory than released builds do for the same answer",
+            Self::WrittenAgain => "writes last_profiled_frame although it already has that value",
+            Self::WrittenWithoutStack => "writes last_profiled_frame although it returns no stack",
+            Self::Writes { .. } => "writes last_profiled_frame although its answer excludes that",
+            Self::NoWalk => "reads no frame, although its answer says that it walked",
             Self::CachedFrameRead { .. } => "reads frames that it says it took from its cache",
             Self::FrameNotRead { .. } => "returns frames that it neither read nor says it took from its cache",
         }
@@ -275,24 +275,25 @@ impl fmt::Display for CostFault {
         match self {
             Self::Above { what, count, most } => write!(
                 f,
-                "{count} {}; in samples with this answer on the same program, the target at rest, released builds have {most} \
-                 at most",
+                "{count} {}; released builds have at most {most} in samples with this answer, on the same program with \
+                 the target at rest",
                 what.describe()
             ),
-            Self::WrittenAgain => write!(f, "the anchor (last_profiled_frame) was written where it stood already"),
+            Self::WrittenAgain => write!(f, "the anchor (last_profiled_frame) was written, but already had that value"),
             Self::WrittenWithoutStack => {
-                write!(f, "the anchor (last_profiled_frame) was written, and there is no stack")
+                write!(f, "the anchor (last_profiled_frame) was written, but there is no stack")
             }
             Self::Writes { count } => write!(
                 f,
-                "the anchor (last_profiled_frame) was written {count} times; a full hit writes nothing, another sample once at most"
+                "the anchor (last_profiled_frame) was written {count} times; a full hit never writes it, any other \
+                 sample at most once"
             ),
-            Self::NoWalk => write!(f, "no chunk was copied and no frame read by itself"),
+            Self::NoWalk => write!(f, "no chunk was copied, and no frame was read individually"),
             Self::CachedFrameRead { frame } => {
-                write!(f, "the frame at {frame:#x} was read by itself, and is said to come from the cache")
+                write!(f, "the frame at {frame:#x} was read individually, but is reported to come from the cache")
             }
             Self::FrameNotRead { frame } => {
-                write!(f, "the frame at {frame:#x} was not read, and is not said to come from the cache")
+                write!(f, "the frame at {frame:#x} was not read, but is not reported to come from the cache")
             }
         }
     }
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_fits_to_what_was_asked_for() {
+    fn usual_accesses_fit_every_answer() {
         let none = |_: &mut Answered<'_>| {};
         assert_eq!(names(CacheAnswer::FullHit, 1, &cost(&[LEAF], &[]), none), [""; 0]);
         assert_eq!(names(CacheAnswer::PartialHit, 1, &cost(&[LEAF, CHUNK], &[false]), none), [""; 0]);
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn each_misfit_is_told() {
+    fn every_misfit_is_reported() {
         let none = |_: &mut Answered<'_>| {};
         // A sample that walks like a miss but reports a hit.
         let walked = names(CacheAnswer::FullHit, 1, &cost(&[LEAF, CHUNK], &[false]), none);

@@ -22,7 +22,7 @@ impl Digest {
         self
     }
 
-    /// Adds a number.
+    /// Adds a number as 8 little-endian bytes.
     #[must_use]
     pub fn word(self, word: u64) -> Self {
         self.bytes(&word.to_le_bytes())
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_fnv() {
+    fn the_digest_is_fnv() {
         // The published test vectors of FNV-1a.
         assert_eq!(Digest::default().value(), 0xcbf2_9ce4_8422_2325);
         assert_eq!(Digest::default().bytes(b"a").value(), 0xaf63_dc4c_8601_ec8c);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_do_not_run_together() {
+    fn adjacent_texts_are_separated() {
         let of = |texts: [&str; 2]| texts.iter().fold(Digest::default(), |digest, text| digest.text(text)).value();
         assert_ne!(of(["ab", "c"]), of(["a", "bc"]));
     }

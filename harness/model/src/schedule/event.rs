@@ -13,11 +13,11 @@ use super::{AccessKind, Point};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreadWord {
-    /// `current_frame`, an address.
+    /// `current_frame`, the address of a frame.
     CurrentFrame,
-    /// `last_profiled_frame`, an address.
+    /// `last_profiled_frame`, the address of a frame or NULL.
     Anchor,
-    /// `last_profiled_frame_seq`, a number.
+    /// `last_profiled_frame_seq`, which counts frames that left.
     Sequence,
 }
 
@@ -54,7 +54,7 @@ pub enum AccessedValue {
 pub struct Access {
     /// The point before it; `None` if the access has no number.
     pub at: Option<Point>,
-    /// Its purpose.
+    /// What the access is for.
     pub kind: AccessKind,
     /// What it read or wrote, in this order. Each piece of a torn read is a separate access.
     pub shown: Vec<AccessedValue>,
@@ -63,7 +63,7 @@ pub struct Access {
 /// One frame of the target's chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ChainFrame {
-    /// Its address.
+    /// The frame's address in the target.
     pub address: u64,
     /// Its decoded frame; `None` for the base frame and shim frames.
     pub frame: Option<Frame>,

@@ -76,7 +76,6 @@ struct Node {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Running {
-    /// No schedule.
     Idle,
     /// A schedule that counts.
     Counted(Schedule),
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_comes_exactly_once() {
+    fn every_schedule_runs_exactly_once() {
         let (schedules, progress) = all(BOUNDS, Shard::WHOLE, PLENTY);
         let expected = by_force(BOUNDS);
         assert!(expected.len() > 1000, "{}", expected.len());
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simplest_come_first_and_in_the_same_order_whatever_the_memory() {
+    fn the_simplest_schedules_come_first_in_an_order_that_does_not_depend_on_memory() {
         let (schedules, _) = all(BOUNDS, Shard::WHOLE, PLENTY);
         let keys: Vec<_> = schedules.iter().map(|one| (one.moves.len(), one.total_steps(), one)).collect();
         assert!(keys.is_sorted());
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_everything_exactly_once() {
+    fn shards_cover_every_schedule_exactly_once() {
         let (mut whole, _) = all(BOUNDS, Shard::WHOLE, PLENTY);
         let mut parts = Vec::new();
         for index in 1..=4 {
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_bound_where_the_target_moves() {
+    fn samples_bound_the_moves_of_the_target() {
         let mut scheduler = Exhaustive::new(ExhaustiveBounds { samples: 1, ..BOUNDS }, Shard::WHOLE, PLENTY);
         let runs = Toy::new(3).run_all(&mut scheduler);
         assert!(runs.len() > 10);
@@ -405,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_run_as_it_stands_is_counted_apart() {
+    fn schedules_that_did_not_fit_are_counted_separately() {
         let mut scheduler = Exhaustive::new(ExhaustiveBounds { samples: 1, moves: 2, steps: 3 }, Shard::WHOLE, PLENTY);
         Toy { life: 2, ..Toy::new(1) }.run_all(&mut scheduler);
         let progress = scheduler.progress();

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn moves_are_brought_into_order() {
+    fn moves_are_sorted() {
         let one = |sample, access, steps| Move { at: at(sample, access), steps };
         let schedule = Schedule::new(vec![one(1, 0, 2), one(0, 3, 1), one(1, 0, 3), one(0, 4, 0)]);
         assert_eq!(schedule.moves, [one(0, 3, 1), one(1, 0, 5)]);

@@ -128,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn depth_one_runs_one_after_the_other() {
+    fn depth_one_runs_the_threads_one_after_the_other() {
         let bounds = PctBounds { depth: 1, steps: 5 };
         let found: BTreeSet<String> = schedules(50, bounds).iter().map(ToString::to_string).collect();
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["-", "0.0:5"]);
     }
 
     #[test]
-    fn depth_two_changes_over_once() {
+    fn depth_two_switches_once() {
         // Either the target runs first, then the walker, then the rest; or the walker first, then the target to its
         // end.
         let found: BTreeSet<Schedule> = schedules(500, PctBounds { depth: 2, steps: 5 }).into_iter().collect();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_is_found_as_often_as_the_paper_says() {
+    fn a_bug_is_found_with_the_probability_of_the_paper() {
         // Depth 3: the target must move after the first read and must not move again before the anchor is written.
         let bounds = PctBounds { depth: 3, steps: 4 };
         let wanted = |schedule: &Schedule| matches!(&schedule.moves[..], [one, ..] if one.at == Point { sample: 0, access: 1, word: 0 } && one.steps == 2);

@@ -59,7 +59,7 @@ pub enum AccessKind {
 }
 
 impl AccessKind {
-    /// All of them.
+    /// All kinds, in the order of declaration.
     pub const ALL: [Self; 6] =
         [Self::ReadThreadState, Self::ReadFrame, Self::ReadChunk, Self::ReadAnchor, Self::WriteAnchor, Self::ReadOther];
 
@@ -90,6 +90,6 @@ impl FromStr for AccessKind {
         Self::ALL
             .into_iter()
             .find(|kind| kind.name() == name)
-            .ok_or_else(|| format!("no kind of access is called `{name}`"))
+            .ok_or_else(|| format!("there is no kind of access `{name}`"))
     }
 }

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn most_moves_are_where_the_protocol_is_thin_and_some_are_everywhere() {
+    fn most_moves_are_at_critical_accesses_and_some_everywhere() {
         let runs = schedules(Toy { words: 500, ..Toy::new(2) }, 1, BOUNDS);
         let mut counts: BTreeMap<(AccessKind, bool), usize> = BTreeMap::new();
         for ran in &runs {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_from_is_no_move() {
+    fn bounds_of_zero_give_no_moves() {
         for bounds in [RandomBounds { moves: 0, ..BOUNDS }, RandomBounds { steps: 0, ..BOUNDS }] {
             assert!(schedules(Toy::new(1), 1, bounds).iter().all(|ran| ran.schedule.moves.is_empty()));
         }

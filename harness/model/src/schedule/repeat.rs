@@ -37,10 +37,10 @@ impl fmt::Display for RunDifference {
         match self.place {
             Place::Access(first, second) => write!(f, "{} in one, {} in the other", access(first), access(second)),
             Place::Content(at, kind) => {
-                write!(f, "at {at} the target moved otherwise, or {kind} saw something else")
+                write!(f, "at {at} the target moved differently, or {kind} read something else")
             }
-            Place::Result(sample) => write!(f, "sample {sample} gave another result"),
-            Place::Moves => f.write_str("other moves took place"),
+            Place::Result(sample) => write!(f, "sample {sample} has a different result"),
+            Place::Moves => f.write_str("different moves took place"),
         }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn each_schedule_of_the_other_runs_twice_and_counts_once() {
+    fn every_schedule_runs_twice_and_counts_once() {
         let toy = Toy::new(2);
         let mut repeat = Repeat::new(random());
         let counted = toy.run_all(&mut repeat);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_difference_is_told() {
+    fn the_first_difference_is_reported() {
         let change = |change: fn(&mut RanSchedule)| {
             let mut repeat = Repeat::new(random());
             let mut runs = 0;
@@ -177,15 +177,18 @@ mod tests {
             repeat.difference().unwrap().to_string()
         };
         for (text, expected) in [
-            (change(|ran| ran.contents[1] ^= 1), "at 0.1 the target moved otherwise, or read-chunk saw something else"),
+            (
+                change(|ran| ran.contents[1] ^= 1),
+                "at 0.1 the target moved differently, or read-chunk read something else",
+            ),
             (change(|ran| ran.points.truncate(ran.points.len() - 1)), "in one, no further access in the other"),
             (
                 change(|ran| ran.points[0].1 = AccessKind::ReadOther),
                 "read-thread-state at 0.0 in one, read-other at 0.0",
             ),
-            (change(|ran| ran.results[1] += 1), "sample 1 gave another result"),
-            (change(|ran| ran.results.truncate(1)), "sample 1 gave another result"),
-            (change(|ran| ran.schedule.moves.clear()), "other moves took place"),
+            (change(|ran| ran.results[1] += 1), "sample 1 has a different result"),
+            (change(|ran| ran.results.truncate(1)), "sample 1 has a different result"),
+            (change(|ran| ran.schedule.moves.clear()), "different moves took place"),
         ] {
             assert!(text.starts_with("two runs of the schedule ") && text.contains(expected), "{text}");
         }

@@ -9,18 +9,18 @@ use super::{AccessKind, Move, Point, RanSchedule, Schedule, Scheduler};
 pub enum Misfit {
     /// The walker made different accesses, so the point of a move never occurred.
     #[error(
-        "the schedule no longer fits: the point {} of its move {asked} never came, so the walker or the target does \
-         otherwise than when it was made; search again on this build",
+        "the schedule no longer fits: the point {} of its move {asked} was never reached, so the walker or the target \
+         behaves differently than when the schedule was made; search again on this build",
         .asked.at
     )]
     NeverCame {
-        /// The move.
+        /// The move whose point was not reached.
         asked: Move,
     },
     /// The target ended, or stopped at a place after which there are no further steps.
     #[error("the schedule no longer fits: at {} the target did {done} steps instead of {}", .asked.at, .asked.steps)]
     FewerSteps {
-        /// The requested move.
+        /// The move that was only partly carried out.
         asked: Move,
         /// The number of steps that it did.
         done: u32,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_takes_place_as_often_as_asked() {
+    fn the_schedule_runs_as_often_as_requested() {
         let schedule: Schedule = "0.1:2,1.0:1".parse().unwrap();
         let mut replay = ScheduleReplay::new(schedule.clone(), 3);
         let runs = Toy::new(2).run_all(&mut replay);
@@ -103,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_that_no_longer_fits_is_told_from_a_pass() {
+    fn a_schedule_that_no_longer_fits_is_not_a_pass() {
         let toy = Toy { life: 5, ..Toy::new(2) };
         for (schedule, expected) in [
-            ("0.1:2,1.3:1,1.4:1", "the point 1.3 of its move 1.3:1 never came"),
-            ("0.0:3,0.1/1:1", "the point 0.1/1 of its move 0.1/1:1 never came"),
+            ("0.1:2,1.3:1,1.4:1", "the point 1.3 of its move 1.3:1 was never reached"),
+            ("0.0:3,0.1/1:1", "the point 0.1/1 of its move 0.1/1:1 was never reached"),
             ("0.0:3,1.0:4", "at 1.0 the target did 2 steps instead of 4"),
             ("0.0:5,1.0:1", "at 1.0 the target did 0 steps instead of 1"),
         ] {

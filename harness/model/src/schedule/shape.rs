@@ -78,9 +78,9 @@ fn part(at: Point, points: &[(Point, AccessKind)]) -> Option<String> {
     before.map(|(_, before)| format!("{before}..{kind}"))
 }
 
-/// A text that is not a shape.
+/// A text that is no shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no shape: one reads as in read-thread-state..write-anchor+between-samples, or still")]
+#[error("{0:?} is no shape: a shape looks like read-thread-state..write-anchor+between-samples, or is still")]
 pub struct BadShape(String);
 
 impl TryFrom<String> for Shape {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_tells_where_and_not_how_often_or_how_far() {
+    fn a_shape_says_where_the_target_moves_but_not_how_often_or_how_far() {
         for (schedule, expected) in [
             ("-", "still"),
             ("0.0:3", "still"),
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_in_the_next_sample_is_no_other_shape() {
+    fn the_same_moves_in_the_next_sample_have_the_same_shape() {
         let kinds = [AccessKind::ReadThreadState, AccessKind::ReadFrame, AccessKind::WriteAnchor];
         let points: Vec<_> = (0..3)
             .flat_map(|sample| (0..).zip(kinds).map(move |(access, kind)| (Point { sample, access, word: 0 }, kind)))
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_shape_is_refused() {
+    fn invalid_shapes_are_refused() {
         for text in ["", "still+next", "read-chunk", "read-chunk..", "read-chunk..write", "inside-", "Between-samples"]
         {
             let error = Shape::try_from(text.to_owned()).unwrap_err().to_string();

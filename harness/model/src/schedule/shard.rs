@@ -77,7 +77,7 @@ impl FromStr for Shard {
             let (index, count) = text.split_once('/')?;
             Self::new(index.parse().ok()?, count.parse().ok()?)
         };
-        parsed().ok_or_else(|| format!("`{text}` is no shard: one reads 2/3, the second of three"))
+        parsed().ok_or_else(|| format!("`{text}` is not a shard: 2/3 is the second of three shards"))
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_what_is_held() {
+    fn a_share_is_the_number_of_held_items() {
         for count in 1..5 {
             for things in 0..12 {
                 let shards: Vec<Shard> = (1..=count).filter_map(|index| Shard::new(index, count)).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_a_part_are_that_part() {
+    fn the_parts_of_a_shard_cover_it_exactly() {
         let whole: Shard = "2/3".parse().unwrap();
         let parts: Vec<Shard> = (0..4).map(|index| whole.part(index, 4)).collect();
         for thing in 0..50 {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_shard_is_refused() {
+    fn invalid_shards_are_refused() {
         assert_eq!("2/3".parse::<Shard>().unwrap().to_string(), "2/3");
         for text in ["", "1", "0/1", "3/2", "1/0", "a/b", "1/2/3"] {
             assert!(text.parse::<Shard>().unwrap_err().contains("second of three"), "{text}");

@@ -14,14 +14,17 @@ const NO_MOVES: &str = "-";
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadSchedule {
     /// A part is not a move.
-    #[error("{0:?} is no move: one reads SAMPLE.ACCESS:STEPS or SAMPLE.ACCESS/WORD:STEPS, as in 0.3:12 or 1.5/2:1")]
+    #[error(
+        "{0:?} is not a move: a move is SAMPLE.ACCESS:STEPS or SAMPLE.ACCESS/WORD:STEPS, for example 0.3:12 or 1.5/2:1"
+    )]
     NoMove(String),
     /// A move has no steps.
     #[error("the move at {0} has no steps: leave it out")]
     NoSteps(Point),
     /// The points do not increase.
     #[error(
-        "the move at {later} comes after the one at {earlier}: moves are in the order of their points, one at each"
+        "the move at {later} is written after the one at {earlier}: moves must be in the order of their points, at \
+         most one at each"
     )]
     OutOfOrder {
         /// The point that comes first in the text.
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_and_schedule_are_the_same() {
+    fn a_schedule_round_trips_through_text() {
         for text in ["-", "0.0:1", "0.3:12,1.0:4,1.5/2:1", "0.3:1,0.3/1:1,4294967295.0:4294967295"] {
             let schedule: Schedule = text.parse().unwrap();
             assert_eq!(schedule.to_string(), text);
@@ -123,19 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused_with_its_reason() {
+    fn invalid_schedules_are_refused_with_the_reason() {
         for (text, why) in [
-            ("", "\"\" is no move"),
-            ("0.3", "\"0.3\" is no move"),
-            ("0.3:1,", "\"\" is no move"),
-            ("0.3/0:1", "\"0.3/0:1\" is no move"),
-            ("0.+3:1", "\"0.+3:1\" is no move"),
-            ("0.:1", "\"0.:1\" is no move"),
-            ("0.4294967296:1", "is no move"),
-            ("0.3:1, 0.4:1", "\" 0.4:1\" is no move"),
+            ("", "\"\" is not a move"),
+            ("0.3", "\"0.3\" is not a move"),
+            ("0.3:1,", "\"\" is not a move"),
+            ("0.3/0:1", "\"0.3/0:1\" is not a move"),
+            ("0.+3:1", "\"0.+3:1\" is not a move"),
+            ("0.:1", "\"0.:1\" is not a move"),
+            ("0.4294967296:1", "is not a move"),
+            ("0.3:1, 0.4:1", "\" 0.4:1\" is not a move"),
             ("0.3:0", "the move at 0.3 has no steps"),
-            ("0.3:1,0.3:2", "the move at 0.3 comes after the one at 0.3"),
-            ("1.0:1,0.3/4:2", "the move at 0.3/4 comes after the one at 1.0"),
+            ("0.3:1,0.3:2", "the move at 0.3 is written after the one at 0.3"),
+            ("1.0:1,0.3/4:2", "the move at 0.3/4 is written after the one at 1.0"),
         ] {
             let error = text.parse::<Schedule>().unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");

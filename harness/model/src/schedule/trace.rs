@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ends_with_the_access_after_the_last_move() {
+    fn a_trace_ends_with_the_access_after_the_last_move() {
         let kinds =
             [AccessKind::ReadThreadState, AccessKind::ReadChunk, AccessKind::ReadAnchor, AccessKind::WriteAnchor];
         let points: Vec<_> = (0..3)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A frame, or a value in place of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FrameName {
-    /// NULL.
+    /// NULL instead of a frame.
     Null,
     /// The thread's base frame.
     Base,
@@ -86,7 +86,7 @@ pub enum GeneratorState {
     Executing,
     /// 5: it has ended, or its creation is not complete.
     Cleared,
-    /// Another number.
+    /// A number that CPython does not define.
     Other(u8),
 }
 

@@ -14,11 +14,11 @@ const FILLERS: [u8; 3] = [0xcd, 0xdd, 0xfd];
 /// The owner of a frame, as far as its name depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WordKind {
-    /// The data stack.
+    /// A frame on the data stack.
     Stack,
-    /// A generator.
+    /// A frame inside a generator.
     Generator,
-    /// The interpreter: a shim frame.
+    /// A shim frame, owned by the interpreter.
     Shim,
     /// The interpreter: the base frame.
     Base,
@@ -27,9 +27,9 @@ pub enum WordKind {
 /// One frame of the chain.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// Its address.
+    /// The frame's address in the target.
     pub address: Address,
-    /// Its owner.
+    /// The kind of frame, by its owner.
     pub kind: WordKind,
     /// The value of `f_executable`, including tag bits.
     pub executable: u64,
@@ -44,9 +44,9 @@ pub struct Offsets {
     pub thread: ThreadLayout,
     /// Offsets of the cache's fields in thread states.
     pub cache: CacheLayout,
-    /// Offsets in frames.
+    /// Offsets of the fields of a frame.
     pub frame: FrameLayout,
-    /// Offsets in generators.
+    /// Offsets of the fields of a generator object.
     pub generator: GeneratorLayout,
 }
 

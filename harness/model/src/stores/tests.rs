@@ -32,7 +32,7 @@ impl StoreRecorder {
 }
 
 #[test]
-fn stores_before_a_frame_is_known_are_named_like_those_after() {
+fn stores_before_a_frame_is_known_get_its_name() {
     let mut recorder = recorder();
     recorder.word(LEAF + LAYOUT.frame.previous, MAIN);
     recorder.word(LEAF, CODE[1] | 1);
@@ -53,7 +53,7 @@ fn stores_before_a_frame_is_known_are_named_like_those_after() {
 }
 
 #[test]
-fn one_address_holds_frames_one_after_the_other() {
+fn one_address_can_hold_several_frames_in_succession() {
     let mut recorder = recorder();
     for (function, code) in ["first", "second"].into_iter().zip([0x5100, 0x5200]) {
         recorder.word(LEAF, code);
@@ -70,7 +70,7 @@ fn one_address_holds_frames_one_after_the_other() {
 }
 
 #[test]
-fn memory_that_becomes_a_shim_is_none_before_and_none_after() {
+fn shim_memory_belongs_to_no_frame_before_and_after() {
     let mut recorder = recorder();
     recorder.word(SHIM, 0x77);
     recorder.word(SHIM + LAYOUT.frame.previous, 0x77);
@@ -87,7 +87,7 @@ fn memory_that_becomes_a_shim_is_none_before_and_none_after() {
 }
 
 #[test]
-fn anchor_sequence_and_chunks_are_told_by_what_they_become() {
+fn stores_to_anchor_sequence_and_chunks_show_the_new_value() {
     let mut recorder = recorder();
     let Some(cache) = LAYOUT.thread.cache else { panic!("no cache") };
     recorder.loaded(THREAD + cache.anchor - 8, 16);

@@ -34,13 +34,13 @@ pub fn is_trampoline(frame: &Frame) -> bool {
 /// One code object of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
-    /// `co_qualname`.
+    /// The code object's `co_qualname`.
     pub name: String,
     /// `co_filename`: [`WORKLOAD_FILE`], or a synthetic name such as `<exec>`.
     pub file: String,
     /// Its first line (the `def` line).
     pub first_line: u32,
-    /// Its last line.
+    /// The last line of its body, inclusive.
     pub last_line: u32,
 }
 
@@ -48,7 +48,7 @@ pub struct Function {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallLines {
-    /// Exactly these lines.
+    /// Exactly these lines of the caller, from 1.
     At(Vec<u32>),
     /// Any line of the caller: finalizers, monitoring callbacks.
     Anywhere,
@@ -91,13 +91,13 @@ pub enum Illegal {
     #[error("the stack is empty")]
     Empty,
     /// A frame does not belong to a function of the program.
-    #[error("frame {index} is no function of the program")]
+    #[error("frame {index} is not a function of the program")]
     ForeignFrame {
         /// The index of the frame.
         index: usize,
     },
     /// The root frame is not the root of any thread: callers are missing.
-    #[error("the stack starts at a frame that no thread starts with: callers are missing")]
+    #[error("the stack starts with a frame that starts no thread: callers are missing")]
     CutShort,
     /// A frame is under callers that never call it.
     #[error("frame {index} never runs under these callers: the stack mixes branches")]
@@ -106,14 +106,14 @@ pub enum Illegal {
         index: usize,
     },
     /// A frame is on a line that it cannot be on.
-    #[error("frame {index} cannot stand on that line")]
+    #[error("frame {index} cannot be on that line")]
     WrongLine {
         /// The index of the frame.
         index: usize,
     },
     /// A frame is at a position that its code object does not have: the line exists, but its end or the columns do not
     /// match.
-    #[error("frame {index} stands where its code object has no instruction")]
+    #[error("frame {index} is at a position where its code object has no instruction")]
     WrongPosition {
         /// The index of the frame.
         index: usize,
@@ -145,7 +145,7 @@ pub fn as_cpython_tells(name: &str) -> Option<&str> {
 }
 
 impl Grammar {
-    /// Adds a function.
+    /// Adds a function and returns its id.
     pub fn function(&mut self, function: Function) -> FunctionId {
         let id = FunctionId::try_from(self.functions.len()).unwrap_or(FunctionId::MAX);
         self.name(id, &function.name);
@@ -156,8 +156,8 @@ impl Grammar {
     /// Makes a function findable by its name, and by its name as CPython's unwinder cuts it.
     fn name(&mut self, id: FunctionId, name: &str) {
         self.by_name.entry(name.to_owned()).or_default().push(id);
-        if let Some(told) = as_cpython_tells(name) {
-            self.by_name.entry(told.to_owned()).or_default().push(id);
+        if let Some(reported) = as_cpython_tells(name) {
+            self.by_name.entry(reported.to_owned()).or_default().push(id);
         }
     }
 
@@ -247,7 +247,7 @@ impl Grammar {
                 return Err(Illegal::WrongLine { index: index + 1 });
             }
             here = reachable;
-            here.retain(|&id| self.stands_inside(id, frame));
+            here.retain(|&id| self.is_on_line_of(id, frame));
             if here.is_empty() {
                 return Err(Illegal::WrongLine { index });
             }
@@ -294,7 +294,7 @@ impl Grammar {
         }
     }
 
-    fn stands_inside(&self, context: ContextId, frame: &Frame) -> bool {
+    fn is_on_line_of(&self, context: ContextId, frame: &Frame) -> bool {
         let function =
             self.contexts.get(context as usize).and_then(|context| self.functions.get(context.function as usize));
         match (function, frame.location.line) {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_named() {
+    fn each_broken_rule_has_a_name() {
         let grammar = branches();
         for (illegal, expected) in [
             (&[][..], Illegal::Empty),

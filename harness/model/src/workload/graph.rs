@@ -32,7 +32,6 @@ pub(super) enum Fuel {
 
 /// The call at a call site.
 pub(super) struct Call {
-    /// The called function.
     pub(super) callee: Fun,
     /// The lines of the call.
     pub(super) from: CallLines,
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fuel_bounds_a_recursion() {
+    fn fuel_limits_a_recursion() {
         let mut graph = Graph::default();
         let [main, f, leaf] = ["main", "f", "leaf"].map(|name| graph.declare(name, "workload.py"));
         graph.root(main);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_makes_a_generator_calls_nothing() {
+    fn creating_a_generator_is_not_a_call() {
         let mut graph = Graph::default();
         let [main, generator, leaf] = ["main", "generator", "leaf"].map(|name| graph.declare(name, "workload.py"));
         graph.root(main);

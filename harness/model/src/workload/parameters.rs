@@ -55,7 +55,7 @@ impl FromStr for FrameSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, number) = text.split_once(':').unwrap_or(("equal", text));
-        let locals = number.parse().map_err(|error| format!("{error}; write it like 40, equal:40 or unequal:40"))?;
+        let locals = number.parse().map_err(|error| format!("{error}; examples: 40, equal:40, unequal:40"))?;
         match kind {
             "equal" => Ok(Self::Equal(locals)),
             "unequal" => Ok(Self::Unequal(locals)),
@@ -79,7 +79,7 @@ pub enum Names {
 }
 
 impl Names {
-    /// All of them.
+    /// All kinds of names, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::Ascii, Self::Latin1, Self::Wide, Self::Astral];
 
     /// The name on command lines and in saved cases.
@@ -122,15 +122,15 @@ pub struct Parameters {
 /// Values for single parameters. The others stay as drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overrides {
-    /// For [`Parameters::depth`].
+    /// Replaces [`Parameters::depth`] if it is set.
     pub depth: Option<u32>,
-    /// For [`Parameters::width`].
+    /// Replaces [`Parameters::width`] if it is set.
     pub width: Option<u32>,
-    /// For [`Parameters::frame_size`].
+    /// Replaces [`Parameters::frame_size`] if it is set.
     pub frame_size: Option<FrameSize>,
-    /// For [`Parameters::speed`].
+    /// Replaces [`Parameters::speed`] if it is set.
     pub speed: Option<u32>,
-    /// For [`Parameters::names`].
+    /// Replaces [`Parameters::names`] if it is set.
     pub names: Option<Names>,
 }
 
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     /// A walker that reads one kind of text wrongly must be noticed with every seed.
     #[test]
-    fn the_families_of_a_seed_have_names_of_every_kind() {
+    fn the_families_of_one_seed_have_names_of_every_kind() {
         for seed in 0..20 {
             let names = |family| Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(seed)).names;
             for kind in Names::ALL {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_replace_what_was_drawn_and_nothing_else() {
+    fn overrides_replace_only_their_own_parameters() {
         for family in Family::ALL {
             let drawn = Parameters::draw(family, &mut ChaCha8Rng::seed_from_u64(5));
             assert_eq!(drawn, drawn.clone().within_bounds(family), "{family}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn frame_sizes_are_read_as_they_are_written() {
+    fn frame_sizes_round_trip() {
         for size in [FrameSize::Equal(0), FrameSize::Equal(40), FrameSize::Unequal(250)] {
             assert_eq!(size.to_string().parse(), Ok(size));
         }

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_stands_at_a_position_of_its_own_function() {
+    fn a_frame_is_at_a_position_of_its_own_function() {
         let at = |line, column| Location {
             line: Some(line),
             end_line: Some(line),

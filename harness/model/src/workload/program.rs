@@ -52,7 +52,6 @@ impl<'a> Program<'a> {
         program
     }
 
-    /// The program's parameters.
     pub(super) fn parameters(&self) -> &'a Parameters {
         self.parameters
     }
@@ -188,7 +187,6 @@ impl<'a> Program<'a> {
         line
     }
 
-    /// Ends a block.
     pub(super) fn end(&mut self) {
         self.indent = self.indent.saturating_sub(1);
     }

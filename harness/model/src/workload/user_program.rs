@@ -19,9 +19,9 @@ const LONGEST_NAME: usize = 120;
 pub struct UserProgram {
     /// Its file, as an absolute path.
     pub file: PathBuf,
-    /// The file's content.
+    /// The file's content, which need not be valid UTF-8.
     pub source: Vec<u8>,
-    /// Its command-line arguments.
+    /// The arguments for the program, without its name.
     pub arguments: Vec<String>,
 }
 
@@ -42,10 +42,10 @@ impl UserProgram {
         let read = || -> io::Result<(PathBuf, Vec<u8>)> {
             let about = fs::metadata(file)?;
             if !about.is_file() {
-                return Err(io::Error::other("it is no regular file"));
+                return Err(io::Error::other("it is not a regular file"));
             }
             if about.len() > SIZE_LIMIT {
-                return Err(io::Error::other(format!("it has more than {} MiB", SIZE_LIMIT >> 20)));
+                return Err(io::Error::other(format!("it is larger than {} MiB", SIZE_LIMIT >> 20)));
             }
             Ok((std::path::absolute(file)?, fs::read(file)?))
         };
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_tells_the_file_and_the_arguments_and_is_no_family() {
+    fn a_program_name_contains_file_and_arguments_and_is_not_a_family() {
         assert_eq!(program("", &[]).name(), "program p.py");
         assert_eq!(program("", &["2000", "-v"]).name(), "program p.py 2000 -v");
         assert!(program("", &["\x1b"; 400]).name().chars().count() < 140);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_imported_of_gates_is_found() {
+    fn imports_of_the_gates_are_found() {
         for (source, gates) in [
             ("import sys\nfrom gate import gate, run\n", Gates::Stops),
             ("  import framediff_gate as g", Gates::Stops),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_by_name() {
+    fn paths_that_are_not_files_are_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().to_owned(), folder.path().join("missing.py")] {
             let error = UserProgram::load(&path, Vec::new()).unwrap_err().to_string();

@@ -12,10 +12,11 @@ pub const CACHE_VARIABLE: &str = "FRAMEDIFF_CACHE";
 #[derive(Debug, Error)]
 pub enum CacheFolderError {
     /// There is no flag, no variable and no home folder.
-    #[error("no cache folder: the user has no home folder; set {CACHE_VARIABLE} or pass --cache")]
+    #[error("there is no cache folder because the user has no home folder; set {CACHE_VARIABLE} or pass --cache")]
     NoHome,
     /// The path is relative and the current folder is gone.
-    #[error("the cache folder {} is relative to the current folder, which cannot be told: {source}", path.display())]
+    #[error("the path of the cache folder {} is relative, but the current folder is unknown: {source}; pass an \
+        absolute path with --cache", path.display())]
     Relative {
         /// The path as given.
         path: PathBuf,
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_wins_over_the_variable_and_that_over_the_users_folder() {
+    fn the_flag_overrides_the_variable_and_the_variable_the_home_folder() {
         let user = || Some(PathBuf::from("/someone/.cache"));
         let chosen = |flag, variable: Option<&str>, user| choose(flag, variable.map(OsString::from), user).ok();
         assert_eq!(chosen(Some(Path::new("/f")), Some("/v"), user()), Some(PathBuf::from("/f")));

@@ -10,7 +10,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// The file does not exist.
-    #[error("{}: there is no such file, or the interpreter its first line names is missing; {}", path.display(), named(.near))]
+    #[error("{}: there is no such file, or the interpreter in its first line is missing; \
+        {}", path.display(), named(.near))]
     NotFound {
         /// The path as given.
         path: PathBuf,
@@ -30,11 +31,11 @@ pub enum BuildError {
     Start {
         /// The path as given.
         path: PathBuf,
-        /// The kernel's error.
+        /// The error of starting it.
         source: std::io::Error,
     },
     /// It runs, but does not answer like a Python.
-    #[error("{} does not answer as a Python 3 would: {evidence}", path.display())]
+    #[error("{} does not behave like Python 3: {evidence}", path.display())]
     NotPython {
         /// The path as given.
         path: PathBuf,
@@ -50,35 +51,36 @@ pub enum BuildError {
         seconds: f32,
     },
     /// It is another Python implementation.
-    #[error("{} is {implementation}: only CPython has the frames that are tested here", path.display())]
+    #[error("{} is {implementation}: only CPython can be tested", path.display())]
     NotCPython {
         /// The path as given.
         path: PathBuf,
-        /// `sys.implementation.name`.
+        /// The implementation's name: `sys.implementation.name`.
         implementation: String,
     },
     /// The version is older than `_Py_DebugOffsets`.
-    #[error("{} is CPython {version}: supported are {}", path.display(), known("and"))]
+    #[error("{} is CPython {version}: supported versions are {}", path.display(), known("and"))]
     TooOld {
         /// The path as given.
         path: PathBuf,
-        /// CPython's version.
+        /// The version that the interpreter reports.
         version: VersionHex,
     },
     /// None of its mapped files has the `.PyRuntime` section.
     #[error(
-        "{} is CPython {version}, but no file it maps has a section `.PyRuntime`: section headers were stripped \
-         or the file was packed; use an unmodified build", path.display()
+        "{} is CPython {version}, but none of its mapped files has a `.PyRuntime` section: the section headers were \
+         stripped or the file was packed; use an unmodified build", path.display()
     )]
     NoRuntimeSection {
         /// The path as given.
         path: PathBuf,
-        /// CPython's version.
+        /// The version that the interpreter reports.
         version: VersionHex,
     },
     /// The image that was found belongs to another build.
     #[error(
-        "{} is CPython {version}, but {} holds the runtime of another build ({found}); was it replaced just now? Try again",
+        "{} is CPython {version}, but {} contains the runtime of another build ({found}); it may have just been \
+         replaced: try again",
         path.display(), image.display()
     )]
     OtherImage {
@@ -105,7 +107,7 @@ pub enum BuildError {
 fn named(candidate: &Option<PathBuf>) -> String {
     match candidate {
         Some(path) => format!("did you mean {}?", path.display()),
-        None => "check the path; in a build folder the interpreter is `./python`, once `make` has ended".to_owned(),
+        None => "check the path; in a build folder the interpreter is `./python`, after `make`".to_owned(),
     }
 }
 

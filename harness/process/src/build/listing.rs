@@ -14,7 +14,7 @@ use super::{Build, BuildError, Sanitizer, fetched, on_path, probe};
 pub enum Origin {
     /// Named by a flag.
     Given,
-    /// Found on PATH.
+    /// It was found on PATH.
     Path,
     /// Fetched into the cache folder.
     Fetched,
@@ -27,7 +27,7 @@ pub struct Listed {
     pub path: PathBuf,
     /// How it got into the list.
     pub origin: Origin,
-    /// CPython's version.
+    /// CPython's version; `None` if the file is not a usable interpreter.
     pub version: Option<String>,
     /// "release", "debug", "free-threaded" or "free-threaded debug", followed by sanitizers if any.
     pub kind: Option<String>,

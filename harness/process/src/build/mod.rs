@@ -36,16 +36,16 @@ pub use search::on_path;
 pub use select::{BuildSelection, SelectError, select};
 pub use unwinder::without_unwinder;
 
-/// One CPython installation.
+/// One CPython installation under test, without a run mode.
 #[derive(Clone, Debug)]
 pub struct Build {
     /// The file to execute: an interpreter, or a script that starts one in the same process.
     pub python: PathBuf,
-    /// The interpreter's `sys.executable`.
+    /// The path that the interpreter reports as `sys.executable`.
     pub executable: PathBuf,
     /// The ELF file with the `.PyRuntime` section: the executable or libpython.
     pub image: PathBuf,
-    /// CPython's version.
+    /// The exact version, with level and serial.
     pub version: VersionHex,
     /// Whether it is a debug build (`Py_DEBUG`).
     pub debug: bool,
@@ -97,7 +97,7 @@ impl Build {
 /// A build in one run mode.
 #[derive(Clone, Debug)]
 pub struct BuildVariant {
-    /// The installation.
+    /// The installation, shared by its run modes.
     pub build: Arc<Build>,
     /// Whether its JIT is on.
     pub jit: JitMode,

@@ -110,7 +110,7 @@ fn ask(path: &Path, python: &Path, deadline: Duration) -> Result<ProbeAnswer, Bu
     serde_json::from_slice(&outcome.stdout).map_err(|_| BuildError::NotPython {
         path: here(),
         evidence: match quote(silent()) {
-            nothing if nothing.is_empty() => "it answered nothing".to_owned(),
+            nothing if nothing.is_empty() => "it printed nothing".to_owned(),
             words => format!("it answered{words}"),
         },
     })
@@ -136,10 +136,10 @@ fn near(path: &Path) -> Option<PathBuf> {
 fn advice(stderr: &[u8]) -> &'static str {
     let text = String::from_utf8_lossy(stderr);
     if text.contains("No module named 'encodings'") {
-        "; it does not find its standard library: a build folder needs the pybuilddir.txt and Modules/Setup.local that \
-         `configure` and `make` leave in it, and the checkout where it was; an installation needs its lib folder"
+        "; it cannot find its standard library: a build folder needs the pybuilddir.txt and Modules/Setup.local that \
+         `configure` and `make` leave in it, and the checkout at its old path; an installation needs its lib folder"
     } else if text.contains("Sanitizer") && text.contains("memory mapping") {
-        "; its sanitizer cannot work with the kernel's randomised addresses: run framediff under `setarch -R`"
+        "; its sanitizer does not work with the kernel's address randomisation: run framediff under `setarch -R`"
     } else {
         ""
     }

@@ -21,7 +21,7 @@ pub trait FetchProgress {
     }
 }
 
-/// Reports nothing.
+/// Ignores all progress, for callers without a terminal.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

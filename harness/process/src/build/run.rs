@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn output_and_status_are_kept() {
+    fn output_and_exit_status_are_returned() {
         let outcome = shell("echo out; echo err >&2; exit 3", Duration::from_secs(10)).unwrap();
         assert_eq!(
             (outcome.stdout.as_slice(), outcome.stderr.as_slice(), outcome.status.code()),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_output_is_cut() {
+    fn endless_output_is_truncated() {
         assert_eq!(shell("exec yes", Duration::from_secs(10)).unwrap().stdout.len(), 100);
     }
 

@@ -19,13 +19,13 @@ use super::image::has_symbol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sanitizer {
-    /// Finds invalid accesses.
+    /// AddressSanitizer, which finds invalid accesses.
     Address,
     /// Finds reads of uninitialised memory.
     Memory,
-    /// Finds data races.
+    /// ThreadSanitizer, which finds data races.
     Thread,
-    /// Finds undefined behaviour.
+    /// UndefinedBehaviorSanitizer, which finds undefined behaviour.
     Undefined,
 }
 
@@ -57,13 +57,15 @@ impl Sanitizer {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Address => {
-                "all lanes read it from outside, as any build; leaks are not looked for in targets, because that fails \
-                 under a tracer (ASAN_OPTIONS has detect_leaks=0 in them)"
+                "all lanes read it from outside, like any build; leak detection is off in targets (detect_leaks=0 in ASAN_OPTIONS), because it fails under a tracer"
             }
-            Self::Memory => "all lanes read it from outside, as any build; all libraries must be instrumented, too",
+            Self::Memory => {
+                "all lanes read it from outside, like any build; all its libraries must be instrumented, too"
+            }
             Self::Thread => {
-                "the stopped and the stepped lane run as on any build; in the live lane it is so slow that fewer samples \
-                 are compared; if it does not start (`unexpected memory mapping`), run framediff under `setarch -R`"
+                "the stopped and the stepped lane run as on any build; the live lane compares fewer samples, because \
+                 the build is slow; if it does not start (`unexpected memory mapping`), run framediff under `setarch \
+                 -R`"
             }
             Self::Undefined => "all lanes run as on any build",
         }
@@ -181,7 +183,7 @@ mod tests {
 
     /// `CONFIG_ARGS` and `PY_CFLAGS` of real builds.
     #[test]
-    fn options_of_configure_and_compiler_tell() {
+    fn sanitizers_are_recognised_by_configure_and_compiler_options() {
         for (options, names) in [
             ("'--with-address-sanitizer' '--with-pydebug'", &["ASan"][..]),
             ("'--with-undefined-behavior-sanitizer=yes'", &["UBSan"]),
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn runtimes_in_the_process_tell() {
+    fn sanitizers_are_recognised_by_their_runtimes_in_the_process() {
         for (file, names) in [
             ("/usr/lib/x86_64-linux-gnu/libasan.so.8.0.0", &["ASan"][..]),
             ("/usr/lib/x86_64-linux-gnu/libubsan.so.1", &["UBSan"]),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_options_stay_and_leaks_are_not_looked_for() {
+    fn user_options_are_kept_and_leak_detection_is_off() {
         assert_eq!(options(None), "detect_leaks=0");
         assert_eq!(options(Some("".into())), "detect_leaks=0");
         assert_eq!(options(Some("detect_leaks=1:verbosity=1".into())), "detect_leaks=1:verbosity=1:detect_leaks=0");

@@ -1,9 +1,9 @@
 //! Searches `PATH` for Python interpreters.
 
-use framewalk::layout::version::KNOWN;
 use std::collections::HashSet;
 use std::path::Path;
 
+use framewalk::layout::version::KNOWN;
 use rayon::prelude::*;
 
 use super::{Build, BuildError, probe};

@@ -28,9 +28,10 @@ pub enum SelectError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// There is no build of 3.15, and fetching one failed.
-    #[error("no CPython 3.15 was given, is on PATH or in {}, and fetching one failed:\n{source}", cache.display())]
+    #[error("no CPython 3.15 was given with --python, none is on PATH or in {}, and fetching one \
+        failed:\n{source}", cache.display())]
     Fetch {
-        /// The cache folder.
+        /// The cache folder that was searched for fetched builds.
         cache: PathBuf,
         /// Why the fetch failed.
         source: FetchError,

@@ -65,7 +65,7 @@ fn refusal(path: &Path) -> BuildError {
 }
 
 #[test]
-fn a_path_with_nothing_there_is_told_from_one_that_cannot_be_run() {
+fn a_missing_file_is_distinguished_from_one_that_cannot_run() {
     let folder = Folder::new();
     assert!(matches!(refusal(&folder.0.path().join("python")), BuildError::NotFound { .. }));
     let plain = folder.0.path().join("plain");
@@ -74,7 +74,7 @@ fn a_path_with_nothing_there_is_told_from_one_that_cannot_be_run() {
 }
 
 #[test]
-fn what_is_near_a_path_is_named() {
+fn similar_paths_are_suggested() {
     let folder = Folder::new();
     let error = refusal(folder.0.path());
     assert!(matches!(error, BuildError::Folder { inside: None, .. }), "{error}");
@@ -86,7 +86,7 @@ fn what_is_near_a_path_is_named() {
 }
 
 #[test]
-fn an_interpreter_that_does_not_find_what_it_needs_is_told_with_the_next_step() {
+fn an_interpreter_that_cannot_find_its_library_gets_the_next_step() {
     let folder = Folder::new();
     for (words, step) in [
         (
@@ -102,7 +102,7 @@ fn an_interpreter_that_does_not_find_what_it_needs_is_told_with_the_next_step() 
 }
 
 #[test]
-fn sanitizers_are_in_the_kind_and_what_differs_is_told() {
+fn sanitizers_are_part_of_the_kind_and_have_notes() {
     let folder = Folder::new();
     let answer = serde_json::json!({
         "implementation": "cpython", "hexversion": 0x030f_02f0, "executable": "/somewhere/python", "debug": true,
@@ -119,13 +119,13 @@ fn sanitizers_are_in_the_kind_and_what_differs_is_told() {
 }
 
 #[test]
-fn programs_that_are_no_python_are_told_by_what_they_do() {
+fn programs_that_are_not_python_are_reported_with_their_output() {
     let folder = Folder::new();
     let says = |path: &Path| match refusal(path) {
         BuildError::NotPython { evidence, .. } => evidence,
         other => panic!("{other}"),
     };
-    assert_eq!(says(Path::new("/bin/true")), "it answered nothing");
+    assert_eq!(says(Path::new("/bin/true")), "it printed nothing");
     assert_eq!(says(&folder.script("garbage", "echo one; echo two")), "it answered: one");
     assert_eq!(
         says(&folder.script("fails", "echo 'no such version' >&2; exit 127")),
@@ -197,7 +197,7 @@ fn an_unknown_version_is_described_but_not_tested() {
 }
 
 #[test]
-fn a_section_of_something_else_is_refused() {
+fn a_foreign_section_is_refused() {
     let folder = Folder::new();
     let path = folder.python("cpython", 0x030f_02f0, false, &folder.image(Some(b"something else")));
     let error = probe(&path).unwrap().usable().unwrap_err();
@@ -214,14 +214,14 @@ fn build(python: &str, debug: bool, free_threaded: bool, jit_available: bool) ->
 }
 
 #[test]
-fn rows_are_named_for_version_kind_and_run_mode() {
+fn row_names_have_version_kind_and_run_mode() {
     let builds = [build("/a", false, false, true), build("/b", true, false, false), build("/c", false, true, false)];
     let names: Vec<_> = rows(&builds).into_iter().map(|row| row.name).collect();
     assert_eq!(names, ["3.15.2 release", "3.15.2 release JIT", "3.15.2 debug", "3.15.2 free-threaded"]);
 }
 
 #[test]
-fn rows_of_two_builds_alike_are_told_apart_by_path() {
+fn rows_of_similar_builds_are_distinguished_by_path() {
     let rows = rows(&[build("/a", false, false, true), build("/b", false, false, false)]);
     let names: Vec<_> = rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names, ["3.15.2 release (/a)", "3.15.2 release (/a) JIT", "3.15.2 release (/b)"]);

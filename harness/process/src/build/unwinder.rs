@@ -32,7 +32,8 @@ fn cannot_import(python: &Path) -> Option<String> {
     let error = ask(python, &["-I", "-S", "-B", "-c", IMPORT]).err()?;
     let printable: String = error.to_string().chars().filter(|character| !character.is_control()).take(300).collect();
     Some(format!(
-        "{} cannot import its unwinder (_remote_debugging), so CPython's walkers do not run: {printable}; install the build anew",
+        "{} cannot import its unwinder (_remote_debugging), so CPython's walkers do not run: {printable}; reinstall \
+         the build",
         python.display()
     ))
 }

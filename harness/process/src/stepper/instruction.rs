@@ -15,7 +15,7 @@ const ACCESS_LIMIT: usize = 64;
 pub struct InstructionAccess {
     /// Address of its first byte.
     pub address: Address,
-    /// Length in bytes.
+    /// Length of the encoded instruction, in bytes.
     pub size: usize,
 }
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_two_instructions_of_an_update_are_seen_as_what_they_are() {
+    fn the_two_instructions_of_an_update_are_decoded() {
         // add qword [rdi+0x60], 1; mov [rdi+0x58], rax; cmp [rdi+0x58], rsi
         let word = |address| vec![InstructionAccess { address, size: 8 }];
         let add = decoded(&[0x48, 0x83, 0x47, 0x60, 0x01], &registers());
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_bytes_and_relative_addresses_are_seen() {
+    fn pushes_byte_accesses_and_relative_addresses_are_decoded() {
         // call +0; movb $5,-5(%r12); mov %rax,0x10(%rip)
         let call = decoded(&[0xe8, 0, 0, 0, 0], &registers());
         assert_eq!(call.stores, [InstructionAccess { address: 0x1ff8, size: 8 }]);

@@ -45,7 +45,7 @@ impl Stepper {
         })
     }
 
-    /// The next instruction.
+    /// Decodes the instruction that the next step executes.
     ///
     /// # Errors
     /// Registers or code cannot be read.

@@ -62,7 +62,7 @@ pub enum StepRecordError {
     #[error("no thread state has the native thread id {0}")]
     NoThread(u32),
     /// The next gate was not reached within the limit on instructions.
-    #[error("the next gate is not within {0} instructions: shorten the workload, or allow more")]
+    #[error("no gate was reached within {0} instructions: shorten the workload, or allow more instructions")]
     Limit(u64),
 }
 

@@ -28,7 +28,7 @@ pub enum Resume {
     Freely,
     /// Run until the next event, or until a system call begins or ends.
     ToSystemCall,
-    /// Execute one instruction.
+    /// Stop again after one instruction.
     OneInstruction,
 }
 
@@ -87,13 +87,13 @@ impl Traced {
         Ok(traced)
     }
 
-    /// The process id.
+    /// The process that the traced thread belongs to.
     #[must_use]
     pub fn process(&self) -> i32 {
         self.process
     }
 
-    /// The thread id.
+    /// The kernel's id of the traced thread.
     #[must_use]
     pub fn thread(&self) -> i32 {
         self.thread.as_raw()

@@ -10,7 +10,7 @@ use super::{TraceError, Traced};
 pub struct SystemCall {
     /// Its number; negative if the thread is not in a system call.
     pub number: i64,
-    /// Its arguments.
+    /// Its arguments, in the order of the calling convention; unused ones have any value.
     pub arguments: [u64; 6],
     /// Whether the call is about to begin, so that it has no result yet.
     pub begins: bool,
@@ -22,7 +22,7 @@ const NO_RESULT: u64 = (-(nix::libc::ENOSYS as i64)).cast_unsigned();
 const NO_CALL: u64 = u64::MAX;
 
 impl Traced {
-    /// The registers.
+    /// The general-purpose registers of the stopped thread.
     ///
     /// # Errors
     /// The thread is not stopped, or has ended.
@@ -30,7 +30,7 @@ impl Traced {
         ptrace::getregs(self.thread).map_err(|errno| self.error("read the registers of", errno))
     }
 
-    /// Sets the registers.
+    /// Sets the general-purpose registers of the stopped thread.
     ///
     /// # Errors
     /// As [`Traced::registers`].

@@ -79,7 +79,6 @@ impl Drop for Watchdog {
     }
 }
 
-/// One wait.
 pub(super) struct Watch<'a> {
     shared: &'a Shared,
 }

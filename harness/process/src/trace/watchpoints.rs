@@ -24,7 +24,7 @@ const ACCESS_TO_A_WORD: u64 = 0b1011;
 /// Position of these four bits for the first watchpoint.
 const CONDITIONS_AT: usize = 16;
 
-/// A watched word.
+/// A word of 8 bytes to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
     /// Its address, a multiple of 8.
@@ -51,7 +51,7 @@ impl Traced {
         Ok(())
     }
 
-    /// Removes the watchpoints.
+    /// Removes all watchpoints of the thread.
     ///
     /// # Errors
     /// The thread is not stopped, or has ended.

@@ -37,7 +37,7 @@ use crate::scenario::{From, Leg, Scenario, Setting};
 use crate::variation::Variation;
 use crate::workloads;
 
-/// The fuzz target.
+/// The fuzz target over scenarios of the simulated interpreter.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "cache_state_machine", check, least_accepted: 10, judges_refusals: false };
 
@@ -323,7 +323,7 @@ pub fn check(case: &TestCase) -> CheckOutcome {
         let history = case.scenario.run(true).map(|ran| render(&ran.interpreter, &ran.notes)).unwrap_or_default();
         match (broken, case.breaks) {
             (Some(broken), _) => panic!("{}\n{history}", broken.describe()),
-            (None, breaks) => panic!("nothing is wrong, although `{breaks:?}` was to break\n{history}"),
+            (None, breaks) => panic!("no violation, although `{breaks:?}` should be broken\n{history}"),
         }
     }
     if ran.samples.iter().any(|judged| judged.sample.outcome.is_ok()) {

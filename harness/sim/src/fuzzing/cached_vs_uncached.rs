@@ -44,14 +44,14 @@ use super::sheet::{Borrowed, ScratchImage};
 use super::target::FuzzTarget;
 use super::weakened::WEAKENINGS;
 
-/// The fuzz target.
+/// The fuzz target over sequences of damaged images.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "cached_vs_uncached", check, least_accepted: 10, judges_refusals: false };
 
 /// Images of one process, and the walker.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct TestCase {
-    /// The snapshot.
+    /// The recorded snapshot with the undamaged images.
     pub recorded: Recorded,
     /// Whether the reference walker is used instead of the one with CPython's protocol.
     pub reference: bool,
@@ -62,7 +62,7 @@ pub struct TestCase {
     pub divided: bool,
     /// Damage to all images.
     pub lasting: Vec<Mutation>,
-    /// The images.
+    /// The images that the walker samples, in this order.
     pub steps: Vec<ImageStep>,
 }
 
@@ -228,7 +228,9 @@ impl Past {
     /// Whether A1 holds for the thread at `index`.
     fn promises(&self, image: &Given, index: usize, anchor: Address, sequence: u64) -> bool {
         let chain = &image.chains[index];
-        let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else { return !self.lost };
+        let Some((state, addresses, stored, stack)) = self.stacks.get(&chain.native_thread_id) else {
+            return !self.lost;
+        };
         let Some(place) = addresses.iter().position(|&address| address == anchor) else { return true };
         if *state != chain.state || stored.wrapping_add(place as u64) != sequence {
             return true;
@@ -293,7 +295,7 @@ impl Tour<'_> {
         let (Some(new), Some(truth)) = (new, &image.truth) else { return };
         for (kept, new) in truth.threads.iter().zip(&new.threads) {
             if let (Ok(kept), Ok(new)) = (&kept.outcome, &new.outcome) {
-                assert!(kept == new, "the uncached walker gives {kept:?}, but a new one {new:?}");
+                assert!(kept == new, "the uncached walker returns {kept:?}, but a new one {new:?}");
             }
         }
     }
@@ -335,14 +337,14 @@ impl Tour<'_> {
             return false;
         };
         let mut hit = false;
-        assert_eq!(sample.threads.len(), image.chains.len(), "{} lists other threads", sample.walker);
+        assert_eq!(sample.threads.len(), image.chains.len(), "{} lists different threads", sample.walker);
         for (index, thread) in sample.threads.iter().enumerate() {
             let Ok(stack) = &thread.outcome else { continue };
             let truth = image.truth.as_ref().and_then(|truth| truth.threads.get(index)).map(|thread| &thread.outcome);
             let (kind, id, provenance) = (sample.walker, thread.native_thread_id, thread.provenance);
             assert!(
                 matches!(truth, Some(Ok(truth)) if truth == stack),
-                "{kind} gives of thread {id} ({provenance:?}) {stack:?}, but the uncached walker {truth:?}"
+                "{kind} returns {stack:?} for thread {id} ({provenance:?}), but the uncached walker returns {truth:?}"
             );
             hit |= matches!(thread.provenance.lookup, Lookup::FullHit | Lookup::PartialHit);
             let chain = &image.chains[index];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::CheckOutcome;
 use super::target::FuzzTarget;
 
-/// The fuzz target.
+/// The fuzz target over damaged tables of offsets.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "layout", check, least_accepted: 10, judges_refusals: true };
 
@@ -18,7 +18,7 @@ pub static TARGET: FuzzTarget<TestCase> =
 pub struct TestCase {
     /// The release that the table belongs to.
     pub release: Release,
-    /// Micro version.
+    /// The micro version: 2 in 3.15.2.
     pub micro: u8,
     /// Level and serial of the version. `None` for a final release.
     pub pre_release: Option<u8>,
@@ -26,7 +26,7 @@ pub struct TestCase {
     pub free_threaded: bool,
     /// The words, each moved to an offset that fits. Missing ones are zero.
     pub offsets: Vec<u8>,
-    /// Words to overwrite.
+    /// Words that are overwritten after the table was made valid.
     pub damage: Vec<LayoutDamage>,
     /// Length to which the table is cut, in bytes, modulo twice its length. `None` for no cut.
     pub cut: Option<u16>,
@@ -35,11 +35,11 @@ pub struct TestCase {
 /// The releases with a known table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
 pub enum Release {
-    /// 3.13.
+    /// The table of 3.13, without a frame cache.
     V3_13,
-    /// 3.14.
+    /// The table of 3.14, without a frame cache.
     V3_14,
-    /// 3.15.
+    /// The table of 3.15, with the frame cache.
     V3_15,
 }
 
@@ -49,7 +49,7 @@ pub enum Release {
 pub struct LayoutDamage {
     /// Index of the word, modulo their number.
     pub index: u8,
-    /// The new value.
+    /// The value that replaces the word.
     pub value: LayoutValue,
 }
 
@@ -60,7 +60,7 @@ pub enum LayoutValue {
     NearSize(i8),
     /// Any value of 32 bits.
     Medium(u32),
-    /// Any value.
+    /// Any value of 64 bits.
     Any(u64),
 }
 
@@ -264,7 +264,7 @@ pub fn check(case: &TestCase) -> CheckOutcome {
     let layout = match Layout::parse(&section) {
         Ok(layout) => layout,
         Err(error) => {
-            assert!(!readable.is_some_and(|table| table.is_plain()), "{error}, but nothing is wrong with {words:x?}");
+            assert!(!readable.is_some_and(|table| table.is_plain()), "{error}, but {words:x?} is valid");
             return CheckOutcome::Rejected;
         }
     };
@@ -292,7 +292,7 @@ mod tests {
 
     /// Both descriptions cover the same words: each word in turn gets a value that does not fit.
     #[test]
-    fn every_word_is_damaged_once() {
+    fn a_bad_value_in_any_layout_word_is_handled() {
         for release in [Release::V3_13, Release::V3_14, Release::V3_15] {
             for index in 3..WORDS[release.index()] {
                 for value in [LayoutValue::NearSize(0), LayoutValue::NearSize(-4), LayoutValue::Any(u64::MAX)] {

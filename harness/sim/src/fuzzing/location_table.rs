@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::CheckOutcome;
 use super::target::FuzzTarget;
 
-/// The fuzz target.
+/// The fuzz target over encoded location tables.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "location_table", check, least_accepted: 10, judges_refusals: true };
 
@@ -16,7 +16,7 @@ pub static TARGET: FuzzTarget<TestCase> =
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
-    /// `co_firstlineno`.
+    /// The code object's `co_firstlineno`, which line deltas start from.
     pub first_line: i32,
     /// A byte that is overwritten after encoding.
     pub damage: Option<TableDamage>,
@@ -24,13 +24,13 @@ pub struct TestCase {
     pub entries: Vec<TableEntry>,
 }
 
-/// One overwritten byte.
+/// A byte of the encoded table that is overwritten.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableDamage {
     /// Index of the byte, modulo the length.
     pub index: u16,
-    /// The new byte.
+    /// The value that replaces the byte.
     pub byte: u8,
 }
 
@@ -40,7 +40,7 @@ pub struct TableDamage {
 pub struct TableEntry {
     /// Number of code units minus one, modulo 8.
     pub more_units: u8,
-    /// The position.
+    /// The position, in the form of its encoding.
     pub form: Form,
 }
 
@@ -59,28 +59,28 @@ pub enum Form {
     OneLine {
         /// Line delta, below 3.
         lines_on: u8,
-        /// Start column.
+        /// Start column, from 0.
         column: u8,
-        /// End column.
+        /// End column, exclusive.
         end_column: u8,
     },
     /// A line without columns.
     NoColumns {
-        /// Line delta.
+        /// Difference to the line of the previous entry.
         lines_on: i16,
     },
-    /// All fields.
+    /// All fields, each of any size.
     Long {
-        /// Line delta.
+        /// Difference to the line of the previous entry.
         lines_on: i32,
         /// Difference from the first line to the last.
         more_lines: u32,
-        /// Start column.
+        /// Start column, from 0; `None` if it is unknown.
         column: Option<u32>,
-        /// End column.
+        /// End column, exclusive; `None` if it is unknown.
         end_column: Option<u32>,
     },
-    /// No position.
+    /// Code units without a position.
     Nowhere,
 }
 

@@ -63,7 +63,7 @@ mod smoke {
     }
 
     #[test]
-    fn the_targets_have_names_of_their_own() {
+    fn fuzz_targets_have_distinct_names() {
         let mut names: Vec<_> = super::TARGETS.iter().map(|target| target.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -14,14 +14,14 @@ use super::sheet::ScratchImage;
 pub enum Mutation {
     /// Overwrites a field of a structure that walkers read.
     Field(WordChoice, Value),
-    /// Overwrites bytes anywhere.
+    /// Overwrites four bytes at any mapped address.
     Bytes {
         /// Offset over all ranges, modulo their total length.
         at: u32,
-        /// The new bytes.
+        /// The bytes that are written at the offset.
         bytes: [u8; 4],
     },
-    /// Unmaps a range.
+    /// Unmaps one range of the image.
     Gone {
         /// Index of the range, modulo their number.
         range: u16,
@@ -42,28 +42,28 @@ pub struct WordChoice {
 /// The kinds of structures that walkers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Arbitrary, Serialize, Deserialize)]
 pub enum MutationKind {
-    /// `_PyRuntime`.
+    /// The `_PyRuntime` structure.
     Runtime,
-    /// Interpreter states.
+    /// Interpreter states (`PyInterpreterState`).
     Interpreter,
-    /// Thread states.
+    /// Thread states (`PyThreadState`).
     Thread,
     /// Frames of any owner.
     Frame,
-    /// Data-stack chunks.
+    /// Headers of data-stack chunks (`_PyStackChunk`).
     Chunk,
-    /// Code objects.
+    /// Code objects (`PyCodeObject`).
     Code,
     /// Text objects: names and file names.
     Text,
-    /// Location tables.
+    /// Location tables: bytes objects in `co_linetable`.
     Table,
 }
 
 /// The new value of a field.
 #[derive(Clone, Copy, Debug, Arbitrary, Serialize, Deserialize)]
 pub enum Value {
-    /// Zero or NULL.
+    /// Zero, which is NULL in a pointer.
     Null,
     /// The old value plus a small number.
     Plus(i8),
@@ -73,14 +73,14 @@ pub enum Value {
         kind: MutationKind,
         /// Index of the structure.
         index: u16,
-        /// Offset in words.
+        /// Offset from that address, in words of 8 bytes.
         words: i8,
     },
     /// The value of another field.
     Copy(WordChoice),
     /// A power of two with the exponent modulo 64, minus one if the flag is set.
     Power(u8, bool),
-    /// Any value.
+    /// Any value of 64 bits.
     Any(u64),
 }
 

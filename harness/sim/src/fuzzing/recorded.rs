@@ -54,7 +54,7 @@ recorded![
 pub struct Recorded(usize);
 
 impl Recorded {
-    /// All committed snapshots.
+    /// All snapshots in `corpus/snapshots`, in a fixed order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..FILES.len()).map(Self)
     }

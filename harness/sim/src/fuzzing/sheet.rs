@@ -56,7 +56,7 @@ impl ScratchImage {
         }
     }
 
-    /// Undoes all changes.
+    /// Restores the recorded bytes and mappings.
     pub(super) fn restore(&mut self) {
         while let Some(undo) = self.undo.pop() {
             let (address, bytes): (_, &[u8]) = match &undo {
@@ -143,7 +143,7 @@ impl DerefMut for Borrowed {
 
 #[cfg(test)]
 #[test]
-fn a_sheet_is_as_recorded_after_every_loan() {
+fn a_scratch_image_is_restored_after_every_loan() {
     for recorded in Recorded::all() {
         let original = &recorded.loaded().snapshot.stops[0].image;
         let ranges: Vec<Address> = original.ranges().map(|(address, _)| address).collect();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::CheckOutcome;
 use crate::fuzzing::caught::caught;
 
-/// A fuzz target.
+/// A fuzz target: a kind of case and its check.
 #[derive(Debug)]
 pub struct FuzzTarget<T> {
     /// Name of the target for `cargo fuzz` and in case files.
@@ -35,7 +35,7 @@ impl<T> Case for T where T: for<'a> Arbitrary<'a> + Serialize + DeserializeOwned
 
 /// A case together with its check.
 pub trait AnyCase: UnwindSafe + RefUnwindSafe {
-    /// Runs the check.
+    /// Runs the check and returns whether the case was accepted.
     ///
     /// # Panics
     /// An assertion of the check fails.

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::CheckOutcome;
 use super::target::FuzzTarget;
 
-/// The fuzz target.
+/// The fuzz target over text objects in memory.
 pub static TARGET: FuzzTarget<TestCase> = FuzzTarget { name: "text", check, least_accepted: 10, judges_refusals: true };
 
 /// The characters of a text object, as code points in memory.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
-    /// The code points.
+    /// The code points, by the width of their storage.
     pub units: Units,
     /// Trailing bytes. Those that are too few for another character must be ignored.
     pub rest: [u8; 3],
@@ -36,7 +36,7 @@ pub enum Units {
     NoText {
         /// The width in bytes.
         width: u8,
-        /// The stored bytes.
+        /// The bytes after the header.
         bytes: Vec<u8>,
     },
 }
@@ -48,7 +48,7 @@ pub enum CodePoint {
     Before(Border),
     /// The first code point after a boundary.
     Behind(Border),
-    /// Any value.
+    /// Any value of 32 bits, most of which are no code points.
     Any(u32),
 }
 
@@ -57,7 +57,7 @@ pub enum CodePoint {
 pub enum Border {
     /// First code point beyond Latin-1.
     Latin1 = 0x100,
-    /// First surrogate.
+    /// The first surrogate, U+D800.
     Surrogates = 0xd800,
     /// First code point after the surrogates.
     AfterSurrogates = 0xe000,
@@ -110,7 +110,7 @@ pub fn check(case: &TestCase) -> CheckOutcome {
     };
     bytes.extend(case.rest.iter().take(width - 1));
     let Some(text) = decode(&bytes, width) else {
-        assert!(points.iter().any(|&point| point > u32::from(char::MAX)), "text was refused: {points:x?}");
+        assert!(points.iter().any(|&point| point > u32::from(char::MAX)), "text was rejected: {points:x?}");
         return CheckOutcome::Rejected;
     };
     assert_eq!(text.chars().count(), points.len(), "{text:?} for {points:x?}");

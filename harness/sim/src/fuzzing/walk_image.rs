@@ -27,18 +27,18 @@ use super::recorded::{Loaded, Recorded};
 use super::sheet::{Borrowed, ScratchImage};
 use super::target::FuzzTarget;
 
-/// The fuzz target.
+/// The fuzz target over single damaged images.
 pub static TARGET: FuzzTarget<TestCase> =
     FuzzTarget { name: "walk_image", check, least_accepted: 10, judges_refusals: false };
 
 /// A damaged image and its walker.
 #[derive(Clone, Debug, Arbitrary, Serialize, Deserialize)]
 pub struct TestCase {
-    /// The snapshot.
+    /// The recorded snapshot with the stop.
     pub recorded: Recorded,
     /// Index of the stop, modulo their number.
     pub stop: u8,
-    /// The walker.
+    /// The walker that samples the image.
     pub walker: Who,
     /// Whether the anchors are set to NULL first, as a profiler does when it attaches.
     pub attach: bool,
@@ -46,7 +46,7 @@ pub struct TestCase {
     pub more_samples: u8,
     /// Indices of the reads that fail, counted over the whole case.
     pub failing: Vec<u16>,
-    /// The damage.
+    /// The changes to the image, in this order.
     pub mutations: Vec<Mutation>,
 }
 
@@ -57,7 +57,7 @@ pub enum Who {
     Uncached,
     /// The walker with CPython's protocol.
     Cached,
-    /// The reference walker.
+    /// The walker with the reference protocol.
     Reference,
 }
 
@@ -136,7 +136,7 @@ fn within_bounds(loaded: &Loaded, sheet: &ScratchImage, reads: u64, bytes: u64) 
         return;
     }
     let most = most(&loaded.site.layout, states(sheet, &loaded.site).len().max(1));
-    assert!(reads <= most.reads && bytes <= most.bytes, "{reads} reads of {bytes} bytes; {most:?} at the most");
+    assert!(reads <= most.reads && bytes <= most.bytes, "{reads} reads of {bytes} bytes; at most {most:?} are allowed");
 }
 
 /// Checks clause 4.
@@ -145,19 +145,19 @@ fn only_anchors(loaded: &Loaded, listed: &[Address], writes: &[(Address, usize)]
     for &(address, length) in writes {
         let anchors = listed.iter().map(|state| anchor.map(|anchor| state.wrapping_add(anchor)));
         let is_anchor = length == 8 && anchors.clone().any(|anchor| anchor == Some(address));
-        assert!(is_anchor, "{length} bytes written at {address:#x}, which is no anchor of {listed:x?}");
+        assert!(is_anchor, "{length} bytes written at {address:#x}, which is not an anchor of {listed:x?}");
     }
 }
 
 /// Checks clause 3.
 fn whole_chains(chains: &[Chain], sample: &Sample) {
-    assert_eq!(sample.threads.len(), chains.len(), "{} lists other threads", sample.walker);
+    assert_eq!(sample.threads.len(), chains.len(), "{} lists different threads", sample.walker);
     for (thread, chain) in sample.threads.iter().zip(chains) {
         if let Ok(stack) = &thread.outcome {
-            assert!(chain.at_base, "{} gives {stack:?} of a chain without base: {chain:x?}", sample.walker);
+            assert!(chain.at_base, "{} returns {stack:?} for a chain without base: {chain:x?}", sample.walker);
             let python = chain.python().count();
-            assert_eq!(stack.len(), python, "{} gives {stack:?} of {chain:x?}", sample.walker);
-            assert!(!stack.is_empty(), "{} gives a stack without frames", sample.walker);
+            assert_eq!(stack.len(), python, "{} returns {stack:?} for {chain:x?}", sample.walker);
+            assert!(!stack.is_empty(), "{} returns a stack without frames", sample.walker);
         }
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interpreter_counts_a_code_object_that_nothing_runs_before_another_comes_to_its_address() {
+    fn freeing_a_code_object_is_counted_before_its_address_is_reused() {
         let (mut last, mut reused) = (None, 0);
         run(workloads::code_reuse(), 200, |interpreter, state, store| {
             let role = role(interpreter, store);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn interpreters_take_turns_with_functions_of_their_own() {
+    fn interpreters_alternate_with_their_own_functions() {
         let (mut seen, mut counted) = (BTreeSet::new(), BTreeSet::new());
         run(workloads::code_reuse_interpreters(), 400, |interpreter, state, store| {
             for (thread, chain) in interpreter.threads(state).iter().zip(chains(interpreter, state)) {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn without_code_objects_that_are_freed_no_word_of_them_changes() {
+    fn without_freed_code_objects_no_code_word_changes() {
         for workload in workloads::ALL {
             let program = (workload.make)();
             let (interpreter, _) = Interpreter::start(program, [].into());

@@ -22,11 +22,11 @@ const SILENT_LIMIT: usize = 64;
 
 /// A program with its memory.
 pub struct Interpreter {
-    /// The program.
+    /// The program that the threads run.
     pub program: SimProgram,
-    /// Its memory layout.
+    /// The addresses and words of its memory.
     pub map: Map,
-    /// Differences from CPython.
+    /// The ways in which it differs from CPython 3.15.2.
     pub variations: Variations,
 }
 
@@ -35,7 +35,7 @@ pub struct Interpreter {
 pub enum First {
     /// The anchor, as in the source.
     Anchor,
-    /// The sequence.
+    /// The sequence, as in release builds of 3.15.
     Sequence,
 }
 

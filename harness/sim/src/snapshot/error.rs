@@ -11,16 +11,18 @@ use super::file::{SIZE_LIMIT, VERSION};
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SnapshotFormatError {
     /// The file is not a snapshot.
-    #[error("this is no snapshot: it does not start with \"framediff-snapshot\" and a version")]
+    #[error("this is not a snapshot: it does not start with \"framediff-snapshot\" and a version")]
     NotSnapshot,
     /// The format version is newer than this program supports.
-    #[error("this snapshot has format version {version}, known are 1 to {VERSION}: use a newer framediff")]
+    #[error(
+        "this snapshot has format version {version}, but this framediff reads 1 to {VERSION}: use a newer framediff"
+    )]
     Newer {
         /// Format version of the file.
         version: u64,
     },
     /// The file is truncated.
-    #[error("this snapshot is cut off: it has {have} of {need} bytes; copy or record it again")]
+    #[error("this snapshot is truncated: it has {have} of {need} bytes; copy or record it again")]
     Truncated {
         /// Length of the file in bytes.
         have: u64,
@@ -28,16 +30,16 @@ pub enum SnapshotFormatError {
         need: u64,
     },
     /// Extra bytes follow the snapshot.
-    #[error("this snapshot is damaged: {more} bytes follow its end")]
+    #[error("this snapshot is damaged: it has {more} bytes after its end")]
     TooLong {
         /// Number of extra bytes.
         more: u64,
     },
     /// The checksum does not match.
-    #[error("this snapshot is damaged: its SHA-256 is another than it says; copy or record it again")]
+    #[error("this snapshot is damaged: its SHA-256 does not match; copy or record it again")]
     Checksum,
     /// The file is larger than any snapshot.
-    #[error("this is no snapshot: it is longer than {} MiB", SIZE_LIMIT >> 20)]
+    #[error("this is not a snapshot: it is larger than {} MiB", SIZE_LIMIT >> 20)]
     TooLarge,
     /// The file is intact, but framediff would not have written it.
     #[error("this snapshot was not written by framediff: {0}")]
@@ -64,7 +66,7 @@ pub enum SnapshotError {
         source: SnapshotFormatError,
     },
     /// The file already exists.
-    #[error("{} is there already: remove it, or choose another name", path.display())]
+    #[error("{} already exists: remove it, or choose another name", path.display())]
     Exists {
         /// Path of the file.
         path: PathBuf,

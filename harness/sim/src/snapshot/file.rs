@@ -50,7 +50,10 @@ impl Snapshot {
     pub fn to_bytes(&self) -> Result<Vec<u8>, SnapshotError> {
         let payload = v1::encode(self).map_err(SnapshotError::TooMuch)?;
         if payload.len() as u64 > PAYLOAD_LIMIT {
-            return Err(SnapshotError::TooMuch(format!("{} bytes, {PAYLOAD_LIMIT} are the most", payload.len())));
+            return Err(SnapshotError::TooMuch(format!(
+                "{} bytes, but at most {PAYLOAD_LIMIT} are allowed",
+                payload.len()
+            )));
         }
         // A payload rejected here would be rejected at every load.
         v1::decode(&payload).map_err(SnapshotError::TooMuch)?;
@@ -75,12 +78,12 @@ impl Snapshot {
         let read = ZlibDecoder::new(compressed).take(PAYLOAD_LIMIT + 1).read_to_end(&mut payload);
         read.map_err(|error| foreign(error.to_string()))?;
         if payload.len() as u64 > PAYLOAD_LIMIT {
-            return Err(foreign(format!("it unpacks to more than {} MiB", PAYLOAD_LIMIT >> 20)));
+            return Err(foreign(format!("it is larger than {} MiB after unpacking", PAYLOAD_LIMIT >> 20)));
         }
         v1::decode(&payload).map_err(foreign)
     }
 
-    /// Loads a file.
+    /// Loads a snapshot file and checks its SHA-256.
     ///
     /// # Errors
     /// The file cannot be read, or as [`Snapshot::from_bytes`].

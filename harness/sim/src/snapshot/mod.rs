@@ -26,7 +26,7 @@ use model::jit_mode::JitMode;
 use model::workload::grammar::ContextId;
 use model::workload::{Family, Parameters};
 
-/// A recorded target.
+/// A target whose memory was recorded at several stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// The build, the workload and the runtime address.
@@ -38,11 +38,11 @@ pub struct Snapshot {
 /// The build, the workload and the runtime address of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Version of CPython.
+    /// The exact version of the recorded CPython.
     pub version: VersionHex,
     /// Whether it is a debug build.
     pub debug: bool,
-    /// Its JIT mode.
+    /// Whether the JIT was on during the recording.
     pub jit: JitMode,
     /// Family of the workload.
     pub family: Family,
@@ -50,7 +50,7 @@ pub struct Meta {
     pub seed: u64,
     /// Parameters of the workload.
     pub parameters: Parameters,
-    /// Address of `_PyRuntime`.
+    /// Address of `_PyRuntime` in the recorded process.
     pub runtime: Address,
 }
 
@@ -104,11 +104,11 @@ pub struct Profiled {
 /// The result of a cache lookup without the reason, whose name may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A full hit.
+    /// A full hit: all callers came from the cache.
     FullHit,
-    /// A partial hit.
+    /// A partial hit: some callers came from the cache.
     PartialHit,
-    /// A miss.
+    /// A miss: nothing came from the cache.
     Miss,
     /// The walk was rejected.
     Rejected,

@@ -86,16 +86,17 @@ impl<'a> Gluer<'a> {
             let mut bytes = Vec::new();
             for &number in &range.pieces {
                 let piece = usize::try_from(number).ok().and_then(|number| self.pieces.get(number));
-                let piece = piece.ok_or("an image has a piece that is not there")?;
+                let piece = piece.ok_or("an image refers to a missing piece")?;
                 self.left = self
                     .left
                     .checked_sub(piece.len())
-                    .ok_or_else(|| format!("its images have more than {} MiB", MAPPED_LIMIT >> 20))?;
+                    .ok_or_else(|| format!("its images are larger than {} MiB", MAPPED_LIMIT >> 20))?;
                 bytes.extend_from_slice(piece);
             }
             let end = range.address.checked_add(bytes.len() as u64);
             let end = end.filter(|_| range.address >= free_from && !bytes.is_empty());
-            free_from = end.ok_or_else(|| format!("the range at {:#x} overlaps another or is empty", range.address))?;
+            free_from =
+                end.ok_or_else(|| format!("the range at {:#x} is empty or overlaps another one", range.address))?;
             image.map(range.address, bytes);
         }
         Ok(image)
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn images_come_back_and_equal_pieces_are_kept_once() {
+    fn images_round_trip_and_equal_pieces_are_stored_once() {
         let mut random: Vec<u8> = (0..4000_u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let first = image(&[(0x1030, random.clone()), (0x9000, vec![0; 10_000])]);
         random[777] ^= 1;
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_cutter_makes_is_refused() {
+    fn invalid_pieces_are_refused() {
         assert!(Gluer::new(&[4], &[1, 2, 3]).is_err());
         assert!(Gluer::new(&[2], &[1, 2, 3]).is_err());
         let range = |address, pieces: &[u32]| Range { address, pieces: pieces.to_vec() };

@@ -52,7 +52,7 @@ pub struct ReplayedLook {
 pub struct BrokenImage {
     /// Thread id; `None` if the difference concerns all threads.
     pub native_thread_id: Option<u64>,
-    /// The difference.
+    /// How the result differs from the truth.
     pub fault: ReplayFault,
 }
 
@@ -85,13 +85,13 @@ impl fmt::Display for ReplayFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = |(answer, frames): (Answer, usize)| format!("{} ({frames} frames)", answer.name());
         match self {
-            Self::Threads => f.write_str("other threads than were recorded"),
-            Self::Stack(difference) => write!(f, "the recorded stack has another {}", difference.name()),
-            Self::Account(difference) => write!(f, "the target's own account has another {}", difference.name()),
+            Self::Threads => f.write_str("the threads are not the recorded ones"),
+            Self::Stack(difference) => write!(f, "the recorded stack has a different {}", difference.name()),
+            Self::Account(difference) => write!(f, "the target's own account has a different {}", difference.name()),
             Self::Rejected(rejection) => write!(f, "rejected: {rejection}"),
-            Self::NotRejected { recorded } => write!(f, "a stack where the walk was rejected ({recorded})"),
+            Self::NotRejected { recorded } => write!(f, "a stack, but the recorded walk was rejected ({recorded})"),
             Self::Answer { recorded, now } => {
-                write!(f, "its cache answered {}, recorded is {}", answer(*now), answer(*recorded))
+                write!(f, "the cache answered {}, but {} was recorded", answer(*now), answer(*recorded))
             }
         }
     }

@@ -60,7 +60,7 @@ fn sample() -> Snapshot {
 }
 
 #[test]
-fn what_is_saved_is_loaded() {
+fn a_saved_snapshot_loads() {
     let snapshot = sample();
     let bytes = snapshot.to_bytes().unwrap();
     assert!(is_snapshot(&bytes));
@@ -74,7 +74,7 @@ fn the_first_file_of_version_1_still_loads() {
 }
 
 #[test]
-fn damage_is_told_by_its_kind() {
+fn each_kind_of_damage_has_its_own_error() {
     let bytes = sample().to_bytes().unwrap();
     for length in 1..bytes.len() {
         let error = Snapshot::from_bytes(&bytes[..length]).unwrap_err();
@@ -99,7 +99,7 @@ fn damage_is_told_by_its_kind() {
 }
 
 #[test]
-fn other_files_are_no_snapshots_and_newer_ones_say_their_version() {
+fn other_files_are_refused_and_newer_versions_are_named() {
     for other in
         [&b""[..], b"{}", b"framediff-case", b"framediff-snapshot one\n", b"framediff-snapshot 0\n", b"\x7fELF"]
     {
@@ -107,7 +107,7 @@ fn other_files_are_no_snapshots_and_newer_ones_say_their_version() {
     }
     let newer = Snapshot::from_bytes(b"framediff-snapshot 7\nwhatever comes then").unwrap_err();
     assert_eq!(newer, SnapshotFormatError::Newer { version: 7 });
-    assert!(newer.to_string().contains("format version 7, known are 1 to 1"), "{newer}");
+    assert!(newer.to_string().contains("format version 7, but this framediff reads 1 to 1"), "{newer}");
 }
 
 /// An intact file, judging by length and checksum.
@@ -119,7 +119,7 @@ fn wrapped(payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_foreign_payload_is_refused_whatever_it_claims() {
+fn a_foreign_payload_is_refused() {
     let payload = super::v1::encode(&sample()).unwrap();
     assert_eq!(Snapshot::from_bytes(&wrapped(&payload)), Ok(sample()));
     let refused = |payload: &[u8]| match Snapshot::from_bytes(&wrapped(payload)) {
@@ -139,7 +139,7 @@ fn a_foreign_payload_is_refused_whatever_it_claims() {
         let _ = Snapshot::from_bytes(&wrapped(&hostile));
     }
     // 33 MiB of zeros in a few KiB.
-    assert!(refused(&vec![0; 33 << 20]).contains("more than 32 MiB"));
+    assert!(refused(&vec![0; 33 << 20]).contains("larger than 32 MiB"));
     // Bytes that are not zlib.
     assert!(matches!(
         Snapshot::from_bytes(&super::file::wrap(VERSION, b"nonsense")),
@@ -148,7 +148,7 @@ fn a_foreign_payload_is_refused_whatever_it_claims() {
 }
 
 #[test]
-fn saving_replaces_nothing_and_says_why_it_cannot() {
+fn saving_never_replaces_a_file_and_gives_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.snapshot");
     can_save(&path).unwrap();

@@ -214,14 +214,12 @@ pub(super) fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     postcard::to_stdvec(&payload).map_err(|error| error.to_string())
 }
 
-/// Decodes a payload.
 pub(super) fn decode(payload: &[u8]) -> Result<Snapshot, String> {
     let (payload, rest): (Payload<'_>, _) = postcard::take_from_bytes(payload).map_err(|error| error.to_string())?;
     if !rest.is_empty() {
-        return Err(format!("{} bytes follow its end", rest.len()));
+        return Err(format!("it has {} bytes after its end", rest.len()));
     }
-    let family =
-        Family::from_name(payload.family).ok_or_else(|| format!("no family is called {:?}", payload.family))?;
+    let family = Family::from_name(payload.family).ok_or_else(|| format!("there is no family {:?}", payload.family))?;
     let meta = Meta {
         version: VersionHex(payload.version),
         debug: payload.debug,
@@ -252,7 +250,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Snapshot, String> {
     let mut gluer = Gluer::new(&payload.lengths, payload.bytes)?;
     let reader = Reader::new(&payload)?;
     if payload.stops.is_empty() || payload.stops.len() > STOP_LIMIT {
-        return Err(format!("it has {} stops instead of 1 to {STOP_LIMIT}", payload.stops.len()));
+        return Err(format!("it has {} stops, but 1 to {STOP_LIMIT} are allowed", payload.stops.len()));
     }
     let stops = payload.stops.iter().map(|stop| reader.stop(stop, &mut gluer)).collect::<Result<_, _>>()?;
     Ok(Snapshot { meta, stops })

@@ -64,7 +64,7 @@ fn with(name: &str, value: Value) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_case_is_refused_with_the_reason() {
+fn files_that_are_not_cases_are_refused_with_the_reason() {
     assert_eq!(CaseFile::parse(&with("note", "fine".into())).unwrap().run(), CaseVerdict::Accepted);
     let known: Vec<&str> = TARGETS.iter().map(|target| target.name()).collect();
     let known = known.join(", ");
@@ -117,7 +117,7 @@ fn errors_name_the_file() {
 }
 
 #[test]
-fn what_is_saved_is_loaded_again() {
+fn a_saved_case_loads_again() {
     let folder = tempfile::tempdir().unwrap();
     let case = text::TestCase { units: text::Units::Four("a€\"\\\n𠀀".chars().collect()), rest: [1, 2, 3] };
     let folder = folder.path().join("not/there/yet");

@@ -103,14 +103,14 @@ impl Case {
 }
 
 #[test]
-fn the_reference_walker_is_right_in_both_orders_of_stores() {
+fn the_reference_walker_is_correct_in_both_store_orders() {
     let case = Case::new(shared_leaf(), WalkerKind::OwnReference, &[]);
     case.holds();
     Case { variations: BTreeSet::from([Variation::AnchorBeforeSequence]), ..case }.holds();
 }
 
 #[test]
-fn cpythons_protocol_splices_on_a_running_target_even_if_each_read_is_one_moment() {
+fn cpythons_protocol_splices_on_a_running_target_even_with_atomic_reads() {
     let case = Case::new(named("alternating"), WalkerKind::OwnCached, &[]);
     Case { samples: 3, sought: SoughtStack::Spliced, reads: Reads::Segments, ..case }.breaks();
 }
@@ -134,7 +134,7 @@ const CODE_PROGRAMS: [(&str, Weakening); 2] = [
 ];
 
 #[test]
-fn the_reference_walker_is_right_where_code_objects_are_freed() {
+fn the_reference_walker_is_correct_when_code_objects_are_freed() {
     for (workload, _) in CODE_PROGRAMS {
         let case = Case::new(named(workload), WalkerKind::OwnReference, &[]);
         Case { reads: Reads::Segments, samples: 20, ..case }.holds();
@@ -142,7 +142,7 @@ fn the_reference_walker_is_right_where_code_objects_are_freed() {
 }
 
 #[test]
-fn decoded_code_that_is_kept_too_long_is_found() {
+fn keeping_decoded_code_for_too_long_is_found() {
     for (workload, weakening) in CODE_PROGRAMS {
         Case {
             samples: 3,
@@ -155,7 +155,7 @@ fn decoded_code_that_is_kept_too_long_is_found() {
 }
 
 #[test]
-fn an_anchor_that_another_profiler_moved_up_again_is_told_by_the_sequence() {
+fn the_sequence_reveals_an_anchor_moved_up_by_another_profiler() {
     let weakening = [Weakening::SequenceNotComparedAfterAnchoring];
     let case = |weakenings: &[Weakening]| Case {
         samples: 1,
@@ -176,7 +176,7 @@ fn at_rest(workload: &str, weakenings: &[Weakening]) -> Case {
 }
 
 #[test]
-fn cpythons_protocol_is_right_on_a_target_at_rest_and_hits_wherever_it_can() {
+fn cpythons_protocol_is_correct_at_rest_and_hits_whenever_possible() {
     for workload in workloads::ALL {
         let case = at_rest(workload.name, &[]);
         let outcome = case.search(&case.graph()).outcome;
@@ -185,7 +185,7 @@ fn cpythons_protocol_is_right_on_a_target_at_rest_and_hits_wherever_it_can() {
 }
 
 #[test]
-fn at_rest_another_profiler_is_harmless_as_long_as_the_sequence_is_compared() {
+fn at_rest_another_profiler_is_harmless_if_the_sequence_is_compared() {
     for (workload, weakening) in [
         ("alternating", Weakening::NoSequenceCheckOnFullHit),
         ("alternating", Weakening::NoSequenceCheckOnPartialHit),
@@ -219,7 +219,7 @@ fn between_reads(workload: &str, sought: SoughtStack, weakenings: &[Weakening]) 
 }
 
 #[test]
-fn what_cpythons_protocol_keeps_on_a_moving_target_needs_its_chunk_copies_and_its_base_frame() {
+fn on_a_moving_target_cpythons_protocol_needs_chunk_copies_and_the_base_frame() {
     for (workload, sought, weakening) in [
         ("alternating", SoughtStack::Torn, Weakening::ChunksNotCopied),
         ("generator", SoughtStack::CutShort, Weakening::ChainStoredWithoutBase),
@@ -242,7 +242,7 @@ fn first_broken(weakenings: &[Weakening], variations: &[Variation], cases: usize
 }
 
 #[test]
-fn random_schedules_find_nothing_where_nothing_is_wrong() {
+fn random_schedules_find_nothing_in_correct_walkers() {
     assert_eq!(first_broken(&[], &[], 20_000), None);
     assert_eq!(first_broken(&[], &[Variation::AnchorBeforeSequence], 20_000), None);
 }
@@ -262,7 +262,7 @@ fn random_schedules_find_the_faults_of_interpreters() {
 }
 
 #[test]
-fn the_child_of_a_fork_is_walked_right_whatever_was_left_in_its_anchors() {
+fn a_forked_child_is_walked_correctly_with_any_inherited_anchors() {
     for kind in [WalkerKind::OwnReference, WalkerKind::OwnCached] {
         let scenario = Scenario {
             program: named("two-threads"),

@@ -60,7 +60,7 @@ fn with(path: &[&str], value: &Value) -> String {
 }
 
 #[test]
-fn what_is_saved_is_loaded_again() {
+fn a_saved_case_loads_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = file().save(&folder.path().join("not/there/yet")).unwrap();
     assert_eq!(SteppedFile::load(&path).unwrap(), file());
@@ -105,7 +105,7 @@ fn the_texts_are_stable() {
 
 /// Cases without a cast keep version 2, so that older versions of framediff can read every case that they can run.
 #[test]
-fn a_cast_is_of_the_third_version() {
+fn cases_with_a_cast_have_format_version_3() {
     let case = SteppedCase {
         cast: "a+make-b.b+a".parse().unwrap(),
         fingerprint: "stepped/own-cached/old-and-new/spliced/full-hit/function/between-samples".parse().unwrap(),
@@ -123,7 +123,7 @@ fn a_cast_is_of_the_third_version() {
 }
 
 #[test]
-fn a_line_is_the_case_and_survives_a_shell() {
+fn a_case_round_trips_through_a_line_and_a_shell() {
     let plain = SteppedCase {
         build: BuildIdentity { version: "3.15.0b4+".into(), debug: true, jit: false },
         walker: WalkerKind::CpythonCached,
@@ -142,7 +142,7 @@ fn a_line_is_the_case_and_survives_a_shell() {
 }
 
 #[test]
-fn every_family_makes_the_program_again() {
+fn every_family_regenerates_its_program() {
     for family in Family::ALL {
         for mode in Mode::ALL {
             let parameters = case().workload.parameters.within_bounds(family);
@@ -157,7 +157,7 @@ fn every_family_makes_the_program_again() {
 }
 
 #[test]
-fn a_file_that_is_no_stepped_case_is_refused_with_the_reason() {
+fn files_that_are_not_stepped_cases_are_refused_with_the_reason() {
     let whole = file().text().unwrap();
     let fuzz = json!({"format": "framediff-case", "version": 1, "target": "text", "note": "", "case": {}}).to_string();
     assert!(matches!(CaseFile::parse(whole.as_bytes()), Err(CaseError::OtherKind)));
@@ -172,7 +172,7 @@ fn a_file_that_is_no_stepped_case_is_refused_with_the_reason() {
         (with(&["kind"], &json!(null)), "its kind is missing"),
         (with(&["target"], &json!("text")), "field \"target\" too many"),
         (with(&["case", "cast"], &json!("a+b")), "the cast is alternating, but the fingerprint is of alone"),
-        (with(&["case", "cast"], &json!("a+kill-a.a")), "a has no unwinder when it is its turn"),
+        (with(&["case", "cast"], &json!("a+kill-a.a")), "a has no unwinder at its turn"),
         (with(&["case", "walker"], &json!("py-spy")), "unknown variant `py-spy`"),
         (with(&["case", "walker"], &json!("cpython-cached")), "the fingerprint is of own-cached"),
         (with(&["case", "weakenings"], &json!(["shim-leaf-anchored"])), "no check that `shim-leaf-anchored`"),
@@ -203,7 +203,7 @@ fn a_file_that_is_no_stepped_case_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
+fn lines_that_are_not_stepped_cases_are_refused_with_the_reason() {
     let line = case().to_string();
     let change = |from: &str, to: &str| {
         assert!(line.contains(from), "{from}");
@@ -215,7 +215,7 @@ fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
         (change("framediff@2@", "framediff@4@"), "it has version 4, known are 2 to 3"),
         (change("framediff@2@", "framediff@3@"), "it has 7 of 8 parts"),
         (change("@3,torn@", "@a+b@3,torn@").replace("@2@", "@3@"), "the fingerprint is of alone"),
-        (change("@3,torn@", "@b@3,torn@").replace("@2@", "@3@"), "there is no a, but one after it"),
+        (change("@3,torn@", "@b@3,torn@").replace("@2@", "@3@"), "a is missing, but a later letter is used"),
         ("framediff@9".into(), "it has version 9"),
         (line[..line.len() / 2].to_owned(), "it is incomplete"),
         (line[..line.len() - 4].to_owned(), "is no shape"),
@@ -223,7 +223,7 @@ fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
         (change(",release", ",fast"), "no kind of build \"fast\"; known are release, debug"),
         (change(",jit@", ",jit,x@"), "is no build"),
         (change("@own-cached,", "@py-spy,"), "no walker \"py-spy\"; known are own-uncached"),
-        (change("chunks-not-copied", "chunks"), "no weakening is called `chunks`"),
+        (change("chunks-not-copied", "chunks"), "there is no weakening `chunks`"),
         (change("@alternating,", "@recursive,"), "no family of workloads \"recursive\"; known are alternating"),
         (change(",rounds,", ",loose,"), "no mode \"loose\""),
         (change(",rounds,7,", ",rounds,+7,"), "\"+7\" is no seed"),
@@ -231,7 +231,7 @@ fn a_line_that_is_no_stepped_case_is_refused_with_the_reason() {
         (change("unequal:9", "odd:9"), "frames are equal:N or unequal:N"),
         (change("@3,torn@", "@three@"), "\"three\" is no number of samples"),
         (change("@3,torn@", "@3@"), "inside of a read"),
-        (change("0.3:12", "0.3"), "\"0.3\" is no move"),
+        (change("0.3:12", "0.3"), "\"0.3\" is not a move"),
     ] {
         let error = text.parse::<SteppedCase>().unwrap_err().to_string();
         assert!(error.contains(words), "{error:?} lacks {words:?}");

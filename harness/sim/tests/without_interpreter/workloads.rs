@@ -30,7 +30,7 @@ fn the_same_seed_gives_the_same_program() {
 }
 
 #[test]
-fn names_of_families_are_read_back() {
+fn family_names_round_trip() {
     for family in Family::ALL {
         assert_eq!(Family::from_name(family.name()), Some(family));
     }
@@ -46,7 +46,7 @@ fn a_family_has_the_threads_of_its_spec() {
 }
 
 #[test]
-fn leaves_of_known_shares_work_as_often_as_their_weights_say() {
+fn leaves_work_as_often_as_their_weights_say() {
     for seed in 0..20 {
         let workload = drawn(Family::Shares, Mode::Free, seed);
         let mut weights: Vec<u32> = workload.shares.iter().map(|(_, weight)| *weight).collect();
@@ -64,7 +64,7 @@ fn leaves_of_known_shares_work_as_often_as_their_weights_say() {
 }
 
 #[test]
-fn wishes_outside_the_bounds_still_give_a_program() {
+fn out_of_range_overrides_still_give_a_program() {
     for family in Family::ALL {
         for (depth, width) in [(0, 0), (u32::MAX, u32::MAX)] {
             let parameters = Parameters {

@@ -96,10 +96,10 @@ impl std::fmt::Display for CacheFields {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LayoutError {
     /// The section does not start with the cookie.
-    #[error("the .PyRuntime section does not start with `xdebugpy`: this is no CPython 3.13 or later")]
+    #[error("the .PyRuntime section does not start with `xdebugpy`: this is not CPython 3.13 or later")]
     NoCookie,
     /// The section ends before the table does.
-    #[error("the .PyRuntime section has {have} bytes, the offsets of this version need {need}")]
+    #[error("the .PyRuntime section has {have} bytes, but the offsets of this version need {need}")]
     Truncated {
         /// Size of the section in bytes.
         have: usize,
@@ -108,12 +108,12 @@ pub enum LayoutError {
     },
     /// The target is a pre-release, whose table may differ from the final release's.
     #[error(
-        "CPython {0} is a pre-release: its offsets may be ordered unlike the final release's; use a final {known}",
+        "CPython {0} is a pre-release: the order of its offsets may differ from the final release's; use a final {known}",
         known = version::known("or")
     )]
     PreRelease(VersionHex),
     /// The layout of this version is not known.
-    #[error("the layout of CPython {0} is not known; known are the final releases of {known}", known = version::known("and"))]
+    #[error("the layout of CPython {0} is unknown; known are the final releases of {known}", known = version::known("and"))]
     UnknownVersion(VersionHex),
     /// The target is a free-threaded build, which the walkers cannot read.
     #[error(
@@ -121,7 +121,7 @@ pub enum LayoutError {
     )]
     FreeThreaded(VersionHex),
     /// An offset points outside its structure, or a size is out of bounds.
-    #[error("the offset {field} = {value:#x} does not fit its structure of {size:#x} bytes")]
+    #[error("the offset {field} = {value:#x} is outside its structure of {size:#x} bytes")]
     DoesNotFit {
         /// Name of the word in the table, as `section.word`.
         field: &'static str,
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn final_releases_are_read_and_only_3_15_has_the_cache() {
+    fn final_releases_parse_and_only_3_15_has_the_cache() {
         for (known, (version, cache)) in KNOWN.iter().zip([
             (0x030d_05f0, CacheFields::Absent),
             (0x030e_0af0, CacheFields::Absent),
@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn every_offset_must_fit() {
+    fn every_offset_must_be_inside_its_structure() {
         let good = table(0x030f_02f0, &KNOWN[2]);
         let read = ["thread_state.next", "interpreter_frame.previous", "code_object.qualname", "bytes_object.ob_sval"];
         let mut position = 3;
@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_tells_which_cache_it_has() {
+    fn the_cache_fields_depend_on_the_version() {
         for (hex, cache) in [
             (0x030e_0af0, CacheFields::Absent),
             (0x030f_00a2, CacheFields::Absent),

@@ -15,7 +15,7 @@ pub enum MemoryError {
     /// The range is not mapped, at least not completely.
     #[error("cannot {action} {length} bytes at {address:#x}: not mapped")]
     Unmapped {
-        /// "read" or "write".
+        /// The access that failed: "read" or "write".
         action: &'static str,
         /// First address of the access.
         address: Address,
@@ -25,21 +25,23 @@ pub enum MemoryError {
     /// The process has ended.
     #[error("process {pid} has ended")]
     Gone {
-        /// Process id.
+        /// The process that was accessed.
         pid: i32,
     },
     /// The kernel denied the access (`EPERM`).
     #[error("cannot {action} memory of process {pid} (EPERM): {advice}")]
     Denied {
-        /// "read" or "write".
+        /// The access that failed: "read" or "write".
         action: &'static str,
-        /// Process id.
+        /// The process that was accessed.
         pid: i32,
         /// Which setting denies the access, and the remedy.
         advice: String,
     },
     /// The memory is opened read-only.
-    #[error("not written: {length} bytes at {address:#x} of a target that is observed read-only (--write allows it)")]
+    #[error(
+        "not written: {length} bytes at {address:#x}, because the target is observed read-only (--write allows writing)"
+    )]
     ReadOnly {
         /// First address of the write.
         address: Address,
@@ -49,9 +51,9 @@ pub enum MemoryError {
     /// Any other error of the system call.
     #[error("cannot {action} {length} bytes at {address:#x} of process {pid}: {errno}")]
     System {
-        /// "read" or "write".
+        /// The access that failed: "read" or "write".
         action: &'static str,
-        /// Process id.
+        /// The process that was accessed.
         pid: i32,
         /// First address of the access.
         address: Address,
@@ -67,7 +69,7 @@ pub enum MemoryError {
 pub struct Segment<'a> {
     /// First address to read.
     pub address: Address,
-    /// Buffer to fill.
+    /// The buffer for the bytes; its length is that of the range.
     pub buffer: &'a mut [u8],
 }
 

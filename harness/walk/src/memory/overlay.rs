@@ -62,7 +62,7 @@ mod tests {
     use crate::memory::image::Image;
 
     #[test]
-    fn writes_are_read_back_and_stay_above() {
+    fn writes_are_read_back_and_do_not_change_the_memory_below() {
         let mut image = Image::default();
         image.map(0x100, vec![1; 16]);
         let mut overlay = Overlay::new(image.clone());

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_touch_or_overlap_become_one_in_any_order() {
+    fn adjacent_and_overlapping_ranges_are_merged_in_any_order() {
         assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (5, 0)]), [(0x10, 0x18), (0x20, 0x28)]);
         assert_eq!(ranges(&[(0x10, 8), (0x20, 8), (0x18, 8)]), [(0x10, 0x28)]);
         assert_eq!(ranges(&[(0x20, 8), (0x10, 8), (0x30, 8), (0x8, 0x40)]), [(0x8, 0x48)]);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_could_be_read_is_noted() {
+    fn only_successful_reads_are_recorded() {
         let mut image = Image::default();
         image.map(0x100, vec![7; 32]);
         let mut read = Ranges::default();

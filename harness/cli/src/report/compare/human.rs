@@ -17,7 +17,7 @@ impl ComparisonDocument {
         let Self { comparison, verdict, .. } = self;
         let mut out = String::new();
         for (old, new) in &comparison.renamed {
-            let _ = writeln!(out, "note: {} stands for {}", clean(new), clean(old));
+            let _ = writeln!(out, "note: {} is compared with {}", clean(new), clean(old));
         }
         for change in &comparison.changes {
             let known = change.known.as_ref().map(|id| format!(" (known: {})", clean(id))).unwrap_or_default();
@@ -27,12 +27,12 @@ impl ComparisonDocument {
             let places: Vec<String> = change.places.iter().map(|place| clean(place)).collect();
             paragraph(&mut out, "  where      ", &places.join("; "), width);
         }
-        let _ = writeln!(out, "{} came to a result both times", plural(comparison.ran_both, "place"));
+        let _ = writeln!(out, "{} had a result both times", plural(comparison.ran_both, "place"));
         for (what, places) in
             [("before, but not now", &comparison.ran_before_only), ("now, but not before", &comparison.ran_now_only)]
         {
             if !places.is_empty() {
-                let _ = writeln!(out, "{} came to a result {what}:", plural(places.len(), "place"));
+                let _ = writeln!(out, "{} had a result {what}:", plural(places.len(), "place"));
                 for place in places.iter().take(PLACES) {
                     let _ = writeln!(out, "  {}", clean(place));
                 }

@@ -8,18 +8,18 @@
 //! If both runs took the same schedules, a failure that none of them showed before is new, even if the known failures
 //! describe it. A failure on more of them than before is worse. Whatever the later report leaves open prevents a pass.
 
+mod comparable;
 mod human;
 #[cfg(test)]
 mod tests;
-mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use comparable::{ComparableReport, Found, Key, Place};
 use model::run::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use told::{ComparableReport, Found, Key, Place};
 
 use crate::report::saved::SavedError;
 
@@ -31,15 +31,16 @@ pub enum CompareError {
     Load(#[from] SavedError),
     /// The reports come from different verbs.
     #[error(
-        "{} is a report of {left}, {} one of {right}: nothing in them can be compared; name two reports of the same verb",
+        "{} is a report of {left}, but {} is one of {right}: they cannot be compared; name two reports of the same \
+         verb",
         old.display(), new.display()
     )]
     Kinds {
-        /// The earlier file.
+        /// The file of the earlier report.
         old: PathBuf,
         /// The verb of the earlier report.
         left: &'static str,
-        /// The later file.
+        /// The file of the later report.
         new: PathBuf,
         /// The verb of the later report.
         right: &'static str,
@@ -120,9 +121,9 @@ pub const VERSION: u32 = 1;
 /// The document of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComparisonDocument {
-    /// [`KIND`].
+    /// Always [`KIND`], which distinguishes the document from reports.
     pub kind: String,
-    /// [`VERSION`].
+    /// The version of the format, [`VERSION`].
     pub version: u32,
     /// The verdict of the comparison.
     pub verdict: Verdict,

@@ -64,7 +64,7 @@ fn failures_are_new_still_there_or_gone() {
 }
 
 #[test]
-fn what_did_not_run_is_not_gone() {
+fn a_failure_whose_place_did_not_run_is_not_gone() {
     let unrun = Event::CellFinished { cell: cell(Lane::Live), outcome: CellOutcome::NotRun(NotRun::BudgetSpent) };
     let comparison = Reports::new().compare(vec![violation()], vec![unrun], |text| text);
     assert_eq!(fates(&comparison), [(Fate::NotLookedFor, false)]);
@@ -72,7 +72,7 @@ fn what_did_not_run_is_not_gone() {
 }
 
 #[test]
-fn the_next_version_of_a_build_stands_for_it() {
+fn a_build_is_compared_with_its_next_version() {
     let newer = |text: String| text.replace("3.15.2", "3.15.3");
     let comparison = Reports::new().compare(vec![violation()], vec![], newer);
     assert_eq!(comparison.renamed["3.15.2 release JIT"], "3.15.3 release JIT");
@@ -83,7 +83,7 @@ fn the_next_version_of_a_build_stands_for_it() {
 }
 
 #[test]
-fn wrong_samples_that_nothing_describes_are_failures_of_their_row() {
+fn wrong_samples_without_a_violation_are_failures_of_their_row() {
     let reports = Reports::new();
     let text = |differences: u64| {
         let tally = Tally { differences, ..fixtures::tally() };
@@ -166,7 +166,7 @@ fn what_the_later_report_leaves_open_is_no_pass() {
 }
 
 #[test]
-fn what_has_no_failures_is_refused_with_what_would_do() {
+fn documents_without_failures_are_refused_with_the_expected_kinds() {
     let reports = Reports::new();
     let comparison = reports.compare(vec![], vec![], |text| text);
     let path = reports.of("c.json", &serde_json::to_string(&compare::ComparisonDocument::from(comparison)).unwrap());
@@ -242,7 +242,7 @@ mod mutants {
     }
 
     #[test]
-    fn a_mutant_that_is_killed_no_more_is_a_new_failure_also_in_the_next_version() {
+    fn a_mutant_that_now_survives_is_a_new_failure_even_in_the_next_version() {
         let survived = || Judged::Survived { samples: 9 };
         let old = report("3.15.2 release", &[("a", Judged::Killed(killed())), ("b", survived())], passed());
         let new = report("3.15.3 release", &[("a", survived()), ("b", Judged::Killed(killed()))], passed());
@@ -254,7 +254,7 @@ mod mutants {
     }
 
     #[test]
-    fn mutants_that_come_and_go_are_told_and_one_that_is_not_decided_is_not_looked_for() {
+    fn added_and_removed_mutants_are_reported_and_undecided_ones_count_as_not_run() {
         let row = "3.15.2 release";
         let survived = || Judged::Survived { samples: 9 };
         let why = || "the budget".to_owned();
@@ -269,14 +269,14 @@ mod mutants {
     }
 
     #[test]
-    fn an_original_that_does_not_pass_any_more_is_a_new_failure() {
+    fn an_original_that_no_longer_passes_is_a_new_failure() {
         let row = "3.15.2 release";
         let [old, new] = [passed(), Hunted::Killed(killed())].map(|control| report(row, &[], control));
         assert_eq!(fates(&compared(&old, &new)), [(Fate::New, false)]);
     }
 
     #[test]
-    fn a_stand_in_that_is_killed_no_more_is_a_new_failure_also_in_the_next_version() {
+    fn a_stand_in_that_now_survives_is_a_new_failure_even_in_the_next_version() {
         let survived = || Judged::Survived { samples: 9 };
         let old = stand_ins("3.15.2 release", &[("a", Judged::Killed(killed()))], passed());
         let new = stand_ins("3.15.3 release", &[("a", survived())], passed());

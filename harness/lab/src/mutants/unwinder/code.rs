@@ -11,7 +11,6 @@ const FUNCTION_LIMIT: u64 = 1 << 20;
 pub(super) struct Function {
     /// Its name in the symbol table, with the compiler's suffixes.
     pub(super) name: String,
-    /// Its address.
     pub(super) start: u64,
     /// Its instructions in address order.
     pub(super) instructions: Vec<Instruction>,
@@ -19,7 +18,6 @@ pub(super) struct Function {
 }
 
 impl Function {
-    /// Decodes a function.
     pub(super) fn new(name: &str, start: u64, bytes: &[u8]) -> Self {
         let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
         let instructions = decoder.iter().collect();
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jump_belongs_to_the_last_comparison_before_it() {
+    fn a_jump_uses_the_last_comparison_before_it() {
         // cmp [rax+0x10],rcx; mov rdx,rax; jne +0; cmp rax,rcx; add rax,1; jne +0
         let bytes = [
             0x48, 0x39, 0x48, 0x10, 0x48, 0x89, 0xc2, 0x75, 0x00, 0x48, 0x39, 0xc8, 0x48, 0x83, 0xc0, 0x01, 0x75, 0x00,

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_of_both_jumps_go_the_way_of_equality() {
+    fn all_jump_forms_are_patched_to_act_as_equal() {
         let rewritten = |bytes: &[u8]| new(as_if_equal(&decoded(bytes), bytes));
         assert_eq!(rewritten(&[0x74, 0x10]), [0xeb, 0x10]);
         assert_eq!(rewritten(&[0x0f, 0x84, 1, 2, 3, 0]), [0x90, 0xe9, 1, 2, 3, 0]);

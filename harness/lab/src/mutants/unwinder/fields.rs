@@ -103,7 +103,7 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// A member's offset.
+    /// The offset of the member with this name, in bytes.
     fn member(&self, structure: Place, wanted: &str) -> Option<u64> {
         let unit = self.units.get(structure.0)?;
         let mut tree = unit.entries_tree(Some(structure.1)).ok()?;

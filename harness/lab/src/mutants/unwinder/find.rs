@@ -43,7 +43,7 @@ fn only<'a>(what: &str, places: Vec<Place<'a>>) -> Result<Place<'a>, NotViable> 
         [] => Err(NotViable(format!("{what} was not found"))),
         several => {
             let names: Vec<_> = several.iter().map(|(function, _)| function.name.as_str()).collect();
-            Err(NotViable(format!("{what} was found {} times, in {}", several.len(), names.join(", "))))
+            Err(NotViable(format!("{what} was found {} times instead of once, in {}", several.len(), names.join(", "))))
         }
     }
 }
@@ -123,7 +123,7 @@ impl<'a> Finder<'a> {
                 && it.op1_kind() == OpKind::Register
                 && it.op1_register() == Register::RCX
         });
-        let kept = kept.ok_or_else(|| NotViable("the sequence that is asked for is not kept".to_owned()))?;
+        let kept = kept.ok_or_else(|| NotViable("the sequence to look for is not kept in a register".to_owned()))?;
         let compares = |&index: &usize| {
             function.at(index).is_some_and(|compare| {
                 compare.mnemonic() == Mnemonic::Cmp
@@ -139,11 +139,11 @@ impl<'a> Finder<'a> {
 }
 
 fn gone() -> NotViable {
-    NotViable("what was found is not what it seemed".to_owned())
+    NotViable("the code found does not have the expected form".to_owned())
 }
 
 fn no_function(name: &str) -> NotViable {
-    NotViable(format!("the module does not have one function of the name {name}"))
+    NotViable(format!("the module does not have exactly one function with the name {name}"))
 }
 
 /// The edit that makes the comparison at a place act as equal.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn in_doubt_nothing_is_patched() {
+    fn ambiguous_code_is_not_patched() {
         let reason = |parts: &[&[u8]]| full_hit(parts).unwrap_err().to_string();
         let none = "not viable: the comparison of the sequence on a full hit was not found";
         // The register may point to anything.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_is_missing_is_named() {
+    fn a_missing_function_is_named() {
         let reason = patches(&[("f", &[&RET])], UnwinderFault::NoSequenceCheckOnSecondLook).unwrap_err().to_string();
         assert!(reason.contains("frame_cache_anchor_matches"), "{reason}");
     }

@@ -43,7 +43,7 @@ pub enum UnwinderFault {
 }
 
 impl UnwinderFault {
-    /// All faults.
+    /// All faults, in the order of reports.
     pub const ALL: [Self; 4] = [
         Self::NoSequenceCheckOnFullHit,
         Self::NoSequenceCheckOnPartialHit,
@@ -68,7 +68,7 @@ impl UnwinderFault {
         match self {
             Self::NoSequenceCheckOnFullHit => "a full hit does not compare the sequence",
             Self::NoSequenceCheckOnPartialHit => "a partial hit does not compare the sequence",
-            Self::NoSequenceCheckOnSecondLook => "the second look compares the anchor, and not the sequence",
+            Self::NoSequenceCheckOnSecondLook => "the second look compares the anchor but not the sequence",
             Self::NoSequenceCheck => "neither hit nor the second look compares the sequence",
         }
     }
@@ -79,9 +79,10 @@ impl UnwinderFault {
     #[must_use]
     pub fn equivalent(self, anchor_first: bool) -> Option<String> {
         (self == Self::NoSequenceCheckOnSecondLook && anchor_first).then(|| {
-            "this build stores the anchor before it counts, at every site: between the two looks of a sample the anchor can have \
-             changed without the sequence, and not the other way round, so that to compare the anchor is enough; unless another \
-             profiler sets it back meanwhile, and no lane has two samples at a time"
+            "at every site, this build stores the anchor before it increments the sequence. Between the two looks of a \
+             sample, the anchor can change without the sequence, but not the other way round, so comparing the anchor \
+             is enough. The exception would be another profiler that sets the anchor back in between, and no lane \
+             takes two samples at a time"
                 .to_owned()
         })
     }
@@ -115,21 +116,19 @@ pub struct NotViable(pub String);
 #[derive(Debug, Error)]
 pub enum ModuleError {
     /// It is not an ELF file for x86-64.
-    #[error("this is no ELF file for x86-64: {0}")]
+    #[error("this is not an ELF file for x86-64: {0}")]
     Elf(String),
     /// It has no symbol table.
-    #[error("the module has no symbols of its functions: it was stripped; use one with its symbol table")]
+    #[error("the module has no symbols for its functions because it was stripped; use a module with a symbol table")]
     Stripped,
     /// Its debug information lacks the offset of a field.
-    #[error("the module's debug information does not tell where {0} is: it was stripped, or this is another version")]
+    #[error("the module's debug information does not contain {0}: it was stripped, or belongs to another version")]
     Field(String),
 }
 
 /// Why a patch was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "the file does not have the bytes at {offset:#x} that are to be replaced: it is not the one that was looked at"
-)]
+#[error("the bytes at offset {offset:#x} are not the ones to be replaced: this is not the file that was examined")]
 pub struct OtherBytes {
     /// The patch's offset in the file.
     pub offset: u64,
@@ -149,7 +148,7 @@ impl Findings {
     /// The reason why the fault is not viable.
     pub fn patches(&self, fault: UnwinderFault) -> Result<&[Patch], NotViable> {
         let of = self.faults.iter().find(|(other, _)| *other == fault);
-        let (_, found) = of.ok_or_else(|| NotViable("it was not looked for".to_owned()))?;
+        let (_, found) = of.ok_or_else(|| NotViable("this fault was not looked for".to_owned()))?;
         found.as_deref().map_err(Clone::clone)
     }
 }
@@ -211,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn names_differ_and_none_is_forgotten() {
+    fn all_faults_have_distinct_names() {
         let names: std::collections::BTreeSet<_> = UnwinderFault::ALL.iter().map(|fault| fault.name()).collect();
         assert_eq!(names.len(), UnwinderFault::ALL.len());
     }
 
     #[test]
-    fn a_patch_is_applied_only_to_the_bytes_that_it_is_for() {
+    fn a_patch_is_applied_only_to_its_original_bytes() {
         let patch = Patch { offset: 1, old: vec![2, 3], new: vec![8, 9], place: String::new() };
         assert_eq!(apply(&[1, 2, 3, 4], std::slice::from_ref(&patch)), Ok(vec![1, 8, 9, 4]));
         for other in [&[1, 2, 4, 4][..], &[1, 2], &[]] {
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module_is_refused() {
+    fn files_that_are_not_modules_are_refused() {
         for bytes in [&b""[..], b"\x7fELF", b"#!/bin/sh"] {
             assert!(matches!(find(bytes), Err(ModuleError::Elf(_))), "{bytes:?}");
         }

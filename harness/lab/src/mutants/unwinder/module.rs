@@ -15,7 +15,7 @@ pub enum CopyError {
     /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     File {
-        /// The module's file.
+        /// The file that could not be read or written.
         path: PathBuf,
         /// The error of the read.
         source: io::Error,
@@ -23,7 +23,7 @@ pub enum CopyError {
     /// The module cannot be analysed.
     #[error("{}: {source}", path.display())]
     Module {
-        /// The module's file.
+        /// The file that could not be read or written.
         path: PathBuf,
         /// Why the analysis failed.
         source: ModuleError,
@@ -59,7 +59,7 @@ impl Module {
         Ok(Self { python: build.python.clone(), path, bytes, findings })
     }
 
-    /// The module's file.
+    /// The file of the original module.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

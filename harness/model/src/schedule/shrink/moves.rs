@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn smaller_is_what_is_simpler_to_tell() {
+    fn simpler_schedules_are_smaller() {
         let ordered = [
             attempt(1, "0.0:9,0.3/1:9"),
             attempt(2, "-"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_numbers_are_no_trouble() {
+    fn extreme_numbers_cause_no_overflow() {
         let start = attempt(u32::MAX, "0.4294967295:4294967295,4294967295.4294967295/4294967295:4294967295");
         assert!(candidates(&start).count() < 2000);
     }

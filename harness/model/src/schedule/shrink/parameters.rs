@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn each_parameter_becomes_as_small_as_it_may() {
+    fn each_parameter_becomes_as_small_as_allowed() {
         let fails = |parameters: &Parameters| {
             let unequal = matches!(parameters.frame_size, FrameSize::Unequal(2..));
             (parameters.depth >= 4 && parameters.width >= 3 && unequal).then(|| parameters.clone())
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_everywhere_becomes_the_smallest_at_once() {
+    fn a_failure_of_every_workload_shrinks_to_the_smallest_immediately() {
         for family in Family::ALL {
             let shrunk = shrink(family, &large().within_bounds(family), 500, |_| Some(()));
             assert_eq!((shrunk.parameters.depth, shrunk.parameters.width), (1, 2), "{family}");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_nowhere_else_stays_within_the_budget() {
+    fn a_failure_of_one_workload_only_stays_within_the_budget() {
         let mut searches = 0;
         let mut fails = |_: &Parameters| {
             searches += 1;

@@ -33,10 +33,10 @@ pub struct ShrunkSchedule {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CannotShrink {
     /// The case does not fail when it is run again.
-    #[error("the case does not fail when it is run again: there is nothing to make smaller; see `framediff replay`")]
+    #[error("the case does not fail when it runs again, so there is nothing to shrink; see `framediff replay`")]
     Passes,
     /// The budget allows no run.
-    #[error("a budget of no runs does not even show that the case fails")]
+    #[error("with a budget of no runs, not even the failure of the case can be shown")]
     NoBudget,
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn moves_go_between_samples_if_they_can() {
+    fn moves_are_shifted_between_samples_if_possible() {
         let fails = |attempt: &Attempt| {
             let ran = ran(attempt)?;
             (ran.results.last()? % 3 == 2).then_some(())
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn another_failure_is_not_the_same() {
+    fn a_different_failure_does_not_count() {
         let fails = |attempt: &Attempt| {
             let total = attempt.schedule.total_steps();
             (total >= 3).then_some(if total >= 10 { "large" } else { "small" })
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_is_kept_and_told() {
+    fn the_budget_is_kept_and_reported() {
         let mut runs = 0;
         let counting = |attempt: &Attempt| {
             runs += 1;
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fail_is_not_shrunk() {
+    fn a_case_that_does_not_fail_is_not_shrunk() {
         let passing = attempt(2, "0.0:1");
         assert_eq!(shrink(&passing, 10, late_anchor), Err(CannotShrink::Passes));
         assert_eq!(shrink(&passing, 0, late_anchor), Err(CannotShrink::NoBudget));

@@ -1,4 +1,4 @@
-//! Generators as leaves and as callers, resumed in every way and by different callers.
+//! Generators as leaves and as callers, resumed in every possible way by different callers.
 //!
 //! A generator's frame is outside the data stack. It keeps its address from one resumption to the next, while its
 //! callers change. Every resumption therefore passes the context again.

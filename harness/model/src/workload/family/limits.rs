@@ -154,7 +154,7 @@ mod tests {
 
     /// The number of frames above `main` at the gates of the leaf, which come right before the gate in `main`.
     #[test]
-    fn main_has_the_last_address_of_an_entry_and_the_first_beyond() {
+    fn main_is_the_last_address_in_an_entry_or_the_first_beyond_it() {
         let parameters =
             Parameters { depth: 2, width: 2, frame_size: FrameSize::Equal(0), speed: 0, names: Names::Ascii };
         let grammar = generate(Family::Limits, Mode::Gated, &parameters, 1).grammar;

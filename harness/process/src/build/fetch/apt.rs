@@ -25,7 +25,7 @@ const PACKAGES: &str = "cache/archives";
 /// A package as the signed index describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Package {
-    /// The file's name.
+    /// The name of the package file, without folders.
     pub(super) file: String,
     /// The file's size in bytes.
     pub(super) size: u64,
@@ -73,7 +73,7 @@ impl Apt {
         let mut packages = Vec::new();
         self.run(&arguments, progress, &mut |line, _| packages.extend(package(line)))?.map_err(offered)?;
         if packages.is_empty() {
-            return Err(offered("apt names no package to fetch".to_owned()));
+            return Err(offered("apt lists no package to fetch".to_owned()));
         }
         Ok(packages)
     }
@@ -90,7 +90,7 @@ impl Apt {
         let mut packages = Vec::new();
         let arguments = ["download", "--print-uris", "-qq", wanted.as_str()];
         let answer = self.run_in("none", &arguments, progress, &mut |line, _| packages.extend(package(line)))?;
-        let none = || format!("apt names no file for {wanted}");
+        let none = || format!("apt lists no file for {wanted}");
         Ok(answer.and_then(|()| packages.pop().ok_or_else(none)))
     }
 
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_plan_is_read() {
+    fn a_line_of_the_plan_parses() {
         let line = "'http://m/pool/a_1%2b1_amd64.deb' a_1%3a1+1_amd64.deb 17012 SHA256:90ac";
         let expected = Package { file: "a_1%3a1+1_amd64.deb".to_owned(), size: 17012, sha256: "90ac".to_owned() };
         assert_eq!(package(line), Some(expected));
@@ -292,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_read_from_the_status_lines_alone() {
+    fn progress_comes_only_from_status_lines() {
         assert_eq!(percent("dlstatus:3:14.7336:Retrieving file 3 of 3"), Some(14.7336));
         assert_eq!(percent("dlstatus:3:nan:Retrieving"), None);
         assert_eq!(percent("Get:1 http://m unstable"), None);
     }
 
     #[test]
-    fn complaints_are_said_once() {
+    fn apt_messages_are_reported_once() {
         assert_eq!(summary("W: a\nnoise\nE: b\nW: a\n", "exit 100"), "W: a; E: b");
         assert_eq!(summary("", "exit 100"), "apt-get ended with exit 100");
     }

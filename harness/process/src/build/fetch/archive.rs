@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_count_before_any_index_was_read() {
+    fn settings_are_used_before_an_index_exists() {
         let empty = tempfile::tempdir().unwrap();
         let lists = format!("Dir::State::lists={}", empty.path().display());
         assert_eq!(Archive::by_apt(&[&lists]).unwrap(), Archive::of_this_machine().unwrap());
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_of_the_machines_own_is_found_in_both_kinds_of_file() {
+    fn a_local_keyring_is_found_in_both_kinds_of_source_files() {
         let keyring = tempfile::NamedTempFile::new().unwrap();
         let path = keyring.path().display();
         let deb822 = format!("# c\nURIs: http://a\n\n\n# c\nURIs: http://b\nSigned-By: {path}\n");

@@ -10,36 +10,39 @@ use super::super::BuildError;
 /// Why a fetch failed. Files it had fetched by then stay in the folder for the next run.
 #[derive(Debug, Error)]
 pub enum FetchError {
-    /// The packages are for another processor.
+    /// The packages are for a different processor.
     #[error(
-        "CPython can be fetched for x86_64 only, this machine is {have}: run on x86_64, or pass --python with a CPython 3.15 of your own"
+        "CPython can be fetched only for x86_64, but this machine is {have}: run on x86_64, or pass --python with your \
+         own CPython 3.15"
     )]
     Machine {
-        /// This machine's processor.
+        /// The processor architecture of this machine.
         have: &'static str,
     },
     /// A program that fetching needs cannot be run.
     #[error(
-        "cannot run `{tool}` ({source}), which fetching needs: install it (Debian and its kin have it), or pass --python with a CPython 3.15 of your own"
+        "cannot run `{tool}` ({source}), which is needed to fetch: install it (Debian and its derivatives have it), or \
+         pass --python with your own CPython 3.15"
     )]
     Tool {
-        /// The program's name.
+        /// The program that could not be run: `apt-get`, `dpkg-deb` or `tar`.
         tool: &'static str,
         /// The error of the launch.
         source: io::Error,
     },
     /// apt's settings name no Debian archive.
     #[error(
-        "apt's settings name no archive of Debian's section main: add one to /etc/apt/sources.list.d, or pass --python with a CPython 3.15 of your own"
+        "apt's settings have no Debian archive with the section main: add one to /etc/apt/sources.list.d, or pass \
+         --python with your own CPython 3.15"
     )]
     NoArchive,
     /// The cache folder's name contains a character that apt or the loader cannot handle.
     #[error(
-        "the cache folder {folder:?} has a character in its name (one of : ; \" or a control character, or no UTF-8) \
-             that apt or the loader cannot take: choose another with --cache"
+        "the path of the cache folder {folder:?} contains a character that apt or the loader cannot handle (: ; \" or \
+         a control character, or invalid UTF-8): choose another folder with --cache"
     )]
     Name {
-        /// The cache folder.
+        /// The cache folder that was chosen.
         folder: PathBuf,
     },
     /// A file or folder of the cache cannot be used.
@@ -51,10 +54,10 @@ pub enum FetchError {
         source: io::Error,
     },
     /// There is not enough space on the disk.
-    #[error("the disk is full: {} has {free} bytes free and fetching needs about {need} more; \
-             make room or choose another folder with --cache", folder.display())]
+    #[error("the disk is full: {} has {free} bytes free, but fetching needs about {need} more; free some space, or \
+        choose another folder with --cache", folder.display())]
     DiskFull {
-        /// The cache folder.
+        /// The cache folder that was chosen.
         folder: PathBuf,
         /// Free space in bytes.
         free: u64,
@@ -63,30 +66,33 @@ pub enum FetchError {
     },
     /// apt could not download something.
     #[error(
-        "cannot fetch {what} from {uri}: {detail}\nCheck the network and apt's proxy settings, and run again, or pass --python with a CPython 3.15 of your own"
+        "cannot fetch {what} from {uri}: {detail}\nCheck the network and apt's proxy settings, and run again, or pass \
+         --python with your own CPython 3.15"
     )]
     Network {
         /// What was being downloaded.
         what: &'static str,
-        /// The archive's URI.
+        /// The URI of the Debian archive.
         uri: String,
-        /// apt's message.
+        /// The errors and warnings of apt, on one line.
         detail: String,
     },
     /// The archive does not have the packages.
     #[error(
-        "{uri} does not offer CPython 3.15: {detail}\nUse another mirror in apt's settings, or pass --python with a CPython 3.15 of your own"
+        "{uri} does not offer CPython 3.15: {detail}\nUse another mirror in apt's settings, or pass --python with your \
+         own CPython 3.15"
     )]
     NotOffered {
-        /// The archive's URI.
+        /// The URI of the Debian archive.
         uri: String,
-        /// apt's message.
+        /// The errors and warnings of apt, on one line.
         detail: String,
     },
     /// A package's digest differs from the signed index.
-    #[error("{} has SHA-256 {found}, the signed index says {expected}: it was removed; run again", file.display())]
+    #[error("{} has SHA-256 {found}, but the signed index says {expected}: the file was removed; run \
+        again", file.display())]
     Digest {
-        /// The package's file.
+        /// The package file in the cache folder.
         file: PathBuf,
         /// The digest in the index.
         expected: String,
@@ -96,14 +102,15 @@ pub enum FetchError {
     /// A package cannot be unpacked.
     #[error("cannot unpack {}: {detail}; run again", file.display())]
     Unpack {
-        /// The package's file.
+        /// The package file in the cache folder.
         file: PathBuf,
         /// The message of the program that failed.
         detail: String,
     },
     /// The unpacked interpreter does not run.
     #[error(
-        "what was fetched is no usable CPython: {source}\nIs the cache folder on a file system mounted noexec? Choose another with --cache, or pass --python with a CPython 3.15 of your own"
+        "the fetched CPython is not usable: {source}\nIs the cache folder on a file system mounted noexec? Choose \
+         another with --cache, or pass --python with your own CPython 3.15"
     )]
     Unusable {
         /// The error of probing it.
@@ -111,42 +118,44 @@ pub enum FetchError {
     },
     /// No interpreter of this version was fetched, so its tests are not available.
     #[error(
-        "CPython {version} has no tests of its own, and tests are fetched only for the CPython in {}{}: \
-             install the tests that belong to it (Debian's are in the package libpython3.15-testsuite), or test what framediff fetches",
+        "CPython {version} comes without its tests, and tests are fetched only for the CPython in {}{}: install the \
+         tests that belong to it (Debian's are in the package libpython3.15-testsuite), or test the CPython that \
+         framediff fetches",
         cache.display(), fetched(.have)
     )]
     TestsOfAnother {
         /// The version whose tests were requested.
         version: String,
-        /// The cache folder.
+        /// The cache folder, whose interpreter is the only one with fetched tests.
         cache: PathBuf,
         /// The package version of the interpreters in the folder, if there are any.
         have: Option<String>,
     },
     /// The archive no longer has the tests of this version.
     #[error(
-        "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again, which fetches both anew, \
-             or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its snapshot archive) and name the folder of its test_external_inspection.py with --peer-tests",
+        "{uri} does not offer the tests of the fetched CPython {version}: {detail}\nRemove {} and run again to fetch \
+         both again, or unpack libpython3.15-testsuite {version} from elsewhere (Debian keeps old versions in its \
+         snapshot archive) and name the folder of its test_external_inspection.py with --peer-tests",
         folder.display()
     )]
     TestsNotOffered {
-        /// The archive's URI.
+        /// The URI of the Debian archive.
         uri: String,
         /// The package version of the fetched interpreters.
         version: String,
-        /// apt's message.
+        /// The errors and warnings of apt, on one line.
         detail: String,
         /// The folder of the fetched interpreters.
         folder: PathBuf,
     },
     /// The fetched folder was removed meanwhile.
-    #[error("{} vanished while it was fetched; run again", folder.display())]
+    #[error("{} was removed while fetching into it; run again", folder.display())]
     Vanished {
-        /// The removed folder.
+        /// The folder that was removed by another process.
         folder: PathBuf,
     },
     /// The user interrupted the fetch.
-    #[error("interrupted; the next run carries on with what was fetched")]
+    #[error("interrupted; the next run continues with what was fetched so far")]
     Interrupted,
 }
 

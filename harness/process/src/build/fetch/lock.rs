@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_second_waits_until_the_first_is_done() {
+    fn a_second_process_waits_for_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let held = take(&path, &mut crate::build::Silent).unwrap();

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_takes_name_and_version_from_the_file() {
+    fn the_manifest_uses_name_and_version_of_the_package_file() {
         let package = Package { file: "libx_1%3a2-3+b1_amd64.deb".to_owned(), size: 0, sha256: String::new() };
         let Entry { name, version, .. } = entry(&package);
         assert_eq!((name.as_str(), version.as_str()), ("libx", "1:2-3+b1"));

@@ -38,7 +38,7 @@ fn recorded_images_agree_in_every_order_and_hit() {
 }
 
 #[test]
-fn what_interpreters_left_keeps_the_promise() {
+fn images_of_real_interpreters_keep_the_promise() {
     for recorded in Recorded::all().filter(|it| !it.name().starts_with("old-")) {
         for steps in 1..=8 {
             let steps = (0..steps).map(|_| undamaged(1)).collect();
@@ -65,7 +65,7 @@ fn caught_after(weakening: Weakening, most: u32) -> Option<u32> {
 }
 
 #[test]
-fn what_a_walker_leaves_out_at_rest_is_noticed() {
+fn missing_checks_of_a_walker_at_rest_are_noticed() {
     for weakening in [
         Weakening::NoSequenceCheckOnFullHit,
         Weakening::NoSequenceCheckOnPartialHit,
@@ -83,7 +83,7 @@ fn set(kind: MutationKind, index: usize, field: u8, value: u64) -> Mutation {
 }
 
 /// Whether one of these cases catches the weakened walker. None may fail with the correct one.
-fn is_told(weakening: Weakening, mut cases: impl Iterator<Item = TestCase>) -> bool {
+fn is_noticed(weakening: Weakening, mut cases: impl Iterator<Item = TestCase>) -> bool {
     cases.any(|case| {
         check(&case);
         catch_unwind(AssertUnwindSafe(|| check_weakened(&case, &[weakening]))).is_err()
@@ -135,7 +135,7 @@ fn counted_shim_frames_are_noticed() {
         }
         cases
     });
-    assert!(is_told(Weakening::ShimFramesCounted, cases));
+    assert!(is_noticed(Weakening::ShimFramesCounted, cases));
 }
 
 /// Another thread state has the thread's id, its frames and the sequence of its last stack, and its leaf is the anchor.
@@ -163,7 +163,7 @@ fn another_thread_state_is_noticed() {
         }
         cases
     });
-    assert!(is_told(Weakening::ThreadStateNotCompared, cases));
+    assert!(is_noticed(Weakening::ThreadStateNotCompared, cases));
 }
 
 /// A code object that one interpreter freed now belongs to another one, which does not count that. The first thread
@@ -180,12 +180,12 @@ fn code_that_another_interpreter_freed_is_noticed() {
             TestCase { recorded, reference: false, before: 0, divided: true, lasting: Vec::new(), steps }
         })
     });
-    assert!(is_told(Weakening::GenerationOfAnotherInterpreter, cases));
+    assert!(is_noticed(Weakening::GenerationOfAnotherInterpreter, cases));
 }
 
 /// The list of one interpreter contains the thread, but the thread's state names another one.
 #[test]
-fn a_thread_that_names_another_interpreter_is_walked_by_what_it_names() {
+fn a_thread_is_walked_with_the_interpreter_that_it_names() {
     let case = serde_json::json!({
         "recorded": "release-through-c", "reference": true, "before": 2, "divided": true, "lasting": [],
         "steps": [{

@@ -28,7 +28,7 @@ fn an_uncached_walk_reads_names_and_lines_and_skips_shims() {
 }
 
 #[test]
-fn cached_walkers_miss_then_hit_then_hit_partially() {
+fn cached_walkers_miss_then_hit_fully_then_partially() {
     for mut walker in cached_walkers() {
         let walker = walker.as_mut();
         let mut target = Target::new();
@@ -96,7 +96,7 @@ fn reused_addresses_do_not_mix_branches() {
 }
 
 #[test]
-fn without_the_sequence_check_a_frame_at_a_stored_address_gets_another_branchs_callers() {
+fn without_the_sequence_check_a_reused_address_gets_the_callers_of_another_branch() {
     let unchecked = BTreeSet::from([Weakening::NoSequenceCheckOnFullHit, Weakening::NoSequenceCheckOnPartialHit]);
     let mut walkers: Vec<(Box<dyn Walker>, &str)> = vec![
         (Box::new(CachedWalker::new(site(), unchecked.clone()).unwrap()), "a1:1"),
@@ -135,7 +135,7 @@ fn a_reused_leaf_has_a_stale_line() {
 }
 
 #[test]
-fn the_reference_walker_never_anchors_what_it_cannot_hold() {
+fn the_reference_walker_never_anchors_frames_that_it_cannot_cache() {
     for (owner, expected) in [(1, Rejection::GeneratorLeaf), (3, Rejection::ShimLeaf)] {
         let mut target = Target::new();
         let [module, generator] = ["<module>", "generator"].map(|name| target.code(name));
@@ -148,7 +148,7 @@ fn the_reference_walker_never_anchors_what_it_cannot_hold() {
 }
 
 #[test]
-fn an_anchor_on_a_shim_frame_that_left_is_a_miss() {
+fn an_anchor_on_a_gone_shim_frame_is_a_miss() {
     for mut walker in cached_walkers() {
         let walker = walker.as_mut();
         let mut target = Target::new();
@@ -195,7 +195,7 @@ fn a_thread_without_frames_is_empty() {
 }
 
 #[test]
-fn a_cache_can_be_looked_at_and_replaced() {
+fn a_cache_can_be_inspected_and_replaced() {
     let mut target = target(&["<module>", "leaf"]);
     let (mut own, mut reference) = (cached(&[]), ReferenceWalker::new(site()).unwrap());
     let walkers: [&mut dyn CachingWalker; 2] = [&mut own, &mut reference];
@@ -209,7 +209,7 @@ fn a_cache_can_be_looked_at_and_replaced() {
 }
 
 #[test]
-fn entries_of_threads_that_are_gone_go_away() {
+fn entries_of_ended_threads_are_removed() {
     let mut target = target(&["<module>"]);
     let (mut own, mut reference) = (cached(&[]), ReferenceWalker::new(site()).unwrap());
     let walkers: [&mut dyn CachingWalker; 2] = [&mut own, &mut reference];
@@ -225,7 +225,7 @@ fn entries_of_threads_that_are_gone_go_away() {
 }
 
 #[test]
-fn the_cached_walker_follows_chains_as_long_as_cpythons() {
+fn the_cached_walker_has_cpythons_depth_limit() {
     const STACK: u64 = 0x4000_0000;
     // 1536 links including the base frame, then one more.
     for (count, too_long) in [(1535, false), (1536, true)] {
@@ -253,7 +253,7 @@ fn the_cached_walker_follows_chains_as_long_as_cpythons() {
 }
 
 #[test]
-fn shim_frames_count_only_where_they_are_counted_by_mistake() {
+fn shim_frames_are_counted_only_with_that_weakening() {
     for (shim, expected) in [(false, Lookup::PartialHit), (true, Lookup::Miss(MissReason::SequenceMismatch))] {
         let mut target = target(&["<module>", "leaf"]);
         let mut walker = cached(&[Weakening::ShimFramesCounted]);
@@ -270,7 +270,7 @@ fn shim_frames_count_only_where_they_are_counted_by_mistake() {
 }
 
 #[test]
-fn the_reference_walker_holds_no_frame_of_a_generators_code() {
+fn the_reference_walker_caches_no_generator_frame() {
     for (flags, generator) in [(0x20, true), (0x80, true), (0x200, true), (0x1 | 0x2 | 0x10 | 0x40 | 0x100, false)] {
         let mut target = target(&["<module>", "maker"]);
         let code = target.get(target.top()) & !3;
@@ -282,7 +282,7 @@ fn the_reference_walker_holds_no_frame_of_a_generators_code() {
 }
 
 #[test]
-fn the_reference_walker_vouches_for_no_address_below_a_shim_frame() {
+fn the_reference_walker_trusts_no_address_below_a_shim_frame() {
     let mut target = target(&["<module>"]);
     let code = target.code("callee");
     target.push_at(SHIM, 0, 3);
@@ -293,7 +293,7 @@ fn the_reference_walker_vouches_for_no_address_below_a_shim_frame() {
 }
 
 #[test]
-fn a_chain_on_which_the_anchor_is_not_is_looked_at_to_its_end() {
+fn a_chain_without_the_anchor_is_followed_to_its_end() {
     let grown = BTreeSet::from([Weakening::PartialHitOnGrownStack]);
     let anywhere = BTreeSet::from([Weakening::PartialHitOnGrownStack, Weakening::ChainStoredWithoutBase]);
     for (weakenings, previous, expected) in
@@ -315,7 +315,7 @@ fn a_chain_on_which_the_anchor_is_not_is_looked_at_to_its_end() {
 }
 
 #[test]
-fn an_entry_is_for_the_thread_state_that_it_was_stored_for() {
+fn an_entry_is_valid_only_for_its_own_thread_state() {
     const OTHER: u64 = 0x4_0000;
     let unchecked = BTreeSet::from([Weakening::ThreadStateNotCompared]);
     let mut walkers: Vec<(Box<dyn Walker>, bool)> = vec![

@@ -23,7 +23,7 @@ fn as_cpython_a_leaf_must_run_python_code() {
 }
 
 #[test]
-fn as_cpython_the_first_walk_copies_the_chunks_of_earlier() {
+fn as_cpython_the_first_walk_starts_at_the_earlier_chunk() {
     const EARLIER: u64 = 0x70_0000;
     let mut target = target(&["<module>"]);
     let mut walker = cached(&[]).as_cpython(EARLIER);
@@ -33,7 +33,7 @@ fn as_cpython_the_first_walk_copies_the_chunks_of_earlier() {
 }
 
 #[test]
-fn as_cpython_the_newest_chunk_is_read_anew() {
+fn as_cpython_the_newest_chunk_is_read_again() {
     // The newest chunk disappears between the first and the second access.
     let gone = |access: usize, target: &mut Target| {
         if access == 2 {

@@ -76,7 +76,7 @@ fn in_two_interpreters(walker: &mut dyn Walker) -> Vec<String> {
 }
 
 #[test]
-fn each_interpreter_has_its_own_code_objects() {
+fn code_objects_are_cached_per_interpreter() {
     let shared = [Weakening::GenerationOfAnotherInterpreter];
     assert_eq!(in_two_interpreters(&mut cached(&[])), ["second:1", "caller:1"]);
     assert_eq!(in_two_interpreters(&mut reference(&[])), ["second:1", "caller:1"]);

@@ -34,7 +34,7 @@ fn a_chain_that_misses_the_base_frame_is_rejected_by_all() {
 }
 
 #[test]
-fn loops_and_garbage_end_in_a_rejection() {
+fn loops_and_garbage_are_rejected() {
     let mut walkers: Vec<Box<dyn Walker>> = vec![Box::new(UncachedWalker::new(site()).unwrap())];
     walkers.extend(cached_walkers());
     for mut walker in walkers {
@@ -86,7 +86,7 @@ impl RemoteMemory for Counted {
 }
 
 #[test]
-fn lists_that_loop_are_left_soon() {
+fn looping_lists_are_rejected_early() {
     type Damage = fn(&mut Target);
     let damages: [(Damage, &str); 4] = [
         (|target| target.put(INTERPRETER, INTERPRETER), "list of interpreters loops"),
@@ -114,7 +114,7 @@ fn lists_that_loop_are_left_soon() {
 }
 
 #[test]
-fn a_leaf_that_cannot_be_read_is_told() {
+fn an_unreadable_leaf_is_reported() {
     for mut walker in cached_walkers() {
         let mut target = target(&["<module>"]);
         let code = target.code("leaf");

@@ -56,7 +56,7 @@ fn accesses(walker: &mut dyn Walker, target: &mut Target) -> usize {
 }
 
 #[test]
-fn a_full_hit_takes_few_accesses() {
+fn a_full_hit_needs_few_accesses() {
     // The cached walker reads state and predicted leaf, then anchor and sequence. The reference walker reads all in
     // one access.
     for (mut walker, expected) in cached_walkers().into_iter().zip([2, 1]) {
@@ -67,7 +67,7 @@ fn a_full_hit_takes_few_accesses() {
 }
 
 #[test]
-fn what_changes_between_reading_and_use_is_no_hit() {
+fn a_change_between_read_and_use_is_not_a_hit() {
     // The leaf returns before the last access, which reads anchor and sequence again.
     let mut target = target(&["<module>", "middle", "leaf"]);
     let mut walker = cached(&[]);
@@ -133,7 +133,7 @@ fn another_profiler_clears_the_anchor(target: &mut Target) {
 }
 
 #[test]
-fn the_reference_walker_rejects_what_moved_and_tries_again() {
+fn the_reference_walker_rejects_moved_targets_and_retries() {
     // 1 state, 2 leaf, 3 anchor written, 4 leaf and state again, 5 chunk, 6 base frame, 7 anchor and sequence.
     let mut still = target(&["<module>", "leaf"]);
     assert_eq!(accesses(&mut informed(&mut still), &mut still), 7);
@@ -177,7 +177,7 @@ fn the_reference_walker_rejects_what_moved_and_tries_again() {
 }
 
 #[test]
-fn a_frame_that_is_gone_was_no_garbage() {
+fn a_gone_frame_is_not_reported_as_garbage() {
     fn gone(target: &mut Target) {
         target.image.unmap(0x60_0000);
     }

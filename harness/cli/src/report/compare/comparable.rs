@@ -37,7 +37,6 @@ pub(super) struct ComparableReport {
     pub(super) schedules: BTreeMap<Place, String>,
     /// Reasons other than failures why the run does not pass.
     pub(super) doubts: BTreeSet<String>,
-    /// The failures.
     pub(super) found: BTreeMap<Key, Found>,
 }
 
@@ -120,58 +119,58 @@ impl ComparableReport {
     }
 
     fn of_explore(searches: Searches) -> Self {
-        let mut told = Self::nothing("explore");
+        let mut comparable = Self::nothing("explore");
         for search in searches.searches {
             let place = place_of(&search);
             let kind = search.build.split_once(' ').map_or("", |(_, kind)| kind);
-            told.rows.insert(search.build.clone(), kind.to_owned());
+            comparable.rows.insert(search.build.clone(), kind.to_owned());
             // A search that was cut short, or stopped at its first failure, says nothing about other failures.
             if search.ended == SearchEnd::Everything && search.never_came == 0 {
-                told.ran.insert(place.clone());
-                told.schedules.insert(place.clone(), search.schedules.to_string());
+                comparable.ran.insert(place.clone());
+                comparable.schedules.insert(place.clone(), search.schedules.to_string());
             }
             let (row, bounds) = &place;
             if search.verdict == Verdict::Inconclusive {
-                told.doubts.insert(format!("{}: {row}, {bounds}", search.verdict));
+                comparable.doubts.insert(format!("{}: {row}, {bounds}", search.verdict));
             }
-            told.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));
+            comparable.doubts.extend(search.doubts.iter().map(|doubt| format!("{doubt}: {row}, {bounds}")));
             for failure in search.failures {
                 // The same failure in two searches counts as two.
                 let key = (row.clone(), format!("{}, {bounds}", failure.fingerprint));
                 let found = Found { known: failure.known, count: failure.schedules, places: [place.clone()].into() };
-                told.found.insert(key, found);
+                comparable.found.insert(key, found);
             }
         }
-        told
+        comparable
     }
 
     /// Failures are what fails the run: a surviving mutant, an original that does not pass, a site that nothing
     /// reaches. A mutant that is equivalent, not viable or undecided has no result.
     #[cfg(target_arch = "x86_64")]
     fn of_mutants(report: &Mutants) -> Self {
-        let mut told = Self::nothing("mutants");
+        let mut comparable = Self::nothing("mutants");
         if report.verdict() == Verdict::Inconclusive {
-            told.doubts.insert("the later run of `mutants` is inconclusive".to_owned());
+            comparable.doubts.insert("the later run of `mutants` is inconclusive".to_owned());
         }
         let unwinder = |row: &str| format!("{row}, CPython's unwinder");
         for row in &report.rows {
-            told.row(&row.row);
-            told.mutants(&row.row, &row.mutants, &row.control);
+            comparable.row(&row.row);
+            comparable.mutants(&row.row, &row.mutants, &row.control);
             for site in &row.sites {
-                told.result(&row.row, format!("site {} is never reached", site.site), site.guards == 0);
+                comparable.result(&row.row, format!("site {} is never reached", site.site), site.guards == 0);
             }
         }
         for one in &report.unwinder {
-            told.row(&unwinder(&one.row));
-            told.mutants(&unwinder(&one.row), &one.mutants, &one.control);
+            comparable.row(&unwinder(&one.row));
+            comparable.mutants(&unwinder(&one.row), &one.mutants, &one.control);
         }
         for one in &report.stand_ins {
             let row = format!("{}, stand-ins", one.row);
-            told.row(&row);
-            told.mutants(&row, &one.mutants, &one.control);
+            comparable.row(&row);
+            comparable.mutants(&row, &one.mutants, &one.control);
         }
-        told.mutants("own walkers", &report.own, report.own_control.as_slice());
-        told
+        comparable.mutants("own walkers", &report.own, report.own_control.as_slice());
+        comparable
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -225,7 +224,7 @@ fn undescribed(document: &Document, failure: &Failure) -> Option<(Key, Found)> {
         wrong && (&cell.cell.row, cell.cell.lane) == (row, lane)
     };
     let places = document.cells.iter().filter(is_wrong).map(|cell| place(row, lane, &cell.cell.family, walker));
-    let key = (row.clone(), format!("{lane}, {walker}: wrong samples that no violation describes"));
+    let key = (row.clone(), format!("{lane}, {walker}: wrong samples without a violation"));
     Some((key, Found { known: None, count: samples, places: places.collect() }))
 }
 

@@ -87,15 +87,15 @@ impl Teller<'_> {
         self.walker.is_cpythons()
     }
 
-    /// Converts a history.
-    pub(super) fn tell(&self, history: &[StepEvent]) -> Vec<StoryLine> {
-        let mut told: Vec<StoryLine> = history.iter().filter_map(|event| self.event(event)).collect();
-        if let Some(StoryLine::Chain(links)) = told.first_mut()
+    /// Converts a history of the rig into lines that both interpreters can be compared by.
+    pub(super) fn lines(&self, history: &[StepEvent]) -> Vec<StoryLine> {
+        let mut lines: Vec<StoryLine> = history.iter().filter_map(|event| self.event(event)).collect();
+        if let Some(StoryLine::Chain(links)) = lines.first_mut()
             && let Some(Link { named: Some((_, line)), .. }) = links.first_mut()
         {
             *line = None;
         }
-        told
+        lines
     }
 
     fn event(&self, event: &StepEvent) -> Option<StoryLine> {
@@ -163,14 +163,14 @@ impl Teller<'_> {
 
 /// Removes the accesses that our own walker made after CPython's unwinder had already rejected the walk.
 pub(super) fn shorten_rejected(real: &[StoryLine], mut simulated: Vec<StoryLine>) -> Vec<StoryLine> {
-    let answers = |told: &[StoryLine]| -> Vec<usize> {
-        (0..told.len()).filter(|&index| matches!(told.get(index), Some(StoryLine::Answer(_)))).collect()
+    let answers = |lines: &[StoryLine]| -> Vec<usize> {
+        (0..lines.len()).filter(|&index| matches!(lines.get(index), Some(StoryLine::Answer(_)))).collect()
     };
     for (number, at) in answers(real).into_iter().enumerate() {
         let Some(&end) = answers(&simulated).get(number) else { break };
         if matches!(real.get(at), Some(StoryLine::Answer(Answer { outcome: Err(_), .. })))
             && at < end
-            && simulated.get(at..end).is_some_and(|more| more.iter().all(|told| matches!(told, StoryLine::Access(..))))
+            && simulated.get(at..end).is_some_and(|more| more.iter().all(|line| matches!(line, StoryLine::Access(..))))
         {
             simulated.drain(at..end);
         }
