@@ -87,7 +87,7 @@ fn a_wrong_truth_is_a_violation() {
     let outcome = outcome(["replay", file.to_str().unwrap()], PATIENCE);
     assert_eq!(outcome.code, Some(i32::from(exit::VIOLATION)), "{outcome:?}");
     assert!(outcome.stdout.contains("violation: thread"), "{outcome:?}");
-    assert!(outcome.stdout.contains("the target's own account has another line"), "{outcome:?}");
+    assert!(outcome.stdout.contains("the target's own account has a different line"), "{outcome:?}");
 }
 
 #[test]

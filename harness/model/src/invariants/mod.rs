@@ -390,13 +390,13 @@ impl fmt::Display for Violation {
             }
             Self::Legality { illegal } => illegal.fmt(f),
             Self::Agreement { other, difference } => {
-                write!(f, "{other} saw another {} in the same state", difference.name())
+                write!(f, "{other} saw a different {} in the same state", difference.name())
             }
             Self::RejectedWhileStopped { rejection } => {
                 write!(f, "rejected although the target did not move: {rejection}")
             }
             Self::Account { difference } => {
-                write!(f, "the target's own account has another {}", difference.name())
+                write!(f, "the target's own account has a different {}", difference.name())
             }
             Self::SequenceDecreased { before, after } => {
                 write!(f, "the sequence (last_profiled_frame_seq) went from {before} to {after}")
@@ -434,7 +434,7 @@ impl fmt::Display for Violation {
             }
             Self::AnchorNotWritten { current_frame, anchor } => write!(
                 f,
-                "the walker gave a stack and left the anchor (last_profiled_frame) at {anchor:#x}, while the current frame is {current_frame:#x}"
+                "the walker returned a stack and left the anchor (last_profiled_frame) at {anchor:#x}, while the current frame is {current_frame:#x}"
             ),
             Self::HitMissed { anchor, left, counted, reason } => write!(
                 f,
@@ -443,14 +443,14 @@ impl fmt::Display for Violation {
                 callers(*left)
             ),
             Self::Counters { told, owed } => {
-                write!(f, "the unwinder counted {told}; the protocol makes of this state {owed}")
+                write!(f, "the unwinder counted {told}, but the protocol yields {owed} in this state")
             }
             Self::AnchorWrittenInVain { before, anchor } => write!(
                 f,
-                "a sample that gave no stack moved the anchor (last_profiled_frame) from {before:#x} to {anchor:#x}"
+                "a sample without a stack moved the anchor (last_profiled_frame) from {before:#x} to {anchor:#x}"
             ),
             Self::Told { field, seen, possible } => {
-                write!(f, "the {} told: {seen}; the target, which does not move, has: {possible}", field.name())
+                write!(f, "reported {}: {seen}; the target, which does not move, has: {possible}", field.name())
             }
             Self::UnwinderDied { end, failed_in, words } => {
                 write!(f, "the process that runs the unwinder {end}")?;

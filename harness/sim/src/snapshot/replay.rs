@@ -14,7 +14,7 @@ use framewalk::rejection::Rejection;
 use framewalk::sample::{Lookup, Sample, ThreadSample, WalkerKind};
 use framewalk::spec::WalkerSpec;
 use framewalk::walker::{Site, Unsupported, Walker};
-use model::invariants::Difference;
+use model::invariants::{Difference, Field, Violation};
 use model::oracle::differential::{difference, difference_from_account};
 use model::oracle::rejections::may_reject;
 use model::workload::grammar::is_trampoline;
@@ -44,12 +44,12 @@ pub struct ReplayedLook {
     /// The sample, or why the threads could not be found.
     pub sample: Result<Sample, Rejection>,
     /// The differences from the truth.
-    pub broken: Vec<BrokenImage>,
+    pub broken: Vec<ReplayDifference>,
 }
 
 /// One difference between a walker's result and the truth.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BrokenImage {
+pub struct ReplayDifference {
     /// Thread id; `None` if the difference concerns all threads.
     pub native_thread_id: Option<u64>,
     /// How the result differs from the truth.
@@ -59,14 +59,8 @@ pub struct BrokenImage {
 /// The kind of a difference.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplayFault {
-    /// The sample lists different threads.
-    Threads,
-    /// The stack differs from the one that this project's uncached walker returned on the process.
-    Stack(Difference),
-    /// The stack differs from the target's own account at its gate.
-    Account(Difference),
-    /// The walker rejected a thread with a known stack, or the whole sample.
-    Rejected(Rejection),
+    /// The sample breaks a clause. Agreement is with this project's uncached walker, as it was recorded.
+    Broken(Violation),
     /// The walker returned a stack where a rejection was recorded.
     NotRejected {
         /// The name of the rejection.
@@ -85,10 +79,7 @@ impl fmt::Display for ReplayFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = |(answer, frames): (Answer, usize)| format!("{} ({frames} frames)", answer.name());
         match self {
-            Self::Threads => f.write_str("the threads are not the recorded ones"),
-            Self::Stack(difference) => write!(f, "the recorded stack has a different {}", difference.name()),
-            Self::Account(difference) => write!(f, "the target's own account has a different {}", difference.name()),
-            Self::Rejected(rejection) => write!(f, "rejected: {rejection}"),
+            Self::Broken(violation) => violation.fmt(f),
             Self::NotRejected { recorded } => write!(f, "a stack, but the recorded walk was rejected ({recorded})"),
             Self::Answer { recorded, now } => {
                 write!(f, "the cache answered {}, but {} was recorded", answer(*now), answer(*recorded))
@@ -155,7 +146,7 @@ impl Tour {
         let broken = match &sample {
             Ok(sample) => judge(stop, sample),
             Err(rejection) => {
-                vec![BrokenImage { native_thread_id: None, fault: ReplayFault::Rejected(rejection.clone()) }]
+                vec![ReplayDifference { native_thread_id: None, fault: rejected(rejection) }]
             }
         };
         self.walker = Some(walker).filter(|_| self.left_what_the_profiler_left(&mut image, stop));
@@ -169,16 +160,32 @@ impl Tour {
     }
 }
 
+fn rejected(rejection: &Rejection) -> ReplayFault {
+    ReplayFault::Broken(Violation::RejectedWhileStopped { rejection: rejection.clone() })
+}
+
+fn disagreement(difference: Difference) -> ReplayFault {
+    ReplayFault::Broken(Violation::Agreement { other: WalkerKind::OwnUncached, difference })
+}
+
+fn account(difference: Difference) -> ReplayFault {
+    ReplayFault::Broken(Violation::Account { difference })
+}
+
 /// Compares a sample with the truth at a stop.
-fn judge(stop: &RecordedStop, sample: &Sample) -> Vec<BrokenImage> {
+fn judge(stop: &RecordedStop, sample: &Sample) -> Vec<ReplayDifference> {
     let (given, recorded) = (sample.threads.iter(), stop.threads.iter());
-    if !given.clone().map(|thread| thread.native_thread_id).eq(recorded.clone().map(|thread| thread.native_thread_id)) {
-        return vec![BrokenImage { native_thread_id: None, fault: ReplayFault::Threads }];
+    let seen: Vec<u64> = given.clone().map(|thread| thread.native_thread_id).collect();
+    let possible: Vec<u64> = recorded.clone().map(|thread| thread.native_thread_id).collect();
+    if seen != possible {
+        let [seen, possible] = [seen, possible].map(|ids| format!("{ids:?}"));
+        let fault = ReplayFault::Broken(Violation::Told { field: Field::Threads, seen, possible });
+        return vec![ReplayDifference { native_thread_id: None, fault }];
     }
     let at_gate = at_gate(stop);
     let faults = given.zip(recorded).enumerate().flat_map(|(index, (given, recorded))| {
         let faults = judge_thread(stop, sample.walker, given, recorded, at_gate == Some(index));
-        faults.into_iter().map(|fault| BrokenImage { native_thread_id: Some(given.native_thread_id), fault })
+        faults.into_iter().map(|fault| ReplayDifference { native_thread_id: Some(given.native_thread_id), fault })
     });
     faults.collect()
 }
@@ -203,14 +210,14 @@ fn judge_thread(
     let mut faults = Vec::new();
     match (&given.outcome, &recorded.stack) {
         (Ok(stack), Ok(truth)) => {
-            faults.extend(difference(stack, truth).map(ReplayFault::Stack));
+            faults.extend(difference(stack, truth).map(disagreement));
             if at_gate {
-                faults.extend(from_account(stop, stack).map(ReplayFault::Account));
+                faults.extend(from_account(stop, stack).map(account));
             }
         }
         (Ok(_), Err(recorded)) => faults.push(ReplayFault::NotRejected { recorded: recorded.clone() }),
         (Err(rejection), Ok(_)) if !may_reject(walker, rejection) => {
-            faults.push(ReplayFault::Rejected(rejection.clone()));
+            faults.push(rejected(rejection));
         }
         (Err(_), _) => {}
     }
