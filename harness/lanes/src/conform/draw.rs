@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use sim::map::SLOT_COUNT;
 use sim::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, Thread, Variable};
 
-use crate::conform::family::{ConformOperation, ProgramFamily};
+use crate::conform::family::{ConformOperation, MAIN, MODULE, ProgramFamily, ROUND_LINE};
 use crate::conform::legal::{Illegal, check};
 
 /// How many candidates are tried for one program. Most of those that cannot be repaired fail at once.
@@ -20,14 +20,8 @@ const MOST_OPERATIONS: usize = 7;
 const FEWEST: usize = 8;
 /// Frames per chunk in programs that need more than one chunk.
 const FEW_SLOTS: u8 = 4;
-/// The id of the module, which calls `main`.
-pub(super) const MODULE: SimFunctionId = 0;
-/// The id of `main`. One iteration of its loop is a round.
-pub(super) const MAIN: SimFunctionId = 1;
 /// The functions that share addresses, in the family `code-reuse`.
 const TURNS: Range<SimFunctionId> = MAIN + 1..MAIN + 5;
-/// The line on which a round of `main` begins, and also the line on which the module calls `main`.
-pub(super) const ROUND_LINE: u8 = 2;
 
 /// Generates the program of a family and a seed.
 ///

@@ -3,7 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sim::program::SimInstruction;
+use sim::program::{SimFunctionId, SimInstruction};
+
+/// The id of the module, which calls `main`.
+pub(super) const MODULE: SimFunctionId = 0;
+/// The id of `main`. One iteration of its loop is a round.
+pub(super) const MAIN: SimFunctionId = 1;
+/// The line on which a round of `main` begins, and also the line on which the module calls `main`.
+pub(super) const ROUND_LINE: u8 = 2;
 
 /// A kind of program, defined by the operations that it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sim::program::{SimFunctionId, SimInstruction, SimProgram, VARIABLES, Variable};
 
-use crate::conform::draw::MAIN;
-use crate::conform::family::ConformOperation;
+use crate::conform::family::{ConformOperation, MAIN};
 
 /// The most instructions in one round. More would make schedules long.
 const LONGEST: usize = 160;

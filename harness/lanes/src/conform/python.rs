@@ -9,7 +9,7 @@ use model::workload::prologue::{GATE, IMPORTS, gate};
 use model::workload::{Family, FrameSize, Mode, Names, Parameters, ROUND, Workload};
 use sim::program::{SimFunction, SimFunctionId, SimInstruction, SimProgram, Variable};
 
-use crate::conform::draw::{MAIN, MODULE, ROUND_LINE};
+use crate::conform::family::{MAIN, MODULE, ROUND_LINE};
 
 /// Words of locals and stack that are enough for every function.
 const SMALL_FRAME: u64 = 40;

@@ -20,7 +20,7 @@ use sim::program::SimProgram;
 use sim::store::SimStore;
 use sim::variation::Variations;
 
-use super::draw::{MAIN, ROUND_LINE};
+use super::family::{MAIN, ROUND_LINE};
 use super::given::{Orders, RealRunFacts};
 use crate::stepped::access::Map as AccessMap;
 
