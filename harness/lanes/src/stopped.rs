@@ -809,7 +809,7 @@ impl<'a> Lane<'a> {
     /// Whether the interpreter could fail to notice an anchor that is written now; see the module.
     fn may_go_unnoticed(&self) -> bool {
         // The reference walker has to reject these leaves by itself.
-        if matches!(self.owner.kind(), WalkerKind::OwnReference) {
+        if self.owner.kind() == WalkerKind::OwnReference {
             return false;
         }
         self.is_in_generator(At::Anywhere)

@@ -2,7 +2,7 @@
 
 use framewalk::frame::{Frame, Location};
 use framewalk::stack::Stack;
-use model::invariants::Possible;
+use model::invariants::PossibleStacks;
 use model::workload::grammar::Illegal;
 
 use crate::map::{FrameSlot, Map};
@@ -70,7 +70,7 @@ pub struct PossibleChains<'a> {
     pub chains: &'a [TrueChain],
 }
 
-impl Possible for PossibleChains<'_> {
+impl PossibleStacks for PossibleChains<'_> {
     fn had(&self, seen: &[Frame]) -> bool {
         self.chains.iter().any(|chain| matches(self.program, chain, seen))
     }

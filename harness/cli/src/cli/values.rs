@@ -188,7 +188,7 @@ mod tests {
             let why = jobs(bad, 2, 3).unwrap_err();
             assert!(why.contains("the default is 3"), "{why}");
         }
-        assert!(jobs("17", 2, 3).unwrap_err().contains("16 here"));
+        assert!(jobs("17", 2, 3).unwrap_err().contains("here 16"));
     }
 
     #[test]

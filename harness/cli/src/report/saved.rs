@@ -22,7 +22,7 @@ use sim::case::file::AnyCaseFile;
 use sim::case::stepped::{SteppedCase, SteppedFile};
 use thiserror::Error;
 
-use crate::report::stream::Recorded;
+use crate::report::stream::RecordedRun;
 use crate::report::text::{Look, plural};
 use crate::report::{compare, conclusion, explain, human, mutants, searches, stream};
 
@@ -290,8 +290,8 @@ impl Content {
         let first = serde_json::from_slice::<Value>(first).unwrap_or_default();
         if first.get("format").and_then(Value::as_str) == Some(stream::FORMAT) {
             return Ok(match stream::read(bytes).map_err(|why| foreign(&why))? {
-                Recorded::Check(summary) => Self::Check(Box::new(Document::from(&*summary))),
-                Recorded::Items(results) => Self::Results(Box::new(results)),
+                RecordedRun::Check(summary) => Self::Check(Box::new(Document::from(&*summary))),
+                RecordedRun::Items(results) => Self::Results(Box::new(results)),
             });
         }
         let value: Value = serde_json::from_slice(bytes).map_err(|why| foreign(&format!("it is not JSON: {why}")))?;

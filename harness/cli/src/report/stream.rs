@@ -76,7 +76,7 @@ impl<W: Write> Consumer for Stream<W> {
 
 /// The recorded events of a run, folded.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Recorded {
+pub enum RecordedRun {
     /// A run of `check` or `attach`.
     Check(Box<Summary>),
     /// A run that judged items.
@@ -112,7 +112,7 @@ pub enum StreamError {
 ///
 /// # Errors
 /// The first line that cannot be read or parsed.
-pub fn read(mut lines: impl BufRead) -> Result<Recorded, StreamError> {
+pub fn read(mut lines: impl BufRead) -> Result<RecordedRun, StreamError> {
     #[derive(Deserialize)]
     struct Kind {
         format: String,
@@ -137,7 +137,7 @@ pub fn read(mut lines: impl BufRead) -> Result<Recorded, StreamError> {
         summary.event(&event);
         results.event(&event);
     }
-    Ok(if results.verb.is_empty() { Recorded::Check(Box::new(summary)) } else { Recorded::Items(results) })
+    Ok(if results.verb.is_empty() { RecordedRun::Check(Box::new(summary)) } else { RecordedRun::Items(results) })
 }
 
 /// The next complete line.
@@ -181,7 +181,7 @@ mod tests {
     fn the_lines_give_the_summary_that_saw_the_events() {
         let bytes = written(&events());
         assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1 + events().len());
-        let Recorded::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
+        let RecordedRun::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
         assert_eq!(*read, summary(&events(), false));
         assert_eq!(Document::from(&*read), Document::from(&summary(&events(), false)));
     }
@@ -191,7 +191,7 @@ mod tests {
         let events = events();
         let mut bytes = written(&events[..4]);
         bytes.extend_from_slice(br#"{"event":"samp"#);
-        let Recorded::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
+        let RecordedRun::Check(read) = read(&*bytes).unwrap() else { panic!("no run of check") };
         assert_eq!(*read, summary(&events[..4], false));
         assert!(read.judgement().doubts.contains(&Doubt::Unfinished));
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use framediff::cli::exit;
 use framediff::cli::exit::Ending;
 use framediff::report::stream;
-use framediff::report::stream::Recorded;
+use framediff::report::stream::RecordedRun;
 use model::run::document::Document;
 use model::run::verdict::Verdict;
 use model::workload::grammar::WORKLOAD_FILE;
@@ -42,8 +42,8 @@ fn read(folder: &Path, name: &str) -> String {
 /// The document of the run whose events are in `folder`.
 fn recorded(folder: &Path) -> Document {
     match stream::read(read(folder, "r.jsonl").as_bytes()).unwrap() {
-        Recorded::Check(summary) => Document::from(&*summary),
-        Recorded::Items(results) => panic!("no run of check: {results:?}"),
+        RecordedRun::Check(summary) => Document::from(&*summary),
+        RecordedRun::Items(results) => panic!("no run of check: {results:?}"),
     }
 }
 
@@ -57,7 +57,7 @@ fn a_search_is_reported_in_every_file() {
     }
     let run = Running::start(command).ends_within(TIME);
     assert_eq!(run.stderr, "");
-    let Recorded::Items(results) = stream::read(read(folder.path(), "r.jsonl").as_bytes()).unwrap() else {
+    let RecordedRun::Items(results) = stream::read(read(folder.path(), "r.jsonl").as_bytes()).unwrap() else {
         panic!("no items")
     };
     assert_eq!((results.verb.as_str(), results.items.len(), results.interrupted), ("prove", 2, false));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use framewalk::frame::Frame;
 use framewalk::stack::Stack;
-use model::invariants::Possible;
+use model::invariants::PossibleStacks;
 use model::workload::grammar::{Grammar, Illegal};
 
 use super::truth::Moment;
@@ -15,7 +15,7 @@ pub(super) struct PossibleMoments<'a> {
     pub(super) grammar: &'a Grammar,
 }
 
-impl Possible for PossibleMoments<'_> {
+impl PossibleStacks for PossibleMoments<'_> {
     /// Every frame but the leaf must be equal in function, file and position. The leaf must be equal in function and
     /// file, and on a line that the function has. The leaf moves without a store, so its position at the time of the
     /// read is unknown.

@@ -415,7 +415,7 @@ mod tests {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
         };
         let failed = |stderr| ended(ProcessEnd::Exited(1), stderr);
-        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("no Python"));
+        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("cannot compile"));
         assert!(advice(&failed("usage: p.py X"), &program(&[])).contains("after --"));
         assert_eq!(advice(&failed("usage: p.py X"), &program(&["a"])), "");
         let killed = ended(ProcessEnd::Killed(nix::sys::signal::Signal::SIGSEGV), "");

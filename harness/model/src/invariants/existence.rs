@@ -143,7 +143,7 @@ impl fmt::Display for SampleFault {
 }
 
 /// The stacks that a thread had during a sample, and the program's rules.
-pub trait Possible {
+pub trait PossibleStacks {
     /// Whether `seen` is one of the stacks that the thread had. Locations that were not certain, such as that of a
     /// moving leaf, need not be equal.
     fn had(&self, seen: &[Frame]) -> bool;
@@ -175,7 +175,7 @@ impl WrongStack {
 ///
 /// # Errors
 /// The thread had no such stack during the sample.
-pub fn judge(seen: &[Frame], possible: &impl Possible, provenance: Provenance) -> Result<(), WrongStack> {
+pub fn judge(seen: &[Frame], possible: &impl PossibleStacks, provenance: Provenance) -> Result<(), WrongStack> {
     if possible.had(seen) {
         return Ok(());
     }

@@ -60,7 +60,7 @@ use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, WalkerKind};
 use serde::{Deserialize, Serialize};
 
-pub use self::existence::{FirstDifference, Possible, SampleFault, WrongStack, first_difference, judge};
+pub use self::existence::{FirstDifference, PossibleStacks, SampleFault, WrongStack, first_difference, judge};
 use crate::schedule::cost::CostFault;
 use crate::schedule::fingerprint::{CacheAnswer, SteppedFingerprint};
 use crate::workload::grammar::Illegal;

@@ -3,7 +3,7 @@
 use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::{Lookup, ThreadSample};
 use framewalk::walker::CachingWalker;
-use model::invariants::{Possible, SampleFault, judge};
+use model::invariants::{PossibleStacks, SampleFault, judge};
 use model::workload::grammar::Illegal;
 use smallvec::{SmallVec, smallvec};
 

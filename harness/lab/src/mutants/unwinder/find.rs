@@ -206,7 +206,10 @@ mod tests {
         assert_eq!(reason(&[&OF_AN_ENTRY, &COMPARE, &RET, &JNE, &RET, &RET]), none);
         // Each of the two may be the right one.
         let twice = reason(&[&OF_AN_ENTRY, &COMPARE, &JNE, &COMPARE, &JNE, &RET, &RET]);
-        assert_eq!(twice, "not viable: the comparison of the sequence on a full hit was found 2 times, in f, f");
+        assert_eq!(
+            twice,
+            "not viable: the comparison of the sequence on a full hit was found 2 times instead of once, in f, f"
+        );
     }
 
     #[test]
