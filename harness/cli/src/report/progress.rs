@@ -103,7 +103,7 @@ impl State {
                 self.running.remove(cell);
                 self.finished += 1;
             }
-            Event::Spent { .. } | Event::Profile { .. } | Event::RunFinished { .. } => {}
+            Event::Spent { .. } | Event::Profile { .. } | Event::Unconfirmed { .. } | Event::RunFinished { .. } => {}
         }
     }
 
