@@ -64,7 +64,7 @@ fn main() {
             let both: [fn(&Beside) -> &Tally; 2] = [|counted| &counted.cached, |counted| &counted.uncached];
             let shares = both.map(|walker| pool.rejected(walker).at_least(CERTAIN));
             rejected = rejected.max(shares[0]).max(shares[1]);
-            excess = excess.max(shares[0] - shares[1]);
+            excess = pool.rejected_beyond_uncached(FAMILIES, CERTAIN).map_or(excess, |share| share.max(excess));
             let torn = both.into_iter().filter_map(|walker| pool.torn_beyond_own(walker, FAMILIES, CERTAIN));
             beyond_own = torn.fold(beyond_own, f64::max);
             beyond_own_stale =

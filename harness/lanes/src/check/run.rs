@@ -345,7 +345,7 @@ impl<'a> Round<'a> {
     /// Judges a row when all its live cells are done, as part of the last one that ran.
     fn judge_row(&self, step: &PlanStep) {
         if !self.options.interrupted.load(Ordering::Relaxed) {
-            self.with_cell(step, self.limit, |cell, recorder| live::judge_row(cell, recorder));
+            self.with_cell(step, self.limit, live::judge_row);
         }
     }
 

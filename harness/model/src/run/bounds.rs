@@ -54,7 +54,7 @@ struct Margin {
     rejected: f64,
     /// Over all families of a row, the share of rejected samples may grow by this fraction of its distance from one.
     rest: f64,
-    /// The excess of the cached walker over the uncached one may grow by this much.
+    /// The excess of the cached walker's rejections over the uncached one's may grow by this much.
     excess: f64,
     /// The excess of torn stacks over those of framediff's uncached walker may grow by this much.
     #[serde(default)]
@@ -112,7 +112,8 @@ struct RowBound {
     families: usize,
     /// The largest share of rejected samples over all reasons: see [`Tally::rejected_of_samples`].
     rejected: f64,
-    /// The largest excess of that share with the cache over that without it.
+    /// The largest excess of that share with the cache over that without it, reached in at least half of the families:
+    /// see [`RowPool::rejected_beyond_uncached`].
     excess: f64,
     /// The largest excess of the share of torn stacks over that of framediff's uncached walker, reached in at least
     /// half of the families: see [`RowPool::torn_beyond_own`].
@@ -176,18 +177,26 @@ impl RowPool {
     #[must_use]
     pub fn torn_beyond_own(&self, walker: fn(&Beside) -> &Tally, families: usize, error: f64) -> Option<f64> {
         let torn = |tally: &Tally| tally.impossible_share(Cause::TornRead);
-        self.beyond_own(|counted| [torn(walker(counted)), torn(&counted.own_uncached)], families, error)
+        self.beyond(|counted| [torn(walker(counted)), torn(&counted.own_uncached)], families, error)
     }
 
     /// The same for the stale stacks of CPython's cached walker and those of framediff's, which has the same protocol:
     /// see [`Tally::stale_share`].
     #[must_use]
     pub fn stale_beyond_own(&self, families: usize, error: f64) -> Option<f64> {
-        self.beyond_own(|counted| [counted.cached.stale_share(), counted.own_cached.stale_share()], families, error)
+        self.beyond(|counted| [counted.cached.stale_share(), counted.own_cached.stale_share()], families, error)
+    }
+
+    /// The same for the rejections of CPython's cached walker and those of its uncached one, which runs on the same
+    /// process at the same time: see [`Tally::rejected_of_samples`].
+    #[must_use]
+    pub fn rejected_beyond_uncached(&self, families: usize, error: f64) -> Option<f64> {
+        let rejected = |counted: &Beside| [&counted.cached, &counted.uncached].map(Tally::rejected_of_samples);
+        self.beyond(rejected, families, error)
     }
 
     /// The excess of the first of two shares over the second, reached in at least half of the families.
-    fn beyond_own(&self, shares: impl Fn(&Beside) -> [Proportion; 2], families: usize, error: f64) -> Option<f64> {
+    fn beyond(&self, shares: impl Fn(&Beside) -> [Proportion; 2], families: usize, error: f64) -> Option<f64> {
         let both: Vec<_> = self.families.values().map(shares).collect();
         let both = both.iter().filter(|[one, own]| one.samples.min(own.samples) >= FEW_STACKS);
         let error = each_of_half(error, both.clone().count());
@@ -215,7 +224,7 @@ const HITS: &str = "hits";
 /// The names in [`Violation::MoreThanReleased`] of all rejections together, and of their excess over those without the
 /// cache.
 const REJECTIONS: &str = "rejections";
-const EXCESS: &str = "rejections beyond those without the cache";
+const EXCESS: &str = "rejections beyond those without the cache, in half of the families";
 /// The names of the torn and stale stacks of a row there.
 const TORN: &str = "torn stacks beyond those of the own walker, in half of the families";
 const STALE: &str = "stale stacks beyond those of the own walker, in half of the families";
@@ -313,7 +322,8 @@ impl LiveBounds {
     /// What CPython's two walkers get wrong too often over all families of a row.
     ///
     /// Rejections are judged over all reasons. Each reason alone can stay within its bound while nearly every sample is
-    /// rejected. A bound per family is not possible, because one family varies too much from program to program.
+    /// rejected. A bound per family is not possible, because one family varies too much from program to program. They are
+    /// also compared with those without the cache: see [`RowPool::rejected_beyond_uncached`].
     ///
     /// Torn and stale stacks are compared with those of framediff's walkers: see [`RowPool::torn_beyond_own`] and
     /// [`RowPool::stale_beyond_own`].
@@ -334,14 +344,13 @@ impl LiveBounds {
     }
 
     fn rejections(&self, row: &RowBound, pool: &RowPool, error: f64) -> Vec<Limit> {
-        let (cached, uncached) = (pool.rejected(|counted| &counted.cached), pool.rejected(|counted| &counted.uncached));
         let most = (1.0 - row.rejected).mul_add(self.margin.rest, row.rejected);
-        let beside = uncached.at_most(error) + row.excess + self.margin.excess;
-        vec![
-            (WalkerKind::CpythonCached, REJECTIONS, cached.at_least(error), most),
-            (WalkerKind::CpythonUncached, REJECTIONS, uncached.at_least(error), most),
-            (WalkerKind::CpythonCached, EXCESS, cached.at_least(error), beside),
-        ]
+        let limit = |kind, walker| (kind, REJECTIONS, pool.rejected(walker).at_least(error), most);
+        let beyond = pool.rejected_beyond_uncached(row.families, error);
+        let beyond = beyond.map(|beyond| (WalkerKind::CpythonCached, EXCESS, beyond, row.excess + self.margin.excess));
+        let cached = limit(WalkerKind::CpythonCached, |counted: &Beside| &counted.cached);
+        let uncached = limit(WalkerKind::CpythonUncached, |counted: &Beside| &counted.uncached);
+        [cached, uncached].into_iter().chain(beyond).collect()
     }
 
     fn torn(&self, row: &RowBound, pool: &RowPool, error: f64) -> Vec<Limit> {
@@ -585,6 +594,7 @@ mod tests {
         assert_eq!(of_row(0.99, 0.99), [cached, uncached], "nearly all samples raise");
         assert_eq!(of_row(0.2, 0.99), [uncached]);
         assert_eq!(of_row(0.2 + 0.8 * 0.3, 0.2), [cached], "three samples of ten raise with the cache only");
+        assert_eq!(of_row(0.25, 0.2), [], "what releases do");
         let torn = |cached: f64, uncached: f64, own: f64| torn_beyond_own(bounds, &families, cached, uncached, own);
         assert_eq!(torn(0.01, 0.02, 0.005), [], "what releases do");
         assert_eq!(torn(0.1, 0.18, 0.16), [], "what is noise for the own walker is noise for CPython's");

@@ -202,7 +202,7 @@ mod tests {
         // The excess of another walker, or of another share, confirms nothing.
         let (_, violation) = more(0.08);
         let other = (WalkerKind::CpythonUncached, violation);
-        assert_eq!(measure(&[&[more(0.08)], &[other.clone()]]), (2, shown(&[], &[more(0.08), other])));
+        assert_eq!(measure(&[&[more(0.08)], std::slice::from_ref(&other)]), (2, shown(&[], &[more(0.08), other])));
         assert_eq!(measure(&[&[more(0.08)], &[worse(0.08)]]), (2, shown(&[], &[more(0.08), worse(0.08)])));
     }
 
@@ -226,7 +226,7 @@ mod tests {
         let all: [&[_]; 2] = [&[more(0.3)], &[raised()]];
         assert_eq!(measure(&all), (2, shown(&[raised()], &[more(0.3)])));
         let died = (CACHED, Violation::UnwinderHung);
-        assert_eq!(measure(&[&[died.clone()]]), (1, shown(&[died], &[])));
+        assert_eq!(measure(&[std::slice::from_ref(&died)]), (1, shown(&[died], &[])));
     }
 
     #[test]
