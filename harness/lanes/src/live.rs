@@ -89,24 +89,23 @@ pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut Unwin
             truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;
             let end = if truth.is_some() { until.checked_sub(look).unwrap_or(until) } else { until };
             let measured = match part {
-                Part::Reference => reference(cell, recorder, &mut session, grammar, end).map(|()| None),
-                Part::Pair(pair) => {
-                    let first = pair.measure(cell, recorder, drivers, &mut session, grammar, end)?;
-                    Ok(Some((pair, first)))
+                Part::Reference => {
+                    reference(cell, recorder, &mut session, grammar, end)?;
+                    None
                 }
-            }?;
+                Part::Pair(pair) => Some((pair, pair.measure(cell, recorder, drivers, &mut session, grammar, end)?)),
+            };
             truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, until))?;
             Ok(measured)
         });
         let result = result.and_then(|measured| {
             let Some((pair, first)) = measured else { return Ok(()) };
             weigh(cell, recorder, first, |recorder| {
+                recorder.end_of(Phase::Live);
                 let mut session = Session::launch(cell, &workload)?;
                 recorder.end_of(Phase::Starting);
                 session.target.start(cell.patience())?;
-                let another = pair.measure(cell, recorder, drivers, &mut session, grammar, end_of_another(cell)?);
-                recorder.end_of(Phase::Live);
-                another
+                pair.measure(cell, recorder, drivers, &mut session, grammar, end_of_another(cell)?)
             })
         });
         if let Err(cut) = result {
