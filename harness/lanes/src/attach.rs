@@ -296,9 +296,9 @@ fn sample(
     chains.look_until(cell, &mut read_only(memory.clone()), site, cell.part(0, LOOKS));
     // There is no other process that runs the same program, so what exceeds a bound is measured again on this one.
     let first = compare_own(cell, recorder, &mut memory, site, &grammar, cell.part(1, parts))?;
-    weigh(cell, recorder, first, |recorder| {
+    weigh(cell, recorder, first, |recorder, time| {
         process.check(&memory)?;
-        compare_own(cell, recorder, &mut memory, site, &grammar, end_of_another(cell)?)
+        compare_own(cell, recorder, &mut memory, site, &grammar, end_of_another(cell, time)?)
     })?;
     process.check(&memory)?;
     if has_cpython {
@@ -306,9 +306,9 @@ fn sample(
         let target = Observed { pid: memory.pid(), site };
         let until = cell.deadline.max(Instant::now() + SHORTEST);
         let first = compare_cpython(cell, recorder, &mut drivers, target, &grammar, until)?;
-        weigh(cell, recorder, first, |recorder| {
+        weigh(cell, recorder, first, |recorder, time| {
             process.check(&memory)?;
-            compare_cpython(cell, recorder, &mut drivers, target, &grammar, end_of_another(cell)?)
+            compare_cpython(cell, recorder, &mut drivers, target, &grammar, end_of_another(cell, time)?)
         })?;
     }
     Ok(())

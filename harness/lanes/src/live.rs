@@ -100,12 +100,12 @@ pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut Unwin
         });
         let result = result.and_then(|measured| {
             let Some((pair, first)) = measured else { return Ok(()) };
-            weigh(cell, recorder, first, |recorder| {
+            weigh(cell, recorder, first, |recorder, time| {
                 recorder.end_of(Phase::Live);
                 let mut session = Session::launch(cell, &workload)?;
                 recorder.end_of(Phase::Starting);
                 session.target.start(cell.patience())?;
-                pair.measure(cell, recorder, drivers, &mut session, grammar, end_of_another(cell)?)
+                pair.measure(cell, recorder, drivers, &mut session, grammar, end_of_another(cell, time)?)
             })
         });
         if let Err(cut) = result {
@@ -361,6 +361,7 @@ pub(super) fn compare_own<'a>(
     walkers.extend(cached.as_mut().map(|walker| walker as &mut dyn Walker));
     walkers.extend(uncached.as_mut().map(|walker| walker as &mut dyn Walker));
     let mut judges = [Judge::new(grammar), Judge::new(grammar)];
+    let begun = Instant::now();
     let result = sample_until(cell, recorder, memory, &mut walkers, until, |recorder, sample| {
         if let Some(judge) = judges.get_mut(usize::from(!sample.walker.is_cached())) {
             judge.judge(recorder, sample);
@@ -373,7 +374,7 @@ pub(super) fn compare_own<'a>(
     } else {
         result?;
     }
-    Ok(Measurement { walkers: OWN, judges })
+    Ok(Measurement { walkers: OWN, judges, took: begun.elapsed() })
 }
 
 /// Compares CPython's own unwinder with and without its cache, in parallel on one process.
@@ -392,6 +393,7 @@ pub(super) fn compare_cpython<'a>(
     let mut cached = Judge::new(grammar);
     let mut uncached = Judge::new(grammar);
     let mut other_recorder = recorder.another();
+    let begun = Instant::now();
     let result = std::thread::scope(|scope| {
         let uncached_run = uncached_driver.as_mut().map(|driver| {
             let (judge, recorder) = (&mut uncached, &mut other_recorder);
@@ -406,11 +408,12 @@ pub(super) fn compare_cpython<'a>(
         };
         cached_run.and(uncached_run)
     });
+    let took = begun.elapsed();
     drop(other_recorder);
     let given_back = [cached_driver, uncached_driver].into_iter().flatten();
     let given_back = given_back.map(|driver| drivers.give_back(driver, recorder)).fold(Ok(()), Result::and);
     result.and(given_back)?;
-    Ok(Measurement { walkers: CPYTHON, judges: [cached, uncached] })
+    Ok(Measurement { walkers: CPYTHON, judges: [cached, uncached], took })
 }
 
 /// Keeps an unwinder walking until the deadline. One that dies of what it reads is replaced.

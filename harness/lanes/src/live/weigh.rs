@@ -15,14 +15,16 @@ use super::{Judge, SHORTEST, possible};
 use crate::cell::{Cell, CellError};
 use crate::recorder::{CellRecorder, Evidence};
 
-/// How long a pair of walkers is measured again. A cell of a default run has less time, so these measurements vary less
-/// than the first one.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long a pair of walkers is measured again: as long as the first time, within these limits. A measurement in a default
+/// run is shorter, so the others vary less than it. A longer one would take the time of other cells.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// What a cached walker and its uncached counterpart returned on one target.
 pub(crate) struct Measurement<'a> {
     pub(super) walkers: [WalkerKind; 2],
     pub(super) judges: [Judge<'a>; 2],
+    /// How long it took.
+    pub(super) took: Duration,
 }
 
 impl Measurement<'_> {
@@ -72,7 +74,8 @@ impl Measurement<'_> {
     }
 }
 
-/// Judges a measurement, and reports what counts. `again` makes another one, on a new target where there can be one.
+/// Judges a measurement, and reports what counts. `again` makes another one that takes this long, on a new target where
+/// there can be one.
 ///
 /// # Errors
 /// A measurement that another one is needed for cannot be made.
@@ -80,11 +83,12 @@ pub(crate) fn weigh<'a>(
     cell: &Cell<'_>,
     recorder: &mut CellRecorder<'_>,
     first: Measurement<'a>,
-    mut again: impl FnMut(&mut CellRecorder<'_>) -> Result<Measurement<'a>, CellError>,
+    mut again: impl FnMut(&mut CellRecorder<'_>, Duration) -> Result<Measurement<'a>, CellError>,
 ) -> Result<(), CellError> {
     if cell.is_interrupted() {
         return Ok(());
     }
+    let time = first.took.clamp(AGAIN[0], AGAIN[1]);
     let mut measured = Measured::default();
     let mut measurements = vec![first];
     // Whether every measurement that was needed was made.
@@ -95,7 +99,7 @@ pub(crate) fn weigh<'a>(
         if !measured.needs_another() {
             break Ok(true);
         }
-        match again(recorder) {
+        match again(recorder, time) {
             // A measurement that was cut short shows nothing.
             Ok(_) if cell.is_over() => break Ok(false),
             Ok(another) => measurements.push(another),
@@ -114,14 +118,14 @@ pub(crate) fn weigh<'a>(
     Ok(())
 }
 
-/// When another measurement that begins now ends. It may last beyond the end of the cell, but not beyond that of the
-/// run.
+/// When another measurement that begins now and takes this long ends. It may last beyond the end of the cell, but not
+/// beyond that of the run.
 ///
 /// # Errors
 /// Too little time is left.
-pub(crate) fn end_of_another(cell: &Cell<'_>) -> Result<Instant, CellError> {
+pub(crate) fn end_of_another(cell: &Cell<'_>, time: Duration) -> Result<Instant, CellError> {
     let now = Instant::now();
-    let until = (now + AGAIN).min(cell.limit);
+    let until = (now + time).min(cell.limit);
     if until < now + SHORTEST {
         let why = "a share beyond its bound could not be measured again before the budget was spent";
         return Err(Inconclusive::Deadline(why.to_owned()).into());

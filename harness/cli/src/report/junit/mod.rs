@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excess_that_was_not_confirmed_is_green_and_told() {
+    fn an_excess_that_was_not_confirmed_is_green_with_a_remark() {
         let report = written(&run(vec![model::run::fixtures::unconfirmed()]));
         let case = case(&report, LIVE, "cpython-cached, all families");
         assert!(is_green(case));
