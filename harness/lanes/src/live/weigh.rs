@@ -74,8 +74,8 @@ impl Measurement<'_> {
     }
 }
 
-/// Judges a measurement, and reports what counts. `again` makes another one that takes this long, on a new target where
-/// there can be one.
+/// Judges a measurement, and reports what counts. `again` makes another one that should take the given time, on a new
+/// target where there can be one.
 ///
 /// # Errors
 /// A measurement that another one is needed for cannot be made.
@@ -118,19 +118,23 @@ pub(crate) fn weigh<'a>(
     Ok(())
 }
 
-/// When another measurement that begins now and takes this long ends. It may last beyond the end of the cell, but not
-/// beyond that of the run.
+/// When another measurement that begins now and should take this long ends. It may last beyond the end of the cell.
 ///
 /// # Errors
-/// Too little time is left.
+/// Too little time is left before the end of the run.
 pub(crate) fn end_of_another(cell: &Cell<'_>, time: Duration) -> Result<Instant, CellError> {
     let now = Instant::now();
-    let until = (now + time).min(cell.limit);
-    if until < now + SHORTEST {
+    let time = time_of_another(time, cell.limit.saturating_duration_since(now));
+    time.map(|time| now + time).ok_or_else(|| {
         let why = "a share beyond its bound could not be measured again before the budget was spent";
-        return Err(Inconclusive::Deadline(why.to_owned()).into());
-    }
-    Ok(until)
+        Inconclusive::Deadline(why.to_owned()).into()
+    })
+}
+
+/// How long another measurement takes if this much time is left. The second half is kept for the one after it. Returns
+/// `None` if that is too short to show anything.
+fn time_of_another(time: Duration, left: Duration) -> Option<Duration> {
+    Some(time.min(left / 2)).filter(|&time| time >= SHORTEST)
 }
 
 /// Judges a row when all its live cells are done.
@@ -139,5 +143,20 @@ pub fn judge_row(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>) {
     let Some(pool) = rows.get(&cell.id.row) else { return };
     for (walker, violation) in cell.known.live().judge_row(pool, cell.demand) {
         recorder.violation(walker, violation, Evidence::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_leaves_time_for_the_next() {
+        let ms = Duration::from_millis;
+        assert_eq!(time_of_another(ms(1_000), ms(9_000)), Some(ms(1_000)));
+        assert_eq!(time_of_another(ms(3_000), ms(3_000)), Some(ms(1_500)));
+        assert_eq!(time_of_another(ms(3_000), ms(1_500)), Some(ms(750)));
+        assert_eq!(time_of_another(ms(1_000), SHORTEST), None);
+        assert_eq!(time_of_another(ms(1_000), ms(0)), None);
     }
 }
