@@ -34,7 +34,8 @@ struct Seen {
 fn main() {
     let known = KnownFailures::kept().unwrap();
     let mut seen: BTreeMap<(usize, u8), (WalkerKind, Seen)> = BTreeMap::new();
-    let (mut rejected, mut excess, mut beyond_own) = (0.0_f64, 0.0_f64, 0.0_f64);
+    let (mut rejected, mut excess) = (0.0_f64, 0.0_f64);
+    let (mut beyond_own, mut beyond_own_stale) = (0.0_f64, 0.0_f64);
     for path in std::env::args().skip(1) {
         let mut rows: BTreeMap<String, RowPool> = BTreeMap::new();
         let Content::Check(document) = Saved::load(Path::new(&path), &known).unwrap().content else { continue };
@@ -46,15 +47,7 @@ fn main() {
             let pool = rows.entry(report.cell.row.clone()).or_default();
             let both = [WalkerKind::CpythonCached, WalkerKind::CpythonUncached].map(of);
             pool.add(&report.cell.family, &both[0], &both[1]);
-            pool.add_own(&report.cell.family, &of(WalkerKind::OwnUncached));
-            if pool.families.len() >= FAMILIES {
-                let both: [fn(&Beside) -> &Tally; 2] = [|counted| &counted.cached, |counted| &counted.uncached];
-                let shares = both.map(|walker| pool.rejected(walker).at_least(CERTAIN));
-                rejected = rejected.max(shares[0]).max(shares[1]);
-                excess = excess.max(shares[0] - shares[1]);
-                let torn = both.into_iter().filter_map(|walker| pool.torn_beyond_own(walker, FAMILIES, CERTAIN));
-                beyond_own = torn.fold(beyond_own, f64::max);
-            }
+            pool.add_own(&report.cell.family, &of(WalkerKind::OwnCached), &of(WalkerKind::OwnUncached));
             for (&walker, tally) in report.tallies.iter().filter(|(walker, _)| walker.is_cpythons()) {
                 let seen = &mut seen.entry((family, walker.rank())).or_insert_with(|| (walker, Seen::default())).1;
                 for (what, share) in tally.shares() {
@@ -66,9 +59,20 @@ fn main() {
                 }
             }
         }
+        // The run judges a row when all its cells are done.
+        for pool in rows.values().filter(|pool| pool.families.len() >= FAMILIES) {
+            let both: [fn(&Beside) -> &Tally; 2] = [|counted| &counted.cached, |counted| &counted.uncached];
+            let shares = both.map(|walker| pool.rejected(walker).at_least(CERTAIN));
+            rejected = rejected.max(shares[0]).max(shares[1]);
+            excess = pool.rejected_beyond_uncached(FAMILIES, CERTAIN).map_or(excess, |share| share.max(excess));
+            let torn = both.into_iter().filter_map(|walker| pool.torn_beyond_own(walker, FAMILIES, CERTAIN));
+            beyond_own = torn.fold(beyond_own, f64::max);
+            beyond_own_stale =
+                pool.stale_beyond_own(FAMILIES, CERTAIN).map_or(beyond_own_stale, |share| share.max(beyond_own_stale));
+        }
     }
     println!("[live.row]\nfamilies = {FAMILIES}\nrejected = {}\nexcess = {}", rounded(rejected), rounded(excess));
-    println!("beyond_own = {}", rounded(beyond_own));
+    println!("beyond_own = {}\nbeyond_own_stale = {}", rounded(beyond_own), rounded(beyond_own_stale));
     for ((family, _), (walker, Seen { shares, hits })) in seen {
         println!("\n[[live.bound]]\nfamily = \"{}\"\nwalker = \"{walker}\"", Family::ALL[family].name());
         let shares: Vec<String> =

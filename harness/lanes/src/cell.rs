@@ -46,7 +46,7 @@ pub struct Cell<'a> {
     pub demand: Demand,
     /// Known failures of the released builds.
     pub known: &'a KnownFailures,
-    /// What CPython's walkers have rejected in the live lane so far, by row.
+    /// The counts of the live lane so far, by row.
     pub rows: &'a Mutex<BTreeMap<String, RowPool>>,
     /// Whether the live lane compares profiles with the truth.
     pub profiles: bool,

@@ -4,15 +4,16 @@
 //! positions in the program's code objects. The reference walker may never return an impossible stack. Of the other
 //! walkers, the cached one may not return more of them than the uncached one on the same target at the same time.
 //! Neither may return impossible stacks, or reject, more often than the released builds were seen to, nor may a cache
-//! answer less often: see [`LiveBounds`].
+//! answer less often: see [`LiveBounds`]. What exceeds a bound is measured again on a new target: see [`excess`].
 //!
 //! [`LiveBounds`]: model::run::bounds::LiveBounds
+//! [`excess`]: model::run::excess
 
 mod told;
+mod weigh;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use framewalk::cached::CachedWalker;
@@ -29,9 +30,7 @@ use model::oracle::attribution::Attribution;
 use model::oracle::cause::Cause;
 use model::oracle::episodes::Episodes;
 use model::oracle::profile::Profile;
-use model::oracle::statistics::accuse;
 use model::oracle::tally::Tally;
-use model::run::bounds::BoundJudgement;
 use model::run::cell::CellOutcome;
 use model::run::finding::Possible;
 use model::run::observed::Observer;
@@ -43,6 +42,8 @@ use process::memory::ProcessMemory;
 use process::unwinder::{CountedSample, LiveBatch, LiveBound};
 
 use self::told::{KnownThreads, judge_told};
+pub use self::weigh::judge_row;
+pub(crate) use self::weigh::{Measurement, end_of_another, weigh};
 use crate::attach::{attach, detach};
 use crate::cell::{Cell, CellError};
 use crate::drivers::{Observed, RenewedUnwinder, UnwinderPool};
@@ -54,7 +55,7 @@ use crate::truth::Truth;
 /// target is considered gone.
 pub(super) const LOST: Duration = Duration::from_secs(2);
 /// The minimum sampling time of each target, so that every walker returns some stacks.
-const SHORTEST: Duration = Duration::from_millis(200);
+pub(super) const SHORTEST: Duration = Duration::from_millis(200);
 /// The true profile is measured before and after a target is sampled running. Each measurement takes one part in this
 /// many of the time.
 const TRUTH: u32 = 12;
@@ -67,7 +68,7 @@ pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut Unwin
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let mut workload = cell.workload(Mode::Free);
     recorder.runs(&workload.source);
-    if Part::Cpython.runs(cell) {
+    if Part::CPYTHON.runs(cell) {
         match drivers.positions(cell, &workload.source) {
             Ok(positions) => workload.grammar.learn_positions(positions),
             Err(cut) => return cut.into(),
@@ -88,12 +89,25 @@ pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut Unwin
             // average.
             truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, now + look))?;
             let end = if truth.is_some() { until.checked_sub(look).unwrap_or(until) } else { until };
-            match part {
-                Part::Reference => reference(cell, recorder, &mut session, grammar, end),
-                Part::Own => own(cell, recorder, &mut session, grammar, end),
-                Part::Cpython => cpython(cell, recorder, drivers, &mut session, grammar, end),
-            }?;
-            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, until))
+            let measured = match part {
+                Part::Reference => {
+                    reference(cell, recorder, &mut session, grammar, end)?;
+                    None
+                }
+                Part::Pair(pair) => Some((pair, pair.measure(cell, recorder, drivers, &mut session, grammar, end)?)),
+            };
+            truth.as_mut().map_or(Ok(()), |truth| truth.look(cell, &mut session, until))?;
+            Ok(measured)
+        });
+        let result = result.and_then(|measured| {
+            let Some((pair, first)) = measured else { return Ok(()) };
+            weigh(cell, recorder, first, |recorder, time| {
+                recorder.end_of(Phase::Live);
+                let mut session = Session::launch(cell, &workload)?;
+                recorder.end_of(Phase::Starting);
+                session.target.start(cell.patience())?;
+                pair.measure(cell, recorder, drivers, &mut session, grammar, end_of_another(cell, time)?)
+            })
         });
         if let Err(cut) = result {
             return cut.into();
@@ -126,14 +140,22 @@ fn launch(cell: &Cell<'_>, workload: &Workload, count: usize) -> Vec<Result<Sess
 enum Part {
     /// The reference walker alone.
     Reference,
-    /// Our own implementation of CPython's protocol, cached and uncached.
+    /// A cached walker and its uncached counterpart.
+    Pair(Pair),
+}
+
+/// A cached walker and its uncached counterpart.
+#[derive(Clone, Copy)]
+enum Pair {
+    /// Our own implementation of CPython's protocol.
     Own,
-    /// CPython's own unwinder, cached and uncached.
+    /// CPython's own unwinder.
     Cpython,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Cpython, Self::Reference, Self::Own];
+    const CPYTHON: Self = Self::Pair(Pair::Cpython);
+    const ALL: [Self; 3] = [Self::CPYTHON, Self::Reference, Self::Pair(Pair::Own)];
 
     fn runs(self, cell: &Cell<'_>) -> bool {
         self.walkers().iter().any(|&kind| cell.has(kind))
@@ -142,9 +164,34 @@ impl Part {
     fn walkers(self) -> &'static [WalkerKind] {
         match self {
             Self::Reference => &[WalkerKind::OwnReference],
-            Self::Own => &[WalkerKind::OwnCached, WalkerKind::OwnUncached],
-            Self::Cpython => &[WalkerKind::CpythonCached, WalkerKind::CpythonUncached],
+            Self::Pair(Pair::Own) => &OWN,
+            Self::Pair(Pair::Cpython) => &CPYTHON,
         }
+    }
+}
+
+/// The cached walker and its uncached counterpart of each [`Pair`].
+const OWN: [WalkerKind; 2] = [WalkerKind::OwnCached, WalkerKind::OwnUncached];
+const CPYTHON: [WalkerKind; 2] = [WalkerKind::CpythonCached, WalkerKind::CpythonUncached];
+
+impl Pair {
+    /// Runs both walkers on a started target until the deadline. The target is stopped then.
+    fn measure<'a>(
+        self,
+        cell: &Cell<'_>,
+        recorder: &mut CellRecorder<'_>,
+        drivers: &mut UnwinderPool,
+        session: &mut Session,
+        grammar: &'a Grammar,
+        until: Instant,
+    ) -> Result<Measurement<'a>, CellError> {
+        let result = match self {
+            Self::Own => compare_own(cell, recorder, &mut session.memory, session.site, grammar, until),
+            Self::Cpython => compare_cpython(cell, recorder, drivers, session.observed(), grammar, until),
+        };
+        // Fails with the way the target ended, if it did.
+        session.target.stop()?;
+        result
     }
 }
 
@@ -296,27 +343,15 @@ fn reference(
     result
 }
 
-fn own(
-    cell: &Cell<'_>,
-    recorder: &mut CellRecorder<'_>,
-    session: &mut Session,
-    grammar: &Grammar,
-    until: Instant,
-) -> Result<(), CellError> {
-    let result = compare_own(cell, recorder, &mut session.memory, session.site, grammar, until);
-    session.target.stop()?;
-    result
-}
-
 /// Compares our own cached and uncached walkers, which take turns on the process of `memory`.
-pub(super) fn compare_own(
+pub(super) fn compare_own<'a>(
     cell: &Cell<'_>,
     recorder: &mut CellRecorder<'_>,
     memory: &mut ProcessMemory,
     site: Site,
-    grammar: &Grammar,
+    grammar: &'a Grammar,
     until: Instant,
-) -> Result<(), CellError> {
+) -> Result<Measurement<'a>, CellError> {
     let mut uncached = cell.has(WalkerKind::OwnUncached).then(|| UncachedWalker::new(site)).transpose()?;
     let mut cached =
         cell.has(WalkerKind::OwnCached).then(|| CachedWalker::new(site, cell.weakenings.clone())).transpose()?;
@@ -327,6 +362,7 @@ pub(super) fn compare_own(
     walkers.extend(cached.as_mut().map(|walker| walker as &mut dyn Walker));
     walkers.extend(uncached.as_mut().map(|walker| walker as &mut dyn Walker));
     let mut judges = [Judge::new(grammar), Judge::new(grammar)];
+    let begun = Instant::now();
     let result = sample_until(cell, recorder, memory, &mut walkers, until, |recorder, sample| {
         if let Some(judge) = judges.get_mut(usize::from(!sample.walker.is_cached())) {
             judge.judge(recorder, sample);
@@ -339,33 +375,18 @@ pub(super) fn compare_own(
     } else {
         result?;
     }
-    let [cached, uncached] = &judges;
-    weigh(cell, recorder, [WalkerKind::OwnCached, WalkerKind::OwnUncached], [cached, uncached]);
-    Ok(())
-}
-
-fn cpython(
-    cell: &Cell<'_>,
-    recorder: &mut CellRecorder<'_>,
-    drivers: &mut UnwinderPool,
-    session: &mut Session,
-    grammar: &Grammar,
-    until: Instant,
-) -> Result<(), CellError> {
-    let result = compare_cpython(cell, recorder, drivers, session.observed(), grammar, until);
-    session.target.stop()?;
-    result
+    Ok(Measurement { walkers: OWN, judges, took: begun.elapsed() })
 }
 
 /// Compares CPython's own unwinder with and without its cache, in parallel on one process.
-pub(super) fn compare_cpython(
+pub(super) fn compare_cpython<'a>(
     cell: &Cell<'_>,
     recorder: &mut CellRecorder<'_>,
     drivers: &mut UnwinderPool,
     target: Observed,
-    grammar: &Grammar,
+    grammar: &'a Grammar,
     until: Instant,
-) -> Result<(), CellError> {
+) -> Result<Measurement<'a>, CellError> {
     let mut open =
         |kind: WalkerKind| cell.has(kind).then(|| drivers.open(cell, recorder, target, kind, true)).transpose();
     let mut uncached_driver = open(WalkerKind::CpythonUncached)?;
@@ -373,6 +394,7 @@ pub(super) fn compare_cpython(
     let mut cached = Judge::new(grammar);
     let mut uncached = Judge::new(grammar);
     let mut other_recorder = recorder.another();
+    let begun = Instant::now();
     let result = std::thread::scope(|scope| {
         let uncached_run = uncached_driver.as_mut().map(|driver| {
             let (judge, recorder) = (&mut uncached, &mut other_recorder);
@@ -387,12 +409,12 @@ pub(super) fn compare_cpython(
         };
         cached_run.and(uncached_run)
     });
+    let took = begun.elapsed();
     drop(other_recorder);
     let given_back = [cached_driver, uncached_driver].into_iter().flatten();
     let given_back = given_back.map(|driver| drivers.give_back(driver, recorder)).fold(Ok(()), Result::and);
     result.and(given_back)?;
-    weigh(cell, recorder, [WalkerKind::CpythonCached, WalkerKind::CpythonUncached], [&cached, &uncached]);
-    Ok(())
+    Ok(Measurement { walkers: CPYTHON, judges: [cached, uncached], took })
 }
 
 /// Keeps an unwinder walking until the deadline. One that dies of what it reads is replaced.
@@ -475,54 +497,4 @@ pub(super) fn sample_until(
         }
     }
     Ok(())
-}
-
-/// Reports every cause by which only the cached walker is worse than the uncached one, and for both walkers what
-/// exceeds the released builds.
-fn weigh(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, walkers: [WalkerKind; 2], judges: [&Judge<'_>; 2]) {
-    if cell.is_interrupted() {
-        return;
-    }
-    let [(cached, cached_judge), (_, uncached_judge)] = [(walkers[0], judges[0]), (walkers[1], judges[1])];
-    if cell.has(cached) {
-        for violation in accuse(&cached_judge.tally, &uncached_judge.tally, cell.demand) {
-            report(recorder, cached, cached_judge, violation);
-        }
-    }
-    let version = cell.row.build.version.to_string();
-    for (walker, judge) in walkers.into_iter().zip(judges).filter(|(walker, _)| cell.has(*walker)) {
-        let judged = BoundJudgement { family: &cell.id.family, walker, version: &version };
-        for violation in cell.known.live().judge(judged, &judge.tally, &uncached_judge.tally, cell.demand) {
-            report(recorder, walker, judge, violation);
-        }
-    }
-    if cell.is_workload() {
-        let mut rows = cell.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = rows.entry(cell.id.row.clone()).or_default();
-        if cached.is_cpythons() {
-            pool.add(&cell.id.family, &cached_judge.tally, &uncached_judge.tally);
-        } else {
-            pool.add_own(&cell.id.family, &uncached_judge.tally);
-        }
-        for (walker, violation) in cell.known.live().judge_row(pool, cell.demand) {
-            recorder.violation(walker, violation, Evidence::default());
-        }
-    }
-}
-
-/// Reports a rate. For a rate of impossible stacks, includes the first stack of that cause.
-fn report(recorder: &mut CellRecorder<'_>, walker: WalkerKind, judge: &Judge<'_>, violation: Violation) {
-    let example = match &violation {
-        Violation::CacheWorse { cause: what, .. } | Violation::MoreThanReleased { what, .. } => {
-            judge.examples.iter().find(|(cause, _)| cause.name() == what)
-        }
-        _ => None,
-    };
-    let (cause, seen, possible) = match example {
-        Some((cause, (stack, illegal))) => {
-            (Some(*cause), stack.as_slice(), Some(possible(judge.grammar, stack, illegal)))
-        }
-        None => (None, &[][..], None),
-    };
-    recorder.violation(walker, violation, Evidence { cause, seen, possible, ..Evidence::default() });
 }

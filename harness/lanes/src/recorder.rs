@@ -13,6 +13,7 @@ use model::oracle::limits::Limit;
 use model::oracle::profile::{Counter, Profile};
 use model::oracle::tally::Tally;
 use model::run::event::Event;
+use model::run::excess::Unconfirmed;
 use model::run::finding::{Finding, Fingerprint, Possible};
 use model::run::observed::{Observed, Observer};
 use model::run::phases::{Phase, Phases};
@@ -171,17 +172,17 @@ impl<'a> CellRecorder<'a> {
         self.tallies.entry(walker).or_default()
     }
 
-    /// Reports a violation: at once the first time, later only as a count.
-    pub fn violation(&mut self, walker: WalkerKind, violation: Violation, evidence: Evidence<'_>) {
+    /// A finding of this cell without evidence.
+    fn finding(&self, walker: WalkerKind, violation: Violation, cause: Option<Cause>) -> Finding {
         let id = self.cell.id;
-        let mut finding = Finding {
+        Finding {
             row: id.row.clone(),
             version: self.cell.row.build.version.to_string(),
             lane: id.lane,
             family: id.family.clone(),
             walker,
             violation,
-            cause: evidence.cause,
+            cause,
             seen: Vec::new(),
             possible: None,
             before: Vec::new(),
@@ -189,7 +190,26 @@ impl<'a> CellRecorder<'a> {
             seed: id.seed,
             replay: String::new(),
             count: 1,
-        };
+        }
+    }
+
+    /// Whether an entry of the known failures excuses the violation.
+    #[must_use]
+    pub fn is_known(&self, walker: WalkerKind, violation: &Violation) -> bool {
+        self.cell.known.find(&self.finding(walker, violation.clone(), None)).is_some()
+    }
+
+    /// Reports an excess that was not in each of `measurements` measurements.
+    pub fn unconfirmed(&self, walker: WalkerKind, violation: Violation, measurements: usize) {
+        let excess = violation.to_string();
+        let fingerprint = self.finding(walker, violation, None).fingerprint();
+        let excess = Unconfirmed { walker, fingerprint, excess, measurements };
+        (self.send)(Event::Unconfirmed { cell: self.cell.id.clone(), excess });
+    }
+
+    /// Reports a violation: at once the first time, later only as a count.
+    pub fn violation(&mut self, walker: WalkerKind, violation: Violation, evidence: Evidence<'_>) {
+        let mut finding = self.finding(walker, violation, evidence.cause);
         let fingerprint = finding.fingerprint();
         if let Some(sought) = self.cell.sought {
             sought.look(&fingerprint);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::invariants::Violation;
+use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, Row};
 use model::run::finding::Finding;
 
@@ -31,11 +32,16 @@ pub fn command(check: &Check, row: &Row, cell: &CellId, failure: &Finding) -> St
     option("--python", quote_path(&row.python));
     option("--jit", if row.jit { "on" } else { "off" }.to_owned());
     option("--lane", cell.lane.name().to_owned());
+    // A failure of a row is about all families, and compares CPython's walkers with framediff's.
+    let is_of_row = is_of_row(&failure.violation);
     match &check.program {
         Some(program) => option("--program", quote_path(&absolute(program))),
+        None if is_of_row => {}
         None => option("--family", quote(&cell.family)),
     }
-    option("--walker", failure.walker.name().to_owned());
+    if !is_of_row {
+        option("--walker", failure.walker.name().to_owned());
+    }
     option("--seed", cell.seed.to_string());
     for weakening in &check.selection.weaken {
         option("--weaken", weakening.name().to_owned());
@@ -175,6 +181,20 @@ mod tests {
         for word in ["--stops", "--known", "--strict", "--confidence", "--budget", "--depth"] {
             assert!(!plain.contains(word), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_failure_of_a_row_takes_all_its_families_and_walkers_again() {
+        let cell = fixtures::cell(Lane::Live);
+        let line = |what: &str| {
+            let violation = Violation::MoreThanReleased { what: what.into(), at_least: 0.9, most: 0.7 };
+            command(&check("framediff"), &fixtures::row(), &cell, &Finding { violation, ..failure() })
+        };
+        let replayed = check(&line("rejections"));
+        assert_eq!((replayed.selection.lane, replayed.selection.seed), (vec![Lane::Live], Some(cell.seed)));
+        assert_eq!((replayed.selection.family, replayed.selection.walker), (vec![], vec![]));
+        let replayed = check(&line("torn-read"));
+        assert_eq!(replayed.selection.family, [Family::Alternating]);
     }
 
     #[test]

@@ -39,10 +39,12 @@ pub fn sentence(document: &Document, listed: &str) -> String {
             }
         }
     };
-    match advice.len() {
-        0 => said,
-        undecided => format!("{said}; {} undecided", plural(undecided, "comparison")),
-    }
+    let remarks =
+        [("undecided", "comparison"), ("unconfirmed", "measurement")].into_iter().filter_map(|(name, noun)| {
+            let count = advice.iter().filter(|advice| advice.name() == name).count();
+            (count > 0).then(|| format!("; {} {name}", plural(count, noun)))
+        });
+    remarks.fold(said, |said, remark| said + &remark)
 }
 
 /// The lines below the sentence: what broke, why the run proves too little, and the known failures unless the verdict

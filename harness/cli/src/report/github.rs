@@ -32,7 +32,7 @@ impl Level {
 }
 
 /// The commands, one a line. What fails the run comes first, then what keeps it from passing, then known failures and
-/// undecided comparisons.
+/// remarks.
 #[must_use]
 pub fn annotations(document: &Document) -> String {
     let (failing, known): (Vec<Group>, Vec<Group>) = document.grouped().into_iter().partition(|group| group.fails);
@@ -48,7 +48,7 @@ pub fn annotations(document: &Document) -> String {
     let not_run =
         not_run.into_iter().map(|(place, families)| said("not run", &format!("{place}: {}", families.join(", "))));
     let warnings = others.map(|doubt| said("inconclusive", doubt)).chain(not_run);
-    let notices = known.into_iter().map(told).chain(judgement.advice.iter().map(|advice| said("undecided", advice)));
+    let notices = known.into_iter().map(told).chain(judgement.advice.iter().map(|advice| said(advice.name(), advice)));
     let mut out = String::new();
     push(&mut out, Level::Error, errors.collect());
     push(&mut out, Level::Warning, warnings.collect());
@@ -183,6 +183,8 @@ mod tests {
     fn what_is_undecided_is_a_notice() {
         let lines = lines(&with_tally(Lane::Live, WalkerKind::CpythonCached, &few()));
         assert!(lines.len() == 1 && lines[0].starts_with("::notice title=undecided::"), "{lines:?}");
+        let lines = self::lines(&run(vec![model::run::fixtures::unconfirmed()]));
+        assert!(lines.len() == 1 && lines[0].starts_with("::notice title=unconfirmed::"), "{lines:?}");
     }
 
     #[test]

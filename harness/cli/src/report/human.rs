@@ -45,7 +45,7 @@ pub fn render(document: &Document, look: Look) -> String {
     not_run(&mut out, document, look);
     profiles(&mut out, document, look);
     phases(&mut out, document, look);
-    undecided(&mut out, &document.judgement, look);
+    remarks(&mut out, &document.judgement, look);
     verdict(&mut out, document, look);
     out
 }
@@ -276,17 +276,26 @@ fn phases(out: &mut String, document: &Document, look: Look) {
     out.push('\n');
 }
 
-/// Comparisons with too few samples. They do not affect the verdict.
-fn undecided(out: &mut String, judgement: &Judgement, look: Look) {
-    if judgement.advice.is_empty() {
-        return;
+/// Comparisons with too few samples, and excesses that were not confirmed. They do not affect the verdict.
+fn remarks(out: &mut String, judgement: &Judgement, look: Look) {
+    for (name, title) in REMARKS {
+        let advice: Vec<_> = judgement.advice.iter().filter(|advice| advice.name() == name).collect();
+        if advice.is_empty() {
+            continue;
+        }
+        let _ = writeln!(out, "{}", look.bold(title));
+        for advice in advice {
+            paragraph(out, "  ", &advice.to_string(), look.width);
+        }
+        out.push('\n');
     }
-    let _ = writeln!(out, "{}", look.bold("undecided (without effect on the verdict)"));
-    for advice in &judgement.advice {
-        paragraph(out, "  ", &advice.to_string(), look.width);
-    }
-    out.push('\n');
 }
+
+/// The kinds of [`Advice`](model::run::verdict::Advice), each with its title.
+const REMARKS: [(&str, &str); 2] = [
+    ("undecided", "undecided (without effect on the verdict)"),
+    ("unconfirmed", "beyond a bound once, but not when measured again (without effect on the verdict)"),
+];
 
 /// Prints the verdict and the reasons for it.
 fn verdict(out: &mut String, document: &Document, look: Look) {

@@ -83,7 +83,7 @@ fn check(out: &mut Bounded, document: &Document) {
         out.push(&format!("- not run: {}: {}\n", inline(&place), inline(&families.join(", "))));
     }
     for advice in &document.judgement.advice {
-        out.push(&format!("- undecided: {}\n", inline(&advice.to_string())));
+        out.push(&format!("- {}: {}\n", advice.name(), inline(&advice.to_string())));
     }
 }
 

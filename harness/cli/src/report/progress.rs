@@ -136,7 +136,7 @@ impl State {
             Event::ItemFinished(item) => self.items_failed += usize::from(item.verdict == Verdict::Fail),
             Event::ItemsStarted { verb } => self.working = Some(verb.clone()),
             Event::Working { doing, .. } => self.working = Some(doing.clone()),
-            Event::Spent { .. } | Event::Profile { .. } | Event::RunFinished { .. } => {}
+            Event::Spent { .. } | Event::Profile { .. } | Event::Unconfirmed { .. } | Event::RunFinished { .. } => {}
         }
     }
 

@@ -8,7 +8,7 @@ use model::run::cell::{CellId, CellOutcome, NotRun};
 use model::run::document::Document;
 use model::run::event::Event;
 use model::run::finding::{Finding, Possible};
-use model::run::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, with_tally};
+use model::run::fixtures::{ROW, cache_worse, cell, few, finding, frame, run, summary, unconfirmed, with_tally};
 use model::run::verdict::Verdict;
 
 use crate::report::text::Look;
@@ -23,6 +23,7 @@ fn everything() -> Vec<Event> {
         Event::Samples { cell: cell(Lane::Live), walker: WalkerKind::CpythonCached, tally },
         Event::Violation(Box::new(finding())),
         Event::Violation(Box::new(cache_worse("stale-partial-hit"))),
+        unconfirmed(),
         Event::CellFinished { cell: unrun, outcome: CellOutcome::NotRun(NotRun::BudgetSpent) },
     ])
 }
@@ -154,6 +155,31 @@ fn an_undecided_comparison_shows_its_figures_and_the_next_step() {
         ("/advice/0/uncached/samples", 20_000.into()),
         ("/advice/0/excess", "39.1 %".into()),
         ("/table/2/verdict", "undecided".into()),
+    ] {
+        assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} in {text}");
+    }
+}
+
+#[test]
+fn an_excess_that_was_not_confirmed_is_named_with_its_figures() {
+    let events = run(vec![unconfirmed()]);
+    let text = plain(&events).replace("\n  ", " ");
+    for part in [
+        "beyond a bound once, but not when measured again (without effect on the verdict) 3.15.2 release JIT, live, \
+         cpython-cached, alternating with seed 7: seen and not confirmed in 2 measurements: stale-partial-hit: a share of \
+         at least 8.0000 %;",
+        "verdict: pass: nothing wrong in 80000 samples; 1 measurement unconfirmed\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+    let text = json::render(&Document::from(&summary(&events, false))).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let fingerprint = "live/cpython-cached/more-than-released/stale-partial-hit";
+    for (pointer, expected) in [
+        ("/verdict", serde_json::json!("pass")),
+        ("/advice/0/reason", "unconfirmed".into()),
+        ("/advice/0/excess/fingerprint", fingerprint.into()),
+        ("/cells/1/unconfirmed/0/fingerprint", fingerprint.into()),
     ] {
         assert_eq!(document.pointer(pointer), Some(&expected), "{pointer} in {text}");
     }

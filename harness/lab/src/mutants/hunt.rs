@@ -10,6 +10,7 @@ use lanes::check::{BUDGET, CONFIDENCE, SCHEDULES, STOPS};
 use model::invariants::Violation;
 use model::jit_mode::JitMode;
 use model::lane::Lane;
+use model::run::bounds::is_of_row;
 use model::run::cell::{CellId, CellOutcome, Inconclusive, NotRun};
 use model::run::event::{Consumer, Event};
 use model::run::finding::Finding;
@@ -108,6 +109,11 @@ impl Hunter<'_> {
         };
         let replay = |_: &_, cell: &CellId, finding: &Finding| match &finding.violation {
             Violation::Existence { case, .. } => format!("framediff replay --python {python} {case}"),
+            violation if is_of_row(violation) => format!(
+                "framediff check --python {python} --jit {jit} --lane {} --seed {} {much}",
+                cell.lane.name(),
+                cell.seed,
+            ),
             _ => format!(
                 "framediff check --python {python} --jit {jit} --lane {} --family {} --walker {} --seed {} {much}",
                 cell.lane.name(),

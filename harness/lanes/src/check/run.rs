@@ -125,6 +125,7 @@ pub fn run(options: &CheckOptions<'_>, rows: &[BuildVariant], consumer: &mut dyn
             let end = Instant::now() + options.budget;
             let limit = end + grace(options.budget);
             let (drivers, live) = (Mutex::new(Vec::new()), Mutex::new(BTreeMap::new()));
+            let live_cells = Mutex::new(LiveCells::of(&steps));
             for (index, steps) in (0..).zip(&steps) {
                 let rounds_left = u32::try_from(rounds - index).unwrap_or(u32::MAX);
                 let left = end.saturating_duration_since(Instant::now()) / rounds_left.max(1);
@@ -134,6 +135,7 @@ pub fn run(options: &CheckOptions<'_>, rows: &[BuildVariant], consumer: &mut dyn
                     reported: &reported,
                     demand,
                     live: &live,
+                    live_cells: &live_cells,
                     drivers: &drivers,
                     limit,
                     send: &send,
@@ -223,12 +225,46 @@ struct Round<'a> {
     rows: &'a [BuildVariant],
     reported: &'a [ReportedRow],
     demand: Demand,
-    /// What CPython's walkers have rejected in the live lane so far, by row.
+    /// The counts of the live lane so far, by row.
     live: &'a Mutex<BTreeMap<String, RowPool>>,
+    live_cells: &'a Mutex<LiveCells<'a>>,
     drivers: &'a Mutex<Vec<UnwinderPool>>,
     /// When all waiting ends.
     limit: Instant,
     send: &'a (dyn Fn(Event) + Sync),
+}
+
+/// The live cells of all rounds, by row.
+#[derive(Default)]
+struct LiveCells<'a>(BTreeMap<usize, OfRow<'a>>);
+
+/// The live cells of one row.
+#[derive(Default)]
+struct OfRow<'a> {
+    /// How many are not done.
+    left: usize,
+    /// The last one that ran.
+    ran: Option<&'a PlanStep>,
+}
+
+impl<'a> LiveCells<'a> {
+    fn of(steps: &[Vec<PlanStep>]) -> Self {
+        let mut cells = Self::default();
+        for step in steps.iter().flatten().filter(|step| step.planned.cell.lane == Lane::Live) {
+            cells.0.entry(step.row).or_default().left += 1;
+        }
+        cells
+    }
+
+    /// A live cell is done, or does not run. If it was the last one of its row, returns the last one that ran.
+    fn done(&mut self, step: &'a PlanStep, ran: bool) -> Option<&'a PlanStep> {
+        let of_row = self.0.entry(step.row).or_default();
+        of_row.left = of_row.left.saturating_sub(1);
+        if ran {
+            of_row.ran = Some(step);
+        }
+        of_row.ran.filter(|_| of_row.left == 0)
+    }
 }
 
 /// The total weight of the cells that have not started.
@@ -236,13 +272,13 @@ struct Left {
     weight: f64,
 }
 
-impl Round<'_> {
-    fn run(&self, steps: &[PlanStep], budget: Duration) {
+impl<'a> Round<'a> {
+    fn run(&self, steps: &'a [PlanStep], budget: Duration) {
         let start = Instant::now();
         let total: f64 = Lane::ALL.into_iter().map(|lane| need(self.options.jobs, steps, lane)).sum();
         let mut used = 0.0;
         for lane in Lane::ALL {
-            let steps: Vec<&PlanStep> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
+            let steps: Vec<&'a PlanStep> = steps.iter().filter(|step| step.planned.cell.lane == lane).collect();
             let need = need(self.options.jobs, &steps.iter().map(|&step| step.clone()).collect::<Vec<_>>(), lane);
             used += need;
             // If a number of stops or schedules bounds the lane, the budget is only a limit, and one for all lanes.
@@ -252,7 +288,7 @@ impl Round<'_> {
         }
     }
 
-    fn run_lane(&self, steps: &[&PlanStep], jobs: usize, end: Instant) {
+    fn run_lane(&self, steps: &[&'a PlanStep], jobs: usize, end: Instant) {
         let left = Mutex::new(Left {
             weight: steps.iter().filter(|step| step.not_run.is_none()).map(|step| step.weight).sum(),
         });
@@ -270,7 +306,7 @@ impl Round<'_> {
         }
     }
 
-    fn run_step(&self, step: &PlanStep, left: &Mutex<Left>, jobs: usize, end: Instant) {
+    fn run_step(&self, step: &'a PlanStep, left: &Mutex<Left>, jobs: usize, end: Instant) {
         let id = &step.planned.cell;
         let outcome = match &step.not_run {
             Some(why) => CellOutcome::NotRun(why.clone()),
@@ -300,7 +336,19 @@ impl Round<'_> {
                 }
             }
         };
+        if id.lane == Lane::Live {
+            let ran = !matches!(outcome, CellOutcome::NotRun(_));
+            let last = self.live_cells.lock().unwrap_or_else(PoisonError::into_inner).done(step, ran);
+            last.into_iter().for_each(|last| self.judge_row(last));
+        }
         (self.send)(Event::CellFinished { cell: id.clone(), outcome });
+    }
+
+    /// Judges a row when all its live cells are done, as part of the last one that ran.
+    fn judge_row(&self, step: &PlanStep) {
+        if !self.options.interrupted.load(Ordering::Relaxed) {
+            self.with_cell(step, self.limit, live::judge_row);
+        }
     }
 
     /// Whether a number of stops or schedules, rather than time, decides how much a cell of this lane tests.
@@ -320,10 +368,29 @@ impl Round<'_> {
 
     fn run_cell(&self, step: &PlanStep, deadline: Instant) -> CellOutcome {
         let id = &step.planned.cell;
-        let (Some(row), Some(reported)) = (self.rows.get(step.row), self.reported.get(step.row)) else {
-            return CellOutcome::NotRun(NotRun::Unaccounted);
-        };
         (self.send)(Event::CellStarted { cell: id.clone() });
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let outcome = self.with_cell(step, deadline, |cell, recorder| match id.lane {
+            #[cfg(target_arch = "x86_64")]
+            Lane::Stepped => stepped::run(cell, recorder),
+            #[cfg(not(target_arch = "x86_64"))]
+            Lane::Stepped => CellOutcome::NotRun(NotRun::Unaccounted),
+            Lane::Stopped => stopped::run(cell, recorder, &mut drivers),
+            Lane::Live => live::run(cell, recorder, &mut drivers),
+        });
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(drivers);
+        outcome.unwrap_or(CellOutcome::NotRun(NotRun::Unaccounted))
+    }
+
+    /// Calls `action` with the cell of a step and a recorder for it. Returns `None` if the step has no row.
+    fn with_cell<T>(
+        &self,
+        step: &PlanStep,
+        deadline: Instant,
+        action: impl FnOnce(&Cell<'_>, &mut CellRecorder<'_>) -> T,
+    ) -> Option<T> {
+        let id = &step.planned.cell;
+        let (row, reported) = (self.rows.get(step.row)?, self.reported.get(step.row)?);
         let weakenings: &BTreeSet<Weakening> = &self.options.wishes.weakenings;
         let cell = Cell {
             id,
@@ -346,19 +413,43 @@ impl Round<'_> {
             folder: &self.options.folder,
         };
         let replay = |finding: &Finding| (self.options.replay)(reported, id, finding);
-        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let outcome = {
-            let mut recorder = CellRecorder::new(&cell, self.send, &replay);
-            match id.lane {
-                #[cfg(target_arch = "x86_64")]
-                Lane::Stepped => stepped::run(&cell, &mut recorder),
-                #[cfg(not(target_arch = "x86_64"))]
-                Lane::Stepped => CellOutcome::NotRun(NotRun::Unaccounted),
-                Lane::Stopped => stopped::run(&cell, &mut recorder, &mut drivers),
-                Lane::Live => live::run(&cell, &mut recorder, &mut drivers),
-            }
+        Some(action(&cell, &mut CellRecorder::new(&cell, self.send, &replay)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::run::cell::{Expected, PlannedCell};
+
+    use super::*;
+
+    fn step(row: usize, lane: Lane, seed: u64) -> PlanStep {
+        let cell = CellId { row: row.to_string(), lane, family: "deep".into(), walkers: vec![], seed };
+        PlanStep {
+            planned: PlannedCell::new(cell, Expected::NONE),
+            row,
+            family: Family::Deep,
+            required: false,
+            weight: 1.0,
+            not_run: None,
+        }
+    }
+
+    #[test]
+    fn a_row_is_judged_once_when_all_its_live_cells_are_done() {
+        let live = |row, seed| step(row, Lane::Live, seed);
+        let rounds =
+            [vec![live(0, 1), live(1, 1), step(0, Lane::Stopped, 1)], vec![live(0, 2), live(1, 2), live(2, 2)]];
+        let mut cells = LiveCells::of(&rounds);
+        let mut done = |row, round: usize, ran| {
+            let step = rounds[round].iter().find(|step| step.row == row && step.planned.cell.lane == Lane::Live);
+            cells.done(step.unwrap(), ran).map(|last| (last.row, last.planned.cell.seed))
         };
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).push(drivers);
-        outcome
+        assert_eq!(done(0, 0, true), None);
+        assert_eq!(done(1, 0, true), None);
+        assert_eq!(done(1, 1, true), Some((1, 2)));
+        // The budget is spent before the last cells. The row is judged all the same.
+        assert_eq!(done(0, 1, false), Some((0, 1)));
+        assert_eq!(done(2, 1, false), None, "none of its cells ran");
     }
 }

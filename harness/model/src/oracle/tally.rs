@@ -137,6 +137,15 @@ impl Tally {
         Proportion::new(episodes, self.accepted().saturating_sub(self.impossible()) + episodes)
     }
 
+    /// The episodes of impossible stacks that a hit returned, as a share of the good stacks and all episodes of impossible
+    /// stacks.
+    #[must_use]
+    pub fn stale_share(&self) -> Proportion {
+        let causes = [Cause::StaleFullHit, Cause::StalePartialHit, Cause::StoredTornWalkServedAgain];
+        let stale = causes.iter().filter_map(|cause| self.impossible_episodes.get(cause)).sum();
+        Proportion::new(stale, self.impossible_shares().samples)
+    }
+
     /// The episodes of rejections for this reason, as a share of the stacks and all episodes of rejections.
     #[must_use]
     pub fn rejected_share(&self, reason: &str) -> Proportion {
@@ -239,6 +248,24 @@ mod tests {
         assert_eq!((tally.samples, tally.rejected(), tally.accepted()), (3, 1, 2));
         assert_eq!((tally.full_hits, tally.partial_hits, tally.misses(), tally.from_cache), (1, 1, 1, 3));
         assert_eq!(tally.rejected.get("moved"), Some(&1));
+    }
+
+    #[test]
+    fn every_impossible_stack_of_a_hit_is_stale() {
+        let episodes = [
+            (Cause::TornRead, 1),
+            (Cause::StoredTornWalkServedAgain, 2),
+            (Cause::StaleFullHit, 4),
+            (Cause::StalePartialHit, 8),
+            (Cause::Unattributed, 16),
+        ];
+        let tally = Tally {
+            samples: 1_000,
+            impossible: [(Cause::TornRead, 900)].into(),
+            impossible_episodes: episodes.into(),
+            ..Tally::default()
+        };
+        assert_eq!(tally.stale_share(), Proportion::new(14, 131));
     }
 
     #[test]

@@ -54,11 +54,14 @@ struct Margin {
     rejected: f64,
     /// Over all families of a row, the share of rejected samples may grow by this fraction of its distance from one.
     rest: f64,
-    /// The excess of the cached walker over the uncached one may grow by this much.
+    /// The excess of the cached walker's rejections over the uncached one's may grow by this much.
     excess: f64,
     /// The excess of torn stacks over those of framediff's uncached walker may grow by this much.
     #[serde(default)]
     beyond_own: f64,
+    /// The excess of stale stacks over those of framediff's cached walker may grow by this much.
+    #[serde(default)]
+    beyond_own_stale: f64,
     /// A share of hits must be at least this fraction of the smallest that was seen.
     part: f64,
     /// Errors that the unwinders of these releases can raise, in addition to those that were seen. Each entry is a
@@ -78,6 +81,7 @@ impl Default for Margin {
             rest: 0.0,
             excess: 0.0,
             beyond_own: 0.0,
+            beyond_own_stale: 0.0,
             part: 1.0,
             raises: BTreeSet::new(),
         }
@@ -108,12 +112,17 @@ struct RowBound {
     families: usize,
     /// The largest share of rejected samples over all reasons: see [`Tally::rejected_of_samples`].
     rejected: f64,
-    /// The largest excess of that share with the cache over that without it.
+    /// The largest excess of that share with the cache over that without it, reached in at least half of the families:
+    /// see [`RowPool::rejected_beyond_uncached`].
     excess: f64,
     /// The largest excess of the share of torn stacks over that of framediff's uncached walker, reached in at least
     /// half of the families: see [`RowPool::torn_beyond_own`].
     #[serde(default)]
     beyond_own: f64,
+    /// The largest excess of the share of stale stacks over that of framediff's cached walker, reached in at least half
+    /// of the families: see [`RowPool::stale_beyond_own`]. Without it, stale stacks are not judged over a row.
+    #[serde(default)]
+    beyond_own_stale: Option<f64>,
 }
 
 /// The counts of one row so far, by family.
@@ -130,8 +139,10 @@ pub struct Beside {
     pub cached: Tally,
     /// CPython's uncached walker.
     pub uncached: Tally,
+    /// framediff's cached walker.
+    pub own_cached: Tally,
     /// framediff's uncached walker.
-    pub own: Tally,
+    pub own_uncached: Tally,
 }
 
 impl RowPool {
@@ -142,9 +153,11 @@ impl RowPool {
         counted.uncached += uncached;
     }
 
-    /// Adds a cell of framediff's uncached walker.
-    pub fn add_own(&mut self, family: &str, uncached: &Tally) {
-        self.families.entry(family.to_owned()).or_default().own += uncached;
+    /// Adds a cell of framediff's walkers.
+    pub fn add_own(&mut self, family: &str, cached: &Tally, uncached: &Tally) {
+        let counted = self.families.entry(family.to_owned()).or_default();
+        counted.own_cached += cached;
+        counted.own_uncached += uncached;
     }
 
     /// The share of samples that one walker rejected, over all families: see [`Tally::rejected_of_samples`].
@@ -164,16 +177,36 @@ impl RowPool {
     #[must_use]
     pub fn torn_beyond_own(&self, walker: fn(&Beside) -> &Tally, families: usize, error: f64) -> Option<f64> {
         let torn = |tally: &Tally| tally.impossible_share(Cause::TornRead);
-        let both = self.families.values().map(|counted| (torn(walker(counted)), torn(&counted.own)));
-        let both: Vec<_> = both.filter(|(one, own)| one.samples.min(own.samples) >= FEW_STACKS).collect();
-        let error = each_of_half(error, both.len());
-        let mut beyond: Vec<f64> = both.iter().map(|(one, own)| one.at_least(error) - own.at_most(error)).collect();
+        self.beyond(|counted| [torn(walker(counted)), torn(&counted.own_uncached)], families, error)
+    }
+
+    /// The same for the stale stacks of CPython's cached walker and those of framediff's, which has the same protocol:
+    /// see [`Tally::stale_share`].
+    #[must_use]
+    pub fn stale_beyond_own(&self, families: usize, error: f64) -> Option<f64> {
+        self.beyond(|counted| [counted.cached.stale_share(), counted.own_cached.stale_share()], families, error)
+    }
+
+    /// The same for the rejections of CPython's cached walker and those of its uncached one, which runs on the same
+    /// process at the same time: see [`Tally::rejected_of_samples`].
+    #[must_use]
+    pub fn rejected_beyond_uncached(&self, families: usize, error: f64) -> Option<f64> {
+        let rejected = |counted: &Beside| [&counted.cached, &counted.uncached].map(Tally::rejected_of_samples);
+        self.beyond(rejected, families, error)
+    }
+
+    /// The excess of the first of two shares over the second, reached in at least half of the families.
+    fn beyond(&self, shares: impl Fn(&Beside) -> [Proportion; 2], families: usize, error: f64) -> Option<f64> {
+        let both: Vec<_> = self.families.values().map(shares).collect();
+        let both = both.iter().filter(|[one, own]| one.samples.min(own.samples) >= FEW_STACKS);
+        let error = each_of_half(error, both.clone().count());
+        let mut beyond: Vec<f64> = both.map(|[one, own]| one.at_least(error) - own.at_most(error)).collect();
         beyond.sort_by(f64::total_cmp);
         beyond.get(beyond.len() / 2).copied().filter(|_| beyond.len() >= families)
     }
 }
 
-/// A family with fewer stacks is left out of the comparison of torn stacks.
+/// A family with fewer stacks is left out of the comparison with framediff's walkers.
 const FEW_STACKS: u64 = 100;
 
 /// The error that each of `count` bounds may have if half of them must be wrong at once. There are fewer than `2^n`
@@ -191,9 +224,17 @@ const HITS: &str = "hits";
 /// The names in [`Violation::MoreThanReleased`] of all rejections together, and of their excess over those without the
 /// cache.
 const REJECTIONS: &str = "rejections";
-const EXCESS: &str = "rejections beyond those without the cache";
-/// The name of the torn stacks of a row there.
+const EXCESS: &str = "rejections beyond those without the cache, in half of the families";
+/// The names of the torn and stale stacks of a row there.
 const TORN: &str = "torn stacks beyond those of the own walker, in half of the families";
+const STALE: &str = "stale stacks beyond those of the own walker, in half of the families";
+
+/// Whether the violation is about a whole row, so that one family alone cannot show it.
+#[must_use]
+pub fn is_of_row(violation: &Violation) -> bool {
+    matches!(violation, Violation::MoreThanReleased { what, .. }
+        if [REJECTIONS, EXCESS, TORN, STALE].contains(&what.as_str()))
+}
 
 /// The share of a cached walker's lookups that took something from the cache.
 ///
@@ -281,14 +322,20 @@ impl LiveBounds {
     /// What CPython's two walkers get wrong too often over all families of a row.
     ///
     /// Rejections are judged over all reasons. Each reason alone can stay within its bound while nearly every sample is
-    /// rejected. A bound per family is not possible, because one family varies too much from program to program.
+    /// rejected. A bound per family is not possible, because one family varies too much from program to program. They are
+    /// also compared with those without the cache: see [`RowPool::rejected_beyond_uncached`].
     ///
-    /// Torn stacks are compared with those of framediff's uncached walker: see [`RowPool::torn_beyond_own`].
+    /// Torn and stale stacks are compared with those of framediff's walkers: see [`RowPool::torn_beyond_own`] and
+    /// [`RowPool::stale_beyond_own`].
+    ///
+    /// Only the pool of all cells of a row may be judged. If it were judged after each cell, the order of the cells, and
+    /// the luck of the first ones, would decide.
     #[must_use]
     pub fn judge_row(&self, pool: &RowPool, demand: Demand) -> Vec<(WalkerKind, Violation)> {
         let Some(row) = self.row.as_ref().filter(|row| pool.families.len() >= row.families) else { return Vec::new() };
-        let error = Demand { comparisons: demand.comparisons.max(1).saturating_mul(5), ..demand }.error_per_bound();
-        let limits = self.rejections(row, pool, error).into_iter().chain(self.torn(row, pool, error));
+        let error = Demand { comparisons: demand.comparisons.max(1).saturating_mul(6), ..demand }.error_per_bound();
+        let limits = self.rejections(row, pool, error).into_iter();
+        let limits = limits.chain(self.torn(row, pool, error)).chain(self.stale(row, pool, error));
         let beyond = limits.filter(|(_, _, at_least, most)| at_least > most);
         let violation = |(walker, what, at_least, most): Limit| {
             (walker, Violation::MoreThanReleased { what: what.to_owned(), at_least, most })
@@ -297,14 +344,13 @@ impl LiveBounds {
     }
 
     fn rejections(&self, row: &RowBound, pool: &RowPool, error: f64) -> Vec<Limit> {
-        let (cached, uncached) = (pool.rejected(|counted| &counted.cached), pool.rejected(|counted| &counted.uncached));
         let most = (1.0 - row.rejected).mul_add(self.margin.rest, row.rejected);
-        let beside = uncached.at_most(error) + row.excess + self.margin.excess;
-        vec![
-            (WalkerKind::CpythonCached, REJECTIONS, cached.at_least(error), most),
-            (WalkerKind::CpythonUncached, REJECTIONS, uncached.at_least(error), most),
-            (WalkerKind::CpythonCached, EXCESS, cached.at_least(error), beside),
-        ]
+        let limit = |kind, walker| (kind, REJECTIONS, pool.rejected(walker).at_least(error), most);
+        let beyond = pool.rejected_beyond_uncached(row.families, error);
+        let beyond = beyond.map(|beyond| (WalkerKind::CpythonCached, EXCESS, beyond, row.excess + self.margin.excess));
+        let cached = limit(WalkerKind::CpythonCached, |counted: &Beside| &counted.cached);
+        let uncached = limit(WalkerKind::CpythonUncached, |counted: &Beside| &counted.uncached);
+        [cached, uncached].into_iter().chain(beyond).collect()
     }
 
     fn torn(&self, row: &RowBound, pool: &RowPool, error: f64) -> Vec<Limit> {
@@ -315,6 +361,11 @@ impl LiveBounds {
         let cached = limit(WalkerKind::CpythonCached, |counted: &Beside| &counted.cached);
         let uncached = limit(WalkerKind::CpythonUncached, |counted: &Beside| &counted.uncached);
         cached.into_iter().chain(uncached).collect()
+    }
+
+    fn stale(&self, row: &RowBound, pool: &RowPool, error: f64) -> Option<Limit> {
+        let most = row.beyond_own_stale? + self.margin.beyond_own_stale;
+        Some((WalkerKind::CpythonCached, STALE, pool.stale_beyond_own(row.families, error)?, most))
     }
 
     /// Whether the walker was measured with this family.
@@ -344,6 +395,7 @@ mod tests {
     use framewalk::miss::MissReason;
 
     use super::*;
+    use crate::workload::Family;
 
     const KNOWN: &str = "raised RuntimeError: Frame chain consistency check failed";
 
@@ -431,7 +483,7 @@ mod tests {
         let mut pool = RowPool::default();
         for family in families {
             pool.add(family, &torn(cached), &torn(uncached));
-            pool.add_own(family, &torn(own));
+            pool.add_own(family, &torn(0.0), &torn(own));
         }
         bounds.judge_row(&pool, Demand::new(0.9999, 40)).into_iter().map(|(walker, _)| walker).collect()
     }
@@ -448,16 +500,49 @@ mod tests {
             [("alternating", 0.6), ("deep", 0.04), ("recursion", 0.4), ("exceptions", 0.02), ("generators", 0.02)]
         {
             pool.add(family, &torn(0.0), &torn(uncached));
-            pool.add_own(family, &torn(0.002));
+            pool.add_own(family, &torn(0.0), &torn(0.002));
         }
         assert_eq!(found(&pool), []);
         pool.add("coroutines", &torn(0.0), &torn(0.12));
         assert_eq!(found(&pool), [], "the own walker was not there");
-        pool.add_own("coroutines", &torn(0.0));
+        pool.add_own("coroutines", &torn(0.0), &torn(0.0));
         assert_eq!(found(&pool), [WalkerKind::CpythonUncached], "three families of six");
         // A family with few stacks does not count.
-        pool.families.values_mut().for_each(|counted| counted.own = Tally { samples: 90, ..Tally::default() });
+        pool.families.values_mut().for_each(|counted| counted.own_uncached = Tally { samples: 90, ..Tally::default() });
         assert_eq!(found(&pool), []);
+    }
+
+    /// The tally of a cached walker that returns this share of stale stacks.
+    fn stale(share: f64) -> Tally {
+        let stale = [(Cause::StalePartialHit, (8_000.0 * share) as u64)];
+        Tally { impossible: stale.into(), impossible_episodes: stale.into(), ..tally(8_000) }
+    }
+
+    #[test]
+    fn stale_stacks_of_a_row_are_compared_with_those_of_the_own_cached_walker() {
+        let kept = crate::run::known::KnownFailures::kept().unwrap();
+        let found = |shares: &[(f64, f64)]| {
+            let mut pool = RowPool::default();
+            for (family, (cached, own)) in Family::ALL.into_iter().zip(shares) {
+                pool.add(family.name(), &stale(*cached), &tally(8_000));
+                pool.add_own(family.name(), &stale(*own), &tally(8_000));
+            }
+            let found = kept.live().judge_row(&pool, Demand::new(0.9999, 40));
+            found.into_iter().map(|(walker, _)| walker).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&[(0.01, 0.004); 8]), [], "what releases do");
+        assert_eq!(found(&[(0.1, 0.09); 8]), [], "what the protocol makes stale on this machine");
+        assert_eq!(found(&[(0.08, 0.004); 8]), [WalkerKind::CpythonCached]);
+        assert_eq!(found(&[(0.3, 0.0), (0.2, 0.0), (0.09, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)]), []);
+        assert_eq!(found(&[(0.3, 0.0); 4]), [], "too few families");
+        assert_eq!(bounds().judge_row(&RowPool::default(), Demand::new(0.9999, 40)), []);
+    }
+
+    #[test]
+    fn what_a_row_shows_one_family_cannot() {
+        let more = |what: &str| Violation::MoreThanReleased { what: what.into(), at_least: 0.5, most: 0.1 };
+        assert!([REJECTIONS, EXCESS, TORN, STALE].iter().all(|what| is_of_row(&more(what))));
+        assert!(!is_of_row(&more("torn-read")));
     }
 
     #[test]
@@ -509,6 +594,7 @@ mod tests {
         assert_eq!(of_row(0.99, 0.99), [cached, uncached], "nearly all samples raise");
         assert_eq!(of_row(0.2, 0.99), [uncached]);
         assert_eq!(of_row(0.2 + 0.8 * 0.3, 0.2), [cached], "three samples of ten raise with the cache only");
+        assert_eq!(of_row(0.25, 0.2), [], "what releases do");
         let torn = |cached: f64, uncached: f64, own: f64| torn_beyond_own(bounds, &families, cached, uncached, own);
         assert_eq!(torn(0.01, 0.02, 0.005), [], "what releases do");
         assert_eq!(torn(0.1, 0.18, 0.16), [], "what is noise for the own walker is noise for CPython's");

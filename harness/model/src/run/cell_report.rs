@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, Expected};
+use crate::run::excess::Unconfirmed;
 use crate::run::observed::Observed;
 use crate::run::phases::Phases;
 
@@ -25,6 +26,9 @@ pub struct CellReport {
     /// Where its time went, if the lane measures it.
     #[serde(default, skip_serializing_if = "Phases::is_empty")]
     pub phases: Phases,
+    /// Excesses that were seen and not confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<Unconfirmed>,
     /// Profiles and the truth, if the run measured them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<Observed>,

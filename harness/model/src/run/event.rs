@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, PlannedCell, Row};
+use crate::run::excess::Unconfirmed;
 use crate::run::finding::Finding;
 use crate::run::item::Item;
 use crate::run::observed::Observed;
@@ -63,6 +64,14 @@ pub enum Event {
     },
     /// A clause is broken.
     Violation(Box<Finding>),
+    /// An excess was seen, and not in every measurement.
+    Unconfirmed {
+        /// The cell in which it was seen.
+        cell: CellId,
+        /// The excess.
+        #[serde(flatten)]
+        excess: Unconfirmed,
+    },
     /// A cell is done, or will not run.
     CellFinished {
         /// The cell that is done.

@@ -12,6 +12,7 @@ use crate::oracle::cause::Cause;
 use crate::oracle::tally::Tally;
 use crate::run::cell::{CellId, CellOutcome, Expected, PlannedCell, Row};
 use crate::run::event::{Consumer, Event};
+use crate::run::excess::Unconfirmed;
 use crate::run::finding::{Finding, Possible, SourceLine};
 use crate::run::known::KnownFailures;
 use crate::run::summary::{Rules, Summary};
@@ -73,6 +74,18 @@ pub fn cache_worse(cause: &str) -> Finding {
         cause: None,
         ..finding()
     }
+}
+
+/// An excess that was seen in the live cell and not confirmed.
+pub fn unconfirmed() -> Event {
+    let violation = Violation::MoreThanReleased { what: "stale-partial-hit".into(), at_least: 0.08, most: 0.03 };
+    let excess = Unconfirmed {
+        walker: WalkerKind::CpythonCached,
+        fingerprint: Finding { violation: violation.clone(), ..finding() }.fingerprint(),
+        excess: violation.to_string(),
+        measurements: 2,
+    };
+    Event::Unconfirmed { cell: cell(Lane::Live), excess }
 }
 
 pub fn tally() -> Tally {

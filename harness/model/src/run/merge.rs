@@ -124,13 +124,16 @@ pub fn merge(sources: &[Source], known: &KnownFailures) -> Result<Summary, Merge
         part: Some(part),
     });
     summary.is_merged();
-    for CellReport { cell, outcome, tallies, phases, profiles, .. } in cells {
+    for CellReport { cell, outcome, tallies, phases, unconfirmed, profiles, .. } in cells {
         for observed in profiles {
             summary.event(&Event::Profile { cell: cell.clone(), observed: observed.clone() });
         }
         summary.event(&Event::Spent { cell: cell.clone(), phases: phases.clone() });
         for (&walker, tally) in tallies {
             summary.event(&Event::Samples { cell: cell.clone(), walker, tally: tally.clone() });
+        }
+        for excess in unconfirmed {
+            summary.event(&Event::Unconfirmed { cell: cell.clone(), excess: excess.clone() });
         }
         summary.event(&Event::CellFinished { cell: cell.clone(), outcome: outcome.clone() });
     }

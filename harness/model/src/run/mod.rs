@@ -10,6 +10,7 @@ pub mod cell_report;
 pub mod distinct;
 pub mod document;
 pub mod event;
+pub mod excess;
 pub mod finding;
 pub mod group;
 pub mod item;

@@ -16,7 +16,7 @@ use crate::run::line;
 use crate::run::line::{Line, LineJudgement, LineKey, ViolationFlags};
 use crate::run::part::Part;
 use crate::run::phases::Phases;
-use crate::run::verdict::{Doubt, Failure, Judgement};
+use crate::run::verdict::{Advice, Doubt, Failure, Judgement};
 use crate::workload::user_program::is_user_program;
 
 /// A known failure that does not occur in this many stacks is reported.
@@ -74,6 +74,7 @@ impl Consumer for Summary {
             Event::Spent { cell, phases } => self.cell(cell).phases += phases,
             Event::Profile { cell, observed } => self.cell(cell).profiles.push(observed.clone()),
             Event::Violation(finding) => self.violation(finding),
+            Event::Unconfirmed { cell, excess } => self.cell(cell).unconfirmed.push(excess.clone()),
             Event::CellFinished { cell, outcome } => self.cell(cell).outcome = outcome.clone(),
             Event::ItemsStarted { .. } | Event::Working { .. } | Event::ItemFinished(_) => {}
             Event::RunFinished { interrupted } => {
@@ -248,6 +249,11 @@ impl Summary {
             doubts.extend(fact.doubt);
             advice.extend(fact.advice);
         }
+        for CellReport { cell, unconfirmed, .. } in &self.cells {
+            advice.extend(
+                unconfirmed.iter().map(|excess| Advice::Unconfirmed { cell: cell.clone(), excess: excess.clone() }),
+            );
+        }
         if let Some(fingerprint) = &self.rules.sought {
             if self.is_seen(fingerprint) {
                 doubts.retain(|doubt| matches!(doubt, Doubt::Interrupted | Doubt::Unfinished));
@@ -279,6 +285,7 @@ impl Summary {
                 outcome: CellOutcome::NotRun(NotRun::Unaccounted),
                 tallies: BTreeMap::new(),
                 phases: Phases::default(),
+                unconfirmed: Vec::new(),
                 profiles: Vec::new(),
             });
         }

@@ -10,7 +10,9 @@ use crate::oracle::tally::Tally;
 use crate::run::cell::{CellOutcome, Inconclusive, NotRun};
 use crate::run::event::{Consumer, Event};
 use crate::run::finding::{Finding, Fingerprint};
-use crate::run::fixtures::{ROW, cache_worse, cell, few, finding, run, runs, started, summary, with_tally};
+use crate::run::fixtures::{
+    ROW, cache_worse, cell, few, finding, run, runs, started, summary, unconfirmed, with_tally,
+};
 use crate::run::known::KnownFailures;
 use crate::run::summary::{Rules, Summary};
 use crate::run::verdict::{Advice, Doubt, Failure, Judgement, LineVerdict, Verdict};
@@ -168,6 +170,17 @@ fn too_few_samples_excuse_no_other_problem() {
     events.insert(events.len() - 1, violation(finding()));
     assert_eq!(judge(&events).verdict, Verdict::Fail);
     assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Fail);
+}
+
+#[test]
+fn an_excess_that_was_not_confirmed_is_advice() {
+    let events = run(vec![unconfirmed()]);
+    let judgement = judge(&events);
+    let [Advice::Unconfirmed { cell: at, excess }] = judgement.advice.as_slice() else { panic!("{judgement:?}") };
+    assert_eq!((at, excess.walker, excess.measurements), (&cell(Lane::Live), WalkerKind::CpythonCached, 2));
+    assert_eq!(excess.fingerprint.as_str(), "live/cpython-cached/more-than-released/stale-partial-hit");
+    assert_eq!((judgement.verdict, judgement.doubts), (Verdict::Pass, vec![]));
+    assert_eq!(verdict_of(&events, Lane::Live, WalkerKind::CpythonCached), LineVerdict::Pass);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::lane::Lane;
 use crate::oracle::proportion::Proportion;
 use crate::run::cell::{CellId, Inconclusive, NotRun};
+use crate::run::excess::Unconfirmed;
 use crate::run::finding::Fingerprint;
 
 /// The verdict on a run.
@@ -178,6 +179,28 @@ pub enum Advice {
         /// Upper bound of the excess.
         excess: String,
     },
+    /// An excess over a bound of the live lane was seen, but not each time that it was measured.
+    #[error(
+        "{}, live, {}, {} with seed {}: seen and not confirmed in {} measurements: {}",
+        cell.row, excess.walker, cell.family, cell.seed, excess.measurements, excess.excess
+    )]
+    Unconfirmed {
+        /// The cell in which it was seen.
+        cell: CellId,
+        /// The excess.
+        excess: Unconfirmed,
+    },
+}
+
+impl Advice {
+    /// What the remark is about, in one word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TooFew { .. } => "undecided",
+            Self::Unconfirmed { .. } => "unconfirmed",
+        }
+    }
 }
 
 /// The verdict with its reasons.

@@ -18,6 +18,12 @@ use crate::report::{conclusion, human, table};
 /// Lists are cut after this many entries. The JSON document has all of them.
 const MOST: usize = 200;
 
+/// The kinds of [`Advice`](model::run::verdict::Advice), each with its title.
+const REMARKS: [(&str, &str); 2] = [
+    ("undecided", "Undecided (without effect on the verdict)"),
+    ("unconfirmed", "Beyond a bound once, but not when measured again (without effect on the verdict)"),
+];
+
 /// Everything the document says about a run.
 pub(super) fn section(document: &Document) -> Markup {
     let grounds = conclusion::grounds(document);
@@ -52,9 +58,12 @@ pub(super) fn section(document: &Document) -> Markup {
                 format!("{place}: {}", families.join(", "))
             }).collect::<Vec<_>>()))
         }
-        @if !document.judgement.advice.is_empty() {
-            h3 { "Undecided (no ground of the verdict)" }
-            (list(&document.judgement.advice.iter().map(ToString::to_string).collect::<Vec<_>>()))
+        @for (name, title) in REMARKS {
+            @let advice: Vec<_> = document.judgement.advice.iter().filter(|advice| advice.name() == name).collect();
+            @if !advice.is_empty() {
+                h3 { (title) }
+                (list(&advice.iter().map(ToString::to_string).collect::<Vec<_>>()))
+            }
         }
     }
 }

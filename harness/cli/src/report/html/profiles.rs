@@ -18,7 +18,7 @@ pub(super) fn section(document: &Document) -> Markup {
         @if !document.profiles.is_empty() {
             h3 { "Profiles against the truth" }
             p.muted {
-                "Advice, no ground of the verdict. The truth is what the program was made to do, or where that is not known, what \
+                "Advice, without effect on the verdict. The truth is what the program was made to do, or where that is not known, what \
                  an uncached walk saw of the same process, stopped at random moments. One in twenty is called biased by chance \
                  alone."
             }

@@ -228,12 +228,15 @@ fn walker(document: &Document, line: &Line) -> TestCase {
     if let Some(doubt) = doubt {
         return broken(&name, NonSuccessKind::Error, line.verdict.name(), &doubt.to_string(), &doubt.to_string());
     }
-    let advice =
-        document.judgement.advice.iter().find(|Advice::TooFew { row, walker, .. }| is_own(row, Lane::Live, *walker));
+    let advice = document.judgement.advice.iter().filter(|advice| match advice {
+        Advice::TooFew { row, walker, .. } => is_own(row, Lane::Live, *walker),
+        Advice::Unconfirmed { cell, excess } => is_own(&cell.row, cell.lane, excess.walker),
+    });
+    let advice: Vec<String> = advice.map(ToString::to_string).collect();
     if line.tally.samples == 0 {
         return skipped(&name, "none of its cells ran");
     }
-    passed(&name, &advice.map(ToString::to_string).unwrap_or_default())
+    passed(&name, &advice.join("\n"))
 }
 
 /// Whether the whole plan was carried out. Cells that were skipped for lack of time make this test case an error.
@@ -338,6 +341,14 @@ mod tests {
         assert!(is_green(case));
         assert!(case.system_out.as_ref().unwrap().contains("live-splice-full-hit"));
         assert_eq!((report.failures, report.errors), (0, 0));
+    }
+
+    #[test]
+    fn an_excess_that_was_not_confirmed_is_green_with_a_remark() {
+        let report = written(&run(vec![model::run::fixtures::unconfirmed()]));
+        let case = case(&report, LIVE, "cpython-cached, all families");
+        assert!(is_green(case));
+        assert!(case.system_out.as_ref().unwrap().contains("not confirmed in 2 measurements"));
     }
 
     #[test]
