@@ -8,6 +8,7 @@
 //!
 //! [`LiveBounds`]: model::run::bounds::LiveBounds
 
+mod program;
 mod told;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,9 @@ const BURST: u32 = 64;
 
 /// Runs the cell to its deadline.
 pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> CellOutcome {
+    if let Some(program) = cell.program {
+        return program::run(cell, program, recorder, drivers);
+    }
     let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| part.runs(cell)).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let mut workload = cell.workload(Mode::Free);
