@@ -15,6 +15,7 @@ use model::schedule::fingerprint::LeafKind;
 use model::workload::grammar::Grammar;
 
 use crate::expected::counters;
+use crate::listing::{Listing, has_raised};
 use crate::owner::{Taken, UnwinderReport};
 use crate::recorder::{CellRecorder, Evidence};
 use crate::status::Status;
@@ -32,6 +33,8 @@ pub(super) struct Standing {
     /// The kernel's thread id. Thread states of two interpreters can share one: code in one interpreter calls into the
     /// other.
     pub(super) native_thread_id: u64,
+    /// The address of its interpreter's state.
+    pub(super) owner: Address,
     /// The id of its interpreter, if the layout says where to read it.
     pub(super) interpreter: Option<u64>,
     /// The kind of its current frame.
@@ -73,24 +76,76 @@ fn is_documented(walker: WalkerKind, rejection: &Rejection, standing: Standing) 
 pub(super) struct Stopped<'a> {
     /// The program's legal stacks, if they are known.
     pub(super) grammar: Option<&'a Grammar>,
-    /// What our own uncached walker saw.
-    pub(super) truth: &'a Sample,
+    /// What our own uncached walker saw of each thread, in the order of the interpreters' lists.
+    pub(super) truth: &'a [ThreadSample],
     /// That walker: it knows the code objects.
     pub(super) by: &'a UncachedWalker,
-    /// The state of each thread, in the order of the interpreter's list.
+    /// The state of each thread, in the same order.
     pub(super) standings: &'a [Standing],
 }
 
-/// Counts a sample and compares it with what is known about the same state. If CPython's unwinder raised where it is
-/// documented to, returns the index of the thread at which it raised.
+impl<'a> Stopped<'a> {
+    /// The same without the first `count` threads.
+    fn without(self, count: usize) -> Self {
+        let standings: &'a [Standing] = self.standings.get(count..).unwrap_or_default();
+        Self { truth: self.truth.get(count..).unwrap_or_default(), standings, ..self }
+    }
+}
+
+/// What a comparison found about the list of threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// How many threads at the start of the target's list CPython's unwinder cannot list, because it is older than their
+    /// interpreters. The sample is that of the threads after them.
+    pub(super) unlisted: usize,
+    /// Whether the interpreter has ended at which CPython's unwinder begins. Nothing is known then about what it read.
+    pub(super) has_ended: bool,
+    /// If CPython's unwinder raised where it is documented to: the index of the thread at which it raised, among those
+    /// that it lists.
+    pub(super) raised: Option<usize>,
+}
+
+/// Counts a sample and compares it with what is known about the same state.
 pub(super) fn compare(
     recorder: &mut CellRecorder<'_>,
     stopped: Stopped<'_>,
     attribution: Option<&mut Attribution>,
     taken: &Taken,
+) -> Compared {
+    let Taken { sample, unwinder } = taken;
+    let listing = unwinder.as_ref().map(|unwinder| &unwinder.listing);
+    let interpreters: Vec<Address> = stopped.standings.iter().map(|standing| standing.owner).collect();
+    let all = ids(stopped.truth);
+    let unlisted = listing.map_or(0, |listing| listing.missing(&interpreters, &all, &sample.threads));
+    if unlisted > 0 && !has_raised(&sample.threads) {
+        let seen = format!("{:?}", ids(&sample.threads));
+        let violation = Violation::Told { field: Field::LaterInterpreters, seen, possible: format!("{all:?}") };
+        recorder.violation(sample.walker, violation, Evidence::default());
+    }
+    let has_ended = listing == Some(&Listing::Ended);
+    let raised = compare_listed(recorder, stopped.without(unlisted), has_ended, attribution, taken);
+    Compared { unlisted, has_ended, raised }
+}
+
+/// Compares a sample with the threads that its walker can list.
+fn compare_listed(
+    recorder: &mut CellRecorder<'_>,
+    stopped: Stopped<'_>,
+    has_ended: bool,
+    attribution: Option<&mut Attribution>,
+    taken: &Taken,
 ) -> Option<usize> {
     let Taken { sample, unwinder } = taken;
     let walker = sample.walker;
+    if has_ended && (has_raised(&sample.threads) || ids(&sample.threads) != ids(stopped.truth)) {
+        sample.threads.iter().for_each(|thread| recorder.count(walker, thread));
+        let raised = sample.threads.iter().find_map(|thread| thread.outcome.as_ref().err());
+        let seen = raised.map_or_else(|| format!("{:?}", ids(&sample.threads)), ToString::to_string);
+        let possible = format!("{:?}", ids(stopped.truth));
+        let violation = Violation::Told { field: Field::EndedInterpreter, seen, possible };
+        recorder.violation(walker, violation, Evidence::default());
+        return None;
+    }
     let raised = match sample.threads.as_slice() {
         [ThreadSample { outcome: Err(rejection @ Rejection::Raised(_)), .. }] => Some(rejection),
         _ => None,
@@ -103,7 +158,7 @@ pub(super) fn compare(
         if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) {
             return number;
         }
-        reject(recorder, walker, rejection, stopped.truth.threads.first());
+        reject(recorder, walker, rejection, stopped.truth.first());
         return None;
     }
     if is_other_list(recorder, stopped.truth, sample) {
@@ -119,7 +174,7 @@ pub(super) fn compare(
         recorder.count(walker, thread);
         let verdict = stopped.grammar.and_then(|grammar| attribution.judge(grammar, thread));
         let standing = stopped.standings.get(index);
-        let seen = stopped.truth.threads.get(index);
+        let seen = stopped.truth.get(index);
         let stack: &[Frame] = seen.and_then(|other| other.outcome.as_ref().ok()).map_or(&[], |stack| stack);
         match &thread.outcome {
             Err(rejection) if standing.is_some_and(|&standing| is_documented(walker, rejection, standing)) => {}
@@ -149,6 +204,10 @@ pub(super) fn compare(
     None
 }
 
+fn ids(threads: &[ThreadSample]) -> Vec<u64> {
+    threads.iter().map(|thread| thread.native_thread_id).collect()
+}
+
 fn reject(recorder: &mut CellRecorder<'_>, walker: WalkerKind, rejection: &Rejection, truth: Option<&ThreadSample>) {
     let stack = truth.and_then(|thread| thread.outcome.as_deref().ok()).unwrap_or_default();
     let evidence = Evidence { possible: Some(Possible::Stack(stack.to_vec())), ..Evidence::default() };
@@ -156,9 +215,8 @@ fn reject(recorder: &mut CellRecorder<'_>, walker: WalkerKind, rejection: &Rejec
 }
 
 /// Whether a walker lists other threads than the interpreters have, or in another order. Reports that as a violation.
-fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &Sample, sample: &Sample) -> bool {
-    let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
-    let (seen, possible) = (ids(sample), ids(truth));
+fn is_other_list(recorder: &mut CellRecorder<'_>, truth: &[ThreadSample], sample: &Sample) -> bool {
+    let (seen, possible) = (ids(&sample.threads), ids(truth));
     if seen == possible {
         return false;
     }

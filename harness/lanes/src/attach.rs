@@ -45,6 +45,9 @@ const LOOKS: u32 = 20;
 /// The most contexts learned of one process. A process with more different paths is not learned in full.
 const CONTEXT_LIMIT: usize = 1 << 18;
 
+/// A walker that returned fewer stacks was not compared.
+const FEWEST_STACKS: u64 = 20;
+
 /// Why a process cannot be sampled at all.
 #[derive(Debug, Error)]
 pub enum AttachError {
@@ -147,24 +150,44 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
         folder: options.cache,
     };
     let consumer = Mutex::new(consumer);
+    let send = |event| consumer.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
+    let replay = |_: &_| format!("framediff attach {} --write", options.pid);
+    let outcome = {
+        let recorder = CellRecorder::new(&cell, &send, &replay);
+        let process = Process { site, program: &program, can_write };
+        compare_walkers(&cell, &recorder, &mut UnwinderPool::default(), memory, &process)
+    };
+    send(Event::CellFinished { cell: id.clone(), outcome });
+    send(Event::RunFinished { interrupted: cell.is_interrupted() });
+    Ok(())
+}
+
+/// Compares the walkers of the cell on a process whose stacks are unknown.
+pub(super) fn compare_walkers(
+    cell: &Cell<'_>,
+    recorder: &CellRecorder<'_>,
+    drivers: &mut UnwinderPool,
+    memory: ProcessMemory,
+    process: &Process<'_>,
+) -> CellOutcome {
+    let pid = memory.pid();
     let tallies = Mutex::new(BTreeMap::<WalkerKind, Tally>::new());
     let send = |event| {
         if let Event::Samples { walker, tally, .. } = &event {
             *tallies.lock().unwrap_or_else(PoisonError::into_inner).entry(*walker).or_default() += tally;
         }
-        consumer.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
+        recorder.send(event);
     };
-    let replay = |_: &_| format!("framediff attach {} --write", options.pid);
     let mut chains = Chains::default();
-    let result = {
-        let mut recorder = CellRecorder::new(&cell, &send, &replay);
-        sample(&cell, &mut recorder, memory, &Process { site, program: &program, can_write }, &mut chains)
-    };
-    // Dropping the recorder flushed its counts.
+    // Dropping this recorder flushes its counts.
+    let result = sample(cell, &mut recorder.through(&send), drivers, memory, process, &mut chains);
     let tallies = std::mem::take(&mut *tallies.lock().unwrap_or_else(PoisonError::into_inner));
-    let shown = || if can_write { doubtful(&chains, &tallies) } else { Some(read_only_run(&chains, &tallies, layout)) };
+    let shown = || match process.can_write {
+        true => doubtful(&chains, &tallies),
+        false => Some(read_only_run(&chains, &tallies, process.site.layout)),
+    };
     // If the process is gone, the comparison proves nothing, even if no read failed.
-    let outcome = match (ended(options.pid, site, &program), result) {
+    match (ended(pid, process.site, process.program), result) {
         (Some(why), _) => CellOutcome::Inconclusive(Inconclusive::TargetEnded(why)),
         (None, Err(cut)) => cut.into(),
         (None, Ok(())) if cell.is_interrupted() => CellOutcome::Inconclusive(Inconclusive::Interrupted),
@@ -172,17 +195,27 @@ pub fn run(options: &AttachOptions<'_>, consumer: &mut (dyn Consumer + Send)) ->
             Some(why) => CellOutcome::Inconclusive(Inconclusive::NothingCompared(why)),
             None => CellOutcome::Ran,
         },
-    };
-    send(Event::CellFinished { cell: id.clone(), outcome });
-    send(Event::RunFinished { interrupted: cell.is_interrupted() });
-    Ok(())
+    }
 }
 
 /// Why the samples are not enough to compare walkers, if they are not.
 fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<String> {
     chains.switched().or_else(|| {
-        let (walker, tally) = tallies.iter().find(|(_, tally)| tally.rejected() * 2 > tally.samples)?;
-        Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
+        tallies.iter().find_map(|(walker, tally)| {
+            let (stacks, unlearnt) = (tally.accepted(), tally.impossible());
+            if tally.rejected() * 2 > tally.samples {
+                Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
+            } else if stacks < FEWEST_STACKS {
+                Some(format!("{walker} returned {stacks} stacks, and {FEWEST_STACKS} are needed: give a longer --budget"))
+            } else if !walker.is_cached() && unlearnt * 2 > stacks {
+                Some(format!(
+                    "of the {stacks} stacks of {walker}, {unlearnt} are of none of the paths that own-reference saw before: the \
+                     process has more paths than it showed in that time, or went on to others; give a longer --budget"
+                ))
+            } else {
+                None
+            }
+        })
     })
 }
 
@@ -256,10 +289,13 @@ fn own_build(options: &AttachOptions<'_>, location: &RuntimeLocation, layout: La
 }
 
 /// The process to sample, and whether its anchors may be written.
-struct Process<'a> {
-    site: Site,
-    program: &'a Program,
-    can_write: bool,
+pub(super) struct Process<'a> {
+    /// Where it is walked.
+    pub(super) site: Site,
+    /// The program that it ran at the start.
+    pub(super) program: &'a Program,
+    /// Whether its anchors may be written.
+    pub(super) can_write: bool,
 }
 
 impl Process<'_> {
@@ -272,6 +308,7 @@ impl Process<'_> {
 fn sample(
     cell: &Cell<'_>,
     recorder: &mut CellRecorder<'_>,
+    drivers: &mut UnwinderPool,
     mut memory: ProcessMemory,
     process: &Process<'_>,
     chains: &mut Chains,
@@ -288,7 +325,7 @@ fn sample(
             }
         });
     }
-    let has_cpython = cell.has(WalkerKind::CpythonCached);
+    let has_cpython = cell.id.walkers.iter().any(|walker| walker.is_cpythons());
     let parts = if has_cpython { 3 } else { 2 };
     let grammar = learn(cell, recorder, &mut memory, site, cell.part(0, parts))?;
     process.check(&memory)?;
@@ -301,13 +338,12 @@ fn sample(
     })?;
     process.check(&memory)?;
     if has_cpython {
-        let mut drivers = UnwinderPool::default();
         let target = Observed { pid: memory.pid(), site };
         let until = cell.deadline.max(Instant::now() + SHORTEST);
-        let first = compare_cpython(cell, recorder, &mut drivers, target, &grammar, until)?;
+        let first = compare_cpython(cell, recorder, drivers, target, &grammar, until)?;
         weigh(cell, recorder, first, |recorder, time| {
             process.check(&memory)?;
-            compare_cpython(cell, recorder, &mut drivers, target, &grammar, end_of_another(cell, time)?)
+            compare_cpython(cell, recorder, drivers, target, &grammar, end_of_another(cell, time)?)
         })?;
     }
     Ok(())
@@ -411,12 +447,28 @@ mod tests {
         };
         let chains = Chains::default();
         let of = |tally: Tally| doubtful(&chains, &BTreeMap::from([(WalkerKind::OwnReference, tally)]));
-        assert_eq!(of(tally(10, &[("moved", 2), ("generator-leaf", 3)])), None);
-        let why = of(tally(10, &[("moved", 2), ("generator-leaf", 4)])).unwrap();
+        assert_eq!(of(tally(100, &[("moved", 20), ("generator-leaf", 30)])), None);
+        let why = of(tally(100, &[("moved", 20), ("generator-leaf", 40)])).unwrap();
         assert_eq!(
             why,
-            "own-reference rejected more than half of its samples: 6 of 10 (60.0 %), mostly generator-leaf (4)"
+            "own-reference rejected more than half of its samples: 60 of 100 (60.0 %), mostly generator-leaf (40)"
         );
+    }
+
+    #[test]
+    fn a_comparison_needs_stacks_whose_paths_were_learnt() {
+        let of = |walker, samples, torn| {
+            let impossible = [(model::oracle::cause::Cause::TornRead, torn)].into();
+            let tally = Tally { samples, impossible, ..Tally::default() };
+            doubtful(&Chains::default(), &BTreeMap::from([(walker, tally)]))
+        };
+        assert!(of(WalkerKind::CpythonCached, 1, 0).is_some_and(|why| why.contains("returned 1 stacks")));
+        assert_eq!(of(WalkerKind::CpythonUncached, 100, 50), None);
+        assert!(
+            of(WalkerKind::CpythonUncached, 100, 51).is_some_and(|why| why.contains("51 are of none of the paths"))
+        );
+        // A cached walker serves one torn walk again and again.
+        assert_eq!(of(WalkerKind::CpythonCached, 100, 90), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use framewalk::layout::{Layout, LayoutError};
-use framewalk::memory::MemoryError;
+use framewalk::memory::{Address, MemoryError, RemoteMemory};
 use framewalk::sample::WalkerKind;
 use framewalk::walker::Site;
 use model::invariants::Violation;
@@ -17,6 +17,7 @@ use process::target::Target;
 use process::unwinder::{CountedSample, Unwinder, UnwinderError};
 
 use crate::cell::{Cell, CellError};
+use crate::listing::{Listing, head_of};
 use crate::recorder::{CellRecorder, Evidence};
 
 /// How many deaths are allowed before a cell goes on without the unwinder. By then the violation has been reported.
@@ -45,7 +46,8 @@ impl UnwinderPool {
         counts: bool,
     ) -> Result<RenewedUnwinder<'a>, CellError> {
         let idle = self.idle.get_mut(&cell.row.build.python).and_then(Vec::pop);
-        let mut unwinder = RenewedUnwinder { cell, target, kind, counts, idle, open: None, deaths_left: MOST_DEATHS };
+        let mut unwinder =
+            RenewedUnwinder { cell, target, kind, counts, idle, open: None, head: None, deaths_left: MOST_DEATHS };
         unwinder.opened(recorder)?;
         Ok(unwinder)
     }
@@ -110,6 +112,8 @@ pub(super) struct RenewedUnwinder<'a> {
     idle: Option<Unwinder>,
     /// A driver with an unwinder that is open on the target.
     open: Option<Unwinder>,
+    /// The head of the target's list of interpreters when the unwinder was made, if it could be read.
+    head: Option<Address>,
     deaths_left: u32,
 }
 
@@ -141,8 +145,20 @@ impl RenewedUnwinder<'_> {
             None => Unwinder::start(&self.cell.row.build.python, self.cell.patience())?,
         };
         unwinder.count(self.counts);
+        let Observed { pid, site } = self.target;
+        self.head = ProcessMemory::new(pid).read_u64(head_of(&site.layout, site.runtime)).ok();
         unwinder.open(self.target.pid, self.kind.is_cached(), self.cell.patience())?;
         Ok(unwinder)
+    }
+
+    /// The head of the target's list of interpreters when the unwinder was made, if it could be read.
+    pub(super) fn head(&self) -> Option<Address> {
+        self.head
+    }
+
+    /// What the unwinder can list of the stopped target.
+    pub(super) fn listing(&self) -> Result<Listing, CellError> {
+        Ok(Listing::of(&mut ProcessMemory::new(self.target.pid), self.target.site, self.head)?)
     }
 
     /// Takes one sample. `None` if the unwinder dies or hangs, or has done so too often.

@@ -9,29 +9,60 @@ use std::collections::BTreeSet;
 use framewalk::cache::FrameCache;
 use framewalk::cached::CachedWalker;
 use framewalk::memory::overlay::Overlay;
+use framewalk::memory::{Address, RemoteMemory};
 use framewalk::miss::MissReason;
+use framewalk::rejection::Rejection;
 use framewalk::sample::{Counters, Lookup, Sample};
 use framewalk::walker::{CachingWalker, Site, Walker};
 use process::memory::ProcessMemory;
 
 use crate::cell::CellError;
+use crate::listing::{Listing, head_of};
 
 /// Our walker that models one unwinder.
 pub(super) struct Expected {
     walker: CachedWalker,
+    site: Site,
     /// Its cache before the latest sample.
     before: FrameCache,
+    /// Whether the unwinder has sampled other threads than the model, so that their caches differ from then on.
+    is_lost: bool,
 }
 
 impl Expected {
     pub(super) fn new(site: Site) -> Result<Self, CellError> {
-        Ok(Self { walker: CachedWalker::new(site, BTreeSet::new())?, before: FrameCache::default() })
+        Ok(Self {
+            walker: CachedWalker::new(site, BTreeSet::new())?,
+            site,
+            before: FrameCache::default(),
+            is_lost: false,
+        })
     }
 
-    /// The sample that the protocol takes of the target in its current state.
-    pub(super) fn look(&mut self, memory: &ProcessMemory) -> Result<Sample, CellError> {
+    /// The sample that the protocol takes of the target in its current state, if the unwinder lists these interpreters.
+    /// `None` if what the unwinder lists is or was unknown.
+    pub(super) fn look(
+        &mut self,
+        memory: &ProcessMemory,
+        listing: &Listing,
+        head: Option<Address>,
+    ) -> Result<Option<Sample>, CellError> {
+        self.is_lost |= *listing == Listing::Ended;
+        if self.is_lost {
+            return Ok(None);
+        }
         self.before = self.walker.cache().clone();
-        Ok(self.walker.sample(&mut Overlay::new(memory.clone()))?)
+        let mut memory = Overlay::new(memory.clone());
+        if let (Listing::Without(_), Some(head)) = (listing, head) {
+            let place = head_of(&self.site.layout, self.site.runtime);
+            memory.write(place, &head.to_le_bytes()).map_err(Rejection::from)?;
+        }
+        Ok(Some(self.walker.sample(&mut memory)?))
+    }
+
+    /// The unwinder has sampled threads that were not expected.
+    pub(super) fn lost(&mut self) {
+        self.is_lost = true;
     }
 
     /// The unwinder raised at the thread with this index in its list. It stored its entries for the threads before. For

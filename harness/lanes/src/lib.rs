@@ -13,6 +13,7 @@ mod expected;
 #[cfg(target_arch = "x86_64")]
 pub mod explore;
 mod leaf;
+mod listing;
 pub mod live;
 mod owner;
 pub mod record;
@@ -24,3 +25,4 @@ pub mod stepped;
 pub mod stopped;
 mod stops;
 mod truth;
+mod user_program;

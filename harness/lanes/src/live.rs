@@ -9,6 +9,7 @@
 //! [`LiveBounds`]: model::run::bounds::LiveBounds
 //! [`excess`]: model::run::excess
 
+mod program;
 mod told;
 mod weigh;
 
@@ -64,6 +65,9 @@ const BURST: u32 = 64;
 
 /// Runs the cell to its deadline.
 pub fn run(cell: &Cell<'_>, recorder: &mut CellRecorder<'_>, drivers: &mut UnwinderPool) -> CellOutcome {
+    if let Some(program) = cell.program {
+        return program::run(cell, program, recorder, drivers);
+    }
     let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| part.runs(cell)).collect();
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     let mut workload = cell.workload(Mode::Free);

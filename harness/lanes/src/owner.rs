@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::cell::{Cell, CellError};
 use crate::drivers::{RenewedUnwinder, UnwinderPool};
 use crate::expected::Expected;
+use crate::listing::{Listing, has_raised};
 use crate::recorder::CellRecorder;
 use crate::session::Session;
 use crate::stops::Stops;
@@ -26,8 +27,10 @@ pub(super) struct UnwinderReport {
     pub(super) counters: Option<Counters>,
     /// The details of each thread in the sample.
     pub(super) threads: SmallVec<[ToldThread; 1]>,
-    /// The sample that its protocol owes, if the unwinder has a cache.
+    /// The sample that its protocol owes, if the unwinder has a cache and lists what it is expected to.
     pub(super) owed: Option<Sample>,
+    /// Which interpreters the unwinder can list.
+    pub(super) listing: Listing,
 }
 
 /// The cached walker that owns the target's anchors.
@@ -119,12 +122,19 @@ impl<'a> Owner<'a> {
                 let Some((unwinder, expected)) = unwinders.get_mut(turn) else { return Ok(None) };
                 // An unwinder that replaces a dead one clears the anchors.
                 unwinder.opened(recorder)?;
-                let owed = expected.look(memory)?;
+                let listing = unwinder.listing()?;
+                let mut owed = expected.look(memory, &listing, unwinder.head())?;
                 let Some(CountedSample { sample, counters, told }) = unwinder.sample(recorder)? else {
                     expected.forget();
                     return Ok(None);
                 };
-                Ok(Some(Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed: Some(owed) }) }))
+                let is_owed = owed.as_ref().is_none_or(|owed| lists_the_same(owed, &sample));
+                if matches!(listing, Listing::Without(_)) && !is_owed {
+                    // It lists newer interpreters, too.
+                    expected.lost();
+                    owed = None;
+                }
+                Ok(Some(Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed, listing }) }))
             }
             Self::Nobody => Ok(None),
         }
@@ -162,6 +172,12 @@ impl<'a> Owner<'a> {
             Self::Nobody => true,
         })
     }
+}
+
+/// Whether the unwinder's sample is one of the threads that it was expected to list, as far as it shows.
+fn lists_the_same(owed: &Sample, sample: &Sample) -> bool {
+    let ids = |sample: &Sample| sample.threads.iter().map(|thread| thread.native_thread_id).collect::<Vec<_>>();
+    has_raised(&sample.threads) || ids(owed) == ids(sample)
 }
 
 /// How many profilers of a kind take turns on one target. Each number gets a run of its own.

@@ -93,6 +93,18 @@ impl<'a> CellRecorder<'a> {
         another
     }
 
+    /// Creates a recorder of the same cell whose events go to `send`.
+    pub(super) fn through<'b>(&'b self, send: &'b (dyn Fn(Event) + Sync)) -> CellRecorder<'b> {
+        let mut through = CellRecorder::new(self.cell, send, self.replay);
+        through.program = self.program.clone();
+        through
+    }
+
+    /// Sends an event of a recorder that [`CellRecorder::through`] created.
+    pub(super) fn send(&self, event: Event) {
+        (self.send)(event);
+    }
+
     /// Counts a walk of one thread.
     pub fn count(&mut self, walker: WalkerKind, sample: &ThreadSample) {
         self.tally(walker).count(sample);

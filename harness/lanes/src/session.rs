@@ -1,5 +1,7 @@
 //! A launched target, and where to walk it.
 
+use std::fs;
+
 use framewalk::layout::{Layout, finalizing};
 use framewalk::memory::{Address, RemoteMemory};
 use framewalk::walker::Site;
@@ -45,6 +47,12 @@ impl Session {
     }
 }
 
+/// Whether a process is traced, by whatever process.
+fn has_tracer(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().filter_map(|line| line.strip_prefix("TracerPid:")).any(|tracer| tracer.trim() != "0")
+}
+
 /// Checks whether a user's program is still the one that was launched, and whether its interpreter can be walked.
 pub(super) struct Vitality {
     program: Program,
@@ -58,6 +66,8 @@ pub(super) enum Gone {
     Finalizing,
     /// The process runs another program.
     Replaced,
+    /// Another process traces it, or it asked its parent to. A signal to stop or to go on has no effect then.
+    Traced,
 }
 
 impl Vitality {
@@ -68,10 +78,14 @@ impl Vitality {
         Ok(Self { program, finalizing: finalizing.map_err(|error| CellError::SetUp(error.to_string()))? })
     }
 
-    /// Looks at the stopped process. Returns why it cannot be walked, if it cannot.
-    pub(super) fn look(&self, session: &mut Session) -> Option<Gone> {
+    /// Looks at the stopped process. Returns why it cannot be walked or stopped again, if it cannot. `is_traced` says
+    /// whether framediff traces it.
+    pub(super) fn look(&self, session: &mut Session, is_traced: bool) -> Option<Gone> {
         if Program::of(session.target.pid()).ok().as_ref() != Some(&self.program) {
             return Some(Gone::Replaced);
+        }
+        if !is_traced && has_tracer(session.target.pid()) {
+            return Some(Gone::Traced);
         }
         let head = session.site.runtime.wrapping_add(session.site.layout.interpreters_head);
         let mut word = |address| session.memory.read_u64(address).ok();

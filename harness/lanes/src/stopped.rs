@@ -47,7 +47,7 @@ use process::unwinder::CountedSample;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::agreement::{Standing, Stopped, compare};
+use crate::agreement::{Compared, Standing, Stopped, compare};
 use crate::cell::{Cell, CellError};
 use crate::drivers::{RenewedUnwinder, UnwinderPool};
 use crate::leaf;
@@ -425,15 +425,19 @@ impl<'a> Lane<'a> {
         recorder.end_of(Phase::Judging);
 
         if let Some(unwinder) = &mut self.cpython {
+            unwinder.opened(recorder)?;
+            let listing = unwinder.listing()?;
             let begun = Instant::now();
             let sample = unwinder.sample(recorder)?;
             let spent = begun.elapsed();
             recorder.end_of(Phase::Walking);
             if let Some(CountedSample { sample, counters, told }) = sample {
                 let walker = sample.walker;
-                let taken = Taken { sample, unwinder: Some(UnwinderReport { counters, threads: told, owed: None }) };
+                let report = UnwinderReport { counters, threads: told, owed: None, listing };
+                let taken = Taken { sample, unwinder: Some(report) };
                 let grammar = self.grammar.as_ref();
-                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
+                let stopped =
+                    Stopped { grammar, truth: &truth.threads, by: &self.uncached, standings: &self.standings };
                 compare(recorder, stopped, None, &taken);
                 recorder.spent(walker, spent);
             }
@@ -458,12 +462,13 @@ impl<'a> Lane<'a> {
             recorder.end_of(Phase::Walking);
             if let Some(taken) = taken {
                 let grammar = self.grammar.as_ref();
-                let stopped = Stopped { grammar, truth: &truth, by: &self.uncached, standings: &self.standings };
-                let raised = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
-                if let (Some(number), Some(owed)) = (raised, taken.unwinder.and_then(|told| told.owed)) {
+                let stopped =
+                    Stopped { grammar, truth: &truth.threads, by: &self.uncached, standings: &self.standings };
+                let compared = compare(recorder, stopped, self.attributions.get_mut(turn), &taken);
+                if let (Some(number), Some(owed)) = (compared.raised, taken.unwinder.and_then(|told| told.owed)) {
                     self.owner.raised(turn, &owed, number);
                 }
-                self.judge_use(recorder, &taken.sample, raised)?;
+                self.judge_use(recorder, &taken.sample, compared)?;
                 recorder.spent(taken.sample.walker, spent);
             } else {
                 self.forget_caches();
@@ -478,14 +483,13 @@ impl<'a> Lane<'a> {
         Ok(truth)
     }
 
-    /// Judges whether a cached walker used its cache correctly and left the anchor where it should. `raised` is the
-    /// index of the thread at which CPython's unwinder raised, if it did. The threads before it have their anchors by
-    /// then.
+    /// Judges whether a cached walker used its cache correctly and left the anchor where it should. The threads before
+    /// the one at which CPython's unwinder raised have their anchors by then.
     fn judge_use(
         &mut self,
         recorder: &mut CellRecorder<'_>,
         sample: &Sample,
-        raised: Option<usize>,
+        compared: Compared,
     ) -> Result<(), CellError> {
         // If several threads share CPython's counters, these do not show which thread hit.
         let runs_threads = self.cell.family.spec().threads == FamilyThreads::Running;
@@ -496,13 +500,14 @@ impl<'a> Lane<'a> {
         // With too many threads, only the counters show which of them have entries.
         let has_room = self.met.len() <= Limits::CPYTHON.threads;
         let fits = self.before.len() <= Limits::CPYTHON.threads;
-        if !fits {
+        if !fits || compared.has_ended {
             self.hits.forget();
             return Ok(());
         }
         let has_raised = sample.threads.iter().any(|thread| matches!(thread.outcome, Err(Rejection::Raised(_))));
         let told = sample.threads.iter().map(|thread| thread.native_thread_id);
-        if !has_raised && !told.eq(self.standings.iter().map(|one| one.native_thread_id)) {
+        let listed = self.standings.get(compared.unlisted..).unwrap_or_default();
+        if !has_raised && !told.eq(listed.iter().map(|one| one.native_thread_id)) {
             // It reported other threads than exist, which is judged elsewhere. Which thread state is which is unknown.
             self.hits.forget();
             return Ok(());
@@ -510,7 +515,8 @@ impl<'a> Lane<'a> {
         for after in self.threads()? {
             let Some(before) = self.before.get(&after.address) else { continue };
             let Some(index) = self.standings.iter().position(|one| one.state == after.address) else { continue };
-            if has_raised && index >= raised.unwrap_or(0) && after.anchor != before.thread.anchor {
+            let Some(index) = index.checked_sub(compared.unlisted) else { continue };
+            if has_raised && index >= compared.raised.unwrap_or(0) && after.anchor != before.thread.anchor {
                 let violation = Violation::AnchorWrittenInVain { before: before.thread.anchor, anchor: after.anchor };
                 recorder.violation(sample.walker, violation, Evidence::default());
             }
@@ -582,7 +588,8 @@ impl<'a> Lane<'a> {
             let in_generator = links.iter().any(|frame| frame.owner == FrameOwner::Generator);
             let status = status(memory, &site.layout, &thread, in_generator, interpreter)?;
             let (state, depth) = (thread.address, links.len());
-            self.standings.push(Standing { state, native_thread_id, interpreter, leaf, links: depth, status });
+            let owner = thread.interpreter;
+            self.standings.push(Standing { state, native_thread_id, owner, interpreter, leaf, links: depth, status });
             let python = links.iter().take_while(|frame| frame.runs()).count();
             let chain: Vec<Address> = links.iter().map(|frame| frame.address).collect();
             let at = match (self.stops, gate) {

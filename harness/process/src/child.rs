@@ -1,6 +1,7 @@
 //! A child process with pipes, used for targets and for the unwinder's driver.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +22,7 @@ use thiserror::Error;
 
 use super::deadline::{CalledOff, Deadline, Over};
 use super::pipe::{self, Moved};
-use super::spawner;
+use super::{descendants, spawner};
 
 /// How many bytes of a child's standard error are kept. The last ones are kept, because they usually contain the
 /// reason.
@@ -122,8 +123,9 @@ pub(super) struct Child {
     stderr: Arc<Mutex<ErrorOutput>>,
     stderr_done: Receiver<()>,
     ended: Option<Ended>,
-    /// Whether to kill the child's process group when the child has ended.
-    kills_group: bool,
+    /// An entry of its environment. When the child has ended, its process group and all processes with this entry are
+    /// killed.
+    marker: Option<(OsString, OsString)>,
 }
 
 impl Child {
@@ -161,7 +163,7 @@ impl Child {
             stderr,
             stderr_done,
             ended: None,
-            kills_group: false,
+            marker: None,
         })
     }
 
@@ -169,17 +171,19 @@ impl Child {
         self.pid
     }
 
-    /// From now on, the child's whole process group is killed when the child ends.
-    pub(super) fn kill_group_at_end(&mut self) {
-        self.kills_group = true;
+    /// From now on, what the child started is killed when the child ends: its process group, and the processes whose
+    /// environment has this entry, which no other child has.
+    pub(super) fn kill_all_at_end(&mut self, marker: (OsString, OsString)) {
+        self.marker = Some(marker);
     }
 
     /// Kills the processes that the child started. Call it before the child is reaped: until then, no other process
     /// group can have its number.
     fn kill_group(&self) {
-        if self.kills_group {
+        if let Some(marker) = &self.marker {
             // This fails only if all of them have ended.
             let _ = killpg(self.pid, Signal::SIGKILL);
+            descendants::kill(marker, self.pid.as_raw());
         }
     }
 
@@ -304,7 +308,7 @@ impl Child {
         if let Some(ended) = &self.ended {
             return Err(ChildError::Ended(ended.clone()));
         }
-        if self.kills_group {
+        if self.marker.is_some() {
             // Leave the child unreaped for now, so that its group can be killed first.
             let _ = waitid(Id::Pid(self.pid), flags | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
             if self.has_ended() {

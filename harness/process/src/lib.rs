@@ -4,6 +4,7 @@ pub mod build;
 mod child;
 pub mod confined;
 pub mod deadline;
+mod descendants;
 pub mod gate;
 pub mod maps;
 pub mod memory;

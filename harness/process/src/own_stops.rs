@@ -4,6 +4,7 @@
 //! until the harness gives the start signal, and appends the folder with the module of the gates to `sys.path`. At a
 //! gate the program appends its own account to a file as one line of JSON, and sends itself SIGSTOP.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -27,6 +28,8 @@ const START: &str = include_str!("../../../pyscripts/program/start/sitecustomize
 const GATES: &str = include_str!("../../../pyscripts/program/modules/framediff_gate.py");
 const OTHER_NAME: &str = include_str!("../../../pyscripts/program/modules/gate.py");
 
+/// The variable that names the file for the accounts.
+const OUT: &str = "GATE_OUT";
 /// If the accounts of one stop are larger than this, in bytes, they are rejected.
 const ACCOUNTS_LIMIT: u64 = 64 << 20;
 /// How often a wait for a stop checks its deadline.
@@ -120,10 +123,15 @@ pub(super) fn prepare(command: &mut Command, program: &UserProgram, folder: &Pat
         .env("PYTHONPATH", &start)
         .env("FRAMEDIFF_START", "1")
         .env("GATE_MODE", if stops { "gate" } else { "run" })
-        .env("GATE_OUT", accounts_file(folder))
+        .env(OUT, accounts_file(folder))
         .arg(&program.file)
         .args(&program.arguments);
     Ok(())
+}
+
+/// An entry of the environment of a program in `folder`, which no other program has.
+pub(super) fn marker(folder: &Path) -> (OsString, OsString) {
+    (OUT.into(), accounts_file(folder).into())
 }
 
 /// The file for the accounts. The program creates it when it imports the module of the gates.

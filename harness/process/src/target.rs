@@ -166,7 +166,7 @@ impl Target {
         own_stops::prepare(&mut command, program, folder.path(), stops).map_err(not_written)?;
         let mut target = Self::spawn(python, command, folder, deadline.into())?;
         // The program may leave processes behind.
-        target.child.kill_group_at_end();
+        target.child.kill_all_at_end(own_stops::marker(target.folder.path()));
         let own_stops = OwnStops::new(target.child.pid(), target.folder.path());
         target.own_stops = Some(own_stops.map_err(|source| LaunchError::Spawn { python: python.to_owned(), source })?);
         Ok(target)

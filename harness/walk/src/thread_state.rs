@@ -203,6 +203,24 @@ pub fn thread_states(
     Ok(found)
 }
 
+/// The addresses of all interpreters of the `_PyRuntime` at `runtime`, newest first.
+///
+/// # Errors
+/// As for [`thread_states`].
+pub fn interpreters(
+    memory: &mut dyn RemoteMemory,
+    layout: &Layout,
+    runtime: Address,
+) -> Result<Vec<Address>, Rejection> {
+    let mut found = Vec::new();
+    thread_states_of(memory, layout, runtime, |interpreter, thread| {
+        if thread.is_none() {
+            found.push(interpreter);
+        }
+    })?;
+    Ok(found)
+}
+
 /// Calls `tell` for each interpreter, first without a thread, then once for each of its threads.
 pub(super) fn thread_states_of(
     memory: &mut dyn RemoteMemory,

@@ -123,9 +123,10 @@ pub struct Check {
     /// What is run.
     #[command(flatten)]
     pub selection: Selection,
-    /// Run this Python program instead of generated ones, in the stopped lane. Walkers are compared with each other, and
-    /// with the program's own account where it imports and calls `framediff_gate.gate()`. The program runs in the current
-    /// folder, with no input, and is restarted when it ends. Its arguments come after --
+    /// Run this Python program instead of generated ones, in the stopped lane; with --lane live, in the live lane. Walkers
+    /// are compared with each other, and with the program's own account where it imports and calls `framediff_gate.gate()`.
+    /// The program runs in the current folder, with no input. The stopped lane restarts it when it ends. Its arguments come
+    /// after --
     #[arg(long, value_name = "FILE", help_heading = "Selection", conflicts_with_all = PROGRAM_EXCLUDES)]
     pub program: Option<PathBuf>,
     /// Arguments of the program

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use framewalk::sample::WalkerKind;
 use lanes::cell::Sought;
-use lanes::check::plan::PlanRequest;
+use lanes::check::plan::{PROGRAM_LANES, PlanRequest};
 use lanes::check::run::{CheckOptions, run};
 use model::jit_mode::JitMode;
 use model::lane::Lane;
@@ -35,8 +35,11 @@ pub(super) struct Checked {
 /// The user's own program that `check` should run, if any.
 fn user_program(arguments: &Check) -> Result<Option<UserProgram>, Failure> {
     let Some(file) = &arguments.program else { return Ok(None) };
-    if let Some(lane) = arguments.selection.lane.iter().find(|&&lane| lane != Lane::Stopped) {
-        return Err(format!("--program runs only in the stopped lane, but --lane selects {lane}").into());
+    if let Some(lane) = arguments.selection.lane.iter().find(|lane| !PROGRAM_LANES.contains(lane)) {
+        let why = "its schedules name the steps of a generated program";
+        return Err(
+            format!("--program runs only in the lanes stopped and live, but --lane selects {lane}: {why}").into()
+        );
     }
     Ok(Some(UserProgram::load(file, arguments.arguments.clone())?))
 }

@@ -123,6 +123,13 @@ fn programs_that_cannot_be_judged_are_inconclusive_with_a_reason() {
         ("usage.py", "import sys\nsys.exit('usage: usage.py FILE')\n", &["status 1", "usage.py FILE", "after --"]),
         ("no_python.py", "def (:\n", &["SyntaxError", "this interpreter cannot compile it"]),
         ("killed.py", "import os\nfor n in range(9999):\n  str(n)\nos.abort()\n", &["killed by SIGABRT"]),
+        ("input.py", "input()\n", &["EOFError", "gets no input"]),
+        ("removes_itself.py", "import os\nos.unlink(__file__)\n", &["can't open file", "did the program remove it?"]),
+        (
+            "is_traced.py",
+            "import ctypes\nctypes.CDLL(None).ptrace(0, 0, 0, 0)\nwhile True: pass\n",
+            &["traced by another process", "--lane live"],
+        ),
         (
             "replaces.py",
             "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'while True: pass'])\n",
@@ -153,9 +160,12 @@ fn child_processes_of_a_program_end_with_it_and_its_output_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let told = folder.path().join("children");
     // The program prints the word that the harness uses for its own messages.
+    // One child is of its process group. The other has a group of its own and an ended parent.
     let source = format!(
-        "import os\nchild = os.fork()\nif not child:\n  while True: pass\nwith open({told:?}, 'a') as file:\n  \
-         file.write(str(child) + '\\n')\ndef f():\n  print('framdiff' * 1000)\nwhile True:\n  f()\n"
+        "import os\ndef left(child):\n  with open({told:?}, 'a') as file:\n    file.write(str(child) + '\\n')\nchild = \
+         os.fork()\nif not child:\n  while True: pass\nleft(child)\nchild = os.fork()\nif not child:\n  os.setsid()\n  child = \
+         os.fork()\n  if not child:\n    while True: pass\n  left(child)\n  os._exit(0)\nos.waitpid(child, 0)\ndef f():\n  \
+         print('framdiff' * 1000)\nwhile True:\n  f()\n"
     );
     let outcome = check(&program(&folder, "forks.py", &source), &["--stops", "60", "--walker", "own-cached"]);
     assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
@@ -169,6 +179,62 @@ fn child_processes_of_a_program_end_with_it_and_its_output_is_harmless() {
     }
 }
 
+/// A program that makes an interpreter, runs it, and closes it two rounds later. Each of them reaches gates.
+const INTERPRETERS: &str = "\
+import sys
+from concurrent import interpreters
+from framediff_gate import gate, run
+SOURCE = '''
+import sys
+sys.path[:0] = PATH
+from framediff_gate import gate
+def f():
+    gate()
+'''
+others = []
+def body():
+    gate()
+    if len(others) == 2:
+        others.pop(0).close()
+    other = interpreters.create()
+    other.prepare_main(PATH=tuple(sys.path))
+    other.exec(SOURCE)
+    others.append(other)
+    for other in others:
+        other.exec('f()')
+run(body)
+";
+
+#[test]
+fn an_unwinder_that_does_not_list_newer_interpreters_is_known_and_nothing_else_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = program(&folder, "newer.py", INTERPRETERS);
+    let outcome = check(&file, &["--stops", "40", "--format", "json"]);
+    assert_eq!(outcome.code, Some(i32::from(exit::PASS)), "{outcome:?}");
+    let document = outcome.document();
+    let seen: Vec<&str> = document.violations.iter().map(|one| one.fingerprint.as_str()).collect();
+    for clause in ["told/later-interpreters", "told/ended-interpreter"] {
+        assert!(seen.iter().any(|name| name.contains(clause)), "{clause}: {seen:?}");
+    }
+}
+
+#[test]
+fn the_live_lane_learns_what_a_program_can_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = program(&folder, "calls.py", CALLS);
+    let outcome = check(&file, &["--lane", "live", "--budget", "6s", "--format", "json", "--", "one", "two words"]);
+    let document = outcome.document();
+    let cells: Vec<_> = document.cells.iter().map(|report| (report.cell.lane, report.cell.family.as_str())).collect();
+    assert_eq!(cells, [(Lane::Live, "program calls.py one two words")]);
+    for walker in WalkerKind::ALL {
+        assert!(document.cells[0].tallies[&walker].accepted() > 0, "{walker}: {outcome:?}");
+    }
+    let short = program(&folder, "short.py", "for n in range(9999):\n  str(n)\n");
+    let outcome = check(&short, &["--lane", "live", "--budget", "3s"]);
+    assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
+    assert!(outcome.stdout.contains("ended by itself"), "{outcome:?}");
+}
+
 #[test]
 fn wrong_arguments_are_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +244,7 @@ fn wrong_arguments_are_refused() {
     for (arguments, words) in [
         (&["--program", &missing][..], &["cannot read the program", "missing.py"][..]),
         (&["--program", folder.path().to_str().unwrap()], &["not a regular file"]),
-        (&["--program", &good, "--lane", "live"], &["only in the stopped lane"]),
+        (&["--program", &good, "--lane", "stepped"], &["stopped and live", "selects stepped"]),
         (&["--program", &good, "--family", "deep"], &["--family"]),
         (&["--", "argument"], &["--program"]),
     ] {

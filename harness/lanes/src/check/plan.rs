@@ -21,7 +21,7 @@ use sim::case::kept::KeptSchedules;
 pub struct PlanRequest {
     /// The families of workloads.
     pub families: Vec<Family>,
-    /// The user's program, which runs instead of generated ones, in the stopped lane only.
+    /// The user's program, which runs instead of generated ones, in the lanes of [`PROGRAM_LANES`].
     pub program: Option<Arc<UserProgram>>,
     /// The lanes to run.
     pub lanes: Vec<Lane>,
@@ -49,6 +49,10 @@ pub struct PlanStep {
     /// Why the cell cannot run, if it cannot.
     pub not_run: Option<NotRun>,
 }
+
+/// The lanes that run a user's program. The stepped lane does not: its schedules name the stores of a round, so it needs
+/// a program whose rounds are the same each time.
+pub const PROGRAM_LANES: [Lane; 2] = [Lane::Stopped, Lane::Live];
 
 /// The family name of a cell that covers all families.
 const EVERY_FAMILY: &str = "all";
@@ -105,16 +109,26 @@ pub fn plan(rows: &[BuildVariant], wishes: &PlanRequest, seed: u64, required: us
     steps
 }
 
-/// The cells of a user's program on every row. The program need not exercise the cache; the lane decides how much it
-/// must show.
+/// The cells of a user's program on every row, in the stopped lane if none is selected. The program need not exercise
+/// the cache; the lane decides how much it must show.
 fn of_program(rows: &[BuildVariant], program: &UserProgram, wishes: &PlanRequest, seed: u64) -> Vec<PlanStep> {
+    let lanes = if wishes.lanes.is_empty() { vec![Lane::Stopped] } else { or_all(&wishes.lanes, &PROGRAM_LANES) };
     let mut steps = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let mut step = step(index, row, Lane::Stopped, PLACEHOLDER, wishes, seed);
-        step.planned.cell.family = program.name();
-        step.planned.expected.clear();
-        steps.push(step);
-        steps.extend(missing(index, row, Lane::Stopped, &[PLACEHOLDER], wishes, seed));
+    for lane in lanes {
+        for (index, row) in rows.iter().enumerate() {
+            let mut step = step(index, row, lane, PLACEHOLDER, wishes, seed);
+            step.planned.cell.family = program.name();
+            step.planned.expected.clear();
+            step.weight = STOPPED;
+            let walkers = &mut step.planned.cell.walkers;
+            if lane == Lane::Live && !walkers.contains(&WalkerKind::OwnReference) && step.not_run.is_none() {
+                // The others are judged by what it verifies.
+                walkers.push(WalkerKind::OwnReference);
+                walkers.sort_unstable();
+            }
+            steps.push(step);
+            steps.extend(missing(index, row, lane, &[PLACEHOLDER], wishes, seed));
+        }
     }
     steps
 }

@@ -29,6 +29,7 @@ use crate::drivers::UnwinderPool;
 use crate::recorder::{CellRecorder, Evidence};
 use crate::session::Gone;
 use crate::stops::Stops;
+use crate::user_program::advice;
 
 /// The longest run between two random stops, in microseconds. A user's program has a start-up phase, and its rounds are
 /// longer than those of generated programs.
@@ -114,6 +115,8 @@ enum End {
     Failed(Ended),
     /// It replaced itself by another program.
     Replaced,
+    /// It is traced.
+    Traced,
 }
 
 impl End {
@@ -124,6 +127,7 @@ impl End {
             Self::Finalizing => 2,
             Self::Failed(_) => 3,
             Self::Replaced => 4,
+            Self::Traced => 5,
         }
     }
 }
@@ -205,6 +209,13 @@ impl Course<'_> {
                 let why = "it replaced itself with another program (execve), which is not walked";
                 return CellOutcome::Inconclusive(Inconclusive::TargetEnded(why.to_owned()));
             }
+            Some(End::Traced) => {
+                return nothing(
+                    "the program is traced by another process, or asked to be (PTRACE_TRACEME), so it cannot be stopped \
+                     and resumed: give --lane live"
+                        .to_owned(),
+                );
+            }
             Some(End::Failed(ended)) => {
                 let why = format!("{ended}{}", advice(&ended, self.program));
                 return CellOutcome::Inconclusive(Inconclusive::TargetEnded(why));
@@ -243,19 +254,6 @@ struct Launch {
     end: Option<End>,
 }
 
-/// A hint at what may be wrong with a program that ended with an error.
-fn advice(ended: &Ended, program: &UserProgram) -> String {
-    let is_no_python =
-        ["SyntaxError:", "IndentationError:", "TabError:"].iter().any(|name| ended.stderr.contains(name));
-    match ended.end {
-        ProcessEnd::Exited(_) if is_no_python => "; this interpreter cannot compile it".to_owned(),
-        ProcessEnd::Exited(_) if program.arguments.is_empty() => {
-            "; if it needs arguments, pass them after --".to_owned()
-        }
-        _ => String::new(),
-    }
-}
-
 impl Lane<'_> {
     /// Lets a user's program run until it stops itself.
     pub(super) fn run_to_own_stop(&mut self) -> Result<Option<Gate>, CellError> {
@@ -271,7 +269,8 @@ impl Lane<'_> {
 
     /// Fails if a user's program can no longer be walked.
     pub(super) fn look_for_life(&mut self) -> Result<(), CellError> {
-        self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session));
+        let is_traced = self.is_traced();
+        self.gone = self.vitality.as_ref().and_then(|vitality| vitality.look(&mut self.session, is_traced));
         match self.gone {
             Some(_) => Err(CellError::NotStopped("the launched interpreter no longer exists".to_owned())),
             None => Ok(()),
@@ -300,6 +299,7 @@ impl Lane<'_> {
         }
         let ended = match self.gone {
             Some(Gone::Replaced) => return Some(End::Replaced),
+            Some(Gone::Traced) => return Some(End::Traced),
             Some(Gone::Finalizing) => match self.session.target.run_to_end(Instant::now() + END_PATIENCE) {
                 Some(ended) => Some(ended),
                 None => return Some(End::Finalizing),
@@ -404,21 +404,5 @@ mod tests {
         // The frame of the gate itself is missing.
         assert!(differs(stack.get(1..).unwrap(), &[("f", 2), ("<module>", 5)]).is_some());
         assert!(differs(&[], &[("f", 2)]).is_some());
-    }
-
-    #[test]
-    fn a_failing_program_gets_matching_advice() {
-        let ended = |end, stderr: &str| Ended { pid: 7, end, stderr: stderr.to_owned(), failed_in: None };
-        let program = |arguments: &[&str]| UserProgram {
-            file: "/p.py".into(),
-            source: Vec::new(),
-            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
-        };
-        let failed = |stderr| ended(ProcessEnd::Exited(1), stderr);
-        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("cannot compile"));
-        assert!(advice(&failed("usage: p.py X"), &program(&[])).contains("after --"));
-        assert_eq!(advice(&failed("usage: p.py X"), &program(&["a"])), "");
-        let killed = ended(ProcessEnd::Killed(nix::sys::signal::Signal::SIGSEGV), "");
-        assert_eq!(advice(&killed, &program(&[])), "");
     }
 }

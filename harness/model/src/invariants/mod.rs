@@ -107,6 +107,10 @@ impl Difference {
 pub enum Field {
     /// The threads and their order.
     Threads,
+    /// The threads of interpreters that were made after the unwinder. All others are there, in the right order.
+    LaterInterpreters,
+    /// The threads, as the unwinder finds them through an interpreter that was there when it was made and has ended.
+    EndedInterpreter,
     /// The id of a thread's interpreter.
     Interpreter,
     /// The status of a thread.
@@ -121,6 +125,8 @@ impl Field {
     pub fn name(self) -> &'static str {
         match self {
             Self::Threads => "threads",
+            Self::LaterInterpreters => "later-interpreters",
+            Self::EndedInterpreter => "ended-interpreter",
             Self::Interpreter => "interpreter",
             Self::Status => "status",
             Self::Opcode => "opcode",

@@ -1,7 +1,7 @@
 //! Describes violations for CPython engineers. The texts use the field names of the thread state, without addresses or
 //! numbers.
 
-use crate::invariants::Violation;
+use crate::invariants::{Field, Violation};
 use crate::run::finding::Finding;
 use crate::workload::grammar::Illegal;
 
@@ -105,6 +105,12 @@ pub fn broke(finding: &Finding) -> String {
         }
         Violation::AnchorWrittenInVain { .. } => {
             format!("{walker} sets last_profiled_frame though its sample gave no stack")
+        }
+        Violation::Told { field: Field::LaterInterpreters, .. } => {
+            format!("{walker} does not list threads of interpreters that are newer than itself")
+        }
+        Violation::Told { field: Field::EndedInterpreter, .. } => {
+            format!("{walker} begins its list of threads at an interpreter that has ended")
         }
         Violation::Told { field, .. } => format!("{walker} tells a wrong {} of a frozen target", field.name()),
         Violation::Cost { answer, fault } => format!("{walker} {} ({})", fault.broke(), answer.name()),

@@ -1,0 +1,67 @@
+//! Kills what a user's program has started and left behind.
+//!
+//! A process that leaves its group and whose parent has ended can be recognised only by what it inherited. The
+//! environment that a process was started with stays readable in `/proc`, and a fork keeps it. So the processes of a
+//! target are those whose environment has a value that no other target has. A process that was executed with another
+//! environment is not found.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::{fs, io};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A process that forks while it is looked for has a child that may be missed. After this many searches nothing more
+/// is done.
+const SEARCHES: u32 = 20;
+
+/// Kills every process whose environment has this entry, except `own`, which the caller ends and reaps.
+pub(super) fn kill(entry: &(OsString, OsString), own: i32) {
+    let entry = [entry.0.as_bytes(), b"=", entry.1.as_bytes()].concat();
+    for _ in 0..SEARCHES {
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|process| process.file_name().to_str()?.parse().ok()).filter(|&pid| pid != own);
+        // Each of them is looked at.
+        if pids.filter(|&pid| kill_if(pid, &entry).unwrap_or(false)).count() == 0 {
+            return;
+        }
+    }
+}
+
+/// Kills a process if its environment has this entry. Returns whether it did.
+fn kill_if(pid: i32, entry: &[u8]) -> io::Result<bool> {
+    let environment = format!("/proc/{pid}/environ");
+    let has_entry = || Ok::<_, io::Error>(fs::read(&environment)?.split(|&byte| byte == 0).any(|one| one == entry));
+    let Some(number) = Pid::from_raw(pid).filter(|_| has_entry().unwrap_or(false)) else { return Ok(false) };
+    // Another process may have the number by now, and keeps it as long as the descriptor is open.
+    let process = pidfd_open(number, PidfdFlags::empty())?;
+    if !has_entry()? {
+        return Ok(false);
+    }
+    pidfd_send_signal(process, Signal::KILL)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_processes_with_the_entry_are_killed() {
+        let of = |value: &str| Command::new("sleep").arg("1000").env("FRAMEDIFF_TEST_KILL", value).spawn().unwrap();
+        let own = format!("{}", std::process::id());
+        let (mut killed, mut spared, mut other) = (of(&own), of(&own), of(&format!("{own}0")));
+        let spared_pid = i32::try_from(spared.id()).unwrap();
+        // The environment is that of the parent until the execution; `spawn` returns after it.
+        kill(&("FRAMEDIFF_TEST_KILL".into(), own.into()), spared_pid);
+        assert_eq!(killed.wait().unwrap().signal(), Some(9));
+        for child in [&mut spared, &mut other] {
+            assert_eq!(child.try_wait().unwrap(), None);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
