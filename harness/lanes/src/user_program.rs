@@ -31,7 +31,7 @@ mod tests {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
         };
         let failed = |stderr| ended(ChildEnd::Exited(1), stderr);
-        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("no Python"));
+        assert!(advice(&failed("SyntaxError: invalid syntax"), &program(&["a"])).contains("cannot compile"));
         assert!(advice(&failed("usage: p.py X"), &program(&[])).contains("after --"));
         assert_eq!(advice(&failed("usage: p.py X"), &program(&["a"])), "");
         assert!(advice(&failed("EOFError: EOF when reading a line"), &program(&[])).contains("no input"));
