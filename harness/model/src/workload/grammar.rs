@@ -265,9 +265,7 @@ impl Grammar {
         let candidates = self.by_name.get(&*frame.function).map_or(&[][..], Vec::as_slice);
         candidates.iter().copied().filter(|&id| {
             self.functions.get(id as usize).is_some_and(|function| {
-                *function.file == *frame.file
-                    || self.is_file_of(function, &frame.file)
-                    || as_cpython_tells(&function.file) == Some(&frame.file)
+                self.is_file_of(function, &frame.file) || as_cpython_tells(&function.file) == Some(&frame.file)
             })
         })
     }
@@ -276,7 +274,7 @@ impl Grammar {
     fn is_file_of(&self, function: &Function, file: &str) -> bool {
         match &self.positions {
             Some(positions) if function.file == WORKLOAD_FILE => positions.is_program(file),
-            _ => file.rsplit('/').next() == Some(function.file.as_str()),
+            _ => function.file == file || file.rsplit('/').next() == Some(function.file.as_str()),
         }
     }
 
@@ -352,6 +350,21 @@ mod tests {
             &[("<module>", 30)],
         ] {
             assert_eq!(grammar.judge(&stack(legal)), Ok(()), "{legal:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_path_is_compared_as_a_whole() {
+        let mut grammar = branches();
+        let of = |file: &str| {
+            let frames = stack(&[("leaf", 14), ("a2", 5), ("a1", 2), ("<module>", 20)]).into_iter();
+            frames.map(|frame| Frame { file: file.into(), ..frame }).collect::<Vec<_>>()
+        };
+        assert_eq!(grammar.judge(&of("/elsewhere/workload.py")), Ok(()));
+        grammar.learn_positions(Positions::new("/somewhere/workload.py", []));
+        assert_eq!(grammar.judge(&of("/somewhere/workload.py")), Ok(()));
+        for other in ["/elsewhere/workload.py", WORKLOAD_FILE] {
+            assert_eq!(grammar.judge(&of(other)), Err(Illegal::ForeignFrame { index: 3 }), "{other}");
         }
     }
 
