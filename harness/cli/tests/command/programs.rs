@@ -60,8 +60,12 @@ fn program(folder: &TempDir, name: &str, source: &str) -> PathBuf {
 }
 
 fn check(file: &Path, more: &[&str]) -> Outcome {
+    check_within("60s", file, more)
+}
+
+fn check_within(budget: &str, file: &Path, more: &[&str]) -> Outcome {
     let python = common::release().python;
-    let mut command = framediff(["check", "--jit", "off", "--seed", "7", "--budget", "60s", "--python"]);
+    let mut command = framediff(["check", "--jit", "off", "--seed", "7", "--budget", budget, "--python"]);
     command.arg(python).arg("--program").arg(file).args(more);
     Running::start(command).ends_within(TIME)
 }
@@ -222,7 +226,7 @@ fn an_unwinder_that_does_not_list_newer_interpreters_is_known_and_nothing_else_i
 fn the_live_lane_learns_what_a_program_can_show() {
     let folder = tempfile::tempdir().unwrap();
     let file = program(&folder, "calls.py", CALLS);
-    let outcome = check(&file, &["--lane", "live", "--budget", "6s", "--format", "json", "--", "one", "two words"]);
+    let outcome = check_within("6s", &file, &["--lane", "live", "--format", "json", "--", "one", "two words"]);
     let document = outcome.document();
     let cells: Vec<_> = document.cells.iter().map(|report| (report.cell.lane, report.cell.family.as_str())).collect();
     assert_eq!(cells, [(Lane::Live, "program calls.py one two words")]);
@@ -230,7 +234,7 @@ fn the_live_lane_learns_what_a_program_can_show() {
         assert!(document.cells[0].tallies[&walker].accepted() > 0, "{walker}: {outcome:?}");
     }
     let short = program(&folder, "short.py", "for n in range(9999):\n  str(n)\n");
-    let outcome = check(&short, &["--lane", "live", "--budget", "3s"]);
+    let outcome = check_within("3s", &short, &["--lane", "live"]);
     assert_eq!(outcome.code, Some(i32::from(exit::INCONCLUSIVE)), "{outcome:?}");
     assert!(outcome.stdout.contains("ended by itself"), "{outcome:?}");
 }

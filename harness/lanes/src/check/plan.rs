@@ -193,6 +193,10 @@ fn step(index: usize, row: &BuildVariant, lane: Lane, family: Family, wishes: &P
     });
     let not_run = not_run.or_else(|| (lane == Lane::Stepped).then(|| not_stepped(family, has_cache))?);
     let not_run = not_run.or_else(|| {
+        let (since, why) = family.spec().linked_since?;
+        (row.build.version.minor() < since).then(|| NotRun::NotApplicable(why.to_owned()))
+    });
+    let not_run = not_run.or_else(|| {
         walkers
             .is_empty()
             .then(|| NotRun::NotApplicable(format!("none of the selected walkers runs this family in the {lane} lane")))
@@ -254,4 +258,61 @@ fn walkers(lane: Lane, has_cache: bool, wishes: &PlanRequest) -> Vec<WalkerKind>
         }
     }
     walkers.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use framewalk::layout::{LayoutError, VersionHex};
+    use model::jit_mode::JitMode;
+    use process::build::Build;
+
+    use super::*;
+
+    fn row(version: u32) -> BuildVariant {
+        let build = Build {
+            python: "/py".into(),
+            executable: "/py".into(),
+            image: "/py".into(),
+            version: VersionHex(version),
+            debug: false,
+            free_threaded: false,
+            jit_available: false,
+            sanitizers: BTreeSet::new(),
+            layout: Err(LayoutError::NoCookie),
+        };
+        BuildVariant { build: Arc::new(build), jit: JitMode::Unavailable, name: "row".to_owned() }
+    }
+
+    #[test]
+    fn delegates_run_where_generators_that_throw_are_linked() {
+        for (version, runs) in [(0x030d_00f0, false), (0x030e_00f0, true), (0x030f_02f0, true)] {
+            let wishes = PlanRequest {
+                families: vec![Family::Delegates, Family::Generators],
+                lanes: vec![Lane::Stopped],
+                ..PlanRequest::default()
+            };
+            let planned = plan(&[row(version)], &wishes, 0, 1);
+            let left_out: Vec<bool> = planned.iter().map(|step| step.not_run.is_some()).collect();
+            assert_eq!(left_out, [false, !runs], "{version:#x}");
+        }
+    }
+
+    #[test]
+    fn a_program_runs_in_the_stopped_lane_unless_another_is_selected() {
+        let program = UserProgram { file: "/p.py".into(), source: Vec::new(), arguments: Vec::new() };
+        let cells = |lanes: &[Lane], walkers: &[WalkerKind]| {
+            let program = Some(Arc::new(program.clone()));
+            let (lanes, walkers) = (lanes.to_vec(), walkers.to_vec());
+            let wishes = PlanRequest { program, lanes, walkers, ..PlanRequest::default() };
+            let steps = plan(&[row(0x030f_02f0)], &wishes, 0, 1).into_iter();
+            steps.map(|step| (step.planned.cell.lane, step.planned.cell.walkers)).collect::<Vec<_>>()
+        };
+        let lanes = |lanes: &[Lane]| cells(lanes, &[]).into_iter().map(|(lane, _)| lane).collect::<Vec<_>>();
+        assert_eq!(lanes(&[]), [Lane::Stopped]);
+        assert_eq!(lanes(&[Lane::Live, Lane::Stopped]), [Lane::Stopped, Lane::Live]);
+        // The reference walker teaches what the program can show.
+        let of_cached = cells(&[Lane::Live], &[WalkerKind::OwnCached]);
+        let walkers = vec![WalkerKind::OwnUncached, WalkerKind::OwnCached, WalkerKind::OwnReference];
+        assert_eq!(of_cached, [(Lane::Live, walkers)]);
+    }
 }

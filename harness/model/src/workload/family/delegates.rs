@@ -28,7 +28,15 @@ const METHODS: [Method; 4] = [
     },
 ];
 
-pub(super) const SPEC: FamilySpec = FamilySpec { yields: true, ..FamilySpec::new(emit) };
+pub(super) const SPEC: FamilySpec = FamilySpec {
+    yields: true,
+    // gh-126091.
+    linked_since: Some((
+        (3, 14),
+        "releases of 3.13 do not link a generator while the `throw` of what it delegates to runs",
+    )),
+    ..FamilySpec::new(emit)
+};
 
 /// Emits `main`, the iterator, its generator and the functions that resume it; returns the number of threads.
 fn emit(p: &mut Program<'_>, main: Fun, random: &mut ChaCha8Rng) -> u32 {

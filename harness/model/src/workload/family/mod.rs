@@ -30,6 +30,9 @@ pub struct FamilySpec {
     pub yields: bool,
     /// Its share of the live lane's time, relative to the other families.
     pub live_weight: f64,
+    /// The first minor version that links all of its frames to their callers, and what earlier ones do. `None` if all
+    /// supported versions do.
+    pub linked_since: Option<((u8, u8), &'static str)>,
 }
 
 /// The threads of a program.
@@ -55,6 +58,7 @@ impl FamilySpec {
             is_straight: false,
             yields: false,
             live_weight: 1.0,
+            linked_since: None,
         }
     }
 }
