@@ -40,7 +40,7 @@ pub enum ReportKind {
 /// Arguments of `report`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Report {
-    /// JSON or JSON lines of check or attach, JSON of merge, compare, explore, explain, mutants or bench, and saved cases
+    /// JSON or JSON lines of check, attach, explore, prove, conform, mutants or bench, JSON of merge, compare or explain, and saved cases
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// The format
