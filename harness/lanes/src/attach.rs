@@ -198,25 +198,29 @@ pub(super) fn compare_walkers(
     }
 }
 
-/// Why the samples are not enough to compare walkers, if they are not.
+/// Why the samples are not enough to compare walkers, if they are not. The first reason explains those after it.
 fn doubtful(chains: &Chains, tallies: &BTreeMap<WalkerKind, Tally>) -> Option<String> {
-    chains.switched().or_else(|| {
-        tallies.iter().find_map(|(walker, tally)| {
-            let (stacks, unlearnt) = (tally.accepted(), tally.impossible());
-            if tally.rejected() * 2 > tally.samples {
-                Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
-            } else if stacks < FEWEST_STACKS {
-                Some(format!("{walker} returned {stacks} stacks, and {FEWEST_STACKS} are needed: give a longer --budget"))
-            } else if !walker.is_cached() && unlearnt * 2 > stacks {
-                Some(format!(
-                    "of the {stacks} stacks of {walker}, {unlearnt} are of none of the paths that own-reference saw before: the \
-                     process has more paths than it showed in that time, or went on to others; give a longer --budget"
-                ))
-            } else {
-                None
-            }
-        })
-    })
+    let rejecting = tallies.iter().find(|(_, tally)| tally.rejected() * 2 > tally.samples);
+    let few = tallies.iter().find(|(_, tally)| tally.accepted() < FEWEST_STACKS);
+    let unlearnt =
+        tallies.iter().find(|(walker, tally)| !walker.is_cached() && tally.impossible() * 2 > tally.accepted());
+    if let Some(switched) = chains.switched() {
+        Some(switched)
+    } else if let Some((walker, tally)) = rejecting {
+        Some(format!("{walker} rejected more than half of its samples: {}", rejections(tally)))
+    } else if let Some((walker, tally)) = few {
+        let stacks = tally.accepted();
+        Some(format!("{walker} returned {stacks} stacks, and {FEWEST_STACKS} are needed: give a longer --budget"))
+    } else if let Some((walker, tally)) = unlearnt {
+        Some(format!(
+            "of the {} stacks of {walker}, {} are of none of the paths that own-reference saw before: the process has more \
+             paths than it showed in that time, or went on to others; give a longer --budget",
+            tally.accepted(),
+            tally.impossible()
+        ))
+    } else {
+        None
+    }
 }
 
 /// How many samples a walker rejected, and the most common reason.
