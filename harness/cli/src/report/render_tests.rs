@@ -83,7 +83,7 @@ fn the_report_has_every_part() {
     ] {
         assert!(text.contains(part), "{part:?} is missing in\n{text}");
     }
-    let end = "verdict: fail: 1 new kind of failure (and 1 known)\n\
+    let end = "verdict: fail: 1 new kind of failure (and 1 known); 1 measurement unconfirmed\n\
                - probably the profiler (_remote_debugging): cpython-cached returns stacks that\n  \
                  mix two branches of the program; on 3.15.2\n\
                - 1 program of the plan did not run\n\
