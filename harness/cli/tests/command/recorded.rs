@@ -103,7 +103,7 @@ fn files_that_are_not_snapshots_are_refused_with_a_reason() {
         ("cut", &good[..good.len() / 2], "is truncated"),
         ("short", &good[..12], "is truncated"),
         ("damaged", &damaged, "its SHA-256 does not match"),
-        ("newer", &newer, "has format version 2, known are 1 to 1"),
+        ("newer", &newer, "has format version 2, but this framediff reads 1 to 1"),
     ];
     for (name, bytes, words) in cases {
         let file = folder.path().join(name);

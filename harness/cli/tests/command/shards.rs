@@ -122,7 +122,7 @@ fn reports_of_different_runs_are_refused() {
         (&old, &["old.json", "older framediff", "--shard K/N"]),
         (&newer, &["newer.json", "version 9", "but this framediff reads version 1"]),
         (&cut, &["cut.json", "it is not JSON"]),
-        (&foreign, &["foreign.json cannot be used"]),
+        (&foreign, &["cannot use", "foreign.json"]),
         (&fewer, &["fewer.json is damaged"]),
         (&folder.path().join("missing.json"), &["cannot read", "missing.json"]),
     ] {
