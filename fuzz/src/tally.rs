@@ -50,8 +50,10 @@ fn report(judged: u64) {
     let permille = accepted * 1000 / cases.max(1);
     eprintln!("{name}: {accepted} of {cases} cases accepted ({}.{} %)", permille / 10, permille % 10);
     if cases >= judged && accepted * 100 < cases * u64::from(least) {
-        eprintln!("{name}: this is too few: at least {least} % must be accepted, otherwise mostly rejections are \
-            tested");
+        eprintln!(
+            "{name}: this is too few: at least {least} % must be accepted, otherwise mostly rejections are \
+            tested"
+        );
         // SAFETY: this ends the process at once. With `exit`, libFuzzer would blame the input that happens to be the
         // last.
         unsafe { _exit(1) }
