@@ -13,7 +13,7 @@ mod program;
 mod told;
 mod weigh;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -205,6 +205,8 @@ pub(super) struct Judge<'a> {
     attribution: Attribution,
     episodes: Episodes,
     tally: Tally,
+    /// The leaf of each thread's last stack.
+    leaves: HashMap<u64, Frame>,
     /// The first impossible stack of each cause.
     examples: BTreeMap<Cause, (Vec<Frame>, Illegal)>,
 }
@@ -216,6 +218,7 @@ impl<'a> Judge<'a> {
             attribution: Attribution::default(),
             episodes: Episodes::default(),
             tally: Tally::default(),
+            leaves: HashMap::new(),
             examples: BTreeMap::new(),
         }
     }
@@ -236,6 +239,12 @@ impl<'a> Judge<'a> {
             recorder.count(sample.walker, thread);
             self.tally.count(thread);
             let verdict = self.attribution.judge(self.grammar, thread);
+            if let Some(leaf) = thread.outcome.as_ref().ok().and_then(|stack| stack.first())
+                && self.leaves.insert(thread.native_thread_id, leaf.clone()).is_some_and(|before| before != *leaf)
+            {
+                self.tally.leaf_changes += 1;
+                recorder.leaf_changed(sample.walker);
+            }
             match &thread.outcome {
                 Err(rejection) => self.rejected(recorder, sample.walker, thread.native_thread_id, rejection),
                 Ok(stack) => match verdict {

@@ -128,6 +128,11 @@ impl<'a> CellRecorder<'a> {
         *self.tally(walker).rejected_episodes.entry(reason.to_owned()).or_default() += 1;
     }
 
+    /// Counts a stack whose leaf differs from that of the stack before.
+    pub fn leaf_changed(&mut self, walker: WalkerKind) {
+        self.tally(walker).leaf_changes += 1;
+    }
+
     /// Counts the lookups that were reported for several threads together.
     pub fn lookups(&mut self, walker: WalkerKind, counters: &Counters) {
         self.tally(walker).count_lookups(counters.full_hits, counters.partial_hits, counters.misses);

@@ -50,6 +50,9 @@ pub struct Tally {
     /// Gates and stores in a generator's code at which the walker took a sample.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub asked_instead: u64,
+    /// Stacks whose leaf differs in function or position from the same thread's stack before. Live lane only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaf_changes: u64,
     /// Schedules that were run.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub schedules: u64,
@@ -207,6 +210,7 @@ impl AddAssign<&Self> for Tally {
         for (limit, count) in &other.degraded {
             *self.degraded.entry(*limit).or_default() += count;
         }
+        self.leaf_changes += other.leaf_changes;
         self.schedules += other.schedules;
         self.misfits += other.misfits;
         self.elapsed += other.elapsed;

@@ -64,6 +64,10 @@ struct Margin {
     beyond_own_stale: f64,
     /// A share of hits must be at least this fraction of the smallest that was seen.
     part: f64,
+    /// The cached walker must see at least this share of the changes of leaves that it and the uncached walker see
+    /// together.
+    #[serde(default)]
+    changes: f64,
     /// Errors that the unwinders of these releases can raise, in addition to those that were seen. Each entry is a
     /// prefix of `Type: text` or of the text alone, with numbers written as `N`.
     #[serde(default)]
@@ -83,6 +87,7 @@ impl Default for Margin {
             beyond_own: 0.0,
             beyond_own_stale: 0.0,
             part: 1.0,
+            changes: 0.0,
             raises: BTreeSet::new(),
         }
     }
@@ -168,6 +173,20 @@ impl RowPool {
         sum.rejected_of_samples()
     }
 
+    /// The cached walker's share of the changes of leaves that it and the uncached walker saw on the same targets at the
+    /// same time, over all families.
+    ///
+    /// A cached walker is at least as fast as an uncached one, so it sees about as many changes. One that returns the
+    /// same stack again and again sees none, and each of its stacks can be legal.
+    #[must_use]
+    pub fn changes(&self) -> Proportion {
+        let sum = |walker: fn(&Beside) -> &Tally| -> u64 {
+            self.families.values().map(|counted| walker(counted).leaf_changes).sum()
+        };
+        let cached = sum(|counted| &counted.cached);
+        Proportion::new(cached, cached + sum(|counted| &counted.uncached))
+    }
+
     /// The excess of the share of torn stacks over that of framediff's uncached walker, reached in at least half of the
     /// families. This is a lower bound: it is too large with a probability of at most `error`. Returns `None` if fewer
     /// than `families` families have enough samples.
@@ -221,6 +240,8 @@ type Limit = (WalkerKind, &'static str, f64, f64);
 
 /// The name of hits in [`Violation::LessThanReleased`].
 const HITS: &str = "hits";
+/// The name of [`RowPool::changes`] there.
+const CHANGES: &str = "leaf changes";
 /// The names in [`Violation::MoreThanReleased`] of all rejections together, and of their excess over those without the
 /// cache.
 const REJECTIONS: &str = "rejections";
@@ -232,8 +253,8 @@ const STALE: &str = "stale stacks beyond those of the own walker, in half of the
 /// Whether the violation is about a whole row, so that one family alone cannot show it.
 #[must_use]
 pub fn is_of_row(violation: &Violation) -> bool {
-    matches!(violation, Violation::MoreThanReleased { what, .. }
-        if [REJECTIONS, EXCESS, TORN, STALE].contains(&what.as_str()))
+    matches!(violation, Violation::MoreThanReleased { what, .. } | Violation::LessThanReleased { what, .. }
+        if [REJECTIONS, EXCESS, TORN, STALE, CHANGES].contains(&what.as_str()))
 }
 
 /// The share of a cached walker's lookups that took something from the cache.
@@ -333,14 +354,19 @@ impl LiveBounds {
     #[must_use]
     pub fn judge_row(&self, pool: &RowPool, demand: Demand) -> Vec<(WalkerKind, Violation)> {
         let Some(row) = self.row.as_ref().filter(|row| pool.families.len() >= row.families) else { return Vec::new() };
-        let error = Demand { comparisons: demand.comparisons.max(1).saturating_mul(6), ..demand }.error_per_bound();
+        let error = Demand { comparisons: demand.comparisons.max(1).saturating_mul(7), ..demand }.error_per_bound();
         let limits = self.rejections(row, pool, error).into_iter();
         let limits = limits.chain(self.torn(row, pool, error)).chain(self.stale(row, pool, error));
         let beyond = limits.filter(|(_, _, at_least, most)| at_least > most);
         let violation = |(walker, what, at_least, most): Limit| {
             (walker, Violation::MoreThanReleased { what: what.to_owned(), at_least, most })
         };
-        beyond.map(violation).collect()
+        let (at_most, least) = (pool.changes().at_most(error), self.margin.changes);
+        let fewer = (at_most < least).then(|| {
+            let violation = Violation::LessThanReleased { what: CHANGES.to_owned(), at_most, least };
+            (WalkerKind::CpythonCached, violation)
+        });
+        beyond.map(violation).chain(fewer).collect()
     }
 
     fn rejections(&self, row: &RowBound, pool: &RowPool, error: f64) -> Vec<Limit> {
@@ -640,6 +666,22 @@ mod tests {
         // Other releases may word their errors differently.
         assert_eq!(raised("raised RuntimeError: frame moved", "3.15.3"), 0);
         assert_eq!(raised("moved", "3.15.2"), 0);
+    }
+
+    #[test]
+    fn a_cached_walker_that_always_returns_the_same_stack_is_noticed() {
+        let kept = crate::run::known::KnownFailures::kept().unwrap();
+        let found = |cached, uncached| {
+            let seen = |leaf_changes| Tally { leaf_changes, ..tally(10_000) };
+            let mut pool = RowPool::default();
+            for family in Family::ALL.into_iter().take(8) {
+                pool.add(family.name(), &seen(cached), &seen(uncached));
+            }
+            kept.live().judge_row(&pool, Demand::new(0.9999, 10)).len()
+        };
+        assert_eq!((found(0, 400), found(2, 400)), (1, 1));
+        assert_eq!((found(40, 400), found(4_000, 10)), (0, 0), "slower, or faster");
+        assert_eq!((found(0, 0), found(0, 20)), (0, 0), "too few to say");
     }
 
     #[test]

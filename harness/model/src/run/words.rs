@@ -112,7 +112,7 @@ pub fn broke(finding: &Finding) -> String {
         Violation::Told { field: Field::EndedInterpreter, .. } => {
             format!("{walker} begins its list of threads at an interpreter that has ended")
         }
-        Violation::Told { field, .. } => format!("{walker} tells a wrong {} of a frozen target", field.name()),
+        Violation::Told { field, .. } => format!("{walker} reports a wrong {} of a stopped target", field.name()),
         Violation::Cost { answer, fault } => format!("{walker} {} ({})", fault.broke(), answer.name()),
         Violation::CacheWorse { cause, .. } => {
             format!("{walker} returns impossible stacks, and more of them than without a cache ({cause})")
@@ -121,7 +121,7 @@ pub fn broke(finding: &Finding) -> String {
             format!("{walker} goes wrong more often than that of the released builds ({what})")
         }
         Violation::LessThanReleased { what, .. } => {
-            format!("{walker} has less {what} than that of the released builds")
+            format!("{walker} has fewer {what} than that of the released builds")
         }
         Violation::Legality { illegal: Illegal::MixedBranches { .. } } => {
             format!("{walker} returns stacks that mix two branches of the program")
@@ -135,7 +135,7 @@ pub fn broke(finding: &Finding) -> String {
             format!("{walker} returns another {} than the target itself tells", difference.name())
         }
         Violation::RejectedWhileStopped { rejection } => {
-            format!("{walker} gives no stack of a frozen target ({})", rejection.name())
+            format!("{walker} returns no stack of a stopped target ({})", rejection.name())
         }
     }
 }
