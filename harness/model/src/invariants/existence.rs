@@ -120,19 +120,17 @@ impl SampleFault {
     /// Whether a sample with the fault `found` shows this fault.
     #[must_use]
     pub fn covers(self, found: Self) -> bool {
-        let is_stack = |fault| {
-            matches!(
-                fault,
-                Self::Spliced
-                    | Self::CutShort
-                    | Self::CallersErased
-                    | Self::Torn
-                    | Self::WrongLocation
-                    | Self::Stale
-                    | Self::NotThere
-            )
+        let is_stack = match found {
+            Self::Spliced
+            | Self::CutShort
+            | Self::CallersErased
+            | Self::Torn
+            | Self::WrongLocation
+            | Self::Stale
+            | Self::NotThere => true,
+            Self::Rejected | Self::AnchorNotMoved | Self::WroteOutside | Self::HitMissed => false,
         };
-        self == found || self == Self::NotThere && is_stack(found)
+        self == found || self == Self::NotThere && is_stack
     }
 }
 

@@ -18,7 +18,7 @@ pub enum OffChain {
     /// At the frame that is just returning. The interpreter moves the current frame to the parent first, and the anchor
     /// a few instructions later.
     Leaving,
-    /// At an address that is none of these.
+    /// At any other address.
     Elsewhere,
 }
 

@@ -95,7 +95,15 @@ impl Consumer for Results {
             Event::ItemsStarted { verb } => self.verb.clone_from(verb),
             Event::ItemFinished(item) => self.items.push((**item).clone()),
             Event::RunFinished { interrupted } => self.interrupted = *interrupted,
-            _ => {}
+            Event::RunStarted { .. }
+            | Event::CellStarted { .. }
+            | Event::Samples { .. }
+            | Event::Spent { .. }
+            | Event::Profile { .. }
+            | Event::Violation(_)
+            | Event::Unconfirmed { .. }
+            | Event::CellFinished { .. }
+            | Event::Working { .. } => {}
         }
     }
 }

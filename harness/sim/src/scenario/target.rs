@@ -132,7 +132,12 @@ impl<'a> Target<'a> {
                 Illegal::MixedBranches { .. } if provenance.from_cache == 0 && self.is_one_chunk() => {
                     Some(SampleFault::Torn)
                 }
-                _ => None,
+                // This setting does not require more.
+                Illegal::Empty
+                | Illegal::ForeignFrame { .. }
+                | Illegal::MixedBranches { .. }
+                | Illegal::WrongLine { .. }
+                | Illegal::WrongPosition { .. } => None,
             };
         }
         if let Err(wrong) = judge(stack, &possible, provenance) {
